@@ -7,4 +7,6 @@
 //!            \-> fuse -> vfs -> remote <- ftp        mount          edges | file system | vocabulary | engine
 //! ```
 
+pub mod ftp;
 pub mod remote;
+pub mod vfs;

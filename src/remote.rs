@@ -250,8 +250,8 @@ impl Deadline {
     /// How much time is left, or `None` once it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         let progressed = Duration::from_millis(self.progressed.load(Ordering::Relaxed));
-        let left = (self.made + progressed + self.patience)
-            .saturating_duration_since(Instant::now());
+        let left =
+            (self.made + progressed + self.patience).saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
@@ -289,8 +289,6 @@ pub enum Step<'a> {
         from: &'a RemotePath,
         /// The new path.
         to: &'a RemotePath,
-        /// What is known to bear the new name.
-        replaces: Option<Kind>,
     },
     /// Set the permission bits (`0o7777` at most).
     SetMode(&'a RemotePath, u32),
@@ -386,7 +384,7 @@ pub trait Remote: Send + Sync {
     /// What holds for this server.
     fn traits(&self) -> Traits;
 
-    /// Independent steps, each answered at its own place, in an order that may be any.
+    /// Steps, taken in order, each answered at its own place; one that fails does not stop the next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
 
     /// Lists a directory; `each` gets every entry but `.` and `..`. The entry may come twice.
@@ -573,7 +571,9 @@ mod tests {
 
     #[test]
     fn a_path_takes_names_apart_and_together() {
-        let path = RemotePath::root().join(b"a b").and_then(|path| path.join(b" c"));
+        let path = RemotePath::root()
+            .join(b"a b")
+            .and_then(|path| path.join(b" c"));
         let path = path.expect("good names");
         assert_eq!(path.as_bytes(), b"a b/ c");
         assert_eq!(path.name(), b" c");
@@ -583,7 +583,15 @@ mod tests {
 
     #[test]
     fn a_name_that_could_smuggle_or_climb_is_no_name() {
-        for name in [&b""[..], b".", b"..", b"a/b", b"a\0b", b"a\rb", b"a\nDELE b"] {
+        for name in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a/b",
+            b"a\0b",
+            b"a\rb",
+            b"a\nDELE b",
+        ] {
             assert!(RemotePath::root().join(name).is_none(), "{name:?}");
         }
     }
@@ -599,9 +607,18 @@ mod tests {
 
     #[test]
     fn a_version_differs_only_in_what_both_know() {
-        let known = Version { size: Some(1), modified: Some(2) };
-        assert!(known.may_be(&Version { size: Some(1), modified: None }));
-        assert!(!known.may_be(&Version { size: Some(1), modified: Some(3) }));
+        let known = Version {
+            size: Some(1),
+            modified: Some(2),
+        };
+        assert!(known.may_be(&Version {
+            size: Some(1),
+            modified: None
+        }));
+        assert!(!known.may_be(&Version {
+            size: Some(1),
+            modified: Some(3)
+        }));
         assert!(known.may_be(&Version::default()));
     }
 

@@ -1,0 +1,29 @@
+//! The engine: a file server that is spoken to by FTP.
+//!
+//! Knows sockets, RFC 959, 2389, 2428, 3659 and the servers' quirks; knows nothing of inodes,
+//! caches and FUSE. Each file uses only what stands to its right:
+//!
+//! ```text
+//! client -> pool -> transfer ... -> data -> control -> stream
+//!           login, steps, rename           command, reply, listing, features, profile, time
+//! ```
+
+mod client;
+mod command;
+mod control;
+mod data;
+mod features;
+pub mod listing;
+mod login;
+mod pool;
+mod profile;
+mod rename;
+mod reply;
+mod steps;
+mod stream;
+pub mod time;
+mod transfer;
+
+pub use client::Client;
+pub use login::Login;
+pub use pool::Endpoint;

@@ -1,0 +1,213 @@
+//! Commands: what goes over the control connection, one line of bytes each.
+//!
+//! The one idea: a command is a value until it is written, and writing is the one place that
+//! refuses an argument which would smuggle a second command (CR, LF) and that doubles the Telnet
+//! byte IAC (RFC 959 section 4.1 and 5.3, RFC 854). Display hides the password.
+
+use std::fmt;
+
+use crate::ftp::time::format_time_val;
+use crate::remote::{Error, Result};
+
+/// A command, spelled as the RFC spells it. Pathnames are absolute, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Append to a file (RFC 959).
+    Appe(&'a [u8]),
+    /// Change the working directory (RFC 959).
+    Cwd(&'a [u8]),
+    /// Delete a file (RFC 959).
+    Dele(&'a [u8]),
+    /// Extended passive mode (RFC 2428).
+    Epsv,
+    /// Ask for features (RFC 2389).
+    Feat,
+    /// List the working directory, with the switches given (RFC 959).
+    List(&'static str),
+    /// The time of the last modification (RFC 3659).
+    Mdtm(&'a [u8]),
+    /// The same verb with a time, which sets it (vsftpd and others; no RFC).
+    MdtmSet(i64, &'a [u8]),
+    /// Set the time of the last modification (draft-somers-ftp-mfxx).
+    Mfmt(i64, &'a [u8]),
+    /// Make a directory (RFC 959).
+    Mkd(&'a [u8]),
+    /// List the working directory by facts (RFC 3659).
+    Mlsd,
+    /// The facts of one path (RFC 3659).
+    Mlst(&'a [u8]),
+    /// Nothing (RFC 959).
+    Noop,
+    /// Options of another command (RFC 2389).
+    Opts(&'a str),
+    /// The password (RFC 959).
+    Pass(&'a [u8]),
+    /// Passive mode (RFC 959).
+    Pasv,
+    /// The working directory (RFC 959).
+    Pwd,
+    /// Where the next transfer begins, in bytes (RFC 3659 section 5).
+    Rest(u64),
+    /// Retrieve a file (RFC 959).
+    Retr(&'a [u8]),
+    /// Remove a directory (RFC 959).
+    Rmd(&'a [u8]),
+    /// Rename from (RFC 959).
+    Rnfr(&'a [u8]),
+    /// Rename to (RFC 959).
+    Rnto(&'a [u8]),
+    /// Set permission bits (no RFC; nearly every Unix server).
+    SiteChmod(u32, &'a [u8]),
+    /// Set the time of the last modification, with the time first (Pure-FTPd, ProFTPD).
+    SiteUtime(i64, &'a [u8]),
+    /// The same with access, modification and creation behind the name (older servers).
+    SiteUtimeLong(i64, &'a [u8]),
+    /// The size of a file in bytes (RFC 3659).
+    Size(&'a [u8]),
+    /// Store a file (RFC 959).
+    Stor(&'a [u8]),
+    /// Binary type (RFC 959).
+    TypeImage,
+    /// The user (RFC 959).
+    User(&'a [u8]),
+}
+
+/// Telnet's "interpret as command" (RFC 854): in data it is sent twice.
+const IAC: u8 = 0xFF;
+
+impl Command<'_> {
+    /// Appends the command's line with its CR LF to `out`; an argument with CR, LF or NUL is
+    /// refused and leaves `out` as it was.
+    pub fn write_to(&self, out: &mut Vec<u8>) -> Result<()> {
+        let (verb, head, path) = self.parts();
+        let smuggles = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        if path.is_some_and(smuggles) || smuggles(head.as_bytes()) {
+            return Err(Error::Local {
+                tried: format!("{verb} with a line break in its argument"),
+                errno: libc::EINVAL,
+            });
+        }
+        out.extend_from_slice(verb.as_bytes());
+        if !head.is_empty() {
+            out.push(b' ');
+            out.extend_from_slice(head.as_bytes());
+        }
+        if let Some(path) = path {
+            out.push(b' ');
+            for &byte in path {
+                out.push(byte);
+                if byte == IAC {
+                    out.push(IAC);
+                }
+            }
+            if let Command::SiteUtimeLong(time, _) = self {
+                let stamp = format_time_val(*time).unwrap_or_default();
+                out.extend_from_slice(format!(" {stamp} {stamp} {stamp} UTC").as_bytes());
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The verb, the argument before the pathname, and the pathname.
+    fn parts(&self) -> (&'static str, String, Option<&[u8]>) {
+        let stamp = |time: i64| format_time_val(time).unwrap_or_default();
+        let none = String::new;
+        match *self {
+            Command::Appe(path) => ("APPE", none(), Some(path)),
+            Command::Cwd(path) => ("CWD", none(), Some(path)),
+            Command::Dele(path) => ("DELE", none(), Some(path)),
+            Command::Epsv => ("EPSV", none(), None),
+            Command::Feat => ("FEAT", none(), None),
+            Command::List(switches) => ("LIST", switches.to_string(), None),
+            Command::Mdtm(path) => ("MDTM", none(), Some(path)),
+            Command::MdtmSet(time, path) => ("MDTM", stamp(time), Some(path)),
+            Command::Mfmt(time, path) => ("MFMT", stamp(time), Some(path)),
+            Command::Mkd(path) => ("MKD", none(), Some(path)),
+            Command::Mlsd => ("MLSD", none(), None),
+            Command::Mlst(path) => ("MLST", none(), Some(path)),
+            Command::Noop => ("NOOP", none(), None),
+            Command::Opts(text) => ("OPTS", text.to_string(), None),
+            Command::Pass(word) => ("PASS", none(), Some(word)),
+            Command::Pasv => ("PASV", none(), None),
+            Command::Pwd => ("PWD", none(), None),
+            Command::Rest(offset) => ("REST", offset.to_string(), None),
+            Command::Retr(path) => ("RETR", none(), Some(path)),
+            Command::Rmd(path) => ("RMD", none(), Some(path)),
+            Command::Rnfr(path) => ("RNFR", none(), Some(path)),
+            Command::Rnto(path) => ("RNTO", none(), Some(path)),
+            Command::SiteChmod(mode, path) => ("SITE CHMOD", format!("{mode:o}"), Some(path)),
+            Command::SiteUtime(time, path) => ("SITE UTIME", stamp(time), Some(path)),
+            Command::SiteUtimeLong(_, path) => ("SITE UTIME", none(), Some(path)),
+            Command::Size(path) => ("SIZE", none(), Some(path)),
+            Command::Stor(path) => ("STOR", none(), Some(path)),
+            Command::TypeImage => ("TYPE", "I".to_string(), None),
+            Command::User(name) => ("USER", none(), Some(name)),
+        }
+    }
+}
+
+impl fmt::Display for Command<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, head, path) = self.parts();
+        f.write_str(verb)?;
+        if !head.is_empty() {
+            write!(f, " {head}")?;
+        }
+        match (self, path) {
+            (Command::Pass(_), _) => f.write_str(" (hidden)"),
+            (_, Some(path)) => write!(f, " {}", String::from_utf8_lossy(path).escape_debug()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(command: Command<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        command.write_to(&mut out).expect("a good command");
+        out
+    }
+
+    #[test]
+    fn commands_are_written_as_the_rfc_spells_them() {
+        let cases: &[(Command<'_>, &[u8])] = &[
+            (Command::TypeImage, b"TYPE I\r\n"),
+            (Command::Retr(b"/a b "), b"RETR /a b \r\n"),
+            (Command::Rest(7), b"REST 7\r\n"),
+            (Command::List("-a"), b"LIST -a\r\n"),
+            (Command::List(""), b"LIST\r\n"),
+            (Command::Mfmt(0, b"/a"), b"MFMT 19700101000000 /a\r\n"),
+            (Command::SiteChmod(0o755, b"/a"), b"SITE CHMOD 755 /a\r\n"),
+            (
+                Command::SiteUtimeLong(0, b"/a"),
+                b"SITE UTIME /a 19700101000000 19700101000000 19700101000000 UTC\r\n",
+            ),
+        ];
+        for (command, wire) in cases {
+            assert_eq!(line(*command), *wire);
+        }
+    }
+
+    #[test]
+    fn iac_is_doubled() {
+        assert_eq!(line(Command::Dele(b"/\xFF")), b"DELE /\xFF\xFF\r\n");
+    }
+
+    #[test]
+    fn a_second_command_cannot_be_smuggled() {
+        for path in [&b"/a\r\nDELE /b"[..], b"/a\n", b"/a\0"] {
+            let mut out = b"before".to_vec();
+            assert!(Command::Retr(path).write_to(&mut out).is_err());
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(Command::Pass(b"secret").to_string(), "PASS (hidden)");
+    }
+}

@@ -1,0 +1,326 @@
+//! The control connection: commands out, replies in, in step.
+//!
+//! The one idea: a *flight* writes several commands in one go and then takes as many replies, in
+//! order (RFC 959 section 5: a server answers every command, in turn). The queue of replies that
+//! are owed belongs to this file alone. After any error the debt is unknown: [`Control::in_step`]
+//! is false from then on, and the pool drops the connection and never uses it again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ftp::command::Command;
+use crate::ftp::reply::{Collector, Reply};
+use crate::ftp::stream::{Cutter, Stream};
+use crate::remote::{Deadline, Error, Result, Why};
+
+/// A control connection.
+#[derive(Debug)]
+pub struct Control {
+    stream: Stream,
+    peer: SocketAddr,
+    input: VecDeque<u8>,
+    collector: Collector,
+    /// Final replies that the server still owes us.
+    owed: usize,
+    broken: bool,
+    pipelining: bool,
+}
+
+/// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
+/// which answers before it reads on never waits for us while we wait for it.
+const FLIGHT_BYTES: usize = 4096;
+/// Commands that may be under way unanswered.
+const FLIGHT_COMMANDS: usize = 100;
+/// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
+const LINE_LIMIT: usize = 64 * 1024;
+/// Bytes read from the socket at once.
+const READ_SIZE: usize = 8 * 1024;
+
+impl Control {
+    /// Connects to `address` and takes the greeting. `pipelining` is whether flights may hold
+    /// more than one unanswered command.
+    pub fn connect(address: SocketAddr, pipelining: bool, deadline: &Deadline) -> Result<Self> {
+        let tried = || format!("connecting to {address}");
+        let stream = Stream::connect(address, deadline).map_err(|error| blame(tried(), &error))?;
+        let mut control = Self {
+            stream,
+            peer: address,
+            input: VecDeque::new(),
+            collector: Collector::default(),
+            owed: 1,
+            broken: false,
+            pipelining,
+        };
+        // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
+        let greeting = loop {
+            let reply = control.reply(&"the greeting", deadline)?;
+            if !reply.is_preliminary() {
+                break reply;
+            }
+        };
+        if greeting.is_completion() {
+            Ok(control)
+        } else {
+            Err(Error::refused(Why::TooMany, tried(), greeting.to_string()))
+        }
+    }
+
+    /// Sends the commands in one go and returns the final reply to each, in order.
+    ///
+    /// None of them may be one that begins a transfer. A 421 is the end of the connection.
+    pub fn flight(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(commands.len());
+        let mut sizes: VecDeque<usize> = VecDeque::new();
+        let mut unsent = commands.iter();
+        let mut next = unsent.next();
+        let mut flying = 0;
+        while replies.len() < commands.len() {
+            let mut out = Vec::new();
+            while let Some(command) = next {
+                let before = out.len();
+                command.write_to(&mut out)?;
+                let size = out.len() - before;
+                let room = sizes.is_empty()
+                    || self.pipelining
+                        && sizes.len() < FLIGHT_COMMANDS
+                        && flying + size <= FLIGHT_BYTES;
+                if !room {
+                    out.truncate(before);
+                    break;
+                }
+                log::debug!("> {command}");
+                flying += size;
+                sizes.push_back(size);
+                next = unsent.next();
+            }
+            self.write(&out, sizes.len(), &commands[replies.len()], deadline)?;
+            let command = &commands[replies.len()];
+            let reply = self.reply(command, deadline)?;
+            if reply.is_preliminary() {
+                self.broken = true;
+                return Err(Error::misbehaved(command.to_string(), reply.to_string()));
+            }
+            flying -= sizes.pop_front().unwrap_or(0);
+            replies.push(reply);
+        }
+        Ok(replies)
+    }
+
+    /// Sends one command and returns its final reply.
+    pub fn command(&mut self, command: Command<'_>, deadline: &Deadline) -> Result<Reply> {
+        let replies = self.flight(&[command], deadline)?;
+        replies
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
+    }
+
+    /// Sends what may stand before a transfer and the command that begins it, in one go, without
+    /// waiting for a reply. [`Control::reply`] takes the replies, one by one.
+    pub fn send(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
+        let mut out = Vec::new();
+        for command in commands {
+            command.write_to(&mut out)?;
+            log::debug!("> {command}");
+        }
+        let Some(first) = commands.first() else {
+            return Ok(());
+        };
+        let owed = self.owed + commands.len();
+        self.write(&out, owed, first, deadline)
+    }
+
+    /// The next reply, preliminary or final. `tried` is what it answers, for messages.
+    pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let result = self.take_reply(tried, deadline);
+        match &result {
+            Ok(reply) => {
+                log::debug!("< {reply}");
+                if !reply.is_preliminary() {
+                    self.owed = self.owed.saturating_sub(1);
+                }
+            }
+            Err(_) => self.broken = true,
+        }
+        let reply = result?;
+        if reply.code == 421 {
+            self.broken = true;
+            return Err(Error::lost(
+                tried.to_string(),
+                format!("the server said {reply}"),
+            ));
+        }
+        Ok(reply)
+    }
+
+    /// Whether everything that was sent has been answered, and nothing else came.
+    pub fn in_step(&self) -> bool {
+        !self.broken && self.owed == 0 && self.input.is_empty()
+    }
+
+    /// Whether an idle connection has become useless: the server said good bye or hung up.
+    pub fn is_stale(&self) -> bool {
+        !self.in_step() || self.stream.has_news()
+    }
+
+    /// A reply that was taken was not the one that it seemed to be: one more is owed.
+    pub fn expect_one_more(&mut self) {
+        self.owed += 1;
+    }
+
+    /// What is owed is no longer known: the connection must not be used again.
+    pub fn give_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// The server's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// By which another thread can cut the connection.
+    pub fn cutter(&self) -> io::Result<Cutter> {
+        self.stream.cutter()
+    }
+
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        owed: usize,
+        tried: &Command<'_>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.owed = owed;
+        self.stream.write_all(bytes, deadline).map_err(|error| {
+            self.broken = true;
+            blame(tried.to_string(), &error)
+        })
+    }
+
+    fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        loop {
+            let line = self.line(tried, deadline)?;
+            match self.collector.line(&line) {
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) => {}
+                Err(saw) => return Err(Error::misbehaved(tried.to_string(), saw)),
+            }
+        }
+    }
+
+    fn line(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Vec<u8>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self
+                .input
+                .iter()
+                .skip(searched)
+                .position(|&byte| byte == b'\n')
+            {
+                let mut line: Vec<u8> = self.input.drain(..=searched + end).collect();
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.input.len();
+            if searched > LINE_LIMIT {
+                return Err(Error::misbehaved(
+                    tried.to_string(),
+                    format!("a line of over {LINE_LIMIT} bytes"),
+                ));
+            }
+            let mut buffer = [0; READ_SIZE];
+            match self.stream.read(&mut buffer, deadline) {
+                Ok(0) => return Err(Error::lost(tried.to_string(), "the server hung up")),
+                Ok(length) => self.input.extend(&buffer[..length]),
+                Err(error) => return Err(blame(tried.to_string(), &error)),
+            }
+        }
+    }
+}
+
+/// The error of a connection, with what was tried on it.
+pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::timed_out(tried),
+        _ => Error::lost(tried, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    /// A server that greets and then answers every line with the next of `answers`.
+    fn server(answers: Vec<&'static str>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a client");
+            socket
+                .write_all(b"220-hello\r\n220 there\r\n")
+                .expect("a greeting");
+            let mut lines = BufReader::new(socket.try_clone().expect("a clone")).lines();
+            for answer in answers {
+                if lines.next().is_none() {
+                    return;
+                }
+                socket.write_all(answer.as_bytes()).expect("an answer");
+            }
+        });
+        address
+    }
+
+    fn patient() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
+    }
+
+    #[test]
+    fn a_flight_matches_replies_to_commands() {
+        let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
+        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
+        let replies = control.flight(&commands, &patient()).expect("replies");
+        let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
+        assert_eq!(codes, [213, 550, 200]);
+        assert!(control.in_step());
+    }
+
+    #[test]
+    fn a_thousand_commands_fly_without_a_jam() {
+        let address = server(vec!["213 20260101000000\r\n"; 1000]);
+        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
+        assert_eq!(
+            control
+                .flight(&commands, &patient())
+                .expect("replies")
+                .len(),
+            1000
+        );
+    }
+
+    #[test]
+    fn after_an_error_the_connection_is_out_of_step() {
+        for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
+            let address = server(vec![answer]);
+            let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+            assert!(control.command(Command::Noop, &patient()).is_err());
+            assert!(!control.in_step());
+        }
+    }
+
+    #[test]
+    fn a_reply_that_nobody_asked_for_makes_it_stale() {
+        let address = server(vec!["200 ok\r\n200 again\r\n"]);
+        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        control.command(Command::Noop, &patient()).expect("a reply");
+        while !control.is_stale() {
+            thread::yield_now();
+        }
+    }
+}

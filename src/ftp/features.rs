@@ -1,0 +1,109 @@
+//! What a server says that it can do: the reply to `FEAT` (RFC 2389).
+//!
+//! Pure functions on bytes. What a server does *differently* from what it says is learned in
+//! use, in `profile.rs`.
+
+/// The features that we use. One that is absent may still work: old servers have no `FEAT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Whether there was a list at all.
+    pub listed: bool,
+    /// The facts that `MLST` and `MLSD` can give (RFC 3659 section 7.8), in lower case.
+    pub facts: Option<Vec<String>>,
+    /// `MFMT` sets times.
+    pub mfmt: bool,
+    /// Pathnames are UTF-8 (RFC 2640).
+    pub utf8: bool,
+}
+
+/// The facts that we want; what else a server could say would only cost its time.
+const WANTED: [&str; 9] = [
+    "type",
+    "size",
+    "modify",
+    "unix.mode",
+    "unix.uid",
+    "unix.gid",
+    "unix.ownername",
+    "unix.groupname",
+    "unix.owner",
+];
+
+impl Features {
+    /// Reads the lines of a reply to `FEAT`.
+    pub fn parse(lines: &[Vec<u8>]) -> Self {
+        let mut features = Self {
+            listed: true,
+            ..Self::default()
+        };
+        for line in lines {
+            let line = String::from_utf8_lossy(line).trim().to_ascii_lowercase();
+            let (name, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            match name {
+                // libunftp says a bare MLST: the facts that every server has are safe to expect.
+                "mlst" | "mlsd" => {
+                    let facts = rest
+                        .split(';')
+                        .map(|fact| fact.trim().trim_end_matches('*').to_string())
+                        .filter(|fact| !fact.is_empty());
+                    features.facts.get_or_insert_default().extend(facts);
+                }
+                "mfmt" => features.mfmt = true,
+                "utf8" => features.utf8 = true,
+                _ => {}
+            }
+        }
+        features
+    }
+
+    /// Whether `MLST` and `MLSD` are there.
+    pub fn mlst(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// The argument of `OPTS` that asks for just the facts that we want (RFC 3659 section 7.9), or
+    /// `None` when the server named no facts.
+    pub fn wanted_facts(&self) -> Option<String> {
+        let known = self.facts.as_ref()?;
+        let wanted: String = WANTED
+            .iter()
+            .filter(|fact| known.iter().any(|name| name == *fact))
+            .map(|fact| format!("{fact};"))
+            .collect();
+        (!wanted.is_empty()).then(|| format!("MLST {wanted}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(lines: &[&str]) -> Features {
+        let lines: Vec<_> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+        Features::parse(&lines)
+    }
+
+    #[test]
+    fn only_facts_that_are_wanted_and_known_are_asked_for() {
+        let features = parse(&[
+            "Features:",
+            " MDTM",
+            " MFMT",
+            " MLST modify*;perm*;size*;type*;unique*;UNIX.mode*;UNIX.owner*;",
+            " UTF8",
+            "End",
+        ]);
+        assert!(features.mlst() && features.mfmt && features.utf8);
+        assert_eq!(
+            features.wanted_facts().as_deref(),
+            Some("MLST type;size;modify;unix.mode;unix.owner;")
+        );
+    }
+
+    #[test]
+    fn a_bare_mlst_and_none_at_all_ask_for_nothing() {
+        assert_eq!(parse(&[" MLST"]).wanted_facts(), None);
+        assert!(parse(&[" MLST"]).mlst());
+        assert!(!parse(&[" SIZE"]).mlst());
+    }
+}

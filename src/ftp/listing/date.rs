@@ -1,0 +1,527 @@
+//! The dates of LIST, in all the forms that servers print.
+//!
+//! The one idea: the *shape* of a date decides where it ends, the words in it only what it means.
+//! So a listing in an unknown language still gives its names, without times.
+//!
+//! Invariants: a date is a few words long, so looking for one at every word of a line is linear;
+//! a month that could be two (`lis` is November in Polish, October in Croatian) is none; a date
+//! without a year is the latest that is at most a day ahead of the server's clock.
+
+use super::Clock;
+use super::words::{self, Words};
+use crate::ftp::time::{civil, unix_seconds};
+use crate::remote::{Modified, Precision};
+
+/// A date of which the shape was right.
+#[derive(Debug)]
+pub(super) struct Date<'a> {
+    /// The time, where the words of the date made sense.
+    pub(super) modified: Option<Modified>,
+    /// Behind the date.
+    pub(super) after: Words<'a>,
+    /// A date without a time in a column for both: blanks behind it may be padding.
+    pub(super) padded: bool,
+}
+
+/// A time of day as it was printed; hour 24 is the end of the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeOfDay {
+    pub(super) hour: u32,
+    pub(super) minute: u32,
+    pub(super) second: Option<u32>,
+}
+
+/// Year, month and day; year and month where they are known.
+type Day = (Option<i64>, Option<u32>, u32);
+
+/// Reads the date that begins with the next word.
+pub(super) fn read<'a>(mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let first = words.next()?;
+    if !first[0].is_ascii_digit() {
+        return month_first(first, words, clock);
+    }
+    if let Some(day) = separated(first) {
+        return separated_date(day, words, clock);
+    }
+    day_first(first, words, clock)
+}
+
+/// `Jan 25 00:17`, `Apr  8  1994`, `Oct 08, 2002 09:47` (VShell), `Jan 25 00:17:03 2020` (BSD
+/// `ls -T`).
+fn month_first<'a>(first: &[u8], mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let day_word = words.next()?;
+    let day = day_number(unpunctuated(day_word))?;
+    let third = words.next()?;
+    if first.iter().any(u8::is_ascii_digit) {
+        return None;
+    }
+    if let Some(year) = year_number(third) {
+        let mut time = None;
+        if day_word.ends_with(b",") {
+            let mut ahead = words.clone();
+            time = ahead.next().and_then(time_of_day);
+            if time.is_some() {
+                words = ahead;
+            }
+        }
+        return dated((Some(year), month(first), day), time, words, clock);
+    }
+    let time = time_of_day(third)?;
+    let mut year = None;
+    if time.second.is_some() {
+        let mut ahead = words.clone();
+        year = ahead.next().and_then(year_number);
+        if year.is_some() {
+            words = ahead;
+        }
+    }
+    dated((year, month(first), day), Some(time), words, clock)
+}
+
+/// `29 Jul 02:27`, `01 oct 2004`, `26. Juli, 20:10`, and the same in numbers: `3 29 03:26`,
+/// `3月 2日 15:13`, `2005년  1월  6일`.
+fn day_first<'a>(first: &[u8], mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let second = words.next()?;
+    let third = words.next()?;
+    if !second[0].is_ascii_digit() {
+        let day = (day_number(unpunctuated(first))?, month(second));
+        if second.iter().any(u8::is_ascii_digit) {
+            return None;
+        }
+        let (year, time) = year_or_time(third)?;
+        return dated((year, day.1, day.0), time, words, clock);
+    }
+    let (one, one_is_marked) = counted(first)?;
+    let (two, two_is_marked) = counted(second)?;
+    if one_is_marked || two_is_marked {
+        if let Some(year) = year_number(first) {
+            let day = counted(third).map(|(day, _)| day).filter(is_day)?;
+            return dated((Some(year), Some(two), day), None, words, clock);
+        }
+        let (year, time) = year_or_time(third)?;
+        return dated((year, Some(one), two), time, words, clock);
+    }
+    // In bare numbers only a time tells a date from sizes and numeric owners.
+    let time = time_of_day(third)?;
+    dated((None, Some(one), two), Some(time), words, clock)
+}
+
+/// `2005-06-07 21:22`, `09-26 2000`, `09-26 13:45`, `2004.07.15`, `01-jun-99`, and the output of
+/// `ls --full-time`, which alone says its time zone.
+fn separated_date<'a>(day: Day, mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let mut ahead = words.clone();
+    let next = ahead.next();
+    if day.0.is_none() {
+        let (year, time) = year_or_time(next?)?;
+        return dated((year, day.1, day.2), time, ahead, clock);
+    }
+    let Some(time) = next.and_then(time_of_day) else {
+        let mut date = dated(day, None, words, clock)?;
+        date.padded = true;
+        return Some(date);
+    };
+    words = ahead;
+    if next.is_some_and(|word| word.contains(&b'.')) {
+        let mut ahead = words.clone();
+        if let Some(zone) = ahead.next().and_then(zone) {
+            let clock = Clock { zone, ..*clock };
+            return dated(day, Some(time), ahead, &clock);
+        }
+    }
+    dated(day, Some(time), words, clock)
+}
+
+/// Three numbers, or two without a year, with one separator between them.
+fn separated(word: &[u8]) -> Option<Day> {
+    if word.len() > 20 {
+        return None;
+    }
+    let at = word
+        .iter()
+        .position(|byte| matches!(byte, b'-' | b'/' | b'.'))?;
+    let mut parts = word.split(|&byte| byte == word[at]);
+    let (one, two, three) = (parts.next()?, parts.next()?, parts.next());
+    if parts.next().is_some() {
+        return None;
+    }
+    let Some(three) = three else {
+        // A point would also be that of a size ("33.5k").
+        let (month, day) = (words::small(one)?, words::small(two)?);
+        return (word[at] == b'-' && is_month(&month) && is_day(&day)).then_some((
+            None,
+            Some(month),
+            day,
+        ));
+    };
+    if one.len() == 4 {
+        let (year, day) = (year_number(one)?, day_number(three)?);
+        return Some((Some(year), Some(words::small(two)?), day));
+    }
+    let day = day_number(one)?;
+    if two.first().is_some_and(u8::is_ascii_alphabetic) {
+        let year = match three.len() {
+            2 => century(words::small(three)?),
+            _ => year_number(three)?,
+        };
+        return Some((Some(year), month(two), day));
+    }
+    Some((Some(year_number(three)?), Some(words::small(two)?), day))
+}
+
+fn dated<'a>(
+    (year, month, day): Day,
+    time: Option<TimeOfDay>,
+    after: Words<'a>,
+    clock: &Clock,
+) -> Option<Date<'a>> {
+    Some(Date {
+        modified: month.and_then(|month| moment(year, month, day, time, clock)),
+        after,
+        padded: false,
+    })
+}
+
+/// The moment of a date in the server's zone; without a year, the latest that is possible.
+pub(super) fn moment(
+    year: Option<i64>,
+    month: u32,
+    day: u32,
+    time: Option<TimeOfDay>,
+    clock: &Clock,
+) -> Option<Modified> {
+    let (seconds_of_day, precision) = match time {
+        None => (0, Precision::Day),
+        Some(time) => {
+            let second = time.second.unwrap_or(0);
+            let precision = match time.second {
+                Some(_) => Precision::Second,
+                None => Precision::Minute,
+            };
+            (
+                time.hour * 3600 + time.minute * 60 + second.min(59),
+                precision,
+            )
+        }
+    };
+    let on = |year: i64| {
+        let midnight = unix_seconds(year, month, day, 0, 0, 0)?;
+        Some(midnight + i64::from(seconds_of_day))
+    };
+    let local = match year {
+        Some(year) => on(year)?,
+        None => {
+            let latest = clock
+                .now
+                .saturating_add(i64::from(clock.zone))
+                .saturating_add(86_400);
+            let this = civil(latest).year;
+            // Eight years hold a 29 February wherever the calendar has one.
+            (0..=8)
+                .filter_map(|ago| on(this - ago))
+                .find(|&seconds| seconds <= latest)?
+        }
+    };
+    Some(Modified {
+        seconds: local.saturating_sub(i64::from(clock.zone)),
+        precision,
+    })
+}
+
+/// `8:52`, `20:10`, `24:00`, `03:04:05`, `03:04:05.000000000`.
+pub(super) fn time_of_day(word: &[u8]) -> Option<TimeOfDay> {
+    let colon = word.iter().take(3).position(|&byte| byte == b':')?;
+    let hour = words::small(&word[..colon])?;
+    let rest = &word[colon + 1..];
+    let minute = words::small(rest.get(..2)?)?;
+    let second = match &rest[2..] {
+        [] => None,
+        [b':', tens, ones] => Some(words::small(&[*tens, *ones])?),
+        [b':', tens, ones, b'.', fraction @ ..] if words::is_number(fraction) => {
+            Some(words::small(&[*tens, *ones])?)
+        }
+        _ => return None,
+    };
+    let fits = hour < 24 || (hour == 24 && minute == 0 && second.unwrap_or(0) == 0);
+    (fits && minute < 60 && second.unwrap_or(0) <= 60).then_some(TimeOfDay {
+        hour,
+        minute,
+        second,
+    })
+}
+
+/// The year that two digits mean.
+pub(super) fn century(two_digits: u32) -> i64 {
+    i64::from(two_digits) + if two_digits < 70 { 2000 } else { 1900 }
+}
+
+fn year_or_time(word: &[u8]) -> Option<(Option<i64>, Option<TimeOfDay>)> {
+    match year_number(word) {
+        Some(year) => Some((Some(year), None)),
+        None => Some((None, Some(time_of_day(word)?))),
+    }
+}
+
+/// `+0200` in seconds.
+fn zone(word: &[u8]) -> Option<i32> {
+    let (&sign, digits) = word.split_first()?;
+    if digits.len() != 4 {
+        return None;
+    }
+    let number = i32::try_from(words::small(digits)?).ok()?;
+    let seconds = (number / 100) * 3600 + (number % 100) * 60;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// Four digits, or four digits and the sign for a year ("2003年").
+fn year_number(word: &[u8]) -> Option<i64> {
+    if word.len() < 4 || word[0] == b'0' {
+        return None;
+    }
+    let (year, _) = counted(word)?;
+    (1000..=9999).contains(&year).then_some(i64::from(year))
+}
+
+/// A number with a sign for what it counts behind it ("3月", in any encoding), and whether there
+/// is one.
+fn counted(word: &[u8]) -> Option<(u32, bool)> {
+    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let sign = &word[digits..];
+    if sign.len() > 4 || sign.first().is_some_and(u8::is_ascii) {
+        return None;
+    }
+    Some((words::small(&word[..digits])?, !sign.is_empty()))
+}
+
+fn day_number(word: &[u8]) -> Option<u32> {
+    if word.len() > 2 {
+        return None;
+    }
+    words::small(word).filter(is_day)
+}
+
+fn is_day(day: &u32) -> bool {
+    (1..=31).contains(day)
+}
+
+fn is_month(month: &u32) -> bool {
+    (1..=12).contains(month)
+}
+
+fn unpunctuated(word: &[u8]) -> &[u8] {
+    word.strip_suffix(b",").unwrap_or_else(|| unpointed(word))
+}
+
+fn unpointed(word: &[u8]) -> &[u8] {
+    word.strip_suffix(b".").unwrap_or(word)
+}
+
+/// The month that a word names, in any language of [`MONTHS`], in full or cut after three
+/// letters or more, in UTF-8 or Latin-1.
+pub(super) fn month(word: &[u8]) -> Option<u32> {
+    let word = unpointed(unpunctuated(word));
+    if let [a, b, c] = *word {
+        let english = match &[a | 0x20, b | 0x20, c | 0x20] {
+            b"jan" => 1,
+            b"feb" => 2,
+            b"mar" => 3,
+            b"apr" => 4,
+            b"may" => 5,
+            b"jun" => 6,
+            b"jul" => 7,
+            b"aug" => 8,
+            b"sep" => 9,
+            b"oct" => 10,
+            b"nov" => 11,
+            b"dec" => 12,
+            _ => 0,
+        };
+        if english != 0 {
+            return Some(english);
+        }
+    }
+    if word.len() > 24 {
+        return None;
+    }
+    let text = match std::str::from_utf8(word) {
+        Ok(text) => text.to_lowercase(),
+        Err(_) => word
+            .iter()
+            .map(|&byte| char::from(byte))
+            .collect::<String>()
+            .to_lowercase(),
+    };
+    if text.chars().count() < 3 {
+        return None;
+    }
+    let mut found = None;
+    for (number, names) in (1..).zip(MONTHS) {
+        if names.split(' ').any(|name| name.starts_with(&text)) {
+            if found.is_some() {
+                return None;
+            }
+            found = Some(number);
+        }
+    }
+    found
+}
+
+/// The months in English, German, Dutch, Swedish, Danish, Norwegian, French, Italian, Spanish,
+/// Portuguese, Catalan, Finnish, Hungarian, Turkish, Polish, Czech, Croatian, Russian (in both
+/// cases) and Ukrainian; short forms only where they are no beginning of the long one.
+#[rustfmt::skip]
+const MONTHS: [&str; 12] = [
+    "january januar jänner januari janvier gennaio enero janeiro gener tammikuu január ocak styczeń leden siječanj sij январь января січень",
+    "february februar februari février febbraio febrero fevereiro febrer helmikuu február şubat luty únor veljača vel февраль февраля лютий",
+    "march märz mrz maart mrt mars marzo março març maaliskuu március mart marzec březen ožujak ožu март марта березень",
+    "april avril aprile abril huhtikuu április nisan kwiecień duben travanj tra апрель апреля квітень",
+    "may mai mei maj maggio mayo maio maig toukokuu május mayıs květen svibanj svi май мая травень",
+    "june juni juin giugno junio junho juny kesäkuu június haziran czerwiec čen lipanj июнь июня червень",
+    "july juli juillet luglio julio julho juliol heinäkuu július temmuz čec lipiec srpanj июль июля липень",
+    "august augustus augusti août agosto agost elokuu augusztus ağustos sierpień srpen kolovoz август августа серпень",
+    "september septembre settembre septiembre setembro setembre syyskuu szeptember szept eylül wrzesień září rujan сентябрь сентября вересень",
+    "october oktober octobre ottobre octubre outubro lokakuu október ekim październik paź říjen listopad октябрь октября жовтень",
+    "november novembre noviembre novembro marraskuu kasım listopad studeni ноябрь ноября",
+    "december dezember desember décembre dicembre diciembre dezembro desembre joulukuu aralık grudzień prosinec prosinac декабрь декабря грудень",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2024-07-01 00:00:00 UTC.
+    const CLOCK: Clock = Clock {
+        now: 1_719_792_000,
+        zone: 0,
+    };
+
+    fn seconds(year: i64, month: u32, day: u32, hour: u32, minute: u32, second: u32) -> i64 {
+        unix_seconds(year, month, day, hour, minute, second).expect("a date")
+    }
+
+    #[test]
+    fn every_form_of_a_date_is_read_to_its_end() {
+        use Precision::{Day, Minute, Second};
+        for (text, (year, month, day), (hour, minute, second), precision) in [
+            ("Jan 25 00:17", (2024, 1, 25), (0, 17, 0), Minute),
+            ("Apr  8  1994", (1994, 4, 8), (0, 0, 0), Day),
+            ("JAN 2 3:04", (2024, 1, 2), (3, 4, 0), Minute),
+            ("Oct 08, 2002 09:47", (2002, 10, 8), (9, 47, 0), Minute),
+            ("Jan  2 03:04:05 2020", (2020, 1, 2), (3, 4, 5), Second),
+            ("29 Jun 02:27", (2024, 6, 29), (2, 27, 0), Minute),
+            ("01 oct 2004", (2004, 10, 1), (0, 0, 0), Day),
+            ("26. Juni, 20:10", (2024, 6, 26), (20, 10, 0), Minute),
+            ("2.   Okt.  2003", (2003, 10, 2), (0, 0, 0), Day),
+            ("szept 26 20:10", (2023, 9, 26), (20, 10, 0), Minute),
+            ("15 апр 18:11", (2024, 4, 15), (18, 11, 0), Minute),
+            ("3 29 03:26", (2024, 3, 29), (3, 26, 0), Minute),
+            ("3月 2日 15:13", (2024, 3, 2), (15, 13, 0), Minute),
+            ("3月 2日 2003年", (2003, 3, 2), (0, 0, 0), Day),
+            ("2005년  1월  6일", (2005, 1, 6), (0, 0, 0), Day),
+            ("09-26 2000", (2000, 9, 26), (0, 0, 0), Day),
+            ("09-26 13:45", (2023, 9, 26), (13, 45, 0), Minute),
+            ("2005-06-07 21:22", (2005, 6, 7), (21, 22, 0), Minute),
+            ("1999/10/12 17:12", (1999, 10, 12), (17, 12, 0), Minute),
+            ("24-04-2003 17:12", (2003, 4, 24), (17, 12, 0), Minute),
+            ("2004.07.15", (2004, 7, 15), (0, 0, 0), Day),
+            ("01-jun-99", (1999, 6, 1), (0, 0, 0), Day),
+            ("2020-01-02 03:04:05", (2020, 1, 2), (3, 4, 5), Second),
+            (
+                "2020-01-02 03:04:05.123456789 +0130",
+                (2020, 1, 2),
+                (1, 34, 5),
+                Second,
+            ),
+            ("Apr   4 24:00", (2024, 4, 5), (0, 0, 0), Minute),
+        ] {
+            let line = format!("{text} a name");
+            let date = read(Words::of(line.as_bytes()), &CLOCK).expect(text);
+            let expected = Modified {
+                seconds: seconds(year, month, day, hour, minute, second),
+                precision,
+            };
+            assert_eq!(date.modified, Some(expected), "{text}");
+            assert_eq!(date.after.name(), Some(&b"a name"[..]), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_month_keeps_its_shape_but_gives_no_time() {
+        for text in ["Foo 12 10:30", "12 Foo 2020", "lis 12 2020", "Feb 30 2020"] {
+            let date = read(Words::of(text.as_bytes()), &CLOCK).expect(text);
+            assert_eq!(date.modified, None, "{text}");
+            assert_eq!(date.after.rest(), b"", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_the_shape_of_a_date_is_none() {
+        for text in [
+            "",
+            "512",
+            "Jan",
+            "Jan 32 10:00",
+            "Apr -7 18:79",
+            "Jan 1 18:79",
+            "Jan 1 12",
+            "12 Nov 11",
+            "100 5 12",
+            "1.5k Jan 1",
+            "root root 512",
+        ] {
+            assert!(read(Words::of(text.as_bytes()), &CLOCK).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_without_a_year_is_the_latest_that_is_not_ahead() {
+        let at = |month, day, now| {
+            let clock = Clock { now, zone: 0 };
+            let time = TimeOfDay {
+                hour: 12,
+                minute: 0,
+                second: None,
+            };
+            let modified = moment(None, month, day, Some(time), &clock).expect("a moment");
+            civil(modified.seconds).year
+        };
+        assert_eq!(at(1, 1, seconds(2024, 12, 31, 23, 0, 0)), 2025);
+        assert_eq!(at(1, 2, seconds(2024, 12, 31, 23, 0, 0)), 2024);
+        assert_eq!(at(12, 31, seconds(2025, 1, 1, 0, 0, 0)), 2024);
+        assert_eq!(at(2, 29, seconds(2027, 6, 1, 0, 0, 0)), 2024);
+        assert_eq!(at(2, 29, seconds(2103, 6, 1, 0, 0, 0)), 2096);
+    }
+
+    #[test]
+    fn the_servers_zone_is_taken_off_and_counts_for_the_year() {
+        let clock = Clock {
+            now: seconds(2024, 12, 30, 23, 0, 0),
+            zone: 2 * 3600,
+        };
+        let date = read(Words::of(b"Jan  1 00:30"), &clock).expect("a date");
+        let modified = date.modified.expect("a time");
+        assert_eq!(modified.seconds, seconds(2024, 12, 31, 22, 30, 0));
+    }
+
+    #[test]
+    fn a_month_is_known_in_utf_8_and_latin_1() {
+        for (word, expected) in [
+            (&b"M\xe4r"[..], Some(3)),
+            ("Mär".as_bytes(), Some(3)),
+            (b"f\xe9vr.", Some(2)),
+            ("août".as_bytes(), Some(8)),
+            ("МАЯ".as_bytes(), Some(5)),
+            (b"mars", Some(3)),
+            (b"juin", Some(6)),
+            (b"jui", None),
+            (b"listopad", None),
+            (b"ma", None),
+            (b"", None),
+        ] {
+            assert_eq!(month(word), expected, "{}", String::from_utf8_lossy(word));
+        }
+    }
+}

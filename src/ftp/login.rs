@@ -1,0 +1,135 @@
+//! From a greeting to a connection that can work: `USER`, `PASS`, features, type, charset.
+//!
+//! The one idea: the first connection asks what the server can do (some tell only after the login)
+//! and where the mounted directory lies; later ones say just what they must, in one flight.
+//! The password never flies: it is sent once `USER` was answered, and a refused login is not
+//! tried again.
+
+use crate::ftp::command::Command;
+use crate::ftp::control::Control;
+use crate::ftp::features::Features;
+use crate::ftp::profile::Profile;
+use crate::ftp::reply::quoted_path;
+use crate::remote::{Deadline, Error, Result, Why};
+
+/// Who logs in.
+#[derive(Clone)]
+pub struct Login {
+    /// The user's name.
+    pub user: Vec<u8>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({}, hidden)", self.user.escape_ascii())
+    }
+}
+
+/// Logs in on the first connection and learns what the server can do.
+pub fn first(
+    control: &mut Control,
+    login: &Login,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<()> {
+    identify(control, login, deadline)?;
+    let reply = control.command(Command::Feat, deadline)?;
+    if reply.is_completion() {
+        let features = Features::parse(&reply.lines);
+        profile.learn(|learned| learned.features = features);
+    }
+    prepare(control, profile, deadline)
+}
+
+/// Logs in on a further connection.
+pub fn again(
+    control: &mut Control,
+    login: &Login,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<()> {
+    identify(control, login, deadline)?;
+    prepare(control, profile, deadline)
+}
+
+/// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
+/// without a `/` at its end.
+pub fn locate(
+    control: &mut Control,
+    directory: Option<&[u8]>,
+    deadline: &Deadline,
+) -> Result<Vec<u8>> {
+    if let Some(directory) = directory {
+        let command = Command::Cwd(directory);
+        let reply = control.command(command, deadline)?;
+        if !reply.is_completion() {
+            return Err(Error::refused(
+                Why::NotFound,
+                command.to_string(),
+                reply.to_string(),
+            ));
+        }
+    }
+    let reply = control.command(Command::Pwd, deadline)?;
+    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
+    let mut path = match quoted_path(text) {
+        Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
+        // A server that can't say where we are: what we asked for, taken from its root.
+        _ => {
+            log::warn!("PWD gave no path: {reply}");
+            let mut path = directory.unwrap_or_default().to_vec();
+            if !path.starts_with(b"/") {
+                path.insert(0, b'/');
+            }
+            path
+        }
+    };
+    while path.last() == Some(&b'/') {
+        path.pop();
+    }
+    Ok(path)
+}
+
+fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result<()> {
+    let user = Command::User(&login.user);
+    let mut reply = control.command(user, deadline)?;
+    if reply.is_intermediate() {
+        reply = control.command(Command::Pass(&login.password), deadline)?;
+    }
+    if reply.is_completion() {
+        return Ok(());
+    }
+    let tried = format!("logging in as {}", login.user.escape_ascii());
+    if reply.code == 332 {
+        let said = "it wants an account (ACCT), which ftpfs can't give";
+        return Err(Error::refused(Why::Login, tried, said));
+    }
+    // 530 is also what servers say that have no room for one more connection.
+    let text = reply.text().to_ascii_lowercase();
+    let full = ["too many", "maximum", "no more connections", "limit"]
+        .iter()
+        .any(|words| text.contains(words));
+    let why = if full { Why::TooMany } else { Why::Login };
+    Err(Error::refused(why, tried, reply.to_string()))
+}
+
+/// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
+/// would be wrong.
+fn prepare(control: &mut Control, profile: &Profile, deadline: &Deadline) -> Result<()> {
+    let features = profile.ask(|learned| learned.features.clone());
+    let facts = features.wanted_facts();
+    let mut flight = vec![Command::TypeImage];
+    if features.utf8 {
+        flight.push(Command::Opts("UTF8 ON"));
+    }
+    if let Some(facts) = &facts {
+        flight.push(Command::Opts(facts));
+    }
+    let replies = control.flight(&flight, deadline)?;
+    match replies.first() {
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,308 @@
+//! Replies: what comes back over the control connection (RFC 959 section 4.2).
+//!
+//! The one idea: a [`Collector`] takes lines as they arrive and hands out whole replies; what a
+//! refusal means is read from its digits first and its words second, in one place
+//! ([`Reply::why`]). A reply's size is bounded, so a server can't fill our memory with one.
+
+use std::fmt;
+
+use crate::remote::{Error, Why};
+
+/// A whole reply of one or more lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits.
+    pub code: u16,
+    /// The lines without their CR LF; the first and the last without code and separator.
+    pub lines: Vec<Vec<u8>>,
+}
+
+/// Bytes of one reply: a thousand times what servers send.
+const REPLY_LIMIT: usize = 1 << 20;
+
+impl Reply {
+    /// 1xx: the transfer begins.
+    pub fn is_preliminary(&self) -> bool {
+        self.code / 100 == 1
+    }
+
+    /// 2xx: done. Servers disagree about the last two digits, so only the first counts.
+    pub fn is_completion(&self) -> bool {
+        self.code / 100 == 2
+    }
+
+    /// 3xx: go on.
+    pub fn is_intermediate(&self) -> bool {
+        self.code / 100 == 3
+    }
+
+    /// Whether the server does not know the command at all (RFC 959: 500, 501, 502, 504).
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(self.code, 500 | 501 | 502 | 504)
+    }
+
+    /// The reply as one line of text.
+    pub fn text(&self) -> String {
+        let lines: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).trim().to_string())
+            .filter(|line| !line.is_empty())
+            .collect();
+        lines.join(" / ").chars().take(TEXT_LIMIT).collect()
+    }
+
+    /// Why the server said no.
+    ///
+    /// 550 means anything (RFC 959 section 4.2.2: "file not found, no access"), so its words are
+    /// looked at; they are those of strerror(3) on most servers.
+    pub fn why(&self) -> Why {
+        match self.code {
+            452 => return Why::NoSpace,
+            552 => return self.quota_or(Why::NoSpace),
+            421 => return Why::TooMany,
+            500 | 502 | 504 => return Why::Unsupported,
+            _ => {}
+        }
+        let text = self.text().to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if says(&["quota"]) {
+            Why::Quota
+        } else if says(&["no space", "disk full", "insufficient storage"]) {
+            Why::NoSpace
+        } else if says(&["not empty"]) {
+            Why::NotEmpty
+        } else if says(&["not a directory"]) {
+            Why::NotDirectory
+        } else if says(&["is a directory", "not a regular file", "not a plain file"]) {
+            Why::IsDirectory
+        } else if says(&[
+            "no such",
+            "not found",
+            "does not exist",
+            "doesn't exist",
+            "can't find",
+            "cannot find",
+        ]) {
+            Why::NotFound
+        } else if says(&["exists", "already exist"]) {
+            Why::Exists
+        } else if says(&[
+            "denied",
+            "not permitted",
+            "forbidden",
+            "not allowed",
+            "permission",
+            "read-only",
+        ]) {
+            Why::Denied
+        } else if says(&["in use", "being used", "busy", "locked"]) {
+            Why::Busy
+        } else if self.code == 450 {
+            Why::Busy
+        } else if self.code == 530 {
+            Why::Login
+        } else {
+            Why::Unsaid
+        }
+    }
+
+    /// The refusal that this reply is an answer of.
+    ///
+    /// 425 and 426 say that the data connection failed (RFC 959 section 4.2.2), which is no refusal.
+    pub fn refusal(&self, tried: impl fmt::Display) -> Error {
+        if matches!(self.code, 425 | 426) {
+            return Error::lost(tried.to_string(), format!("the server said {self}"));
+        }
+        Error::refused(self.why(), tried.to_string(), self.to_string())
+    }
+
+    fn quota_or(&self, other: Why) -> Why {
+        if self.text().to_ascii_lowercase().contains("quota") {
+            Why::Quota
+        } else {
+            other
+        }
+    }
+}
+
+/// Characters of a reply that are shown in a message.
+const TEXT_LIMIT: usize = 300;
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text().escape_debug())
+    }
+}
+
+/// Makes replies of lines.
+#[derive(Debug, Default)]
+pub struct Collector {
+    open: Option<Reply>,
+    bytes: usize,
+}
+
+impl Collector {
+    /// Takes the next line (without LF; a CR at its end is dropped). Returns the reply that it
+    /// ends, if it ends one, or `Err` with what is wrong.
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, String> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.bytes += line.len();
+        if self.bytes > REPLY_LIMIT {
+            return Err(format!("a reply of over {REPLY_LIMIT} bytes"));
+        }
+        let code = leading_code(line);
+        let Some(mut reply) = self.open.take() else {
+            return self.first(code, line);
+        };
+        let ends = code == Some(reply.code) && line.get(3) != Some(&b'-');
+        if ends {
+            reply.lines.push(line.get(4..).unwrap_or_default().to_vec());
+            self.bytes = 0;
+            return Ok(Some(reply));
+        }
+        reply.lines.push(line.to_vec());
+        self.open = Some(reply);
+        Ok(None)
+    }
+
+    fn first(&mut self, code: Option<u16>, line: &[u8]) -> Result<Option<Reply>, String> {
+        let Some(code) = code else {
+            let shown: String = String::from_utf8_lossy(line).chars().take(80).collect();
+            return Err(format!("not a reply: {:?}", shown));
+        };
+        let reply = Reply {
+            code,
+            lines: vec![line.get(4..).unwrap_or_default().to_vec()],
+        };
+        if line.get(3) == Some(&b'-') {
+            self.open = Some(reply);
+            return Ok(None);
+        }
+        self.bytes = 0;
+        Ok(Some(reply))
+    }
+}
+
+/// The three digits that begin a line, when a blank, a hyphen or the line's end follows.
+fn leading_code(line: &[u8]) -> Option<u16> {
+    let digits = line.get(..3)?;
+    if !digits.iter().all(u8::is_ascii_digit) || !matches!(line.get(3), None | Some(b' ' | b'-')) {
+        return None;
+    }
+    let code = digits
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    (100..600).contains(&code).then_some(code)
+}
+
+/// The pathname in a 257 reply (RFC 959 appendix II): quoted, a quote within it doubled.
+pub fn quoted_path(text: &[u8]) -> Option<Vec<u8>> {
+    let start = text.iter().position(|&byte| byte == b'"')? + 1;
+    let mut path = Vec::new();
+    let mut rest = text[start..].iter().peekable();
+    while let Some(&byte) = rest.next() {
+        if byte == b'"' {
+            if rest.peek() != Some(&&b'"') {
+                return Some(path);
+            }
+            rest.next();
+        }
+        path.push(byte);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(lines: &[&str]) -> Reply {
+        let mut collector = Collector::default();
+        for (at, line) in lines.iter().enumerate() {
+            let reply = collector.line(line.as_bytes()).expect("a good line");
+            if at + 1 == lines.len() {
+                return reply.expect("the reply ends here");
+            }
+            assert!(reply.is_none(), "ended early at {line:?}");
+        }
+        unreachable!()
+    }
+
+    fn says(code: u16, text: &str) -> Reply {
+        Reply {
+            code,
+            lines: vec![text.as_bytes().to_vec()],
+        }
+    }
+
+    #[test]
+    fn a_reply_of_one_line_is_whole_at_once() {
+        let reply = collect(&["226 Transfer complete.\r"]);
+        assert_eq!(
+            (reply.code, reply.text().as_str()),
+            (226, "Transfer complete.")
+        );
+        assert_eq!(collect(&["200"]).code, 200);
+    }
+
+    #[test]
+    fn lines_within_a_reply_may_begin_with_other_codes() {
+        let reply = collect(&[
+            "211-Features:",
+            " MDTM",
+            "226 not the end",
+            "211- neither",
+            "211 End",
+        ]);
+        assert_eq!(reply.lines.len(), 5);
+        assert_eq!(reply.lines[1], b" MDTM");
+    }
+
+    #[test]
+    fn what_is_no_reply_is_named() {
+        for line in ["", "hello", "99 low", "2260 long", "abc x", "999 high"] {
+            assert!(
+                Collector::default().line(line.as_bytes()).is_err(),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_reply_is_cut_off() {
+        let mut collector = Collector::default();
+        collector.line(b"211-").expect("it begins");
+        let line = vec![b'x'; 1000];
+        assert!((0..2000).any(|_| collector.line(&line).is_err()));
+    }
+
+    #[test]
+    fn the_words_of_a_550_tell_why() {
+        for (text, why) in [
+            ("a: No such file or directory", Why::NotFound),
+            ("Permission denied.", Why::Denied),
+            (
+                "Remove directory operation failed: Directory not empty",
+                Why::NotEmpty,
+            ),
+            ("Can't create directory: File exists", Why::Exists),
+            ("Failed to open file.", Why::Unsaid),
+            ("Disk quota exceeded", Why::Quota),
+            ("The file does not exist", Why::NotFound),
+        ] {
+            assert_eq!(says(550, text).why(), why, "{text}");
+        }
+        assert_eq!(says(552, "x").why(), Why::NoSpace);
+    }
+
+    #[test]
+    fn a_quoted_path_may_hold_quotes() {
+        assert_eq!(
+            quoted_path(b"\"/a\"\"b\" is current").as_deref(),
+            Some(&b"/a\"b"[..])
+        );
+        assert_eq!(quoted_path(b"/a is current"), None);
+        assert_eq!(quoted_path(b"\"/a"), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! Steps: the small changes and questions of [`Step`], as commands and what their replies mean.
+//!
+//! The one idea: whatever the steps, their first commands go out as one flight; only a step that
+//! was refused and has another way goes on by itself, command by command.
+
+use crate::ftp::command::Command;
+use crate::ftp::control::Control;
+use crate::ftp::listing;
+use crate::ftp::profile::{Learned, Profile, TimeSetter};
+use crate::ftp::rename;
+use crate::ftp::reply::Reply;
+use crate::ftp::time::parse_time_val;
+use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
+
+/// The absolute path of `path` below `base`.
+pub fn absolute(base: &[u8], path: &RemotePath) -> Vec<u8> {
+    let mut absolute = base.to_vec();
+    if !path.is_root() || absolute.is_empty() {
+        absolute.push(b'/');
+    }
+    absolute.extend_from_slice(path.as_bytes());
+    absolute
+}
+
+/// Takes the steps over one control connection.
+///
+/// `again` says that they may have been taken before, on a connection that broke before it
+/// answered: then a name that is gone already was removed, and one that exists was made.
+pub fn perform(
+    control: &mut Control,
+    profile: &Profile,
+    base: &[u8],
+    steps: &[Step<'_>],
+    again: bool,
+    deadline: &Deadline,
+) -> Result<Vec<Result<Done>>> {
+    let learned = profile.get();
+    let paths: Vec<Paths> = steps.iter().map(|step| Paths::of(base, step)).collect();
+    let mut commands = Vec::new();
+    let mut ends = Vec::with_capacity(steps.len());
+    for (step, paths) in steps.iter().zip(&paths) {
+        first_commands(step, paths, &learned, &mut commands);
+        ends.push(commands.len());
+    }
+    let mut replies = control.flight(&commands, deadline)?.into_iter();
+    let mut results = Vec::with_capacity(steps.len());
+    let mut start = 0;
+    for ((step, paths), end) in steps.iter().zip(&paths).zip(ends) {
+        let replies: Vec<Reply> = replies.by_ref().take(end - start).collect();
+        start = end;
+        let mut taking = Taking {
+            control,
+            profile,
+            learned: &learned,
+            deadline,
+            again,
+        };
+        results.push(taking.outcome(step, paths, &replies)?);
+    }
+    Ok(results)
+}
+
+/// The absolute paths that a step names.
+struct Paths {
+    path: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Paths {
+    fn of(base: &[u8], step: &Step<'_>) -> Self {
+        let (path, to) = match step {
+            Step::Stat(path)
+            | Step::Version(path)
+            | Step::Remove(path)
+            | Step::RemoveDirectory(path)
+            | Step::MakeDirectory(path)
+            | Step::SetMode(path, _)
+            | Step::SetModified(path, _) => (*path, None),
+            Step::Rename { from, to } => (*from, Some(*to)),
+        };
+        Self {
+            path: absolute(base, path),
+            to: to.map(|to| absolute(base, to)).unwrap_or_default(),
+        }
+    }
+}
+
+fn first_commands<'a>(
+    step: &Step<'_>,
+    paths: &'a Paths,
+    learned: &Learned,
+    commands: &mut Vec<Command<'a>>,
+) {
+    let path = &paths.path;
+    match step {
+        Step::Stat(_) => commands.push(Command::Mlst(path)),
+        Step::Version(_) if versions_by_facts(learned) => commands.push(Command::Mlst(path)),
+        Step::Version(_) => {
+            commands.push(Command::Size(path));
+            if learned.mdtm != Some(false) {
+                commands.push(Command::Mdtm(path));
+            }
+        }
+        Step::Remove(_) => commands.push(Command::Dele(path)),
+        Step::RemoveDirectory(_) => commands.push(Command::Rmd(path)),
+        Step::MakeDirectory(_) => commands.push(Command::Mkd(path)),
+        Step::Rename { .. } => {
+            commands.push(Command::Rnfr(path));
+            commands.push(Command::Rnto(&paths.to));
+        }
+        Step::SetMode(..) if learned.chmod == Some(false) => {}
+        Step::SetMode(_, mode) => commands.push(Command::SiteChmod(*mode, path)),
+        Step::SetModified(_, time) => {
+            if let Some(setter) = setters(learned).first() {
+                commands.push(set_time(*setter, *time, path));
+            }
+        }
+    }
+}
+
+/// Whether one `MLST` tells size and time.
+fn versions_by_facts(learned: &Learned) -> bool {
+    learned.features.facts.as_ref().is_some_and(|facts| {
+        facts.is_empty()
+            || ["size", "modify"]
+                .iter()
+                .all(|wanted| facts.iter().any(|fact| fact == wanted))
+    })
+}
+
+/// What may set a time on this server, best first.
+fn setters(learned: &Learned) -> Vec<TimeSetter> {
+    match learned.sets_times {
+        Some(setter) => setter.into_iter().collect(),
+        None if learned.features.mfmt => vec![TimeSetter::Mfmt],
+        None => vec![
+            TimeSetter::Mdtm,
+            TimeSetter::Mfmt,
+            TimeSetter::SiteUtime,
+            TimeSetter::SiteUtimeLong,
+        ],
+    }
+}
+
+fn set_time(setter: TimeSetter, time: i64, path: &[u8]) -> Command<'_> {
+    match setter {
+        TimeSetter::Mfmt => Command::Mfmt(time, path),
+        TimeSetter::Mdtm => Command::MdtmSet(time, path),
+        TimeSetter::SiteUtime => Command::SiteUtime(time, path),
+        TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
+    }
+}
+
+/// One step whose first replies are in.
+struct Taking<'a> {
+    control: &'a mut Control,
+    profile: &'a Profile,
+    learned: &'a Learned,
+    deadline: &'a Deadline,
+    again: bool,
+}
+
+impl Taking<'_> {
+    /// The outer result is the connection's, the inner one the step's.
+    fn outcome(
+        &mut self,
+        step: &Step<'_>,
+        paths: &Paths,
+        replies: &[Reply],
+    ) -> Result<Result<Done>> {
+        let path = &paths.path[..];
+        let Some(reply) = replies.first() else {
+            return Ok(Err(cannot(step)));
+        };
+        let changed = |command: Command<'_>, but: Option<Why>| {
+            if reply.is_completion() || self.again && but == Some(reply.why()) {
+                Ok(Done::Changed)
+            } else {
+                Err(reply.refusal(command))
+            }
+        };
+        Ok(match step {
+            Step::Stat(_) => stat(path, reply),
+            Step::Version(_) if versions_by_facts(self.learned) => {
+                stat(path, reply).map(|done| match done {
+                    Done::Attributes(attributes) => Done::Version(attributes.version()),
+                    other => other,
+                })
+            }
+            Step::Version(_) => self.version(path, reply, replies.get(1)),
+            Step::Remove(_) => changed(Command::Dele(path), Some(Why::NotFound)),
+            Step::RemoveDirectory(_) => changed(Command::Rmd(path), Some(Why::NotFound)),
+            Step::MakeDirectory(_) => changed(Command::Mkd(path), Some(Why::Exists)),
+            Step::Rename { .. } => {
+                let Some(renamed) = replies.get(1) else {
+                    return Err(Error::misbehaved("RNTO", "no reply"));
+                };
+                let names = rename::Names {
+                    from: path,
+                    to: &paths.to,
+                };
+                return rename::outcome(
+                    self.control,
+                    names,
+                    reply,
+                    renamed,
+                    self.again,
+                    self.deadline,
+                );
+            }
+            Step::SetMode(_, mode) => self.mode(path, *mode, reply),
+            Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
+        })
+    }
+
+    fn version(&self, path: &[u8], size: &Reply, time: Option<&Reply>) -> Result<Done> {
+        if !size.is_completion() {
+            return Err(missing(size.refusal(Command::Size(path))));
+        }
+        if let Some(time) = time {
+            let known = !time.is_unknown_command();
+            self.profile.learn(|learned| learned.mdtm = Some(known));
+        }
+        Ok(Done::Version(Version {
+            size: number(size),
+            modified: time
+                .filter(|reply| reply.is_completion())
+                .and_then(time_val),
+        }))
+    }
+
+    fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
+        if reply.is_completion() {
+            self.profile.learn(|learned| learned.chmod = Some(true));
+            return Ok(Done::Changed);
+        }
+        if reply.is_unknown_command() && self.learned.chmod.is_none() {
+            self.profile.learn(|learned| learned.chmod = Some(false));
+        }
+        Err(reply.refusal(Command::SiteChmod(mode, path)))
+    }
+
+    /// Tries one way after the other until one works; that one is kept.
+    fn modified(&mut self, path: &[u8], time: i64, first: Reply) -> Result<Result<Done>> {
+        let setters = setters(self.learned);
+        let mut reply = first;
+        let mut refused = None;
+        for (at, setter) in setters.iter().enumerate() {
+            let command = set_time(*setter, time, path);
+            if at > 0 {
+                reply = self.control.command(command, self.deadline)?;
+            }
+            if reply.is_completion() {
+                self.profile
+                    .learn(|learned| learned.sets_times = Some(Some(*setter)));
+                return Ok(Ok(Done::Changed));
+            }
+            if !reply.is_unknown_command() && refused.is_none() {
+                refused = Some(reply.refusal(command));
+            }
+        }
+        if let Some(error) = refused {
+            return Ok(Err(error));
+        }
+        self.profile
+            .learn(|learned| learned.sets_times = Some(None));
+        Ok(Err(cannot(&Step::SetModified(&RemotePath::root(), time))))
+    }
+}
+
+/// The refusal of a step for which the server has no command.
+fn cannot(step: &Step<'_>) -> Error {
+    let tried = match step {
+        Step::SetMode(..) => "setting permission bits",
+        _ => "setting the time of a file",
+    };
+    Error::refused(Why::Unsupported, tried, "it has no command for that")
+}
+
+/// A question about a path that is refused without a reason (vsftpd's "Could not get file size."): the
+/// usual one is that there is no such path.
+fn missing(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            why: Why::Unsaid,
+            tried,
+            said,
+        } => Error::refused(Why::NotFound, tried, said),
+        error => error,
+    }
+}
+
+/// The attributes in a reply to `MLST` (RFC 3659 section 7.2): the one line that begins with a blank.
+fn stat(path: &[u8], reply: &Reply) -> Result<Done> {
+    let command = Command::Mlst(path);
+    if !reply.is_completion() {
+        return Err(missing(reply.refusal(command)));
+    }
+    // Between the first line and the last; some servers leave out the blank before the facts.
+    let inner = reply.lines.get(1..reply.lines.len().saturating_sub(1));
+    inner
+        .unwrap_or_default()
+        .iter()
+        .find_map(|line| listing::facts(line))
+        .map(|(attributes, _)| Done::Attributes(attributes))
+        .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
+}
+
+/// The number in a reply to `SIZE` (RFC 3659 section 4).
+fn number(reply: &Reply) -> Option<u64> {
+    reply.text().trim().parse().ok()
+}
+
+/// The time in a reply to `MDTM` (RFC 3659 section 3).
+pub fn time_val(reply: &Reply) -> Option<i64> {
+    parse_time_val(reply.lines.first()?)
+}

@@ -1,0 +1,143 @@
+//! A connection: bytes over TCP, with a deadline on every wait.
+//!
+//! The one idea: the socket never blocks; what would wait polls the socket with what the
+//! deadline has left, so that no thread waits for a server longer than its operation may.
+//! Every byte that passes is progress.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::remote::Deadline;
+
+/// A TCP connection to a server.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+}
+
+/// Idle seconds before TCP asks whether the peer still lives: below what NAT boxes remember.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+impl Stream {
+    /// Connects to `address`.
+    pub fn connect(address: SocketAddr, deadline: &Deadline) -> io::Result<Self> {
+        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.connect_timeout(&address.into(), left)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { tcp: socket.into() })
+    }
+
+    /// Reads what is there, waiting for the first byte; 0 at the end.
+    pub fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> io::Result<usize> {
+        loop {
+            match self.tcp.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::POLLIN, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(length) => {
+                    deadline.progress();
+                    return Ok(length);
+                }
+                error => return error,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`.
+    pub fn write_all(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.tcp.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::POLLOUT, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    deadline.progress();
+                    bytes = &bytes[length..];
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more will be written.
+    pub fn finish_writing(&mut self) -> io::Result<()> {
+        self.tcp.shutdown(Shutdown::Write)
+    }
+
+    /// Whether bytes or an end wait to be read. On a connection that should be silent that is a
+    /// good bye.
+    pub fn has_news(&self) -> bool {
+        let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLIN)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+
+    /// A second handle by which another thread can cut this connection.
+    pub fn cutter(&self) -> io::Result<Cutter> {
+        Ok(Cutter {
+            tcp: self.tcp.try_clone()?,
+        })
+    }
+
+    fn wait(&self, events: PollFlags, deadline: &Deadline) -> io::Result<()> {
+        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+        // One more millisecond, lest a rest below one be rounded to a busy loop.
+        let left =
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.tcp.as_fd(), events)];
+        match poll(&mut fds, left) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Cuts a connection from outside: whoever waits on it wakes up with its end.
+#[derive(Debug)]
+pub struct Cutter {
+    tcp: TcpStream,
+}
+
+impl Cutter {
+    /// Ends the connection both ways.
+    pub fn cut(&self) {
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_silent_peer_costs_a_time_out_and_a_cut_wakes_the_reader() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let mut stream = Stream::connect(address, &patient).expect("a connection");
+        let (_peer, _) = listener.accept().expect("a peer");
+
+        let hasty = Deadline::after(Duration::from_millis(20));
+        let error = stream.read(&mut [0; 8], &hasty).expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        stream.cutter().expect("a cutter").cut();
+        assert_eq!(stream.read(&mut [0; 8], &patient).expect("an end"), 0);
+    }
+}

@@ -1,0 +1,350 @@
+//! Transfers: what runs over a data connection, from the command that begins it to the final reply.
+//!
+//! The one idea: a transfer owns its lease. However it ends, the control connection is either in
+//! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
+//! just that the data connection ended.
+//!
+//! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
+//! refused `REST` is seen before the first byte is handed out.
+
+use std::time::Duration;
+
+use crate::ftp::command::Command;
+use crate::ftp::control::{Control, blame};
+use crate::ftp::data;
+use crate::ftp::pool::Lease;
+use crate::ftp::stream::Stream;
+use crate::remote::{Deadline, Error, ReadAt, Result, Source, Why};
+
+/// Bytes moved at once between a file and the data connection.
+const CHUNK: usize = 256 * 1024;
+/// Bytes of one line of a listing, far above what a name can need.
+const LINE_LIMIT: usize = 64 * 1024;
+/// Bytes of a listing: some five million entries.
+const LISTING_LIMIT: u64 = 512 << 20;
+/// How long an ended download may take to bring the control connection back in step.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long a server that broke off a transfer may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A file on its way to us.
+#[derive(Debug)]
+pub struct Download {
+    lease: Lease,
+    data: Option<Stream>,
+    tried: String,
+    /// Whether the final reply has come with the preliminary one (or instead of it).
+    confirmed: bool,
+    cutter: u64,
+}
+
+impl Download {
+    /// Begins to retrieve the file at the absolute path `path` from the offset `from`.
+    pub fn open(mut lease: Lease, path: &[u8], from: u64, deadline: &Deadline) -> Result<Self> {
+        let command = Command::Retr(path);
+        let mut opened = begin(&mut lease, from, command, deadline)?;
+        let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
+            Some(cutter) => lease.pool().register_cutter(cutter),
+            None => u64::MAX,
+        };
+        Ok(Self {
+            lease,
+            data: opened.data,
+            tried: command.to_string(),
+            confirmed: opened.confirmed,
+            cutter,
+        })
+    }
+
+    fn finish(&mut self, deadline: &Deadline) -> Result<()> {
+        self.data = None;
+        if self.confirmed {
+            return Ok(());
+        }
+        let control = self.lease.control()?;
+        let reply = control.reply(&self.tried, deadline)?;
+        self.confirmed = true;
+        if reply.is_completion() {
+            Ok(())
+        } else {
+            Err(reply.refusal(&self.tried))
+        }
+    }
+}
+
+impl Source for Download {
+    fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
+        let Some(data) = &mut self.data else {
+            return Ok(0);
+        };
+        match data.read(buffer, deadline) {
+            Ok(0) => self.finish(deadline).map(|()| 0),
+            Ok(length) => Ok(length),
+            Err(error) => {
+                let error = blame(self.tried.clone(), &error);
+                Err(last_words(&mut self.lease, &self.tried).unwrap_or(error))
+            }
+        }
+    }
+
+    fn wanted(&self) -> bool {
+        self.lease.pool().is_wanted()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.lease.pool().unregister(self.cutter);
+        if self.data.take().is_some()
+            && !self.confirmed
+            && let Ok(control) = self.lease.control()
+        {
+            settle(control, &self.tried);
+        }
+    }
+}
+
+/// Brings a control connection back in step after its data connection was closed by us.
+///
+/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
+/// it marks the end. Whatever does not fit leaves the connection out of step, and the pool drops it.
+fn settle(control: &mut Control, tried: &str) {
+    let deadline = Deadline::after(SETTLE);
+    let mut noop_answered = || -> Result<()> {
+        control.reply(&tried, &deadline)?;
+        control.send(&[Command::Noop], &deadline)?;
+        let mut reply = control.reply(&Command::Noop, &deadline)?;
+        if reply.code != 200 {
+            // That was a second reply to the broken transfer; the one to NOOP is still owed.
+            control.expect_one_more();
+            reply = control.reply(&Command::Noop, &deadline)?;
+        }
+        if reply.code == 200 {
+            Ok(())
+        } else {
+            control.give_up();
+            Err(reply.refusal(Command::Noop))
+        }
+    };
+    if let Err(error) = noop_answered() {
+        log::debug!("dropping a control connection after an ended download: {error}");
+    }
+}
+
+/// Stores the first `size` bytes of `bytes` from `from` on, by `command`, which is STOR or APPE.
+///
+/// Returns once the server has confirmed the whole.
+pub fn upload(
+    lease: &mut Lease,
+    command: Command<'_>,
+    bytes: &dyn ReadAt,
+    from: u64,
+    size: u64,
+    deadline: &Deadline,
+) -> Result<()> {
+    let opened = begin(lease, 0, command, deadline)?;
+    let (Some(mut data), false) = (opened.data, opened.confirmed) else {
+        return Err(Error::misbehaved(
+            command.to_string(),
+            "the server said that it was done before it got a byte",
+        ));
+    };
+    let cutter = data
+        .cutter()
+        .ok()
+        .map(|cutter| lease.pool().register_cutter(cutter));
+    let sent = send(&mut data, command, bytes, from, size, deadline);
+    if let Some(cutter) = cutter {
+        lease.pool().unregister(cutter);
+    }
+    if let Err(Error::Local { .. }) = &sent {
+        // Our own disk failed: a reset instead of an end, lest half a file pass for a whole one.
+        drop(data);
+        lease.control()?.give_up();
+        return sent;
+    }
+    drop(data);
+    if let Err(error) = sent {
+        return Err(last_words(lease, &command).unwrap_or(error));
+    }
+    let reply = lease.control()?.reply(&command, deadline)?;
+    if reply.is_completion() {
+        Ok(())
+    } else {
+        Err(reply.refusal(command))
+    }
+}
+
+/// Lists the absolute path `directory` by `command`, line by line.
+///
+/// Returns whether all of it came: false when the listing was cut off at our limit.
+pub fn listing(
+    lease: &mut Lease,
+    directory: &[u8],
+    command: Command<'_>,
+    deadline: &Deadline,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool> {
+    // Into the directory first and no argument then: names may hold what servers take for
+    // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
+    let change = Command::Cwd(directory);
+    let reply = lease.control()?.command(change, deadline)?;
+    if !reply.is_completion() {
+        return Err(reply.refusal(change));
+    }
+    let opened = match begin(lease, 0, command, deadline) {
+        Err(error) if is_empty_directory(&error) => return Ok(true),
+        opened => opened?,
+    };
+    let whole = match opened.data {
+        Some(data) => lines(data, command, deadline, each)?,
+        None => true,
+    };
+    if !whole {
+        lease.control()?.give_up();
+        return Ok(false);
+    }
+    if opened.confirmed {
+        return Ok(true);
+    }
+    let reply = lease.control()?.reply(&command, deadline)?;
+    if reply.is_completion() {
+        return Ok(true);
+    }
+    let error = reply.refusal(command);
+    if is_empty_directory(&error) {
+        return Ok(true);
+    }
+    Err(error)
+}
+
+/// Some servers refuse to list a directory that holds nothing: "550 No files found".
+fn is_empty_directory(error: &Error) -> bool {
+    matches!(error, Error::Refused { said, .. } if said.to_ascii_lowercase().contains("no files"))
+}
+
+struct Opened {
+    data: Option<Stream>,
+    confirmed: bool,
+}
+
+/// Opens a data connection and sends the command; returns when the server has taken it.
+fn begin(
+    lease: &mut Lease,
+    from: u64,
+    command: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Opened> {
+    let pool = std::sync::Arc::clone(lease.pool());
+    let control = lease.control()?;
+    let data = data::open(control, pool.profile(), deadline)?;
+    if from > 0 {
+        control.send(&[Command::Rest(from), command], deadline)?;
+        let reply = control.reply(&Command::Rest(from), deadline)?;
+        if !reply.is_intermediate() {
+            // The command behind it would begin at the wrong byte: neither may be used.
+            control.give_up();
+            pool.profile().learn(|learned| learned.rest = Some(false));
+            return Err(Error::refused(
+                Why::Unsupported,
+                Command::Rest(from).to_string(),
+                reply.to_string(),
+            ));
+        }
+    } else {
+        control.send(&[command], deadline)?;
+    }
+    let reply = control.reply(&command, deadline)?;
+    if reply.is_preliminary() {
+        return Ok(Opened {
+            data: Some(data),
+            confirmed: false,
+        });
+    }
+    if reply.is_completion() {
+        // Done at once, without a preliminary reply: what there is, is in the data connection.
+        return Ok(Opened {
+            data: Some(data),
+            confirmed: true,
+        });
+    }
+    Err(reply.refusal(command))
+}
+
+fn send(
+    data: &mut Stream,
+    command: Command<'_>,
+    bytes: &dyn ReadAt,
+    from: u64,
+    size: u64,
+    deadline: &Deadline,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(size - from).unwrap_or(CHUNK))];
+    let mut at = from;
+    while at < size {
+        let length = buffer
+            .len()
+            .min(usize::try_from(size - at).unwrap_or(CHUNK));
+        let chunk = &mut buffer[..length];
+        bytes
+            .read_exact_at(chunk, at)
+            .map_err(|error| Error::local("reading the spool", &error))?;
+        data.write_all(chunk, deadline)
+            .map_err(|error| blame(command.to_string(), &error))?;
+        at += length as u64;
+    }
+    data.finish_writing()
+        .map_err(|error| blame(command.to_string(), &error))
+}
+
+/// What the server says after a data connection broke: its reason is better than ours. `None`
+/// when it says nothing, or nothing bad.
+fn last_words(lease: &mut Lease, tried: &dyn std::fmt::Display) -> Option<Error> {
+    let control = lease.control().ok()?;
+    match control.reply(tried, &Deadline::after(LAST_WORDS)) {
+        Ok(reply) if !reply.is_completion() => Some(reply.refusal(tried)),
+        _ => {
+            control.give_up();
+            None
+        }
+    }
+}
+
+/// Cuts a data connection into lines; false when there were too many.
+fn lines(
+    mut data: Stream,
+    command: Command<'_>,
+    deadline: &Deadline,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool> {
+    let mut buffer = vec![0; CHUNK];
+    let mut rest: Vec<u8> = Vec::new();
+    let mut total = 0;
+    loop {
+        let length = data
+            .read(&mut buffer, deadline)
+            .map_err(|error| blame(command.to_string(), &error))?;
+        if length == 0 {
+            if !rest.is_empty() {
+                each(&rest);
+            }
+            return Ok(true);
+        }
+        total += length as u64;
+        let mut input = &buffer[..length];
+        while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
+            if rest.is_empty() {
+                each(&input[..end]);
+            } else {
+                rest.extend_from_slice(&input[..end]);
+                each(&rest);
+                rest.clear();
+            }
+            input = &input[end + 1..];
+        }
+        rest.extend_from_slice(input);
+        if rest.len() > LINE_LIMIT || total > LISTING_LIMIT {
+            return Ok(false);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The file system: inodes, attributes, listings, reading, writing.
+//!
+//! Knows the trait [`crate::remote::Remote`], and neither sockets nor FUSE. Its operations are
+//! FUSE's, in two forms where it matters: `x_cached` answers from memory or not at all, and `x` may
+//! ask the server.
+//!
+//! ```text
+//! names   contents -> flush        the operations
+//!         core                     state and freshness (with the lock order)
+//! inode, file -> readahead -> blocks, spool, ranges, links, error
+//! ```
+
+mod attributes;
+mod blocks;
+mod contents;
+mod core;
+mod error;
+mod file;
+mod flush;
+mod inode;
+mod links;
+mod names;
+mod ranges;
+mod readahead;
+mod spool;
+
+pub use attributes::{Changes, Space};
+pub use contents::{Open, Wants};
+pub use core::{Attr, Settings, Vfs};
+pub use error::{Error, Result};
+pub use inode::ROOT;
+pub use names::Listed;

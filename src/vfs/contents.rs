@@ -1,0 +1,537 @@
+//! Contents: opening, reading, writing and closing files.
+//!
+//! The one idea: a read is put together of pieces, each from whoever has it (see `file.rs`); a write
+//! goes to the spool and never waits for the server.
+//!
+//! What the caller of `close` is told is in `flush.rs`.
+
+use std::sync::Arc;
+
+use crate::remote::{Attributes, Deadline, Kind, ReadAt, RemotePath, Step, Version};
+use crate::vfs::core::{Attr, Handle, Vfs, check_name};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::{Body, File, Piece};
+use crate::vfs::inode::now;
+use crate::vfs::readahead::Reader;
+
+/// A file was opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// The handle.
+    pub handle: u64,
+    /// The pages that the kernel has of the file are still right.
+    pub keep_pages: bool,
+    /// The size is not known: the kernel must not rely on it.
+    pub sizeless: bool,
+}
+
+/// What an opener wants, from the flags of open(2).
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// To write.
+    pub write: bool,
+    /// To begin with an empty file.
+    pub truncate: bool,
+    /// That the name is not there yet.
+    pub exclusive: bool,
+}
+
+impl Wants {
+    /// Reads the flags of open(2).
+    pub fn from_flags(flags: i32) -> Self {
+        Self {
+            write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+            truncate: flags & libc::O_TRUNC != 0,
+            exclusive: flags & libc::O_EXCL != 0,
+        }
+    }
+}
+
+/// Larger files than this are not fetched when their name is removed while they are open; they get
+/// another name until the last close.
+const PULL_LIMIT: u64 = 64 << 20;
+/// Bytes that are fetched at once to complete a file.
+pub(super) const PULL_STEP: usize = 1 << 20;
+
+impl Vfs {
+    /// Opens a file.
+    pub fn open(&self, ino: u64, wants: Wants, deadline: &Deadline) -> Result<Open> {
+        match self.kind(ino) {
+            Some(Kind::File) => {}
+            Some(Kind::Directory) => return Err(Error::IsDirectory),
+            Some(_) => return Err(Error::NotAFile),
+            None => return Err(Error::Stale),
+        }
+        if wants.write || wants.truncate {
+            self.writable()?;
+        }
+        self.revalidate(ino, deadline)?;
+        self.open_known(ino, wants)
+    }
+
+    /// Makes a file and opens it. The server hears of it with the first data, unless the name must be
+    /// new.
+    pub fn create(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u32,
+        wants: Wants,
+        deadline: &Deadline,
+    ) -> Result<(Attr, Open)> {
+        self.writable()?;
+        check_name(name)?;
+        let there = if wants.exclusive {
+            self.ask_file(parent, name, deadline)?
+        } else {
+            match self.find(parent, name, deadline) {
+                Ok(ino) => Some(ino),
+                Err(Error::NotFound) => None,
+                Err(error) => return Err(error),
+            }
+        };
+        if let Some(ino) = there {
+            if wants.exclusive {
+                return Err(Error::Exists);
+            }
+            let open = self.open(ino, wants, deadline)?;
+            return Ok((self.remembered_attr(ino)?, open));
+        }
+        let mode = mode & 0o7777;
+        let ino = {
+            let mut tree = self.tree.lock();
+            if let Some(ino) = tree.child(parent, name) {
+                drop(tree);
+                if wants.exclusive {
+                    return Err(Error::Exists);
+                }
+                ino
+            } else {
+                let attributes = Attributes {
+                    size: Some(0),
+                    modified: Some(now()),
+                    mode: Some(mode),
+                    ..Attributes::of(Kind::File)
+                };
+                let ino = tree.add_own(parent, name, attributes);
+                if let Some(node) = tree.get_mut(ino) {
+                    node.local = true;
+                }
+                ino
+            }
+        };
+        let open = self.open_known(ino, wants)?;
+        if let Ok(handle) = self.file(open.handle) {
+            handle.file.body.lock().mode = Some((mode, false));
+            if wants.exclusive {
+                let made = self.upload(&handle.file, deadline);
+                if let Err(error) = made {
+                    handle.file.body.lock().removed = true;
+                    self.tree.lock().remove_own(ino);
+                    self.release(open.handle, deadline);
+                    return Err(error);
+                }
+            }
+        }
+        Ok((self.remembered_attr(ino)?, open))
+    }
+
+    /// The bytes, if no server need be asked for them.
+    pub fn read_cached(&self, handle: u64, offset: u64, size: usize) -> Option<Result<Vec<u8>>> {
+        let file = match self.file(handle) {
+            Ok(handle) => handle.file,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut body = file.body.try_lock()?;
+        self.follow(&file, &mut body);
+        if body.sizeless {
+            return None;
+        }
+        let whole = usize::try_from(body.size.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(size);
+        match body.piece(offset, size) {
+            None => Some(Ok(Vec::new())),
+            Some(Piece::Spool(length)) if length == whole => {
+                Some(read_spool(&body, offset, length))
+            }
+            Some(Piece::Server(length)) if length == whole => {
+                file.reader.cached(offset, length).map(Ok)
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Reads `size` bytes from `offset`, less only at the end of the file.
+    pub fn read(
+        &self,
+        handle: u64,
+        offset: u64,
+        size: usize,
+        deadline: &Deadline,
+    ) -> Result<Vec<u8>> {
+        let file = self.file(handle)?.file;
+        let mut bytes = Vec::with_capacity(size);
+        while bytes.len() < size {
+            let at = offset + bytes.len() as u64;
+            let rest = size - bytes.len();
+            let (piece, sizeless) = {
+                let mut body = file.body.lock();
+                self.follow(&file, &mut body);
+                match body.piece(at, rest) {
+                    Some(Piece::Spool(length)) => {
+                        bytes.extend(read_spool(&body, at, length)?);
+                        continue;
+                    }
+                    Some(Piece::Server(length)) => (length, body.sizeless),
+                    None if body.sizeless => (rest, true),
+                    None => break,
+                }
+            };
+            let part = self.read_server(&file, at, piece, deadline)?;
+            let short = part.len() < piece;
+            bytes.extend(part);
+            if short {
+                // The file became shorter: what there is of it is right, and the next look asks.
+                if !sizeless && let Some(node) = self.tree.lock().get_mut(file.ino) {
+                    node.fetched = None;
+                }
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Writes to the spool.
+    pub fn write(&self, handle: u64, offset: u64, bytes: &[u8]) -> Result<()> {
+        let file = self.file(handle)?.file;
+        let mut body = file.body.lock();
+        body.write(&self.spool, bytes, offset)?;
+        // A write makes the time of the file now, whatever was set before.
+        body.modified = None;
+        self.publish(&file, &body);
+        Ok(())
+    }
+
+    /// Sets the size, in bytes. Without a handle the server is told before this returns.
+    pub fn truncate(
+        &self,
+        ino: u64,
+        handle: Option<u64>,
+        size: u64,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.writable()?;
+        if let Some(handle) = handle {
+            let file = self.file(handle)?.file;
+            let mut body = self.settled(&file);
+            body.truncate(&self.spool, size)?;
+            self.publish(&file, &body);
+            return Ok(());
+        }
+        let wants = Wants {
+            write: true,
+            truncate: false,
+            exclusive: false,
+        };
+        let open = self.open(ino, wants, deadline)?;
+        let result = self
+            .truncate(ino, Some(open.handle), size, deadline)
+            .and_then(|()| self.fsync(open.handle, deadline));
+        self.release(open.handle, deadline);
+        result
+    }
+
+    /// Extends a file by zeros, or makes zeros of a part of it (`zeroes`), within its size if `keep`.
+    pub fn fallocate(
+        &self,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        zeroes: bool,
+        keep: bool,
+    ) -> Result<()> {
+        self.writable()?;
+        let file = self.file(handle)?.file;
+        let end = offset.checked_add(length).ok_or(Error::TooBig)?;
+        let mut body = self.settled(&file);
+        if zeroes {
+            let end = if keep { end.min(body.size) } else { end };
+            let zeros = vec![0; PULL_STEP];
+            let mut at = offset;
+            while at < end {
+                let length = zeros
+                    .len()
+                    .min(usize::try_from(end - at).unwrap_or(usize::MAX));
+                body.write(&self.spool, &zeros[..length], at)?;
+                at += length as u64;
+            }
+        } else if end > body.size {
+            body.truncate(&self.spool, end)?;
+        }
+        self.publish(&file, &body);
+        Ok(())
+    }
+
+    /// Makes what is open under a name independent of it, before the name is removed: the rest is
+    /// fetched, or it gets another name. True when the name is gone by that already.
+    pub(super) fn orphan(&self, ino: u64, deadline: &Deadline) -> Result<bool> {
+        let opened = self
+            .opened
+            .lock()
+            .files
+            .get(&ino)
+            .map(|(file, _)| Arc::clone(file));
+        let Some(file) = opened else {
+            return Ok(false);
+        };
+        let mut body = self.settled(&file);
+        if body.base.is_none() {
+            body.removed = true;
+            self.tree.lock().remove_own(ino);
+            return Ok(true);
+        }
+        let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
+        let too_much = missing > PULL_LIMIT || body.sizeless;
+        drop(body);
+        if !too_much {
+            self.complete(&file, deadline)?;
+            file.reader.stop(deadline);
+            return Ok(false);
+        }
+        file.reader.stop(deadline);
+        let path = self.path(ino)?;
+        let aside = path
+            .parent()
+            .and_then(|parent| parent.join(format!(".ftpfs-open-{ino:x}").as_bytes()))
+            .ok_or(Error::Invalid)?;
+        self.step(
+            Step::Rename {
+                from: &path,
+                to: &aside,
+            },
+            deadline,
+        )?;
+        let mut body = file.body.lock();
+        body.aside = Some(aside);
+        body.removed = true;
+        self.tree.lock().remove_own(ino);
+        Ok(true)
+    }
+
+    /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
+    pub(super) fn bring_back(&self, ino: u64, parent: u64, path: &RemotePath, deadline: &Deadline) {
+        let opened = self
+            .opened
+            .lock()
+            .files
+            .get(&ino)
+            .map(|(file, _)| Arc::clone(file));
+        let Some(aside) = opened.and_then(|file| file.body.lock().aside.take()) else {
+            return;
+        };
+        if let Err(error) = self.step(
+            Step::Rename {
+                from: &aside,
+                to: path,
+            },
+            deadline,
+        ) {
+            log::error!("{path} could not be replaced and is now called {aside}: {error}");
+        }
+        self.tree.lock().doubt_listing(parent);
+    }
+
+    /// The name of an open file is gone: nothing of it goes to the server any more.
+    pub(super) fn forsake(&self, ino: u64) {
+        let opened = self
+            .opened
+            .lock()
+            .files
+            .get(&ino)
+            .map(|(file, _)| Arc::clone(file));
+        if let Some(file) = opened {
+            file.body.lock().removed = true;
+        }
+    }
+
+    /// Brings what is being written at or below `ino` to the server, and ends the reading of it.
+    pub(super) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        let files: Vec<Arc<File>> = self
+            .opened
+            .lock()
+            .files
+            .values()
+            .map(|(file, _)| Arc::clone(file))
+            .collect();
+        for file in files {
+            if self.tree.lock().is_within(file.ino, ino) {
+                self.upload(&file, deadline)?;
+                file.reader.stop(deadline);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches what the spool lacks of a file.
+    pub(super) fn complete(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        loop {
+            let Some(gap) = file.body.lock().missing().into_iter().next() else {
+                return Ok(());
+            };
+            let length = usize::try_from(gap.end - gap.start)
+                .unwrap_or(usize::MAX)
+                .min(PULL_STEP);
+            let bytes = self.read_server(file, gap.start, length, deadline)?;
+            if bytes.len() < length {
+                // Shorter than it was said to be: not to be completed by bytes that never were.
+                return Err(Error::Stale);
+            }
+            file.body.lock().fill(&self.spool, &bytes, gap.start)?;
+            deadline.progress();
+        }
+    }
+
+    /// The file of a handle.
+    pub(super) fn file(&self, handle: u64) -> Result<Handle> {
+        self.opened
+            .lock()
+            .handles
+            .get(&handle)
+            .cloned()
+            .ok_or(Error::BadHandle)
+    }
+
+    /// The body of a file while no upload of it is under way; uploads are bounded by their own deadlines.
+    pub(super) fn settled<'a>(&self, file: &'a File) -> parking_lot::MutexGuard<'a, Body> {
+        let mut body = file.body.lock();
+        while body.uploading {
+            file.uploaded.wait(&mut body);
+        }
+        body
+    }
+
+    /// Tells the tree what a file is now.
+    pub(super) fn publish(&self, file: &File, body: &Body) {
+        let mut tree = self.tree.lock();
+        tree.touch(file.ino);
+        if let Some(node) = tree.get_mut(file.ino) {
+            node.attributes.size = Some(body.size);
+            node.attributes.modified = match body.modified {
+                Some(seconds) => Some(crate::remote::Modified { seconds, ..now() }),
+                None => Some(now()),
+            };
+            node.local = body.is_dirty();
+        }
+    }
+
+    /// Lets an open file that nobody here has changed follow what the server was seen to have.
+    fn follow(&self, file: &File, body: &mut Body) {
+        if body.is_dirty() || body.removed || body.uploading {
+            return;
+        }
+        let (version, generation) = {
+            let tree = self.tree.lock();
+            match tree.get(file.ino) {
+                Some(node) if !node.removed && node.generation != body.generation => {
+                    (node.attributes.version(), node.generation)
+                }
+                _ => return,
+            }
+        };
+        body.replace(version, generation);
+        file.reader.restart(generation);
+    }
+
+    fn open_known(&self, ino: u64, wants: Wants) -> Result<Open> {
+        let mut opened = self.opened.lock();
+        let (version, generation, is_new) = {
+            let tree = self.tree.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            (node.attributes.version(), node.generation, node.local)
+        };
+        let (file, handles) = opened.files.entry(ino).or_insert_with(|| {
+            let reader = Reader::new(self.shared.clone(), ino, generation);
+            (
+                File::new(ino, reader, (!is_new).then_some(version), generation),
+                0,
+            )
+        });
+        *handles += 1;
+        let file = Arc::clone(file);
+        let handle = self.handle();
+        opened.handles.insert(
+            handle,
+            Handle {
+                file: Arc::clone(&file),
+                writes: wants.write,
+            },
+        );
+        drop(opened);
+        let mut body = self.settled(&file);
+        self.follow(&file, &mut body);
+        if wants.truncate && (body.size > 0 || body.sizeless) {
+            body.truncate(&self.spool, 0)?;
+            body.sizeless = false;
+            body.waited = false;
+            self.publish(&file, &body);
+        }
+        let sizeless = body.sizeless;
+        let mut tree = self.tree.lock();
+        tree.open(ino);
+        let keep_pages = tree.get_mut(ino).is_some_and(|node| {
+            let known = version.size.is_some() && version.modified.is_some();
+            let keep = node.local || (known && node.pages == Some(version));
+            node.pages = known.then_some(version);
+            keep
+        });
+        Ok(Open {
+            handle,
+            keep_pages,
+            sizeless,
+        })
+    }
+
+    fn remembered_attr(&self, ino: u64) -> Result<Attr> {
+        let mut tree = self.tree.lock();
+        tree.remember(ino);
+        tree.get(ino)
+            .map(|node| self.attr(node))
+            .ok_or(Error::Stale)
+    }
+
+    /// Reads what the server has, under the name that the file has there now.
+    fn read_server(
+        &self,
+        file: &File,
+        offset: u64,
+        size: usize,
+        deadline: &Deadline,
+    ) -> Result<Vec<u8>> {
+        let aside = file.body.lock().aside.clone();
+        let path = match aside {
+            Some(path) => path,
+            None => self.path(file.ino)?,
+        };
+        let result = file.reader.read(&path, offset, size, deadline);
+        result.map_err(|error| match error.why() {
+            Some(crate::remote::Why::NotFound) => Error::Stale,
+            _ => error.into(),
+        })
+    }
+}
+
+fn read_spool(body: &Body, offset: u64, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let spool = body.spool.as_ref().ok_or(Error::BadHandle)?;
+    spool.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// The version of a file that has just been brought to the server.
+pub(super) fn known_version(version: Version, size: u64) -> Version {
+    Version {
+        size: version.size.or(Some(size)),
+        modified: version.modified,
+    }
+}

@@ -1,0 +1,470 @@
+//! The file system's state, and how it is kept fresh.
+//!
+//! The one idea: what the tree knows and is young enough is answered at once; everything else asks
+//! the server, merges the answer into the tree and looks again. What was learned is never older than
+//! what was changed here (see `inode.rs`).
+//!
+//! **Lock order** of the whole file system, outermost first; none is held while the server is asked:
+//! `opened` -> a file's `body` -> `tree` -> a reader's state -> the block cache. `listing` is alone.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::remote::{
+    self, Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, Remote,
+    RemotePath, Step, Urgency, Version, Why, perform_one,
+};
+use crate::vfs::blocks::Blocks;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::File;
+use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
+use crate::vfs::readahead::Shared;
+use crate::vfs::spool::Spool;
+
+/// How the file system behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The owner that is shown for everything.
+    pub uid: u32,
+    /// The group that is shown for everything.
+    pub gid: u32,
+    /// Permission bits that are never shown.
+    pub umask: u32,
+    /// Nothing is changed on the server.
+    pub read_only: bool,
+    /// How long attributes and listings live.
+    pub cache_timeout: Duration,
+    /// How long an operation may make no progress.
+    pub timeout: Duration,
+    /// Where the spool files are.
+    pub spool: PathBuf,
+    /// Bytes of the block cache.
+    pub cache_size: usize,
+}
+
+/// What the kernel is told of an inode.
+#[derive(Clone, Debug)]
+pub struct Attr {
+    /// The inode number.
+    pub ino: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// The last modification, seconds since 1970 in UTC.
+    pub modified: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Names that it has.
+    pub links: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// How long the kernel may rely on this.
+    pub ttl: Duration,
+}
+
+/// The file system.
+pub struct Vfs {
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) settings: Settings,
+    pub(super) tree: Mutex<Tree>,
+    pub(super) opened: Mutex<Opened>,
+    pub(super) shared: Shared,
+    pub(super) spool: Spool,
+    listing: Mutex<HashSet<u64>>,
+    listed: Condvar,
+    next_handle: AtomicU64,
+}
+
+/// Everything that is open.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// By inode number, with the number of handles.
+    pub(super) files: HashMap<u64, (Arc<File>, u32)>,
+    /// By handle.
+    pub(super) handles: HashMap<u64, Handle>,
+    /// Snapshots of directories, by handle.
+    pub(super) directories: HashMap<u64, Listing>,
+}
+
+/// An open file, as one opener sees it.
+#[derive(Clone)]
+pub(super) struct Handle {
+    pub(super) file: Arc<File>,
+    pub(super) writes: bool,
+}
+
+/// An open directory: what was there when it was read from its start.
+pub(super) struct Listing {
+    pub(super) ino: u64,
+    pub(super) names: Option<Arc<Vec<(Arc<[u8]>, u64)>>>,
+}
+
+/// How long the kernel relies on what it was told. Asking us costs it nothing much.
+const KERNEL_TIME: Duration = Duration::from_secs(1);
+/// An open asks the server again when what is known of the file is older.
+pub(super) const REVALIDATE: Duration = Duration::from_secs(5);
+/// A second name that is asked for within so short a time makes a listing worth its price.
+const SOON: Duration = Duration::from_secs(1);
+/// Bytes of a name, as on every Linux file system.
+const NAME_LENGTH: usize = 255;
+
+impl Vfs {
+    /// A file system over `remote`. The mounted directory must be there.
+    pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Self {
+        let root = Attributes {
+            modified: Some(now()),
+            ..Attributes::of(Kind::Directory)
+        };
+        Self {
+            shared: Shared {
+                remote: Arc::clone(&remote),
+                blocks: Arc::new(Blocks::new(settings.cache_size)),
+                patience: settings.timeout,
+            },
+            remote,
+            spool: Spool::new(settings.spool.clone()),
+            settings,
+            tree: Mutex::new(Tree::new(root)),
+            opened: Mutex::default(),
+            listing: Mutex::default(),
+            listed: Condvar::new(),
+            next_handle: AtomicU64::new(1),
+        }
+    }
+
+    /// A deadline for an operation that arrives now.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.settings.timeout)
+    }
+
+    /// The attributes, if they are known and young enough.
+    pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
+        let tree = self.tree.lock();
+        let Some(node) = tree.get(ino) else {
+            return Some(Err(Error::Stale));
+        };
+        node.is_fresh(self.settings.cache_timeout)
+            .then(|| Ok(self.attr(node)))
+    }
+
+    /// The attributes.
+    pub fn getattr(&self, ino: u64, deadline: &Deadline) -> Result<Attr> {
+        if let Some(known) = self.getattr_cached(ino) {
+            return known;
+        }
+        self.refresh(ino, deadline)?;
+        let tree = self.tree.lock();
+        tree.get(ino)
+            .map(|node| self.attr(node))
+            .ok_or(Error::Stale)
+    }
+
+    pub(super) fn attr(&self, node: &Node) -> Attr {
+        let attributes = &node.attributes;
+        let mode = attributes.mode.unwrap_or(match attributes.kind {
+            Kind::Directory => 0o755,
+            Kind::Symlink => 0o777,
+            Kind::File | Kind::Special => 0o644,
+        });
+        let size = match attributes.kind {
+            Kind::Symlink => attributes.target.as_ref().map(|target| target.len() as u64),
+            _ => attributes.size,
+        };
+        Attr {
+            ino: node.ino,
+            kind: attributes.kind,
+            size: size.unwrap_or(0),
+            modified: attributes.modified.map_or(0, |modified| modified.seconds),
+            mode: mode & !self.settings.umask,
+            links: match (node.removed, attributes.kind) {
+                (true, _) => 0,
+                (_, Kind::Directory) => 2,
+                _ => 1,
+            },
+            uid: self.settings.uid,
+            gid: self.settings.gid,
+            // What is not on the server yet gets another time when it is.
+            ttl: if node.local {
+                Duration::ZERO
+            } else {
+                KERNEL_TIME.min(self.settings.cache_timeout)
+            },
+        }
+    }
+
+    /// What is known of a name without asking.
+    pub(super) fn known(&self, directory: u64, name: &[u8]) -> Known {
+        self.tree
+            .lock()
+            .known(directory, name, self.settings.cache_timeout)
+    }
+
+    /// Asks the server for a name.
+    pub(super) fn find(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        match self.known(directory, name) {
+            Known::Inode(ino) => return Ok(ino),
+            Known::Absent => return Err(Error::NotFound),
+            Known::Unknown => {}
+        }
+        let alone = self.remote.traits().stats && !self.tree.lock().asked_alone(directory, SOON);
+        if alone {
+            return self.ask_name(directory, name, deadline);
+        }
+        let completeness = self.list(directory, deadline)?;
+        match self.tree.lock().child(directory, name) {
+            Some(ino) => return Ok(ino),
+            None if completeness == Completeness::Whole => return Err(Error::NotFound),
+            None => {}
+        }
+        self.ask_name(directory, name, deadline)
+    }
+
+    /// Asks the server for a name, whatever is known of it.
+    pub(super) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let asked = self.tree.lock().now();
+        let stats = self.remote.traits().stats;
+        let step = if stats {
+            Step::Stat(&path)
+        } else {
+            Step::Version(&path)
+        };
+        let attributes = match self.step(step, deadline) {
+            Ok(Done::Attributes(attributes)) => attributes,
+            Ok(Done::Version(version)) => {
+                let mut tree = self.tree.lock();
+                let child = tree.child(directory, name);
+                if let Some(node) = child.and_then(|ino| tree.get_mut(ino)) {
+                    if node.changed <= asked && !node.local {
+                        node.refresh_version(version);
+                    }
+                    return Ok(node.ino);
+                }
+                file_of(version)
+            }
+            Ok(Done::Changed) => return Err(Error::NotFound),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                self.tree.lock().merge_absence(directory, name, asked);
+                return Err(Error::NotFound);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut tree = self.tree.lock();
+        tree.merge_entry(directory, name, attributes, asked)
+            .ok_or(Error::NotFound)
+    }
+
+    /// Asks the server for the attributes of `ino`.
+    pub(super) fn refresh(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        let (parent, name) = {
+            let tree = self.tree.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            if node.removed {
+                return Ok(());
+            }
+            (node.parent, Arc::clone(&node.name))
+        };
+        if ino == ROOT {
+            return self.refresh_root(deadline);
+        }
+        if self.remote.traits().stats {
+            self.ask_name(parent, &name, deadline)?;
+        } else {
+            self.list(parent, deadline)?;
+        }
+        let tree = self.tree.lock();
+        match tree.get(ino) {
+            Some(node) if !node.removed => Ok(()),
+            _ => Err(Error::Stale),
+        }
+    }
+
+    fn refresh_root(&self, deadline: &Deadline) -> Result<()> {
+        let root = RemotePath::root();
+        let answer = if self.remote.traits().stats {
+            self.step(Step::Stat(&root), deadline)
+        } else {
+            Ok(Done::Changed)
+        };
+        let mut tree = self.tree.lock();
+        let Some(node) = tree.get_mut(ROOT) else {
+            return Ok(());
+        };
+        match answer {
+            Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
+                node.refresh(attributes)
+            }
+            // Not every server answers for its own root; what was known stays.
+            Ok(_) | Err(remote::Error::Refused { .. }) => {
+                node.fetched = Some(std::time::Instant::now())
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Asks for size and time of an open file that is not being written, if what is known is old.
+    pub(super) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        let age = REVALIDATE.min(self.settings.cache_timeout);
+        let path = {
+            let tree = self.tree.lock();
+            match tree.get(ino) {
+                Some(node) if node.is_fresh(age) => return Ok(()),
+                Some(_) => tree.path(ino).ok_or(Error::Stale)?,
+                None => return Err(Error::Stale),
+            }
+        };
+        let asked = self.tree.lock().now();
+        let answer = self.step(Step::Version(&path), deadline);
+        let mut tree = self.tree.lock();
+        match answer {
+            Ok(Done::Version(version)) => {
+                if let Some(node) = tree
+                    .get_mut(ino)
+                    .filter(|node| node.changed <= asked && !node.local)
+                {
+                    node.refresh_version(version);
+                }
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                if let Some(parent) = tree.get(ino).map(|node| node.parent) {
+                    tree.merge_absence(parent, path.name(), asked);
+                }
+                // The kernel looks the name up again.
+                Err(Error::Stale)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
+    pub(super) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
+        {
+            let mut listing = self.listing.lock();
+            let mut waited = false;
+            while listing.contains(&directory) {
+                waited = true;
+                let left = deadline
+                    .remaining()
+                    .ok_or_else(|| remote::Error::timed_out("waiting for a listing"))?;
+                self.listed.wait_for(&mut listing, left);
+            }
+            let shared = self
+                .tree
+                .lock()
+                .listing(directory, self.settings.cache_timeout);
+            if let Some(completeness) = shared.filter(|_| waited) {
+                return Ok(completeness);
+            }
+            listing.insert(directory);
+        }
+        let result = self.list_now(directory, deadline);
+        self.listing.lock().remove(&directory);
+        self.listed.notify_all();
+        result
+    }
+
+    fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
+        let path = self.path(directory)?;
+        let asked = self.tree.lock().now();
+        let mut entries = Vec::new();
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let result = self
+            .remote
+            .list(&path, &ask, &mut |entry| entries.push(entry));
+        let completeness = match result {
+            Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
+                let mut tree = self.tree.lock();
+                if let Some(parent) = tree.get(directory).map(|node| node.parent) {
+                    tree.merge_absence(parent, path.name(), asked);
+                }
+                return Err(Error::NotFound);
+            }
+            Err(error) if error.why() == Some(Why::Unsaid) && directory != ROOT => {
+                // vsftpd's "Failed to change directory." says no more: is it still there?
+                let parent = self
+                    .tree
+                    .lock()
+                    .get(directory)
+                    .map_or(ROOT, |node| node.parent);
+                self.list(parent, deadline)?;
+                let gone = self
+                    .tree
+                    .lock()
+                    .get(directory)
+                    .is_none_or(|node| node.removed);
+                return Err(if gone { Error::NotFound } else { error.into() });
+            }
+            result => result?,
+        };
+        self.tree
+            .lock()
+            .merge_listing(directory, entries, completeness, asked);
+        Ok(completeness)
+    }
+
+    /// Where `ino` is now.
+    pub(super) fn path(&self, ino: u64) -> Result<RemotePath> {
+        self.tree.lock().path(ino).ok_or(Error::Stale)
+    }
+
+    /// One step, for a caller who waits.
+    pub(super) fn step(&self, step: Step<'_>, deadline: &Deadline) -> remote::Result<Done> {
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        perform_one(self.remote.as_ref(), step, &ask)
+    }
+
+    /// A number for a new handle.
+    pub(super) fn handle(&self) -> u64 {
+        self.next_handle.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Refuses what would change something, on a read-only mount.
+    pub(super) fn writable(&self) -> Result<()> {
+        if self.settings.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Refuses names that no server can have.
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_LENGTH {
+        return Err(Error::NameTooLong);
+    }
+    if remote::is_name(name) {
+        Ok(())
+    } else {
+        Err(Error::Invalid)
+    }
+}
+
+/// The attributes of a file of which just size and time are known.
+fn file_of(version: Version) -> Attributes {
+    Attributes {
+        size: version.size,
+        modified: version.modified.map(|seconds| Modified {
+            seconds,
+            precision: Precision::Second,
+        }),
+        ..Attributes::of(Kind::File)
+    }
+}

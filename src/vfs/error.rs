@@ -1,0 +1,162 @@
+//! What goes wrong in the file system, and the one place where it becomes an errno.
+
+use std::fmt;
+
+use crate::remote::{self, Why};
+
+/// The result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation failed.
+#[derive(Clone, Debug)]
+pub enum Error {
+    /// The server, or the way to it.
+    Remote(remote::Error),
+    /// A change of rights or times that the server refused or has no means for.
+    NotPermitted(remote::Error),
+    /// The disk under the spool.
+    Spool(i32),
+    /// No such name.
+    NotFound,
+    /// The name is taken.
+    Exists,
+    /// The directory holds something.
+    NotEmpty,
+    /// It is a directory.
+    IsDirectory,
+    /// It is not a directory.
+    NotDirectory,
+    /// It can't be opened: a device, a socket.
+    NotAFile,
+    /// A name with `/`, CR, LF or NUL, an argument without sense.
+    Invalid,
+    /// A name of more than 255 bytes.
+    NameTooLong,
+    /// The mount is read-only.
+    ReadOnly,
+    /// What FTP has no way to do: links, owners, devices.
+    Impossible,
+    /// A variant of an operation that can't be done honestly.
+    Unsupported,
+    /// A symbolic link that leads out of the mount.
+    LeadsOut,
+    /// The file was replaced or removed on the server.
+    Stale,
+    /// No such open file.
+    BadHandle,
+    /// The file is larger than can be.
+    TooBig,
+}
+
+impl Error {
+    /// The error number that the kernel is told.
+    pub fn to_errno(&self) -> i32 {
+        match self {
+            Self::Remote(error) => remote_errno(error),
+            Self::NotPermitted(error) => match remote_errno(error) {
+                libc::EACCES | libc::EIO => libc::EPERM,
+                errno => errno,
+            },
+            Self::Spool(errno) => *errno,
+            Self::NotFound => libc::ENOENT,
+            Self::Exists => libc::EEXIST,
+            Self::NotEmpty => libc::ENOTEMPTY,
+            Self::IsDirectory => libc::EISDIR,
+            Self::NotDirectory => libc::ENOTDIR,
+            Self::NotAFile => libc::ENXIO,
+            Self::Invalid => libc::EINVAL,
+            Self::NameTooLong => libc::ENAMETOOLONG,
+            Self::ReadOnly => libc::EROFS,
+            Self::Impossible | Self::LeadsOut => libc::EPERM,
+            Self::Unsupported => libc::EOPNOTSUPP,
+            Self::Stale => libc::ESTALE,
+            Self::BadHandle => libc::EBADF,
+            Self::TooBig => libc::EFBIG,
+        }
+    }
+
+    /// Whether the log should name it: the user can't find out otherwise what happened.
+    pub fn is_worth_a_line(&self) -> bool {
+        match self {
+            Self::Remote(error) => error.why() != Some(Why::NotFound),
+            Self::NotPermitted(_) | Self::Spool(_) | Self::LeadsOut | Self::Stale => true,
+            _ => false,
+        }
+    }
+}
+
+fn remote_errno(error: &remote::Error) -> i32 {
+    match error {
+        remote::Error::Refused { why, .. } => match why {
+            Why::NotFound => libc::ENOENT,
+            Why::Exists => libc::EEXIST,
+            // 550 is "file not found, no access" (RFC 959 section 4.2.2), and a missing file has been
+            // looked for by then.
+            Why::Denied | Why::Login | Why::Unsaid => libc::EACCES,
+            Why::NotEmpty => libc::ENOTEMPTY,
+            Why::IsDirectory => libc::EISDIR,
+            Why::NotDirectory => libc::ENOTDIR,
+            Why::NoSpace => libc::ENOSPC,
+            Why::Quota => libc::EDQUOT,
+            Why::Busy => libc::EBUSY,
+            Why::Unsupported => libc::EOPNOTSUPP,
+            Why::TooMany => libc::EAGAIN,
+        },
+        remote::Error::Misbehaved { .. } => libc::EIO,
+        remote::Error::Lost { .. } => libc::EIO,
+        remote::Error::TimedOut { .. } => libc::ETIMEDOUT,
+        remote::Error::Local { errno, .. } => *errno,
+        remote::Error::Closed => libc::ENOTCONN,
+    }
+}
+
+impl From<remote::Error> for Error {
+    fn from(error: remote::Error) -> Self {
+        Self::Remote(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Spool(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(error) | Self::NotPermitted(error) => error.fmt(f),
+            Self::Spool(errno) => {
+                write!(
+                    f,
+                    "the spool: {}",
+                    std::io::Error::from_raw_os_error(*errno)
+                )
+            }
+            Self::LeadsOut => f.write_str("the link leads out of the mount"),
+            Self::Stale => f.write_str("the file was replaced or removed on the server"),
+            other => std::io::Error::from_raw_os_error(other.to_errno()).fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_and_quotas_reach_the_caller_as_such() {
+        let refused = |why| Error::from(remote::Error::refused(why, "STOR /a", "552"));
+        assert_eq!(refused(Why::NoSpace).to_errno(), libc::ENOSPC);
+        assert_eq!(refused(Why::Quota).to_errno(), libc::EDQUOT);
+        assert_eq!(refused(Why::Unsaid).to_errno(), libc::EACCES);
+    }
+
+    #[test]
+    fn a_refused_change_of_rights_is_a_lack_of_permission() {
+        let error = remote::Error::refused(Why::Denied, "SITE CHMOD", "550");
+        assert_eq!(Error::NotPermitted(error).to_errno(), libc::EPERM);
+    }
+}

@@ -1,0 +1,332 @@
+//! An open file: a base version on the server, and over it what was written here.
+//!
+//! The one idea: reading asks, piece by piece, who has the bytes: the spool (what is *present*), the
+//! server (what of the base still stands, the first `kept` bytes), or nobody (a hole, which is zeros and
+//! is present as such). *Dirty* is what the server does not have yet.
+//!
+//! One `File` serves all handles of an inode. Its lock is never held while the server is asked; an
+//! upload reads the spool without it, and what is written meanwhile is dirty for the next one.
+//!
+//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present.
+//!
+//! Lock order: `body` before the tree's lock and the reader's.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::remote::{Change, RemotePath, Version};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::ranges::RangeSet;
+use crate::vfs::readahead::Reader;
+use crate::vfs::spool::{Spool, SpoolFile};
+
+/// An open file.
+pub struct File {
+    /// The inode number.
+    pub ino: u64,
+    /// Reads what the server has.
+    pub reader: Arc<Reader>,
+    /// What was written here.
+    pub body: Mutex<Body>,
+    /// An upload has ended.
+    pub uploaded: Condvar,
+}
+
+/// What of an open file differs from the server.
+#[derive(Default)]
+pub struct Body {
+    /// What the server has; `None` when the name is not there yet.
+    pub base: Option<Version>,
+    /// The generation of the content that the base is.
+    pub generation: u64,
+    /// Bytes of the base that still stand, from its start.
+    pub kept: u64,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// The size is not known: reads go on to the end.
+    pub sizeless: bool,
+    /// The local copy, made with the first write.
+    pub spool: Option<Arc<SpoolFile>>,
+    /// What the spool holds.
+    pub present: RangeSet,
+    /// What the server lacks.
+    pub dirty: RangeSet,
+    /// The size differs from the base, or the name is new.
+    pub resized: bool,
+    /// An upload is under way.
+    pub uploading: bool,
+    /// The last upload failed: what could not be brought to the server is kept at the last close.
+    pub failed: bool,
+    /// A flush has found nothing to send but an empty file, and has waited for more.
+    pub waited: bool,
+    /// Permission bits to be set behind the upload, and whether a caller was told that they are set.
+    pub mode: Option<(u32, bool)>,
+    /// A time to be set behind the upload.
+    pub modified: Option<i64>,
+    /// It has no name any more: nothing of it goes to the server.
+    pub removed: bool,
+    /// A name that it bears on the server until the last close, after its own was removed.
+    pub aside: Option<RemotePath>,
+}
+
+/// Where a piece of a file is to be read from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// So many bytes of the spool.
+    Spool(usize),
+    /// So many bytes of the server's file.
+    Server(usize),
+}
+
+impl File {
+    /// A file that is on the server as `base`, in the generation of its content.
+    pub fn new(ino: u64, reader: Arc<Reader>, base: Option<Version>, generation: u64) -> Arc<Self> {
+        let size = base.and_then(|base| base.size);
+        Arc::new(Self {
+            ino,
+            reader,
+            body: Mutex::new(Body {
+                base,
+                generation,
+                kept: size.unwrap_or(0),
+                size: size.unwrap_or(0),
+                sizeless: base.is_some() && size.is_none(),
+                resized: base.is_none(),
+                ..Body::default()
+            }),
+            uploaded: Condvar::new(),
+        })
+    }
+}
+
+impl Body {
+    /// Whether the server lacks something.
+    pub fn is_dirty(&self) -> bool {
+        !self.removed && (self.resized || !self.dirty.is_empty())
+    }
+
+    /// Writes to the spool.
+    pub fn write(&mut self, spool: &Spool, bytes: &[u8], offset: u64) -> Result<()> {
+        let end = offset
+            .checked_add(bytes.len() as u64)
+            .ok_or(Error::TooBig)?;
+        let file = self.spool(spool)?;
+        file.write_at(bytes, offset)?;
+        if offset > self.size {
+            // Beyond its end the spool file has zeros by itself.
+            self.insert_dirty(self.size..offset);
+        }
+        self.insert_dirty(offset..end);
+        self.size = self.size.max(end);
+        Ok(())
+    }
+
+    /// Cuts the file, or extends it by zeros.
+    pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
+        if size == self.size {
+            return Ok(());
+        }
+        if size < self.size {
+            if let Some(file) = &self.spool {
+                file.set_size(size)?;
+            }
+            self.present.truncate(size);
+            self.dirty.truncate(size);
+            self.kept = self.kept.min(size);
+        } else {
+            self.spool(spool)?.set_size(size)?;
+            self.insert_dirty(self.size..size);
+        }
+        self.size = size;
+        self.resized = true;
+        Ok(())
+    }
+
+    /// Who has the bytes at `offset`, up to `size` of them; `None` at the end of the file.
+    pub fn piece(&self, offset: u64, size: usize) -> Option<Piece> {
+        if offset >= self.size {
+            return None;
+        }
+        let end = (offset + size as u64).min(self.size);
+        let length = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let gap = self.present.gaps(offset..end).into_iter().next();
+        Some(match gap {
+            None => Piece::Spool(length(end)),
+            Some(gap) if gap.start > offset => Piece::Spool(length(gap.start)),
+            Some(gap) => Piece::Server(length(gap.end)),
+        })
+    }
+
+    /// The parts that must come from the server before the whole file can be sent.
+    pub fn missing(&self) -> Vec<std::ops::Range<u64>> {
+        self.present.gaps(0..self.size)
+    }
+
+    /// Keeps bytes that came from the server, where nothing was written meanwhile.
+    pub fn fill(&mut self, spool: &Spool, bytes: &[u8], offset: u64) -> Result<()> {
+        let end = (offset + bytes.len() as u64).min(self.size);
+        let file = self.spool(spool)?;
+        for gap in self.present.gaps(offset..end.max(offset)) {
+            let part = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
+            let bytes = bytes
+                .get(part(gap.start)..part(gap.end))
+                .unwrap_or_default();
+            file.write_at(bytes, gap.start)?;
+            self.present.insert(gap);
+        }
+        Ok(())
+    }
+
+    /// What is to be brought to the server.
+    pub fn change(&self) -> Change {
+        Change {
+            base: self.base,
+            kept: self.kept,
+            first_dirty: self.dirty.first().unwrap_or(self.size),
+            size: self.size,
+            mode: self.mode.map(|(mode, _)| mode),
+            modified: self.modified,
+        }
+    }
+
+    /// Others changed the server's file while nothing of ours was on its way there.
+    pub fn replace(&mut self, base: Version, generation: u64) {
+        let size = base.size.unwrap_or(0);
+        self.base = Some(base);
+        self.generation = generation;
+        (self.kept, self.size) = (size, size);
+        self.sizeless = base.size.is_none();
+        self.present = RangeSet::default();
+    }
+
+    /// Others changed the server's file: what we wrote is laid over the new base.
+    pub fn rebase(&mut self, base: Version) -> Result<()> {
+        let old = self.base.and_then(|base| base.size).unwrap_or(0);
+        let new = base.size.unwrap_or(old);
+        if self.kept == old {
+            // Nothing was cut off here: the new length counts, unless we wrote beyond it.
+            self.size = new.max(self.dirty.end());
+            self.kept = new;
+        } else {
+            self.kept = self.kept.min(new);
+        }
+        self.present = self.dirty.clone();
+        self.base = Some(base);
+        // What neither the base nor we have is a hole.
+        let holes = self.present.gaps(self.kept.min(self.size)..self.size);
+        for hole in holes {
+            if let Some(file) = &self.spool {
+                file.zero(hole.clone())?;
+            }
+            self.insert_dirty(hole);
+        }
+        if let Some(file) = &self.spool {
+            file.set_size(self.size)?;
+        }
+        Ok(())
+    }
+
+    /// The local copy, for a file that has one.
+    pub fn spool(&mut self, spool: &Spool) -> Result<Arc<SpoolFile>> {
+        if let Some(file) = &self.spool {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(spool.create()?);
+        self.spool = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn insert_dirty(&mut self, range: std::ops::Range<u64>) {
+        self.present.insert(range.clone());
+        self.dirty.insert(range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::ReadAt;
+
+    fn body(size: u64) -> (Body, Spool, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().to_path_buf());
+        let base = Version {
+            size: Some(size),
+            modified: Some(1),
+        };
+        let body = Body {
+            base: Some(base),
+            kept: size,
+            size,
+            ..Body::default()
+        };
+        (body, spool, directory)
+    }
+
+    #[test]
+    fn pieces_come_from_whoever_has_them() {
+        let (mut body, spool, _directory) = body(10);
+        body.write(&spool, b"xy", 4).expect("written");
+        assert_eq!(body.piece(0, 10), Some(Piece::Server(4)));
+        assert_eq!(body.piece(4, 6), Some(Piece::Spool(2)));
+        assert_eq!(body.piece(6, 100), Some(Piece::Server(4)));
+        assert_eq!(body.piece(10, 1), None);
+    }
+
+    #[test]
+    fn cutting_and_extending_never_shows_old_bytes_again() {
+        let (mut body, spool, _directory) = body(10);
+        body.write(&spool, b"abc", 2).expect("written");
+        body.truncate(&spool, 3).expect("cut");
+        body.truncate(&spool, 6).expect("extended");
+        assert_eq!(body.piece(0, 10), Some(Piece::Server(2)));
+        assert_eq!(body.piece(2, 10), Some(Piece::Spool(4)));
+        let mut bytes = [9; 4];
+        let file = body.spool(&spool).expect("a spool file");
+        file.read_exact_at(&mut bytes, 2).expect("read");
+        assert_eq!(&bytes, b"a\0\0\0");
+        assert_eq!(body.kept, 3);
+    }
+
+    #[test]
+    fn a_write_beyond_the_end_leaves_zeros_between() {
+        let (mut body, spool, _directory) = body(2);
+        body.write(&spool, b"z", 5).expect("written");
+        assert_eq!(body.piece(2, 4), Some(Piece::Spool(4)));
+        assert_eq!(body.change().first_dirty, 2);
+        assert_eq!(body.missing(), vec![0..2]);
+    }
+
+    #[test]
+    fn filling_does_not_overwrite_what_was_written() {
+        let (mut body, spool, _directory) = body(4);
+        body.write(&spool, b"W", 1).expect("written");
+        body.fill(&spool, b"base", 0).expect("filled");
+        let mut bytes = [0; 4];
+        let file = body.spool(&spool).expect("a spool file");
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        assert_eq!(&bytes, b"bWse");
+        assert!(body.missing().is_empty());
+    }
+
+    #[test]
+    fn what_others_changed_is_laid_under_what_we_wrote() {
+        let (mut body, spool, _directory) = body(4);
+        body.write(&spool, b"W", 1).expect("written");
+        body.rebase(Version {
+            size: Some(8),
+            modified: Some(2),
+        })
+        .expect("rebased");
+        assert_eq!((body.size, body.kept), (8, 8));
+        assert_eq!(body.missing(), vec![0..1, 2..8]);
+        body.rebase(Version {
+            size: Some(0),
+            modified: Some(3),
+        })
+        .expect("rebased");
+        assert_eq!((body.size, body.kept), (2, 0));
+        assert!(body.missing().is_empty());
+    }
+}

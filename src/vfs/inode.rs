@@ -1,0 +1,717 @@
+//! Inodes: the tree of what is known of the server's names.
+//!
+//! The one idea: a node stands for a name that is in a listing, that the kernel knows, or that is
+//! open; its attributes are in one place, whoever brought them. What is kept without need (no lookup,
+//! no handle, nothing local) goes when the tree grows too large, directory by directory.
+//!
+//! Inode numbers are a hash of the path first seen, so that they are the same after a forget and after a
+//! remount; a rename keeps them. A collision takes the next free number.
+//!
+//! **No late news.** Every local change has a stamp. What was asked of the server before a change is not
+//! believed about the names that the change touched.
+//!
+//! Plain data without locks; `Vfs` keeps it under one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+
+use crate::remote::{Attributes, Completeness, Entry, Modified, Precision, RemotePath, Version};
+
+/// The mounted directory.
+pub const ROOT: u64 = 1;
+
+/// Nodes that are kept although nothing needs them: some 200 bytes each.
+const NODE_BUDGET: usize = 500_000;
+
+/// What is known of one file, directory or link.
+#[derive(Debug)]
+pub struct Node {
+    /// The number.
+    pub ino: u64,
+    /// The directory that holds it.
+    pub parent: u64,
+    /// Its name there.
+    pub name: Arc<[u8]>,
+    /// What the server says, with our own changes applied.
+    pub attributes: Attributes,
+    /// When the server said it; `None` when it must be asked again.
+    pub fetched: Option<Instant>,
+    /// The stamp of the last local change.
+    pub changed: u64,
+    /// Something is not on the server yet: its word about size and time does not count.
+    pub local: bool,
+    /// Changes with the content.
+    pub generation: u64,
+    /// The version of which the kernel may still have pages.
+    pub pages: Option<Version>,
+    /// It has no name any more.
+    pub removed: bool,
+    /// What the kernel holds, in lookups.
+    lookups: u64,
+    /// Open handles.
+    opens: u32,
+    directory: Directory,
+}
+
+/// What is known of the names in a directory.
+#[derive(Debug, Default)]
+struct Directory {
+    children: HashMap<Arc<[u8]>, u64>,
+    listed: Option<(Instant, Completeness)>,
+    /// Names that we removed, with the stamps.
+    gone: HashMap<Arc<[u8]>, u64>,
+    /// Names that were asked for alone and are not there.
+    absent: HashMap<Arc<[u8]>, Instant>,
+    /// When a name was last asked for alone.
+    asked_alone: Option<Instant>,
+}
+
+/// What the tree knows of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is there.
+    Inode(u64),
+    /// It is not there.
+    Absent,
+    /// The server must be asked.
+    Unknown,
+}
+
+/// The tree.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: HashMap<u64, Node>,
+    /// Directories with listings, the least recently used first to go.
+    listings: LruCache<u64, ()>,
+    stamp: u64,
+}
+
+impl Tree {
+    /// A tree that knows the mounted directory alone.
+    pub fn new(root: Attributes) -> Self {
+        let mut tree = Self {
+            nodes: HashMap::new(),
+            listings: LruCache::unbounded(),
+            stamp: 0,
+        };
+        let mut node = tree.node(ROOT, ROOT, Arc::from(&b""[..]), root);
+        node.lookups = 1;
+        tree.nodes.insert(ROOT, node);
+        tree
+    }
+
+    /// The node of `ino`.
+    pub fn get(&self, ino: u64) -> Option<&Node> {
+        self.nodes.get(&ino)
+    }
+
+    /// The node of `ino`.
+    pub fn get_mut(&mut self, ino: u64) -> Option<&mut Node> {
+        self.nodes.get_mut(&ino)
+    }
+
+    /// Where `ino` is now; `None` when it has no name any more.
+    pub fn path(&self, ino: u64) -> Option<RemotePath> {
+        let mut names = Vec::new();
+        let mut node = self.nodes.get(&ino)?;
+        while node.ino != ROOT {
+            if node.removed {
+                return None;
+            }
+            names.push(&node.name);
+            node = self.nodes.get(&node.parent)?;
+        }
+        names
+            .iter()
+            .rev()
+            .try_fold(RemotePath::root(), |path, name| path.join(name))
+    }
+
+    /// What is known of `name` in `parent`, from listings and answers not older than `age`.
+    pub fn known(&self, parent: u64, name: &[u8], age: Duration) -> Known {
+        let Some(node) = self.nodes.get(&parent) else {
+            return Known::Unknown;
+        };
+        let directory = &node.directory;
+        if let Some(ino) = directory.children.get(name) {
+            let fresh = self.nodes.get(ino).is_some_and(|child| child.is_fresh(age));
+            return if fresh {
+                Known::Inode(*ino)
+            } else {
+                Known::Unknown
+            };
+        }
+        let whole = self.listing(parent, age) == Some(Completeness::Whole);
+        let absent = directory
+            .absent
+            .get(name)
+            .is_some_and(|at| at.elapsed() < age);
+        if whole || absent {
+            Known::Absent
+        } else {
+            Known::Unknown
+        }
+    }
+
+    /// The child of that name, however old.
+    pub fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        self.nodes
+            .get(&parent)?
+            .directory
+            .children
+            .get(name)
+            .copied()
+    }
+
+    /// The listing of `directory`, if there is one not older than `age`.
+    pub fn listing(&self, directory: u64, age: Duration) -> Option<Completeness> {
+        let (at, completeness) = self.nodes.get(&directory)?.directory.listed?;
+        (at.elapsed() < age).then_some(completeness)
+    }
+
+    /// What is known of the names in `directory` may be wrong.
+    pub fn doubt_listing(&mut self, directory: u64) {
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.listed = None;
+            node.directory.absent.clear();
+        }
+    }
+
+    /// The names and numbers in a directory, in the order of the names.
+    pub fn children(&self, directory: u64) -> Vec<(Arc<[u8]>, u64)> {
+        let children = self
+            .nodes
+            .get(&directory)
+            .map(|node| &node.directory.children);
+        let mut children: Vec<_> = children
+            .into_iter()
+            .flatten()
+            .map(|(name, ino)| (Arc::clone(name), *ino))
+            .collect();
+        children.sort_unstable();
+        children
+    }
+
+    /// Whether something in `directory` is known, local things too.
+    pub fn has_children(&self, directory: u64) -> bool {
+        self.nodes
+            .get(&directory)
+            .is_some_and(|node| !node.directory.children.is_empty())
+    }
+
+    /// Notes that a name in `directory` is being asked for alone; true when another one was within
+    /// `lately`, so that a listing is the better question.
+    pub fn asked_alone(&mut self, directory: u64, lately: Duration) -> bool {
+        let Some(node) = self.nodes.get_mut(&directory) else {
+            return false;
+        };
+        let before = node.directory.asked_alone.replace(Instant::now());
+        before.is_some_and(|at| at.elapsed() < lately)
+    }
+
+    /// The stamp of this moment: what is asked of the server now is older than any later change.
+    pub fn now(&self) -> u64 {
+        self.stamp
+    }
+
+    /// A listing that was asked for at the stamp `asked` has come.
+    pub fn merge_listing(
+        &mut self,
+        directory: u64,
+        entries: Vec<Entry>,
+        completeness: Completeness,
+        asked: u64,
+    ) {
+        if !self.nodes.contains_key(&directory) {
+            return;
+        }
+        let mut seen = std::collections::HashSet::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
+                seen.insert(ino);
+            }
+        }
+        let missing: Vec<u64> = self
+            .children(directory)
+            .into_iter()
+            .map(|(_, ino)| ino)
+            .filter(|ino| !seen.contains(ino))
+            .filter(|ino| {
+                self.nodes
+                    .get(ino)
+                    .is_some_and(|node| !node.local && node.changed <= asked)
+            })
+            .collect();
+        if completeness == Completeness::Whole {
+            for ino in missing {
+                self.detach(ino);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.listed = Some((Instant::now(), completeness));
+            node.directory.gone.retain(|_, stamp| *stamp > asked);
+            node.directory.absent.clear();
+        }
+        self.listings.put(directory, ());
+        self.keep_budget();
+    }
+
+    /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
+    /// the name was removed since.
+    pub fn merge_entry(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        attributes: Attributes,
+        asked: u64,
+    ) -> Option<u64> {
+        let parent = self.nodes.get(&directory)?;
+        if parent
+            .directory
+            .gone
+            .get(name)
+            .is_some_and(|stamp| *stamp > asked)
+        {
+            return None;
+        }
+        if let Some(ino) = parent.directory.children.get(name).copied() {
+            let node = self.nodes.get_mut(&ino)?;
+            if node.changed > asked || node.local {
+                return Some(ino);
+            }
+            if node.attributes.kind == attributes.kind {
+                node.refresh(attributes);
+                return Some(ino);
+            }
+            self.detach(ino);
+        }
+        Some(self.add(directory, name, attributes))
+    }
+
+    /// The server says that the name is not there; asked for at the stamp `asked`.
+    pub fn merge_absence(&mut self, directory: u64, name: &[u8], asked: u64) {
+        if let Some(ino) = self.child(directory, name) {
+            let node = self.nodes.get(&ino);
+            if node.is_some_and(|node| node.local || node.changed > asked) {
+                return;
+            }
+            self.detach(ino);
+        }
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory
+                .absent
+                .insert(Arc::from(name), Instant::now());
+        }
+    }
+
+    /// A name that we made. One of the same name must have been removed before.
+    pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        let ino = self.add(directory, name, attributes);
+        self.touch(ino);
+        self.touch_directory(directory);
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.gone.remove(name);
+        }
+        ino
+    }
+
+    /// An empty directory that we made: its listing is known.
+    pub fn add_own_directory(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        attributes: Attributes,
+    ) -> u64 {
+        let ino = self.add_own(directory, name, attributes);
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.directory.listed = Some((Instant::now(), Completeness::Whole));
+        }
+        self.listings.put(ino, ());
+        ino
+    }
+
+    /// We removed the name of `ino`. The node stays as long as something holds it.
+    pub fn remove_own(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get(&ino) else {
+            return;
+        };
+        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        self.stamp += 1;
+        let stamp = self.stamp;
+        self.detach(ino);
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.directory.gone.insert(name, stamp);
+        }
+        self.touch_directory(parent);
+    }
+
+    /// We gave `ino` another name. One that bore it must have been removed before.
+    pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
+        let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
+        let name: Arc<[u8]> = Arc::from(name);
+        node.parent = directory;
+        node.name = Arc::clone(&name);
+        self.touch(ino);
+        let stamp = self.stamp;
+        if let Some(parent) = self.nodes.get_mut(&old_parent) {
+            parent.directory.children.remove(&old_name);
+            parent.directory.gone.insert(old_name, stamp);
+        }
+        if let Some(parent) = self.nodes.get_mut(&directory) {
+            parent.directory.gone.remove(&name);
+            parent.directory.absent.remove(&name);
+            parent.directory.children.insert(name, ino);
+        }
+        self.touch_directory(old_parent);
+        self.touch_directory(directory);
+    }
+
+    /// A local change of `ino`: whatever was asked before is late news.
+    pub fn touch(&mut self, ino: u64) {
+        self.stamp += 1;
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.changed = self.stamp;
+        }
+    }
+
+    /// Whether `inner` is `outer` or lies below it.
+    pub fn is_within(&self, inner: u64, outer: u64) -> bool {
+        let mut at = inner;
+        while at != outer && at != ROOT {
+            match self.nodes.get(&at) {
+                Some(node) => at = node.parent,
+                None => return false,
+            }
+        }
+        at == outer
+    }
+
+    /// The kernel was told of the node once more.
+    pub fn remember(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups += 1;
+        }
+    }
+
+    /// The kernel has forgotten `lookups` of its lookups.
+    pub fn forget(&mut self, ino: u64, lookups: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino)
+            && ino != ROOT
+        {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        self.drop_unneeded(ino);
+    }
+
+    /// A handle was opened.
+    pub fn open(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.opens += 1;
+        }
+    }
+
+    /// A handle was closed.
+    pub fn close(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.opens = node.opens.saturating_sub(1);
+        }
+        self.drop_unneeded(ino);
+    }
+
+    fn node(&self, ino: u64, parent: u64, name: Arc<[u8]>, attributes: Attributes) -> Node {
+        Node {
+            ino,
+            parent,
+            name,
+            attributes,
+            fetched: Some(Instant::now()),
+            changed: 0,
+            local: false,
+            generation: 0,
+            pages: None,
+            removed: false,
+            lookups: 0,
+            opens: 0,
+            directory: Directory::default(),
+        }
+    }
+
+    fn add(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        let path = self
+            .path(directory)
+            .and_then(|path| path.join(name))
+            .unwrap_or_default();
+        let mut ino = hash(path.as_bytes());
+        while ino <= ROOT || self.nodes.contains_key(&ino) {
+            ino = ino.wrapping_add(1);
+        }
+        let name: Arc<[u8]> = Arc::from(name);
+        let node = self.node(ino, directory, Arc::clone(&name), attributes);
+        self.nodes.insert(ino, node);
+        if let Some(parent) = self.nodes.get_mut(&directory) {
+            parent.directory.absent.remove(&name);
+            parent.directory.children.insert(name, ino);
+        }
+        ino
+    }
+
+    /// Takes the name away; what lies below a directory goes with it.
+    fn detach(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
+        node.removed = true;
+        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        let below: Vec<u64> = node.directory.children.values().copied().collect();
+        for child in below {
+            self.detach(child);
+        }
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.directory.children.remove(&name);
+        }
+        self.drop_unneeded(ino);
+    }
+
+    fn drop_unneeded(&mut self, ino: u64) {
+        let unneeded = |node: &Node| node.removed && node.lookups == 0 && node.opens == 0;
+        if self.nodes.get(&ino).is_some_and(unneeded) {
+            self.nodes.remove(&ino);
+            self.listings.pop(&ino);
+        }
+    }
+
+    /// Our own change made the directory's time now; the server's own says so to the second.
+    fn touch_directory(&mut self, directory: u64) {
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.attributes.modified = Some(now());
+        }
+    }
+
+    /// Drops the listings that were not used for longest, as far as nothing needs their nodes.
+    fn keep_budget(&mut self) {
+        while self.nodes.len() > NODE_BUDGET && self.listings.len() > 1 {
+            let Some((directory, ())) = self.listings.pop_lru() else {
+                return;
+            };
+            let open = self
+                .nodes
+                .get(&directory)
+                .is_some_and(|node| node.opens > 0);
+            let Some(node) = self.nodes.get_mut(&directory).filter(|_| !open) else {
+                continue;
+            };
+            node.directory.listed = None;
+            for (_, ino) in self.children(directory) {
+                self.drop_child(directory, ino);
+            }
+        }
+    }
+
+    fn drop_child(&mut self, directory: u64, ino: u64) {
+        let unneeded = |node: &Node| {
+            node.lookups == 0
+                && node.opens == 0
+                && !node.local
+                && node.directory.children.is_empty()
+        };
+        let Some(node) = self.nodes.get(&ino).filter(|node| unneeded(node)) else {
+            return;
+        };
+        let name = Arc::clone(&node.name);
+        self.nodes.remove(&ino);
+        self.listings.pop(&ino);
+        if let Some(parent) = self.nodes.get_mut(&directory) {
+            parent.directory.children.remove(&name);
+        }
+    }
+}
+
+impl Node {
+    /// Whether the attributes may be shown without asking the server.
+    pub fn is_fresh(&self, age: Duration) -> bool {
+        self.local || self.removed || self.fetched.is_some_and(|at| at.elapsed() < age)
+    }
+
+    /// The server's word: a content of another version is another generation.
+    pub fn refresh(&mut self, attributes: Attributes) {
+        let (old, new) = (self.attributes.version(), attributes.version());
+        if !old.may_be(&new) {
+            self.generation += 1;
+        }
+        let mut attributes = attributes;
+        if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
+            && old.precision > new.precision
+            && self.attributes.size == attributes.size
+            && (old.seconds - new.seconds).abs() < COARSE
+        {
+            // A rounded time never replaces an exact one of the same file.
+            attributes.modified = Some(old);
+        }
+        if attributes.mode.is_none() {
+            attributes.mode = self.attributes.mode;
+        }
+        self.attributes = attributes;
+        self.fetched = Some(Instant::now());
+    }
+
+    /// The server's word about size and time alone.
+    pub fn refresh_version(&mut self, version: Version) {
+        let mut attributes = self.attributes.clone();
+        attributes.size = version.size.or(attributes.size);
+        if let Some(seconds) = version.modified {
+            attributes.modified = Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            });
+        }
+        self.refresh(attributes);
+    }
+}
+
+/// Seconds by which a listing's time may differ from the exact one by its rounding alone.
+const COARSE: i64 = 60;
+
+/// This moment, as a time of modification.
+pub fn now() -> Modified {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Modified {
+        seconds: since.map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        }),
+        precision: Precision::Second,
+    }
+}
+
+/// FNV-1a: the same for the same bytes on every machine and in every version, which the standard
+/// library's hashes don't promise.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Kind;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn file(size: u64) -> Attributes {
+        Attributes {
+            size: Some(size),
+            ..Attributes::of(Kind::File)
+        }
+    }
+
+    fn entry(name: &[u8], size: u64) -> Entry {
+        Entry {
+            name: name.to_vec(),
+            attributes: file(size),
+        }
+    }
+
+    fn listed(entries: Vec<Entry>) -> Tree {
+        let mut tree = Tree::new(Attributes::of(Kind::Directory));
+        tree.merge_listing(ROOT, entries, Completeness::Whole, 0);
+        tree
+    }
+
+    #[test]
+    fn a_whole_listing_answers_absences_and_a_partial_one_does_not() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Absent);
+        assert_eq!(tree.known(ROOT, b"b", Duration::ZERO), Known::Unknown);
+        tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
+        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Unknown);
+        assert!(tree.child(ROOT, b"a").is_some());
+    }
+
+    #[test]
+    fn a_listing_asked_before_a_change_does_not_undo_it() {
+        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1)]);
+        let asked = tree.now();
+        let a = tree.child(ROOT, b"a").expect("a");
+        let b = tree.child(ROOT, b"b").expect("b");
+        tree.remove_own(a);
+        tree.rename_own(b, ROOT, b"c");
+        let d = tree.add_own(ROOT, b"d", file(4));
+        tree.merge_listing(
+            ROOT,
+            vec![entry(b"a", 1), entry(b"b", 1)],
+            Completeness::Whole,
+            asked,
+        );
+        let names: Vec<_> = tree
+            .children(ROOT)
+            .into_iter()
+            .map(|(name, ino)| (name.to_vec(), ino))
+            .collect();
+        assert_eq!(names, [(b"c".to_vec(), b), (b"d".to_vec(), d)]);
+    }
+
+    #[test]
+    fn what_is_local_ignores_the_server() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.get_mut(a).expect("a").local = true;
+        tree.merge_listing(ROOT, vec![entry(b"a", 7)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").attributes.size, Some(1));
+        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
+        assert!(tree.child(ROOT, b"a").is_some());
+    }
+
+    #[test]
+    fn numbers_are_the_same_after_a_remount_and_kept_over_a_rename() {
+        let mut one = listed(vec![entry(b"a", 1)]);
+        let other = listed(vec![entry(b"b", 1), entry(b"a", 1)]);
+        let a = one.child(ROOT, b"a").expect("a");
+        assert_eq!(Some(a), other.child(ROOT, b"a"));
+        one.rename_own(a, ROOT, b"z");
+        assert_eq!(one.child(ROOT, b"z"), Some(a));
+        let again = one.add_own(ROOT, b"a", file(0));
+        assert_ne!(again, a);
+        assert_eq!(one.path(again).expect("a path").as_bytes(), b"a");
+    }
+
+    #[test]
+    fn a_removed_node_stays_as_long_as_the_kernel_knows_it() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.remember(a);
+        tree.remove_own(a);
+        assert!(tree.get(a).is_some() && tree.path(a).is_none());
+        tree.forget(a, 1);
+        assert!(tree.get(a).is_none());
+    }
+
+    #[test]
+    fn a_file_that_became_a_directory_is_another_inode() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.remember(a);
+        let directory = Entry {
+            name: b"a".to_vec(),
+            attributes: Attributes::of(Kind::Directory),
+        };
+        tree.merge_listing(ROOT, vec![directory], Completeness::Whole, tree.now());
+        assert_ne!(tree.child(ROOT, b"a"), Some(a));
+        assert!(tree.get(a).expect("still known").removed);
+    }
+
+    #[test]
+    fn a_changed_version_is_a_new_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.merge_listing(ROOT, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, 0);
+        tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, 1);
+    }
+}

@@ -1,0 +1,82 @@
+//! Symbolic links stay within the mount.
+//!
+//! The one idea: a link's target is what the *server* means by it. A relative one is left as it is when
+//! it does not climb out; an absolute one below the mounted directory becomes relative; every other one
+//! would show the user a file of this machine under the server's name, and is refused.
+
+use crate::remote::RemotePath;
+
+/// The target of the link at `link`, as the kernel is to see it; `None` when it leads out of the
+/// mount. `base` is the mounted directory on the server, absolute, without a `/` at its end.
+pub fn contain(base: &[u8], link: &RemotePath, target: &[u8]) -> Option<Vec<u8>> {
+    if target.is_empty() || target.contains(&0) {
+        return None;
+    }
+    let depth = link.as_bytes().iter().filter(|&&byte| byte == b'/').count();
+    if !target.starts_with(b"/") {
+        return stays_within(target, depth).then(|| target.to_vec());
+    }
+    let below = target.strip_prefix(base)?;
+    if !below.is_empty() && !below.starts_with(b"/") || !stays_within(below, 0) {
+        return None;
+    }
+    let below = below
+        .iter()
+        .position(|&byte| byte != b'/')
+        .map_or(&b""[..], |at| &below[at..]);
+    let mut relative = b"../".repeat(depth);
+    relative.extend_from_slice(if below.is_empty() && depth == 0 {
+        b"."
+    } else {
+        below
+    });
+    Some(relative)
+}
+
+/// Whether a path, begun `depth` directories below the root, never climbs above it.
+fn stays_within(path: &[u8], depth: usize) -> bool {
+    let mut depth = Some(depth);
+    for name in path.split(|&byte| byte == b'/') {
+        depth = match (name, depth) {
+            (b"" | b".", depth) => depth,
+            (b"..", depth) => depth.and_then(|depth| depth.checked_sub(1)),
+            (_, depth) => depth.map(|depth| depth + 1),
+        };
+        if depth.is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_within_the_mount_are_kept_and_others_refused() {
+        let top = RemotePath::root().join(b"link").expect("a name");
+        let deep = RemotePath::root()
+            .join(b"d")
+            .and_then(|path| path.join(b"link"))
+            .expect("names");
+        let cases: [(&[u8], &RemotePath, &[u8], Option<&[u8]>); 12] = [
+            (b"/home/u", &top, b"a/b", Some(b"a/b")),
+            (b"/home/u", &top, b"../etc/passwd", None),
+            (b"/home/u", &deep, b"../a", Some(b"../a")),
+            (b"/home/u", &deep, b"../../a", None),
+            (b"/home/u", &deep, b"x/../../../a", None),
+            (b"/home/u", &top, b"/home/u/a", Some(b"a")),
+            (b"/home/u", &deep, b"/home/u/a", Some(b"../a")),
+            (b"/home/u", &top, b"/home/user/a", None),
+            (b"/home/u", &top, b"/etc/passwd", None),
+            (b"", &deep, b"/etc/passwd", Some(b"../etc/passwd")),
+            (b"", &top, b"/", Some(b".")),
+            (b"/home/u", &top, b"/home/u/../x", None),
+        ];
+        for (base, link, target, expected) in cases {
+            let seen = contain(base, link, target);
+            assert_eq!(seen.as_deref(), expected, "{}", target.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Names: looking them up, listing them, making, removing and renaming them.
+//!
+//! The one idea: the server is asked first, the tree is changed when it has said yes. What the server
+//! refuses without a reason is looked at once more, so that the caller gets the true one.
+
+use std::sync::Arc;
+
+use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why};
+use crate::vfs::core::{Attr, Listing, Vfs, check_name};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::{Known, ROOT, now};
+use crate::vfs::links;
+
+/// One entry of a directory, with the attributes that the kernel takes along.
+pub struct Listed {
+    /// Where the next one begins.
+    pub next: u64,
+    /// The name.
+    pub name: Arc<[u8]>,
+    /// The attributes.
+    pub attr: Attr,
+}
+
+impl Vfs {
+    /// The name, if it can be answered without asking the server. Counts a lookup when it is there.
+    pub fn lookup_cached(&self, directory: u64, name: &[u8]) -> Option<Result<Attr>> {
+        if let Err(error) = check_name(name) {
+            return Some(Err(error));
+        }
+        match self.known(directory, name) {
+            Known::Inode(ino) => Some(self.remembered(ino)),
+            Known::Absent => Some(Err(Error::NotFound)),
+            Known::Unknown => None,
+        }
+    }
+
+    /// The name. Counts a lookup when it is there.
+    pub fn lookup(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Attr> {
+        check_name(name)?;
+        let ino = self.find(directory, name, deadline)?;
+        self.remembered(ino)
+    }
+
+    /// The kernel has forgotten lookups.
+    pub fn forget(&self, ino: u64, lookups: u64) {
+        self.tree.lock().forget(ino, lookups);
+    }
+
+    /// Opens a directory.
+    pub fn opendir(&self, ino: u64) -> u64 {
+        self.tree.lock().open(ino);
+        let handle = self.handle();
+        self.opened
+            .lock()
+            .directories
+            .insert(handle, Listing { ino, names: None });
+        handle
+    }
+
+    /// Closes a directory.
+    pub fn releasedir(&self, handle: u64) {
+        let listing = self.opened.lock().directories.remove(&handle);
+        if let Some(listing) = listing {
+            self.tree.lock().close(listing.ino);
+        }
+    }
+
+    /// The entries of an open directory from `offset` on, if the server need not be asked. `each` takes
+    /// one and says whether it has room for more; every entry that it takes counts a lookup.
+    pub fn readdir_cached(
+        &self,
+        handle: u64,
+        offset: u64,
+        each: &mut dyn FnMut(Listed) -> bool,
+    ) -> Option<Result<()>> {
+        let names = {
+            let mut opened = self.opened.lock();
+            let Some(listing) = opened.directories.get_mut(&handle) else {
+                return Some(Err(Error::BadHandle));
+            };
+            if offset == 0 {
+                listing.names = None;
+            }
+            if listing.names.is_none() {
+                let tree = self.tree.lock();
+                tree.listing(listing.ino, self.settings.cache_timeout)?;
+                listing.names = Some(Arc::new(tree.children(listing.ino)));
+            }
+            listing.names.clone()
+        };
+        Some(self.hand_out(names.as_deref().map_or(&[], Vec::as_slice), offset, each))
+    }
+
+    /// The entries of an open directory from `offset` on.
+    pub fn readdir(
+        &self,
+        handle: u64,
+        offset: u64,
+        deadline: &Deadline,
+        each: &mut dyn FnMut(Listed) -> bool,
+    ) -> Result<()> {
+        if let Some(done) = self.readdir_cached(handle, offset, each) {
+            return done;
+        }
+        let ino = self
+            .opened
+            .lock()
+            .directories
+            .get(&handle)
+            .map(|listing| listing.ino);
+        let ino = ino.ok_or(Error::BadHandle)?;
+        self.list(ino, deadline)?;
+        let names = Arc::new(self.tree.lock().children(ino));
+        if let Some(listing) = self.opened.lock().directories.get_mut(&handle) {
+            listing.names = Some(Arc::clone(&names));
+        }
+        self.hand_out(&names, offset, each)
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32, deadline: &Deadline) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        let mode = mode & 0o7777;
+        let steps = [Step::MakeDirectory(&path), Step::SetMode(&path, mode)];
+        let mut results = self.remote.perform(&steps, &ask).into_iter();
+        let made = results
+            .next()
+            .unwrap_or_else(|| Err(remote::Error::misbehaved("MKD", "no answer")));
+        if let Err(error) = made {
+            if error.why() == Some(Why::Unsaid) && self.ask_again(parent, name, deadline)?.is_some()
+            {
+                return Err(Error::Exists);
+            }
+            return Err(error.into());
+        }
+        let has_mode = matches!(results.next(), Some(Ok(_)));
+        let attributes = Attributes {
+            mode: has_mode.then_some(mode),
+            modified: Some(now()),
+            ..Attributes::of(Kind::Directory)
+        };
+        let ino = {
+            let mut tree = self.tree.lock();
+            if let Some(old) = tree.child(parent, name) {
+                tree.remove_own(old);
+            }
+            tree.add_own_directory(parent, name, attributes)
+        };
+        self.remembered(ino)
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        let ino = self.find(parent, name, deadline)?;
+        if self.has_local_children(ino) {
+            return Err(Error::NotEmpty);
+        }
+        let path = self.path(ino)?;
+        match self.step(Step::RemoveDirectory(&path), deadline) {
+            Ok(_) => {
+                self.tree.lock().remove_own(ino);
+                Ok(())
+            }
+            Err(error) if matches!(error.why(), Some(Why::Unsaid | Why::Denied)) => {
+                self.list(ino, deadline)?;
+                if self.tree.lock().has_children(ino) {
+                    return Err(Error::NotEmpty);
+                }
+                Err(error.into())
+            }
+            Err(error) => Err(self.or_gone(parent, name, error)),
+        }
+    }
+
+    /// Removes a file or a link. One that is open stays readable.
+    pub fn unlink(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        let ino = self.find(parent, name, deadline)?;
+        if self.kind(ino) == Some(Kind::Directory) {
+            return Err(Error::IsDirectory);
+        }
+        if self.orphan(ino, deadline)? {
+            return Ok(());
+        }
+        let path = self.path(ino)?;
+        match self.step(Step::Remove(&path), deadline) {
+            Ok(_) => {}
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                self.tree.lock().remove_own(ino);
+                self.forsake(ino);
+                return Err(Error::NotFound);
+            }
+            Err(error) if error.why() == Some(Why::Unsaid) => {
+                if self.ask_again(parent, name, deadline)?.is_none() {
+                    return Err(Error::NotFound);
+                }
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.tree.lock().remove_own(ino);
+        self.forsake(ino);
+        Ok(())
+    }
+
+    /// Renames as rename(2) does; with `keep` a name that is taken is not replaced.
+    pub fn rename(
+        &self,
+        (parent, name): (u64, &[u8]),
+        (new_parent, new_name): (u64, &[u8]),
+        keep: bool,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        check_name(new_name)?;
+        let ino = self.find(parent, name, deadline)?;
+        let target = if keep {
+            self.ask_again(new_parent, new_name, deadline)?
+        } else {
+            match self.find(new_parent, new_name, deadline) {
+                Ok(target) => Some(target),
+                Err(Error::NotFound) => None,
+                Err(error) => return Err(error),
+            }
+        };
+        if keep && target.is_some() {
+            return Err(Error::Exists);
+        }
+        if target == Some(ino) {
+            return Ok(());
+        }
+        if self.tree.lock().is_within(new_parent, ino) {
+            return Err(Error::Invalid);
+        }
+        if let Some(target) = target {
+            self.check_replacing(ino, target)?;
+        }
+        // What is being written under the old name is brought to the server first.
+        self.settle_below(ino, deadline)?;
+        let from = self.path(ino)?;
+        let to = self
+            .path(new_parent)?
+            .join(new_name)
+            .ok_or(Error::Invalid)?;
+        let was_moved = match target {
+            Some(target) if self.kind(target) != Some(Kind::Directory) => {
+                self.orphan(target, deadline)?
+            }
+            _ => false,
+        };
+        let renamed = self.step(
+            Step::Rename {
+                from: &from,
+                to: &to,
+            },
+            deadline,
+        );
+        if let (Err(_), true, Some(target)) = (&renamed, was_moved, target) {
+            self.bring_back(target, new_parent, &to, deadline);
+        }
+        match renamed {
+            Ok(_) => {}
+            Err(error) if error.why() == Some(Why::Unsaid) => {
+                return Err(match self.ask_again(parent, name, deadline)? {
+                    None => Error::NotFound,
+                    Some(_)
+                        if target
+                            .is_some_and(|target| self.kind(target) == Some(Kind::Directory)) =>
+                    {
+                        Error::NotEmpty
+                    }
+                    Some(_) => error.into(),
+                });
+            }
+            Err(error) => return Err(self.or_gone(parent, name, error)),
+        }
+        let mut tree = self.tree.lock();
+        if let Some(target) = target.filter(|_| !was_moved) {
+            tree.remove_own(target);
+        }
+        tree.rename_own(ino, new_parent, new_name);
+        drop(tree);
+        if let Some(target) = target {
+            self.forsake(target);
+        }
+        Ok(())
+    }
+
+    /// Where a symbolic link points, seen from inside the mount.
+    pub fn readlink(&self, ino: u64, base: &[u8]) -> Result<Vec<u8>> {
+        let (path, target) = {
+            let tree = self.tree.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            if node.attributes.kind != Kind::Symlink {
+                return Err(Error::Invalid);
+            }
+            (
+                tree.path(ino).ok_or(Error::Stale)?,
+                node.attributes.target.clone(),
+            )
+        };
+        let target = target.ok_or(Error::NotFound)?;
+        links::contain(base, &path, &target).ok_or_else(|| {
+            log::warn!(
+                "{path}: its target {} leads out of the mount",
+                target.escape_ascii()
+            );
+            Error::LeadsOut
+        })
+    }
+
+    fn remembered(&self, ino: u64) -> Result<Attr> {
+        let mut tree = self.tree.lock();
+        tree.remember(ino);
+        tree.get(ino)
+            .map(|node| self.attr(node))
+            .ok_or(Error::Stale)
+    }
+
+    fn hand_out(
+        &self,
+        names: &[(Arc<[u8]>, u64)],
+        offset: u64,
+        each: &mut dyn FnMut(Listed) -> bool,
+    ) -> Result<()> {
+        let first = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut tree = self.tree.lock();
+        for (at, (name, ino)) in names.iter().enumerate().skip(first) {
+            // One that was removed since the snapshot is no entry any more.
+            let Some(node) = tree.get(*ino).filter(|node| !node.removed) else {
+                continue;
+            };
+            let attr = self.attr(node);
+            let listed = Listed {
+                next: at as u64 + 1,
+                name: Arc::clone(name),
+                attr,
+            };
+            if !each(listed) {
+                return Ok(());
+            }
+            tree.remember(*ino);
+        }
+        Ok(())
+    }
+
+    /// Whether a name is on the server, asked now.
+    pub(super) fn ask_again(
+        &self,
+        parent: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        let found = self.ask_file(parent, name, deadline)?;
+        if found.is_some() || self.remote.traits().stats {
+            return Ok(found);
+        }
+        // Only a listing tells of directories then.
+        self.list(parent, deadline)?;
+        Ok(self.tree.lock().child(parent, name))
+    }
+
+    /// Whether a name is that of a file on the server (or of anything, where any path can be asked
+    /// for), asked now.
+    pub(super) fn ask_file(
+        &self,
+        parent: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        let local = {
+            let tree = self.tree.lock();
+            tree.child(parent, name)
+                .filter(|ino| tree.get(*ino).is_some_and(|node| node.local))
+        };
+        if local.is_some() {
+            return Ok(local);
+        }
+        match self.ask_name(parent, name, deadline) {
+            Ok(ino) => Ok(Some(ino)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn kind(&self, ino: u64) -> Option<Kind> {
+        self.tree.lock().get(ino).map(|node| node.attributes.kind)
+    }
+
+    fn has_local_children(&self, ino: u64) -> bool {
+        let tree = self.tree.lock();
+        let children = tree.children(ino);
+        children
+            .iter()
+            .any(|(_, child)| tree.get(*child).is_some_and(|node| node.local))
+    }
+
+    fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {
+        match (self.kind(ino), self.kind(target)) {
+            (Some(Kind::Directory), Some(Kind::Directory)) if self.has_local_children(target) => {
+                Err(Error::NotEmpty)
+            }
+            (Some(Kind::Directory), Some(Kind::Directory)) => Ok(()),
+            (Some(Kind::Directory), _) => Err(Error::NotDirectory),
+            (_, Some(Kind::Directory)) => Err(Error::IsDirectory),
+            _ => Ok(()),
+        }
+    }
+
+    /// A name that the server does not have is forgotten here too.
+    fn or_gone(&self, parent: u64, name: &[u8], error: remote::Error) -> Error {
+        if error.why() == Some(Why::NotFound) {
+            let mut tree = self.tree.lock();
+            let asked = tree.now();
+            tree.merge_absence(parent, name, asked);
+        }
+        error.into()
+    }
+
+    /// Sets the permission bits of what is on the server.
+    pub(super) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
+        let path = self.path(ino)?;
+        self.step(Step::SetMode(&path, mode), deadline)
+            .map_err(Error::NotPermitted)?;
+        let mut tree = self.tree.lock();
+        tree.touch(ino);
+        if let Some(node) = tree.get_mut(ino) {
+            node.attributes.mode = Some(mode);
+        }
+        Ok(())
+    }
+
+    /// Sets the time of what is on the server; `seconds` since 1970 in UTC.
+    pub(super) fn set_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
+        let path = self.path(ino)?;
+        match self.step(Step::SetModified(&path, seconds), deadline) {
+            Ok(Done::Changed) => {}
+            Ok(_) => return Ok(()),
+            // The root may be another user's; its time matters to nobody.
+            Err(error) => return Err(Error::NotPermitted(error)),
+        }
+        let mut tree = self.tree.lock();
+        tree.touch(ino);
+        if let Some(node) = tree.get_mut(ino) {
+            node.attributes.modified = Some(remote::Modified {
+                seconds,
+                precision: Precision::Second,
+            });
+            if ino == ROOT {
+                node.fetched = Some(std::time::Instant::now());
+            }
+        }
+        Ok(())
+    }
+}

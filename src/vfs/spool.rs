@@ -1,0 +1,196 @@
+//! The spool: files on the local disk that hold what is written until the server has it.
+//!
+//! The one idea: a spool file has no name, so that nothing is left of it however the process ends.
+//! Only what could not be brought to the server gets a name, under `lost+found`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::remote::ReadAt;
+
+/// The directory of the spool files.
+#[derive(Debug)]
+pub struct Spool {
+    directory: PathBuf,
+}
+
+/// Names that are tried in `lost+found` for one file before giving up.
+const NAME_TRIES: u32 = 10_000;
+
+impl Spool {
+    /// A spool in `directory`, which is made, for its owner only, when the first file is.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// A new spool file.
+    pub fn create(&self) -> io::Result<SpoolFile> {
+        make_private(&self.directory)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE)
+            .open(&self.directory)
+            .or_else(|_| self.named_and_removed())?;
+        Ok(SpoolFile { file })
+    }
+
+    /// Gives `file` a name in `lost+found` that tells what it was; returns where it is.
+    pub fn keep(&self, file: &SpoolFile, size: u64, name: &[u8]) -> io::Result<PathBuf> {
+        let directory = self.directory.join("lost+found");
+        make_private(&directory)?;
+        let name = readable(name);
+        for number in 0..NAME_TRIES {
+            let path = directory.join(if number == 0 {
+                name.clone()
+            } else {
+                format!("{name}.{number}")
+            });
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(kept) => {
+                    file.copy_to(&kept, size)?;
+                    kept.sync_all()?;
+                    return Ok(path);
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// For file systems without `O_TMPFILE` (NFS, some overlays).
+    fn named_and_removed(&self) -> io::Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .directory
+            .join(format!(".spool-{}-{number}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    }
+}
+
+/// The local copy of a file that is being written; holes are zeros.
+#[derive(Debug)]
+pub struct SpoolFile {
+    file: File,
+}
+
+impl SpoolFile {
+    /// Writes all of `bytes` at `offset`.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Cuts or extends it with zeros.
+    pub fn set_size(&self, size: u64) -> io::Result<()> {
+        self.file.set_len(size)
+    }
+
+    /// Makes zeros of a range that may hold something, without changing the size.
+    pub fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        let number = |offset: u64| {
+            libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
+        };
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let length = number(range.end.saturating_sub(range.start))?;
+        if length == 0 || fallocate(&self.file, flags, number(range.start)?, length).is_ok() {
+            return Ok(());
+        }
+        // A file system that can't punch holes.
+        let zeros = vec![0; 1 << 20];
+        let mut at = range.start;
+        while at < range.end {
+            let length = zeros
+                .len()
+                .min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
+            self.file.write_all_at(&zeros[..length], at)?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    fn copy_to(&self, target: &File, size: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < size {
+            let length = buffer
+                .len()
+                .min(usize::try_from(size - at).unwrap_or(usize::MAX));
+            self.read_exact_at(&mut buffer[..length], at)?;
+            target.write_all_at(&buffer[..length], at)?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+}
+
+impl ReadAt for SpoolFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
+/// A file name that tells the path of what it holds.
+fn readable(name: &[u8]) -> String {
+    /// Leaves room for a number within the 255 bytes that a name may have.
+    const LENGTH: usize = 200;
+    let text: String = name.escape_ascii().to_string().replace('/', "_");
+    text.chars().take(LENGTH).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_a_name_of_its_own() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().join("spool"));
+        let file = spool.create().expect("a spool file");
+        file.write_at(b"bytes", 3).expect("written");
+        let one = spool.keep(&file, 8, b"dir/na\nme").expect("kept");
+        let two = spool.keep(&file, 8, b"dir/na\nme").expect("kept");
+        assert_ne!(one, two);
+        assert_eq!(fs::read(&one).expect("read"), b"\0\0\0bytes");
+        assert_eq!(
+            one.file_name().and_then(|name| name.to_str()),
+            Some("dir_na\\nme")
+        );
+    }
+
+    #[test]
+    fn an_unnamed_file_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().to_path_buf());
+        drop(spool.create().expect("a spool file"));
+        drop(spool.named_and_removed().expect("a spool file"));
+        assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);
+    }
+}

@@ -1,0 +1,39 @@
+"""pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG."""
+import logging
+import os
+import pwd
+import sys
+import time
+
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+disk, port, passive_from, passive_to, user, password_file, command_log = sys.argv[1:]
+password = open(password_file).read()
+account = pwd.getpwnam(user)
+os.setgroups([])
+os.setgid(account.pw_gid)
+os.setuid(account.pw_uid)
+os.umask(0o022)
+
+authorizer = DummyAuthorizer()
+authorizer.add_user(user, password, disk, perm="elradfmwMT")
+commands = open(command_log, "a", buffering=1)
+
+
+class Handler(FTPHandler):
+    passive_ports = range(int(passive_from), int(passive_to) + 1)
+    max_login_attempts = 3
+
+    def pre_process_command(self, line, cmd, arg):
+        shown = "PASS ***" if cmd == "PASS" else line
+        commands.write('%s "%s"\n' % (time.strftime("%F %T"), shown))
+        super().pre_process_command(line, cmd, arg)
+
+
+Handler.authorizer = authorizer
+logging.basicConfig(level=logging.WARNING)
+server = FTPServer(("127.0.0.1", int(port)), Handler)
+server.max_cons = 500
+server.serve_forever(handle_exit=False)
