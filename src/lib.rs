@@ -4,9 +4,18 @@
 //!
 //! ```text
 //! main -> run -> options, source, credentials, daemon, logging     the program
-//!            \-> fuse -> vfs -> remote <- ftp        mount          edges | file system | vocabulary | engine
+//!            \-> fuse -> vfs -> remote <- ftp   mount, workers       edges | file system | vocabulary | engine
 //! ```
 
+pub mod credentials;
+pub mod daemon;
 pub mod ftp;
+pub mod fuse;
+pub mod logging;
+pub mod mount;
+pub mod options;
 pub mod remote;
+pub mod run;
+pub mod source;
 pub mod vfs;
+pub mod workers;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `ftpfs`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ftpfs::run::run(std::env::args_os())
+}

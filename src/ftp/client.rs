@@ -408,6 +408,13 @@ impl Remote for Client {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
+        if let Some(refusal) = self
+            .pool
+            .profile()
+            .ask(|learned| steps::refuse_changed(learned, file))
+        {
+            return Err(refusal);
+        }
         match plan {
             Plan::Append(base) => self.append(file, change, base, bytes, ask)?,
             Plan::Whole => self.store(file, change, bytes, ask)?,

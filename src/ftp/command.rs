@@ -28,6 +28,8 @@ pub enum Command<'a> {
     Mdtm(&'a [u8]),
     /// The same verb with a time, which sets it (vsftpd and others; no RFC).
     MdtmSet(i64, &'a [u8]),
+    /// Set permission bits (draft-somers-ftp-mfxx section 6).
+    MffMode(u32, &'a [u8]),
     /// Set the time of the last modification (draft-somers-ftp-mfxx).
     Mfmt(i64, &'a [u8]),
     /// Make a directory (RFC 959).
@@ -122,6 +124,7 @@ impl Command<'_> {
             Command::List(switches) => ("LIST", switches.to_string(), None),
             Command::Mdtm(path) => ("MDTM", none(), Some(path)),
             Command::MdtmSet(time, path) => ("MDTM", stamp(time), Some(path)),
+            Command::MffMode(mode, path) => ("MFF", format!("UNIX.mode={mode:04o};"), Some(path)),
             Command::Mfmt(time, path) => ("MFMT", stamp(time), Some(path)),
             Command::Mkd(path) => ("MKD", none(), Some(path)),
             Command::Mlsd => ("MLSD", none(), None),

@@ -10,10 +10,13 @@ pub struct Features {
     pub listed: bool,
     /// The facts that `MLST` and `MLSD` can give (RFC 3659 section 7.8), in lower case.
     pub facts: Option<Vec<String>>,
+    /// `MFF` sets permission bits (draft-somers-ftp-mfxx).
+    pub mff_mode: bool,
     /// `MFMT` sets times.
     pub mfmt: bool,
     /// Pathnames are UTF-8 (RFC 2640).
     pub utf8: bool,
+    changes_names: bool,
 }
 
 /// The facts that we want; what else a server could say would only cost its time.
@@ -48,12 +51,20 @@ impl Features {
                         .filter(|fact| !fact.is_empty());
                     features.facts.get_or_insert_default().extend(facts);
                 }
+                "mff" => features.mff_mode = rest.contains("unix.mode"),
                 "mfmt" => features.mfmt = true,
+                "esta" | "estp" => features.changes_names = true,
                 "utf8" => features.utf8 = true,
                 _ => {}
             }
         }
         features
+    }
+
+    /// Pure-FTPd replaces blanks at the end of a name, and control characters, by `_`, and says nothing.
+    /// It is known by two features that no other server has.
+    pub fn changes_names(&self) -> bool {
+        self.changes_names
     }
 
     /// Whether `MLST` and `MLSD` are there.

@@ -12,7 +12,12 @@
 mod date;
 mod dos;
 mod facts;
+mod hosts;
+mod month;
+mod mvs;
+mod other;
 mod unix;
+mod vms;
 mod words;
 
 use crate::remote::{Attributes, Entry, is_name};
@@ -48,10 +53,7 @@ pub struct Reader {
 #[derive(Clone, Debug)]
 enum How {
     Facts,
-    List {
-        clock: Clock,
-        format: Option<Format>,
-    },
+    List(List),
 }
 
 impl Reader {
@@ -67,9 +69,13 @@ impl Reader {
     ///
     /// The format of the first line that was read goes first for those that follow.
     pub fn list(clock: Clock) -> Self {
-        let format = None;
         Self {
-            how: How::List { clock, format },
+            how: How::List(List {
+                clock,
+                format: None,
+                vms: vms::Reader::default(),
+                mvs: mvs::Columns::default(),
+            }),
         }
     }
 
@@ -78,13 +84,16 @@ impl Reader {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match &mut self.how {
             How::Facts => facts_line(line),
-            How::List { clock, format } => list_line(line, clock, format),
+            How::List(list) => list.line(line),
         }
     }
 
-    /// The entry that the end of the listing completes, in formats where one spans lines.
+    /// The entry that the end of the listing completes, in formats where one spans lines (VMS).
     pub fn finish(&mut self) -> Option<Entry> {
-        None
+        match &mut self.how {
+            How::Facts => None,
+            How::List(list) => list.vms.finish(),
+        }
     }
 }
 
@@ -108,24 +117,6 @@ impl Found<'_> {
     }
 }
 
-/// The formats of LIST, the likeliest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Unix,
-    Dos,
-}
-
-impl Format {
-    const ALL: [Self; 2] = [Self::Unix, Self::Dos];
-
-    fn read<'a>(self, line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-        match self {
-            Self::Unix => unix::line(line, clock),
-            Self::Dos => dos::line(line, clock),
-        }
-    }
-}
-
 fn facts_line(line: &[u8]) -> Line {
     if line.trim_ascii().is_empty() {
         return Line::Nothing;
@@ -137,24 +128,109 @@ fn facts_line(line: &[u8]) -> Line {
     }
 }
 
-fn list_line(line: &[u8], clock: &Clock, format: &mut Option<Format>) -> Line {
-    let first = *format;
-    let others = Format::ALL
-        .into_iter()
-        .filter(|&other| Some(other) != first);
-    for candidate in first.into_iter().chain(others) {
-        if let Some(found) = candidate.read(line, clock) {
-            *format = Some(candidate);
-            return found.judge();
+/// A listing by LIST: the format that was seen, and what some formats keep between lines.
+#[derive(Clone, Debug)]
+struct List {
+    clock: Clock,
+    format: Option<Format>,
+    vms: vms::Reader,
+    mvs: mvs::Columns,
+}
+
+/// The formats of LIST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Unix,
+    Dos,
+    Eplf,
+    Mvs,
+    Vms,
+    Os400,
+    Os2,
+    NonStop,
+    Zvm,
+    Numbers,
+    Connect,
+    VShell,
+    VxWorks,
+    Nortel,
+    Os9,
+    NameFirst,
+}
+
+impl Format {
+    /// Those that can't be taken for another: they are tried for every line, so that a first line
+    /// that misleads does no harm.
+    const CLEAR: [Self; 4] = [Self::Unix, Self::Dos, Self::Eplf, Self::Mvs];
+    /// Those that are tried until a format was seen.
+    const RARE: [Self; 12] = [
+        Self::Vms,
+        Self::Os400,
+        Self::Os2,
+        Self::NonStop,
+        Self::Zvm,
+        Self::Numbers,
+        Self::Connect,
+        Self::VShell,
+        Self::VxWorks,
+        Self::Nortel,
+        Self::Os9,
+        Self::NameFirst,
+    ];
+}
+
+impl List {
+    fn line(&mut self, line: &[u8]) -> Line {
+        let first = match self.vms.waits() {
+            true => Some(Format::Vms),
+            false => self.format,
+        };
+        let rare = match self.format {
+            None => &Format::RARE[..],
+            Some(_) => &[],
+        };
+        let others = Format::CLEAR.iter().chain(rare).copied();
+        let candidates = first
+            .into_iter()
+            .chain(others.filter(|&other| Some(other) != first));
+        for format in candidates {
+            if let Some(line) = self.read(format, line) {
+                self.format = Some(format);
+                return line;
+            }
+        }
+        match is_nothing(line) {
+            true => Line::Nothing,
+            false => Line::Unreadable,
         }
     }
-    match is_nothing(line) {
-        true => Line::Nothing,
-        false => Line::Unreadable,
+
+    fn read(&mut self, format: Format, line: &[u8]) -> Option<Line> {
+        let clock = &self.clock;
+        let found = match format {
+            Format::Unix => unix::line(line, clock),
+            Format::Dos => dos::line(line, clock),
+            Format::Eplf => other::eplf(line),
+            Format::Mvs => return mvs::line(&mut self.mvs, line, clock),
+            Format::Vms => return self.vms.line(line, clock),
+            Format::Os400 => hosts::os400(line, clock),
+            Format::Os2 => hosts::os2(line, clock),
+            Format::NonStop => hosts::nonstop(line, clock),
+            Format::Zvm => return hosts::zvm(line, clock),
+            Format::Numbers => other::numbers(line),
+            Format::Connect => other::connect(line, clock),
+            Format::VShell => other::vshell(line, clock),
+            Format::VxWorks => other::vxworks(line, clock),
+            Format::Nortel => other::nortel(line, clock),
+            Format::Os9 => other::os9(line, clock),
+            Format::NameFirst => other::name_first(line, clock),
+        };
+        found.map(Found::judge)
     }
 }
 
-/// A blank line, `.` or `..` alone, or a sum ("total 112", "insgesamt 112").
+/// A blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
+/// or z/VM.
 fn is_nothing(line: &[u8]) -> bool {
     let mut words = words::Words::of(line);
     let Some(first) = words.next() else {
@@ -163,9 +239,344 @@ fn is_nothing(line: &[u8]) -> bool {
     match (words.next(), words.next()) {
         (None, _) => matches!(first, b"." | b".." | b".:"),
         (Some(sum), None) => {
-            let number = sum.strip_suffix(b"K").unwrap_or(sum);
-            words::is_number(number) && !first.iter().any(u8::is_ascii_digit)
+            let number = |byte: &u8| byte.is_ascii_digit() || b".,KMGT".contains(byte);
+            sum[0].is_ascii_digit()
+                && sum.iter().all(number)
+                && !first.iter().any(u8::is_ascii_digit)
         }
-        _ => false,
+        (Some(second), _) => matches!(
+            (first, second),
+            (b"File", b"Code") | (b"Filename", b"FileType")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::time::{format_time_val, unix_seconds};
+    use proptest::prelude::*;
+    use std::fmt::Write;
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            (
+                $name,
+                include_str!(concat!("../../tests/fixtures/listings/", $name)),
+                include_str!(concat!(
+                    "../../tests/fixtures/listings/",
+                    $name,
+                    ".expected"
+                )),
+            )
+        };
+    }
+
+    fn clock() -> Clock {
+        let now = unix_seconds(2026, 11, 23, 12, 0, 0).expect("a date");
+        Clock { now, zone: 0 }
+    }
+
+    fn reader(name: &str) -> Reader {
+        match name.ends_with(".mlsd") {
+            true => Reader::facts(),
+            false => Reader::list(clock()),
+        }
+    }
+
+    /// All that a listing says, a line for each of its lines.
+    fn shown(reader: &mut Reader, listing: &str) -> String {
+        let mut text = String::new();
+        for line in listing.split_terminator('\n') {
+            match reader.line(line.as_bytes()) {
+                Line::Entry(entry) => text += &entry_shown(&entry),
+                Line::Nothing => text += "nothing\n",
+                Line::Unreadable => text += "unreadable\n",
+            }
+        }
+        if let Some(entry) = reader.finish() {
+            text += &entry_shown(&entry);
+        }
+        text
+    }
+
+    fn entry_shown(entry: &Entry) -> String {
+        let known = &entry.attributes;
+        let mut text = format!("{:?} {:?}", lossy(&entry.name), known.kind);
+        let mut add = |what: &str, value: Option<String>| {
+            if let Some(value) = value {
+                write!(text, " {what}={value}").expect("a string takes all");
+            }
+        };
+        add("size", known.size.map(|size| size.to_string()));
+        let modified = known.modified.map(|modified| {
+            let time = format_time_val(modified.seconds).unwrap_or_default();
+            format!("{time}/{:?}", modified.precision)
+        });
+        add("modified", modified);
+        add("mode", known.mode.map(|mode| format!("{mode:04o}")));
+        add("owner", known.owner.as_deref().map(lossy));
+        add("group", known.group.as_deref().map(lossy));
+        add("target", known.target.as_deref().map(lossy));
+        text + "\n"
+    }
+
+    fn lossy(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[test]
+    fn real_listings_are_read_as_expected() {
+        for (name, listing, expected) in [
+            fixture!("vsftpd.list"),
+            fixture!("proftpd.list"),
+            fixture!("proftpd.mlsd"),
+            fixture!("pure-ftpd.list"),
+            fixture!("pure-ftpd.mlsd"),
+            fixture!("pyftpdlib.list"),
+            fixture!("pyftpdlib.mlsd"),
+            fixture!("iis.list"),
+        ] {
+            assert_eq!(shown(&mut reader(name), listing), expected, "{name}");
+            let crlf = listing.replace('\n', "\r\n");
+            assert_eq!(
+                shown(&mut reader(name), &crlf),
+                expected,
+                "{name} with CRLF"
+            );
+        }
+    }
+
+    #[test]
+    fn sums_headers_and_the_directory_itself_are_nothing() {
+        for line in [
+            "",
+            "  ",
+            "\r",
+            "total 112",
+            "total 1.5K",
+            "insgesamt 7",
+            "итого 7",
+            ".",
+            " ..",
+            "drwxr-xr-x 2 u g 4096 Jan 1 2020 .",
+            "drwxr-xr-x 2 u g 4096 Jan 1 2020 ..",
+            "04-27-10  11:01AM       <DIR>          .",
+            "Directory ANONYMOUS_ROOT:[000000]",
+            " Name     VV.MM   Created       Changed      Size  Init   Mod   Id",
+            "File         Code             EOF  Last Modification    Owner  RWEP",
+            "Filename FileType  Fm Format Lrecl  Records Blocks Date      Time",
+        ] {
+            let mut reader = Reader::list(clock());
+            assert_eq!(reader.line(line.as_bytes()), Line::Nothing, "{line}");
+        }
+        for line in [
+            "",
+            "type=cdir; .",
+            "type=pdir; ..",
+            "type=cdir;modify=20200101000000; /a/b",
+            "type=dir; .",
+        ] {
+            let mut reader = Reader::facts();
+            assert_eq!(reader.line(line.as_bytes()), Line::Nothing, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_smuggle_or_climb_is_unreadable() {
+        for name in ["a/b", "../x", "/etc/passwd", "a\0b", "a\rb", "a\nb"] {
+            let line = format!("-rw-r--r-- 1 u g 7 Jan  1  2020 {name}");
+            let mut reader = Reader::list(clock());
+            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let line = format!("type=file; {name}");
+            let mut reader = Reader::facts();
+            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_in_place_of_lines_are_unreadable() {
+        for line in [
+            "ls: cannot open directory '.': Permission denied",
+            "Could not get file information: Access denied.",
+            "000000000x ",
+            "total of nothing",
+            "plain",
+        ] {
+            let mut reader = Reader::list(clock());
+            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let mut reader = Reader::facts();
+            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_misleads_does_no_harm() {
+        let mut reader = Reader::list(clock());
+        for line in [
+            "NOTES 101 7 6-Apr-07 14:21:18 255,255 \"oooo\"",
+            "-rw-r--r--   1 u g            7 Jan  1  2020 a",
+            "04-27-10  11:01AM       <DIR>          b",
+            "-rw-r--r--   1 u g            7 Jan  1  2020 c;1",
+        ] {
+            let line = reader.line(line.as_bytes());
+            assert!(matches!(line, Line::Entry(_)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_vms_in_a_line_of_its_own_comes_with_the_next() {
+        let listing =
+            "Directory D:[A]\n\nLONG_NAME.TXT;1\n   4/15  24-FEB-2003 13:17:24\nLAST.TXT;3\n";
+        let expected = "nothing\nnothing\nnothing\n\
+                        \"LONG_NAME.TXT\" File modified=20030224131724/Second\n\
+                        nothing\n\"LAST.TXT\" File\n";
+        assert_eq!(shown(&mut Reader::list(clock()), listing), expected);
+    }
+
+    /// Lines that begin like those of a server, to get beyond the first check.
+    fn likely() -> impl Strategy<Value = Vec<u8>> {
+        let words = prop::sample::select(vec![
+            "-rw-r--r--",
+            "drwxr-xr-x+",
+            "lrwxrwxrwx",
+            "crw-------",
+            "d",
+            "[RWCEAFMS]",
+            "1",
+            "root",
+            "0,",
+            "4096",
+            "33.5k",
+            "99999999999999999999",
+            "Jan",
+            "août",
+            "29",
+            "Feb",
+            "10:30",
+            "24:00",
+            "03:04:05.000000000",
+            "+0000",
+            "2020",
+            "2020-01-02",
+            "04-27-00",
+            "12:09PM",
+            "<DIR>",
+            "<JUNCTION>",
+            "PM",
+            "3月",
+            "2日",
+            "Volume",
+            "Unit",
+            "Name",
+            "VV.MM",
+            "PO",
+            "2004/06/23",
+            "Migrated",
+            "A.B",
+            "X.DIR;1",
+            ";1",
+            "[",
+            "[A]B;2",
+            "Directory",
+            "D:[A]",
+            "2-JUL-2003",
+            "Total",
+            "of",
+            "%X",
+            "*DIR",
+            "*MEM",
+            "02/23/00",
+            "DIR",
+            "04-23-103",
+            "255,0",
+            "\"oooo\"",
+            "V",
+            "-",
+            "A1",
+            "9/16/91",
+            "+i1,r,\tx",
+            "0100644",
+            "type=file;",
+            "size=5;",
+            "type=OS.unix=slink:",
+            "UNIX.group=",
+            ";",
+            "->",
+            ".",
+            "..",
+            "a/b",
+            "x",
+            "-C--E-----FTP",
+            "Feb-28-1998",
+            "06/03/04",
+            "1026",
+            "d-ewrewr",
+            "Apr",
+            "04,",
+            "\t",
+            "total",
+            "",
+            "\r",
+            "\u{e9}",
+        ]);
+        prop::collection::vec((words, " {0,3}"), 0..14).prop_map(|words| {
+            let line: String = words
+                .into_iter()
+                .map(|(word, blanks)| format!("{word}{blanks}"))
+                .collect();
+            line.into_bytes()
+        })
+    }
+
+    fn all_are_names(reader: &mut Reader, lines: &[Vec<u8>]) -> bool {
+        let mut good = true;
+        for line in lines {
+            if let Line::Entry(entry) = reader.line(line) {
+                good &= is_name(&entry.name);
+            }
+        }
+        good && reader.finish().is_none_or(|entry| is_name(&entry.name))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_names_or_nothing(lines: Vec<Vec<u8>>, now: i64, zone: i32) {
+            prop_assert!(all_are_names(&mut Reader::facts(), &lines));
+            let clock = Clock { now, zone };
+            prop_assert!(all_are_names(&mut Reader::list(clock), &lines));
+        }
+
+        #[test]
+        fn likely_lines_give_names_or_nothing(
+            lines in prop::collection::vec(likely(), 0..6),
+            now: i64,
+            zone: i32,
+        ) {
+            prop_assert!(all_are_names(&mut Reader::facts(), &lines));
+            let clock = Clock { now, zone };
+            prop_assert!(all_are_names(&mut Reader::list(clock), &lines));
+        }
+
+        #[test]
+        fn every_name_comes_back_as_it_was(name in "[^/\0\r\n]{1,40}") {
+            prop_assume!(is_name(name.as_bytes()));
+            for line in [
+                format!("-rw-r--r--    1 0        0               1 Nov 01 10:20 {name}"),
+                format!("-rw-r--r--   1 root     root            1 Mar  4  2019 {name}"),
+                format!("12-31-23  12:00AM                    0 {name}"),
+                format!("12-31-23  12:00AM       <DIR>          {name}"),
+            ] {
+                let Line::Entry(entry) = Reader::list(clock()).line(line.as_bytes()) else {
+                    return Err(TestCaseError::fail(line));
+                };
+                prop_assert_eq!(lossy(&entry.name), name.clone());
+            }
+            let line = format!("type=file;size=1;UNIX.groupname=a b; {name}");
+            let Line::Entry(entry) = Reader::facts().line(line.as_bytes()) else {
+                return Err(TestCaseError::fail(line));
+            };
+            prop_assert_eq!(lossy(&entry.name), name);
+        }
     }
 }

@@ -35,6 +35,9 @@ pub fn perform(
     deadline: &Deadline,
 ) -> Result<Vec<Result<Done>>> {
     let learned = profile.get();
+    if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
+        return Ok(steps.iter().map(|_| Err(refusal.clone())).collect());
+    }
     let paths: Vec<Paths> = steps.iter().map(|step| Paths::of(base, step)).collect();
     let mut commands = Vec::new();
     let mut ends = Vec::with_capacity(steps.len());
@@ -58,6 +61,26 @@ pub fn perform(
         results.push(taking.outcome(step, paths, &replies)?);
     }
     Ok(results)
+}
+
+/// The refusal of a step that would make a name which the server would change without a word.
+fn changed_name(learned: &Learned, step: &Step<'_>) -> Option<Error> {
+    match step {
+        Step::MakeDirectory(path) | Step::Rename { to: path, .. } => refuse_changed(learned, path),
+        _ => None,
+    }
+}
+
+/// The refusal of a name that this server would change without a word.
+pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
+    let name = path.name();
+    let odd = name.ends_with(b" ") || name.iter().any(u8::is_ascii_control);
+    (odd && learned.features.changes_names()).then(|| Error::Local {
+        tried: format!(
+            "{path}: this server changes names that end in a blank or hold control characters"
+        ),
+        errno: libc::EINVAL,
+    })
 }
 
 /// The absolute paths that a step names.
@@ -108,8 +131,7 @@ fn first_commands<'a>(
             commands.push(Command::Rnfr(path));
             commands.push(Command::Rnto(&paths.to));
         }
-        Step::SetMode(..) if learned.chmod == Some(false) => {}
-        Step::SetMode(_, mode) => commands.push(Command::SiteChmod(*mode, path)),
+        Step::SetMode(_, mode) => commands.extend(set_mode(learned, *mode, path)),
         Step::SetModified(_, time) => {
             if let Some(setter) = setters(learned).first() {
                 commands.push(set_time(*setter, *time, path));
@@ -140,6 +162,17 @@ fn setters(learned: &Learned) -> Vec<TimeSetter> {
             TimeSetter::SiteUtimeLong,
         ],
     }
+}
+
+/// What sets permission bits on this server, if anything does.
+fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<'a>> {
+    if learned.features.mff_mode {
+        return Some(Command::MffMode(mode, path));
+    }
+    // ProFTPD takes the arguments of SITE apart at blanks: a name that ends in one would be that of
+    // another file.
+    let is_safe = !path.ends_with(b" ");
+    (learned.chmod != Some(false) && is_safe).then_some(Command::SiteChmod(mode, path))
 }
 
 fn set_time(setter: TimeSetter, time: i64, path: &[u8]) -> Command<'_> {
@@ -237,7 +270,8 @@ impl Taking<'_> {
         if reply.is_unknown_command() && self.learned.chmod.is_none() {
             self.profile.learn(|learned| learned.chmod = Some(false));
         }
-        Err(reply.refusal(Command::SiteChmod(mode, path)))
+        Err(reply
+            .refusal(set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path))))
     }
 
     /// Tries one way after the other until one works; that one is kept.

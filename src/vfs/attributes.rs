@@ -6,6 +6,7 @@
 use crate::remote::Deadline;
 use crate::vfs::core::{Attr, Vfs};
 use crate::vfs::error::{Error, Result};
+use crate::vfs::file::{File, OWNER_WRITES};
 
 /// What setattr is to change; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,9 +94,10 @@ impl Vfs {
             .files
             .get(&ino)
             .map(|(file, _)| std::sync::Arc::clone(file));
+        let written = opened.as_ref().is_some_and(|file| self.is_written(file));
         let rides = opened.is_some_and(|file| {
             let mut body = file.body.lock();
-            let rides = body.is_dirty() || body.removed;
+            let rides = body.is_dirty() || body.removed || (written && mode & OWNER_WRITES == 0);
             if rides {
                 body.mode = Some((mode, true));
                 let mut tree = self.tree.lock();
@@ -111,6 +113,15 @@ impl Vfs {
         } else {
             self.set_mode(ino, mode, deadline)
         }
+    }
+
+    /// Whether a handle of the file can write.
+    fn is_written(&self, file: &File) -> bool {
+        self.opened
+            .lock()
+            .handles
+            .values()
+            .any(|handle| handle.writes && handle.file.ino == file.ino)
     }
 
     fn change_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {

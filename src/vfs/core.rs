@@ -29,6 +29,9 @@ use crate::vfs::spool::Spool;
 /// How the file system behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The mounted directory on the server, absolute, without a `/` at its end: what absolute targets
+    /// of links are seen from.
+    pub root: Vec<u8>,
     /// The owner that is shown for everything.
     pub uid: u32,
     /// The group that is shown for everything.

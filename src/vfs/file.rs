@@ -70,6 +70,9 @@ pub struct Body {
     pub aside: Option<RemotePath>,
 }
 
+/// The permission bit by which servers let the owner write.
+pub const OWNER_WRITES: u32 = 0o200;
+
 /// Where a piece of a file is to be read from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -104,6 +107,11 @@ impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
         !self.removed && (self.resized || !self.dirty.is_empty())
+    }
+
+    /// Whether the last close would have nothing to do.
+    pub fn is_at_rest(&self) -> bool {
+        !self.is_dirty() && !self.uploading && self.aside.is_none() && self.mode.is_none()
     }
 
     /// Writes to the spool.
@@ -178,6 +186,14 @@ impl Body {
         Ok(())
     }
 
+    /// The bits that may be set behind the next upload. Ones without the owner's right to write wait for the
+    /// last close: until then more may have to be stored, which the server would refuse.
+    fn mode_for_now(&self) -> Option<u32> {
+        self.mode
+            .map(|(mode, _)| mode)
+            .filter(|mode| mode & OWNER_WRITES != 0)
+    }
+
     /// What is to be brought to the server.
     pub fn change(&self) -> Change {
         Change {
@@ -185,7 +201,7 @@ impl Body {
             kept: self.kept,
             first_dirty: self.dirty.first().unwrap_or(self.size),
             size: self.size,
-            mode: self.mode.map(|(mode, _)| mode),
+            mode: self.mode_for_now(),
             modified: self.modified,
         }
     }

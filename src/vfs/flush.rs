@@ -21,11 +21,7 @@ impl Vfs {
     /// Whether closing this handle needs no server.
     pub fn is_clean(&self, handle: u64) -> bool {
         let file = self.file(handle).map(|handle| handle.file);
-        file.is_ok_and(|file| {
-            file.body
-                .try_lock()
-                .is_some_and(|body| !body.is_dirty() && !body.uploading && body.aside.is_none())
-        })
+        file.is_ok_and(|file| file.body.try_lock().is_some_and(|body| body.is_at_rest()))
     }
 
     /// A descriptor of the handle was closed: what was written is brought to the server.
@@ -143,7 +139,7 @@ impl Vfs {
                 Ok(updated) => {
                     let version = known_version(updated.version, change.size);
                     body.uploaded(version, change.size);
-                    if body.mode.map(|(mode, _)| mode) == change.mode {
+                    if change.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.mode {
                         self.mode_outcome(file, body.mode.take(), updated.mode)?;
                     }
                     if body.modified == change.modified {
@@ -259,6 +255,21 @@ impl Vfs {
 
     /// The last chance of what was written: it reaches the server or `lost+found`.
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
+        self.last_bytes(file, deadline);
+        let waiting = {
+            let mut body = file.body.lock();
+            body.mode
+                .take()
+                .filter(|_| !body.removed && body.base.is_some())
+        };
+        if let Some((mode, _)) = waiting
+            && let Err(error) = self.set_mode(file.ino, mode, deadline)
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
         let failed_before = {
             let body = self.settled(file);
             if !body.is_dirty() {

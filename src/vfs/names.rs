@@ -297,7 +297,7 @@ impl Vfs {
     }
 
     /// Where a symbolic link points, seen from inside the mount.
-    pub fn readlink(&self, ino: u64, base: &[u8]) -> Result<Vec<u8>> {
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
         let (path, target) = {
             let tree = self.tree.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
@@ -310,7 +310,7 @@ impl Vfs {
             )
         };
         let target = target.ok_or(Error::NotFound)?;
-        links::contain(base, &path, &target).ok_or_else(|| {
+        links::contain(&self.settings.root, &path, &target).ok_or_else(|| {
             log::warn!(
                 "{path}: its target {} leads out of the mount",
                 target.escape_ascii()

@@ -12,7 +12,7 @@ use super::words::{self, Words};
 use super::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
-/// Bytes from the start of a tag to the name: "<DIR>" and ten blanks.
+/// Bytes from the start of a tag to the name: `<DIR>` and ten blanks.
 const TAG_COLUMN: usize = 15;
 
 /// Reads one line, or says that it is none of this format.

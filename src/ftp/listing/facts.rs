@@ -1,10 +1,11 @@
 //! Lines of facts: what MLST and MLSD answer (RFC 3659 section 7.2).
 //!
-//! The one idea: facts end at the first blank that does not stand in a link's target, and all
-//! behind that blank is the pathname, to its last byte.
+//! The one idea: facts end at the first blank that does not stand in a value, and all behind that
+//! blank is the pathname, to its last byte. Only a link's target and the names of owner and group
+//! can hold a blank, against the RFC.
 //!
 //! Invariants: facts may come in any case and any order; an unknown or broken fact is skipped,
-//! never the line; a target may hold blanks (ProFTPD writes it as it is), no other value does.
+//! never the line.
 
 use super::words;
 use crate::ftp::time;
@@ -67,17 +68,28 @@ fn split(text: &[u8]) -> (&[u8], &[u8], bool) {
     let Some(mut end) = text.iter().position(ends) else {
         return (text, b"", true);
     };
-    if text[end] != b';' && is_link(&text[..end]) {
+    if text[end] != b';' && may_hold_blanks(&text[..end]) {
         let more = text[end..].iter().position(|&byte| byte == b';');
         end += more.unwrap_or(0);
     }
     (&text[..end], &text[end + 1..], text[end] != b';')
 }
 
-fn is_link(fact: &[u8]) -> bool {
-    const LINK: &[u8] = b"type=os.unix=slink:";
-    fact.get(..LINK.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(LINK))
+/// Whether a value may hold blanks: ProFTPD writes targets and the names of owners and groups
+/// as they are ("UNIX.groupname=domain users;").
+fn may_hold_blanks(fact: &[u8]) -> bool {
+    const FACTS: [&[u8]; 5] = [
+        b"type=os.unix=slink:",
+        b"unix.groupname=",
+        b"unix.ownername=",
+        b"unix.group=",
+        b"unix.owner=",
+    ];
+    let begins = |name: &[u8]| {
+        fact.get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    FACTS.into_iter().any(begins)
 }
 
 struct Found {
@@ -250,6 +262,15 @@ mod tests {
         assert_eq!(pathname, b"l 1");
         let (known, pathname) = facts(b"type=OS.unix=slink:; l").expect("a line of facts");
         assert_eq!((known.target, pathname), (None, &b"l"[..]));
+    }
+
+    #[test]
+    fn an_owner_may_hold_blanks() {
+        let line = b"type=file;UNIX.groupname=domain users;UNIX.owner=7; a b";
+        let (known, pathname) = facts(line).expect("a line of facts");
+        assert_eq!(known.group.as_deref(), Some(&b"domain users"[..]));
+        assert_eq!(known.owner.as_deref(), Some(&b"7"[..]));
+        assert_eq!(pathname, b"a b");
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(super) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let (head, words) = head(line)?;
     let mut found = tail(words, head.kind, clock)?;
     found.attributes.mode = head.mode;
+    if head.pads {
+        found.name = found.name.trim_ascii_start();
+    }
     if head.kind == Kind::Symlink {
         cut_target(&mut found);
     }
@@ -31,6 +34,8 @@ pub(super) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 struct Head {
     kind: Kind,
     mode: Option<u32>,
+    /// Names are padded into a column: blanks before them are not theirs.
+    pads: bool,
 }
 
 /// The type and the permissions, and the words behind them. Some servers put an inode number
@@ -52,11 +57,13 @@ fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
         // NetWare: a type letter and the trustee rights, "d [RWCEAFMS]".
         let rights = words.next()?;
         let rights = rights.strip_prefix(b"[")?.strip_suffix(b"]")?;
-        let known = |byte: &u8| matches!(byte, b'-' | b' ') || byte.is_ascii_uppercase();
-        return rights
-            .iter()
-            .all(known)
-            .then_some((Head { kind, mode: None }, words));
+        let known = |byte: &u8| *byte == b'-' || byte.is_ascii_uppercase();
+        let head = Head {
+            kind,
+            mode: None,
+            pads: true,
+        };
+        return rights.iter().all(known).then_some((head, words));
     }
     let letters = first.get(1..10).unwrap_or(&first[1..]);
     let mode = permissions(letters);
@@ -70,10 +77,15 @@ fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
         [b'+' | b'.' | b'@', rest @ ..] => rest,
         rest => rest,
     };
+    let head = Head {
+        kind,
+        mode,
+        pads: false,
+    };
     digits
         .iter()
         .all(u8::is_ascii_digit)
-        .then_some((Head { kind, mode }, words))
+        .then_some((head, words))
 }
 
 /// Nine letters as permission bits.

@@ -1,0 +1,786 @@
+//! FUSE: unpacks what the kernel asks, calls the file system, and replies.
+//!
+//! The one idea: a shell. What memory can answer is answered in FUSE's own loop; everything else moves
+//! to a worker together with its reply and a deadline that begins now. This is the only file that
+//! names types of the `fuser` crate, and the only one where an error becomes an errno for the kernel.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    AccessFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
+    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    Session, SessionACL, TimeOrNow, WriteFlags,
+};
+
+use crate::remote::{Deadline, Kind};
+use crate::vfs::{Attr, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
+use crate::workers::{Class, Workers};
+
+/// FUSE's loops. They never wait, so two keep two processors busy.
+const LOOPS: usize = 2;
+/// Requests of the kernel's own readahead that may be under way.
+const BACKGROUND: u16 = 64;
+/// What cp(1) and stdio take for the best size of a request, in bytes.
+const BLOCK_SIZE: u32 = 128 * 1024;
+/// `.` and `..` come before the file system's own entries.
+const DOTS: u64 = 2;
+
+/// Serves the mount behind `device` until it is unmounted. `live` is called when the kernel has
+/// been answered for the first time.
+pub fn serve(
+    vfs: Arc<Vfs>,
+    device: OwnedFd,
+    for_others: bool,
+    live: impl FnOnce() -> std::result::Result<(), String>,
+) -> std::result::Result<(), String> {
+    let mut config = Config::default();
+    config.n_threads = Some(LOOPS);
+    let acl = if for_others {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    let adapter = Adapter {
+        vfs,
+        workers: Workers::default(),
+    };
+    let session = Session::from_fd(adapter, device, acl, config)
+        .map_err(|error| format!("the kernel did not accept the mount: {error}"))?;
+    live()?;
+    session
+        .run()
+        .map_err(|error| format!("the mount ended with an error: {error}"))
+}
+
+struct Adapter {
+    vfs: Arc<Vfs>,
+    workers: Workers,
+}
+
+impl Adapter {
+    /// Has a worker do what may wait.
+    fn later(&self, class: Class, job: impl FnOnce(&Vfs, &Deadline) + Send + 'static) {
+        let deadline = self.vfs.deadline();
+        let vfs = Arc::clone(&self.vfs);
+        self.workers.submit(class, move || job(&vfs, &deadline));
+    }
+
+    fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
+        self.later(Class::Metadata, move |vfs, deadline| {
+            match vfs.open(ino, Wants::from_flags(flags), deadline) {
+                Ok(open) => reply.opened(FileHandle(open.handle), open_flags(open, flags)),
+                Err(error) => reply.error(errno("open", &error)),
+            }
+        });
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            // Listings bring the attributes along, always.
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // open(2) with O_TRUNC is one request.
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            // A changed size or time drops the kernel's pages.
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ];
+        for capability in wanted {
+            // A kernel without one of them works too, more slowly.
+            let _ = config.add_capabilities(capability);
+        }
+        let _ = config.set_max_background(BACKGROUND);
+        let _ = config.set_time_granularity(Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(known) = self.vfs.lookup_cached(parent.0, name.as_bytes()) {
+            return entry("lookup", reply, known);
+        }
+        let name = name.to_owned();
+        self.later(Class::Metadata, move |vfs, deadline| {
+            entry(
+                "lookup",
+                reply,
+                vfs.lookup(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.vfs.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some(known) = self.vfs.getattr_cached(ino.0) {
+            return attributes("getattr", reply, known);
+        }
+        self.later(Class::Metadata, move |vfs, deadline| {
+            attributes("getattr", reply, vfs.getattr(ino.0, deadline));
+        });
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        // Access times are kept nowhere: setting one is neither refused nor sent.
+        let modified = mtime.map(seconds);
+        let changes = Changes {
+            mode,
+            uid,
+            gid,
+            size,
+            modified,
+        };
+        let handle = fh.map(|fh| fh.0);
+        self.later(Class::Metadata, move |vfs, deadline| {
+            attributes(
+                "setattr",
+                reply,
+                vfs.setattr(ino.0, handle, changes, deadline),
+            );
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.vfs.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno("readlink", &error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        let name = name.to_owned();
+        self.later(Class::Transfer, move |vfs, deadline| {
+            let wants = Wants {
+                write: true,
+                truncate: false,
+                exclusive: true,
+            };
+            let made = vfs.create(parent.0, name.as_bytes(), mode, wants, deadline);
+            let made = made.map(|(attr, open)| {
+                vfs.release(open.handle, deadline);
+                attr
+            });
+            entry("mknod", reply, made);
+        });
+    }
+
+    fn mkdir(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, move |vfs, deadline| {
+            entry(
+                "mkdir",
+                reply,
+                vfs.mkdir(parent.0, name.as_bytes(), mode, deadline),
+            );
+        });
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, move |vfs, deadline| {
+            done(
+                "unlink",
+                reply,
+                vfs.unlink(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, move |vfs, deadline| {
+            done(
+                "rmdir",
+                reply,
+                vfs.rmdir(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
+            return reply.error(Errno::EINVAL);
+        }
+        let keep = flags.contains(RenameFlags::RENAME_NOREPLACE);
+        let (name, newname) = (name.to_owned(), newname.to_owned());
+        self.later(Class::Metadata, move |vfs, deadline| {
+            let (from, to) = (
+                (parent.0, name.as_bytes()),
+                (newparent.0, newname.as_bytes()),
+            );
+            done("rename", reply, vfs.rename(from, to, keep, deadline));
+        });
+    }
+
+    fn symlink(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _link_name: &OsStr,
+        _target: &std::path::Path,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.open_later(ino.0, flags.0, reply);
+    }
+
+    fn create(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, move |vfs, deadline| {
+            match vfs.create(
+                parent.0,
+                name.as_bytes(),
+                mode,
+                Wants::from_flags(flags),
+                deadline,
+            ) {
+                Ok((attr, open)) => {
+                    let handle = FileHandle(open.handle);
+                    reply.created(
+                        &attr.ttl,
+                        &file_attr(&attr),
+                        Generation(0),
+                        handle,
+                        open_flags(open, flags),
+                    );
+                }
+                Err(error) => reply.error(errno("create", &error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let size = size as usize;
+        if let Some(known) = self.vfs.read_cached(fh.0, offset, size) {
+            return data("read", reply, known);
+        }
+        self.later(Class::Transfer, move |vfs, deadline| {
+            data("read", reply, vfs.read(fh.0, offset, size, deadline));
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.vfs.write(fh.0, offset, data) {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(errno("write", &error)),
+        }
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        if self.vfs.is_clean(fh.0) {
+            return reply.ok();
+        }
+        self.later(Class::Transfer, move |vfs, deadline| {
+            done("close", reply, vfs.flush(fh.0, deadline))
+        });
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        if self.vfs.is_clean(fh.0) {
+            self.vfs.release(fh.0, &self.vfs.deadline());
+            return reply.ok();
+        }
+        self.later(Class::Transfer, move |vfs, deadline| {
+            vfs.release(fh.0, deadline);
+            reply.ok();
+        });
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.later(Class::Transfer, move |vfs, deadline| {
+            done("fsync", reply, vfs.fsync(fh.0, deadline))
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let zeroes = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => true,
+            // Room beyond the end of a file can be promised by no server.
+            0 if !keep => false,
+            _ => return reply.error(Errno::EOPNOTSUPP),
+        };
+        self.later(Class::Metadata, move |vfs, _| {
+            done(
+                "fallocate",
+                reply,
+                vfs.fallocate(fh.0, offset, length, zeroes, keep),
+            );
+        });
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(self.vfs.opendir(ino.0)), FopenFlags::empty());
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        self.later(Class::Metadata, move |vfs, deadline| {
+            let mut taken = Vec::new();
+            let dots = (offset..DOTS).all(|at| {
+                let name = if at == 0 { "." } else { ".." };
+                !reply.add(ino, at + 1, FileType::Directory, name)
+            });
+            let mut each = |listed: Listed| {
+                let attr = &listed.attr;
+                let name = OsStr::from_bytes(&listed.name);
+                let full = reply.add(
+                    INodeNo(attr.ino),
+                    listed.next + DOTS,
+                    file_type(attr.kind),
+                    name,
+                );
+                taken.extend((!full).then_some(attr.ino));
+                !full
+            };
+            let result = if dots {
+                vfs.readdir(fh.0, offset.saturating_sub(DOTS), deadline, &mut each)
+            } else {
+                Ok(())
+            };
+            // This form of the request counts no lookups.
+            taken.into_iter().for_each(|ino| vfs.forget(ino, 1));
+            match result {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno("readdir", &error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let itself = self.vfs.getattr_cached(ino.0).and_then(Result::ok);
+        if let Some(itself) = &itself
+            && let Some(listed) = plus_cached(&self.vfs, fh.0, offset, itself, &mut reply)
+        {
+            return listing(reply, listed);
+        }
+        self.later(Class::Metadata, move |vfs, deadline| {
+            let listed = vfs.getattr(ino.0, deadline).and_then(|itself| {
+                if !plus_dots(&itself, offset, &mut reply) {
+                    return Ok(());
+                }
+                vfs.readdir(fh.0, offset.saturating_sub(DOTS), deadline, &mut |listed| {
+                    plus(&mut reply, &listed)
+                })
+            });
+            listing(reply, listed);
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.vfs.releasedir(fh.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        // Names are on the server when the call that changed them returns.
+        reply.ok();
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let space = self.vfs.statfs();
+        reply.statfs(
+            space.blocks,
+            space.free,
+            space.free,
+            space.files,
+            space.files_free,
+            Space::BLOCK,
+            space.name_length,
+            Space::BLOCK,
+        );
+    }
+
+    // ENOSYS tells the kernel not to ask again: it then answers by itself, or says "not supported".
+
+    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _size: u32,
+        reply: ReplyXattr,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}
+
+/// The error number for the kernel; what the user can't find out otherwise is logged.
+fn errno(operation: &str, error: &Error) -> Errno {
+    if error.is_worth_a_line() {
+        log::warn!("{operation}: {error}");
+    }
+    Errno::from_i32(error.to_errno())
+}
+
+fn done(operation: &str, reply: ReplyEmpty, result: Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(operation, &error)),
+    }
+}
+
+fn data(operation: &str, reply: ReplyData, result: Result<Vec<u8>>) {
+    match result {
+        Ok(bytes) => reply.data(&bytes),
+        Err(error) => reply.error(errno(operation, &error)),
+    }
+}
+
+fn entry(operation: &str, reply: ReplyEntry, result: Result<Attr>) {
+    match result {
+        Ok(attr) => reply.entry(&attr.ttl, &file_attr(&attr), Generation(0)),
+        Err(error) => reply.error(errno(operation, &error)),
+    }
+}
+
+fn attributes(operation: &str, reply: ReplyAttr, result: Result<Attr>) {
+    match result {
+        Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
+        Err(error) => reply.error(errno(operation, &error)),
+    }
+}
+
+fn listing(reply: ReplyDirectoryPlus, result: Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno("readdir", &error)),
+    }
+}
+
+/// The whole reply from memory, or nothing added to it.
+fn plus_cached(
+    vfs: &Vfs,
+    handle: u64,
+    offset: u64,
+    itself: &Attr,
+    reply: &mut ReplyDirectoryPlus,
+) -> Option<Result<()>> {
+    let mut dots = None;
+    vfs.readdir_cached(handle, offset.saturating_sub(DOTS), &mut |listed| {
+        *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
+    })
+    .map(|result| {
+        // An empty directory has no entry that would have brought them.
+        if dots.is_none() {
+            plus_dots(itself, offset, reply);
+        }
+        result
+    })
+}
+
+/// Adds `.` and `..` as far as they belong behind `offset`; false when there is no more room.
+fn plus_dots(itself: &Attr, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
+    (offset..DOTS).all(|at| {
+        let name = if at == 0 { "." } else { ".." };
+        let ino = INodeNo(itself.ino);
+        !reply.add(
+            ino,
+            at + 1,
+            name,
+            &itself.ttl,
+            &file_attr(itself),
+            Generation(0),
+        )
+    })
+}
+
+fn plus(reply: &mut ReplyDirectoryPlus, listed: &Listed) -> bool {
+    let attr = &listed.attr;
+    let name = OsStr::from_bytes(&listed.name);
+    let next = listed.next + DOTS;
+    !reply.add(
+        INodeNo(attr.ino),
+        next,
+        name,
+        &attr.ttl,
+        &file_attr(attr),
+        Generation(0),
+    )
+}
+
+fn open_flags(open: Open, flags: i32) -> FopenFlags {
+    let mut fopen = FopenFlags::empty();
+    if open.sizeless {
+        fopen |= FopenFlags::FOPEN_DIRECT_IO;
+    } else if open.keep_pages {
+        fopen |= FopenFlags::FOPEN_KEEP_CACHE;
+    }
+    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+        fopen |= FopenFlags::FOPEN_NOFLUSH;
+    }
+    fopen
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+        // Which device it is can't be known; a socket can't be opened by mistake.
+        Kind::Special => FileType::Socket,
+    }
+}
+
+fn file_attr(attr: &Attr) -> FileAttr {
+    let time = match u64::try_from(attr.modified) {
+        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+        Err(_) => UNIX_EPOCH.checked_sub(Duration::from_secs(attr.modified.unsigned_abs())),
+    };
+    let time = time.unwrap_or(UNIX_EPOCH);
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.size.div_ceil(512),
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: file_type(attr.kind),
+        perm: u16::try_from(attr.mode & 0o7777).unwrap_or(0),
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+/// Seconds since 1970, UTC. FTP has no finer times.
+fn seconds(time: TimeOrNow) -> i64 {
+    let time = match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    };
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+    }
+}

@@ -1,0 +1,67 @@
+//! `--help` and `--version`, made of the table.
+
+use crate::options::table::{FLAGS, Group, TABLE};
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = String::from(
+        "ftpfs mounts a remote FTP server as a local directory.
+
+Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
+
+Sources:
+  ftp://[user[:password]@]host[:port][/path]  path below the login directory;
+                                              one that begins with %2F is absolute
+  [user@]host:path                            path below the login directory
+  [user@]host:/path                           absolute path
+
+Flags:
+",
+    );
+    for flag in FLAGS {
+        let value = flag.value.map(|value| format!(" {value}"));
+        let left = format!(
+            "-{}, --{}{}",
+            flag.short,
+            flag.long,
+            value.unwrap_or_default()
+        );
+        row(&mut text, &left, flag.help);
+    }
+    for group in Group::ALL {
+        text.push_str(&format!("\n{}:\n", group.heading()));
+        let specs = TABLE.iter().filter(|spec| spec.group == group);
+        if group == Group::Ignored {
+            let names: Vec<&str> = specs.map(|spec| spec.name).collect();
+            for line in names.chunks(9) {
+                text.push_str(&format!("  {}\n", line.join(" ")));
+            }
+            continue;
+        }
+        for spec in specs {
+            let left = match spec.value {
+                Some(value) => format!("{}={value}", spec.name),
+                None => spec.name.to_string(),
+            };
+            let right = match spec.default {
+                "" => spec.help.to_string(),
+                default => format!("{} (default: {default})", spec.help),
+            };
+            row(&mut text, &left, &right);
+        }
+    }
+    text.push_str("\nThe end of a mount: fusermount3 -u MOUNTPOINT. More: man ftpfs.\n");
+    text
+}
+
+/// The text of `--version`.
+pub fn version() -> String {
+    format!("ftpfs {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// How wide the left column of the help is.
+const LEFT: usize = 27;
+
+fn row(text: &mut String, left: &str, right: &str) {
+    text.push_str(&format!("  {left:LEFT$} {right}\n"));
+}

@@ -1,0 +1,138 @@
+//! What was said on the command line: plain data.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What was said on the command line, and the defaults of what was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the server is, as typed; `source.rs` reads it. May hold a password: never logged.
+    pub source: Hidden,
+    /// Where it is to appear, as typed.
+    pub mountpoint: PathBuf,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// Log every command and reply.
+    pub debug: bool,
+    /// Log what is done, not just what fails (`-v` of mount(8)).
+    pub verbose: bool,
+    /// Check everything and mount nothing (`-f` of mount(8)).
+    pub fake: bool,
+    /// The mount namespace to mount in (`-N` of mount(8)).
+    pub namespace: Option<PathBuf>,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Other users may use the mount. Brings `default_permissions`.
+    pub allow_other: bool,
+    /// The kernel checks permission bits.
+    pub default_permissions: bool,
+    /// The owner shown; the mounting user by default.
+    pub uid: Option<Id>,
+    /// The group shown; the mounting user's by default.
+    pub gid: Option<Id>,
+    /// Permission bits that are taken away from what is shown.
+    pub umask: Option<u32>,
+    /// Control connections at most.
+    pub max_conns: usize,
+    /// How long attributes and listings live.
+    pub cache_timeout: Duration,
+    /// How long an operation waits without progress.
+    pub timeout: Duration,
+    /// The source shown in the mount table; made of the source by default.
+    pub fsname: Option<String>,
+    /// The type shown in the mount table, behind `fuse.`.
+    pub subtype: String,
+    /// What mount(2) is told besides, in the words of fstab(5), in order.
+    pub kernel: Vec<&'static str>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            source: Hidden(OsString::new()),
+            mountpoint: PathBuf::new(),
+            foreground: false,
+            debug: false,
+            verbose: false,
+            fake: false,
+            namespace: None,
+            read_only: false,
+            allow_other: false,
+            default_permissions: false,
+            uid: None,
+            gid: None,
+            umask: None,
+            max_conns: 8,
+            cache_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
+            fsname: None,
+            subtype: "ftpfs".to_string(),
+            kernel: Vec::new(),
+        }
+    }
+}
+
+/// Words that may hold a password, so that Debug does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub OsString);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hidden")
+    }
+}
+
+/// A user or group as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// By number.
+    Number(u32),
+    /// By name.
+    Name(String),
+}
+
+impl Id {
+    /// The number of this user; asks the user database for a name.
+    pub fn user(&self) -> Result<u32, String> {
+        self.number("uid", "user", |name| {
+            nix::unistd::User::from_name(name).map(|user| user.map(|user| user.uid.as_raw()))
+        })
+    }
+
+    /// The number of this group; asks the group database for a name.
+    pub fn group(&self) -> Result<u32, String> {
+        self.number("gid", "group", |name| {
+            nix::unistd::Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw()))
+        })
+    }
+
+    fn number(
+        &self,
+        option: &str,
+        what: &str,
+        look_up: impl Fn(&str) -> nix::Result<Option<u32>>,
+    ) -> Result<u32, String> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Name(name) => match look_up(name) {
+                Ok(Some(number)) => Ok(number),
+                Ok(None) => Err(format!("{option}={name}: there is no such {what} here")),
+                Err(error) => Err(format!("{option}={name}: can't be looked up: {error}")),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_users_are_looked_up_late() {
+        assert_eq!(Id::Name("root".into()).user(), Ok(0));
+        assert_eq!(Id::Name("root".into()).group(), Ok(0));
+        let error = Id::Name("no-such-user".into()).user().expect_err("none");
+        assert_eq!(error, "uid=no-such-user: there is no such user here");
+    }
+}

@@ -1,0 +1,305 @@
+//! The table of options: everything that can be said after `-o`, and the flags beside it.
+//!
+//! A new option is a line here, a field in `settings.rs`, an entry in `man/ftpfs.1` and a row in
+//! the README; `tests/options.rs` fails until all are there.
+
+use std::time::Duration;
+
+use crate::options::settings::Settings;
+use crate::options::values::{YEAR, id, label, number, octal, word};
+
+/// One option of `-o`.
+pub struct Spec {
+    /// The name; one that ends in `*` stands for all that begin like it.
+    pub name: &'static str,
+    /// What stands for the value in the help; `None` where there is none.
+    pub value: Option<&'static str>,
+    /// The default, in words; empty where none is worth a word.
+    pub default: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Under which heading it stands.
+    pub group: Group,
+    /// What it does.
+    pub(super) kind: Kind,
+}
+
+/// The headings of the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Who may do what.
+    Rights,
+    /// How the server is used.
+    Server,
+    /// How the mount shows itself.
+    Mount,
+    /// What the kernel does by itself.
+    Kernel,
+    /// What only fstab(5) and mount(8) care for.
+    Ignored,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Rights,
+        Self::Server,
+        Self::Mount,
+        Self::Kernel,
+        Self::Ignored,
+    ];
+
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Rights => "Rights (-o)",
+            Self::Server => "Server (-o)",
+            Self::Mount => "Mount table (-o)",
+            Self::Kernel => "Left to the kernel (-o)",
+            Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) bring them (-o)",
+        }
+    }
+}
+
+/// What an option does.
+pub(super) enum Kind {
+    Switch(fn(&mut Settings)),
+    /// The error says what is allowed.
+    Value(fn(&mut Settings, &str) -> Result<(), String>),
+    Kernel,
+    Ignored,
+}
+
+/// Every option of `-o`.
+pub const TABLE: &[Spec] = &[
+    switch("ro", "nothing can be changed", Group::Rights, |s| {
+        s.read_only = true;
+    }),
+    switch("rw", "files can be changed (default)", Group::Rights, |s| {
+        s.read_only = false;
+    }),
+    switch(
+        "allow_other",
+        "other users may use the mount; brings default_permissions",
+        Group::Rights,
+        |s| {
+            s.allow_other = true;
+            s.default_permissions = true;
+        },
+    ),
+    switch(
+        "default_permissions",
+        "the kernel checks permission bits",
+        Group::Rights,
+        |s| s.default_permissions = true,
+    ),
+    value(
+        "uid",
+        "USER",
+        "you",
+        "owner of all files, by number or name",
+        Group::Rights,
+        |s, text| id(text, "user").map(|id| s.uid = Some(id)),
+    ),
+    value(
+        "gid",
+        "GROUP",
+        "your group",
+        "group of all files, by number or name",
+        Group::Rights,
+        |s, text| id(text, "group").map(|id| s.gid = Some(id)),
+    ),
+    value(
+        "umask",
+        "OCTAL",
+        "none",
+        "permission bits that are taken away from all files",
+        Group::Rights,
+        |s, text| octal(text).map(|umask| s.umask = Some(umask)),
+    ),
+    value(
+        "max_conns",
+        "N",
+        "8",
+        "connections to the server at most, 1 to 64",
+        Group::Server,
+        |s, text| number(text, 1, 64, "").map(|n| s.max_conns = n as usize),
+    ),
+    value(
+        "cache_timeout",
+        "SECONDS",
+        "30",
+        "how long attributes and listings live; 0 asks every time",
+        Group::Server,
+        |s, text| {
+            number(text, 0, YEAR, " (seconds)").map(|n| s.cache_timeout = Duration::from_secs(n))
+        },
+    ),
+    value(
+        "timeout",
+        "SECONDS",
+        "30",
+        "an operation fails after so long without progress, 1 to 3600",
+        Group::Server,
+        |s, text| number(text, 1, 3600, " (seconds)").map(|n| s.timeout = Duration::from_secs(n)),
+    ),
+    value(
+        "fsname",
+        "NAME",
+        "the source, without its password",
+        "the source that the mount table shows",
+        Group::Mount,
+        |s, text| label(text).map(|name| s.fsname = Some(name)),
+    ),
+    value(
+        "subtype",
+        "NAME",
+        "ftpfs",
+        "the type that the mount table shows is fuse.NAME",
+        Group::Mount,
+        |s, text| word(text).map(|name| s.subtype = name),
+    ),
+    kernel("nosuid", "set-user-ID bits have no effect (always so)"),
+    kernel("nodev", "device files have no effect (always so)"),
+    kernel("noexec", "programs can't be started"),
+    kernel("exec", "programs can be started (default)"),
+    kernel("noatime", "reading does not change access times"),
+    kernel("atime", "reading may change access times (default)"),
+    kernel("relatime", "access times change now and then"),
+    kernel("sync", "every write is sent at once: slow"),
+    kernel(
+        "async",
+        "writes are gathered until close or fsync (default)",
+    ),
+    kernel("dirsync", "changes of directories are made at once"),
+    // A server's word must not make a program run as root: these two are said by mount.fuse3(8)
+    // and mount(8) unasked, so that they can't be taken for somebody's wish.
+    ignored("suid"),
+    ignored("dev"),
+    ignored("defaults"),
+    ignored("auto"),
+    ignored("noauto"),
+    ignored("user"),
+    ignored("users"),
+    ignored("nouser"),
+    ignored("owner"),
+    ignored("group"),
+    ignored("_netdev"),
+    ignored("nofail"),
+    ignored("nonempty"),
+    ignored("x-*"),
+    ignored("X-*"),
+    ignored("comment=*"),
+];
+
+/// A flag of the command line.
+pub struct Flag {
+    /// The letter.
+    pub short: char,
+    /// The long form.
+    pub long: &'static str,
+    /// What stands for the value in the help; `None` where there is none.
+    pub value: Option<&'static str>,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// Every flag of `ftpfs`.
+pub const FLAGS: &[Flag] = &[
+    flag(
+        'o',
+        "options",
+        Some("OPT[,OPT...]"),
+        "options, see below; may be repeated; \\, and \"...\" quote a comma",
+    ),
+    flag('f', "foreground", None, "stay in the foreground"),
+    flag(
+        'd',
+        "debug",
+        None,
+        "log every command and reply, without passwords; implies -f",
+    ),
+    flag('h', "help", None, "print this help"),
+    flag('V', "version", None, "print the version"),
+];
+
+/// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
+pub(super) const HELPER_FLAGS: &[Flag] = &[
+    flag('o', "options", Some("OPT[,OPT...]"), "options"),
+    flag('s', "sloppy", None, "ignore unknown options"),
+    flag('f', "fake", None, "check everything and mount nothing"),
+    flag('n', "no-mtab", None, "nothing: the kernel keeps the table"),
+    flag('v', "verbose", None, "log what is done"),
+    flag('N', "namespace", Some("NS"), "mount in this namespace"),
+    flag('t', "types", Some("TYPE"), "nothing: there is one type"),
+    flag('h', "help", None, "print this help"),
+    flag('V', "version", None, "print the version"),
+];
+
+const fn switch(
+    name: &'static str,
+    help: &'static str,
+    group: Group,
+    set: fn(&mut Settings),
+) -> Spec {
+    Spec {
+        name,
+        value: None,
+        default: "",
+        help,
+        group,
+        kind: Kind::Switch(set),
+    }
+}
+
+const fn value(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    group: Group,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Spec {
+    Spec {
+        name,
+        value: Some(value),
+        default,
+        help,
+        group,
+        kind: Kind::Value(set),
+    }
+}
+
+const fn kernel(name: &'static str, help: &'static str) -> Spec {
+    Spec {
+        name,
+        value: None,
+        default: "",
+        help,
+        group: Group::Kernel,
+        kind: Kind::Kernel,
+    }
+}
+
+const fn ignored(name: &'static str) -> Spec {
+    Spec {
+        name,
+        value: None,
+        default: "",
+        help: "",
+        group: Group::Ignored,
+        kind: Kind::Ignored,
+    }
+}
+
+const fn flag(
+    short: char,
+    long: &'static str,
+    value: Option<&'static str>,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short,
+        long,
+        value,
+        help,
+    }
+}

@@ -1,0 +1,72 @@
+//! The values of options: each function reads one, or says what is allowed.
+
+use crate::options::settings::Id;
+
+/// The seconds of a year: the longest time that makes sense for a cache.
+pub const YEAR: u64 = 365 * 24 * 60 * 60;
+
+/// A user or group, which is a `what`.
+pub fn id(text: &str, what: &str) -> Result<Id, String> {
+    let allowed = || format!("the number or the name of a {what}");
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':' || c == '\0') {
+        return Err(allowed());
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') {
+        let number = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
+        // The last number means "no change" to chown(2) and owns nothing.
+        return number
+            .filter(|&number| number != u32::MAX)
+            .map(Id::Number)
+            .ok_or_else(allowed);
+    }
+    Ok(Id::Name(text.to_string()))
+}
+
+/// Permission bits.
+pub fn octal(text: &str) -> Result<u32, String> {
+    let digits = text.chars().all(|digit| digit.is_digit(8));
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|&umask| digits && umask <= 0o777)
+        .ok_or_else(|| "an octal number from 0 to 777, such as 022".to_string())
+}
+
+/// A whole number; `unit` is what is counted.
+pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, String> {
+    let digits = text.chars().all(|digit| digit.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|number| digits && (least..=most).contains(number))
+        .ok_or_else(|| format!("a whole number from {least} to {most}{unit}"))
+}
+
+/// A name for the mount table.
+pub fn label(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a name without control characters".to_string());
+    }
+    Ok(text.to_string())
+}
+
+/// What may stand behind `fuse.` in the mount table, where a blank or a comma would part it.
+pub fn word(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err("a word of letters, digits and . _ - +".to_string());
+    }
+    Ok(text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_number_or_a_name() {
+        assert_eq!(id("0", "user"), Ok(Id::Number(0)));
+        assert_eq!(id("nobody", "user"), Ok(Id::Name("nobody".into())));
+        for wrong in ["", "-1", "+1", "4294967295", "1a", "a b", "a:b"] {
+            assert!(id(wrong, "user").is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The program from its command line to its exit status.
+//!
+//! The one idea: the only place that sees both the engine and the file system. The order is that of
+//! the cheapest refusal first: words, mountpoint, password, then the fork; behind it the server, the
+//! device, and only then "live".
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::{getgid, getuid};
+
+use crate::credentials;
+use crate::daemon::{self, Ready, Signals};
+use crate::ftp::{Client, Endpoint, Login};
+use crate::fuse;
+use crate::logging::{self, Amount};
+use crate::mount::{self, Mount};
+use crate::options::{self, Request, Settings};
+use crate::remote::{Deadline, Error, Remote, Why};
+use crate::source::Source;
+use crate::vfs::{self, Vfs};
+
+/// The exit status of everything that failed; mount(8) passes it on.
+const FAILED: u8 = 1;
+/// How much longer than one operation the way to a live mount may take: some of them in turn.
+const START: u32 = 4;
+/// Bytes of the block cache, unless said otherwise.
+const CACHE_SIZE: usize = 64 << 20;
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match options::parse(arguments) {
+        Ok(Request::Print(text)) => {
+            print!("{text}");
+            Ok(())
+        }
+        Ok(Request::Mount(settings)) => start(&settings),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ftpfs: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Everything that the mount needs and that was found out before the fork.
+struct Plan {
+    endpoint: Endpoint,
+    mountpoint: PathBuf,
+    kernel: mount::Options,
+    vfs: vfs::Settings,
+    server: String,
+    background: bool,
+}
+
+fn start(settings: &Settings) -> Result<(), String> {
+    logging::start(match (settings.debug, settings.verbose) {
+        (true, _) => Amount::Everything,
+        (false, true) => Amount::Steps,
+        (false, false) => Amount::Warnings,
+    });
+    if let Some(namespace) = &settings.namespace {
+        mount::enter_namespace(namespace)?;
+    }
+    let plan = plan(settings)?;
+    if settings.fake {
+        return Ok(());
+    }
+    let signals = Signals::block()?;
+    let timeout = settings.timeout;
+    if settings.foreground {
+        daemon::stay(|ready| serve(plan, timeout, signals, ready))
+    } else {
+        daemon::start(timeout * START, |ready| {
+            serve(plan, timeout, signals, ready)
+        })
+    }
+}
+
+fn plan(settings: &Settings) -> Result<Plan, String> {
+    let source = Source::parse(&settings.source.0)?;
+    let mountpoint = mount::check(&settings.mountpoint)?;
+    let uid = settings
+        .uid
+        .as_ref()
+        .map_or(Ok(getuid().as_raw()), options::Id::user)?;
+    let gid = settings
+        .gid
+        .as_ref()
+        .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let credentials = credentials::find(&source)?;
+    Ok(Plan {
+        endpoint: Endpoint {
+            host: source.host.clone(),
+            port: source.port,
+            login: Login {
+                user: credentials.user,
+                password: credentials.password,
+            },
+            directory: source.directory.path().map(<[u8]>::to_vec),
+            max_conns: settings.max_conns,
+            pipelining: true,
+        },
+        mountpoint,
+        kernel: mount::Options {
+            fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
+            subtype: settings.subtype.clone(),
+            read_only: settings.read_only,
+            allow_other: settings.allow_other,
+            default_permissions: settings.default_permissions,
+            words: settings.kernel.clone(),
+        },
+        vfs: vfs::Settings {
+            root: Vec::new(),
+            uid,
+            gid,
+            umask: settings.umask.unwrap_or(0),
+            read_only: settings.read_only,
+            cache_timeout: settings.cache_timeout,
+            timeout: settings.timeout,
+            spool: spool_directory(),
+            cache_size: CACHE_SIZE,
+        },
+        server: format!("{}:{}", source.host, source.port),
+        background: !settings.foreground,
+    })
+}
+
+/// The life of the mount, from the first connection to the last upload.
+fn serve(plan: Plan, timeout: Duration, signals: Signals, ready: Ready) -> Result<(), String> {
+    let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
+        .map_err(|error| explain(&plan.server, &error))?;
+    let mut settings = plan.vfs;
+    settings.root = client.base().to_vec();
+    let remote: Arc<dyn Remote> = Arc::new(client);
+    let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
+    let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
+    let mount = Arc::new(mount);
+    end_by_signal(signals, Arc::clone(&mount), Arc::clone(&vfs));
+    let for_others = plan.kernel.allow_other;
+    let background = plan.background;
+    let served = fuse::serve(Arc::clone(&vfs), device, for_others, || {
+        if background {
+            logging::to_syslog();
+        }
+        ready.live()
+    });
+    if served.is_err() {
+        let _ = mount.unmount(true);
+    }
+    vfs.finish();
+    remote.close();
+    served
+}
+
+/// On a signal: what is written reaches the server, then the mount goes, also while it is in use.
+fn end_by_signal(signals: Signals, mount: Arc<Mount>, vfs: Arc<Vfs>) {
+    let ends = move || {
+        let signal = signals.wait();
+        log::info!("{signal}: unmounting");
+        vfs.finish();
+        if let Err(error) = mount.unmount(true) {
+            log::error!("{error}");
+        }
+        // A second signal does not wait for files that are still open.
+        signals.wait();
+        std::process::exit(i32::from(FAILED));
+    };
+    if let Err(error) = thread::Builder::new().name("signals".into()).spawn(ends) {
+        log::error!("no thread can be started for signals: {error}");
+    }
+}
+
+/// Why the server could not be mounted, and what helps, in one line.
+fn explain(server: &str, error: &Error) -> String {
+    match error {
+        Error::Refused {
+            why: Why::Login,
+            said,
+            ..
+        } => {
+            format!("{server}: the server refuses this user and password ({said}); check both")
+        }
+        Error::Refused {
+            why: Why::NotFound,
+            tried,
+            said,
+        } => {
+            format!(
+                "{server}: no such directory on the server: {tried}: {said}; check the path in the source"
+            )
+        }
+        Error::Refused {
+            why: Why::TooMany,
+            said,
+            ..
+        } => {
+            format!(
+                "{server}: the server takes no more connections ({said}); try again later or lower max_conns="
+            )
+        }
+        Error::Lost { tried, cause } if tried.starts_with("finding") => {
+            format!("{server}: no such host ({cause}); check its name and your network")
+        }
+        Error::Lost { cause, .. } => {
+            format!(
+                "{server}: can't connect: {cause}; check host and port, and that an FTP server runs there"
+            )
+        }
+        Error::TimedOut { tried } => {
+            format!("{server}: no answer ({tried}); check host and port, or raise timeout=")
+        }
+        error => format!("{server}: {error}"),
+    }
+}
+
+/// Where spool files go: the user's cache, or the system's for those who have no home.
+fn spool_directory() -> PathBuf {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| Path::new(value).is_absolute())
+            .map(PathBuf::from)
+    };
+    set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache"))
+        .join("ftpfs")
+}

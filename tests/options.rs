@@ -1,0 +1,370 @@
+//! The command line, and whether all that tells of it agrees: the table of options, `--help`, the
+//! manual and the README.
+
+#![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ftpfs::options::{FLAGS, Id, Request, Settings, Spec, TABLE, help, parse};
+
+fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
+    match parse(arguments.iter().map(OsString::from))? {
+        Request::Mount(settings) => Ok(*settings),
+        Request::Print(text) => panic!("printed instead: {text}"),
+    }
+}
+
+/// The settings that `-o list` makes.
+fn with(list: &str) -> Result<Settings, String> {
+    settings_of(&["ftpfs", "h:", "/m", "-o", list])
+}
+
+fn good(list: &str) -> Settings {
+    with(list).expect(list)
+}
+
+#[test]
+fn source_and_mountpoint_stand_anywhere_among_the_flags() {
+    for arguments in [
+        ["ftpfs", "h:", "/m", "-f", "-o", "ro"],
+        ["ftpfs", "-f", "-o", "ro", "h:", "/m"],
+        ["ftpfs", "-o", "ro", "h:", "-f", "/m"],
+        ["ftpfs", "-fo", "ro", "--", "h:", "/m"],
+        [
+            "/usr/bin/ftpfs",
+            "h:",
+            "/m",
+            "--foreground",
+            "--options",
+            "ro",
+        ],
+    ] {
+        let settings = settings_of(&arguments).expect("a good line");
+        assert_eq!(settings.source.0, "h:", "{arguments:?}");
+        assert_eq!(settings.mountpoint, Path::new("/m"), "{arguments:?}");
+        assert!(settings.foreground && settings.read_only, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let settings = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
+    assert_eq!(settings.max_conns, 8);
+    assert_eq!(settings.cache_timeout, Duration::from_secs(30));
+    assert_eq!(settings.timeout, Duration::from_secs(30));
+    assert_eq!(
+        (settings.fsname, settings.subtype.as_str()),
+        (None, "ftpfs")
+    );
+    assert_eq!(
+        (settings.uid, settings.gid, settings.umask),
+        (None, None, None)
+    );
+    assert!(!settings.read_only && !settings.allow_other && !settings.default_permissions);
+    assert!(!settings.foreground && !settings.debug && !settings.fake);
+    assert!(settings.kernel.is_empty());
+}
+
+#[test]
+fn the_defaults_in_the_table_are_the_true_ones() {
+    let default = Settings::default();
+    for spec in TABLE {
+        let said = match spec.name {
+            "max_conns" => default.max_conns.to_string(),
+            "cache_timeout" => default.cache_timeout.as_secs().to_string(),
+            "timeout" => default.timeout.as_secs().to_string(),
+            "subtype" => default.subtype.clone(),
+            _ => continue,
+        };
+        assert_eq!(spec.default, said, "{}", spec.name);
+    }
+}
+
+#[test]
+fn every_option_says_what_it_says() {
+    assert!(good("ro").read_only && !good("rw").read_only);
+    assert!(good("allow_other").allow_other && good("allow_other").default_permissions);
+    assert!(good("default_permissions").default_permissions);
+    assert_eq!(good("uid=1000").uid, Some(Id::Number(1000)));
+    assert_eq!(good("gid=users").gid, Some(Id::Name("users".into())));
+    assert_eq!(good("umask=022").umask, Some(0o022));
+    assert_eq!(good("umask=0").umask, Some(0));
+    assert_eq!(good("max_conns=64").max_conns, 64);
+    assert_eq!(good("cache_timeout=0").cache_timeout, Duration::ZERO);
+    assert_eq!(good("timeout=3600").timeout, Duration::from_secs(3600));
+    assert_eq!(good(r"fsname=a\,b").fsname.as_deref(), Some("a,b"));
+    assert_eq!(good(r#"fsname="a,b",ro"#).fsname.as_deref(), Some("a,b"));
+    assert_eq!(good("subtype=curlftpfs").subtype, "curlftpfs");
+    let kernel = "nosuid,nodev,noexec,exec,noatime,atime,relatime,sync,async,dirsync";
+    assert_eq!(good(kernel).kernel.join(","), kernel);
+    let settings = good(
+        "suid,dev,defaults,auto,noauto,user,users,nouser,owner,group,_netdev,nofail,nonempty,\
+         x-systemd.automount,x-gvfs-name=A B,X-mount.mkdir=0755,comment=any thing",
+    );
+    let bare = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
+    assert_eq!(settings, bare);
+}
+
+#[test]
+fn of_two_options_the_last_one_counts() {
+    assert!(!good("ro,rw").read_only && good("rw,ro").read_only);
+    assert_eq!(good("timeout=1,timeout=2").timeout, Duration::from_secs(2));
+    let twice = ["ftpfs", "h:", "/m", "-o", "ro,timeout=1", "-o", "rw"];
+    let settings = settings_of(&twice).expect("a good line");
+    assert!(!settings.read_only);
+    assert_eq!(settings.timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn debugging_stays_in_the_foreground() {
+    let settings = settings_of(&["ftpfs", "-d", "h:", "/m"]).expect("a good line");
+    assert!(settings.debug && settings.foreground);
+}
+
+#[test]
+fn a_helper_of_mount_reads_the_flags_of_mount() {
+    for program in ["/sbin/mount.ftpfs", "mount.fuse.ftpfs"] {
+        let line = [
+            program,
+            "h:",
+            "/m",
+            "-sfnv",
+            "-N",
+            "/proc/1/ns/mnt",
+            "-o",
+            "rw,wibble,user=anna",
+            "-t",
+            "fuse.ftpfs",
+        ];
+        let settings = settings_of(&line).expect("a good line");
+        assert!(settings.fake && settings.verbose && !settings.foreground);
+        assert_eq!(settings.namespace, Some(PathBuf::from("/proc/1/ns/mnt")));
+    }
+    let strict = ["mount.ftpfs", "h:", "/m", "-o", "wibble"];
+    assert!(settings_of(&strict).is_err());
+    let settings = settings_of(&["ftpfs", "-f", "h:", "/m"]).expect("a good line");
+    assert!(settings.foreground && !settings.fake);
+}
+
+#[test]
+fn an_error_is_one_line_that_names_the_option_and_what_is_allowed() {
+    for (list, parts) in [
+        ("alow_other", &["alow_other", "allow_other?"][..]),
+        ("Timeout=3", &["Timeout", "timeout?"]),
+        ("wibble", &["unknown option wibble", "--help"]),
+        ("max_conns=0", &["max_conns=0", "from 1 to 64"]),
+        ("max_conns=65", &["max_conns=65", "from 1 to 64"]),
+        ("max_conns=+8", &["max_conns=+8", "from 1 to 64"]),
+        ("max_conns=", &["max_conns=", "from 1 to 64"]),
+        ("max_conns", &["max_conns", "needs a value", "max_conns=N"]),
+        ("timeout=0", &["timeout=0", "from 1 to 3600"]),
+        ("timeout=3601", &["timeout=3601", "from 1 to 3600"]),
+        ("timeout=1.5", &["timeout=1.5", "whole number"]),
+        ("cache_timeout=-1", &["cache_timeout=-1", "from 0 to"]),
+        ("umask=8", &["umask=8", "octal"]),
+        ("umask=1000", &["umask=1000", "octal", "777"]),
+        ("uid=-1", &["uid=-1", "number or the name of a user"]),
+        ("gid=4294967295", &["gid=4294967295", "a group"]),
+        ("fsname=", &["fsname=", "a name"]),
+        ("subtype=a b", &["subtype=a b", "a word"]),
+        ("ro=yes", &["ro=yes", "takes no value"]),
+        ("noexec=1", &["noexec=1", "takes no value"]),
+        ("user=anna", &["user=anna", "ftp://anna@HOST/"]),
+        ("fsname=\"a", &["a quote is not closed"]),
+    ] {
+        let error = with(list).expect_err(list);
+        for part in parts {
+            assert!(error.contains(part), "{list}: {error}");
+        }
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_answered_in_one_line() {
+    for (arguments, part) in [
+        (&["ftpfs"][..], "source and mountpoint are missing"),
+        (&[], "source and mountpoint are missing"),
+        (&["ftpfs", "h:"], "the mountpoint is missing"),
+        (&["ftpfs", "h:", "/m", "/n"], "one argument too many: /n"),
+        (&["ftpfs", "-x", "h:", "/m"], "unknown argument -x"),
+        (
+            &["ftpfs", "--wibble", "h:", "/m"],
+            "unknown argument --wibble",
+        ),
+        (&["ftpfs", "h:", "/m", "-o"], "needs a value"),
+        (&["ftpfs", "--debug=1", "h:", "/m"], "usage:"),
+        (&["ftpfs", "-s", "h:", "/m"], "unknown argument -s"),
+    ] {
+        let error = settings_of(arguments).expect_err(part);
+        assert!(error.contains(part), "{arguments:?}: {error}");
+        assert!(error.contains("usage: ftpfs SOURCE MOUNTPOINT"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn help_and_version_need_nothing_else() {
+    for (flag, part) in [
+        ("-h", "Usage:"),
+        ("--help", "Usage:"),
+        ("-V", env!("CARGO_PKG_VERSION")),
+        ("--version", env!("CARGO_PKG_VERSION")),
+    ] {
+        match parse(["ftpfs", flag].map(OsString::from)) {
+            Ok(Request::Print(text)) => assert!(text.contains(part), "{text}"),
+            other => panic!("{flag}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_help_names_every_option_in_lines_of_a_terminal() {
+    let help = help();
+    let words: BTreeSet<&str> = help.split_whitespace().collect();
+    for spec in TABLE {
+        assert!(
+            words.contains(typed(spec).as_str()),
+            "--help lacks {}",
+            spec.name
+        );
+        assert!(
+            help.contains(spec.default),
+            "--help lacks the default of {}",
+            spec.name
+        );
+    }
+    for flag in FLAGS {
+        assert!(help.contains(&format!("-{}, --{}", flag.short, flag.long)));
+    }
+    for line in help.lines() {
+        assert!(line.chars().count() <= 120, "too wide: {line}");
+        assert_eq!(line, line.trim_end(), "blanks at the end");
+    }
+}
+
+#[test]
+fn the_manual_names_every_option_and_no_other() {
+    let manual = read("man/ftpfs.1").replace("\\-", "-");
+    let options = between(&manual, ".SH OPTIONS", ".SS As a helper");
+    // Names stand in bold: the first, third, ... word of .BR, the first of .B and .BI.
+    let mut named = BTreeSet::new();
+    for line in options.lines() {
+        let Some((request, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        if matches!(request, ".B" | ".BR" | ".BI") {
+            let words = rest
+                .split([' ', '"'])
+                .map(|word| word.trim_end_matches(','));
+            named.extend(words.map(|word| word.strip_suffix('=').unwrap_or(word)));
+        }
+    }
+    for spec in TABLE {
+        assert!(named.contains(spec.name), "the manual lacks {}", spec.name);
+        if spec.value.is_some() {
+            let entry = between(options, &format!(".BI {}= ", spec.name), ".TP");
+            let default = format!("Default: {}.", spec.default);
+            assert!(
+                entry.contains(&default),
+                "{}: not said: {default}",
+                spec.name
+            );
+        }
+    }
+    for flag in FLAGS {
+        let short = format!("-{}", flag.short);
+        assert!(named.contains(short.as_str()), "the manual lacks {short}");
+    }
+    let entries = options.lines().zip(options.lines().skip(1));
+    for (_, entry) in entries.filter(|(before, _)| *before == ".TP") {
+        let name = entry
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .trim_end_matches('=');
+        let known = TABLE.iter().any(|spec| spec.name == name);
+        assert!(known || name.starts_with('-'), "not an option: {entry}");
+    }
+}
+
+#[test]
+fn the_readme_names_every_option_and_no_other() {
+    let readme = read("README.md");
+    let options = between(&readme, "## Options", "[man/ftpfs.1]");
+    let named: BTreeSet<&str> = options.split('`').skip(1).step_by(2).collect();
+    for spec in TABLE {
+        assert!(
+            named.contains(typed(spec).as_str()),
+            "README lacks {}",
+            spec.name
+        );
+    }
+    for flag in FLAGS.iter().filter(|flag| flag.value.is_none()) {
+        let short = format!("-{}", flag.short);
+        assert!(named.contains(short.as_str()), "README lacks {short}");
+    }
+    for row in options.lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        for name in columns[1].split('`').skip(1).step_by(2) {
+            let spec = TABLE.iter().find(|spec| typed(spec) == name);
+            let spec = spec.unwrap_or_else(|| panic!("README has {name}, which is no option"));
+            if spec.value.is_some() {
+                assert_eq!(
+                    columns[3], spec.default,
+                    "the default of {name} in the README"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_begins_with_what_it_is_and_the_two_commands() {
+    let readme = read("README.md");
+    let place = |text: &str| {
+        readme
+            .find(text)
+            .unwrap_or_else(|| panic!("README lacks {text}"))
+    };
+    assert!(place("# ftpfs") < place("scripts/run"));
+    assert!(place("scripts/run") < place("scripts/test"));
+    assert!(place("scripts/test") < place("## "));
+}
+
+#[test]
+fn the_manual_is_of_this_version() {
+    let version = format!("\"ftpfs {}\"", env!("CARGO_PKG_VERSION"));
+    assert!(
+        read("man/ftpfs.1").contains(&version),
+        "not in .TH: {version}"
+    );
+    assert!(read("CHANGELOG.md").contains(env!("CARGO_PKG_VERSION")));
+}
+
+/// An option as it is shown: `timeout=SECONDS`.
+fn typed(spec: &Spec) -> String {
+    match spec.value {
+        Some(value) => format!("{}={value}", spec.name),
+        None => spec.name.to_string(),
+    }
+}
+
+fn read(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What stands from `start` on, before the next `end`.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let from = text.find(start).unwrap_or_else(|| panic!("no {start}"));
+    let rest = &text[from..];
+    let inner = start.len();
+    &rest[..rest[inner..]
+        .find(end)
+        .map_or(rest.len(), |place| inner + place)]
+}

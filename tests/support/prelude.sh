@@ -1,0 +1,46 @@
+# Before each script of the tests: $M is the mount, $D the same directory on the server's disk, $S a local directory.
+set -euo pipefail
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# same A B: two files or trees have the same names and bytes.
+same() { diff -r --no-dereference "$1" "$2" >&2 || fail "$1 and $2 differ"; }
+
+# is GOT EXPECTED
+is() { [ "$1" = "$2" ] || fail "got '$1', not '$2'"; }
+
+# soon COMMAND...: becomes true within five seconds, for what the kernel tells us without waiting for our answer.
+soon() {
+    local turn
+    for turn in {1..50}; do
+        "$@" && return
+        sleep 0.1
+    done
+    fail "not within five seconds: $*"
+}
+
+# What was put on the server's disk by us belongs to the account that the server runs as.
+theirs() { chown -R "$ACCOUNT:" "$D"; }
+
+# A tree of all that tools meet: nested and empty directories, hidden and empty files, modes, old and new times.
+tree() {
+    mkdir -p "$1"/{a/b/c,empty,.hidden}
+    local n
+    for n in {1..40}; do head -c $((n * 337)) /dev/urandom >"$1/a/file$n"; done
+    head -c 3000000 /dev/urandom >"$1/a/b/large"
+    : >"$1/a/b/c/nothing"
+    echo hidden >"$1/.hidden/.file"
+    printf '#!/bin/sh\necho ran "$@"\n' >"$1/run"
+    chmod 755 "$1/run"
+    chmod 600 "$1/a/file1"
+    chmod 700 "$1/a/b/c"
+    touch -d '2001-02-03 04:05:06' "$1/a/file2"
+    touch -d '2031-02-03 04:05:06' "$1/a/file3"
+    touch -d '2010-11-12 13:14:15' "$1/a/b"
+}
+
+# What tools compare: type, size, mode, whole seconds of the time; directories without size and time.
+facts() { (cd "$1" && find . -mindepth 1 \( -type d -printf '%P d %m\n' -o -printf '%P %y %s %m %Ts\n' \) | sort); }
