@@ -168,10 +168,9 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.vfs.readlink(ino.0) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno("readlink", &error)),
-        }
+        self.later(Class::Metadata, move |vfs, deadline| {
+            data("readlink", reply, vfs.readlink(ino.0, deadline));
+        });
     }
 
     fn mknod(
@@ -686,12 +685,11 @@ fn plus_cached(
     vfs.readdir_cached(handle, offset.saturating_sub(DOTS), &mut |listed| {
         *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
     })
-    .map(|result| {
+    .inspect(|_| {
         // An empty directory has no entry that would have brought them.
         if dots.is_none() {
             plus_dots(itself, offset, reply);
         }
-        result
     })
 }
 

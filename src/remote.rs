@@ -395,6 +395,9 @@ pub trait Remote: Send + Sync {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness>;
 
+    /// Where a symbolic link points, as the server says it; for links that were listed without a target.
+    fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
+
     /// Reads a file from the offset `from`, in bytes.
     fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 

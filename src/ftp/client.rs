@@ -100,15 +100,24 @@ impl Client {
         deadline: &Deadline,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
-        let (mut entries, completeness) = match self.pool.profile().ask(|learned| learned.list_all)
-        {
-            Some(true) => self.list_with(lease, directory, "-a", deadline)?.0,
-            Some(false) => self.list_with(lease, directory, "", deadline)?.0,
-            None => self.list_both(lease, directory, deadline)?,
-        };
+        let (mut entries, completeness) = self.list_known(lease, directory, deadline)?;
         self.exact_times(lease, directory, &mut entries, deadline)?;
         entries.into_iter().for_each(each);
         Ok(completeness)
+    }
+
+    /// `LIST` in the form that shows hidden files here.
+    fn list_known(
+        &self,
+        lease: &mut Lease,
+        directory: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Listed> {
+        match self.pool.profile().ask(|learned| learned.list_all) {
+            Some(true) => Ok(self.list_with(lease, directory, "-a", deadline)?.0),
+            Some(false) => Ok(self.list_with(lease, directory, "", deadline)?.0),
+            None => self.list_both(lease, directory, deadline),
+        }
     }
 
     /// Finds out whether `LIST -a` shows hidden files here, or is taken for a name (pyftpdlib and
@@ -374,6 +383,26 @@ impl Remote for Client {
             }
             self.list_plain(&mut lease, &path, deadline, each)
         })
+    }
+
+    /// Only `LIST` tells, after the name (`MLSD` of Pure-FTPd and ProFTPD leaves the target out).
+    fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
+        let path = self.absolute(&link.parent().unwrap_or_default());
+        let (entries, _) = self.repeat(Purpose::Metadata, ask, |mut lease, _| {
+            self.list_known(&mut lease, &path, ask.deadline)
+        })?;
+        entries
+            .into_iter()
+            .find(|entry| entry.name == link.name())
+            .and_then(|entry| entry.attributes.target)
+            .map(<[u8]>::into_vec)
+            .ok_or_else(|| {
+                Error::refused(
+                    Why::NotFound,
+                    format!("reading the link {link}"),
+                    "it is not in the listing",
+                )
+            })
     }
 
     fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>> {

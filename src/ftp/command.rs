@@ -79,8 +79,8 @@ const IAC: u8 = 0xFF;
 
 impl Command<'_> {
     /// Appends the command's line with its CR LF to `out`; an argument with CR, LF or NUL is
-    /// refused and leaves `out` as it was.
-    pub fn write_to(&self, out: &mut Vec<u8>) -> Result<()> {
+    /// refused and leaves `out` as it was. `doubles` is whether the server takes a doubled IAC for one.
+    pub fn write_to(&self, out: &mut Vec<u8>, doubles: bool) -> Result<()> {
         let (verb, head, path) = self.parts();
         let smuggles = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         if path.is_some_and(smuggles) || smuggles(head.as_bytes()) {
@@ -98,7 +98,7 @@ impl Command<'_> {
             out.push(b' ');
             for &byte in path {
                 out.push(byte);
-                if byte == IAC {
+                if byte == IAC && doubles {
                     out.push(IAC);
                 }
             }
@@ -171,7 +171,7 @@ mod tests {
 
     fn line(command: Command<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        command.write_to(&mut out).expect("a good command");
+        command.write_to(&mut out, true).expect("a good command");
         out
     }
 
@@ -204,7 +204,7 @@ mod tests {
     fn a_second_command_cannot_be_smuggled() {
         for path in [&b"/a\r\nDELE /b"[..], b"/a\n", b"/a\0"] {
             let mut out = b"before".to_vec();
-            assert!(Command::Retr(path).write_to(&mut out).is_err());
+            assert!(Command::Retr(path).write_to(&mut out, true).is_err());
             assert_eq!(out, b"before");
         }
     }

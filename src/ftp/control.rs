@@ -25,6 +25,7 @@ pub struct Control {
     owed: usize,
     broken: bool,
     pipelining: bool,
+    doubles_iac: bool,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -51,6 +52,7 @@ impl Control {
             owed: 1,
             broken: false,
             pipelining,
+            doubles_iac: true,
         };
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
         let greeting = loop {
@@ -59,6 +61,9 @@ impl Control {
                 break reply;
             }
         };
+        // These two take every byte as it is, whatever RFC 959 says of Telnet.
+        let text = greeting.text().to_ascii_lowercase();
+        control.doubles_iac = !text.contains("vsftpd") && !text.contains("pure-ftpd");
         if greeting.is_completion() {
             Ok(control)
         } else {
@@ -79,7 +84,7 @@ impl Control {
             let mut out = Vec::new();
             while let Some(command) = next {
                 let before = out.len();
-                command.write_to(&mut out)?;
+                command.write_to(&mut out, self.doubles_iac)?;
                 let size = out.len() - before;
                 let room = sizes.is_empty()
                     || self.pipelining
@@ -121,7 +126,7 @@ impl Control {
     pub fn send(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
         let mut out = Vec::new();
         for command in commands {
-            command.write_to(&mut out)?;
+            command.write_to(&mut out, self.doubles_iac)?;
             log::debug!("> {command}");
         }
         let Some(first) = commands.first() else {

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -60,6 +61,8 @@ pub struct Pool {
     profile: Profile,
     state: Mutex<State>,
     changed: Condvar,
+    /// Pieces that transfers have moved so far.
+    moved: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,8 @@ struct Idle {
 
 /// How long a limit that the server named is kept before more is tried again.
 const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+/// How often those who wait for a connection look whether the transfers that hold them get on.
+const LOOK: Duration = Duration::from_secs(1);
 /// An idle connection is closed after so long: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -123,6 +128,7 @@ impl Pool {
                 closed: false,
             }),
             changed: Condvar::new(),
+            moved: AtomicU64::new(0),
         });
         let id = pool.register(&control);
         pool.state.lock().idle.push(Idle {
@@ -178,7 +184,12 @@ impl Pool {
                     let Some(left) = ask.deadline.remaining() else {
                         break Err(Error::timed_out("waiting for a free connection"));
                     };
-                    self.changed.wait_for(&mut state, left);
+                    let before = self.moved.load(Ordering::Relaxed);
+                    self.changed.wait_for(&mut state, left.min(LOOK));
+                    if self.moved.load(Ordering::Relaxed) != before {
+                        // Those who hold the connections get on: the line moves.
+                        ask.deadline.progress();
+                    }
                 }
             }
         };
@@ -194,6 +205,11 @@ impl Pool {
             control: Some(control),
             used,
         })
+    }
+
+    /// A transfer has moved some bytes: who waits for its connection does not wait in vain.
+    pub fn note_progress(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether somebody waits who can't get a connection unless a transfer makes way.

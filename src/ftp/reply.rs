@@ -96,9 +96,7 @@ impl Reply {
             "read-only",
         ]) {
             Why::Denied
-        } else if says(&["in use", "being used", "busy", "locked"]) {
-            Why::Busy
-        } else if self.code == 450 {
+        } else if self.code == 450 || says(&["in use", "being used", "busy", "locked"]) {
             Why::Busy
         } else if self.code == 530 {
             Why::Login

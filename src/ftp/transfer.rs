@@ -7,6 +7,7 @@
 //! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
 //! refused `REST` is seen before the first byte is handed out.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::ftp::command::Command;
@@ -79,7 +80,10 @@ impl Source for Download {
         };
         match data.read(buffer, deadline) {
             Ok(0) => self.finish(deadline).map(|()| 0),
-            Ok(length) => Ok(length),
+            Ok(length) => {
+                self.lease.pool().note_progress();
+                Ok(length)
+            }
             Err(error) => {
                 let error = blame(self.tried.clone(), &error);
                 Err(last_words(&mut self.lease, &self.tried).unwrap_or(error))
@@ -153,7 +157,9 @@ pub fn upload(
         .cutter()
         .ok()
         .map(|cutter| lease.pool().register_cutter(cutter));
-    let sent = send(&mut data, command, bytes, from, size, deadline);
+    let pool = std::sync::Arc::clone(lease.pool());
+    let moved = || pool.note_progress();
+    let sent = send(&mut data, command, bytes, from..size, &moved, deadline);
     if let Some(cutter) = cutter {
         lease.pool().unregister(cutter);
     }
@@ -275,22 +281,21 @@ fn send(
     data: &mut Stream,
     command: Command<'_>,
     bytes: &dyn ReadAt,
-    from: u64,
-    size: u64,
+    range: Range<u64>,
+    moved: &dyn Fn(),
     deadline: &Deadline,
 ) -> Result<()> {
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(size - from).unwrap_or(CHUNK))];
-    let mut at = from;
-    while at < size {
-        let length = buffer
-            .len()
-            .min(usize::try_from(size - at).unwrap_or(CHUNK));
+    let Range { start: mut at, end } = range;
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
+    while at < end {
+        let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
         let chunk = &mut buffer[..length];
         bytes
             .read_exact_at(chunk, at)
             .map_err(|error| Error::local("reading the spool", &error))?;
         data.write_all(chunk, deadline)
             .map_err(|error| blame(command.to_string(), &error))?;
+        moved();
         at += length as u64;
     }
     data.finish_writing()

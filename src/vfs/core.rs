@@ -104,10 +104,13 @@ pub(super) struct Handle {
     pub(super) writes: bool,
 }
 
+/// A name and the inode that bears it.
+pub(super) type Name = (Arc<[u8]>, u64);
+
 /// An open directory: what was there when it was read from its start.
 pub(super) struct Listing {
     pub(super) ino: u64,
-    pub(super) names: Option<Arc<Vec<(Arc<[u8]>, u64)>>>,
+    pub(super) names: Option<Arc<Vec<Name>>>,
 }
 
 /// How long the kernel relies on what it was told. Asking us costs it nothing much.
@@ -187,11 +190,9 @@ impl Vfs {
             size: size.unwrap_or(0),
             modified: attributes.modified.map_or(0, |modified| modified.seconds),
             mode: mode & !self.settings.umask,
-            links: match (node.removed, attributes.kind) {
-                (true, _) => 0,
-                (_, Kind::Directory) => 2,
-                _ => 1,
-            },
+            // One, also for directories, is what file systems say that count no subdirectories: find(1)
+            // would take 2 for "none".
+            links: u32::from(!node.removed),
             uid: self.settings.uid,
             gid: self.settings.gid,
             // What is not on the server yet gets another time when it is.
@@ -233,6 +234,16 @@ impl Vfs {
     /// Asks the server for a name, whatever is known of it.
     pub(super) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
         let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let child = self.tree.lock().child(directory, name);
+        if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
+            // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
+            self.list(directory, deadline)?;
+            return self
+                .tree
+                .lock()
+                .child(directory, name)
+                .ok_or(Error::NotFound);
+        }
         let asked = self.tree.lock().now();
         let stats = self.remote.traits().stats;
         let step = if stats {

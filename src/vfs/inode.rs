@@ -556,6 +556,9 @@ impl Node {
         if attributes.mode.is_none() {
             attributes.mode = self.attributes.mode;
         }
+        if attributes.target.is_none() {
+            attributes.target = self.attributes.target.take();
+        }
         self.attributes = attributes;
         self.fetched = Some(Instant::now());
     }

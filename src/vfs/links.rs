@@ -60,7 +60,8 @@ mod tests {
             .join(b"d")
             .and_then(|path| path.join(b"link"))
             .expect("names");
-        let cases: [(&[u8], &RemotePath, &[u8], Option<&[u8]>); 12] = [
+        type Case<'a> = (&'a [u8], &'a RemotePath, &'a [u8], Option<&'a [u8]>);
+        let cases: [Case<'_>; 12] = [
             (b"/home/u", &top, b"a/b", Some(b"a/b")),
             (b"/home/u", &top, b"../etc/passwd", None),
             (b"/home/u", &deep, b"../a", Some(b"../a")),

@@ -297,7 +297,7 @@ impl Vfs {
     }
 
     /// Where a symbolic link points, seen from inside the mount.
-    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
+    pub fn readlink(&self, ino: u64, deadline: &Deadline) -> Result<Vec<u8>> {
         let (path, target) = {
             let tree = self.tree.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
@@ -309,7 +309,20 @@ impl Vfs {
                 node.attributes.target.clone(),
             )
         };
-        let target = target.ok_or(Error::NotFound)?;
+        let target = match target {
+            Some(target) => target,
+            None => {
+                let ask = remote::Ask {
+                    urgency: remote::Urgency::Caller,
+                    deadline,
+                };
+                let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
+                if let Some(node) = self.tree.lock().get_mut(ino) {
+                    node.attributes.target = Some(target.clone());
+                }
+                target
+            }
+        };
         links::contain(&self.settings.root, &path, &target).ok_or_else(|| {
             log::warn!(
                 "{path}: its target {} leads out of the mount",
