@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{self, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{self, SigHandler, SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
     ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getppid, pipe2, setsid,
@@ -87,6 +87,8 @@ pub fn start(
     match unsafe { fork() }.map_err(failed)? {
         ForkResult::Parent { child } => {
             drop(write);
+            // Whoever waits may stop waiting with Ctrl-C, whatever is blocked for the work's sake.
+            ending().thread_unblock().map_err(failed)?;
             await_child(child, read, patience)
         }
         ForkResult::Child => {
@@ -110,10 +112,8 @@ impl Signals {
     /// started; programs that we start get a clean mask from the standard library.
     pub fn block() -> Result<Self, String> {
         let failed = |error: Errno| format!("can't block signals: {error}");
-        let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
-            .collect();
-        signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
+        let set = ending();
+        set.thread_block().map_err(failed)?;
         // SAFETY: no handler runs, so there is none that could do harm.
         unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map_err(failed)?;
         Ok(Self(set))
@@ -133,6 +133,12 @@ impl Signals {
             }
         }
     }
+}
+
+fn ending() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect()
 }
 
 fn run_child(parent: Pid, write: OwnedFd, work: impl FnOnce(Ready) -> Result<(), String>) -> i32 {

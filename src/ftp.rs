@@ -4,8 +4,8 @@
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> pool -> transfer ... -> data -> control -> stream
-//!           login, steps, rename           command, reply, listing, features, profile, time
+//! client -> transfer -> pool -> login     data -> control -> stream
+//!           steps -> rename               command, reply, features, profile, listing, time
 //! ```
 
 mod client;

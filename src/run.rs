@@ -5,13 +5,14 @@
 //! device, and only then "live".
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{getgid, getuid};
+use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
@@ -73,14 +74,11 @@ fn start(settings: &Settings) -> Result<(), String> {
     if settings.fake {
         return Ok(());
     }
-    let signals = Signals::block()?;
     let timeout = settings.timeout;
     if settings.foreground {
-        daemon::stay(|ready| serve(plan, timeout, signals, ready))
+        daemon::stay(|ready| serve(plan, timeout, ready))
     } else {
-        daemon::start(timeout * START, |ready| {
-            serve(plan, timeout, signals, ready)
-        })
+        daemon::start(timeout * START, |ready| serve(plan, timeout, ready))
     }
 }
 
@@ -134,16 +132,23 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
 }
 
 /// The life of the mount, from the first connection to the last upload.
-fn serve(plan: Plan, timeout: Duration, signals: Signals, ready: Ready) -> Result<(), String> {
+fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
+    let live = Live::default();
+    end_by_signal(Signals::block()?, live.clone())?;
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
         .map_err(|error| explain(&plan.server, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.base().to_vec();
     let remote: Arc<dyn Remote> = Arc::new(client);
     let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
-    let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
-    let mount = Arc::new(mount);
-    end_by_signal(signals, Arc::clone(&mount), Arc::clone(&vfs));
+    let (device, mount) = {
+        // A signal waits until it can find the mount.
+        let mut live = live.lock();
+        let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
+        let mount = Arc::new(mount);
+        *live = Some((Arc::clone(&mount), Arc::clone(&vfs)));
+        (device, mount)
+    };
     let for_others = plan.kernel.allow_other;
     let background = plan.background;
     let served = fuse::serve(Arc::clone(&vfs), device, for_others, || {
@@ -152,30 +157,43 @@ fn serve(plan: Plan, timeout: Duration, signals: Signals, ready: Ready) -> Resul
         }
         ready.live()
     });
-    if served.is_err() {
-        let _ = mount.unmount(true);
+    if served.is_err()
+        && let Err(error) = mount.unmount(true)
+    {
+        log::error!("{error}");
     }
     vfs.finish();
     remote.close();
     served
 }
 
+/// What a signal ends, once there is something.
+type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
+
 /// On a signal: what is written reaches the server, then the mount goes, also while it is in use.
-fn end_by_signal(signals: Signals, mount: Arc<Mount>, vfs: Arc<Vfs>) {
+/// Before there is a mount, the process just ends.
+fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
     let ends = move || {
-        let signal = signals.wait();
-        log::info!("{signal}: unmounting");
-        vfs.finish();
-        if let Err(error) = mount.unmount(true) {
-            log::error!("{error}");
+        let mut unmounted = false;
+        loop {
+            let signal = signals.wait();
+            let found = live.lock().clone();
+            let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
+                // The second signal does not wait for files that are still open.
+                std::process::exit(i32::from(FAILED));
+            };
+            log::info!("{signal}: unmounting");
+            vfs.finish();
+            match mount.unmount(true) {
+                Ok(()) => unmounted = true,
+                Err(error) => log::error!("{error}"),
+            }
         }
-        // A second signal does not wait for files that are still open.
-        signals.wait();
-        std::process::exit(i32::from(FAILED));
     };
-    if let Err(error) = thread::Builder::new().name("signals".into()).spawn(ends) {
-        log::error!("no thread can be started for signals: {error}");
-    }
+    let thread = thread::Builder::new().name("signals".into()).spawn(ends);
+    thread
+        .map(drop)
+        .map_err(|error| format!("no thread can be started for signals: {error}"))
 }
 
 /// Why the server could not be mounted, and what helps, in one line.
@@ -223,13 +241,15 @@ fn explain(server: &str, error: &Error) -> String {
 
 /// Where spool files go: the user's cache, or the system's for those who have no home.
 fn spool_directory() -> PathBuf {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| Path::new(value).is_absolute())
-            .map(PathBuf::from)
-    };
-    set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+    let absolute = |path: &PathBuf| path.is_absolute();
+    std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| {
+            std::env::home_dir()
+                .filter(absolute)
+                .map(|home| home.join(".cache"))
+        })
         .unwrap_or_else(|| PathBuf::from("/var/cache"))
         .join("ftpfs")
 }

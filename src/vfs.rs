@@ -5,8 +5,8 @@
 //! ask the server.
 //!
 //! ```text
-//! names   contents -> flush        the operations
-//!         core                     state and freshness (with the lock order)
+//! names, contents, flush, attributes              the operations
+//! core                                            state, freshness, and the lock order
 //! inode, file -> readahead -> blocks, spool, ranges, links, error
 //! ```
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::remote::{Attributes, Deadline, Kind, ReadAt, RemotePath, Step, Version};
+use crate::remote::{Attributes, Deadline, Kind, ReadAt, RemotePath, Step};
 use crate::vfs::core::{Attr, Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File, Piece};
@@ -526,12 +526,4 @@ fn read_spool(body: &Body, offset: u64, length: usize) -> Result<Vec<u8>> {
     let spool = body.spool.as_ref().ok_or(Error::BadHandle)?;
     spool.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
-}
-
-/// The version of a file that has just been brought to the server.
-pub(super) fn known_version(version: Version, size: u64) -> Version {
-    Version {
-        size: version.size.or(Some(size)),
-        modified: version.modified,
-    }
 }

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Ask, Deadline, Plan, Step, Urgency, Version, Why};
-use crate::vfs::contents::known_version;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -137,7 +136,10 @@ impl Vfs {
             let mut body = file.body.lock();
             match result {
                 Ok(updated) => {
-                    let version = known_version(updated.version, change.size);
+                    let version = Version {
+                        size: updated.version.size.or(Some(change.size)),
+                        modified: updated.version.modified,
+                    };
                     body.uploaded(version, change.size);
                     if change.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.mode {
                         self.mode_outcome(file, body.mode.take(), updated.mode)?;
