@@ -25,5 +25,7 @@ pub mod time;
 mod transfer;
 
 pub use client::Client;
+pub use data::{Mode, Policy as DataPolicy};
 pub use login::Login;
-pub use pool::Endpoint;
+pub use pool::{Endpoint, Family};
+pub use stream::Bind;

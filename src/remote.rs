@@ -490,6 +490,13 @@ pub enum Error {
         /// What was asked.
         tried: String,
     },
+    /// The way is barred, by a firewall or by our own rules: to try again changes nothing.
+    Barred {
+        /// What was tried.
+        tried: String,
+        /// What is in the way, and what mends it.
+        cause: String,
+    },
     /// Something here failed: the disk under the spool, for one.
     Local {
         /// What was tried.
@@ -534,6 +541,14 @@ impl Error {
         }
     }
 
+    /// A way that is barred.
+    pub fn barred(tried: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self::Barred {
+            tried: tried.into(),
+            cause: cause.into(),
+        }
+    }
+
     /// A failure of this machine.
     pub fn local(tried: impl Into<String>, error: &std::io::Error) -> Self {
         Self::Local {
@@ -558,6 +573,7 @@ impl fmt::Display for Error {
             Self::Misbehaved { tried, saw } => write!(f, "{tried}: the server misbehaved: {saw}"),
             Self::Lost { tried, cause } => write!(f, "{tried}: connection lost: {cause}"),
             Self::TimedOut { tried } => write!(f, "{tried}: timed out"),
+            Self::Barred { tried, cause } => write!(f, "{tried}: {cause}"),
             Self::Local { tried, errno } => {
                 write!(f, "{tried}: {}", std::io::Error::from_raw_os_error(*errno))
             }

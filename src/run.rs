@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
-use crate::ftp::{Client, Endpoint, Login};
+use crate::ftp::{self, Bind, Client, DataPolicy, Endpoint, Login};
 use crate::fuse;
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
@@ -105,6 +105,15 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             directory: source.directory.path().map(<[u8]>::to_vec),
             max_conns: settings.max_conns,
             pipelining: true,
+            data: data_policy(settings),
+            bind: settings.bind.as_ref().map(|bind| match bind.parse() {
+                Ok(address) => Bind::Address(address),
+                Err(_) => Bind::Interface(bind.clone()),
+            }),
+            family: settings.family.map(|family| match family {
+                options::Family::V4 => ftp::Family::V4,
+                options::Family::V6 => ftp::Family::V6,
+            }),
         },
         mountpoint,
         kernel: mount::Options {
@@ -129,6 +138,19 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         server: format!("{}:{}", source.host, source.port),
         background: !settings.foreground,
     })
+}
+
+fn data_policy(settings: &Settings) -> DataPolicy {
+    DataPolicy {
+        mode: match settings.mode {
+            options::Mode::Auto => ftp::Mode::Auto,
+            options::Mode::Passive => ftp::Mode::Passive,
+            options::Mode::Active => ftp::Mode::Active,
+        },
+        trusts_pasv: settings.trusts_pasv,
+        ports: settings.port_range.clone(),
+        external: settings.external_ip,
+    }
 }
 
 /// The life of the mount, from the first connection to the last upload.

@@ -89,7 +89,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ("fuser::", &["fuse"]),
     ("clap::", &["options"]),
     ("socket2::", &["ftp"]),
-    ("std::net::", &["ftp", "source"]),
+    ("std::net::", &["ftp", "source", "options"]),
 ];
 
 #[test]

@@ -5,6 +5,7 @@
 //! byte IAC (RFC 959 section 4.1 and 5.3, RFC 854). Display hides the password.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::ftp::time::format_time_val;
 use crate::remote::{Error, Result};
@@ -18,6 +19,8 @@ pub enum Command<'a> {
     Cwd(&'a [u8]),
     /// Delete a file (RFC 959).
     Dele(&'a [u8]),
+    /// Extended active mode: where we listen (RFC 2428).
+    Eprt(SocketAddr),
     /// Extended passive mode (RFC 2428).
     Epsv,
     /// Ask for features (RFC 2389).
@@ -46,6 +49,10 @@ pub enum Command<'a> {
     Pass(&'a [u8]),
     /// Passive mode (RFC 959).
     Pasv,
+    /// Active mode: where we listen (RFC 959); of IPv4 only.
+    Port(SocketAddr),
+    /// What the data connection that is asked for next is to carry (no RFC; drftpd, glftpd).
+    Pret(&'static str, Option<&'a [u8]>),
     /// The working directory (RFC 959).
     Pwd,
     /// Where the next transfer begins, in bytes (RFC 3659 section 5).
@@ -111,6 +118,17 @@ impl Command<'_> {
         Ok(())
     }
 
+    /// The `PRET` that announces this command, which begins a transfer.
+    pub fn announced(&self) -> Self {
+        match *self {
+            Command::Appe(path) => Command::Pret("APPE", Some(path)),
+            Command::Stor(path) => Command::Pret("STOR", Some(path)),
+            Command::Retr(path) => Command::Pret("RETR", Some(path)),
+            Command::Mlsd => Command::Pret("MLSD", None),
+            _ => Command::Pret("LIST", None),
+        }
+    }
+
     /// The verb, the argument before the pathname, and the pathname.
     fn parts(&self) -> (&'static str, String, Option<&[u8]>) {
         let stamp = |time: i64| format_time_val(time).unwrap_or_default();
@@ -119,6 +137,7 @@ impl Command<'_> {
             Command::Appe(path) => ("APPE", none(), Some(path)),
             Command::Cwd(path) => ("CWD", none(), Some(path)),
             Command::Dele(path) => ("DELE", none(), Some(path)),
+            Command::Eprt(address) => ("EPRT", extended(address), None),
             Command::Epsv => ("EPSV", none(), None),
             Command::Feat => ("FEAT", none(), None),
             Command::List(switches) => ("LIST", switches.to_string(), None),
@@ -133,6 +152,8 @@ impl Command<'_> {
             Command::Opts(text) => ("OPTS", text.to_string(), None),
             Command::Pass(word) => ("PASS", none(), Some(word)),
             Command::Pasv => ("PASV", none(), None),
+            Command::Port(address) => ("PORT", numbers(address), None),
+            Command::Pret(verb, path) => ("PRET", verb.to_string(), path),
             Command::Pwd => ("PWD", none(), None),
             Command::Rest(offset) => ("REST", offset.to_string(), None),
             Command::Retr(path) => ("RETR", none(), Some(path)),
@@ -148,6 +169,24 @@ impl Command<'_> {
             Command::User(name) => ("USER", none(), Some(name)),
         }
     }
+}
+
+/// `|1|132.235.1.2|6275|` (RFC 2428 section 2).
+fn extended(address: SocketAddr) -> String {
+    let family = if address.is_ipv4() { 1 } else { 2 };
+    format!("|{family}|{}|{}|", address.ip(), address.port())
+}
+
+/// `132,235,1,2,24,131` (RFC 959 section 4.1.2).
+fn numbers(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(host) => host.octets(),
+        // Never sent: an address of IPv6 has no such form.
+        IpAddr::V6(_) => [0; 4],
+    };
+    let bytes = [&host[..], &address.port().to_be_bytes()].concat();
+    let texts: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    texts.join(",")
 }
 
 impl fmt::Display for Command<'_> {
@@ -185,6 +224,20 @@ mod tests {
             (Command::List(""), b"LIST\r\n"),
             (Command::Mfmt(0, b"/a"), b"MFMT 19700101000000 /a\r\n"),
             (Command::SiteChmod(0o755, b"/a"), b"SITE CHMOD 755 /a\r\n"),
+            (
+                Command::Port(([132, 235, 1, 2], 6275).into()),
+                b"PORT 132,235,1,2,24,131\r\n",
+            ),
+            (
+                Command::Eprt(([132, 235, 1, 2], 6275).into()),
+                b"EPRT |1|132.235.1.2|6275|\r\n",
+            ),
+            (
+                Command::Eprt((std::net::Ipv6Addr::LOCALHOST, 6275).into()),
+                b"EPRT |2|::1|6275|\r\n",
+            ),
+            (Command::Retr(b"/a").announced(), b"PRET RETR /a\r\n"),
+            (Command::List("-a").announced(), b"PRET LIST\r\n"),
             (
                 Command::SiteUtimeLong(0, b"/a"),
                 b"SITE UTIME /a 19700101000000 19700101000000 19700101000000 UTC\r\n",

@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
-use crate::ftp::stream::{Cutter, Stream};
+use crate::ftp::stream::{Bind, Cutter, Stream};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A control connection.
@@ -19,6 +20,7 @@ use crate::remote::{Deadline, Error, Result, Why};
 pub struct Control {
     stream: Stream,
     peer: SocketAddr,
+    bind: Option<Bind>,
     input: VecDeque<u8>,
     collector: Collector,
     /// Final replies that the server still owes us.
@@ -41,12 +43,19 @@ const READ_SIZE: usize = 8 * 1024;
 impl Control {
     /// Connects to `address` and takes the greeting. `pipelining` is whether flights may hold
     /// more than one unanswered command.
-    pub fn connect(address: SocketAddr, pipelining: bool, deadline: &Deadline) -> Result<Self> {
+    pub fn connect(
+        address: SocketAddr,
+        bind: Option<&Bind>,
+        pipelining: bool,
+        deadline: &Deadline,
+    ) -> Result<Self> {
         let tried = || format!("connecting to {address}");
-        let stream = Stream::connect(address, deadline).map_err(|error| blame(tried(), &error))?;
+        let stream =
+            Stream::connect(address, bind, deadline).map_err(|error| blame(tried(), &error))?;
         let mut control = Self {
             stream,
             peer: address,
+            bind: bind.cloned(),
             input: VecDeque::new(),
             collector: Collector::default(),
             owed: 1,
@@ -179,6 +188,22 @@ impl Control {
         self.broken = true;
     }
 
+    /// Whether a reply, or a part of one, waits to be taken.
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty() || self.stream.has_news()
+    }
+
+    /// Where connections to this server go out from.
+    pub fn bind(&self) -> Option<&Bind> {
+        self.bind.as_ref()
+    }
+
+    /// The address of our end: the one at which the server can reach us, if it can at all.
+    pub fn local_address(&self) -> Result<SocketAddr> {
+        let address = self.stream.local_address();
+        address.map_err(|error| blame("our own address", &error))
+    }
+
     /// The server's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
@@ -244,6 +269,12 @@ impl Control {
     }
 }
 
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
 /// The error of a connection, with what was tried on it.
 pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
     match error.kind() {
@@ -287,7 +318,7 @@ mod tests {
     #[test]
     fn a_flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -298,7 +329,7 @@ mod tests {
     #[test]
     fn a_thousand_commands_fly_without_a_jam() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -313,7 +344,8 @@ mod tests {
     fn after_an_error_the_connection_is_out_of_step() {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
-            let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+            let mut control =
+                Control::connect(address, None, true, &patient()).expect("a greeting");
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -322,7 +354,7 @@ mod tests {
     #[test]
     fn a_reply_that_nobody_asked_for_makes_it_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control = Control::connect(address, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

@@ -1,125 +1,269 @@
-//! Opening data connections: extended passive and passive mode.
+//! Data connections: which of the four ways is gone, and what becomes of it.
 //!
-//! The one idea: the server only ever chooses the *port*. The address is always the one that the
-//! control connection goes to, whatever a 227 says (RFC 2577 section 3: a hostile server must not
-//! make us connect elsewhere; and servers behind NAT name addresses that can't be reached).
-//! `EPSV` (RFC 2428) is tried first and `PASV` (RFC 959) when the command is refused or the
-//! connection fails; what worked is remembered in the profile.
+//! The one idea: a way has worked once a transfer began over it, not when its command was taken.
+//! `EPSV` and `PASV` (`data/passive.rs`: we connect) come first, then `EPRT` and `PORT`
+//! (`data/active.rs`: the server connects); what worked is kept in the profile, for the whole mount.
+//! What failed in vain is kept too until something works, since a way can fail together with its
+//! control connection, and the next one is to go on with the next way.
+//!
+//! Invariant: whatever a server says, a data connection has the control connection's server at its
+//! other end (RFC 2577 sections 3 and 4), unless `pasv_ip=server` was asked for.
 
-use std::net::SocketAddr;
+mod active;
+mod passive;
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::ftp::command::Command;
-use crate::ftp::control::{Control, blame};
-use crate::ftp::profile::Profile;
+use crate::ftp::control::Control;
+use crate::ftp::profile::{Profile, Way, Ways};
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, Result};
 
-/// How long an untried passive mode may take to connect before the other one is tried: a filtered
-/// port swallows connections without a word.
-const UNTRIED_PATIENCE: Duration = Duration::from_secs(8);
-
-/// Opens a data connection to the server of `control`.
-pub fn open(control: &mut Control, profile: &Profile, deadline: &Deadline) -> Result<Stream> {
-    match profile.ask(|learned| learned.epsv) {
-        Some(true) => passive(control, Command::Epsv, deadline),
-        Some(false) => passive(control, Command::Pasv, deadline),
-        None => choose(control, profile, deadline),
-    }
+/// Which data connections may be made, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Who connects to whom.
+    pub mode: Mode,
+    /// Whether the address in a 227 counts. By default it is the control connection's that does.
+    pub trusts_pasv: bool,
+    /// The ports that we listen on in active mode; any free one by default.
+    pub ports: Option<RangeInclusive<u16>>,
+    /// The address that the server is told in active mode, where ours is hidden behind NAT.
+    pub external: Option<IpAddr>,
 }
 
-/// Tries both modes in turn and remembers which one worked.
-fn choose(control: &mut Control, profile: &Profile, deadline: &Deadline) -> Result<Stream> {
-    let patience = deadline.patience().min(UNTRIED_PATIENCE);
-    let extended = passive(control, Command::Epsv, &Deadline::after(patience));
-    let error = match extended {
-        Ok(stream) => {
-            profile.learn(|learned| learned.epsv = Some(true));
-            return Ok(stream);
+/// Who connects to whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Whatever works.
+    #[default]
+    Auto,
+    /// We connect to the server.
+    Passive,
+    /// The server connects to us.
+    Active,
+}
+
+/// How long an untried way may take to connect before the next one is tried: a filtered port
+/// swallows connections without a word. TCP asks again after 1 s and 3 s.
+const UNTRIED_PATIENCE: Duration = Duration::from_secs(5);
+/// The share of an operation's patience that one untried way may have at most.
+const UNTRIED_SHARE: u32 = 4;
+
+/// A data connection that is open, or will be once the server has the command that wants it.
+#[derive(Debug)]
+pub struct Opening {
+    way: Way,
+    known: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Stream),
+    Awaited(active::Listener),
+}
+
+/// Prepares a data connection for `transfer` by the way that is known to work, or by the first of
+/// the untried ones.
+pub fn open(
+    control: &mut Control,
+    profile: &Profile,
+    policy: &Policy,
+    transfer: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Opening> {
+    loop {
+        let ways = profile.ask(|learned| learned.ways.clone());
+        let Some(way) = policy.next(&ways, control) else {
+            return Err(nothing_works(profile, &ways, policy));
+        };
+        let known = ways.works == Some(way);
+        let short = (!known).then(|| untried(deadline));
+        let patience = short.as_ref().unwrap_or(deadline);
+        let state = if way.is_active() {
+            active::listen(control, policy, way, patience).map(State::Awaited)
+        } else {
+            passive::connect(control, profile, policy, way, transfer, patience).map(State::Open)
+        };
+        match state {
+            Ok(state) => return Ok(Opening { way, known, state }),
+            Err(error) if !control.in_step() => return Err(error),
+            Err(error) => note(profile, policy, way, known, error)?,
         }
-        Err(error) if !control.in_step() || control.peer().is_ipv6() => return Err(error),
-        Err(error) => error,
-    };
-    log::info!("{error}; trying PASV");
-    let stream = passive(control, Command::Pasv, deadline)?;
-    profile.learn(|learned| learned.epsv = Some(false));
-    Ok(stream)
-}
-
-fn passive(control: &mut Control, mode: Command<'_>, deadline: &Deadline) -> Result<Stream> {
-    let reply = control.command(mode, deadline)?;
-    if !reply.is_completion() {
-        return Err(reply.refusal(mode));
+        deadline.progress();
     }
-    let port = match mode {
-        Command::Epsv => extended_port(&reply),
-        _ => passive_port(&reply),
-    };
-    let port = port
-        .filter(|&port| port != 0)
-        .ok_or_else(|| Error::misbehaved(mode.to_string(), reply.to_string()))?;
-    let address = SocketAddr::new(control.peer().ip(), port);
-    Stream::connect(address, deadline)
-        .map_err(|error| blame(format!("{mode}: the data connection to {address}"), &error))
 }
 
-/// The port in a 229: `(|||port|)`, with any character for the bar (RFC 2428 section 3).
-fn extended_port(reply: &Reply) -> Option<u16> {
-    let text = reply.text();
-    let inside = text.split_once('(')?.1;
-    let bar = inside.chars().next()?;
-    let mut fields = inside.split(bar).skip(3);
-    fields.next()?.trim().parse().ok()
+impl Opening {
+    /// How long to wait for the reply to the command: a server that can't reach us may say so only
+    /// after minutes. `None` is as long as the operation may.
+    pub fn patience(&self, deadline: &Deadline) -> Option<Deadline> {
+        (self.way.is_active() && !self.known).then(|| untried(deadline))
+    }
+
+    /// The connection, once the server has taken the command; with the final reply, if that came
+    /// first. [`Attempt::failed`] is to hear of an error.
+    pub fn finish(
+        self,
+        control: &mut Control,
+        deadline: &Deadline,
+    ) -> Result<(Stream, Option<Reply>)> {
+        match self.state {
+            State::Open(stream) => Ok((stream, None)),
+            State::Awaited(listener) => listener.accept(control, deadline),
+        }
+    }
+
+    /// The connection, where the server says at once that it is done: if there is one, it is there.
+    pub fn at_once(self) -> Result<Option<Stream>> {
+        match self.state {
+            State::Open(stream) => Ok(Some(stream)),
+            State::Awaited(listener) => listener.let_in(),
+        }
+    }
+
+    /// What is to be told how it went.
+    pub fn attempt(&self) -> Attempt {
+        Attempt {
+            way: self.way,
+            known: self.known,
+        }
+    }
 }
 
-/// The port in a 227: the last two of six numbers (RFC 959 section 4.2; RFC 1123 section 4.1.2.6
-/// forbids to rely on the parentheses).
-fn passive_port(reply: &Reply) -> Option<u16> {
-    let text = reply.text();
-    let numbers = text
-        .split(|c: char| !c.is_ascii_digit() && c != ',')
-        .find(|run| run.split(',').filter(|number| !number.is_empty()).count() == 6)?;
-    let bytes: Option<Vec<u8>> = numbers
-        .split(',')
-        .filter(|number| !number.is_empty())
-        .map(|number| number.parse().ok())
+/// A way on trial.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    way: Way,
+    known: bool,
+}
+
+impl Attempt {
+    /// A transfer began over it.
+    pub fn worked(self, profile: &Profile) {
+        if !self.known {
+            log::info!("data connections are made by {}", self.way);
+            profile.learn(|learned| {
+                learned.ways = Ways {
+                    works: Some(self.way),
+                    failed: Vec::new(),
+                };
+            });
+        }
+    }
+
+    /// The server has the command, and there is no data connection. `Ok` when the next way is to be
+    /// tried on the same control connection.
+    pub fn failed(
+        self,
+        control: &Control,
+        profile: &Profile,
+        policy: &Policy,
+        error: Error,
+    ) -> Result<()> {
+        let is_no_connection = match &error {
+            // 425, and 426 before a transfer began.
+            Error::Lost { .. } if control.in_step() => true,
+            Error::Lost { .. } | Error::TimedOut { .. } => self.way.is_active(),
+            // Servers without the command say so only to the transfer: "Use PORT or PASV first."
+            Error::Refused { said, .. } => said.to_ascii_uppercase().contains("PASV"),
+            _ => false,
+        };
+        if !is_no_connection {
+            return Err(error);
+        }
+        if !control.in_step() {
+            let said = error.to_string();
+            note(profile, policy, self.way, self.known, error)?;
+            let ways = profile.ask(|learned| learned.ways.clone());
+            return Err(match policy.next(&ways, control) {
+                Some(_) => Error::lost(self.way.to_string(), said),
+                None => nothing_works(profile, &ways, policy),
+            });
+        }
+        note(profile, policy, self.way, self.known, error)
+    }
+}
+
+/// Keeps in mind that a way failed; an error when it is the one that had worked.
+fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error) -> Result<()> {
+    if known {
+        // The network has changed, or the server: all is open again.
+        if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
+        {
+            profile.learn(|learned| learned.ways = Ways::default());
+        }
+        return Err(error);
+    }
+    log::info!("{way} brings no data connection: {error}");
+    profile.learn(|learned| {
+        let is_new = learned.ways.failed.iter().all(|(failed, _)| *failed != way);
+        if is_new && learned.ways.works.is_none() {
+            learned.ways.failed.push((way, error.to_string()));
+        }
+    });
+    Ok(())
+}
+
+fn untried(deadline: &Deadline) -> Deadline {
+    Deadline::after((deadline.patience() / UNTRIED_SHARE).min(UNTRIED_PATIENCE))
+}
+
+impl Policy {
+    /// The way to go now.
+    fn next(&self, ways: &Ways, control: &Control) -> Option<Way> {
+        let failed = |way: &Way| ways.failed.iter().any(|(failed, _)| failed == way);
+        ways.works
+            .or_else(|| self.ways(control).into_iter().find(|way| !failed(way)))
+    }
+
+    /// All ways that are allowed here, best first.
+    fn ways(&self, control: &Control) -> Vec<Way> {
+        // A 229 names no address: who wants the one in a 227 wants PASV.
+        let passive = match self.trusts_pasv {
+            true => [Way::Pasv, Way::Epsv],
+            false => [Way::Epsv, Way::Pasv],
+        };
+        let all = passive.into_iter().chain([Way::Eprt, Way::Port]);
+        all.filter(|way| match self.mode {
+            Mode::Auto => true,
+            Mode::Passive => !way.is_active(),
+            Mode::Active => way.is_active(),
+        })
+        // PASV and PORT know IPv4 only.
+        .filter(|way| matches!(way, Way::Epsv | Way::Eprt) || control.peer().is_ipv4())
+        .collect()
+    }
+}
+
+/// Every way was tried. The next operation tries them anew: networks change.
+fn nothing_works(profile: &Profile, ways: &Ways, policy: &Policy) -> Error {
+    profile.learn(|learned| learned.ways = Ways::default());
+    let said: Vec<_> = ways
+        .failed
+        .iter()
+        .map(|(way, said)| match said.strip_prefix(&way.to_string()) {
+            Some(rest) => format!("{way}{rest}"),
+            None => format!("{way}: {said}"),
+        })
         .collect();
-    let bytes = bytes?;
-    Some(u16::from_be_bytes([*bytes.get(4)?, *bytes.get(5)?]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(code: u16, text: &str) -> Reply {
-        Reply {
-            code,
-            lines: vec![text.as_bytes().to_vec()],
+    let mend = match policy.mode {
+        Mode::Auto => {
+            "a firewall here or there lets neither side connect: let the server's passive ports \
+             through, or a port_range= to us"
         }
-    }
-
-    #[test]
-    fn ports_are_read_from_what_servers_send() {
-        for (text, port) in [
-            ("Entering Extended Passive Mode (|||6446|)", Some(6446)),
-            ("ok (!!!21!)", Some(21)),
-            ("Entering Extended Passive Mode (|||6446", Some(6446)),
-            ("Entering Extended Passive Mode (|||x|)", None),
-            ("Entering Extended Passive Mode", None),
-            ("(|||70000|)", None),
-        ] {
-            assert_eq!(extended_port(&reply(229, text)), port, "{text}");
+        Mode::Passive => "the server's passive ports can't be reached: try mode=active",
+        Mode::Active => {
+            "the server can't reach us: try mode=passive, or external_ip= and port_range= behind NAT"
         }
-        for (text, port) in [
-            ("Entering Passive Mode (127,0,0,1,4,1).", Some(1025)),
-            ("Entering Passive Mode 10,0,0,1,255,255", Some(65535)),
-            ("Entering Passive Mode (127,0,0,1,4).", None),
-            ("Entering Passive Mode (127,0,0,1,256,1).", None),
-            ("nothing", None),
-        ] {
-            assert_eq!(passive_port(&reply(227, text)), port, "{text}");
-        }
-    }
+    };
+    Error::barred(
+        "no data connection can be made",
+        format!("{}; {mend}", said.join("; ")),
+    )
 }

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::ftp::control::Control;
+use crate::ftp::data;
 use crate::ftp::login::{self, Login};
 use crate::ftp::profile::Profile;
-use crate::ftp::stream::Cutter;
+use crate::ftp::stream::{Bind, Cutter};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
 
 /// Where the server is and how it is to be used.
@@ -40,6 +41,21 @@ pub struct Endpoint {
     pub max_conns: usize,
     /// Whether several commands may be under way at once.
     pub pipelining: bool,
+    /// Which data connections are made.
+    pub data: data::Policy,
+    /// Where connections go out from.
+    pub bind: Option<Bind>,
+    /// The one family of addresses that is used; both by default.
+    pub family: Option<Family>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// What a lease is for.
@@ -142,6 +158,11 @@ impl Pool {
     /// What was learned of the server.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// Which data connections are made.
+    pub fn data(&self) -> &data::Policy {
+        &self.endpoint.data
     }
 
     /// The mounted directory: absolute, without a `/` at its end.
@@ -259,7 +280,7 @@ impl Pool {
     }
 
     fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
-        let mut control = Control::connect(self.address, self.endpoint.pipelining, deadline)?;
+        let mut control = self.endpoint.control(self.address, deadline)?;
         let id = self.register(&control);
         let result = login::again(&mut control, &self.endpoint.login, &self.profile, deadline);
         if let Err(error) = result {
@@ -391,6 +412,26 @@ impl Drop for Lease {
     }
 }
 
+impl Endpoint {
+    fn control(&self, address: SocketAddr, deadline: &Deadline) -> Result<Control> {
+        Control::connect(address, self.bind.as_ref(), self.pipelining, deadline)
+    }
+
+    /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.
+    fn allows(&self, address: &SocketAddr) -> bool {
+        let is_wanted = match self.family {
+            Some(Family::V4) => address.is_ipv4(),
+            Some(Family::V6) => address.is_ipv6(),
+            None => true,
+        };
+        let is_bound = match &self.bind {
+            Some(Bind::Address(ours)) => ours.is_ipv4() == address.is_ipv4(),
+            _ => true,
+        };
+        is_wanted && is_bound
+    }
+}
+
 /// Connects to the first of the host's addresses that answers.
 fn first_control(endpoint: &Endpoint, deadline: &Deadline) -> Result<Control> {
     let tried = || format!("finding {}", endpoint.host);
@@ -398,9 +439,21 @@ fn first_control(endpoint: &Endpoint, deadline: &Deadline) -> Result<Control> {
         .to_socket_addrs()
         .map_err(|error| Error::lost(tried(), error))?
         .collect();
-    let mut last = Error::lost(tried(), "the name has no address");
+    let mut last = match addresses.first() {
+        None => Error::lost(tried(), "the name has no address"),
+        Some(other) => Error::barred(
+            endpoint.host.clone(),
+            format!(
+                "it has no address of the family that ipv4, ipv6 or bind= asks for, but {}",
+                other.ip()
+            ),
+        ),
+    };
     for address in addresses {
-        match Control::connect(address, endpoint.pipelining, deadline) {
+        if !endpoint.allows(&address) {
+            continue;
+        }
+        match endpoint.control(address, deadline) {
             Ok(control) => return Ok(control),
             Err(error) => last = error,
         }

@@ -21,8 +21,10 @@ pub struct Profile {
 pub struct Learned {
     /// The reply to `FEAT`.
     pub features: Features,
-    /// `EPSV` brings a data connection.
-    pub epsv: Option<bool>,
+    /// How data connections come about here.
+    pub ways: Ways,
+    /// `PRET` must say what a data connection is for.
+    pub pret: bool,
     /// `LIST -a` shows the hidden files and is not taken for a name.
     pub list_all: Option<bool>,
     /// Seconds east of UTC of the times in `LIST`.
@@ -37,6 +39,46 @@ pub struct Learned {
     pub appe: Option<bool>,
     /// `REST` before `RETR` works.
     pub rest: Option<bool>,
+}
+
+/// How data connections come about: what worked, and before that what was tried in vain.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// What brought a transfer.
+    pub works: Option<Way>,
+    /// What did not, and why.
+    pub failed: Vec<(Way, String)>,
+}
+
+/// The four ways to a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// We connect to a port that `EPSV` names (RFC 2428).
+    Epsv,
+    /// We connect to a port that `PASV` names (RFC 959).
+    Pasv,
+    /// The server connects to where `EPRT` says (RFC 2428).
+    Eprt,
+    /// The server connects to where `PORT` says (RFC 959).
+    Port,
+}
+
+impl Way {
+    /// Whether the server connects to us.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Eprt | Self::Port)
+    }
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Epsv => "EPSV",
+            Self::Pasv => "PASV",
+            Self::Eprt => "EPRT",
+            Self::Port => "PORT",
+        })
+    }
 }
 
 /// The commands by which servers set the time of a file.

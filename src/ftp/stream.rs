@@ -5,8 +5,8 @@
 //! Every byte that passes is progress.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,16 +23,55 @@ pub struct Stream {
 /// Idle seconds before TCP asks whether the peer still lives: below what NAT boxes remember.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// Where connections go out from, and where active ones come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// From this address of ours.
+    Address(IpAddr),
+    /// Through this network interface.
+    Interface(String),
+}
+
+impl Bind {
+    /// Ties a socket that is about to connect, or to listen.
+    pub fn tie(&self, socket: &Socket) -> io::Result<()> {
+        match self {
+            Self::Address(address) => socket.bind(&SocketAddr::new(*address, 0).into()),
+            Self::Interface(name) => socket.bind_device(Some(name.as_bytes())),
+        }
+        .map_err(|error| {
+            let shown = match self {
+                Self::Address(address) => address.to_string(),
+                Self::Interface(name) => name.clone(),
+            };
+            let cause = format!("bind={shown}: {error}; name an address or interface of this host");
+            io::Error::new(error.kind(), cause)
+        })
+    }
+}
+
 impl Stream {
     /// Connects to `address`.
-    pub fn connect(address: SocketAddr, deadline: &Deadline) -> io::Result<Self> {
+    pub fn connect(
+        address: SocketAddr,
+        bind: Option<&Bind>,
+        deadline: &Deadline,
+    ) -> io::Result<Self> {
         let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
             Some(Protocol::TCP),
         )?;
+        if let Some(bind) = bind {
+            bind.tie(&socket)?;
+        }
         socket.connect_timeout(&address.into(), left)?;
+        Self::over(socket)
+    }
+
+    /// A connection that was accepted.
+    pub fn over(socket: Socket) -> io::Result<Self> {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -94,16 +133,30 @@ impl Stream {
         })
     }
 
+    /// The address of our end.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
     fn wait(&self, events: PollFlags, deadline: &Deadline) -> io::Result<()> {
-        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
-        // One more millisecond, lest a rest below one be rounded to a busy loop.
-        let left =
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.tcp.as_fd(), events)];
-        match poll(&mut fds, left) {
-            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        wait_for(&mut [PollFd::new(self.tcp.as_fd(), events)], deadline)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
+    }
+}
+
+/// Waits until one of `fds` has what is asked for, or for a moment less; the caller looks again.
+pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
+    let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+    // One more millisecond, lest a rest below one be rounded to a busy loop.
+    let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    match poll(fds, left) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -130,7 +183,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let patient = Deadline::after(Duration::from_secs(20));
-        let mut stream = Stream::connect(address, &patient).expect("a connection");
+        let mut stream = Stream::connect(address, None, &patient).expect("a connection");
         let (_peer, _) = listener.accept().expect("a peer");
 
         let hasty = Deadline::after(Duration::from_millis(20));

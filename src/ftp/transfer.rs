@@ -8,12 +8,14 @@
 //! refused `REST` is seen before the first byte is handed out.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ftp::command::Command;
 use crate::ftp::control::{Control, blame};
 use crate::ftp::data;
 use crate::ftp::pool::Lease;
+use crate::ftp::profile::Profile;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, ReadAt, Result, Source, Why};
 
@@ -157,7 +159,7 @@ pub fn upload(
         .cutter()
         .ok()
         .map(|cutter| lease.pool().register_cutter(cutter));
-    let pool = std::sync::Arc::clone(lease.pool());
+    let pool = Arc::clone(lease.pool());
     let moved = || pool.note_progress();
     let sent = send(&mut data, command, bytes, from..size, &moved, deadline);
     if let Some(cutter) = cutter {
@@ -235,22 +237,47 @@ struct Opened {
 }
 
 /// Opens a data connection and sends the command; returns when the server has taken it.
+///
+/// Where it is not known yet how data connections come about, one way is tried after the other.
 fn begin(
     lease: &mut Lease,
     from: u64,
     command: Command<'_>,
     deadline: &Deadline,
 ) -> Result<Opened> {
-    let pool = std::sync::Arc::clone(lease.pool());
+    let pool = Arc::clone(lease.pool());
+    let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
-    let data = data::open(control, pool.profile(), deadline)?;
+    loop {
+        let opening = data::open(control, profile, policy, command, deadline)?;
+        let attempt = opening.attempt();
+        match begin_over(opening, control, profile, from, command, deadline) {
+            Ok(opened) => {
+                attempt.worked(profile);
+                return Ok(opened);
+            }
+            Err(error) => attempt.failed(control, profile, policy, error)?,
+        }
+    }
+}
+
+fn begin_over(
+    opening: data::Opening,
+    control: &mut Control,
+    profile: &Profile,
+    from: u64,
+    command: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Opened> {
+    let short = opening.patience(deadline);
+    let deadline = short.as_ref().unwrap_or(deadline);
     if from > 0 {
         control.send(&[Command::Rest(from), command], deadline)?;
         let reply = control.reply(&Command::Rest(from), deadline)?;
         if !reply.is_intermediate() {
             // The command behind it would begin at the wrong byte: neither may be used.
             control.give_up();
-            pool.profile().learn(|learned| learned.rest = Some(false));
+            profile.learn(|learned| learned.rest = Some(false));
             return Err(Error::refused(
                 Why::Unsupported,
                 Command::Rest(from).to_string(),
@@ -262,15 +289,16 @@ fn begin(
     }
     let reply = control.reply(&command, deadline)?;
     if reply.is_preliminary() {
+        let (data, ended) = opening.finish(control, deadline)?;
         return Ok(Opened {
             data: Some(data),
-            confirmed: false,
+            confirmed: ended.is_some(),
         });
     }
     if reply.is_completion() {
         // Done at once, without a preliminary reply: what there is, is in the data connection.
         return Ok(Opened {
-            data: Some(data),
+            data: opening.at_once()?,
             confirmed: true,
         });
     }

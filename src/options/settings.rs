@@ -1,6 +1,8 @@
 //! What was said on the command line: plain data.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +41,18 @@ pub struct Settings {
     pub cache_timeout: Duration,
     /// How long an operation waits without progress.
     pub timeout: Duration,
+    /// Who makes data connections.
+    pub mode: Mode,
+    /// The address that a reply to PASV names counts.
+    pub trusts_pasv: bool,
+    /// The ports for data connections that the server makes.
+    pub port_range: Option<RangeInclusive<u16>>,
+    /// The address under which the server reaches us.
+    pub external_ip: Option<IpAddr>,
+    /// The address or the interface that connections go out from.
+    pub bind: Option<String>,
+    /// The one family of addresses that is used.
+    pub family: Option<Family>,
     /// The source shown in the mount table; made of the source by default.
     pub fsname: Option<String>,
     /// The type shown in the mount table, behind `fuse.`.
@@ -66,11 +80,37 @@ impl Default for Settings {
             max_conns: 8,
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(30),
+            mode: Mode::Auto,
+            trusts_pasv: false,
+            port_range: None,
+            external_ip: None,
+            bind: None,
+            family: None,
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
         }
     }
+}
+
+/// Who makes data connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Whatever works.
+    Auto,
+    /// We do.
+    Passive,
+    /// The server does.
+    Active,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// Words that may hold a password, so that Debug does not show them.

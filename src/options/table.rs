@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use crate::options::settings::Settings;
-use crate::options::values::{YEAR, id, label, number, octal, word};
+use crate::options::settings::{Family, Mode, Settings};
+use crate::options::values::{
+    YEAR, address, address_or_interface, choice, id, label, number, octal, ports, word,
+};
 
 /// One option of `-o`.
 pub struct Spec {
@@ -31,6 +33,8 @@ pub enum Group {
     Rights,
     /// How the server is used.
     Server,
+    /// Where files and listings come through.
+    Data,
     /// How the mount shows itself.
     Mount,
     /// What the kernel does by itself.
@@ -40,9 +44,10 @@ pub enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Rights,
         Self::Server,
+        Self::Data,
         Self::Mount,
         Self::Kernel,
         Self::Ignored,
@@ -52,6 +57,7 @@ impl Group {
         match self {
             Self::Rights => "Rights (-o)",
             Self::Server => "Server (-o)",
+            Self::Data => "Data connections and addresses (-o)",
             Self::Mount => "Mount table (-o)",
             Self::Kernel => "Left to the kernel (-o)",
             Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) bring them (-o)",
@@ -141,6 +147,62 @@ pub const TABLE: &[Spec] = &[
         Group::Server,
         |s, text| number(text, 1, 3600, " (seconds)").map(|n| s.timeout = Duration::from_secs(n)),
     ),
+    value(
+        "mode",
+        "MODE",
+        "auto",
+        "who connects for data: auto, passive (we), active (the server)",
+        Group::Data,
+        |s, text| {
+            let modes = [
+                ("auto", Mode::Auto),
+                ("passive", Mode::Passive),
+                ("active", Mode::Active),
+            ];
+            choice(text, &modes).map(|mode| s.mode = mode)
+        },
+    ),
+    value(
+        "pasv_ip",
+        "WHICH",
+        "control",
+        "passive: go where control goes, or where the server says",
+        Group::Data,
+        |s, text| {
+            let which = [("control", false), ("server", true)];
+            choice(text, &which).map(|trusts| s.trusts_pasv = trusts)
+        },
+    ),
+    value(
+        "port_range",
+        "LOW-HIGH",
+        "any free port",
+        "active: the ports that we listen on",
+        Group::Data,
+        |s, text| ports(text).map(|range| s.port_range = Some(range)),
+    ),
+    value(
+        "external_ip",
+        "ADDRESS",
+        "our own",
+        "active: the address that the server is told, for use behind NAT",
+        Group::Data,
+        |s, text| address(text).map(|address| s.external_ip = Some(address)),
+    ),
+    value(
+        "bind",
+        "WHERE",
+        "as the system routes",
+        "the address or the interface that connections go out from",
+        Group::Data,
+        |s, text| address_or_interface(text).map(|bind| s.bind = Some(bind)),
+    ),
+    switch("ipv4", "only use IPv4", Group::Data, |s| {
+        s.family = Some(Family::V4);
+    }),
+    switch("ipv6", "only use IPv6", Group::Data, |s| {
+        s.family = Some(Family::V6);
+    }),
     value(
         "fsname",
         "NAME",

@@ -1,5 +1,8 @@
 //! The values of options: each function reads one, or says what is allowed.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 use crate::options::settings::Id;
 
 /// The seconds of a year: the longest time that makes sense for a cache.
@@ -55,6 +58,46 @@ pub fn word(text: &str) -> Result<String, String> {
         return Err("a word of letters, digits and . _ - +".to_string());
     }
     Ok(text.to_string())
+}
+
+/// One of `choices`, by its name.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == text);
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|&(name, _)| name).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_string(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    })
+}
+
+/// Two ports, `LOW-HIGH`.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let port = |text: &str| number(text, 1, u16::MAX.into(), "").ok()?.try_into().ok();
+    let range = text
+        .split_once('-')
+        .and_then(|(low, high)| Some(port(low)?..=port(high)?));
+    range
+        .filter(|range: &RangeInclusive<u16>| !range.is_empty())
+        .ok_or_else(|| "two ports from 1 to 65535, the lower one first, as in 50000-50100".into())
+}
+
+/// An address of IPv4 or IPv6.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "an address, such as 203.0.113.7 or 2001:db8::7".to_string())
+}
+
+/// An address, or the name of an interface (15 bytes at most: the kernel's IFNAMSIZ).
+pub fn address_or_interface(text: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    let is_name = !text.is_empty() && text.len() <= 15 && !text.contains(odd);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_string());
+    }
+    Err("an address or the name of a network interface of this machine".to_string())
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::TooMany => libc::EAGAIN,
         },
         remote::Error::Misbehaved { .. } => libc::EIO,
-        remote::Error::Lost { .. } => libc::EIO,
+        remote::Error::Lost { .. } | remote::Error::Barred { .. } => libc::EIO,
         remote::Error::TimedOut { .. } => libc::ETIMEDOUT,
         remote::Error::Local { errno, .. } => *errno,
         remote::Error::Closed => libc::ENOTCONN,

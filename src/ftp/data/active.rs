@@ -1,0 +1,235 @@
+//! Active mode: we say where we listen, and the server connects.
+//!
+//! The one idea: the socket listens before the command goes out, and only the server's own address
+//! is let in; whoever else knocks is turned away with a line in the log (RFC 2577 section 4: a port
+//! that waits for data is a way in). While we wait, the control connection is watched too: a server
+//! that can't reach us says so there.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use nix::poll::{PollFd, PollFlags};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::ftp::command::Command;
+use crate::ftp::control::{Control, blame};
+use crate::ftp::data::Policy;
+use crate::ftp::profile::Way;
+use crate::ftp::reply::Reply;
+use crate::ftp::stream::{Bind, Stream, wait_for};
+use crate::remote::{Deadline, Error, Result};
+
+/// A socket that waits for the server.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    expected: IpAddr,
+    /// What the server was told, for messages.
+    told: String,
+}
+
+/// Connections that may wait to be let in: the server's, and a few to be turned away.
+const BACKLOG: i32 = 8;
+
+/// Listens, and tells the server where.
+pub fn listen(
+    control: &mut Control,
+    policy: &Policy,
+    way: Way,
+    deadline: &Deadline,
+) -> Result<Listener> {
+    let local = control.local_address()?;
+    let tried = || "listening for a data connection".to_string();
+    let socket = listen_at(local, policy, control.bind()).map_err(|error| {
+        let mend = match &policy.ports {
+            Some(ports) => format!(
+                "{error}; make port_range={}-{} wider than the number of connections",
+                ports.start(),
+                ports.end()
+            ),
+            None => error.to_string(),
+        };
+        Error::barred(tried(), mend)
+    })?;
+    let port = socket
+        .local_addr()
+        .ok()
+        .and_then(|address| address.as_socket())
+        .map(|address| address.port())
+        .ok_or_else(|| Error::barred(tried(), "the socket has no port"))?;
+    let address = SocketAddr::new(plain(policy.external.unwrap_or(local.ip())), port);
+    let command = match way {
+        Way::Port if address.is_ipv6() => {
+            let cause = format!("PORT can't name {address}, an address of IPv6");
+            return Err(Error::barred("PORT", cause));
+        }
+        Way::Port => Command::Port(address),
+        _ => Command::Eprt(address),
+    };
+    let reply = control.command(command, deadline)?;
+    if !reply.is_completion() {
+        return Err(reply.refusal(command));
+    }
+    Ok(Listener {
+        socket,
+        expected: plain(control.peer().ip()),
+        told: command.to_string(),
+    })
+}
+
+/// The port of the range that is tried first next time, so that connections don't all fight for the
+/// lowest.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+fn listen_at(local: SocketAddr, policy: &Policy, bind: Option<&Bind>) -> io::Result<Socket> {
+    let Some(ports) = &policy.ports else {
+        return listen_on(local, 0, bind);
+    };
+    let (first, last) = (u32::from(*ports.start()), u32::from(*ports.end()));
+    let count = last - first + 1;
+    let start = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+    let mut error = io::Error::from(io::ErrorKind::AddrInUse);
+    for step in 0..count {
+        let port = first + (start + step) % count;
+        match listen_on(local, u16::try_from(port).unwrap_or_default(), bind) {
+            Err(busy) if busy.kind() == io::ErrorKind::AddrInUse => error = busy,
+            result => return result,
+        }
+    }
+    Err(error)
+}
+
+fn listen_on(mut local: SocketAddr, port: u16, bind: Option<&Bind>) -> io::Result<Socket> {
+    let domain = Domain::for_address(local);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // A port whose last connection has just ended is free for us.
+    socket.set_reuse_address(true)?;
+    if let Some(interface @ Bind::Interface(_)) = bind {
+        interface.tie(&socket)?;
+    }
+    local.set_port(port);
+    socket.bind(&local.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+impl Listener {
+    /// Lets the server in; also returns its final reply if that came before the connection was taken.
+    pub fn accept(
+        self,
+        control: &mut Control,
+        deadline: &Deadline,
+    ) -> Result<(Stream, Option<Reply>)> {
+        loop {
+            if let Some(stream) = self.let_in()? {
+                return Ok((stream, None));
+            }
+            if control.has_input() {
+                let reply = control.reply(&self.told, deadline)?;
+                // It may have connected and finished since we looked: an empty file does.
+                return match self.let_in()? {
+                    Some(stream) if reply.is_completion() => Ok((stream, Some(reply))),
+                    _ if reply.is_completion() => Err(Error::lost(
+                        self.told.clone(),
+                        format!("the server did not connect, and says {reply}"),
+                    )),
+                    _ => Err(reply.refusal(&self.told)),
+                };
+            }
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            ];
+            wait_for(&mut fds, deadline)
+                .map_err(|error| blame(format!("{}: waiting for the server", self.told), &error))?;
+        }
+    }
+
+    /// The server's connection, if it is there.
+    pub fn let_in(&self) -> Result<Option<Stream>> {
+        loop {
+            let (socket, address) = match self.socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                // One that was gone before it was let in.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(blame(self.told.clone(), &error)),
+            };
+            let peer = address.as_socket().map(|address| plain(address.ip()));
+            if peer == Some(self.expected) {
+                let stream = Stream::over(socket);
+                return stream
+                    .map(Some)
+                    .map_err(|error| blame(self.told.clone(), &error));
+            }
+            let shown = peer.map_or_else(|| "somebody".to_string(), |peer| peer.to_string());
+            log::warn!(
+                "{shown} connected to our data port in place of the server {}; turned away",
+                self.expected
+            );
+        }
+    }
+}
+
+/// An address of IPv4 as such, also where a socket of IPv6 shows it.
+fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_kept_to_and_ends() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let free = listen_on(local, 0, None).expect("a port");
+        let port = |socket: &Socket| {
+            let address = socket.local_addr().expect("an address");
+            address.as_socket().expect("of IP").port()
+        };
+        let taken = port(&free);
+        let policy = Policy {
+            ports: Some(taken..=taken),
+            ..Policy::default()
+        };
+        let error = listen_at(local, &policy, None).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(free);
+        let socket = listen_at(local, &policy, None).expect("it is free again");
+        assert_eq!(port(&socket), taken);
+    }
+
+    #[test]
+    fn only_the_expected_address_is_let_in() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = listen_on(local, 0, None).expect("a port");
+        let address = socket
+            .local_addr()
+            .expect("one")
+            .as_socket()
+            .expect("of IP");
+        let listener = Listener {
+            socket,
+            expected: IpAddr::from([127, 0, 0, 3]),
+            told: "EPRT".to_string(),
+        };
+        let patient = Deadline::after(std::time::Duration::from_secs(5));
+        let from = |last: u8| {
+            let bind = Bind::Address(IpAddr::from([127, 0, 0, last]));
+            Stream::connect(address, Some(&bind), &patient).expect("a connection")
+        };
+        let mut stranger = from(2);
+        assert!(listener.let_in().expect("no error").is_none());
+        assert!(matches!(
+            stranger.read(&mut [0; 1], &patient),
+            Ok(0) | Err(_)
+        ));
+        let _server = from(3);
+        assert!(listener.let_in().expect("no error").is_some());
+    }
+}

@@ -1,0 +1,182 @@
+//! Passive mode: the server says where it listens, and we connect there.
+//!
+//! The one idea: the server only ever chooses the *port*. The address is always the one that the
+//! control connection goes to, whatever a 227 says (RFC 2577 section 3: a hostile server must not
+//! make us connect elsewhere; and servers behind NAT name addresses that can't be reached).
+//! `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no
+//! server of its kind could have is not taken.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::ftp::command::Command;
+use crate::ftp::control::{Control, blame};
+use crate::ftp::data::Policy;
+use crate::ftp::profile::{Profile, Way};
+use crate::ftp::reply::Reply;
+use crate::ftp::stream::Stream;
+use crate::remote::{Deadline, Error, Result};
+
+/// Asks the server to listen, and connects.
+pub fn connect(
+    control: &mut Control,
+    profile: &Profile,
+    policy: &Policy,
+    way: Way,
+    transfer: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Stream> {
+    let mode = match way {
+        Way::Pasv => Command::Pasv,
+        _ => Command::Epsv,
+    };
+    let mut reply = ask(control, profile, mode, transfer, deadline)?;
+    let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
+    if !reply.is_completion() && !profile.ask(|learned| learned.pret) && wants_pret() {
+        profile.learn(|learned| learned.pret = true);
+        reply = ask(control, profile, mode, transfer, deadline)?;
+    }
+    if !reply.is_completion() {
+        return Err(reply.refusal(mode));
+    }
+    let named = match mode {
+        Command::Epsv => extended_port(&reply).map(|port| (None, port)),
+        _ => passive_address(&reply).map(|(host, port)| (Some(host), port)),
+    };
+    let (host, port) = named
+        .filter(|&(_, port)| port != 0)
+        .ok_or_else(|| Error::misbehaved(mode.to_string(), reply.to_string()))?;
+    let mut address = control.peer();
+    address.set_port(port);
+    if let Some(host) = host.filter(|_| policy.trusts_pasv) {
+        if may_be(host, address.ip()) {
+            address = SocketAddr::new(host.into(), port);
+        } else {
+            log::info!("{mode}: {host} can't be reached from here; going to {address} instead");
+        }
+    }
+    Stream::connect(address, control.bind(), deadline)
+        .map_err(|error| blame(format!("{mode}: the data connection to {address}"), &error))
+}
+
+/// `EPSV` or `PASV`, with `PRET` before it where the server wants to know what for.
+fn ask(
+    control: &mut Control,
+    profile: &Profile,
+    mode: Command<'_>,
+    transfer: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Reply> {
+    if !profile.ask(|learned| learned.pret) {
+        return control.command(mode, deadline);
+    }
+    let announced = transfer.announced();
+    let mut replies = control.flight(&[announced, mode], deadline)?;
+    let reply = replies.pop();
+    if let Some(refused) = replies.pop().filter(|reply| !reply.is_completion()) {
+        return Err(refused.refusal(announced));
+    }
+    reply.ok_or_else(|| Error::misbehaved(mode.to_string(), "no reply"))
+}
+
+/// Whether a server that we reach at `peer` can be reached at `named` too.
+fn may_be(named: Ipv4Addr, peer: IpAddr) -> bool {
+    let peer_is_private = match peer {
+        IpAddr::V4(peer) => is_private(peer),
+        IpAddr::V6(_) => false,
+    };
+    !named.is_unspecified() && (peer_is_private || !is_private(named))
+}
+
+/// Addresses that have no meaning in the internet, those of carriers' NAT among them (RFC 6598).
+fn is_private(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || first == 0
+        || first == 100 && second & 0xC0 == 64
+}
+
+/// The port in a 229: `(|||port|)`, with any character for the bar (RFC 2428 section 3).
+fn extended_port(reply: &Reply) -> Option<u16> {
+    let text = reply.text();
+    let inside = text.split_once('(')?.1;
+    let bar = inside.chars().next()?;
+    let mut fields = inside.split(bar).skip(3);
+    fields.next()?.trim().parse().ok()
+}
+
+/// Address and port in a 227: six numbers (RFC 959 section 4.2; RFC 1123 section 4.1.2.6 forbids to
+/// rely on the parentheses).
+fn passive_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
+    let text = reply.text();
+    let numbers = text
+        .split(|c: char| !c.is_ascii_digit() && c != ',')
+        .find(|run| run.split(',').filter(|number| !number.is_empty()).count() == 6)?;
+    let bytes: Option<Vec<u8>> = numbers
+        .split(',')
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().ok())
+        .collect();
+    let bytes: [u8; 6] = bytes?.try_into().ok()?;
+    let [a, b, c, d, high, low] = bytes;
+    Some((Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u16, text: &str) -> Reply {
+        Reply {
+            code,
+            lines: vec![text.as_bytes().to_vec()],
+        }
+    }
+
+    #[test]
+    fn ports_are_read_from_what_servers_send() {
+        for (text, port) in [
+            ("Entering Extended Passive Mode (|||6446|)", Some(6446)),
+            ("ok (!!!21!)", Some(21)),
+            ("Entering Extended Passive Mode (|||6446", Some(6446)),
+            ("Entering Extended Passive Mode (|||x|)", None),
+            ("Entering Extended Passive Mode", None),
+            ("(|||70000|)", None),
+        ] {
+            assert_eq!(extended_port(&reply(229, text)), port, "{text}");
+        }
+        let local = Ipv4Addr::LOCALHOST;
+        for (text, address) in [
+            (
+                "Entering Passive Mode (127,0,0,1,4,1).",
+                Some((local, 1025)),
+            ),
+            (
+                "Entering Passive Mode 10,0,0,1,255,255",
+                Some((Ipv4Addr::new(10, 0, 0, 1), 65535)),
+            ),
+            ("Entering Passive Mode (127,0,0,1,4).", None),
+            ("Entering Passive Mode (127,0,0,1,256,1).", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(passive_address(&reply(227, text)), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_address_counts_only_among_its_like() {
+        let may = |named: [u8; 4], peer: [u8; 4]| may_be(named.into(), IpAddr::from(peer));
+        assert!(may([203, 0, 113, 9], [203, 0, 113, 1]));
+        assert!(may([10, 0, 0, 9], [10, 0, 0, 1]));
+        assert!(may([203, 0, 113, 9], [10, 0, 0, 1]));
+        for named in [[10, 0, 0, 1], [127, 0, 0, 1], [100, 64, 0, 1], [0, 0, 0, 0]] {
+            assert!(!may(named, [203, 0, 113, 1]), "{named:?}");
+        }
+        assert!(!may([0, 0, 0, 0], [10, 0, 0, 1]));
+        assert!(!may_be(
+            [10, 0, 0, 1].into(),
+            IpAddr::from([0x2001, 0, 0, 0, 0, 0, 0, 1])
+        ));
+    }
+}
