@@ -111,7 +111,8 @@ fn choose(
 }
 
 /// Asks at the terminal, if there is one: a mount from fstab has none.
-fn ask(prompt: &str) -> io::Result<Option<Vec<u8>>> {
+/// Asks at the terminal, without showing what is typed; `None` where there is no terminal.
+pub fn ask(prompt: &str) -> io::Result<Option<Vec<u8>>> {
     if File::options()
         .read(true)
         .write(true)

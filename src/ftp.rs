@@ -1,10 +1,10 @@
 //! The engine: a file server that is spoken to by FTP.
 //!
-//! Knows sockets, RFC 959, 2389, 2428, 3659 and the servers' quirks; knows nothing of inodes,
+//! Knows sockets, RFC 959, 2228, 2389, 2428, 3659, 4217 and the servers' quirks; knows nothing of inodes,
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> transfer -> pool -> login     data -> control -> stream
+//! client -> transfer -> pool -> login     data -> control -> tls -> known     stream
 //!           steps -> rename               command, reply, features, profile, listing, time
 //! ```
 
@@ -13,6 +13,7 @@ mod command;
 mod control;
 mod data;
 mod features;
+mod known;
 pub mod listing;
 mod login;
 mod pool;
@@ -22,6 +23,7 @@ mod reply;
 mod steps;
 mod stream;
 pub mod time;
+mod tls;
 mod transfer;
 
 pub use client::Client;
@@ -29,3 +31,4 @@ pub use data::{Mode, Policy as DataPolicy};
 pub use login::Login;
 pub use pool::{Endpoint, Family};
 pub use stream::Bind;
+pub use tls::{Identity, Policy as TlsPolicy, Tls, When};

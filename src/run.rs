@@ -5,7 +5,7 @@
 //! device, and only then "live".
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
-use crate::ftp::{self, Bind, Client, DataPolicy, Endpoint, Login};
+use crate::ftp::{self, Bind, Client, DataPolicy, Endpoint, Identity, Login, Tls, TlsPolicy, When};
 use crate::fuse;
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
-use crate::options::{self, Request, Settings};
+use crate::options::{self, Encrypt, Request, Settings};
 use crate::remote::{Deadline, Error, Remote, Why};
-use crate::source::Source;
+use crate::source::{Scheme, Source};
 use crate::vfs::{self, Vfs};
 
 /// The exit status of everything that failed; mount(8) passes it on.
@@ -93,6 +93,11 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         .gid
         .as_ref()
         .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let tls = Tls::new(
+        tls_policy(settings, source.scheme)?,
+        &source.host,
+        source.port,
+    )?;
     let credentials = credentials::find(&source)?;
     Ok(Plan {
         endpoint: Endpoint {
@@ -105,6 +110,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             directory: source.directory.path().map(<[u8]>::to_vec),
             max_conns: settings.max_conns,
             pipelining: true,
+            tls: Arc::new(tls),
             data: data_policy(settings),
             bind: settings.bind.as_ref().map(|bind| match bind.parse() {
                 Ok(address) => Bind::Address(address),
@@ -151,6 +157,78 @@ fn data_policy(settings: &Settings) -> DataPolicy {
         ports: settings.port_range.clone(),
         external: settings.external_ip,
     }
+}
+
+/// When to encrypt, by the options and the scheme of the source, and whom to trust.
+fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> {
+    // Who says whom to trust wants nobody else, and no clear text.
+    let demands =
+        settings.cacert.is_some() || settings.fingerprint.is_some() || settings.cert.is_some();
+    let when = match (scheme, settings.tls) {
+        (Scheme::Ftps, None | Some(Encrypt::Control)) => When::Implicit,
+        (Scheme::Ftpes, None | Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
+        (Scheme::Ftps | Scheme::Ftpes, Some(_)) => {
+            return Err(format!(
+                "tls= says something else than {}://; write ftp://, or leave tls= out",
+                scheme.name()
+            ));
+        }
+        (Scheme::Ftp, None) if demands => When::Explicit,
+        (Scheme::Ftp, None | Some(Encrypt::Try)) => When::Try,
+        (Scheme::Ftp, Some(Encrypt::Off)) => When::Off,
+        (Scheme::Ftp, Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
+    };
+    Ok(TlsPolicy {
+        when,
+        clear_data: settings.tls == Some(Encrypt::Control),
+        min_13: settings.tls_min_13,
+        max_12: settings.tls_max_12,
+        authorities: settings.cacert.clone(),
+        identity: settings
+            .cert
+            .as_ref()
+            .map(|cert| identity(settings, cert))
+            .transpose()?,
+        fingerprint: settings.fingerprint,
+        trusts_anyone: settings.no_verify_peer,
+        trusts_any_name: settings.no_verify_hostname,
+        known_hosts: known_hosts(),
+    })
+}
+
+/// Our own certificate, with the passphrase of its key.
+fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
+    let key = settings.key.clone().unwrap_or_else(|| cert.to_path_buf());
+    let mut passphrase = settings
+        .pass
+        .as_ref()
+        .map(|pass| pass.0.as_encoded_bytes().to_vec());
+    let is_encrypted = std::fs::read_to_string(&key)
+        .is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"));
+    if passphrase.is_none() && is_encrypted {
+        let prompt = format!("Passphrase of {}: ", key.display());
+        passphrase = credentials::ask(&prompt)
+            .map_err(|error| format!("the passphrase can't be read: {error}"))?;
+    }
+    Ok(Identity {
+        certificates: cert.to_path_buf(),
+        key,
+        passphrase,
+    })
+}
+
+/// Where the certificates that were seen are kept: with the user's configuration.
+fn known_hosts() -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| {
+            std::env::home_dir()
+                .filter(absolute)
+                .map(|home| home.join(".config"))
+        })
+        .map(|directory| directory.join("ftpfs/known_hosts"))
 }
 
 /// The life of the mount, from the first connection to the last upload.
@@ -254,6 +332,7 @@ fn explain(server: &str, error: &Error) -> String {
                 "{server}: can't connect: {cause}; check host and port, and that an FTP server runs there"
             )
         }
+        Error::Barred { tried, cause } => format!("{server}: {tried}: {cause}"),
         Error::TimedOut { tried } => {
             format!("{server}: no answer ({tried}); check host and port, or raise timeout=")
         }

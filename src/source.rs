@@ -15,6 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 /// A directory on a server, and who goes there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
+    /// How the connection is to be encrypted, as far as the scheme says.
+    pub scheme: Scheme,
     /// The user named, if any.
     pub user: Option<Vec<u8>>,
     /// The password named, if any; there is none without a user.
@@ -25,6 +27,35 @@ pub struct Source {
     pub port: u16,
     /// The directory.
     pub directory: Directory,
+}
+
+/// What stands before `://`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `ftp`, or none.
+    Ftp,
+    /// `ftps`: TLS from the first byte on.
+    Ftps,
+    /// `ftpes`: TLS after `AUTH TLS`.
+    Ftpes,
+}
+
+impl Scheme {
+    /// The scheme as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
+            Self::Ftpes => "ftpes",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Ftp | Self::Ftpes => FTP_PORT,
+            Self::Ftps => FTPS_PORT,
+        }
+    }
 }
 
 /// Which directory of the server becomes the mountpoint.
@@ -61,6 +92,8 @@ impl Directory {
 
 /// The port of FTP (RFC 959).
 const FTP_PORT: u16 = 21;
+/// The port of FTP within TLS (IANA).
+const FTPS_PORT: u16 = 990;
 
 impl Source {
     /// Reads a source; the error is one line for whoever typed it.
@@ -73,11 +106,9 @@ impl Source {
             let scheme = text[..place].to_ascii_lowercase();
             let rest = &text[place + 3..];
             return match scheme.as_slice() {
-                b"ftp" => Self::parse_url(rest),
-                b"ftps" | b"ftpes" => Err(format!(
-                    "{}:// is not supported yet: only plain FTP is, as ftp://HOST/PATH",
-                    scheme.escape_ascii()
-                )),
+                b"ftp" => Self::parse_url(Scheme::Ftp, rest),
+                b"ftps" => Self::parse_url(Scheme::Ftps, rest),
+                b"ftpes" => Self::parse_url(Scheme::Ftpes, rest),
                 _ => Err(format!(
                     "{}:// is not a source for ftpfs; {FORMS}",
                     scheme.escape_ascii()
@@ -88,7 +119,7 @@ impl Source {
     }
 
     /// What stands behind `ftp://`.
-    fn parse_url(rest: &[u8]) -> Result<Self, String> {
+    fn parse_url(scheme: Scheme, rest: &[u8]) -> Result<Self, String> {
         let slash = rest.iter().position(|&byte| byte == b'/');
         let (authority, path) = match slash {
             Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
@@ -106,8 +137,9 @@ impl Source {
                 None => (Some(login), None),
             },
         };
-        let (host, port) = split_port(place)?;
+        let (host, port) = split_port(place, scheme.port())?;
         Ok(Self {
+            scheme,
             user: user.map(user_name).transpose()?,
             password: password
                 .map(|password| decode(password, "the password"))
@@ -146,8 +178,9 @@ impl Source {
         if user.is_some_and(<[u8]>::is_empty) {
             return Err(NO_USER.to_string());
         }
-        let (host, port) = split_port(place)?;
+        let (host, port) = split_port(place, FTP_PORT)?;
         Ok(Self {
+            scheme: Scheme::Ftp,
             user: user.map(<[u8]>::to_vec),
             password: None,
             host,
@@ -159,7 +192,7 @@ impl Source {
     /// The source as a URL without its password: for the mount table and for messages. Only
     /// printable ASCII, without blanks, commas and backslashes.
     pub fn fsname(&self) -> String {
-        let mut text = String::from("ftp://");
+        let mut text = format!("{}://", self.scheme.name());
         if let Some(user) = &self.user {
             encode(&mut text, user, b"");
             text.push('@');
@@ -169,7 +202,7 @@ impl Source {
         } else {
             text.push_str(&self.host);
         }
-        if self.port != FTP_PORT {
+        if self.port != self.scheme.port() {
             text.push_str(&format!(":{}", self.port));
         }
         text.push('/');
@@ -197,7 +230,8 @@ impl fmt::Debug for Source {
     }
 }
 
-const FORMS: &str = "write ftp://[USER@]HOST[:PORT]/PATH or [USER@]HOST:PATH";
+const FORMS: &str =
+    "write ftp://[USER@]HOST[:PORT]/PATH (or ftps://, ftpes://) or [USER@]HOST:PATH";
 const SMUGGLED: &str = "the source holds a line break or a NUL, which no server may be sent";
 const NO_USER: &str = "no user stands before the @ of the source; leave the @ out for anonymous";
 
@@ -209,7 +243,7 @@ fn user_name(text: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// `host`, `host:port`, `[address]` or `[address]:port`.
-fn split_port(place: &[u8]) -> Result<(String, u16), String> {
+fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
     let wrong = |what: &str| format!("{what} in the source; {FORMS}");
     let place = std::str::from_utf8(place).map_err(|_| wrong("the host is not UTF-8"))?;
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
@@ -242,7 +276,7 @@ fn split_port(place: &[u8]) -> Result<(String, u16), String> {
         ));
     }
     let port = match port {
-        "" | ":" => FTP_PORT,
+        "" | ":" => default,
         port => port
             .strip_prefix(':')
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
@@ -436,8 +470,6 @@ mod tests {
             ("ftp://h/%0d%0aDELE%20x", "line break"),
             ("ftp://u%00@h/", "line break"),
             ("h:a\nb", "line break"),
-            ("ftps://h/", "not supported yet"),
-            ("ftpes://h/", "not supported yet"),
             ("sftp://h/", "sftp:// is not a source"),
         ] {
             let error = parse(text).expect_err(text);

@@ -51,7 +51,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
     (
         "ftp",
         &[
-            "client", "transfer", "steps", "rename", "pool", "login", "data", "control", "stream",
+            "client", "transfer", "steps", "rename", "pool", "login", "data", "control", "tls",
+            "known", "stream",
             // Facts about a server, and pure functions on bytes.
             "profile", "features", "listing", "command", "reply", "time",
         ],
@@ -88,6 +89,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     // Its next release breaks its types: one file is to change then.
     ("fuser::", &["fuse"]),
     ("clap::", &["options"]),
+    ("rustls::", &["ftp"]),
     ("socket2::", &["ftp"]),
     ("std::net::", &["ftp", "source", "options"]),
 ];

@@ -15,6 +15,8 @@ use crate::remote::{Error, Result};
 pub enum Command<'a> {
     /// Append to a file (RFC 959).
     Appe(&'a [u8]),
+    /// Encrypt from here on (RFC 2228, 4217).
+    AuthTls,
     /// Change the working directory (RFC 959).
     Cwd(&'a [u8]),
     /// Delete a file (RFC 959).
@@ -49,10 +51,14 @@ pub enum Command<'a> {
     Pass(&'a [u8]),
     /// Passive mode (RFC 959).
     Pasv,
+    /// The size of a protected block, which TLS has none of (RFC 4217 section 8).
+    Pbsz,
     /// Active mode: where we listen (RFC 959); of IPv4 only.
     Port(SocketAddr),
     /// What the data connection that is asked for next is to carry (no RFC; drftpd, glftpd).
     Pret(&'static str, Option<&'a [u8]>),
+    /// Whether data connections are encrypted: P(rivate) or C(lear) (RFC 4217 section 9).
+    Prot(char),
     /// The working directory (RFC 959).
     Pwd,
     /// Where the next transfer begins, in bytes (RFC 3659 section 5).
@@ -135,6 +141,7 @@ impl Command<'_> {
         let none = String::new;
         match *self {
             Command::Appe(path) => ("APPE", none(), Some(path)),
+            Command::AuthTls => ("AUTH", "TLS".to_string(), None),
             Command::Cwd(path) => ("CWD", none(), Some(path)),
             Command::Dele(path) => ("DELE", none(), Some(path)),
             Command::Eprt(address) => ("EPRT", extended(address), None),
@@ -152,8 +159,10 @@ impl Command<'_> {
             Command::Opts(text) => ("OPTS", text.to_string(), None),
             Command::Pass(word) => ("PASS", none(), Some(word)),
             Command::Pasv => ("PASV", none(), None),
+            Command::Pbsz => ("PBSZ", "0".to_string(), None),
             Command::Port(address) => ("PORT", numbers(address), None),
             Command::Pret(verb, path) => ("PRET", verb.to_string(), path),
+            Command::Prot(level) => ("PROT", level.to_string(), None),
             Command::Pwd => ("PWD", none(), None),
             Command::Rest(offset) => ("REST", offset.to_string(), None),
             Command::Retr(path) => ("RETR", none(), Some(path)),

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
 use crate::ftp::stream::{Bind, Cutter, Stream};
+use crate::ftp::tls::{self, Session, Tls};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A control connection.
@@ -21,6 +22,10 @@ pub struct Control {
     stream: Stream,
     peer: SocketAddr,
     bind: Option<Bind>,
+    /// The TLS session, once there is one.
+    session: Option<Session>,
+    /// Whether data connections are encrypted (`PROT P`).
+    protects_data: bool,
     input: VecDeque<u8>,
     collector: Collector,
     /// Final replies that the server still owes us.
@@ -41,11 +46,12 @@ const LINE_LIMIT: usize = 64 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
-    /// Connects to `address` and takes the greeting. `pipelining` is whether flights may hold
-    /// more than one unanswered command.
+    /// Connects to `address` and takes the greeting, within TLS if a session is given. `pipelining`
+    /// is whether flights may hold more than one unanswered command.
     pub fn connect(
         address: SocketAddr,
         bind: Option<&Bind>,
+        implicit: Option<(&Tls, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
@@ -56,6 +62,8 @@ impl Control {
             stream,
             peer: address,
             bind: bind.cloned(),
+            session: None,
+            protects_data: false,
             input: VecDeque::new(),
             collector: Collector::default(),
             owed: 1,
@@ -63,6 +71,9 @@ impl Control {
             pipelining,
             doubles_iac: true,
         };
+        if let Some((tls, session)) = implicit {
+            control.encrypt(tls, session, deadline)?;
+        }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
         let greeting = loop {
             let reply = control.reply(&"the greeting", deadline)?;
@@ -174,7 +185,7 @@ impl Control {
     }
 
     /// Whether an idle connection has become useless: the server said good bye or hung up.
-    pub fn is_stale(&self) -> bool {
+    pub fn is_stale(&mut self) -> bool {
         !self.in_step() || self.stream.has_news()
     }
 
@@ -189,8 +200,63 @@ impl Control {
     }
 
     /// Whether a reply, or a part of one, waits to be taken.
-    pub fn has_input(&self) -> bool {
+    pub fn has_input(&mut self) -> bool {
         !self.input.is_empty() || self.stream.has_news()
+    }
+
+    /// Goes over to TLS.
+    pub fn encrypt(&mut self, tls: &Tls, mut session: Session, deadline: &Deadline) -> Result<()> {
+        let tried = format!("encrypting the connection to {}", self.peer);
+        // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
+        if !self.input.is_empty() {
+            self.broken = true;
+            let saw = "bytes in clear behind its consent to TLS";
+            return Err(Error::misbehaved(tried, saw));
+        }
+        self.broken = true;
+        let connection = self.stream.encrypt(session.begin()?, deadline);
+        let connection = connection.map_err(|error| handshake(&tried, &error))?;
+        tls.judge(connection)?;
+        session.of_control(connection);
+        log::debug!("control connection: {:?}", connection.protocol_version());
+        self.session = Some(session);
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Encrypts a data connection, if that is agreed. To be done once the server has begun the
+    /// transfer, also for an empty file.
+    pub fn protect(&self, data: &mut Stream, deadline: &Deadline) -> Result<()> {
+        let Some(session) = self.session.as_ref().filter(|_| self.protects_data) else {
+            return Ok(());
+        };
+        let tried = "encrypting the data connection";
+        let connection = data.encrypt(session.begin()?, deadline);
+        let connection = connection.map_err(|error| handshake(tried, &error))?;
+        if !session.owns(connection) {
+            let cause = "it shows another certificate than the control connection; somebody may stand between";
+            return Err(Error::barred(tried, cause));
+        }
+        if let Some((version, resumed)) = data.protection() {
+            let how = if resumed { "resumed" } else { "full handshake" };
+            log::debug!("data connection: {version:?}, {how}");
+        }
+        Ok(())
+    }
+
+    /// Whether the control connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Whether data connections are encrypted.
+    pub fn protects_data(&self) -> bool {
+        self.protects_data
+    }
+
+    /// Data connections are encrypted from now on, or not: the server has agreed.
+    pub fn set_protects_data(&mut self, protects: bool) {
+        self.protects_data = protects;
     }
 
     /// Where connections to this server go out from.
@@ -275,6 +341,15 @@ impl AsFd for Control {
     }
 }
 
+/// The error of a handshake.
+fn handshake(tried: &str, error: &io::Error) -> Error {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => tls::explain(tried, error),
+        None => blame(tried, error),
+    }
+}
+
 /// The error of a connection, with what was tried on it.
 pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
     match error.kind() {
@@ -318,7 +393,8 @@ mod tests {
     #[test]
     fn a_flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(address, None, None, true, &patient()).expect("a greeting");
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -329,7 +405,8 @@ mod tests {
     #[test]
     fn a_thousand_commands_fly_without_a_jam() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(address, None, None, true, &patient()).expect("a greeting");
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -345,7 +422,7 @@ mod tests {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
             let mut control =
-                Control::connect(address, None, true, &patient()).expect("a greeting");
+                Control::connect(address, None, None, true, &patient()).expect("a greeting");
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -354,7 +431,8 @@ mod tests {
     #[test]
     fn a_reply_that_nobody_asked_for_makes_it_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control = Control::connect(address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(address, None, None, true, &patient()).expect("a greeting");
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

@@ -16,6 +16,8 @@ pub struct Features {
     pub mfmt: bool,
     /// Pathnames are UTF-8 (RFC 2640).
     pub utf8: bool,
+    /// `AUTH TLS` is offered (RFC 4217).
+    pub tls: bool,
     changes_names: bool,
 }
 
@@ -51,6 +53,7 @@ impl Features {
                         .filter(|fact| !fact.is_empty());
                     features.facts.get_or_insert_default().extend(facts);
                 }
+                "auth" => features.tls |= rest.contains("tls"),
                 "mff" => features.mff_mode = rest.contains("unix.mode"),
                 "mfmt" => features.mfmt = true,
                 "esta" | "estp" => features.changes_names = true,

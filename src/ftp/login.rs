@@ -3,13 +3,14 @@
 //! The one idea: the first connection asks what the server can do (some tell only after the login)
 //! and where the mounted directory lies; later ones say just what they must, in one flight.
 //! The password never flies: it is sent once `USER` was answered, and a refused login is not
-//! tried again.
+//! tried again. Before it comes TLS, where it is asked for or offered.
 
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::features::Features;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::quoted_path;
+use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// Who logs in.
@@ -31,27 +32,65 @@ impl std::fmt::Debug for Login {
 pub fn first(
     control: &mut Control,
     login: &Login,
+    tls: &Tls,
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<()> {
+    encrypt(control, tls, profile, deadline)?;
     identify(control, login, deadline)?;
     let reply = control.command(Command::Feat, deadline)?;
     if reply.is_completion() {
         let features = Features::parse(&reply.lines);
+        if features.tls && !control.is_encrypted() && login.user != b"anonymous" {
+            log::warn!(
+                "{}: the password went over the network in clear, though the server offers TLS; \
+                 leave out tls=off",
+                control.peer()
+            );
+        }
         profile.learn(|learned| learned.features = features);
     }
-    prepare(control, profile, deadline)
+    prepare(control, tls, profile, deadline)
 }
 
 /// Logs in on a further connection.
 pub fn again(
     control: &mut Control,
     login: &Login,
+    tls: &Tls,
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<()> {
+    encrypt(control, tls, profile, deadline)?;
     identify(control, login, deadline)?;
-    prepare(control, profile, deadline)
+    prepare(control, tls, profile, deadline)
+}
+
+/// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
+fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
+    if control.is_encrypted() || tls.when() == When::Off {
+        return Ok(());
+    }
+    let reply = control.command(Command::AuthTls, deadline)?;
+    if reply.is_completion() {
+        let session = tls.session(profile.ask(|learned| learned.steps_back))?;
+        return control.encrypt(tls, session, deadline);
+    }
+    let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
+    if tls.when() != When::Try {
+        return Err(Error::barred(
+            offered(),
+            "nothing was sent in clear; use tls=try or tls=off if that may be",
+        ));
+    }
+    if tls.was_seen() {
+        return Err(Error::barred(
+            offered(),
+            "it did encrypt before, so that somebody may stand between; use tls=off if clear text may be",
+        ));
+    }
+    log::info!("{}: everything goes in clear", offered());
+    Ok(())
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
@@ -116,8 +155,8 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
 }
 
 /// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
-/// would be wrong.
-fn prepare(control: &mut Control, profile: &Profile, deadline: &Deadline) -> Result<()> {
+/// would be wrong. And a refused `PROT P`, where data must be encrypted.
+fn prepare(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
     let features = profile.ask(|learned| learned.features.clone());
     let facts = features.wanted_facts();
     let mut flight = vec![Command::TypeImage];
@@ -127,7 +166,24 @@ fn prepare(control: &mut Control, profile: &Profile, deadline: &Deadline) -> Res
     if let Some(facts) = &facts {
         flight.push(Command::Opts(facts));
     }
+    if control.is_encrypted() {
+        let level = if tls.clear_data() { 'C' } else { 'P' };
+        flight.extend([Command::Pbsz, Command::Prot(level)]);
+    }
     let replies = control.flight(&flight, deadline)?;
+    if let Some(protection) = replies.last().filter(|_| control.is_encrypted()) {
+        let agreed = protection.is_completion();
+        if !agreed && !tls.clear_data() && tls.when() != When::Try {
+            return Err(Error::barred(
+                format!("PROT P: the server encrypts no data connections ({protection})"),
+                "use tls=control if files may go in clear",
+            ));
+        }
+        if !agreed && !tls.clear_data() {
+            log::warn!("PROT P: {protection}; files go in clear, the password does not");
+        }
+        control.set_protects_data(agreed && !tls.clear_data());
+    }
     match replies.first() {
         Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
         _ => Ok(()),

@@ -24,6 +24,7 @@ use crate::ftp::data;
 use crate::ftp::login::{self, Login};
 use crate::ftp::profile::Profile;
 use crate::ftp::stream::{Bind, Cutter};
+use crate::ftp::tls::{Tls, When};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
 
 /// Where the server is and how it is to be used.
@@ -41,6 +42,8 @@ pub struct Endpoint {
     pub max_conns: usize,
     /// Whether several commands may be under way at once.
     pub pipelining: bool,
+    /// When and how connections are encrypted.
+    pub tls: Arc<Tls>,
     /// Which data connections are made.
     pub data: data::Policy,
     /// Where connections go out from.
@@ -120,8 +123,14 @@ impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Arc<Self>> {
         let profile = Profile::default();
-        let mut control = first_control(&endpoint, deadline)?;
-        login::first(&mut control, &endpoint.login, &profile, deadline)?;
+        let mut control = first_control(&endpoint, &profile, deadline)?;
+        login::first(
+            &mut control,
+            &endpoint.login,
+            &endpoint.tls,
+            &profile,
+            deadline,
+        )?;
         let base = login::locate(&mut control, endpoint.directory.as_deref(), deadline)?;
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
@@ -155,6 +164,17 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Whether a transfer failed because its TLS session was not resumed, and may do better with TLS
+    /// 1.2: there one session serves any number of connections, where a ticket of TLS 1.3 serves one.
+    pub fn step_back(&self, control: &Control) -> bool {
+        let may = control.protects_data() && self.endpoint.tls.can_step_back();
+        let steps = may && !self.profile.ask(|learned| learned.steps_back);
+        if steps {
+            self.profile.learn(|learned| learned.steps_back = true);
+        }
+        steps
+    }
+
     /// What was learned of the server.
     pub fn profile(&self) -> &Profile {
         &self.profile
@@ -180,8 +200,12 @@ impl Pool {
         let result = loop {
             match state.next(purpose, fresh, ask.urgency) {
                 Next::Closed => break Err(Error::Closed),
-                Next::Take(idle) if idle.control.is_stale() => state.drop_connection(idle.id),
-                Next::Take(idle) => break Ok((idle.id, idle.control, true)),
+                Next::Take(mut idle) => {
+                    if !idle.control.is_stale() {
+                        break Ok((idle.id, idle.control, true));
+                    }
+                    state.drop_connection(idle.id);
+                }
                 Next::Connect => {
                     state.live += 1;
                     state.connecting = true;
@@ -280,9 +304,12 @@ impl Pool {
     }
 
     fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
-        let mut control = self.endpoint.control(self.address, deadline)?;
+        let mut control = self
+            .endpoint
+            .control(self.address, &self.profile, deadline)?;
         let id = self.register(&control);
-        let result = login::again(&mut control, &self.endpoint.login, &self.profile, deadline);
+        let Endpoint { login, tls, .. } = &self.endpoint;
+        let result = login::again(&mut control, login, tls, &self.profile, deadline);
         if let Err(error) = result {
             self.unregister(id);
             return Err(error);
@@ -310,7 +337,7 @@ impl Pool {
 
 /// What somebody who wants a connection is to do.
 enum Next {
-    Take(Idle),
+    Take(Box<Idle>),
     Connect,
     Wait,
     Closed,
@@ -341,7 +368,7 @@ impl State {
                 self.drop_connection(idle.id);
             }
         } else if let Some(idle) = self.idle.pop() {
-            return Next::Take(idle);
+            return Next::Take(Box::new(idle));
         }
         if self.live < self.limit && !self.connecting {
             return Next::Connect;
@@ -413,8 +440,22 @@ impl Drop for Lease {
 }
 
 impl Endpoint {
-    fn control(&self, address: SocketAddr, deadline: &Deadline) -> Result<Control> {
-        Control::connect(address, self.bind.as_ref(), self.pipelining, deadline)
+    fn control(
+        &self,
+        address: SocketAddr,
+        profile: &Profile,
+        deadline: &Deadline,
+    ) -> Result<Control> {
+        let implicit = if self.tls.when() == When::Implicit {
+            let session = self
+                .tls
+                .session(profile.ask(|learned| learned.steps_back))?;
+            Some((&*self.tls, session))
+        } else {
+            None
+        };
+        let bind = self.bind.as_ref();
+        Control::connect(address, bind, implicit, self.pipelining, deadline)
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.
@@ -433,7 +474,7 @@ impl Endpoint {
 }
 
 /// Connects to the first of the host's addresses that answers.
-fn first_control(endpoint: &Endpoint, deadline: &Deadline) -> Result<Control> {
+fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
     let tried = || format!("finding {}", endpoint.host);
     let addresses: Vec<_> = (endpoint.host.as_str(), endpoint.port)
         .to_socket_addrs()
@@ -453,7 +494,7 @@ fn first_control(endpoint: &Endpoint, deadline: &Deadline) -> Result<Control> {
         if !endpoint.allows(&address) {
             continue;
         }
-        match endpoint.control(address, deadline) {
+        match endpoint.control(address, profile, deadline) {
             Ok(control) => return Ok(control),
             Err(error) => last = error,
         }

@@ -23,6 +23,10 @@ pub struct Learned {
     pub features: Features,
     /// How data connections come about here.
     pub ways: Ways,
+    /// Data connections resume their session only with TLS 1.2.
+    pub steps_back: bool,
+    /// The server says when an encrypted data connection is at its end.
+    pub ends_in_full: bool,
     /// `PRET` must say what a data connection is for.
     pub pret: bool,
     /// `LIST -a` shows the hidden files and is not taken for a name.

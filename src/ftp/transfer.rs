@@ -16,6 +16,7 @@ use crate::ftp::control::{Control, blame};
 use crate::ftp::data;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
+use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, ReadAt, Result, Source, Why};
 
@@ -60,18 +61,17 @@ impl Download {
     }
 
     fn finish(&mut self, deadline: &Deadline) -> Result<()> {
-        self.data = None;
-        if self.confirmed {
-            return Ok(());
+        let mut in_full = None;
+        if let Some(data) = self.data.take() {
+            in_full = data.ended_in_full();
+            data.end();
         }
-        let control = self.lease.control()?;
-        let reply = control.reply(&self.tried, deadline)?;
-        self.confirmed = true;
-        if reply.is_completion() {
-            Ok(())
-        } else {
-            Err(reply.refusal(&self.tried))
+        if !self.confirmed {
+            let reply = self.lease.control()?.reply(&self.tried, deadline)?;
+            self.confirmed = true;
+            confirm(&mut self.lease, &reply, &self.tried)?;
         }
+        check_end(self.lease.pool().profile(), in_full, &self.tried)
     }
 }
 
@@ -176,11 +176,7 @@ pub fn upload(
         return Err(last_words(lease, &command).unwrap_or(error));
     }
     let reply = lease.control()?.reply(&command, deadline)?;
-    if reply.is_completion() {
-        Ok(())
-    } else {
-        Err(reply.refusal(command))
-    }
+    confirm(lease, &reply, &command)
 }
 
 /// Lists the absolute path `directory` by `command`, line by line.
@@ -204,26 +200,67 @@ pub fn listing(
         Err(error) if is_empty_directory(&error) => return Ok(true),
         opened => opened?,
     };
-    let whole = match opened.data {
-        Some(data) => lines(data, command, deadline, each)?,
-        None => true,
-    };
-    if !whole {
-        lease.control()?.give_up();
-        return Ok(false);
+    let mut in_full = None;
+    if let Some(mut data) = opened.data {
+        let whole = match lines(&mut data, command, deadline, each) {
+            Err(error) => {
+                drop(data);
+                return Err(last_words(lease, &command).unwrap_or(error));
+            }
+            Ok(whole) => whole,
+        };
+        if !whole {
+            lease.control()?.give_up();
+            return Ok(false);
+        }
+        in_full = data.ended_in_full();
+        data.end();
     }
-    if opened.confirmed {
-        return Ok(true);
+    if !opened.confirmed {
+        let reply = lease.control()?.reply(&command, deadline)?;
+        match confirm(lease, &reply, &command) {
+            Err(error) if is_empty_directory(&error) => return Ok(true),
+            result => result?,
+        }
     }
-    let reply = lease.control()?.reply(&command, deadline)?;
+    check_end(lease.pool().profile(), in_full, &command)?;
+    Ok(true)
+}
+
+/// Reads the final reply to a transfer.
+fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn std::fmt::Display) -> Result<()> {
     if reply.is_completion() {
-        return Ok(true);
+        return Ok(());
     }
-    let error = reply.refusal(command);
-    if is_empty_directory(&error) {
-        return Ok(true);
+    let pool = Arc::clone(lease.pool());
+    let control = lease.control()?;
+    // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
+    if matches!(reply.code, 425 | 522) && pool.step_back(control) {
+        control.give_up();
+        log::info!("{tried}: {reply}; going on with TLS 1.2");
+        return Err(Error::lost(tried.to_string(), reply));
     }
-    Err(error)
+    Err(reply.refusal(tried))
+}
+
+/// An encrypted connection can be cut by others, but only the server can say that it is at its end.
+/// Where the server is known to say so, an end without that is none.
+fn check_end(
+    profile: &Profile,
+    in_full: Option<bool>,
+    tried: &dyn std::fmt::Display,
+) -> Result<()> {
+    match in_full {
+        Some(true) => {
+            profile.learn(|learned| learned.ends_in_full = true);
+            Ok(())
+        }
+        Some(false) if profile.ask(|learned| learned.ends_in_full) => Err(Error::lost(
+            tried.to_string(),
+            "the encrypted data ended without the server's saying so",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Some servers refuse to list a directory that holds nothing: "550 No files found".
@@ -252,11 +289,40 @@ fn begin(
         let opening = data::open(control, profile, policy, command, deadline)?;
         let attempt = opening.attempt();
         match begin_over(opening, control, profile, from, command, deadline) {
-            Ok(opened) => {
+            Ok(mut opened) => {
                 attempt.worked(profile);
+                if let Some(data) = &mut opened.data
+                    && let Err(error) = control.protect(data, deadline)
+                {
+                    drop(opened);
+                    return Err(unprotected(lease, command, error));
+                }
                 return Ok(opened);
             }
             Err(error) => attempt.failed(control, profile, policy, error)?,
+        }
+    }
+}
+
+/// A transfer has begun, and its data connection could not be encrypted.
+fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
+    let said = last_words(lease, &command);
+    let pool = Arc::clone(lease.pool());
+    let Ok(control) = lease.control() else {
+        return error;
+    };
+    control.give_up();
+    match said {
+        // Already one that is worth another try.
+        Some(lost @ Error::Lost { .. }) => lost,
+        _ if matches!(error, Error::Barred { .. }) => error,
+        said => {
+            let said = said.unwrap_or(error);
+            if pool.step_back(control) {
+                log::info!("{said}; going on with TLS 1.2");
+                return Error::lost(command.to_string(), said);
+            }
+            said
         }
     }
 }
@@ -326,7 +392,7 @@ fn send(
         moved();
         at += length as u64;
     }
-    data.finish_writing()
+    data.finish_writing(deadline)
         .map_err(|error| blame(command.to_string(), &error))
 }
 
@@ -335,7 +401,7 @@ fn send(
 fn last_words(lease: &mut Lease, tried: &dyn std::fmt::Display) -> Option<Error> {
     let control = lease.control().ok()?;
     match control.reply(tried, &Deadline::after(LAST_WORDS)) {
-        Ok(reply) if !reply.is_completion() => Some(reply.refusal(tried)),
+        Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
         _ => {
             control.give_up();
             None
@@ -345,7 +411,7 @@ fn last_words(lease: &mut Lease, tried: &dyn std::fmt::Display) -> Option<Error>
 
 /// Cuts a data connection into lines; false when there were too many.
 fn lines(
-    mut data: Stream,
+    data: &mut Stream,
     command: Command<'_>,
     deadline: &Deadline,
     each: &mut dyn FnMut(&[u8]),

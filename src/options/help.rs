@@ -12,6 +12,7 @@ Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
 Sources:
   ftp://[user[:password]@]host[:port][/path]  path below the login directory;
                                               one that begins with %2F is absolute
+  ftpes://..., ftps://...                     the same, encrypted: by AUTH TLS, or on port 990
   [user@]host:path                            path below the login directory
   [user@]host:/path                           absolute path
 

@@ -53,6 +53,26 @@ pub struct Settings {
     pub bind: Option<String>,
     /// The one family of addresses that is used.
     pub family: Option<Family>,
+    /// When connections are encrypted; `None` is as the source says.
+    pub tls: Option<Encrypt>,
+    /// TLS 1.3 is the least.
+    pub tls_min_13: bool,
+    /// TLS 1.2 is the most.
+    pub tls_max_12: bool,
+    /// Certificates to trust in place of the system's.
+    pub cacert: Option<PathBuf>,
+    /// Our own certificate.
+    pub cert: Option<PathBuf>,
+    /// The key to it; in the same file by default.
+    pub key: Option<PathBuf>,
+    /// The passphrase of the key.
+    pub pass: Option<Hidden>,
+    /// The SHA-256 of the one certificate that is taken.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Any certificate is taken.
+    pub no_verify_peer: bool,
+    /// A certificate may be for another name.
+    pub no_verify_hostname: bool,
     /// The source shown in the mount table; made of the source by default.
     pub fsname: Option<String>,
     /// The type shown in the mount table, behind `fuse.`.
@@ -86,6 +106,16 @@ impl Default for Settings {
             external_ip: None,
             bind: None,
             family: None,
+            tls: None,
+            tls_min_13: false,
+            tls_max_12: false,
+            cacert: None,
+            cert: None,
+            key: None,
+            pass: None,
+            fingerprint: None,
+            no_verify_peer: false,
+            no_verify_hostname: false,
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
@@ -102,6 +132,19 @@ pub enum Mode {
     Passive,
     /// The server does.
     Active,
+}
+
+/// When connections are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encrypt {
+    /// Never.
+    Off,
+    /// Where the server offers it.
+    Try,
+    /// Always.
+    Explicit,
+    /// Always, but not the data.
+    Control,
 }
 
 /// A family of addresses.

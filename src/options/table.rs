@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use crate::options::settings::{Family, Mode, Settings};
+use crate::options::settings::{Encrypt, Family, Hidden, Mode, Settings};
 use crate::options::values::{
-    YEAR, address, address_or_interface, choice, id, label, number, octal, ports, word,
+    YEAR, address, address_or_interface, choice, file, fingerprint, id, label, number, octal,
+    ports, word,
 };
 
 /// One option of `-o`.
@@ -35,6 +36,8 @@ pub enum Group {
     Server,
     /// Where files and listings come through.
     Data,
+    /// What is encrypted, and who is trusted.
+    Encryption,
     /// How the mount shows itself.
     Mount,
     /// What the kernel does by itself.
@@ -44,10 +47,11 @@ pub enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Rights,
         Self::Server,
         Self::Data,
+        Self::Encryption,
         Self::Mount,
         Self::Kernel,
         Self::Ignored,
@@ -58,6 +62,7 @@ impl Group {
             Self::Rights => "Rights (-o)",
             Self::Server => "Server (-o)",
             Self::Data => "Data connections and addresses (-o)",
+            Self::Encryption => "Encryption (-o)",
             Self::Mount => "Mount table (-o)",
             Self::Kernel => "Left to the kernel (-o)",
             Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) bring them (-o)",
@@ -203,6 +208,93 @@ pub const TABLE: &[Spec] = &[
     switch("ipv6", "only use IPv6", Group::Data, |s| {
         s.family = Some(Family::V6);
     }),
+    value(
+        "tls",
+        "WHEN",
+        "try",
+        "encrypt: try, explicit (demand it), control (not the data), off",
+        Group::Encryption,
+        |s, text| {
+            let when = [
+                ("try", Encrypt::Try),
+                ("explicit", Encrypt::Explicit),
+                ("control", Encrypt::Control),
+                ("off", Encrypt::Off),
+            ];
+            choice(text, &when).map(|when| s.tls = Some(when))
+        },
+    ),
+    value(
+        "tls_min",
+        "VERSION",
+        "1.2",
+        "the least version of TLS, 1.2 or 1.3",
+        Group::Encryption,
+        |s, text| choice(text, &[("1.2", false), ("1.3", true)]).map(|least| s.tls_min_13 = least),
+    ),
+    value(
+        "tls_max",
+        "VERSION",
+        "1.3",
+        "the most version of TLS, 1.2 or 1.3",
+        Group::Encryption,
+        |s, text| choice(text, &[("1.2", true), ("1.3", false)]).map(|most| s.tls_max_12 = most),
+    ),
+    value(
+        "cacert",
+        "PATH",
+        "the system's",
+        "a file or directory of certificates to trust; demands TLS",
+        Group::Encryption,
+        |s, text| file(text).map(|path| s.cacert = Some(path)),
+    ),
+    value(
+        "cert",
+        "FILE",
+        "none",
+        "our own certificate, for servers that ask for one",
+        Group::Encryption,
+        |s, text| file(text).map(|path| s.cert = Some(path)),
+    ),
+    value(
+        "key",
+        "FILE",
+        "the file of cert=",
+        "the key to our own certificate",
+        Group::Encryption,
+        |s, text| file(text).map(|path| s.key = Some(path)),
+    ),
+    value(
+        "pass",
+        "WORDS",
+        "asked for",
+        "the passphrase of the key; others can see it in ps(1)",
+        Group::Encryption,
+        |s, text| {
+            s.pass = Some(Hidden(text.into()));
+            Ok(())
+        },
+    ),
+    value(
+        "fingerprint",
+        "sha256:HEX",
+        "none",
+        "take just the certificate with this SHA-256; demands TLS",
+        Group::Encryption,
+        |s, text| fingerprint(text).map(|print| s.fingerprint = Some(print)),
+    ),
+    switch(
+        "no_verify_peer",
+        "take any certificate: anybody can stand between",
+        Group::Encryption,
+        |s| s.no_verify_peer = true,
+    ),
+    switch(
+        "no_verify_hostname",
+        "take a certificate that is for another name",
+        Group::Encryption,
+        |s| s.no_verify_hostname = true,
+    ),
     value(
         "fsname",
         "NAME",

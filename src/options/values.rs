@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use crate::options::settings::Id;
 
@@ -71,6 +72,30 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
             None => String::new(),
         }
     })
+}
+
+/// The name of a file.
+pub fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the name of a file".to_string());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A fingerprint, `sha256:` and 64 digits; colons between them, as openssl(1) shows it, may be.
+pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let allowed =
+        || "sha256: and 64 hexadecimal digits, as in the message that names it".to_string();
+    let digits = text.strip_prefix("sha256:").ok_or_else(allowed)?;
+    let digits: String = digits.chars().filter(|&digit| digit != ':').collect();
+    if digits.len() != 64 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(allowed());
+    }
+    let mut print = [0; 32];
+    for (place, byte) in print.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).map_err(|_| allowed())?;
+    }
+    Ok(print)
 }
 
 /// Two ports, `LOW-HIGH`.

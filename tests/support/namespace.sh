@@ -11,6 +11,7 @@ libraries=$(echo "$packages"/usr/lib/*-linux-gnu*)
 libraries=${libraries// /:}
 M=$S/mount D=$S/disk
 URL=ftp://$account:$password@127.0.0.1/
+C=$S/ca TRUST=cacert=$S/ca/ca.pem
 mkdir -p "$M" "$D" "$S/run"
 mkdir "$D/there"
 head -c 500000 /dev/urandom >"$D/there/down"
@@ -107,6 +108,27 @@ pyftpdlib() {
     PYTHONPATH=$packages/usr/lib/python3/dist-packages launch /usr/bin/python3 \
         "$SUPPORT/pyftpdlib_server.py" "$D" 21 30000 32000 $account "$HOME_OF_SERVERS/password" "$S/commands" "$@"
     soon answers 127.0.0.1 21
+}
+
+# The same servers with TLS demanded, and vsftpd and ProFTPD demanding that data connections resume the session of the
+# control connection, as they do by default. $C is the directory of scripts/test-ca.
+vsftpd_tls() {
+    vsftpd ssl_enable=YES "rsa_cert_file=$C/${certificate:-good}.pem" "rsa_private_key_file=$C/${certificate:-good}.pem" \
+        force_local_logins_ssl=YES force_local_data_ssl=YES require_ssl_reuse=YES ssl_ciphers=HIGH "$@"
+}
+vsftpd_implicit() {
+    vsftpd_tls implicit_ssl=YES port=990 "$@"
+}
+proftpd_tls() {
+    proftpd "LoadModule mod_tls.c" "TLSEngine on" "TLSLog $S/server" "TLSRequired on" "TLSProtocol TLSv1.2 TLSv1.3" \
+        "TLSRSACertificateFile $C/${certificate:-good}.pem" "TLSRSACertificateKeyFile $C/${certificate:-good}.pem" "$@"
+}
+pure_ftpd_tls() {
+    pure_ftpd -Y 2 -2 "$C/${certificate:-good}.pem" "$@"
+}
+pyftpdlib_tls() {
+    cp "$C/${certificate:-good}.pem" "$S/run/pem" && chown $account: "$S/run/pem"
+    pyftpdlib "$S/run/pem"
 }
 
 # mounts OPTIONS [SOURCE]: mounts, stays in the foreground, and logs every command to $S/log

@@ -1,4 +1,4 @@
-"""pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG."""
+"""pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG [CERTIFICATE]."""
 import logging
 import os
 import pwd
@@ -9,7 +9,8 @@ from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 
-disk, port, passive_from, passive_to, user, password_file, command_log = sys.argv[1:]
+disk, port, passive_from, passive_to, user, password_file, command_log = sys.argv[1:8]
+certificate = sys.argv[8] if len(sys.argv) > 8 else None
 password = open(password_file).read()
 account = pwd.getpwnam(user)
 os.setgroups([])
@@ -20,6 +21,15 @@ os.umask(0o022)
 authorizer = DummyAuthorizer()
 authorizer.add_user(user, password, disk, perm="elradfmwMT")
 commands = open(command_log, "a", buffering=1)
+
+
+if certificate:
+    from pyftpdlib.handlers import TLS_FTPHandler
+
+    FTPHandler = TLS_FTPHandler
+    FTPHandler.certfile = certificate
+    FTPHandler.tls_control_required = True
+    FTPHandler.tls_data_required = True
 
 
 class Handler(FTPHandler):

@@ -1,0 +1,201 @@
+//! Encryption, with real servers that demand it: each test has a network of its own, and certificates of `scripts/test-ca`.
+//!
+//! Needs root, `/dev/fuse` and openssl(1); `cargo test --test tls`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/limited.rs"]
+mod limited;
+#[path = "support/namespace.rs"]
+mod namespace;
+
+const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-ca");
+
+fn run(limit: u64, script: &str) {
+    namespace::run(limit, &format!("{CA} $C\n{script}"));
+}
+
+/// Makes a test of each server with each version of TLS.
+macro_rules! on_every_server {
+    ($($name:ident: $server:literal $scheme:literal $options:literal)+) => {$(
+        mod $name {
+            #[test]
+            fn a_hundred_of_each_on_one_connection() {
+                super::a_hundred_of_each($server, $scheme, $options);
+            }
+            #[test]
+            fn files_of_no_byte_and_of_256_mib() {
+                super::small_and_large($server, $scheme, $options);
+            }
+        }
+    )+};
+}
+
+on_every_server! {
+    vsftpd_13: "vsftpd_tls" "ftpes" "tls_min=1.3"
+    vsftpd_12: "vsftpd_tls" "ftpes" "tls_max=1.2"
+    vsftpd_implicit: "vsftpd_implicit" "ftps" "tls_min=1.3"
+    proftpd_13: "proftpd_tls" "ftpes" "tls_min=1.3"
+    proftpd_12: "proftpd_tls" "ftpes" "tls_max=1.2"
+    pure_ftpd_13: "pure_ftpd_tls" "ftpes" "tls_min=1.3"
+    pure_ftpd_12: "pure_ftpd_tls" "ftpes" "tls_max=1.2"
+    pyftpdlib_13: "pyftpdlib_tls" "ftpes" "tls_min=1.3"
+    pyftpdlib_12: "pyftpdlib_tls" "ftpes" "tls_max=1.2"
+}
+
+fn a_hundred_of_each(server: &str, scheme: &str, options: &str) {
+    run(
+        120,
+        &format!(
+            "for n in {{1..100}}; do mkdir $D/d$n; head -c $((n * 1000)) /dev/urandom >$D/d$n/down; done; chown -R $account: $D
+             {server}; mounts $TRUST,max_conns=1,{options} {scheme}://${{URL#ftp://}}
+             for n in {{1..100}}; do
+                 ls $M/d$n >$S/listed; is \"$(cat $S/listed)\" down
+                 cmp $M/d$n/down $D/d$n/down
+                 head -c $((n * 1000)) /dev/urandom >$S/file; cp $S/file $M/d$n/up; cmp $S/file $D/d$n/up
+             done
+             unmounts
+             is \"$(grep -c 'control connection: ' $S/log)\" 1
+             resumed=$(grep -c 'data connection: .*, resumed' $S/log) full=$(grep -c 'data connection: .*full' $S/log || true)
+             [ $resumed -ge 300 ] || fail \"only $resumed resumed, $full not\"
+             is \"$full\" 0"
+        ),
+    );
+}
+
+fn small_and_large(server: &str, scheme: &str, options: &str) {
+    run(
+        120,
+        &format!(
+            "head -c 268435456 /dev/urandom >$D/there/large; chown $account: $D/there/large
+             {server}; mounts $TRUST,{options} {scheme}://${{URL#ftp://}}; copies
+             cmp $M/there/large $D/there/large; cp $D/there/large $M/large; cmp $M/large $D/there/large; cmp $D/large $D/there/large
+             unmounts; not_says $S/log 'full handshake'"
+        ),
+    );
+}
+
+#[test]
+fn active_data_connections_are_encrypted_too() {
+    for server in [
+        "vsftpd_tls",
+        "proftpd_tls",
+        "pure_ftpd_tls",
+        "pyftpdlib_tls",
+    ] {
+        run(
+            60,
+            &format!(
+                "{server}; mounts mode=active,$TRUST; copies; unmounts; says $S/log 'made by EPRT'
+                 says $S/log ', resumed'; not_says $S/log 'full handshake'"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_bad_certificate_is_refused_by_the_name_of_its_fault() {
+    for (certificate, options, words) in [
+        ("good", "tls=explicit", "no authority (CA)"),
+        ("good", "cacert=$C/other-ca.pem", "no authority (CA)"),
+        ("self", "$TRUST", "signed by itself"),
+        ("expired", "$TRUST", "has expired"),
+        (
+            "elsewhere",
+            "$TRUST",
+            "not for the name 127.0.0.1, but for DnsName(\"elsewhere.example\")",
+        ),
+        (
+            "good",
+            "fingerprint=sha256:$(printf %064d 0)",
+            "not the one of fingerprint=",
+        ),
+    ] {
+        run(
+            60,
+            &format!(
+                "certificate={certificate}; vsftpd_tls; refuses {options}; says $S/why '{words}'; not_says $S/commands PASS"
+            ),
+        );
+    }
+}
+
+#[test]
+fn each_option_mends_its_fault() {
+    let print = "$(openssl x509 -in $C/$certificate.pem -noout -fingerprint -sha256 | cut -d= -f2)";
+    for (certificate, options) in [
+        ("good", "cacert=$C"),
+        ("self", "cacert=$C/self.crt"),
+        ("self", &format!("fingerprint=sha256:{print}")),
+        ("expired", &format!("fingerprint=sha256:{print}")),
+        ("elsewhere", "$TRUST,no_verify_hostname"),
+        ("expired", "tls=explicit,no_verify_peer"),
+    ] {
+        run(
+            60,
+            &format!(
+                "certificate={certificate}; pure_ftpd_tls; mounts {options}; copies; unmounts"
+            ),
+        );
+    }
+}
+
+#[test]
+fn no_verify_hostname_checks_all_else() {
+    run(
+        60,
+        "certificate=expired; vsftpd_tls; refuses $TRUST,no_verify_hostname; says $S/why 'has expired'",
+    );
+}
+
+#[test]
+fn tried_by_default_trusted_on_first_use_and_then_only_that() {
+    run(
+        60,
+        "vsftpd_tls; mounts ''; copies; unmounts; says $S/log 'taken on first use'; says $HOME/.config/ftpfs/known_hosts '127.0.0.1:21 sha256:'
+         mounts ''; copies; unmounts; not_says $S/log 'first use'
+         kill %1; wait %1 || true; certificate=renewed; vsftpd_tls
+         refuses ''; says $S/why 'not the one that was first seen'; says $S/why known_hosts
+         rm $HOME/.config/ftpfs/known_hosts; mounts ''; unmounts
+         kill %1 2>/dev/null || true; sleep 0.5; pkill -x vsftpd || true; sleep 0.5; vsftpd
+         refuses ''; says $S/why 'it did encrypt before'; mounts tls=off; copies; unmounts",
+    );
+}
+
+#[test]
+fn a_server_without_tls_is_spoken_to_in_clear_unless_it_is_demanded() {
+    run(
+        60,
+        "vsftpd; mounts ''; copies; unmounts
+         for options in tls=explicit tls=control $TRUST; do refuses $options; says $S/why 'refuses to encrypt'; done
+         refuses '' ftpes://${URL#ftp://}; says $S/why 'refuses to encrypt'; not_says $S/log '> PASS'",
+    );
+}
+
+#[test]
+fn a_password_in_clear_is_warned_of_once() {
+    run(
+        60,
+        "pure_ftpd -Y 1 -2 $C/good.pem; mounts tls=off; copies; unmounts
+         is \"$(grep -c 'the password went over the network in clear' $S/log)\" 1; not_says $S/log '> AUTH'",
+    );
+}
+
+#[test]
+fn control_leaves_the_data_in_clear() {
+    run(
+        60,
+        "vsftpd_tls force_local_data_ssl=NO; mounts tls=control,$TRUST; copies; unmounts
+         says $S/log '> PROT C'; not_says $S/log 'data connection: '",
+    );
+}
+
+#[test]
+fn a_client_shows_its_certificate() {
+    run(
+        60,
+        "vsftpd_tls require_cert=YES ca_certs_file=$C/ca.pem validate_cert=YES
+         refuses $TRUST; mounts \"$TRUST,cert=$C/client.pem,key=$C/client.key,pass=open sesame\"; copies; unmounts
+         refuses \"$TRUST,cert=$C/client.pem,key=$C/client.key,pass=wrong\"; says $S/why 'check its passphrase'",
+    );
+}
