@@ -44,6 +44,15 @@ on_every_server! {
 }
 
 fn a_hundred_of_each(server: &str, scheme: &str, options: &str) {
+    // See below: where TLS 1.3 is insisted on, ProFTPD's tickets last for two uploads, and Pure-FTPd has none.
+    let few_tickets =
+        ["proftpd_tls", "pure_ftpd_tls"].contains(&server) && options == "tls_min=1.3";
+    let connections = if few_tickets { "any" } else { "1" };
+    let resumed = if server == "pure_ftpd_tls" && few_tickets {
+        0
+    } else {
+        300
+    };
     run(
         120,
         &format!(
@@ -55,22 +64,23 @@ fn a_hundred_of_each(server: &str, scheme: &str, options: &str) {
                  head -c $((n * 1000)) /dev/urandom >$S/file; cp $S/file $M/d$n/up; cmp $S/file $D/d$n/up
              done
              unmounts
-             is \"$(grep -c 'control connection: ' $S/log)\" 1
+             [ {connections} = any ] || is \"$(grep -c 'control connection: ' $S/log)\" {connections}
              resumed=$(grep -c 'data connection: .*, resumed' $S/log) full=$(grep -c 'data connection: .*full' $S/log || true)
-             [ $resumed -ge 300 ] || fail \"only $resumed resumed, $full not\"
-             is \"$full\" 0"
+             [ $resumed -ge {resumed} ] || fail \"only $resumed resumed, $full not\"
+             [ {connections} = any ] || is \"$full\" 0"
         ),
     );
 }
 
 fn small_and_large(server: &str, scheme: &str, options: &str) {
+    let has_none = server == "pure_ftpd_tls" && options == "tls_min=1.3";
     run(
         120,
         &format!(
             "head -c 268435456 /dev/urandom >$D/there/large; chown $account: $D/there/large
              {server}; mounts $TRUST,{options} {scheme}://${{URL#ftp://}}; copies
              cmp $M/there/large $D/there/large; cp $D/there/large $M/large; cmp $M/large $D/there/large; cmp $D/large $D/there/large
-             unmounts; not_says $S/log 'full handshake'"
+             unmounts; {has_none} || not_says $S/log 'full handshake'"
         ),
     );
 }
@@ -168,7 +178,7 @@ fn a_server_without_tls_is_spoken_to_in_clear_unless_it_is_demanded() {
         60,
         "vsftpd; mounts ''; copies; unmounts
          for options in tls=explicit tls=control $TRUST; do refuses $options; says $S/why 'refuses to encrypt'; done
-         refuses '' ftpes://${URL#ftp://}; says $S/why 'refuses to encrypt'; not_says $S/log '> PASS'",
+         refuses '' ftpes://${URL#ftp://}; says $S/why 'refuses to encrypt'; is \"$(grep -c '\"PASS' $S/commands)\" 1",
     );
 }
 
@@ -198,4 +208,20 @@ fn a_client_shows_its_certificate() {
          refuses $TRUST; mounts \"$TRUST,cert=$C/client.pem,key=$C/client.key,pass=open sesame\"; copies; unmounts
          refuses \"$TRUST,cert=$C/client.pem,key=$C/client.key,pass=wrong\"; says $S/why 'check its passphrase'",
     );
+}
+
+/// ProFTPD gives no ticket in exchange for one that an upload used, and Pure-FTPd gives none at all; both resume any
+/// number of connections with TLS 1.2.
+#[test]
+fn a_server_that_gives_no_tickets_is_spoken_to_in_tls_12() {
+    for server in ["proftpd_tls", "pure_ftpd_tls"] {
+        run(
+            60,
+            &format!(
+                "{server}; mounts $TRUST,max_conns=1; for n in {{1..20}}; do echo $n >$M/f$n; done
+                 is \"$(cat $D/f20)\" 20; is \"$(cat $M/there/down | wc -c)\" 500000; unmounts
+                 says $S/log 'TLSv1_2), resumed'; not_says $S/log 'full handshake'; not_says $S/log '< 425'"
+            ),
+        );
+    }
 }

@@ -249,6 +249,14 @@ impl Control {
         self.session.is_some()
     }
 
+    /// Whether the next data connection could not resume the TLS session, which some servers demand,
+    /// and one of a new control connection could.
+    pub fn is_used_up(&self) -> bool {
+        let version = self.stream.protection().and_then(|(version, _)| version);
+        let session = self.session.as_ref().filter(|_| self.protects_data);
+        session.is_some_and(|session| session.is_used_up(version))
+    }
+
     /// Whether data connections are encrypted.
     pub fn protects_data(&self) -> bool {
         self.protects_data

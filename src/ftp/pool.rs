@@ -317,7 +317,11 @@ impl Pool {
         Ok((id, control))
     }
 
-    fn give_back(&self, id: u64, control: Option<Control>, purpose: Purpose) {
+    fn give_back(&self, id: u64, mut control: Option<Control>, purpose: Purpose) {
+        if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
+            // Before a transfer is refused for it; the next one is made when it is needed.
+            self.step_back(&used_up);
+        }
         let mut state = self.state.lock();
         if purpose == Purpose::Transfer {
             state.transfers -= 1;

@@ -12,16 +12,20 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue, WebPkiServerVerifier, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion, version,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup,
+    ProtocolVersion, RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
 };
 
 use crate::ftp::known::{Known, Seen};
@@ -179,9 +183,16 @@ impl Tls {
             .or(self.newest.as_ref())
             .cloned()
             .ok_or_else(|| Error::barred("TLS", "no version is allowed"))?;
-        config.resumption = Resumption::in_memory_sessions(TICKETS);
+        let tickets = Arc::new(Tickets {
+            store: ClientSessionMemoryCache::new(TICKETS),
+            left: AtomicUsize::new(0),
+            were_any: AtomicBool::new(false),
+        });
+        config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<_>);
         Ok(Session {
             config: Arc::new(config),
+            tickets,
+            can_step_back: self.can_step_back() && !step_back,
             name: self.name.clone(),
             certificate: None,
         })
@@ -281,9 +292,65 @@ pub struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     certificate: Option<CertificateDer<'static>>,
+    tickets: Arc<Tickets>,
+    can_step_back: bool,
+}
+
+/// A store that knows how many tickets of TLS 1.3 it holds: each serves one connection, and not every
+/// server hands out another in exchange (ProFTPD does not for an upload, Pure-FTPd never does).
+#[derive(Debug)]
+struct Tickets {
+    store: ClientSessionMemoryCache,
+    left: AtomicUsize,
+    were_any: AtomicBool,
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.store.set_kx_hint(name, group);
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.store.kx_hint(name)
+    }
+
+    fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.store.set_tls12_session(name, value);
+    }
+
+    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.store.tls12_session(name)
+    }
+
+    fn remove_tls12_session(&self, name: &ServerName<'static>) {
+        self.store.remove_tls12_session(name);
+    }
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.store.insert_tls13_ticket(name, value);
+        // Of more than the store holds it drops the oldest.
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store((left + 1).min(TICKETS), Ordering::Relaxed);
+        self.were_any.store(true, Ordering::Relaxed);
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        let ticket = self.store.take_tls13_ticket(name)?;
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        Some(ticket)
+    }
 }
 
 impl Session {
+    /// Whether the next data connection could resume nothing, and a new control connection would
+    /// mend that: by fresh tickets, or by a step back to TLS 1.2.
+    pub fn is_used_up(&self, connection: Option<ProtocolVersion>) -> bool {
+        connection == Some(ProtocolVersion::TLSv1_3)
+            && self.tickets.left.load(Ordering::Relaxed) == 0
+            && (self.can_step_back || self.tickets.were_any.load(Ordering::Relaxed))
+    }
+
     /// A new connection of this session, before its handshake.
     pub fn begin(&self) -> Result<ClientConnection> {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone())

@@ -285,6 +285,14 @@ fn begin(
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
+    if control.is_used_up() {
+        pool.step_back(control);
+        control.give_up();
+        return Err(Error::lost(
+            command.to_string(),
+            "the server gave no ticket to resume its TLS session by",
+        ));
+    }
     loop {
         let opening = data::open(control, profile, policy, command, deadline)?;
         let attempt = opening.attempt();
