@@ -4,8 +4,9 @@
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> transfer -> pool -> login     data -> control -> tls -> known     stream
-//!           steps -> rename               command, reply, features, profile, listing, time
+//! client -> transfer -> pool -> login     data -> control -> tls -> known
+//!           steps -> rename                      route -> proxy -> stream
+//!                                         command, reply, features, profile, listing, time
 //! ```
 
 mod client;
@@ -18,8 +19,10 @@ pub mod listing;
 mod login;
 mod pool;
 mod profile;
+mod proxy;
 mod rename;
 mod reply;
+mod route;
 mod steps;
 mod stream;
 pub mod time;
@@ -30,5 +33,6 @@ pub use client::Client;
 pub use data::{Mode, Policy as DataPolicy};
 pub use login::Login;
 pub use pool::{Endpoint, Family};
+pub use proxy::Proxy;
 pub use stream::Bind;
 pub use tls::{Identity, Policy as TlsPolicy, Tls, When};

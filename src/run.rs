@@ -16,7 +16,9 @@ use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
-use crate::ftp::{self, Bind, Client, DataPolicy, Endpoint, Identity, Login, Tls, TlsPolicy, When};
+use crate::ftp::{
+    self, Bind, Client, DataPolicy, Endpoint, Identity, Login, Proxy, Tls, TlsPolicy, When,
+};
 use crate::fuse;
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
@@ -116,6 +118,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
                 Ok(address) => Bind::Address(address),
                 Err(_) => Bind::Interface(bind.clone()),
             }),
+            proxy: proxy(settings, &source.host)?.map(Arc::new),
             family: settings.family.map(|family| match family {
                 options::Family::V4 => ftp::Family::V4,
                 options::Family::V6 => ftp::Family::V6,
@@ -144,6 +147,15 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         server: format!("{}:{}", source.host, source.port),
         background: !settings.foreground,
     })
+}
+
+/// The proxy that is named, or else the environment's.
+fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
+    match &settings.proxy {
+        Some(text) => Proxy::parse(&text.0.to_string_lossy())
+            .map_err(|allowed| format!("proxy=: must be {allowed}")),
+        None => Proxy::of_environment(host, |name| std::env::var(name).ok()),
+    }
 }
 
 fn data_policy(settings: &Settings) -> DataPolicy {
@@ -326,6 +338,9 @@ fn explain(server: &str, error: &Error) -> String {
         }
         Error::Lost { tried, cause } if tried.starts_with("finding") => {
             format!("{server}: no such host ({cause}); check its name and your network")
+        }
+        Error::Lost { tried, cause } if tried.contains("proxy") => {
+            format!("{server}: {tried}: {cause}; check proxy=, or the environment's proxy")
         }
         Error::Lost { cause, .. } => {
             format!(

@@ -52,7 +52,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "ftp",
         &[
             "client", "transfer", "steps", "rename", "pool", "login", "data", "control", "tls",
-            "known", "stream",
+            "known", "route", "proxy", "stream",
             // Facts about a server, and pure functions on bytes.
             "profile", "features", "listing", "command", "reply", "time",
         ],

@@ -12,7 +12,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
-use crate::ftp::stream::{Bind, Cutter, Stream};
+use crate::ftp::route::Route;
+pub use crate::ftp::stream::blame;
+use crate::ftp::stream::{Cutter, Stream};
 use crate::ftp::tls::{self, Session, Tls};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -20,8 +22,7 @@ use crate::remote::{Deadline, Error, Result, Why};
 #[derive(Debug)]
 pub struct Control {
     stream: Stream,
-    peer: SocketAddr,
-    bind: Option<Bind>,
+    route: Route,
     /// The TLS session, once there is one.
     session: Option<Session>,
     /// Whether data connections are encrypted (`PROT P`).
@@ -46,22 +47,19 @@ const LINE_LIMIT: usize = 64 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
-    /// Connects to `address` and takes the greeting, within TLS if a session is given. `pipelining`
+    /// Connects by `route` and takes the greeting, within TLS if a session is given. `pipelining`
     /// is whether flights may hold more than one unanswered command.
     pub fn connect(
-        address: SocketAddr,
-        bind: Option<&Bind>,
+        route: &Route,
         implicit: Option<(&Tls, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let tried = || format!("connecting to {address}");
-        let stream =
-            Stream::connect(address, bind, deadline).map_err(|error| blame(tried(), &error))?;
+        let tried = || format!("connecting to {route}");
+        let stream = route.connect(deadline)?;
         let mut control = Self {
             stream,
-            peer: address,
-            bind: bind.cloned(),
+            route: route.clone(),
             session: None,
             protects_data: false,
             input: VecDeque::new(),
@@ -206,7 +204,7 @@ impl Control {
 
     /// Goes over to TLS.
     pub fn encrypt(&mut self, tls: &Tls, mut session: Session, deadline: &Deadline) -> Result<()> {
-        let tried = format!("encrypting the connection to {}", self.peer);
+        let tried = format!("encrypting the connection to {}", self.route);
         // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
             self.broken = true;
@@ -267,20 +265,15 @@ impl Control {
         self.protects_data = protects;
     }
 
-    /// Where connections to this server go out from.
-    pub fn bind(&self) -> Option<&Bind> {
-        self.bind.as_ref()
-    }
-
     /// The address of our end: the one at which the server can reach us, if it can at all.
     pub fn local_address(&self) -> Result<SocketAddr> {
         let address = self.stream.local_address();
         address.map_err(|error| blame("our own address", &error))
     }
 
-    /// The server's address.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    /// The way to the server.
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// By which another thread can cut the connection.
@@ -358,24 +351,17 @@ fn handshake(tried: &str, error: &io::Error) -> Error {
     }
 }
 
-/// The error of a connection, with what was tried on it.
-pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Error::timed_out(tried),
-        _ => Error::lost(tried, error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ftp::route::Place;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread;
     use std::time::Duration;
 
     /// A server that greets and then answers every line with the next of `answers`.
-    fn server(answers: Vec<&'static str>) -> SocketAddr {
+    fn server(answers: Vec<&'static str>) -> Route {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         thread::spawn(move || {
@@ -391,7 +377,10 @@ mod tests {
                 socket.write_all(answer.as_bytes()).expect("an answer");
             }
         });
-        address
+        Route {
+            bind: None,
+            place: Place::Address(address),
+        }
     }
 
     fn patient() -> Deadline {
@@ -401,8 +390,7 @@ mod tests {
     #[test]
     fn a_flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control =
-            Control::connect(address, None, None, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -413,8 +401,7 @@ mod tests {
     #[test]
     fn a_thousand_commands_fly_without_a_jam() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control =
-            Control::connect(address, None, None, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -430,7 +417,7 @@ mod tests {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
             let mut control =
-                Control::connect(address, None, None, true, &patient()).expect("a greeting");
+                Control::connect(&address, None, true, &patient()).expect("a greeting");
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -439,8 +426,7 @@ mod tests {
     #[test]
     fn a_reply_that_nobody_asked_for_makes_it_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control =
-            Control::connect(address, None, None, true, &patient()).expect("a greeting");
+        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

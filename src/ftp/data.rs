@@ -229,6 +229,7 @@ impl Policy {
             true => [Way::Pasv, Way::Epsv],
             false => [Way::Epsv, Way::Pasv],
         };
+        let is_ipv6 = control.route().ip().is_some_and(|ip| ip.is_ipv6());
         let all = passive.into_iter().chain([Way::Eprt, Way::Port]);
         all.filter(|way| match self.mode {
             Mode::Auto => true,
@@ -236,7 +237,8 @@ impl Policy {
             Mode::Active => way.is_active(),
         })
         // PASV and PORT know IPv4 only.
-        .filter(|way| matches!(way, Way::Epsv | Way::Eprt) || control.peer().is_ipv4())
+        .filter(|way| matches!(way, Way::Epsv | Way::Eprt) || !is_ipv6)
+        .filter(|way| !(way.is_active() && self.mode == Mode::Auto && control.route().is_proxied()))
         .collect()
     }
 }

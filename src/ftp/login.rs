@@ -45,7 +45,7 @@ pub fn first(
             log::warn!(
                 "{}: the password went over the network in clear, though the server offers TLS; \
                  leave out tls=off",
-                control.peer()
+                control.route()
             );
         }
         profile.learn(|learned| learned.features = features);

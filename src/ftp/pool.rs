@@ -23,6 +23,8 @@ use crate::ftp::control::Control;
 use crate::ftp::data;
 use crate::ftp::login::{self, Login};
 use crate::ftp::profile::Profile;
+use crate::ftp::proxy::Proxy;
+use crate::ftp::route::{Place, Route};
 use crate::ftp::stream::{Bind, Cutter};
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
@@ -48,6 +50,8 @@ pub struct Endpoint {
     pub data: data::Policy,
     /// Where connections go out from.
     pub bind: Option<Bind>,
+    /// The proxy that connections go through.
+    pub proxy: Option<Arc<Proxy>>,
     /// The one family of addresses that is used; both by default.
     pub family: Option<Family>,
 }
@@ -74,7 +78,7 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct Pool {
     endpoint: Endpoint,
-    address: SocketAddr,
+    route: Route,
     /// The mounted directory: absolute, without a `/` at its end.
     base: Vec<u8>,
     profile: Profile,
@@ -134,7 +138,7 @@ impl Pool {
         let base = login::locate(&mut control, endpoint.directory.as_deref(), deadline)?;
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
-            address: control.peer(),
+            route: control.route().clone(),
             endpoint,
             base,
             profile,
@@ -306,7 +310,7 @@ impl Pool {
     fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
         let mut control = self
             .endpoint
-            .control(self.address, &self.profile, deadline)?;
+            .control(&self.route, &self.profile, deadline)?;
         let id = self.register(&control);
         let Endpoint { login, tls, .. } = &self.endpoint;
         let result = login::again(&mut control, login, tls, &self.profile, deadline);
@@ -444,12 +448,7 @@ impl Drop for Lease {
 }
 
 impl Endpoint {
-    fn control(
-        &self,
-        address: SocketAddr,
-        profile: &Profile,
-        deadline: &Deadline,
-    ) -> Result<Control> {
+    fn control(&self, route: &Route, profile: &Profile, deadline: &Deadline) -> Result<Control> {
         let implicit = if self.tls.when() == When::Implicit {
             let session = self
                 .tls
@@ -458,8 +457,7 @@ impl Endpoint {
         } else {
             None
         };
-        let bind = self.bind.as_ref();
-        Control::connect(address, bind, implicit, self.pipelining, deadline)
+        Control::connect(route, implicit, self.pipelining, deadline)
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.
@@ -479,6 +477,14 @@ impl Endpoint {
 
 /// Connects to the first of the host's addresses that answers.
 fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
+    let to = |place| Route {
+        bind: endpoint.bind.clone(),
+        place,
+    };
+    if let Some(proxy) = &endpoint.proxy {
+        let place = Place::Behind(Arc::clone(proxy), endpoint.host.clone(), endpoint.port);
+        return endpoint.control(&to(place), profile, deadline);
+    }
     let tried = || format!("finding {}", endpoint.host);
     let addresses: Vec<_> = (endpoint.host.as_str(), endpoint.port)
         .to_socket_addrs()
@@ -498,7 +504,7 @@ fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) ->
         if !endpoint.allows(&address) {
             continue;
         }
-        match endpoint.control(address, profile, deadline) {
+        match endpoint.control(&to(Place::Address(address)), profile, deadline) {
             Ok(control) => return Ok(control),
             Err(error) => last = error,
         }

@@ -14,7 +14,7 @@ use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::remote::Deadline;
+use crate::remote::{Deadline, Error};
 
 /// A TCP connection to a server.
 #[derive(Debug)]
@@ -359,6 +359,14 @@ impl Cutter {
     /// Ends the connection both ways.
     pub fn cut(&self) {
         let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+}
+
+/// The error of a connection, with what was tried on it.
+pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::timed_out(tried),
+        _ => Error::lost(tried, error),
     }
 }
 

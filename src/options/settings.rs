@@ -53,6 +53,8 @@ pub struct Settings {
     pub bind: Option<String>,
     /// The one family of addresses that is used.
     pub family: Option<Family>,
+    /// The proxy, as typed; the environment's by default. May hold a password.
+    pub proxy: Option<Hidden>,
     /// When connections are encrypted; `None` is as the source says.
     pub tls: Option<Encrypt>,
     /// TLS 1.3 is the least.
@@ -106,6 +108,7 @@ impl Default for Settings {
             external_ip: None,
             bind: None,
             family: None,
+            proxy: None,
             tls: None,
             tls_min_13: false,
             tls_max_12: false,

@@ -202,6 +202,17 @@ pub const TABLE: &[Spec] = &[
         Group::Data,
         |s, text| address_or_interface(text).map(|bind| s.bind = Some(bind)),
     ),
+    value(
+        "proxy",
+        "URL",
+        "the environment's",
+        "http://[USER:PASSWORD@]HOST:PORT, socks5://... or none",
+        Group::Data,
+        |s, text| {
+            s.proxy = Some(Hidden(text.into()));
+            Ok(())
+        },
+    ),
     switch("ipv4", "only use IPv4", Group::Data, |s| {
         s.family = Some(Family::V4);
     }),

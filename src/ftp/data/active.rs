@@ -40,9 +40,15 @@ pub fn listen(
     way: Way,
     deadline: &Deadline,
 ) -> Result<Listener> {
-    let local = control.local_address()?;
     let tried = || "listening for a data connection".to_string();
-    let socket = listen_at(local, policy, control.bind()).map_err(|error| {
+    let server = control
+        .route()
+        .ip()
+        .filter(|_| !control.route().is_proxied());
+    let server =
+        server.ok_or_else(|| Error::barred(tried(), "no server connects through a proxy"))?;
+    let local = control.local_address()?;
+    let socket = listen_at(local, policy, control.route().bind.as_ref()).map_err(|error| {
         let mend = match &policy.ports {
             Some(ports) => format!(
                 "{error}; make port_range={}-{} wider than the number of connections",
@@ -74,7 +80,7 @@ pub fn listen(
     }
     Ok(Listener {
         socket,
-        expected: plain(control.peer().ip()),
+        expected: plain(server),
         told: command.to_string(),
     })
 }

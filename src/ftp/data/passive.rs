@@ -6,10 +6,10 @@
 //! `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no
 //! server of its kind could have is not taken.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ftp::command::Command;
-use crate::ftp::control::{Control, blame};
+use crate::ftp::control::Control;
 use crate::ftp::data::Policy;
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::reply::Reply;
@@ -45,17 +45,21 @@ pub fn connect(
     let (host, port) = named
         .filter(|&(_, port)| port != 0)
         .ok_or_else(|| Error::misbehaved(mode.to_string(), reply.to_string()))?;
-    let mut address = control.peer();
-    address.set_port(port);
-    if let Some(host) = host.filter(|_| policy.trusts_pasv) {
-        if may_be(host, address.ip()) {
-            address = SocketAddr::new(host.into(), port);
-        } else {
-            log::info!("{mode}: {host} can't be reached from here; going to {address} instead");
+    let route = control.route();
+    let named = host.filter(|&host| {
+        let taken = policy.trusts_pasv && may_be(host, route.ip());
+        if policy.trusts_pasv && !taken {
+            log::info!("{mode}: {host} can't be reached from here; going to {route} instead");
         }
-    }
-    Stream::connect(address, control.bind(), deadline)
-        .map_err(|error| blame(format!("{mode}: the data connection to {address}"), &error))
+        taken
+    });
+    route
+        .connect_to(port, named, deadline)
+        .map_err(|error| match error {
+            Error::Lost { tried, cause } => Error::lost(format!("{mode}: {tried}"), cause),
+            Error::TimedOut { tried } => Error::timed_out(format!("{mode}: {tried}")),
+            error => error,
+        })
 }
 
 /// `EPSV` or `PASV`, with `PRET` before it where the server wants to know what for.
@@ -79,10 +83,10 @@ fn ask(
 }
 
 /// Whether a server that we reach at `peer` can be reached at `named` too.
-fn may_be(named: Ipv4Addr, peer: IpAddr) -> bool {
+fn may_be(named: Ipv4Addr, peer: Option<IpAddr>) -> bool {
     let peer_is_private = match peer {
-        IpAddr::V4(peer) => is_private(peer),
-        IpAddr::V6(_) => false,
+        Some(IpAddr::V4(peer)) => is_private(peer),
+        _ => false,
     };
     !named.is_unspecified() && (peer_is_private || !is_private(named))
 }
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_private_address_counts_only_among_its_like() {
-        let may = |named: [u8; 4], peer: [u8; 4]| may_be(named.into(), IpAddr::from(peer));
+        let may = |named: [u8; 4], peer: [u8; 4]| may_be(named.into(), Some(IpAddr::from(peer)));
         assert!(may([203, 0, 113, 9], [203, 0, 113, 1]));
         assert!(may([10, 0, 0, 9], [10, 0, 0, 1]));
         assert!(may([203, 0, 113, 9], [10, 0, 0, 1]));
@@ -176,7 +180,7 @@ mod tests {
         assert!(!may([0, 0, 0, 0], [10, 0, 0, 1]));
         assert!(!may_be(
             [10, 0, 0, 1].into(),
-            IpAddr::from([0x2001, 0, 0, 0, 0, 0, 0, 1])
+            Some(IpAddr::from([0x2001, 0, 0, 0, 0, 0, 0, 1]))
         ));
     }
 }

@@ -1,0 +1,452 @@
+//! Proxies: HTTP `CONNECT` (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, with the password of RFC 1929).
+//!
+//! The one idea: once the proxy has agreed, the connection is the server's, and nobody above can
+//! tell. So not one byte may be read beyond the proxy's answer: an FTP server speaks first. The
+//! proxy looks names up; ours may know nothing of them.
+
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+
+use crate::ftp::stream::{Bind, Stream, blame};
+use crate::remote::{Deadline, Error, Result};
+
+/// A proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    kind: Kind,
+    host: String,
+    port: u16,
+    user: Vec<u8>,
+    password: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Socks5,
+}
+
+/// The port of a proxy that names none, as curl has it.
+const DEFAULT_PORT: u16 = 1080;
+/// Bytes of the answer to `CONNECT`.
+const ANSWER_LIMIT: usize = 16 * 1024;
+
+impl Proxy {
+    /// Reads `[SCHEME://][USER:PASSWORD@]HOST[:PORT]`; `None` for `none`.
+    pub fn parse(text: &str) -> std::result::Result<Option<Self>, String> {
+        const ALLOWED: &str = "http://[USER:PASSWORD@]HOST[:PORT], socks5://... or none";
+        let allowed = || ALLOWED.to_string();
+        if text == "none" {
+            return Ok(None);
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let kind = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Kind::Http,
+            "socks5" | "socks5h" | "socks" => Kind::Socks5,
+            _ => return Err(allowed()),
+        };
+        let rest = rest.trim_end_matches('/');
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (login, place),
+            None => ("", rest),
+        };
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let (host, port) = match place
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+        {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => match place.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (place, None),
+            },
+        };
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(port) => port.parse().map_err(|_| allowed())?,
+        };
+        let odd = |c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c);
+        let (user, password) = (decode(user), decode(password));
+        let too_long = user.len().max(password.len()) > usize::from(u8::MAX);
+        if host.is_empty() || host.contains(odd) || port == 0 || too_long {
+            return Err(allowed());
+        }
+        Ok(Some(Self {
+            kind,
+            host: host.to_string(),
+            port,
+            user,
+            password,
+        }))
+    }
+
+    /// The proxy that the environment names for `host`, by `ftp_proxy` or `all_proxy`, unless `no_proxy`
+    /// lets the host off. This machine itself is never reached by a proxy.
+    pub fn of_environment(
+        host: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> std::result::Result<Option<Self>, String> {
+        let either = |name: &str| {
+            let found = variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
+            found.filter(|value| !value.is_empty())
+        };
+        let is_loopback = host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+        let exempt = either("no_proxy").is_some_and(|list| is_exempt(host, &list));
+        if is_loopback || host.eq_ignore_ascii_case("localhost") || exempt {
+            return Ok(None);
+        }
+        for name in ["ftp_proxy", "all_proxy"] {
+            if let Some(value) = either(name) {
+                // The value may hold a password: it is not shown.
+                return Self::parse(&value)
+                    .map_err(|allowed| format!("{name} in the environment: must be {allowed}"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A connection to `host` and `port` by way of the proxy.
+    pub fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        bind: Option<&Bind>,
+        deadline: &Deadline,
+    ) -> Result<Stream> {
+        let tried = format!("connecting to {}", place(host, port));
+        let mut stream = self.reach(bind, deadline)?;
+        let agreed = match self.kind {
+            Kind::Http => self.ask_http(&mut stream, host, port, deadline),
+            Kind::Socks5 => self.ask_socks(&mut stream, host, port, deadline),
+        };
+        agreed.map_err(|refusal| match refusal {
+            Refusal::Said(cause) => Error::barred(tried, format!("the proxy {self} {cause}")),
+            Refusal::Broke(error) => blame(format!("{tried} by the proxy {self}"), &error),
+        })?;
+        Ok(stream)
+    }
+
+    fn reach(&self, bind: Option<&Bind>, deadline: &Deadline) -> Result<Stream> {
+        let tried = || format!("connecting to the proxy {self}");
+        let addresses = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| Error::lost(tried(), error))?;
+        let mut last = Error::lost(tried(), "its name has no address");
+        for address in addresses {
+            match Stream::connect(address, bind, deadline) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = blame(tried(), &error),
+            }
+        }
+        Err(last)
+    }
+
+    fn ask_http(
+        &self,
+        stream: &mut Stream,
+        host: &str,
+        port: u16,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), Refusal> {
+        let place = place(host, port);
+        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
+        if !self.user.is_empty() {
+            let login = base64(&[&self.user[..], b":", &self.password].concat());
+            request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes(), deadline)?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") && !answer.ends_with(b"\n\n") {
+            if answer.len() > ANSWER_LIMIT {
+                return Err(Refusal::Said("answers without an end".to_string()));
+            }
+            answer.push(take::<1>(stream, deadline)?[0]);
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        let line = answer.lines().next().unwrap_or_default();
+        let mut words = line.splitn(3, ' ');
+        let (version, code) = (words.next().unwrap_or_default(), words.next());
+        match code.and_then(|code| code.parse::<u16>().ok()) {
+            Some(200..=299) if version.starts_with("HTTP/") => Ok(()),
+            Some(407) => Err(Refusal::Said(WANTS_LOGIN.to_string())),
+            Some(_) if version.starts_with("HTTP/") => Err(Refusal::Said(format!(
+                "refuses: {}; it must allow CONNECT to this port",
+                line.escape_debug()
+            ))),
+            _ => Err(Refusal::Said("does not speak HTTP".to_string())),
+        }
+    }
+
+    fn ask_socks(
+        &self,
+        stream: &mut Stream,
+        host: &str,
+        port: u16,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), Refusal> {
+        const VERSION: u8 = 5;
+        const OPEN: u8 = 0;
+        const BY_PASSWORD: u8 = 2;
+        let said = |cause: &str| Err(Refusal::Said(cause.to_string()));
+        let greeting: &[u8] = if self.user.is_empty() {
+            &[VERSION, 1, OPEN]
+        } else {
+            &[VERSION, 2, OPEN, BY_PASSWORD]
+        };
+        stream.write_all(greeting, deadline)?;
+        match take::<2>(stream, deadline)? {
+            [VERSION, OPEN] => {}
+            [VERSION, BY_PASSWORD] if !self.user.is_empty() => {
+                let (user, password) = (&self.user, &self.password);
+                let mut login = vec![1, user.len() as u8];
+                login.extend_from_slice(user);
+                login.push(password.len() as u8);
+                login.extend_from_slice(password);
+                stream.write_all(&login, deadline)?;
+                if take::<2>(stream, deadline)?[1] != 0 {
+                    return said(WANTS_LOGIN);
+                }
+            }
+            [VERSION, _] => return said(WANTS_LOGIN),
+            _ => return said("does not speak SOCKS5"),
+        }
+        let mut request = vec![VERSION, 1, 0];
+        match host.parse() {
+            Ok(IpAddr::V4(address)) => {
+                request.push(1);
+                request.extend_from_slice(&address.octets());
+            }
+            Ok(IpAddr::V6(address)) => {
+                request.push(4);
+                request.extend_from_slice(&address.octets());
+            }
+            Err(_) => {
+                let Ok(length) = u8::try_from(host.len()) else {
+                    return said("can't be told a name of over 255 bytes");
+                };
+                request.extend_from_slice(&[3, length]);
+                request.extend_from_slice(host.as_bytes());
+            }
+        }
+        request.extend_from_slice(&port.to_be_bytes());
+        stream.write_all(&request, deadline)?;
+        let [version, outcome, _, form] = take::<4>(stream, deadline)?;
+        if version != VERSION {
+            return said("does not speak SOCKS5");
+        }
+        // RFC 1928 section 6.
+        match outcome {
+            0 => {}
+            1 => return said("failed"),
+            2 => return said("does not allow it"),
+            3 => return said("can't reach the network"),
+            4 => return said("can't reach the host"),
+            5 => return said("was refused the connection"),
+            6 => return said("waited too long"),
+            other => return Err(Refusal::Said(format!("refuses with the code {other}"))),
+        }
+        let rest = match form {
+            1 => 4,
+            4 => 16,
+            _ => usize::from(take::<1>(stream, deadline)?[0]),
+        };
+        for _ in 0..rest + 2 {
+            take::<1>(stream, deadline)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            Kind::Http => "http",
+            Kind::Socks5 => "socks5",
+        };
+        write!(f, "{scheme}://{}", place(&self.host, self.port))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+const WANTS_LOGIN: &str =
+    "wants another user and password: name them as proxy=SCHEME://USER:PASSWORD@HOST:PORT";
+
+/// Why there is no connection: by the proxy's word, or because the connection to it broke.
+enum Refusal {
+    Said(String),
+    Broke(std::io::Error),
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broke(error)
+    }
+}
+
+/// Just so many bytes, and not one more.
+fn take<const N: usize>(stream: &mut Stream, deadline: &Deadline) -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        match stream.read(&mut bytes[filled..], deadline)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            length => filled += length,
+        }
+    }
+    Ok(bytes)
+}
+
+fn place(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// Whether a list such as `.example.org,10.0.0.1,*` names the host.
+fn is_exempt(host: &str, list: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    list.split([',', ' ']).any(|entry| {
+        let entry = entry.trim().trim_start_matches('.').to_ascii_lowercase();
+        let is_below = || {
+            host.strip_suffix(&entry)
+                .is_some_and(|above| above.ends_with('.'))
+        };
+        entry == "*" || !entry.is_empty() && (host == entry || is_below())
+    })
+}
+
+/// Undoes percent-encoding, of what is encoded.
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) if first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = [0, 1, 2].map(|place| u32::from(chunk.get(place).copied().unwrap_or(0)));
+        let word = word[0] << 16 | word[1] << 8 | word[2];
+        for place in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_read_as_people_write_them() {
+        let parse = |text: &str| Proxy::parse(text).expect(text).expect(text);
+        assert_eq!(parse("http://h:3128/").to_string(), "http://h:3128");
+        assert_eq!(parse("h").to_string(), "http://h:1080");
+        assert_eq!(parse("socks5h://[::1]:9").to_string(), "socks5://[::1]:9");
+        let proxy = parse("socks5://u%40x:p:q@h");
+        assert_eq!(
+            (&proxy.user[..], &proxy.password[..]),
+            (&b"u@x"[..], &b"p:q"[..])
+        );
+        assert!(!format!("{proxy:?} {proxy}").contains("p:q"));
+        assert_eq!(Proxy::parse("none"), Ok(None));
+        for wrong in [
+            "",
+            "https://h",
+            "socks4://h",
+            "http://",
+            "http://h:0",
+            "h:x",
+            "h/x",
+        ] {
+            assert!(Proxy::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_environment_names_a_proxy_and_who_is_let_off() {
+        let with = |host: &str, set: &[(&str, &str)]| {
+            Proxy::of_environment(host, |name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_string())
+            })
+        };
+        let all = [
+            ("ALL_PROXY", "socks5://a"),
+            ("no_proxy", ".example.org, 10.0.0.1"),
+        ];
+        let shown = |host: &str, set: &[(&str, &str)]| {
+            with(host, set)
+                .expect("good")
+                .map(|proxy| proxy.to_string())
+        };
+        assert_eq!(shown("h", &all).as_deref(), Some("socks5://a:1080"));
+        assert_eq!(
+            shown("h", &[("ftp_proxy", "b"), all[0]]).as_deref(),
+            Some("http://b:1080")
+        );
+        for host in [
+            "ftp.example.org",
+            "example.org",
+            "10.0.0.1",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        ] {
+            assert_eq!(shown(host, &all), None, "{host}");
+        }
+        assert_eq!(
+            shown("badexample.org", &all).as_deref(),
+            Some("socks5://a:1080")
+        );
+        assert_eq!(shown("h", &[]), None);
+        let error = with("h", &[("ftp_proxy", "https://u:secret@h")]).expect_err("https");
+        assert!(
+            error.contains("ftp_proxy") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn base64_as_in_the_rfc() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}
