@@ -4,17 +4,20 @@
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> transfer -> pool -> login     data -> control -> stream
-//!           steps -> rename               command, reply, features, profile, listing, time
+//! client -> directory -> transfer -> pool -> login     data -> control -> stream
+//!           steps -> rename        place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
+mod charset;
 mod client;
 mod command;
 mod control;
 mod data;
+mod directory;
 mod features;
 pub mod listing;
 mod login;
+mod place;
 mod pool;
 mod profile;
 mod rename;
@@ -23,7 +26,10 @@ mod steps;
 mod stream;
 pub mod time;
 mod transfer;
+mod zone;
 
+pub use charset::Charset;
 pub use client::Client;
 pub use login::Login;
-pub use pool::Endpoint;
+pub use pool::{Endpoint, Manner};
+pub use zone::Zone;

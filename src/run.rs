@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
-use crate::ftp::{Client, Endpoint, Login};
+use crate::ftp::{Client, Endpoint, Login, Manner};
 use crate::fuse;
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
@@ -105,6 +105,12 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             directory: source.directory.path().map(<[u8]>::to_vec),
             max_conns: settings.max_conns,
             pipelining: true,
+            charset: None,
+            manner: Manner {
+                exact_times: true,
+                follow_links: false,
+                zone: None,
+            },
         },
         mountpoint,
         kernel: mount::Options {
@@ -138,7 +144,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
         .map_err(|error| explain(&plan.server, &error))?;
     let mut settings = plan.vfs;
-    settings.root = client.base().to_vec();
+    settings.root = client.root();
     let remote: Arc<dyn Remote> = Arc::new(client);
     let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
     let (device, mount) = {

@@ -51,9 +51,10 @@ const FOLDERS: &[(&str, &[&str])] = &[
     (
         "ftp",
         &[
-            "client", "transfer", "steps", "rename", "pool", "login", "data", "control", "stream",
+            "client", "directory", "transfer", "steps", "rename", "pool", "login", "data", "control",
+            "stream",
             // Facts about a server, and pure functions on bytes.
-            "profile", "features", "listing", "command", "reply", "time",
+            "place", "charset", "zone", "profile", "features", "listing", "command", "reply", "time",
         ],
     ),
     (

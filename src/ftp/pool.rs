@@ -19,10 +19,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::ftp::charset::Charset;
 use crate::ftp::control::Control;
 use crate::ftp::login::{self, Login};
+use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
 use crate::ftp::stream::Cutter;
+use crate::ftp::zone::Zone;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
 
 /// Where the server is and how it is to be used.
@@ -40,6 +43,21 @@ pub struct Endpoint {
     pub max_conns: usize,
     /// Whether several commands may be under way at once.
     pub pipelining: bool,
+    /// The charset of names, where it is not UTF-8.
+    pub charset: Option<Charset>,
+    /// How listings are taken.
+    pub manner: Manner,
+}
+
+/// How listings are taken.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Files are asked for their exact times where the listing rounds them.
+    pub exact_times: bool,
+    /// Links are shown as what they lead to.
+    pub follow_links: bool,
+    /// The zone of the listing's times; learned from one file where it is not given.
+    pub zone: Option<Zone>,
 }
 
 /// What a lease is for.
@@ -56,8 +74,7 @@ pub enum Purpose {
 pub struct Pool {
     endpoint: Endpoint,
     address: SocketAddr,
-    /// The mounted directory: absolute, without a `/` at its end.
-    base: Vec<u8>,
+    place: Place,
     profile: Profile,
     state: Mutex<State>,
     changed: Condvar,
@@ -106,12 +123,19 @@ impl Pool {
         let profile = Profile::default();
         let mut control = first_control(&endpoint, deadline)?;
         login::first(&mut control, &endpoint.login, &profile, deadline)?;
-        let base = login::locate(&mut control, endpoint.directory.as_deref(), deadline)?;
+        let here = Place::new(Vec::new(), endpoint.charset);
+        let directory = endpoint
+            .directory
+            .as_deref()
+            .map(|path| here.encode(path))
+            .transpose()?;
+        let base = login::locate(&mut control, directory.as_deref(), deadline)?;
+        let place = Place::new(base, endpoint.charset);
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
             address: control.peer(),
             endpoint,
-            base,
+            place,
             profile,
             state: Mutex::new(State {
                 idle: Vec::new(),
@@ -144,9 +168,14 @@ impl Pool {
         &self.profile
     }
 
-    /// The mounted directory: absolute, without a `/` at its end.
-    pub fn base(&self) -> &[u8] {
-        &self.base
+    /// Where the mounted directory lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where the server is and how it is used.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Takes a connection, waiting for one if it must. `fresh` asks for one that was not used

@@ -6,21 +6,12 @@
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::listing;
+use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
 use crate::ftp::reply::Reply;
 use crate::ftp::time::parse_time_val;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
-
-/// The absolute path of `path` below `base`.
-pub fn absolute(base: &[u8], path: &RemotePath) -> Vec<u8> {
-    let mut absolute = base.to_vec();
-    if !path.is_root() || absolute.is_empty() {
-        absolute.push(b'/');
-    }
-    absolute.extend_from_slice(path.as_bytes());
-    absolute
-}
 
 /// Takes the steps over one control connection.
 ///
@@ -29,7 +20,7 @@ pub fn absolute(base: &[u8], path: &RemotePath) -> Vec<u8> {
 pub fn perform(
     control: &mut Control,
     profile: &Profile,
-    base: &[u8],
+    place: &Place,
     steps: &[Step<'_>],
     again: bool,
     deadline: &Deadline,
@@ -38,7 +29,11 @@ pub fn perform(
     if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
         return Ok(steps.iter().map(|_| Err(refusal.clone())).collect());
     }
-    let paths: Vec<Paths> = steps.iter().map(|step| Paths::of(base, step)).collect();
+    let paths: Result<Vec<Paths>> = steps.iter().map(|step| Paths::of(place, step)).collect();
+    let paths = match paths {
+        Ok(paths) => paths,
+        Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
+    };
     let mut commands = Vec::new();
     let mut ends = Vec::with_capacity(steps.len());
     for (step, paths) in steps.iter().zip(&paths) {
@@ -90,7 +85,7 @@ struct Paths {
 }
 
 impl Paths {
-    fn of(base: &[u8], step: &Step<'_>) -> Self {
+    fn of(place: &Place, step: &Step<'_>) -> Result<Self> {
         let (path, to) = match step {
             Step::Stat(path)
             | Step::Version(path)
@@ -101,10 +96,10 @@ impl Paths {
             | Step::SetModified(path, _) => (*path, None),
             Step::Rename { from, to } => (*from, Some(*to)),
         };
-        Self {
-            path: absolute(base, path),
-            to: to.map(|to| absolute(base, to)).unwrap_or_default(),
-        }
+        Ok(Self {
+            path: place.absolute(path)?,
+            to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
+        })
     }
 }
 

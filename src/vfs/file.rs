@@ -243,6 +243,13 @@ impl Body {
         Ok(())
     }
 
+    /// An upload of the whole file broke off: what the server now has under the name may be anything,
+    /// and the spool alone has the file.
+    pub fn lost_base(&mut self) {
+        self.kept = 0;
+        self.dirty.insert(0..self.size);
+    }
+
     /// The local copy, for a file that has one.
     pub fn spool(&mut self, spool: &Spool) -> Result<Arc<SpoolFile>> {
         if let Some(file) = &self.spool {

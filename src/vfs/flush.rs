@@ -156,6 +156,9 @@ impl Vfs {
                     body.dirty.extend(&taken);
                     let unsupported = error.why() == Some(Why::Unsupported);
                     if !unsupported || plan == Plan::Whole {
+                        if plan == Plan::Whole {
+                            body.lost_base();
+                        }
                         return Err(error.into());
                     }
                 }
@@ -166,15 +169,16 @@ impl Vfs {
     /// Before a part of a file is sent anew together with what it is part of: if others changed that,
     /// theirs is kept where we did not write.
     fn check_base(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
-        let (base, rewritten, plan) = {
+        let (base, rewritten, relies) = {
             let body = file.body.lock();
             (
                 body.base,
                 body.kept == 0 || body.dirty.contains(0..body.size),
-                self.remote.plan(&body.change()),
+                // An append that broke off may have left some of its bytes.
+                body.failed || self.remote.plan(&body.change()) == Plan::Whole,
             )
         };
-        let Some(base) = base.filter(|_| !rewritten && plan == Plan::Whole) else {
+        let Some(base) = base.filter(|_| !rewritten && relies) else {
             return Ok(());
         };
         let path = self.path(file.ino)?;
