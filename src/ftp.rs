@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! client -> directory -> transfer -> pool -> login     data -> control -> stream
-//!           steps -> rename        place, charset, zone, profile, features, listing, command, reply, time
+//!           steps -> rename, views        place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
 mod charset;
@@ -21,11 +21,12 @@ mod place;
 mod pool;
 mod profile;
 mod rename;
-mod reply;
+pub mod reply;
 mod steps;
 mod stream;
 pub mod time;
 mod transfer;
+mod views;
 mod zone;
 
 pub use charset::Charset;

@@ -20,7 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 pub use crate::options::help::{help, version};
-pub use crate::options::settings::{Hidden, Id, Settings};
+pub use crate::options::settings::{Hidden, Id, Links, Settings};
 pub use crate::options::table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::options::table::{HELPER_FLAGS, Kind};
 

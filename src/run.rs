@@ -16,14 +16,14 @@ use parking_lot::Mutex;
 
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
-use crate::ftp::{Client, Endpoint, Login, Manner};
-use crate::fuse;
+use crate::ftp::{Charset, Client, Endpoint, Login, Manner, Zone};
+use crate::fuse::{self, Audience};
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
 use crate::options::{self, Request, Settings};
 use crate::remote::{Deadline, Error, Remote, Why};
 use crate::source::Source;
-use crate::vfs::{self, Vfs};
+use crate::vfs::{self, Names, Shown, Vfs};
 
 /// The exit status of everything that failed; mount(8) passes it on.
 const FAILED: u8 = 1;
@@ -59,6 +59,7 @@ struct Plan {
     vfs: vfs::Settings,
     server: String,
     background: bool,
+    audience: Audience,
 }
 
 fn start(settings: &Settings) -> Result<(), String> {
@@ -93,6 +94,13 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         .gid
         .as_ref()
         .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let codepage = settings.codepage.as_deref().unwrap_or("utf8");
+    let charset = Charset::named(codepage)
+        .map_err(|allowed| format!("codepage={codepage}: not {allowed}"))?;
+    let zone = |name: &String| {
+        Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
+    };
+    let zone = settings.timezone.as_ref().map(zone).transpose()?;
     let credentials = credentials::find(&source)?;
     Ok(Plan {
         endpoint: Endpoint {
@@ -105,11 +113,11 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             directory: source.directory.path().map(<[u8]>::to_vec),
             max_conns: settings.max_conns,
             pipelining: true,
-            charset: None,
+            charset,
             manner: Manner {
-                exact_times: true,
-                follow_links: false,
-                zone: None,
+                exact_times: !settings.listed_times,
+                follow_links: settings.links == options::Links::Followed,
+                zone,
             },
         },
         mountpoint,
@@ -117,15 +125,27 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
             subtype: settings.subtype.clone(),
             read_only: settings.read_only,
-            allow_other: settings.allow_other,
+            allow_other: settings.allow_other || settings.allow_root,
             default_permissions: settings.default_permissions,
             words: settings.kernel.clone(),
         },
         vfs: vfs::Settings {
             root: Vec::new(),
-            uid,
-            gid,
-            umask: settings.umask.unwrap_or(0),
+            shown: Shown {
+                uid,
+                gid,
+                umask: settings.umask.unwrap_or(0),
+                file_mode: settings.file_mode,
+                dir_mode: settings.dir_mode,
+                owners: settings.server_owners.then(local_names),
+            },
+            lenient: settings.lenient,
+            links: match settings.links {
+                options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
+                options::Links::FromRoot => vfs::Links::FromRoot,
+                options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+            },
+            size: settings.size,
             read_only: settings.read_only,
             cache_timeout: settings.cache_timeout,
             timeout: settings.timeout,
@@ -134,6 +154,11 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         },
         server: format!("{}:{}", source.host, source.port),
         background: !settings.foreground,
+        audience: match (settings.allow_other, settings.allow_root) {
+            (true, _) => Audience::Everybody,
+            (false, true) => Audience::OwnerAndRoot,
+            (false, false) => Audience::Owner,
+        },
     })
 }
 
@@ -155,9 +180,9 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         *live = Some((Arc::clone(&mount), Arc::clone(&vfs)));
         (device, mount)
     };
-    let for_others = plan.kernel.allow_other;
+    let audience = plan.audience;
     let background = plan.background;
-    let served = fuse::serve(Arc::clone(&vfs), device, for_others, || {
+    let served = fuse::serve(Arc::clone(&vfs), device, audience, || {
         if background {
             logging::to_syslog();
         }
@@ -243,6 +268,13 @@ fn explain(server: &str, error: &Error) -> String {
         }
         error => format!("{server}: {error}"),
     }
+}
+
+/// The users and groups of this machine. Only what is in the files: asking a directory service could
+/// wait.
+fn local_names() -> Names {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    Names::parse(&read("/etc/passwd"), &read("/etc/group"))
 }
 
 /// Where spool files go: the user's cache, or the system's for those who have no home.

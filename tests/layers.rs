@@ -51,7 +51,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     (
         "ftp",
         &[
-            "client", "directory", "transfer", "steps", "rename", "pool", "login", "data", "control",
+            "client", "directory", "transfer", "views", "steps", "rename", "pool", "login", "data", "control",
             "stream",
             // Facts about a server, and pure functions on bytes.
             "place", "charset", "zone", "profile", "features", "listing", "command", "reply", "time",
@@ -67,6 +67,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "contents",
             // State.
             "core",
+            "shown",
             "inode",
             "file",
             "readahead",

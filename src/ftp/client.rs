@@ -12,9 +12,10 @@ use crate::ftp::directory::Lister;
 use crate::ftp::pool::{Endpoint, Lease, Pool, Purpose};
 use crate::ftp::steps;
 use crate::ftp::transfer::{self, Download};
+use crate::ftp::views;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Source, Step, Traits, Updated, Version, Why,
+    Result, Room, Source, Step, Traits, Updated, Version, View, Why,
 };
 
 /// An FTP server.
@@ -278,6 +279,34 @@ impl Remote for Client {
             version,
             mode,
             modified,
+        })
+    }
+
+    fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
+        let path = self.absolute(directory)?;
+        self.repeat(Purpose::Metadata, ask, |mut lease, _| {
+            views::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
+        })
+    }
+
+    fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>> {
+        let absolute = self.absolute(path)?;
+        let directory = &self.absolute(&path.parent().unwrap_or_default())?;
+        let name = self.pool.place().encode(path.name())?;
+        let profile = self.pool.profile();
+        self.repeat(Purpose::Metadata, ask, |mut lease, _| match view {
+            View::Facts => steps::facts(lease.control()?, profile, &absolute, ask.deadline),
+            View::Hash => views::hash(lease.control()?, profile, &absolute, ask.deadline),
+            View::Raw => {
+                let (pool, lease) = (&self.pool, &mut lease);
+                Lister {
+                    pool,
+                    lease,
+                    directory,
+                    deadline: ask.deadline,
+                }
+                .raw(&name)
+            }
         })
     }
 

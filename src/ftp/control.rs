@@ -26,6 +26,7 @@ pub struct Control {
     broken: bool,
     pipelining: bool,
     doubles_iac: bool,
+    logged_in: bool,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -53,6 +54,7 @@ impl Control {
             broken: false,
             pipelining,
             doubles_iac: true,
+            logged_in: false,
         };
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
         let greeting = loop {
@@ -151,12 +153,19 @@ impl Control {
         let reply = result?;
         if reply.code == 421 {
             self.broken = true;
-            return Err(Error::lost(
-                tried.to_string(),
-                format!("the server said {reply}"),
-            ));
+            // Before the login it means that the server has no room for one more.
+            return Err(if self.logged_in {
+                Error::lost(tried.to_string(), format!("the server said {reply}"))
+            } else {
+                Error::refused(Why::TooMany, tried.to_string(), reply.to_string())
+            });
         }
         Ok(reply)
+    }
+
+    /// The login was accepted: from now on a 421 is the end of this connection alone.
+    pub fn note_login(&mut self) {
+        self.logged_in = true;
     }
 
     /// Whether everything that was sent has been answered, and nothing else came.

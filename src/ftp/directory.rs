@@ -70,6 +70,38 @@ impl Lister<'_> {
         Ok(target.map(|target| self.pool.place().decode(&target)))
     }
 
+    /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
+    pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let facts = self.pool.profile().ask(|learned| learned.features.mlst());
+        let all = self.pool.profile().ask(|learned| learned.list_all) != Some(false);
+        let command = match (facts, all) {
+            (true, _) => Command::Mlsd,
+            (false, all) => Command::List(if all { "-a" } else { "" }),
+        };
+        let clock = Clock {
+            now: now(),
+            zone: 0,
+        };
+        let mut reader = if facts {
+            Reader::facts()
+        } else {
+            Reader::list(clock)
+        };
+        let mut found = None;
+        transfer::listing(
+            self.lease,
+            self.directory,
+            command,
+            self.deadline,
+            &mut |line| {
+                if matches!(reader.line(line), Line::Entry(entry) if entry.name == name) {
+                    found = Some(line.trim_ascii_end().to_vec());
+                }
+            },
+        )?;
+        Ok(found)
+    }
+
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
             match self.taken(Reader::facts(), Command::Mlsd) {

@@ -86,7 +86,13 @@ impl Source for Download {
             }
             Err(error) => {
                 let error = blame(self.tried.clone(), &error);
-                Err(last_words(&mut self.lease, &self.tried).unwrap_or(error))
+                if matches!(error, Error::TimedOut { .. }) {
+                    return Err(error);
+                }
+                let words = last_words(&mut self.lease, &self.tried);
+                // The final reply is in, or will never come: nothing is left to settle.
+                self.data = None;
+                Err(words.unwrap_or(error))
             }
         }
     }
