@@ -560,7 +560,13 @@ impl Vfs {
                     _ => error.into(),
                 }
             }
-            _ => error.into(),
+            _ => {
+                // Perhaps it is not what we take it for: the next open asks.
+                if let Some(node) = self.tree.lock().get_mut(file.ino) {
+                    node.fetched = None;
+                }
+                error.into()
+            }
         })
     }
 }

@@ -68,6 +68,8 @@ struct State {
     brought: u64,
     /// Threads that may still hold a transfer.
     pumps: usize,
+    /// Others were seen to have changed the content: no more of it is read in this generation.
+    spoilt: Option<Error>,
 }
 
 struct Stream {
@@ -127,6 +129,9 @@ impl Reader {
                 }
                 Err(missing) => missing,
             };
+            if let Some(error) = &state.spoilt {
+                return Err(error.clone());
+            }
             let end = offset + size as u64;
             match state.stream_for(missing) {
                 Some(at) => {
@@ -185,6 +190,7 @@ impl Reader {
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
+        state.spoilt = None;
         state.streams.clear();
         self.changed.notify_all();
     }
@@ -255,6 +261,7 @@ impl Reader {
             path: path.clone(),
             version,
             first: next,
+            spoilt: false,
             id,
             generation: state.generation,
             next,
@@ -310,6 +317,8 @@ struct Pump {
     version: Version,
     /// The offset at which it began.
     first: u64,
+    /// The server has another version.
+    spoilt: bool,
     id: u64,
     generation: u64,
     /// The offset of the block that comes next.
@@ -332,7 +341,12 @@ impl Pump {
             // Nobody follows it any more, or it is not wanted: as if it had never been.
             Ok(false) => state.streams.retain(|stream| stream.id != self.id),
             Ok(true) => state.end(self.id, Ok(())),
-            Err(error) => state.end(self.id, Err(error)),
+            Err(error) => {
+                if self.spoilt && state.generation == self.generation {
+                    state.spoilt = Some(error.clone());
+                }
+                state.end(self.id, Err(error));
+            }
         }
         self.reader.changed.notify_all();
     }
@@ -377,7 +391,7 @@ impl Pump {
         }
     }
 
-    fn open(&self, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
+    fn open(&mut self, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
         let remote = &self.reader.shared.remote;
         // Half of one content and half of another is none.
         if self.next > self.first
@@ -385,6 +399,7 @@ impl Pump {
                 perform_one(remote.as_ref(), Step::Version(&self.path), ask)?
             && !self.version.may_be(&now)
         {
+            self.spoilt = true;
             return Err(Error::misbehaved(
                 format!("reading {}", self.path),
                 "it was changed by others while it was read",

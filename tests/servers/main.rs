@@ -75,7 +75,10 @@ fn on(server: &'static str, test: &'static str, check: fn(&mut Mounted)) {
     }));
     match (outcome, exceptions::of(server, test)) {
         (Ok(()), None) => {}
-        (Ok(()), Some(exception)) => panic!("it works: take its line out of tests/exceptions.txt ({})", exception.reason),
+        (Ok(()), Some(exception)) => panic!(
+            "it works: take its line out of tests/exceptions.txt ({})",
+            exception.reason
+        ),
         (Err(cause), Some(exception)) if words_of(&*cause).contains(exception.failure) => {}
         (Err(cause), _) => {
             mounted.report();
@@ -85,13 +88,20 @@ fn on(server: &'static str, test: &'static str, check: fn(&mut Mounted)) {
 }
 
 fn words_of(cause: &dyn std::any::Any) -> &str {
-    cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied()).unwrap_or("")
+    cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(cause.downcast_ref::<&str>().copied())
+        .unwrap_or("")
 }
 
 #[test]
 fn exceptions_name_tests() {
     for exception in exceptions::all() {
-        assert!(["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server), "{exception:?}");
+        assert!(
+            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server),
+            "{exception:?}"
+        );
         assert!(CHECKS.contains(&exception.test), "{exception:?}");
     }
 }

@@ -26,7 +26,9 @@ impl Outcome {
 /// Runs `command` for at most `limit`. The output goes through a file in `scratch`, because a pipe would be held open
 /// by whatever the command leaves in the background.
 pub fn run(command: &mut Command, limit: Duration, scratch: &Path) -> Outcome {
-    let path = tempfile::NamedTempFile::new_in(scratch).unwrap().into_temp_path();
+    let path = tempfile::NamedTempFile::new_in(scratch)
+        .unwrap()
+        .into_temp_path();
     let file = fs::File::options().append(true).open(&path).unwrap();
     let mut child = command
         .stdin(Stdio::null())
@@ -37,7 +39,10 @@ pub fn run(command: &mut Command, limit: Duration, scratch: &Path) -> Outcome {
         .unwrap_or_else(|cause| panic!("{command:?}: {cause}"));
     let status = within(limit, || child.try_wait().unwrap());
     if status.is_none() {
-        let _ = killpg(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGKILL);
+        let _ = killpg(
+            Pid::from_raw(child.id().try_into().unwrap()),
+            Signal::SIGKILL,
+        );
         within(Duration::from_secs(2), || child.try_wait().unwrap());
     }
     let output = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
