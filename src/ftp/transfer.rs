@@ -58,6 +58,8 @@ impl Download {
     }
 
     fn finish(&mut self, deadline: &Deadline) -> Result<()> {
+        // Closed for good, the cutter's handle too: ProFTPD confirms a transfer only when we have closed.
+        self.lease.pool().unregister(self.cutter);
         self.data = None;
         if self.confirmed {
             return Ok(());
@@ -176,6 +178,11 @@ pub fn upload(
         return sent;
     }
     drop(data);
+    if let Err(error @ Error::TimedOut { .. }) = sent {
+        // The patience is over: no more of it for the server's words.
+        lease.control()?.give_up();
+        return Err(error);
+    }
     if let Err(error) = sent {
         return Err(last_words(lease, &command).unwrap_or(error));
     }

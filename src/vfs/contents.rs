@@ -319,7 +319,8 @@ impl Vfs {
             return Ok(false);
         };
         let mut body = self.settled(&file);
-        if body.base.is_none() {
+        // After an upload that failed something of it may be there.
+        if body.base.is_none() && !body.failed {
             body.removed = true;
             self.tree.lock().remove_own(ino);
             return Ok(true);

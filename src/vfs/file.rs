@@ -250,6 +250,12 @@ impl Body {
         self.dirty.insert(0..self.size);
     }
 
+    /// An append broke off and left some of its bytes behind what still stands: the file is sent whole.
+    pub fn append_broke_off(&mut self, base: Version) {
+        self.base = Some(base);
+        self.resized = true;
+    }
+
     /// The local copy, for a file that has one.
     pub fn spool(&mut self, spool: &Spool) -> Result<Arc<SpoolFile>> {
         if let Some(file) = &self.spool {

@@ -185,16 +185,20 @@ impl Vfs {
         let now = match self.step(Step::Version(&path), deadline) {
             Ok(remote::Done::Version(version)) => version,
             Ok(_) => return Ok(()),
-            Err(error) if error.why() == Some(Why::NotFound) => Version {
-                size: Some(0),
-                modified: None,
-            },
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                let mut body = file.body.lock();
+                if !body.missing().is_empty() {
+                    // What we lack is nowhere any more, and zeros are no substitute.
+                    return Err(Error::Stale);
+                }
+                body.lost_base();
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         if base.may_be(&now) {
             return Ok(());
         }
-        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
         let generation = {
             let mut tree = self.tree.lock();
             let node = tree.get_mut(file.ino).ok_or(Error::Stale)?;
@@ -204,6 +208,11 @@ impl Vfs {
         file.reader.restart(generation);
         let mut body = file.body.lock();
         body.generation = generation;
+        if body.failed && now.size.is_some_and(|size| size >= body.kept) {
+            body.append_broke_off(now);
+            return Ok(());
+        }
+        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
         body.rebase(now)
     }
 
@@ -329,7 +338,12 @@ impl Vfs {
             node.generation += 1;
         }
         if is_new {
+            let parent = tree.get(file.ino).map(|node| node.parent);
             tree.remove_own(file.ino);
+            // What came of it may be there all the same.
+            if let Some(parent) = parent {
+                tree.doubt_listing(parent);
+            }
         }
     }
 

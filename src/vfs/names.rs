@@ -192,8 +192,11 @@ impl Vfs {
             return Ok(());
         }
         let path = self.path(ino)?;
+        let was_stored = self.is_stored(ino);
         match self.step(Step::Remove(&path), deadline) {
             Ok(_) => {}
+            Err(error)
+                if !was_stored && matches!(error.why(), Some(Why::NotFound | Why::Unsaid)) => {}
             Err(error) if error.why() == Some(Why::NotFound) => {
                 self.tree.lock().remove_own(ino);
                 self.forsake(ino);
@@ -210,6 +213,14 @@ impl Vfs {
         self.tree.lock().remove_own(ino);
         self.forsake(ino);
         Ok(())
+    }
+
+    /// Whether the server has confirmed the file, as far as is known here.
+    fn is_stored(&self, ino: u64) -> bool {
+        let opened = self.opened.lock();
+        let file = opened.files.get(&ino).map(|(file, _)| Arc::clone(file));
+        drop(opened);
+        file.is_none_or(|file| file.body.lock().base.is_some())
     }
 
     /// Renames as rename(2) does; with `keep` a name that is taken is not replaced.

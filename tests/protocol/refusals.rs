@@ -1,7 +1,7 @@
 //! Writing that fails: who closes or syncs is told, what was written is kept, and nothing is sent later.
 
 use crate::mount::{Mount, pattern, soon};
-use crate::scripted::{Act, Server};
+use crate::scripted::{Act, Gate, Server};
 
 /// `put(name, how)` writes 100,000 bytes and brings them to the server by `how`.
 const PUT: &str = "
@@ -78,7 +78,7 @@ fn an_upload_that_stalls_is_an_error_in_time() {
     let server = Server::start();
     let mut mount = Mount::with(&server, "timeout=3");
     server.on("STOR", Act::Stall(10_000));
-    let script = "f = open('f', 'wb'); f.write(b'x' * 50000000); f.close()";
+    let script = "f = open('f', 'wb'); f.write(b'x' * 20000000); f.close()";
     assert_eq!(
         mount.error_with("", &format!("exec({script:?})")),
         "ETIMEDOUT"
@@ -87,7 +87,7 @@ fn an_upload_that_stalls_is_an_error_in_time() {
         mount
             .lost()
             .get("f")
-            .is_some_and(|kept| kept.len() == 50_000_000)
+            .is_some_and(|kept| kept.len() == 20_000_000)
     });
     mount.unmount();
 }
@@ -199,6 +199,40 @@ os.close(f)",
             server.tree().bytes("/f").map(<[u8]>::len)
         );
     }
+}
+
+#[test]
+fn a_patch_of_a_file_that_others_removed_is_an_error_and_no_file_of_zeros() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(10_000));
+    let mount = Mount::of(&server);
+    mount.sh("ls -l");
+    let gate = Gate::default();
+    server.on("MLST", Act::Until(gate.clone()));
+    let mut writer = mount.start("printf new | dd of=f bs=1 seek=5000 conv=notrunc && echo stored");
+    server.await_count("MLST /f", 1);
+    server.tree().remove("/f");
+    gate.open();
+    assert!(!writer.end().contains("stored"));
+    assert!(server.tree().paths().is_empty());
+}
+
+#[test]
+fn a_patch_of_a_file_that_others_changed_is_laid_over_theirs() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(10_000));
+    let mount = Mount::of(&server);
+    mount.sh("ls -l");
+    let gate = Gate::default();
+    server.on("MLST", Act::Until(gate.clone()));
+    let mut writer = mount.start("printf new | dd of=f bs=1 seek=5000 conv=notrunc && echo stored");
+    server.await_count("MLST /f", 1);
+    server.tree().put("/f", vec![b'T'; 20_000]);
+    gate.open();
+    assert!(writer.end().contains("stored"));
+    let mut expected = vec![b'T'; 20_000];
+    expected[5000..5003].copy_from_slice(b"new");
+    assert!(server.tree().bytes("/f") == Some(&expected));
 }
 
 #[test]

@@ -59,7 +59,7 @@ on_every_server! {
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
         names_long names_with_line_ends;
     others:
-        cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time;
+        cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:
         background by_umount by_sigterm by_sigint read_only owner_and_umask other_users encoded_path
         wrong_password missing_directory missing_mountpoint mountpoint_is_a_file mounted_twice refused_connection;

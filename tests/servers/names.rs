@@ -107,7 +107,7 @@ fn file_round_trip(m: &mut Mounted, names: &[&str]) {
     each(
         m,
         names,
-        "printf one >$M/$n; is \"$(cat $D/$n)\" one; printf two >>$M/$n; is \"$(cat $D/$n)\" onetwo
+        "printf one >$S/one; cp $S/one $M/$n; is \"$(cat $D/$n)\" one; printf two >>$M/$n; is \"$(cat $D/$n)\" onetwo
          is \"$(cat $M/$n)\" onetwo; chmod 600 $M/$n; is \"$(stat -c %a $D/$n $M/$n | xargs)\" '600 600'
          touch -d @1000000000 $M/$n; is \"$(stat -c %Y $D/$n $M/$n | xargs)\" '1000000000 1000000000'
          mv $M/$n $M/plain; is \"$(cat $D/plain)\" onetwo; gone $M/$n $D/$n; mv $M/plain $M/$n; is \"$(cat $D/$n)\" onetwo

@@ -33,3 +33,13 @@ pub fn change_seen_in_time(m: &mut Mounted) {
           gone $M/gone; is \"$(ls $M | xargs)\" 'd f new size'
           rmdir $D/d; echo now a file >$D/d; theirs; sleep 2.5; is \"$(cat $M/d)\" 'now a file'");
 }
+
+/// Even where the mount still believes that there is no such file: what others wrote must not be lost.
+pub fn append_to_a_file_of_others(m: &mut Mounted) {
+    m.sh(
+        "ls -l $M; gone $M/f; seq 3 >$D/f; theirs; echo 4 >>$M/f; is \"$(cat $D/f)\" \"$(seq 4)\"
+          seq 5 >$D/f; theirs; echo 6 >>$M/f; is \"$(cat $D/f)\" \"$(seq 6)\"",
+    );
+    m.remount();
+    m.sh("is \"$(cat $M/f)\" \"$(seq 6)\"");
+}

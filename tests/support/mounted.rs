@@ -22,7 +22,8 @@ const A_SCRIPT: Duration = Duration::from_secs(60);
 
 pub struct Mounted {
     pub server: Server,
-    test: &'static str,
+    /// The directory on the server: the test's name, and the number of this run, since another may go on beside it.
+    place: String,
     /// `$M`
     mountpoint: PathBuf,
     /// `$D`: the same directory on the server's own disk.
@@ -52,8 +53,8 @@ impl Mounted {
             .prefix(&format!("{}-{test}-", server.name))
             .tempdir()
             .unwrap();
-        let disk = server.disk().join(test);
-        let _ = fs::remove_dir_all(&disk);
+        let place = format!("{test}-{}", std::process::id());
+        let disk = server.disk().join(&place);
         let [mountpoint, scratch] = ["mount", "scratch"].map(|name| directory.path().join(name));
         for made in [&disk, &mountpoint, &scratch] {
             fs::create_dir(made).unwrap();
@@ -65,7 +66,7 @@ impl Mounted {
         let options = String::new();
         Self {
             server,
-            test,
+            place,
             mountpoint,
             disk,
             scratch,
@@ -79,7 +80,7 @@ impl Mounted {
 
     /// The URL of this test's directory on the server.
     pub fn url(&self) -> String {
-        self.server.url() + self.test
+        self.server.url() + &self.place
     }
 
     pub fn mount(&mut self, options: &str) {
@@ -178,7 +179,7 @@ impl Mounted {
     pub fn commands(&self, verb: &str) -> usize {
         let log = self.server.log();
         let (bare, with_argument) = (format!("\"{verb}\""), format!("\"{verb} "));
-        let ours = format!("/{}", self.test);
+        let ours = format!("/{}", self.place);
         log[self.log_from..]
             .lines()
             .filter(|line| {
