@@ -87,7 +87,9 @@ impl Vfs {
     ) -> Result<(Attr, Open)> {
         self.writable()?;
         check_name(name)?;
-        let there = if wants.exclusive {
+        // What is to be emptied may be emptied unseen; everything else must not be taken for new because
+        // it was not there some seconds ago.
+        let there = if wants.exclusive || !wants.truncate {
             self.ask_file(parent, name, deadline)?
         } else {
             match self.find(parent, name, deadline) {

@@ -100,6 +100,9 @@ pub(super) struct Listing {
 
 /// An open asks the server again when what is known of the file is older.
 pub(super) const REVALIDATE: Duration = Duration::from_secs(5);
+/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
+/// the link's size: only a listing tells.
+const LINK: u32 = 0o777;
 /// A second name that is asked for within so short a time makes a listing worth its price.
 const SOON: Duration = Duration::from_secs(1);
 /// Bytes of a name, as on every Linux file system.
@@ -210,6 +213,14 @@ impl Vfs {
             Step::Version(&path)
         };
         let attributes = match self.step(step, deadline) {
+            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
+                self.list(directory, deadline)?;
+                return self
+                    .tree
+                    .lock()
+                    .child(directory, name)
+                    .ok_or(Error::NotFound);
+            }
             Ok(Done::Attributes(attributes)) => attributes,
             Ok(Done::Version(version)) => {
                 let mut tree = self.tree.lock();

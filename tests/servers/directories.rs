@@ -38,6 +38,27 @@ pub fn rename_over_existing(m: &mut Mounted) {
     m.sh("is \"$(cat $M/d/f)\" new; is \"$(ls -A $M/d)\" f");
 }
 
+/// As git writes its index: each file has been read before it is replaced, and no old byte may come back.
+pub fn replaced_again_and_again(m: &mut Mounted) {
+    m.sh("python3 - <<'PY'
+import os
+M, D = os.environ['M'], os.environ['D']
+for n in range(20):
+    bytes_now = bytes([65 + n]) * (9000 - n * 100)
+    f = os.open(M + '/f.lock', os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    os.write(f, bytes_now)
+    os.close(f)
+    os.rename(M + '/f.lock', M + '/f')
+    for at in D, M:
+        assert open(at + '/f', 'rb').read() == bytes_now, (n, at)
+    open(M + '/g', 'wb').write(bytes_now)
+    assert open(M + '/g', 'rb').read() == bytes_now, n
+    os.unlink(M + '/g')
+PY");
+    m.remount();
+    m.sh("same $D/f $M/f");
+}
+
 pub fn rename_directories(m: &mut Mounted) {
     m.sh("mkdir -p $M/a/b/c $M/empty; echo x >$M/a/b/c/f; echo y >$M/a/g; ls -R $M >/dev/null
           mv $M/a/b $M/a/B; is \"$(cat $M/a/B/c/f)\" x; gone $M/a/b; mv $M/a $M/z; is \"$(cat $M/z/B/c/f $M/z/g | xargs)\" 'x y'

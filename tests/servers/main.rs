@@ -52,7 +52,7 @@ on_every_server! {
         mapped_read mapped_write subshell_and_children fsync_means_stored allocate change_mode mode_of_new_files
         run_a_script touch_d unlink_open rename_open refused_write_is_an_error;
     directories:
-        list ten_thousand_entries rename_over_existing rename_directories rename_no_replace errors room_for_more
+        list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more
         symbolic_links no_links_made;
     names:
         names_inner_blanks names_leading_blanks names_trailing_blanks names_quotes names_hash_percent names_backslash

@@ -147,7 +147,6 @@ impl Remote for Memory {
         Traits {
             stats: self.stats,
             seeks: true,
-            ..Traits::default()
         }
     }
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Before each script of the tests: $M is the mount, $D the same directory on the server's disk, $S a local directory.
 set -euo pipefail
+export PATH=${FTPFS_TOOLS:-/var/tmp/ftpfs-tools}/bin:$PATH # fsx
 
 fail() {
     echo "FAILED: $*" >&2

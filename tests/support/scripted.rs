@@ -26,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use tree::{Kind, Node, Tree};
+pub use tree::{Node, Tree};
 
 pub const USER: &str = "someone";
 pub const PASSWORD: &str = "s3cret-word";
