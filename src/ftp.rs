@@ -4,35 +4,42 @@
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> transfer -> pool -> login     data -> control -> tls -> known
-//!           steps -> rename                      route -> proxy -> stream
-//!                                         command, reply, features, profile, listing, time
+//! client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
+//!           steps -> rename, views                            route -> proxy -> stream
+//!           place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
+mod charset;
 mod client;
 mod command;
 mod control;
 mod data;
+mod directory;
 mod features;
 mod known;
 pub mod listing;
 mod login;
+mod place;
 mod pool;
 mod profile;
 mod proxy;
 mod rename;
-mod reply;
+pub mod reply;
 mod route;
 mod steps;
 mod stream;
 pub mod time;
 mod tls;
 mod transfer;
+mod views;
+mod zone;
 
+pub use charset::Charset;
 pub use client::Client;
 pub use data::{Mode, Policy as DataPolicy};
 pub use login::Login;
-pub use pool::{Endpoint, Family};
+pub use pool::{Endpoint, Family, Manner};
 pub use proxy::Proxy;
 pub use stream::Bind;
 pub use tls::{Identity, Policy as TlsPolicy, Tls, When};
+pub use zone::Zone;

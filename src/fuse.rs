@@ -18,7 +18,7 @@ use fuser::{
     Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
-use crate::remote::{Deadline, Kind};
+use crate::remote::{Deadline, Kind, View};
 use crate::vfs::{Attr, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
@@ -31,20 +31,31 @@ const BLOCK_SIZE: u32 = 128 * 1024;
 /// `.` and `..` come before the file system's own entries.
 const DOTS: u64 = 2;
 
+/// Who may use the mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Who mounted it.
+    Owner,
+    /// And root.
+    OwnerAndRoot,
+    /// Everybody, within the permission bits.
+    Everybody,
+}
+
 /// Serves the mount behind `device` until it is unmounted. `live` is called when the kernel has
 /// been answered for the first time.
 pub fn serve(
     vfs: Arc<Vfs>,
     device: OwnedFd,
-    for_others: bool,
+    audience: Audience,
     live: impl FnOnce() -> std::result::Result<(), String>,
 ) -> std::result::Result<(), String> {
     let mut config = Config::default();
     config.n_threads = Some(LOOPS);
-    let acl = if for_others {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
+    let acl = match audience {
+        Audience::Owner => SessionACL::Owner,
+        Audience::OwnerAndRoot => SessionACL::RootAndOwner,
+        Audience::Everybody => SessionACL::All,
     };
     let adapter = Adapter {
         vfs,
@@ -270,12 +281,16 @@ impl Filesystem for Adapter {
     fn symlink(
         &self,
         _req: &Request,
-        _parent: INodeNo,
-        _link_name: &OsStr,
-        _target: &std::path::Path,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &std::path::Path,
         reply: ReplyEntry,
     ) {
-        reply.error(Errno::EPERM);
+        let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
+        self.later(Class::Metadata, move |vfs, deadline| {
+            let made = vfs.symlink(parent.0, name.as_bytes(), target.as_bytes(), deadline);
+            entry("symlink", reply, made);
+        });
     }
 
     fn link(
@@ -536,39 +551,37 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let space = self.vfs.statfs();
-        reply.statfs(
-            space.blocks,
-            space.free,
-            space.free,
-            space.files,
-            space.files_free,
-            Space::BLOCK,
-            space.name_length,
-            Space::BLOCK,
-        );
+        if let Some(space) = self.vfs.statfs_cached() {
+            return filled(reply, space);
+        }
+        self.later(Class::Metadata, move |vfs, deadline| {
+            filled(reply, vfs.statfs(deadline))
+        });
+    }
+
+    fn access(&self, _req: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        done("access", reply, self.vfs.access(ino.0, mask.bits()));
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let Some(view) = view(name) else {
+            return reply.error(Errno::ENODATA);
+        };
+        self.later(Class::Metadata, move |vfs, deadline| {
+            match vfs.describe(ino.0, view, deadline) {
+                Ok(Some(value)) => attribute(reply, size, &value),
+                Ok(None) => reply.error(Errno::ENODATA),
+                Err(error) => reply.error(errno("getxattr", &error)),
+            }
+        });
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
+        // What can be asked for is not listed: cp -a would ask for every file's hash.
+        attribute(reply, size, b"");
     }
 
     // ENOSYS tells the kernel not to ask again: it then answers by itself, or says "not supported".
-
-    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn getxattr(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        _name: &OsStr,
-        _size: u32,
-        reply: ReplyXattr,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
-    }
 
     fn setxattr(
         &self,
@@ -663,6 +676,37 @@ fn attributes(operation: &str, reply: ReplyAttr, result: Result<Attr>) {
     match result {
         Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
         Err(error) => reply.error(errno(operation, &error)),
+    }
+}
+
+fn filled(reply: ReplyStatfs, space: Space) {
+    reply.statfs(
+        space.blocks,
+        space.free,
+        space.free,
+        space.files,
+        space.files_free,
+        Space::BLOCK,
+        space.name_length,
+        Space::BLOCK,
+    );
+}
+
+/// The extended attributes: windows on the server.
+fn view(name: &OsStr) -> Option<View> {
+    match name.as_bytes() {
+        b"user.ftp.facts" => Some(View::Facts),
+        b"user.ftp.raw" => Some(View::Raw),
+        b"user.ftp.hash" => Some(View::Hash),
+        _ => None,
+    }
+}
+
+fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(length) if size == 0 => reply.size(length),
+        Ok(length) if length <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
     }
 }
 

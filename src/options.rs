@@ -20,7 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 pub use crate::options::help::{help, version};
-pub use crate::options::settings::{Encrypt, Family, Hidden, Id, Mode, Settings};
+pub use crate::options::settings::{Encrypt, Family, Hidden, Id, Links, Mode, Settings};
 pub use crate::options::table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::options::table::{HELPER_FLAGS, Kind};
 

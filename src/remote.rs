@@ -132,6 +132,39 @@ pub struct Modified {
     pub precision: Precision,
 }
 
+/// What the user may do with a file or directory: the letters of the `perm` fact (RFC 3659 section
+/// 7.5.5).
+///
+/// For files `a` append, `r` read, `w` write; for directories `c` create files, `e` enter, `l` list,
+/// `m` make directories, `p` purge what it holds; for both `d` delete and `f` rename.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Perm(u16);
+
+impl Perm {
+    const LETTERS: &'static [u8] = b"acdeflmprw";
+
+    /// The rights that `letters` name, in any case and order; unknown letters are skipped.
+    pub fn of(letters: &[u8]) -> Self {
+        Self(
+            letters
+                .iter()
+                .fold(0, |bits, &letter| bits | Self::bit(letter)),
+        )
+    }
+
+    /// Whether the right of this letter is given.
+    pub fn has(self, letter: u8) -> bool {
+        self.0 & Self::bit(letter) != 0
+    }
+
+    /// The bit of a letter; none for an unknown one.
+    fn bit(letter: u8) -> u16 {
+        let letter = letter.to_ascii_lowercase();
+        let place = Self::LETTERS.iter().position(|&known| known == letter);
+        place.map_or(0, |place| 1 << place)
+    }
+}
+
 /// What a server says of one file, directory or link. What it did not say is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
@@ -149,6 +182,8 @@ pub struct Attributes {
     pub group: Option<Box<[u8]>>,
     /// Where a symbolic link points, as the server wrote it.
     pub target: Option<Box<[u8]>>,
+    /// What the user may do with it.
+    pub perm: Option<Perm>,
 }
 
 impl Attributes {
@@ -162,6 +197,7 @@ impl Attributes {
             owner: None,
             group: None,
             target: None,
+            perm: None,
         }
     }
 
@@ -290,6 +326,13 @@ pub enum Step<'a> {
         /// The new path.
         to: &'a RemotePath,
     },
+    /// Make a symbolic link.
+    MakeLink {
+        /// The new name.
+        link: &'a RemotePath,
+        /// Where it points: bytes, as the caller of symlink(2) gave them.
+        target: &'a [u8],
+    },
     /// Set the permission bits (`0o7777` at most).
     SetMode(&'a RemotePath, u32),
     /// Set the time of the last modification, seconds since 1970 in UTC.
@@ -379,6 +422,26 @@ pub trait Source: Send {
     fn wanted(&self) -> bool;
 }
 
+/// The space of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: Option<u64>,
+}
+
+/// A view of a path in the server's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The facts (RFC 3659 section 7.5).
+    Facts,
+    /// The line of a listing.
+    Raw,
+    /// A hash of the content, with the name of the algorithm before it.
+    Hash,
+}
+
 /// A remote file server.
 pub trait Remote: Send + Sync {
     /// What holds for this server.
@@ -415,6 +478,12 @@ pub trait Remote: Send + Sync {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated>;
+
+    /// The space below `directory`, where the server tells.
+    fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>>;
+
+    /// What the server says of a path in its own words, where it says anything.
+    fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>>;
 
     /// Ends everything that still runs, at once, for good.
     fn close(&self);
@@ -622,6 +691,16 @@ mod tests {
         let below = a.join(b"b").expect("a name");
         assert!(below.is_within(&a) && a.is_within(&a) && a.is_within(&RemotePath::root()));
         assert!(!ab.is_within(&a));
+    }
+
+    #[test]
+    fn a_perm_has_the_letters_that_it_was_made_of() {
+        let perm = Perm::of(b"RdX f");
+        for letter in b"acdeflmprw" {
+            assert_eq!(perm.has(*letter), b"rdf".contains(letter));
+        }
+        assert!(perm.has(b'R') && !perm.has(b'x') && !perm.has(b' '));
+        assert_eq!(Perm::of(b""), Perm::default());
     }
 
     #[test]

@@ -17,15 +17,16 @@ use parking_lot::Mutex;
 use crate::credentials;
 use crate::daemon::{self, Ready, Signals};
 use crate::ftp::{
-    self, Bind, Client, DataPolicy, Endpoint, Identity, Login, Proxy, Tls, TlsPolicy, When,
+    self, Bind, Charset, Client, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls,
+    TlsPolicy, When, Zone,
 };
-use crate::fuse;
+use crate::fuse::{self, Audience};
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
 use crate::options::{self, Encrypt, Request, Settings};
 use crate::remote::{Deadline, Error, Remote, Why};
 use crate::source::{Scheme, Source};
-use crate::vfs::{self, Vfs};
+use crate::vfs::{self, Names, Shown, Vfs};
 
 /// The exit status of everything that failed; mount(8) passes it on.
 const FAILED: u8 = 1;
@@ -61,6 +62,7 @@ struct Plan {
     vfs: vfs::Settings,
     server: String,
     background: bool,
+    audience: Audience,
 }
 
 fn start(settings: &Settings) -> Result<(), String> {
@@ -100,6 +102,13 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         &source.host,
         source.port,
     )?;
+    let codepage = settings.codepage.as_deref().unwrap_or("utf8");
+    let charset = Charset::named(codepage)
+        .map_err(|allowed| format!("codepage={codepage}: not {allowed}"))?;
+    let zone = |name: &String| {
+        Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
+    };
+    let zone = settings.timezone.as_ref().map(zone).transpose()?;
     let credentials = credentials::find(&source)?;
     Ok(Plan {
         endpoint: Endpoint {
@@ -123,21 +132,39 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
                 options::Family::V4 => ftp::Family::V4,
                 options::Family::V6 => ftp::Family::V6,
             }),
+            charset,
+            manner: Manner {
+                exact_times: !settings.listed_times,
+                follow_links: settings.links == options::Links::Followed,
+                zone,
+            },
         },
         mountpoint,
         kernel: mount::Options {
             fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
             subtype: settings.subtype.clone(),
             read_only: settings.read_only,
-            allow_other: settings.allow_other,
+            allow_other: settings.allow_other || settings.allow_root,
             default_permissions: settings.default_permissions,
             words: settings.kernel.clone(),
         },
         vfs: vfs::Settings {
             root: Vec::new(),
-            uid,
-            gid,
-            umask: settings.umask.unwrap_or(0),
+            shown: Shown {
+                uid,
+                gid,
+                umask: settings.umask.unwrap_or(0),
+                file_mode: settings.file_mode,
+                dir_mode: settings.dir_mode,
+                owners: settings.server_owners.then(local_names),
+            },
+            lenient: settings.lenient,
+            links: match settings.links {
+                options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
+                options::Links::FromRoot => vfs::Links::FromRoot,
+                options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+            },
+            size: settings.size,
             read_only: settings.read_only,
             cache_timeout: settings.cache_timeout,
             timeout: settings.timeout,
@@ -146,6 +173,11 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         },
         server: format!("{}:{}", source.host, source.port),
         background: !settings.foreground,
+        audience: match (settings.allow_other, settings.allow_root) {
+            (true, _) => Audience::Everybody,
+            (false, true) => Audience::OwnerAndRoot,
+            (false, false) => Audience::Owner,
+        },
     })
 }
 
@@ -250,7 +282,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
         .map_err(|error| explain(&plan.server, &error))?;
     let mut settings = plan.vfs;
-    settings.root = client.base().to_vec();
+    settings.root = client.root();
     let remote: Arc<dyn Remote> = Arc::new(client);
     let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
     let (device, mount) = {
@@ -261,9 +293,9 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         *live = Some((Arc::clone(&mount), Arc::clone(&vfs)));
         (device, mount)
     };
-    let for_others = plan.kernel.allow_other;
+    let audience = plan.audience;
     let background = plan.background;
-    let served = fuse::serve(Arc::clone(&vfs), device, for_others, || {
+    let served = fuse::serve(Arc::clone(&vfs), device, audience, || {
         if background {
             logging::to_syslog();
         }
@@ -353,6 +385,13 @@ fn explain(server: &str, error: &Error) -> String {
         }
         error => format!("{server}: {error}"),
     }
+}
+
+/// The users and groups of this machine. Only what is in the files: asking a directory service could
+/// wait.
+fn local_names() -> Names {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    Names::parse(&read("/etc/passwd"), &read("/etc/group"))
 }
 
 /// Where spool files go: the user's cache, or the system's for those who have no home.

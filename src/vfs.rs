@@ -7,7 +7,7 @@
 //! ```text
 //! names, contents, flush, attributes              the operations
 //! core                                            state, freshness, and the lock order
-//! inode, file -> readahead -> blocks, spool, ranges, links, error
+//! shown, inode, file -> readahead -> blocks, spool, ranges, links, error
 //! ```
 
 mod attributes;
@@ -22,11 +22,14 @@ mod links;
 mod names;
 mod ranges;
 mod readahead;
+mod shown;
 mod spool;
 
-pub use attributes::{Changes, Space};
+pub use attributes::Changes;
 pub use contents::{Open, Wants};
-pub use core::{Attr, Settings, Vfs};
+pub use core::{Settings, Vfs};
 pub use error::{Error, Result};
 pub use inode::ROOT;
+pub use links::Links;
 pub use names::Listed;
+pub use shown::{Attr, Names, Shown, Space};

@@ -13,6 +13,8 @@ use crate::remote::{Error, Result};
 /// A command, spelled as the RFC spells it. Pathnames are absolute, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
+    /// Free bytes below a directory (draft-peterson-streamlined-ftp-command-extensions).
+    Avbl(&'a [u8]),
     /// Append to a file (RFC 959).
     Appe(&'a [u8]),
     /// Encrypt from here on (RFC 2228, 4217).
@@ -27,6 +29,8 @@ pub enum Command<'a> {
     Epsv,
     /// Ask for features (RFC 2389).
     Feat,
+    /// A hash, by the verb given: HASH (draft-bryan-ftpext-hash), XSHA256 and others.
+    Hash(&'static str, &'a [u8]),
     /// List the working directory, with the switches given (RFC 959).
     List(&'static str),
     /// The time of the last modification (RFC 3659).
@@ -73,6 +77,10 @@ pub enum Command<'a> {
     Rnto(&'a [u8]),
     /// Set permission bits (no RFC; nearly every Unix server).
     SiteChmod(u32, &'a [u8]),
+    /// What is left of a quota (ProFTPD's mod_quotatab and others).
+    SiteQuota,
+    /// Make a symbolic link: target, then name (ProFTPD's mod_site_misc).
+    SiteSymlink(&'a [u8], &'a [u8]),
     /// Set the time of the last modification, with the time first (Pure-FTPd, ProFTPD).
     SiteUtime(i64, &'a [u8]),
     /// The same with access, modification and creation behind the name (older servers).
@@ -85,6 +93,8 @@ pub enum Command<'a> {
     TypeImage,
     /// The user (RFC 959).
     User(&'a [u8]),
+    /// What is left of a quota (no RFC).
+    Xquota,
 }
 
 /// Telnet's "interpret as command" (RFC 854): in data it is sent twice.
@@ -96,7 +106,11 @@ impl Command<'_> {
     pub fn write_to(&self, out: &mut Vec<u8>, doubles: bool) -> Result<()> {
         let (verb, head, path) = self.parts();
         let smuggles = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-        if path.is_some_and(smuggles) || smuggles(head.as_bytes()) {
+        let second = match self {
+            Command::SiteSymlink(_, link) => Some(*link),
+            _ => None,
+        };
+        if path.is_some_and(smuggles) || second.is_some_and(smuggles) || smuggles(head.as_bytes()) {
             return Err(Error::Local {
                 tried: format!("{verb} with a line break in its argument"),
                 errno: libc::EINVAL,
@@ -114,6 +128,10 @@ impl Command<'_> {
                 if byte == IAC && doubles {
                     out.push(IAC);
                 }
+            }
+            if let Command::SiteSymlink(_, link) = self {
+                out.push(b' ');
+                out.extend_from_slice(link);
             }
             if let Command::SiteUtimeLong(time, _) = self {
                 let stamp = format_time_val(*time).unwrap_or_default();
@@ -140,6 +158,7 @@ impl Command<'_> {
         let stamp = |time: i64| format_time_val(time).unwrap_or_default();
         let none = String::new;
         match *self {
+            Command::Avbl(path) => ("AVBL", none(), Some(path)),
             Command::Appe(path) => ("APPE", none(), Some(path)),
             Command::AuthTls => ("AUTH", "TLS".to_string(), None),
             Command::Cwd(path) => ("CWD", none(), Some(path)),
@@ -147,6 +166,7 @@ impl Command<'_> {
             Command::Eprt(address) => ("EPRT", extended(address), None),
             Command::Epsv => ("EPSV", none(), None),
             Command::Feat => ("FEAT", none(), None),
+            Command::Hash(verb, path) => (verb, none(), Some(path)),
             Command::List(switches) => ("LIST", switches.to_string(), None),
             Command::Mdtm(path) => ("MDTM", none(), Some(path)),
             Command::MdtmSet(time, path) => ("MDTM", stamp(time), Some(path)),
@@ -170,12 +190,15 @@ impl Command<'_> {
             Command::Rnfr(path) => ("RNFR", none(), Some(path)),
             Command::Rnto(path) => ("RNTO", none(), Some(path)),
             Command::SiteChmod(mode, path) => ("SITE CHMOD", format!("{mode:o}"), Some(path)),
+            Command::SiteQuota => ("SITE QUOTA", none(), None),
+            Command::SiteSymlink(target, _) => ("SITE SYMLINK", none(), Some(target)),
             Command::SiteUtime(time, path) => ("SITE UTIME", stamp(time), Some(path)),
             Command::SiteUtimeLong(_, path) => ("SITE UTIME", none(), Some(path)),
             Command::Size(path) => ("SIZE", none(), Some(path)),
             Command::Stor(path) => ("STOR", none(), Some(path)),
             Command::TypeImage => ("TYPE", "I".to_string(), None),
             Command::User(name) => ("USER", none(), Some(name)),
+            Command::Xquota => ("XQUOTA", none(), None),
         }
     }
 }

@@ -34,6 +34,7 @@ pub struct Control {
     broken: bool,
     pipelining: bool,
     doubles_iac: bool,
+    logged_in: bool,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -68,6 +69,7 @@ impl Control {
             broken: false,
             pipelining,
             doubles_iac: true,
+            logged_in: false,
         };
         if let Some((tls, session)) = implicit {
             control.encrypt(tls, session, deadline)?;
@@ -169,12 +171,19 @@ impl Control {
         let reply = result?;
         if reply.code == 421 {
             self.broken = true;
-            return Err(Error::lost(
-                tried.to_string(),
-                format!("the server said {reply}"),
-            ));
+            // Before the login it means that the server has no room for one more.
+            return Err(if self.logged_in {
+                Error::lost(tried.to_string(), format!("the server said {reply}"))
+            } else {
+                Error::refused(Why::TooMany, tried.to_string(), reply.to_string())
+            });
         }
         Ok(reply)
+    }
+
+    /// The login was accepted: from now on a 421 is the end of this connection alone.
+    pub fn note_login(&mut self) {
+        self.logged_in = true;
     }
 
     /// Whether everything that was sent has been answered, and nothing else came.
@@ -354,7 +363,7 @@ fn handshake(tried: &str, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::route::Place;
+    use crate::ftp::route::Target;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread;
@@ -379,7 +388,7 @@ mod tests {
         });
         Route {
             bind: None,
-            place: Place::Address(address),
+            target: Target::Address(address),
         }
     }
 

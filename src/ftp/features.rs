@@ -10,6 +10,14 @@ pub struct Features {
     pub listed: bool,
     /// The facts that `MLST` and `MLSD` can give (RFC 3659 section 7.8), in lower case.
     pub facts: Option<Vec<String>>,
+    /// `AVBL` tells the free space.
+    pub avbl: bool,
+    /// `XQUOTA` tells what is left of a quota.
+    pub xquota: bool,
+    /// The verb that gives the best hash.
+    pub hash: Option<&'static str>,
+    /// `SITE SYMLINK` makes links.
+    pub site_symlink: bool,
     /// `MFF` sets permission bits (draft-somers-ftp-mfxx).
     pub mff_mode: bool,
     /// `MFMT` sets times.
@@ -21,11 +29,15 @@ pub struct Features {
     changes_names: bool,
 }
 
+/// The verbs of hashes, best first.
+const HASHES: [&str; 6] = ["HASH", "XSHA512", "XSHA256", "XSHA1", "XMD5", "XCRC"];
+
 /// The facts that we want; what else a server could say would only cost its time.
-const WANTED: [&str; 9] = [
+const WANTED: [&str; 10] = [
     "type",
     "size",
     "modify",
+    "perm",
     "unix.mode",
     "unix.uid",
     "unix.gid",
@@ -54,6 +66,9 @@ impl Features {
                     features.facts.get_or_insert_default().extend(facts);
                 }
                 "auth" => features.tls |= rest.contains("tls"),
+                "avbl" => features.avbl = true,
+                "xquota" => features.xquota = true,
+                "site" => features.site_symlink |= rest.contains("symlink"),
                 "mff" => features.mff_mode = rest.contains("unix.mode"),
                 "mfmt" => features.mfmt = true,
                 "esta" | "estp" => features.changes_names = true,
@@ -61,6 +76,15 @@ impl Features {
                 _ => {}
             }
         }
+        features.hash = HASHES.into_iter().find(|verb| {
+            let offers = |line: &Vec<u8>| {
+                let line = String::from_utf8_lossy(line);
+                line.split_ascii_whitespace()
+                    .next()
+                    .is_some_and(|name| name.eq_ignore_ascii_case(verb))
+            };
+            lines.iter().any(offers)
+        });
         features
     }
 
@@ -110,7 +134,7 @@ mod tests {
         assert!(features.mlst() && features.mfmt && features.utf8);
         assert_eq!(
             features.wanted_facts().as_deref(),
-            Some("MLST type;size;modify;unix.mode;unix.owner;")
+            Some("MLST type;size;modify;perm;unix.mode;unix.owner;")
         );
     }
 

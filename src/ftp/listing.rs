@@ -434,6 +434,71 @@ mod tests {
         assert_eq!(shown(&mut Reader::list(clock()), listing), expected);
     }
 
+    /// Bytes that are looked at for words while a listing is read.
+    fn work(mut reader: Reader, lines: &[Vec<u8>]) -> usize {
+        let before = words::LOOKED_AT.get();
+        for line in lines {
+            let _ = reader.line(line);
+        }
+        words::LOOKED_AT.get() - before
+    }
+
+    #[test]
+    fn a_line_that_repeats_itself_takes_no_more_than_its_length() {
+        let starts = [
+            "",
+            "-rw-r--r-- ",
+            "crw-r--r-- ",
+            "lrwxrwxrwx 1 u g 5 Jan 1 2020 ",
+            "d [R----F--] ",
+            "type=file;",
+            "A;1 ",
+            "1 A ",
+            "+",
+            "04-27-00 12:09PM <JUNCTION> ",
+        ];
+        let pieces = [
+            "1 ",
+            "9",
+            "Jan ",
+            "1 Jan 2 ",
+            "1 Jan 2020 ",
+            "1 2-FOO-2000 ",
+            "2-JUL-2003 ",
+            "1 ao\u{fb}t ",
+            "1 Foo 12 10:00 ",
+            "8, ",
+            "a=;",
+            "type=OS.unix=slink:",
+            "unix.group= ",
+            "; ",
+            " -> ",
+            "[ ",
+            "DIR ",
+            "-",
+            "/",
+            "x",
+        ];
+        for (start, piece) in starts
+            .iter()
+            .flat_map(|start| pieces.map(|piece| (start, piece)))
+        {
+            for count in [500, 1000] {
+                let line = format!("{start}{}", piece.repeat(count)).into_bytes();
+                let limit = WORK * line.len();
+                let lines = [line];
+                let done = work(Reader::list(clock()), &lines);
+                assert!(done <= limit, "{start}{piece} x {count}: {done}");
+                let done = work(Reader::facts(), &lines);
+                assert!(done <= limit, "{start}{piece} x {count}: {done}");
+            }
+        }
+    }
+
+    /// How often a byte of a line is looked at, at most: every format may look, and a date at every
+    /// word.
+    const WORK: usize = 30;
+
     /// Lines that begin like those of a server, to get beyond the first check.
     fn likely() -> impl Strategy<Value = Vec<u8>> {
         let words = prop::sample::select(vec![
@@ -556,6 +621,17 @@ mod tests {
             prop_assert!(all_are_names(&mut Reader::facts(), &lines));
             let clock = Clock { now, zone };
             prop_assert!(all_are_names(&mut Reader::list(clock), &lines));
+        }
+
+        #[test]
+        fn likely_lines_take_no_more_than_their_length(
+            lines in prop::collection::vec(likely(), 1..6),
+            times in 1..50usize,
+        ) {
+            let lines: Vec<_> = lines.iter().map(|line| line.repeat(times)).collect();
+            let limit = WORK * lines.iter().map(|line| line.len() + 1).sum::<usize>();
+            prop_assert!(work(Reader::facts(), &lines) <= limit);
+            prop_assert!(work(Reader::list(clock()), &lines) <= limit);
         }
 
         #[test]

@@ -138,6 +138,7 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
         reply = control.command(Command::Pass(&login.password), deadline)?;
     }
     if reply.is_completion() {
+        control.note_login();
         return Ok(());
     }
     let tried = format!("logging in as {}", login.user.escape_ascii());

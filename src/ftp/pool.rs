@@ -19,14 +19,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::ftp::charset::Charset;
 use crate::ftp::control::Control;
 use crate::ftp::data;
 use crate::ftp::login::{self, Login};
+use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
 use crate::ftp::proxy::Proxy;
-use crate::ftp::route::{Place, Route};
+use crate::ftp::route::{Route, Target};
 use crate::ftp::stream::{Bind, Cutter};
 use crate::ftp::tls::{Tls, When};
+use crate::ftp::zone::Zone;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
 
 /// Where the server is and how it is to be used.
@@ -54,6 +57,10 @@ pub struct Endpoint {
     pub proxy: Option<Arc<Proxy>>,
     /// The one family of addresses that is used; both by default.
     pub family: Option<Family>,
+    /// The charset of names, where it is not UTF-8.
+    pub charset: Option<Charset>,
+    /// How listings are taken.
+    pub manner: Manner,
 }
 
 /// A family of addresses.
@@ -63,6 +70,17 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// How listings are taken.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Files are asked for their exact times where the listing rounds them.
+    pub exact_times: bool,
+    /// Links are shown as what they lead to.
+    pub follow_links: bool,
+    /// The zone of the listing's times; learned from one file where it is not given.
+    pub zone: Option<Zone>,
 }
 
 /// What a lease is for.
@@ -79,8 +97,7 @@ pub enum Purpose {
 pub struct Pool {
     endpoint: Endpoint,
     route: Route,
-    /// The mounted directory: absolute, without a `/` at its end.
-    base: Vec<u8>,
+    place: Place,
     profile: Profile,
     state: Mutex<State>,
     changed: Condvar,
@@ -135,12 +152,19 @@ impl Pool {
             &profile,
             deadline,
         )?;
-        let base = login::locate(&mut control, endpoint.directory.as_deref(), deadline)?;
+        let here = Place::new(Vec::new(), endpoint.charset);
+        let directory = endpoint
+            .directory
+            .as_deref()
+            .map(|path| here.encode(path))
+            .transpose()?;
+        let base = login::locate(&mut control, directory.as_deref(), deadline)?;
+        let place = Place::new(base, endpoint.charset);
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
-            base,
+            place,
             profile,
             state: Mutex::new(State {
                 idle: Vec::new(),
@@ -189,9 +213,14 @@ impl Pool {
         &self.endpoint.data
     }
 
-    /// The mounted directory: absolute, without a `/` at its end.
-    pub fn base(&self) -> &[u8] {
-        &self.base
+    /// Where the mounted directory lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where the server is and how it is used.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Takes a connection, waiting for one if it must. `fresh` asks for one that was not used
@@ -477,13 +506,13 @@ impl Endpoint {
 
 /// Connects to the first of the host's addresses that answers.
 fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
-    let to = |place| Route {
+    let to = |target| Route {
         bind: endpoint.bind.clone(),
-        place,
+        target,
     };
     if let Some(proxy) = &endpoint.proxy {
-        let place = Place::Behind(Arc::clone(proxy), endpoint.host.clone(), endpoint.port);
-        return endpoint.control(&to(place), profile, deadline);
+        let target = Target::Behind(Arc::clone(proxy), endpoint.host.clone(), endpoint.port);
+        return endpoint.control(&to(target), profile, deadline);
     }
     let tried = || format!("finding {}", endpoint.host);
     let addresses: Vec<_> = (endpoint.host.as_str(), endpoint.port)
@@ -504,7 +533,7 @@ fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) ->
         if !endpoint.allows(&address) {
             continue;
         }
-        match endpoint.control(&to(Place::Address(address)), profile, deadline) {
+        match endpoint.control(&to(Target::Address(address)), profile, deadline) {
             Ok(control) => return Ok(control),
             Err(error) => last = error,
         }

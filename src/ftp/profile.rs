@@ -41,6 +41,8 @@ pub struct Learned {
     pub sets_times: Option<Option<TimeSetter>>,
     /// `APPE` works.
     pub appe: Option<bool>,
+    /// `SITE QUOTA` tells what is left of a quota.
+    pub site_quota: Option<bool>,
     /// `REST` before `RETR` works.
     pub rest: Option<bool>,
 }

@@ -17,12 +17,12 @@ pub struct Route {
     /// Where connections go out from.
     pub bind: Option<Bind>,
     /// Where they go to.
-    pub place: Place,
+    pub target: Target,
 }
 
 /// Where a server is.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Target {
     /// At an address.
     Address(SocketAddr),
     /// Where a proxy finds it.
@@ -32,7 +32,7 @@ pub enum Place {
 impl Route {
     /// Connects to the control port.
     pub fn connect(&self, deadline: &Deadline) -> Result<Stream> {
-        self.go(&self.place, deadline)
+        self.go(&self.target, deadline)
     }
 
     /// Connects to a data port; `named` is an address that takes the place of the server's.
@@ -42,51 +42,51 @@ impl Route {
         named: Option<Ipv4Addr>,
         deadline: &Deadline,
     ) -> Result<Stream> {
-        let place = match (&self.place, named) {
-            (Place::Address(_), Some(host)) => Place::Address((host, port).into()),
-            (Place::Address(address), None) => {
+        let target = match (&self.target, named) {
+            (Target::Address(_), Some(host)) => Target::Address((host, port).into()),
+            (Target::Address(address), None) => {
                 let mut address = *address;
                 address.set_port(port);
-                Place::Address(address)
+                Target::Address(address)
             }
-            (Place::Behind(proxy, _, _), Some(host)) => {
-                Place::Behind(Arc::clone(proxy), host.to_string(), port)
+            (Target::Behind(proxy, _, _), Some(host)) => {
+                Target::Behind(Arc::clone(proxy), host.to_string(), port)
             }
-            (Place::Behind(proxy, host, _), None) => {
-                Place::Behind(Arc::clone(proxy), host.clone(), port)
+            (Target::Behind(proxy, host, _), None) => {
+                Target::Behind(Arc::clone(proxy), host.clone(), port)
             }
         };
-        self.go(&place, deadline)
+        self.go(&target, deadline)
     }
 
-    fn go(&self, place: &Place, deadline: &Deadline) -> Result<Stream> {
+    fn go(&self, target: &Target, deadline: &Deadline) -> Result<Stream> {
         let bind = self.bind.as_ref();
-        match place {
-            Place::Address(address) => Stream::connect(*address, bind, deadline)
+        match target {
+            Target::Address(address) => Stream::connect(*address, bind, deadline)
                 .map_err(|error| blame(format!("connecting to {address}"), &error)),
-            Place::Behind(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
+            Target::Behind(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
         }
     }
 
     /// The server's address, as far as we know it.
     pub fn ip(&self) -> Option<IpAddr> {
-        match &self.place {
-            Place::Address(address) => Some(address.ip()),
-            Place::Behind(_, host, _) => host.parse().ok(),
+        match &self.target {
+            Target::Address(address) => Some(address.ip()),
+            Target::Behind(_, host, _) => host.parse().ok(),
         }
     }
 
     /// Whether a proxy stands between: then nobody can connect to us.
     pub fn is_proxied(&self) -> bool {
-        matches!(self.place, Place::Behind(..))
+        matches!(self.target, Target::Behind(..))
     }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Address(address) => write!(f, "{address}"),
-            Place::Behind(_, host, port) => write!(f, "{host}:{port}"),
+        match &self.target {
+            Target::Address(address) => write!(f, "{address}"),
+            Target::Behind(_, host, port) => write!(f, "{host}:{port}"),
         }
     }
 }

@@ -6,21 +6,12 @@
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::listing;
+use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
 use crate::ftp::reply::Reply;
 use crate::ftp::time::parse_time_val;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
-
-/// The absolute path of `path` below `base`.
-pub fn absolute(base: &[u8], path: &RemotePath) -> Vec<u8> {
-    let mut absolute = base.to_vec();
-    if !path.is_root() || absolute.is_empty() {
-        absolute.push(b'/');
-    }
-    absolute.extend_from_slice(path.as_bytes());
-    absolute
-}
 
 /// Takes the steps over one control connection.
 ///
@@ -29,7 +20,7 @@ pub fn absolute(base: &[u8], path: &RemotePath) -> Vec<u8> {
 pub fn perform(
     control: &mut Control,
     profile: &Profile,
-    base: &[u8],
+    place: &Place,
     steps: &[Step<'_>],
     again: bool,
     deadline: &Deadline,
@@ -38,7 +29,11 @@ pub fn perform(
     if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
         return Ok(steps.iter().map(|_| Err(refusal.clone())).collect());
     }
-    let paths: Vec<Paths> = steps.iter().map(|step| Paths::of(base, step)).collect();
+    let paths: Result<Vec<Paths>> = steps.iter().map(|step| Paths::of(place, step)).collect();
+    let paths = match paths {
+        Ok(paths) => paths,
+        Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
+    };
     let mut commands = Vec::new();
     let mut ends = Vec::with_capacity(steps.len());
     for (step, paths) in steps.iter().zip(&paths) {
@@ -90,7 +85,7 @@ struct Paths {
 }
 
 impl Paths {
-    fn of(base: &[u8], step: &Step<'_>) -> Self {
+    fn of(place: &Place, step: &Step<'_>) -> Result<Self> {
         let (path, to) = match step {
             Step::Stat(path)
             | Step::Version(path)
@@ -99,17 +94,18 @@ impl Paths {
             | Step::MakeDirectory(path)
             | Step::SetMode(path, _)
             | Step::SetModified(path, _) => (*path, None),
+            Step::MakeLink { link, .. } => (*link, None),
             Step::Rename { from, to } => (*from, Some(*to)),
         };
-        Self {
-            path: absolute(base, path),
-            to: to.map(|to| absolute(base, to)).unwrap_or_default(),
-        }
+        Ok(Self {
+            path: place.absolute(path)?,
+            to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
+        })
     }
 }
 
 fn first_commands<'a>(
-    step: &Step<'_>,
+    step: &Step<'a>,
     paths: &'a Paths,
     learned: &Learned,
     commands: &mut Vec<Command<'a>>,
@@ -131,6 +127,7 @@ fn first_commands<'a>(
             commands.push(Command::Rnfr(path));
             commands.push(Command::Rnto(&paths.to));
         }
+        Step::MakeLink { target, .. } => commands.extend(make_link(learned, target, path)),
         Step::SetMode(_, mode) => commands.extend(set_mode(learned, *mode, path)),
         Step::SetModified(_, time) => {
             if let Some(setter) = setters(learned).first() {
@@ -173,6 +170,13 @@ fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<
     // another file.
     let is_safe = !path.ends_with(b" ");
     (learned.chmod != Some(false) && is_safe).then_some(Command::SiteChmod(mode, path))
+}
+
+/// What makes links on this server, if anything does: it parts its arguments at blanks.
+fn make_link<'a>(learned: &Learned, target: &'a [u8], path: &'a [u8]) -> Option<Command<'a>> {
+    let plain = |bytes: &[u8]| !bytes.iter().any(u8::is_ascii_whitespace);
+    let can = learned.features.site_symlink && plain(target) && plain(path);
+    can.then_some(Command::SiteSymlink(target, path))
 }
 
 fn set_time(setter: TimeSetter, time: i64, path: &[u8]) -> Command<'_> {
@@ -241,6 +245,7 @@ impl Taking<'_> {
                     self.deadline,
                 );
             }
+            Step::MakeLink { target, .. } => changed(Command::SiteSymlink(target, path), None),
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
             Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
         })
@@ -305,10 +310,32 @@ impl Taking<'_> {
 /// The refusal of a step for which the server has no command.
 fn cannot(step: &Step<'_>) -> Error {
     let tried = match step {
+        Step::MakeLink { .. } => "making a symbolic link",
         Step::SetMode(..) => "setting permission bits",
         _ => "setting the time of a file",
     };
     Error::refused(Why::Unsupported, tried, "it has no command for that")
+}
+
+/// The facts of the absolute path `path`, in the server's words; `None` where it has none.
+pub fn facts(
+    control: &mut Control,
+    profile: &Profile,
+    path: &[u8],
+    deadline: &Deadline,
+) -> Result<Option<Vec<u8>>> {
+    if !profile.ask(|learned| learned.features.mlst()) {
+        return Ok(None);
+    }
+    let command = Command::Mlst(path);
+    let reply = control.command(command, deadline)?;
+    if !reply.is_completion() {
+        return Err(missing(reply.refusal(command)));
+    }
+    let line = reply.lines.get(1).map(|line| line.trim_ascii_start());
+    Ok(line
+        .and_then(|line| line.split(|&byte| byte == b' ').next())
+        .map(<[u8]>::to_vec))
 }
 
 /// A question about a path that is refused without a reason (vsftpd's "Could not get file size."): the

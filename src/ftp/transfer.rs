@@ -61,6 +61,8 @@ impl Download {
     }
 
     fn finish(&mut self, deadline: &Deadline) -> Result<()> {
+        // Closed for good, the cutter's handle too: ProFTPD confirms a transfer only when we have closed.
+        self.lease.pool().unregister(self.cutter);
         let mut in_full = None;
         if let Some(data) = self.data.take() {
             in_full = data.ended_in_full();
@@ -88,7 +90,13 @@ impl Source for Download {
             }
             Err(error) => {
                 let error = blame(self.tried.clone(), &error);
-                Err(last_words(&mut self.lease, &self.tried).unwrap_or(error))
+                if matches!(error, Error::TimedOut { .. }) {
+                    return Err(error);
+                }
+                let words = last_words(&mut self.lease, &self.tried);
+                // The final reply is in, or will never come: nothing is left to settle.
+                self.data = None;
+                Err(words.unwrap_or(error))
             }
         }
     }
@@ -172,6 +180,11 @@ pub fn upload(
         return sent;
     }
     drop(data);
+    if let Err(error @ Error::TimedOut { .. }) = sent {
+        // The patience is over: no more of it for the server's words.
+        lease.control()?.give_up();
+        return Err(error);
+    }
     if let Err(error) = sent {
         return Err(last_words(lease, &command).unwrap_or(error));
     }
@@ -203,6 +216,7 @@ pub fn listing(
     let mut in_full = None;
     if let Some(mut data) = opened.data {
         let whole = match lines(&mut data, command, deadline, each) {
+            Err(error @ Error::TimedOut { .. }) => return Err(error),
             Err(error) => {
                 drop(data);
                 return Err(last_words(lease, &command).unwrap_or(error));

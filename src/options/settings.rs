@@ -35,12 +35,32 @@ pub struct Settings {
     pub gid: Option<Id>,
     /// Permission bits that are taken away from what is shown.
     pub umask: Option<u32>,
+    /// The owners shown are the server's.
+    pub server_owners: bool,
+    /// The permission bits of all files.
+    pub file_mode: Option<u32>,
+    /// The permission bits of all directories.
+    pub dir_mode: Option<u32>,
+    /// What the server can't do is passed over.
+    pub lenient: bool,
+    /// Root may use the mount too. Brings `default_permissions`.
+    pub allow_root: bool,
+    /// What becomes of symbolic links.
+    pub links: Links,
     /// Control connections at most.
     pub max_conns: usize,
     /// How long attributes and listings live.
     pub cache_timeout: Duration,
     /// How long an operation waits without progress.
     pub timeout: Duration,
+    /// The charset of the server's names; UTF-8 by default.
+    pub codepage: Option<String>,
+    /// The zone of the server's listings; learned by default.
+    pub timezone: Option<String>,
+    /// Files keep the times of the listing, to the minute.
+    pub listed_times: bool,
+    /// Bytes of the file system, where the server does not tell.
+    pub size: Option<u64>,
     /// Who makes data connections.
     pub mode: Mode,
     /// The address that a reply to PASV names counts.
@@ -99,6 +119,16 @@ impl Default for Settings {
             uid: None,
             gid: None,
             umask: None,
+            server_owners: false,
+            file_mode: None,
+            dir_mode: None,
+            lenient: false,
+            allow_root: false,
+            links: Links::Contained,
+            codepage: None,
+            timezone: None,
+            listed_times: false,
+            size: None,
             max_conns: 8,
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(30),
@@ -157,6 +187,19 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Those that leave the mount are refused.
+    Contained,
+    /// Absolute targets are taken from the mounted directory.
+    FromRoot,
+    /// They are shown as the server says them.
+    AsTheyAre,
+    /// They are shown as what they lead to.
+    Followed,
 }
 
 /// Words that may hold a password, so that Debug does not show them.

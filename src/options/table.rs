@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::options::settings::{Encrypt, Family, Hidden, Mode, Settings};
+use crate::options::settings::{Encrypt, Family, Hidden, Links, Mode, Settings};
 use crate::options::values::{
-    YEAR, address, address_or_interface, choice, file, fingerprint, id, label, number, octal,
-    ports, word,
+    YEAR, address, address_or_interface, bytes, choice, file, fingerprint, id, label, number,
+    octal, ports, word,
 };
 
 /// One option of `-o`.
@@ -32,6 +32,8 @@ pub struct Spec {
 pub enum Group {
     /// Who may do what.
     Rights,
+    /// What becomes of symbolic links.
+    Links,
     /// How the server is used.
     Server,
     /// Where files and listings come through.
@@ -47,8 +49,9 @@ pub enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Rights,
+        Self::Links,
         Self::Server,
         Self::Data,
         Self::Encryption,
@@ -60,6 +63,7 @@ impl Group {
     pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Rights => "Rights (-o)",
+            Self::Links => "Symbolic links (-o)",
             Self::Server => "Server (-o)",
             Self::Data => "Data connections and addresses (-o)",
             Self::Encryption => "Encryption (-o)",
@@ -126,6 +130,71 @@ pub const TABLE: &[Spec] = &[
         Group::Rights,
         |s, text| octal(text).map(|umask| s.umask = Some(umask)),
     ),
+    switch(
+        "allow_root",
+        "root may use the mount too; brings default_permissions",
+        Group::Rights,
+        |s| {
+            s.allow_root = true;
+            s.default_permissions = true;
+        },
+    ),
+    value(
+        "file_mode",
+        "OCTAL",
+        "the server's",
+        "permission bits of all files",
+        Group::Rights,
+        |s, text| octal(text).map(|mode| s.file_mode = Some(mode)),
+    ),
+    value(
+        "dir_mode",
+        "OCTAL",
+        "the server's",
+        "permission bits of all directories",
+        Group::Rights,
+        |s, text| octal(text).map(|mode| s.dir_mode = Some(mode)),
+    ),
+    value(
+        "owners",
+        "WHOSE",
+        "user",
+        "owners that files show: user (you) or server (the server's)",
+        Group::Rights,
+        |s, text| {
+            choice(text, &[("user", false), ("server", true)])
+                .map(|server| s.server_owners = server)
+        },
+    ),
+    switch(
+        "lenient",
+        "what the server can't do (chmod, chown, some times) is logged once and passed over",
+        Group::Rights,
+        |s| s.lenient = true,
+    ),
+    value(
+        "contain_symlinks",
+        "ANSWER",
+        "yes",
+        "yes: links that leave the mount are refused; no: shown as they are",
+        Group::Links,
+        |s, text| {
+            let links = [("yes", Links::Contained), ("no", Links::AsTheyAre)];
+            choice(text, &links).map(|links| s.links = links)
+        },
+    ),
+    switch(
+        "transform_symlinks",
+        "absolute targets of links are taken from the mounted directory",
+        Group::Links,
+        |s| s.links = Links::FromRoot,
+    ),
+    switch(
+        "follow_symlinks",
+        "links are shown as what they lead to on the server",
+        Group::Links,
+        |s| s.links = Links::Followed,
+    ),
     value(
         "max_conns",
         "N",
@@ -151,6 +220,40 @@ pub const TABLE: &[Spec] = &[
         "an operation fails after so long without progress, 1 to 3600",
         Group::Server,
         |s, text| number(text, 1, 3600, " (seconds)").map(|n| s.timeout = Duration::from_secs(n)),
+    ),
+    value(
+        "codepage",
+        "CHARSET",
+        "utf8",
+        "charset of the names on the server",
+        Group::Server,
+        |s, text| label(text).map(|name| s.codepage = Some(name)),
+    ),
+    value(
+        "timezone",
+        "ZONE",
+        "learned",
+        "zone of the times in listings, such as Europe/Berlin or +02:00",
+        Group::Server,
+        |s, text| label(text).map(|name| s.timezone = Some(name)),
+    ),
+    value(
+        "times",
+        "HOW",
+        "exact",
+        "times of files: exact, or as in the list (to the minute, and sooner)",
+        Group::Server,
+        |s, text| {
+            choice(text, &[("exact", false), ("list", true)]).map(|listed| s.listed_times = listed)
+        },
+    ),
+    value(
+        "size",
+        "BYTES",
+        "very large",
+        "size of the file system (K, M, G, T) where the server does not tell",
+        Group::Server,
+        |s, text| bytes(text).map(|size| s.size = Some(size)),
     ),
     value(
         "mode",

@@ -44,6 +44,23 @@ pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, Stri
         .ok_or_else(|| format!("a whole number from {least} to {most}{unit}"))
 }
 
+/// A number of bytes, with K, M, G or T for powers of 1024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let allowed = || "a number of bytes, such as 500M or 2T".to_string();
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, letter)) if letter.is_ascii_alphabetic() => {
+            (&text[..at], letter.to_ascii_uppercase())
+        }
+        _ => (text, ' '),
+    };
+    let power = " KMGT".find(unit).ok_or_else(allowed)?;
+    let number = number(digits, 1, u64::MAX, "").map_err(|_| allowed())?;
+    number
+        .checked_shl(10 * power as u32)
+        .filter(|bytes| bytes >> (10 * power) == number)
+        .ok_or_else(allowed)
+}
+
 /// A name for the mount table.
 pub fn label(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(char::is_control) {
@@ -128,6 +145,21 @@ pub fn address_or_interface(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("512"), Ok(512));
+        assert_eq!(bytes("2k"), Ok(2048));
+        assert_eq!(bytes("1T"), Ok(1 << 40));
+        for wrong in ["", "T", "0", "-1", "1X", "99999999T", "1.5G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(choice("no", &[("yes", true), ("no", false)]), Ok(false));
+        assert_eq!(
+            choice("maybe", &[("yes", true), ("no", false)]),
+            Err("yes or no".to_string())
+        );
+    }
 
     #[test]
     fn an_id_is_a_number_or_a_name() {

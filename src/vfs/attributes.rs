@@ -3,10 +3,13 @@
 //! The one idea: what belongs to a file that is being written rides behind its upload, in the same
 //! flight; what belongs to a file that rests is set at once.
 
-use crate::remote::Deadline;
-use crate::vfs::core::{Attr, Vfs};
+use std::time::Instant;
+
+use crate::remote::{self, Deadline, Kind};
+use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{File, OWNER_WRITES};
+use crate::vfs::shown::{Attr, Space};
 
 /// What setattr is to change; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,26 +24,6 @@ pub struct Changes {
     pub size: Option<u64>,
     /// The last modification, seconds since 1970 in UTC.
     pub modified: Option<i64>,
-}
-
-/// What statfs(2) is told, in blocks of [`Space::BLOCK`] bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Space {
-    /// All blocks.
-    pub blocks: u64,
-    /// Free blocks.
-    pub free: u64,
-    /// All files.
-    pub files: u64,
-    /// Files that can still be made.
-    pub files_free: u64,
-    /// Bytes of a name.
-    pub name_length: u32,
-}
-
-impl Space {
-    /// Bytes of a block.
-    pub const BLOCK: u32 = 4096;
 }
 
 /// What no server tells us is taken to be large: programs refuse to save where nothing is free.
@@ -58,33 +41,124 @@ impl Vfs {
         deadline: &Deadline,
     ) -> Result<Attr> {
         self.writable()?;
-        let other_owner = changes.uid.is_some_and(|uid| uid != self.settings.uid)
-            || changes.gid.is_some_and(|gid| gid != self.settings.gid);
-        if other_owner {
-            return Err(Error::Impossible);
+        let (uid, gid) = {
+            let tree = self.tree.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            self.settings.shown.owner(&node.attributes)
+        };
+        if changes.uid.is_some_and(|new| new != uid) || changes.gid.is_some_and(|new| new != gid) {
+            self.tolerate(Err(Error::Impossible), "changing owners")?;
         }
         if let Some(size) = changes.size {
             self.truncate(ino, handle, size, deadline)?;
         }
         if let Some(mode) = changes.mode {
-            self.change_mode(ino, mode & 0o7777, deadline)?;
+            let changed = self.change_mode(ino, mode & 0o7777, deadline);
+            self.tolerate(changed, "setting permission bits")?;
         }
         if let Some(modified) = changes.modified {
-            self.change_modified(ino, modified, deadline)?;
+            let changed = self.change_modified(ino, modified, deadline);
+            self.tolerate(changed, "setting times")?;
         }
         self.getattr(ino, deadline)
     }
 
-    /// What there is of space.
-    pub fn statfs(&self) -> Space {
-        let blocks = UNKNOWN_SPACE / u64::from(Space::BLOCK);
-        Space {
-            blocks,
-            free: blocks,
+    /// What the server can't do succeeds on a lenient mount, with one line in the log for each kind.
+    pub(super) fn tolerate(&self, result: Result<()>, what: &'static str) -> Result<()> {
+        match result {
+            Err(
+                error @ (Error::NotPermitted(remote::Error::Refused { .. }) | Error::Impossible),
+            ) if self.settings.lenient => {
+                if self.tolerated.lock().insert(what) {
+                    log::warn!(
+                        "{what}: {error}; from now on passed over, since the mount is lenient"
+                    );
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// What there is of space, if the server need not be asked.
+    pub fn statfs_cached(&self) -> Option<Space> {
+        self.space
+            .lock()
+            .filter(|(at, _)| at.elapsed() < self.settings.cache_timeout)
+            .map(|(_, space)| space)
+    }
+
+    /// What there is of space: what the server says, or `size=`, or a figure on which no program
+    /// stumbles.
+    pub fn statfs(&self, deadline: &Deadline) -> Space {
+        if let Some(space) = self.statfs_cached() {
+            return space;
+        }
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        let said = self
+            .remote
+            .space(&remote::RemotePath::root(), &ask)
+            .unwrap_or_else(|error| {
+                log::info!("asking for the free space: {error}");
+                None
+            });
+        let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);
+        let free = said.map_or(given, |said| said.free);
+        let total = said.and_then(|said| said.total).unwrap_or(given).max(free);
+        let block = u64::from(Space::BLOCK);
+        let space = Space {
+            blocks: total / block,
+            free: free / block,
             files: UNKNOWN_FILES,
             files_free: UNKNOWN_FILES,
             name_length: 255,
+        };
+        *self.space.lock() = Some((Instant::now(), space));
+        space
+    }
+
+    /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
+    /// say is for it to refuse when it is tried.
+    pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
+        let tree = self.tree.lock();
+        let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
+        if wanted & libc::W_OK != 0 {
+            self.writable()?;
         }
+        let Some(perm) = attributes.perm else {
+            return Ok(());
+        };
+        // RFC 3659 section 7.5.5.
+        let (read, write, search): (&[u8], &[u8], &[u8]) = match attributes.kind {
+            Kind::Directory => (b"l", b"cmp", b"e"),
+            _ => (b"r", b"aw", b""),
+        };
+        let lacks = |asked: i32, letters: &[u8]| {
+            wanted & asked != 0
+                && !letters.is_empty()
+                && !letters.iter().any(|&letter| perm.has(letter))
+        };
+        let refused =
+            lacks(libc::R_OK, read) || lacks(libc::W_OK, write) || lacks(libc::X_OK, search);
+        if refused { Err(Error::Denied) } else { Ok(()) }
+    }
+
+    /// What the server says of `ino` in its own words.
+    pub fn describe(
+        &self,
+        ino: u64,
+        view: remote::View,
+        deadline: &Deadline,
+    ) -> Result<Option<Vec<u8>>> {
+        let path = self.path(ino)?;
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        Ok(self.remote.describe(&path, view, &ask)?)
     }
 
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {

@@ -55,6 +55,14 @@ impl Blocks {
         self.state.lock().blocks.get(&key).cloned()
     }
 
+    /// Drops a block that turned out to be wrong.
+    pub fn remove(&self, key: Key) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.blocks.pop(&key) {
+            state.bytes -= old.len();
+        }
+    }
+
     /// Keeps a block.
     pub fn put(&self, key: Key, block: Arc<Vec<u8>>) {
         let mut state = self.state.lock();

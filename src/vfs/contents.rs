@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use crate::remote::{Attributes, Deadline, Kind, ReadAt, RemotePath, Step};
-use crate::vfs::core::{Attr, Handle, Vfs, check_name};
+use crate::remote::{self, Attributes, Deadline, Done, Kind, ReadAt, RemotePath, Step, Why};
+use crate::vfs::core::{Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File, Piece};
 use crate::vfs::inode::now;
 use crate::vfs::readahead::Reader;
+use crate::vfs::shown::Attr;
 
 /// A file was opened.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,11 @@ impl Vfs {
             self.writable()?;
         }
         self.revalidate(ino, deadline)?;
+        let is_gone = self.tree.lock().get(ino).is_none_or(|node| node.removed);
+        if is_gone && !self.opened.lock().files.contains_key(&ino) {
+            // The kernel looks the name up again.
+            return Err(Error::Stale);
+        }
         self.open_known(ino, wants)
     }
 
@@ -81,7 +87,9 @@ impl Vfs {
     ) -> Result<(Attr, Open)> {
         self.writable()?;
         check_name(name)?;
-        let there = if wants.exclusive {
+        // What is to be emptied may be emptied unseen; everything else must not be taken for new because
+        // it was not there some seconds ago.
+        let there = if wants.exclusive || !wants.truncate {
             self.ask_file(parent, name, deadline)?
         } else {
             match self.find(parent, name, deadline) {
@@ -156,7 +164,9 @@ impl Vfs {
                 Some(read_spool(&body, offset, length))
             }
             Some(Piece::Server(length)) if length == whole => {
-                file.reader.cached(offset, length).map(Ok)
+                // A block that is too short is looked into by `read`.
+                let bytes = file.reader.cached(offset, length);
+                bytes.filter(|bytes| bytes.len() == length).map(Ok)
             }
             Some(_) => None,
         }
@@ -189,17 +199,42 @@ impl Vfs {
                 }
             };
             let part = self.read_server(&file, at, piece, deadline)?;
-            let short = part.len() < piece;
+            let length = part.len();
             bytes.extend(part);
-            if short {
-                // The file became shorter: what there is of it is right, and the next look asks.
-                if !sizeless && let Some(node) = self.tree.lock().get_mut(file.ino) {
-                    node.fetched = None;
+            if length < piece {
+                let end = at + length as u64;
+                if sizeless || self.ends_at(&file, end, deadline)? {
+                    break;
                 }
-                break;
+                if length == 0 {
+                    return Err(remote::Error::misbehaved(
+                        format!("reading {}", self.path(file.ino)?),
+                        format!("the transfer ended after {end} bytes, and the file does not"),
+                    )
+                    .into());
+                }
             }
         }
         Ok(bytes)
+    }
+
+    /// A transfer ended before the size that was known: whether the file does, too.
+    fn ends_at(&self, file: &File, end: u64, deadline: &Deadline) -> Result<bool> {
+        file.reader.forget(end);
+        let path = self.path(file.ino)?;
+        let asked = self.tree.lock().now();
+        let Done::Version(version) = self.step(Step::Version(&path), deadline)? else {
+            return Ok(true);
+        };
+        if version.size.is_some_and(|size| size > end) {
+            return Ok(false);
+        }
+        let mut tree = self.tree.lock();
+        let node = tree.get_mut(file.ino);
+        if let Some(node) = node.filter(|node| node.changed <= asked && !node.local) {
+            node.refresh_version(version);
+        }
+        Ok(true)
     }
 
     /// Writes to the spool.
@@ -286,7 +321,8 @@ impl Vfs {
             return Ok(false);
         };
         let mut body = self.settled(&file);
-        if body.base.is_none() {
+        // After an upload that failed something of it may be there.
+        if body.base.is_none() && !body.failed {
             body.removed = true;
             self.tree.lock().remove_own(ino);
             return Ok(true);
@@ -508,15 +544,32 @@ impl Vfs {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Vec<u8>> {
-        let aside = file.body.lock().aside.clone();
+        let (aside, version) = {
+            let body = file.body.lock();
+            (body.aside.clone(), body.base.unwrap_or_default())
+        };
         let path = match aside {
             Some(path) => path,
             None => self.path(file.ino)?,
         };
-        let result = file.reader.read(&path, offset, size, deadline);
+        let result = file.reader.read((&path, version), offset, size, deadline);
         result.map_err(|error| match error.why() {
-            Some(crate::remote::Why::NotFound) => Error::Stale,
-            _ => error.into(),
+            // The name may be gone, whatever words were found for it: then the tree learns it now.
+            Some(Why::NotFound | Why::Unsaid) => {
+                let parent = self.tree.lock().get(file.ino).map(|node| node.parent);
+                let asked = parent.map(|parent| self.ask_name(parent, path.name(), deadline));
+                match asked {
+                    Some(Err(Error::NotFound)) => Error::Stale,
+                    _ => error.into(),
+                }
+            }
+            _ => {
+                // Perhaps it is not what we take it for: the next open asks.
+                if let Some(node) = self.tree.lock().get_mut(file.ino) {
+                    node.fetched = None;
+                }
+                error.into()
+            }
         })
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -23,7 +23,9 @@ use crate::vfs::blocks::Blocks;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
+use crate::vfs::links::Links;
 use crate::vfs::readahead::Shared;
+use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
 
 /// How the file system behaves.
@@ -32,12 +34,14 @@ pub struct Settings {
     /// The mounted directory on the server, absolute, without a `/` at its end: what absolute targets
     /// of links are seen from.
     pub root: Vec<u8>,
-    /// The owner that is shown for everything.
-    pub uid: u32,
-    /// The group that is shown for everything.
-    pub gid: u32,
-    /// Permission bits that are never shown.
-    pub umask: u32,
+    /// Whose files are shown, and with which bits.
+    pub shown: Shown,
+    /// What the server has no means for succeeds, and is logged.
+    pub lenient: bool,
+    /// What becomes of links that leave the mount.
+    pub links: Links,
+    /// Bytes that the server is taken to have, where it does not say.
+    pub size: Option<u64>,
     /// Nothing is changed on the server.
     pub read_only: bool,
     /// How long attributes and listings live.
@@ -48,29 +52,6 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Bytes of the block cache.
     pub cache_size: usize,
-}
-
-/// What the kernel is told of an inode.
-#[derive(Clone, Debug)]
-pub struct Attr {
-    /// The inode number.
-    pub ino: u64,
-    /// What it is.
-    pub kind: Kind,
-    /// Bytes.
-    pub size: u64,
-    /// The last modification, seconds since 1970 in UTC.
-    pub modified: i64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Names that it has.
-    pub links: u32,
-    /// The owner.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// How long the kernel may rely on this.
-    pub ttl: Duration,
 }
 
 /// The file system.
@@ -84,6 +65,10 @@ pub struct Vfs {
     listing: Mutex<HashSet<u64>>,
     listed: Condvar,
     next_handle: AtomicU64,
+    /// What was passed over on a lenient mount.
+    pub(super) tolerated: Mutex<HashSet<&'static str>>,
+    /// What the server last said of its space.
+    pub(super) space: Mutex<Option<(Instant, Space)>>,
 }
 
 /// Everything that is open.
@@ -113,10 +98,11 @@ pub(super) struct Listing {
     pub(super) names: Option<Arc<Vec<Name>>>,
 }
 
-/// How long the kernel relies on what it was told. Asking us costs it nothing much.
-const KERNEL_TIME: Duration = Duration::from_secs(1);
 /// An open asks the server again when what is known of the file is older.
 pub(super) const REVALIDATE: Duration = Duration::from_secs(5);
+/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
+/// the link's size: only a listing tells.
+const LINK: u32 = 0o777;
 /// A second name that is asked for within so short a time makes a listing worth its price.
 const SOON: Duration = Duration::from_secs(1);
 /// Bytes of a name, as on every Linux file system.
@@ -143,6 +129,8 @@ impl Vfs {
             listing: Mutex::default(),
             listed: Condvar::new(),
             next_handle: AtomicU64::new(1),
+            tolerated: Mutex::default(),
+            space: Mutex::default(),
         }
     }
 
@@ -174,34 +162,7 @@ impl Vfs {
     }
 
     pub(super) fn attr(&self, node: &Node) -> Attr {
-        let attributes = &node.attributes;
-        let mode = attributes.mode.unwrap_or(match attributes.kind {
-            Kind::Directory => 0o755,
-            Kind::Symlink => 0o777,
-            Kind::File | Kind::Special => 0o644,
-        });
-        let size = match attributes.kind {
-            Kind::Symlink => attributes.target.as_ref().map(|target| target.len() as u64),
-            _ => attributes.size,
-        };
-        Attr {
-            ino: node.ino,
-            kind: attributes.kind,
-            size: size.unwrap_or(0),
-            modified: attributes.modified.map_or(0, |modified| modified.seconds),
-            mode: mode & !self.settings.umask,
-            // One, also for directories, is what file systems say that count no subdirectories: find(1)
-            // would take 2 for "none".
-            links: u32::from(!node.removed),
-            uid: self.settings.uid,
-            gid: self.settings.gid,
-            // What is not on the server yet gets another time when it is.
-            ttl: if node.local {
-                Duration::ZERO
-            } else {
-                KERNEL_TIME.min(self.settings.cache_timeout)
-            },
-        }
+        self.settings.shown.attr(node, self.settings.cache_timeout)
     }
 
     /// What is known of a name without asking.
@@ -252,6 +213,14 @@ impl Vfs {
             Step::Version(&path)
         };
         let attributes = match self.step(step, deadline) {
+            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
+                self.list(directory, deadline)?;
+                return self
+                    .tree
+                    .lock()
+                    .child(directory, name)
+                    .ok_or(Error::NotFound);
+            }
             Ok(Done::Attributes(attributes)) => attributes,
             Ok(Done::Version(version)) => {
                 let mut tree = self.tree.lock();
@@ -317,9 +286,7 @@ impl Vfs {
                 node.refresh(attributes)
             }
             // Not every server answers for its own root; what was known stays.
-            Ok(_) | Err(remote::Error::Refused { .. }) => {
-                node.fetched = Some(std::time::Instant::now())
-            }
+            Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -22,6 +22,8 @@ pub enum Error {
     Exists,
     /// The directory holds something.
     NotEmpty,
+    /// The server says that it would refuse.
+    Denied,
     /// It is a directory.
     IsDirectory,
     /// It is not a directory.
@@ -60,6 +62,7 @@ impl Error {
             Self::Spool(errno) => *errno,
             Self::NotFound => libc::ENOENT,
             Self::Exists => libc::EEXIST,
+            Self::Denied => libc::EACCES,
             Self::NotEmpty => libc::ENOTEMPTY,
             Self::IsDirectory => libc::EISDIR,
             Self::NotDirectory => libc::ENOTDIR,

@@ -243,6 +243,19 @@ impl Body {
         Ok(())
     }
 
+    /// An upload of the whole file broke off: what the server now has under the name may be anything,
+    /// and the spool alone has the file.
+    pub fn lost_base(&mut self) {
+        self.kept = 0;
+        self.dirty.insert(0..self.size);
+    }
+
+    /// An append broke off and left some of its bytes behind what still stands: the file is sent whole.
+    pub fn append_broke_off(&mut self, base: Version) {
+        self.base = Some(base);
+        self.resized = true;
+    }
+
     /// The local copy, for a file that has one.
     pub fn spool(&mut self, spool: &Spool) -> Result<Arc<SpoolFile>> {
         if let Some(file) = &self.spool {

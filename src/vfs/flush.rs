@@ -156,6 +156,9 @@ impl Vfs {
                     body.dirty.extend(&taken);
                     let unsupported = error.why() == Some(Why::Unsupported);
                     if !unsupported || plan == Plan::Whole {
+                        if plan == Plan::Whole {
+                            body.lost_base();
+                        }
                         return Err(error.into());
                     }
                 }
@@ -166,31 +169,36 @@ impl Vfs {
     /// Before a part of a file is sent anew together with what it is part of: if others changed that,
     /// theirs is kept where we did not write.
     fn check_base(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
-        let (base, rewritten, plan) = {
+        let (base, rewritten, relies) = {
             let body = file.body.lock();
             (
                 body.base,
                 body.kept == 0 || body.dirty.contains(0..body.size),
-                self.remote.plan(&body.change()),
+                // An append that broke off may have left some of its bytes.
+                body.failed || self.remote.plan(&body.change()) == Plan::Whole,
             )
         };
-        let Some(base) = base.filter(|_| !rewritten && plan == Plan::Whole) else {
+        let Some(base) = base.filter(|_| !rewritten && relies) else {
             return Ok(());
         };
         let path = self.path(file.ino)?;
         let now = match self.step(Step::Version(&path), deadline) {
             Ok(remote::Done::Version(version)) => version,
             Ok(_) => return Ok(()),
-            Err(error) if error.why() == Some(Why::NotFound) => Version {
-                size: Some(0),
-                modified: None,
-            },
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                let mut body = file.body.lock();
+                if !body.missing().is_empty() {
+                    // What we lack is nowhere any more, and zeros are no substitute.
+                    return Err(Error::Stale);
+                }
+                body.lost_base();
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         if base.may_be(&now) {
             return Ok(());
         }
-        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
         let generation = {
             let mut tree = self.tree.lock();
             let node = tree.get_mut(file.ino).ok_or(Error::Stale)?;
@@ -200,6 +208,11 @@ impl Vfs {
         file.reader.restart(generation);
         let mut body = file.body.lock();
         body.generation = generation;
+        if body.failed && now.size.is_some_and(|size| size >= body.kept) {
+            body.append_broke_off(now);
+            return Ok(());
+        }
+        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
         body.rebase(now)
     }
 
@@ -325,7 +338,12 @@ impl Vfs {
             node.generation += 1;
         }
         if is_new {
+            let parent = tree.get(file.ino).map(|node| node.parent);
             tree.remove_own(file.ino);
+            // What came of it may be there all the same.
+            if let Some(parent) = parent {
+                tree.doubt_listing(parent);
+            }
         }
     }
 

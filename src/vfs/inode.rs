@@ -23,6 +23,9 @@ use crate::remote::{Attributes, Completeness, Entry, Modified, Precision, Remote
 /// The mounted directory.
 pub const ROOT: u64 = 1;
 
+/// Bits of a generation that count the contents of one node; those above tell the nodes apart.
+const GENERATIONS: u32 = 32;
+
 /// Nodes that are kept although nothing needs them: some 200 bytes each.
 const NODE_BUDGET: usize = 500_000;
 
@@ -84,6 +87,8 @@ pub enum Known {
 #[derive(Debug)]
 pub struct Tree {
     nodes: HashMap<u64, Node>,
+    /// Nodes made so far.
+    births: u64,
     /// Directories with listings, the least recently used first to go.
     listings: LruCache<u64, ()>,
     stamp: u64,
@@ -94,6 +99,7 @@ impl Tree {
     pub fn new(root: Attributes) -> Self {
         let mut tree = Self {
             nodes: HashMap::new(),
+            births: 0,
             listings: LruCache::unbounded(),
             stamp: 0,
         };
@@ -424,7 +430,8 @@ impl Tree {
         self.drop_unneeded(ino);
     }
 
-    fn node(&self, ino: u64, parent: u64, name: Arc<[u8]>, attributes: Attributes) -> Node {
+    fn node(&mut self, ino: u64, parent: u64, name: Arc<[u8]>, attributes: Attributes) -> Node {
+        self.births += 1;
         Node {
             ino,
             parent,
@@ -433,7 +440,8 @@ impl Tree {
             fetched: Some(Instant::now()),
             changed: 0,
             local: false,
-            generation: 0,
+            // A number can come back after a forget: its blocks must not.
+            generation: self.births << GENERATIONS,
             pages: None,
             removed: false,
             lookups: 0,
@@ -712,9 +720,20 @@ mod tests {
     fn a_changed_version_is_a_new_generation() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
+        let first = tree.get(a).expect("a").generation;
         tree.merge_listing(ROOT, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
-        assert_eq!(tree.get(a).expect("a").generation, 0);
+        assert_eq!(tree.get(a).expect("a").generation, first);
         tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
-        assert_eq!(tree.get(a).expect("a").generation, 1);
+        assert_eq!(tree.get(a).expect("a").generation, first + 1);
+    }
+
+    #[test]
+    fn a_number_that_comes_back_is_of_another_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        let generation = tree.get(a).expect("a").generation;
+        tree.remove_own(a);
+        assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
+        assert_ne!(tree.get(a).expect("a").generation, generation);
     }
 }

@@ -2,21 +2,42 @@
 //!
 //! The one idea: a link's target is what the *server* means by it. A relative one is left as it is when
 //! it does not climb out; an absolute one below the mounted directory becomes relative; every other one
-//! would show the user a file of this machine under the server's name, and is refused.
+//! would show the user a file of this machine under the server's name, and is refused, unless an option
+//! says otherwise.
 
 use crate::remote::RemotePath;
 
-/// The target of the link at `link`, as the kernel is to see it; `None` when it leads out of the
-/// mount. `base` is the mounted directory on the server, absolute, without a `/` at its end.
-pub fn contain(base: &[u8], link: &RemotePath, target: &[u8]) -> Option<Vec<u8>> {
-    if target.is_empty() || target.contains(&0) {
-        return None;
+/// What becomes of links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// Those that leave the mounted directory are refused.
+    #[default]
+    Contained,
+    /// Absolute targets are taken from the mounted directory, as after chroot(2).
+    FromRoot,
+    /// They are shown as the server says them, wherever that leads on this machine.
+    AsTheyAre,
+}
+
+impl Links {
+    /// The target of the link at `link`, as the kernel is to see it; `None` when it leads out of the
+    /// mount. `root` is the mounted directory on the server, absolute, without a `/` at its end.
+    pub fn shown(self, root: &[u8], link: &RemotePath, target: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            _ if target.is_empty() || target.contains(&0) => None,
+            Self::AsTheyAre => Some(target.to_vec()),
+            Self::FromRoot => contain(b"", link, target),
+            Self::Contained => contain(root, link, target),
+        }
     }
+}
+
+fn contain(root: &[u8], link: &RemotePath, target: &[u8]) -> Option<Vec<u8>> {
     let depth = link.as_bytes().iter().filter(|&&byte| byte == b'/').count();
     if !target.starts_with(b"/") {
         return stays_within(target, depth).then(|| target.to_vec());
     }
-    let below = target.strip_prefix(base)?;
+    let below = target.strip_prefix(root)?;
     if !below.is_empty() && !below.starts_with(b"/") || !stays_within(below, 0) {
         return None;
     }
@@ -76,8 +97,22 @@ mod tests {
             (b"/home/u", &top, b"/home/u/../x", None),
         ];
         for (base, link, target, expected) in cases {
-            let seen = contain(base, link, target);
+            let seen = Links::Contained.shown(base, link, target);
             assert_eq!(seen.as_deref(), expected, "{}", target.escape_ascii());
         }
+    }
+
+    #[test]
+    fn options_take_absolute_targets_from_the_mount_or_leave_them() {
+        let link = RemotePath::root().join(b"link").expect("a name");
+        assert_eq!(
+            Links::FromRoot.shown(b"/home", &link, b"/a").as_deref(),
+            Some(&b"a"[..])
+        );
+        assert_eq!(
+            Links::AsTheyAre.shown(b"/home", &link, b"/etc").as_deref(),
+            Some(&b"/etc"[..])
+        );
+        assert_eq!(Links::AsTheyAre.shown(b"/home", &link, b""), None);
     }
 }

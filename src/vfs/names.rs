@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why};
-use crate::vfs::core::{Attr, Listing, Vfs, check_name};
+use crate::vfs::core::{Listing, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::{Known, ROOT, now};
-use crate::vfs::links;
+use crate::vfs::shown::Attr;
 
 /// One entry of a directory, with the attributes that the kernel takes along.
 pub struct Listed {
@@ -192,8 +192,11 @@ impl Vfs {
             return Ok(());
         }
         let path = self.path(ino)?;
+        let was_stored = self.is_stored(ino);
         match self.step(Step::Remove(&path), deadline) {
             Ok(_) => {}
+            Err(error)
+                if !was_stored && matches!(error.why(), Some(Why::NotFound | Why::Unsaid)) => {}
             Err(error) if error.why() == Some(Why::NotFound) => {
                 self.tree.lock().remove_own(ino);
                 self.forsake(ino);
@@ -210,6 +213,14 @@ impl Vfs {
         self.tree.lock().remove_own(ino);
         self.forsake(ino);
         Ok(())
+    }
+
+    /// Whether the server has confirmed the file, as far as is known here.
+    fn is_stored(&self, ino: u64) -> bool {
+        let opened = self.opened.lock();
+        let file = opened.files.get(&ino).map(|(file, _)| Arc::clone(file));
+        drop(opened);
+        file.is_none_or(|file| file.body.lock().base.is_some())
     }
 
     /// Renames as rename(2) does; with `keep` a name that is taken is not replaced.
@@ -323,13 +334,53 @@ impl Vfs {
                 target
             }
         };
-        links::contain(&self.settings.root, &path, &target).ok_or_else(|| {
-            log::warn!(
-                "{path}: its target {} leads out of the mount",
-                target.escape_ascii()
-            );
-            Error::LeadsOut
-        })
+        self.settings
+            .links
+            .shown(&self.settings.root, &path, &target)
+            .ok_or_else(|| {
+                log::warn!(
+                    "{path}: its target {} leads out of the mount",
+                    target.escape_ascii()
+                );
+                Error::LeadsOut
+            })
+    }
+
+    /// Makes a symbolic link, where the server can.
+    pub fn symlink(
+        &self,
+        parent: u64,
+        name: &[u8],
+        target: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        match self.step(
+            Step::MakeLink {
+                link: &path,
+                target,
+            },
+            deadline,
+        ) {
+            Ok(_) => {}
+            Err(error) if error.why() == Some(Why::Unsupported) => return Err(Error::Impossible),
+            Err(error) => return Err(error.into()),
+        }
+        let attributes = Attributes {
+            target: Some(target.into()),
+            modified: Some(now()),
+            ..Attributes::of(Kind::Symlink)
+        };
+        let ino = {
+            let mut tree = self.tree.lock();
+            if let Some(old) = tree.child(parent, name) {
+                tree.remove_own(old);
+            }
+            tree.add_own(parent, name, attributes)
+        };
+        self.remembered(ino)
     }
 
     fn remembered(&self, ino: u64) -> Result<Attr> {

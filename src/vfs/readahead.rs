@@ -17,7 +17,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::remote::{Ask, Deadline, Error, Remote, RemotePath, Result, Source, Urgency};
+use crate::remote::{
+    Ask, Deadline, Done, Error, Remote, RemotePath, Result, Source, Step, Urgency, Version,
+    perform_one,
+};
 use crate::vfs::blocks::{BLOCK, Blocks, Key};
 
 /// Bytes that a new stream runs ahead.
@@ -65,6 +68,8 @@ struct State {
     brought: u64,
     /// Threads that may still hold a transfer.
     pumps: usize,
+    /// Others were seen to have changed the content: no more of it is read in this generation.
+    spoilt: Option<Error>,
 }
 
 struct Stream {
@@ -106,10 +111,10 @@ impl Reader {
     }
 
     /// Reads `size` bytes from `offset`, less only at the end of the file. `path` is where the file
-    /// is now.
+    /// is now; a broken transfer goes on only in a file that may be `version`.
     pub fn read(
         self: &Arc<Self>,
-        path: &RemotePath,
+        (path, version): (&RemotePath, Version),
         offset: u64,
         size: usize,
         deadline: &Deadline,
@@ -124,6 +129,9 @@ impl Reader {
                 }
                 Err(missing) => missing,
             };
+            if let Some(error) = &state.spoilt {
+                return Err(error.clone());
+            }
             let end = offset + size as u64;
             match state.stream_for(missing) {
                 Some(at) => {
@@ -132,7 +140,7 @@ impl Reader {
                         ended?;
                         // It ended well before this offset: the file is shorter, or the block has
                         // left the cache already. A new stream tells.
-                        self.start(&mut state, path, missing, end);
+                        self.start(&mut state, (path, version), missing, end);
                     } else {
                         let stream = &mut state.streams[at];
                         stream.followed = Instant::now();
@@ -140,7 +148,7 @@ impl Reader {
                         stream.goal = stream.goal.max(end + stream.window);
                     }
                 }
-                None => self.start(&mut state, path, missing, end),
+                None => self.start(&mut state, (path, version), missing, end),
             }
             self.changed.notify_all();
             let before = state.brought;
@@ -168,10 +176,21 @@ impl Reader {
         }
     }
 
+    /// The file was said to end at `offset`, and does not: what the cache has there is wrong.
+    pub fn forget(&self, offset: u64) {
+        let generation = self.state.lock().generation;
+        self.shared.blocks.remove(Key {
+            ino: self.ino,
+            generation,
+            index: offset / BLOCK,
+        });
+    }
+
     /// Ends all streams, and what they brought no longer counts when `generation` is another one.
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
+        state.spoilt = None;
         state.streams.clear();
         self.changed.notify_all();
     }
@@ -206,7 +225,13 @@ impl Reader {
         Ok(bytes)
     }
 
-    fn start(self: &Arc<Self>, state: &mut State, path: &RemotePath, from: u64, end: u64) {
+    fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        (path, version): (&RemotePath, Version),
+        from: u64,
+        end: u64,
+    ) {
         if state.streams.len() >= STREAMS {
             // Not one for whose bytes somebody waits: then there are more streams for a while.
             let oldest = (0..state.streams.len())
@@ -234,6 +259,9 @@ impl Reader {
         let pump = Pump {
             reader: Arc::clone(self),
             path: path.clone(),
+            version,
+            first: next,
+            spoilt: false,
             id,
             generation: state.generation,
             next,
@@ -285,6 +313,12 @@ impl State {
 struct Pump {
     reader: Arc<Reader>,
     path: RemotePath,
+    /// What the server had when the file was opened.
+    version: Version,
+    /// The offset at which it began.
+    first: u64,
+    /// The server has another version.
+    spoilt: bool,
     id: u64,
     generation: u64,
     /// The offset of the block that comes next.
@@ -307,7 +341,12 @@ impl Pump {
             // Nobody follows it any more, or it is not wanted: as if it had never been.
             Ok(false) => state.streams.retain(|stream| stream.id != self.id),
             Ok(true) => state.end(self.id, Ok(())),
-            Err(error) => state.end(self.id, Err(error)),
+            Err(error) => {
+                if self.spoilt && state.generation == self.generation {
+                    state.spoilt = Some(error.clone());
+                }
+                state.end(self.id, Err(error));
+            }
         }
         self.reader.changed.notify_all();
     }
@@ -335,7 +374,7 @@ impl Pump {
             let fetched = match &mut source {
                 Some(source) => self.fetch(source.as_mut(), &deadline),
                 None => {
-                    let opened = self.reader.shared.remote.read(&self.path, self.next, &ask);
+                    let opened = self.open(&ask);
                     since = Instant::now();
                     opened.and_then(|opened| self.fetch(source.insert(opened).as_mut(), &deadline))
                 }
@@ -350,6 +389,23 @@ impl Pump {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn open(&mut self, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
+        let remote = &self.reader.shared.remote;
+        // Half of one content and half of another is none.
+        if self.next > self.first
+            && let Done::Version(now) =
+                perform_one(remote.as_ref(), Step::Version(&self.path), ask)?
+            && !self.version.may_be(&now)
+        {
+            self.spoilt = true;
+            return Err(Error::misbehaved(
+                format!("reading {}", self.path),
+                "it was changed by others while it was read",
+            ));
+        }
+        remote.read(&self.path, self.next, ask)
     }
 
     /// Waits until there is something to do.

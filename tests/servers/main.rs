@@ -52,14 +52,14 @@ on_every_server! {
         mapped_read mapped_write subshell_and_children fsync_means_stored allocate change_mode mode_of_new_files
         run_a_script touch_d unlink_open rename_open refused_write_is_an_error;
     directories:
-        list ten_thousand_entries rename_over_existing rename_directories rename_no_replace errors room_for_more
+        list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more
         symbolic_links no_links_made;
     names:
         names_inner_blanks names_leading_blanks names_trailing_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
         names_long names_with_line_ends;
     others:
-        cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time;
+        cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:
         background by_umount by_sigterm by_sigint read_only owner_and_umask other_users encoded_path
         wrong_password missing_directory missing_mountpoint mountpoint_is_a_file mounted_twice refused_connection;
@@ -75,7 +75,10 @@ fn on(server: &'static str, test: &'static str, check: fn(&mut Mounted)) {
     }));
     match (outcome, exceptions::of(server, test)) {
         (Ok(()), None) => {}
-        (Ok(()), Some(exception)) => panic!("it works: take its line out of tests/exceptions.txt ({})", exception.reason),
+        (Ok(()), Some(exception)) => panic!(
+            "it works: take its line out of tests/exceptions.txt ({})",
+            exception.reason
+        ),
         (Err(cause), Some(exception)) if words_of(&*cause).contains(exception.failure) => {}
         (Err(cause), _) => {
             mounted.report();
@@ -85,13 +88,20 @@ fn on(server: &'static str, test: &'static str, check: fn(&mut Mounted)) {
 }
 
 fn words_of(cause: &dyn std::any::Any) -> &str {
-    cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied()).unwrap_or("")
+    cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(cause.downcast_ref::<&str>().copied())
+        .unwrap_or("")
 }
 
 #[test]
 fn exceptions_name_tests() {
     for exception in exceptions::all() {
-        assert!(["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server), "{exception:?}");
+        assert!(
+            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server),
+            "{exception:?}"
+        );
         assert!(CHECKS.contains(&exception.test), "{exception:?}");
     }
 }

@@ -14,9 +14,14 @@ pub struct Exception {
 }
 
 pub fn all() -> impl Iterator<Item = Exception> {
-    TABLE.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(|line| {
-        parse(line).unwrap_or_else(|| panic!("tests/exceptions.txt: not 'server test \"failure\" reason': {line}"))
-    })
+    TABLE
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            parse(line).unwrap_or_else(|| {
+                panic!("tests/exceptions.txt: not 'server test \"failure\" reason': {line}")
+            })
+        })
 }
 
 pub fn of(server: &str, test: &str) -> Option<Exception> {
@@ -28,5 +33,10 @@ fn parse(line: &'static str) -> Option<Exception> {
     let (test, rest) = rest.trim_start().split_once(char::is_whitespace)?;
     let (failure, reason) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
     let reason = reason.trim();
-    (!failure.is_empty() && !reason.is_empty()).then_some(Exception { server, test, failure, reason })
+    (!failure.is_empty() && !reason.is_empty()).then_some(Exception {
+        server,
+        test,
+        failure,
+        reason,
+    })
 }

@@ -22,7 +22,8 @@ const A_SCRIPT: Duration = Duration::from_secs(60);
 
 pub struct Mounted {
     pub server: Server,
-    test: &'static str,
+    /// The directory on the server: the test's name, and the number of this run, since another may go on beside it.
+    place: String,
     /// `$M`
     mountpoint: PathBuf,
     /// `$D`: the same directory on the server's own disk.
@@ -39,12 +40,21 @@ pub struct Mounted {
 impl Mounted {
     /// Nothing is mounted yet.
     pub fn new(server: Server, test: &'static str) -> Self {
-        assert!(Path::new("/dev/fuse").exists(), "/dev/fuse is missing: these tests mount for real");
-        assert!(nix::unistd::geteuid().is_root(), "these tests mount for real and look at the servers' disks: run them as root");
+        assert!(
+            Path::new("/dev/fuse").exists(),
+            "/dev/fuse is missing: these tests mount for real"
+        );
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests mount for real and look at the servers' disks: run them as root"
+        );
         server.demand();
-        let directory = tempfile::Builder::new().prefix(&format!("{}-{test}-", server.name)).tempdir().unwrap();
-        let disk = server.disk().join(test);
-        let _ = fs::remove_dir_all(&disk);
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{}-{test}-", server.name))
+            .tempdir()
+            .unwrap();
+        let place = format!("{test}-{}", std::process::id());
+        let disk = server.disk().join(&place);
         let [mountpoint, scratch] = ["mount", "scratch"].map(|name| directory.path().join(name));
         for made in [&disk, &mountpoint, &scratch] {
             fs::create_dir(made).unwrap();
@@ -54,20 +64,39 @@ impl Mounted {
         let log_from = server.log().len();
         let log = directory.path().join("log");
         let options = String::new();
-        Self { server, test, mountpoint, disk, scratch, log, log_from, process: None, options, _directory: directory }
+        Self {
+            server,
+            place,
+            mountpoint,
+            disk,
+            scratch,
+            log,
+            log_from,
+            process: None,
+            options,
+            _directory: directory,
+        }
     }
 
     /// The URL of this test's directory on the server.
     pub fn url(&self) -> String {
-        self.server.url() + self.test
+        self.server.url() + &self.place
     }
 
     pub fn mount(&mut self, options: &str) {
         assert!(self.process.is_none());
         self.options = options.to_owned();
-        let log = fs::File::options().create(true).append(true).open(&self.log).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
         let mut command = Command::new(FTPFS);
-        command.arg(self.url()).arg(&self.mountpoint).arg("-f").stdin(Stdio::null());
+        command
+            .arg(self.url())
+            .arg(&self.mountpoint)
+            .arg("-f")
+            .stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         if !options.is_empty() {
             command.args(["-o", options]);
@@ -90,14 +119,22 @@ impl Mounted {
 
     /// As a user does it; the process must then end by itself, without an error and without a panic in its log.
     pub fn unmount(&mut self) {
-        let unmounted = self.run(Command::new("fusermount3").arg("-u").arg(&self.mountpoint), TO_UNMOUNT);
-        assert!(unmounted.succeeded(), "fusermount3 -u: {}", unmounted.output);
+        let unmounted = self.run(
+            Command::new("fusermount3").arg("-u").arg(&self.mountpoint),
+            TO_UNMOUNT,
+        );
+        assert!(
+            unmounted.succeeded(),
+            "fusermount3 -u: {}",
+            unmounted.output
+        );
         let mut child = self.process.take().unwrap();
         let ended = limited::within(TO_UNMOUNT, || child.try_wait().unwrap());
         if ended.is_none() {
             let _ = child.kill();
         }
-        let status = ended.unwrap_or_else(|| panic!("ftpfs was still there {TO_UNMOUNT:?} after its unmount"));
+        let status = ended
+            .unwrap_or_else(|| panic!("ftpfs was still there {TO_UNMOUNT:?} after its unmount"));
         assert!(status.success(), "ftpfs ended with {status}");
         assert!(!self.own_log().contains("panicked at"), "ftpfs panicked");
     }
@@ -122,8 +159,14 @@ impl Mounted {
         let outcome = self.run(&mut self.bash(script), limit);
         match outcome.status {
             Some(status) if status.success() => outcome.output,
-            Some(status) => panic!("the script ended with {status}:\n{}", limited::tail(&outcome.output, 60)),
-            None => panic!("the script did not end within {limit:?}:\n{}", limited::tail(&outcome.output, 60)),
+            Some(status) => panic!(
+                "the script ended with {status}:\n{}",
+                limited::tail(&outcome.output, 60)
+            ),
+            None => panic!(
+                "the script did not end within {limit:?}:\n{}",
+                limited::tail(&outcome.output, 60)
+            ),
         }
     }
 
@@ -136,10 +179,12 @@ impl Mounted {
     pub fn commands(&self, verb: &str) -> usize {
         let log = self.server.log();
         let (bare, with_argument) = (format!("\"{verb}\""), format!("\"{verb} "));
-        let ours = format!("/{}", self.test);
+        let ours = format!("/{}", self.place);
         log[self.log_from..]
             .lines()
-            .filter(|line| line.contains(&bare) || line.contains(&with_argument) && line.contains(&ours))
+            .filter(|line| {
+                line.contains(&bare) || line.contains(&with_argument) && line.contains(&ours)
+            })
             .count()
     }
 
@@ -160,20 +205,33 @@ impl Mounted {
         let mut child = self.process.take().unwrap();
         let ended = limited::within(TO_UNMOUNT, || child.try_wait().unwrap());
         self.process = ended.is_none().then_some(child);
-        assert!(ended.is_some_and(|status| status.success()), "ftpfs ended with {ended:?}");
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "ftpfs ended with {ended:?}"
+        );
     }
 
     /// The most memory that the process ever had resident, in MiB.
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// The end of what both sides wrote, for a test that failed.
     pub fn report(&self) {
-        println!("--- the mount's log\n{}", limited::tail(&self.own_log(), 80));
-        println!("--- what {} was asked\n{}", self.server.name, limited::tail(&self.server.log()[self.log_from..], 40));
+        println!(
+            "--- the mount's log\n{}",
+            limited::tail(&self.own_log(), 80)
+        );
+        println!(
+            "--- what {} was asked\n{}",
+            self.server.name,
+            limited::tail(&self.server.log()[self.log_from..], 40)
+        );
     }
 
     fn own_log(&self) -> String {
@@ -187,8 +245,16 @@ impl Mounted {
     fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         command.arg("-c").arg(format!("{PRELUDE}\n{script}"));
-        command.env("M", &self.mountpoint).env("D", &self.disk).env("S", &self.scratch).env("HOME", &self.scratch);
-        command.env("URL", self.url()).env("ACCOUNT", ACCOUNT).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        command
+            .env("M", &self.mountpoint)
+            .env("D", &self.disk)
+            .env("S", &self.scratch)
+            .env("HOME", &self.scratch);
+        command
+            .env("URL", self.url())
+            .env("ACCOUNT", ACCOUNT)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC");
         command.current_dir(&self.scratch);
         command
     }
@@ -206,7 +272,10 @@ impl Drop for Mounted {
             limited::within(Duration::from_secs(5), || child.try_wait().ok().flatten());
         }
         if is_mounted(&self.mountpoint) {
-            let _ = self.run(Command::new("umount").arg("-l").arg(&self.mountpoint), Duration::from_secs(5));
+            let _ = self.run(
+                Command::new("umount").arg("-l").arg(&self.mountpoint),
+                Duration::from_secs(5),
+            );
         }
         let _ = fs::remove_dir_all(&self.disk);
     }
@@ -215,5 +284,9 @@ impl Drop for Mounted {
 /// Asks the kernel's table, since a `stat` of a mount that hangs would hang too.
 fn is_mounted(mountpoint: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().any(|line| line.split(' ').nth(4).is_some_and(|path| Path::new(path) == mountpoint))
+    table.lines().any(|line| {
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|path| Path::new(path) == mountpoint)
+    })
 }

@@ -1,5 +1,7 @@
+# shellcheck shell=bash
 # Before each script of the tests: $M is the mount, $D the same directory on the server's disk, $S a local directory.
 set -euo pipefail
+export PATH=${FTPFS_TOOLS:-/var/tmp/ftpfs-tools}/bin:$PATH # fsx
 
 fail() {
     echo "FAILED: $*" >&2
@@ -12,10 +14,18 @@ same() { diff -r --no-dereference "$1" "$2" >&2 || fail "$1 and $2 differ"; }
 # is GOT EXPECTED
 is() { [ "$1" = "$2" ] || fail "got '$1', not '$2'"; }
 
+# refuses COMMAND...: must fail; what it said is in $S/why. (A plain "! command" would not end a script that has set -e.)
+refuses() { ! "$@" 2>"$S/why" || fail "it succeeded: $*"; }
+
+# gone PATH...: there is nothing by these names.
+gone() {
+    local path
+    for path; do [ ! -e "$path" ] || fail "$path is still there"; done
+}
+
 # soon COMMAND...: becomes true within five seconds, for what the kernel tells us without waiting for our answer.
 soon() {
-    local turn
-    for turn in {1..50}; do
+    for _ in {1..50}; do
         "$@" && return
         sleep 0.1
     done

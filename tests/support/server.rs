@@ -26,7 +26,8 @@ impl Server {
     /// The commands that the server received, one a line, each in double quotes.
     pub fn log(self) -> String {
         let path = self.ask("log");
-        String::from_utf8_lossy(&fs::read(&path).unwrap_or_else(|cause| panic!("{path}: {cause}"))).into_owned()
+        String::from_utf8_lossy(&fs::read(&path).unwrap_or_else(|cause| panic!("{path}: {cause}")))
+            .into_owned()
     }
 
     /// Fails the test, with the mend, when the server is not there.
@@ -36,7 +37,10 @@ impl Server {
 
     fn ask(self, what: &str) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers");
-        let answer = Command::new(script).args([what, self.name]).output().unwrap();
+        let answer = Command::new(script)
+            .args([what, self.name])
+            .output()
+            .unwrap();
         assert!(
             answer.status.success(),
             "{} is not there (scripts/servers start {}): {}{}",
@@ -45,6 +49,9 @@ impl Server {
             String::from_utf8_lossy(&answer.stdout),
             String::from_utf8_lossy(&answer.stderr)
         );
-        String::from_utf8(answer.stdout).unwrap().trim_end().to_owned()
+        String::from_utf8(answer.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 }

@@ -9,7 +9,7 @@
 
 use super::words;
 use crate::ftp::time;
-use crate::remote::{Attributes, Kind, Modified, Precision};
+use crate::remote::{Attributes, Kind, Modified, Perm, Precision};
 
 /// What the `type` fact said, with the two types that only a listing has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,8 @@ impl Found {
                 seconds,
                 precision: Precision::Second,
             });
+        } else if is(b"perm") {
+            known.perm = Some(Perm::of(value));
         } else if is(b"unix.mode") {
             known.mode = octal(value);
         } else if is(b"unix.ownername") {
@@ -205,6 +207,7 @@ mod tests {
             owner: Some((*b"ann").into()),
             group: Some((*b"users").into()),
             target: None,
+            perm: Some(Perm::of(b"adfr")),
         };
         assert_eq!(
             facts(line.as_bytes()),
@@ -277,6 +280,15 @@ mod tests {
     fn a_broken_value_costs_only_itself() {
         let known = attributes("size=18446744073709551616;modify=soon;UNIX.mode=rw;type=dir; x");
         assert_eq!(known, Attributes::of(Kind::Directory));
+    }
+
+    #[test]
+    fn a_perm_without_letters_allows_nothing_and_none_says_nothing() {
+        assert_eq!(attributes("Perm=; x").perm, Some(Perm::default()));
+        assert_eq!(attributes("type=file; x").perm, None);
+        let perm = attributes("type=dir;PERM=CdeFlMp; x").perm.expect("a perm");
+        assert!(b"cdeflmp".iter().all(|&letter| perm.has(letter)));
+        assert!(b"arw".iter().all(|&letter| !perm.has(letter)));
     }
 
     #[test]

@@ -54,7 +54,9 @@ fn header(line: &[u8]) -> Option<Columns> {
 /// and are absent for tapes, VSAM and data sets that were migrated.
 fn data_set<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let mut words = Words::of(line);
-    let _volume = words.next()?;
+    if !is_volume(words.next()?) {
+        return None;
+    }
     let unit = words.next();
     let referred = words.next();
     let mut last = [b"".as_slice(), unit?];
@@ -67,10 +69,14 @@ fn data_set<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
         _ => Kind::File,
     };
     let mut attributes = Attributes::of(kind);
-    if let Some((year, month, day)) = referred.and_then(slashed) {
+    let day = referred.and_then(slashed);
+    if let Some((year, month, day)) = day {
         attributes.modified = date::moment(Some(year), month, day, None, clock);
     }
-    is_data_set(name).then_some(Found { name, attributes })
+    // Without its columns a line could be prose; names are in capitals.
+    let has_columns = day.is_some() || matches!(referred, Some(b"**NONE**" | b"VSAM"));
+    let is_likely = has_columns || !name.iter().any(u8::is_ascii_lowercase);
+    (is_likely && is_data_set(name)).then_some(Found { name, attributes })
 }
 
 /// A member without statistics is its name alone.
@@ -90,10 +96,11 @@ fn member<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 fn load_module(line: &[u8]) -> Option<Found<'_>> {
     let mut words = Words::of(line);
     let name = words.next()?;
-    if let Some(size) = words.next()
-        && !size.iter().all(u8::is_ascii_hexdigit)
-    {
-        return None;
+    if let Some(size) = words.next() {
+        let track = words.next()?;
+        if !is_hexadecimal(size) || !is_hexadecimal(track) {
+            return None;
+        }
     }
     let attributes = Attributes::of(Kind::File);
     is_data_set(name).then_some(Found { name, attributes })
@@ -105,6 +112,16 @@ fn slashed(word: &[u8]) -> Option<(i64, u32, u32)> {
     let year = parts.next().filter(|year| year.len() == 4)?;
     let (month, day) = (words::small(parts.next()?)?, words::small(parts.next()?)?);
     Some((i64::from(words::small(year)?), month, day))
+}
+
+/// Six hexadecimal digits or more.
+fn is_hexadecimal(word: &[u8]) -> bool {
+    word.len() >= 6 && word.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The serial of a volume, or what stands in its place.
+fn is_volume(word: &[u8]) -> bool {
+    (word.len() <= 6 && is_data_set(word)) || matches!(word, b"Migrated" | b"Pseudo")
 }
 
 fn is_data_set(name: &[u8]) -> bool {
@@ -201,6 +218,8 @@ mod tests {
         assert_eq!(line(&mut columns, MODULES, &CLOCK), Some(Line::Nothing));
         let module = "MODULE1 00B308 000411  00 FO                31    ANY";
         assert_eq!(read(&mut columns, module), "File - MODULE1");
-        assert_eq!(read(&mut columns, "words of prose"), "none");
+        for prose in ["words of prose", "MODULE1 1 other", "MODULE1 00B308"] {
+            assert_eq!(read(&mut columns, prose), "none", "{prose}");
+        }
     }
 }

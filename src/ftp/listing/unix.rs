@@ -127,7 +127,9 @@ pub(super) fn tail<'a>(words: Words<'a>, kind: Kind, clock: &Clock) -> Option<Fo
             // A date in a language that is not known here, unless a known one follows.
             likely = likely.or_else(|| found(&before, Some(word), date, kind));
         }
-        before.push(word);
+        if kind != Kind::Special || !is_major(word) {
+            before.push(word);
+        }
     }
     likely
         .or_else(|| sizeless(words.clone(), kind, clock))
@@ -173,6 +175,11 @@ fn is_size(word: &[u8], kind: Kind) -> bool {
         }
         _ => rounded(word).is_some(),
     }
+}
+
+/// The first number of a device ("8, 1").
+fn is_major(word: &[u8]) -> bool {
+    word.strip_suffix(b",").is_some_and(words::is_number)
 }
 
 /// A size in units, as `ls -h` rounds it.

@@ -32,9 +32,17 @@ impl Reader {
         self.awaits || self.pending.is_some()
     }
 
-    /// Reads one line, or says that it is none of this format.
+    /// Reads one line, or says that it is none of this format, which leaves all as it was.
     pub(super) fn line(&mut self, line: &[u8], clock: &Clock) -> Option<Line> {
         let awaited = std::mem::take(&mut self.awaits);
+        let read = self.read(line, awaited, clock);
+        if read.is_none() {
+            self.awaits = awaited;
+        }
+        read
+    }
+
+    fn read(&mut self, line: &[u8], awaited: bool, clock: &Clock) -> Option<Line> {
         if is_around(line, self.sure || self.waits()) {
             self.sure = true;
             return Some(self.give(None));
@@ -68,6 +76,8 @@ impl Reader {
         }
         self.last = name.to_vec();
         let Line::Entry(entry) = (Found { name, attributes }).judge() else {
+            // What the next line tells is of this one, not of the entry that waits.
+            self.awaits = false;
             return Some(Line::Unreadable);
         };
         Some(self.give(Some(entry)))
@@ -270,6 +280,28 @@ mod tests {
                 "C.C File 20010509221851",
                 "LONG.NAME-WITHOUT-VERSION File 20010509221851",
                 "D.D File -",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_and_its_line_find_each_other_past_what_is_neither() {
+        let entries = read(&[
+            "A.A;1",
+            "*** neither ***",
+            "                     1   9-MAY-2001 22:18:51.69",
+            "B.B;1",
+            "B/C;1",
+            "                     1   9-MAY-2001 22:18:51.69",
+        ]);
+        assert_eq!(
+            entries,
+            [
+                "unreadable: *** neither ***",
+                "A.A File 20010509221851",
+                "unreadable: B/C;1",
+                "unreadable:                      1   9-MAY-2001 22:18:51.69",
+                "B.B File -",
             ]
         );
     }

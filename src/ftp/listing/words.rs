@@ -5,6 +5,12 @@
 //!
 //! Invariants: a word is never empty and holds no blank; numbers that do not fit are `None`.
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes that were looked at for words on this thread: the measure of work in tests.
+    pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The words of a line, and where the last of them ended.
 #[derive(Clone, Debug)]
 pub(super) struct Words<'a> {
@@ -46,6 +52,8 @@ impl<'a> Iterator for Words<'a> {
             .position(|&byte| is_blank(byte))
             .unwrap_or(rest.len() - start);
         self.at += start + length;
+        #[cfg(test)]
+        LOOKED_AT.with(|bytes| bytes.set(bytes.get() + start + length));
         Some(&rest[start..start + length])
     }
 }

@@ -1,0 +1,83 @@
+//! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
+
+use crate::ftp::charset::Charset;
+use crate::remote::{Error, RemotePath, Result};
+
+/// The mounted directory, and how names are written there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Absolute, without a `/` at its end, in the server's bytes.
+    base: Vec<u8>,
+    charset: Option<Charset>,
+}
+
+impl Place {
+    /// A place at `base`.
+    pub fn new(base: Vec<u8>, charset: Option<Charset>) -> Self {
+        Self { base, charset }
+    }
+
+    /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ.
+    pub fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
+        let below = self.encode(path.as_bytes())?;
+        let mut absolute = self.base.clone();
+        if !below.is_empty() || absolute.is_empty() {
+            absolute.push(b'/');
+        }
+        absolute.extend(below);
+        Ok(absolute)
+    }
+
+    /// Our bytes as the server's.
+    pub fn encode(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        match self.charset {
+            None => Ok(bytes.to_vec()),
+            Some(charset) => charset.encode(bytes).ok_or_else(|| Error::Local {
+                tried: format!(
+                    "{}: not in the charset that codepage= names",
+                    bytes.escape_ascii()
+                ),
+                errno: libc::EILSEQ,
+            }),
+        }
+    }
+
+    /// The server's bytes as ours.
+    pub fn decode(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.charset {
+            None => bytes.to_vec(),
+            Some(charset) => charset.decode(bytes),
+        }
+    }
+
+    /// The mounted directory in our bytes.
+    pub fn shown(&self) -> Vec<u8> {
+        self.decode(&self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_in_the_servers_charset() {
+        let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
+        let cyrillic = Charset::named("cp1251").expect("known");
+        let place = Place::new(b"/home".to_vec(), cyrillic);
+        assert_eq!(
+            place.absolute(&path).ok().as_deref(),
+            Some(&b"/home/\xE6"[..])
+        );
+        assert_eq!(
+            place.absolute(&RemotePath::root()).ok().as_deref(),
+            Some(&b"/home"[..])
+        );
+        let top = Place::new(Vec::new(), None);
+        assert_eq!(
+            top.absolute(&RemotePath::root()).ok().as_deref(),
+            Some(&b"/"[..])
+        );
+        assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
+    }
+}

@@ -1,0 +1,180 @@
+//! Control and data connections: servers that hang up, that have no more, and whose ports are dead.
+
+use crate::mount::{Mount, pattern, soon};
+use crate::scripted::{Act, Script, Server};
+
+const LIST_ONLY: [&str; 2] = ["MLSD", "MLST"];
+
+#[test]
+fn after_the_server_was_restarted_the_next_operation_works() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::of(&server);
+    mount.sh("ls");
+    server.hang_up();
+    soon("they are closed", || server.connections() == 0);
+    mount.sh("[ \"$(cat d/f)\" = content ]");
+    server.hang_up();
+    mount.sh("echo new > d/g; rm d/f; mkdir e; mv d/g e");
+    assert_eq!(server.tree().paths(), ["/d", "/e", "/e/g"]);
+}
+
+#[test]
+fn an_idle_connection_that_gets_a_421_or_dies_at_the_next_command_is_replaced() {
+    for act in [Act::Farewell("421 Idle for too long"), Act::HangUp] {
+        for verb in [
+            "MLST", "MLSD", "CWD", "EPSV", "RETR", "STOR", "SITE", "RNFR", "RNTO", "DELE", "MKD",
+            "RMD",
+        ] {
+            let server = Server::start();
+            server.tree().put("/d/f", "content");
+            let mount = Mount::of(&server);
+            server.once(verb, act.clone());
+            mount.sh(
+                "[ \"$(cat d/f)\" = content ]; echo new > d/g; chmod 700 d/g; mv d/g d/h; rm d/f; mkdir e; rmdir e; ls -l d",
+            );
+            assert_eq!(server.tree().paths(), ["/d", "/d/h"], "{verb}");
+            assert_eq!(server.tree().bytes("/d/h"), Some(&b"new\n"[..]), "{verb}");
+        }
+    }
+}
+
+#[test]
+fn a_change_whose_answer_was_lost_is_not_an_error_when_it_happened() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.tree().put("/g", "content");
+    let mount = Mount::of(&server);
+    // It is done, and then the connection is gone.
+    for verb in ["DELE", "MKD", "RNTO"] {
+        server.once(verb, Act::Unsaid);
+    }
+    mount.sh("ls -l; rm f; mkdir d; mv g h; ls -l");
+    assert_eq!(server.tree().paths(), ["/d", "/h"]);
+}
+
+#[test]
+fn a_server_with_few_connections_is_used_with_few() {
+    for words in [
+        "421 Too many users",
+        "530 Sorry, the maximum number of clients is reached",
+    ] {
+        let server = Server::start();
+        for number in 0..6 {
+            server
+                .tree()
+                .put(&format!("/d/f{number}"), pattern(6_000_000));
+        }
+        server.limit(2, words);
+        let mount = Mount::of(&server);
+        mount.sh("for i in 0 1 2 3 4 5; do cat d/f$i > $S/f$i & done; ls -lR; wait; for i in 1 2 3 4 5; do cmp $S/f0 $S/f$i; done");
+        assert!(mount.scratch("f0") == pattern(6_000_000), "{words}");
+        // The limit is learned, not asked for again and again.
+        assert!(server.connected() < 10, "{}", server.connected());
+    }
+}
+
+#[test]
+fn with_one_connection_a_listing_comes_in_between_and_a_copy_within_the_mount_works() {
+    for without in [&[][..], &LIST_ONLY[..]] {
+        let server = Script::new().without(without).start();
+        server.tree().put("/large", pattern(30_000_000));
+        server.tree().put("/d/small", "small");
+        let mount = Mount::with(&server, "max_conns=1");
+        mount.python(
+            "f = open('large', 'rb', 0)
+f.read(100000)
+assert os.listdir('d') == ['small']
+assert open('d/small').read() == 'small'
+rest = 100000
+while part := f.read(1000000): rest += len(part)
+assert rest == 30000000, rest",
+        );
+        mount.sh("cp large copied; cmp large copied; cat large > d/again; mv d/again d/moved");
+        assert!(server.tree().bytes("/copied") == Some(&pattern(30_000_000)[..]));
+        assert!(server.tree().bytes("/d/moved") == Some(&pattern(30_000_000)[..]));
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[test]
+fn where_epsv_is_refused_or_its_port_is_dead_pasv_is_used_and_remembered() {
+    for act in [
+        Act::Reply("500 Unknown command"),
+        Act::Reply("522 Wrong protocol"),
+        Act::DeadPort,
+        Act::Reply("229 Nonsense"),
+    ] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        server.on("EPSV", act);
+        let mount = Mount::of(&server);
+        mount.sh("ls -lR; [ \"$(cat d/f)\" = content ]; echo new > d/g");
+        assert_eq!(server.tree().bytes("/d/g"), Some(&b"new\n"[..]));
+        assert_eq!(server.count("EPSV"), 1);
+        assert!(server.count("PASV") >= 4);
+    }
+}
+
+#[test]
+fn the_address_in_a_227_is_ignored() {
+    let server = Script::new().without(&["EPSV"]).start();
+    server.tree().put("/f", "content");
+    server.on("PASV", Act::Elsewhere([192, 0, 2, 1]));
+    let mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l; [ \"$(cat f)\" = content ]");
+}
+
+#[test]
+fn a_password_is_never_logged() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mount = Mount::of(&server);
+    mount.sh("ls -l; cat f");
+    server.hang_up();
+    mount.sh("cat f; echo x > g");
+    let log = mount.log();
+    assert!(
+        log.contains("> USER someone") && log.contains("> PASS"),
+        "{log}"
+    );
+    assert!(!log.contains(crate::scripted::PASSWORD), "{log}");
+}
+
+#[test]
+fn junk_instead_of_a_reply_is_eio_and_nothing_worse() {
+    let long = vec![b'x'; 3 << 20];
+    let endless = [&b"211-begin\r\n"[..], &b" and on\r\n".repeat(400_000)].concat();
+    for junk in [
+        &b"hello\r\n"[..],
+        b"\r\n\r\n",
+        b"\xff\xfe\x00\r\n",
+        b"99 low\r\n",
+        &long,
+        &endless,
+    ] {
+        let server = Server::start();
+        server.tree().put("/f", "content");
+        let mount = Mount::with(&server, "timeout=5");
+        server.on("MLST", Act::Raw(junk.to_vec()));
+        assert_eq!(mount.error("os.stat('new')"), "EIO");
+        server.behave();
+        mount.sh("ls -l; [ \"$(cat f)\" = content ]");
+    }
+}
+
+#[test]
+fn replies_that_nobody_asked_for_shift_no_answer() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.tree().put("/longer", "longer content");
+    let mount = Mount::with(&server, "timeout=5,cache_timeout=0");
+    server.once(
+        "MLST /f",
+        Act::Raw(
+            b"550 No such file\r\n250-Facts\r\n type=file;size=99; /f\r\n250 End\r\n".to_vec(),
+        ),
+    );
+    mount.try_sh("stat f");
+    mount.sh("[ $(stat -c %s longer) = 14 ]; [ $(stat -c %s f) = 7 ]; cat f longer");
+}

@@ -1,0 +1,20 @@
+//! The product against a server that does what real ones can't be made to do: it stalls, lies, hangs up, runs full.
+//!
+//! Each test has a scripted server and a real mount of it. No test asserts a time; every wait has an end.
+
+// Helpers whose failure is a test's.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/limited.rs"]
+mod limited;
+#[path = "../support/scripted.rs"]
+mod scripted;
+
+mod connections;
+mod mount;
+mod names;
+mod reading;
+mod refusals;
+mod stalls;
+mod starting;
+mod writing;

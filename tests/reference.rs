@@ -1,0 +1,400 @@
+//! The file system against a model of it: whatever is done in whatever order, what is read is what a local file
+//! system would give, and what was closed without an error is on the server.
+//!
+//! The model is a map from names to contents, and contents that handles hold on to, as rename(2) and unlink(2) have
+//! it. Where uploads or reads fail, what succeeds must still be true.
+
+// Helpers whose failure is a test's.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/memory.rs"]
+mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants};
+use proptest::prelude::*;
+
+use memory::{Fault, Memory};
+
+/// Two names in the root, two in a directory.
+const NAMES: [&str; 4] = ["a", "b", "d/a", "d/b"];
+/// More than any content here; three blocks of the cache.
+const LARGE: usize = 400_000;
+
+/// What is done. Numbers of names and handles are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    Open {
+        name: usize,
+        truncate: bool,
+    },
+    Write {
+        handle: usize,
+        offset: u64,
+        length: usize,
+    },
+    Append {
+        handle: usize,
+        length: usize,
+    },
+    Truncate {
+        handle: usize,
+        size: u64,
+    },
+    Fsync {
+        handle: usize,
+    },
+    Flush {
+        handle: usize,
+    },
+    Close {
+        handle: usize,
+    },
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    Unlink {
+        name: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let offset = prop_oneof![0..2000u64, 100_000..300_000u64];
+    let name = 0..NAMES.len();
+    let handle = 0..8usize;
+    prop_oneof![
+        3 => (name.clone(), any::<bool>()).prop_map(|(name, truncate)| Op::Open { name, truncate }),
+        4 => (handle.clone(), offset.clone(), 1..3000usize)
+            .prop_map(|(handle, offset, length)| Op::Write { handle, offset, length }),
+        2 => (handle.clone(), 1..3000usize).prop_map(|(handle, length)| Op::Append { handle, length }),
+        2 => (handle.clone(), offset).prop_map(|(handle, size)| Op::Truncate { handle, size }),
+        1 => handle.clone().prop_map(|handle| Op::Fsync { handle }),
+        1 => handle.clone().prop_map(|handle| Op::Flush { handle }),
+        3 => handle.prop_map(|handle| Op::Close { handle }),
+        2 => (name.clone(), name.clone()).prop_map(|(from, to)| Op::Rename { from, to }),
+        1 => name.prop_map(|name| Op::Unlink { name }),
+    ]
+}
+
+/// A content that names and handles refer to.
+#[derive(Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// An upload of it failed, and none has succeeded since: the server may have anything.
+    doubtful: bool,
+}
+
+struct Run {
+    vfs: Vfs,
+    server: Arc<Memory>,
+    names: BTreeMap<&'static str, usize>,
+    contents: Vec<Content>,
+    /// Handle and content.
+    handles: Vec<(u64, usize)>,
+    directory: u64,
+    /// What was written last, so that no two writes are alike.
+    fill: u8,
+    _spool: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(stats: bool, faults: Vec<Fault>) -> Self {
+        let spool = tempfile::tempdir().unwrap();
+        let server = Arc::new(Memory::new(stats, faults));
+        let settings = Settings {
+            root: Vec::new(),
+            shown: Shown::default(),
+            lenient: false,
+            links: Links::Contained,
+            size: None,
+            read_only: false,
+            cache_timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(20),
+            spool: spool.path().to_path_buf(),
+            cache_size: 8 << 20,
+        };
+        let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
+        let vfs = Vfs::new(remote, settings);
+        let directory = vfs.mkdir(ROOT, b"d", 0o755, &vfs.deadline()).unwrap().ino;
+        Self {
+            vfs,
+            server,
+            names: BTreeMap::new(),
+            contents: Vec::new(),
+            handles: Vec::new(),
+            directory,
+            fill: 0,
+            _spool: spool,
+        }
+    }
+
+    /// The directory and the name in it.
+    fn place(&self, name: &'static str) -> (u64, &'static [u8]) {
+        match name.strip_prefix("d/") {
+            Some(name) => (self.directory, name.as_bytes()),
+            None => (ROOT, name.as_bytes()),
+        }
+    }
+
+    fn handle(&self, number: usize) -> Option<(u64, usize)> {
+        let count = self.handles.len();
+        (count > 0).then(|| self.handles[number % count])
+    }
+
+    fn take(&mut self, op: &Op) {
+        let deadline = self.vfs.deadline();
+        match *op {
+            Op::Open { name, truncate } => self.open(NAMES[name], truncate),
+            Op::Write {
+                handle,
+                offset,
+                length,
+            } => self.write(handle, Some(offset), length),
+            Op::Append { handle, length } => self.write(handle, None, length),
+            Op::Truncate { handle, size } => {
+                let Some((handle, content)) = self.handle(handle) else {
+                    return;
+                };
+                self.vfs.truncate(0, Some(handle), size, &deadline).unwrap();
+                self.contents[content]
+                    .bytes
+                    .resize(usize::try_from(size).unwrap(), 0);
+            }
+            Op::Fsync { handle } => {
+                let Some((handle, content)) = self.handle(handle) else {
+                    return;
+                };
+                let done = self.vfs.fsync(handle, &deadline);
+                self.uploaded(content, done.is_ok(), true);
+            }
+            Op::Flush { handle } => {
+                let Some((handle, content)) = self.handle(handle) else {
+                    return;
+                };
+                let done = self.vfs.flush(handle, &deadline);
+                self.uploaded(content, done.is_ok(), false);
+            }
+            Op::Close { handle } => {
+                if !self.handles.is_empty() {
+                    self.close(handle % self.handles.len());
+                }
+            }
+            Op::Rename { from, to } => self.rename(NAMES[from], NAMES[to]),
+            Op::Unlink { name } => self.unlink(NAMES[name]),
+        }
+    }
+
+    fn open(&mut self, name: &'static str, truncate: bool) {
+        let deadline = self.vfs.deadline();
+        let (parent, own) = self.place(name);
+        let wants = Wants {
+            write: true,
+            truncate,
+            exclusive: false,
+        };
+        let (_, open) = self
+            .vfs
+            .create(parent, own, 0o644, wants, &deadline)
+            .unwrap();
+        let content = *self.names.entry(name).or_insert_with(|| {
+            self.contents.push(Content::default());
+            self.contents.len() - 1
+        });
+        if truncate {
+            self.contents[content].bytes.clear();
+        }
+        self.handles.push((open.handle, content));
+    }
+
+    fn write(&mut self, handle: usize, offset: Option<u64>, length: usize) {
+        let Some((handle, content)) = self.handle(handle) else {
+            return;
+        };
+        self.fill = self.fill % 250 + 1;
+        let part = vec![self.fill; length];
+        let bytes = &mut self.contents[content].bytes;
+        let at = offset.map_or(bytes.len(), |offset| usize::try_from(offset).unwrap());
+        if at + length > LARGE {
+            return;
+        }
+        bytes.resize(bytes.len().max(at + length), 0);
+        bytes[at..at + length].copy_from_slice(&part);
+        self.vfs.write(handle, at as u64, &part).unwrap();
+    }
+
+    /// An upload has ended: one that succeeded is on the server, if it had anything to send (`always`) at all.
+    fn uploaded(&mut self, content: usize, succeeded: bool, always: bool) {
+        if !succeeded {
+            self.contents[content].doubtful = true;
+            return;
+        }
+        let name = self
+            .names
+            .iter()
+            .find(|(_, at)| **at == content)
+            .map(|(name, _)| *name);
+        let content = &mut self.contents[content];
+        if let Some(name) = name.filter(|_| always || !content.bytes.is_empty()) {
+            assert!(
+                self.server.bytes(name).as_ref() == Some(&content.bytes),
+                "{name} was said to be stored"
+            );
+            content.doubtful = false;
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let deadline = self.vfs.deadline();
+        let (handle, content) = self.handles.remove(at);
+        let flushed = self.vfs.flush(handle, &deadline);
+        self.uploaded(content, flushed.is_ok(), false);
+        self.vfs.release(handle, &deadline);
+        let is_open = self.handles.iter().any(|(_, other)| *other == content);
+        let name = self
+            .names
+            .iter()
+            .find(|(_, at)| **at == content)
+            .map(|(name, _)| *name);
+        let Some(name) = name.filter(|_| !is_open) else {
+            return;
+        };
+        let stored = self.server.bytes(name);
+        if self.contents[content].doubtful || stored.as_ref() != Some(&self.contents[content].bytes)
+        {
+            // An error has been told, or an empty file's only try was its release: the server's is what there is.
+            assert!(
+                self.contents[content].doubtful || self.contents[content].bytes.is_empty(),
+                "{name} is not stored"
+            );
+            match stored {
+                Some(bytes) => {
+                    self.contents[content] = Content {
+                        bytes,
+                        doubtful: false,
+                    }
+                }
+                None => drop(self.names.remove(name)),
+            }
+        }
+    }
+
+    fn rename(&mut self, from: &'static str, to: &'static str) {
+        let deadline = self.vfs.deadline();
+        let done = self
+            .vfs
+            .rename(self.place(from), self.place(to), false, &deadline);
+        match (done, self.names.get(from)) {
+            (Err(error), None) => assert!(matches!(error, Error::NotFound), "{error}"),
+            (Ok(()), None) => panic!("{from} is not there"),
+            (Ok(()), Some(_)) => {
+                let content = self.names.remove(from).unwrap();
+                self.names.insert(to, content);
+            }
+            // What is written must be stored first, which can fail.
+            (Err(_), Some(&content)) => self.contents[content].doubtful = true,
+        }
+    }
+
+    fn unlink(&mut self, name: &'static str) {
+        let (parent, own) = self.place(name);
+        let done = self.vfs.unlink(parent, own, &self.vfs.deadline());
+        match (done, self.names.contains_key(name)) {
+            (Ok(()), true) => drop(self.names.remove(name)),
+            (Err(Error::NotFound), false) => {}
+            // A file that is open must be fetched first, which can fail.
+            (Err(_), true) => {}
+            (done, is_there) => panic!("unlink {name}: {done:?}, there: {is_there}"),
+        }
+    }
+
+    /// Everything can be read, under its name and by its handles.
+    fn check(&self, may_fail: bool) {
+        let deadline = self.vfs.deadline();
+        for (handle, content) in &self.handles {
+            match self.vfs.read(*handle, 0, LARGE + 1, &deadline) {
+                Ok(bytes) => assert!(
+                    bytes == self.contents[*content].bytes,
+                    "what is read by a handle"
+                ),
+                Err(error) => assert!(may_fail, "{error}"),
+            }
+        }
+        for name in NAMES {
+            let (parent, own) = self.place(name);
+            let found = self.vfs.lookup(parent, own, &deadline);
+            match self.names.get(name) {
+                Some(content) => assert_eq!(
+                    found.unwrap().size,
+                    self.contents[*content].bytes.len() as u64,
+                    "{name}"
+                ),
+                None => assert!(matches!(found, Err(Error::NotFound)), "{name} is there"),
+            }
+        }
+    }
+
+    fn run(mut self, ops: &[Op], faulty: bool) {
+        for op in ops {
+            self.take(op);
+            self.check(faulty);
+        }
+        self.server.mend();
+        while !self.handles.is_empty() {
+            self.close(0);
+        }
+        let stored: BTreeMap<Vec<u8>, Vec<u8>> = self
+            .server
+            .nodes()
+            .iter()
+            .filter_map(|(path, node)| Some((path.clone(), node.bytes.clone()?)))
+            .collect();
+        let expected: BTreeMap<Vec<u8>, Vec<u8>> = self
+            .names
+            .iter()
+            .map(|(name, content)| {
+                (
+                    name.as_bytes().to_vec(),
+                    self.contents[*content].bytes.clone(),
+                )
+            })
+            .collect();
+        assert!(
+            stored == expected,
+            "{:?} instead of {:?}",
+            stored.keys(),
+            expected.keys()
+        );
+        self.check(false);
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        1 => Just(Fault::Refused),
+        1 => Just(Fault::Half),
+        1 => Just(Fault::Unconfirmed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_done_is_read_back_and_is_on_the_server_in_the_end(
+        ops in prop::collection::vec(op(), 1..40), stats in any::<bool>(),
+    ) {
+        Run::new(stats, Vec::new()).run(&ops, false);
+    }
+
+    #[test]
+    fn whatever_fails_what_succeeds_is_true(
+        ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), stats in any::<bool>(),
+    ) {
+        Run::new(stats, faults).run(&ops, true);
+    }
+}

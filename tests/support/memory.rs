@@ -1,0 +1,286 @@
+//! A file server in memory, which stands in for the engine: it answers at once, and goes wrong when it is told to.
+
+// A helper whose failure is the test's.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use ftpfs::remote::{
+    Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
+    Precision, ReadAt, Remote, RemotePath, Result, Room, Source, Step, Traits, Updated, View, Why,
+};
+
+/// What goes wrong with an upload or a read, in the order of their coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Refused before anything happened.
+    Refused,
+    /// Broken off after half of the bytes.
+    Half,
+    /// Done, but the confirmation was lost.
+    Unconfirmed,
+}
+
+/// What the server has under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The bytes of a file; `None` for a directory.
+    pub bytes: Option<Vec<u8>>,
+    pub modified: i64,
+}
+
+/// The server.
+pub struct Memory {
+    nodes: Mutex<BTreeMap<Vec<u8>, Node>>,
+    faults: Mutex<VecDeque<Fault>>,
+    clock: Mutex<i64>,
+    stats: bool,
+}
+
+impl Memory {
+    /// An empty one. `stats` is whether one path can be asked for alone.
+    pub fn new(stats: bool, faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self {
+            nodes: Mutex::default(),
+            faults: Mutex::new(faults.into_iter().collect()),
+            clock: Mutex::new(1_000_000_000),
+            stats,
+        }
+    }
+
+    /// All names and what is under them.
+    pub fn nodes(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Node>> {
+        self.nodes.lock().unwrap()
+    }
+
+    /// The bytes of a file.
+    pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        self.nodes().get(path.as_bytes())?.bytes.clone()
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn mend(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    fn fault(&self) -> Fault {
+        let next = self.faults.lock().unwrap().pop_front();
+        next.unwrap_or(Fault::None)
+    }
+
+    /// Every change has a second of its own.
+    fn tick(&self) -> i64 {
+        let mut clock = self.clock.lock().unwrap();
+        *clock += 1;
+        *clock
+    }
+
+    fn step(&self, step: &Step<'_>) -> Result<Done> {
+        let modified = self.tick();
+        let mut nodes = self.nodes();
+        let missing = || Error::refused(Why::NotFound, format!("{step:?}"), "550");
+        match step {
+            Step::Stat(path) | Step::Version(path) => {
+                let node = nodes.get(path.as_bytes());
+                let attributes = match node {
+                    Some(node) => attributes(node),
+                    None if path.is_root() => Attributes::of(Kind::Directory),
+                    None => return Err(missing()),
+                };
+                Ok(match step {
+                    Step::Stat(_) => Done::Attributes(attributes),
+                    _ => Done::Version(attributes.version()),
+                })
+            }
+            Step::Remove(path) | Step::RemoveDirectory(path) => {
+                let removed = nodes.remove(path.as_bytes()).map(|_| Done::Changed);
+                removed.ok_or_else(missing)
+            }
+            Step::MakeDirectory(path) => {
+                let bytes = None;
+                nodes.insert(path.as_bytes().to_vec(), Node { bytes, modified });
+                Ok(Done::Changed)
+            }
+            Step::Rename { from, to } => {
+                let below = |path: &[u8]| {
+                    let rest = path.strip_prefix(from.as_bytes());
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+                };
+                let moved: Vec<_> = nodes.keys().filter(|path| below(path)).cloned().collect();
+                if moved.is_empty() {
+                    return Err(missing());
+                }
+                for path in moved {
+                    let node = nodes.remove(&path).unwrap();
+                    let rest = &path[from.as_bytes().len()..];
+                    nodes.insert([to.as_bytes(), rest].concat(), node);
+                }
+                Ok(Done::Changed)
+            }
+            Step::SetMode(..) | Step::SetModified(..) | Step::MakeLink { .. } => {
+                Err(Error::refused(Why::Unsupported, "SITE", "500"))
+            }
+        }
+    }
+}
+
+fn attributes(node: &Node) -> Attributes {
+    let kind = match node.bytes {
+        Some(_) => Kind::File,
+        None => Kind::Directory,
+    };
+    Attributes {
+        size: node.bytes.as_ref().map(|bytes| bytes.len() as u64),
+        modified: Some(Modified {
+            seconds: node.modified,
+            precision: Precision::Second,
+        }),
+        ..Attributes::of(kind)
+    }
+}
+
+impl Remote for Memory {
+    fn traits(&self) -> Traits {
+        Traits {
+            stats: self.stats,
+            seeks: true,
+        }
+    }
+
+    fn perform(&self, steps: &[Step<'_>], _: &Ask<'_>) -> Vec<Result<Done>> {
+        steps.iter().map(|step| self.step(step)).collect()
+    }
+
+    fn list(
+        &self,
+        directory: &RemotePath,
+        _: &Ask<'_>,
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<Completeness> {
+        let nodes = self.nodes().clone();
+        for (path, node) in &nodes {
+            let cut = path.iter().rposition(|&byte| byte == b'/');
+            let (parent, name) = match cut {
+                Some(slash) => (&path[..slash], &path[slash + 1..]),
+                None => (&b""[..], &path[..]),
+            };
+            if parent == directory.as_bytes() {
+                each(Entry {
+                    name: name.to_vec(),
+                    attributes: attributes(node),
+                });
+            }
+        }
+        Ok(Completeness::Whole)
+    }
+
+    fn read_link(&self, link: &RemotePath, _: &Ask<'_>) -> Result<Vec<u8>> {
+        Err(Error::refused(Why::NotFound, link.to_string(), "550"))
+    }
+
+    fn read(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Source>> {
+        let node = self.nodes().get(file.as_bytes()).cloned();
+        let bytes = node.and_then(|node| node.bytes);
+        let mut bytes =
+            bytes.ok_or_else(|| Error::refused(Why::NotFound, file.to_string(), "550"))?;
+        bytes.drain(..bytes.len().min(usize::try_from(from).unwrap()));
+        let fault = self.fault();
+        if fault == Fault::Refused {
+            return Err(Error::lost("RETR", "a fault"));
+        }
+        let cut = fault == Fault::Half;
+        if cut {
+            bytes.truncate(bytes.len() / 2);
+        }
+        Ok(Box::new(Bytes { bytes, at: 0, cut }))
+    }
+
+    fn plan(&self, change: &Change) -> Plan {
+        match change.base.and_then(|base| base.size) {
+            Some(base) if base > 0 && change.kept == base && change.first_dirty >= base => {
+                Plan::Append(base)
+            }
+            _ => Plan::Whole,
+        }
+    }
+
+    fn update(
+        &self,
+        file: &RemotePath,
+        change: &Change,
+        plan: Plan,
+        bytes: &dyn ReadAt,
+        _: &Ask<'_>,
+    ) -> Result<Updated> {
+        let from = match plan {
+            Plan::Append(base) => base,
+            Plan::Whole => 0,
+        };
+        let mut sent = vec![0; usize::try_from(change.size - from).unwrap()];
+        bytes.read_exact_at(&mut sent, from).unwrap();
+        let fault = self.fault();
+        if fault == Fault::Refused {
+            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        } else if fault == Fault::Half {
+            sent.truncate(sent.len() / 2);
+        }
+        let modified = self.tick();
+        let mut nodes = self.nodes();
+        let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {
+            bytes: Some(Vec::new()),
+            modified,
+        });
+        let stored = node.bytes.as_mut().expect("a file");
+        match plan {
+            Plan::Append(_) => stored.extend(sent),
+            Plan::Whole => *stored = sent,
+        }
+        node.modified = modified;
+        if fault != Fault::None {
+            return Err(Error::lost("STOR", "a fault"));
+        }
+        Ok(Updated {
+            version: attributes(node).version(),
+            mode: None,
+            modified: None,
+        })
+    }
+
+    fn space(&self, _: &RemotePath, _: &Ask<'_>) -> Result<Option<Room>> {
+        Ok(None)
+    }
+
+    fn describe(&self, _: &RemotePath, _: View, _: &Ask<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn close(&self) {}
+}
+
+/// A file that is being read as it was when it was opened.
+struct Bytes {
+    bytes: Vec<u8>,
+    at: usize,
+    /// The end is none.
+    cut: bool,
+}
+
+impl Source for Bytes {
+    fn read(&mut self, buffer: &mut [u8], _: &Deadline) -> Result<usize> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() && self.cut && !buffer.is_empty() {
+            return Err(Error::lost("RETR", "a fault"));
+        }
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.at += length;
+        Ok(length)
+    }
+
+    fn wanted(&self) -> bool {
+        false
+    }
+}

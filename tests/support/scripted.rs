@@ -1,0 +1,344 @@
+//! A small FTP server in threads, with its tree in memory, that does what real servers can't be made to do.
+//!
+//! It behaves well by itself. Whatever shall go wrong is a *rule*: a beginning of a command line ("STOR", "RETR /a",
+//! "" for every command) and an [`Act`], for all that come, for the next one, or for the n-th. Rules can be added and
+//! cleared while clients are connected; every command is in a log.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's helper: its failure is the test's"
+)]
+// A test program uses some of the acts and questions only.
+#![allow(dead_code)]
+
+#[path = "scripted/data.rs"]
+mod data;
+#[path = "scripted/session.rs"]
+mod session;
+#[path = "scripted/tree.rs"]
+mod tree;
+
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use tree::{Node, Tree};
+
+pub const USER: &str = "someone";
+pub const PASSWORD: &str = "s3cret-word";
+
+/// Longer than anything that a test waits for.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What is done instead of, or beside, what a good server does. Numbers are bytes over the data connection.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Nothing odd: shadows rules that were added before.
+    Well,
+    /// Answers by these words, and does nothing.
+    Reply(&'static str),
+    /// Answers by these bytes, as they are, and does nothing.
+    Raw(Vec<u8>),
+    /// Never answers again on this connection.
+    Silence,
+    /// Closes the control connection instead of answering.
+    HangUp,
+    /// Answers, and closes the control connection behind it.
+    Farewell(&'static str),
+    /// Does it, and closes the control connection instead of answering.
+    Unsaid,
+    /// Does it at once, and answers when the gate is open.
+    Hold(Gate),
+    /// Waits until the gate is open, and then does it.
+    Until(Gate),
+    /// Waits, and then does it.
+    Wait(Duration),
+    /// PASV and EPSV: names a port where nobody listens.
+    DeadPort,
+    /// PASV: names this address.
+    Elsewhere([u8; 4]),
+    /// Listings: sends these lines, whatever there is.
+    Listing(Vec<u8>),
+    /// Listings: sends this line again and again.
+    Endless(&'static [u8]),
+    /// Transfers: stops after so many bytes, with both connections open.
+    Stall(usize),
+    /// Transfers: closes the data connection after so many bytes, and says 426.
+    Cut(usize),
+    /// Transfers: resets data and control connection after so many bytes.
+    CutBoth(usize),
+    /// Transfers: takes or sends no more than so many bytes, and says that all is well.
+    Short(usize),
+    /// Transfers: ends after so many bytes, with this reply.
+    Refuse(usize, &'static str),
+    /// Transfers: does it, and then never says so.
+    NoFinal,
+}
+
+/// Something that a held reply waits for.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = self.0.0.lock().unwrap();
+        let _ = self.0.1.wait_timeout_while(closed, LONG, |open| !*open);
+    }
+}
+
+struct Rule {
+    begins: String,
+    skip: usize,
+    left: usize,
+    act: Act,
+}
+
+/// How a server is made.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    without: Vec<&'static str>,
+    keeps_names: bool,
+    home: &'static str,
+}
+
+impl Script {
+    pub fn new() -> Self {
+        Self {
+            home: "/",
+            ..Self::default()
+        }
+    }
+
+    /// These verbs are unknown, and not among the features. "MDTM-SET" is the MDTM that sets times.
+    pub fn without(mut self, verbs: &[&'static str]) -> Self {
+        self.without.extend(verbs);
+        self
+    }
+
+    /// RNTO refuses a name that is taken.
+    pub fn keeps_names(mut self) -> Self {
+        self.keeps_names = true;
+        self
+    }
+
+    /// The directory after a login.
+    pub fn home(mut self, home: &'static str) -> Self {
+        self.home = home;
+        self
+    }
+
+    pub fn start(self) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            script: self,
+            tree: Mutex::default(),
+            log: Mutex::default(),
+            logged: Condvar::new(),
+            rules: Mutex::default(),
+            sockets: Mutex::default(),
+            limit: Mutex::new((usize::MAX, "")),
+            numbers: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        let server = Server { shared, address };
+        let shared = Arc::clone(&server.shared);
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                if shared.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || session::serve(shared, socket.unwrap()));
+            }
+        });
+        server
+    }
+}
+
+/// A running server; it ends with this value.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+struct Shared {
+    script: Script,
+    tree: Mutex<Tree>,
+    log: Mutex<Vec<(usize, String)>>,
+    logged: Condvar,
+    rules: Mutex<Vec<Rule>>,
+    /// The control connections, by number.
+    sockets: Mutex<HashMap<usize, TcpStream>>,
+    /// Connections at most, and what the next one is told.
+    limit: Mutex<(usize, &'static str)>,
+    numbers: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Script::new().start()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The URL of the directory after the login, with the password.
+    pub fn url(&self) -> String {
+        format!("ftp://{USER}:{PASSWORD}@{}/", self.address)
+    }
+
+    /// What is on the server.
+    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.shared.tree.lock().unwrap()
+    }
+
+    /// The act for every command that begins so. Of several rules the latest counts.
+    pub fn on(&self, begins: &str, act: Act) {
+        self.rule(begins, 0, usize::MAX, act);
+    }
+
+    /// The act for the next command that begins so.
+    pub fn once(&self, begins: &str, act: Act) {
+        self.rule(begins, 0, 1, act);
+    }
+
+    /// The act for the command that begins so after `skip` others did.
+    pub fn after(&self, skip: usize, begins: &str, act: Act) {
+        self.rule(begins, skip, 1, act);
+    }
+
+    fn rule(&self, begins: &str, skip: usize, left: usize, act: Act) {
+        let begins = begins.to_owned();
+        self.shared.rules.lock().unwrap().push(Rule {
+            begins,
+            skip,
+            left,
+            act,
+        });
+    }
+
+    /// From now on it behaves well.
+    pub fn behave(&self) {
+        self.shared.rules.lock().unwrap().clear();
+    }
+
+    /// At most `connections` at once. The next one is told `words`: in its greeting if they are a 421, for its
+    /// password if they are a 530.
+    pub fn limit(&self, connections: usize, words: &'static str) {
+        *self.shared.limit.lock().unwrap() = (connections, words);
+    }
+
+    /// Cuts all control connections, as a restart does.
+    pub fn hang_up(&self) {
+        for socket in self.shared.sockets.lock().unwrap().values() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Control connections that are open.
+    pub fn connections(&self) -> usize {
+        self.shared.sockets.lock().unwrap().len()
+    }
+
+    /// Control connections that ever were.
+    pub fn connected(&self) -> usize {
+        self.shared.numbers.load(Ordering::Relaxed)
+    }
+
+    /// A moment, for [`Self::since`].
+    pub fn mark(&self) -> usize {
+        self.shared.log.lock().unwrap().len()
+    }
+
+    /// The commands that came since, each with the number of its connection.
+    pub fn commands_since(&self, mark: usize) -> Vec<(usize, String)> {
+        self.shared.log.lock().unwrap()[mark..].to_vec()
+    }
+
+    /// Those that came since and begin with one of these words, without their numbers.
+    pub fn since(&self, mark: usize, begin: &[&str]) -> Vec<String> {
+        let commands = self.commands_since(mark).into_iter();
+        let ours = |line: &String| begin.iter().any(|begin| begins(line, begin));
+        commands.map(|(_, line)| line).filter(ours).collect()
+    }
+
+    /// How many commands ever began so.
+    pub fn count(&self, begin: &str) -> usize {
+        self.since(0, &[begin]).len()
+    }
+
+    /// Waits until so many commands began so.
+    pub fn await_count(&self, begin: &str, number: usize) {
+        let until = Instant::now() + LONG / 2;
+        let mut log = self.shared.log.lock().unwrap();
+        while log.iter().filter(|(_, line)| begins(line, begin)).count() < number {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "{begin} did not come {number} times: {log:#?}"
+            );
+            log = self.shared.logged.wait_timeout(log, left).unwrap().0;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.hang_up();
+        // Wakes the listener.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn has(&self, verb: &str) -> bool {
+        !self.script.without.contains(&verb)
+    }
+
+    fn log(&self, number: usize, line: String) {
+        self.log.lock().unwrap().push((number, line));
+        self.logged.notify_all();
+    }
+
+    /// What is to be done about a command.
+    fn act(&self, line: &str) -> Act {
+        let mut rules = self.rules.lock().unwrap();
+        for rule in rules.iter_mut().rev() {
+            if rule.left == 0 || !begins(line, &rule.begins) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            rule.left = rule
+                .left
+                .saturating_sub(usize::from(rule.left != usize::MAX));
+            return rule.act.clone();
+        }
+        Act::Well
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a command line begins with these whole words.
+fn begins(line: &str, words: &str) -> bool {
+    let rest = line.strip_prefix(words);
+    rest.is_some_and(|rest| words.is_empty() || rest.is_empty() || rest.starts_with(' '))
+}

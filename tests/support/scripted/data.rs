@@ -1,0 +1,203 @@
+//! Data connections of the scripted server: transfers, and what goes wrong with them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::session::{Ended, Outcome, Session};
+use super::tree::MISSING;
+use super::{Act, LONG};
+
+const CHUNK: usize = 64 * 1024;
+/// How often something that stalls looks whether the client is still there.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Session {
+    pub(super) fn retrieve(&mut self, path: &[u8], act: &Act) -> Outcome {
+        let from = std::mem::take(&mut self.restart);
+        let bytes = self
+            .shared
+            .tree
+            .lock()
+            .unwrap()
+            .bytes(path)
+            .map(<[u8]>::to_vec);
+        let Some(bytes) = bytes else {
+            return self.say(MISSING);
+        };
+        let rest = &bytes[from.min(bytes.len())..];
+        let Some(mut data) = self.begin()? else {
+            return Ok(());
+        };
+        // What is shorter than the limit comes whole.
+        let act = if odd_limit(act).is_some_and(|limit| limit >= rest.len() && limit > 0) {
+            &Act::Well
+        } else {
+            act
+        };
+        let limit = odd_limit(act).unwrap_or(rest.len());
+        let sent = data.write_all(&rest[..limit]).is_ok();
+        self.end(data, sent, act)
+    }
+
+    pub(super) fn list(&mut self, listing: Vec<u8>, act: &Act) -> Outcome {
+        let Some(mut data) = self.begin()? else {
+            return Ok(());
+        };
+        let sent = match act {
+            Act::Endless(line) => {
+                let many = line.repeat(1 + CHUNK / line.len());
+                while !self.shared.is_stopped() && data.write_all(&many).is_ok() {}
+                false
+            }
+            Act::Listing(lines) => data.write_all(lines).is_ok(),
+            _ => {
+                let limit = odd_limit(act).unwrap_or(listing.len()).min(listing.len());
+                data.write_all(&listing[..limit]).is_ok()
+            }
+        };
+        self.end(data, sent, act)
+    }
+
+    pub(super) fn store(&mut self, path: &[u8], append: bool, act: &Act) -> Outcome {
+        let restart = std::mem::take(&mut self.restart);
+        let opened = self
+            .shared
+            .tree
+            .lock()
+            .unwrap()
+            .open(path, append || restart > 0);
+        if let Err(words) = opened {
+            return self.say(words);
+        }
+        let length = self
+            .shared
+            .tree
+            .lock()
+            .unwrap()
+            .bytes(path)
+            .map_or(0, <[u8]>::len);
+        let start = if append { length } else { restart };
+        let Some(mut data) = self.begin()? else {
+            return Ok(());
+        };
+        let limit = odd_limit(act).unwrap_or(usize::MAX);
+        // One that is said to be short takes all and keeps less.
+        let takes_all = matches!(act, Act::Short(_));
+        let mut buffer = vec![0; CHUNK];
+        let mut taken = 0;
+        let whole = loop {
+            let room = if takes_all {
+                CHUNK
+            } else {
+                CHUNK.min(limit - taken)
+            };
+            if room == 0 {
+                break false;
+            }
+            match data.read(&mut buffer[..room]) {
+                Ok(0) => break true,
+                Ok(length) => {
+                    let kept = length.min(limit.saturating_sub(taken));
+                    self.shared
+                        .tree
+                        .lock()
+                        .unwrap()
+                        .write(path, start + taken, &buffer[..kept]);
+                    taken += length;
+                }
+                Err(_) => break false,
+            }
+        };
+        self.end(data, whole, act)
+    }
+
+    /// Takes the data connection and announces the transfer.
+    fn begin(&mut self) -> Result<Option<TcpStream>, Ended> {
+        let Some(listener) = self.passive.take() else {
+            self.say("425 No data connection")?;
+            return Ok(None);
+        };
+        self.say("150 Here it comes")?;
+        listener.set_nonblocking(true).unwrap();
+        let until = Instant::now() + LONG / 2;
+        loop {
+            match listener.accept() {
+                Ok((data, _)) => {
+                    data.set_nonblocking(false).unwrap();
+                    return Ok(Some(data));
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        && Instant::now() < until
+                        && !self.shared.is_stopped() =>
+                {
+                    sleep(Duration::from_micros(200));
+                }
+                Err(_) => {
+                    self.say("425 Nobody came")?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The end of a transfer that went well, or as the act has it.
+    fn end(&mut self, data: TcpStream, well: bool, act: &Act) -> Outcome {
+        match act {
+            Act::Stall(_) => {
+                self.stall(&data);
+                return self.say("426 Stalled");
+            }
+            Act::Cut(_) => {
+                drop(data);
+                return self.say("426 Cut");
+            }
+            Act::CutBoth(_) => {
+                reset(data);
+                return Err(Ended);
+            }
+            Act::Refuse(_, words) => {
+                drop(data);
+                return self.say(words);
+            }
+            _ => drop(data),
+        }
+        match act {
+            Act::NoFinal => self.silence(),
+            _ if well => self.say("226 All of it"),
+            _ => self.say("426 Broken off"),
+        }
+    }
+
+    /// Until the client closes the data connection.
+    fn stall(&self, data: &TcpStream) {
+        data.set_nonblocking(true).unwrap();
+        let until = Instant::now() + LONG;
+        while !self.shared.is_stopped() && Instant::now() < until {
+            match data.peek(&mut [0]) {
+                Ok(length) if length > 0 => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+            sleep(LOOK);
+        }
+    }
+}
+
+/// After how many bytes a transfer ends oddly.
+fn odd_limit(act: &Act) -> Option<usize> {
+    match act {
+        Act::Stall(limit)
+        | Act::Cut(limit)
+        | Act::CutBoth(limit)
+        | Act::Short(limit)
+        | Act::Refuse(limit, _) => Some(*limit),
+        _ => None,
+    }
+}
+
+fn reset(data: TcpStream) {
+    let _ = socket2::SockRef::from(&data).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,356 @@
+//! One control connection of the scripted server.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+
+use ftpfs::ftp::time::{format_time_val, parse_time_val};
+
+use super::tree::{self, Kind, MISSING};
+use super::{Act, Gate, PASSWORD, Shared, USER};
+
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: usize,
+    socket: TcpStream,
+    input: BufReader<TcpStream>,
+    directory: Vec<u8>,
+    user: String,
+    logged_in: bool,
+    rename_from: Option<Vec<u8>>,
+    pub(super) restart: usize,
+    pub(super) passive: Option<TcpListener>,
+    held: Option<Gate>,
+    unsaid: bool,
+}
+
+/// The connection has ended.
+pub(super) struct Ended;
+
+pub(super) type Outcome = Result<(), Ended>;
+
+pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
+    let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
+    socket.set_nodelay(true).unwrap();
+    shared
+        .sockets
+        .lock()
+        .unwrap()
+        .insert(number, socket.try_clone().unwrap());
+    let mut session = Session {
+        number,
+        input: BufReader::new(socket.try_clone().unwrap()),
+        socket,
+        directory: shared.script.home.into(),
+        user: String::new(),
+        logged_in: false,
+        rename_from: None,
+        restart: 0,
+        passive: None,
+        held: None,
+        unsaid: false,
+        shared,
+    };
+    let _ = session.run();
+    let _ = session.socket.shutdown(std::net::Shutdown::Both);
+    session.shared.sockets.lock().unwrap().remove(&number);
+}
+
+impl Session {
+    fn run(&mut self) -> Outcome {
+        if let Some(words) = self.over_limit().filter(|words| words.starts_with("421")) {
+            return self.say(words);
+        }
+        self.say("220-a scripted server\r\n220 ready")?;
+        loop {
+            let line = self.line()?;
+            let text = String::from_utf8_lossy(&line).into_owned();
+            let verb = text
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_uppercase();
+            let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
+            self.shared.log(self.number, text.clone());
+            let act = self.shared.act(&text);
+            match act {
+                Act::Reply(words) => self.say(words)?,
+                Act::Raw(bytes) => self.send(&bytes)?,
+                Act::Silence => return self.silence(),
+                Act::HangUp => return Err(Ended),
+                Act::Farewell(words) => return self.say(words),
+                act => {
+                    match &act {
+                        Act::Hold(gate) => self.held = Some(gate.clone()),
+                        Act::Until(gate) => gate.pass(),
+                        Act::Wait(time) => sleep(*time),
+                        Act::Unsaid => self.unsaid = true,
+                        _ => {}
+                    }
+                    self.obey(&verb, &argument, act)?;
+                    self.held = None;
+                }
+            }
+        }
+    }
+
+    fn over_limit(&self) -> Option<&'static str> {
+        let (limit, words) = *self.shared.limit.lock().unwrap();
+        (self.shared.sockets.lock().unwrap().len() > limit).then_some(words)
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>, Ended> {
+        let mut line = Vec::new();
+        match self.input.read_until(b'\n', &mut line) {
+            Ok(length) if length > 0 => {}
+            _ => return Err(Ended),
+        }
+        while matches!(line.last(), Some(b'\r' | b'\n')) {
+            line.pop();
+        }
+        // Telnet sends the byte 255 twice.
+        line.dedup_by(|one, other| *one == 255 && *other == 255);
+        Ok(line)
+    }
+
+    pub(super) fn say(&mut self, words: &str) -> Outcome {
+        self.send(format!("{words}\r\n").as_bytes())
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Outcome {
+        if self.unsaid {
+            return Err(Ended);
+        }
+        if let Some(gate) = self.held.take() {
+            gate.pass();
+        }
+        self.socket.write_all(bytes).map_err(|_| Ended)
+    }
+
+    /// Takes what comes and says nothing, until the client goes.
+    pub(super) fn silence(&mut self) -> Outcome {
+        loop {
+            let line = self.line()?;
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.shared.log(self.number, format!("(unheard) {text}"));
+        }
+    }
+
+    fn path(&self, argument: &[u8]) -> Vec<u8> {
+        let mut path = argument.to_vec();
+        if !path.starts_with(b"/") {
+            let slash: &[u8] = if self.directory == b"/" { b"" } else { b"/" };
+            path = [&self.directory, slash, argument].concat();
+        }
+        while path.len() > 1 && path.last() == Some(&b'/') {
+            path.pop();
+        }
+        path
+    }
+
+    fn obey(&mut self, verb: &str, argument: &[u8], act: Act) -> Outcome {
+        if !self.shared.has(verb) {
+            return self.say("502 Command not implemented");
+        }
+        let text = String::from_utf8_lossy(argument).into_owned();
+        match verb {
+            "USER" => {
+                self.user = text;
+                return self.say("331 Password, please");
+            }
+            "PASS" => return self.login(&text),
+            "QUIT" => return self.say("221 Bye").and(Err(Ended)),
+            _ if !self.logged_in => return self.say("530 Please log in"),
+            _ => {}
+        }
+        let path = self.path(argument);
+        match verb {
+            "FEAT" => self.features(),
+            "OPTS" | "TYPE" | "NOOP" => self.say("200 Fine"),
+            "PWD" => {
+                let quoted = String::from_utf8_lossy(&self.directory).replace('"', "\"\"");
+                self.say(&format!("257 \"{quoted}\" is where you are"))
+            }
+            "CWD" => {
+                let is_there = self
+                    .tree()
+                    .node(&path)
+                    .is_some_and(|node| node.kind == Kind::Directory);
+                if is_there {
+                    self.directory = path;
+                }
+                self.say(if is_there {
+                    "250 There you are"
+                } else {
+                    MISSING
+                })
+            }
+            "EPSV" | "PASV" => self.passive(verb, &act),
+            "REST" => {
+                self.restart = text.parse().unwrap_or(0);
+                self.say("350 Restarting there")
+            }
+            "RETR" => self.retrieve(&path, &act),
+            "STOR" => self.store(&path, false, &act),
+            "APPE" => self.store(&path, true, &act),
+            "LIST" => {
+                let listing = self.tree().lines_of(&self.directory, text.contains('a'));
+                self.list(listing, &act)
+            }
+            "MLSD" => {
+                let listing = self.tree().facts_of(&self.directory);
+                self.list(listing, &act)
+            }
+            "MLST" => {
+                let facts = self.tree().node(&path).map(tree::facts);
+                match facts {
+                    Some(facts) => self.say(&format!(
+                        "250-Facts\r\n {facts} {}\r\n250 End",
+                        String::from_utf8_lossy(&path)
+                    )),
+                    None => self.say(MISSING),
+                }
+            }
+            "SIZE" => {
+                let size = self.tree().bytes(&path).map(<[u8]>::len);
+                self.say(&size.map_or(MISSING.to_owned(), |size| format!("213 {size}")))
+            }
+            "MDTM" => self.time(&text),
+            "MFMT" => {
+                let (time, name) = text.split_once(' ').unwrap_or_default();
+                let changed = self.change(name, |node| {
+                    node.modified = parse_time_val(time.as_bytes()).unwrap_or(0)
+                });
+                self.say(if changed { "213 Set" } else { MISSING })
+            }
+            "SITE" => match text
+                .strip_prefix("CHMOD ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                Some((mode, name)) => {
+                    let changed = self.change(name, |node| {
+                        node.mode = u32::from_str_radix(mode, 8).unwrap_or(0)
+                    });
+                    self.say(if changed { "200 Set" } else { MISSING })
+                }
+                None => self.say("500 Unknown SITE command"),
+            },
+            "RNFR" => {
+                let is_there = self.tree().node(&path).is_some();
+                self.rename_from = is_there.then_some(path);
+                self.say(if is_there { "350 To what?" } else { MISSING })
+            }
+            "RNTO" => {
+                let Some(from) = self.rename_from.take() else {
+                    return self.say("503 RNFR first");
+                };
+                let renamed = self
+                    .tree()
+                    .rename(&from, &path, self.shared.script.keeps_names);
+                self.done(renamed)
+            }
+            "DELE" => {
+                let deleted = self.tree().delete(&path);
+                self.done(deleted)
+            }
+            "MKD" => {
+                let made = self.tree().make(&path);
+                self.done(made.map(drop))
+            }
+            "RMD" => {
+                let removed = self.tree().unmake(&path);
+                self.done(removed)
+            }
+            _ => self.say("502 Command not implemented"),
+        }
+    }
+
+    fn tree(&self) -> std::sync::MutexGuard<'_, super::Tree> {
+        self.shared.tree.lock().unwrap()
+    }
+
+    fn done(&mut self, result: Result<(), &str>) -> Outcome {
+        self.say(result.err().unwrap_or("250 Done"))
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut super::Node)) -> bool {
+        let path = self.path(name.as_bytes());
+        self.tree().node_mut(path).map(change).is_some()
+    }
+
+    fn login(&mut self, password: &str) -> Outcome {
+        if let Some(words) = self.over_limit() {
+            return self.say(words).and(Err(Ended));
+        }
+        self.logged_in = self.user == USER && password == PASSWORD;
+        self.say(if self.logged_in {
+            "230 Welcome"
+        } else {
+            "530 Login incorrect"
+        })
+    }
+
+    fn features(&mut self) -> Outcome {
+        let mut lines = String::from("211-Features:\r\n UTF8\r\n");
+        for (verb, feature) in [
+            ("EPSV", "EPSV"),
+            ("MDTM", "MDTM"),
+            ("MFMT", "MFMT"),
+            ("SIZE", "SIZE"),
+            ("REST", "REST STREAM"),
+            ("MLST", "MLST type*;size*;modify*;UNIX.mode*;"),
+        ] {
+            if self.shared.has(verb) {
+                lines.push_str(&format!(" {feature}\r\n"));
+            }
+        }
+        self.say(&format!("{lines}211 End"))
+    }
+
+    fn time(&mut self, text: &str) -> Outcome {
+        let asked = self
+            .tree()
+            .node(self.path(text.as_bytes()))
+            .map(|node| node.modified);
+        if let Some(time) = asked {
+            return self.say(&format!(
+                "213 {}",
+                format_time_val(time).unwrap_or_default()
+            ));
+        }
+        match text
+            .split_once(' ')
+            .map(|(time, name)| (parse_time_val(time.as_bytes()), name))
+        {
+            Some((Some(time), name)) if self.shared.has("MDTM-SET") => {
+                let changed = self.change(name, |node| node.modified = time);
+                self.say(if changed { "213 Set" } else { MISSING })
+            }
+            _ => self.say(MISSING),
+        }
+    }
+
+    fn passive(&mut self, verb: &str, act: &Act) -> Outcome {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener
+            .local_addr()
+            .map_or(0, |address: SocketAddr| address.port());
+        // A listener that is dropped leaves a port that refuses.
+        self.passive = (!matches!(act, Act::DeadPort)).then_some(listener);
+        let [a, b, c, d] = if let Act::Elsewhere(address) = act {
+            *address
+        } else {
+            [127, 0, 0, 1]
+        };
+        self.say(&match verb {
+            "EPSV" => format!("229 Entering Extended Passive Mode (|||{port}|)"),
+            _ => format!(
+                "227 Entering Passive Mode ({a},{b},{c},{d},{},{})",
+                port / 256,
+                port % 256
+            ),
+        })
+    }
+}
