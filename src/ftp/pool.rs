@@ -251,10 +251,17 @@ impl Pool {
                         Ok((id, control)) => break Ok((id, control, false)),
                         Err(error) => {
                             state.live -= 1;
-                            if error.why() != Some(Why::TooMany) || state.live == 0 {
+                            if error.why() != Some(Why::TooMany) {
                                 break Err(error);
                             }
-                            state.lower_limit(&error);
+                            if state.live > 0 {
+                                state.lower_limit(&error);
+                            } else if ask.deadline.remaining().is_some() {
+                                // It may still count connections of ours that have just died.
+                                self.changed.wait_for(&mut state, LOOK);
+                            } else {
+                                break Err(error);
+                            }
                         }
                     }
                 }

@@ -182,6 +182,10 @@ impl Vfs {
     ) -> Result<Vec<u8>> {
         let file = self.file(handle)?.file;
         let mut bytes = Vec::with_capacity(size);
+        if !file.reader.is_streaming(offset) {
+            // What a new transfer brings must be of the content that the handle shows.
+            self.revalidate(file.ino, deadline)?;
+        }
         while bytes.len() < size {
             let at = offset + bytes.len() as u64;
             let rest = size - bytes.len();

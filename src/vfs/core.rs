@@ -363,9 +363,14 @@ impl Vfs {
             urgency: Urgency::Caller,
             deadline,
         };
-        let result = self
-            .remote
-            .list(&path, &ask, &mut |entry| entries.push(entry));
+        let result = self.remote.list(&path, &ask, &mut |entry| {
+            // No program could name them.
+            if entry.name.len() > NAME_LENGTH {
+                log::warn!("{path}: a name of {} bytes is left out", entry.name.len());
+            } else {
+                entries.push(entry);
+            }
+        });
         let completeness = match result {
             Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
                 let mut tree = self.tree.lock();

@@ -162,6 +162,14 @@ impl Reader {
         }
     }
 
+    /// Whether a transfer is under way that will bring the bytes at `offset`.
+    pub fn is_streaming(&self, offset: u64) -> bool {
+        self.state
+            .lock()
+            .stream_for(offset / BLOCK * BLOCK)
+            .is_some()
+    }
+
     /// Ends all streams and waits until their transfers have ended too: some servers lock a file
     /// that is being read.
     pub fn stop(&self, deadline: &Deadline) {

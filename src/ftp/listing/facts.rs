@@ -169,6 +169,8 @@ fn keep(place: &mut Option<Box<[u8]>>, value: &[u8]) -> bool {
 
 /// Permission bits; file type bits above them are dropped.
 fn octal(value: &[u8]) -> Option<u32> {
+    // pyftpdlib writes numbers as Python 3 does: 0o644.
+    let value = value.strip_prefix(b"0o").unwrap_or(value);
     if value.is_empty() || value.len() > 10 {
         return None;
     }
@@ -296,6 +298,7 @@ mod tests {
         assert_eq!(attributes("UNIX.mode=0100644; x").mode, Some(0o644));
         assert_eq!(attributes("UNIX.mode=04755; x").mode, Some(0o4755));
         assert_eq!(attributes("UNIX.mode=00; x").mode, Some(0));
+        assert_eq!(attributes("unix.mode=0o644; x").mode, Some(0o644));
     }
 
     proptest! {
