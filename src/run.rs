@@ -348,7 +348,9 @@ fn explain(server: &str, error: &Error) -> String {
             said,
             ..
         } => {
-            format!("{server}: the server refuses this user and password ({said}); check both")
+            format!(
+                "{server}: the server refuses this user and password ({said}); check both, or name a user: ftp://USER@HOST/"
+            )
         }
         Error::Refused {
             why: Why::NotFound,

@@ -21,6 +21,8 @@ use crate::remote::{
 
 /// Entries of one directory that we keep: a server can't fill our memory with more.
 const ENTRY_LIMIT: usize = 2_000_000;
+/// Commands whose replies are kept at once.
+const FLIGHT: usize = 300;
 /// Seconds by which a zone can differ from UTC.
 const FARTHEST_ZONE: i64 = 14 * 3600;
 
@@ -257,7 +259,7 @@ impl Lister<'_> {
                 Some(false) => break,
                 // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
                 None => 1,
-                Some(true) => paths.len(),
+                Some(true) => FLIGHT,
             };
             let end = paths.len().min(done + alone);
             let flight: Vec<_> = paths[done..end]

@@ -228,13 +228,20 @@ impl Pool {
     pub fn lease(self: &Arc<Self>, purpose: Purpose, fresh: bool, ask: &Ask<'_>) -> Result<Lease> {
         let mut state = self.state.lock();
         let transfers = usize::from(purpose == Purpose::Transfer);
+        let since = Instant::now();
         state.waiting[ask.urgency as usize] += 1;
         state.waiting_transfers += transfers;
         let result = loop {
-            match state.next(purpose, fresh, ask.urgency) {
+            // Who has waited for long is as urgent as anybody: a stream of readers must not starve it.
+            let urgency = if since.elapsed() > LOOK {
+                Urgency::Caller
+            } else {
+                ask.urgency
+            };
+            match state.next(purpose, fresh, urgency) {
                 Next::Closed => break Err(Error::Closed),
                 Next::Take(mut idle) => {
-                    if !idle.control.is_stale() {
+                    if idle.since.elapsed() <= IDLE_LIMIT && !idle.control.is_stale() {
                         break Ok((idle.id, idle.control, true));
                     }
                     state.drop_connection(idle.id);
@@ -243,7 +250,10 @@ impl Pool {
                     state.live += 1;
                     state.connecting = true;
                     drop(state);
-                    let result = self.new_control(ask.deadline);
+                    // An attempt's own bytes are no progress of the caller's: a server that always refuses
+                    // must not keep it for ever.
+                    let left = ask.deadline.remaining().unwrap_or_default();
+                    let result = self.new_control(&Deadline::after(left));
                     state = self.state.lock();
                     state.connecting = false;
                     self.changed.notify_all();

@@ -17,6 +17,8 @@ pub struct Reply {
     pub lines: Vec<Vec<u8>>,
 }
 
+/// What an empty line costs us all the same, in bytes.
+const LINE_COST: usize = 32;
 /// Bytes of one reply: a thousand times what servers send.
 const REPLY_LIMIT: usize = 1 << 20;
 
@@ -145,7 +147,7 @@ impl Collector {
     /// ends, if it ends one, or `Err` with what is wrong.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, String> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.bytes += line.len();
+        self.bytes += line.len() + LINE_COST;
         if self.bytes > REPLY_LIMIT {
             return Err(format!("a reply of over {REPLY_LIMIT} bytes"));
         }

@@ -301,6 +301,14 @@ impl Taking<'_> {
         if let Some(error) = refused {
             return Ok(Err(error));
         }
+        if self.learned.sets_times.is_some() || self.learned.features.mfmt {
+            // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
+            let command = setters.first().map(|setter| set_time(*setter, time, path));
+            let tried = command
+                .map(|command| command.to_string())
+                .unwrap_or_default();
+            return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
+        }
         self.profile
             .learn(|learned| learned.sets_times = Some(None));
         Ok(Err(cannot(&Step::SetModified(&RemotePath::root(), time))))

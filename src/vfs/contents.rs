@@ -48,6 +48,29 @@ impl Wants {
     }
 }
 
+/// What became of an open file whose name is about to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Orphan {
+    /// The server never had it.
+    NeverStored,
+    /// All of it is here.
+    Whole,
+    /// It has another name on the server.
+    Aside,
+}
+
+/// An open file that is not brought to the server while this lives.
+pub(super) struct Claim {
+    pub(super) file: Arc<File>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.file.body.lock().uploading = false;
+        self.file.uploaded.notify_all();
+    }
+}
+
 /// Larger files than this are not fetched when their name is removed while they are open; they get
 /// another name until the last close.
 const PULL_LIMIT: u64 = 64 << 20;
@@ -313,37 +336,28 @@ impl Vfs {
     }
 
     /// Makes what is open under a name independent of it, before the name is removed: the rest is
-    /// fetched, or it gets another name. True when the name is gone by that already.
-    pub(super) fn orphan(&self, ino: u64, deadline: &Deadline) -> Result<bool> {
-        let opened = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| Arc::clone(file));
-        let Some(file) = opened else {
-            return Ok(false);
+    /// fetched, or it gets another name.
+    pub(super) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
+        let (missing, sizeless) = {
+            let body = file.body.lock();
+            // After an upload that failed something of it may be there.
+            if body.base.is_none() && !body.failed {
+                return Ok(Orphan::NeverStored);
+            }
+            let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
+            (missing, body.sizeless)
         };
-        let mut body = self.settled(&file);
-        // After an upload that failed something of it may be there.
-        if body.base.is_none() && !body.failed {
-            body.removed = true;
-            self.tree.lock().remove_own(ino);
-            return Ok(true);
-        }
-        let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
-        let too_much = missing > PULL_LIMIT || body.sizeless;
-        drop(body);
-        if !too_much {
-            self.complete(&file, deadline)?;
+        if missing <= PULL_LIMIT && !sizeless {
+            self.complete(file, deadline)?;
             file.reader.stop(deadline);
-            return Ok(false);
+            return Ok(Orphan::Whole);
         }
         file.reader.stop(deadline);
-        let path = self.path(ino)?;
+        let path = self.path(file.ino)?;
+        let name = format!(".ftpfs-open-{}-{:x}", std::process::id(), file.ino);
         let aside = path
             .parent()
-            .and_then(|parent| parent.join(format!(".ftpfs-open-{ino:x}").as_bytes()))
+            .and_then(|parent| parent.join(name.as_bytes()))
             .ok_or(Error::Invalid)?;
         self.step(
             Step::Rename {
@@ -352,11 +366,21 @@ impl Vfs {
             },
             deadline,
         )?;
-        let mut body = file.body.lock();
-        body.aside = Some(aside);
-        body.removed = true;
-        self.tree.lock().remove_own(ino);
-        Ok(true)
+        file.body.lock().aside = Some(aside);
+        Ok(Orphan::Aside)
+    }
+
+    /// Keeps an open file from being brought to the server, as long as the claim lives: its name is
+    /// about to change.
+    pub(super) fn claim(&self, ino: u64) -> Option<Claim> {
+        let file = self
+            .opened
+            .lock()
+            .files
+            .get(&ino)
+            .map(|(file, _)| Arc::clone(file))?;
+        self.settled(&file).uploading = true;
+        Some(Claim { file })
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
@@ -395,22 +419,37 @@ impl Vfs {
         }
     }
 
-    /// Brings what is being written at or below `ino` to the server, and ends the reading of it.
-    pub(super) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<()> {
-        let files: Vec<Arc<File>> = self
+    /// Brings what is being written at or below `ino` to the server, ends the reading of it, and claims
+    /// it until the name has changed.
+    pub(super) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
+        let mut files: Vec<Arc<File>> = self
             .opened
             .lock()
             .files
             .values()
             .map(|(file, _)| Arc::clone(file))
             .collect();
+        // Always in the same order, so that two who claim never wait for each other.
+        files.sort_unstable_by_key(|file| file.ino);
+        let mut claims = Vec::new();
         for file in files {
-            if self.tree.lock().is_within(file.ino, ino) {
-                self.upload(&file, deadline)?;
-                file.reader.stop(deadline);
+            if !self.tree.lock().is_within(file.ino, ino) {
+                continue;
             }
+            loop {
+                self.upload(&file, deadline)?;
+                let mut body = self.settled(&file);
+                if !body.is_dirty() {
+                    body.uploading = true;
+                    break;
+                }
+            }
+            claims.push(Claim {
+                file: Arc::clone(&file),
+            });
+            file.reader.stop(deadline);
         }
-        Ok(())
+        Ok(claims)
     }
 
     /// Fetches what the spool lacks of a file.
@@ -508,17 +547,15 @@ impl Vfs {
             },
         );
         drop(opened);
-        let mut body = self.settled(&file);
-        self.follow(&file, &mut body);
-        if wants.truncate && (body.size > 0 || body.sizeless) {
-            body.truncate(&self.spool, 0)?;
-            body.sizeless = false;
-            body.waited = false;
-            self.publish(&file, &body);
-        }
-        let sizeless = body.sizeless;
+        self.tree.lock().open(ino);
+        let sizeless = match self.begin(&file, wants) {
+            Ok(sizeless) => sizeless,
+            Err(error) => {
+                self.release(handle, &self.deadline());
+                return Err(error);
+            }
+        };
         let mut tree = self.tree.lock();
-        tree.open(ino);
         let keep_pages = tree.get_mut(ino).is_some_and(|node| {
             let known = version.size.is_some() && version.modified.is_some();
             let keep = node.local || (known && node.pages == Some(version));
@@ -530,6 +567,28 @@ impl Vfs {
             keep_pages,
             sizeless,
         })
+    }
+
+    /// Prepares the body for a new handle; returns whether the size is unknown.
+    fn begin(&self, file: &File, wants: Wants) -> Result<bool> {
+        if !wants.truncate {
+            let mut body = file.body.lock();
+            self.follow(file, &mut body);
+            // What is there can't be told from what is not: only a new beginning can be written.
+            return if body.sizeless && wants.write {
+                Err(Error::Unsupported)
+            } else {
+                Ok(body.sizeless)
+            };
+        }
+        let mut body = self.settled(file);
+        self.follow(file, &mut body);
+        if body.size > 0 || body.sizeless {
+            body.truncate(&self.spool, 0)?;
+            body.waited = false;
+            self.publish(file, &body);
+        }
+        Ok(false)
     }
 
     fn remembered_attr(&self, ino: u64) -> Result<Attr> {

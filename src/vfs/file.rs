@@ -109,9 +109,14 @@ impl Body {
         !self.removed && (self.resized || !self.dirty.is_empty())
     }
 
+    /// Whether nothing of it is still to be brought to the server.
+    pub fn is_settled(&self) -> bool {
+        !self.is_dirty() && !self.uploading && self.mode.is_none()
+    }
+
     /// Whether the last close would have nothing to do.
     pub fn is_at_rest(&self) -> bool {
-        !self.is_dirty() && !self.uploading && self.aside.is_none() && self.mode.is_none()
+        self.is_settled() && self.aside.is_none()
     }
 
     /// Writes to the spool.
@@ -120,11 +125,12 @@ impl Body {
             .checked_add(bytes.len() as u64)
             .ok_or(Error::TooBig)?;
         let file = self.spool(spool)?;
-        file.write_at(bytes, offset)?;
         if offset > self.size {
-            // Beyond its end the spool file has zeros by itself.
+            // Something of a write that failed may be there.
+            file.zero(self.size..offset)?;
             self.insert_dirty(self.size..offset);
         }
+        file.write_at(bytes, offset)?;
         self.insert_dirty(offset..end);
         self.size = self.size.max(end);
         Ok(())
@@ -132,9 +138,13 @@ impl Body {
 
     /// Cuts the file, or extends it by zeros.
     pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
-        if size == self.size {
+        if size == self.size && !self.sizeless {
             return Ok(());
         }
+        if self.sizeless && size > 0 {
+            return Err(Error::Unsupported);
+        }
+        self.sizeless = false;
         if size < self.size {
             if let Some(file) = &self.spool {
                 file.set_size(size)?;
@@ -143,7 +153,9 @@ impl Body {
             self.dirty.truncate(size);
             self.kept = self.kept.min(size);
         } else {
-            self.spool(spool)?.set_size(size)?;
+            let file = self.spool(spool)?;
+            file.set_size(self.size)?;
+            file.set_size(size)?;
             self.insert_dirty(self.size..size);
         }
         self.size = size;
@@ -214,6 +226,7 @@ impl Body {
         (self.kept, self.size) = (size, size);
         self.sizeless = base.size.is_none();
         self.present = RangeSet::default();
+        self.spool = None;
     }
 
     /// Others changed the server's file: what we wrote is laid over the new base.

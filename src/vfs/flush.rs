@@ -51,25 +51,27 @@ impl Vfs {
             return;
         };
         let file = closed.file;
-        let is_last = |vfs: &Self| {
-            vfs.opened
-                .lock()
-                .files
-                .get(&file.ino)
-                .is_some_and(|(_, handles)| *handles == 1)
-        };
-        if is_last(self) {
+        let mut gone = false;
+        let mut tried = false;
+        loop {
+            // Counted and judged under one lock: of two last closes one must be the last.
+            let mut opened = self.opened.lock();
+            let Some((_, handles)) = opened.files.get_mut(&file.ino) else {
+                break;
+            };
+            if *handles > 1 {
+                *handles -= 1;
+                break;
+            }
+            if tried {
+                opened.files.remove(&file.ino);
+                gone = true;
+                break;
+            }
+            drop(opened);
             self.last_upload(&file, deadline);
+            tried = file.body.lock().is_settled() || deadline.remaining().is_none();
         }
-        let mut opened = self.opened.lock();
-        let gone = opened.files.get_mut(&file.ino).is_some_and(|(_, handles)| {
-            *handles -= 1;
-            *handles == 0
-        });
-        if gone {
-            opened.files.remove(&file.ino);
-        }
-        drop(opened);
         if gone {
             file.reader.restart(u64::MAX);
             self.remove_aside(&file, deadline);

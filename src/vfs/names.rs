@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why};
+use crate::vfs::contents::Orphan;
 use crate::vfs::core::{Listing, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::{Known, ROOT, now};
@@ -188,11 +189,21 @@ impl Vfs {
         if self.kind(ino) == Some(Kind::Directory) {
             return Err(Error::IsDirectory);
         }
-        if self.orphan(ino, deadline)? {
+        // No upload may bring the name back once it is removed.
+        let claim = self.claim(ino);
+        let orphan = claim
+            .as_ref()
+            .map(|claim| self.orphan(&claim.file, deadline))
+            .transpose()?;
+        if matches!(orphan, Some(Orphan::NeverStored | Orphan::Aside)) {
+            self.tree.lock().remove_own(ino);
+            self.forsake(ino);
             return Ok(());
         }
         let path = self.path(ino)?;
-        let was_stored = self.is_stored(ino);
+        let was_stored = claim
+            .as_ref()
+            .is_none_or(|claim| claim.file.body.lock().base.is_some());
         match self.step(Step::Remove(&path), deadline) {
             Ok(_) => {}
             Err(error)
@@ -213,14 +224,6 @@ impl Vfs {
         self.tree.lock().remove_own(ino);
         self.forsake(ino);
         Ok(())
-    }
-
-    /// Whether the server has confirmed the file, as far as is known here.
-    fn is_stored(&self, ino: u64) -> bool {
-        let opened = self.opened.lock();
-        let file = opened.files.get(&ino).map(|(file, _)| Arc::clone(file));
-        drop(opened);
-        file.is_none_or(|file| file.body.lock().base.is_some())
     }
 
     /// Renames as rename(2) does; with `keep` a name that is taken is not replaced.
@@ -257,18 +260,17 @@ impl Vfs {
             self.check_replacing(ino, target)?;
         }
         // What is being written under the old name is brought to the server first.
-        self.settle_below(ino, deadline)?;
+        let _claims = self.settle_below(ino, deadline)?;
         let from = self.path(ino)?;
         let to = self
             .path(new_parent)?
             .join(new_name)
             .ok_or(Error::Invalid)?;
-        let was_moved = match target {
-            Some(target) if self.kind(target) != Some(Kind::Directory) => {
-                self.orphan(target, deadline)?
-            }
-            _ => false,
-        };
+        let claim = target.and_then(|target| self.claim(target));
+        let orphan = claim
+            .as_ref()
+            .map(|claim| self.orphan(&claim.file, deadline))
+            .transpose()?;
         let renamed = self.step(
             Step::Rename {
                 from: &from,
@@ -276,7 +278,7 @@ impl Vfs {
             },
             deadline,
         );
-        if let (Err(_), true, Some(target)) = (&renamed, was_moved, target) {
+        if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
             self.bring_back(target, new_parent, &to, deadline);
         }
         match renamed {
@@ -296,7 +298,7 @@ impl Vfs {
             Err(error) => return Err(self.or_gone(parent, name, error)),
         }
         let mut tree = self.tree.lock();
-        if let Some(target) = target.filter(|_| !was_moved) {
+        if let Some(target) = target {
             tree.remove_own(target);
         }
         tree.rename_own(ino, new_parent, new_name);

@@ -37,6 +37,8 @@ const STREAMS: usize = 2;
 const PARK: Duration = Duration::from_secs(5);
 /// A stream that is being followed keeps its connection so long when somebody else waits for one.
 const SLICE: Duration = Duration::from_millis(500);
+/// How often a reader whose own patience is over looks whether its stream still has some.
+const LOOK: Duration = Duration::from_secs(1);
 /// Times in a row that a broken transfer is taken up again without having brought a byte.
 const RETRIES: u32 = 1;
 
@@ -152,8 +154,14 @@ impl Reader {
             }
             self.changed.notify_all();
             let before = state.brought;
-            let Some(left) = deadline.remaining() else {
-                return Err(Error::timed_out(format!("reading {path}")));
+            // A stream has a deadline of its own, which moves while the line for a connection does.
+            let streaming = state
+                .stream_for(missing)
+                .is_some_and(|at| state.streams[at].ended.is_none());
+            let left = match deadline.remaining() {
+                Some(left) => left,
+                None if streaming => LOOK,
+                None => return Err(Error::timed_out(format!("reading {path}"))),
             };
             self.changed.wait_for(&mut state, left);
             if state.brought != before {
