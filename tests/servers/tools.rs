@@ -64,8 +64,8 @@ fn rsync(m: &mut Mounted, options: &str) {
     let again = format!(
         "out=$(rsync {options} --itemize-changes --stats $S/tree/ $M/tree/)
          is \"$(echo \"$out\" | grep -E '^[<>ch.*][fdLDS]' || true)\" ''
-         echo \"$out\" | grep -q 'files transferred: 0$' || fail \"$out\"
-         echo \"$out\" | grep -q 'transferred file size: 0 bytes' || fail \"$out\""
+         grep -q 'files transferred: 0$' <<<\"$out\" || fail \"$out\"
+         grep -q 'transferred file size: 0 bytes' <<<\"$out\" || fail \"$out\""
     );
     m.sh(&format!(
         "tree $S/tree; rsync {options} $S/tree/ $M/tree/; same $S/tree $D/tree
