@@ -41,7 +41,7 @@ pub fn first(
     let reply = control.command(Command::Feat, deadline)?;
     if reply.is_completion() {
         let features = Features::parse(&reply.lines);
-        if features.tls && !control.is_encrypted() && login.user != b"anonymous" {
+        if features.tls && tls.when() == When::Off && login.user != b"anonymous" {
             log::warn!(
                 "{}: the password went over the network in clear, though the server offers TLS; \
                  leave out tls=off",
