@@ -82,6 +82,8 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
+    /// The path without blanks at its end.
+    cut: Vec<u8>,
 }
 
 impl Paths {
@@ -97,9 +99,12 @@ impl Paths {
             Step::MakeLink { link, .. } => (*link, None),
             Step::Rename { from, to } => (*from, Some(*to)),
         };
+        let path = place.absolute(path)?;
+        let cut = path.len() - path.iter().rev().take_while(|&&byte| byte == b' ').count();
         Ok(Self {
-            path: place.absolute(path)?,
+            cut: path[..cut].to_vec(),
             to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
+            path,
         })
     }
 }
@@ -128,6 +133,9 @@ fn first_commands<'a>(
             commands.push(Command::Rnto(&paths.to));
         }
         Step::MakeLink { target, .. } => commands.extend(make_link(learned, target, path)),
+        Step::SetMode(..) if is_endangered(learned, path) => {
+            commands.extend([Command::Size(&paths.cut), Command::Cwd(&paths.cut)]);
+        }
         Step::SetMode(_, mode) => commands.extend(set_mode(learned, *mode, path)),
         Step::SetModified(_, time) => {
             if let Some(setter) = setters(learned).first() {
@@ -166,10 +174,13 @@ fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<
     if learned.features.mff_mode {
         return Some(Command::MffMode(mode, path));
     }
-    // ProFTPD takes the arguments of SITE apart at blanks: a name that ends in one would be that of
-    // another file.
-    let is_safe = !path.ends_with(b" ");
-    (learned.chmod != Some(false) && is_safe).then_some(Command::SiteChmod(mode, path))
+    (learned.chmod != Some(false)).then_some(Command::SiteChmod(mode, path))
+}
+
+/// ProFTPD cuts blanks at the end of what `SITE CHMOD` is told, and would change another file: the one
+/// that bears the name without them, if there is one. That is looked for first.
+fn is_endangered(learned: &Learned, path: &[u8]) -> bool {
+    path.ends_with(b" ") && !learned.features.mff_mode
 }
 
 /// What makes links on this server, if anything does: it parts its arguments at blanks.
@@ -246,6 +257,9 @@ impl Taking<'_> {
                 );
             }
             Step::MakeLink { target, .. } => changed(Command::SiteSymlink(target, path), None),
+            Step::SetMode(_, mode) if is_endangered(self.learned, path) => {
+                return self.mode_behind_blanks(path, *mode, replies);
+            }
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
             Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
         })
@@ -265,6 +279,21 @@ impl Taking<'_> {
                 .filter(|reply| reply.is_completion())
                 .and_then(time_val),
         }))
+    }
+
+    /// Sets the bits of a name that ends in a blank, when no other file can be meant by that.
+    fn mode_behind_blanks(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        others: &[Reply],
+    ) -> Result<Result<Done>> {
+        let command = set_mode(self.learned, mode, path);
+        let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
+            return Ok(Err(cannot(&Step::SetMode(&RemotePath::root(), mode))));
+        };
+        let reply = self.control.command(command, self.deadline)?;
+        Ok(self.mode(path, mode, &reply))
     }
 
     fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
