@@ -55,7 +55,7 @@ on_every_server! {
         list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more
         symbolic_links no_links_made;
     names:
-        names_inner_blanks names_leading_blanks names_trailing_blanks names_quotes names_hash_percent names_backslash
+        names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
         names_long names_with_line_ends;
     others:

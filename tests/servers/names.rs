@@ -11,7 +11,11 @@ pub fn names_leading_blanks(m: &mut Mounted) {
 }
 
 pub fn names_trailing_blanks(m: &mut Mounted) {
-    round_trip(m, &["a ", "  b  ", " "]);
+    round_trip(m, &["a ", "  b  "]);
+}
+
+pub fn names_only_blanks(m: &mut Mounted) {
+    round_trip(m, &[" ", "   "]);
 }
 
 pub fn names_quotes(m: &mut Mounted) {
