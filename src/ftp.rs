@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
-//!           steps -> rename, views                            route -> proxy -> stream
+//!           update -> upload -> transfer                    route -> proxy -> stream
+//!           steps -> rename, views
 //!           place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
@@ -31,6 +32,8 @@ mod stream;
 pub mod time;
 mod tls;
 mod transfer;
+mod update;
+mod upload;
 mod views;
 mod zone;
 

@@ -5,7 +5,7 @@
 //! ask the server.
 //!
 //! ```text
-//! names, contents, flush, attributes              the operations
+//! names, attributes, orphan, flush, contents      the operations
 //! core                                            state, freshness, and the lock order
 //! shown, inode, file -> readahead -> blocks, spool, ranges, links, error
 //! ```
@@ -20,6 +20,7 @@ mod flush;
 mod inode;
 mod links;
 mod names;
+mod orphan;
 mod ranges;
 mod readahead;
 mod shown;

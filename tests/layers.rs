@@ -53,6 +53,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "client",
             "directory",
+            "update",
+            "upload",
             "transfer",
             "views",
             "steps",
@@ -84,6 +86,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             // Operations.
             "names",
             "attributes",
+            "orphan",
             "flush",
             "contents",
             // State.

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::pool::{Endpoint, Lease, Pool, Purpose};
 use crate::ftp::steps;
-use crate::ftp::transfer::{self, Download};
+use crate::ftp::transfer::Download;
+use crate::ftp::update::{self, Update};
 use crate::ftp::views;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Room, Source, Step, Traits, Updated, Version, View, Why,
+    Result, Room, Source, Step, Traits, Updated, View, Why,
 };
 
 /// An FTP server.
@@ -72,87 +72,6 @@ impl Client {
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
             steps::perform(lease.control()?, profile, place, steps, again, deadline)
-        })
-    }
-
-    /// Whether the bytes of an append that broke off are on the server: all, none, or some.
-    fn appended(
-        &self,
-        file: &RemotePath,
-        change: &Change,
-        base: u64,
-        ask: &Ask<'_>,
-    ) -> Option<bool> {
-        let version = self.perform(&[Step::Version(file)], ask).pop()?.ok()?;
-        match version {
-            Done::Version(Version {
-                size: Some(size), ..
-            }) if size == change.size => Some(true),
-            Done::Version(Version {
-                size: Some(size), ..
-            }) if size == base => Some(false),
-            _ => None,
-        }
-    }
-
-    fn append(
-        &self,
-        file: &RemotePath,
-        change: &Change,
-        base: u64,
-        bytes: &dyn ReadAt,
-        ask: &Ask<'_>,
-    ) -> Result<()> {
-        let path = self.absolute(file)?;
-        let once = |fresh| {
-            let mut lease = self.pool.lease(Purpose::Transfer, fresh, ask)?;
-            transfer::upload(
-                &mut lease,
-                Command::Appe(&path),
-                bytes,
-                base,
-                change.size,
-                ask.deadline,
-            )
-        };
-        let result = match once(false) {
-            Err(error @ Error::Lost { .. }) => match self.appended(file, change, base, ask) {
-                Some(true) => Ok(()),
-                Some(false) => once(true),
-                None => Err(error),
-            },
-            result => result,
-        };
-        let known = !matches!(
-            result,
-            Err(Error::Refused {
-                why: Why::Unsupported,
-                ..
-            })
-        );
-        self.pool
-            .profile()
-            .learn(|learned| learned.appe = Some(known));
-        result
-    }
-
-    fn store(
-        &self,
-        file: &RemotePath,
-        change: &Change,
-        bytes: &dyn ReadAt,
-        ask: &Ask<'_>,
-    ) -> Result<()> {
-        let path = self.absolute(file)?;
-        self.repeat(Purpose::Transfer, ask, |mut lease, _| {
-            transfer::upload(
-                &mut lease,
-                Command::Stor(&path),
-                bytes,
-                0,
-                change.size,
-                ask.deadline,
-            )
         })
     }
 }
@@ -225,19 +144,7 @@ impl Remote for Client {
     }
 
     fn plan(&self, change: &Change) -> Plan {
-        let base = change.base.and_then(|base| base.size);
-        let appe = self.pool.profile().ask(|learned| learned.appe);
-        match base {
-            Some(base)
-                if base > 0
-                    && change.kept == base
-                    && change.first_dirty >= base
-                    && appe != Some(false) =>
-            {
-                Plan::Append(base)
-            }
-            _ => Plan::Whole,
-        }
+        update::plan(&self.pool.profile().get(), change)
     }
 
     fn update(
@@ -248,38 +155,16 @@ impl Remote for Client {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
-        if let Some(refusal) = self
-            .pool
-            .profile()
-            .ask(|learned| steps::refuse_changed(learned, file))
-        {
-            return Err(refusal);
-        }
-        match plan {
-            Plan::Append(base) => self.append(file, change, base, bytes, ask)?,
-            Plan::Whole => self.store(file, change, bytes, ask)?,
-        }
-        let mut steps = Vec::new();
-        let chmod = self.pool.profile().ask(|learned| learned.chmod);
-        let mode = change.mode.filter(|_| chmod != Some(false));
-        steps.extend(mode.map(|mode| Step::SetMode(file, mode)));
-        steps.extend(change.modified.map(|time| Step::SetModified(file, time)));
-        steps.push(Step::Version(file));
-        let mut results = self.perform(&steps, ask);
-        let version = match results.pop() {
-            Some(Ok(Done::Version(version))) => version,
-            Some(Err(error)) => return Err(error),
-            _ => Version::default(),
+        let steps = &|steps: &[Step<'_>]| self.perform(steps, ask);
+        let update = Update {
+            pool: &self.pool,
+            file,
+            change,
+            bytes,
+            ask,
+            steps,
         };
-        check_size(file, change, plan, version)?;
-        let mut results = results.into_iter().map(|result| result.map(|_| ()));
-        let mode = mode.and_then(|_| results.next());
-        let modified = change.modified.and_then(|_| results.next());
-        Ok(Updated {
-            version,
-            mode,
-            modified,
-        })
+        update.run(plan)
     }
 
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
@@ -315,48 +200,10 @@ impl Remote for Client {
     }
 }
 
-/// After an append others may have appended too; otherwise the size must be what was sent.
-fn check_size(file: &RemotePath, change: &Change, plan: Plan, version: Version) -> Result<()> {
-    let fits = |size: u64| match plan {
-        Plan::Append(_) => size >= change.size,
-        Plan::Whole => size == change.size,
-    };
-    match version.size {
-        Some(size) if !fits(size) => Err(Error::misbehaved(
-            format!("storing {file}"),
-            format!("it confirmed {} bytes and now has {size}", change.size),
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// A shorter deadline for the first try on a connection that had been idle: it may be dead without
 /// a word, and a fresh one must still have its chance.
 fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
     (lease.was_idle() && !again).then(|| Deadline::after(left / SHARE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upload_of_another_size_is_no_success() {
-        let file = RemotePath::root();
-        let change = Change {
-            size: 5,
-            ..Change::default()
-        };
-        let size = |size| Version {
-            size: Some(size),
-            modified: None,
-        };
-        assert!(check_size(&file, &change, Plan::Whole, size(5)).is_ok());
-        assert!(check_size(&file, &change, Plan::Whole, size(6)).is_err());
-        assert!(check_size(&file, &change, Plan::Append(2), size(6)).is_ok());
-        assert!(check_size(&file, &change, Plan::Append(2), size(4)).is_err());
-        assert!(check_size(&file, &change, Plan::Whole, Version::default()).is_ok());
-    }
 }

@@ -7,7 +7,6 @@
 //! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
 //! refused `REST` is seen before the first byte is handed out.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
-use crate::remote::{Deadline, Error, ReadAt, Result, Source, Why};
+use crate::remote::{Deadline, Error, Result, Source, Why};
 
 /// Bytes moved at once between a file and the data connection.
 const CHUNK: usize = 256 * 1024;
@@ -145,53 +144,6 @@ fn settle(control: &mut Control, tried: &str) {
     }
 }
 
-/// Stores the first `size` bytes of `bytes` from `from` on, by `command`, which is STOR or APPE.
-///
-/// Returns once the server has confirmed the whole.
-pub fn upload(
-    lease: &mut Lease,
-    command: Command<'_>,
-    bytes: &dyn ReadAt,
-    from: u64,
-    size: u64,
-    deadline: &Deadline,
-) -> Result<()> {
-    let opened = begin(lease, 0, command, deadline)?;
-    let (Some(mut data), false) = (opened.data, opened.confirmed) else {
-        return Err(Error::misbehaved(
-            command.to_string(),
-            "the server said that it was done before it got a byte",
-        ));
-    };
-    let cutter = data
-        .cutter()
-        .ok()
-        .map(|cutter| lease.pool().register_cutter(cutter));
-    let pool = Arc::clone(lease.pool());
-    let moved = || pool.note_progress();
-    let sent = send(&mut data, command, bytes, from..size, &moved, deadline);
-    if let Some(cutter) = cutter {
-        lease.pool().unregister(cutter);
-    }
-    if let Err(Error::Local { .. }) = &sent {
-        // Our own disk failed: a reset instead of an end, lest half a file pass for a whole one.
-        drop(data);
-        lease.control()?.give_up();
-        return sent;
-    }
-    drop(data);
-    if let Err(error @ Error::TimedOut { .. }) = sent {
-        // The patience is over: no more of it for the server's words.
-        lease.control()?.give_up();
-        return Err(error);
-    }
-    if let Err(error) = sent {
-        return Err(last_words(lease, &command).unwrap_or(error));
-    }
-    let reply = lease.control()?.reply(&command, deadline)?;
-    confirm(lease, &reply, &command)
-}
-
 /// Lists the absolute path `directory` by `command`, line by line.
 ///
 /// Returns whether all of it came: false when the listing was cut off at our limit.
@@ -242,7 +194,7 @@ pub fn listing(
 }
 
 /// Reads the final reply to a transfer.
-fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn std::fmt::Display) -> Result<()> {
+pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn std::fmt::Display) -> Result<()> {
     if reply.is_completion() {
         return Ok(());
     }
@@ -282,15 +234,18 @@ fn is_empty_directory(error: &Error) -> bool {
     matches!(error, Error::Refused { said, .. } if said.to_ascii_lowercase().contains("no files"))
 }
 
-struct Opened {
-    data: Option<Stream>,
-    confirmed: bool,
+/// A transfer that has begun.
+pub struct Opened {
+    /// The data connection, where there is one.
+    pub data: Option<Stream>,
+    /// Whether the final reply has come already.
+    pub confirmed: bool,
 }
 
 /// Opens a data connection and sends the command; returns when the server has taken it.
 ///
 /// Where it is not known yet how data connections come about, one way is tried after the other.
-fn begin(
+pub fn begin(
     lease: &mut Lease,
     from: u64,
     command: Command<'_>,
@@ -393,34 +348,9 @@ fn begin_over(
     Err(reply.refusal(command))
 }
 
-fn send(
-    data: &mut Stream,
-    command: Command<'_>,
-    bytes: &dyn ReadAt,
-    range: Range<u64>,
-    moved: &dyn Fn(),
-    deadline: &Deadline,
-) -> Result<()> {
-    let Range { start: mut at, end } = range;
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
-    while at < end {
-        let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
-        let chunk = &mut buffer[..length];
-        bytes
-            .read_exact_at(chunk, at)
-            .map_err(|error| Error::local("reading the spool", &error))?;
-        data.write_all(chunk, deadline)
-            .map_err(|error| blame(command.to_string(), &error))?;
-        moved();
-        at += length as u64;
-    }
-    data.finish_writing(deadline)
-        .map_err(|error| blame(command.to_string(), &error))
-}
-
 /// What the server says after a data connection broke: its reason is better than ours. `None`
 /// when it says nothing, or nothing bad.
-fn last_words(lease: &mut Lease, tried: &dyn std::fmt::Display) -> Option<Error> {
+pub fn last_words(lease: &mut Lease, tried: &dyn std::fmt::Display) -> Option<Error> {
     let control = lease.control().ok()?;
     match control.reply(tried, &Deadline::after(LAST_WORDS)) {
         Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),

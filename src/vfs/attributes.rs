@@ -162,12 +162,7 @@ impl Vfs {
     }
 
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
-        let opened = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| std::sync::Arc::clone(file));
+        let opened = self.opened_file(ino);
         let written = opened.as_ref().is_some_and(|file| self.is_written(file));
         let rides = opened.is_some_and(|file| {
             let mut body = file.body.lock();
@@ -199,12 +194,7 @@ impl Vfs {
     }
 
     fn change_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
-        let opened = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| std::sync::Arc::clone(file));
+        let opened = self.opened_file(ino);
         let Some(file) = opened else {
             return self.set_modified(ino, seconds, deadline);
         };

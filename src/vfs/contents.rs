@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::remote::{self, Attributes, Deadline, Done, Kind, ReadAt, RemotePath, Step, Why};
+use crate::remote::{self, Attributes, Deadline, Done, Kind, ReadAt, Step, Why};
 use crate::vfs::core::{Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File, Piece};
@@ -48,32 +48,6 @@ impl Wants {
     }
 }
 
-/// What became of an open file whose name is about to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Orphan {
-    /// The server never had it.
-    NeverStored,
-    /// All of it is here.
-    Whole,
-    /// It has another name on the server.
-    Aside,
-}
-
-/// An open file that is not brought to the server while this lives.
-pub(super) struct Claim {
-    pub(super) file: Arc<File>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.file.body.lock().uploading = false;
-        self.file.uploaded.notify_all();
-    }
-}
-
-/// Larger files than this are not fetched when their name is removed while they are open; they get
-/// another name until the last close.
-const PULL_LIMIT: u64 = 64 << 20;
 /// Bytes that are fetched at once to complete a file.
 pub(super) const PULL_STEP: usize = 1 << 20;
 
@@ -333,123 +307,6 @@ impl Vfs {
         }
         self.publish(&file, &body);
         Ok(())
-    }
-
-    /// Makes what is open under a name independent of it, before the name is removed: the rest is
-    /// fetched, or it gets another name.
-    pub(super) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
-        let (missing, sizeless) = {
-            let body = file.body.lock();
-            // After an upload that failed something of it may be there.
-            if body.base.is_none() && !body.failed {
-                return Ok(Orphan::NeverStored);
-            }
-            let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
-            (missing, body.sizeless)
-        };
-        if missing <= PULL_LIMIT && !sizeless {
-            self.complete(file, deadline)?;
-            file.reader.stop(deadline);
-            return Ok(Orphan::Whole);
-        }
-        file.reader.stop(deadline);
-        let path = self.path(file.ino)?;
-        let name = format!(".ftpfs-open-{}-{:x}", std::process::id(), file.ino);
-        let aside = path
-            .parent()
-            .and_then(|parent| parent.join(name.as_bytes()))
-            .ok_or(Error::Invalid)?;
-        self.step(
-            Step::Rename {
-                from: &path,
-                to: &aside,
-            },
-            deadline,
-        )?;
-        file.body.lock().aside = Some(aside);
-        Ok(Orphan::Aside)
-    }
-
-    /// Keeps an open file from being brought to the server, as long as the claim lives: its name is
-    /// about to change.
-    pub(super) fn claim(&self, ino: u64) -> Option<Claim> {
-        let file = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| Arc::clone(file))?;
-        self.settled(&file).uploading = true;
-        Some(Claim { file })
-    }
-
-    /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
-    pub(super) fn bring_back(&self, ino: u64, parent: u64, path: &RemotePath, deadline: &Deadline) {
-        let opened = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| Arc::clone(file));
-        let Some(aside) = opened.and_then(|file| file.body.lock().aside.take()) else {
-            return;
-        };
-        if let Err(error) = self.step(
-            Step::Rename {
-                from: &aside,
-                to: path,
-            },
-            deadline,
-        ) {
-            log::error!("{path} could not be replaced and is now called {aside}: {error}");
-        }
-        self.tree.lock().doubt_listing(parent);
-    }
-
-    /// The name of an open file is gone: nothing of it goes to the server any more.
-    pub(super) fn forsake(&self, ino: u64) {
-        let opened = self
-            .opened
-            .lock()
-            .files
-            .get(&ino)
-            .map(|(file, _)| Arc::clone(file));
-        if let Some(file) = opened {
-            file.body.lock().removed = true;
-        }
-    }
-
-    /// Brings what is being written at or below `ino` to the server, ends the reading of it, and claims
-    /// it until the name has changed.
-    pub(super) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
-        let mut files: Vec<Arc<File>> = self
-            .opened
-            .lock()
-            .files
-            .values()
-            .map(|(file, _)| Arc::clone(file))
-            .collect();
-        // Always in the same order, so that two who claim never wait for each other.
-        files.sort_unstable_by_key(|file| file.ino);
-        let mut claims = Vec::new();
-        for file in files {
-            if !self.tree.lock().is_within(file.ino, ino) {
-                continue;
-            }
-            loop {
-                self.upload(&file, deadline)?;
-                let mut body = self.settled(&file);
-                if !body.is_dirty() {
-                    body.uploading = true;
-                    break;
-                }
-            }
-            claims.push(Claim {
-                file: Arc::clone(&file),
-            });
-            file.reader.stop(deadline);
-        }
-        Ok(claims)
     }
 
     /// Fetches what the spool lacks of a file.

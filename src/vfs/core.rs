@@ -402,6 +402,22 @@ impl Vfs {
         Ok(completeness)
     }
 
+    /// The open file of a number, if it is open.
+    pub(super) fn opened_file(&self, ino: u64) -> Option<Arc<File>> {
+        let opened = self.opened.lock();
+        opened.files.get(&ino).map(|(file, _)| Arc::clone(file))
+    }
+
+    /// Everything that is open.
+    pub(super) fn opened_files(&self) -> Vec<Arc<File>> {
+        let opened = self.opened.lock();
+        opened
+            .files
+            .values()
+            .map(|(file, _)| Arc::clone(file))
+            .collect()
+    }
+
     /// Where `ino` is now.
     pub(super) fn path(&self, ino: u64) -> Result<RemotePath> {
         self.tree.lock().path(ino).ok_or(Error::Stale)

@@ -82,13 +82,7 @@ impl Vfs {
     /// Brings everything that was written to the server, or keeps it in `lost+found`; for the end
     /// of the mount.
     pub fn finish(&self) {
-        let files: Vec<Arc<File>> = self
-            .opened
-            .lock()
-            .files
-            .values()
-            .map(|(file, _)| Arc::clone(file))
-            .collect();
+        let files: Vec<Arc<File>> = self.opened_files();
         for file in files {
             let deadline = self.deadline();
             self.last_upload(&file, &deadline);

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why};
-use crate::vfs::contents::Orphan;
 use crate::vfs::core::{Listing, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::{Known, ROOT, now};
+use crate::vfs::orphan::Orphan;
 use crate::vfs::shown::Attr;
 
 /// One entry of a directory, with the attributes that the kernel takes along.
