@@ -32,6 +32,11 @@ impl fmt::Debug for Credentials {
 /// The password of `anonymous`: by custom an address (RFC 1635), and servers that check want an @.
 const ANONYMOUS_PASSWORD: &[u8] = b"anonymous@";
 
+/// Whether this is who logs in when nobody is named (RFC 1635).
+pub fn is_anonymous(user: &[u8]) -> bool {
+    matches!(user, b"anonymous" | b"ftp")
+}
+
 /// Finds out who logs in at `source`; asks at the terminal if nothing else tells.
 pub fn find(source: &Source) -> Result<Credentials, String> {
     let netrc = || std::env::home_dir().and_then(|home| read_netrc(&home.join(".netrc")));
@@ -87,17 +92,23 @@ fn choose(
         }
     }
     let user = user.unwrap_or_else(|| b"anonymous".to_vec());
-    if matches!(user.as_slice(), b"anonymous" | b"ftp") {
+    if is_anonymous(&user) {
         let password = ANONYMOUS_PASSWORD.to_vec();
         return Ok(Credentials { user, password });
     }
     let name = user.escape_ascii().to_string();
     let prompt = format!("Password of {name} at {}: ", source.host);
+    let named = Source {
+        user: Some(user.clone()),
+        ..source.clone()
+    };
     let missing = |why: String| {
         format!(
             "no password for {name} at {host}{why}: put a line into ~/.netrc (machine {host} login \
-             {name} password SECRET), or into the source: ftp://{name}:SECRET@{host}/",
-            host = source.host
+             {name} password SECRET), or into the source: {url}",
+            host = source.host,
+            // The only @: a user's own is encoded.
+            url = named.fsname().replacen('@', ":SECRET@", 1)
         )
     };
     match ask(&prompt) {
@@ -110,8 +121,8 @@ fn choose(
     }
 }
 
-/// Asks at the terminal, if there is one: a mount from fstab has none.
-/// Asks at the terminal, without showing what is typed; `None` where there is no terminal.
+/// Asks at the terminal, without showing what is typed; `None` where there is no terminal, as for a
+/// mount from fstab.
 pub fn ask(prompt: &str) -> io::Result<Option<Vec<u8>>> {
     if File::options()
         .read(true)
@@ -336,6 +347,13 @@ mod tests {
             },
         );
         assert_eq!(found, Ok(pair("u", "p")));
+    }
+
+    #[test]
+    fn the_hint_names_the_source_as_it_was_meant() {
+        let error = choose(&source("ftp://u%40x@h:2121/a%20b"), || None, |_| Ok(None));
+        let error = error.expect_err("no password");
+        assert!(error.contains("ftp://u%40x:SECRET@h:2121/a%20b"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The floors, from the ground up; a file uses only what stands below it (`tests/layers.rs`):
 //!
 //! ```text
-//! main -> run -> options, source, credentials, daemon, logging     the program
+//! main -> run -> server -> options, source, credentials; daemon, logging     the program
 //!            \-> fuse -> vfs -> remote <- ftp   mount, workers       edges | file system | vocabulary | engine
 //! ```
 
@@ -14,8 +14,10 @@ pub mod fuse;
 pub mod logging;
 pub mod mount;
 pub mod options;
+pub mod places;
 pub mod remote;
 pub mod run;
+pub mod server;
 pub mod source;
 pub mod vfs;
 pub mod workers;

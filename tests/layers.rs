@@ -18,19 +18,23 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
+            "options", "server", "source", "places", "daemon", "logging", "fuse", "mount", "vfs",
+            "ftp", "remote",
+        ],
+    ),
+    (
+        "server",
+        &[
             "options",
             "source",
             "credentials",
-            "daemon",
-            "logging",
-            "fuse",
-            "mount",
-            "vfs",
+            "places",
             "ftp",
             "remote",
         ],
     ),
     ("options", &[]),
+    ("places", &[]),
     ("credentials", &["source"]),
     ("source", &[]),
     ("daemon", &[]),

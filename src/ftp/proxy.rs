@@ -4,6 +4,9 @@
 //! tell. So not one byte may be read beyond the proxy's answer: an FTP server speaks first. The
 //! proxy looks names up; ours may know nothing of them.
 
+mod http;
+mod socks;
+
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -28,8 +31,6 @@ enum Kind {
 
 /// The port of a proxy that names none, as curl has it.
 const DEFAULT_PORT: u16 = 1080;
-/// Bytes of the answer to `CONNECT`.
-const ANSWER_LIMIT: usize = 16 * 1024;
 
 impl Proxy {
     /// Reads `[SCHEME://][USER:PASSWORD@]HOST[:PORT]`; `None` for `none`.
@@ -142,122 +143,6 @@ impl Proxy {
         }
         Err(last)
     }
-
-    fn ask_http(
-        &self,
-        stream: &mut Stream,
-        host: &str,
-        port: u16,
-        deadline: &Deadline,
-    ) -> std::result::Result<(), Refusal> {
-        let place = place(host, port);
-        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
-        if !self.user.is_empty() {
-            let login = base64(&[&self.user[..], b":", &self.password].concat());
-            request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
-        }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes(), deadline)?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") && !answer.ends_with(b"\n\n") {
-            if answer.len() > ANSWER_LIMIT {
-                return Err(Refusal::Said("answers without an end".to_string()));
-            }
-            answer.push(take::<1>(stream, deadline)?[0]);
-        }
-        let answer = String::from_utf8_lossy(&answer);
-        let line = answer.lines().next().unwrap_or_default();
-        let mut words = line.splitn(3, ' ');
-        let (version, code) = (words.next().unwrap_or_default(), words.next());
-        match code.and_then(|code| code.parse::<u16>().ok()) {
-            Some(200..=299) if version.starts_with("HTTP/") => Ok(()),
-            Some(407) => Err(Refusal::Said(WANTS_LOGIN.to_string())),
-            Some(_) if version.starts_with("HTTP/") => Err(Refusal::Said(format!(
-                "refuses: {}; it must allow CONNECT to this port",
-                line.escape_debug()
-            ))),
-            _ => Err(Refusal::Said("does not speak HTTP".to_string())),
-        }
-    }
-
-    fn ask_socks(
-        &self,
-        stream: &mut Stream,
-        host: &str,
-        port: u16,
-        deadline: &Deadline,
-    ) -> std::result::Result<(), Refusal> {
-        const VERSION: u8 = 5;
-        const OPEN: u8 = 0;
-        const BY_PASSWORD: u8 = 2;
-        let said = |cause: &str| Err(Refusal::Said(cause.to_string()));
-        let greeting: &[u8] = if self.user.is_empty() {
-            &[VERSION, 1, OPEN]
-        } else {
-            &[VERSION, 2, OPEN, BY_PASSWORD]
-        };
-        stream.write_all(greeting, deadline)?;
-        match take::<2>(stream, deadline)? {
-            [VERSION, OPEN] => {}
-            [VERSION, BY_PASSWORD] if !self.user.is_empty() => {
-                let (user, password) = (&self.user, &self.password);
-                let mut login = vec![1, user.len() as u8];
-                login.extend_from_slice(user);
-                login.push(password.len() as u8);
-                login.extend_from_slice(password);
-                stream.write_all(&login, deadline)?;
-                if take::<2>(stream, deadline)?[1] != 0 {
-                    return said(WANTS_LOGIN);
-                }
-            }
-            [VERSION, _] => return said(WANTS_LOGIN),
-            _ => return said("does not speak SOCKS5"),
-        }
-        let mut request = vec![VERSION, 1, 0];
-        match host.parse() {
-            Ok(IpAddr::V4(address)) => {
-                request.push(1);
-                request.extend_from_slice(&address.octets());
-            }
-            Ok(IpAddr::V6(address)) => {
-                request.push(4);
-                request.extend_from_slice(&address.octets());
-            }
-            Err(_) => {
-                let Ok(length) = u8::try_from(host.len()) else {
-                    return said("can't be told a name of over 255 bytes");
-                };
-                request.extend_from_slice(&[3, length]);
-                request.extend_from_slice(host.as_bytes());
-            }
-        }
-        request.extend_from_slice(&port.to_be_bytes());
-        stream.write_all(&request, deadline)?;
-        let [version, outcome, _, form] = take::<4>(stream, deadline)?;
-        if version != VERSION {
-            return said("does not speak SOCKS5");
-        }
-        // RFC 1928 section 6.
-        match outcome {
-            0 => {}
-            1 => return said("failed"),
-            2 => return said("does not allow it"),
-            3 => return said("can't reach the network"),
-            4 => return said("can't reach the host"),
-            5 => return said("was refused the connection"),
-            6 => return said("waited too long"),
-            other => return Err(Refusal::Said(format!("refuses with the code {other}"))),
-        }
-        let rest = match form {
-            1 => 4,
-            4 => 16,
-            _ => usize::from(take::<1>(stream, deadline)?[0]),
-        };
-        for _ in 0..rest + 2 {
-            take::<1>(stream, deadline)?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Display for Proxy {
@@ -344,25 +229,6 @@ fn decode(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = [0, 1, 2].map(|place| u32::from(chunk.get(place).copied().unwrap_or(0)));
-        let word = word[0] << 16 | word[1] << 8 | word[2];
-        for place in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,18 +301,5 @@ mod tests {
             error.contains("ftp_proxy") && !error.contains("secret"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn base64_as_in_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
     }
 }

@@ -48,6 +48,14 @@ fn a_wrong_password_is_named_and_sent_just_once() {
 }
 
 #[test]
+fn where_nobody_was_named_a_user_is_asked_for_not_a_password() {
+    let server = Server::start();
+    let said = refusal(&format!("ftp://127.0.0.1:{}/", server.port()));
+    assert!(said.contains("ftp://USER@HOST/"), "{said}");
+    assert!(!said.contains("password"), "{said}");
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_named() {
     let server = Server::start();
     let said = refusal(&format!("{}nowhere", server.url()));

@@ -1,0 +1,120 @@
+//! Sessions of TLS: what data connections have from their control connection.
+//!
+//! The one idea: a session's store belongs to one control connection. Servers that demand a resumed
+//! session (vsftpd, ProFTPD, FileZilla Server) want that of this very connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, ProtocolVersion};
+
+use crate::remote::{Error, Result};
+
+/// Tickets of one control connection: a server hands out two, and one more with every resumption.
+const TICKETS: usize = 8;
+
+/// What data connections have from their control connection.
+#[derive(Clone, Debug)]
+pub struct Session {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    certificate: Option<CertificateDer<'static>>,
+    tickets: Arc<Tickets>,
+    can_step_back: bool,
+}
+
+/// A store that knows how many tickets of TLS 1.3 it holds: each serves one connection, and not every
+/// server hands out another in exchange (ProFTPD does not for an upload, Pure-FTPd never does).
+#[derive(Debug)]
+struct Tickets {
+    store: ClientSessionMemoryCache,
+    left: AtomicUsize,
+    were_any: AtomicBool,
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.store.set_kx_hint(name, group);
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.store.kx_hint(name)
+    }
+
+    fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.store.set_tls12_session(name, value);
+    }
+
+    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.store.tls12_session(name)
+    }
+
+    fn remove_tls12_session(&self, name: &ServerName<'static>) {
+        self.store.remove_tls12_session(name);
+    }
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.store.insert_tls13_ticket(name, value);
+        // Of more than the store holds it drops the oldest.
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store((left + 1).min(TICKETS), Ordering::Relaxed);
+        self.were_any.store(true, Ordering::Relaxed);
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        let ticket = self.store.take_tls13_ticket(name)?;
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        Some(ticket)
+    }
+}
+
+impl Session {
+    /// A session of a new control connection; `can_step_back` is whether TLS 1.2 may be tried next.
+    pub fn new(mut config: ClientConfig, name: ServerName<'static>, can_step_back: bool) -> Self {
+        let tickets = Arc::new(Tickets {
+            store: ClientSessionMemoryCache::new(TICKETS),
+            left: AtomicUsize::new(0),
+            were_any: AtomicBool::new(false),
+        });
+        config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<_>);
+        Self {
+            config: Arc::new(config),
+            tickets,
+            can_step_back,
+            name,
+            certificate: None,
+        }
+    }
+
+    /// Whether the next data connection could resume nothing, and a new control connection would
+    /// mend that: by fresh tickets, or by a step back to TLS 1.2.
+    pub fn is_used_up(&self, connection: Option<ProtocolVersion>) -> bool {
+        connection == Some(ProtocolVersion::TLSv1_3)
+            && self.tickets.left.load(Ordering::Relaxed) == 0
+            && (self.can_step_back || self.tickets.were_any.load(Ordering::Relaxed))
+    }
+
+    /// A new connection of this session, before its handshake.
+    pub fn begin(&self) -> Result<ClientConnection> {
+        ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| Error::barred("TLS", error.to_string()))
+    }
+
+    /// The control connection's handshake is done.
+    pub fn of_control(&mut self, connection: &ClientConnection) {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        self.certificate = chain.first().map(|own| own.clone().into_owned());
+    }
+
+    /// Whether a data connection shows the control connection's certificate.
+    pub fn owns(&self, connection: &ClientConnection) -> bool {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        chain.first() == self.certificate.as_ref()
+    }
+}

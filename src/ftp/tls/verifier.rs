@@ -1,0 +1,198 @@
+//! Whether a certificate is trusted, and if not, what is wrong with it and which option mends that.
+//!
+//! The one idea: a certificate is trusted by the first of these that applies: its fingerprint is pinned;
+//! nothing is checked (`no_verify_peer`); it stands in `cacert=` itself; authorities that we know vouch for
+//! it, its dates and its name. What was seen on a host before (`tls=try`) is judged by the caller.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::certificate::{fingerprint, shown};
+use super::files::certificates;
+use super::{Policy, When};
+
+/// Checks certificates.
+#[derive(Debug)]
+pub struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// None where nobody is trusted: an empty store has no verifier.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// Certificates that are trusted as they are.
+    named: Vec<CertificateDer<'static>>,
+    fingerprint: Option<[u8; 32]>,
+    trusts_anyone: bool,
+    trusts_any_name: bool,
+    /// Whether unknown ones pass the handshake, to be judged behind it.
+    pub takes_unknown: bool,
+}
+
+impl Verifier {
+    /// What a policy says.
+    pub fn new(
+        policy: &Policy,
+        provider: &Arc<CryptoProvider>,
+    ) -> std::result::Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        let mut named = Vec::new();
+        if let Some(path) = &policy.authorities {
+            let wrong = |error: &str| format!("cacert={}: {error}", path.display());
+            named = certificates(path).map_err(|error| wrong(&error))?;
+            for certificate in &named {
+                roots
+                    .add(certificate.clone())
+                    .map_err(|error| wrong(&error.to_string()))?;
+            }
+        } else if policy.when != When::Off && policy.fingerprint.is_none() && !policy.trusts_anyone
+        {
+            // What can't be read is what nobody vouches with; the message then names cacert=.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        let authorities = (!roots.is_empty())
+            .then(|| {
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                    .build()
+            })
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            provider: Arc::clone(provider),
+            authorities,
+            named,
+            fingerprint: policy.fingerprint,
+            trusts_anyone: policy.trusts_anyone,
+            trusts_any_name: policy.trusts_any_name,
+            takes_unknown: policy.when == When::Try
+                && policy.fingerprint.is_none()
+                && policy.authorities.is_none(),
+        })
+    }
+
+    /// What is wrong with a certificate, in words that name the check and the option that mends it.
+    pub fn judge(
+        &self,
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<(), String> {
+        let print = fingerprint(own);
+        if let Some(pinned) = self.fingerprint {
+            return if pinned == print {
+                Ok(())
+            } else {
+                Err(format!(
+                    "its certificate has the fingerprint {}, not the one of fingerprint=; somebody may stand between, \
+                     or it was renewed",
+                    shown(&print)
+                ))
+            };
+        }
+        if self.trusts_anyone {
+            return Ok(());
+        }
+        let verdict = if self
+            .named
+            .iter()
+            .any(|named| named.as_ref() == own.as_ref())
+        {
+            ParsedCertificate::try_from(own).and_then(|parsed| verify_server_name(&parsed, name))
+        } else {
+            match &self.authorities {
+                Some(authorities) => authorities
+                    .verify_server_cert(own, between, name, ocsp, now)
+                    .map(drop),
+                None => Err(CertificateError::UnknownIssuer.into()),
+            }
+        };
+        use CertificateError as Fault;
+        let fault = match verdict {
+            Ok(()) => return Ok(()),
+            Err(rustls::Error::InvalidCertificate(fault)) => fault,
+            Err(error) => return Err(format!("its certificate can't be checked: {error}")),
+        };
+        let pin = format!("fingerprint={}", shown(&print));
+        Err(match fault {
+            Fault::NotValidForName | Fault::NotValidForNameContext { .. }
+                if self.trusts_any_name =>
+            {
+                return Ok(());
+            }
+            Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+                let names = match &fault {
+                    Fault::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+                        format!(", but for {}", presented.join(", "))
+                    }
+                    _ => String::new(),
+                };
+                format!(
+                    "its certificate is not for the name {}{names}; mount it by that name, or pin it by {pin}, or allow \
+                     any name by no_verify_hostname",
+                    name.to_str()
+                )
+            }
+            Fault::Expired | Fault::ExpiredContext { .. } => {
+                format!("its certificate has expired; have it renewed, or pin it by {pin}")
+            }
+            Fault::NotValidYet | Fault::NotValidYetContext { .. } => format!(
+                "its certificate is not valid yet; check the clock of this machine, or pin it by {pin}"
+            ),
+            Fault::UnknownIssuer | Fault::BadSignature => format!(
+                "no authority (CA) that is trusted here vouches for its certificate; name the right one by \
+                 cacert=FILE, or pin it by {pin}"
+            ),
+            Fault::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => format!(
+                "its certificate is signed by itself; name it by cacert=FILE, or pin it by {pin}"
+            ),
+            fault => format!("its certificate does not pass ({fault}); pin it by {pin}"),
+        })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        if !self.takes_unknown {
+            self.judge(own, between, name, ocsp, now)
+                .map_err(rustls::Error::General)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
