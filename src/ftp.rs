@@ -17,6 +17,7 @@ mod control;
 mod data;
 mod directory;
 mod features;
+mod kept;
 mod known;
 pub mod listing;
 mod login;

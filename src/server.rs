@@ -58,6 +58,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
             follow_links: settings.links == options::Links::Followed,
             zone,
         },
+        profiles: places::cache().map(|directory| directory.join("servers")),
     })
 }
 

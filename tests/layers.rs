@@ -65,6 +65,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "rename",
             "pool",
             "login",
+            "kept",
             "data",
             "control",
             "tls",

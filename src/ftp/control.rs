@@ -35,6 +35,7 @@ pub struct Control {
     pipelining: bool,
     doubles_iac: bool,
     logged_in: bool,
+    greeting: Reply,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -70,6 +71,7 @@ impl Control {
             pipelining,
             doubles_iac: true,
             logged_in: false,
+            greeting: Reply::default(),
         };
         if let Some((tls, session)) = implicit {
             control.encrypt(tls, session, deadline)?;
@@ -85,6 +87,7 @@ impl Control {
         let text = greeting.text().to_ascii_lowercase();
         control.doubles_iac = !text.contains("vsftpd") && !text.contains("pure-ftpd");
         if greeting.is_completion() {
+            control.greeting = greeting;
             Ok(control)
         } else {
             Err(Error::refused(Why::TooMany, tried(), greeting.to_string()))
@@ -278,6 +281,11 @@ impl Control {
     pub fn local_address(&self) -> Result<SocketAddr> {
         let address = self.stream.local_address();
         address.map_err(|error| blame("our own address", &error))
+    }
+
+    /// What the server said first.
+    pub fn greeting(&self) -> &Reply {
+        &self.greeting
     }
 
     /// The way to the server.

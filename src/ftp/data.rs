@@ -151,7 +151,7 @@ impl Attempt {
             profile.learn(|learned| {
                 learned.ways = Ways {
                     works: Some(self.way),
-                    failed: Vec::new(),
+                    ..Ways::default()
                 };
             });
         }
@@ -218,8 +218,20 @@ impl Policy {
     /// The way to go now.
     fn next(&self, ways: &Ways, control: &Control) -> Option<Way> {
         let failed = |way: &Way| ways.failed.iter().any(|(failed, _)| failed == way);
-        ways.works
-            .or_else(|| self.ways(control).into_iter().find(|way| !failed(way)))
+        let all = self.ways(control);
+        let before = ways.before.filter(|way| all.contains(way));
+        ways.works.or_else(|| {
+            let mut by_turns = before.into_iter().chain(all);
+            by_turns.find(|way| !failed(way))
+        })
+    }
+
+    /// Whether the way that worked says something to other mounts too: one that was asked for does not.
+    pub fn is_free(&self) -> bool {
+        self.mode == Mode::Auto
+            && !self.trusts_pasv
+            && self.ports.is_none()
+            && self.external.is_none()
     }
 
     /// All ways that are allowed here, best first.

@@ -112,9 +112,10 @@ impl Lister<'_> {
                     ..
                 }) => {
                     log::info!("MLSD is offered but refused; going on with LIST");
-                    self.pool
-                        .profile()
-                        .learn(|learned| learned.features.facts = None);
+                    self.pool.profile().learn(|learned| {
+                        learned.features.facts = None;
+                        learned.no_mlsd = true;
+                    });
                 }
                 taken => return taken.map(|(listed, _)| listed),
             }
@@ -204,7 +205,7 @@ impl Lister<'_> {
     fn settle_times(&mut self, entries: &mut [Entry]) -> Result<()> {
         let manner = &self.pool.endpoint().manner;
         let profile = self.pool.profile();
-        let zone_known = manner.zone.is_some() || profile.ask(|learned| learned.zone.is_some());
+        let zone_known = manner.zone.is_some() || profile.ask(|learned| learned.zone_seen);
         let rounded = |entry: &Entry| {
             let exact = |modified: Modified| modified.precision == Precision::Second;
             entry.attributes.kind == Kind::File && !entry.attributes.modified.is_some_and(exact)
@@ -224,7 +225,10 @@ impl Lister<'_> {
             let offset = exact
                 .iter()
                 .find_map(|&(at, seconds)| offset_of(listed(at)?, seconds));
-            profile.learn(|learned| learned.zone = offset);
+            profile.learn(|learned| {
+                learned.zone = offset.or(learned.zone);
+                learned.zone_seen = offset.is_some();
+            });
         }
         let learned = profile.ask(|learned| learned.zone).unwrap_or(0);
         for entry in entries.iter_mut() {

@@ -9,7 +9,7 @@ use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::features::Features;
 use crate::ftp::profile::Profile;
-use crate::ftp::reply::quoted_path;
+use crate::ftp::reply::{Reply, quoted_path};
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -39,6 +39,8 @@ pub fn first(
     encrypt(control, tls, profile, deadline)?;
     identify(control, login, deadline)?;
     let reply = control.command(Command::Feat, deadline)?;
+    let print = print(control.greeting(), &reply);
+    profile.learn(|learned| learned.print = print);
     if reply.is_completion() {
         let features = Features::parse(&reply.lines);
         if features.tls && tls.when() == When::Off && login.user != b"anonymous" {
@@ -51,6 +53,17 @@ pub fn first(
         profile.learn(|learned| learned.features = features);
     }
     prepare(control, tls, profile, deadline)
+}
+
+/// A digest by which a server is known again (FNV-1a): of the first line of its greeting, since others
+/// tell the time and count users, and of its features.
+fn print(greeting: &Reply, features: &Reply) -> u64 {
+    let lines = greeting.lines.iter().take(1).chain(&features.lines);
+    let mut print = 0xcbf2_9ce4_8422_2325;
+    for byte in lines.flat_map(|line| line.iter().chain(b"\n")) {
+        print = (print ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    print
 }
 
 /// Logs in on a further connection.

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::ftp::charset::Charset;
 use crate::ftp::control::Control;
 use crate::ftp::data;
+use crate::ftp::kept::Kept;
 use crate::ftp::login::{self, Login};
 use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
@@ -61,6 +63,8 @@ pub struct Endpoint {
     pub charset: Option<Charset>,
     /// How listings are taken.
     pub manner: Manner,
+    /// The directory in which it is kept what was learned of servers.
+    pub profiles: Option<PathBuf>,
 }
 
 /// A family of addresses.
@@ -99,6 +103,7 @@ pub struct Pool {
     route: Route,
     place: Place,
     profile: Profile,
+    kept: Arc<Kept>,
     state: Mutex<State>,
     changed: Condvar,
     /// Pieces that transfers have moved so far.
@@ -144,6 +149,11 @@ impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Arc<Self>> {
         let profile = Profile::default();
+        let Endpoint {
+            host, port, login, ..
+        } = &endpoint;
+        let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
+        profile.learn(|learned| learned.steps_back = kept.steps_back());
         let mut control = first_control(&endpoint, &profile, deadline)?;
         login::first(
             &mut control,
@@ -152,6 +162,7 @@ impl Pool {
             &profile,
             deadline,
         )?;
+        kept.adopt(&profile, &network(&control), endpoint.data.is_free());
         let here = Place::new(Vec::new(), endpoint.charset);
         let directory = endpoint
             .directory
@@ -166,6 +177,7 @@ impl Pool {
             endpoint,
             place,
             profile,
+            kept: Arc::new(kept),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 live: 1,
@@ -326,6 +338,13 @@ impl Pool {
         }
         state.idle.clear();
         self.changed.notify_all();
+        drop(state);
+        self.keep();
+    }
+
+    /// Keeps what was learned for the next mount.
+    pub fn keep(&self) {
+        self.kept.finish(&self.profile);
     }
 
     /// Makes `cutter`'s connection end with the pool; the number is for [`Self::unregister`].
@@ -386,6 +405,21 @@ impl Pool {
         }
         state.drop_idle();
         self.changed.notify_all();
+        drop(state);
+        self.kept.note(&self.profile);
+    }
+}
+
+/// Where we are, as far as it matters to data connections.
+fn network(control: &Control) -> String {
+    let proxied = if control.route().is_proxied() {
+        " by-proxy"
+    } else {
+        ""
+    };
+    match control.local_address() {
+        Ok(address) => format!("{}{proxied}", address.ip()),
+        Err(_) => "unknown".to_string(),
     }
 }
 

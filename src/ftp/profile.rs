@@ -2,9 +2,13 @@
 //!
 //! The one idea: whatever can't be known from `FEAT` is tried once, where it is needed, and the
 //! outcome is kept here for all connections, so that nothing is tried twice and no option is
-//! needed. Every field is a fact about the server, not about a connection.
+//! needed. `kept.rs` keeps it for the next mount. Every field is a fact about the server, not about a connection.
 //!
 //! Lock order: the lock here is held for a moment only and nothing is called under it.
+
+pub mod written;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -14,6 +18,7 @@ use crate::ftp::features::Features;
 #[derive(Debug, Default)]
 pub struct Profile {
     learned: Mutex<Learned>,
+    revision: AtomicU64,
 }
 
 /// The facts; `None` is "not tried yet".
@@ -21,6 +26,8 @@ pub struct Profile {
 pub struct Learned {
     /// The reply to `FEAT`.
     pub features: Features,
+    /// A digest of the greeting and the features, by which the server is known again.
+    pub print: u64,
     /// How data connections come about here.
     pub ways: Ways,
     /// Data connections resume their session only with TLS 1.2.
@@ -29,10 +36,14 @@ pub struct Learned {
     pub ends_in_full: bool,
     /// `PRET` must say what a data connection is for.
     pub pret: bool,
+    /// `MLSD` is offered but refused.
+    pub no_mlsd: bool,
     /// `LIST -a` shows the hidden files and is not taken for a name.
     pub list_all: Option<bool>,
     /// Seconds east of UTC of the times in `LIST`.
     pub zone: Option<i32>,
+    /// The zone was seen in this mount, not only in an earlier one.
+    pub zone_seen: bool,
     /// `MDTM` answers.
     pub mdtm: Option<bool>,
     /// `SITE CHMOD` works.
@@ -52,6 +63,8 @@ pub struct Learned {
 pub struct Ways {
     /// What brought a transfer.
     pub works: Option<Way>,
+    /// What did so in an earlier mount: to be tried first.
+    pub before: Option<Way>,
     /// What did not, and why.
     pub failed: Vec<(Way, String)>,
 }
@@ -114,5 +127,11 @@ impl Profile {
     /// Notes a fact.
     pub fn learn(&self, change: impl FnOnce(&mut Learned)) {
         change(&mut self.learned.lock());
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A number that changes whenever something was learned.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use crate::remote::{Error, Why};
 
 /// A whole reply of one or more lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The three digits.
     pub code: u16,

@@ -13,6 +13,7 @@ mod scripted;
 mod connections;
 mod mount;
 mod names;
+mod profile;
 mod reading;
 mod refusals;
 mod stalls;

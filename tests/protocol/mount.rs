@@ -39,6 +39,18 @@ impl Mount {
             process: None,
             directory,
         };
+        mount.launch(server, options);
+        mount
+    }
+
+    /// Mounts once more, after an unmount: with the same cache.
+    pub fn again(&mut self, server: &Server) {
+        assert!(self.process.is_none());
+        self.launch(server, "");
+    }
+
+    fn launch(&mut self, server: &Server, options: &str) {
+        let mount = self;
         let log = fs::File::create(mount.path("log")).unwrap();
         let mut command =
             mount.ftpfs(&[&server.url(), mount.point().to_str().unwrap(), "-d", "-f"]);
@@ -57,7 +69,6 @@ impl Mount {
                 .or_else(|| is_mounted(&mount.point()).then_some(true))
         });
         assert_eq!(live, Some(true), "no mount: {}", mount.log());
-        mount
     }
 
     /// `ftpfs` with its cache in this test's own directory.
@@ -74,7 +85,7 @@ impl Mount {
         self.path("mount")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

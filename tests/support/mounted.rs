@@ -34,7 +34,7 @@ pub struct Mounted {
     log_from: usize,
     process: Option<Child>,
     options: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Mounted {
@@ -74,7 +74,7 @@ impl Mounted {
             log_from,
             process: None,
             options,
-            _directory: directory,
+            directory: directory,
         }
     }
 
@@ -101,6 +101,8 @@ impl Mounted {
         if !options.is_empty() {
             command.args(["-o", options]);
         }
+        // What is learned here is nothing for other tests.
+        command.env("XDG_CACHE_HOME", self.directory.path().join("cache"));
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info");
         }

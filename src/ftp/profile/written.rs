@@ -1,0 +1,316 @@
+//! What was learned of a server as text: a version, who and when, and one fact a line.
+//!
+//! ```text
+//! ftpfs-server 1
+//! print 8c736521a4dd31f0
+//! learned 1795439407
+//! network 192.0.2.7
+//! way PASV
+//! list_all yes
+//! ```
+//!
+//! The one idea: a table says of each fact how it is written and read. What stands in no line is not
+//! known; a line that can't be read spoils the whole. Facts that protect (`ends_in_full`) are not kept:
+//! a server that stops keeping to them would be shut out until the text expires.
+
+use crate::ftp::profile::{Learned, TimeSetter, Way};
+
+/// What stands in a text beside the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The digest of the server's greeting and features.
+    pub print: u64,
+    /// When the first of the facts was learned, in seconds since 1970.
+    pub since: i64,
+    /// Where we were then: ways to data connections are true from there only.
+    pub network: String,
+}
+
+/// What the first line says. Another version says other things by the same words.
+const FIRST_LINE: &str = "ftpfs-server 1";
+
+struct Fact {
+    name: &'static str,
+    say: fn(&Learned) -> Option<String>,
+    /// `None` where the word means nothing.
+    hear: fn(&mut Learned, &str) -> Option<()>,
+}
+
+const WAY: &str = "way";
+
+const FACTS: &[Fact] = &[
+    Fact {
+        name: WAY,
+        say: |learned| Some(learned.ways.works.or(learned.ways.before)?.to_string()),
+        hear: |learned, word| {
+            let all = [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port];
+            let way = all.into_iter().find(|way| way.to_string() == word)?;
+            learned.ways.before = Some(way);
+            Some(())
+        },
+    },
+    Fact {
+        name: "steps_back",
+        say: |learned| learned.steps_back.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.steps_back = flag),
+    },
+    Fact {
+        name: "pret",
+        say: |learned| learned.pret.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.pret = flag),
+    },
+    Fact {
+        name: "no_mlsd",
+        say: |learned| learned.no_mlsd.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.no_mlsd = flag),
+    },
+    Fact {
+        name: "list_all",
+        say: |learned| learned.list_all.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
+    },
+    Fact {
+        name: "zone",
+        say: |learned| learned.zone.map(|seconds| seconds.to_string()),
+        hear: |learned, word| word.parse().ok().map(|zone| learned.zone = Some(zone)),
+    },
+    Fact {
+        name: "mdtm",
+        say: |learned| learned.mdtm.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.mdtm = Some(flag)),
+    },
+    Fact {
+        name: "chmod",
+        say: |learned| learned.chmod.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.chmod = Some(flag)),
+    },
+    Fact {
+        name: "sets_times",
+        say: |learned| learned.sets_times.map(setter),
+        hear: |learned, word| {
+            let some = SETTERS.into_iter().map(Some);
+            let said = some.chain([None]).find(|&known| setter(known) == word)?;
+            learned.sets_times = Some(said);
+            Some(())
+        },
+    },
+    Fact {
+        name: "appe",
+        say: |learned| learned.appe.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),
+    },
+    Fact {
+        name: "site_quota",
+        say: |learned| learned.site_quota.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.site_quota = Some(flag)),
+    },
+    Fact {
+        name: "rest",
+        say: |learned| learned.rest.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.rest = Some(flag)),
+    },
+];
+
+const SETTERS: [TimeSetter; 4] = [
+    TimeSetter::Mfmt,
+    TimeSetter::Mdtm,
+    TimeSetter::SiteUtime,
+    TimeSetter::SiteUtimeLong,
+];
+
+fn setter(setter: Option<TimeSetter>) -> String {
+    match setter {
+        None => "nothing",
+        Some(TimeSetter::Mfmt) => "MFMT",
+        Some(TimeSetter::Mdtm) => "MDTM",
+        Some(TimeSetter::SiteUtime) => "SITE-UTIME",
+        Some(TimeSetter::SiteUtimeLong) => "SITE-UTIME-long",
+    }
+    .to_string()
+}
+
+fn answer(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_string()
+}
+
+fn flag(word: &str) -> Option<bool> {
+    match word {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// The facts as text.
+pub fn write(head: &Head, learned: &Learned) -> String {
+    let mut text = format!(
+        "{FIRST_LINE}\nprint {:016x}\nlearned {}\nnetwork {}\n",
+        head.print, head.since, head.network
+    );
+    for fact in FACTS {
+        if let Some(said) = (fact.say)(learned) {
+            text.push_str(&format!("{} {said}\n", fact.name));
+        }
+    }
+    text
+}
+
+/// Reads a text; the error is what is wrong with it.
+pub fn read(text: &str) -> Result<(Head, Learned), String> {
+    let mut lines = text.lines();
+    match lines.next() {
+        Some(FIRST_LINE) => {}
+        Some(line) if line.starts_with("ftpfs-server ") => {
+            return Err("it is of another version".to_string());
+        }
+        _ => return Err("it is no profile".to_string()),
+    }
+    let mut learned = Learned::default();
+    let (mut print, mut since, mut network) = (None, None, None);
+    for line in lines {
+        let odd = || format!("it says {:?}", line.chars().take(80).collect::<String>());
+        let (name, word) = line.split_once(' ').ok_or_else(odd)?;
+        match name {
+            "print" => print = Some(u64::from_str_radix(word, 16).map_err(|_| odd())?),
+            "learned" => since = Some(word.parse().map_err(|_| odd())?),
+            "network" => network = Some(word.to_string()),
+            _ => {
+                let fact = FACTS.iter().find(|fact| fact.name == name);
+                (fact.ok_or_else(odd)?.hear)(&mut learned, word).ok_or_else(odd)?;
+            }
+        }
+    }
+    match (print, since, network) {
+        (Some(print), Some(since), Some(network)) => {
+            let head = Head {
+                print,
+                since,
+                network,
+            };
+            Ok((head, learned))
+        }
+        _ => Err("it ends too soon".to_string()),
+    }
+}
+
+/// Adds to `text` the facts of `other` that it lacks: another mount has learned them meanwhile. `ways`
+/// is whether that goes for the way to data connections too: one that is lacking may have failed.
+pub fn complete(text: &mut String, other: &str, ways: bool) {
+    let says = |text: &str, name: &str| {
+        text.lines()
+            .any(|line| line.split(' ').next() == Some(name))
+    };
+    for line in other.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let is_fact = FACTS
+            .iter()
+            .any(|fact| fact.name == name && (ways || name != WAY));
+        if is_fact && !says(text, name) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::profile::Ways;
+
+    fn head() -> Head {
+        Head {
+            print: 0xfedc_ba98_0000_0001,
+            since: 1_795_439_407,
+            network: "2001:db8::7".to_string(),
+        }
+    }
+
+    #[test]
+    fn every_fact_is_read_as_it_was_written() {
+        let learned = Learned {
+            ways: Ways {
+                works: Some(Way::Eprt),
+                ..Ways::default()
+            },
+            steps_back: true,
+            pret: true,
+            no_mlsd: true,
+            list_all: Some(false),
+            zone: Some(-19_800),
+            mdtm: Some(true),
+            chmod: Some(false),
+            sets_times: Some(None),
+            appe: Some(true),
+            site_quota: Some(false),
+            rest: Some(false),
+            ..Learned::default()
+        };
+        let text = write(&head(), &learned);
+        for fact in FACTS {
+            assert!(text.contains(&format!("\n{} ", fact.name)), "{}", fact.name);
+        }
+        let (same, read_back) = read(&text).expect("readable");
+        assert_eq!(same, head());
+        assert_eq!(read_back.ways.before, Some(Way::Eprt));
+        assert_eq!(read_back.ways.works, None, "it is to be tried again");
+        assert_eq!(write(&head(), &read_back), text);
+        for setter in SETTERS {
+            let learned = Learned {
+                sets_times: Some(Some(setter)),
+                ..Learned::default()
+            };
+            let (_, read_back) = read(&write(&head(), &learned)).expect("readable");
+            assert_eq!(read_back.sets_times, Some(Some(setter)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_stands_in_no_line() {
+        let text = write(&head(), &Learned::default());
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_named() {
+        let good = write(&head(), &Learned::default());
+        for (text, words) in [
+            (String::new(), "no profile"),
+            ("SQLite format 3\0".to_string(), "no profile"),
+            (good.replacen('1', "2", 1), "another version"),
+            (good[..20].to_string(), "says"),
+            (FIRST_LINE.to_string(), "too soon"),
+            (format!("{good}zone x\n"), "says \"zone x\""),
+            (format!("{good}wibble yes\n"), "says \"wibble yes\""),
+            (format!("{good}\n"), "says"),
+        ] {
+            let error = read(&text).expect_err(&text);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_another_mount_learned_is_kept_but_for_a_way_that_failed_here() {
+        let ours = Learned {
+            mdtm: Some(true),
+            ..Learned::default()
+        };
+        let theirs = Learned {
+            mdtm: Some(false),
+            appe: Some(true),
+            ways: Ways {
+                works: Some(Way::Pasv),
+                ..Ways::default()
+            },
+            ..Learned::default()
+        };
+        let mut text = write(&head(), &ours);
+        let theirs = write(&head(), &theirs);
+        complete(&mut text, &theirs, false);
+        let (_, both) = read(&text).expect("readable");
+        assert_eq!((both.mdtm, both.appe), (Some(true), Some(true)));
+        assert_eq!(both.ways.before, None);
+        complete(&mut text, &theirs, true);
+        let (_, all) = read(&text).expect("readable");
+        assert_eq!(all.ways.before, Some(Way::Pasv));
+    }
+}

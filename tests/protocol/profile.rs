@@ -1,0 +1,95 @@
+//! What one mount learned of a server, and the next one knows.
+
+use std::fs;
+
+use crate::mount::Mount;
+use crate::scripted::{Act, PASSWORD, Script, Server};
+
+/// A server on which much has to be tried: no facts, no EPSV, hidden files, and a way to set times which
+/// it does not list.
+fn quirky() -> Server {
+    let verbs = ["MLSD", "MLST", "EPRT", "PORT", "MDTM-SET"];
+    let server = Script::new().without(&verbs).start();
+    server.on("EPSV", Act::Reply("502 Command not implemented"));
+    server.on("FEAT", Act::Reply("211-Features:\r\n SIZE\r\n211 End"));
+    server.tree().put("/f", "content");
+    server
+}
+
+/// Uses all that has to be tried.
+const ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
+
+fn kept(mount: &Mount) -> String {
+    let files = fs::read_dir(mount.path("cache/ftpfs/servers")).unwrap();
+    let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    fs::read_to_string(&files[0]).unwrap()
+}
+
+#[test]
+fn a_second_mount_does_not_try_again_what_the_first_one_did() {
+    let server = quirky();
+    let mut mount = Mount::of(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    let tried = ["EPSV", "MDTM 20010909014640"];
+    assert_eq!(tried.map(|words| server.count(words)), [1, 1]);
+    assert!(!kept(&mount).contains(PASSWORD));
+
+    let mark = server.mark();
+    mount.again(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    let again = tried.map(|words| server.since(mark, &[words]).len());
+    assert_eq!(again, [0, 0], "{:#?}", server.commands_since(mark));
+    assert_eq!(server.since(mark, &["MFMT"]).len(), 1);
+}
+
+#[test]
+fn a_way_that_no_longer_works_is_left_for_one_that_does() {
+    let server = quirky();
+    let mut mount = Mount::of(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    assert!(kept(&mount).contains("\nway PASV\n"));
+    // The network is another one.
+    server.on("PASV", Act::DeadPort);
+    server.on("EPSV", Act::Well);
+    mount.again(&server);
+    mount.sh("ls; [ \"$(cat f)\" = content ]");
+    mount.unmount();
+    assert!(kept(&mount).contains("\nway EPSV\n"));
+}
+
+#[test]
+fn of_another_server_at_the_same_place_nothing_is_believed() {
+    let server = quirky();
+    let mut mount = Mount::of(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    // It lists other features now: it was updated.
+    server.on(
+        "FEAT",
+        Act::Reply("211-Features:\r\n SIZE\r\n MDTM\r\n MFMT\r\n211 End"),
+    );
+    mount.again(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    assert_eq!(server.count("EPSV"), 2);
+}
+
+#[test]
+fn a_spoilt_file_is_passed_over_with_a_line_and_replaced() {
+    let server = quirky();
+    let mut mount = Mount::of(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    let place = mount.path("cache/ftpfs/servers");
+    let file = fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
+    fs::write(&file, "ftpfs-server 77\nanything\n").unwrap();
+    mount.again(&server);
+    assert!(mount.log().contains("another version"), "{}", mount.log());
+    mount.sh(ALL);
+    mount.unmount();
+    assert!(kept(&mount).starts_with("ftpfs-server 1\n"));
+}
