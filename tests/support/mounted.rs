@@ -74,7 +74,7 @@ impl Mounted {
             log_from,
             process: None,
             options,
-            directory: directory,
+            directory,
         }
     }
 
