@@ -10,7 +10,8 @@ password=$(cat "$HOME_OF_SERVERS/password")
 libraries=$(echo "$packages"/usr/lib/*-linux-gnu*)
 libraries=${libraries// /:}
 M=$S/mount D=$S/disk
-URL=ftp://$account:$password@127.0.0.1/
+A=${A:-127.0.0.1} # where servers listen
+URL=ftp://$account:$password@$A/
 C=$S/ca TRUST=cacert=$S/ca/ca.pem
 mkdir -p "$M" "$D" "$S/run"
 mkdir "$D/there"
@@ -51,7 +52,7 @@ launch() { LD_LIBRARY_PATH=$libraries "$@" </dev/null >>"$S/server" 2>&1 & }
 
 # vsftpd LINE...: with these lines of configuration besides; "port=990" and "address=::1" are ours
 vsftpd() {
-    local port=21 address=127.0.0.1 line
+    local port=21 address=$A line
     mkdir -p "$S/run/empty"
     {
         echo "listen_port=21"
@@ -80,7 +81,7 @@ proftpd() {
     (umask 077 && echo "$account:$hash:$(id -u $account):$(id -g $account)::$D:/bin/sh" >"$S/run/passwd")
     {
         printf '%s\n' "ModulePath $packages/usr/lib/proftpd" "ServerName test" "ServerType standalone" "Port 21" \
-            "DefaultAddress 127.0.0.1" "UseIPv6 off" "User nobody" "Group nogroup" "UseReverseDNS off" "WtmpLog off" \
+            "DefaultAddress $A" "UseIPv6 off" "User nobody" "Group nogroup" "UseReverseDNS off" "WtmpLog off" \
             "AuthPAM off" "AuthOrder mod_auth_file.c" "AuthUserFile $S/run/passwd" "RequireValidShell off" \
             "DefaultRoot ~" "AllowOverwrite on" "AllowStoreRestart on" "PidFile $S/run/proftpd.pid" \
             "ScoreboardFile $S/run/scoreboard" "DelayTable none" "TransferLog none" "SystemLog $S/server"
@@ -89,7 +90,7 @@ proftpd() {
             "<IfModule mod_delay.c>" "DelayEngine off" "</IfModule>"
     } >"$S/run/proftpd.conf"
     launch "$packages/usr/sbin/proftpd" --nodaemon --config "$S/run/proftpd.conf"
-    soon answers 127.0.0.1 21
+    soon answers "$A" 21
 }
 
 # pure_ftpd ARGUMENT...
@@ -98,16 +99,16 @@ pure_ftpd() {
     hash=$(getent shadow $account | cut -d: -f2)
     (umask 077 && echo "$account:$hash:$(id -u $account):$(id -g $account)::$D/./::::::::::::" >"$S/run/passwd")
     LD_LIBRARY_PATH=$libraries "$packages/usr/bin/pure-pw" mkdb "$S/run/passwd.pdb" -f "$S/run/passwd"
-    launch "$packages/usr/sbin/pure-ftpd" -4 -S 127.0.0.1,21 -l "puredb:$S/run/passwd.pdb" -A -E -H -c 50 -C 50 \
+    launch "$packages/usr/sbin/pure-ftpd" -4 -S "$A,21" -l "puredb:$S/run/passwd.pdb" -A -E -H -c 50 -C 50 \
         -U 133:022 -g "$S/run/pure-ftpd.pid" "$@"
-    soon answers 127.0.0.1 21
+    soon answers "$A" 21
 }
 
 # pyftpdlib [CERTIFICATE]
 pyftpdlib() {
     PYTHONPATH=$packages/usr/lib/python3/dist-packages launch /usr/bin/python3 \
         "$SUPPORT/pyftpdlib_server.py" "$D" 21 30000 32000 $account "$HOME_OF_SERVERS/password" "$S/commands" "$@"
-    soon answers 127.0.0.1 21
+    soon answers "$A" 21
 }
 
 # The same servers with TLS demanded, and vsftpd and ProFTPD demanding that data connections resume the session of the

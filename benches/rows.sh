@@ -1,0 +1,378 @@
+# What scripts/bench measures; it runs this within namespaces of its own.
+#
+# A row has a function that is timed, row_NAME, run in a shell of its own with the mount at $M and the server's disk at
+# $D; what it makes goes to $O. Besides there may be prepare_NAME, which makes files on the server, check_NAME, which
+# fails if what came is wrong, and NAME's counterparts for programs that don't mount, lftp_NAME and curl_NAME. Dashes in
+# names are underscores there.
+set -euo pipefail
+
+export A=127.0.0.1
+[ "$PLACE" = lan ] || A=10.77.0.2
+# shellcheck source=../tests/support/namespace.sh
+source "$SUPPORT/namespace.sh"
+O=$S/out
+export A M D O S URL account password
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+declare -a names=()
+declare -A place_of=() options_of=()
+
+# row NAME PLACE[,PLACE] "WHAT IT IS"
+row() {
+    [[ ,$2, = *,$PLACE,* ]] && names+=("$1") || true
+    place_of[$1]=$2
+}
+
+row ls-tree wan,lan "ls -lR of 200 directories with 2,000 files, exact times"
+prepare_ls_tree() { make_tree; }
+row_ls_tree() { ls -lR "$M/tree" >"$O"; }
+check_ls_tree() { same_listing tree; }
+lftp_ls_tree() { lftp_do "find -l tree" >"$O"; }
+
+row find-tree wan,lan "find of the same tree"
+prepare_find_tree() { make_tree; }
+row_find_tree() { find "$M/tree" >"$O"; }
+check_find_tree() { is "$(wc -l <"$O")" 2201; }
+lftp_find_tree() { lftp_do "find tree" >"$O"; }
+
+row ls-wide wan,lan "ls -l of 10,000 entries, exact times"
+prepare_ls_wide() { make_wide; }
+row_ls_wide() { ls -l "$M/wide" >"$O"; }
+check_ls_wide() { same_listing wide; }
+
+row ls-wide-list wan,lan "the same with times=list"
+options_of[ls-wide-list]=times=list
+prepare_ls_wide_list() { make_wide; }
+row_ls_wide_list() { ls -l "$M/wide" >"$O"; }
+check_ls_wide_list() { is "$(wc -l <"$O")" 10001; }
+
+row small-files wan,lan "read 200 files of 1 to 16 KB one by one"
+prepare_small_files() { make_small; }
+row_small_files() { cat "$M"/small/* >"$O"; }
+check_small_files() { cat "$D"/small/* | cmp - "$O"; }
+
+row small-files-8 wan,lan "the same, 8 at a time"
+prepare_small_files_8() { make_small; }
+row_small_files_8() { mkdir "$O" && find "$M/small" -type f -print0 | xargs -0 -P 8 -n 5 cp -t "$O"; }
+check_small_files_8() { diff -r "$D/small" "$O"; }
+
+row cp-tree wan,lan "cp -r of the tree to the local disk"
+prepare_cp_tree() { make_tree; }
+row_cp_tree() { cp -r "$M/tree" "$O"; }
+check_cp_tree() { diff -r "$D/tree" "$O"; }
+lftp_cp_tree() { lftp_do "mirror --parallel=8 tree $O"; }
+
+row write-files wan,lan "write 100 files of 1 to 16 KB, each closed"
+prepare_write_files() { make_written; }
+row_write_files() { cp "$S"/source/* "$M/written/"; }
+check_write_files() { diff -r "$S/source" "$D/written"; }
+
+row write-files-back wan,lan "the same with writeback, until it has arrived and the mount is gone"
+options_of[write-files-back]=writeback
+prepare_write_files_back() { make_written; }
+row_write_files_back() { cp "$S"/source/* "$M/written/" && umount "$M" && tail --pid="$mounted" -s 0.005 -f /dev/null; }
+check_write_files_back() { diff -r "$S/source" "$D/written"; }
+
+row rm-tree wan,lan "rm -r of 200 files in 20 directories"
+prepare_rm_tree() {
+    rm -rf "$D/doomed"
+    eval "mkdir -p $D/doomed/{01..20} && touch $D/doomed/{01..20}/{0..9}"
+    chown -R $account: "$D/doomed"
+}
+row_rm_tree() { rm -r "$M/doomed"; }
+check_rm_tree() { [ ! -e "$D/doomed" ]; }
+
+row read-64m wan "read 64 MiB from start to end"
+prepare_read_64m() { make_file 64m 64; }
+row_read_64m() { dd if="$M/64m" of=/dev/null bs=1M status=none; }
+check_read_64m() { cmp "$D/64m" "$M/64m"; }
+curl_read_64m() { curl -sS "${URL}64m" -o /dev/null; }
+lftp_read_64m() { lftp_do "cat 64m" >/dev/null; }
+
+row write-32m wan "write 32 MiB, closed"
+prepare_write_32m() { make_local 32 && rm -f "$D/written-32m"; }
+row_write_32m() { dd if="$S/32m" of="$M/written-32m" bs=1M status=none; }
+check_write_32m() { cmp "$S/32m" "$D/written-32m"; }
+curl_write_32m() { curl -sS -T "$S/32m" "${URL}written-32m"; }
+
+row random-40 wan "40 random reads of 4 KiB in 128 MiB"
+prepare_random_40() { make_file 128m 128; }
+row_random_40() { reads 40 "$M/128m" >"$O"; }
+check_random_40() { reads 40 "$D/128m" | cmp - "$O"; }
+
+row ends wan "the first and the last 64 KiB of 1 GiB"
+prepare_ends() { make_file 1g 1024; }
+row_ends() { head -c 64K "$M/1g" >"$O" && tail -c 64K "$M/1g" >>"$O"; }
+check_ends() { (head -c 64K "$D/1g" && tail -c 64K "$D/1g") | cmp - "$O"; }
+
+row change-byte wan "change one byte in the middle of 8 MiB"
+prepare_change_byte() { make_local 8 && rm -f "$D/changed" && given "$S/8m" "$D/changed"; }
+change_byte() { printf '\377' | dd of="$1" bs=1 seek=4000000 conv=notrunc status=none; }
+row_change_byte() { change_byte "$M/changed"; }
+check_change_byte() { cp "$S/8m" "$S/wanted" && change_byte "$S/wanted" && cmp "$S/wanted" "$D/changed"; }
+
+row append wan "append a line to 1 GiB"
+prepare_append() { rm -f "$D/log" && truncate -s 1G "$D/log" && chown $account: "$D/log"; }
+row_append() { echo "one more line" >>"$M/log"; }
+check_append() { is "$(tail -c 14 "$D/log")" "one more line" && is "$(stat -c %s "$D/log")" 1073741838; }
+
+row limited wan "read 24 MiB from a server that gives each connection 2 MB/s (vsftpd only)"
+prepare_limited() { make_file 24m 24; }
+row_limited() { dd if="$M/24m" of=/dev/null bs=1M status=none; }
+check_limited() { cmp "$D/24m" "$M/24m"; }
+curl_limited() { curl -sS "${URL}24m" -o /dev/null; }
+
+row read-1g lan "read 1 GiB from start to end"
+prepare_read_1g() { make_file 1g 1024; }
+row_read_1g() { dd if="$M/1g" of=/dev/null bs=1M status=none; }
+check_read_1g() { cmp "$D/1g" "$M/1g"; }
+curl_read_1g() { curl -sS "${URL}1g" -o /dev/null; }
+
+row write-128m lan "write 128 MiB, closed"
+prepare_write_128m() { make_local 128 && rm -f "$D/written-128m"; }
+row_write_128m() { dd if="$S/128m" of="$M/written-128m" bs=1M status=none; }
+check_write_128m() { cmp "$S/128m" "$D/written-128m"; }
+curl_write_128m() { curl -sS -T "$S/128m" "${URL}written-128m"; }
+
+row random-500 lan "500 random reads of 4 KiB in 1 GiB"
+prepare_random_500() { make_file 1g 1024; }
+row_random_500() { reads 500 "$M/1g" >"$O"; }
+check_random_500() { reads 500 "$D/1g" | cmp - "$O"; }
+
+# --- what rows need ---------------------------------------------------------------------------------------------------
+
+# noise MIB: the same bytes each time
+noise() { openssl enc -aes-128-ctr -pass pass:ftpfs -nosalt -pbkdf2 </dev/zero 2>/dev/null | head -c "$1M" || true; }
+given() { cp "$1" "$2" && chown $account: "$2"; }
+make_file() { [ -e "$D/$1" ] || { noise "$2" >"$D/$1" && chown $account: "$D/$1"; }; }
+make_local() { [ -e "$S/${1}m" ] || noise "$1" >"$S/${1}m"; }
+
+# files DIRECTORY COUNT PER_DIRECTORY: files of 1 to 16 KB; each has a time with seconds of its own
+files() {
+    /usr/bin/python3 -ISc '
+import os, random, sys
+top, count, per = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+random.seed(1)
+for i in range(count):
+    d = os.path.join(top, "%03d" % (i // per)) if per else top
+    os.makedirs(d, exist_ok=True)
+    f = os.path.join(d, "file-%05d" % i)
+    with open(f, "wb") as out: out.write(random.randbytes(random.randint(1000, 16000)))
+    os.utime(f, (1700000000 + i * 61, 1700000000 + i * 61))
+' "$@"
+    chown -R $account: "$1"
+}
+make_tree() { [ -e "$D/tree" ] || files "$D/tree" 2000 10; }
+make_small() { [ -e "$D/small" ] || files "$D/small" 200 0; }
+make_written() {
+    [ -e "$S/source" ] || files "$S/source" 100 0
+    rm -rf "$D/written" && mkdir "$D/written" && chown $account: "$D/written"
+}
+make_wide() {
+    [ -e "$D/wide" ] || { mkdir "$D/wide" && (cd "$D/wide" && seq -f 'entry-%05g' 10000 | xargs touch -d '2024-05-06 07:08:09') &&
+        chown -R $account: "$D/wide"; }
+}
+
+# reads COUNT FILE: so many times 4 KiB from anywhere, the same places each time
+reads() {
+    /usr/bin/python3 -ISc '
+import os, random, sys
+random.seed(1)
+file = os.open(sys.argv[2], os.O_RDONLY)
+size = os.fstat(file).st_size
+for _ in range(int(sys.argv[1])):
+    sys.stdout.buffer.write(os.pread(file, 4096, random.randrange(size - 4096)))
+' "$@"
+}
+
+# Whether names, sizes and times below are those of the server's disk. Times only where the program promises them.
+same_listing() {
+    local format='%P %y %s %T@\n'
+    [ "$tool" = ftpfs ] || format='%P %y\n'
+    [ "$tool" != lftp ] || return 0
+    cmp <(cd "$D/$1" && find . -type f -printf "$format" | sort) <(cd "$M/$1" && find . -type f -printf "$format" | sort)
+}
+
+lftp_do() { lftp -u "$account,$password" -e "set ftp:ssl-allow no; set ftp:sync-mode off; $1; quit" "$A"; }
+
+# --- the line and the servers -----------------------------------------------------------------------------------------
+
+far=$$
+# In the server's namespace, and in a session of its own, so that it can be ended as a whole.
+launch() {
+    LD_LIBRARY_PATH=$libraries nsenter --net=/proc/$far/ns/net setsid "$@" </dev/null >>"$S/server" 2>&1 &
+    server=$!
+}
+at_far() { nsenter --net=/proc/$far/ns/net "$@"; }
+
+is_apart() { [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; }
+
+line() {
+    unshare --net sleep infinity &
+    far=$!
+    soon is_apart
+    "$WAN" $far "$ROUND_TRIP" "$RATE" "$QUEUE" >"$S/line" &
+    soon grep -q up "$S/line"
+    at_far ip link set lo up
+    at_far ip address add 10.77.0.2/24 dev wan0
+    ip address add 10.77.0.1/24 dev wan0
+    # Both ends let go as many packets as the line may have under way.
+    at_far ip link set wan0 txqueuelen 5000 up
+    ip link set wan0 txqueuelen 5000 up
+    at_far sysctl -q net.ipv4.ip_unprivileged_port_start=0
+}
+
+start_server() {
+    case $1 in
+    vsftpd) vsftpd "pasv_min_port=20000" "pasv_max_port=29999" ;;
+    proftpd) proftpd "PassivePorts 20000 29999" "MaxInstances 200" ;;
+    pure-ftpd) pure_ftpd -p 20000:29999 -L 20000:20 ;;
+    limited) vsftpd local_max_rate=2000000 ;;
+    esac
+}
+stop_server() {
+    kill -KILL -- "-$server"
+    wait "$server" 2>/dev/null || true
+}
+
+# --- the programs -----------------------------------------------------------------------------------------------------
+
+mount_ftpfs() { exec "$FTPFS" "$URL" "$M" -f -o "tls=off$OPTIONS${1:+,$1}"; }
+mount_rclone() {
+    RCLONE_FTP_PASS=$(rclone obscure "$password") exec rclone mount ":ftp,host=$A,user=$account:" "$M" --cache-dir "$S/rclone" \
+        --vfs-cache-mode full --vfs-write-back 0s
+}
+mount_curlftpfs() { exec curlftpfs -f "ftp://$A/" "$M" -o "user=$account:$password"; }
+
+is_mounted() { mountpoint -q "$M"; }
+unmount() {
+    umount "$M" 2>/dev/null || true
+    timeout "$LIMIT" tail --pid="$mounted" -s 0.02 -f /dev/null || kill -KILL "$mounted"
+    umount -l "$M" 2>/dev/null || true
+    wait "$mounted" 2>/dev/null || true
+    rm -rf "$S/rclone"
+}
+
+# Within measure.
+check() { [ -n "$verdict" ] || timeout -k 5 "$LIMIT" bash -c "set -eu; check_$name" >"$said" 2>&1 || verdict=wrong; }
+
+# measure TOOL ROW: prints "SECONDS MEBIBYTES", or a word that says why not
+measure() {
+    local tool=$1 row=$2 name=${2//-/_} command seconds=0 peak=0 before after verdict=""
+    case $tool in
+    ftpfs | rclone | curlftpfs) command=row_$name ;;
+    *) command=${tool}_$name ;;
+    esac
+    local said=$S/said-$tool
+    declare -F "$command" >/dev/null || { echo "-" && return; }
+    [ -z "${options_of[$row]:-}" ] || [ "$tool" = ftpfs ] || { echo "-" && return; }
+    rm -rf "$O"
+    "prepare_$name"
+    if [ "$command" = "row_$name" ]; then
+        "mount_$tool" "${options_of[$row]:-}" </dev/null >"$S/log-$tool" 2>&1 &
+        export mounted=$!
+        for _ in {1..200}; do
+            is_mounted && break
+            kill -0 $mounted 2>/dev/null || { echo "no-mount" && return; }
+            sleep 0.05
+        done
+    fi
+    export tool row
+    before=$EPOCHREALTIME
+    timeout -k 5 "$LIMIT" bash -c "set -eu; $command" </dev/null >"$said" 2>&1 || verdict=failed
+    after=$EPOCHREALTIME
+    if [ "$command" = "row_$name" ]; then
+        peak=$(sed -nE 's/^VmHWM:\s+([0-9]+) kB/\1/p' "/proc/$mounted/status" 2>/dev/null || true)
+        # A success of ours is a promise; what rivals wrote is looked at when they are gone.
+        case $row:$tool in
+        write-files-back:* | write*:[!f]* | rm*:[!f]* | append:[!f]* | change*:[!f]*) ;;
+        *) check ;;
+        esac
+        unmount
+        case $row in write* | rm* | append | change*) check ;; esac
+    fi
+    seconds=$(((${after/./} - ${before/./}) / 1000))
+    [ "$verdict" != failed ] || [ $((seconds / 1000)) -lt "$LIMIT" ] || verdict=over-$LIMIT
+    # What went wrong with ours is worth a look.
+    [ -z "$verdict" ] || [ "$tool" != ftpfs ] || tail -n 5 "$said" "$S/log-$tool" >&2
+    echo "${verdict:-$seconds $((${peak:-0} / 1024))}"
+}
+
+# The functions of the rows run in shells of their own.
+set -a
+eval "$(declare -f)"
+set +a
+# shellcheck disable=SC2046
+export -f $(compgen -A function)
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+# median LINE...: of "MILLISECONDS MEBIBYTES"; a word among them wins
+median() {
+    local sorted
+    sorted=$(printf '%s\n' "$@" | grep '[a-z-]' | head -n 1) || sorted=$(printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p")
+    echo "$sorted"
+}
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+installed=() missing=()
+for tool in $TOOLS; do
+    if [ "$tool" = ftpfs ] || command -v "$tool" >/dev/null; then installed+=("$tool"); else missing+=("$tool"); fi
+done
+
+table() {
+    local server_name=$1 name tool round ours cell ratio
+    if [ "$PLACE" = lan ]; then echo "Loopback, $server_name: seconds (ratio to ftpfs)"; else
+        echo "$ROUND_TRIP ms round trip, $RATE Mbit/s, $server_name: seconds (ratio to ftpfs)"
+    fi
+    [ ${#missing[@]} -eq 0 ] || echo "not installed: ${missing[*]}"
+    printf '%-18s' row
+    for tool in "${installed[@]}"; do
+        [ "$tool" = ftpfs ] && printf '%10s %9s' ftpfs "peak MiB" || printf '%20s' "$tool"
+    done
+    echo
+    for name in "${names[@]}"; do
+        [ -z "$ROWS" ] || [[ " $ROWS " = *" $name "* ]] || continue
+        [ "$name" != limited ] || [ "$server_name" = vsftpd ] || continue
+        if [ -n "${options_of[$name]:-}" ] && ! "$FTPFS" --help | grep -q "^ *${options_of[$name]%%=*}\b"; then
+            printf '%-18s%10s\n' "$name" "no such option yet"
+            continue
+        fi
+        [ "$name" != limited ] || { stop_server && start_server limited; }
+        declare -A cells=()
+        for ((round = 0; round < ROUNDS; round++)); do
+            for tool in "${installed[@]}"; do cells[$tool]+="$(measure "$tool" "$name")"$'\n'; done
+        done
+        [ "$name" != limited ] || { stop_server && start_server vsftpd; }
+        printf '%-18s' "$name"
+        ours=""
+        for tool in "${installed[@]}"; do
+            mapfile -t cell < <(printf '%s' "${cells[$tool]}")
+            cell=$(median "${cell[@]}")
+            if [[ $cell != [0-9]* ]]; then
+                [ "$tool" = ftpfs ] && printf '%10s %9s' "$cell" "" || printf '%20s' "$cell"
+                [ "$tool" != ftpfs ] || failed+=" $server_name/$name"
+            elif [ "$tool" = ftpfs ]; then
+                ours=${cell% *}
+                printf '%10s %9s' "$(seconds "$ours")" "${cell#* }"
+            else
+                ratio=""
+                [ "${ours:-0}" -eq 0 ] || ratio=" ($((${cell% *} * 10 / ours / 10)).$((${cell% *} * 10 / ours % 10))x)"
+                printf '%20s' "$(seconds "${cell% *}")$ratio"
+            fi
+        done
+        echo
+        unset cells
+    done
+    echo
+}
+
+[ "$PLACE" = lan ] || line
+failed=""
+for name in $SERVERS; do
+    start_server "$name"
+    table "$name"
+    stop_server
+done
+[ -z "$failed" ] || fail "ftpfs failed:$failed"
