@@ -11,6 +11,9 @@
 
 mod active;
 mod passive;
+mod spare;
+
+pub use spare::{SPARE_LIFE, Spare};
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -68,6 +71,51 @@ enum State {
     Awaited(active::Listener),
 }
 
+/// Commands that fly ahead of a transfer: where it is to be, or whether the file is still the same.
+#[derive(Debug)]
+pub struct Ahead<'a> {
+    commands: &'a [Command<'a>],
+    is_strict: bool,
+    replies: Option<Vec<Reply>>,
+}
+
+impl<'a> Ahead<'a> {
+    /// Commands that are to fly; where the server refuses one, a `strict` transfer is not to begin.
+    pub fn new(commands: &'a [Command<'a>], is_strict: bool) -> Self {
+        Self {
+            commands,
+            is_strict,
+            replies: None,
+        }
+    }
+
+    /// What is still to be sent.
+    pub fn due(&self) -> &'a [Command<'a>] {
+        match self.replies {
+            Some(_) => &[],
+            None => self.commands,
+        }
+    }
+
+    /// Takes the replies to what was [due](Self::due), once it has flown.
+    pub fn flown(&mut self, replies: Vec<Reply>) {
+        self.replies.get_or_insert(replies);
+    }
+
+    /// Why the transfer is not to begin.
+    pub fn refusal(&self) -> Option<Error> {
+        let replies = self.replies.iter().flatten().filter(|_| self.is_strict);
+        let mut pairs = replies.zip(self.commands);
+        let (reply, command) = pairs.find(|(reply, _)| !reply.is_completion())?;
+        Some(reply.refusal(command))
+    }
+
+    /// The replies, in the order of the commands.
+    pub fn into_replies(self) -> Vec<Reply> {
+        self.replies.unwrap_or_default()
+    }
+}
+
 /// Prepares a data connection for `transfer` by the way that is known to work, or by the first of
 /// the untried ones.
 pub fn open(
@@ -75,6 +123,7 @@ pub fn open(
     profile: &Profile,
     policy: &Policy,
     transfer: Command<'_>,
+    ahead: &mut Ahead<'_>,
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
@@ -86,10 +135,15 @@ pub fn open(
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
         let state = if way.is_active() {
-            active::listen(control, policy, way, patience).map(State::Awaited)
+            active::listen(control, policy, way).map(State::Awaited)
         } else {
-            passive::connect(control, profile, policy, way, transfer, patience).map(State::Open)
+            passive::listen(control, profile, policy, way, transfer, ahead, patience)
+                .and_then(|port| port.connect(control, patience))
+                .map(State::Open)
         };
+        if let Some(refusal) = ahead.refusal().filter(|_| control.in_step()) {
+            return Err(refusal);
+        }
         match state {
             Ok(state) => return Ok(Opening { way, known, state }),
             Err(error) if !control.in_step() => return Err(error),
@@ -104,6 +158,15 @@ impl Opening {
     /// after minutes. `None` is as long as the operation may.
     pub fn patience(&self, deadline: &Deadline) -> Option<Deadline> {
         (self.way.is_active() && !self.known).then(|| untried(deadline))
+    }
+
+    /// What the server is to be told before the command. Where active mode is known to work it flies
+    /// with it; where not, a refused one must not leave the server to its own idea of a port.
+    pub fn announcement(&self) -> Option<(Command<'static>, bool)> {
+        match &self.state {
+            State::Open(_) => None,
+            State::Awaited(listener) => Some((listener.announcement(), self.known)),
+        }
     }
 
     /// The connection, once the server has taken the command; with the final reply, if that came

@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::ftp::begin::{Start, begin, confirm, last_words};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::pool::Lease;
 use crate::ftp::stream::Stream;
-use crate::ftp::transfer::{begin, confirm, last_words};
 use crate::remote::{Deadline, Error, ReadAt, Result};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -27,7 +27,7 @@ pub fn upload(
     size: u64,
     deadline: &Deadline,
 ) -> Result<()> {
-    let opened = begin(lease, 0, command, deadline)?;
+    let opened = begin(lease, Start::of(command), deadline)?;
     let (Some(mut data), false) = (opened.data, opened.confirmed) else {
         return Err(Error::misbehaved(
             command.to_string(),
@@ -60,6 +60,7 @@ pub fn upload(
         return Err(last_words(lease, &command).unwrap_or(error));
     }
     let reply = lease.control()?.reply(&command, deadline)?;
+    lease.want_spare();
     confirm(lease, &reply, &command)
 }
 
