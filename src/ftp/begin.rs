@@ -166,15 +166,7 @@ fn over(
 ) -> Result<Begun> {
     let short = opening.patience(deadline);
     let deadline = short.as_ref().unwrap_or(deadline);
-    let mut announcement = opening.announcement();
-    if let Some((told, false)) = announcement {
-        let reply = control.command(told, deadline)?;
-        if !reply.is_completion() {
-            return Err(reply.refusal(told));
-        }
-        announcement = None;
-    }
-    let told = announcement.map(|(told, _)| told);
+    let told = opening.announcement();
     let reply = match lead(control, told, start, ahead, profile, deadline)? {
         Led::Reply(reply) => reply,
         Led::Refused(refusal) => {
@@ -225,7 +217,17 @@ fn lead(
         .chain(told)
         .chain(start.rest())
         .collect();
-    let mut replies = control.lead(&before, start.command, deadline)?;
+    let mut replies = match control.lead(&before, start.command, deadline) {
+        Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
+            log::info!("{error}; going on without flights in active mode");
+            profile.learn(|learned| learned.active_flights = Some(false));
+            return Err(Error::lost(start.command.to_string(), error));
+        }
+        replies => replies?,
+    };
+    if told.is_some() {
+        profile.learn(|learned| learned.active_flights = Some(true));
+    }
     let rest = start.rest().and_then(|rest| Some((rest, replies.pop()?)));
     if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
         // The command behind it would begin at the wrong byte: neither may be used.

@@ -68,7 +68,8 @@ pub struct Opening {
 #[derive(Debug)]
 enum State {
     Open(Stream),
-    Awaited(active::Listener),
+    /// And whether the server is still to be told where we listen.
+    Awaited(active::Listener, bool),
 }
 
 /// Commands that fly ahead of a transfer: where it is to be, or whether the file is still the same.
@@ -135,7 +136,13 @@ pub fn open(
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
         let state = if way.is_active() {
-            active::listen(control, policy, way).map(State::Awaited)
+            let flies = known && may_fly(profile, transfer);
+            active::listen(control, policy, way).and_then(|listener| {
+                if !flies {
+                    tell(control, &listener, ahead, patience)?;
+                }
+                Ok(State::Awaited(listener, flies))
+            })
         } else {
             passive::listen(control, profile, policy, way, transfer, ahead, patience)
                 .and_then(|port| port.connect(control, patience))
@@ -153,6 +160,34 @@ pub fn open(
     }
 }
 
+/// Whether the command that begins a transfer may fly with the one that says where we listen.
+/// pyftpdlib answers the first of them last: what is harmless finds out.
+fn may_fly(profile: &Profile, transfer: Command<'_>) -> bool {
+    let harmless = matches!(
+        transfer,
+        Command::Retr(_) | Command::List(_) | Command::Mlsd
+    );
+    profile.ask(|learned| learned.active_flights.unwrap_or(harmless))
+}
+
+/// Says where we listen, and waits for consent.
+fn tell(
+    control: &mut Control,
+    listener: &active::Listener,
+    ahead: &mut Ahead<'_>,
+    deadline: &Deadline,
+) -> Result<()> {
+    let told = listener.announcement();
+    let flight: Vec<_> = ahead.due().iter().copied().chain([told]).collect();
+    let mut replies = control.flight(&flight, deadline)?;
+    let reply = replies.pop();
+    ahead.flown(replies);
+    match reply {
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(told)),
+        _ => Ok(()),
+    }
+}
+
 impl Opening {
     /// How long to wait for the reply to the command: a server that can't reach us may say so only
     /// after minutes. `None` is as long as the operation may.
@@ -160,12 +195,11 @@ impl Opening {
         (self.way.is_active() && !self.known).then(|| untried(deadline))
     }
 
-    /// What the server is to be told before the command. Where active mode is known to work it flies
-    /// with it; where not, a refused one must not leave the server to its own idea of a port.
-    pub fn announcement(&self) -> Option<(Command<'static>, bool)> {
+    /// What the server is still to be told right before the command, in the same flight.
+    pub fn announcement(&self) -> Option<Command<'static>> {
         match &self.state {
-            State::Open(_) => None,
-            State::Awaited(listener) => Some((listener.announcement(), self.known)),
+            State::Awaited(listener, true) => Some(listener.announcement()),
+            _ => None,
         }
     }
 
@@ -178,7 +212,7 @@ impl Opening {
     ) -> Result<(Stream, Option<Reply>)> {
         match self.state {
             State::Open(stream) => Ok((stream, None)),
-            State::Awaited(listener) => listener.accept(control, deadline),
+            State::Awaited(listener, _) => listener.accept(control, deadline),
         }
     }
 
@@ -186,7 +220,7 @@ impl Opening {
     pub fn at_once(self) -> Result<Option<Stream>> {
         match self.state {
             State::Open(stream) => Ok(Some(stream)),
-            State::Awaited(listener) => listener.let_in(),
+            State::Awaited(listener, _) => listener.let_in(),
         }
     }
 
