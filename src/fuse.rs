@@ -374,10 +374,18 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.vfs.write(fh.0, offset, data) {
-            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let written = move |reply: ReplyWrite, result: Result<()>| match result {
+            Ok(()) => reply.written(length),
             Err(error) => reply.error(errno("write", &error)),
+        };
+        if let Some(result) = self.vfs.write_cached(fh.0, offset, data) {
+            return written(reply, result);
         }
+        let data = data.to_vec();
+        self.later(Class::Transfer, move |vfs, deadline| {
+            written(reply, vfs.write(fh.0, offset, &data, deadline));
+        });
     }
 
     fn flush(

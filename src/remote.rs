@@ -8,6 +8,7 @@
 //! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -369,12 +370,37 @@ pub struct Traits {
 }
 
 /// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// The bytes from here to the end are appended; nothing below is read.
     Append(u64),
+    /// These ranges are sent, in order; what the server has elsewhere stays.
+    Patch {
+        /// Where bytes are sent, in bytes from the file's start.
+        ranges: Vec<Range<u64>>,
+        /// What the server does with them is looked at afterwards, and mended by the whole file where
+        /// it is wrong: all of the file must be at hand.
+        tried: bool,
+        /// What the server has behind the last range goes: a try that breaks off takes it along.
+        cuts: bool,
+    },
     /// Every byte of the file is sent.
     Whole,
+}
+
+impl Plan {
+    /// The bytes that must be at hand, of a file of `size` bytes, besides those that were written here.
+    pub fn needs(&self, size: u64) -> Vec<Range<u64>> {
+        match self {
+            Self::Append(_) => Vec::new(),
+            Self::Patch {
+                ranges,
+                tried: false,
+                ..
+            } => ranges.clone(),
+            Self::Patch { .. } | Self::Whole => std::iter::once(0..size).collect(),
+        }
+    }
 }
 
 /// What became of a file since its base version.
@@ -382,16 +408,25 @@ pub enum Plan {
 pub struct Change {
     /// What the server had before; `None` when the name is new.
     pub base: Option<Version>,
-    /// Bytes of the base that still stand, from its start.
+    /// Bytes of the base that still stand, from its start, but for the dirty ones.
     pub kept: u64,
-    /// The first byte that differs from the base.
-    pub first_dirty: u64,
+    /// What differs from the base, in order.
+    pub dirty: Vec<Range<u64>>,
     /// Bytes of the whole file now.
     pub size: u64,
+    /// An earlier try broke off: some of the bytes behind the base may be ours.
+    pub broke_off: bool,
     /// Permission bits to be set behind the upload.
     pub mode: Option<u32>,
     /// A time to be set behind the upload, seconds since 1970 in UTC.
     pub modified: Option<i64>,
+}
+
+impl Change {
+    /// The first byte that differs from the base.
+    pub fn first_dirty(&self) -> u64 {
+        self.dirty.first().map_or(self.size, |range| range.start)
+    }
 }
 
 /// What an upload left on the server.
@@ -418,8 +453,19 @@ pub trait Source: Send {
     /// The next bytes; 0 at the end, and only after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
 
-    /// What the file was when the reading began, where that was asked for and the server told.
-    fn version(&self) -> Option<Version>;
+    /// Whether somebody waits for the connection that this transfer keeps busy.
+    fn wanted(&self) -> bool;
+}
+
+/// A file that is being written, from its start or from its end on.
+///
+/// Dropping it breaks the transfer off: the server may keep what it got.
+pub trait Sink: Send {
+    /// Sends all of `bytes`.
+    fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()>;
+
+    /// Ends the transfer; returns once the server has confirmed everything.
+    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<()>;
 
     /// Whether somebody waits for the connection that this transfer keeps busy.
     fn wanted(&self) -> bool;
@@ -464,15 +510,14 @@ pub trait Remote: Send + Sync {
     /// Where a symbolic link points, as the server says it; for links that were listed without a target.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
 
-    /// Reads a file from the offset `from`, in bytes. With `verify` the source also tells what the
-    /// file was when the reading began, at no price ([`Source::version`]).
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Source>>;
+    /// Reads a file from the offset `from`, in bytes.
+    fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
+
+    /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes.
+    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
+
+    /// Refuses a name that the server would change without a word. Asks nobody.
+    fn check_name(&self, path: &RemotePath) -> Result<()>;
 
     /// How [`Remote::update`] would bring this change about, so that the caller can provide the
     /// bytes before a connection is taken.
@@ -484,7 +529,7 @@ pub trait Remote: Send + Sync {
         &self,
         file: &RemotePath,
         change: &Change,
-        plan: Plan,
+        plan: &Plan,
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated>;

@@ -126,7 +126,10 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             read_only: settings.read_only,
             cache_timeout: settings.cache_timeout,
             timeout: settings.timeout,
-            spool: places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE)),
+            spool: settings.spool_dir.clone().unwrap_or_else(|| {
+                places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE))
+            }),
+            spool_size: settings.spool_size,
             cache_size: CACHE_SIZE,
         },
         server: format!("{}:{}", source.host, source.port),

@@ -7,7 +7,7 @@
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
 //! core                                            state, freshness, and the lock order
-//! shown, inode, file -> readahead -> blocks, spool, ranges, links, error
+//! shown, inode, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! ```
 
 mod attributes;
@@ -25,6 +25,7 @@ mod ranges;
 mod readahead;
 mod shown;
 mod spool;
+mod streaming;
 
 pub use attributes::Changes;
 pub use contents::{Open, Wants};

@@ -88,6 +88,24 @@ struct Content {
     doubtful: bool,
 }
 
+/// What kind of server and mount.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    stats: bool,
+    patches: bool,
+    /// With a small one nearly everything is streamed.
+    spool_size: u64,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let spool_size = prop_oneof![Just(4 << 10), Just(64 << 10), Just(1 << 30)];
+    (any::<bool>(), any::<bool>(), spool_size).prop_map(|(stats, patches, spool_size)| Kind {
+        stats,
+        patches,
+        spool_size,
+    })
+}
+
 struct Run {
     vfs: Vfs,
     server: Arc<Memory>,
@@ -98,13 +116,21 @@ struct Run {
     directory: u64,
     /// What was written last, so that no two writes are alike.
     fill: u8,
+    faulty: bool,
     _spool: tempfile::TempDir,
 }
 
 impl Run {
-    fn new(stats: bool, faults: Vec<Fault>) -> Self {
+    fn new(
+        Kind {
+            stats,
+            patches,
+            spool_size,
+        }: Kind,
+        faults: Vec<Fault>,
+    ) -> Self {
         let spool = tempfile::tempdir().unwrap();
-        let server = Arc::new(Memory::new(stats, faults));
+        let server = Arc::new(Memory::new(stats, patches, faults));
         let settings = Settings {
             root: Vec::new(),
             shown: Shown::default(),
@@ -115,6 +141,7 @@ impl Run {
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(20),
             spool: spool.path().to_path_buf(),
+            spool_size,
             cache_size: 8 << 20,
         };
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
@@ -128,6 +155,7 @@ impl Run {
             handles: Vec::new(),
             directory,
             fill: 0,
+            faulty: false,
             _spool: spool,
         }
     }
@@ -221,9 +249,15 @@ impl Run {
         if at + length > LARGE {
             return;
         }
+        let deadline = self.vfs.deadline();
+        if let Err(error) = self.vfs.write(handle, at as u64, &part, &deadline) {
+            // A stream that failed says so at once.
+            assert!(self.faulty, "{error}");
+            self.contents[content].doubtful = true;
+            return;
+        }
         bytes.resize(bytes.len().max(at + length), 0);
         bytes[at..at + length].copy_from_slice(&part);
-        self.vfs.write(handle, at as u64, &part).unwrap();
     }
 
     /// An upload has ended: one that succeeded is on the server, if it had anything to send (`always`) at all.
@@ -338,6 +372,7 @@ impl Run {
     }
 
     fn run(mut self, ops: &[Op], faulty: bool) {
+        self.faulty = faulty;
         for op in ops {
             self.take(op);
             self.check(faulty);
@@ -386,15 +421,15 @@ proptest! {
 
     #[test]
     fn whatever_is_done_is_read_back_and_is_on_the_server_in_the_end(
-        ops in prop::collection::vec(op(), 1..40), stats in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..40), kind in kind(),
     ) {
-        Run::new(stats, Vec::new()).run(&ops, false);
+        Run::new(kind, Vec::new()).run(&ops, false);
     }
 
     #[test]
     fn whatever_fails_what_succeeds_is_true(
-        ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), stats in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(),
     ) {
-        Run::new(stats, faults).run(&ops, true);
+        Run::new(kind, faults).run(&ops, true);
     }
 }

@@ -7,16 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
-use crate::ftp::endpoint::Endpoint;
-use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::pool::{Endpoint, Lease, Pool, Purpose};
 use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::update::{self, Update};
+use crate::ftp::upload::Upload;
 use crate::ftp::views;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Room, Source, Step, Traits, Updated, View, Why,
+    Result, Room, Sink, Source, Step, Traits, Updated, View, Why,
 };
 
 /// An FTP server.
@@ -103,7 +104,7 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        self.repeat(Purpose::Listing, ask, |mut lease, again| {
+        self.repeat(Purpose::Metadata, ask, |mut lease, again| {
             let first_try = first_patience(&lease, again, ask);
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let (pool, lease) = (&self.pool, &mut lease);
@@ -120,7 +121,7 @@ impl Remote for Client {
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
         let directory = &self.absolute(&link.parent().unwrap_or_default())?;
         let name = self.pool.place().encode(link.name())?;
-        let target = self.repeat(Purpose::Listing, ask, |mut lease, _| {
+        let target = self.repeat(Purpose::Metadata, ask, |mut lease, _| {
             let (pool, lease) = (&self.pool, &mut lease);
             Lister {
                 pool,
@@ -136,18 +137,30 @@ impl Remote for Client {
         })
     }
 
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Source>> {
+    fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
         let path = self.absolute(file)?;
         self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let download = Download::open(lease, &path, from, verify, ask.deadline)?;
+            let download = Download::open(lease, &path, from, ask.deadline)?;
             Ok(Box::new(download) as Box<dyn Source>)
         })
+    }
+
+    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+        self.check_name(file)?;
+        let path = self.absolute(file)?;
+        let command = match from {
+            0 => Command::Stor(&path),
+            _ => Command::Appe(&path),
+        };
+        self.repeat(Purpose::Transfer, ask, |lease, _| {
+            let upload = Upload::open(lease, command, 0, ask.deadline)?;
+            Ok(Box::new(upload) as Box<dyn Sink>)
+        })
+    }
+
+    fn check_name(&self, path: &RemotePath) -> Result<()> {
+        let refusal = |learned: &_| steps::refuse_changed(learned, path);
+        self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }
 
     fn plan(&self, change: &Change) -> Plan {
@@ -158,7 +171,7 @@ impl Remote for Client {
         &self,
         file: &RemotePath,
         change: &Change,
-        plan: Plan,
+        plan: &Plan,
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated> {

@@ -34,10 +34,6 @@ pub struct Learned {
     pub steps_back: bool,
     /// The server says when an encrypted data connection is at its end.
     pub ends_in_full: bool,
-    /// A transfer's command may fly with the `EPRT` or `PORT` before it.
-    pub active_flights: Option<bool>,
-    /// Transfers that could not begin over a spare data connection.
-    pub spare_misfires: u32,
     /// `PRET` must say what a data connection is for.
     pub pret: bool,
     /// `MLSD` is offered but refused.
@@ -56,6 +52,10 @@ pub struct Learned {
     pub sets_times: Option<Option<TimeSetter>>,
     /// `APPE` works.
     pub appe: Option<bool>,
+    /// `REST` before `STOR` writes from there on.
+    pub stor_at: Option<bool>,
+    /// What lies behind the last byte of such a `STOR` stays.
+    pub stor_keeps: Option<bool>,
     /// `SITE QUOTA` tells what is left of a quota.
     pub site_quota: Option<bool>,
     /// `REST` before `RETR` works.

@@ -77,13 +77,7 @@ impl Stream {
         bind: Option<&Bind>,
         deadline: &Deadline,
     ) -> io::Result<Self> {
-        let stream = Self::begin(address, bind)?;
-        stream.established(deadline)?;
-        Ok(stream)
-    }
-
-    /// Begins to connect to `address`; [`Self::established`] waits for it.
-    pub fn begin(address: SocketAddr, bind: Option<&Bind>) -> io::Result<Self> {
+        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -92,35 +86,8 @@ impl Stream {
         if let Some(bind) = bind {
             bind.tie(&socket)?;
         }
-        socket.set_nonblocking(true)?;
-        match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-            result => result?,
-        }
+        socket.connect_timeout(&address.into(), left)?;
         Self::over(socket)
-    }
-
-    /// Waits until a connection that was begun is there.
-    pub fn established(&self, deadline: &Deadline) -> io::Result<()> {
-        let mut over = false;
-        loop {
-            if let Some(error) = self.tcp.take_error()? {
-                return Err(error);
-            }
-            match self.tcp.peer_addr() {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected && !over => {}
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    deadline.progress();
-                    return Ok(());
-                }
-            }
-            let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
-            wait_for(&mut fds, deadline)?;
-            // Cut while it was being made.
-            let events = fds[0].revents().unwrap_or(PollFlags::empty());
-            over = events.contains(PollFlags::POLLHUP);
-        }
     }
 
     /// A connection that was accepted.
@@ -238,6 +205,12 @@ impl Stream {
             let _ = tls.connection.write_tls(&mut self.tcp);
         }
         let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    /// Breaks a connection off by a reset: an end would be taken for the end of the file.
+    pub fn abort(self) {
+        // Where the option can't be set, the missing end of TLS or the server's wits must do.
+        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether bytes or an end wait to be read. On a connection that should be silent that is a

@@ -1,31 +1,105 @@
 //! Updates: which commands bring a changed file to the server, and whether they did.
 //!
 //! The one idea: an update is tried by what is least to send, and is done when the server's own word
-//! about the file's size fits.
+//! about the file fits. What a server makes of `REST` before `STOR` is looked at the first time, while
+//! the whole file is at hand to mend what it spoils; afterwards it is trusted.
+//!
+//! Seen: vsftpd, ProFTPD and pyftpdlib keep what lies behind the last byte, Pure-FTPd cuts it off.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ftp::command::Command;
-use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::Learned;
 use crate::ftp::steps;
+use crate::ftp::transfer::Download;
 use crate::ftp::upload;
 use crate::remote::{
-    Ask, Change, Done, Error, Plan, ReadAt, RemotePath, Result, Step, Updated, Version, Why,
+    Ask, Change, Done, Error, Plan, ReadAt, RemotePath, Result, Source, Step, Updated, Version, Why,
 };
+
+/// What one more transfer costs, in bytes that could be sent meanwhile: 20 ms at 25 Mbit/s.
+const TURN: u64 = 64 * 1024;
+/// Bytes on either side of a joint that are looked at.
+const JOINT: u64 = 512;
+/// Bytes at the end of an append that broke off by which it is known to be ours.
+const TAIL: u64 = 64 * 1024;
 
 /// The plan by which `change` would be brought about on a server of which this was learned.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
-    match change.base.and_then(|base| base.size) {
-        Some(base)
-            if base > 0
-                && change.kept == base
-                && change.first_dirty >= base
-                && learned.appe != Some(false) =>
-        {
-            Plan::Append(base)
+    let Some(base) = change
+        .base
+        .and_then(|base| base.size)
+        .filter(|&base| base > 0)
+    else {
+        return Plan::Whole;
+    };
+    let first = change.first_dirty();
+    if change.kept == base && first >= base && change.size > base && learned.appe != Some(false) {
+        return Plan::Append(base);
+    }
+    patch(learned, change, base)
+        .filter(|plan| cost(plan) < change.size + TURN)
+        .unwrap_or(Plan::Whole)
+}
+
+/// How a part of the file would do, where it may.
+fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
+    if learned.stor_at == Some(false) || learned.rest == Some(false) || change.kept == 0 {
+        return None;
+    }
+    let first = change
+        .first_dirty()
+        .min(base)
+        .min(change.size.checked_sub(1)?);
+    if first == 0 {
+        // `STOR` behind `REST 0` begins the file anew.
+        return None;
+    }
+    let last = change.dirty.last().map_or(first, |range| range.end);
+    let to_the_end = || std::iter::once(first..change.size).collect::<Vec<_>>();
+    let tail_matters = last < base.max(change.size);
+    if change.size < base {
+        // Only a server that cuts can make a file shorter by this.
+        return (learned.stor_keeps == Some(false)).then(|| Plan::Patch {
+            ranges: to_the_end(),
+            tried: false,
+            cuts: true,
+        });
+    }
+    Some(match (tail_matters, learned.stor_at, learned.stor_keeps) {
+        (true, _, Some(true)) | (false, Some(true), Some(true)) => Plan::Patch {
+            ranges: change.dirty.clone(),
+            tried: false,
+            cuts: false,
+        },
+        (true, _, Some(false)) | (false, Some(true), _) => Plan::Patch {
+            ranges: to_the_end(),
+            tried: false,
+            cuts: true,
+        },
+        // One range: on a server that cuts, a second one would not find its place.
+        (true, _, None) | (false, _, _) => Plan::Patch {
+            ranges: std::iter::once(first..last).collect(),
+            tried: true,
+            cuts: true,
+        },
+    })
+}
+
+fn cost(plan: &Plan) -> u64 {
+    match plan {
+        Plan::Patch { ranges, tried, .. } => {
+            // A trial is looked at by one more transfer.
+            let turns = ranges.len() as u64 + u64::from(*tried);
+            turns * TURN
+                + ranges
+                    .iter()
+                    .map(|range| range.end - range.start)
+                    .sum::<u64>()
         }
-        _ => Plan::Whole,
+        _ => 0,
     }
 }
 
@@ -50,14 +124,20 @@ pub struct Update<'a> {
 
 impl Update<'_> {
     /// Brings the change about.
-    pub fn run(&self, plan: Plan) -> Result<Updated> {
+    pub fn run(&self, plan: &Plan) -> Result<Updated> {
         let (file, change) = (self.file, self.change);
         let profile = self.pool.profile();
         if let Some(refusal) = profile.ask(|learned| steps::refuse_changed(learned, file)) {
             return Err(refusal);
         }
         match plan {
-            Plan::Append(base) => self.append(base)?,
+            Plan::Append(base) => self.append(*base)?,
+            Plan::Patch { ranges, tried, .. } => {
+                self.patch(ranges)?;
+                if *tried {
+                    self.judge(ranges)?;
+                }
+            }
             Plan::Whole => self.store()?,
         }
         let mut steps = Vec::new();
@@ -72,7 +152,12 @@ impl Update<'_> {
             Some(Err(error)) => return Err(error),
             _ => Version::default(),
         };
-        check_size(file, change, plan, version)?;
+        check_size(file, change, plan, version).inspect_err(|_| {
+            if matches!(plan, Plan::Patch { .. }) {
+                // Whatever was seen of this server before: it is to be looked at again.
+                profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
+            }
+        })?;
         let mut results = results.into_iter().map(|result| result.map(|_| ()));
         let mode = mode.and_then(|_| results.next());
         let modified = change.modified.and_then(|_| results.next());
@@ -83,77 +168,182 @@ impl Update<'_> {
         })
     }
 
-    /// Whether the bytes of an append that broke off are on the server: all, none, or some.
-    fn appended(&self, base: u64) -> Option<bool> {
-        let version = (self.steps)(&[Step::Version(self.file)]).pop()?.ok()?;
-        match version {
-            Done::Version(Version {
-                size: Some(size), ..
-            }) if size == self.change.size => Some(true),
-            Done::Version(Version {
-                size: Some(size), ..
-            }) if size == base => Some(false),
-            _ => None,
-        }
-    }
-
     fn append(&self, base: u64) -> Result<()> {
         let path = self.pool.place().absolute(self.file)?;
-        let once = |fresh| self.send(fresh, Command::Appe(&path), base);
-        let result = match once(false) {
-            Err(error @ Error::Lost { .. }) => match self.appended(base) {
-                Some(true) => Ok(()),
-                Some(false) => once(true),
-                None => Err(error),
-            },
+        let once =
+            |fresh, from: u64| self.send(fresh, Command::Appe(&path), 0, from..self.change.size);
+        let mut from = base;
+        if self.change.broke_off {
+            from = self.arrived(base)?;
+        }
+        let result = match once(false, from) {
+            Err(error @ Error::Lost { .. }) if self.ask.deadline.remaining().is_some() => {
+                log::info!("{error}; looking what of it arrived");
+                let from = self.arrived(from)?;
+                if from < self.change.size {
+                    once(true, from)
+                } else {
+                    Ok(())
+                }
+            }
             result => result,
         };
-        let known = !matches!(
-            result,
-            Err(Error::Refused {
-                why: Why::Unsupported,
-                ..
-            })
-        );
+        let known = !is_unsupported(&result);
         self.pool
             .profile()
             .learn(|learned| learned.appe = Some(known));
         result
     }
 
+    /// Where an append that broke off is to go on: behind what arrived of it, if that is what was sent,
+    /// else with all of it behind what others appended meanwhile.
+    fn arrived(&self, from: u64) -> Result<u64> {
+        let Done::Version(Version {
+            size: Some(size), ..
+        }) = self.one(Step::Version(self.file))?
+        else {
+            return Err(Error::misbehaved(
+                format!("appending to {}", self.file),
+                "no size of it is told",
+            ));
+        };
+        if size < from {
+            let saw = format!("of its {from} bytes {size} are left");
+            return Err(Error::misbehaved(
+                format!("appending to {}", self.file),
+                saw,
+            ));
+        }
+        if size == from || size > self.change.size {
+            return Ok(from);
+        }
+        let is_ours = self.holds(size.saturating_sub(TAIL).max(from)..size)?;
+        Ok(if is_ours { size } else { from })
+    }
+
     /// What is stored whole can be stored again, where the first connection broke.
     fn store(&self) -> Result<()> {
         let path = self.pool.place().absolute(self.file)?;
-        match self.send(false, Command::Stor(&path), 0) {
+        self.twice(|fresh| self.send(fresh, Command::Stor(&path), 0, 0..self.change.size))
+    }
+
+    fn patch(&self, ranges: &[Range<u64>]) -> Result<()> {
+        let path = self.pool.place().absolute(self.file)?;
+        for range in ranges {
+            let sent = self
+                .twice(|fresh| self.send(fresh, Command::Stor(&path), range.start, range.clone()));
+            if is_unsupported(&sent) {
+                self.pool
+                    .profile()
+                    .learn(|learned| learned.stor_at = Some(false));
+            }
+            sent?;
+        }
+        Ok(())
+    }
+
+    /// Looks what the server made of its first patch. Refused as unsupported where that is wrong.
+    fn judge(&self, ranges: &[Range<u64>]) -> Result<()> {
+        let Some(range) = ranges.first() else {
+            return Ok(());
+        };
+        let wrong = |saw: &str| {
+            log::info!("{}: {saw}; it is stored whole instead", self.file);
+            Error::refused(
+                Why::Unsupported,
+                format!("storing a part of {}", self.file),
+                saw,
+            )
+        };
+        let base = self.change.base.and_then(|base| base.size).unwrap_or(0);
+        let Done::Version(Version {
+            size: Some(size), ..
+        }) = self.one(Step::Version(self.file))?
+        else {
+            return Err(wrong("no size of it is told"));
+        };
+        let learn = |at: bool, keeps: Option<bool>| {
+            self.pool.profile().learn(|learned| {
+                learned.stor_at = Some(at);
+                learned.stor_keeps = keeps.or(learned.stor_keeps);
+            });
+        };
+        let has_tail = range.end < base;
+        let before = range.start.saturating_sub(JOINT);
+        let behind = (range.end + JOINT).min(size);
+        let first_joint = (range.start + JOINT).min(behind);
+        if size == self.change.size
+            && self.holds(before..first_joint)?
+            && self.holds(range.end.saturating_sub(JOINT).max(first_joint)..behind)?
+        {
+            learn(true, has_tail.then_some(true));
+            return Ok(());
+        }
+        if has_tail && size == range.end && self.holds(before..first_joint.min(size))? {
+            learn(true, Some(false));
+            return Err(wrong("the server cuts off what lies behind the part"));
+        }
+        learn(false, None);
+        Err(wrong("the server does not put a part into its place"))
+    }
+
+    /// Whether the server has the same bytes there.
+    fn holds(&self, range: Range<u64>) -> Result<bool> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(true);
+        }
+        let path = self.pool.place().absolute(self.file)?;
+        let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
+        let mut download = Download::open(lease, &path, range.start, self.ask.deadline)?;
+        let mut theirs = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match download.read(&mut theirs[filled..], self.ask.deadline)? {
+                0 => return Ok(false),
+                read => filled += read,
+            }
+        }
+        let mut ours = vec![0; length];
+        self.bytes
+            .read_exact_at(&mut ours, range.start)
+            .map_err(|error| Error::local("reading the spool", &error))?;
+        Ok(ours == theirs)
+    }
+
+    fn twice(&self, send: impl Fn(bool) -> Result<()>) -> Result<()> {
+        match send(false) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. }))
                 if self.ask.deadline.remaining().is_some() =>
             {
                 log::info!("{error}; trying again on a fresh connection");
-                self.send(true, Command::Stor(&path), 0)
+                send(true)
             }
             result => result,
         }
     }
 
-    fn send(&self, fresh: bool, command: Command<'_>, from: u64) -> Result<()> {
-        let mut lease: Lease = self.pool.lease(Purpose::Transfer, fresh, self.ask)?;
-        let size = self.change.size;
-        upload::upload(
-            &mut lease,
-            command,
-            self.bytes,
-            from,
-            size,
-            self.ask.deadline,
-        )
+    fn send(&self, fresh: bool, command: Command<'_>, rest: u64, range: Range<u64>) -> Result<()> {
+        let lease = self.pool.lease(Purpose::Transfer, fresh, self.ask)?;
+        upload::upload(lease, command, rest, self.bytes, range, self.ask.deadline)
+    }
+
+    fn one(&self, step: Step<'_>) -> Result<Done> {
+        (self.steps)(&[step])
+            .pop()
+            .unwrap_or_else(|| Err(Error::misbehaved("a step", "no answer")))
     }
 }
 
+fn is_unsupported(result: &Result<()>) -> bool {
+    matches!(result, Err(error) if error.why() == Some(Why::Unsupported))
+}
+
 /// After an append others may have appended too; otherwise the size must be what was sent.
-fn check_size(file: &RemotePath, change: &Change, plan: Plan, version: Version) -> Result<()> {
+fn check_size(file: &RemotePath, change: &Change, plan: &Plan, version: Version) -> Result<()> {
     let fits = |size: u64| match plan {
         Plan::Append(_) => size >= change.size,
-        Plan::Whole => size == change.size,
+        Plan::Patch { .. } | Plan::Whole => size == change.size,
     };
     match version.size {
         Some(size) if !fits(size) => Err(Error::misbehaved(
@@ -166,7 +356,14 @@ fn check_size(file: &RemotePath, change: &Change, plan: Plan, version: Version) 
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::single_range_in_vec_init,
+        reason = "one range is what is meant"
+    )]
+
     use super::*;
+
+    const MIB: u64 = 1 << 20;
 
     #[test]
     fn an_upload_of_another_size_is_no_success() {
@@ -179,10 +376,100 @@ mod tests {
             size: Some(size),
             modified: None,
         };
-        assert!(check_size(&file, &change, Plan::Whole, size(5)).is_ok());
-        assert!(check_size(&file, &change, Plan::Whole, size(6)).is_err());
-        assert!(check_size(&file, &change, Plan::Append(2), size(6)).is_ok());
-        assert!(check_size(&file, &change, Plan::Append(2), size(4)).is_err());
-        assert!(check_size(&file, &change, Plan::Whole, Version::default()).is_ok());
+        assert!(check_size(&file, &change, &Plan::Whole, size(5)).is_ok());
+        assert!(check_size(&file, &change, &Plan::Whole, size(6)).is_err());
+        assert!(check_size(&file, &change, &Plan::Append(2), size(6)).is_ok());
+        assert!(check_size(&file, &change, &Plan::Append(2), size(4)).is_err());
+        assert!(check_size(&file, &change, &Plan::Whole, Version::default()).is_ok());
+    }
+
+    fn change(base: u64, kept: u64, dirty: &[Range<u64>], size: u64) -> Change {
+        Change {
+            base: Some(Version {
+                size: Some(base),
+                modified: None,
+            }),
+            kept,
+            dirty: dirty.to_vec(),
+            size,
+            ..Change::default()
+        }
+    }
+
+    fn learned(at: Option<bool>, keeps: Option<bool>) -> Learned {
+        Learned {
+            stor_at: at,
+            stor_keeps: keeps,
+            ..Learned::default()
+        }
+    }
+
+    fn ranges(plan: &Plan) -> (&[Range<u64>], bool) {
+        match plan {
+            Plan::Patch { ranges, tried, .. } => (ranges, *tried),
+            plan => panic!("{plan:?} is no patch"),
+        }
+    }
+
+    #[test]
+    fn what_is_appended_is_appended() {
+        let plan = plan(&Learned::default(), &change(10, 10, &[10..12], 12));
+        assert_eq!(plan, Plan::Append(10));
+    }
+
+    #[test]
+    fn a_server_that_keeps_the_rest_gets_what_was_written_and_no_more() {
+        let knows = learned(Some(true), Some(true));
+        let written = [3..4, 5 * MIB..5 * MIB + 1];
+        let plan = plan(&knows, &change(8 * MIB, 8 * MIB, &written, 8 * MIB));
+        assert_eq!(ranges(&plan), (&written[..], false));
+        assert_eq!(plan.needs(8 * MIB), written);
+    }
+
+    #[test]
+    fn a_server_that_cuts_gets_the_file_to_its_end() {
+        let knows = learned(Some(true), Some(false));
+        let plan = plan(
+            &knows,
+            &change(8 * MIB, 8 * MIB, &[7 * MIB..7 * MIB + 1], 8 * MIB),
+        );
+        assert_eq!(ranges(&plan), (&[7 * MIB..8 * MIB][..], false));
+    }
+
+    #[test]
+    fn a_file_grows_shorter_only_where_the_server_cuts() {
+        let shorter = change(8 * MIB, 4 * MIB, &[], 4 * MIB);
+        let plan_on = |at, keeps| plan(&learned(at, keeps), &shorter);
+        assert_eq!(plan_on(Some(true), Some(true)), Plan::Whole);
+        assert_eq!(plan_on(None, None), Plan::Whole);
+        let cut = plan_on(Some(true), Some(false));
+        assert_eq!(ranges(&cut), (&[4 * MIB - 1..4 * MIB][..], false));
+    }
+
+    #[test]
+    fn an_unknown_server_is_tried_while_the_whole_file_is_at_hand() {
+        let plan = plan(
+            &Learned::default(),
+            &change(8 * MIB, 8 * MIB, &[3..4, 9..10], 8 * MIB),
+        );
+        assert_eq!(ranges(&plan), (&[3..10][..], true));
+        assert_eq!(plan.needs(8 * MIB), [0..8 * MIB]);
+    }
+
+    #[test]
+    fn the_first_byte_takes_the_whole_file_with_it() {
+        let knows = learned(Some(true), Some(true));
+        let plan = plan(&knows, &change(8 * MIB, 8 * MIB, &[0..1], 8 * MIB));
+        assert_eq!(plan, Plan::Whole);
+    }
+
+    #[test]
+    fn many_small_changes_of_a_small_file_are_sent_as_one() {
+        let knows = learned(Some(true), Some(true));
+        let written: Vec<_> = (1..50).map(|at| at * 1000..at * 1000 + 1).collect();
+        assert_eq!(
+            plan(&knows, &change(60_000, 60_000, &written, 60_000)),
+            Plan::Whole
+        );
     }
 }

@@ -4,87 +4,174 @@
 //! connection is the end of the file to a server, so one that is no end is made by a reset instead.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::ftp::begin::{Start, begin, confirm, last_words};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::pool::Lease;
 use crate::ftp::stream::Stream;
-use crate::remote::{Deadline, Error, ReadAt, Result};
+use crate::ftp::transfer::{begin, confirm, last_words};
+use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Why};
 
 /// Bytes moved at once between the spool and the data connection.
 const CHUNK: usize = 256 * 1024;
 
-/// Stores the first `size` bytes of `bytes` from `from` on, by `command`, which is STOR or APPE.
-///
-/// Returns once the server has confirmed the whole.
-pub fn upload(
-    lease: &mut Lease,
-    command: Command<'_>,
-    bytes: &dyn ReadAt,
-    from: u64,
-    size: u64,
-    deadline: &Deadline,
-) -> Result<()> {
-    let opened = begin(lease, Start::of(command), deadline)?;
-    let (Some(mut data), false) = (opened.data, opened.confirmed) else {
-        return Err(Error::misbehaved(
-            command.to_string(),
-            "the server said that it was done before it got a byte",
-        ));
-    };
-    let cutter = data
-        .cutter()
-        .ok()
-        .map(|cutter| lease.pool().register_cutter(cutter));
-    let pool = Arc::clone(lease.pool());
-    let moved = || pool.note_progress();
-    let sent = send(&mut data, command, bytes, from..size, &moved, deadline);
-    if let Some(cutter) = cutter {
-        lease.pool().unregister(cutter);
-    }
-    if let Err(Error::Local { .. }) = &sent {
-        // Our own disk failed: a reset instead of an end, lest half a file pass for a whole one.
-        drop(data);
-        lease.control()?.give_up();
-        return sent;
-    }
-    drop(data);
-    if let Err(error @ Error::TimedOut { .. }) = sent {
-        // The patience is over: no more of it for the server's words.
-        lease.control()?.give_up();
-        return Err(error);
-    }
-    if let Err(error) = sent {
-        return Err(last_words(lease, &command).unwrap_or(error));
-    }
-    let reply = lease.control()?.reply(&command, deadline)?;
-    lease.want_spare();
-    confirm(lease, &reply, &command)
+/// A file on its way to the server.
+#[derive(Debug)]
+pub struct Upload {
+    lease: Lease,
+    data: Option<Stream>,
+    tried: String,
+    cutter: Option<u64>,
 }
 
-fn send(
-    data: &mut Stream,
+impl Upload {
+    /// Begins to store by `command`, which is STOR or APPE, from the offset `from`.
+    pub fn open(
+        mut lease: Lease,
+        command: Command<'_>,
+        from: u64,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let opened = begin(&mut lease, from, command, deadline)?;
+        let (Some(data), false) = (opened.data, opened.confirmed) else {
+            return Err(Error::misbehaved(
+                command.to_string(),
+                "the server said that it was done before it got a byte",
+            ));
+        };
+        let cutter = data
+            .cutter()
+            .ok()
+            .map(|cutter| lease.pool().register_cutter(cutter));
+        Ok(Self {
+            lease,
+            data: Some(data),
+            tried: command.to_string(),
+            cutter,
+        })
+    }
+
+    /// Sends a range of `bytes`.
+    pub fn send(
+        &mut self,
+        bytes: &dyn ReadAt,
+        range: Range<u64>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let Range { start: mut at, end } = range;
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
+        while at < end {
+            let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
+            let chunk = &mut buffer[..length];
+            bytes
+                .read_exact_at(chunk, at)
+                .map_err(|error| Error::local("reading the spool", &error))?;
+            self.send_bytes(chunk, deadline)?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the data and awaits the server's word.
+    pub fn close(mut self, deadline: &Deadline) -> Result<()> {
+        let Some(mut data) = self.data.take() else {
+            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+        };
+        let ended = data.finish_writing(deadline);
+        self.forget_cutter();
+        drop(data);
+        ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
+        let reply = self.lease.control()?.reply(&self.tried, deadline)?;
+        confirm(&mut self.lease, &reply, &self.tried).map_err(full)
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
+        let Some(data) = &mut self.data else {
+            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+        };
+        match data.write_all(bytes, deadline) {
+            Ok(()) => {
+                self.lease.pool().note_progress();
+                Ok(())
+            }
+            Err(error) => {
+                self.data = None;
+                self.forget_cutter();
+                Err(self.broken(blame(self.tried.clone(), &error)))
+            }
+        }
+    }
+
+    /// The data connection broke: the server's own reason, if it has one.
+    fn broken(&mut self, error: Error) -> Error {
+        if matches!(error, Error::TimedOut { .. }) {
+            // The patience is over: no more of it for the server's words.
+            if let Ok(control) = self.lease.control() {
+                control.give_up();
+            }
+            return error;
+        }
+        last_words(&mut self.lease, &self.tried).map_or(error, full)
+    }
+
+    fn forget_cutter(&mut self) {
+        if let Some(cutter) = self.cutter.take() {
+            self.lease.pool().unregister(cutter);
+        }
+    }
+}
+
+impl Sink for Upload {
+    fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
+        self.send_bytes(bytes, deadline)
+    }
+
+    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<()> {
+        self.close(deadline)
+    }
+
+    fn wanted(&self) -> bool {
+        self.lease.pool().is_wanted()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.forget_cutter();
+        if let Some(data) = self.data.take() {
+            data.abort();
+            if let Ok(control) = self.lease.control() {
+                control.give_up();
+            }
+        }
+    }
+}
+
+/// 451 is a "local error in processing" (RFC 959 section 4.2.1). What can go wrong there with bytes
+/// that are being stored is the disk, which is full as a rule: vsftpd ("Failure writing to local file.")
+/// and Pure-FTPd ("Error during write to file") say no more.
+fn full(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            why: Why::Unsaid,
+            tried,
+            said,
+        } if said.starts_with("451") => Error::refused(Why::NoSpace, tried, said),
+        error => error,
+    }
+}
+
+/// Stores `range` of `bytes` by `command` at the offset `rest`, and returns once the server has
+/// confirmed it.
+pub fn upload(
+    lease: Lease,
     command: Command<'_>,
+    rest: u64,
     bytes: &dyn ReadAt,
     range: Range<u64>,
-    moved: &dyn Fn(),
     deadline: &Deadline,
 ) -> Result<()> {
-    let Range { start: mut at, end } = range;
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
-    while at < end {
-        let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
-        let chunk = &mut buffer[..length];
-        bytes
-            .read_exact_at(chunk, at)
-            .map_err(|error| Error::local("reading the spool", &error))?;
-        data.write_all(chunk, deadline)
-            .map_err(|error| blame(command.to_string(), &error))?;
-        moved();
-        at += length as u64;
-    }
-    data.finish_writing(deadline)
-        .map_err(|error| blame(command.to_string(), &error))
+    let mut upload = Upload::open(lease, command, rest, deadline)?;
+    upload.send(bytes, range, deadline)?;
+    upload.close(deadline)
 }

@@ -61,6 +61,10 @@ pub struct Settings {
     pub listed_times: bool,
     /// Bytes of the file system, where the server does not tell.
     pub size: Option<u64>,
+    /// Where the spool is; the user's cache by default.
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes of a file written in order that wait for the network at most.
+    pub spool_size: u64,
     /// Who makes data connections.
     pub mode: Mode,
     /// The address that a reply to PASV names counts.
@@ -129,6 +133,8 @@ impl Default for Settings {
             timezone: None,
             listed_times: false,
             size: None,
+            spool_dir: None,
+            spool_size: 1 << 30,
             max_conns: 8,
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(30),

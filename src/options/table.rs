@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::options::settings::{Encrypt, Family, Hidden, Links, Mode, Settings};
 use crate::options::values::{
     YEAR, address, address_or_interface, bytes, choice, file, fingerprint, id, label, number,
-    octal, ports, word,
+    octal, ports, spool_size, word,
 };
 
 /// One option of `-o`.
@@ -254,6 +254,22 @@ pub const TABLE: &[Spec] = &[
         "size of the file system (K, M, G, T) where the server does not tell",
         Group::Server,
         |s, text| bytes(text).map(|size| s.size = Some(size)),
+    ),
+    value(
+        "spool_dir",
+        "DIRECTORY",
+        "~/.cache/ftpfs",
+        "local directory of what is being written, and of lost+found",
+        Group::Server,
+        |s, text| file(text).map(|path| s.spool_dir = Some(path)),
+    ),
+    value(
+        "spool_size",
+        "BYTES",
+        "1G",
+        "a file written in order is so far ahead of the network at most; 32M or more",
+        Group::Server,
+        |s, text| spool_size(text).map(|bytes| s.spool_size = bytes),
     ),
     value(
         "mode",

@@ -44,6 +44,16 @@ pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, Stri
         .ok_or_else(|| format!("a whole number from {least} to {most}{unit}"))
 }
 
+/// The size of the spool's window: what a broken upload goes on from must fit in.
+pub fn spool_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 32 << 20;
+    let size = bytes(text)?;
+    if size < LEAST {
+        return Err("32M or more".to_string());
+    }
+    Ok(size)
+}
+
 /// A number of bytes, with K, M, G or T for powers of 1024.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let allowed = || "a number of bytes, such as 500M or 2T".to_string();

@@ -1,7 +1,7 @@
 //! Contents: opening, reading, writing and closing files.
 //!
 //! The one idea: a read is put together of pieces, each from whoever has it (see `file.rs`); a write
-//! goes to the spool and never waits for the server.
+//! goes to the spool, and waits only where it is too far ahead of the network (see `streaming.rs`).
 //!
 //! What the caller of `close` is told is in `flush.rs`.
 
@@ -14,6 +14,7 @@ use crate::vfs::file::{Body, File, Piece};
 use crate::vfs::inode::now;
 use crate::vfs::readahead::Reader;
 use crate::vfs::shown::Attr;
+use crate::vfs::streaming::End;
 
 /// A file was opened.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,8 @@ impl Vfs {
             return Ok((self.remembered_attr(ino)?, open));
         }
         let mode = mode & 0o7777;
+        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        self.remote.check_name(&path)?;
         let ino = {
             let mut tree = self.tree.lock();
             if let Some(ino) = tree.child(parent, name) {
@@ -160,7 +163,7 @@ impl Vfs {
             Some(Piece::Spool(length)) if length == whole => {
                 Some(read_spool(&body, offset, length))
             }
-            Some(Piece::Server(length)) if length == whole => {
+            Some(Piece::Server(length)) if length == whole && body.stream.is_none() => {
                 // A block that is too short is looked into by `read`.
                 let bytes = file.reader.cached(offset, length);
                 bytes.filter(|bytes| bytes.len() == length).map(Ok)
@@ -192,6 +195,12 @@ impl Vfs {
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {
                         bytes.extend(read_spool(&body, at, length)?);
+                        continue;
+                    }
+                    Some(Piece::Server(_)) if body.stream.is_some() => {
+                        // It was sent, and the spool has given it up: only what is confirmed can be read.
+                        drop(body);
+                        file.end_stream(End::Now, deadline);
                         continue;
                     }
                     Some(Piece::Server(length)) => (length, body.sizeless),
@@ -238,14 +247,76 @@ impl Vfs {
         Ok(true)
     }
 
-    /// Writes to the spool.
-    pub fn write(&self, handle: u64, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// Writes to the spool, if that need not wait for the network.
+    pub fn write_cached(&self, handle: u64, offset: u64, bytes: &[u8]) -> Option<Result<()>> {
+        let file = match self.file(handle) {
+            Ok(handle) => handle.file,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut body = file.body.lock();
+        if self.streams.must_wait(&body, offset + bytes.len() as u64) {
+            return None;
+        }
+        match self.write_now(&file, &mut body, offset, bytes) {
+            Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => None,
+            result => Some(result),
+        }
+    }
+
+    /// Writes to the spool. Who is too far ahead of the network waits for it.
+    pub fn write(&self, handle: u64, offset: u64, bytes: &[u8], deadline: &Deadline) -> Result<()> {
         let file = self.file(handle)?.file;
         let mut body = file.body.lock();
+        loop {
+            if !self.streams.must_wait(&body, offset + bytes.len() as u64) {
+                match self.write_now(&file, &mut body, offset, bytes) {
+                    Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => {}
+                    result => return result,
+                }
+            }
+            // Room on a full disk comes with what is sent.
+            let tight = !self.streams.must_wait(&body, offset + bytes.len() as u64);
+            let Some(stream) = &mut body.stream else {
+                continue;
+            };
+            stream.tight = tight;
+            let before = (stream.sent, stream.released);
+            file.uploaded.notify_all();
+            let left = deadline.remaining().ok_or_else(|| {
+                remote::Error::timed_out("writing as fast as the network takes it")
+            })?;
+            file.uploaded.wait_for(&mut body, left);
+            if let Some(stream) = &body.stream {
+                if (stream.sent, stream.released) != before {
+                    deadline.progress();
+                } else if tight && !stream.tight && stream.sent >= body.ordered {
+                    // All that is there was sent, and the spool has given up what it may.
+                    return Err(Error::Spool(libc::ENOSPC));
+                }
+            }
+        }
+    }
+
+    fn write_now(
+        &self,
+        file: &Arc<File>,
+        body: &mut Body,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
+        if let Some(error) = body.hopeless.as_ref().or(body.broken.as_ref()) {
+            return Err(error.clone());
+        }
         body.write(&self.spool, bytes, offset)?;
         // A write makes the time of the file now, whatever was set before.
         body.modified = None;
-        self.publish(&file, &body);
+        self.publish(file, body);
+        if let Some(first) = self.streams.start_of(body) {
+            let path = self.path(file.ino)?;
+            self.streams.start(file, body, first, path);
+        } else if body.stream.is_some() {
+            file.uploaded.notify_all();
+        }
         Ok(())
     }
 
@@ -261,7 +332,17 @@ impl Vfs {
         if let Some(handle) = handle {
             let file = self.file(handle)?.file;
             let mut body = self.settled(&file);
+            if body
+                .stream
+                .as_ref()
+                .is_some_and(|stream| size < stream.sent)
+            {
+                drop(body);
+                body = self.rested(&file, deadline);
+            }
             body.truncate(&self.spool, size)?;
+            // Who says so means it, other than a shell that opens what a command may yet fill.
+            body.waited = true;
             self.publish(&file, &body);
             return Ok(());
         }
@@ -311,21 +392,33 @@ impl Vfs {
 
     /// Fetches what the spool lacks of a file.
     pub(super) fn complete(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
-        loop {
-            let Some(gap) = file.body.lock().missing().into_iter().next() else {
-                return Ok(());
-            };
-            let length = usize::try_from(gap.end - gap.start)
-                .unwrap_or(usize::MAX)
-                .min(PULL_STEP);
-            let bytes = self.read_server(file, gap.start, length, deadline)?;
-            if bytes.len() < length {
-                // Shorter than it was said to be: not to be completed by bytes that never were.
-                return Err(Error::Stale);
-            }
-            file.body.lock().fill(&self.spool, &bytes, gap.start)?;
-            deadline.progress();
+        while let Some(gap) = {
+            let missing = file.body.lock().missing();
+            missing.into_iter().next()
+        } {
+            self.fetch(file, gap, deadline)?;
         }
+        Ok(())
+    }
+
+    /// Fetches the first bytes of a range that the spool lacks, as many as come at once.
+    pub(super) fn fetch(
+        &self,
+        file: &Arc<File>,
+        gap: std::ops::Range<u64>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let length = usize::try_from(gap.end - gap.start)
+            .unwrap_or(usize::MAX)
+            .min(PULL_STEP);
+        let bytes = self.read_server(file, gap.start, length, deadline)?;
+        if bytes.len() < length {
+            // Shorter than it was said to be: not to be completed by bytes that never were.
+            return Err(Error::Stale);
+        }
+        file.body.lock().fill(&self.spool, &bytes, gap.start)?;
+        deadline.progress();
+        Ok(())
     }
 
     /// The file of a handle.
@@ -347,6 +440,22 @@ impl Vfs {
         body
     }
 
+    /// The body of a file while neither an upload nor a stream of it is under way.
+    pub(super) fn rested<'a>(
+        &self,
+        file: &'a File,
+        deadline: &Deadline,
+    ) -> parking_lot::MutexGuard<'a, Body> {
+        loop {
+            let body = self.settled(file);
+            if body.stream.is_none() {
+                return body;
+            }
+            drop(body);
+            file.end_stream(End::Now, deadline);
+        }
+    }
+
     /// Tells the tree what a file is now.
     pub(super) fn publish(&self, file: &File, body: &Body) {
         let mut tree = self.tree.lock();
@@ -363,6 +472,13 @@ impl Vfs {
 
     /// Lets an open file that nobody here has changed follow what the server was seen to have.
     fn follow(&self, file: &File, body: &mut Body) {
+        if std::mem::take(&mut body.rebased)
+            && let Some(node) = self.tree.lock().get_mut(file.ino)
+        {
+            node.generation += 1;
+            body.generation = node.generation;
+            file.reader.restart(body.generation);
+        }
         if body.is_dirty() || body.removed || body.uploading {
             return;
         }
@@ -438,7 +554,7 @@ impl Vfs {
                 Ok(body.sizeless)
             };
         }
-        let mut body = self.settled(file);
+        let mut body = self.rested(file, &self.deadline());
         self.follow(file, &mut body);
         if body.size > 0 || body.sizeless {
             body.truncate(&self.spool, 0)?;

@@ -27,6 +27,7 @@ use crate::vfs::links::Links;
 use crate::vfs::readahead::Shared;
 use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
+use crate::vfs::streaming::Streams;
 
 /// How the file system behaves.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Where the spool files are.
     pub spool: PathBuf,
+    /// Bytes of a file that is written in order that the spool holds at most.
+    pub spool_size: u64,
     /// Bytes of the block cache.
     pub cache_size: usize,
 }
@@ -62,6 +65,7 @@ pub struct Vfs {
     pub(super) opened: Mutex<Opened>,
     pub(super) shared: Shared,
     pub(super) spool: Spool,
+    pub(super) streams: Arc<Streams>,
     listing: Mutex<HashSet<u64>>,
     listed: Condvar,
     next_handle: AtomicU64,
@@ -121,6 +125,7 @@ impl Vfs {
                 blocks: Arc::new(Blocks::new(settings.cache_size)),
                 patience: settings.timeout,
             },
+            streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
             remote,
             spool: Spool::new(settings.spool.clone()),
             settings,

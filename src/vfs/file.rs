@@ -4,6 +4,9 @@
 //! server (what of the base still stands, the first `kept` bytes), or nobody (a hole, which is zeros and
 //! is present as such). *Dirty* is what the server does not have yet.
 //!
+//! What is written in order is on its way while it is written (`streaming.rs`): bytes that a stream has
+//! taken are dirty no more, and come back when it fails.
+//!
 //! One `File` serves all handles of an inode. Its lock is never held while the server is asked; an
 //! upload reads the spool without it, and what is written meanwhile is dirty for the next one.
 //!
@@ -29,7 +32,7 @@ pub struct File {
     pub reader: Arc<Reader>,
     /// What was written here.
     pub body: Mutex<Body>,
-    /// An upload has ended.
+    /// An upload has ended, or a stream has got on.
     pub uploaded: Condvar,
 }
 
@@ -54,10 +57,26 @@ pub struct Body {
     pub dirty: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
-    /// An upload is under way.
+    /// An upload is under way, or somebody else claims the file.
     pub uploading: bool,
+    /// What was written in order from the start or the base's end on reaches so far.
+    pub ordered: u64,
+    /// The transfer that brings to the server what is being written.
+    pub stream: Option<Stream>,
+    /// Streams have brought everything, and the server has not been asked yet what it then had.
+    pub unconfirmed: bool,
+    /// There may be something under the name, although the base does not tell of it.
+    pub touched: bool,
+    /// The base is a newer one than the reader knows of.
+    pub rebased: bool,
+    /// Why a stream ended, until somebody was told.
+    pub broken: Option<Error>,
+    /// A stream ended, and what it had sent is no longer here: nothing can bring the file about.
+    pub hopeless: Option<Error>,
     /// The last upload failed: what could not be brought to the server is kept at the last close.
     pub failed: bool,
+    /// Up to where an append that broke off was to reach, while what it sent is still the same.
+    pub broke_off: Option<u64>,
     /// A flush has found nothing to send but an empty file, and has waited for more.
     pub waited: bool,
     /// Permission bits to be set behind the upload, and whether a caller was told that they are set.
@@ -69,6 +88,25 @@ pub struct Body {
     /// A name that it bears on the server until the last close, after its own was removed.
     pub aside: Option<RemotePath>,
 }
+
+/// A transfer that goes on while the file is being written.
+#[derive(Debug)]
+pub struct Stream {
+    /// Bytes of the file that it has taken.
+    pub sent: u64,
+    /// Bytes that the server has confirmed.
+    pub confirmed: u64,
+    /// Bytes from the start that the spool may have given up.
+    pub released: u64,
+    /// It is to end here at the latest; `None` while more may be written.
+    pub goal: Option<u64>,
+    /// The local disk is full: the spool keeps as little as it can.
+    pub tight: bool,
+}
+
+/// Ranges that are so close are sent as one, if what lies between them is here: less than what another
+/// transfer costs.
+const JOIN: u64 = 32 * 1024;
 
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
@@ -96,6 +134,7 @@ impl File {
                 size: size.unwrap_or(0),
                 sizeless: base.is_some() && size.is_none(),
                 resized: base.is_none(),
+                ordered: size.unwrap_or(0),
                 ..Body::default()
             }),
             uploaded: Condvar::new(),
@@ -106,7 +145,8 @@ impl File {
 impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
-        !self.removed && (self.resized || !self.dirty.is_empty())
+        let streamed = self.stream.is_some() || self.unconfirmed;
+        !self.removed && (self.resized || streamed || !self.dirty.is_empty())
     }
 
     /// Whether nothing of it is still to be brought to the server.
@@ -133,6 +173,12 @@ impl Body {
         file.write_at(bytes, offset)?;
         self.insert_dirty(offset..end);
         self.size = self.size.max(end);
+        if self.broke_off.is_some_and(|end| offset < end) {
+            self.broke_off = None;
+        }
+        if offset <= self.ordered {
+            self.ordered = self.ordered.max(end);
+        }
         Ok(())
     }
 
@@ -146,12 +192,20 @@ impl Body {
         }
         self.sizeless = false;
         if size < self.size {
+            self.broke_off = None;
+        }
+        if size == 0 {
+            // What went wrong with the content that goes concerns nobody any more.
+            (self.broken, self.hopeless) = (None, None);
+        }
+        if size < self.size {
             if let Some(file) = &self.spool {
                 file.set_size(size)?;
             }
             self.present.truncate(size);
             self.dirty.truncate(size);
             self.kept = self.kept.min(size);
+            self.ordered = self.ordered.min(size);
         } else {
             let file = self.spool(spool)?;
             file.set_size(self.size)?;
@@ -211,11 +265,29 @@ impl Body {
         Change {
             base: self.base,
             kept: self.kept,
-            first_dirty: self.dirty.first().unwrap_or(self.size),
+            dirty: self.joined(),
             size: self.size,
+            broke_off: self.failed && self.broke_off.is_some(),
             mode: self.mode_for_now(),
             modified: self.modified,
         }
+    }
+
+    /// What is dirty, in few ranges.
+    fn joined(&self) -> Vec<std::ops::Range<u64>> {
+        let mut joined: Vec<std::ops::Range<u64>> = Vec::new();
+        for range in self.dirty.iter() {
+            match joined.last_mut() {
+                Some(last)
+                    if range.start - last.end <= JOIN
+                        && self.present.contains(last.end..range.start) =>
+                {
+                    last.end = range.end;
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
     }
 
     /// Others changed the server's file while nothing of ours was on its way there.
@@ -223,7 +295,7 @@ impl Body {
         let size = base.size.unwrap_or(0);
         self.base = Some(base);
         self.generation = generation;
-        (self.kept, self.size) = (size, size);
+        (self.kept, self.size, self.ordered) = (size, size, size);
         self.sizeless = base.size.is_none();
         self.present = RangeSet::default();
         self.spool = None;
@@ -256,16 +328,12 @@ impl Body {
         Ok(())
     }
 
-    /// An upload of the whole file broke off: what the server now has under the name may be anything,
-    /// and the spool alone has the file.
-    pub fn lost_base(&mut self) {
-        self.kept = 0;
-        self.dirty.insert(0..self.size);
-    }
-
-    /// An append broke off and left some of its bytes behind what still stands: the file is sent whole.
-    pub fn append_broke_off(&mut self, base: Version) {
-        self.base = Some(base);
+    /// What the server has behind the first `kept` bytes may be anything: the spool alone has it.
+    pub fn lost_base(&mut self, kept: u64) {
+        self.kept = self.kept.min(kept);
+        for part in self.present.within(self.kept..self.size) {
+            self.dirty.insert(part);
+        }
         self.resized = true;
     }
 
@@ -336,7 +404,7 @@ mod tests {
         let (mut body, spool, _directory) = body(2);
         body.write(&spool, b"z", 5).expect("written");
         assert_eq!(body.piece(2, 4), Some(Piece::Spool(4)));
-        assert_eq!(body.change().first_dirty, 2);
+        assert_eq!(body.change().first_dirty(), 2);
         assert_eq!(body.missing(), vec![0..2]);
     }
 

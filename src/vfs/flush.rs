@@ -10,11 +10,15 @@
 
 use std::sync::Arc;
 
-use crate::remote::{self, Ask, Deadline, Plan, Step, Urgency, Version, Why};
+use crate::remote::{
+    self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, Why,
+};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
 use crate::vfs::ranges::RangeSet;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::streaming::End;
 
 impl Vfs {
     /// Whether closing this handle needs no server.
@@ -94,12 +98,20 @@ impl Vfs {
     pub(super) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
             let mut body = self.settled(file);
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
             if !body.is_dirty() {
                 return Ok(());
             }
             body.uploading = true;
         }
-        let result = self.upload_now(file, deadline);
+        file.end_stream(End::Drained, deadline);
+        let broken = file.body.lock().broken.take();
+        let result = match broken {
+            Some(error) => Err(error),
+            None => self.upload_now(file, deadline),
+        };
         let mut body = file.body.lock();
         body.uploading = false;
         body.failed = result.is_err();
@@ -109,77 +121,175 @@ impl Vfs {
     }
 
     fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {
-        let path = self.path(file.ino)?;
-        self.check_base(file, deadline)?;
         let ask = Ask {
             urgency: Urgency::Flush,
             deadline,
         };
+        let mut whole = false;
         loop {
-            let plan = self.remote.plan(&file.body.lock().change());
-            if plan == Plan::Whole {
-                self.complete(file, deadline)?;
-            }
-            file.reader.stop(deadline);
-            let (change, taken, spool) = {
-                let mut body = file.body.lock();
-                let spool = body.spool(&self.spool)?;
-                (body.change(), std::mem::take(&mut body.dirty), spool)
+            let path = self.path(file.ino)?;
+            self.check_base(file, deadline)?;
+            let Job {
+                change,
+                plan,
+                taken,
+                spool,
+            } = self.prepare(file, whole, deadline)?;
+            let result = match &plan {
+                Some(plan) => self
+                    .remote
+                    .update(&path, &change, plan, spool.as_ref(), &ask),
+                None => self.confirm(&path, &change, &ask),
             };
-            let result = self
-                .remote
-                .update(&path, &change, plan, spool.as_ref(), &ask);
             let mut body = file.body.lock();
-            match result {
-                Ok(updated) => {
-                    let version = Version {
-                        size: updated.version.size.or(Some(change.size)),
-                        modified: updated.version.modified,
-                    };
-                    body.uploaded(version, change.size);
-                    if change.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.mode {
-                        self.mode_outcome(file, body.mode.take(), updated.mode)?;
-                    }
-                    if body.modified == change.modified {
-                        body.modified = None;
-                    }
-                    return match updated.modified {
-                        Some(Err(error)) => Err(Error::NotPermitted(error)),
-                        _ => Ok(version),
-                    };
+            let error = match result {
+                Ok(updated) => return self.updated(file, &mut body, &change, updated),
+                Err(error) => error,
+            };
+            body.dirty.extend(&taken);
+            body.touched = true;
+            // What the server may have spoilt, the spool has.
+            let again = match &plan {
+                None => matches!(error, remote::Error::Misbehaved { .. }),
+                Some(Plan::Append(_)) => {
+                    body.broke_off = Some(change.size);
+                    error.why() == Some(Why::Unsupported)
                 }
-                Err(error) => {
-                    body.dirty.extend(&taken);
-                    let unsupported = error.why() == Some(Why::Unsupported);
-                    if !unsupported || plan == Plan::Whole {
-                        if plan == Plan::Whole {
-                            body.lost_base();
-                        }
-                        return Err(error.into());
+                Some(Plan::Patch {
+                    ranges,
+                    tried,
+                    cuts,
+                }) => {
+                    let first = ranges.first().map_or(0, |range| range.start);
+                    if *tried || *cuts {
+                        body.lost_base(if *tried { 0 } else { first });
                     }
+                    error.why() == Some(Why::Unsupported)
                 }
+                Some(Plan::Whole) => {
+                    body.lost_base(0);
+                    false
+                }
+            };
+            if !again || whole {
+                return Err(error.into());
             }
+            if plan.is_none() {
+                log::warn!("{error}; storing it again");
+                body.resized = true;
+            }
+            whole = true;
+        }
+    }
+
+    /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
+    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
+        loop {
+            file.reader.stop(deadline);
+            let gap = {
+                let mut body = file.body.lock();
+                let change = body.change();
+                let plan = match (body.resized || !body.dirty.is_empty(), whole) {
+                    (false, _) => None,
+                    (true, true) => Some(Plan::Whole),
+                    (true, false) => Some(self.remote.plan(&change)),
+                };
+                let needs = plan
+                    .as_ref()
+                    .map_or(Vec::new(), |plan| plan.needs(body.size));
+                let mut gaps = needs.into_iter().flat_map(|need| body.present.gaps(need));
+                match gaps.next() {
+                    Some(gap) => gap,
+                    None => {
+                        return Ok(Job {
+                            change,
+                            plan,
+                            taken: std::mem::take(&mut body.dirty),
+                            spool: body.spool(&self.spool)?,
+                        });
+                    }
+                }
+            };
+            self.fetch(file, gap, deadline)?;
+        }
+    }
+
+    /// Asks what the server has now of what streams have brought, and sets what is to be set behind them.
+    fn confirm(
+        &self,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let mut steps = Vec::new();
+        steps.extend(change.mode.map(|mode| Step::SetMode(path, mode)));
+        steps.extend(change.modified.map(|time| Step::SetModified(path, time)));
+        steps.push(Step::Version(path));
+        let mut results = self.remote.perform(&steps, ask);
+        let version = match results.pop() {
+            Some(Ok(Done::Version(version))) => version,
+            Some(Err(error)) => return Err(error),
+            _ => Version::default(),
+        };
+        if let Some(size) = version.size.filter(|&size| size != change.size) {
+            return Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it confirmed {} bytes and now has {size}", change.size),
+            ));
+        }
+        let mut results = results.into_iter().map(|result| result.map(|_| ()));
+        Ok(Updated {
+            version,
+            mode: change.mode.and_then(|_| results.next()),
+            modified: change.modified.and_then(|_| results.next()),
+        })
+    }
+
+    /// The server has it.
+    fn updated(
+        &self,
+        file: &File,
+        body: &mut Body,
+        change: &Change,
+        updated: Updated,
+    ) -> Result<Version> {
+        let version = Version {
+            size: updated.version.size.or(Some(change.size)),
+            modified: updated.version.modified,
+        };
+        body.uploaded(version, change.size);
+        if change.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.mode {
+            self.mode_outcome(file, body.mode.take(), updated.mode)?;
+        }
+        if body.modified == change.modified {
+            body.modified = None;
+        }
+        match updated.modified {
+            Some(Err(error)) => Err(Error::NotPermitted(error)),
+            _ => Ok(version),
         }
     }
 
     /// Before a part of a file is sent anew together with what it is part of: if others changed that,
     /// theirs is kept where we did not write.
     fn check_base(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
-        let (base, rewritten, relies) = {
+        let base = {
             let body = file.body.lock();
-            (
-                body.base,
-                body.kept == 0 || body.dirty.contains(0..body.size),
-                // An append that broke off may have left some of its bytes.
-                body.failed || self.remote.plan(&body.change()) == Plan::Whole,
-            )
+            let change = body.change();
+            let rewritten = body.kept == 0 || body.dirty.contains(0..body.size);
+            let sends = body.resized || !body.dirty.is_empty();
+            // What is appended changes nothing of what others wrote.
+            let appends = matches!(self.remote.plan(&change), Plan::Append(_))
+                && (!body.failed || change.broke_off);
+            let relies = sends && !rewritten && !appends;
+            body.base.filter(|_| relies)
         };
-        let Some(base) = base.filter(|_| !rewritten && relies) else {
+        let Some(base) = base else {
             return Ok(());
         };
         let path = self.path(file.ino)?;
         let now = match self.step(Step::Version(&path), deadline) {
-            Ok(remote::Done::Version(version)) => version,
+            Ok(Done::Version(version)) => version,
             Ok(_) => return Ok(()),
             Err(error) if error.why() == Some(Why::NotFound) => {
                 let mut body = file.body.lock();
@@ -187,7 +297,7 @@ impl Vfs {
                     // What we lack is nowhere any more, and zeros are no substitute.
                     return Err(Error::Stale);
                 }
-                body.lost_base();
+                body.lost_base(0);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -205,7 +315,9 @@ impl Vfs {
         let mut body = file.body.lock();
         body.generation = generation;
         if body.failed && now.size.is_some_and(|size| size >= body.kept) {
-            body.append_broke_off(now);
+            // What broke off left some of its bytes, which are ours.
+            body.base = Some(now);
+            body.resized = true;
             return Ok(());
         }
         log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
@@ -324,6 +436,8 @@ impl Vfs {
         }
         body.dirty = RangeSet::default();
         body.resized = false;
+        body.unconfirmed = false;
+        (body.broken, body.hopeless) = (None, None);
         let is_new = body.base.is_none();
         body.removed |= is_new;
         let mut tree = self.tree.lock();
@@ -354,16 +468,27 @@ impl Vfs {
     }
 }
 
+/// One try to bring a file to the server.
+struct Job {
+    change: Change,
+    /// `None` where everything is there.
+    plan: Option<Plan>,
+    taken: RangeSet,
+    spool: Arc<SpoolFile>,
+}
+
 impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
         self.kept = size;
         self.resized = false;
+        self.unconfirmed = false;
         if version.size != Some(size) && self.dirty.is_empty() {
             // Others appended too: what is where is theirs to say.
             self.kept = version.size.unwrap_or(size);
             self.size = self.kept;
+            self.ordered = self.size;
             self.present = RangeSet::default();
         }
     }

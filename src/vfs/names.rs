@@ -190,7 +190,7 @@ impl Vfs {
             return Err(Error::IsDirectory);
         }
         // No upload may bring the name back once it is removed.
-        let claim = self.claim(ino);
+        let claim = self.claim(ino, deadline);
         let orphan = claim
             .as_ref()
             .map(|claim| self.orphan(&claim.file, deadline))
@@ -266,7 +266,7 @@ impl Vfs {
             .path(new_parent)?
             .join(new_name)
             .ok_or(Error::Invalid)?;
-        let claim = target.and_then(|target| self.claim(target));
+        let claim = target.and_then(|target| self.claim(target, deadline));
         let orphan = claim
             .as_ref()
             .map(|claim| self.orphan(&claim.file, deadline))

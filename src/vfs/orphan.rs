@@ -43,8 +43,12 @@ impl Vfs {
         let (missing, sizeless) = {
             let body = file.body.lock();
             // After an upload that failed something of it may be there.
-            if body.base.is_none() && !body.failed {
+            if body.base.is_none() && !body.failed && !body.touched {
                 return Ok(Orphan::NeverStored);
+            }
+            if body.hopeless.is_some() {
+                // What is missing is nowhere.
+                return Ok(Orphan::Whole);
             }
             let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
             (missing, body.sizeless)
@@ -74,9 +78,9 @@ impl Vfs {
 
     /// Keeps an open file from being brought to the server, as long as the claim lives: its name is
     /// about to change.
-    pub(super) fn claim(&self, ino: u64) -> Option<Claim> {
+    pub(super) fn claim(&self, ino: u64, deadline: &Deadline) -> Option<Claim> {
         let file = self.opened_file(ino)?;
-        self.settled(&file).uploading = true;
+        self.rested(&file, deadline).uploading = true;
         Some(Claim { file })
     }
 
@@ -119,7 +123,7 @@ impl Vfs {
             }
             loop {
                 self.upload(&file, deadline)?;
-                let mut body = self.settled(&file);
+                let mut body = self.rested(&file, deadline);
                 if !body.is_dirty() {
                     body.uploading = true;
                     break;

@@ -31,6 +31,44 @@ impl RangeSet {
         self.ranges.insert(start, end);
     }
 
+    /// Removes a range.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        while let Some((&at, &until)) = self.ranges.range(..range.end).next_back() {
+            if until <= range.start {
+                break;
+            }
+            self.ranges.remove(&at);
+            if at < range.start {
+                self.ranges.insert(at, range.start);
+            }
+            if until > range.end {
+                self.ranges.insert(range.end, until);
+            }
+        }
+    }
+
+    /// The end of the stretch that begins at `at` without a gap; `at` itself where nothing does.
+    pub fn stretch(&self, at: u64) -> u64 {
+        let before = self.ranges.range(..=at).next_back();
+        before.map_or(at, |(_, &end)| end.max(at))
+    }
+
+    /// The parts of `range` that are in the set, in order.
+    pub fn within(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        for gap in self.gaps(range.clone()) {
+            parts.push(at..gap.start);
+            at = gap.end;
+        }
+        parts.push(at..range.end);
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
     /// Removes everything from `size` on.
     pub fn truncate(&mut self, size: u64) {
         self.ranges.split_off(&size);
@@ -125,19 +163,33 @@ mod tests {
     proptest! {
         #[test]
         fn it_does_what_a_bit_for_every_byte_does(
-            steps in prop::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 0..20),
+            steps in prop::collection::vec((0..3u8, 0u64..64, 0u64..64), 0..20),
             from in 0u64..64, to in 0u64..64,
         ) {
             let mut set = RangeSet::default();
             let mut bits = [false; 64];
-            for (inserts, a, b) in steps {
-                if inserts {
-                    set.insert(a..b);
-                    for bit in a..b { bits[bit as usize] = true; }
-                } else {
-                    set.truncate(a);
-                    for bit in a..64 { bits[bit as usize] = false; }
+            for (what, a, b) in steps {
+                match what {
+                    0 => {
+                        set.insert(a..b);
+                        for bit in a..b { bits[bit as usize] = true; }
+                    }
+                    1 => {
+                        set.remove(a..b);
+                        for bit in a..b { bits[bit as usize] = false; }
+                    }
+                    _ => {
+                        set.truncate(a);
+                        for bit in a..64 { bits[bit as usize] = false; }
+                    }
                 }
+            }
+            let stretch = (from..64).find(|&bit| !bits[bit as usize]).unwrap_or(64);
+            prop_assert_eq!(set.stretch(from), stretch);
+            let mut inside = [false; 64];
+            for part in set.within(from..to) {
+                prop_assert!(!part.is_empty());
+                for bit in part { inside[bit as usize] = true; }
             }
             let mut missing = [false; 64];
             for gap in set.gaps(from..to) {
@@ -147,6 +199,7 @@ mod tests {
             for bit in 0..64u64 {
                 let expected = from <= bit && bit < to && !bits[bit as usize];
                 prop_assert_eq!(missing[bit as usize], expected);
+                prop_assert_eq!(inside[bit as usize], from <= bit && bit < to && bits[bit as usize]);
             }
             prop_assert_eq!(set.end(), bits.iter().rposition(|&bit| bit).map_or(0, |at| at as u64 + 1));
         }

@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
-    Precision, ReadAt, Remote, RemotePath, Result, Room, Source, Step, Traits, Updated, Version,
-    View, Why,
+    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Traits, Updated, View,
+    Why,
 };
 
 /// What goes wrong with an upload or a read, in the order of their coming.
@@ -35,17 +35,20 @@ pub struct Node {
 
 /// The server.
 pub struct Memory {
-    nodes: Mutex<BTreeMap<Vec<u8>, Node>>,
+    nodes: Arc<Mutex<BTreeMap<Vec<u8>, Node>>>,
     faults: Mutex<VecDeque<Fault>>,
     clock: Mutex<i64>,
     stats: bool,
+    patches: bool,
 }
 
 impl Memory {
-    /// An empty one. `stats` is whether one path can be asked for alone.
-    pub fn new(stats: bool, faults: impl IntoIterator<Item = Fault>) -> Self {
+    /// An empty one. `stats` is whether one path can be asked for alone, `patches` whether a part of a file can be
+    /// written.
+    pub fn new(stats: bool, patches: bool, faults: impl IntoIterator<Item = Fault>) -> Self {
         Self {
-            nodes: Mutex::default(),
+            patches,
+            nodes: Arc::default(),
             faults: Mutex::new(faults.into_iter().collect()),
             clock: Mutex::new(1_000_000_000),
             stats,
@@ -182,16 +185,8 @@ impl Remote for Memory {
         Err(Error::refused(Why::NotFound, link.to_string(), "550"))
     }
 
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        _: &Ask<'_>,
-    ) -> Result<Box<dyn Source>> {
+    fn read(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Source>> {
         let node = self.nodes().get(file.as_bytes()).cloned();
-        let version = node.as_ref().map(|node| attributes(node).version());
-        let version = version.unwrap_or_default();
         let bytes = node.and_then(|node| node.bytes);
         let mut bytes =
             bytes.ok_or_else(|| Error::refused(Why::NotFound, file.to_string(), "550"))?;
@@ -204,43 +199,91 @@ impl Remote for Memory {
         if cut {
             bytes.truncate(bytes.len() / 2);
         }
-        let version = verify.then_some(version);
-        Ok(Box::new(Bytes {
-            bytes,
-            at: 0,
-            cut,
-            version,
+        Ok(Box::new(Bytes { bytes, at: 0, cut }))
+    }
+
+    fn write(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Sink>> {
+        let fault = self.fault();
+        if fault == Fault::Refused {
+            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        }
+        let modified = self.tick();
+        let mut nodes = self.nodes();
+        let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {
+            bytes: Some(Vec::new()),
+            modified,
+        });
+        node.modified = modified;
+        if from == 0 {
+            node.bytes = Some(Vec::new());
+        }
+        Ok(Box::new(Transfer {
+            nodes: Arc::clone(&self.nodes),
+            path: file.as_bytes().to_vec(),
+            fault,
         }))
     }
 
+    fn check_name(&self, _: &RemotePath) -> Result<()> {
+        Ok(())
+    }
+
     fn plan(&self, change: &Change) -> Plan {
-        match change.base.and_then(|base| base.size) {
-            Some(base) if base > 0 && change.kept == base && change.first_dirty >= base => {
-                Plan::Append(base)
-            }
-            _ => Plan::Whole,
+        let Some(base) = change
+            .base
+            .and_then(|base| base.size)
+            .filter(|&base| base > 0)
+        else {
+            return Plan::Whole;
+        };
+        let first = change.first_dirty();
+        if change.kept == base && first >= base && change.size > base {
+            return Plan::Append(base);
         }
+        let patches = self.patches && change.kept > 0 && change.size >= base && first <= base;
+        if patches && !change.dirty.is_empty() {
+            return Plan::Patch {
+                ranges: change.dirty.clone(),
+                tried: false,
+                cuts: false,
+            };
+        }
+        Plan::Whole
     }
 
     fn update(
         &self,
         file: &RemotePath,
         change: &Change,
-        plan: Plan,
+        plan: &Plan,
         bytes: &dyn ReadAt,
         _: &Ask<'_>,
     ) -> Result<Updated> {
-        let from = match plan {
-            Plan::Append(base) => base,
-            Plan::Whole => 0,
+        let mut base = match plan {
+            Plan::Append(base) => *base,
+            _ => 0,
         };
-        let mut sent = vec![0; usize::try_from(change.size - from).unwrap()];
-        bytes.read_exact_at(&mut sent, from).unwrap();
+        if change.broke_off && base > 0 {
+            // What the engine looks for: which of our bytes are there already.
+            let stored = self.nodes().get(file.as_bytes()).cloned();
+            let stored = stored.and_then(|node| node.bytes).unwrap_or_default();
+            let there = stored.len() as u64;
+            if there > base && there <= change.size {
+                let from = usize::try_from(base).unwrap();
+                let mut ours = vec![0; stored.len() - from];
+                bytes.read_exact_at(&mut ours, base).unwrap();
+                if stored[from..] == ours[..] {
+                    base = there;
+                }
+            }
+        }
+        let ranges = match plan {
+            Plan::Patch { ranges, .. } => ranges.clone(),
+            _ => std::iter::once(base..change.size).collect(),
+        };
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::refused(Why::NoSpace, "STOR", "552"));
-        } else if fault == Fault::Half {
-            sent.truncate(sent.len() / 2);
         }
         let modified = self.tick();
         let mut nodes = self.nodes();
@@ -249,9 +292,24 @@ impl Remote for Memory {
             modified,
         });
         let stored = node.bytes.as_mut().expect("a file");
-        match plan {
-            Plan::Append(_) => stored.extend(sent),
-            Plan::Whole => *stored = sent,
+        if *plan == Plan::Whole {
+            stored.clear();
+        }
+        for range in ranges {
+            let mut sent = vec![0; usize::try_from(range.end - range.start).unwrap()];
+            bytes.read_exact_at(&mut sent, range.start).unwrap();
+            if fault == Fault::Half {
+                sent.truncate(sent.len() / 2);
+            }
+            match plan {
+                Plan::Patch { .. } => {
+                    let at = usize::try_from(range.start).unwrap();
+                    assert!(at <= stored.len(), "a patch behind the end");
+                    stored.resize(stored.len().max(at + sent.len()), 0);
+                    stored[at..at + sent.len()].copy_from_slice(&sent);
+                }
+                _ => stored.extend(sent),
+            }
         }
         node.modified = modified;
         if fault != Fault::None {
@@ -281,7 +339,6 @@ struct Bytes {
     at: usize,
     /// The end is none.
     cut: bool,
-    version: Option<Version>,
 }
 
 impl Source for Bytes {
@@ -296,8 +353,44 @@ impl Source for Bytes {
         Ok(length)
     }
 
-    fn version(&self) -> Option<Version> {
-        self.version
+    fn wanted(&self) -> bool {
+        false
+    }
+}
+
+/// A file that is being written. A fault strikes at its end, or in its first piece.
+struct Transfer {
+    nodes: Arc<Mutex<BTreeMap<Vec<u8>, Node>>>,
+    path: Vec<u8>,
+    fault: Fault,
+}
+
+impl Sink for Transfer {
+    fn write(&mut self, bytes: &[u8], _: &Deadline) -> Result<()> {
+        let taken = if self.fault == Fault::Half {
+            bytes.len() / 2
+        } else {
+            bytes.len()
+        };
+        let mut nodes = self.nodes.lock().unwrap();
+        // Its name may be gone.
+        if let Some(stored) = nodes
+            .get_mut(&self.path)
+            .and_then(|node| node.bytes.as_mut())
+        {
+            stored.extend_from_slice(&bytes[..taken]);
+        }
+        if self.fault == Fault::Half {
+            return Err(Error::lost("STOR", "a fault"));
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: &Deadline) -> Result<()> {
+        match self.fault {
+            Fault::Unconfirmed => Err(Error::lost("STOR", "a fault")),
+            _ => Ok(()),
+        }
     }
 
     fn wanted(&self) -> bool {

@@ -100,6 +100,16 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),
     },
     Fact {
+        name: "stor_at",
+        say: |learned| learned.stor_at.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.stor_at = Some(flag)),
+    },
+    Fact {
+        name: "stor_keeps",
+        say: |learned| learned.stor_keeps.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.stor_keeps = Some(flag)),
+    },
+    Fact {
         name: "site_quota",
         say: |learned| learned.site_quota.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.site_quota = Some(flag)),
@@ -241,6 +251,8 @@ mod tests {
             chmod: Some(false),
             sets_times: Some(None),
             appe: Some(true),
+            stor_at: Some(true),
+            stor_keeps: Some(false),
             site_quota: Some(false),
             rest: Some(false),
             ..Learned::default()

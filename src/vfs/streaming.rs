@@ -1,0 +1,478 @@
+//! Streaming: what is written in order is on its way to the server while it is written.
+//!
+//! The one idea: a *stream* is a thread that takes from the spool what was written in order, and sends
+//! it by one transfer. What it has taken is dirty no more; what is written over that later is dirty
+//! again, and goes by a plan when the stream has ended. So a stream is but an upload that has begun
+//! early, and whoever needs the file at rest ends it first.
+//!
+//! * The spool keeps a window of the file. A writer who is a window ahead of the network waits; what was
+//!   sent long ago is given up, but for the last megabytes, from which a broken stream goes on.
+//! * A stream that nobody feeds, or whose connection others want, is finished; what is written after that
+//!   is appended by the next one.
+//!
+//! Lock order: a file's `body`, and no call to the server under it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::remote::{
+    self, Ask, Deadline, Done, Plan, ReadAt, Remote, RemotePath, Sink, Step, Urgency, Version, Why,
+    perform_one,
+};
+use crate::vfs::error::Error;
+use crate::vfs::file::{Body, File, Stream};
+use crate::vfs::spool::SpoolFile;
+
+/// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
+const START: u64 = 512 * 1024;
+/// Bytes sent at once.
+const CHUNK: u64 = 512 * 1024;
+/// Bytes behind what was sent that the spool keeps: more than the sockets of both sides can hold, so
+/// that what a server has of a broken transfer lies within.
+const KEEP: u64 = 16 << 20;
+/// The same, where the local disk is full.
+const KEEP_TIGHT: u64 = 4 << 20;
+/// The spool gives up so many bytes at once.
+const RELEASE: u64 = 4 << 20;
+/// A stream that gets nothing to send is finished after so long: servers hang up on idle ones, and others
+/// may want the connection.
+const IDLE: Duration = Duration::from_secs(5);
+/// A stream keeps its connection so long when somebody else waits for one.
+const SLICE: Duration = Duration::from_millis(500);
+/// How often a stream without bytes looks whether its connection is wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// Times in a row that a broken stream is taken up again without having got on.
+const RETRIES: u32 = 6;
+/// It is taken up again at once, then after four times this, and after twice as long each further time,
+/// within the patience of the mount: some twelve seconds, in which a server can be started again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Streams at once; the other files wait for their flush, or for the spool to be full.
+const STREAMS: usize = 8;
+/// Bytes before the end of what a server has that are compared before a stream goes on behind them.
+const TAIL: u64 = 64 * 1024;
+
+/// What the streams of all files share.
+pub struct Streams {
+    remote: Arc<dyn Remote>,
+    /// The time without progress after which a stream gives up.
+    patience: Duration,
+    /// Bytes of one file that the spool holds.
+    window: u64,
+    count: AtomicUsize,
+}
+
+impl Streams {
+    /// No stream yet. `window` is how many bytes of a file that is written in order the spool holds.
+    pub fn new(remote: Arc<dyn Remote>, patience: Duration, window: u64) -> Arc<Self> {
+        Arc::new(Self {
+            remote,
+            patience,
+            window,
+            count: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether a writer who would reach `end` must wait for the network.
+    pub fn must_wait(&self, body: &Body, end: u64) -> bool {
+        let ahead = self.window - self.keep(false);
+        body.stream.as_ref().is_some_and(|stream| {
+            end.saturating_sub(stream.sent) > ahead && body.ordered > stream.sent
+        })
+    }
+
+    /// Whether a stream may begin now, and from where.
+    pub fn start_of(&self, body: &Body) -> Option<u64> {
+        let busy = body.stream.is_some() || body.uploading || body.removed;
+        if busy || body.failed || body.hopeless.is_some() || body.sizeless {
+            return None;
+        }
+        let first = body.dirty.first()?;
+        let start = START.min(self.window / 4);
+        let due = body.dirty.stretch(first).min(body.ordered) >= first + start;
+        let begins = body.kept == 0 && first == 0
+            || body.base.is_some_and(|base| base.size == Some(first)) && body.kept == first;
+        let crowded =
+            self.count.load(Ordering::Relaxed) >= STREAMS && body.size - first < self.window / 2;
+        if !due || !begins || crowded {
+            return None;
+        }
+        let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
+        (first == 0 || appends()).then_some(first)
+    }
+
+    /// Begins a stream from `first` on. `path` stays the file's name for as long as it lives.
+    pub fn start(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        body: &mut Body,
+        first: u64,
+        path: RemotePath,
+    ) {
+        let Some(spool) = body.spool.clone() else {
+            return;
+        };
+        body.stream = Some(Stream {
+            sent: first,
+            confirmed: first,
+            released: first,
+            goal: None,
+            tight: false,
+        });
+        let pump = Pump {
+            streams: Arc::clone(self),
+            file: Arc::clone(file),
+            path,
+            spool,
+            sink: None,
+            since: Instant::now(),
+            buffer: Vec::new(),
+        };
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let spawned = thread::Builder::new()
+            .name("upload".into())
+            .spawn(move || pump.run());
+        if let Err(error) = spawned {
+            log::warn!("no thread can be started for an upload: {error}");
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            body.stream = None;
+        }
+    }
+
+    fn keep(&self, tight: bool) -> u64 {
+        let keep = if tight { KEEP_TIGHT } else { KEEP };
+        keep.min(self.window / 2)
+    }
+}
+
+/// How a stream is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// When everything that was written in a row so far is sent.
+    Drained,
+    /// At once.
+    Now,
+}
+
+impl File {
+    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. How it
+    /// ended is in `broken`.
+    pub fn end_stream(&self, end: End, deadline: &Deadline) {
+        let mut body = self.body.lock();
+        let size = body.size;
+        if let Some(stream) = &mut body.stream {
+            let goal = match end {
+                End::Drained => size,
+                End::Now => stream.sent,
+            };
+            stream.goal = Some(stream.goal.map_or(goal, |before| before.min(goal)));
+            self.uploaded.notify_all();
+        }
+        let mut seen = 0;
+        // The stream has a deadline of its own, by which it ends if nothing moves.
+        while let Some(stream) = &body.stream {
+            if stream.sent != seen {
+                seen = stream.sent;
+                deadline.progress();
+            }
+            self.uploaded.wait(&mut body);
+        }
+    }
+}
+
+/// The thread of a stream.
+struct Pump {
+    streams: Arc<Streams>,
+    file: Arc<File>,
+    path: RemotePath,
+    spool: Arc<SpoolFile>,
+    sink: Option<Box<dyn Sink>>,
+    /// When the transfer began.
+    since: Instant,
+    buffer: Vec<u8>,
+}
+
+/// What a stream does next.
+enum Turn {
+    Send(Range<u64>),
+    /// The transfer is finished, and another one begins when there is more.
+    Yield,
+    End,
+}
+
+impl Pump {
+    fn run(mut self) {
+        let ended = self.insist();
+        self.sink = None;
+        self.streams.count.fetch_sub(1, Ordering::Relaxed);
+        let mut body = self.file.body.lock();
+        if let Err(error) = ended {
+            log::warn!("{}: {error}", self.path);
+            body.stream_failed(error.into());
+        }
+        body.stream = None;
+        self.file.uploaded.notify_all();
+    }
+
+    /// Sends until the stream is to end, over as many transfers as it takes.
+    fn insist(&mut self) -> remote::Result<()> {
+        let mut failures = 0;
+        let mut reached = 0;
+        let mut since = Instant::now();
+        loop {
+            let result = match failures {
+                0 => self.pump(),
+                _ => self.resume().and_then(|()| self.pump()),
+            };
+            let Err(error) = result else {
+                return Ok(());
+            };
+            self.sink = None;
+            let sent = self.sent();
+            if failures == 0 || sent > reached {
+                (reached, failures) = (sent, 0);
+                since = Instant::now();
+            }
+            failures += 1;
+            // Who timed out has waited for long enough.
+            let passes = matches!(error, remote::Error::Lost { .. });
+            let pause = FIRST_PAUSE * (1 << failures.min(RETRIES));
+            let late = since.elapsed() + pause > self.streams.patience;
+            if !passes || late || failures > RETRIES {
+                return Err(error);
+            }
+            log::info!("{error}; looking what of {} has arrived", self.path);
+            if failures > 1 {
+                thread::sleep(pause);
+            }
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        let body = self.file.body.lock();
+        body.stream.as_ref().map_or(0, |stream| stream.sent)
+    }
+
+    /// Sends until the stream is to end, and has the server confirm it.
+    fn pump(&mut self) -> remote::Result<()> {
+        loop {
+            match self.turn() {
+                Turn::Send(range) => self.send(range)?,
+                Turn::Yield => self.finish()?,
+                Turn::End => return self.finish(),
+            }
+        }
+    }
+
+    /// Waits until there is something to do. Bytes that are to be sent are taken: dirty no more.
+    fn turn(&self) -> Turn {
+        let since = Instant::now();
+        let mut guard = self.file.body.lock();
+        loop {
+            let body = &mut *guard;
+            let Some(stream) = &mut body.stream else {
+                return Turn::End;
+            };
+            let written = body.dirty.stretch(stream.sent);
+            let until = stream.goal.unwrap_or(body.ordered);
+            let end = written.min(until).min(stream.sent + CHUNK);
+            let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted());
+            if end > stream.sent {
+                if wanted && self.since.elapsed() > SLICE {
+                    return Turn::Yield;
+                }
+                let range = stream.sent..end;
+                body.dirty.remove(range.clone());
+                stream.sent = end;
+                return Turn::Send(range);
+            }
+            if stream.goal.is_some() || wanted || since.elapsed() > IDLE {
+                return Turn::End;
+            }
+            if stream.tight {
+                self.release(body);
+                // Whoever waits for room on the disk tries again, and says so again if there is none.
+                if let Some(stream) = &mut body.stream {
+                    stream.tight = false;
+                }
+                self.file.uploaded.notify_all();
+            }
+            let look = if self.sink.is_some() { LOOK } else { IDLE };
+            self.file.uploaded.wait_for(&mut guard, look);
+        }
+    }
+
+    fn send(&mut self, range: Range<u64>) -> remote::Result<()> {
+        let deadline = Deadline::after(self.streams.patience);
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        self.buffer.resize(length, 0);
+        self.spool
+            .read_exact_at(&mut self.buffer, range.start)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        let sink = match &mut self.sink {
+            Some(sink) => sink,
+            None => {
+                let ask = flush(&deadline);
+                let sink = self.streams.remote.write(&self.path, range.start, &ask)?;
+                self.since = Instant::now();
+                self.file.body.lock().touched = true;
+                self.sink.insert(sink)
+            }
+        };
+        sink.write(&self.buffer, &deadline)?;
+        let mut body = self.file.body.lock();
+        self.release(&mut body);
+        self.file.uploaded.notify_all();
+        Ok(())
+    }
+
+    /// Gives up what was sent long ago, once the window is full.
+    fn release(&self, body: &mut Body) {
+        let Some(stream) = &mut body.stream else {
+            return;
+        };
+        let full = body.size.saturating_sub(stream.released) > self.streams.window;
+        let until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
+        {
+            return;
+        }
+        for part in body.dirty.gaps(stream.released..until) {
+            match self.spool.zero(part.clone()) {
+                Ok(()) => body.present.remove(part),
+                Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
+            }
+        }
+        stream.released = until;
+    }
+
+    /// Has the server confirm what was sent so far.
+    fn finish(&mut self) -> remote::Result<()> {
+        let Some(sink) = self.sink.take() else {
+            return Ok(());
+        };
+        sink.finish(&Deadline::after(self.streams.patience))?;
+        let mut body = self.file.body.lock();
+        body.stream_confirmed();
+        Ok(())
+    }
+
+    /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
+    /// still has the rest.
+    fn resume(&self) -> remote::Result<()> {
+        let deadline = Deadline::after(self.streams.patience);
+        let has = self.has(&deadline)?;
+        let (sent, confirmed, clean) = {
+            let body = self.file.body.lock();
+            let Some(stream) = &body.stream else {
+                return Ok(());
+            };
+            let start = has.saturating_sub(TAIL).max(stream.confirmed);
+            // What was written over since it was sent tells nothing.
+            let tail = start.max(stream.released)..has.min(stream.sent);
+            let clean = body.dirty.gaps(tail.clone()).pop();
+            (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
+        };
+        let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
+        if has < confirmed || has > sent && confirmed > 0 {
+            return Err(other(format!(
+                "of {sent} bytes that were sent it now has {has}"
+            )));
+        }
+        let mut from = has;
+        if has > sent || !self.holds(clean, &deadline)? {
+            if confirmed > 0 {
+                return Err(other("others have written to it meanwhile".to_string()));
+            }
+            // Not what was sent, or not yet: all of it once more.
+            from = 0;
+        }
+        let mut body = self.file.body.lock();
+        if !body.present.contains(from..sent) {
+            return Err(other(format!(
+                "it has {has} of {sent} bytes, and what lies between is no longer here"
+            )));
+        }
+        body.dirty.insert(from..sent);
+        if let Some(stream) = &mut body.stream {
+            stream.sent = from;
+        }
+        if from > confirmed {
+            body.stream_confirmed();
+        }
+        Ok(())
+    }
+
+    /// The size of what the server has.
+    fn has(&self, deadline: &Deadline) -> remote::Result<u64> {
+        let step = Step::Version(&self.path);
+        match perform_one(self.streams.remote.as_ref(), step, &flush(deadline)) {
+            Ok(Done::Version(Version { size, .. })) => Ok(size.unwrap_or(0)),
+            Ok(_) => Ok(0),
+            Err(error) if error.why() == Some(Why::NotFound) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server has the same bytes there.
+    fn holds(&self, range: Range<u64>, deadline: &Deadline) -> remote::Result<bool> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(true);
+        }
+        let remote = &self.streams.remote;
+        let mut source = remote.read(&self.path, range.start, &flush(deadline))?;
+        let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
+        let mut filled = 0;
+        while filled < length {
+            match source.read(&mut theirs[filled..], deadline)? {
+                0 => return Ok(false),
+                read => filled += read,
+            }
+        }
+        self.spool
+            .read_exact_at(&mut ours, range.start)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        Ok(ours == theirs)
+    }
+}
+
+fn flush(deadline: &Deadline) -> Ask<'_> {
+    Ask {
+        urgency: Urgency::Flush,
+        deadline,
+    }
+}
+
+impl Body {
+    /// The server has what the stream has sent.
+    fn stream_confirmed(&mut self) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.confirmed = stream.sent;
+        self.base = Some(Version {
+            size: Some(stream.sent),
+            modified: None,
+        });
+        self.kept = stream.sent;
+        self.resized = false;
+        self.unconfirmed = true;
+        self.rebased = true;
+    }
+
+    /// What the stream sent may not be there.
+    fn stream_failed(&mut self, error: Error) {
+        let confirmed = self.stream.as_ref().map_or(0, |stream| stream.confirmed);
+        self.lost_base(confirmed);
+        self.failed = true;
+        self.touched = true;
+        self.broke_off = None;
+        if !self.present.contains(self.kept..self.size) {
+            self.hopeless = Some(error.clone());
+        }
+        self.broken = Some(error);
+    }
+}

@@ -1,0 +1,222 @@
+//! What writing costs, and what becomes of it when something breaks: each test has a network of its own with a real server
+//! in it, whose bytes are counted, and which may be cut off, killed, or full.
+//!
+//! Needs root and `/dev/fuse`; `cargo test --test writing`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/limited.rs"]
+mod limited;
+#[path = "support/namespace.rs"]
+mod namespace;
+
+/// Shell functions for what goes over the wire.
+const COUNTING: &str = r#"
+# wire: bytes that went over the network so far; everything here goes over loopback, and counts once
+wire() { cat /sys/class/net/lo/statistics/tx_bytes; }
+# costs LIMIT COMMAND...: the command, and what follows from it, sends fewer bytes both ways together
+costs() {
+    local limit=$1 before; shift
+    before=$(wire)
+    "$@"
+    local cost=$(($(wire) - before))
+    [ $cost -lt $limit ] || fail "$* cost $cost bytes: $(tail -n 40 "$S/log")"
+}
+# put OFFSET TEXT FILE: writes into the middle of a file that is there
+put() { printf %s "$2" | dd of="$3" bs=1 seek="$1" conv=notrunc status=none; }
+# round trips since the mark: commands that were sent, which fly together at best
+mark() { marked=$(grep -c ' > ' "$S/log" || true); }
+sent() { grep ' > ' "$S/log" | tail -n +$((marked + 1)); }
+"#;
+
+fn run(limit: u64, script: &str) {
+    namespace::run(limit, &format!("{COUNTING}\n{script}"));
+}
+
+/// The first change on a server is looked at, with all of the file at hand; the second costs what it sends.
+#[test]
+fn a_byte_changed_in_a_large_file_costs_little_where_the_server_keeps_the_rest() {
+    for server in ["vsftpd", "proftpd", "pyftpdlib"] {
+        run(
+            60,
+            &format!(
+                "{server}; head -c 8M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
+                 mounts cache_timeout=30
+                 put 4000000 X $S/file; put 4000000 X $M/file; cmp $S/file $D/file
+                 put 5000000 Y $S/file; mark; costs 65536 put 5000000 Y $M/file; cmp $S/file $D/file
+                 [ $(sent | wc -l) -le 12 ] || fail \"so many commands: $(sent)\"
+                 [ $(sent | grep -c RETR) = 0 ] || fail 'something was fetched'
+                 # STOR behind REST 0 begins anew: the first byte takes the whole file with it.
+                 put 0 Z $S/file; put 0 Z $M/file; cmp $S/file $D/file
+                 put 8388607 E $S/file; costs 65536 put 8388607 E $M/file; cmp $S/file $D/file
+                 put 8388607 tail $S/file; costs 65536 put 8388607 tail $M/file; cmp $S/file $D/file; cmp $S/file $M/file
+                 unmounts
+                 # What was learned is kept.
+                 mounts cache_timeout=30; put 77 K $S/file; costs 65536 put 77 K $M/file; cmp $S/file $D/file; unmounts"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_server_that_cuts_is_found_out_and_mended_and_gets_the_rest_to_the_end_from_then_on() {
+    run(
+        60,
+        "pure_ftpd; head -c 4M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
+         mounts cache_timeout=30
+         put 1000000 X $S/file; put 1000000 X $M/file; cmp $S/file $D/file; says $S/log 'cuts off what lies behind'
+         put 4000000 Y $S/file; costs 700000 put 4000000 Y $M/file; cmp $S/file $D/file; cmp $S/file $M/file
+         truncate -s 3000000 $S/file; costs 65536 truncate -s 3000000 $M/file; cmp $S/file $D/file
+         unmounts",
+    );
+}
+
+#[test]
+fn a_line_appended_to_a_large_file_costs_a_line() {
+    for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
+        run(
+            60,
+            &format!(
+                "{server}; truncate -s 1G $D/file; chown $account: $D/file
+                 mounts cache_timeout=30; ls $M >$S/listed; add() {{ echo line >>$M/file; }}
+                 add; costs 4096 add
+                 is $(stat -c %s $D/file) $(((1 << 30) + 10)); is \"$(tail -c 10 $D/file | xargs)\" 'line line'; unmounts"
+            ),
+        );
+    }
+}
+
+/// What others wrote meanwhile stays where nothing was written here.
+#[test]
+fn what_others_change_meanwhile_stays() {
+    run(
+        60,
+        "vsftpd; head -c 4M /dev/zero >$D/file; chown $account: $D/file
+         mounts cache_timeout=30; put 100000 X $M/file
+         python3 - <<'PY'
+import os
+M, D = os.environ['S'] + '/mount/file', os.environ['S'] + '/disk/file'
+f = os.open(M, os.O_RDWR); os.pread(f, 10, 0); os.pwrite(f, b'mine', 10)
+with open(D, 'r+b') as theirs: theirs.seek(2000000); theirs.write(b'theirs'); theirs.seek(0, 2); theirs.write(b'more')
+os.close(f)
+PY
+         is \"$(dd if=$D/file bs=1 skip=2000000 count=6 status=none)\" theirs
+         is \"$(dd if=$D/file bs=1 skip=10 count=4 status=none)\" mine
+         is \"$(tail -c 4 $D/file)\" more; is $(stat -c %s $D/file) $(((4 << 20) + 4)); says $S/log 'changed by others'
+         cmp $D/file $M/file; unmounts",
+    );
+}
+
+#[test]
+fn what_is_written_in_order_arrives_while_it_is_written_and_reads_back_meanwhile() {
+    for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
+        run(
+            90,
+            &format!(
+                "{server}; head -c 100M /dev/urandom >$S/file; mounts spool_size=32M
+                 exec 5>$M/file; head -c 60M $S/file >&5
+                 grown() {{ [ $(stat -c %s $D/file) -ge $((50 << 20)) ]; }}; soon grown
+                 cmp <(head -c 60M $S/file) $M/file; cmp <(head -c 1M $S/file) <(head -c 1M $M/file)
+                 tail -c 40M $S/file >&5; exec 5>&-; cmp $S/file $D/file; cmp $S/file $M/file
+                 # Written in order, then changed at its start, as archives are.
+                 python3 - <<'PY'
+import os
+theirs = open(os.environ['S'] + '/file', 'rb').read()
+with open(os.environ['S'] + '/mount/archive', 'wb') as f:
+    for at in range(0, 50 << 20, 1 << 20):
+        f.write(theirs[at:at + (1 << 20)])
+    f.seek(3); f.write(b'head'); f.seek(0, 2); f.write(b'end')
+with open(os.environ['S'] + '/archive', 'wb') as f:
+    f.write(theirs[:50 << 20]); f.seek(3); f.write(b'head'); f.seek(0, 2); f.write(b'end')
+PY
+                 cmp $S/archive $D/archive; cmp $S/archive $M/archive
+                 # Renamed, cut and removed in the middle.
+                 exec 5>$M/a; head -c 40M $S/file >&5; mv $M/a $M/b; tail -c 60M $S/file >&5; exec 5>&-; cmp $S/file $D/b
+                 exec 5<>$M/c; head -c 40M $S/file >&5; truncate -s 30M $M/c; exec 5>&-; cmp <(head -c 30M $S/file) $D/c
+                 exec 5<>$M/d; head -c 40M $S/file >&5; rm $M/d; head -c 5M $S/file >&5; exec 5>&-
+                 [ ! -e $D/d ] || fail 'a removed file came back'; ls $M/ | grep -x d && fail 'it is listed'
+                 unmounts; [ ! -e $S/.cache/ftpfs/lost+found ] || fail \"lost: $(ls $S/.cache/ftpfs/lost+found)\""
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_file_larger_than_the_local_disk_is_written_in_little_memory() {
+    run(
+        120,
+        "vsftpd; mkdir $S/small; mount -t tmpfs -o size=64M none $S/small
+         mounts spool_dir=$S/small,spool_size=1G
+         dd if=/dev/zero of=$M/file bs=1M count=1500 status=none; is $(stat -c %s $D/file) $((1500 << 20))
+         peak=$(awk '/VmHWM/ {print $2}' /proc/$mounted/status); [ $peak -lt 200000 ] || fail \"$peak KiB of memory\"
+         unmounts",
+    );
+}
+
+/// A stream that gets nothing is finished, and goes on behind what is there.
+#[test]
+fn a_writer_who_pauses_keeps_no_connection() {
+    run(
+        60,
+        "vsftpd; head -c 4M /dev/urandom >$S/file; mounts max_conns=1
+         exec 5>$M/file; head -c 3M $S/file >&5; there() { [ $(stat -c %s $D/file) = $((3 << 20)) ]; }; soon there
+         cmp $D/there/down $M/there/down
+         tail -c 1M $S/file >&5; exec 5>&-; cmp $S/file $D/file; says $S/log '> APPE'; unmounts",
+    );
+}
+
+/// vsftpd's own limit of the rate makes uploads long enough to be cut.
+#[test]
+fn an_upload_that_is_cut_goes_on_where_it_was() {
+    run(
+        150,
+        "nft 'add table ip t; add chain ip t in { type filter hook input priority 0; }'
+         vsftpd local_max_rate=20000000; head -c 24M /dev/urandom >$S/file; mounts timeout=30
+         for at in {1..20}; do
+             cp $S/file $M/file$at & copier=$!
+             sleep 0.$((RANDOM % 9))$((RANDOM % 9))
+             # Whatever is sent on a data connection now is answered by a reset.
+             nft 'add rule ip t in tcp sport != 21 tcp dport != 21 tcp flags & rst == 0 reject with tcp reset'; sleep 0.03; nft 'flush chain ip t in'
+             wait $copier || fail \"the copy ended with $?\"
+             cmp $S/file $D/file$at; rm $M/file$at
+         done
+         says $S/log 'looking what of'; unmounts",
+    );
+}
+
+#[test]
+fn a_server_that_is_started_again_in_the_middle_costs_no_file() {
+    run(
+        60,
+        "vsftpd local_max_rate=20000000; server=$!; head -c 40M /dev/urandom >$S/file; mounts timeout=30
+         cp $S/file $M/file & copier=$!
+         sleep 0.7; kill -9 $(pgrep vsftpd); sleep 1; vsftpd
+         wait $copier || fail \"the copy ended with $?\"; cmp $S/file $D/file; cmp $S/file $M/file; unmounts",
+    );
+}
+
+/// The server's disk is full: the caller hears of it, and what was whole here is kept.
+#[test]
+fn a_full_server_is_told_and_nothing_is_lost() {
+    let full = "No space left on device";
+    // pyftpdlib says "426 None; transfer aborted.", as of a broken connection.
+    for (server, said) in [
+        ("vsftpd", full),
+        ("proftpd", full),
+        ("pure_ftpd", full),
+        ("pyftpdlib", "Input/output error"),
+    ] {
+        run(
+            60,
+            &format!(
+                "mount -t tmpfs -o size=16M none $D; chown $account: $D
+                 {server}; head -c 24M /dev/urandom >$S/file; head -c 4M /dev/urandom >$S/old; cp $S/old $D/old; chown $account: $D/old
+                 mounts timeout=30
+                 ! cp $S/file $M/file 2>$S/why || fail 'it was said to be stored'
+                 says $S/why '{said}'
+                 kept=$(ls $S/.cache/ftpfs/lost+found); is \"$kept\" file; cmp $S/old $D/old
+                 rm $M/file; cp $S/old $M/new; cmp $S/old $D/new; unmounts"
+            ),
+        );
+    }
+}
