@@ -76,8 +76,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             // Facts about a server, and pure functions on bytes.
             "place",
             "charset",
-            "zone",
             "profile",
+            "zone",
             "features",
             "listing",
             "command",

@@ -12,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::ftp::command::Command;
 use crate::ftp::listing::{Clock, Line, Reader};
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::steps::time_val;
 use crate::ftp::transfer;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
@@ -230,6 +229,17 @@ impl Lister<'_> {
                 learned.zone_seen = offset.is_some();
             });
         }
+        let mut exact = exact;
+        if let Some(zone) = manner
+            .zone
+            .as_ref()
+            .filter(|_| self.mdtm_is_local(entries, &exact))
+        {
+            profile.learn(|learned| learned.mdtm_zone = Some(zone.clone()));
+            for (_, seconds) in &mut exact {
+                *seconds = zone.to_utc(*seconds);
+            }
+        }
         let learned = profile.ask(|learned| learned.zone).unwrap_or(0);
         for entry in entries.iter_mut() {
             if let Some(modified) = &mut entry.attributes.modified {
@@ -246,6 +256,20 @@ impl Lister<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether `MDTM` said what the listing says, in a zone where that can't be UTC.
+    fn mdtm_is_local(&self, entries: &[Entry], exact: &[(usize, i64)]) -> bool {
+        let unknown = self
+            .pool
+            .profile()
+            .ask(|learned| learned.mdtm_zone.is_none());
+        let as_listed = |&(at, seconds): &(usize, i64)| {
+            let listed = entries[at].attributes.modified;
+            listed.and_then(|listed| offset_of(listed, seconds)) == Some(0)
+                && self.offset(seconds) != 0
+        };
+        unknown && exact.iter().any(as_listed)
     }
 
     /// The exact times of the files at those places, all in one flight; of some less when the server
@@ -273,9 +297,7 @@ impl Lister<'_> {
             let replies = self.lease.control()?.flight(&flight, self.deadline)?;
             for (reply, &at) in replies.iter().zip(&files[done..end]) {
                 profile.learn(|learned| learned.mdtm = Some(!reply.is_unknown_command()));
-                let time = Some(reply)
-                    .filter(|reply| reply.is_completion())
-                    .and_then(time_val);
+                let time = profile.ask(|learned| learned.mdtm_time(reply));
                 times.extend(time.map(|seconds| (at, seconds)));
             }
             done = end;
@@ -309,9 +331,7 @@ impl Lister<'_> {
                     ..Attributes::of(Kind::Directory)
                 };
             } else if size.is_completion() {
-                let exact = Some(time)
-                    .filter(|reply| reply.is_completion())
-                    .and_then(time_val);
+                let exact = self.pool.profile().ask(|learned| learned.mdtm_time(time));
                 let exact = exact.map(|seconds| Modified {
                     seconds,
                     precision: Precision::Second,

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ftp::features::Features;
+use crate::ftp::reply::Reply;
+use crate::ftp::time::parse_time_val;
+use crate::ftp::zone::Zone;
 
 /// What is known of a server.
 #[derive(Debug, Default)]
@@ -46,6 +49,8 @@ pub struct Learned {
     pub zone_seen: bool,
     /// `MDTM` answers.
     pub mdtm: Option<bool>,
+    /// The zone in which `MDTM` speaks, in this mount, where that is not UTC as it should be (vsftpd's `use_localtime`).
+    pub mdtm_zone: Option<Zone>,
     /// `SITE CHMOD` works.
     pub chmod: Option<bool>,
     /// What sets times; `Some(None)` when nothing does.
@@ -115,6 +120,25 @@ pub enum TimeSetter {
     SiteUtime,
     /// `SITE UTIME path atime mtime ctime UTC`.
     SiteUtimeLong,
+}
+
+impl Learned {
+    /// The time in a reply to `MDTM` (RFC 3659 section 3), in seconds since 1970, UTC.
+    pub fn mdtm_time(&self, reply: &Reply) -> Option<i64> {
+        let said = parse_time_val(reply.lines.first().filter(|_| reply.is_completion())?)?;
+        Some(
+            self.mdtm_zone
+                .as_ref()
+                .map_or(said, |zone| zone.to_utc(said)),
+        )
+    }
+
+    /// A time as this server's `MDTM` is to be told it.
+    pub fn told_to_mdtm(&self, time: i64) -> i64 {
+        self.mdtm_zone
+            .as_ref()
+            .map_or(time, |zone| zone.to_local(time))
+    }
 }
 
 impl Profile {

@@ -44,6 +44,9 @@ pub fn outcome(
         return Ok(Ok(Done::Changed));
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
+    if differ_in_case(names) && by_another_name(control, names, deadline)? {
+        return Ok(Ok(Done::Changed));
+    }
     let made_way = match kind(control, names.to, deadline)? {
         Some(Bears::File) => aside(control, names, deadline)?,
         Some(Bears::Directory) => instead_of_empty(control, names, deadline)?,
@@ -111,6 +114,37 @@ fn aside(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result
             aside.escape_ascii()
         );
     }
+    Ok(false)
+}
+
+/// Whether a server that folds case takes both names for one.
+fn differ_in_case(names: Names<'_>) -> bool {
+    let folded = |name| String::from_utf8_lossy(name).to_lowercase();
+    folded(names.from) == folded(names.to)
+}
+
+/// Where a file's own name in another case counts as taken: by a name that nothing else has. False, with
+/// all as it was, where the new name is another file's after all.
+fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+    let between = aside_name(names.to);
+    let away = Names {
+        from: names.from,
+        to: &between,
+    };
+    if !rename(control, away, deadline)? {
+        return Ok(false);
+    }
+    for (to, arrived) in [(names.to, true), (names.from, false)] {
+        let on = Names { from: &between, to };
+        if rename(control, on, deadline)? {
+            return Ok(arrived);
+        }
+    }
+    log::error!(
+        "{} could not be renamed and is now called {}",
+        names.from.escape_ascii(),
+        between.escape_ascii()
+    );
     Ok(false)
 }
 

@@ -10,7 +10,6 @@ use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
 use crate::ftp::reply::Reply;
-use crate::ftp::time::parse_time_val;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
 
 /// Takes the steps over one control connection.
@@ -139,7 +138,7 @@ fn first_commands<'a>(
         Step::SetMode(_, mode) => commands.extend(set_mode(learned, *mode, path)),
         Step::SetModified(_, time) => {
             if let Some(setter) = setters(learned).first() {
-                commands.push(set_time(*setter, *time, path));
+                commands.push(set_time(learned, *setter, *time, path));
             }
         }
     }
@@ -190,10 +189,10 @@ fn make_link<'a>(learned: &Learned, target: &'a [u8], path: &'a [u8]) -> Option<
     can.then_some(Command::SiteSymlink(target, path))
 }
 
-fn set_time(setter: TimeSetter, time: i64, path: &[u8]) -> Command<'_> {
+fn set_time<'a>(learned: &Learned, setter: TimeSetter, time: i64, path: &'a [u8]) -> Command<'a> {
     match setter {
         TimeSetter::Mfmt => Command::Mfmt(time, path),
-        TimeSetter::Mdtm => Command::MdtmSet(time, path),
+        TimeSetter::Mdtm => Command::MdtmSet(learned.told_to_mdtm(time), path),
         TimeSetter::SiteUtime => Command::SiteUtime(time, path),
         TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
     }
@@ -275,9 +274,7 @@ impl Taking<'_> {
         }
         Ok(Done::Version(Version {
             size: number(size),
-            modified: time
-                .filter(|reply| reply.is_completion())
-                .and_then(time_val),
+            modified: time.and_then(|reply| self.learned.mdtm_time(reply)),
         }))
     }
 
@@ -314,7 +311,7 @@ impl Taking<'_> {
         let mut reply = first;
         let mut refused = None;
         for (at, setter) in setters.iter().enumerate() {
-            let command = set_time(*setter, time, path);
+            let command = set_time(self.learned, *setter, time, path);
             if at > 0 {
                 reply = self.control.command(command, self.deadline)?;
             }
@@ -332,7 +329,9 @@ impl Taking<'_> {
         }
         if self.learned.sets_times.is_some() || self.learned.features.mfmt {
             // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
-            let command = setters.first().map(|setter| set_time(*setter, time, path));
+            let command = setters
+                .first()
+                .map(|setter| set_time(self.learned, *setter, time, path));
             let tried = command
                 .map(|command| command.to_string())
                 .unwrap_or_default();
@@ -407,9 +406,4 @@ fn stat(path: &[u8], reply: &Reply) -> Result<Done> {
 /// The number in a reply to `SIZE` (RFC 3659 section 4).
 fn number(reply: &Reply) -> Option<u64> {
     reply.text().trim().parse().ok()
-}
-
-/// The time in a reply to `MDTM` (RFC 3659 section 3).
-pub fn time_val(reply: &Reply) -> Option<i64> {
-    parse_time_val(reply.lines.first()?)
 }

@@ -31,6 +31,11 @@ impl Zone {
         utc.map_or(local, Timestamp::as_second)
     }
 
+    /// What a clock there shows at `utc`, in seconds since 1970 as if that were UTC.
+    pub fn to_local(&self, utc: i64) -> i64 {
+        utc + i64::from(self.offset(utc))
+    }
+
     /// Seconds east of UTC at the moment `now`, in seconds since 1970.
     pub fn offset(&self, now: i64) -> i32 {
         Timestamp::from_second(now).map_or(0, |now| self.0.to_offset(now).seconds())

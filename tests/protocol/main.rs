@@ -11,6 +11,7 @@ mod limited;
 mod scripted;
 
 mod connections;
+mod crowds;
 mod mount;
 mod names;
 mod profile;

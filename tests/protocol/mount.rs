@@ -192,6 +192,19 @@ impl Mount {
             .collect()
     }
 
+    /// The most that the process has been resident with, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.process.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .unwrap()
+            / 1024
+    }
+
     pub fn unmount(&mut self) {
         let mut command = Command::new("fusermount3");
         let done = limited::run(

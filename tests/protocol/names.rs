@@ -279,3 +279,35 @@ fn an_endless_listing_has_an_end() {
         assert_eq!(mount.sh("cat d/f"), "content");
     }
 }
+
+#[test]
+fn on_a_server_that_folds_case_a_name_changes_its_case_alone() {
+    for without in [&[][..], &["MLST", "MLSD"][..]] {
+        let server = Script::new().without(without).folds_case().start();
+        server.tree().put("/d/readme", "read me");
+        server.tree().put("/other", "another");
+        let mount = Mount::of(&server);
+        mount.sh("ls -l d; mv d/readme d/README; [ \"$(ls d)\" = README ]; [ \"$(cat d/README)\" = 'read me' ]");
+        assert_eq!(server.tree().paths(), ["/d", "/d/README", "/other"]);
+        // mv would take D for a directory to move it into.
+        mount.python("os.rename('d', 'D')");
+        mount.sh("[ \"$(ls | xargs)\" = 'D other' ]; [ \"$(cat D/README)\" = 'read me' ]");
+        assert_eq!(server.tree().paths(), ["/D", "/D/README", "/other"]);
+        mount.sh("mv D/README readMe; mv other READme; [ \"$(cat READme)\" = another ]");
+        assert_eq!(server.tree().paths(), ["/D", "/READme"]);
+    }
+}
+
+/// One that does not even let a file have its own name in another case.
+#[test]
+fn on_a_server_that_folds_case_and_keeps_names_nothing_is_lost_by_a_new_case() {
+    let server = Script::new().folds_case().keeps_names().start();
+    server.tree().put("/readme", "read me");
+    server.once(
+        "RNTO /README",
+        Act::Reply("553 There is a file of that name"),
+    );
+    let mount = Mount::of(&server);
+    mount.sh("ls -l; mv readme README; [ \"$(ls)\" = README ]; [ \"$(cat README)\" = 'read me' ]");
+    assert_eq!(server.tree().paths(), ["/README"]);
+}

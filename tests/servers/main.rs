@@ -45,6 +45,7 @@ macro_rules! on_every_server {
 on_every_server! {
     tools:
         cp_r mv rm_r tar_x_then_tar_d tar_x_then_tar_d_of_files rsync_twice rsync_twice_without_directory_times
+        cp_a rsync_a cp_a_leniently rsync_a_without_directory_times
         git_clone_commit_fsck sqlite_delete sqlite_wal sed_i append truncate dd_notrunc write_temp_then_rename
         fsx sha256_256_mib eight_processes;
     files:

@@ -81,6 +81,35 @@ fn rsync(m: &mut Mounted, options: &str) {
     ));
 }
 
+/// A tree of odd names, modes and times, by both tools; afterwards rsync finds nothing to do, byte for byte.
+pub fn cp_a(m: &mut Mounted) {
+    copies_of_odd_tree(m, "cp -a $S/odd $M/", "-a");
+}
+
+pub fn rsync_a(m: &mut Mounted) {
+    copies_of_odd_tree(m, "rsync -a $S/odd $M/", "-a");
+}
+
+/// For servers that can't set the times of directories: then nothing else differs.
+pub fn cp_a_leniently(m: &mut Mounted) {
+    m.remount_with("lenient");
+    copies_of_odd_tree(m, "cp -a $S/odd $M/", "-a -O");
+}
+
+pub fn rsync_a_without_directory_times(m: &mut Mounted) {
+    copies_of_odd_tree(m, "rsync -a -O $S/odd $M/", "-a -O");
+}
+
+fn copies_of_odd_tree(m: &mut Mounted, copy: &str, compare: &str) {
+    let nothing =
+        format!("is \"$(rsync {compare} --checksum --dry-run --itemize-changes $S/odd $M/)\" ''");
+    m.sh(&format!(
+        "odd_tree $S/odd; {copy}; {nothing}; same $S/odd $D/odd; is \"$(facts $D/odd)\" \"$(facts $S/odd)\""
+    ));
+    m.remount();
+    m.sh(&nothing);
+}
+
 pub fn git_clone_commit_fsck(m: &mut Mounted) {
     m.sh(
         "git config --global user.name A; git config --global user.email a@b.c

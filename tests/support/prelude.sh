@@ -52,5 +52,29 @@ tree() {
     touch -d '2010-11-12 13:14:15' "$1/a/b"
 }
 
+# A tree of odd names, modes and times, as far as all four servers have them.
+odd_tree() {
+    local name n=0
+    mkdir -p "$1"
+    for name in ' leading' 'in  ner' "it's" 'say "so"' '#hash' '100%' '%41' '[ab]' 'a*b' 'wh?t' '-rf' '~home' '.hidden' \
+        'Ünïcödé' '日本語' 'a;b' 'a&b' '$HOME' '`id`' 'type=dir; x' 'a -> b' 'A' 'a'; do
+        n=$((n + 1))
+        head -c $((n * 1234)) /dev/urandom >"$1/$name"
+        # The owner can read all, and write most; the seconds are odd, and the years old, recent and to come.
+        chmod "$(printf '%s\n' 644 600 640 664 755 700 444 400 | sed -n $((n % 8 + 1))p)" "$1/$name"
+        touch -d "@$((1000000000 + n * 33333333 + n))" "$1/$name"
+    done
+    for name in 'dir one' '[dir]' '.dir' 'Ödnis'; do
+        mkdir -p "$1/$name/inner"
+        echo "$name" >"$1/$name/inner/file"
+        : >"$1/$name/empty"
+        touch -d '2038-01-19 03:14:09' "$1/$name/empty"
+        chmod 750 "$1/$name/inner"
+        touch -d '2011-12-13 14:15:16' "$1/$name/inner" "$1/$name"
+    done
+    chmod 700 "$1/.dir"
+    touch -d '1999-12-31 23:59:59' "$1"
+}
+
 # What tools compare: type, size, mode, whole seconds of the time; directories without size and time.
 facts() { (cd "$1" && find . -mindepth 1 \( -type d -printf '%P d %m\n' -o -printf '%P %y %s %m %Ts\n' \) | sort); }

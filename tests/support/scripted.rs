@@ -107,6 +107,7 @@ struct Rule {
 pub struct Script {
     without: Vec<&'static str>,
     keeps_names: bool,
+    folds_case: bool,
     home: &'static str,
 }
 
@@ -127,6 +128,12 @@ impl Script {
     /// RNTO refuses a name that is taken.
     pub fn keeps_names(mut self) -> Self {
         self.keeps_names = true;
+        self
+    }
+
+    /// Names that differ in their case only are the same file's; it keeps the case that it was given.
+    pub fn folds_case(mut self) -> Self {
+        self.folds_case = true;
         self
     }
 

@@ -150,6 +150,16 @@ impl Session {
         path
     }
 
+    /// The file that a command means.
+    fn known(&self, argument: &[u8]) -> Vec<u8> {
+        let path = self.path(argument);
+        if self.shared.script.folds_case {
+            self.tree().folded(&path)
+        } else {
+            path
+        }
+    }
+
     fn obey(&mut self, verb: &str, argument: &[u8], act: Act) -> Outcome {
         if !self.shared.has(verb) {
             return self.say("502 Command not implemented");
@@ -165,7 +175,7 @@ impl Session {
             _ if !self.logged_in => return self.say("530 Please log in"),
             _ => {}
         }
-        let path = self.path(argument);
+        let path = self.known(argument);
         match verb {
             "FEAT" => self.features(),
             "OPTS" | "TYPE" | "NOOP" => self.say("200 Fine"),
@@ -246,9 +256,14 @@ impl Session {
                 let Some(from) = self.rename_from.take() else {
                     return self.say("503 RNFR first");
                 };
-                let renamed = self
-                    .tree()
-                    .rename(&from, &path, self.shared.script.keeps_names);
+                // A name of its own may be written in another case.
+                let keeps = self.shared.script.keeps_names && path != from;
+                let mut tree = self.tree();
+                if self.shared.script.folds_case && path != from {
+                    let _ = tree.delete(&path);
+                }
+                let renamed = tree.rename(&from, &self.path(argument), keeps);
+                drop(tree);
                 self.done(renamed)
             }
             "DELE" => {
@@ -276,7 +291,7 @@ impl Session {
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut super::Node)) -> bool {
-        let path = self.path(name.as_bytes());
+        let path = self.known(name.as_bytes());
         self.tree().node_mut(path).map(change).is_some()
     }
 
@@ -310,10 +325,8 @@ impl Session {
     }
 
     fn time(&mut self, text: &str) -> Outcome {
-        let asked = self
-            .tree()
-            .node(self.path(text.as_bytes()))
-            .map(|node| node.modified);
+        let path = self.known(text.as_bytes());
+        let asked = self.tree().node(path).map(|node| node.modified);
         if let Some(time) = asked {
             return self.say(&format!(
                 "213 {}",

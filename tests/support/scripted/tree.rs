@@ -77,6 +77,15 @@ impl Tree {
         self.nodes.get_mut(path.as_ref())
     }
 
+    /// The path under which a server that folds case knows this one; the path itself where it knows none.
+    pub(super) fn folded(&self, path: &[u8]) -> Vec<u8> {
+        let known = self
+            .nodes
+            .keys()
+            .find(|known| known.eq_ignore_ascii_case(path));
+        known.map_or(path, |known| known).to_vec()
+    }
+
     /// The bytes of a file.
     pub fn bytes(&self, path: impl AsRef<[u8]>) -> Option<&[u8]> {
         match &self.node(path)?.kind {
