@@ -10,12 +10,14 @@
 //!           place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
+mod begin;
 mod charset;
 mod client;
 mod command;
 mod control;
 mod data;
 mod directory;
+mod endpoint;
 mod features;
 mod kept;
 mod known;
@@ -41,8 +43,9 @@ mod zone;
 pub use charset::Charset;
 pub use client::Client;
 pub use data::{Mode, Policy as DataPolicy};
+pub use endpoint::{Endpoint, Family, Manner};
 pub use login::Login;
-pub use pool::{Endpoint, Family, Manner};
+
 pub use proxy::Proxy;
 pub use stream::Bind;
 pub use tls::{Identity, Policy as TlsPolicy, Tls, When};

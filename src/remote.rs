@@ -453,6 +453,9 @@ pub trait Source: Send {
     /// The next bytes; 0 at the end, and only after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
 
+    /// What the file was when the reading began, where that was asked for and the server told.
+    fn version(&self) -> Option<Version>;
+
     /// Whether somebody waits for the connection that this transfer keeps busy.
     fn wanted(&self) -> bool;
 }
@@ -510,8 +513,15 @@ pub trait Remote: Send + Sync {
     /// Where a symbolic link points, as the server says it; for links that were listed without a target.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
 
-    /// Reads a file from the offset `from`, in bytes.
-    fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
+    /// Reads a file from the offset `from`, in bytes. With `verify` the source also tells what the
+    /// file was when the reading began, at no price ([`Source::version`]).
+    fn read(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        verify: bool,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Source>>;
 
     /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes.
     fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
-use crate::ftp::pool::{Endpoint, Lease, Pool, Purpose};
+use crate::ftp::endpoint::Endpoint;
+use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::update::{self, Update};
@@ -104,7 +105,7 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        self.repeat(Purpose::Metadata, ask, |mut lease, again| {
+        self.repeat(Purpose::Listing, ask, |mut lease, again| {
             let first_try = first_patience(&lease, again, ask);
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let (pool, lease) = (&self.pool, &mut lease);
@@ -121,7 +122,7 @@ impl Remote for Client {
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
         let directory = &self.absolute(&link.parent().unwrap_or_default())?;
         let name = self.pool.place().encode(link.name())?;
-        let target = self.repeat(Purpose::Metadata, ask, |mut lease, _| {
+        let target = self.repeat(Purpose::Listing, ask, |mut lease, _| {
             let (pool, lease) = (&self.pool, &mut lease);
             Lister {
                 pool,
@@ -137,10 +138,16 @@ impl Remote for Client {
         })
     }
 
-    fn read(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
+    fn read(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        verify: bool,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Source>> {
         let path = self.absolute(file)?;
         self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let download = Download::open(lease, &path, from, ask.deadline)?;
+            let download = Download::open(lease, &path, from, verify, ask.deadline)?;
             Ok(Box::new(download) as Box<dyn Source>)
         })
     }

@@ -40,9 +40,9 @@ pub struct Control {
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
 /// which answers before it reads on never waits for us while we wait for it.
-const FLIGHT_BYTES: usize = 4096;
-/// Commands that may be under way unanswered.
-const FLIGHT_COMMANDS: usize = 100;
+const FLIGHT_BYTES: usize = 16 * 1024;
+/// Commands that may be under way unanswered: their replies fit our socket's buffer.
+const FLIGHT_COMMANDS: usize = 400;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes read from the socket at once.
@@ -144,8 +144,36 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends what may stand before a transfer and the command that begins it, in one go, without
-    /// waiting for a reply. [`Control::reply`] takes the replies, one by one.
+    /// Sends commands and behind them `last`, which may begin a transfer, in one go where that may be,
+    /// and returns the final replies to `before`. The reply to `last` is owed: [`Control::reply`]
+    /// takes it.
+    pub fn lead(
+        &mut self,
+        before: &[Command<'_>],
+        last: Command<'_>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Reply>> {
+        if !self.pipelining {
+            let replies = self.flight(before, deadline)?;
+            self.send(&[last], deadline)?;
+            return Ok(replies);
+        }
+        let all: Vec<_> = before.iter().copied().chain([last]).collect();
+        self.send(&all, deadline)?;
+        let mut replies = Vec::with_capacity(before.len());
+        for command in before {
+            let reply = self.reply(command, deadline)?;
+            if reply.is_preliminary() {
+                self.broken = true;
+                return Err(Error::misbehaved(command.to_string(), reply.to_string()));
+            }
+            replies.push(reply);
+        }
+        Ok(replies)
+    }
+
+    /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
+    /// one by one.
     pub fn send(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
         let mut out = Vec::new();
         for command in commands {

@@ -11,6 +11,9 @@
 
 mod active;
 mod passive;
+mod spare;
+
+pub use spare::{SPARE_LIFE, Spare};
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -65,7 +68,53 @@ pub struct Opening {
 #[derive(Debug)]
 enum State {
     Open(Stream),
-    Awaited(active::Listener),
+    /// And whether the server is still to be told where we listen.
+    Awaited(active::Listener, bool),
+}
+
+/// Commands that fly ahead of a transfer: where it is to be, or whether the file is still the same.
+#[derive(Debug)]
+pub struct Ahead<'a> {
+    commands: &'a [Command<'a>],
+    is_strict: bool,
+    replies: Option<Vec<Reply>>,
+}
+
+impl<'a> Ahead<'a> {
+    /// Commands that are to fly; where the server refuses one, a `strict` transfer is not to begin.
+    pub fn new(commands: &'a [Command<'a>], is_strict: bool) -> Self {
+        Self {
+            commands,
+            is_strict,
+            replies: None,
+        }
+    }
+
+    /// What is still to be sent.
+    pub fn due(&self) -> &'a [Command<'a>] {
+        match self.replies {
+            Some(_) => &[],
+            None => self.commands,
+        }
+    }
+
+    /// Takes the replies to what was [due](Self::due), once it has flown.
+    pub fn flown(&mut self, replies: Vec<Reply>) {
+        self.replies.get_or_insert(replies);
+    }
+
+    /// Why the transfer is not to begin.
+    pub fn refusal(&self) -> Option<Error> {
+        let replies = self.replies.iter().flatten().filter(|_| self.is_strict);
+        let mut pairs = replies.zip(self.commands);
+        let (reply, command) = pairs.find(|(reply, _)| !reply.is_completion())?;
+        Some(reply.refusal(command))
+    }
+
+    /// The replies, in the order of the commands.
+    pub fn into_replies(self) -> Vec<Reply> {
+        self.replies.unwrap_or_default()
+    }
 }
 
 /// Prepares a data connection for `transfer` by the way that is known to work, or by the first of
@@ -75,6 +124,7 @@ pub fn open(
     profile: &Profile,
     policy: &Policy,
     transfer: Command<'_>,
+    ahead: &mut Ahead<'_>,
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
@@ -86,10 +136,21 @@ pub fn open(
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
         let state = if way.is_active() {
-            active::listen(control, policy, way, patience).map(State::Awaited)
+            let flies = known && may_fly(profile, transfer);
+            active::listen(control, policy, way).and_then(|listener| {
+                if !flies {
+                    tell(control, &listener, ahead, patience)?;
+                }
+                Ok(State::Awaited(listener, flies))
+            })
         } else {
-            passive::connect(control, profile, policy, way, transfer, patience).map(State::Open)
+            passive::listen(control, profile, policy, way, transfer, ahead, patience)
+                .and_then(|port| port.connect(control, patience))
+                .map(State::Open)
         };
+        if let Some(refusal) = ahead.refusal().filter(|_| control.in_step()) {
+            return Err(refusal);
+        }
         match state {
             Ok(state) => return Ok(Opening { way, known, state }),
             Err(error) if !control.in_step() => return Err(error),
@@ -99,11 +160,47 @@ pub fn open(
     }
 }
 
+/// Whether the command that begins a transfer may fly with the one that says where we listen.
+/// pyftpdlib answers the first of them last: what is harmless finds out.
+fn may_fly(profile: &Profile, transfer: Command<'_>) -> bool {
+    let harmless = matches!(
+        transfer,
+        Command::Retr(_) | Command::List(_) | Command::Mlsd
+    );
+    profile.ask(|learned| learned.active_flights.unwrap_or(harmless))
+}
+
+/// Says where we listen, and waits for consent.
+fn tell(
+    control: &mut Control,
+    listener: &active::Listener,
+    ahead: &mut Ahead<'_>,
+    deadline: &Deadline,
+) -> Result<()> {
+    let told = listener.announcement();
+    let flight: Vec<_> = ahead.due().iter().copied().chain([told]).collect();
+    let mut replies = control.flight(&flight, deadline)?;
+    let reply = replies.pop();
+    ahead.flown(replies);
+    match reply {
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(told)),
+        _ => Ok(()),
+    }
+}
+
 impl Opening {
     /// How long to wait for the reply to the command: a server that can't reach us may say so only
     /// after minutes. `None` is as long as the operation may.
     pub fn patience(&self, deadline: &Deadline) -> Option<Deadline> {
         (self.way.is_active() && !self.known).then(|| untried(deadline))
+    }
+
+    /// What the server is still to be told right before the command, in the same flight.
+    pub fn announcement(&self) -> Option<Command<'static>> {
+        match &self.state {
+            State::Awaited(listener, true) => Some(listener.announcement()),
+            _ => None,
+        }
     }
 
     /// The connection, once the server has taken the command; with the final reply, if that came
@@ -115,7 +212,7 @@ impl Opening {
     ) -> Result<(Stream, Option<Reply>)> {
         match self.state {
             State::Open(stream) => Ok((stream, None)),
-            State::Awaited(listener) => listener.accept(control, deadline),
+            State::Awaited(listener, _) => listener.accept(control, deadline),
         }
     }
 
@@ -123,7 +220,7 @@ impl Opening {
     pub fn at_once(self) -> Result<Option<Stream>> {
         match self.state {
             State::Open(stream) => Ok(Some(stream)),
-            State::Awaited(listener) => listener.let_in(),
+            State::Awaited(listener, _) => listener.let_in(),
         }
     }
 

@@ -4,97 +4,35 @@
 //! back by dropping it. The pool grows by one connection at a time, when nobody is idle, up to a
 //! limit which a server's own words can lower. Transfers never take the last place, so that an
 //! `ls` does not wait behind a copy; with a limit of one, a transfer sees that it is *wanted* and
-//! makes way.
+//! makes way. A connection that has transferred gets a spare data connection before it is idle again,
+//! unless somebody waits for it; so connections take turns.
 //!
 //! Invariants: nobody who holds a lease waits for a second one; a connection that is out of step
 //! is never given out again; all connections go to the address of the first.
 //!
 //! Lock order: `state` is taken alone and nothing is called under it.
 
-use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+mod state;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::ftp::charset::Charset;
 use crate::ftp::control::Control;
-use crate::ftp::data;
+use crate::ftp::data::{self, Spare};
+use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
-use crate::ftp::login::{self, Login};
+use crate::ftp::login;
 use crate::ftp::place::Place;
+pub use crate::ftp::pool::state::Purpose;
+use crate::ftp::pool::state::{Idle, Next, State};
 use crate::ftp::profile::Profile;
-use crate::ftp::proxy::Proxy;
-use crate::ftp::route::{Route, Target};
-use crate::ftp::stream::{Bind, Cutter};
-use crate::ftp::tls::{Tls, When};
-use crate::ftp::zone::Zone;
+use crate::ftp::route::Route;
+use crate::ftp::stream::Cutter;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
-
-/// Where the server is and how it is to be used.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Name or address.
-    pub host: String,
-    /// The port of the control connection.
-    pub port: u16,
-    /// Who logs in.
-    pub login: Login,
-    /// What `CWD` is given before the mounted directory is asked for; `None` stays at the login.
-    pub directory: Option<Vec<u8>>,
-    /// Control connections at most, at least one.
-    pub max_conns: usize,
-    /// Whether several commands may be under way at once.
-    pub pipelining: bool,
-    /// When and how connections are encrypted.
-    pub tls: Arc<Tls>,
-    /// Which data connections are made.
-    pub data: data::Policy,
-    /// Where connections go out from.
-    pub bind: Option<Bind>,
-    /// The proxy that connections go through.
-    pub proxy: Option<Arc<Proxy>>,
-    /// The one family of addresses that is used; both by default.
-    pub family: Option<Family>,
-    /// The charset of names, where it is not UTF-8.
-    pub charset: Option<Charset>,
-    /// How listings are taken.
-    pub manner: Manner,
-    /// The directory in which it is kept what was learned of servers.
-    pub profiles: Option<PathBuf>,
-}
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-/// How listings are taken.
-#[derive(Clone, Debug)]
-pub struct Manner {
-    /// Files are asked for their exact times where the listing rounds them.
-    pub exact_times: bool,
-    /// Links are shown as what they lead to.
-    pub follow_links: bool,
-    /// The zone of the listing's times; learned from one file where it is not given.
-    pub zone: Option<Zone>,
-}
-
-/// What a lease is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Some replies: soon given back.
-    Metadata,
-    /// A file or a listing: may take long.
-    Transfer,
-}
 
 /// The pool.
 #[derive(Debug)]
@@ -105,45 +43,19 @@ pub struct Pool {
     profile: Profile,
     kept: Arc<Kept>,
     state: Mutex<State>,
+    /// Something was given back, or has failed.
     changed: Condvar,
+    /// The first one became idle, or the pool is closed.
+    rests: Condvar,
     /// Pieces that transfers have moved so far.
     moved: AtomicU64,
 }
 
-#[derive(Debug)]
-struct State {
-    idle: Vec<Idle>,
-    /// Connections that exist or are being made.
-    live: usize,
-    transfers: usize,
-    connecting: bool,
-    /// Connections at most, now.
-    limit: usize,
-    /// Connections at most, as configured.
-    max_conns: usize,
-    limited_until: Option<Instant>,
-    /// Who waits, by urgency.
-    waiting: [usize; 3],
-    /// Of these, who wants to transfer.
-    waiting_transfers: usize,
-    cutters: HashMap<u64, Cutter>,
-    next_id: u64,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Idle {
-    id: u64,
-    control: Control,
-    since: Instant,
-}
-
-/// How long a limit that the server named is kept before more is tried again.
-const LIMIT_MEMORY: Duration = Duration::from_secs(600);
-/// How often those who wait for a connection look whether the transfers that hold them get on.
+/// How often those who wait for a connection look whether the transfers that hold them get on, and
+/// how long no other connection is tried after one could not be made.
 const LOOK: Duration = Duration::from_secs(1);
-/// An idle connection is closed after so long: servers do so after some minutes, less politely.
-const IDLE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a spare data connection may take to be agreed: nobody waits for it.
+const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
@@ -154,7 +66,7 @@ impl Pool {
         } = &endpoint;
         let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
         profile.learn(|learned| learned.steps_back = kept.steps_back());
-        let mut control = first_control(&endpoint, &profile, deadline)?;
+        let mut control = endpoint.first_control(&profile, deadline)?;
         login::first(
             &mut control,
             &endpoint.login,
@@ -178,30 +90,18 @@ impl Pool {
             place,
             profile,
             kept: Arc::new(kept),
-            state: Mutex::new(State {
-                idle: Vec::new(),
-                live: 1,
-                transfers: 0,
-                connecting: false,
-                limit,
-                max_conns: limit,
-                limited_until: None,
-                waiting: [0; 3],
-                waiting_transfers: 0,
-                cutters: HashMap::new(),
-                next_id: 0,
-                closed: false,
-            }),
+            state: Mutex::new(State::new(limit)),
             changed: Condvar::new(),
+            rests: Condvar::new(),
             moved: AtomicU64::new(0),
         });
         let id = pool.register(&control);
-        pool.state.lock().idle.push(Idle {
-            id,
-            control,
-            since: Instant::now(),
-        });
-        Ok(pool)
+        pool.state.lock().live += 1;
+        pool.rest(id, control, None);
+        match pool.spawn("pool", Self::watch) {
+            true => Ok(pool),
+            false => Err(Error::Closed),
+        }
     }
 
     /// Whether a transfer failed because its TLS session was not resumed, and may do better with TLS
@@ -245,18 +145,18 @@ impl Pool {
         state.waiting_transfers += transfers;
         let result = loop {
             // Who has waited for long is as urgent as anybody: a stream of readers must not starve it.
-            let urgency = if since.elapsed() > LOOK {
-                Urgency::Caller
-            } else {
-                ask.urgency
+            let urgency = match ask.urgency {
+                Urgency::Flush if since.elapsed() > LOOK => Urgency::Caller,
+                urgency => urgency,
             };
             match state.next(purpose, fresh, urgency) {
                 Next::Closed => break Err(Error::Closed),
                 Next::Take(mut idle) => {
-                    if idle.since.elapsed() <= IDLE_LIMIT && !idle.control.is_stale() {
-                        break Ok((idle.id, idle.control, true));
+                    if !idle.is_old() && !idle.control.is_stale() {
+                        break Ok((idle.id, idle.control, idle.spare, true));
                     }
                     state.drop_connection(idle.id);
+                    continue;
                 }
                 Next::Connect => {
                     state.live += 1;
@@ -270,7 +170,7 @@ impl Pool {
                     state.connecting = false;
                     self.changed.notify_all();
                     match result {
-                        Ok((id, control)) => break Ok((id, control, false)),
+                        Ok((id, control)) => break Ok((id, control, None, false)),
                         Err(error) => {
                             state.live -= 1;
                             if error.why() != Some(Why::TooMany) {
@@ -278,31 +178,38 @@ impl Pool {
                             }
                             if state.live > 0 {
                                 state.lower_limit(&error);
-                            } else if ask.deadline.remaining().is_some() {
-                                // It may still count connections of ours that have just died.
-                                self.changed.wait_for(&mut state, LOOK);
-                            } else {
+                            } else if ask.deadline.remaining().is_none() {
                                 break Err(error);
                             }
+                            // It may still count connections of ours that have just died.
                         }
                     }
                 }
-                Next::Wait => {
-                    let Some(left) = ask.deadline.remaining() else {
-                        break Err(Error::timed_out("waiting for a free connection"));
-                    };
-                    let before = self.moved.load(Ordering::Relaxed);
-                    self.changed.wait_for(&mut state, left.min(LOOK));
-                    if self.moved.load(Ordering::Relaxed) != before {
-                        // Those who hold the connections get on: the line moves.
-                        ask.deadline.progress();
+                Next::Grow => {
+                    state.live += 1;
+                    state.connecting = true;
+                    let left = ask.deadline.remaining().unwrap_or_default();
+                    let grow = move |pool: &Self| pool.grow(&Deadline::after(left));
+                    if !self.spawn("connect", grow) {
+                        state.live -= 1;
+                        state.connecting = false;
                     }
                 }
+                Next::Wait => {}
+            }
+            let Some(left) = ask.deadline.remaining() else {
+                break Err(Error::timed_out("waiting for a free connection"));
+            };
+            let before = self.moved.load(Ordering::Relaxed);
+            self.changed.wait_for(&mut state, left.min(LOOK));
+            if self.moved.load(Ordering::Relaxed) != before {
+                // Those who hold the connections get on: the line moves.
+                ask.deadline.progress();
             }
         };
         state.waiting[ask.urgency as usize] -= 1;
         state.waiting_transfers -= transfers;
-        let (id, control, used) = result?;
+        let (id, control, spare, used) = result?;
         state.transfers += transfers;
         drop(state);
         Ok(Lease {
@@ -310,6 +217,8 @@ impl Pool {
             id,
             purpose,
             control: Some(control),
+            spare,
+            wants_spare: false,
             used,
         })
     }
@@ -321,12 +230,7 @@ impl Pool {
 
     /// Whether somebody waits who can't get a connection unless a transfer makes way.
     pub fn is_wanted(&self) -> bool {
-        let state = self.state.lock();
-        let callers =
-            state.waiting[Urgency::Caller as usize] + state.waiting[Urgency::Flush as usize];
-        let none_left = state.idle.is_empty() && state.live >= state.limit;
-        let none_to_transfer = state.waiting_transfers > 0 && !state.may_transfer();
-        callers > 0 && (none_left || none_to_transfer)
+        self.state.lock().is_stuck()
     }
 
     /// Cuts every connection; whoever waits gets an error, now and from now on.
@@ -338,6 +242,7 @@ impl Pool {
         }
         state.idle.clear();
         self.changed.notify_all();
+        self.rests.notify_all();
         drop(state);
         self.keep();
     }
@@ -386,26 +291,122 @@ impl Pool {
         Ok((id, control))
     }
 
-    fn give_back(&self, id: u64, mut control: Option<Control>, purpose: Purpose) {
+    /// Makes one more connection for whoever is next, and counts it in or out.
+    fn grow(&self, deadline: &Deadline) {
+        let result = self.new_control(deadline);
+        let mut state = self.state.lock();
+        state.connecting = false;
+        match result {
+            Ok((id, control)) => {
+                drop(state);
+                return self.rest(id, control, None);
+            }
+            Err(error) => {
+                state.live -= 1;
+                state.grows_after = Some(Instant::now() + LOOK);
+                if error.why() == Some(Why::TooMany) && state.live > 0 {
+                    state.lower_limit(&error);
+                } else {
+                    log::info!("no further connection: {error}");
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Gets a spare data connection for an idle control connection.
+    fn arm(&self, id: u64, mut control: Control) {
+        let deadline = Deadline::after(ARMING_PATIENCE);
+        let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
+        let spare = made.unwrap_or_else(|error| {
+            log::debug!("no spare data connection: {error}");
+            Spare::note_misfire(&self.profile);
+            None
+        });
+        self.state.lock().arming -= 1;
+        self.rest(id, control, spare);
+    }
+
+    /// Puts a connection among the idle ones, if it is still good for anything.
+    fn rest(&self, id: u64, control: Control, spare: Option<Spare>) {
+        let mut state = self.state.lock();
+        if control.in_step() && !state.closed {
+            state.idle.push(Idle {
+                id,
+                control,
+                spare,
+                since: Instant::now(),
+            });
+            if state.idle.len() == 1 {
+                self.rests.notify_all();
+            }
+        } else {
+            state.drop_connection(id);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Drops what is idle for too long, until the pool is closed.
+    fn watch(&self) {
+        let mut state = self.state.lock();
+        while !state.closed {
+            match state.prune() {
+                Some(at) => {
+                    self.rests.wait_until(&mut state, at);
+                }
+                None => self.rests.wait(&mut state),
+            }
+        }
+    }
+
+    /// Does something beside; false when that can't be.
+    fn spawn(self: &Arc<Self>, name: &str, job: impl FnOnce(&Self) + Send + 'static) -> bool {
+        let pool = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || job(&pool));
+        if let Err(error) = &spawned {
+            log::error!("no thread can be started: {error}");
+        }
+        spawned.is_ok()
+    }
+
+    fn give_back(self: &Arc<Self>, lease: &mut Lease) {
+        let mut control = lease.control.take();
         if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
             // Before a transfer is refused for it; the next one is made when it is needed.
             self.step_back(&used_up);
         }
         let mut state = self.state.lock();
-        if purpose == Purpose::Transfer {
+        if lease.purpose == Purpose::Transfer {
             state.transfers -= 1;
         }
-        match control {
-            Some(control) if control.in_step() && !state.closed => state.idle.push(Idle {
-                id,
-                control,
-                since: Instant::now(),
-            }),
-            _ => state.drop_connection(id),
+        let Some(control) = control else {
+            state.drop_connection(lease.id);
+            drop(state);
+            self.changed.notify_all();
+            return;
+        };
+        let nobody_waits = state.waiting.iter().all(|&waiting| waiting == 0);
+        let arms = lease.wants_spare
+            && nobody_waits
+            && !state.closed
+            && control.in_step()
+            && Spare::is_possible(&self.profile);
+        let id = lease.id;
+        if arms {
+            state.arming += 1;
+            drop(state);
+            if !self.spawn("spare", move |pool| pool.arm(id, control)) {
+                let mut state = self.state.lock();
+                state.arming -= 1;
+                state.drop_connection(id);
+            }
+        } else {
+            drop(state);
+            self.rest(id, control, lease.spare.take());
         }
-        state.drop_idle();
-        self.changed.notify_all();
-        drop(state);
         self.kept.note(&self.profile);
     }
 }
@@ -423,75 +424,6 @@ fn network(control: &Control) -> String {
     }
 }
 
-/// What somebody who wants a connection is to do.
-enum Next {
-    Take(Box<Idle>),
-    Connect,
-    Wait,
-    Closed,
-}
-
-impl State {
-    fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
-        if self.closed {
-            return Next::Closed;
-        }
-        if self
-            .limited_until
-            .is_some_and(|until| until < Instant::now())
-        {
-            self.limited_until = None;
-            self.limit = self.max_conns;
-        }
-        let first_in_line = self.waiting[..urgency as usize]
-            .iter()
-            .all(|&waiting| waiting == 0);
-        let has_place = purpose == Purpose::Metadata || self.may_transfer();
-        if !has_place || !first_in_line {
-            return Next::Wait;
-        }
-        if fresh {
-            // Those that were idle since before the failure are as dead as the one that failed.
-            while let Some(idle) = self.idle.pop() {
-                self.drop_connection(idle.id);
-            }
-        } else if let Some(idle) = self.idle.pop() {
-            return Next::Take(Box::new(idle));
-        }
-        if self.live < self.limit && !self.connecting {
-            return Next::Connect;
-        }
-        Next::Wait
-    }
-
-    /// Whether one more transfer leaves a place for metadata.
-    fn may_transfer(&self) -> bool {
-        self.limit < 2 || self.transfers + 1 < self.limit
-    }
-
-    fn lower_limit(&mut self, error: &Error) {
-        log::warn!("{error}; going on with {} connections", self.live);
-        self.limit = self.live;
-        self.limited_until = Some(Instant::now() + LIMIT_MEMORY);
-    }
-
-    fn drop_connection(&mut self, id: u64) {
-        self.live -= 1;
-        self.cutters.remove(&id);
-    }
-
-    fn drop_idle(&mut self) {
-        while self
-            .idle
-            .first()
-            .is_some_and(|idle| idle.since.elapsed() > IDLE_LIMIT)
-        {
-            let idle = self.idle.remove(0);
-            self.drop_connection(idle.id);
-        }
-    }
-}
-
 /// A control connection that is ours until this is dropped.
 #[derive(Debug)]
 pub struct Lease {
@@ -499,6 +431,8 @@ pub struct Lease {
     id: u64,
     purpose: Purpose,
     control: Option<Control>,
+    spare: Option<Spare>,
+    wants_spare: bool,
     used: bool,
 }
 
@@ -506,6 +440,17 @@ impl Lease {
     /// The connection.
     pub fn control(&mut self) -> Result<&mut Control> {
         self.control.as_mut().ok_or(Error::Closed)
+    }
+
+    /// A data connection that is ready for a transfer, if there is one.
+    pub fn take_spare(&mut self) -> Option<Spare> {
+        let mut spare = self.spare.take()?;
+        spare.is_good(self.pool.profile()).then_some(spare)
+    }
+
+    /// A transfer has ended: one more may follow.
+    pub fn want_spare(&mut self) {
+        self.wants_spare = true;
     }
 
     /// The pool that it belongs to.
@@ -522,72 +467,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool
-            .give_back(self.id, self.control.take(), self.purpose);
+        Arc::clone(&self.pool).give_back(self);
     }
-}
-
-impl Endpoint {
-    fn control(&self, route: &Route, profile: &Profile, deadline: &Deadline) -> Result<Control> {
-        let implicit = if self.tls.when() == When::Implicit {
-            let session = self
-                .tls
-                .session(profile.ask(|learned| learned.steps_back))?;
-            Some((&*self.tls, session))
-        } else {
-            None
-        };
-        Control::connect(route, implicit, self.pipelining, deadline)
-    }
-
-    /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.
-    fn allows(&self, address: &SocketAddr) -> bool {
-        let is_wanted = match self.family {
-            Some(Family::V4) => address.is_ipv4(),
-            Some(Family::V6) => address.is_ipv6(),
-            None => true,
-        };
-        let is_bound = match &self.bind {
-            Some(Bind::Address(ours)) => ours.is_ipv4() == address.is_ipv4(),
-            _ => true,
-        };
-        is_wanted && is_bound
-    }
-}
-
-/// Connects to the first of the host's addresses that answers.
-fn first_control(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
-    let to = |target| Route {
-        bind: endpoint.bind.clone(),
-        target,
-    };
-    if let Some(proxy) = &endpoint.proxy {
-        let target = Target::Behind(Arc::clone(proxy), endpoint.host.clone(), endpoint.port);
-        return endpoint.control(&to(target), profile, deadline);
-    }
-    let tried = || format!("finding {}", endpoint.host);
-    let addresses: Vec<_> = (endpoint.host.as_str(), endpoint.port)
-        .to_socket_addrs()
-        .map_err(|error| Error::lost(tried(), error))?
-        .collect();
-    let mut last = match addresses.first() {
-        None => Error::lost(tried(), "the name has no address"),
-        Some(other) => Error::barred(
-            endpoint.host.clone(),
-            format!(
-                "it has no address of the family that ipv4, ipv6 or bind= asks for, but {}",
-                other.ip()
-            ),
-        ),
-    };
-    for address in addresses {
-        if !endpoint.allows(&address) {
-            continue;
-        }
-        match endpoint.control(&to(Target::Address(address)), profile, deadline) {
-            Ok(control) => return Ok(control),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -37,6 +37,10 @@ pub struct Learned {
     pub steps_back: bool,
     /// The server says when an encrypted data connection is at its end.
     pub ends_in_full: bool,
+    /// A transfer's command may fly with the `EPRT` or `PORT` before it.
+    pub active_flights: Option<bool>,
+    /// Transfers that could not begin over a spare data connection.
+    pub spare_misfires: u32,
     /// `PRET` must say what a data connection is for.
     pub pret: bool,
     /// `MLSD` is offered but refused.

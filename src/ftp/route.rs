@@ -42,7 +42,26 @@ impl Route {
         named: Option<Ipv4Addr>,
         deadline: &Deadline,
     ) -> Result<Stream> {
-        let target = match (&self.target, named) {
+        self.go(&self.data_target(port, named), deadline)
+    }
+
+    /// Begins to connect to a data port; whoever wants to use it waits for it then. A proxy has to be
+    /// spoken to first, so that there the connection is whole when this returns.
+    pub fn begin_to(
+        &self,
+        port: u16,
+        named: Option<Ipv4Addr>,
+        deadline: &Deadline,
+    ) -> Result<Stream> {
+        match self.data_target(port, named) {
+            Target::Address(address) => Stream::begin(address, self.bind.as_ref())
+                .map_err(|error| blame(format!("connecting to {address}"), &error)),
+            target => self.go(&target, deadline),
+        }
+    }
+
+    fn data_target(&self, port: u16, named: Option<Ipv4Addr>) -> Target {
+        match (&self.target, named) {
             (Target::Address(_), Some(host)) => Target::Address((host, port).into()),
             (Target::Address(address), None) => {
                 let mut address = *address;
@@ -55,8 +74,7 @@ impl Route {
             (Target::Behind(proxy, host, _), None) => {
                 Target::Behind(Arc::clone(proxy), host.clone(), port)
             }
-        };
-        self.go(&target, deadline)
+        }
     }
 
     fn go(&self, target: &Target, deadline: &Deadline) -> Result<Stream> {

@@ -10,7 +10,7 @@ use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
 use crate::ftp::reply::Reply;
-use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
+use crate::remote::{Attributes, Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
 
 /// Takes the steps over one control connection.
 ///
@@ -117,13 +117,7 @@ fn first_commands<'a>(
     let path = &paths.path;
     match step {
         Step::Stat(_) => commands.push(Command::Mlst(path)),
-        Step::Version(_) if versions_by_facts(learned) => commands.push(Command::Mlst(path)),
-        Step::Version(_) => {
-            commands.push(Command::Size(path));
-            if learned.mdtm != Some(false) {
-                commands.push(Command::Mdtm(path));
-            }
-        }
+        Step::Version(_) => commands.extend(version_commands(learned, path)),
         Step::Remove(_) => commands.push(Command::Dele(path)),
         Step::RemoveDirectory(_) => commands.push(Command::Rmd(path)),
         Step::MakeDirectory(_) => commands.push(Command::Mkd(path)),
@@ -142,6 +136,42 @@ fn first_commands<'a>(
             }
         }
     }
+}
+
+/// What asks for size and time of the absolute path `path`.
+pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a>> {
+    if versions_by_facts(learned) {
+        return vec![Command::Mlst(path)];
+    }
+    let mut commands = vec![Command::Size(path)];
+    commands.extend((learned.mdtm != Some(false)).then_some(Command::Mdtm(path)));
+    commands
+}
+
+/// What the replies to [`version_commands`] say.
+pub fn version_said(
+    profile: &Profile,
+    learned: &Learned,
+    path: &[u8],
+    replies: &[Reply],
+) -> Result<Version> {
+    let no_reply = || Error::misbehaved("SIZE", "no reply");
+    let first = replies.first().ok_or_else(no_reply)?;
+    if versions_by_facts(learned) {
+        return stat(path, first).map(|attributes| attributes.version());
+    }
+    if !first.is_completion() {
+        return Err(missing(first.refusal(Command::Size(path))));
+    }
+    let time = replies.get(1);
+    if let Some(time) = time {
+        let known = !time.is_unknown_command();
+        profile.learn(|learned| learned.mdtm = Some(known));
+    }
+    Ok(Version {
+        size: number(first),
+        modified: time.and_then(|reply| learned.mdtm_time(reply)),
+    })
 }
 
 /// Whether one `MLST` tells size and time.
@@ -227,14 +257,10 @@ impl Taking<'_> {
             }
         };
         Ok(match step {
-            Step::Stat(_) => stat(path, reply),
-            Step::Version(_) if versions_by_facts(self.learned) => {
-                stat(path, reply).map(|done| match done {
-                    Done::Attributes(attributes) => Done::Version(attributes.version()),
-                    other => other,
-                })
+            Step::Stat(_) => stat(path, reply).map(Done::Attributes),
+            Step::Version(_) => {
+                version_said(self.profile, self.learned, path, replies).map(Done::Version)
             }
-            Step::Version(_) => self.version(path, reply, replies.get(1)),
             Step::Remove(_) => changed(Command::Dele(path), Some(Why::NotFound)),
             Step::RemoveDirectory(_) => changed(Command::Rmd(path), Some(Why::NotFound)),
             Step::MakeDirectory(_) => changed(Command::Mkd(path), Some(Why::Exists)),
@@ -262,20 +288,6 @@ impl Taking<'_> {
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
             Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
         })
-    }
-
-    fn version(&self, path: &[u8], size: &Reply, time: Option<&Reply>) -> Result<Done> {
-        if !size.is_completion() {
-            return Err(missing(size.refusal(Command::Size(path))));
-        }
-        if let Some(time) = time {
-            let known = !time.is_unknown_command();
-            self.profile.learn(|learned| learned.mdtm = Some(known));
-        }
-        Ok(Done::Version(Version {
-            size: number(size),
-            modified: time.and_then(|reply| self.learned.mdtm_time(reply)),
-        }))
     }
 
     /// Sets the bits of a name that ends in a blank, when no other file can be meant by that.
@@ -388,7 +400,7 @@ fn missing(error: Error) -> Error {
 }
 
 /// The attributes in a reply to `MLST` (RFC 3659 section 7.2): the one line that begins with a blank.
-fn stat(path: &[u8], reply: &Reply) -> Result<Done> {
+fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
     let command = Command::Mlst(path);
     if !reply.is_completion() {
         return Err(missing(reply.refusal(command)));
@@ -399,7 +411,7 @@ fn stat(path: &[u8], reply: &Reply) -> Result<Done> {
         .unwrap_or_default()
         .iter()
         .find_map(|line| listing::facts(line))
-        .map(|(attributes, _)| Done::Attributes(attributes))
+        .map(|(attributes, _)| attributes)
         .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
 }
 

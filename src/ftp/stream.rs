@@ -77,7 +77,13 @@ impl Stream {
         bind: Option<&Bind>,
         deadline: &Deadline,
     ) -> io::Result<Self> {
-        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+        let stream = Self::begin(address, bind)?;
+        stream.established(deadline)?;
+        Ok(stream)
+    }
+
+    /// Begins to connect to `address`; [`Self::established`] waits for it.
+    pub fn begin(address: SocketAddr, bind: Option<&Bind>) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -86,8 +92,35 @@ impl Stream {
         if let Some(bind) = bind {
             bind.tie(&socket)?;
         }
-        socket.connect_timeout(&address.into(), left)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            result => result?,
+        }
         Self::over(socket)
+    }
+
+    /// Waits until a connection that was begun is there.
+    pub fn established(&self, deadline: &Deadline) -> io::Result<()> {
+        let mut over = false;
+        loop {
+            if let Some(error) = self.tcp.take_error()? {
+                return Err(error);
+            }
+            match self.tcp.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected && !over => {}
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    deadline.progress();
+                    return Ok(());
+                }
+            }
+            let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
+            wait_for(&mut fds, deadline)?;
+            // Cut while it was being made.
+            let events = fds[0].revents().unwrap_or(PollFlags::empty());
+            over = events.contains(PollFlags::POLLHUP);
+        }
     }
 
     /// A connection that was accepted.

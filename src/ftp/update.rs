@@ -295,7 +295,7 @@ impl Update<'_> {
         }
         let path = self.pool.place().absolute(self.file)?;
         let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
-        let mut download = Download::open(lease, &path, range.start, self.ask.deadline)?;
+        let mut download = Download::open(lease, &path, range.start, false, self.ask.deadline)?;
         let mut theirs = vec![0; length];
         let mut filled = 0;
         while filled < length {

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
+use crate::ftp::begin::{Start, begin, confirm, last_words};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::pool::Lease;
 use crate::ftp::stream::Stream;
-use crate::ftp::transfer::{begin, confirm, last_words};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -32,7 +32,14 @@ impl Upload {
         from: u64,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let opened = begin(&mut lease, from, command, deadline)?;
+        let opened = begin(
+            &mut lease,
+            Start {
+                from,
+                ..Start::of(command)
+            },
+            deadline,
+        )?;
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
                 command.to_string(),
@@ -82,6 +89,7 @@ impl Upload {
         drop(data);
         ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
         let reply = self.lease.control()?.reply(&self.tried, deadline)?;
+        self.lease.want_spare();
         confirm(&mut self.lease, &reply, &self.tried).map_err(full)
     }
 

@@ -17,10 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::remote::{
-    Ask, Deadline, Done, Error, Remote, RemotePath, Result, Source, Step, Urgency, Version,
-    perform_one,
-};
+use crate::remote::{Ask, Deadline, Error, Remote, RemotePath, Result, Source, Urgency, Version};
 use crate::vfs::blocks::{BLOCK, Blocks, Key};
 
 /// Bytes that a new stream runs ahead.
@@ -409,19 +406,18 @@ impl Pump {
 
     fn open(&mut self, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
         let remote = &self.reader.shared.remote;
+        let goes_on = self.next > self.first;
+        let source = remote.read(&self.path, self.next, goes_on, ask)?;
         // Half of one content and half of another is none.
-        if self.next > self.first
-            && let Done::Version(now) =
-                perform_one(remote.as_ref(), Step::Version(&self.path), ask)?
-            && !self.version.may_be(&now)
-        {
+        let changed = |now: Version| goes_on && !self.version.may_be(&now);
+        if source.version().is_some_and(changed) {
             self.spoilt = true;
             return Err(Error::misbehaved(
                 format!("reading {}", self.path),
                 "it was changed by others while it was read",
             ));
         }
-        remote.read(&self.path, self.next, ask)
+        Ok(source)
     }
 
     /// Waits until there is something to do.
@@ -457,27 +453,49 @@ impl Pump {
     fn fetch(&mut self, source: &mut dyn Source, deadline: &Deadline) -> Result<bool> {
         let mut block = vec![0; usize::try_from(BLOCK).unwrap_or(usize::MAX)];
         let mut filled = 0;
+        let mut shown = None;
         while filled < block.len() {
-            match source.read(&mut block[filled..], deadline)? {
-                0 => break,
-                length => filled += length,
+            let end = self.next + filled as u64;
+            if filled > 0 && self.version.size == Some(end) {
+                // All that there should be: nobody waits for the server's word that it is all.
+                self.bring(block[..filled].to_vec());
+                shown = Some(filled);
+            }
+            match source.read(&mut block[filled..], deadline) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) => {
+                    if shown.is_some() {
+                        self.reader.shared.blocks.remove(self.key());
+                    }
+                    return Err(error);
+                }
             }
         }
-        block.truncate(filled);
         let whole = filled as u64 == BLOCK;
-        let key = Key {
+        if shown != Some(filled) {
+            block.truncate(filled);
+            self.bring(block);
+        }
+        self.next += BLOCK;
+        if let Some(stream) = self.reader.state.lock().find(self.id) {
+            stream.next = self.next;
+        }
+        Ok(whole)
+    }
+
+    /// Puts the next block into the cache and tells those who wait.
+    fn bring(&self, block: Vec<u8>) {
+        self.reader.shared.blocks.put(self.key(), Arc::new(block));
+        self.reader.state.lock().brought += 1;
+        self.reader.changed.notify_all();
+    }
+
+    fn key(&self) -> Key {
+        Key {
             ino: self.reader.ino,
             generation: self.generation,
             index: self.next / BLOCK,
-        };
-        self.reader.shared.blocks.put(key, Arc::new(block));
-        self.next += BLOCK;
-        let mut state = self.reader.state.lock();
-        if let Some(stream) = state.find(self.id) {
-            stream.next = self.next;
         }
-        state.brought += 1;
-        self.reader.changed.notify_all();
-        Ok(whole)
     }
 }

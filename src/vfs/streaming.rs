@@ -423,7 +423,7 @@ impl Pump {
             return Ok(true);
         }
         let remote = &self.streams.remote;
-        let mut source = remote.read(&self.path, range.start, &flush(deadline))?;
+        let mut source = remote.read(&self.path, range.start, false, &flush(deadline))?;
         let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
         let mut filled = 0;
         while filled < length {

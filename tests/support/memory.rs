@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
-    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Traits, Updated, View,
-    Why,
+    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Traits, Updated,
+    Version, View, Why,
 };
 
 /// What goes wrong with an upload or a read, in the order of their coming.
@@ -185,8 +185,16 @@ impl Remote for Memory {
         Err(Error::refused(Why::NotFound, link.to_string(), "550"))
     }
 
-    fn read(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Source>> {
+    fn read(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        verify: bool,
+        _: &Ask<'_>,
+    ) -> Result<Box<dyn Source>> {
         let node = self.nodes().get(file.as_bytes()).cloned();
+        let version = node.as_ref().map(|node| attributes(node).version());
+        let version = version.unwrap_or_default();
         let bytes = node.and_then(|node| node.bytes);
         let mut bytes =
             bytes.ok_or_else(|| Error::refused(Why::NotFound, file.to_string(), "550"))?;
@@ -199,7 +207,13 @@ impl Remote for Memory {
         if cut {
             bytes.truncate(bytes.len() / 2);
         }
-        Ok(Box::new(Bytes { bytes, at: 0, cut }))
+        let version = verify.then_some(version);
+        Ok(Box::new(Bytes {
+            bytes,
+            at: 0,
+            cut,
+            version,
+        }))
     }
 
     fn write(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Sink>> {
@@ -339,6 +353,7 @@ struct Bytes {
     at: usize,
     /// The end is none.
     cut: bool,
+    version: Option<Version>,
 }
 
 impl Source for Bytes {
@@ -351,6 +366,10 @@ impl Source for Bytes {
         buffer[..length].copy_from_slice(&rest[..length]);
         self.at += length;
         Ok(length)
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.version
     }
 
     fn wanted(&self) -> bool {

@@ -137,7 +137,11 @@ impl Mounted {
         }
         let status = ended
             .unwrap_or_else(|| panic!("ftpfs was still there {TO_UNMOUNT:?} after its unmount"));
-        assert!(status.success(), "ftpfs ended with {status}");
+        assert!(
+            status.success(),
+            "ftpfs ended with {status}:\n{}",
+            self.own_log()
+        );
         assert!(!self.own_log().contains("panicked at"), "ftpfs panicked");
     }
 

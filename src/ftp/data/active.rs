@@ -26,20 +26,15 @@ use crate::remote::{Deadline, Error, Result};
 pub struct Listener {
     socket: Socket,
     expected: IpAddr,
-    /// What the server was told, for messages.
-    told: String,
+    /// By what the server is told of it.
+    announcement: Command<'static>,
 }
 
 /// Connections that may wait to be let in: the server's, and a few to be turned away.
 const BACKLOG: i32 = 8;
 
-/// Listens, and tells the server where.
-pub fn listen(
-    control: &mut Control,
-    policy: &Policy,
-    way: Way,
-    deadline: &Deadline,
-) -> Result<Listener> {
+/// Listens. The server is still to be told, by [`Listener::announcement`].
+pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> {
     let tried = || "listening for a data connection".to_string();
     let server = control
         .route()
@@ -66,7 +61,7 @@ pub fn listen(
         .map(|address| address.port())
         .ok_or_else(|| Error::barred(tried(), "the socket has no port"))?;
     let address = SocketAddr::new(plain(policy.external.unwrap_or(local.ip())), port);
-    let command = match way {
+    let announcement = match way {
         Way::Port if address.is_ipv6() => {
             let cause = format!("PORT can't name {address}, an address of IPv6");
             return Err(Error::barred("PORT", cause));
@@ -74,14 +69,10 @@ pub fn listen(
         Way::Port => Command::Port(address),
         _ => Command::Eprt(address),
     };
-    let reply = control.command(command, deadline)?;
-    if !reply.is_completion() {
-        return Err(reply.refusal(command));
-    }
     Ok(Listener {
         socket,
         expected: plain(server),
-        told: command.to_string(),
+        announcement,
     })
 }
 
@@ -123,6 +114,11 @@ fn listen_on(mut local: SocketAddr, port: u16, bind: Option<&Bind>) -> io::Resul
 }
 
 impl Listener {
+    /// What tells the server where we listen.
+    pub fn announcement(&self) -> Command<'static> {
+        self.announcement
+    }
+
     /// Lets the server in; also returns its final reply if that came before the connection was taken.
     pub fn accept(
         self,
@@ -134,23 +130,27 @@ impl Listener {
                 return Ok((stream, None));
             }
             if control.has_input() {
-                let reply = control.reply(&self.told, deadline)?;
+                let reply = control.reply(&self.announcement, deadline)?;
                 // It may have connected and finished since we looked: an empty file does.
                 return match self.let_in()? {
                     Some(stream) if reply.is_completion() => Ok((stream, Some(reply))),
                     _ if reply.is_completion() => Err(Error::lost(
-                        self.told.clone(),
+                        self.announcement.to_string(),
                         format!("the server did not connect, and says {reply}"),
                     )),
-                    _ => Err(reply.refusal(&self.told)),
+                    _ => Err(reply.refusal(self.announcement)),
                 };
             }
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(control.as_fd(), PollFlags::POLLIN),
             ];
-            wait_for(&mut fds, deadline)
-                .map_err(|error| blame(format!("{}: waiting for the server", self.told), &error))?;
+            wait_for(&mut fds, deadline).map_err(|error| {
+                blame(
+                    format!("{}: waiting for the server", self.announcement),
+                    &error,
+                )
+            })?;
         }
     }
 
@@ -163,14 +163,14 @@ impl Listener {
                 // One that was gone before it was let in.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(blame(self.told.clone(), &error)),
+                Err(error) => return Err(blame(self.announcement.to_string(), &error)),
             };
             let peer = address.as_socket().map(|address| plain(address.ip()));
             if peer == Some(self.expected) {
                 let stream = Stream::over(socket);
                 return stream
                     .map(Some)
-                    .map_err(|error| blame(self.told.clone(), &error));
+                    .map_err(|error| blame(self.announcement.to_string(), &error));
             }
             let shown = peer.map_or_else(|| "somebody".to_string(), |peer| peer.to_string());
             log::warn!(
@@ -222,7 +222,7 @@ mod tests {
         let listener = Listener {
             socket,
             expected: IpAddr::from([127, 0, 0, 3]),
-            told: "EPRT".to_string(),
+            announcement: Command::Eprt(address),
         };
         let patient = Deadline::after(std::time::Duration::from_secs(5));
         let from = |last: u8| {

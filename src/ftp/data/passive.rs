@@ -10,39 +10,48 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
-use crate::ftp::data::Policy;
+use crate::ftp::data::{Ahead, Policy};
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, Result};
 
-/// Asks the server to listen, and connects.
-pub fn connect(
+/// Where the server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    mode: Command<'static>,
+    named: Option<Ipv4Addr>,
+    port: u16,
+}
+
+/// Asks the server to listen. What is to fly ahead goes in the same flight.
+pub fn listen(
     control: &mut Control,
     profile: &Profile,
     policy: &Policy,
     way: Way,
     transfer: Command<'_>,
+    ahead: &mut Ahead<'_>,
     deadline: &Deadline,
-) -> Result<Stream> {
+) -> Result<Port> {
     let mode = match way {
         Way::Pasv => Command::Pasv,
         _ => Command::Epsv,
     };
-    let mut reply = ask(control, profile, mode, transfer, deadline)?;
+    let mut reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
     if !reply.is_completion() && !profile.ask(|learned| learned.pret) && wants_pret() {
         profile.learn(|learned| learned.pret = true);
-        reply = ask(control, profile, mode, transfer, deadline)?;
+        reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     }
     if !reply.is_completion() {
         return Err(reply.refusal(mode));
     }
-    let named = match mode {
+    let said = match mode {
         Command::Epsv => extended_port(&reply).map(|port| (None, port)),
         _ => passive_address(&reply).map(|(host, port)| (Some(host), port)),
     };
-    let (host, port) = named
+    let (host, port) = said
         .filter(|&(_, port)| port != 0)
         .ok_or_else(|| Error::misbehaved(mode.to_string(), reply.to_string()))?;
     let route = control.route();
@@ -53,13 +62,30 @@ pub fn connect(
         }
         taken
     });
-    route
-        .connect_to(port, named, deadline)
-        .map_err(|error| match error {
+    Ok(Port { mode, named, port })
+}
+
+impl Port {
+    /// Connects to it.
+    pub fn connect(self, control: &Control, deadline: &Deadline) -> Result<Stream> {
+        let connected = control.route().connect_to(self.port, self.named, deadline);
+        connected.map_err(|error| self.blame(error))
+    }
+
+    /// Begins to connect to it.
+    pub fn begin(self, control: &Control, deadline: &Deadline) -> Result<Stream> {
+        let begun = control.route().begin_to(self.port, self.named, deadline);
+        begun.map_err(|error| self.blame(error))
+    }
+
+    fn blame(self, error: Error) -> Error {
+        let mode = self.mode;
+        match error {
             Error::Lost { tried, cause } => Error::lost(format!("{mode}: {tried}"), cause),
             Error::TimedOut { tried } => Error::timed_out(format!("{mode}: {tried}")),
             error => error,
-        })
+        }
+    }
 }
 
 /// `EPSV` or `PASV`, with `PRET` before it where the server wants to know what for.
@@ -68,18 +94,23 @@ fn ask(
     profile: &Profile,
     mode: Command<'_>,
     transfer: Command<'_>,
+    ahead: &mut Ahead<'_>,
     deadline: &Deadline,
 ) -> Result<Reply> {
-    if !profile.ask(|learned| learned.pret) {
-        return control.command(mode, deadline);
-    }
     let announced = transfer.announced();
-    let mut replies = control.flight(&[announced, mode], deadline)?;
-    let reply = replies.pop();
-    if let Some(refused) = replies.pop().filter(|reply| !reply.is_completion()) {
+    let pret = profile.ask(|learned| learned.pret);
+    let mut flight = ahead.due().to_vec();
+    let first = flight.len();
+    flight.extend(pret.then_some(announced));
+    flight.push(mode);
+    let mut replies = control.flight(&flight, deadline)?;
+    let mut own = replies.split_off(first).into_iter();
+    ahead.flown(replies);
+    if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
         return Err(refused.refusal(announced));
     }
-    reply.ok_or_else(|| Error::misbehaved(mode.to_string(), "no reply"))
+    own.next()
+        .ok_or_else(|| Error::misbehaved(mode.to_string(), "no reply"))
 }
 
 /// Whether a server that we reach at `peer` can be reached at `named` too.

@@ -1,0 +1,348 @@
+//! Beginning a transfer: from a command to a data connection that carries what it asked for.
+//!
+//! The one idea: everything that need not wait for an answer goes out in one write. Over a spare data
+//! connection that is all of it; without one `EPSV` has to be answered first, and what flies ahead
+//! flies with it. A spare connection that turns out to be dead is replaced without the caller's
+//! noticing, since nothing has been transferred then.
+//!
+//! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
+//! refused `REST` is seen before the first byte is handed out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ftp::command::Command;
+use crate::ftp::control::Control;
+use crate::ftp::data::{self, Ahead, Spare};
+use crate::ftp::pool::Lease;
+use crate::ftp::profile::Profile;
+use crate::ftp::reply::Reply;
+use crate::ftp::stream::Stream;
+use crate::remote::{Deadline, Error, Result, Why};
+
+/// A transfer that is to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Commands that fly ahead of it.
+    pub ahead: &'a [Command<'a>],
+    /// It is not to begin where one of those is refused.
+    pub is_strict: bool,
+    /// The offset at which it begins, in bytes.
+    pub from: u64,
+    /// The command.
+    pub command: Command<'a>,
+}
+
+/// A transfer that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// The data connection; `None` where the server was done without one.
+    pub data: Option<Stream>,
+    /// The final reply has come already, and says that all is well.
+    pub confirmed: bool,
+    /// The replies to what flew ahead.
+    pub ahead: Vec<Reply>,
+}
+
+/// How long an ended transfer may take to bring the control connection back in step.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long a server that broke off a transfer may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The share of an operation's patience that a spare connection gets: it may be dead without a word,
+/// and a fresh one must still have its chance.
+const SPARE_SHARE: u32 = 3;
+
+impl<'a> Start<'a> {
+    /// A transfer of everything, with nothing ahead.
+    pub fn of(command: Command<'a>) -> Self {
+        Self {
+            ahead: &[],
+            is_strict: false,
+            from: 0,
+            command,
+        }
+    }
+
+    fn rest(&self) -> Option<Command<'a>> {
+        (self.from > 0).then_some(Command::Rest(self.from))
+    }
+}
+
+/// Begins a transfer; returns when the server has taken the command.
+///
+/// Where it is not known yet how data connections come about, one way is tried after the other.
+pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result<Begun> {
+    let pool = Arc::clone(lease.pool());
+    let (profile, policy, command) = (pool.profile(), pool.data(), start.command);
+    let spare = lease.take_spare();
+    let control = lease.control()?;
+    if control.is_used_up() {
+        pool.step_back(control);
+        control.give_up();
+        return Err(Error::lost(
+            command.to_string(),
+            "the server gave no ticket to resume its TLS session by",
+        ));
+    }
+    let mut ahead = Ahead::new(start.ahead, start.is_strict);
+    if let Some(spare) = spare
+        && let Some(begun) = over_spare(control, spare, start, &mut ahead, profile, deadline)?
+    {
+        return protected(lease, begun, ahead, command, deadline);
+    }
+    loop {
+        let control = lease.control()?;
+        let opening = data::open(control, profile, policy, command, &mut ahead, deadline)?;
+        let attempt = opening.attempt();
+        match over(opening, control, start, &mut ahead, profile, deadline) {
+            Ok(begun) => {
+                attempt.worked(profile);
+                return protected(lease, begun, ahead, command, deadline);
+            }
+            Err(error) => attempt.failed(control, profile, policy, error)?,
+        }
+    }
+}
+
+/// Begins over a spare connection; `None` where that was dead, and nothing has happened.
+fn over_spare(
+    control: &mut Control,
+    spare: Spare,
+    start: Start<'_>,
+    ahead: &mut Ahead<'_>,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<Option<Begun>> {
+    let patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
+    let stream = match spare.into_stream(&patience) {
+        Ok(stream) => stream,
+        Err(error) => {
+            log::debug!("{error}");
+            Spare::note_misfire(profile);
+            return Ok(None);
+        }
+    };
+    let reply = match lead(control, None, start, ahead, profile, &patience)? {
+        Led::Reply(reply) => reply,
+        Led::Refused(refusal) => {
+            // It runs all the same, from where we are.
+            let reply = control.reply(&start.command, &patience)?;
+            drop(stream);
+            if reply.is_preliminary() {
+                settle(control, &start.command);
+            }
+            return Err(refusal);
+        }
+    };
+    if reply.is_preliminary() || reply.is_completion() {
+        deadline.progress();
+        return Ok(Some(Begun {
+            data: Some(stream),
+            confirmed: reply.is_completion(),
+            ahead: Vec::new(),
+        }));
+    }
+    let text = reply.text().to_ascii_uppercase();
+    if matches!(reply.code, 425 | 426) || text.contains("PASV") || text.contains("PORT") {
+        log::debug!(
+            "{}: {reply}; not over the spare connection, then",
+            start.command
+        );
+        Spare::note_misfire(profile);
+        return Ok(None);
+    }
+    Err(reply.refusal(start.command))
+}
+
+/// Begins over a connection that was made for it.
+fn over(
+    opening: data::Opening,
+    control: &mut Control,
+    start: Start<'_>,
+    ahead: &mut Ahead<'_>,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<Begun> {
+    let short = opening.patience(deadline);
+    let deadline = short.as_ref().unwrap_or(deadline);
+    let told = opening.announcement();
+    let reply = match lead(control, told, start, ahead, profile, deadline)? {
+        Led::Reply(reply) => reply,
+        Led::Refused(refusal) => {
+            // It may be running: nobody waits for its end.
+            control.give_up();
+            return Err(refusal);
+        }
+    };
+    if reply.is_preliminary() {
+        let (data, ended) = opening.finish(control, deadline)?;
+        return Ok(Begun {
+            data: Some(data),
+            confirmed: ended.is_some(),
+            ahead: Vec::new(),
+        });
+    }
+    if reply.is_completion() {
+        // Done at once, without a preliminary reply: what there is, is in the data connection.
+        return Ok(Begun {
+            data: opening.at_once()?,
+            confirmed: true,
+            ahead: Vec::new(),
+        });
+    }
+    Err(reply.refusal(start.command))
+}
+
+enum Led {
+    /// The first reply to the command.
+    Reply(Reply),
+    /// Something before it was refused; the command's own replies are still owed.
+    Refused(Error),
+}
+
+/// Sends the command and all that flies before it, and takes the replies up to its first one.
+fn lead(
+    control: &mut Control,
+    told: Option<Command<'_>>,
+    start: Start<'_>,
+    ahead: &mut Ahead<'_>,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<Led> {
+    let due = ahead.due();
+    let before: Vec<_> = due
+        .iter()
+        .copied()
+        .chain(told)
+        .chain(start.rest())
+        .collect();
+    let mut replies = match control.lead(&before, start.command, deadline) {
+        Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
+            log::info!("{error}; going on without flights in active mode");
+            profile.learn(|learned| learned.active_flights = Some(false));
+            return Err(Error::lost(start.command.to_string(), error));
+        }
+        replies => replies?,
+    };
+    if told.is_some() {
+        profile.learn(|learned| learned.active_flights = Some(true));
+    }
+    let rest = start.rest().and_then(|rest| Some((rest, replies.pop()?)));
+    if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
+        // The command behind it would begin at the wrong byte: neither may be used.
+        control.give_up();
+        profile.learn(|learned| learned.rest = Some(false));
+        return Err(Error::refused(
+            Why::Unsupported,
+            command.to_string(),
+            reply.to_string(),
+        ));
+    }
+    let told = told.and_then(|told| Some((told, replies.pop()?)));
+    ahead.flown(replies);
+    if let Some(refusal) = ahead.refusal() {
+        return Ok(Led::Refused(refusal));
+    }
+    if let Some((told, reply)) = told.filter(|(_, reply)| !reply.is_completion()) {
+        return Ok(Led::Refused(reply.refusal(told)));
+    }
+    control.reply(&start.command, deadline).map(Led::Reply)
+}
+
+/// Encrypts what has begun, where that is agreed, and hands it over.
+fn protected(
+    lease: &mut Lease,
+    mut begun: Begun,
+    ahead: Ahead<'_>,
+    command: Command<'_>,
+    deadline: &Deadline,
+) -> Result<Begun> {
+    begun.ahead = ahead.into_replies();
+    if let Some(data) = &mut begun.data
+        && let Err(error) = lease.control()?.protect(data, deadline)
+    {
+        drop(begun);
+        return Err(unprotected(lease, command, error));
+    }
+    Ok(begun)
+}
+
+/// A transfer has begun, and its data connection could not be encrypted.
+fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
+    let said = last_words(lease, &command);
+    let pool = Arc::clone(lease.pool());
+    let Ok(control) = lease.control() else {
+        return error;
+    };
+    control.give_up();
+    match said {
+        // Already one that is worth another try.
+        Some(lost @ Error::Lost { .. }) => lost,
+        _ if matches!(error, Error::Barred { .. }) => error,
+        said => {
+            let said = said.unwrap_or(error);
+            if pool.step_back(control) {
+                log::info!("{said}; going on with TLS 1.2");
+                return Error::lost(command.to_string(), said);
+            }
+            said
+        }
+    }
+}
+
+/// Reads the final reply to a transfer.
+pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
+    if reply.is_completion() {
+        return Ok(());
+    }
+    let pool = Arc::clone(lease.pool());
+    let control = lease.control()?;
+    // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
+    if matches!(reply.code, 425 | 522) && pool.step_back(control) {
+        control.give_up();
+        log::info!("{tried}: {reply}; going on with TLS 1.2");
+        return Err(Error::lost(tried.to_string(), reply));
+    }
+    Err(reply.refusal(tried))
+}
+
+/// What the server says after a data connection broke: its reason is better than ours. `None`
+/// when it says nothing, or nothing bad.
+pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> {
+    let control = lease.control().ok()?;
+    match control.reply(tried, &Deadline::after(LAST_WORDS)) {
+        Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
+        _ => {
+            control.give_up();
+            None
+        }
+    }
+}
+
+/// Brings a control connection back in step after its data connection was closed by us.
+///
+/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
+/// it marks the end. Whatever does not fit leaves the connection out of step, and the pool drops it.
+pub fn settle(control: &mut Control, tried: &dyn fmt::Display) {
+    let deadline = Deadline::after(SETTLE);
+    let mut noop_answered = || -> Result<()> {
+        control.reply(tried, &deadline)?;
+        control.send(&[Command::Noop], &deadline)?;
+        let mut reply = control.reply(&Command::Noop, &deadline)?;
+        if reply.code != 200 {
+            // That was a second reply to the broken transfer; the one to NOOP is still owed.
+            control.expect_one_more();
+            reply = control.reply(&Command::Noop, &deadline)?;
+        }
+        if reply.code == 200 {
+            Ok(())
+        } else {
+            control.give_up();
+            Err(reply.refusal(Command::Noop))
+        }
+    };
+    if let Err(error) = noop_answered() {
+        log::debug!("dropping a control connection after an ended transfer: {error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! A spare data connection: made when a transfer has ended, for the next one.
+//!
+//! The one idea: `EPSV` and the handshake of TCP cost two round trips, and neither depends on what is
+//! transferred. Done ahead, the next transfer costs one. It is passive only, in clear until a transfer
+//! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
+//! uses one must be ready to go on without.
+
+use std::time::{Duration, Instant};
+
+use crate::ftp::command::Command;
+use crate::ftp::control::Control;
+use crate::ftp::data::{Ahead, Policy, passive};
+use crate::ftp::profile::{Profile, Way};
+use crate::ftp::stream::{Stream, blame};
+use crate::remote::{Deadline, Result};
+
+/// A data connection for the next transfer of its control connection.
+#[derive(Debug)]
+pub struct Spare {
+    way: Way,
+    stream: Stream,
+    made: Instant,
+}
+
+/// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
+/// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
+pub const SPARE_LIFE: Duration = Duration::from_secs(10);
+/// Transfers that may fail over a spare connection before none is made here any more.
+const MISFIRES: u32 = 3;
+
+impl Spare {
+    /// Whether spare connections can be made to this server.
+    pub fn is_possible(profile: &Profile) -> bool {
+        profile.ask(|learned| {
+            let passive = learned.ways.works.is_some_and(|way| !way.is_active());
+            passive && !learned.pret && learned.spare_misfires < MISFIRES
+        })
+    }
+
+    /// Makes one, or begins to: TCP's own handshake goes on behind this.
+    pub fn make(
+        control: &mut Control,
+        profile: &Profile,
+        policy: &Policy,
+        deadline: &Deadline,
+    ) -> Result<Option<Self>> {
+        let Some(way) = profile.ask(|learned| learned.ways.works) else {
+            return Ok(None);
+        };
+        let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
+        let port = passive::listen(control, profile, policy, way, what, &mut ahead, deadline)?;
+        Ok(Some(Self {
+            way,
+            stream: port.begin(control, deadline)?,
+            made: Instant::now(),
+        }))
+    }
+
+    /// Whether it is to be given up.
+    pub fn is_old(&self) -> bool {
+        self.made.elapsed() >= SPARE_LIFE
+    }
+
+    /// Whether a transfer may be tried over it: it is young, and has not ended.
+    pub fn is_good(&mut self, profile: &Profile) -> bool {
+        !self.is_old()
+            && profile.ask(|learned| learned.ways.works) == Some(self.way)
+            && !self.stream.has_news()
+    }
+
+    /// The connection, once TCP's handshake is done.
+    pub fn into_stream(self, deadline: &Deadline) -> Result<Stream> {
+        let there = self.stream.established(deadline);
+        there.map_err(|error| blame("connecting ahead", &error))?;
+        Ok(self.stream)
+    }
+
+    /// A transfer could not begin over one.
+    pub fn note_misfire(profile: &Profile) {
+        profile.learn(|learned| {
+            learned.spare_misfires += 1;
+            if learned.spare_misfires == MISFIRES {
+                log::info!("this server keeps no data connections: going on without spare ones");
+            }
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! Who has which connection, who waits for one, and who is next.
+//!
+//! The one idea: plain data and its rules, without a lock and without a server. Whoever waits has an
+//! urgency; callers come first, and what is fetched ahead takes only what leaves a place for them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::Control;
+use crate::ftp::data::{SPARE_LIFE, Spare};
+use crate::ftp::stream::Cutter;
+use crate::remote::{Error, Urgency};
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Some replies: soon given back.
+    Metadata,
+    /// A directory: soon given back too, and wants a data connection.
+    Listing,
+    /// A file: may take long.
+    Transfer,
+}
+
+/// The connections and who waits for them.
+#[derive(Debug)]
+pub struct State {
+    /// Free for anybody.
+    pub idle: Vec<Idle>,
+    /// Connections that exist or are being made.
+    pub live: usize,
+    /// Of these, those that are just getting a spare data connection: soon idle.
+    pub arming: usize,
+    /// Of these, those that carry a file.
+    pub transfers: usize,
+    /// One is being made.
+    pub connecting: bool,
+    /// No more is made before this, after an attempt that failed.
+    pub grows_after: Option<Instant>,
+    /// Connections at most, now.
+    pub limit: usize,
+    /// Connections at most, as configured.
+    max_conns: usize,
+    limited_until: Option<Instant>,
+    /// Who waits, by urgency.
+    pub waiting: [usize; 3],
+    /// Of these, who wants to transfer.
+    pub waiting_transfers: usize,
+    /// By which every connection can be cut.
+    pub cutters: HashMap<u64, Cutter>,
+    /// The number of the next connection.
+    pub next_id: u64,
+    /// The mount ends.
+    pub closed: bool,
+}
+
+/// A connection that nobody uses.
+#[derive(Debug)]
+pub struct Idle {
+    /// Its number.
+    pub id: u64,
+    /// The connection.
+    pub control: Control,
+    /// Its spare data connection.
+    pub spare: Option<Spare>,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What somebody who wants a connection is to do.
+pub enum Next {
+    /// Take this one.
+    Take(Box<Idle>),
+    /// Make one.
+    Connect,
+    /// Have one made, and wait for that or for another one.
+    Grow,
+    /// Wait.
+    Wait,
+    /// Give up.
+    Closed,
+}
+
+/// How long a limit that the server named is kept before more is tried again.
+const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+/// An idle connection is closed after so long: servers do so after some minutes, less politely.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+impl State {
+    /// Nothing yet, and `max_conns` connections at most.
+    pub fn new(max_conns: usize) -> Self {
+        Self {
+            idle: Vec::new(),
+            live: 0,
+            arming: 0,
+            transfers: 0,
+            connecting: false,
+            grows_after: None,
+            limit: max_conns,
+            max_conns,
+            limited_until: None,
+            waiting: [0; 3],
+            waiting_transfers: 0,
+            cutters: HashMap::new(),
+            next_id: 0,
+            closed: false,
+        }
+    }
+
+    /// What somebody is to do now who has waited with this urgency. `fresh` wants a new connection.
+    pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
+        if self.closed {
+            return Next::Closed;
+        }
+        if self
+            .limited_until
+            .is_some_and(|until| until < Instant::now())
+        {
+            self.limited_until = None;
+            self.limit = self.max_conns;
+        }
+        let first_in_line = self.waiting[..urgency as usize]
+            .iter()
+            .all(|&waiting| waiting == 0);
+        if !first_in_line || !self.has_place(purpose, urgency) {
+            return Next::Wait;
+        }
+        if fresh {
+            // Those that were idle since before the failure are as dead as the one that failed.
+            while let Some(idle) = self.idle.pop() {
+                self.drop_connection(idle.id);
+            }
+        } else if let Some(at) = self.choose(purpose) {
+            return Next::Take(Box::new(self.idle.remove(at)));
+        }
+        let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
+        if self.live >= self.limit || self.connecting || soon_idle {
+            return Next::Wait;
+        }
+        let barred = self.grows_after.is_some_and(|at| Instant::now() < at);
+        match self.live {
+            0 => Next::Connect,
+            _ if fresh => Next::Connect,
+            _ if barred => Next::Wait,
+            _ => Next::Grow,
+        }
+    }
+
+    /// Whether one more transfer leaves a place for metadata.
+    pub fn may_transfer(&self) -> bool {
+        self.limit < 2 || self.transfers + 1 < self.limit
+    }
+
+    /// Whether a caller who waits gets nothing unless a transfer makes way.
+    pub fn is_stuck(&self) -> bool {
+        let callers =
+            self.waiting[Urgency::Caller as usize] + self.waiting[Urgency::Flush as usize];
+        let none_left = self.idle.is_empty() && self.arming == 0 && self.live >= self.limit;
+        let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
+        callers > 0 && (none_left || none_to_transfer)
+    }
+
+    /// The server has no more than what there is now.
+    pub fn lower_limit(&mut self, error: &Error) {
+        log::warn!("{error}; going on with {} connections", self.live);
+        self.limit = self.live;
+        self.limited_until = Some(Instant::now() + LIMIT_MEMORY);
+    }
+
+    /// A connection is gone.
+    pub fn drop_connection(&mut self, id: u64) {
+        self.live -= 1;
+        self.cutters.remove(&id);
+    }
+
+    /// Drops what has been idle for too long; returns when to look again, if anything is idle.
+    pub fn prune(&mut self) -> Option<Instant> {
+        while self.idle.first().is_some_and(Idle::is_old) {
+            let idle = self.idle.remove(0);
+            self.drop_connection(idle.id);
+        }
+        for idle in &mut self.idle {
+            idle.spare.take_if(|spare| spare.is_old());
+        }
+        (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
+    }
+
+    /// Whether there is a place for this purpose. What is done ahead leaves one more free.
+    fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
+        let is_ahead = urgency == Urgency::Ahead;
+        let busy = self.live - self.idle.len() - self.arming;
+        let fits = match purpose {
+            Purpose::Transfer if is_ahead => self.transfers + 2 < self.limit,
+            Purpose::Transfer => self.may_transfer(),
+            _ => true,
+        };
+        fits && !(is_ahead && busy + 2 > self.limit)
+    }
+
+    /// Which idle connection is best: one with a spare data connection for what wants one (the oldest
+    /// first, before it gets too old), else the one that was used last.
+    fn choose(&self, purpose: Purpose) -> Option<usize> {
+        let wants_spare = purpose != Purpose::Metadata;
+        let mut fitting =
+            (0..self.idle.len()).filter(|&at| self.idle[at].spare.is_some() == wants_spare);
+        let best = if wants_spare {
+            fitting.next()
+        } else {
+            fitting.next_back()
+        };
+        best.or_else(|| self.idle.len().checked_sub(1))
+    }
+}
+
+impl Idle {
+    /// Whether the server may be about to close it.
+    pub fn is_old(&self) -> bool {
+        self.since.elapsed() > IDLE_LIMIT
+    }
+}
