@@ -4,7 +4,7 @@
 //! caches and FUSE. Each file uses only what stands to its right:
 //!
 //! ```text
-//! client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
+//! inspect -> client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
 //!           update -> upload -> transfer                    route -> proxy -> stream
 //!           steps -> rename, views
 //!           place, charset, zone, profile, features, listing, command, reply, time
@@ -19,6 +19,7 @@ mod data;
 mod directory;
 mod endpoint;
 mod features;
+mod inspect;
 mod kept;
 mod known;
 pub mod listing;
@@ -44,9 +45,13 @@ pub use charset::Charset;
 pub use client::Client;
 pub use data::{Mode, Policy as DataPolicy};
 pub use endpoint::{Endpoint, Family, Manner};
+pub use inspect::{
+    Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Restart, Scratch,
+    Server, Trial, Writing, look,
+};
 pub use login::Login;
-
+pub use profile::Way;
 pub use proxy::Proxy;
 pub use stream::Bind;
-pub use tls::{Identity, Policy as TlsPolicy, Tls, When};
+pub use tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};
 pub use zone::Zone;

@@ -3,7 +3,7 @@
 //! The floors, from the ground up; a file uses only what stands below it (`tests/layers.rs`):
 //!
 //! ```text
-//! main -> run -> server -> options, source, credentials; daemon, logging     the program
+//! main -> run -> probe -> server -> options, source, credentials, places      the program
 //!            \-> fuse -> vfs -> remote <- ftp   mount, workers       edges | file system | vocabulary | engine
 //! ```
 
@@ -15,6 +15,7 @@ pub mod logging;
 pub mod mount;
 pub mod options;
 pub mod places;
+pub mod probe;
 pub mod remote;
 pub mod run;
 pub mod server;

@@ -21,6 +21,7 @@ use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
 use crate::options::{self, Request, Settings};
 use crate::places;
+use crate::probe;
 use crate::remote::{Deadline, Remote};
 use crate::server;
 use crate::source::Source;
@@ -41,6 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(())
         }
         Ok(Request::Mount(settings)) => start(&settings),
+        Ok(Request::Probe(probe)) => return probe::run(&probe),
         Err(error) => Err(error),
     };
     match outcome {

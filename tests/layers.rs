@@ -18,8 +18,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "options", "server", "source", "places", "daemon", "logging", "fuse", "mount", "vfs",
-            "ftp", "remote",
+            "options", "probe", "server", "source", "places", "daemon", "logging", "fuse", "mount",
+            "vfs", "ftp", "remote",
+        ],
+    ),
+    (
+        "probe",
+        &[
+            "options", "server", "source", "daemon", "logging", "ftp", "remote",
         ],
     ),
     (
@@ -55,6 +61,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     (
         "ftp",
         &[
+            "inspect",
             "client",
             "directory",
             "update",
@@ -114,7 +121,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "mount",
         &["fusermount", "device", "table", "options", "error"],
     ),
-    ("options", &["help", "table", "values", "settings"]),
+    ("probe", &["machine", "words", "advice", "report", "json"]),
+    ("options", &["help", "words", "table", "values", "settings"]),
 ];
 
 /// Words of other crates, and the only places in `src` that may say them.

@@ -9,12 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ftpfs::options::{FLAGS, Id, Request, Settings, Spec, TABLE, help, parse};
+use ftpfs::options::{
+    FLAGS, Id, Mode, PROBE_FLAGS, Probe, Request, Settings, Spec, TABLE, help, parse,
+};
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
     match parse(arguments.iter().map(OsString::from))? {
         Request::Mount(settings) => Ok(*settings),
-        Request::Print(text) => panic!("printed instead: {text}"),
+        other => panic!("something else: {other:?}"),
     }
 }
 
@@ -207,6 +209,63 @@ fn a_command_line_that_is_wrong_is_answered_in_one_line() {
     }
 }
 
+fn probe_of(arguments: &[&str]) -> Result<Probe, String> {
+    match parse(arguments.iter().map(OsString::from))? {
+        Request::Probe(probe) => Ok(*probe),
+        other => panic!("something else: {other:?}"),
+    }
+}
+
+#[test]
+fn to_probe_is_the_first_word_and_takes_the_options_of_a_mount() {
+    let line = [
+        "ftpfs",
+        "probe",
+        "h:",
+        "-o",
+        "mode=active,ro",
+        "--write",
+        "-o",
+        "pass=a",
+    ];
+    let probe = probe_of(&line).expect("a good line");
+    assert_eq!(probe.settings.source.0, "h:");
+    assert_eq!(probe.settings.mode, Mode::Active);
+    assert!(probe.write && !probe.json && !probe.settings.debug);
+    let words: Vec<_> = probe.words.iter().map(|word| word.0.clone()).collect();
+    assert_eq!(words, ["mode=active", "ro", "pass=a"]);
+    assert!(!format!("{probe:?}").contains("pass=a"));
+    assert!(
+        probe_of(&["ftpfs", "probe", "-jwd", "h:"])
+            .expect("good")
+            .json
+    );
+    for (arguments, part) in [
+        (&["ftpfs", "probe"][..], "the source is missing"),
+        (&["ftpfs", "probe", "h:", "/m"], "one argument too many: /m"),
+        (&["ftpfs", "probe", "-f", "h:"], "unknown argument -f"),
+        (
+            &["ftpfs", "probe", "h:", "-o", "wibble"],
+            "unknown option wibble",
+        ),
+    ] {
+        let error = probe_of(arguments).expect_err(part);
+        assert!(error.contains(part), "{arguments:?}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn what_is_called_probe_can_still_be_mounted() {
+    let settings = settings_of(&["ftpfs", "probe:probe", "probe"]).expect("a host");
+    assert_eq!(settings.source.0, "probe:probe");
+    assert_eq!(settings.mountpoint, Path::new("probe"));
+    let settings = settings_of(&["mount.ftpfs", "probe", "/m"]).expect("a helper's source");
+    assert_eq!(settings.source.0, "probe");
+    let settings = settings_of(&["ftpfs", "-f", "probe", "/m"]).expect("not the first word");
+    assert_eq!(settings.source.0, "probe");
+}
+
 #[test]
 fn help_and_version_need_nothing_else() {
     for (flag, part) in [
@@ -238,7 +297,7 @@ fn the_help_names_every_option_in_lines_of_a_terminal() {
             spec.name
         );
     }
-    for flag in FLAGS {
+    for flag in FLAGS.iter().chain(PROBE_FLAGS) {
         assert!(help.contains(&format!("-{}, --{}", flag.short, flag.long)));
     }
     for line in help.lines() {
@@ -276,7 +335,7 @@ fn the_manual_names_every_option_and_no_other() {
             );
         }
     }
-    for flag in FLAGS {
+    for flag in FLAGS.iter().chain(PROBE_FLAGS) {
         let short = format!("-{}", flag.short);
         assert!(named.contains(short.as_str()), "the manual lacks {short}");
     }
@@ -304,7 +363,8 @@ fn the_readme_names_every_option_and_no_other() {
             spec.name
         );
     }
-    for flag in FLAGS.iter().filter(|flag| flag.value.is_none()) {
+    let flags = FLAGS.iter().chain(PROBE_FLAGS);
+    for flag in flags.filter(|flag| flag.value.is_none()) {
         let short = format!("-{}", flag.short);
         assert!(named.contains(short.as_str()), "README lacks {short}");
     }

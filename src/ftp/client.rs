@@ -43,6 +43,11 @@ impl Client {
         self.pool.place().shown()
     }
 
+    /// The connections.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
         self.pool.place().absolute(path)
     }

@@ -89,6 +89,8 @@ pub enum Command<'a> {
     Size(&'a [u8]),
     /// Store a file (RFC 959).
     Stor(&'a [u8]),
+    /// The operating system (RFC 959).
+    Syst,
     /// Binary type (RFC 959).
     TypeImage,
     /// The user (RFC 959).
@@ -197,6 +199,7 @@ impl Command<'_> {
             Command::Size(path) => ("SIZE", none(), Some(path)),
             Command::Stor(path) => ("STOR", none(), Some(path)),
             Command::TypeImage => ("TYPE", "I".to_string(), None),
+            Command::Syst => ("SYST", none(), None),
             Command::User(name) => ("USER", none(), Some(name)),
             Command::Xquota => ("XQUOTA", none(), None),
         }

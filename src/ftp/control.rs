@@ -10,6 +10,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustls::ClientConnection;
+
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
 use crate::ftp::route::Route;
@@ -49,11 +51,11 @@ const LINE_LIMIT: usize = 64 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
-    /// Connects by `route` and takes the greeting, within TLS if a session is given. `pipelining`
+    /// Connects by `route` and takes the greeting, within TLS if a session is given (with who judges it). `pipelining`
     /// is whether flights may hold more than one unanswered command.
     pub fn connect(
         route: &Route,
-        implicit: Option<(&Tls, Session)>,
+        implicit: Option<(Option<&Tls>, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
@@ -73,8 +75,8 @@ impl Control {
             logged_in: false,
             greeting: Reply::default(),
         };
-        if let Some((tls, session)) = implicit {
-            control.encrypt(tls, session, deadline)?;
+        if let Some((judge, session)) = implicit {
+            control.encrypt(judge, session, deadline)?;
         }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
         let greeting = loop {
@@ -242,8 +244,28 @@ impl Control {
         !self.input.is_empty() || self.stream.has_news()
     }
 
-    /// Goes over to TLS.
-    pub fn encrypt(&mut self, tls: &Tls, mut session: Session, deadline: &Deadline) -> Result<()> {
+    /// Goes over to TLS. `judge` judges the certificate; who only looks, and sends nothing secret, needs
+    /// none.
+    pub fn encrypt(
+        &mut self,
+        judge: Option<&Tls>,
+        mut session: Session,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let connection = self.shake_hands(&mut session, deadline)?;
+        if let Some(tls) = judge {
+            tls.judge(connection)?;
+        }
+        self.session = Some(session);
+        self.broken = false;
+        Ok(())
+    }
+
+    fn shake_hands(
+        &mut self,
+        session: &mut Session,
+        deadline: &Deadline,
+    ) -> Result<&ClientConnection> {
         let tried = format!("encrypting the connection to {}", self.route);
         // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
@@ -254,12 +276,9 @@ impl Control {
         self.broken = true;
         let connection = self.stream.encrypt(session.begin()?, deadline);
         let connection = connection.map_err(|error| handshake(&tried, &error))?;
-        tls.judge(connection)?;
         session.of_control(connection);
         log::debug!("control connection: {:?}", connection.protocol_version());
-        self.session = Some(session);
-        self.broken = false;
-        Ok(())
+        Ok(connection)
     }
 
     /// Encrypts a data connection, if that is agreed. To be done once the server has begun the
@@ -280,6 +299,11 @@ impl Control {
             log::debug!("data connection: {version:?}, {how}");
         }
         Ok(())
+    }
+
+    /// The TLS session, if there is one.
+    pub fn session(&mut self) -> Option<&mut Session> {
+        self.session.as_mut()
     }
 
     /// Whether the control connection is encrypted.

@@ -26,6 +26,8 @@ use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, Result};
 
+pub use passive::{is_private, passive_address};
+
 /// Which data connections may be made, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {

@@ -413,7 +413,8 @@ fn offset_of(listed: Modified, exact: i64) -> Option<i32> {
     i32::try_from(difference).ok().filter(|_| fits)
 }
 
-fn now() -> i64 {
+/// Seconds since 1970.
+pub fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {

@@ -84,7 +84,7 @@ impl Endpoint {
             let session = self
                 .tls
                 .session(profile.ask(|learned| learned.steps_back))?;
-            Some((&*self.tls, session))
+            Some((Some(&*self.tls), session))
         } else {
             None
         };
@@ -105,15 +105,15 @@ impl Endpoint {
         is_wanted && is_bound
     }
 
-    /// Connects to the first of the host's addresses that answers.
-    pub fn first_control(&self, profile: &Profile, deadline: &Deadline) -> Result<Control> {
+    /// Connects, by `connect`, to the first of the host's addresses that answers.
+    pub fn first_control(&self, connect: &dyn Fn(&Route) -> Result<Control>) -> Result<Control> {
         let to = |target| Route {
             bind: self.bind.clone(),
             target,
         };
         if let Some(proxy) = &self.proxy {
             let target = Target::Behind(Arc::clone(proxy), self.host.clone(), self.port);
-            return self.control(&to(target), profile, deadline);
+            return connect(&to(target));
         }
         let tried = || format!("finding {}", self.host);
         let addresses: Vec<_> = (self.host.as_str(), self.port)
@@ -134,7 +134,7 @@ impl Endpoint {
             if !self.allows(&address) {
                 continue;
             }
-            match self.control(&to(Target::Address(address)), profile, deadline) {
+            match connect(&to(Target::Address(address))) {
                 Ok(control) => return Ok(control),
                 Err(error) => last = error,
             }

@@ -88,6 +88,14 @@ impl Reader {
         }
     }
 
+    /// What the format is called that was seen last, if any was.
+    pub fn format(&self) -> Option<&'static str> {
+        match &self.how {
+            How::Facts => Some("facts"),
+            How::List(list) => list.format.map(Format::name),
+        }
+    }
+
     /// The entry that the end of the listing completes, in formats where one spans lines (VMS).
     pub fn finish(&mut self) -> Option<Entry> {
         match &mut self.how {
@@ -162,6 +170,28 @@ impl Format {
     /// Those that can't be taken for another: they are tried for every line, so that a first line
     /// that misleads does no harm.
     const CLEAR: [Self; 4] = [Self::Unix, Self::Dos, Self::Eplf, Self::Mvs];
+    /// What it is called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unix => "Unix",
+            Self::Dos => "DOS",
+            Self::Eplf => "EPLF",
+            Self::Mvs => "MVS",
+            Self::Vms => "VMS",
+            Self::Os400 => "OS/400",
+            Self::Os2 => "OS/2",
+            Self::NonStop => "NonStop",
+            Self::Zvm => "z/VM",
+            Self::Numbers => "numbers",
+            Self::Connect => "Connect",
+            Self::VShell => "VShell",
+            Self::VxWorks => "VxWorks",
+            Self::Nortel => "Nortel",
+            Self::Os9 => "OS-9",
+            Self::NameFirst => "names first",
+        }
+    }
+
     /// Those that are tried until a format was seen.
     const RARE: [Self; 12] = [
         Self::Vms,

@@ -87,7 +87,7 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     let reply = control.command(Command::AuthTls, deadline)?;
     if reply.is_completion() {
         let session = tls.session(profile.ask(|learned| learned.steps_back))?;
-        return control.encrypt(tls, session, deadline);
+        return control.encrypt(Some(tls), session, deadline);
     }
     let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
     if tls.when() != When::Try {

@@ -66,7 +66,8 @@ impl Pool {
         } = &endpoint;
         let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
         profile.learn(|learned| learned.steps_back = kept.steps_back());
-        let mut control = endpoint.first_control(&profile, deadline)?;
+        let connect = |route: &Route| endpoint.control(route, &profile, deadline);
+        let mut control = endpoint.first_control(&connect)?;
         login::first(
             &mut control,
             &endpoint.login,
@@ -277,7 +278,13 @@ impl Pool {
         }
     }
 
-    fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
+    /// Connections that exist now.
+    pub fn live(&self) -> usize {
+        self.state.lock().live
+    }
+
+    /// One more connection, which the pool does not count; the number is for [`Self::unregister`].
+    pub fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
         let mut control = self
             .endpoint
             .control(&self.route, &self.profile, deadline)?;

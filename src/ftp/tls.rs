@@ -20,6 +20,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion, version};
 
+pub use self::certificate::Certificate;
 use self::certificate::{fingerprint, shown};
 pub use self::files::Identity;
 pub use self::session::Session;
@@ -161,6 +162,24 @@ impl Tls {
             .ok_or_else(|| Error::barred("TLS", "no version is allowed"))?;
         let can_step_back = self.can_step_back() && !step_back;
         Ok(Session::new(config, self.name.clone(), can_step_back))
+    }
+
+    /// A session that looks only, and lets every certificate pass: nothing secret may be sent in it.
+    pub fn onlooker(&self) -> Result<Session> {
+        let mut session = self.session(false)?;
+        session.believe(Arc::new(self.verifier.believing()));
+        Ok(session)
+    }
+
+    /// What is wrong with the certificate that a control connection showed, by the rules of this server.
+    pub fn verdict(&self, session: &Session) -> std::result::Result<(), String> {
+        match session.chain().split_first() {
+            None => Err("it shows no certificate".to_string()),
+            Some((own, between)) => {
+                self.verifier
+                    .judge(own, between, &self.name, &[], UnixTime::now())
+            }
+        }
     }
 
     /// Judges the certificate of a control connection where the handshake let every one pass, and

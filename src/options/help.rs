@@ -1,6 +1,6 @@
 //! `--help` and `--version`, made of the table.
 
-use crate::options::table::{FLAGS, Group, TABLE};
+use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, TABLE};
 
 /// The text of `--help`.
 pub fn help() -> String {
@@ -8,6 +8,7 @@ pub fn help() -> String {
         "ftpfs mounts a remote FTP server as a local directory.
 
 Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
+       ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]
 
 Sources:
   ftp://[user[:password]@]host[:port][/path]  path below the login directory;
@@ -20,14 +21,14 @@ Flags:
 ",
     );
     for flag in FLAGS {
-        let value = flag.value.map(|value| format!(" {value}"));
-        let left = format!(
-            "-{}, --{}{}",
-            flag.short,
-            flag.long,
-            value.unwrap_or_default()
-        );
-        row(&mut text, &left, flag.help);
+        row(&mut text, &left(flag), flag.help);
+    }
+    text.push_str("\nFlags of ftpfs probe, which looks at a server and says how to mount it:\n");
+    for flag in PROBE_FLAGS {
+        let common = FLAGS.iter().any(|other| other.long == flag.long);
+        if !common {
+            row(&mut text, &left(flag), flag.help);
+        }
     }
     for group in Group::ALL {
         text.push_str(&format!("\n{}:\n", group.heading()));
@@ -58,6 +59,16 @@ Flags:
 /// The text of `--version`.
 pub fn version() -> String {
     format!("ftpfs {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn left(flag: &Flag) -> String {
+    let value = flag.value.map(|value| format!(" {value}"));
+    format!(
+        "-{}, --{}{}",
+        flag.short,
+        flag.long,
+        value.unwrap_or_default()
+    )
 }
 
 /// How wide the left column of the help is.

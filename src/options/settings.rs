@@ -162,6 +162,19 @@ impl Default for Settings {
     }
 }
 
+/// What `ftpfs probe` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The server, and the options that a mount would have.
+    pub settings: Settings,
+    /// The words of `-o`, one by one, as typed. May hold passwords: never logged.
+    pub words: Vec<Hidden>,
+    /// Try writing too, in a directory of our own.
+    pub write: bool,
+    /// Answer in JSON.
+    pub json: bool,
+}
+
 /// Who makes data connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -505,6 +505,26 @@ pub const FLAGS: &[Flag] = &[
     flag('V', "version", None, "print the version"),
 ];
 
+/// Every flag of `ftpfs probe`.
+pub const PROBE_FLAGS: &[Flag] = &[
+    flag(
+        'o',
+        "options",
+        Some("OPT[,OPT...]"),
+        "the options of the mount that is meant",
+    ),
+    flag(
+        'w',
+        "write",
+        None,
+        "try writing too, in a directory of its own that it removes",
+    ),
+    flag('j', "json", None, "answer in JSON, for programs"),
+    flag('d', "debug", None, "log every command and reply"),
+    flag('h', "help", None, "print this help"),
+    flag('V', "version", None, "print the version"),
+];
+
 /// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
 pub(super) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),

@@ -123,7 +123,7 @@ fn may_be(named: Ipv4Addr, peer: Option<IpAddr>) -> bool {
 }
 
 /// Addresses that have no meaning in the internet, those of carriers' NAT among them (RFC 6598).
-fn is_private(address: Ipv4Addr) -> bool {
+pub fn is_private(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private()
         || address.is_loopback()
@@ -143,7 +143,7 @@ fn extended_port(reply: &Reply) -> Option<u16> {
 
 /// Address and port in a 227: six numbers (RFC 959 section 4.2; RFC 1123 section 4.1.2.6 forbids to
 /// rely on the parentheses).
-fn passive_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
+pub fn passive_address(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     let text = reply.text();
     let numbers = text
         .split(|c: char| !c.is_ascii_digit() && c != ',')

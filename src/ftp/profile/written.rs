@@ -55,6 +55,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.steps_back = flag),
     },
     Fact {
+        name: "active_flights",
+        say: |learned| learned.active_flights.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.active_flights = Some(flag)),
+    },
+    Fact {
         name: "pret",
         say: |learned| learned.pret.then(|| answer(true)),
         hear: |learned, word| flag(word).map(|flag| learned.pret = flag),
@@ -243,6 +248,7 @@ mod tests {
                 ..Ways::default()
             },
             steps_back: true,
+            active_flights: Some(false),
             pret: true,
             no_mlsd: true,
             list_all: Some(false),

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
     Tls13ClientSessionValue,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, NamedGroup, ProtocolVersion};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
+};
 
 use crate::remote::{Error, Result};
 
@@ -23,7 +26,11 @@ const TICKETS: usize = 8;
 pub struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    certificate: Option<CertificateDer<'static>>,
+    /// The control connection's certificate, and what vouches for it.
+    chain: Vec<CertificateDer<'static>>,
+    version: Option<ProtocolVersion>,
+    cipher: Option<CipherSuite>,
+    tally: Arc<Tally>,
     tickets: Arc<Tickets>,
     can_step_back: bool,
 }
@@ -35,6 +42,23 @@ struct Tickets {
     store: ClientSessionMemoryCache,
     left: AtomicUsize,
     were_any: AtomicBool,
+}
+
+/// How data connections came about.
+#[derive(Debug, Default)]
+struct Tally {
+    resumed: AtomicUsize,
+    full: AtomicUsize,
+}
+
+impl Tickets {
+    fn new() -> Self {
+        Self {
+            store: ClientSessionMemoryCache::new(TICKETS),
+            left: AtomicUsize::new(0),
+            were_any: AtomicBool::new(false),
+        }
+    }
 }
 
 impl ClientSessionStore for Tickets {
@@ -77,18 +101,17 @@ impl ClientSessionStore for Tickets {
 impl Session {
     /// A session of a new control connection; `can_step_back` is whether TLS 1.2 may be tried next.
     pub fn new(mut config: ClientConfig, name: ServerName<'static>, can_step_back: bool) -> Self {
-        let tickets = Arc::new(Tickets {
-            store: ClientSessionMemoryCache::new(TICKETS),
-            left: AtomicUsize::new(0),
-            were_any: AtomicBool::new(false),
-        });
+        let tickets = Arc::new(Tickets::new());
         config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<_>);
         Self {
             config: Arc::new(config),
             tickets,
             can_step_back,
             name,
-            certificate: None,
+            chain: Vec::new(),
+            version: None,
+            cipher: None,
+            tally: Arc::default(),
         }
     }
 
@@ -109,12 +132,59 @@ impl Session {
     /// The control connection's handshake is done.
     pub fn of_control(&mut self, connection: &ClientConnection) {
         let chain = connection.peer_certificates().unwrap_or_default();
-        self.certificate = chain.first().map(|own| own.clone().into_owned());
+        self.chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+        self.version = connection.protocol_version();
+        self.cipher = connection
+            .negotiated_cipher_suite()
+            .map(|suite| suite.suite());
+    }
+
+    /// The certificate that the control connection showed, and what vouches for it.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The version and the cipher of the control connection, for people.
+    pub fn shown(&self) -> (String, String) {
+        let version = match self.version {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_string(),
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_string(),
+            other => format!("{other:?}"),
+        };
+        let cipher = self.cipher.map(|cipher| format!("{cipher:?}"));
+        (version, cipher.unwrap_or_default())
+    }
+
+    /// Data connections that resumed this session, and those that shook hands in full.
+    pub fn tally(&self) -> (usize, usize) {
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        (count(&self.tally.resumed), count(&self.tally.full))
+    }
+
+    /// Lets `verifier` judge certificates from now on.
+    pub fn believe(&mut self, verifier: Arc<dyn ServerCertVerifier>) {
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(verifier);
+        self.config = Arc::new(config);
+    }
+
+    /// Resumes nothing from now on: by that a server shows whether it demands it.
+    pub fn forget(&mut self) {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::disabled();
+        self.config = Arc::new(config);
+        self.tickets = Arc::new(Tickets::new());
+        self.can_step_back = false;
     }
 
     /// Whether a data connection shows the control connection's certificate.
     pub fn owns(&self, connection: &ClientConnection) -> bool {
+        let counter = match connection.handshake_kind() {
+            Some(HandshakeKind::Resumed) => &self.tally.resumed,
+            _ => &self.tally.full,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         let chain = connection.peer_certificates().unwrap_or_default();
-        chain.first() == self.certificate.as_ref()
+        chain.first() == self.chain.first()
     }
 }

@@ -18,7 +18,7 @@ use super::files::certificates;
 use super::{Policy, When};
 
 /// Checks certificates.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
     /// None where nobody is trusted: an empty store has no verifier.
@@ -71,6 +71,14 @@ impl Verifier {
                 && policy.fingerprint.is_none()
                 && policy.authorities.is_none(),
         })
+    }
+
+    /// One that lets every certificate pass the handshake.
+    pub fn believing(&self) -> Self {
+        Self {
+            takes_unknown: true,
+            ..self.clone()
+        }
     }
 
     /// What is wrong with a certificate, in words that name the check and the option that mends it.
