@@ -14,6 +14,7 @@ mod connections;
 mod crowds;
 mod mount;
 mod names;
+mod probing;
 mod profile;
 mod reading;
 mod refusals;
