@@ -7,9 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ftp::begin::{Start, begin, confirm};
 use crate::ftp::command::Command;
-use crate::ftp::control::blame;
 use crate::ftp::directory::now;
 use crate::ftp::profile::TimeSetter;
 use crate::ftp::upload::upload;
@@ -169,7 +167,20 @@ impl Trying<'_> {
         })
     }
 
+    /// Also notes it for the updates of mounts.
     fn beginning(&self, file: &RemotePath) -> Result<Beginning> {
+        let beginning = self.begins_at(file)?;
+        let (at, keeps) = match &beginning {
+            Beginning::Keeps => (true, Some(true)),
+            Beginning::Cuts => (true, Some(false)),
+            _ => (false, None),
+        };
+        let profile = self.inspection.client.pool().profile();
+        profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (Some(at), keeps));
+        Ok(beginning)
+    }
+
+    fn begins_at(&self, file: &RemotePath) -> Result<Beginning> {
         let path = self.absolute(file)?;
         let patch = vec![b'*'; PATCH.len()];
         let profile = self.inspection.client.pool().profile();
@@ -276,31 +287,13 @@ impl Trying<'_> {
     }
 
     fn put(&self, command: Command<'_>, bytes: &[u8]) -> Result<()> {
-        let mut lease = self.inspection.lease(self.deadline)?;
-        let size = bytes.len() as u64;
-        upload(&mut lease, command, &Bytes(bytes), 0, size, self.deadline)
+        self.put_at(0, command, bytes)
     }
 
     fn put_at(&self, at: u64, command: Command<'_>, bytes: &[u8]) -> Result<()> {
-        let mut lease = self.inspection.lease(self.deadline)?;
-        let opened = begin(
-            &mut lease,
-            Start {
-                from: at,
-                ..Start::of(command)
-            },
-            self.deadline,
-        )?;
-        if let Some(mut data) = opened.data {
-            data.write_all(bytes, self.deadline)
-                .and_then(|()| data.finish_writing(self.deadline))
-                .map_err(|error| blame(command.to_string(), &error))?;
-        }
-        if opened.confirmed {
-            return Ok(());
-        }
-        let reply = lease.control()?.reply(&command, self.deadline)?;
-        confirm(&mut lease, &reply, &command)
+        let lease = self.inspection.lease(self.deadline)?;
+        let all = 0..bytes.len() as u64;
+        upload(lease, command, at, &Bytes(bytes), all, self.deadline)
     }
 
     /// All bytes of a small file.
