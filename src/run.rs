@@ -31,6 +31,8 @@ use crate::vfs::{self, Names, Shown, Vfs};
 const FAILED: u8 = 1;
 /// How much longer than one operation the way to a live mount may take: some of them in turn.
 const START: u32 = 4;
+/// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
+const DRAIN: Duration = Duration::from_secs(75);
 /// Bytes of the block cache, unless said otherwise.
 const CACHE_SIZE: usize = 64 << 20;
 
@@ -97,8 +99,18 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         .gid
         .as_ref()
         .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let endpoint = server::endpoint(settings, &source)?;
+    let spool = settings
+        .spool_dir
+        .clone()
+        .unwrap_or_else(|| places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE)));
+    // Mounts of all directories of one server and user share their journals.
+    let Endpoint {
+        login, host, port, ..
+    } = &endpoint;
+    let server_name = format!("{}@{host}:{port}", login.user.escape_ascii()).replace('/', "%2F");
     Ok(Plan {
-        endpoint: server::endpoint(settings, &source)?,
+        endpoint,
         mountpoint,
         kernel: mount::Options {
             fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
@@ -128,10 +140,12 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             read_only: settings.read_only,
             cache_timeout: settings.cache_timeout,
             timeout: settings.timeout,
-            spool: settings.spool_dir.clone().unwrap_or_else(|| {
-                places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE))
-            }),
             spool_size: settings.spool_size,
+            write_back: (!settings.read_only).then(|| vfs::WriteBack {
+                on: settings.writeback,
+                journal: spool.join("journal").join(server_name),
+            }),
+            spool,
             cache_size: CACHE_SIZE,
         },
         server: format!("{}:{}", source.host, source.port),
@@ -155,6 +169,8 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     settings.root = client.root();
     let remote: Arc<dyn Remote> = Arc::new(client);
     let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
+    vfs.begin_write_back()
+        .map_err(|error| format!("the journal of what is to be stored: {error}"))?;
     let (device, mount) = {
         // A signal waits until it can find the mount.
         let mut live = live.lock();
@@ -176,7 +192,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     {
         log::error!("{error}");
     }
-    vfs.finish();
+    vfs.end();
     remote.close();
     served
 }
@@ -193,14 +209,21 @@ fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
             let signal = signals.wait();
             let found = live.lock().clone();
             let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
-                // The second signal does not wait for files that are still open.
+                // The second signal waits for nothing; what is in a journal stays there.
                 std::process::exit(i32::from(FAILED));
             };
             log::info!("{signal}: unmounting");
-            vfs.finish();
-            match mount.unmount(true) {
-                Ok(()) => unmounted = true,
-                Err(error) => log::error!("{error}"),
+            unmounted = true;
+            let unmount = move || {
+                vfs.finish(Some(DRAIN));
+                if let Err(error) = mount.unmount(true) {
+                    log::error!("{error}");
+                }
+            };
+            // On a thread of its own, so that a second signal is heard meanwhile.
+            if let Err(error) = thread::Builder::new().name("unmount".into()).spawn(unmount) {
+                log::error!("no thread can be started to unmount: {error}");
+                std::process::exit(i32::from(FAILED));
             }
         }
     };

@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
+//! recover, writeback -> journal                   closes that return early
 //! core                                            state, freshness, and the lock order
-//! shown, inode, streaming -> file -> readahead -> blocks, spool, ranges, links, error
+//! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! ```
 
 mod attributes;
@@ -18,14 +19,18 @@ mod error;
 mod file;
 mod flush;
 mod inode;
+mod journal;
 mod links;
 mod names;
 mod orphan;
+mod queue;
 mod ranges;
 mod readahead;
+mod recover;
 mod shown;
 mod spool;
 mod streaming;
+mod writeback;
 
 pub use attributes::Changes;
 pub use contents::{Open, Wants};
@@ -34,4 +39,5 @@ pub use error::{Error, Result};
 pub use inode::ROOT;
 pub use links::Links;
 pub use names::Listed;
+pub use queue::{Pending, WriteBack};
 pub use shown::{Attr, Names, Shown, Space};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants};
+use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -95,19 +95,23 @@ struct Kind {
     patches: bool,
     /// With a small one nearly everything is streamed.
     spool_size: u64,
+    /// Closes return before the server has the file.
+    write_back: bool,
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
+fn kind(write_back: bool) -> impl Strategy<Value = Kind> {
     let spool_size = prop_oneof![Just(4 << 10), Just(64 << 10), Just(1 << 30)];
-    (any::<bool>(), any::<bool>(), spool_size).prop_map(|(stats, patches, spool_size)| Kind {
+    (any::<bool>(), any::<bool>(), spool_size).prop_map(move |(stats, patches, spool_size)| Kind {
         stats,
         patches,
         spool_size,
+        write_back,
     })
 }
 
 struct Run {
-    vfs: Vfs,
+    vfs: Arc<Vfs>,
+    kind: Kind,
     server: Arc<Memory>,
     names: BTreeMap<&'static str, usize>,
     contents: Vec<Content>,
@@ -121,14 +125,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(
-        Kind {
+    fn new(kind: Kind, faults: Vec<Fault>) -> Self {
+        let Kind {
             stats,
             patches,
             spool_size,
-        }: Kind,
-        faults: Vec<Fault>,
-    ) -> Self {
+            write_back,
+        } = kind;
         let spool = tempfile::tempdir().unwrap();
         let server = Arc::new(Memory::new(stats, patches, faults));
         let settings = Settings {
@@ -142,13 +145,19 @@ impl Run {
             timeout: Duration::from_secs(20),
             spool: spool.path().to_path_buf(),
             spool_size,
+            write_back: Some(WriteBack {
+                on: write_back,
+                journal: spool.path().join("journal/of/this"),
+            }),
             cache_size: 8 << 20,
         };
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
-        let vfs = Vfs::new(remote, settings);
+        let vfs = Arc::new(Vfs::new(remote, settings));
+        vfs.begin_write_back().unwrap();
         let directory = vfs.mkdir(ROOT, b"d", 0o755, &vfs.deadline()).unwrap().ino;
         Self {
             vfs,
+            kind,
             server,
             names: BTreeMap::new(),
             contents: Vec::new(),
@@ -204,7 +213,7 @@ impl Run {
                     return;
                 };
                 let done = self.vfs.flush(handle, &deadline);
-                self.uploaded(content, done.is_ok(), false);
+                self.flushed(content, done.is_ok());
             }
             Op::Close { handle } => {
                 if !self.handles.is_empty() {
@@ -281,12 +290,24 @@ impl Run {
         }
     }
 
+    /// A descriptor was closed: with write-back the server may have it later.
+    fn flushed(&mut self, content: usize, succeeded: bool) {
+        if !self.kind.write_back {
+            self.uploaded(content, succeeded, false);
+        } else if !succeeded {
+            self.contents[content].doubtful = true;
+        }
+    }
+
     fn close(&mut self, at: usize) {
         let deadline = self.vfs.deadline();
         let (handle, content) = self.handles.remove(at);
         let flushed = self.vfs.flush(handle, &deadline);
-        self.uploaded(content, flushed.is_ok(), false);
+        self.flushed(content, flushed.is_ok());
         self.vfs.release(handle, &deadline);
+        if self.kind.write_back {
+            return;
+        }
         let is_open = self.handles.iter().any(|(_, other)| *other == content);
         let name = self
             .names
@@ -381,6 +402,16 @@ impl Run {
         while !self.handles.is_empty() {
             self.close(0);
         }
+        self.vfs.finish(None);
+        if self.kind.write_back {
+            // What was said not to be stored may be there or not.
+            let doubtful = |content: &usize| self.contents[*content].doubtful;
+            let names: Vec<_> = self.names.iter().filter(|(_, at)| doubtful(at)).collect();
+            for name in names.into_iter().map(|(name, _)| *name).collect::<Vec<_>>() {
+                self.names.remove(name);
+                self.server.nodes().remove(name.as_bytes());
+            }
+        }
         let stored: BTreeMap<Vec<u8>, Vec<u8>> = self
             .server
             .nodes()
@@ -403,8 +434,19 @@ impl Run {
             stored.keys(),
             expected.keys()
         );
-        self.check(false);
+        if !self.kind.write_back {
+            self.check(false);
+        }
     }
+}
+
+/// What passes when it is tried again.
+fn passing_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        9 => Just(Fault::None),
+        1 => Just(Fault::Half),
+        1 => Just(Fault::Unconfirmed),
+    ]
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -421,14 +463,37 @@ proptest! {
 
     #[test]
     fn whatever_is_done_is_read_back_and_is_on_the_server_in_the_end(
-        ops in prop::collection::vec(op(), 1..40), kind in kind(),
+        ops in prop::collection::vec(op(), 1..40), kind in kind(false),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
     }
 
     #[test]
     fn whatever_fails_what_succeeds_is_true(
-        ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(),
+        ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(false),
+    ) {
+        Run::new(kind, faults).run(&ops, true);
+    }
+}
+
+proptest! {
+    // A second try comes after a second.
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_closed_is_read_back_at_once_and_is_on_the_server_in_the_end(
+        ops in prop::collection::vec(op(), 1..40), kind in kind(true),
+    ) {
+        Run::new(kind, Vec::new()).run(&ops, false);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_closed_arrives_though_uploads_break_off(
+        ops in prop::collection::vec(op(), 1..30), faults in prop::collection::vec(passing_fault(), 0..30), kind in kind(true),
     ) {
         Run::new(kind, faults).run(&ops, true);
     }

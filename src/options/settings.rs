@@ -61,6 +61,8 @@ pub struct Settings {
     pub listed_times: bool,
     /// Bytes of the file system, where the server does not tell.
     pub size: Option<u64>,
+    /// Closes return before the server has the file.
+    pub writeback: bool,
     /// Where the spool is; the user's cache by default.
     pub spool_dir: Option<PathBuf>,
     /// Bytes of a file written in order that wait for the network at most.
@@ -133,6 +135,7 @@ impl Default for Settings {
             timezone: None,
             listed_times: false,
             size: None,
+            writeback: false,
             spool_dir: None,
             spool_size: 1 << 30,
             max_conns: 8,

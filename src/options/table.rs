@@ -255,6 +255,12 @@ pub const TABLE: &[Spec] = &[
         Group::Server,
         |s, text| bytes(text).map(|size| s.size = Some(size)),
     ),
+    switch(
+        "writeback",
+        "closes return when a local journal has the file; fsync and unmounting wait",
+        Group::Server,
+        |s| s.writeback = true,
+    ),
     value(
         "spool_dir",
         "DIRECTORY",

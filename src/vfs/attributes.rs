@@ -169,6 +169,7 @@ impl Vfs {
             let rides = body.is_dirty() || body.removed || (written && mode & OWNER_WRITES == 0);
             if rides {
                 body.mode = Some((mode, true));
+                self.journal_rights(&body);
                 let mut tree = self.tree.lock();
                 tree.touch(ino);
                 if let Some(node) = tree.get_mut(ino) {
@@ -202,6 +203,7 @@ impl Vfs {
             let mut body = self.settled(&file);
             if body.is_dirty() || body.removed {
                 body.modified = Some(seconds);
+                self.journal_rights(&body);
                 self.publish(&file, &body);
                 return Ok(());
             }

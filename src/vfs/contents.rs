@@ -64,6 +64,7 @@ impl Vfs {
         if wants.write || wants.truncate {
             self.writable()?;
         }
+        self.tell_refused(&self.path(ino)?)?;
         self.revalidate(ino, deadline)?;
         let is_gone = self.tree.lock().get(ino).is_none_or(|node| node.removed);
         if is_gone && !self.opened.lock().files.contains_key(&ino) {
@@ -106,6 +107,7 @@ impl Vfs {
         let mode = mode & 0o7777;
         let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
+        self.tell_refused(&path)?;
         let ino = {
             let mut tree = self.tree.lock();
             if let Some(ino) = tree.child(parent, name) {
@@ -314,6 +316,7 @@ impl Vfs {
         if let Some(first) = self.streams.start_of(body) {
             let path = self.path(file.ino)?;
             self.streams.start(file, body, first, path);
+            self.journal_begun(body);
         } else if body.stream.is_some() {
             file.uploaded.notify_all();
         }
@@ -340,6 +343,7 @@ impl Vfs {
                 drop(body);
                 body = self.rested(&file, deadline);
             }
+            self.journal_cut(&file, &mut body, size)?;
             body.truncate(&self.spool, size)?;
             // Who says so means it, other than a shell that opens what a command may yet fill.
             body.waited = true;
@@ -557,6 +561,7 @@ impl Vfs {
         let mut body = self.rested(file, &self.deadline());
         self.follow(file, &mut body);
         if body.size > 0 || body.sizeless {
+            self.journal_cut(file, &mut body, 0)?;
             body.truncate(&self.spool, 0)?;
             body.waited = false;
             self.publish(file, &body);

@@ -9,8 +9,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -24,6 +24,7 @@ use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
 use crate::vfs::links::Links;
+use crate::vfs::queue::{Queue, WriteBack};
 use crate::vfs::readahead::Shared;
 use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Bytes of a file that is written in order that the spool holds at most.
     pub spool_size: u64,
+    /// Closes that return before the server has the file, and what an earlier mount has left of them.
+    pub write_back: Option<WriteBack>,
     /// Bytes of the block cache.
     pub cache_size: usize,
 }
@@ -66,6 +69,9 @@ pub struct Vfs {
     pub(super) shared: Shared,
     pub(super) spool: Spool,
     pub(super) streams: Arc<Streams>,
+    pub(super) queue: Queue,
+    /// By which threads that upload find the file system.
+    pub(super) itself: OnceLock<Weak<Vfs>>,
     listing: Mutex<HashSet<u64>>,
     listed: Condvar,
     next_handle: AtomicU64,
@@ -126,6 +132,8 @@ impl Vfs {
                 patience: settings.timeout,
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
+            queue: Queue::default(),
+            itself: OnceLock::new(),
             remote,
             spool: Spool::new(settings.spool.clone()),
             settings,

@@ -57,6 +57,12 @@ pub struct Body {
     pub dirty: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
+    /// What an upload that is under way brings.
+    pub flying: RangeSet,
+    /// The number under which the journal has it.
+    pub journal: Option<u64>,
+    /// Earlier closes of it that the journal keeps until a later one is on the server.
+    pub superseded: Vec<u64>,
     /// An upload is under way, or somebody else claims the file.
     pub uploading: bool,
     /// What was written in order from the start or the base's end on reaches so far.

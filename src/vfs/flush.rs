@@ -9,6 +9,7 @@
 //! never sent later behind the user's back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::remote::{
     self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, Why,
@@ -33,6 +34,9 @@ impl Vfs {
         if !handle.writes {
             return Ok(());
         }
+        if handle.file.body.lock().is_dirty() && self.defer(&handle.file) {
+            return Ok(());
+        }
         {
             let mut body = self.settled(&handle.file);
             if body.is_dirty() && body.size == 0 && !body.waited {
@@ -54,7 +58,11 @@ impl Vfs {
         let Some(closed) = self.opened.lock().handles.remove(&handle) else {
             return;
         };
-        let file = closed.file;
+        self.let_go(&closed.file, deadline);
+    }
+
+    /// Somebody who held a file open does so no more; the last one brings it to the server.
+    pub(super) fn let_go(&self, file: &Arc<File>, deadline: &Deadline) {
         let mut gone = false;
         let mut tried = false;
         loop {
@@ -73,24 +81,38 @@ impl Vfs {
                 break;
             }
             drop(opened);
-            self.last_upload(&file, deadline);
+            if file.body.lock().is_dirty() && self.defer(file) {
+                continue;
+            }
+            self.last_upload(file, deadline);
             tried = file.body.lock().is_settled() || deadline.remaining().is_none();
         }
         if gone {
             file.reader.restart(u64::MAX);
-            self.remove_aside(&file, deadline);
+            self.remove_aside(file, deadline);
         }
         self.tree.lock().close(file.ino);
     }
 
-    /// Brings everything that was written to the server, or keeps it in `lost+found`; for the end
-    /// of the mount.
-    pub fn finish(&self) {
-        let files: Vec<Arc<File>> = self.opened_files();
-        for file in files {
+    /// Brings everything that was written to the server, or keeps it in `lost+found`, or leaves it in the
+    /// journal where it is after `limit`; for the end of the mount.
+    pub fn finish(&self, limit: Option<Duration>) {
+        self.drain(limit);
+        for file in self.opened_files() {
+            if file.body.lock().journal.is_some() {
+                continue;
+            }
             let deadline = self.deadline();
             self.last_upload(&file, &deadline);
             self.remove_aside(&file, &deadline);
+        }
+    }
+
+    /// The last call: nothing is asked of the file system any more.
+    pub fn end(&self) {
+        self.finish(None);
+        if let Some(journal) = self.queue.journal.get() {
+            journal.close();
         }
     }
 
@@ -102,9 +124,11 @@ impl Vfs {
                 return Err(error.clone());
             }
             if !body.is_dirty() {
+                self.journal_done(&mut body);
                 return Ok(());
             }
             body.uploading = true;
+            self.journal_begun(&body);
         }
         file.end_stream(End::Drained, deadline);
         let broken = file.body.lock().broken.take();
@@ -115,6 +139,10 @@ impl Vfs {
         let mut body = file.body.lock();
         body.uploading = false;
         body.failed = result.is_err();
+        body.flying = RangeSet::default();
+        if result.is_ok() && !body.is_dirty() {
+            self.journal_done(&mut body);
+        }
         file.uploaded.notify_all();
         self.publish_upload(file, &mut body, &result);
         result.map(|_| ())
@@ -201,6 +229,7 @@ impl Vfs {
                 match gaps.next() {
                     Some(gap) => gap,
                     None => {
+                        body.flying = body.dirty.clone();
                         return Ok(Job {
                             change,
                             plan,
@@ -412,7 +441,7 @@ impl Vfs {
     }
 
     /// Keeps what can't be brought to the server, if it is whole, and forgets it here.
-    fn lose(&self, file: &File, error: Option<&Error>) {
+    pub(super) fn lose(&self, file: &File, error: Option<&Error>) {
         let path = self.path(file.ino).unwrap_or_default();
         let mut body = file.body.lock();
         if !body.is_dirty() {
@@ -421,7 +450,7 @@ impl Vfs {
         let reason = error.map_or_else(|| "its close failed".to_string(), ToString::to_string);
         match &body.spool {
             Some(spool) if body.missing().is_empty() => {
-                match self.spool.keep(spool, body.size, path.as_bytes()) {
+                match self.spool.keep(spool, body.size, path.as_bytes(), &reason) {
                     Ok(kept) => log::error!(
                         "{path} could not be stored ({reason}); it is kept as {}",
                         kept.display()
@@ -434,6 +463,7 @@ impl Vfs {
             Some(_) => log::error!("{path} could not be changed ({reason}); the changes are lost"),
             None => log::error!("{path}, an empty file, could not be stored ({reason})"),
         }
+        self.journal_done(&mut body);
         body.dirty = RangeSet::default();
         body.resized = false;
         body.unconfirmed = false;

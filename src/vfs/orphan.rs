@@ -106,7 +106,9 @@ impl Vfs {
     pub(super) fn forsake(&self, ino: u64) {
         let opened = self.opened_file(ino);
         if let Some(file) = opened {
-            file.body.lock().removed = true;
+            let mut body = file.body.lock();
+            body.removed = true;
+            self.journal_done(&mut body);
         }
     }
 

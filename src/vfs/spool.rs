@@ -6,11 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate};
+use nix::unistd::linkat;
 
 use crate::remote::ReadAt;
 
@@ -42,11 +44,19 @@ impl Spool {
         Ok(SpoolFile { file })
     }
 
-    /// Gives `file` a name in `lost+found` that tells what it was; returns where it is.
-    pub fn keep(&self, file: &SpoolFile, size: u64, name: &[u8]) -> io::Result<PathBuf> {
+    /// Gives the first `size` bytes of `file` a name in `lost+found` that tells what it was and when,
+    /// with `reason` beside it; returns where it is.
+    pub fn keep(
+        &self,
+        file: &SpoolFile,
+        size: u64,
+        name: &[u8],
+        reason: &str,
+    ) -> io::Result<PathBuf> {
         let directory = self.directory.join("lost+found");
         make_private(&directory)?;
-        let name = readable(name);
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let name = format!("{}.{now}", readable(name));
         for number in 0..NAME_TRIES {
             let path = directory.join(if number == 0 {
                 name.clone()
@@ -64,6 +74,9 @@ impl Spool {
                 Ok(kept) => {
                     file.copy_to(&kept, size)?;
                     kept.sync_all()?;
+                    let mut why = path.clone().into_os_string();
+                    why.push(".reason");
+                    fs::write(why, format!("{reason}\n"))?;
                     return Ok(path);
                 }
             }
@@ -96,6 +109,35 @@ pub struct SpoolFile {
 }
 
 impl SpoolFile {
+    /// One that has a name already.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { file })
+    }
+
+    /// Gives it a name, if it does not have that already, and writes all of it to the disk.
+    pub fn name(&self, path: &Path) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        let is_it = |there: fs::Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        if !fs::metadata(path).is_ok_and(is_it) {
+            let here = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let linked = linkat(
+                AT_FDCWD,
+                here.as_str(),
+                AT_FDCWD,
+                path,
+                AtFlags::AT_SYMLINK_FOLLOW,
+            );
+            if linked.is_err() {
+                // Not a file without a name, but one whose name is gone: a copy of it.
+                let copy = File::create_new(path)?;
+                self.copy_to(&copy, ours.len())?;
+                return copy.sync_data();
+            }
+        }
+        self.file.sync_data()
+    }
+
     /// Writes all of `bytes` at `offset`.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
@@ -150,7 +192,8 @@ impl ReadAt for SpoolFile {
     }
 }
 
-fn make_private(directory: &Path) -> io::Result<()> {
+/// Makes a directory that only its owner may look into.
+pub fn make_private(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -159,7 +202,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 
 /// A file name that tells the path of what it holds.
 fn readable(name: &[u8]) -> String {
-    /// Leaves room for a number within the 255 bytes that a name may have.
+    /// Leaves room for time, number and ending within the 255 bytes that a name may have.
     const LENGTH: usize = 200;
     let text: String = name.escape_ascii().to_string().replace('/', "_");
     text.chars().take(LENGTH).collect()
@@ -175,14 +218,14 @@ mod tests {
         let spool = Spool::new(directory.path().join("spool"));
         let file = spool.create().expect("a spool file");
         file.write_at(b"bytes", 3).expect("written");
-        let one = spool.keep(&file, 8, b"dir/na\nme").expect("kept");
-        let two = spool.keep(&file, 8, b"dir/na\nme").expect("kept");
+        let one = spool.keep(&file, 8, b"dir/na\nme", "full").expect("kept");
+        let two = spool.keep(&file, 8, b"dir/na\nme", "full").expect("kept");
         assert_ne!(one, two);
         assert_eq!(fs::read(&one).expect("read"), b"\0\0\0bytes");
-        assert_eq!(
-            one.file_name().and_then(|name| name.to_str()),
-            Some("dir_na\\nme")
-        );
+        let name = one.file_name().and_then(|name| name.to_str());
+        assert!(name.is_some_and(|name| name.starts_with("dir_na\\nme.20")));
+        let why = fs::read_to_string(format!("{}.reason", one.display()));
+        assert_eq!(why.expect("read"), "full\n");
     }
 
     #[test]

@@ -176,18 +176,18 @@ impl Mount {
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 
-    /// What is kept of files that could not be stored, by name.
+    /// What is kept of files that could not be stored, by name, without the times. Each has its reason beside it.
     pub fn lost(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.path("cache/ftpfs/lost+found"))
             .into_iter()
             .flatten();
         entries
-            .map(|entry| entry.unwrap())
-            .map(|entry| {
-                (
-                    entry.file_name().into_string().unwrap(),
-                    fs::read(entry.path()).unwrap(),
-                )
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| Path::new(&format!("{}.reason", path.display())).exists())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let (name, _time) = name.rsplit_once('.').unwrap();
+                (name.to_owned(), fs::read(&path).unwrap())
             })
             .collect()
     }

@@ -1,0 +1,281 @@
+//! The records of the journal, as bytes.
+//!
+//! The one idea: a record is its length, a checksum and its fields; the first one that is torn or
+//! spoilt ends the journal, since whatever was told of came before it.
+
+use std::ops::Range;
+
+use crate::remote::Version;
+
+/// What is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A file is to be brought to the server. Takes the place of an earlier one of the same number.
+    Intent(Intent),
+    /// The server is being written to.
+    Begun(u64),
+    /// Permission bits or a time are to be set, too.
+    Rights {
+        /// The intent.
+        id: u64,
+        /// Permission bits.
+        mode: Option<u32>,
+        /// Seconds since 1970, UTC.
+        modified: Option<i64>,
+    },
+    /// It is on the server, or need not be any more.
+    Done(u64),
+}
+
+/// A file that is to be brought to the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// The number by which the others refer to it.
+    pub id: u64,
+    /// The absolute path on the server.
+    pub path: Vec<u8>,
+    /// What the server had; `None` when the name was new.
+    pub base: Option<Version>,
+    /// Bytes of the base that still stand.
+    pub kept: u64,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Permission bits to be set.
+    pub mode: Option<u32>,
+    /// A time to be set, seconds since 1970 in UTC.
+    pub modified: Option<i64>,
+    /// Something of it may be on the server.
+    pub begun: bool,
+    /// What the server lacks.
+    pub dirty: Vec<Range<u64>>,
+    /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// Bytes before the fields: length and checksum.
+const HEAD: usize = 12;
+/// No record is longer.
+const LIMIT: usize = 1 << 20;
+
+impl Record {
+    /// The bytes.
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = Out(vec![0; HEAD]);
+        match self {
+            Self::Intent(intent) => {
+                out.number(1, 1);
+                out.number(intent.id, 8);
+                out.bytes(&intent.path);
+                let base = intent.base.unwrap_or_default();
+                out.number(u64::from(intent.base.is_some()), 1);
+                out.option(base.size);
+                out.option(base.modified.map(i64::cast_unsigned));
+                out.number(intent.kept, 8);
+                out.number(intent.size, 8);
+                out.option(intent.mode.map(u64::from));
+                out.option(intent.modified.map(i64::cast_unsigned));
+                out.number(u64::from(intent.begun), 1);
+                out.number(intent.dirty.len() as u64, 8);
+                for range in &intent.dirty {
+                    out.number(range.start, 8);
+                    out.number(range.end, 8);
+                }
+                out.number(u64::from(intent.bytes.is_some()), 1);
+                out.bytes(intent.bytes.as_deref().unwrap_or_default());
+            }
+            Self::Begun(id) => {
+                out.number(2, 1);
+                out.number(*id, 8);
+            }
+            Self::Rights { id, mode, modified } => {
+                out.number(3, 1);
+                out.number(*id, 8);
+                out.option(mode.map(u64::from));
+                out.option(modified.map(i64::cast_unsigned));
+            }
+            Self::Done(id) => {
+                out.number(4, 1);
+                out.number(*id, 8);
+            }
+        }
+        let mut bytes = out.0;
+        let length = (bytes.len() - HEAD) as u32;
+        let sum = checksum(&bytes[HEAD..]);
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes[4..HEAD].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// The record at the start of `bytes`, and its length; `None` where none is whole.
+    pub fn read(bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut head = In(bytes.get(..HEAD)?);
+        let length = usize::try_from(head.number(4)?).ok()?;
+        let sum = head.number(8)?;
+        if length > LIMIT {
+            return None;
+        }
+        let fields = bytes.get(HEAD..HEAD + length)?;
+        if checksum(fields) != sum {
+            return None;
+        }
+        let mut fields = In(fields);
+        let kind = fields.number(1)?;
+        let id = fields.number(8)?;
+        let record = match kind {
+            1 => Self::Intent(fields.intent(id)?),
+            2 => Self::Begun(id),
+            3 => Self::Rights {
+                id,
+                mode: fields.mode()?,
+                modified: fields.option()?.map(u64::cast_signed),
+            },
+            4 => Self::Done(id),
+            _ => return None,
+        };
+        Some((record, HEAD + length))
+    }
+}
+
+/// FNV-1a, 64 bits: enough to tell a torn record from a whole one.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+struct Out(Vec<u8>);
+
+impl Out {
+    fn number(&mut self, number: u64, bytes: usize) {
+        self.0.extend_from_slice(&number.to_le_bytes()[..bytes]);
+    }
+
+    fn option(&mut self, number: Option<u64>) {
+        self.number(u64::from(number.is_some()), 1);
+        self.number(number.unwrap_or(0), 8);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64, 8);
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+struct In<'a>(&'a [u8]);
+
+impl In<'_> {
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let mut number = [0; 8];
+        number[..bytes].copy_from_slice(self.0.get(..bytes)?);
+        self.0 = &self.0[bytes..];
+        Some(u64::from_le_bytes(number))
+    }
+
+    fn option(&mut self) -> Option<Option<u64>> {
+        let is_some = self.number(1)? == 1;
+        let number = self.number(8)?;
+        Some(is_some.then_some(number))
+    }
+
+    fn mode(&mut self) -> Option<Option<u32>> {
+        let mode = self.option()?;
+        Some(mode.and_then(|mode| u32::try_from(mode).ok()))
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        let length = usize::try_from(self.number(8)?).ok()?;
+        let bytes = self.0.get(..length)?.to_vec();
+        self.0 = &self.0[length..];
+        Some(bytes)
+    }
+
+    fn intent(&mut self, id: u64) -> Option<Intent> {
+        let path = self.bytes()?;
+        let has_base = self.number(1)? == 1;
+        let size = self.option()?;
+        let modified = self.option()?.map(u64::cast_signed);
+        let mut intent = Intent {
+            id,
+            path,
+            base: has_base.then_some(Version { size, modified }),
+            kept: self.number(8)?,
+            size: self.number(8)?,
+            mode: self.mode()?,
+            modified: self.option()?.map(u64::cast_signed),
+            begun: self.number(1)? == 1,
+            ..Intent::default()
+        };
+        for _ in 0..self.number(8)? {
+            intent.dirty.push(self.number(8)?..self.number(8)?);
+        }
+        let inline = self.number(1)? == 1;
+        let bytes = self.bytes()?;
+        intent.bytes = inline.then_some(bytes);
+        Some(intent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records() -> Vec<Record> {
+        let intent = Intent {
+            id: 7,
+            path: b"/a/b \xff".to_vec(),
+            base: Some(Version {
+                size: Some(5),
+                modified: Some(-3),
+            }),
+            kept: 2,
+            size: 9,
+            mode: Some(0o640),
+            modified: Some(-1),
+            begun: true,
+            dirty: vec![2..4, 5..9],
+            bytes: Some(b"abcdef".to_vec()),
+        };
+        let large = Intent {
+            bytes: None,
+            base: None,
+            ..intent.clone()
+        };
+        vec![
+            Record::Intent(intent),
+            Record::Intent(large),
+            Record::Begun(7),
+            Record::Rights {
+                id: 7,
+                mode: None,
+                modified: Some(i64::MIN),
+            },
+            Record::Done(7),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for record in records() {
+            let bytes = record.write();
+            assert_eq!(Record::read(&bytes), Some((record, bytes.len())));
+        }
+    }
+
+    #[test]
+    fn a_torn_or_spoilt_record_is_none() {
+        for record in records() {
+            let mut bytes = record.write();
+            for length in 0..bytes.len() {
+                assert_eq!(Record::read(&bytes[..length]), None);
+            }
+            for at in 0..bytes.len() {
+                bytes[at] ^= 0x10;
+                assert_ne!(
+                    Record::read(&bytes).map(|(read, _)| read).as_ref(),
+                    Some(&record)
+                );
+                bytes[at] ^= 0x10;
+            }
+        }
+    }
+}

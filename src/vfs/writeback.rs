@@ -1,0 +1,421 @@
+//! Write-back: closes that return before the server has the file, and what becomes of it then.
+//!
+//! The one idea: a file that waits to be brought to the server stays open here, held by the queue, so
+//! that reading, renaming and removing it go on as for any open file. All that is added is the journal,
+//! which has it before its close returns, and threads that upload what waits.
+//!
+//! Without `writeback` nothing waits here but what an earlier mount has left.
+//!
+//! Lock order: the queue's lock is taken alone.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::remote::{self, RemotePath, Why};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::{Body, File};
+use crate::vfs::journal::record::{Intent, Record};
+use crate::vfs::journal::{Journal, RANGES};
+use crate::vfs::queue::{Job, Pending};
+
+/// Uploads at once. The pool has its own limit; who waits for a connection costs a thread.
+const THREADS: usize = 8;
+/// A thread without work ends after so long.
+const IDLE: Duration = Duration::from_secs(10);
+/// An empty file waits so long for its first bytes: a shell's `cmd > f` flushes it before the command runs.
+const EMPTY: Duration = Duration::from_millis(500);
+/// After its first failure an upload is tried again after so long, and twice as long after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// But never after longer than this.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
+const FILES: usize = 400;
+/// How often somebody who waits for the end says what is left.
+const LINE: Duration = Duration::from_secs(5);
+
+impl Vfs {
+    /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
+    /// be called before the mount is live.
+    pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<()> {
+        let _ = self.itself.set(Arc::downgrade(self));
+        let Some(settings) = &self.settings.write_back else {
+            return Ok(());
+        };
+        if let Some((journal, left)) = Journal::open(&settings.journal, settings.on)? {
+            let _ = self.queue.journal.set(journal);
+            self.recover(left);
+        }
+        Ok(())
+    }
+
+    /// What waits to be uploaded.
+    pub fn pending(&self) -> Pending {
+        let files: Vec<_> = {
+            let state = self.queue.state.lock();
+            state
+                .jobs
+                .values()
+                .map(|job| Arc::clone(&job.file))
+                .collect()
+        };
+        let dirty = |file: &Arc<File>| {
+            let body = file.body.lock();
+            let ranges = body.unsent();
+            ranges
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>()
+        };
+        Pending {
+            files: files.len(),
+            bytes: files.iter().map(dirty).sum(),
+        }
+    }
+
+    /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
+    /// close does.
+    pub(super) fn defer(&self, file: &Arc<File>) -> bool {
+        let on = self
+            .settings
+            .write_back
+            .as_ref()
+            .is_some_and(|back| back.on);
+        let Some(journal) = self.queue.journal.get().filter(|_| on) else {
+            return false;
+        };
+        let held = self.queue.state.lock().jobs.contains_key(&file.ino);
+        let pending = self.pending();
+        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size;
+        if full && !held || self.itself.get().is_none() {
+            return false;
+        }
+        match self.commit(journal, file) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                log::warn!("the journal: {error}; closes wait for the server");
+                return false;
+            }
+        }
+        let is_empty = file.body.lock().size == 0;
+        self.enqueue(file, if is_empty { EMPTY } else { Duration::ZERO });
+        true
+    }
+
+    fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
+        let path = self.absolute(file)?;
+        let (intent, spool) = {
+            let mut body = file.body.lock();
+            let known = body.hopeless.is_none() && body.broken.is_none();
+            if !known || body.removed || body.sizeless {
+                return Ok(false);
+            }
+            let id = body.journal.unwrap_or_else(|| journal.number());
+            let Some(intent) = body.intent(id, path) else {
+                return Ok(false);
+            };
+            (intent, body.spool(&self.spool)?)
+        };
+        let id = intent.id;
+        journal.commit(intent, &spool)?;
+        let mut body = file.body.lock();
+        body.journal = Some(id);
+        body.failed = false;
+        Ok(true)
+    }
+
+    /// The journal hears of a change that is made to a file which lies in it, before it is made.
+    pub(super) fn journal_cut(&self, file: &File, body: &mut Body, size: u64) -> Result<()> {
+        let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) else {
+            return Ok(());
+        };
+        if size == 0 {
+            // What was closed stays as it is until something takes its place.
+            body.superseded.push(id);
+            body.journal = None;
+            body.spool = None;
+            return Ok(());
+        }
+        if size < body.size
+            && let Some(mut intent) = body.intent(id, self.absolute(file)?)
+        {
+            intent.size = size;
+            intent.kept = intent.kept.min(size);
+            intent.dirty.retain(|range| range.start < size);
+            for range in &mut intent.dirty {
+                range.end = range.end.min(size);
+            }
+            let spool = body.spool(&self.spool)?;
+            journal.commit(intent, &spool)?;
+        }
+        Ok(())
+    }
+
+    /// Rights or a time that are to be set on a file in the journal.
+    pub(super) fn journal_rights(&self, body: &Body) {
+        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) {
+            journal.note(&Record::Rights {
+                id,
+                mode: body.mode.map(|(mode, _)| mode),
+                modified: body.modified,
+            });
+        }
+    }
+
+    /// The server is about to be written to.
+    pub(super) fn journal_begun(&self, body: &Body) {
+        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) {
+            journal.note(&Record::Begun(id));
+        }
+    }
+
+    /// Nothing of the file is to be brought to the server any more, or all of it is there.
+    pub(super) fn journal_done(&self, body: &mut Body) {
+        let Some(journal) = self.queue.journal.get() else {
+            return;
+        };
+        for id in body.superseded.drain(..).chain(body.journal.take()) {
+            journal.done(id);
+        }
+    }
+
+    /// Tells somebody who uses a path that what was closed there was refused.
+    pub(super) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
+        let mut refused = self.queue.refused.lock();
+        refused.remove(path).map_or(Ok(()), Err)
+    }
+
+    /// Holds a file open until it is uploaded.
+    pub(super) fn enqueue(&self, file: &Arc<File>, delay: Duration) {
+        let due = Instant::now() + delay;
+        let is_new = {
+            let mut state = self.queue.state.lock();
+            match state.jobs.get_mut(&file.ino) {
+                Some(job) => {
+                    job.due = job.due.min(due);
+                    job.failures = 0;
+                    false
+                }
+                None => {
+                    let job = Job {
+                        file: Arc::clone(file),
+                        due,
+                        failures: 0,
+                        running: false,
+                    };
+                    state.jobs.insert(file.ino, job);
+                    true
+                }
+            }
+        };
+        if is_new {
+            let mut opened = self.opened.lock();
+            let entry = opened.files.entry(file.ino);
+            entry.or_insert_with(|| (Arc::clone(file), 0)).1 += 1;
+            drop(opened);
+            self.tree.lock().open(file.ino);
+        }
+        self.wake();
+    }
+
+    /// Sees to it that somebody looks at the queue.
+    fn wake(&self) {
+        let mut state = self.queue.state.lock();
+        self.queue.changed.notify_all();
+        if state.stopped || state.idle > 0 || state.threads >= THREADS {
+            return;
+        }
+        let Some(vfs) = self.itself.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        state.threads += 1;
+        drop(state);
+        let spawned = thread::Builder::new()
+            .name("write-back".into())
+            .spawn(move || vfs.write_back());
+        if let Err(error) = spawned {
+            log::error!("no thread can be started for uploads: {error}");
+            self.queue.state.lock().threads -= 1;
+        }
+    }
+
+    /// The life of a thread that uploads what waits.
+    fn write_back(&self) {
+        while let Some(file) = self.next_job() {
+            // Others may be due as well.
+            self.wake();
+            let deadline = self.deadline();
+            let result = self.upload(&file, &deadline);
+            let again = match &result {
+                Ok(()) => file.body.lock().is_dirty(),
+                Err(error) => error.passes(),
+            };
+            let mut state = self.queue.state.lock();
+            if result.is_ok() {
+                state.ended += 1;
+            }
+            if let Some(job) = state.jobs.get_mut(&file.ino).filter(|_| again) {
+                job.running = false;
+                job.due = Instant::now();
+                if let Err(error) = &result {
+                    let wait = FIRST_RETRY * (1 << job.failures.min(16));
+                    job.due += wait.min(LONGEST_RETRY);
+                    job.failures += 1;
+                    let path = self.path(file.ino).unwrap_or_default();
+                    log::warn!("{path} waits to be stored: {error}");
+                }
+                continue;
+            }
+            drop(state);
+            if let Err(error) = result {
+                let path = self.path(file.ino).unwrap_or_default();
+                self.lose(&file, Some(&error));
+                self.queue.refused.lock().insert(path, error);
+            }
+            self.queue.state.lock().jobs.remove(&file.ino);
+            self.let_go(&file, &self.deadline());
+            self.queue.changed.notify_all();
+        }
+    }
+
+    fn next_job(&self) -> Option<Arc<File>> {
+        let mut state = self.queue.state.lock();
+        loop {
+            let now = Instant::now();
+            let stopped = state.stopped;
+            let waiting = state.jobs.values_mut().filter(|job| !job.running);
+            let next = waiting.min_by_key(|job| job.due);
+            let wait = match next {
+                Some(job) if job.due <= now && !stopped => {
+                    job.running = true;
+                    return Some(Arc::clone(&job.file));
+                }
+                Some(job) => (job.due - now).min(IDLE),
+                None => IDLE,
+            };
+            let empty = state.jobs.values().all(|job| job.running);
+            state.idle += 1;
+            let timed_out = self.queue.changed.wait_for(&mut state, wait).timed_out();
+            state.idle -= 1;
+            if state.stopped || timed_out && empty {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+
+    /// Waits until everything is uploaded, saying from time to time what is left. Gives up when `limit`
+    /// is over, or when nothing has got on for the patience of the mount; then the journal has it.
+    pub(super) fn drain(&self, limit: Option<Duration>) {
+        let begun = Instant::now();
+        let mut progressed = begun;
+        let mut said = begun;
+        let mut before = (0, Pending::default());
+        while !self.queue.state.lock().stopped {
+            let pending = self.pending();
+            if pending.files == 0 {
+                break;
+            }
+            let late = limit.is_some_and(|limit| begun.elapsed() > limit);
+            if late || progressed.elapsed() > self.settings.timeout {
+                log::error!(
+                    "{} files could not be stored in time; the next mount goes on with them",
+                    pending.files
+                );
+                break;
+            }
+            if said.elapsed() > LINE {
+                said = Instant::now();
+                log::warn!(
+                    "{} files, {} bytes, are being stored",
+                    pending.files,
+                    pending.bytes
+                );
+            }
+            self.wake();
+            let mut state = self.queue.state.lock();
+            for job in state.jobs.values_mut() {
+                // Nothing more is to be waited for but the server.
+                let wait = if job.failures == 0 {
+                    Duration::ZERO
+                } else {
+                    FIRST_RETRY
+                };
+                job.due = job.due.min(Instant::now() + wait);
+            }
+            if (state.ended, pending) != before {
+                before = (state.ended, pending);
+                progressed = Instant::now();
+            }
+            self.queue
+                .changed
+                .wait_for(&mut state, Duration::from_millis(50));
+        }
+        self.queue.state.lock().stopped = true;
+        self.queue.changed.notify_all();
+    }
+
+    /// The absolute path on the server.
+    pub(super) fn absolute(&self, file: &File) -> Result<Vec<u8>> {
+        let path = self.path(file.ino)?;
+        Ok([&self.settings.root[..], b"/", path.as_bytes()].concat())
+    }
+}
+
+impl Error {
+    /// Whether an upload that failed by this is worth another try, later.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Remote(error) => match error {
+                remote::Error::Refused { why, .. } => matches!(why, Why::TooMany | Why::Busy),
+                remote::Error::Lost { .. }
+                | remote::Error::TimedOut { .. }
+                | remote::Error::Barred { .. }
+                | remote::Error::Closed => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl Body {
+    /// What the server can't be said to have yet: what is dirty, and what is on its way.
+    fn unsent(&self) -> Vec<std::ops::Range<u64>> {
+        let mut unsent = self.dirty.clone();
+        unsent.extend(&self.flying);
+        if let Some(stream) = &self.stream {
+            unsent.insert(stream.confirmed..stream.sent);
+        }
+        unsent.iter().collect()
+    }
+
+    /// What is to be done for the file, as it is now; `None` when that can't be told from what is here.
+    fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
+        let mut dirty = self.unsent();
+        if dirty.len() > RANGES {
+            let (first, last) = (dirty.first()?.start, dirty.last()?.end);
+            dirty = std::iter::once(first..last).collect();
+        }
+        if !dirty
+            .iter()
+            .all(|range| self.present.contains(range.clone()))
+        {
+            return None;
+        }
+        Some(Intent {
+            id,
+            path,
+            base: self.base,
+            kept: self.kept,
+            size: self.size,
+            mode: self.mode.map(|(mode, _)| mode),
+            modified: self.modified,
+            begun: self.touched || self.uploading || self.stream.is_some(),
+            dirty,
+            bytes: None,
+        })
+    }
+}
