@@ -215,7 +215,7 @@ fn a_full_server_is_told_and_nothing_is_lost() {
                  ! cp $S/file $M/file 2>$S/why || fail 'it was said to be stored'
                  says $S/why '{said}'
                  explained() {{ [ -s $S/.cache/ftpfs/lost+found/file.20*Z.reason ]; }}; soon explained
-                 kept=$(ls $S/.cache/ftpfs/lost+found/file.20*Z); cmp $kept $S/file; cmp $S/old $D/old
+                 kept=$(ls $S/.cache/ftpfs/lost+found/file.20*Z); cmp -n $(stat -c %s $kept) $kept $S/file; cmp $S/old $D/old
                  rm $M/file; cp $S/old $M/new; cmp $S/old $D/new; unmounts"
             ),
         );

@@ -212,7 +212,7 @@ impl Vfs {
             deadline,
         };
         let mut at = 0;
-        let mut source = self.remote.read(path, 0, &ask)?;
+        let mut source = self.remote.read(path, 0, false, &ask)?;
         let (mut theirs, mut ours) = (vec![0; PIECE], vec![0; PIECE]);
         while at < size {
             let length = source.read(&mut theirs, deadline)?;
