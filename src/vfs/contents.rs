@@ -215,8 +215,16 @@ impl Vfs {
             bytes.extend(part);
             if length < piece {
                 let end = at + length as u64;
-                if sizeless || self.ends_at(&file, end, deadline)? {
+                if sizeless {
                     break;
+                }
+                if self.ends_at(&file, end, deadline)? {
+                    // The kernel would fill its pages up with zeros to the size that it was told.
+                    return Err(remote::Error::misbehaved(
+                        format!("reading {}", self.path(file.ino)?),
+                        format!("others have cut it to {end} bytes since it was opened"),
+                    )
+                    .into());
                 }
                 if length == 0 {
                     return Err(remote::Error::misbehaved(
