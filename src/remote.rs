@@ -367,6 +367,9 @@ pub struct Traits {
     pub stats: bool,
     /// A read can begin in the middle of a file.
     pub seeks: bool,
+    /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
+    /// takes one call for one directory.
+    pub lists_together: bool,
 }
 
 /// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
@@ -499,6 +502,9 @@ pub trait Remote: Send + Sync {
     /// What holds for this server.
     fn traits(&self) -> Traits;
 
+    /// How many requests of this urgency could begin now without waiting for a connection.
+    fn room(&self, urgency: Urgency) -> usize;
+
     /// Steps, taken in order, each answered at its own place; one that fails does not stop the next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
 
@@ -509,6 +515,20 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness>;
+
+    /// Lists many directories, as far as can be in one flight (see [`Traits::lists_together`]); `each`
+    /// gets the number of the directory and an entry. An entry may come twice.
+    fn list_many(
+        &self,
+        directories: &[RemotePath],
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(usize, Entry),
+    ) -> Vec<Result<Completeness>> {
+        let one = |(number, directory): (usize, &RemotePath)| {
+            self.list(directory, ask, &mut |entry| each(number, entry))
+        };
+        directories.iter().enumerate().map(one).collect()
+    }
 
     /// Where a symbolic link points, as the server says it; for links that were listed without a target.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;

@@ -168,7 +168,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let mut settings = plan.vfs;
     settings.root = client.root();
     let remote: Arc<dyn Remote> = Arc::new(client);
-    let vfs = Arc::new(Vfs::new(Arc::clone(&remote), settings));
+    let vfs = Vfs::new(Arc::clone(&remote), settings);
     vfs.begin_write_back()
         .map_err(|error| format!("the journal of what is to be stored: {error}"))?;
     let (device, mount) = {

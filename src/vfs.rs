@@ -7,10 +7,13 @@
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
 //! recover, writeback -> journal                   closes that return early
+//! ahead -> listing                                what they share
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
+//! walk, under_way
 //! ```
 
+mod ahead;
 mod attributes;
 mod blocks;
 mod contents;
@@ -21,6 +24,7 @@ mod flush;
 mod inode;
 mod journal;
 mod links;
+mod listing;
 mod names;
 mod orphan;
 mod queue;
@@ -30,6 +34,8 @@ mod recover;
 mod shown;
 mod spool;
 mod streaming;
+mod under_way;
+mod walk;
 mod writeback;
 
 pub use attributes::Changes;

@@ -63,7 +63,9 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "inspect",
             "client",
+            "together",
             "directory",
+            "exact",
             "update",
             "upload",
             "transfer",
@@ -105,9 +107,13 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "contents",
             "recover",
             "writeback",
+            "ahead",
+            "listing",
             // State.
             "core",
             "shown",
+            "under_way",
+            "walk",
             "inode",
             "queue",
             "streaming",

@@ -152,7 +152,7 @@ impl Run {
             cache_size: 8 << 20,
         };
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
-        let vfs = Arc::new(Vfs::new(remote, settings));
+        let vfs = Vfs::new(remote, settings);
         vfs.begin_write_back().unwrap();
         let directory = vfs.mkdir(ROOT, b"d", 0o755, &vfs.deadline()).unwrap().ino;
         Self {

@@ -4,6 +4,7 @@
 //! is safe to repeat is repeated once when the connection broke. Everything that differs between
 //! servers is looked up in the profile.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use crate::ftp::directory::Lister;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::steps;
+use crate::ftp::together;
 use crate::ftp::transfer::Download;
 use crate::ftp::update::{self, Update};
 use crate::ftp::upload::Upload;
 use crate::ftp::views;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Room, Sink, Source, Step, Traits, Updated, View, Why,
+    Result, Room, Sink, Source, Step, Traits, Updated, Urgency, View, Why,
 };
 
 /// An FTP server.
@@ -73,6 +75,45 @@ impl Client {
         }
     }
 
+    /// Lists what can be listed in one flight.
+    fn together(
+        &self,
+        directories: &[RemotePath],
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(usize, Entry),
+    ) -> Result<Vec<Option<Completeness>>> {
+        let paths: Result<Vec<_>> = directories.iter().map(|path| self.absolute(path)).collect();
+        let paths = paths?;
+        let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
+        let listed = together::list(&self.pool, &mut lease, &paths, ask.deadline, each);
+        if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &listed {
+            self.pool
+                .profile()
+                .learn(|learned| learned.stat_lists = Some(false));
+        }
+        listed
+    }
+
+    /// Lists one directory, and finds out whether it could be listed together with others.
+    fn compared(
+        &self,
+        directory: &RemotePath,
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<Completeness> {
+        let mut names = BTreeSet::new();
+        let completeness = self.list(directory, ask, &mut |entry| {
+            names.extend(self.pool.place().encode(&entry.name));
+            each(entry);
+        })?;
+        if self.pool.profile().ask(together::is_unknown) {
+            let path = self.absolute(directory)?;
+            let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
+            together::compare(&self.pool, &mut lease, &path, &names, ask.deadline)?;
+        }
+        Ok(completeness)
+    }
+
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
         self.repeat(Purpose::Metadata, ask, |mut lease, again| {
             let first_try = first_patience(&lease, again, ask);
@@ -89,7 +130,12 @@ impl Remote for Client {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.features.mlst(),
             seeks: learned.rest != Some(false),
+            lists_together: together::is_possible(learned),
         })
+    }
+
+    fn room(&self, urgency: Urgency) -> usize {
+        self.pool.room(urgency)
     }
 
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
@@ -122,6 +168,26 @@ impl Remote for Client {
             }
             .list(each)
         })
+    }
+
+    fn list_many(
+        &self,
+        directories: &[RemotePath],
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(usize, Entry),
+    ) -> Vec<Result<Completeness>> {
+        let mut listed = vec![None; directories.len()];
+        if self.pool.profile().ask(together::is_possible) {
+            match self.together(directories, ask, each) {
+                Ok(together) => listed = together,
+                Err(error) => log::info!("{error}; listing one by one"),
+            }
+        }
+        let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {
+            Some(completeness) => Ok(completeness),
+            None => self.compared(&directories[number], ask, &mut |entry| each(number, entry)),
+        };
+        listed.into_iter().enumerate().map(one_by_one).collect()
     }
 
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {

@@ -87,6 +87,8 @@ pub enum Command<'a> {
     SiteUtimeLong(i64, &'a [u8]),
     /// The size of a file in bytes (RFC 3659).
     Size(&'a [u8]),
+    /// List a directory over the control connection, with the switches given (RFC 959).
+    Stat(&'static str, &'a [u8]),
     /// Store a file (RFC 959).
     Stor(&'a [u8]),
     /// The operating system (RFC 959).
@@ -170,6 +172,7 @@ impl Command<'_> {
             Command::Feat => ("FEAT", none(), None),
             Command::Hash(verb, path) => (verb, none(), Some(path)),
             Command::List(switches) => ("LIST", switches.to_string(), None),
+            Command::Stat(switches, path) => ("STAT", switches.to_string(), Some(path)),
             Command::Mdtm(path) => ("MDTM", none(), Some(path)),
             Command::MdtmSet(time, path) => ("MDTM", stamp(time), Some(path)),
             Command::MffMode(mode, path) => ("MFF", format!("UNIX.mode={mode:04o};"), Some(path)),
@@ -257,6 +260,7 @@ mod tests {
             (Command::Rest(7), b"REST 7\r\n"),
             (Command::List("-a"), b"LIST -a\r\n"),
             (Command::List(""), b"LIST\r\n"),
+            (Command::Stat("-a", b"/a b"), b"STAT -a /a b\r\n"),
             (Command::Mfmt(0, b"/a"), b"MFMT 19700101000000 /a\r\n"),
             (Command::SiteChmod(0o755, b"/a"), b"SITE CHMOD 755 /a\r\n"),
             (

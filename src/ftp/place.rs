@@ -56,6 +56,16 @@ impl Place {
     }
 }
 
+/// The absolute path of `name` in the absolute path `directory`.
+pub fn below(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = directory.to_vec();
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +89,11 @@ mod tests {
             Some(&b"/"[..])
         );
         assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
+    }
+
+    #[test]
+    fn paths_below_a_directory_have_one_slash() {
+        assert_eq!(below(b"/", b"a"), b"/a");
+        assert_eq!(below(b"/d", b" a"), b"/d/ a");
     }
 }

@@ -54,6 +54,8 @@ pub struct Pool {
 /// How often those who wait for a connection look whether the transfers that hold them get on, and
 /// how long no other connection is tried after one could not be made.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a connection may take to be made that nobody waits for yet.
+const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a spare data connection may take to be agreed: nobody waits for it.
 const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -187,14 +189,8 @@ impl Pool {
                     }
                 }
                 Next::Grow => {
-                    state.live += 1;
-                    state.connecting = true;
                     let left = ask.deadline.remaining().unwrap_or_default();
-                    let grow = move |pool: &Self| pool.grow(&Deadline::after(left));
-                    if !self.spawn("connect", grow) {
-                        state.live -= 1;
-                        state.connecting = false;
-                    }
+                    self.start_growing(&mut state, Deadline::after(left));
                 }
                 Next::Wait => {}
             }
@@ -222,6 +218,17 @@ impl Pool {
             wants_spare: false,
             used,
         })
+    }
+
+    /// How many leases could be had now without waiting. Where that is none for want of connections, one
+    /// more is made, for later.
+    pub fn room(self: &Arc<Self>, urgency: Urgency) -> usize {
+        let mut state = self.state.lock();
+        let room = state.room(urgency);
+        if room == 0 && state.may_grow(urgency) {
+            self.start_growing(&mut state, Deadline::after(GROWING_PATIENCE));
+        }
+        room
     }
 
     /// A transfer has moved some bytes: who waits for its connection does not wait in vain.
@@ -296,6 +303,15 @@ impl Pool {
             return Err(error);
         }
         Ok((id, control))
+    }
+
+    fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
+        state.live += 1;
+        state.connecting = true;
+        if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
+            state.live -= 1;
+            state.connecting = false;
+        }
     }
 
     /// Makes one more connection for whoever is next, and counts it in or out.

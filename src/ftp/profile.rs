@@ -47,6 +47,8 @@ pub struct Learned {
     pub no_mlsd: bool,
     /// `LIST -a` shows the hidden files and is not taken for a name.
     pub list_all: Option<bool>,
+    /// `STAT -a` shows what `LIST -a` does.
+    pub stat_lists: Option<bool>,
     /// Seconds east of UTC of the times in `LIST`.
     pub zone: Option<i32>,
     /// The zone was seen in this mount, not only in an earlier one.

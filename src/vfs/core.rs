@@ -5,15 +5,16 @@
 //! what was changed here (see `inode.rs`).
 //!
 //! **Lock order** of the whole file system, outermost first; none is held while the server is asked:
-//! `opened` -> a file's `body` -> `tree` -> a reader's state -> the block cache. `listing` is alone.
+//! `opened` -> a file's `body` -> `tree` -> a reader's state -> the block cache. `listings` is alone; `walks` may be
+//! held before `tree`.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::remote::{
     self, Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, Remote,
@@ -29,6 +30,8 @@ use crate::vfs::readahead::Shared;
 use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
 use crate::vfs::streaming::Streams;
+use crate::vfs::under_way::{Listings, Places};
+use crate::vfs::walk::Walks;
 
 /// How the file system behaves.
 #[derive(Clone, Debug)]
@@ -70,10 +73,12 @@ pub struct Vfs {
     pub(super) spool: Spool,
     pub(super) streams: Arc<Streams>,
     pub(super) queue: Queue,
-    /// By which threads that upload find the file system.
-    pub(super) itself: OnceLock<Weak<Vfs>>,
-    listing: Mutex<HashSet<u64>>,
-    listed: Condvar,
+    pub(super) listings: Listings,
+    /// Who walks through the tree, and what was listed for that.
+    pub(super) walks: Mutex<Walks>,
+    pub(super) ahead_places: Places,
+    /// By which threads that work beside find the file system.
+    pub(super) me: Weak<Vfs>,
     next_handle: AtomicU64,
     /// What was passed over on a lenient mount.
     pub(super) tolerated: Mutex<HashSet<&'static str>>,
@@ -116,16 +121,16 @@ const LINK: u32 = 0o777;
 /// A second name that is asked for within so short a time makes a listing worth its price.
 const SOON: Duration = Duration::from_secs(1);
 /// Bytes of a name, as on every Linux file system.
-const NAME_LENGTH: usize = 255;
+pub(super) const NAME_LENGTH: usize = 255;
 
 impl Vfs {
     /// A file system over `remote`. The mounted directory must be there.
-    pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Self {
+    pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Arc<Self> {
         let root = Attributes {
             modified: Some(now()),
             ..Attributes::of(Kind::Directory)
         };
-        Self {
+        Arc::new_cyclic(|me| Self {
             shared: Shared {
                 remote: Arc::clone(&remote),
                 blocks: Arc::new(Blocks::new(settings.cache_size)),
@@ -133,18 +138,19 @@ impl Vfs {
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
             queue: Queue::default(),
-            itself: OnceLock::new(),
             remote,
             spool: Spool::new(settings.spool.clone()),
             settings,
             tree: Mutex::new(Tree::new(root)),
             opened: Mutex::default(),
-            listing: Mutex::default(),
-            listed: Condvar::new(),
+            listings: Listings::default(),
+            walks: Mutex::default(),
+            ahead_places: Places::default(),
+            me: me.clone(),
             next_handle: AtomicU64::new(1),
             tolerated: Mutex::default(),
             space: Mutex::default(),
-        }
+        })
     }
 
     /// A deadline for an operation that arrives now.
@@ -339,80 +345,6 @@ impl Vfs {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
-    pub(super) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
-        {
-            let mut listing = self.listing.lock();
-            let mut waited = false;
-            while listing.contains(&directory) {
-                waited = true;
-                let left = deadline
-                    .remaining()
-                    .ok_or_else(|| remote::Error::timed_out("waiting for a listing"))?;
-                self.listed.wait_for(&mut listing, left);
-            }
-            let shared = self
-                .tree
-                .lock()
-                .listing(directory, self.settings.cache_timeout);
-            if let Some(completeness) = shared.filter(|_| waited) {
-                return Ok(completeness);
-            }
-            listing.insert(directory);
-        }
-        let result = self.list_now(directory, deadline);
-        self.listing.lock().remove(&directory);
-        self.listed.notify_all();
-        result
-    }
-
-    fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
-        let path = self.path(directory)?;
-        let asked = self.tree.lock().now();
-        let mut entries = Vec::new();
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
-        let result = self.remote.list(&path, &ask, &mut |entry| {
-            // No program could name them.
-            if entry.name.len() > NAME_LENGTH {
-                log::warn!("{path}: a name of {} bytes is left out", entry.name.len());
-            } else {
-                entries.push(entry);
-            }
-        });
-        let completeness = match result {
-            Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
-                let mut tree = self.tree.lock();
-                if let Some(parent) = tree.get(directory).map(|node| node.parent) {
-                    tree.merge_absence(parent, path.name(), asked);
-                }
-                return Err(Error::NotFound);
-            }
-            Err(error) if error.why() == Some(Why::Unsaid) && directory != ROOT => {
-                // vsftpd's "Failed to change directory." says no more: is it still there?
-                let parent = self
-                    .tree
-                    .lock()
-                    .get(directory)
-                    .map_or(ROOT, |node| node.parent);
-                self.list(parent, deadline)?;
-                let gone = self
-                    .tree
-                    .lock()
-                    .get(directory)
-                    .is_none_or(|node| node.removed);
-                return Err(if gone { Error::NotFound } else { error.into() });
-            }
-            result => result?,
-        };
-        self.tree
-            .lock()
-            .merge_listing(directory, entries, completeness, asked);
-        Ok(completeness)
     }
 
     /// The open file of a number, if it is open.

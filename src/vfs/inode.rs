@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::remote::{Attributes, Completeness, Entry, Modified, Precision, RemotePath, Version};
+use crate::remote::{
+    Attributes, Completeness, Entry, Kind, Modified, Precision, RemotePath, Version,
+};
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;
@@ -199,6 +201,25 @@ impl Tree {
             .collect();
         children.sort_unstable();
         children
+    }
+
+    /// The numbers of what is of this kind in a directory, in the order of the names.
+    pub fn children_of(&self, directory: u64, kind: Kind) -> Vec<u64> {
+        let children = self
+            .nodes
+            .get(&directory)
+            .map(|node| &node.directory.children);
+        let is_of_kind = |ino: &u64| {
+            let node = self.nodes.get(ino);
+            node.is_some_and(|node| node.attributes.kind == kind)
+        };
+        let mut children: Vec<_> = children
+            .into_iter()
+            .flatten()
+            .filter(|(_, ino)| is_of_kind(ino))
+            .collect();
+        children.sort_unstable();
+        children.into_iter().map(|(_, ino)| *ino).collect()
     }
 
     /// Whether something in `directory` is known, local things too.

@@ -74,6 +74,7 @@ impl Vfs {
         offset: u64,
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Option<Result<()>> {
+        let mut looked_at = None;
         let names = {
             let mut opened = self.opened.lock();
             let Some(listing) = opened.directories.get_mut(&handle) else {
@@ -86,9 +87,13 @@ impl Vfs {
                 let tree = self.tree.lock();
                 tree.listing(listing.ino, self.settings.cache_timeout)?;
                 listing.names = Some(Arc::new(tree.children(listing.ino)));
+                looked_at = Some(listing.ino);
             }
             listing.names.clone()
         };
+        if let Some(ino) = looked_at {
+            self.visited(ino);
+        }
         Some(self.hand_out(names.as_deref().map_or(&[], Vec::as_slice), offset, each))
     }
 
@@ -111,6 +116,7 @@ impl Vfs {
             .map(|listing| listing.ino);
         let ino = ino.ok_or(Error::BadHandle)?;
         self.list(ino, deadline)?;
+        self.visited(ino);
         let names = Arc::new(self.tree.lock().children(ino));
         if let Some(listing) = self.opened.lock().directories.get_mut(&handle) {
             listing.names = Some(Arc::clone(&names));

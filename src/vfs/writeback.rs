@@ -39,7 +39,6 @@ impl Vfs {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
     /// be called before the mount is live.
     pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<()> {
-        let _ = self.itself.set(Arc::downgrade(self));
         let Some(settings) = &self.settings.write_back else {
             return Ok(());
         };
@@ -88,7 +87,7 @@ impl Vfs {
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
         let pending = self.pending();
         let full = pending.files >= FILES || pending.bytes > self.settings.spool_size;
-        if full && !held || self.itself.get().is_none() {
+        if full && !held {
             return false;
         }
         match self.commit(journal, file) {
@@ -227,7 +226,7 @@ impl Vfs {
         if state.stopped || state.idle > 0 || state.threads >= THREADS {
             return;
         }
-        let Some(vfs) = self.itself.get().and_then(Weak::upgrade) else {
+        let Some(vfs) = self.me.upgrade() else {
             return;
         };
         state.threads += 1;

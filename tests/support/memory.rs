@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
     Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Traits, Updated,
-    Version, View, Why,
+    Urgency, Version, View, Why,
 };
 
 /// What goes wrong with an upload or a read, in the order of their coming.
@@ -151,7 +151,12 @@ impl Remote for Memory {
         Traits {
             stats: self.stats,
             seeks: true,
+            ..Traits::default()
         }
+    }
+
+    fn room(&self, _: Urgency) -> usize {
+        1
     }
 
     fn perform(&self, steps: &[Step<'_>], _: &Ask<'_>) -> Vec<Result<Done>> {

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
-use crate::ftp::directory::now;
+use crate::ftp::exact::now;
 use crate::ftp::profile::TimeSetter;
 use crate::ftp::upload::upload;
 use crate::remote::{

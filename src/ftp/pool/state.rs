@@ -133,17 +133,43 @@ impl State {
         } else if let Some(at) = self.choose(purpose) {
             return Next::Take(Box::new(self.idle.remove(at)));
         }
-        let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
-        if self.live >= self.limit || self.connecting || soon_idle {
+        if self.live >= self.limit || self.connecting {
             return Next::Wait;
         }
-        let barred = self.grows_after.is_some_and(|at| Instant::now() < at);
+        let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
         match self.live {
             0 => Next::Connect,
             _ if fresh => Next::Connect,
-            _ if barred => Next::Wait,
+            _ if soon_idle || !self.may_grow(urgency) => Next::Wait,
             _ => Next::Grow,
         }
+    }
+
+    /// How many could take an idle connection now.
+    pub fn room(&self, urgency: Urgency) -> usize {
+        let waits = self.waiting[..=urgency as usize]
+            .iter()
+            .any(|&waiting| waiting > 0);
+        match urgency {
+            _ if self.closed || waits => 0,
+            Urgency::Ahead => self
+                .idle
+                .len()
+                .min(self.limit.saturating_sub(self.busy() + 1)),
+            _ => self.idle.len(),
+        }
+    }
+
+    /// Whether one more connection may be made now.
+    pub fn may_grow(&self, urgency: Urgency) -> bool {
+        let barred = self.grows_after.is_some_and(|at| Instant::now() < at);
+        let reserved = usize::from(urgency == Urgency::Ahead);
+        !self.closed && !self.connecting && !barred && self.live + reserved < self.limit
+    }
+
+    /// Connections that somebody uses.
+    fn busy(&self) -> usize {
+        self.live - self.idle.len() - self.arming
     }
 
     /// Whether one more transfer leaves a place for metadata.
@@ -188,13 +214,12 @@ impl State {
     /// Whether there is a place for this purpose. What is done ahead leaves one more free.
     fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
         let is_ahead = urgency == Urgency::Ahead;
-        let busy = self.live - self.idle.len() - self.arming;
         let fits = match purpose {
             Purpose::Transfer if is_ahead => self.transfers + 2 < self.limit,
             Purpose::Transfer => self.may_transfer(),
             _ => true,
         };
-        fits && !(is_ahead && busy + 2 > self.limit)
+        fits && !(is_ahead && self.busy() + 2 > self.limit)
     }
 
     /// Which idle connection is best: one with a spare data connection for what wants one (the oldest

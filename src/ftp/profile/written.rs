@@ -75,6 +75,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
     },
     Fact {
+        name: "stat_lists",
+        say: |learned| learned.stat_lists.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.stat_lists = Some(flag)),
+    },
+    Fact {
         name: "zone",
         say: |learned| learned.zone.map(|seconds| seconds.to_string()),
         hear: |learned, word| word.parse().ok().map(|zone| learned.zone = Some(zone)),
@@ -252,6 +257,7 @@ mod tests {
             pret: true,
             no_mlsd: true,
             list_all: Some(false),
+            stat_lists: Some(true),
             zone: Some(-19_800),
             mdtm: Some(true),
             chmod: Some(false),
