@@ -151,11 +151,18 @@ fn bound_to_an_address_or_an_interface() {
     );
 }
 
+/// As behind NAT: the server reaches us only at the address outside, from which these ports are forwarded.
 #[test]
-fn an_external_address_is_told() {
+fn an_external_address_is_told_and_its_ports_are_forwarded() {
     run(
-        60,
-        "ip address add 203.0.113.9/32 dev lo; proftpd 'DefaultAddress 0.0.0.0' 'AllowForeignAddress on'
-         mounts mode=active,external_ip=203.0.113.9; ls $M >/dev/null 2>&1 || true; says $S/log '> EPRT |1|203.0.113.9|'",
+        90,
+        "ip address add 203.0.113.9/32 dev lo; proftpd 'AllowForeignAddress on'
+         nft 'add table ip n; add chain ip n c { type nat hook output priority -100; }'
+         nft 'add rule ip n c ip daddr 203.0.113.9 tcp dport 40000-40009 dnat to 127.0.0.1'
+         mounts mode=active,external_ip=203.0.113.9,port_range=40000-40009; copies; unmounts
+         says $S/log '> EPRT |1|203.0.113.9|4000'; not_says $S/log '> EPRT |1|127'
+         nft 'flush chain ip n c'
+         mounts mode=active,external_ip=203.0.113.9,port_range=40000-40009,timeout=4; ! ls $M 2>/dev/null || fail 'not forwarded'
+         soon says $S/log 'no data connection can be made'",
     );
 }

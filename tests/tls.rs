@@ -225,3 +225,42 @@ fn a_server_that_gives_no_tickets_is_spoken_to_in_tls_12() {
         );
     }
 }
+
+/// Whoever answers at the data port in place of the server has another certificate, be it a good one.
+#[test]
+fn a_data_connection_that_shows_another_certificate_is_refused() {
+    for options in ["$TRUST", "$TRUST,tls_max=1.2", "no_verify_peer", ""] {
+        run(
+            60,
+            &format!(
+                "odd_tls other $C/renewed.pem; mounts {options:?}
+                 ! ls $M 2>/dev/null || fail 'it listed'; ! cat $M/there/down >$S/got 2>/dev/null || fail 'it read'
+                 ! (echo secret >$M/new) 2>/dev/null || fail 'it wrote'; [ ! -e $D/new ] || fail 'it is there'
+                 soon says $S/log 'it shows another certificate than the control connection'; umount $M; wait $mounted"
+            ),
+        );
+    }
+    run(60, "odd_tls well; mounts $TRUST; copies; unmounts");
+}
+
+/// An attacker can cut an encrypted connection, but can't end it: where the server ends them, what is cut is no whole.
+#[test]
+fn data_that_ends_without_being_said_to_is_not_taken_for_the_whole() {
+    run(
+        60,
+        "odd_tls cut; touch $D/there/{a..e}; mounts $TRUST,cache_timeout=0; [ $(ls $M/there | wc -l) = 7 ]; cmp $M/there/down $D/there/down
+         touch $D/CUT; ! ls $M/there 2>/dev/null || fail 'it listed'; soon says $S/log 'ended without'
+         ! cat $M/there/down >$S/got 2>/dev/null || fail 'it read'
+         rm $D/CUT; [ $(ls $M/there | wc -l) = 7 ]; cmp $M/there/down $D/there/down; unmounts",
+    );
+}
+
+/// Many servers just hang up.
+#[test]
+fn a_server_that_never_says_the_end_is_taken_at_its_reply() {
+    run(
+        60,
+        "odd_tls unsaid; mounts $TRUST; cmp $M/there/down $D/there/down; is \"$(ls $M/there | xargs)\" 'down nothing'
+         head -c 100000 /dev/urandom >$S/f; cp $S/f $M/f; cmp $S/f $D/f; unmounts",
+    );
+}

@@ -277,9 +277,10 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     };
     control.give_up();
     match said {
+        // Our own refusal: what the server says to it is but the echo.
+        _ if matches!(error, Error::Barred { .. }) => error,
         // Already one that is worth another try.
         Some(lost @ Error::Lost { .. }) => lost,
-        _ if matches!(error, Error::Barred { .. }) => error,
         said => {
             let said = said.unwrap_or(error);
             if pool.step_back(control) {

@@ -1,5 +1,7 @@
 //! Control and data connections: servers that hang up, that have no more, and whose ports are dead.
 
+use std::collections::HashMap;
+
 use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Script, Server};
 
@@ -177,4 +179,41 @@ fn replies_that_nobody_asked_for_shift_no_answer() {
     );
     mount.try_sh("stat f");
     mount.sh("[ $(stat -c %s longer) = 14 ]; [ $(stat -c %s f) = 7 ]; cat f longer");
+}
+
+/// drftpd and glftpd want to know what a data connection is for before they make one.
+#[test]
+fn where_pret_is_demanded_it_says_what_each_data_connection_is_for() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.on("PRET", Act::Reply("200 OK, planning to do that"));
+    let demand = "500 You need to use a client supporting PRET (PRE Transfer) to use PASV";
+    server.once("EPSV", Act::Reply(demand));
+    let mount = Mount::of(&server);
+    mount.sh("ls; [ \"$(cat f)\" = content ]; echo new > g; ls -l; cat g");
+    assert_eq!(server.tree().bytes("/g"), Some(&b"new\n"[..]));
+    let commands = server.commands_since(0);
+    let mut told: HashMap<usize, String> = HashMap::new();
+    let mut demanded = false;
+    for (connection, line) in &commands {
+        if let Some(what) = line.strip_prefix("PRET ") {
+            told.insert(*connection, what.to_owned());
+        } else if line == "EPSV" {
+            assert!(!demanded || told.contains_key(connection), "{commands:#?}");
+            demanded = true;
+        } else if ["MLSD", "RETR", "STOR"]
+            .iter()
+            .any(|verb| line.starts_with(verb))
+        {
+            assert_eq!(
+                told.remove(connection).as_ref(),
+                Some(line),
+                "{commands:#?}"
+            );
+        }
+    }
+    assert!(
+        server.count("PRET") >= 3 && server.count("PASV") == 0,
+        "{commands:#?}"
+    );
 }

@@ -132,6 +132,13 @@ pyftpdlib_tls() {
     pyftpdlib "$S/run/pem"
 }
 
+# odd_tls HOW [CERTIFICATE]: see odd_tls_server.py
+odd_tls() {
+    launch /usr/bin/python3 "$SUPPORT/odd_tls_server.py" "$D" 21 $account "$HOME_OF_SERVERS/password" "$S/commands" \
+        "$C/good.pem" "$@"
+    soon answers 127.0.0.1 21
+}
+
 # mounts OPTIONS [SOURCE]: mounts, stays in the foreground, and logs every command to $S/log
 mounts() {
     "$FTPFS" -d "${2:-$URL}" "$M" -o "$1" 2>"$S/log" &
