@@ -8,6 +8,7 @@
 //! Invariants: of two options that contradict each other the last one counts, as mount(8) has it;
 //! an error is one line that names the option, the value and what is allowed.
 
+mod completions;
 mod help;
 mod settings;
 mod table;
@@ -45,6 +46,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     // Only in the first place: no source is called so, and a mountpoint stands second.
     if !helper && arguments.next_if(|first| first == PROBE).is_some() {
         return parse_probe(arguments);
+    }
+    if !helper && arguments.next_if(|first| first == COMPLETIONS).is_some() {
+        return parse_completions(arguments);
     }
     let flags = if helper { HELPER_FLAGS } else { FLAGS };
     let found = command(flags)
@@ -126,6 +130,16 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     }
 }
 
+/// Reads what stands behind `ftpfs completions`.
+fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let shell = arguments.next().unwrap_or_default();
+    let script = shell.to_str().and_then(completions::completions);
+    match (script, arguments.next()) {
+        (Some(script), None) => Ok(Request::Print(script)),
+        _ => Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string()),
+    }
+}
+
 /// The words of all lists behind `-o`.
 fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
@@ -140,6 +154,8 @@ fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
 
 /// The word that asks to look at a server instead of mounting it.
 const PROBE: &str = "probe";
+/// The word that asks for the completions of a shell.
+const COMPLETIONS: &str = "completions";
 const PROBE_HINT: &str =
     "usage: ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]; see ftpfs --help";
 const USAGE_HINT: &str =

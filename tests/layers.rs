@@ -132,7 +132,17 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &["fusermount", "device", "table", "options", "error"],
     ),
     ("probe", &["machine", "words", "advice", "report", "json"]),
-    ("options", &["help", "words", "table", "values", "settings"]),
+    (
+        "options",
+        &[
+            "completions",
+            "help",
+            "words",
+            "table",
+            "values",
+            "settings",
+        ],
+    ),
 ];
 
 /// Words of other crates, and the only places in `src` that may say them.

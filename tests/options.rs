@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::options::{
@@ -264,6 +265,43 @@ fn what_is_called_probe_can_still_be_mounted() {
     assert_eq!(settings.source.0, "probe");
     let settings = settings_of(&["ftpfs", "-f", "probe", "/m"]).expect("not the first word");
     assert_eq!(settings.source.0, "probe");
+}
+
+/// What bash offers for the last of these words, by the script that we print.
+fn completed(words: &[&str]) -> Vec<String> {
+    let line = ["ftpfs", "completions", "bash"].map(OsString::from);
+    let Ok(Request::Print(script)) = parse(line) else {
+        panic!("no script");
+    };
+    let ask = "; compopt() { :; }; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _ftpfs; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let said = Command::new("bash")
+        .args(["-c", &(script.trim_end().to_string() + ask), "bash"])
+        .args(words)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("bash");
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    let text = String::from_utf8(said.stdout).expect("text");
+    text.lines().map(str::to_string).collect()
+}
+
+#[test]
+fn bash_completes_options_one_by_one() {
+    assert_eq!(
+        completed(&["ftpfs", "h:", "/m", "-o", "allow_o"]),
+        ["allow_other"]
+    );
+    assert_eq!(
+        completed(&["ftpfs", "h:", "-o", "ro,max"]),
+        ["ro,max_conns="]
+    );
+    assert_eq!(completed(&["ftpfs", "--fo"]), ["--foreground"]);
+    assert_eq!(completed(&["ftpfs", "probe", "--wr"]), ["--write"]);
+    assert_eq!(completed(&["ftpfs", "--wr"]), [""]);
+    assert_eq!(completed(&["ftpfs", "prob"]), ["probe"]);
+    assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts"]);
+    let error = parse(["ftpfs", "completions", "csh"].map(OsString::from)).expect_err("csh");
+    assert!(error.contains("bash, zsh or fish"), "{error}");
 }
 
 #[test]
