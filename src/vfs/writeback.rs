@@ -8,7 +8,7 @@
 //!
 //! Lock order: the queue's lock is taken alone.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
