@@ -19,7 +19,7 @@ use fuser::{
 };
 
 use crate::remote::{Deadline, Kind, View};
-use crate::vfs::{Attr, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
+use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
 /// FUSE's loops. They never wait, so two keep two processors busy.
@@ -666,9 +666,9 @@ fn done(operation: &str, reply: ReplyEmpty, result: Result<()>) {
     }
 }
 
-fn data(operation: &str, reply: ReplyData, result: Result<Vec<u8>>) {
+fn data(operation: &str, reply: ReplyData, result: Result<impl Into<Bytes>>) {
     match result {
-        Ok(bytes) => reply.data(&bytes),
+        Ok(bytes) => bytes.into().with(|bytes| reply.data(bytes)),
         Err(error) => reply.error(errno(operation, &error)),
     }
 }

@@ -34,7 +34,7 @@ const START: u32 = 4;
 /// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
 const DRAIN: Duration = Duration::from_secs(75);
 /// Bytes of the block cache, unless said otherwise.
-const CACHE_SIZE: usize = 64 << 20;
+const CACHE_SIZE: usize = 256 << 20;
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

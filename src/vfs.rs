@@ -39,6 +39,7 @@ mod walk;
 mod writeback;
 
 pub use attributes::Changes;
+pub use blocks::Bytes;
 pub use contents::{Open, Wants};
 pub use core::{Settings, Vfs};
 pub use error::{Error, Result};

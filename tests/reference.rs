@@ -372,7 +372,7 @@ impl Run {
         for (handle, content) in &self.handles {
             match self.vfs.read(*handle, 0, LARGE + 1, &deadline) {
                 Ok(bytes) => assert!(
-                    bytes == self.contents[*content].bytes,
+                    bytes.with(|bytes| bytes == self.contents[*content].bytes),
                     "what is read by a handle"
                 ),
                 Err(error) => assert!(may_fail, "{error}"),

@@ -2,17 +2,26 @@
 //!
 //! The one idea: a file is cut into blocks of one size, and the least recently used ones of all files
 //! go when the budget is used up. A block belongs to one *generation* of a file's content, so that
-//! bytes of two contents are never put together.
+//! bytes of two contents are never put together. It may hold only a part of its bytes, all in one
+//! piece: a transfer can begin in its middle, and a reader need not wait for its end.
 //!
 //! Lock order: the lock here is the innermost; nothing is called under it.
+
+mod bytes;
 
 use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
+pub use bytes::Bytes;
+
 /// Bytes of a block: what the kernel's own readahead asks for at once.
 pub const BLOCK: u64 = 128 * 1024;
+/// The same, as the length of a buffer.
+pub const BLOCK_LENGTH: usize = BLOCK as usize;
+/// Buffers of blocks that have gone, for those that come: fresh memory costs more than the bytes in it.
+const SPARE_BUFFERS: usize = 32;
 
 /// Which block: of which inode, which generation of its content, and the number within the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +34,24 @@ pub struct Key {
     pub index: u64,
 }
 
+/// What is there of a block.
+#[derive(Debug)]
+pub struct Block {
+    /// The offset in the block at which the bytes begin.
+    pub from: usize,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The file ends behind them.
+    pub ends: bool,
+}
+
+impl Block {
+    /// The offset in the block behind the last byte.
+    pub fn to(&self) -> usize {
+        self.from + self.bytes.len()
+    }
+}
+
 /// The cache.
 #[derive(Debug)]
 pub struct Blocks {
@@ -34,8 +61,9 @@ pub struct Blocks {
 
 #[derive(Debug)]
 struct State {
-    blocks: LruCache<Key, Arc<Vec<u8>>>,
+    blocks: LruCache<Key, Arc<Block>>,
     bytes: usize,
+    buffers: Vec<Vec<u8>>,
 }
 
 impl Blocks {
@@ -46,35 +74,104 @@ impl Blocks {
             state: Mutex::new(State {
                 blocks: LruCache::unbounded(),
                 bytes: 0,
+                buffers: Vec::new(),
             }),
         }
     }
 
-    /// The block, if it is there. One that is shorter than [`BLOCK`] ends the file.
-    pub fn get(&self, key: Key) -> Option<Arc<Vec<u8>>> {
+    /// Bytes that are kept at most.
+    pub fn budget(&self) -> u64 {
+        self.budget as u64
+    }
+
+    /// What is there of a block.
+    #[cfg(test)]
+    fn get(&self, key: Key) -> Option<Arc<Block>> {
         self.state.lock().blocks.get(&key).cloned()
+    }
+
+    /// The bytes from `offset` to `end` of a file, less only at its end; or the first offset that is
+    /// missing.
+    pub fn collect(
+        &self,
+        (ino, generation): (u64, u64),
+        offset: u64,
+        end: u64,
+    ) -> Result<Bytes, u64> {
+        let mut bytes = Bytes::default();
+        let mut at = offset;
+        let mut state = self.state.lock();
+        while at < end {
+            let index = at / BLOCK;
+            let start = index * BLOCK;
+            let key = Key {
+                ino,
+                generation,
+                index,
+            };
+            let block = state.blocks.get(&key).ok_or(at)?;
+            let place = |offset: u64| usize::try_from(offset - start).unwrap_or(BLOCK_LENGTH);
+            let (from, to) = (place(at), place(end.min(start + BLOCK)).min(block.to()));
+            if from < block.from || (from >= to && !block.ends) {
+                return Err(at);
+            }
+            if from < to {
+                bytes.push_block(Arc::clone(block), from - block.from..to - block.from);
+            }
+            at = start + to.max(from) as u64;
+            if block.ends && to == block.to() {
+                break;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Drops a block that turned out to be wrong.
     pub fn remove(&self, key: Key) {
         let mut state = self.state.lock();
         if let Some(old) = state.blocks.pop(&key) {
-            state.bytes -= old.len();
+            state.drop_block(old);
         }
     }
 
-    /// Keeps a block.
-    pub fn put(&self, key: Key, block: Arc<Vec<u8>>) {
+    /// Keeps a block, in the place of what was there of it.
+    pub fn put(&self, key: Key, block: Block) {
         let mut state = self.state.lock();
-        state.bytes += block.len();
-        if let Some(old) = state.blocks.put(key, block) {
-            state.bytes -= old.len();
+        state.bytes += block.bytes.len();
+        if let Some(old) = state.blocks.put(key, Arc::new(block)) {
+            state.drop_block(old);
         }
         while state.bytes > self.budget {
             let Some((_, oldest)) = state.blocks.pop_lru() else {
                 break;
             };
-            state.bytes -= oldest.len();
+            state.drop_block(oldest);
+        }
+    }
+
+    /// A buffer of [`BLOCK`] bytes, whose content means nothing.
+    pub fn buffer(&self) -> Vec<u8> {
+        let used = self.state.lock().buffers.pop();
+        used.unwrap_or_else(|| vec![0; BLOCK_LENGTH])
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        self.state.lock().keep_buffer(buffer);
+    }
+}
+
+impl State {
+    fn drop_block(&mut self, block: Arc<Block>) {
+        self.bytes -= block.bytes.len();
+        if let Ok(block) = Arc::try_unwrap(block) {
+            self.keep_buffer(block.bytes);
+        }
+    }
+
+    fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.len() == BLOCK_LENGTH && self.buffers.len() < SPARE_BUFFERS {
+            self.buffers.push(buffer);
         }
     }
 }
@@ -91,18 +188,61 @@ mod tests {
         }
     }
 
+    fn block(from: usize, bytes: Vec<u8>) -> Block {
+        Block {
+            from,
+            bytes,
+            ends: false,
+        }
+    }
+
     #[test]
     fn the_least_recently_used_goes_first_and_the_budget_holds() {
         let blocks = Blocks::new(30);
         for index in 0..3 {
-            blocks.put(key(index), Arc::new(vec![0; 10]));
+            blocks.put(key(index), block(0, vec![0; 10]));
         }
         assert!(blocks.get(key(0)).is_some());
-        blocks.put(key(3), Arc::new(vec![0; 10]));
+        blocks.put(key(3), block(0, vec![0; 10]));
         assert!(blocks.get(key(1)).is_none());
         assert!(blocks.get(key(0)).is_some());
-        blocks.put(key(0), Arc::new(vec![0; 30]));
+        blocks.put(key(0), block(0, vec![0; 30]));
         assert_eq!(blocks.state.lock().bytes, 30);
         assert!(blocks.get(key(3)).is_none());
+    }
+
+    #[test]
+    fn bytes_are_collected_over_blocks_up_to_the_first_that_is_missing() {
+        let blocks = Blocks::new(1 << 30);
+        let get = |from, to| {
+            blocks
+                .collect((2, 0), from, to)
+                .map(|bytes| bytes.with(<[u8]>::to_vec))
+        };
+        let middle = BLOCK_LENGTH - 3;
+        blocks.put(key(0), block(middle, vec![1, 2, 3]));
+        assert_eq!(get(0, 4), Err(0));
+        assert_eq!(get(BLOCK - 3, BLOCK), Ok(vec![1, 2, 3]));
+        assert_eq!(get(BLOCK - 2, BLOCK + 2), Err(BLOCK));
+        blocks.put(key(1), block(0, vec![4, 5]));
+        assert_eq!(get(BLOCK - 2, BLOCK + 2), Ok(vec![2, 3, 4, 5]));
+        assert_eq!(get(BLOCK - 2, BLOCK + 3), Err(BLOCK + 2));
+        let ends = Block {
+            ends: true,
+            ..block(0, vec![4, 5])
+        };
+        blocks.put(key(1), ends);
+        assert_eq!(get(BLOCK - 2, BLOCK + 3), Ok(vec![2, 3, 4, 5]));
+        assert_eq!(get(BLOCK + 2, BLOCK + 3), Ok(vec![]));
+        assert_eq!(get(BLOCK + 9, BLOCK + 10), Ok(vec![]));
+    }
+
+    #[test]
+    fn buffers_of_blocks_that_have_gone_are_used_again() {
+        let blocks = Blocks::new(BLOCK_LENGTH);
+        blocks.put(key(0), block(0, vec![7; BLOCK_LENGTH]));
+        blocks.put(key(1), block(0, vec![8; BLOCK_LENGTH]));
+        assert_eq!(blocks.buffer()[0], 7);
+        assert_eq!(blocks.buffer()[0], 0);
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Attributes, Deadline, Done, Kind, ReadAt, Step, Why};
+use crate::vfs::blocks::Bytes;
 use crate::vfs::core::{Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File, Piece};
@@ -147,7 +148,7 @@ impl Vfs {
     }
 
     /// The bytes, if no server need be asked for them.
-    pub fn read_cached(&self, handle: u64, offset: u64, size: usize) -> Option<Result<Vec<u8>>> {
+    pub fn read_cached(&self, handle: u64, offset: u64, size: usize) -> Option<Result<Bytes>> {
         let file = match self.file(handle) {
             Ok(handle) => handle.file,
             Err(error) => return Some(Err(error)),
@@ -161,9 +162,9 @@ impl Vfs {
             .unwrap_or(usize::MAX)
             .min(size);
         match body.piece(offset, size) {
-            None => Some(Ok(Vec::new())),
+            None => Some(Ok(Bytes::default())),
             Some(Piece::Spool(length)) if length == whole => {
-                Some(read_spool(&body, offset, length))
+                Some(read_spool(&body, offset, length).map(Bytes::from))
             }
             Some(Piece::Server(length)) if length == whole && body.stream.is_none() => {
                 // A block that is too short is looked into by `read`.
@@ -181,9 +182,9 @@ impl Vfs {
         offset: u64,
         size: usize,
         deadline: &Deadline,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let file = self.file(handle)?.file;
-        let mut bytes = Vec::with_capacity(size);
+        let mut bytes = Bytes::default();
         if !file.reader.is_streaming(offset) {
             // What a new transfer brings must be of the content that the handle shows.
             self.revalidate(file.ino, deadline)?;
@@ -196,7 +197,7 @@ impl Vfs {
                 self.follow(&file, &mut body);
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {
-                        bytes.extend(read_spool(&body, at, length)?);
+                        bytes.append(read_spool(&body, at, length)?.into());
                         continue;
                     }
                     Some(Piece::Server(_)) if body.stream.is_some() => {
@@ -212,7 +213,7 @@ impl Vfs {
             };
             let part = self.read_server(&file, at, piece, deadline)?;
             let length = part.len();
-            bytes.extend(part);
+            bytes.append(part);
             if length < piece {
                 let end = at + length as u64;
                 if sizeless {
@@ -428,7 +429,7 @@ impl Vfs {
             // Shorter than it was said to be: not to be completed by bytes that never were.
             return Err(Error::Stale);
         }
-        file.body.lock().fill(&self.spool, &bytes, gap.start)?;
+        bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
         deadline.progress();
         Ok(())
     }
@@ -592,7 +593,7 @@ impl Vfs {
         offset: u64,
         size: usize,
         deadline: &Deadline,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let (aside, version) = {
             let body = file.body.lock();
             (body.aside.clone(), body.base.unwrap_or_default())
