@@ -33,8 +33,6 @@ const FAILED: u8 = 1;
 const START: u32 = 4;
 /// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
 const DRAIN: Duration = Duration::from_secs(75);
-/// Bytes of the block cache, unless said otherwise.
-const CACHE_SIZE: usize = 256 << 20;
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -146,7 +144,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
                 journal: spool.join("journal").join(server_name),
             }),
             spool,
-            cache_size: CACHE_SIZE,
+            cache_size: settings.cache_size,
         },
         server: format!("{}:{}", source.host, source.port),
         background: !settings.foreground,

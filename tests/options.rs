@@ -97,6 +97,7 @@ fn every_option_says_what_it_says() {
     assert_eq!(good("umask=022").umask, Some(0o022));
     assert_eq!(good("umask=0").umask, Some(0));
     assert_eq!(good("max_conns=64").max_conns, 64);
+    assert_eq!(good("cache_size=16M").cache_size, 16 << 20);
     assert_eq!(good("cache_timeout=0").cache_timeout, Duration::ZERO);
     assert_eq!(good("timeout=3600").timeout, Duration::from_secs(3600));
     assert_eq!(good(r"fsname=a\,b").fsname.as_deref(), Some("a,b"));
@@ -167,6 +168,7 @@ fn an_error_is_one_line_that_names_the_option_and_what_is_allowed() {
         ("timeout=0", &["timeout=0", "from 1 to 3600"]),
         ("timeout=3601", &["timeout=3601", "from 1 to 3600"]),
         ("timeout=1.5", &["timeout=1.5", "whole number"]),
+        ("cache_size=1M", &["cache_size=1M", "16M or more"]),
         ("cache_timeout=-1", &["cache_timeout=-1", "from 0 to"]),
         ("umask=8", &["umask=8", "octal"]),
         ("umask=1000", &["umask=1000", "octal", "777"]),

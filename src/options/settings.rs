@@ -67,6 +67,8 @@ pub struct Settings {
     pub spool_dir: Option<PathBuf>,
     /// Bytes of a file written in order that wait for the network at most.
     pub spool_size: u64,
+    /// Bytes of memory for what was read.
+    pub cache_size: u64,
     /// Who makes data connections.
     pub mode: Mode,
     /// The address that a reply to PASV names counts.
@@ -138,6 +140,7 @@ impl Default for Settings {
             writeback: false,
             spool_dir: None,
             spool_size: 1 << 30,
+            cache_size: 256 << 20,
             max_conns: 8,
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(30),

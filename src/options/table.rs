@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::options::settings::{Encrypt, Family, Hidden, Links, Mode, Settings};
 use crate::options::values::{
-    YEAR, address, address_or_interface, bytes, choice, file, fingerprint, id, label, number,
-    octal, ports, spool_size, word,
+    YEAR, address, address_or_interface, bytes, cache_size, choice, file, fingerprint, id, label,
+    number, octal, ports, spool_size, word,
 };
 
 /// One option of `-o`.
@@ -276,6 +276,14 @@ pub const TABLE: &[Spec] = &[
         "a file written in order is so far ahead of the network at most; 32M or more",
         Group::Server,
         |s, text| spool_size(text).map(|bytes| s.spool_size = bytes),
+    ),
+    value(
+        "cache_size",
+        "BYTES",
+        "256M",
+        "memory for what was read and what is read ahead, over all files; 16M or more",
+        Group::Server,
+        |s, text| cache_size(text).map(|bytes| s.cache_size = bytes),
     ),
     value(
         "mode",

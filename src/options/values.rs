@@ -54,6 +54,16 @@ pub fn spool_size(text: &str) -> Result<u64, String> {
     Ok(size)
 }
 
+/// The size of the block cache: some blocks for each of the streams.
+pub fn cache_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 20;
+    let size = bytes(text)?;
+    if size < LEAST {
+        return Err("16M or more".to_string());
+    }
+    Ok(size)
+}
+
 /// A number of bytes, with K, M, G or T for powers of 1024.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let allowed = || "a number of bytes, such as 500M or 2T".to_string();

@@ -55,7 +55,7 @@ impl Block {
 /// The cache.
 #[derive(Debug)]
 pub struct Blocks {
-    budget: usize,
+    budget: u64,
     state: Mutex<State>,
 }
 
@@ -68,7 +68,7 @@ struct State {
 
 impl Blocks {
     /// A cache of at most `budget` bytes.
-    pub fn new(budget: usize) -> Self {
+    pub fn new(budget: u64) -> Self {
         Self {
             budget,
             state: Mutex::new(State {
@@ -81,7 +81,7 @@ impl Blocks {
 
     /// Bytes that are kept at most.
     pub fn budget(&self) -> u64 {
-        self.budget as u64
+        self.budget
     }
 
     /// What is there of a block.
@@ -141,7 +141,7 @@ impl Blocks {
         if let Some(old) = state.blocks.put(key, Arc::new(block)) {
             state.drop_block(old);
         }
-        while state.bytes > self.budget {
+        while state.bytes as u64 > self.budget {
             let Some((_, oldest)) = state.blocks.pop_lru() else {
                 break;
             };
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn buffers_of_blocks_that_have_gone_are_used_again() {
-        let blocks = Blocks::new(BLOCK_LENGTH);
+        let blocks = Blocks::new(BLOCK);
         blocks.put(key(0), block(0, vec![7; BLOCK_LENGTH]));
         blocks.put(key(1), block(0, vec![8; BLOCK_LENGTH]));
         assert_eq!(blocks.buffer()[0], 7);

@@ -60,7 +60,7 @@ pub struct Settings {
     /// Closes that return before the server has the file, and what an earlier mount has left of them.
     pub write_back: Option<WriteBack>,
     /// Bytes of the block cache.
-    pub cache_size: usize,
+    pub cache_size: u64,
 }
 
 /// The file system.
