@@ -281,7 +281,7 @@ pub const TABLE: &[Spec] = &[
         "cache_size",
         "BYTES",
         "256M",
-        "memory for what was read and what is read ahead, over all files; 16M or more",
+        "memory for what was read and is read ahead; 16M or more",
         Group::Server,
         |s, text| cache_size(text).map(|bytes| s.cache_size = bytes),
     ),
