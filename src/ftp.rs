@@ -48,8 +48,8 @@ pub use client::Client;
 pub use data::{Mode, Policy as DataPolicy};
 pub use endpoint::{Endpoint, Family, Manner};
 pub use inspect::{
-    Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Restart, Scratch,
-    Server, Trial, Writing, look,
+    Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Remembered, Restart,
+    Scratch, Server, Trial, Writing, look,
 };
 pub use login::Login;
 pub use profile::Way;

@@ -187,6 +187,8 @@ impl Looking<'_> {
         self.report.connections = Some(inspection.connections(most, &deadline())?);
         self.show(Section::Connections);
         inspection.keep();
+        self.report.kept = Some(inspection.kept());
+        self.show(Section::Kept);
         inspection.close();
         Ok(())
     }

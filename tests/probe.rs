@@ -294,6 +294,7 @@ fn a_mount_begins_with_what_it_learned() {
     run(
         60,
         "vsftpd pasv_enable=NO; probes 0 ''; says $HOME/.cache/ftpfs/servers/$account@127.0.0.1:21 'way EPRT'
+         has \"'way EPRT' in r['kept']['facts'] and r['kept']['file'].endswith('@127.0.0.1:21')\"
          : >$S/commands; mounts ''; copies; unmounts; not_says $S/log '> EPSV'; not_says $S/log '> PASV'; says $S/log 'made by EPRT'",
     );
 }

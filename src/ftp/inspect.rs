@@ -20,7 +20,7 @@ use crate::ftp::control::Control;
 use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Purpose};
-use crate::ftp::profile::{Way, Ways};
+use crate::ftp::profile::{Way, Ways, written};
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency};
 
 pub use door::{Door, Encryption, look};
@@ -57,6 +57,15 @@ pub struct Server {
     pub protects_data: bool,
 }
 
+/// What is kept of a server from one mount to the next.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The file that holds it; without a home there is none.
+    pub file: Option<String>,
+    /// The facts, as they stand there: `way EPSV`.
+    pub facts: Vec<String>,
+}
+
 impl Inspection {
     /// Logs in as a mount does.
     pub fn open(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
@@ -74,6 +83,15 @@ impl Inspection {
     /// Keeps what was learned for mounts.
     pub fn keep(&self) {
         self.client.pool().keep();
+    }
+
+    /// What is kept for mounts.
+    pub fn kept(&self) -> Remembered {
+        let pool = self.client.pool();
+        Remembered {
+            file: pool.kept().path().map(|path| path.display().to_string()),
+            facts: pool.profile().ask(written::facts),
+        }
     }
 
     /// What the server says of itself.

@@ -260,6 +260,11 @@ impl Pool {
         self.kept.finish(&self.profile);
     }
 
+    /// Where what was learned is kept.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// Makes `cutter`'s connection end with the pool; the number is for [`Self::unregister`].
     pub fn register_cutter(&self, cutter: Cutter) -> u64 {
         let mut state = self.state.lock();

@@ -45,6 +45,7 @@ pub fn shown(report: &Report) -> Json {
         ),
         ("scratch", scratch(report)),
         ("connections", connections(report)),
+        ("kept", kept(report)),
         (
             "advice",
             Json::Object(vec![
@@ -210,6 +211,16 @@ fn scratch(report: &Report) -> Json {
             ("why", why.clone().into()),
         ]),
     }
+}
+
+fn kept(report: &Report) -> Json {
+    let Some(kept) = &report.kept else {
+        return Json::Null;
+    };
+    Json::Object(vec![
+        ("file", kept.file.clone().into()),
+        ("facts", kept.facts.clone().into()),
+    ])
 }
 
 fn connections(report: &Report) -> Json {

@@ -1,6 +1,6 @@
 //! What was found, in plain values.
 
-use crate::ftp::{Answer, Door, Listed, Restart, Server, Trial, Writing};
+use crate::ftp::{Answer, Door, Listed, Remembered, Restart, Server, Trial, Writing};
 use crate::options::{Mode, Probe, Settings};
 use crate::source::Source;
 
@@ -34,6 +34,8 @@ pub struct Report {
     pub scratch: Option<Place>,
     /// Connections that were taken at once, and what one more was told.
     pub connections: Option<(usize, Option<String>)>,
+    /// What is kept for mounts.
+    pub kept: Option<Remembered>,
 }
 
 /// What became of the directory that was written to.
@@ -59,6 +61,8 @@ pub enum Section {
     Files,
     /// How many at once.
     Connections,
+    /// What mounts are told.
+    Kept,
     /// What to do with all that.
     Mount,
 }
@@ -84,6 +88,7 @@ impl Report {
             writing: None,
             scratch: None,
             connections: None,
+            kept: None,
         }
     }
 

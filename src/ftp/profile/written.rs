@@ -167,12 +167,17 @@ pub fn write(head: &Head, learned: &Learned) -> String {
         "{FIRST_LINE}\nprint {:016x}\nlearned {}\nnetwork {}\n",
         head.print, head.since, head.network
     );
-    for fact in FACTS {
-        if let Some(said) = (fact.say)(learned) {
-            text.push_str(&format!("{} {said}\n", fact.name));
-        }
+    for fact in facts(learned) {
+        text.push_str(&format!("{fact}\n"));
     }
     text
+}
+
+/// The facts that are known, each as in its line.
+pub fn facts(learned: &Learned) -> Vec<String> {
+    let said = FACTS.iter().map(|fact| (fact.name, (fact.say)(learned)));
+    said.filter_map(|(name, said)| Some(format!("{name} {}", said?)))
+        .collect()
 }
 
 /// Reads a text; the error is what is wrong with it.
