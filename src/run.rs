@@ -139,6 +139,8 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             cache_timeout: settings.cache_timeout,
             timeout: settings.timeout,
             spool_size: settings.spool_size,
+            atomic: settings.atomic,
+            verify_hash: settings.verify_hash,
             write_back: (!settings.read_only).then(|| vfs::WriteBack {
                 on: settings.writeback,
                 journal: spool.join("journal").join(server_name),

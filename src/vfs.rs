@@ -8,12 +8,14 @@
 //! names, attributes, orphan, flush, contents      the operations
 //! recover, writeback -> journal                   closes that return early
 //! ahead -> listing                                what they share
+//! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, under_way
 //! ```
 
 mod ahead;
+mod atomic;
 mod attributes;
 mod blocks;
 mod contents;
@@ -21,6 +23,7 @@ mod core;
 mod error;
 mod file;
 mod flush;
+mod hash;
 mod inode;
 mod journal;
 mod links;

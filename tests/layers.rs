@@ -104,6 +104,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "attributes",
             "orphan",
             "flush",
+            "atomic",
+            "hash",
             "contents",
             "recover",
             "writeback",

@@ -145,6 +145,8 @@ impl Run {
             timeout: Duration::from_secs(20),
             spool: spool.path().to_path_buf(),
             spool_size,
+            atomic: false,
+            verify_hash: false,
             write_back: Some(WriteBack {
                 on: write_back,
                 journal: spool.path().join("journal/of/this"),

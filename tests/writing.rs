@@ -307,3 +307,54 @@ PY
         ),
     );
 }
+
+#[test]
+fn nobody_sees_half_a_file_that_is_to_appear_at_once() {
+    for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
+        run(
+            60,
+            &format!(
+                "{server}; mounts atomic; head -c 8M /dev/zero | tr '\\0' a >$M/f; chmod 640 $M/f
+                 python3 - <<'PY'
+import os, threading
+M, D = os.environ['S'] + '/mount/f', os.environ['S'] + '/disk/f'
+done, faults = threading.Event(), []
+def look():
+    while not done.is_set():
+        held = open(D, 'rb').read()
+        if len(held) != 8 << 20 or held != held[:1] * len(held):
+            faults.append(len(held))
+looker = threading.Thread(target=look); looker.start()
+for byte in b'bcdefgh':
+    with open(M, 'wb') as f:
+        f.write(bytes([byte]) * (8 << 20))
+done.set(); looker.join()
+assert not faults, faults
+PY
+                 echo more >>$M/f; is $(stat -c '%s %a' $D/f | tr ' ' -) $(((8 << 20) + 5))-640
+                 cmp $M/f $D/f; is \"$(ls -A $D | xargs)\" 'f there'; unmounts"
+            ),
+        );
+    }
+}
+
+/// ProFTPD's mod_digest has hashes; a content that is changed behind the upload is found out, and stored again.
+#[test]
+fn what_was_stored_is_compared_by_its_hash() {
+    run(
+        60,
+        "proftpd 'LoadModule mod_digest.c'; mounts verify=hash
+         head -c 3M /dev/urandom >$S/file; cp $S/file $M/file; cmp $S/file $D/file; says $S/log '> HASH'
+         echo more >>$M/file; echo more >>$S/file; cmp $S/file $D/file; not_says $S/log 'storing it again'; unmounts",
+    );
+}
+
+#[test]
+fn a_file_that_lost_its_name_is_not_listed() {
+    run(
+        60,
+        "vsftpd; truncate -s 100M $D/large; chown $account: $D/large; mounts cache_timeout=0
+         exec 5<$M/large; rm $M/large; is \"$(ls -A $M | xargs)\" there; is $(wc -c <&5) $((100 << 20)); exec 5<&-
+         gone() { [ \"$(ls -A $D | xargs)\" = there ]; }; soon gone; unmounts",
+    );
+}

@@ -61,6 +61,10 @@ pub struct Settings {
     pub listed_times: bool,
     /// Bytes of the file system, where the server does not tell.
     pub size: Option<u64>,
+    /// Files appear at once, by a rename.
+    pub atomic: bool,
+    /// What was stored is compared by its hash.
+    pub verify_hash: bool,
     /// Closes return before the server has the file.
     pub writeback: bool,
     /// Where the spool is; the user's cache by default.
@@ -137,6 +141,8 @@ impl Default for Settings {
             timezone: None,
             listed_times: false,
             size: None,
+            atomic: false,
+            verify_hash: false,
             writeback: false,
             spool_dir: None,
             spool_size: 1 << 30,

@@ -256,6 +256,20 @@ pub const TABLE: &[Spec] = &[
         |s, text| bytes(text).map(|size| s.size = Some(size)),
     ),
     switch(
+        "atomic",
+        "files are stored under another name first, and renamed when they are whole",
+        Group::Server,
+        |s| s.atomic = true,
+    ),
+    value(
+        "verify",
+        "HOW",
+        "size",
+        "what was stored is compared by its size, or its hash where the server has one",
+        Group::Server,
+        |s, text| choice(text, &[("size", false), ("hash", true)]).map(|hash| s.verify_hash = hash),
+    ),
+    switch(
         "writeback",
         "closes return when a local journal has the file; fsync and unmounting wait",
         Group::Server,

@@ -322,7 +322,9 @@ impl Vfs {
         // A write makes the time of the file now, whatever was set before.
         body.modified = None;
         self.publish(file, body);
-        if let Some(first) = self.streams.start_of(body) {
+        // What is to appear at once is sent when it is whole.
+        let first = self.streams.start_of(body);
+        if let Some(first) = first.filter(|_| !self.atomic.is_on()) {
             let path = self.path(file.ino)?;
             self.streams.start(file, body, first, path);
             self.journal_begun(body);

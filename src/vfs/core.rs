@@ -20,6 +20,7 @@ use crate::remote::{
     self, Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, Remote,
     RemotePath, Step, Urgency, Version, Why, perform_one,
 };
+use crate::vfs::atomic::Atomic;
 use crate::vfs::blocks::Blocks;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
@@ -57,6 +58,10 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Bytes of a file that is written in order that the spool holds at most.
     pub spool_size: u64,
+    /// Files appear at once, by a rename.
+    pub atomic: bool,
+    /// What was stored is compared by its hash, where the server has one.
+    pub verify_hash: bool,
     /// Closes that return before the server has the file, and what an earlier mount has left of them.
     pub write_back: Option<WriteBack>,
     /// Bytes of the block cache.
@@ -72,6 +77,7 @@ pub struct Vfs {
     pub(super) shared: Shared,
     pub(super) spool: Spool,
     pub(super) streams: Arc<Streams>,
+    pub(super) atomic: Atomic,
     pub(super) queue: Queue,
     pub(super) listings: Listings,
     /// Who walks through the tree, and what was listed for that.
@@ -137,6 +143,7 @@ impl Vfs {
                 patience: settings.timeout,
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
+            atomic: Atomic::new(settings.atomic),
             queue: Queue::default(),
             remote,
             spool: Spool::new(settings.spool.clone()),

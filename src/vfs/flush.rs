@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::remote::{
-    self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, Why,
+    self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
 };
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
+use crate::vfs::hash;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -153,8 +154,9 @@ impl Vfs {
             urgency: Urgency::Flush,
             deadline,
         };
-        let mut whole = false;
+        let mut again = false;
         loop {
+            let whole = again || self.atomic.is_on();
             let path = self.path(file.ino)?;
             self.check_base(file, deadline)?;
             let Job {
@@ -163,12 +165,25 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
-            let result = match &plan {
-                Some(plan) => self
-                    .remote
-                    .update(&path, &change, plan, spool.as_ref(), &ask),
-                None => self.confirm(&path, &change, &ask),
+            let at_once = self.atomic.is_on() && plan.is_some() && change.size > 0;
+            let replaced = if at_once {
+                self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
+            } else {
+                Ok(None)
             };
+            let result = match (replaced, &plan) {
+                (Err(error), _) => Err(error),
+                (Ok(Some(updated)), _) => Ok(updated),
+                (Ok(None), Some(plan)) => {
+                    self.remote
+                        .update(&path, &change, plan, spool.as_ref(), &ask)
+                }
+                (Ok(None), None) => self.confirm(&path, &change, &ask),
+            };
+            let result = result.and_then(|updated| {
+                self.check_hash(file, &path, &change, &ask)?;
+                Ok(updated)
+            });
             let mut body = file.body.lock();
             let error = match result {
                 Ok(updated) => return self.updated(file, &mut body, &change, updated),
@@ -177,8 +192,8 @@ impl Vfs {
             body.dirty.extend(&taken);
             body.touched = true;
             // What the server may have spoilt, the spool has.
-            let again = match &plan {
-                None => matches!(error, remote::Error::Misbehaved { .. }),
+            let mends = match &plan {
+                None => false,
                 Some(Plan::Append(_)) => {
                     body.broke_off = Some(change.size);
                     error.why() == Some(Why::Unsupported)
@@ -199,14 +214,48 @@ impl Vfs {
                     false
                 }
             };
-            if !again || whole {
+            let wrong = matches!(error, remote::Error::Misbehaved { .. });
+            if wrong && body.missing().is_empty() && !again {
+                log::warn!("{error}; storing it again");
+                body.lost_base(0);
+            } else if !mends || again {
                 return Err(error.into());
             }
-            if plan.is_none() {
-                log::warn!("{error}; storing it again");
-                body.resized = true;
-            }
-            whole = true;
+            again = true;
+        }
+    }
+
+    /// Compares what was stored by its hash, where that is wanted, the server has one, and all of the
+    /// file is here and still the same.
+    fn check_hash(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<()> {
+        let same = || {
+            let body = file.body.lock();
+            let is_whole = body.missing().is_empty() && body.dirty.is_empty();
+            body.spool
+                .clone()
+                .filter(|_| is_whole && body.size == change.size)
+        };
+        let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
+            return Ok(());
+        };
+        let Some(said) = self.remote.describe(path, View::Hash, ask)? else {
+            log::info!("{path}: the server has no hashes; its size was right");
+            return Ok(());
+        };
+        let agrees = hash::agrees(&said, spool.as_ref(), change.size)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        match agrees {
+            Some(false) if same().is_some() => Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it is another content, by its hash {}", said.escape_ascii()),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -309,6 +358,7 @@ impl Vfs {
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
+                && !self.atomic.is_on()
                 && (!body.failed || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.base.filter(|_| relies)

@@ -6,7 +6,7 @@
 use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why};
 use crate::vfs::core::{NAME_LENGTH, Vfs};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::inode::ROOT;
+use crate::vfs::inode::{ROOT, is_aside};
 
 impl Vfs {
     /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
@@ -70,11 +70,11 @@ impl Vfs {
     }
 }
 
-/// Whether a program could name it.
+/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
 pub(super) fn is_nameable(entry: &Entry) -> bool {
     let fits = entry.name.len() <= NAME_LENGTH;
     if !fits {
         log::warn!("a name of {} bytes is left out", entry.name.len());
     }
-    fits
+    fits && !is_aside(&entry.name)
 }

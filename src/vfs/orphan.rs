@@ -9,6 +9,7 @@ use crate::remote::{Deadline, RemotePath, Step};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
+use crate::vfs::inode::OURS;
 
 /// What became of an open file whose name is about to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Vfs {
         }
         file.reader.stop(deadline);
         let path = self.path(file.ino)?;
-        let name = format!(".ftpfs-open-{}-{:x}", std::process::id(), file.ino);
+        let name = format!("{OURS}open-{}-{:x}", std::process::id(), file.ino);
         let aside = path
             .parent()
             .and_then(|parent| parent.join(name.as_bytes()))
