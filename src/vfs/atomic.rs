@@ -4,7 +4,7 @@
 //! server does not let the new file take the old one's place, it is stored in place from then on, and
 //! the log says so.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::remote::{
     self, Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Version, perform_one,
@@ -12,29 +12,12 @@ use crate::remote::{
 use crate::vfs::core::Vfs;
 use crate::vfs::inode::OURS;
 
-/// Whether files are to appear at once, and whether the server lets them.
-#[derive(Debug, Default)]
-pub struct Atomic {
-    wanted: bool,
-    refused: AtomicBool,
-}
-
-impl Atomic {
-    /// As the mount is told.
-    pub fn new(wanted: bool) -> Self {
-        Self {
-            wanted,
-            refused: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether the next upload is to be one.
-    pub fn is_on(&self) -> bool {
-        self.wanted && !self.refused.load(Ordering::Relaxed)
-    }
-}
-
 impl Vfs {
+    /// Whether the next upload is to appear at once.
+    pub(super) fn is_atomic(&self) -> bool {
+        self.settings.atomic && !self.stores_in_place.load(Ordering::Relaxed)
+    }
+
     /// Stores all of a file beside its place and has it take that. `None` where the server lets it not.
     pub(super) fn replace(
         &self,
@@ -94,7 +77,7 @@ impl Vfs {
             }
             Err(error @ remote::Error::Refused { .. }) => {
                 let _ = perform_one(remote, Step::Remove(&beside), ask);
-                if !self.atomic.refused.swap(true, Ordering::Relaxed) {
+                if !self.stores_in_place.swap(true, Ordering::Relaxed) {
                     log::warn!("{error}; from now on files are written in place, for all to see");
                 }
                 Ok(None)

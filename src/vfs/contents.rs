@@ -324,7 +324,7 @@ impl Vfs {
         self.publish(file, body);
         // What is to appear at once is sent when it is whole.
         let first = self.streams.start_of(body);
-        if let Some(first) = first.filter(|_| !self.atomic.is_on()) {
+        if let Some(first) = first.filter(|_| !self.is_atomic()) {
             let path = self.path(file.ino)?;
             self.streams.start(file, body, first, path);
             self.journal_begun(body);

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,6 @@ use crate::remote::{
     self, Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, Remote,
     RemotePath, Step, Urgency, Version, Why, perform_one,
 };
-use crate::vfs::atomic::Atomic;
 use crate::vfs::blocks::Blocks;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
@@ -77,7 +76,8 @@ pub struct Vfs {
     pub(super) shared: Shared,
     pub(super) spool: Spool,
     pub(super) streams: Arc<Streams>,
-    pub(super) atomic: Atomic,
+    /// The server does not let a file take another one's place: nothing can appear at once.
+    pub(super) stores_in_place: AtomicBool,
     pub(super) queue: Queue,
     pub(super) listings: Listings,
     /// Who walks through the tree, and what was listed for that.
@@ -143,7 +143,7 @@ impl Vfs {
                 patience: settings.timeout,
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
-            atomic: Atomic::new(settings.atomic),
+            stores_in_place: AtomicBool::new(false),
             queue: Queue::default(),
             remote,
             spool: Spool::new(settings.spool.clone()),

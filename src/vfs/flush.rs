@@ -156,7 +156,7 @@ impl Vfs {
         };
         let mut again = false;
         loop {
-            let whole = again || self.atomic.is_on();
+            let whole = again || self.is_atomic();
             let path = self.path(file.ino)?;
             self.check_base(file, deadline)?;
             let Job {
@@ -165,7 +165,7 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
-            let at_once = self.atomic.is_on() && plan.is_some() && change.size > 0;
+            let at_once = self.is_atomic() && plan.is_some() && change.size > 0;
             let replaced = if at_once {
                 self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
             } else {
@@ -358,7 +358,7 @@ impl Vfs {
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && !self.atomic.is_on()
+                && !self.is_atomic()
                 && (!body.failed || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.base.filter(|_| relies)
