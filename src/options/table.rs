@@ -257,7 +257,7 @@ pub const TABLE: &[Spec] = &[
     ),
     switch(
         "atomic",
-        "files are stored under another name first, and renamed when they are whole",
+        "files are stored under another name and renamed when whole",
         Group::Server,
         |s| s.atomic = true,
     ),
@@ -265,7 +265,7 @@ pub const TABLE: &[Spec] = &[
         "verify",
         "HOW",
         "size",
-        "what was stored is compared by its size, or its hash where the server has one",
+        "what was stored is compared by its size, or by its hash",
         Group::Server,
         |s, text| choice(text, &[("size", false), ("hash", true)]).map(|hash| s.verify_hash = hash),
     ),
