@@ -5,6 +5,7 @@
 //! device, and only then "live".
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ const DRAIN: Duration = Duration::from_secs(75);
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match options::parse(arguments) {
         Ok(Request::Print(text)) => {
-            print!("{text}");
+            // Who has hung up has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
         Ok(Request::Mount(settings)) => start(&settings),

@@ -196,6 +196,12 @@ fn few_connections() {
         "vsftpd max_per_ip=3; probes 0 ''; has \"r['connections']['taken'] == 3 and r['connections']['refusal']\"
          has \"r['advice']['options'] == ['max_conns=3']\"",
     );
+    // Just one: what looked before the login must be gone by then.
+    run(
+        90,
+        "vsftpd max_per_ip=1; probes 0 '' --write; has \"r['connections']['taken'] == 1 and r['connections']['refusal']\"
+         has \"works('EPSV', 'PASV', 'EPRT', 'PORT') and r['writing']['store'] and r['advice']['options'] == ['max_conns=1']\"",
+    );
 }
 
 #[test]
@@ -285,7 +291,10 @@ fn people_get_words_and_no_password() {
              \"ftpfs ftp://$account@127.0.0.1/ MOUNTPOINT -o ro,proxy=none,mode=active\" \\
              \"ftp://$account@127.0.0.1/  MOUNTPOINT  fuse.ftpfs  noauto,x-systemd.automount,_netdev,nofail,ro,proxy=none,mode=active  0  0\"
          do says $S/said \"$words\"; done
-         not_says $S/said $password; is \"$(cat $S/log)\" ''",
+         not_says $S/said $password; is \"$(cat $S/log)\" ''
+         # Who has read enough hangs up.
+         (trap '' PIPE; $FTPFS probe $URL 2>$S/log; echo $? >$S/status) | head -n 1 >$S/said
+         is \"$(cat $S/log $S/status)\" 0; (trap '' PIPE; $FTPFS --help 2>$S/log) | true; is \"$(cat $S/log)\" ''",
     );
 }
 

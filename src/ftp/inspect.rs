@@ -12,6 +12,7 @@ mod scratch;
 mod ways;
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ftp::client::Client;
@@ -21,12 +22,17 @@ use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::{Way, Ways, written};
-use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency};
+use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
 
 pub use door::{Door, Encryption, look};
 pub use listed::{Listed, Restart};
 pub use scratch::{Beginning, Scratch, Writing};
 pub use ways::{Fault, Named, Trial};
+
+/// How long a server may count a connection that has ended.
+const STILL_COUNTED: Duration = Duration::from_secs(5);
+/// How long it is left in peace before it is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether something works; the error is why not, in the server's words where it said any.
 pub type Answer<T = ()> = std::result::Result<T, String>;
@@ -67,12 +73,26 @@ pub struct Remembered {
 }
 
 impl Inspection {
-    /// Logs in as a mount does.
+    /// Logs in as a mount does. A server that has no room is asked again for some seconds: it may count
+    /// a connection of ours still that has just ended.
     pub fn open(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
-        let since = Instant::now();
-        let client = Client::connect(endpoint, deadline)?;
-        let took = since.elapsed();
-        Ok(Self { client, took })
+        let begun = Instant::now();
+        loop {
+            let since = Instant::now();
+            match Client::connect(endpoint.clone(), deadline) {
+                Ok(client) => {
+                    let took = since.elapsed();
+                    return Ok(Self { client, took });
+                }
+                Err(error)
+                    if error.why() == Some(Why::TooMany) && begun.elapsed() < STILL_COUNTED =>
+                {
+                    log::info!("{error}; asking again");
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Ends all connections at once; whoever uses one gets an error.
