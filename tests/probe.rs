@@ -190,6 +190,25 @@ fn we_are_behind_nat() {
 }
 
 #[test]
+fn ipv6_has_its_own_ways() {
+    run(
+        60,
+        "vsftpd address=::1; SOURCE=ftp://$account:$password@[::1]/; probes 0 ''; has \"works('EPSV', 'EPRT')\"
+         has \"'IPv6' in way['PORT']['why'] and fails('barred', 'PORT') and r['advice']['options'] == []\"",
+    );
+}
+
+#[test]
+fn through_a_proxy_nobody_connects_to_us() {
+    run(
+        60,
+        "launch /usr/bin/python3 $SUPPORT/proxy_server.py 1080 $S/proxied u:s3cret; soon answers 127.0.0.1 1080; vsftpd
+         probes 0 proxy=socks5://u:s3cret@127.0.0.1:1080; has \"works('EPSV', 'PASV') and fails('barred', 'EPRT', 'PORT')\"
+         has \"r['advice']['options'] == ['proxy=socks5://USER:PASSWORD@127.0.0.1:1080']\"; not_says $S/json s3cret",
+    );
+}
+
+#[test]
 fn few_connections() {
     run(
         60,
