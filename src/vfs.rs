@@ -7,11 +7,11 @@
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
 //! recover, writeback -> journal                   closes that return early
-//! ahead -> listing                                what they share
+//! fetch, ahead -> listing                         what they share
 //! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
-//! walk, under_way
+//! walk, fetching -> sequence, under_way
 //! ```
 
 mod ahead;
@@ -21,6 +21,8 @@ mod blocks;
 mod contents;
 mod core;
 mod error;
+mod fetch;
+mod fetching;
 mod file;
 mod flush;
 mod hash;
@@ -34,6 +36,7 @@ mod queue;
 mod ranges;
 mod readahead;
 mod recover;
+mod sequence;
 mod shown;
 mod spool;
 mod streaming;

@@ -292,6 +292,45 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     }
 }
 
+/// Takes the final reply of a transfer whose data has come to its end. A spare data connection is asked
+/// for at the same time: its reply comes with this one.
+pub fn conclude(lease: &mut Lease, tried: &dyn fmt::Display, deadline: &Deadline) -> Result<()> {
+    let pool = Arc::clone(lease.pool());
+    let (profile, policy) = (pool.profile(), pool.data());
+    let control = lease.control()?;
+    let early = Spare::early(profile);
+    control.send(early.as_slice(), deadline)?;
+    let mut reply = control.reply(tried, deadline)?;
+    let mut other = None;
+    if early.is_some() && matches!(reply.code, 227 | 229) {
+        // libunftp answers what it can at once.
+        profile.learn(|learned| learned.late_spares = true);
+        other = Some(std::mem::replace(
+            &mut reply,
+            control.reply(tried, deadline)?,
+        ));
+    }
+    let confirmed = confirm(lease, &reply, tried);
+    let Some(mode) = early else {
+        lease.want_spare();
+        return confirmed;
+    };
+    let control = lease.control()?;
+    let spare = match other {
+        Some(other) => Ok(other),
+        None => control.reply(&mode, deadline),
+    }
+    .and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
+    match spare {
+        Ok(spare) => lease.keep_spare(spare),
+        Err(error) => {
+            log::debug!("no spare data connection: {error}");
+            Spare::note_misfire(profile);
+        }
+    }
+    confirmed
+}
+
 /// Reads the final reply to a transfer.
 pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
     if reply.is_completion() {

@@ -207,12 +207,18 @@ impl Pool {
         state.waiting[ask.urgency as usize] -= 1;
         state.waiting_transfers -= transfers;
         let (id, control, spare, used) = result?;
+        let ahead = match ask.urgency {
+            Urgency::Ahead => transfers,
+            _ => 0,
+        };
         state.transfers += transfers;
+        state.ahead += ahead;
         drop(state);
         Ok(Lease {
             pool: Arc::clone(self),
             id,
-            purpose,
+            transfers,
+            ahead,
             control: Some(control),
             spare,
             wants_spare: false,
@@ -407,9 +413,8 @@ impl Pool {
             self.step_back(&used_up);
         }
         let mut state = self.state.lock();
-        if lease.purpose == Purpose::Transfer {
-            state.transfers -= 1;
-        }
+        state.transfers -= lease.transfers;
+        state.ahead -= lease.ahead;
         let Some(control) = control else {
             state.drop_connection(lease.id);
             drop(state);
@@ -418,6 +423,7 @@ impl Pool {
         };
         let nobody_waits = state.waiting.iter().all(|&waiting| waiting == 0);
         let arms = lease.wants_spare
+            && lease.spare.is_none()
             && nobody_waits
             && !state.closed
             && control.in_step()
@@ -457,7 +463,9 @@ fn network(control: &Control) -> String {
 pub struct Lease {
     pool: Arc<Pool>,
     id: u64,
-    purpose: Purpose,
+    /// What it counts as, one or none.
+    transfers: usize,
+    ahead: usize,
     control: Option<Control>,
     spare: Option<Spare>,
     wants_spare: bool,
@@ -474,6 +482,11 @@ impl Lease {
     pub fn take_spare(&mut self) -> Option<Spare> {
         let mut spare = self.spare.take()?;
         spare.is_good(self.pool.profile()).then_some(spare)
+    }
+
+    /// Keeps a data connection for the next transfer.
+    pub fn keep_spare(&mut self, spare: Option<Spare>) {
+        self.spare = spare;
     }
 
     /// A transfer has ended: one more may follow.

@@ -39,6 +39,9 @@ pub struct Learned {
     pub ends_in_full: bool,
     /// A transfer's command may fly with the `EPRT` or `PORT` before it.
     pub active_flights: Option<bool>,
+    /// A spare data connection is to be asked for only behind the final reply: what came before it was
+    /// answered first.
+    pub late_spares: bool,
     /// Transfers that could not begin over a spare data connection.
     pub spare_misfires: u32,
     /// `PRET` must say what a data connection is for.

@@ -4,7 +4,7 @@
 //! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
 //! just that the data connection ended. How one begins is in `begin.rs`.
 
-use crate::ftp::begin::{Start, begin, confirm, last_words, settle};
+use crate::ftp::begin::{Start, begin, conclude, last_words, settle};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::pool::Lease;
@@ -80,12 +80,12 @@ impl Download {
             in_full = data.ended_in_full();
             data.end();
         }
-        if !self.confirmed {
-            let reply = self.lease.control()?.reply(&self.tried, deadline)?;
+        if self.confirmed {
+            self.lease.want_spare();
+        } else {
             self.confirmed = true;
-            confirm(&mut self.lease, &reply, &self.tried)?;
+            conclude(&mut self.lease, &self.tried, deadline)?;
         }
-        self.lease.want_spare();
         check_end(self.lease.pool().profile(), in_full, &self.tried)
     }
 }
@@ -175,9 +175,7 @@ pub fn listing(
         data.end();
     }
     if !opened.confirmed {
-        let reply = lease.control()?.reply(&command, deadline)?;
-        lease.want_spare();
-        match confirm(lease, &reply, &command) {
+        match conclude(lease, &command, deadline) {
             Err(error) if is_empty_directory(&error) => return Ok(true),
             result => result?,
         }

@@ -66,6 +66,11 @@ impl Vfs {
             self.writable()?;
         }
         self.tell_refused(&self.path(ino)?)?;
+        let reads = !wants.write && !wants.truncate;
+        self.await_fetched(ino, deadline);
+        if reads {
+            self.opened_to_read(ino);
+        }
         self.revalidate(ino, deadline)?;
         let is_gone = self.tree.lock().get(ino).is_none_or(|node| node.removed);
         if is_gone && !self.opened.lock().files.contains_key(&ino) {
@@ -185,6 +190,7 @@ impl Vfs {
     ) -> Result<Bytes> {
         let file = self.file(handle)?.file;
         let mut bytes = Bytes::default();
+        self.await_fetched(file.ino, deadline);
         if !file.reader.is_streaming(offset) {
             // What a new transfer brings must be of the content that the handle shows.
             self.revalidate(file.ino, deadline)?;

@@ -22,6 +22,7 @@ use crate::remote::{
 };
 use crate::vfs::blocks::Blocks;
 use crate::vfs::error::{Error, Result};
+use crate::vfs::fetching::Fetching;
 use crate::vfs::file::File;
 use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
 use crate::vfs::links::Links;
@@ -83,6 +84,7 @@ pub struct Vfs {
     /// Who walks through the tree, and what was listed for that.
     pub(super) walks: Mutex<Walks>,
     pub(super) ahead_places: Places,
+    pub(super) fetching: Fetching,
     /// By which threads that work beside find the file system.
     pub(super) me: Weak<Vfs>,
     next_handle: AtomicU64,
@@ -153,6 +155,7 @@ impl Vfs {
             listings: Listings::default(),
             walks: Mutex::default(),
             ahead_places: Places::default(),
+            fetching: Fetching::default(),
             me: me.clone(),
             next_handle: AtomicU64::new(1),
             tolerated: Mutex::default(),

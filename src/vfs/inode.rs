@@ -192,6 +192,15 @@ impl Tree {
         (at.elapsed() < age).then_some(completeness)
     }
 
+    /// When a directory was listed.
+    pub fn listed_at(&self, directory: u64) -> Option<Instant> {
+        self.nodes
+            .get(&directory)?
+            .directory
+            .listed
+            .map(|(at, _)| at)
+    }
+
     /// What is known of the names in `directory` may be wrong.
     pub fn doubt_listing(&mut self, directory: u64) {
         if let Some(node) = self.nodes.get_mut(&directory) {
@@ -574,6 +583,11 @@ impl Tree {
 }
 
 impl Node {
+    /// Whether somebody has it open.
+    pub fn is_open(&self) -> bool {
+        self.opens > 0
+    }
+
     /// Whether the attributes may be shown without asking the server.
     pub fn is_fresh(&self, age: Duration) -> bool {
         self.local || self.removed || self.fetched.is_some_and(|at| at.elapsed() < age)

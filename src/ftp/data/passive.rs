@@ -24,6 +24,14 @@ pub struct Port {
     port: u16,
 }
 
+/// The command of a way.
+pub fn command(way: Way) -> Command<'static> {
+    match way {
+        Way::Pasv => Command::Pasv,
+        _ => Command::Epsv,
+    }
+}
+
 /// Asks the server to listen. What is to fly ahead goes in the same flight.
 pub fn listen(
     control: &mut Control,
@@ -34,22 +42,29 @@ pub fn listen(
     ahead: &mut Ahead<'_>,
     deadline: &Deadline,
 ) -> Result<Port> {
-    let mode = match way {
-        Way::Pasv => Command::Pasv,
-        _ => Command::Epsv,
-    };
+    let mode = command(way);
     let mut reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
     if !reply.is_completion() && !profile.ask(|learned| learned.pret) && wants_pret() {
         profile.learn(|learned| learned.pret = true);
         reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     }
+    port_in(&reply, mode, control, policy)
+}
+
+/// Where a reply to `EPSV` or `PASV` says that the server listens.
+pub fn port_in(
+    reply: &Reply,
+    mode: Command<'static>,
+    control: &Control,
+    policy: &Policy,
+) -> Result<Port> {
     if !reply.is_completion() {
         return Err(reply.refusal(mode));
     }
     let said = match mode {
-        Command::Epsv => extended_port(&reply).map(|port| (None, port)),
-        _ => passive_address(&reply).map(|(host, port)| (Some(host), port)),
+        Command::Epsv => extended_port(reply).map(|port| (None, port)),
+        _ => passive_address(reply).map(|(host, port)| (Some(host), port)),
     };
     let (host, port) = said
         .filter(|&(_, port)| port != 0)

@@ -11,6 +11,7 @@ use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{Ahead, Policy, passive};
 use crate::ftp::profile::{Profile, Way};
+use crate::ftp::reply::Reply;
 use crate::ftp::stream::{Stream, blame};
 use crate::remote::{Deadline, Result};
 
@@ -49,6 +50,33 @@ impl Spare {
         };
         let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
         let port = passive::listen(control, profile, policy, way, what, &mut ahead, deadline)?;
+        Ok(Some(Self {
+            way,
+            stream: port.begin(control, deadline)?,
+            made: Instant::now(),
+        }))
+    }
+
+    /// The command that asks for one behind the end of a transfer's data, before the final reply: the
+    /// server has sent all, and is about to say so.
+    pub fn early(profile: &Profile) -> Option<Command<'static>> {
+        let may = Self::is_possible(profile) && !profile.ask(|learned| learned.late_spares);
+        let way = profile.ask(|learned| learned.ways.works).filter(|_| may)?;
+        Some(passive::command(way))
+    }
+
+    /// One from the reply to [`Self::early`].
+    pub fn of_reply(
+        reply: &Reply,
+        control: &Control,
+        profile: &Profile,
+        policy: &Policy,
+        deadline: &Deadline,
+    ) -> Result<Option<Self>> {
+        let Some(way) = profile.ask(|learned| learned.ways.works) else {
+            return Ok(None);
+        };
+        let port = passive::port_in(reply, passive::command(way), control, policy)?;
         Ok(Some(Self {
             way,
             stream: port.begin(control, deadline)?,

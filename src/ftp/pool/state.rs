@@ -33,6 +33,8 @@ pub struct State {
     pub arming: usize,
     /// Of these, those that carry a file.
     pub transfers: usize,
+    /// Of these, those that carry a small one that nobody waits for yet.
+    pub ahead: usize,
     /// One is being made.
     pub connecting: bool,
     /// No more is made before this, after an attempt that failed.
@@ -94,6 +96,7 @@ impl State {
             live: 0,
             arming: 0,
             transfers: 0,
+            ahead: 0,
             connecting: false,
             grows_after: None,
             limit: max_conns,
@@ -172,9 +175,9 @@ impl State {
         self.live - self.idle.len() - self.arming
     }
 
-    /// Whether one more transfer leaves a place for metadata.
+    /// Whether one more transfer leaves a place for metadata. What is done ahead is over soon.
     pub fn may_transfer(&self) -> bool {
-        self.limit < 2 || self.transfers + 1 < self.limit
+        self.limit < 2 || self.transfers - self.ahead + 1 < self.limit
     }
 
     /// Whether a caller who waits gets nothing unless a transfer makes way.
@@ -215,8 +218,7 @@ impl State {
     fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
         let is_ahead = urgency == Urgency::Ahead;
         let fits = match purpose {
-            Purpose::Transfer if is_ahead => self.transfers + 2 < self.limit,
-            Purpose::Transfer => self.may_transfer(),
+            Purpose::Transfer if !is_ahead => self.may_transfer(),
             _ => true,
         };
         fits && !(is_ahead && self.busy() + 2 > self.limit)

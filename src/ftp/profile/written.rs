@@ -60,6 +60,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.active_flights = Some(flag)),
     },
     Fact {
+        name: "late_spares",
+        say: |learned| learned.late_spares.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.late_spares = flag),
+    },
+    Fact {
         name: "pret",
         say: |learned| learned.pret.then(|| answer(true)),
         hear: |learned, word| flag(word).map(|flag| learned.pret = flag),
@@ -259,6 +264,7 @@ mod tests {
             },
             steps_back: true,
             active_flights: Some(false),
+            late_spares: true,
             pret: true,
             no_mlsd: true,
             list_all: Some(false),

@@ -1,0 +1,300 @@
+//! Small files ahead: fetched whole before they are asked for, where somebody reads one after the other.
+//!
+//! The one idea: `sequence.rs` says what will be read next; here it is fetched, on connections that nobody
+//! else wants, into the block cache, where the reader finds it. What a file is (size and time) comes in
+//! the same flight, so that its open need not ask either.
+//!
+//! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::remote::{Ask, Deadline, Kind, RemotePath, Result, Urgency, Version};
+use crate::vfs::blocks::{BLOCK_LENGTH, Block, Key};
+use crate::vfs::core::Vfs;
+use crate::vfs::inode::{ROOT, Tree};
+use crate::vfs::sequence::{Order, Stage};
+
+/// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
+const LARGEST: u64 = 256 * 1024;
+/// Files that are fetched at once, if there are connections.
+const AT_ONCE: usize = 8;
+/// Entries that are looked at to find the next files.
+const STEPS: usize = 2000;
+/// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// A file that is to be fetched.
+struct Wanted {
+    ino: u64,
+    path: RemotePath,
+    version: Version,
+    generation: u64,
+    size: usize,
+    verify: bool,
+}
+
+impl Vfs {
+    /// Somebody opens a file to read it.
+    pub(super) fn opened_to_read(&self, ino: u64) {
+        let more = {
+            let mut sequences = self.fetching.sequences.lock();
+            sequences.open(ino, self);
+            sequences.has_more()
+        };
+        if more {
+            self.fetch_more();
+        }
+    }
+
+    /// Waits for a file that is just coming, and takes one off the list that is still to be asked for.
+    pub(super) fn await_fetched(&self, ino: u64, deadline: &Deadline) {
+        let mut sequences = self.fetching.sequences.lock();
+        loop {
+            match sequences.stage(ino) {
+                Some(Stage::Coming) => {}
+                Some(Stage::Queued) => return sequences.drop_file(ino),
+                _ => return,
+            }
+            let Some(left) = deadline.remaining() else {
+                return;
+            };
+            self.fetching.moved.wait_for(&mut sequences, left);
+        }
+    }
+
+    /// What was gained and lost by fetching ahead: files that were read, and those that were not.
+    pub fn fetched_ahead(&self) -> (u64, u64) {
+        let sequences = self.fetching.sequences.lock();
+        (sequences.hits, sequences.wasted)
+    }
+
+    /// Puts more threads to work, if there is room for what they do.
+    fn fetch_more(&self) {
+        let mut room = self.remote.room(Urgency::Ahead);
+        while room > 0 {
+            room -= 1;
+            let (Some(place), Some(vfs)) = (self.fetching.places.take(AT_ONCE), self.me.upgrade())
+            else {
+                return;
+            };
+            let job = move || {
+                let _place = place;
+                vfs.fetch_on();
+            };
+            if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
+                log::error!("no thread can be started: {error}");
+                return;
+            }
+        }
+    }
+
+    /// Fetches what is queued, until that is all or others want the connections.
+    fn fetch_on(&self) {
+        loop {
+            let Some(ino) = self.fetching.sequences.lock().next() else {
+                return;
+            };
+            if self.remote.room(Urgency::Ahead) == 0 {
+                return self.fetching.sequences.lock().put_back(ino);
+            }
+            let fetched = self
+                .wanted(ino)
+                .map_or(Ok(false), |wanted| self.fetch_whole(&wanted));
+            if let Err(error) = &fetched {
+                log::debug!("fetching ahead: {error}");
+            }
+            let mut sequences = self.fetching.sequences.lock();
+            match fetched {
+                Ok(true) => sequences.set(ino, Stage::There),
+                _ => sequences.drop_file(ino),
+            }
+            drop(sequences);
+            self.fetching.moved.notify_all();
+        }
+    }
+
+    fn wanted(&self, ino: u64) -> Option<Wanted> {
+        let tree = self.tree.lock();
+        let node = tree.get(ino)?;
+        let version = node.attributes.version();
+        let wanted = Wanted {
+            ino,
+            path: tree.path(ino)?,
+            version,
+            generation: node.generation,
+            size: usize::try_from(version.size?).ok()?,
+            verify: !node.is_fresh(FRESH),
+        };
+        let content = (ino, node.generation);
+        let is_there = self
+            .shared
+            .blocks
+            .collect(content, 0, version.size?)
+            .is_ok();
+        (!is_there && is_small(&tree, ino)).then_some(wanted)
+    }
+
+    /// Fetches a file; false when it is not what it was taken for.
+    fn fetch_whole(&self, wanted: &Wanted) -> Result<bool> {
+        let deadline = self.deadline();
+        let ask = Ask {
+            urgency: Urgency::Ahead,
+            deadline: &deadline,
+        };
+        let asked = self.tree.lock().now();
+        let mut source = self.remote.read(&wanted.path, 0, wanted.verify, &ask)?;
+        if let Some(version) = source.version() {
+            let mut tree = self.tree.lock();
+            let node = tree.get_mut(wanted.ino);
+            let node = node.filter(|node| node.changed <= asked && !node.local);
+            if let Some(node) = node {
+                node.refresh_version(version);
+            }
+            if version.size != wanted.version.size || !version.may_be(&wanted.version) {
+                return Ok(false);
+            }
+        }
+        self.fetching
+            .sequences
+            .lock()
+            .set(wanted.ino, Stage::Coming);
+        let mut bytes = vec![0; wanted.size + 1];
+        let mut filled = 0;
+        let mut shown = false;
+        loop {
+            if filled == wanted.size && !shown {
+                shown = true;
+                self.show(wanted, &bytes[..filled], true);
+                self.fetching.sequences.lock().set(wanted.ino, Stage::There);
+                self.fetching.moved.notify_all();
+            }
+            match source.read(&mut bytes[filled..], &deadline) {
+                Ok(0) if shown && filled == wanted.size => return Ok(true),
+                Ok(length) if length > 0 && filled + length <= wanted.size => filled += length,
+                // Longer or shorter than it was said to be, or broken off: whoever reads it will see.
+                outcome => {
+                    if shown {
+                        self.show(wanted, &bytes[..wanted.size], false);
+                    }
+                    return outcome.map(|_| false);
+                }
+            }
+        }
+    }
+
+    /// Puts the blocks of a file into the cache, or takes them out again.
+    fn show(&self, wanted: &Wanted, bytes: &[u8], there: bool) {
+        for (index, piece) in bytes.chunks(BLOCK_LENGTH).enumerate() {
+            let key = Key {
+                ino: wanted.ino,
+                generation: wanted.generation,
+                index: index as u64,
+            };
+            if !there {
+                self.shared.blocks.remove(key);
+                continue;
+            }
+            let block = Block {
+                from: 0,
+                bytes: piece.to_vec(),
+                ends: (index + 1) * BLOCK_LENGTH >= bytes.len(),
+            };
+            self.shared.blocks.put(key, block);
+        }
+    }
+
+    /// The numbers in a directory in one of the orders, if it was listed lately.
+    fn sorted(&self, tree: &Tree, directory: u64, by_number: bool) -> Option<Arc<Vec<u64>>> {
+        tree.listing(directory, self.settings.cache_timeout)?;
+        let listed = tree.listed_at(directory)?;
+        let mut orders = self.fetching.orders.lock();
+        if let Some((from, sorted)) = orders.get(&(directory, by_number))
+            && *from == listed
+        {
+            return Some(Arc::clone(sorted));
+        }
+        let children = tree.children(directory);
+        let mut numbers: Vec<u64> = children.into_iter().map(|(_, ino)| ino).collect();
+        if by_number {
+            numbers.sort_unstable();
+        }
+        let sorted = Arc::new(numbers);
+        orders.put((directory, by_number), (listed, Arc::clone(&sorted)));
+        Some(sorted)
+    }
+
+    /// Adds the files at and below `ino`, depth first.
+    fn collect(&self, tree: &Tree, ino: u64, search: &mut Search) {
+        let Some(node) = tree.get(ino) else {
+            return;
+        };
+        if node.attributes.kind != Kind::Directory {
+            if is_small(tree, ino) {
+                search.found.push(ino);
+            }
+            return;
+        }
+        let sorted = self.sorted(tree, ino, search.by_number);
+        for &child in sorted.iter().flat_map(|sorted| sorted.iter()) {
+            if search.is_over() {
+                return;
+            }
+            self.collect(tree, child, search);
+        }
+    }
+}
+
+struct Search {
+    by_number: bool,
+    count: usize,
+    steps: usize,
+    found: Vec<u64>,
+}
+
+impl Search {
+    fn is_over(&mut self) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        self.steps == 0 || self.found.len() >= self.count
+    }
+}
+
+impl Order for Vfs {
+    fn after(&self, file: u64, by_number: bool, count: usize) -> Vec<u64> {
+        let tree = self.tree.lock();
+        let mut search = Search {
+            by_number,
+            count,
+            steps: STEPS,
+            found: Vec::new(),
+        };
+        let mut at = file;
+        while at != ROOT && !search.is_over() {
+            let Some(parent) = tree.get(at).map(|node| node.parent) else {
+                break;
+            };
+            let sorted = self.sorted(&tree, parent, by_number);
+            let after = sorted.iter().flat_map(|sorted| sorted.iter());
+            for &next in after.skip_while(|&&ino| ino != at).skip(1) {
+                if search.is_over() {
+                    break;
+                }
+                self.collect(&tree, next, &mut search);
+            }
+            at = parent;
+        }
+        search.found
+    }
+}
+
+/// Whether a file is worth fetching whole, and nobody here has it open.
+fn is_small(tree: &Tree, ino: u64) -> bool {
+    tree.get(ino).is_some_and(|node| {
+        let size = node.attributes.size;
+        node.attributes.kind == Kind::File
+            && size.is_some_and(|size| size > 0 && size <= LARGEST)
+            && !node.local
+            && !node.is_open()
+    })
+}
