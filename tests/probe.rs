@@ -149,11 +149,11 @@ fn filtered_passive_ports() {
     run(
         120,
         "vsftpd pasv_min_port=50000 pasv_max_port=51000; drops 50000-51000
-         probes 0 timeout=3; has \"fails('filtered', 'EPSV', 'PASV') and works('EPRT', 'PORT')\"
-         has \"':50' in way['EPSV']['why'] and r['advice']['options'] == ['timeout=3', 'mode=active']\"
+         probes 0 timeout=4; has \"fails('filtered', 'EPSV', 'PASV') and works('EPRT', 'PORT')\"
+         has \"':50' in way['EPSV']['why'] and r['advice']['options'] == ['timeout=4', 'mode=active']\"
          # Rejected in place of dropped: something answers there, and refuses.
          nft 'flush chain inet t c'; nft 'add rule inet t c tcp dport 50000-51000 reject with tcp reset'
-         probes 0 timeout=3; has \"fails('closed', 'EPSV', 'PASV') and works('EPRT', 'PORT')\"",
+         probes 0 timeout=4; has \"fails('closed', 'EPSV', 'PASV') and works('EPRT', 'PORT')\"",
     );
 }
 
@@ -162,7 +162,7 @@ fn a_server_that_can_not_reach_us() {
     run(
         120,
         "vsftpd; drops 40000-40009
-         probes 0 timeout=3,port_range=40000-40009; has \"works('EPSV', 'PASV') and fails('unreached', 'EPRT', 'PORT')\"
+         probes 0 timeout=4,port_range=40000-40009; has \"works('EPSV', 'PASV') and fails('unreached', 'EPRT', 'PORT')\"
          has \"'firewall' in way['EPRT']['why'] and '127.0.0.1' in way['EPRT']['why']\"",
     );
 }
@@ -172,7 +172,7 @@ fn nothing_gets_through() {
     run(
         120,
         "vsftpd pasv_min_port=50000 pasv_max_port=51000; drops 40000-40009; nft 'add rule inet t c tcp dport 50000-51000 drop'
-         probes 2 timeout=3,port_range=40000-40009
+         probes 2 timeout=4,port_range=40000-40009
          has \"not r['mountable'] and fails('filtered', 'EPSV', 'PASV') and fails('unreached', 'EPRT', 'PORT')\"
          has \"notes('No data connection works') and r['listing'] is None\"",
     );
@@ -183,7 +183,7 @@ fn we_are_behind_nat() {
     run(
         120,
         "ip address add 203.0.113.5/32 dev lo; proftpd 'DefaultAddress 203.0.113.5'; drops 40000-40009
-         SOURCE=ftp://$account:$password@203.0.113.5/ probes 0 bind=127.0.0.1,timeout=3,port_range=40000-40009
+         SOURCE=ftp://$account:$password@203.0.113.5/ probes 0 bind=127.0.0.1,timeout=4,port_range=40000-40009
          has \"r['server']['behind_nat'] and works('EPSV', 'PASV') and fails('unreached', 'EPRT', 'PORT')\"
          has \"'behind NAT' in way['EPRT']['why']\"",
     );

@@ -42,6 +42,8 @@ pub type Answer<T = ()> = std::result::Result<T, String>;
 pub struct Inspection {
     client: Client,
     took: Duration,
+    /// How long a login may take, whatever else is tried over it.
+    patience: Duration,
 }
 
 /// What a server says of itself.
@@ -82,7 +84,11 @@ impl Inspection {
             match Client::connect(endpoint.clone(), deadline) {
                 Ok(client) => {
                     let took = since.elapsed();
-                    return Ok(Self { client, took });
+                    return Ok(Self {
+                        client,
+                        took,
+                        patience: deadline.patience(),
+                    });
                 }
                 Err(error)
                     if error.why() == Some(Why::TooMany) && begun.elapsed() < STILL_COUNTED =>

@@ -205,7 +205,7 @@ fn check_end(
 }
 
 /// Some servers refuse to list a directory that holds nothing: "550 No files found".
-fn is_empty_directory(error: &Error) -> bool {
+pub fn is_empty_directory(error: &Error) -> bool {
     matches!(error, Error::Refused { said, .. } if said.to_ascii_lowercase().contains("no files"))
 }
 

@@ -7,13 +7,19 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::ftp::begin::{Start, begin, confirm, last_words};
 use crate::ftp::command::Command;
+use crate::ftp::control::blame;
 use crate::ftp::data::{is_private, passive_address};
+use crate::ftp::pool::Lease;
 use crate::ftp::profile::Way;
-use crate::ftp::transfer;
+use crate::ftp::transfer::is_empty_directory;
 use crate::remote::{Deadline, Error, RemotePath, Result};
 
 use super::{Answer, Inspection, said};
+
+/// Bytes of a listing after which the rest of it is not waited for.
+const ENOUGH: usize = 64 * 1024;
 
 /// One way, tried.
 #[derive(Clone, Debug)]
@@ -80,30 +86,20 @@ impl Inspection {
     }
 
     fn try_once(&self, way: Way, patience: Duration) -> Result<Trial> {
-        let deadline = Deadline::after(patience);
         self.settle(Some(way));
-        let mut lease = self.lease(&deadline)?;
-        let tally = |lease: &mut crate::ftp::pool::Lease| {
+        let mut lease = self.lease(&Deadline::after(self.patience))?;
+        let deadline = Deadline::after(patience);
+        let tally = |lease: &mut Lease| {
             let session = lease.control().ok().and_then(|control| control.session());
             session.map_or((0, 0), |session| session.tally())
         };
         let before = tally(&mut lease);
         let since = Instant::now();
-        let mut first_line = None;
-        let place = self.client.pool().place();
-        let listed = transfer::listing(
-            &mut lease,
-            &place.absolute(&RemotePath::root())?,
-            Command::List(""),
-            &deadline,
-            &mut |_| {
-                first_line.get_or_insert_with(|| since.elapsed());
-            },
-        );
-        let took = first_line.unwrap_or_else(|| since.elapsed());
+        let carried = self.carry(&mut lease, &deadline);
+        let took = *carried.as_ref().unwrap_or(&since.elapsed());
         let after = tally(&mut lease);
         let resumed = (after != before).then_some(after.0 > before.0);
-        let fault = match listed {
+        let fault = match carried {
             Ok(_) => None,
             Err(Error::Closed) => return Err(Error::Closed),
             Err(error) => Some(fault(way, error, after != before)),
@@ -115,6 +111,54 @@ impl Inspection {
             resumed,
             fault,
         })
+    }
+
+    /// Begins a listing and takes enough of it to know that the data connection carries something; returns
+    /// how long the first of it took.
+    fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
+        let command = Command::List("");
+        let directory = self.client.pool().place().absolute(&RemotePath::root())?;
+        let start = Start {
+            ahead: &[Command::Cwd(&directory)],
+            is_strict: true,
+            ..Start::of(command)
+        };
+        let since = Instant::now();
+        let begun = match begin(lease, start, deadline) {
+            Err(error) if is_empty_directory(&error) => return Ok(since.elapsed()),
+            begun => begun?,
+        };
+        let mut took = None;
+        if let Some(mut data) = begun.data {
+            let mut buffer = [0; 4096];
+            let mut total = 0;
+            loop {
+                match data.read(&mut buffer, deadline) {
+                    Ok(0) => break,
+                    Ok(length) => total += length,
+                    Err(error) => {
+                        drop(data);
+                        let error = blame(command.to_string(), &error);
+                        return Err(last_words(lease, &command).unwrap_or(error));
+                    }
+                }
+                let took = *took.get_or_insert_with(|| since.elapsed());
+                if total > ENOUGH {
+                    lease.control()?.give_up();
+                    return Ok(took);
+                }
+            }
+            data.end();
+        }
+        let took = took.unwrap_or_else(|| since.elapsed());
+        if !begun.confirmed {
+            let reply = lease.control()?.reply(&command, deadline)?;
+            match confirm(lease, &reply, &command) {
+                Err(error) if is_empty_directory(&error) => {}
+                result => result?,
+            }
+        }
+        Ok(took)
     }
 
     /// The address in the reply to `PASV`.
@@ -146,18 +190,11 @@ impl Inspection {
             return Ok(None);
         };
         session.forget();
-        let place = self.client.pool().place();
-        let listed = transfer::listing(
-            &mut lease,
-            &place.absolute(&RemotePath::root())?,
-            Command::List(""),
-            &deadline,
-            &mut |_| {},
-        );
+        let carried = self.carry(&mut lease, &deadline);
         lease.control()?.give_up();
         // The refusal was our own doing.
         profile.learn(|learned| learned.steps_back = before);
-        match listed {
+        match carried {
             Ok(_) => Ok(Some(Ok(()))),
             Err(Error::Closed) => Err(Error::Closed),
             Err(error @ Error::TimedOut { .. }) => Err(error),
