@@ -546,6 +546,10 @@ pub trait Remote: Send + Sync {
     /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes.
     fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
+    /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
+    /// one already.
+    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
+
     /// Refuses a name that the server would change without a word. Asks nobody.
     fn check_name(&self, path: &RemotePath) -> Result<()>;
 

@@ -236,6 +236,17 @@ impl Remote for Client {
         })
     }
 
+    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+        self.check_name(file)?;
+        let path = self.absolute(file)?;
+        let mut again = false;
+        self.repeat(Purpose::Transfer, ask, |lease, _| {
+            let upload = Upload::create(lease, &path, again, ask.deadline);
+            again = true;
+            Ok(Box::new(upload?) as Box<dyn Sink>)
+        })
+    }
+
     fn check_name(&self, path: &RemotePath) -> Result<()> {
         let refusal = |learned: &_| steps::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use crate::ftp::begin::{Start, begin, confirm, last_words};
+use crate::ftp::begin::{Begun, Start, begin, confirm, last_words};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::pool::Lease;
+use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Why};
 
@@ -32,14 +33,64 @@ impl Upload {
         from: u64,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let opened = begin(
-            &mut lease,
-            Start {
-                from,
-                ..Start::of(command)
-            },
-            deadline,
-        )?;
+        let start = Start {
+            from,
+            ..Start::of(command)
+        };
+        let opened = begin(&mut lease, start, deadline)?;
+        Self::over(lease, opened, command)
+    }
+
+    /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
+    /// that is there after all, which `SIZE` tells. `again` says that an earlier try may have made it.
+    pub fn create(mut lease: Lease, path: &[u8], again: bool, deadline: &Deadline) -> Result<Self> {
+        let profile = lease.pool().profile();
+        let ahead = [Command::Size(path)];
+        let is_there =
+            |reply: &Reply| reply.is_completion() && !(again && reply.text().trim() == "0");
+        let exists = |reply: &Reply| {
+            Err(Error::refused(
+                Why::Exists,
+                ahead[0].to_string(),
+                reply.to_string(),
+            ))
+        };
+        if profile.ask(|learned| learned.appe) == Some(false) {
+            let reply = lease.control()?.command(ahead[0], deadline)?;
+            return if is_there(&reply) {
+                exists(&reply)
+            } else {
+                Self::open(lease, Command::Stor(path), 0, deadline)
+            };
+        }
+        let command = Command::Appe(path);
+        let start = Start {
+            ahead: &ahead,
+            ..Start::of(command)
+        };
+        let opened = match begin(&mut lease, start, deadline) {
+            Err(error) if error.why() == Some(Why::Unsupported) => {
+                lease
+                    .pool()
+                    .profile()
+                    .learn(|learned| learned.appe = Some(false));
+                return Self::create(lease, path, again, deadline);
+            }
+            opened => opened?,
+        };
+        let size = opened.ahead.first().cloned();
+        let upload = Self::over(lease, opened, command)?;
+        match size.filter(is_there) {
+            Some(reply) => {
+                // Nothing was sent, so nothing has changed, however this ends.
+                let _ = upload.close(deadline);
+                exists(&reply)
+            }
+            None => Ok(upload),
+        }
+    }
+
+    fn over(lease: Lease, opened: Begun, command: Command<'_>) -> Result<Self> {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
                 command.to_string(),

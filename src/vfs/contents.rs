@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::remote::{self, Attributes, Deadline, Done, Kind, ReadAt, Step, Why};
+use crate::remote::{
+    self, Ask, Attributes, Deadline, Done, Kind, ReadAt, RemotePath, Sink, Step, Urgency, Why,
+};
 use crate::vfs::blocks::Bytes;
 use crate::vfs::core::{Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
@@ -65,7 +67,9 @@ impl Vfs {
         if wants.write || wants.truncate {
             self.writable()?;
         }
-        self.tell_refused(&self.path(ino)?)?;
+        if let Ok(path) = self.path(ino) {
+            self.tell_refused(&path)?;
+        }
         let reads = !wants.write && !wants.truncate;
         self.await_fetched(ino, deadline);
         if reads {
@@ -94,7 +98,13 @@ impl Vfs {
         check_name(name)?;
         // What is to be emptied may be emptied unseen; everything else must not be taken for new because
         // it was not there some seconds ago.
-        let there = if wants.exclusive || !wants.truncate {
+        // With write-back, what is known counts: the server hears of nothing before the close.
+        let makes = wants.exclusive && !self.is_atomic() && !self.is_write_back();
+        let there = if makes {
+            let tree = self.tree.lock();
+            let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
+            tree.child(parent, name).filter(local)
+        } else if !wants.truncate && !wants.exclusive || wants.exclusive && !self.is_write_back() {
             self.ask_file(parent, name, deadline)?
         } else {
             match self.find(parent, name, deadline) {
@@ -114,13 +124,21 @@ impl Vfs {
         let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.tell_refused(&path)?;
+        let sink = match makes {
+            true => Some(self.make(parent, &path, deadline)?),
+            false => None,
+        };
         let ino = {
             let mut tree = self.tree.lock();
-            if let Some(ino) = tree.child(parent, name) {
-                drop(tree);
-                if wants.exclusive {
-                    return Err(Error::Exists);
-                }
+            let there = tree.child(parent, name);
+            if there.is_some() && wants.exclusive && !makes {
+                return Err(Error::Exists);
+            }
+            // What the server has just made new is no old acquaintance.
+            if let Some(old) = there.filter(|_| makes) {
+                tree.remove_own(old);
+            }
+            if let Some(ino) = there.filter(|_| !makes) {
                 ino
             } else {
                 let attributes = Attributes {
@@ -138,8 +156,13 @@ impl Vfs {
         };
         let open = self.open_known(ino, wants)?;
         if let Ok(handle) = self.file(open.handle) {
-            handle.file.body.lock().mode = Some((mode, false));
-            if wants.exclusive {
+            let mut body = handle.file.body.lock();
+            body.mode = Some((mode, false));
+            if let Some(sink) = sink {
+                body.spool(&self.spool)?;
+                self.streams.start_over(&handle.file, &mut body, path, sink);
+            } else if wants.exclusive && !self.is_write_back() {
+                drop(body);
                 let made = self.upload(&handle.file, deadline);
                 if let Err(error) = made {
                     handle.file.body.lock().removed = true;
@@ -150,6 +173,31 @@ impl Vfs {
             }
         }
         Ok((self.remembered_attr(ino)?, open))
+    }
+
+    /// Makes a file on the server that must be new.
+    fn make(&self, parent: u64, path: &RemotePath, deadline: &Deadline) -> Result<Box<dyn Sink>> {
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        self.remote
+            .create(path, &ask)
+            .map_err(|error| match error.why() {
+                Some(Why::Exists) => {
+                    // The tree learns what it is.
+                    let _ = self.ask_file(parent, path.name(), deadline);
+                    Error::Exists
+                }
+                // A directory is refused in many words.
+                Some(Why::Unsaid | Why::Denied | Why::IsDirectory) => {
+                    match self.ask_again(parent, path.name(), deadline) {
+                        Ok(Some(_)) => Error::Exists,
+                        _ => error.into(),
+                    }
+                }
+                _ => error.into(),
+            })
     }
 
     /// The bytes, if no server need be asked for them.

@@ -103,6 +103,18 @@ impl Streams {
         (first == 0 || appends()).then_some(first)
     }
 
+    /// Begins a stream over a transfer that made its file.
+    pub fn start_over(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        body: &mut Body,
+        path: RemotePath,
+        sink: Box<dyn Sink>,
+    ) {
+        body.touched = true;
+        self.begin(file, body, 0, path, Some(sink));
+    }
+
     /// Begins a stream from `first` on. `path` stays the file's name for as long as it lives.
     pub fn start(
         self: &Arc<Self>,
@@ -110,6 +122,17 @@ impl Streams {
         body: &mut Body,
         first: u64,
         path: RemotePath,
+    ) {
+        self.begin(file, body, first, path, None);
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        body: &mut Body,
+        first: u64,
+        path: RemotePath,
+        sink: Option<Box<dyn Sink>>,
     ) {
         let Some(spool) = body.spool.clone() else {
             return;
@@ -126,7 +149,7 @@ impl Streams {
             file: Arc::clone(file),
             path,
             spool,
-            sink: None,
+            sink,
             since: Instant::now(),
             buffer: Vec::new(),
         };

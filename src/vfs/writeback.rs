@@ -73,15 +73,16 @@ impl Vfs {
         }
     }
 
+    /// Whether closes return early.
+    pub(super) fn is_write_back(&self) -> bool {
+        let settings = self.settings.write_back.as_ref();
+        settings.is_some_and(|back| back.on) && self.queue.journal.get().is_some()
+    }
+
     /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
     /// close does.
     pub(super) fn defer(&self, file: &Arc<File>) -> bool {
-        let on = self
-            .settings
-            .write_back
-            .as_ref()
-            .is_some_and(|back| back.on);
-        let Some(journal) = self.queue.journal.get().filter(|_| on) else {
+        let Some(journal) = self.queue.journal.get().filter(|_| self.is_write_back()) else {
             return false;
         };
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);

@@ -117,6 +117,7 @@ fn a_new_name_that_was_refused_is_not_there() {
     let server = Server::start();
     let mount = Mount::of(&server);
     server.on("STOR", Act::Reply("553 Permission denied"));
+    server.on("APPE", Act::Reply("553 Permission denied"));
     assert_eq!(put(&mount, "f", "os.close"), "EACCES");
     soon("the name goes", || mount.sh("ls -A").is_empty());
     assert_eq!(mount.error("os.stat('f')"), "ENOENT");
