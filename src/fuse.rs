@@ -22,6 +22,8 @@ use crate::remote::{Deadline, Kind, View};
 use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
+/// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
+const PENDING: &str = "user.ftpfs.pending";
 /// FUSE's loops. They never wait, so two keep two processors busy.
 const LOOPS: usize = 2;
 /// Requests of the kernel's own readahead that may be under way.
@@ -572,6 +574,11 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if name == PENDING {
+            let pending = self.vfs.pending();
+            let value = format!("{} {}", pending.files, pending.bytes);
+            return attribute(reply, size, value.as_bytes());
+        }
         let Some(view) = view(name) else {
             return reply.error(Errno::ENODATA);
         };

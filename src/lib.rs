@@ -20,5 +20,6 @@ pub mod remote;
 pub mod run;
 pub mod server;
 pub mod source;
+mod unmount;
 pub mod vfs;
 pub mod workers;

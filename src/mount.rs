@@ -239,6 +239,11 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
     }
 }
 
+/// Unmounts what is at the top of `mountpoint`, whoever has mounted it; `lazily` also what is in use.
+pub fn unmount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
+    remove(mountpoint, lazily)
+}
+
 /// Unmounts what is at the top of `mountpoint`.
 fn remove(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
     let shown = mountpoint.display();

@@ -26,6 +26,7 @@ use crate::probe;
 use crate::remote::{Deadline, Remote};
 use crate::server;
 use crate::source::Source;
+use crate::unmount;
 use crate::vfs::{self, Names, Shown, Vfs};
 
 /// The exit status of everything that failed; mount(8) passes it on.
@@ -37,6 +38,10 @@ const DRAIN: Duration = Duration::from_secs(75);
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let Some(words) = unmount::asked(&arguments) {
+        return end(unmount::run(words));
+    }
     let outcome = match options::parse(arguments) {
         Ok(Request::Print(text)) => {
             // Who has hung up has read enough.
@@ -47,6 +52,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Request::Probe(probe)) => return probe::run(&probe),
         Err(error) => Err(error),
     };
+    end(outcome)
+}
+
+fn end(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -19,7 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "run",
         &[
             "options", "probe", "server", "source", "places", "daemon", "logging", "fuse", "mount",
-            "vfs", "ftp", "remote",
+            "unmount", "vfs", "ftp", "remote",
         ],
     ),
     (
@@ -49,6 +49,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("fuse", &["workers", "vfs", "remote"]),
     ("workers", &[]),
     ("mount", &[]),
+    ("unmount", &["mount"]),
     // The file system and the engine, which know nothing of each other.
     ("vfs", &["remote"]),
     ("ftp", &["remote"]),

@@ -358,3 +358,45 @@ fn a_file_that_lost_its_name_is_not_listed() {
          gone() { [ \"$(ls -A $D | xargs)\" = there ]; }; soon gone; unmounts",
     );
 }
+
+/// fsx does what it likes to one file, by every call there is, and looks at every byte that it reads.
+fn fsx(server: &str, options: &str) {
+    run(
+        240,
+        &format!(
+            "{server}; mounts {options}; fsx -N 20000 -S 7 -P $S $M/f >$S/fsx 2>&1 || fail \"$(tail -n 40 $S/fsx)\"
+             cp $M/f $S/f; unmounts; cmp $S/f $D/f; [ ! -e $S/.cache/ftpfs/lost+found ] || fail 'something was lost'"
+        ),
+    );
+}
+
+macro_rules! fsx_on {
+    ($($name:ident: $server:literal, $options:literal;)+) => {
+        $(#[test] fn $name() { fsx($server, $options); })+
+    };
+}
+
+fsx_on! {
+    fsx_20000_vsftpd: "vsftpd", "cache_timeout=30";
+    fsx_20000_proftpd: "proftpd", "cache_timeout=30";
+    fsx_20000_pure_ftpd: "pure_ftpd", "cache_timeout=30";
+    fsx_20000_pyftpdlib: "pyftpdlib", "cache_timeout=30";
+    fsx_20000_vsftpd_writeback: "vsftpd", "writeback";
+    fsx_20000_proftpd_writeback: "proftpd", "writeback";
+    fsx_20000_pure_ftpd_writeback: "pure_ftpd", "writeback";
+    fsx_20000_pyftpdlib_writeback: "pyftpdlib", "writeback";
+}
+
+#[test]
+fn unmounting_waits_and_says_what_is_left() {
+    run(
+        60,
+        "vsftpd local_max_rate=2000000; head -c 12M /dev/urandom >$S/file; mounts writeback
+         cp $S/file $M/file; cp $M/file $S/back; cmp $S/file $S/back
+         ! cmp -s $S/file $D/file || fail 'it was there before its close'
+         \"$FTPFS\" umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; wait $mounted
+         # Who does not wait leaves it in the journal.
+         mounts writeback; cp $S/file $M/other; \"$FTPFS\" umount -f $M; kill -9 $mounted; wait $mounted || true
+         mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other",
+    );
+}

@@ -9,6 +9,7 @@ pub fn help() -> String {
 
 Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
        ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]
+       ftpfs umount [-f] [-l] MOUNTPOINT
        ftpfs completions bash (or zsh, fish)
 
 Sources:

@@ -55,7 +55,7 @@ impl Vfs {
             };
             let deadline = self.deadline();
             match self.install(&path, &versions, &deadline) {
-                Ok(()) => taken += 1,
+                Ok(stored) => taken += usize::from(stored),
                 Err(error) => log::error!(
                     "{path}, left by an earlier mount, has to wait for the next one: {error}"
                 ),
@@ -78,9 +78,10 @@ impl Vfs {
             .try_fold(RemotePath::root(), |path, name| path.join(name))
     }
 
-    fn install(&self, path: &RemotePath, versions: &[Left], deadline: &Deadline) -> Result<()> {
+    /// Whether it is to be stored, then.
+    fn install(&self, path: &RemotePath, versions: &[Left], deadline: &Deadline) -> Result<bool> {
         let Some((last, older)) = versions.split_last() else {
-            return Ok(());
+            return Ok(false);
         };
         let spool = last.spool(&self.spool)?;
         let spools: Vec<(&Intent, SpoolFile)> = older
@@ -123,7 +124,7 @@ impl Vfs {
         let changed = match found {
             Found::Done => {
                 done(versions);
-                return Ok(());
+                return Ok(false);
             }
             Found::Others(why) => {
                 let reason =
@@ -133,18 +134,18 @@ impl Vfs {
                     .keep(&spool, last.intent.size, path.as_bytes(), &reason)?;
                 log::error!("{reason}; it is kept as {}", kept.display());
                 done(versions);
-                return Ok(());
+                return Ok(false);
             }
             Found::Base => false,
             Found::Ours => true,
         };
         let Some(parent) = parent else {
-            return Ok(());
+            return Ok(false);
         };
         let file = self.install_file(parent, path, last, Arc::new(spool), changed)?;
         file.body.lock().superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
-        Ok(())
+        Ok(true)
     }
 
     /// The number of a directory, looked for name by name.
@@ -184,8 +185,12 @@ impl Vfs {
         let size = version.size.unwrap_or(u64::MAX);
         for (at, (intent, spool)) in ours.iter().enumerate() {
             let whole = is_whole(intent);
-            if whole && size <= intent.size && self.begins(path, size, spool, deadline)? {
-                let done = at == 0 && size == intent.size;
+            let begins = match whole && size <= intent.size {
+                true => self.begins(path, intent.size, spool, deadline)?,
+                false => None,
+            };
+            if let Some(length) = begins {
+                let done = at == 0 && length == intent.size;
                 return Ok(if done { Found::Done } else { Found::Ours });
             }
             let base = intent.base.and_then(|base| base.size);
@@ -199,14 +204,15 @@ impl Vfs {
         Ok(Found::Others("others have changed it on the server since"))
     }
 
-    /// Whether the `size` bytes that the server has are the first ones of `spool`.
+    /// How much of the first `size` bytes of `spool` the server has, if it has nothing else. More may
+    /// come while it is read: what the dead mount's connections still held.
     fn begins(
         &self,
         path: &RemotePath,
         size: u64,
         spool: &SpoolFile,
         deadline: &Deadline,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let ask = Ask {
             urgency: Urgency::Flush,
             deadline,
@@ -214,18 +220,20 @@ impl Vfs {
         let mut at = 0;
         let mut source = self.remote.read(path, 0, false, &ask)?;
         let (mut theirs, mut ours) = (vec![0; PIECE], vec![0; PIECE]);
-        while at < size {
+        loop {
             let length = source.read(&mut theirs, deadline)?;
-            if length == 0 || at + length as u64 > size {
-                return Ok(false);
+            if length == 0 {
+                return Ok(Some(at));
+            }
+            if at + length as u64 > size {
+                return Ok(None);
             }
             spool.read_exact_at(&mut ours[..length], at)?;
             if ours[..length] != theirs[..length] {
-                return Ok(false);
+                return Ok(None);
             }
             at += length as u64;
         }
-        Ok(true)
     }
 
     /// Makes an open file of what was left, as it was when the earlier mount ended.
