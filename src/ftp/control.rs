@@ -107,7 +107,9 @@ impl Control {
         let mut flying = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
-            while let Some(command) = next {
+            // Not one command for each reply: many go in one packet as well.
+            let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
+            while let Some(command) = next.filter(|_| refills) {
                 let before = out.len();
                 command.write_to(&mut out, self.doubles_iac)?;
                 let size = out.len() - before;
@@ -124,7 +126,9 @@ impl Control {
                 sizes.push_back(size);
                 next = unsent.next();
             }
-            self.write(&out, sizes.len(), &commands[replies.len()], deadline)?;
+            if !out.is_empty() {
+                self.write(&out, sizes.len(), &commands[replies.len()], deadline)?;
+            }
             let command = &commands[replies.len()];
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {

@@ -81,7 +81,9 @@ pub fn again(
 
 /// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
 fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
-    if control.is_encrypted() || tls.when() == When::Off {
+    // One refusal answers for this mount, where clear text may be.
+    let refused = tls.when() == When::Try && profile.ask(|learned| learned.no_auth);
+    if control.is_encrypted() || tls.when() == When::Off || refused {
         return Ok(());
     }
     let reply = control.command(Command::AuthTls, deadline)?;
@@ -103,6 +105,7 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
         ));
     }
     log::info!("{}: everything goes in clear", offered());
+    profile.learn(|learned| learned.no_auth = true);
     Ok(())
 }
 

@@ -163,14 +163,14 @@ impl Pool {
                 }
                 Next::Connect => {
                     state.live += 1;
-                    state.connecting = true;
+                    state.connecting += 1;
                     drop(state);
                     // An attempt's own bytes are no progress of the caller's: a server that always refuses
                     // must not keep it for ever.
                     let left = ask.deadline.remaining().unwrap_or_default();
                     let result = self.new_control(&Deadline::after(left));
                     state = self.state.lock();
-                    state.connecting = false;
+                    state.connecting -= 1;
                     self.changed.notify_all();
                     match result {
                         Ok((id, control)) => break Ok((id, control, None, false)),
@@ -318,10 +318,10 @@ impl Pool {
 
     fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
         state.live += 1;
-        state.connecting = true;
+        state.connecting += 1;
         if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
             state.live -= 1;
-            state.connecting = false;
+            state.connecting -= 1;
         }
     }
 
@@ -329,7 +329,7 @@ impl Pool {
     fn grow(&self, deadline: &Deadline) {
         let result = self.new_control(deadline);
         let mut state = self.state.lock();
-        state.connecting = false;
+        state.connecting -= 1;
         match result {
             Ok((id, control)) => {
                 drop(state);

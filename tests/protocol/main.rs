@@ -11,6 +11,7 @@ mod limited;
 mod scripted;
 
 mod connections;
+mod costs;
 mod crowds;
 mod mount;
 mod names;

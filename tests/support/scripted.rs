@@ -155,6 +155,8 @@ impl Script {
             sockets: Mutex::default(),
             limit: Mutex::new((usize::MAX, "")),
             numbers: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
+            transfers: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let server = Server { shared, address };
@@ -189,6 +191,10 @@ struct Shared {
     /// Connections at most, and what the next one is told.
     limit: Mutex<(usize, &'static str)>,
     numbers: AtomicUsize,
+    /// Pieces of commands that came: round trips that a client waited for.
+    turns: AtomicUsize,
+    /// Data connections that were used.
+    transfers: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -262,6 +268,15 @@ impl Server {
     /// Control connections that ever were.
     pub fn connected(&self) -> usize {
         self.shared.numbers.load(Ordering::Relaxed)
+    }
+
+    /// Round trips that clients waited for until now, and data connections that were used. What asks for the next
+    /// data connection already is none.
+    pub fn cost(&self) -> (usize, usize) {
+        (
+            self.shared.turns.load(Ordering::Relaxed),
+            self.shared.transfers.load(Ordering::Relaxed),
+        )
     }
 
     /// A moment, for [`Self::since`].

@@ -35,8 +35,8 @@ pub struct State {
     pub transfers: usize,
     /// Of these, those that carry a small one that nobody waits for yet.
     pub ahead: usize,
-    /// One is being made.
-    pub connecting: bool,
+    /// Of these, those that are being made.
+    pub connecting: usize,
     /// No more is made before this, after an attempt that failed.
     pub grows_after: Option<Instant>,
     /// Connections at most, now.
@@ -85,6 +85,9 @@ pub enum Next {
 
 /// How long a limit that the server named is kept before more is tried again.
 const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+/// Connections that are made at once: a login takes six round trips, and a server that has no more of them
+/// says so to each.
+const AT_ONCE: usize = 3;
 /// An idle connection is closed after so long: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -97,7 +100,7 @@ impl State {
             arming: 0,
             transfers: 0,
             ahead: 0,
-            connecting: false,
+            connecting: 0,
             grows_after: None,
             limit: max_conns,
             max_conns,
@@ -136,7 +139,7 @@ impl State {
         } else if let Some(at) = self.choose(purpose) {
             return Next::Take(Box::new(self.idle.remove(at)));
         }
-        if self.live >= self.limit || self.connecting {
+        if self.live >= self.limit || self.connecting > 0 && !self.may_grow(urgency) {
             return Next::Wait;
         }
         let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
@@ -167,7 +170,13 @@ impl State {
     pub fn may_grow(&self, urgency: Urgency) -> bool {
         let barred = self.grows_after.is_some_and(|at| Instant::now() < at);
         let reserved = usize::from(urgency == Urgency::Ahead);
-        !self.closed && !self.connecting && !barred && self.live + reserved < self.limit
+        let wanted = match urgency {
+            // What is fetched ahead takes as many as it may have.
+            Urgency::Ahead => AT_ONCE,
+            _ => self.waiting.iter().sum::<usize>().max(1),
+        };
+        let more = self.connecting < wanted.min(AT_ONCE);
+        !self.closed && more && !barred && self.live + reserved < self.limit
     }
 
     /// Connections that somebody uses.

@@ -102,7 +102,10 @@ impl Pump {
         let mut failures = 0;
         loop {
             match self.turn(source.as_deref(), since) {
-                Turn::End => return Ok(false),
+                Turn::End => {
+                    self.see_the_end(source);
+                    return Ok(false);
+                }
                 Turn::Yield => {
                     source = None;
                     since = Instant::now();
@@ -131,6 +134,17 @@ impl Pump {
                     source = None;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where all has come that there should be, the server's last word is awaited though nobody cares:
+    /// to break the transfer off would cost more.
+    fn see_the_end(&self, source: Option<Box<dyn Source>>) {
+        if let Some(mut source) = source.filter(|_| self.version.size == Some(self.next)) {
+            let deadline = Deadline::after(self.reader.shared.patience);
+            if let Err(error) = source.read(&mut [0; 1], &deadline) {
+                log::debug!("{error}");
             }
         }
     }

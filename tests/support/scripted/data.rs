@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,7 @@ impl Session {
         loop {
             match listener.accept() {
                 Ok((data, _)) => {
+                    self.shared.transfers.fetch_add(1, Ordering::Relaxed);
                     data.set_nonblocking(false).unwrap();
                     return Ok(Some(data));
                 }

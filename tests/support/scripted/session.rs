@@ -1,5 +1,6 @@
 //! One control connection of the scripted server.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -24,7 +25,14 @@ pub(super) struct Session {
     pub(super) passive: Option<TcpListener>,
     held: Option<Gate>,
     unsaid: bool,
+    /// Lines that came together, each with whether it was the first of them.
+    came: VecDeque<(Vec<u8>, bool)>,
+    /// A transfer was the last thing that was done.
+    transferred: bool,
 }
+
+/// More than a flight of commands: what came in one piece is to be seen as one.
+const INPUT: usize = 64 * 1024;
 
 /// The connection has ended.
 pub(super) struct Ended;
@@ -41,7 +49,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         .insert(number, socket.try_clone().unwrap());
     let mut session = Session {
         number,
-        input: BufReader::new(socket.try_clone().unwrap()),
+        input: BufReader::with_capacity(INPUT, socket.try_clone().unwrap()),
         socket,
         directory: shared.script.home.into(),
         user: String::new(),
@@ -51,6 +59,8 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         passive: None,
         held: None,
         unsaid: false,
+        came: VecDeque::new(),
+        transferred: false,
         shared,
     };
     let _ = session.run();
@@ -65,7 +75,7 @@ impl Session {
         }
         self.say("220-a scripted server\r\n220 ready")?;
         loop {
-            let line = self.line()?;
+            let (line, is_first) = self.line()?;
             let text = String::from_utf8_lossy(&line).into_owned();
             let verb = text
                 .split(' ')
@@ -73,6 +83,12 @@ impl Session {
                 .unwrap_or_default()
                 .to_ascii_uppercase();
             let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
+            // Nobody waits for what asks for the next data connection already.
+            let is_ahead = self.transferred && matches!(&verb[..], "EPSV" | "PASV");
+            if is_first && !is_ahead {
+                self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            }
+            self.transferred = matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
             self.shared.log(self.number, text.clone());
             let act = self.shared.act(&text);
             match act {
@@ -101,7 +117,20 @@ impl Session {
         (self.shared.sockets.lock().unwrap().len() > limit).then_some(words)
     }
 
-    fn line(&mut self) -> Result<Vec<u8>, Ended> {
+    /// The next line, and whether it came in another piece than the one before.
+    fn line(&mut self) -> Result<(Vec<u8>, bool), Ended> {
+        if self.came.is_empty() {
+            let mut is_first = true;
+            while is_first || self.input.buffer().contains(&b'\n') {
+                let line = self.read_line()?;
+                self.came.push_back((line, is_first));
+                is_first = false;
+            }
+        }
+        self.came.pop_front().ok_or(Ended)
+    }
+
+    fn read_line(&mut self) -> Result<Vec<u8>, Ended> {
         let mut line = Vec::new();
         match self.input.read_until(b'\n', &mut line) {
             Ok(length) if length > 0 => {}
@@ -132,7 +161,7 @@ impl Session {
     /// Takes what comes and says nothing, until the client goes.
     pub(super) fn silence(&mut self) -> Outcome {
         loop {
-            let line = self.line()?;
+            let (line, _) = self.line()?;
             let text = String::from_utf8_lossy(&line).into_owned();
             self.shared.log(self.number, format!("(unheard) {text}"));
         }
@@ -208,6 +237,17 @@ impl Session {
             "LIST" => {
                 let listing = self.tree().lines_of(&self.directory, text.contains('a'));
                 self.list(listing, &act)
+            }
+            "STAT" => {
+                let (switches, path) = match text.split_once(' ') {
+                    Some((switches, path)) if switches.starts_with('-') => (switches, path),
+                    _ => ("", &text[..]),
+                };
+                let path = self.path(path.as_bytes());
+                let listing = self.tree().lines_of(&path, switches.contains('a'));
+                self.send(b"213-Status follows:\r\n")?;
+                self.send(&listing)?;
+                self.say("213 End of status")
             }
             "MLSD" => {
                 let listing = self.tree().facts_of(&self.directory);

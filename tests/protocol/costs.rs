@@ -1,0 +1,114 @@
+//! What operations cost: round trips that somebody waits for, and data connections.
+//!
+//! A round trip is a piece of commands that comes in one write. Everything is counted by the server.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Script, Server};
+
+/// Servers that know facts, and those that list only.
+const LIST_ONLY: [&str; 2] = ["MLSD", "MLST"];
+
+/// Waits until nothing comes any more.
+fn settle(server: &Server) {
+    let mut before = usize::MAX;
+    while before != server.mark() {
+        before = server.mark();
+        sleep(Duration::from_millis(150));
+    }
+}
+
+/// What a script costs, and what came for it.
+fn cost(server: &Server, mount: &Mount, script: &str) -> ((usize, usize), Vec<String>) {
+    settle(server);
+    let ((turns, transfers), mark) = (server.cost(), server.mark());
+    mount.sh(script);
+    settle(server);
+    let (turns_then, transfers_then) = server.cost();
+    let commands = server.commands_since(mark).into_iter();
+    (
+        (turns_then - turns, transfers_then - transfers),
+        commands.map(|(_, line)| line).collect(),
+    )
+}
+
+/// What is done first, what is measured then, and its cost: round trips, and data connections.
+type Row = (&'static str, &'static str, usize, usize);
+
+/// Each row on a server and a mount of its own, with `/top` and `/d/f0` to `/d/f9`; or, where that is what is listed,
+/// with a thousand files in `/wide`.
+fn check(without: &[&'static str], rows: &[Row]) {
+    let mut wrong = Vec::new();
+    for &(before, script, turns, transfers) in rows {
+        let server = Script::new().without(without).start();
+        server.tree().put("/top", pattern(5000));
+        let (directory, files) = match script.contains("wide") {
+            true => ("wide", 1000),
+            false => ("d", 10),
+        };
+        for number in 0..files {
+            let path = format!("/{directory}/f{number}");
+            server.tree().put(&path, pattern(5000));
+        }
+        let mount = Mount::of(&server);
+        mount.sh("head -c 5000 /dev/zero > $S/new");
+        mount.sh(before);
+        let (cost, commands) = cost(&server, &mount, script);
+        if cost != (turns, transfers) {
+            let shown: Vec<_> = commands.iter().take(20).collect();
+            wrong.push(format!(
+                "{script}: {cost:?}, not {:?}: {shown:?}",
+                (turns, transfers)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn on_a_server_with_facts() {
+    check(
+        &[],
+        &[
+            ("true", "stat top", 1, 0),
+            ("true", "ls -l", 2, 1),
+            ("ls", "ls -l d", 1, 1),
+            ("ls -l d", "ls -l d", 0, 0),
+            ("ls d", "cat d/f0", 1, 1),
+            ("ls d; cat d/f0", "cat d/f0", 0, 0),
+            ("ls d; cat d/f0; sleep 6", "cat d/f0", 1, 0),
+            ("ls d", "cp $S/new d/new", 2, 1),
+            ("ls d", "cat $S/new > d/new", 2, 1),
+            ("ls d", "rm d/f0", 1, 0),
+            // mv(1) wants to know whether the new name is taken, and that must be true now.
+            ("ls d", "mv d/f0 d/g", 2, 0),
+            ("ls d", "mkdir d/sub", 1, 0),
+            ("ls", "ls -l wide", 1, 1),
+            ("ls; ls d", "rm -r d", 11, 0),
+        ],
+    );
+}
+
+#[test]
+fn on_a_server_that_lists_only() {
+    check(
+        &LIST_ONLY,
+        &[
+            ("true", "stat top", 3, 1),
+            ("ls", "ls -l d", 2, 1),
+            ("ls -l d", "ls -l d", 0, 0),
+            ("ls d", "cat d/f0", 1, 1),
+            ("ls d; cat d/f0", "cat d/f0", 0, 0),
+            ("ls d; cat d/f0; sleep 6", "cat d/f0", 1, 0),
+            ("ls d", "cp $S/new d/new", 2, 1),
+            ("ls d", "rm d/f0", 1, 0),
+            // A name without a size may be a directory: the listing tells.
+            ("ls d", "mv d/f0 d/g", 4, 1),
+            ("ls d", "mkdir d/sub", 1, 0),
+            // The listing and a thousand MDTM, which are sent by halves of what may fly.
+            ("ls; cat top", "ls -l wide", 5, 1),
+        ],
+    );
+}
