@@ -182,12 +182,16 @@ impl Reader {
                         let stream = &mut state.streams[at];
                         stream.followed = Instant::now();
                         stream.signal.demand.fetch_max(end, Ordering::Relaxed);
-                        stream.goal = stream.goal.max(end + stream.window);
+                        let goal = end + stream.window;
+                        // Readers who woke each other would do nothing else.
+                        if goal > stream.goal {
+                            stream.goal = goal;
+                            self.changed.notify_all();
+                        }
                     }
                 }
                 None => self.start(&mut state, (path, version), missing, end),
             }
-            self.changed.notify_all();
             let before = state.brought;
             // A stream has a deadline of its own, which moves while the line for a connection does.
             let streaming = state
@@ -291,6 +295,8 @@ impl Reader {
             Ok(()) => state.pumps += 1,
             Err(error) => state.end(id, Err(Error::local("starting a thread", &error))),
         }
+        // Whoever had to make way.
+        self.changed.notify_all();
     }
 }
 
