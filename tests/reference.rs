@@ -500,3 +500,65 @@ proptest! {
         Run::new(kind, faults).run(&ops, true);
     }
 }
+
+/// Inputs that once went wrong, some of them rarely: each is run a few times.
+#[test]
+fn what_once_went_wrong() {
+    use Op::{Append, Close, Flush, Fsync, Open, Rename, Truncate, Unlink, Write};
+    let open = |name, truncate| Open { name, truncate };
+    let write = |handle, offset, length| Write {
+        handle,
+        offset,
+        length,
+    };
+    let ops = [
+        open(0, false),
+        open(1, true),
+        Fsync { handle: 2 },
+        Append {
+            handle: 2,
+            length: 2413,
+        },
+        open(1, true),
+        Unlink { name: 3 },
+        write(4, 171, 272),
+        Close { handle: 7 },
+        write(0, 210_851, 1528),
+        Append {
+            handle: 5,
+            length: 654,
+        },
+        write(3, 1638, 1511),
+        Rename { from: 1, to: 1 },
+        Close { handle: 1 },
+        write(5, 292_366, 89),
+        Append {
+            handle: 3,
+            length: 1579,
+        },
+        Fsync { handle: 4 },
+        Close { handle: 6 },
+        Close { handle: 1 },
+        Rename { from: 3, to: 1 },
+        open(2, true),
+        Flush { handle: 6 },
+        write(3, 1177, 2358),
+        Truncate {
+            handle: 0,
+            size: 1786,
+        },
+        open(3, false),
+        Unlink { name: 1 },
+        Close { handle: 3 },
+    ];
+    let kind = Kind {
+        stats: false,
+        patches: true,
+        spool_size: 1 << 30,
+        write_back: true,
+    };
+    for _ in 0..5 {
+        let faults = vec![Fault::None, Fault::None, Fault::Half, Fault::None];
+        Run::new(kind, faults).run(&ops, true);
+    }
+}

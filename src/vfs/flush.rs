@@ -564,6 +564,7 @@ impl Body {
         self.kept = size;
         self.resized = false;
         self.unconfirmed = false;
+        self.broke_off = None;
         if version.size != Some(size) && self.dirty.is_empty() {
             // Others appended too: what is where is theirs to say.
             self.kept = version.size.unwrap_or(size);

@@ -122,7 +122,6 @@ impl Vfs {
         journal.commit(intent, &spool)?;
         let mut body = file.body.lock();
         body.journal = Some(id);
-        body.failed = false;
         Ok(true)
     }
 
