@@ -82,7 +82,7 @@ impl Error {
     pub fn is_worth_a_line(&self) -> bool {
         match self {
             Self::Remote(error) => error.why() != Some(Why::NotFound),
-            Self::NotPermitted(_) | Self::Spool(_) | Self::LeadsOut | Self::Stale => true,
+            Self::NotPermitted(_) | Self::Spool(_) | Self::Stale => true,
             _ => false,
         }
     }

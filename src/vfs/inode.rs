@@ -66,6 +66,8 @@ pub struct Node {
     pub pages: Option<Version>,
     /// It has no name any more.
     pub removed: bool,
+    /// The log has a line about where it leads.
+    pub told: bool,
     /// What the kernel holds, in lookups.
     lookups: u64,
     /// Open handles.
@@ -486,6 +488,7 @@ impl Tree {
             generation: self.births << GENERATIONS,
             pages: None,
             removed: false,
+            told: false,
             lookups: 0,
             opens: 0,
             directory: Directory::default(),

@@ -346,10 +346,17 @@ impl Vfs {
             .links
             .shown(&self.settings.root, &path, &target)
             .ok_or_else(|| {
-                log::warn!(
-                    "{path}: its target {} leads out of the mount",
-                    target.escape_ascii()
-                );
+                let mut tree = self.tree.lock();
+                // Once for each link: whoever lists its directory asks each time.
+                let told = tree
+                    .get_mut(ino)
+                    .is_some_and(|node| std::mem::replace(&mut node.told, true));
+                if !told {
+                    log::warn!(
+                        "{path}: its target {} leads out of the mount",
+                        target.escape_ascii()
+                    );
+                }
                 Error::LeadsOut
             })
     }
