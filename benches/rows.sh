@@ -16,7 +16,7 @@ export A M D O S URL account password
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 declare -a names=()
-declare -A place_of=() options_of=()
+declare -A place_of=() options_of=() server_of=()
 
 # row NAME PLACE[,PLACE] "WHAT IT IS"
 row() {
@@ -118,6 +118,7 @@ row_append() { echo "one more line" >>"$M/log"; }
 check_append() { is "$(tail -c 14 "$D/log")" "one more line" && is "$(stat -c %s "$D/log")" 1073741838; }
 
 row limited wan "read 24 MiB from a server that gives each connection 2 MB/s (vsftpd only)"
+server_of[limited]=limited
 prepare_limited() { make_file 24m 24; }
 row_limited() { dd if="$M/24m" of=/dev/null bs=1M status=none; }
 check_limited() { cmp "$D/24m" "$M/24m"; }
@@ -139,6 +140,24 @@ row random-500 lan "500 random reads of 4 KiB in 1 GiB"
 prepare_random_500() { make_file 1g 1024; }
 row_random_500() { reads 500 "$M/1g" >"$O"; }
 check_random_500() { reads 500 "$D/1g" | cmp - "$O"; }
+
+# Encrypted, on a server that demands that data connections resume the session of the control connection.
+row read-tls wan,lan "read 64 MiB (1 GiB on loopback) over FTPS"
+options_of[read-tls]=tls=explicit,no_verify_peer server_of[read-tls]=tls
+tls_mib=64
+[ "$PLACE" = wan ] || tls_mib=1024
+export tls_mib
+prepare_read_tls() { make_file "${tls_mib}m-tls" "$tls_mib"; }
+row_read_tls() { dd if="$M/${tls_mib}m-tls" of=/dev/null bs=1M status=none; }
+check_read_tls() { cmp "$D/${tls_mib}m-tls" "$M/${tls_mib}m-tls"; }
+curl_read_tls() { curl -sS --ssl-reqd -k "${URL}${tls_mib}m-tls" -o /dev/null; }
+
+row write-tls wan,lan "write 32 MiB over FTPS, closed"
+options_of[write-tls]=tls=explicit,no_verify_peer server_of[write-tls]=tls
+prepare_write_tls() { make_local 32 && rm -f "$D/written-tls"; }
+row_write_tls() { dd if="$S/32m" of="$M/written-tls" bs=1M status=none; }
+check_write_tls() { cmp "$S/32m" "$D/written-tls"; }
+curl_write_tls() { curl -sS --ssl-reqd -k -T "$S/32m" "${URL}written-tls"; }
 
 # --- what rows need ---------------------------------------------------------------------------------------------------
 
@@ -227,12 +246,15 @@ line() {
     at_far sysctl -q net.ipv4.ip_unprivileged_port_start=0
 }
 
+# start_server NAME [HOW]
 start_server() {
-    case $1 in
-    vsftpd) vsftpd "pasv_min_port=20000" "pasv_max_port=29999" ;;
-    proftpd) proftpd "PassivePorts 20000 29999" "MaxInstances 200" ;;
-    pure-ftpd) pure_ftpd -p 20000:29999 -L 20000:20 ;;
-    limited) vsftpd local_max_rate=2000000 ;;
+    local how=${2:-}
+    [ "$how" != tls ] || [ -e "$C" ] || "$SUPPORT/../../scripts/test-ca" "$C"
+    case $1,$how in
+    vsftpd,limited) vsftpd local_max_rate=2000000 ;;
+    vsftpd,*) "vsftpd${how:+_$how}" "pasv_min_port=20000" "pasv_max_port=29999" ;;
+    proftpd,*) "proftpd${how:+_$how}" "PassivePorts 20000 29999" "MaxInstances 200" ;;
+    pure-ftpd,*) "pure_ftpd${how:+_$how}" -p 20000:29999 -L 20000:20 ;;
     esac
 }
 stop_server() {
@@ -276,7 +298,7 @@ measure() {
     esac
     local said=$S/said-$tool
     declare -F "$command" >/dev/null || { echo "-" && return; }
-    [ -z "${options_of[$row]:-}" ] || [ "$tool" = ftpfs ] || { echo "-" && return; }
+    [ -z "${options_of[$row]:-}" ] || [ "$tool" = ftpfs ] || [ "$command" != "row_$name" ] || { echo "-" && return; }
     rm -rf "$O"
     "prepare_$name"
     if [ "$command" = "row_$name" ]; then
@@ -348,12 +370,12 @@ table() {
             printf '%-18s%10s\n' "$name" "no such option yet"
             continue
         fi
-        [ "$name" != limited ] || { stop_server && start_server limited; }
+        [ -z "${server_of[$name]:-}" ] || { stop_server && start_server "$server_name" "${server_of[$name]}"; }
         declare -A cells=()
         for ((round = 0; round < ROUNDS; round++)); do
             for tool in "${installed[@]}"; do cells[$tool]+="$(measure "$tool" "$name")"$'\n'; done
         done
-        [ "$name" != limited ] || { stop_server && start_server vsftpd; }
+        [ -z "${server_of[$name]:-}" ] || { stop_server && start_server "$server_name"; }
         printf '%-18s' "$name"
         ours=""
         for tool in "${installed[@]}"; do
