@@ -40,7 +40,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         },
         directory: source.directory.path().map(<[u8]>::to_vec),
         max_conns: settings.max_conns,
-        pipelining: true,
+        pipelining: !settings.no_pipeline,
         tls: Arc::new(tls),
         data: data_policy(settings),
         bind: settings.bind.as_ref().map(|bind| match bind.parse() {

@@ -35,6 +35,10 @@ pub struct Control {
     owed: usize,
     broken: bool,
     pipelining: bool,
+    /// How flights of several commands went, if one did.
+    flights: Option<bool>,
+    /// Replies that came since something was sent.
+    answered: usize,
     doubles_iac: bool,
     logged_in: bool,
     greeting: Reply,
@@ -71,6 +75,8 @@ impl Control {
             owed: 1,
             broken: false,
             pipelining,
+            flights: None,
+            answered: 0,
             doubles_iac: true,
             logged_in: false,
             greeting: Reply::default(),
@@ -201,9 +207,20 @@ impl Control {
                 log::debug!("< {reply}");
                 if !reply.is_preliminary() {
                     self.owed = self.owed.saturating_sub(1);
+                    self.answered += 1;
+                    if self.answered > 1 {
+                        self.flights = Some(true);
+                    }
                 }
             }
-            Err(_) => self.broken = true,
+            Err(error) => {
+                self.broken = true;
+                // It took the first of several commands, and then nothing came: it has lost the others.
+                let lost = matches!(error, Error::TimedOut { .. }) && self.answered > 0;
+                if lost && self.flights.is_none() {
+                    self.flights = Some(false);
+                }
+            }
         }
         let reply = result?;
         if reply.code == 421 {
@@ -241,6 +258,11 @@ impl Control {
     /// What is owed is no longer known: the connection must not be used again.
     pub fn give_up(&mut self) {
         self.broken = true;
+    }
+
+    /// Whether several commands at once were seen to be answered, or to be lost.
+    pub fn flights(&self) -> Option<bool> {
+        self.flights
     }
 
     /// Whether a reply, or a part of one, waits to be taken.
@@ -362,6 +384,7 @@ impl Control {
         deadline: &Deadline,
     ) -> Result<()> {
         self.owed = owed;
+        self.answered = 0;
         self.stream.write_all(bytes, deadline).map_err(|error| {
             self.broken = true;
             blame(tried.to_string(), &error)

@@ -88,7 +88,8 @@ impl Endpoint {
         } else {
             None
         };
-        Control::connect(route, implicit, self.pipelining, deadline)
+        let flights = profile.ask(|learned| learned.flights) != Some(false);
+        Control::connect(route, implicit, self.pipelining && flights, deadline)
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.

@@ -89,6 +89,14 @@ impl Kept {
             .is_some_and(|(_, learned)| learned.steps_back)
     }
 
+    /// Whether the server was seen to lose commands that come together: to be known before the first of
+    /// them are sent.
+    pub fn loses_flights(&self) -> bool {
+        let state = self.state.lock();
+        let found = state.found.as_ref();
+        found.is_some_and(|(_, learned)| learned.flights == Some(false))
+    }
+
     /// Takes over what the file says, once the server has shown who it is. `network` is where we are;
     /// `ways` is whether a way to data connections is taken from there, and written there.
     pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {
@@ -100,6 +108,8 @@ impl Kept {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
                 *learned = before;
+                learned.flights = new.flights.or(learned.flights);
+                learned.no_auth = new.no_auth;
                 learned.features = new.features;
                 learned.print = new.print;
                 if learned.no_mlsd {

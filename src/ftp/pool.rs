@@ -68,15 +68,17 @@ impl Pool {
         } = &endpoint;
         let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
         profile.learn(|learned| learned.steps_back = kept.steps_back());
-        let connect = |route: &Route| endpoint.control(route, &profile, deadline);
-        let mut control = endpoint.first_control(&connect)?;
-        login::first(
-            &mut control,
-            &endpoint.login,
-            &endpoint.tls,
-            &profile,
-            deadline,
-        )?;
+        if kept.loses_flights() {
+            profile.learn(|learned| learned.flights = Some(false));
+        }
+        let mut control = match first_login(&endpoint, &profile, deadline) {
+            Err(Error::TimedOut { .. })
+                if profile.ask(|learned| learned.flights) == Some(false) =>
+            {
+                first_login(&endpoint, &profile, &Deadline::after(deadline.patience()))?
+            }
+            result => result?,
+        };
         kept.adopt(&profile, &network(&control), endpoint.data.is_free());
         let here = Place::new(Vec::new(), endpoint.charset);
         let directory = endpoint
@@ -156,6 +158,13 @@ impl Pool {
                 Next::Closed => break Err(Error::Closed),
                 Next::Take(mut idle) => {
                     if !idle.is_old() && !idle.control.is_stale() {
+                        if purpose != Purpose::Metadata {
+                            state.note_transfer();
+                            if idle.spare.is_none() && state.may_grow(Urgency::Ahead) {
+                                // Those that follow find one that is ready.
+                                self.start_growing(&mut state, Deadline::after(GROWING_PATIENCE));
+                            }
+                        }
                         break Ok((idle.id, idle.control, idle.spare, true));
                     }
                     state.drop_connection(idle.id);
@@ -408,6 +417,9 @@ impl Pool {
 
     fn give_back(self: &Arc<Self>, lease: &mut Lease) {
         let mut control = lease.control.take();
+        if let Some(flights) = control.as_ref().and_then(Control::flights) {
+            note_flights(&self.profile, flights);
+        }
         if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
             // Before a transfer is refused for it; the next one is made when it is needed.
             self.step_back(&used_up);
@@ -422,7 +434,9 @@ impl Pool {
             return;
         };
         let nobody_waits = state.waiting.iter().all(|&waiting| waiting == 0);
-        let arms = lease.wants_spare
+        // Beside a chain of transfers, one that just carried metadata gets ready as well.
+        let joins = state.transfers_go_on() && !state.idle.is_empty();
+        let arms = (lease.wants_spare || joins)
             && lease.spare.is_none()
             && nobody_waits
             && !state.closed
@@ -443,6 +457,31 @@ impl Pool {
         }
         self.kept.note(&self.profile);
     }
+}
+
+/// Connects and logs in; a server that loses commands which come together is found out.
+fn first_login(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
+    let connect = |route: &Route| endpoint.control(route, profile, deadline);
+    let mut control = endpoint.first_control(&connect)?;
+    let Endpoint { login, tls, .. } = endpoint;
+    let result = login::first(&mut control, login, tls, profile, deadline);
+    if let Some(flights) = control.flights() {
+        note_flights(profile, flights);
+    }
+    result.map(|()| control)
+}
+
+/// Several commands at once were answered, or all but the first were lost. What was seen to work stays
+/// so: then it was the network.
+fn note_flights(profile: &Profile, work: bool) {
+    profile.learn(|learned| {
+        if learned.flights.is_none() {
+            learned.flights = Some(work);
+            if !work {
+                log::warn!("this server loses commands that come together: one by one from now on");
+            }
+        }
+    });
 }
 
 /// Where we are, as far as it matters to data connections.

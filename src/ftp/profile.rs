@@ -39,6 +39,8 @@ pub struct Learned {
     pub ends_in_full: bool,
     /// A transfer's command may fly with the `EPRT` or `PORT` before it.
     pub active_flights: Option<bool>,
+    /// Several commands that come at once are all answered.
+    pub flights: Option<bool>,
     /// `AUTH TLS` was refused in this mount.
     pub no_auth: bool,
     /// A spare data connection is to be asked for only behind the final reply: what came before it was

@@ -49,6 +49,8 @@ pub struct Settings {
     pub links: Links,
     /// Control connections at most.
     pub max_conns: usize,
+    /// Commands are sent one by one.
+    pub no_pipeline: bool,
     /// How long attributes and listings live.
     pub cache_timeout: Duration,
     /// How long an operation waits without progress.
@@ -148,6 +150,7 @@ impl Default for Settings {
             spool_size: 1 << 30,
             cache_size: 256 << 20,
             max_conns: 8,
+            no_pipeline: false,
             cache_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(30),
             mode: Mode::Auto,

@@ -203,6 +203,12 @@ pub const TABLE: &[Spec] = &[
         Group::Server,
         |s, text| number(text, 1, 64, "").map(|n| s.max_conns = n as usize),
     ),
+    switch(
+        "nopipeline",
+        "commands are sent one by one, each when the one before is answered",
+        Group::Server,
+        |s| s.no_pipeline = true,
+    ),
     value(
         "cache_timeout",
         "SECONDS",

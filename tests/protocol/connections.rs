@@ -217,3 +217,30 @@ fn where_pret_is_demanded_it_says_what_each_data_connection_is_for() {
         "{commands:#?}"
     );
 }
+
+#[test]
+fn a_server_that_loses_commands_which_come_together_is_found_out_and_remembered() {
+    let server = Script::new().forgets().start();
+    server.tree().put("/d/f", "content");
+    let mut mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l d; [ \"$(cat d/f)\" = content ]; echo new > d/g; mv d/g d/h; rm d/f");
+    assert_eq!(server.tree().paths(), ["/d", "/d/h"]);
+    assert!(mount.log().contains("one by one"), "{}", mount.log());
+    let lost = server.lost();
+    mount.unmount();
+    mount.again(&server);
+    mount.sh("ls -l d; [ \"$(cat d/h)\" = new ]");
+    assert_eq!(server.lost(), lost);
+}
+
+#[test]
+fn nopipeline_sends_one_command_at_a_time() {
+    let server = Script::new().forgets().start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "nopipeline");
+    mount.sh(
+        "ls -l d; [ \"$(cat d/f)\" = content ]; echo new > d/g; chmod 700 d/g; mv d/g d/h; rm d/f",
+    );
+    assert_eq!(server.tree().paths(), ["/d", "/d/h"]);
+    assert_eq!(server.lost(), 0);
+}

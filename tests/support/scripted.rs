@@ -107,6 +107,7 @@ struct Rule {
 pub struct Script {
     without: Vec<&'static str>,
     keeps_names: bool,
+    forgets: bool,
     folds_case: bool,
     home: &'static str,
 }
@@ -137,6 +138,12 @@ impl Script {
         self
     }
 
+    /// Of commands that come together, all but the first are lost.
+    pub fn forgets(mut self) -> Self {
+        self.forgets = true;
+        self
+    }
+
     /// The directory after a login.
     pub fn home(mut self, home: &'static str) -> Self {
         self.home = home;
@@ -157,6 +164,7 @@ impl Script {
             numbers: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
             transfers: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let server = Server { shared, address };
@@ -195,6 +203,8 @@ struct Shared {
     turns: AtomicUsize,
     /// Data connections that were used.
     transfers: AtomicUsize,
+    /// Commands that were lost.
+    lost: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -277,6 +287,11 @@ impl Server {
             self.shared.turns.load(Ordering::Relaxed),
             self.shared.transfers.load(Ordering::Relaxed),
         )
+    }
+
+    /// Commands that were lost, of those that came together.
+    pub fn lost(&self) -> usize {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// A moment, for [`Self::since`].

@@ -39,6 +39,8 @@ pub struct State {
     pub connecting: usize,
     /// No more is made before this, after an attempt that failed.
     pub grows_after: Option<Instant>,
+    /// When a transfer or a listing last began.
+    transferred: Option<Instant>,
     /// Connections at most, now.
     pub limit: usize,
     /// Connections at most, as configured.
@@ -85,6 +87,8 @@ pub enum Next {
 
 /// How long a limit that the server named is kept before more is tried again.
 const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+/// A transfer that follows another within so long is one of a chain.
+const CHAIN: Duration = Duration::from_secs(1);
 /// Connections that are made at once: a login takes six round trips, and a server that has no more of them
 /// says so to each.
 const AT_ONCE: usize = 3;
@@ -102,6 +106,7 @@ impl State {
             ahead: 0,
             connecting: 0,
             grows_after: None,
+            transferred: None,
             limit: max_conns,
             max_conns,
             limited_until: None,
@@ -196,6 +201,16 @@ impl State {
         let none_left = self.idle.is_empty() && self.arming == 0 && self.live >= self.limit;
         let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
         callers > 0 && (none_left || none_to_transfer)
+    }
+
+    /// A transfer or a listing begins.
+    pub fn note_transfer(&mut self) {
+        self.transferred = Some(Instant::now());
+    }
+
+    /// Whether one transfer follows the other.
+    pub fn transfers_go_on(&self) -> bool {
+        self.transferred.is_some_and(|at| at.elapsed() < CHAIN)
     }
 
     /// The server has no more than what there is now.

@@ -60,6 +60,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.active_flights = Some(flag)),
     },
     Fact {
+        name: "flights",
+        say: |learned| learned.flights.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.flights = Some(flag)),
+    },
+    Fact {
         name: "late_spares",
         say: |learned| learned.late_spares.then(|| answer(true)),
         hear: |learned, word| flag(word).map(|flag| learned.late_spares = flag),
@@ -264,6 +269,7 @@ mod tests {
             },
             steps_back: true,
             active_flights: Some(false),
+            flights: Some(false),
             late_spares: true,
             pret: true,
             no_mlsd: true,

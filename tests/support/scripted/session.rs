@@ -126,6 +126,10 @@ impl Session {
                 self.came.push_back((line, is_first));
                 is_first = false;
             }
+            if self.shared.script.forgets {
+                let lost = self.came.drain(1..).count();
+                self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+            }
         }
         self.came.pop_front().ok_or(Ended)
     }
