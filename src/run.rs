@@ -193,6 +193,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let audience = plan.audience;
     let background = plan.background;
     let served = fuse::serve(Arc::clone(&vfs), device, audience, || {
+        mount.read_ahead();
         if background {
             logging::to_syslog();
         }

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::limited;
+use crate::mount::Mount;
 use crate::mount::{FTPFS, is_mounted};
 use crate::scripted::{Act, PASSWORD, Script, Server, USER};
 
@@ -36,6 +37,14 @@ fn refusal(source: &str) -> String {
     });
     assert_eq!(said[0], said[1]);
     said[0].clone()
+}
+
+#[test]
+fn the_kernel_reads_ahead_more_than_by_itself() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    let said = mount.sh("cat /sys/class/bdi/$(mountpoint -d .)/read_ahead_kb");
+    assert_eq!(said.trim(), "256");
 }
 
 #[test]
