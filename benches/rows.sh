@@ -264,7 +264,7 @@ stop_server() {
 
 # --- the programs -----------------------------------------------------------------------------------------------------
 
-mount_ftpfs() { exec "$FTPFS" "$URL" "$M" -f -o "tls=off$OPTIONS${1:+,$1}"; }
+mount_ftpfs() { exec "$FTPFS" "$URL" "$M" -f ${LOG:+-d} -o "tls=off$OPTIONS${1:+,$1}"; }
 mount_rclone() {
     RCLONE_FTP_PASS=$(rclone obscure "$password") exec rclone mount ":ftp,host=$A,user=$account:" "$M" --cache-dir "$S/rclone" \
         --vfs-cache-mode full --vfs-write-back 0s
@@ -323,6 +323,7 @@ measure() {
         unmount
         case $row in write* | rm* | append | change*) check ;; esac
     fi
+    [ -z "$LOG" ] || [ "$tool" != ftpfs ] || cp "$S/log-ftpfs" "$LOG/$row"
     seconds=$(((${after/./} - ${before/./}) / 1000))
     [ "$verdict" != failed ] || [ $((seconds / 1000)) -lt "$LIMIT" ] || verdict=over-$LIMIT
     # What went wrong with ours is worth a look.

@@ -143,6 +143,7 @@ impl Vfs {
                 remote: Arc::clone(&remote),
                 blocks: Arc::new(Blocks::new(settings.cache_size)),
                 patience: settings.timeout,
+                honesty: Arc::default(),
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
             stores_in_place: AtomicBool::new(false),

@@ -8,18 +8,23 @@
 //!   jumps about gets what was asked for, and the connections are free for the next jump.
 //! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
 //!   its connection, and goes on where it was when its reader comes back.
+//! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
+//!   segment, at whose end it compares what comes next with what the next one brought.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
 
 mod pump;
+mod team;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use pump::Pump;
+use team::{Look, Order, TRIAL, Team};
 
 use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version};
 use crate::vfs::blocks::{BLOCK, Blocks, Bytes, Key};
@@ -50,14 +55,45 @@ pub struct Shared {
     pub blocks: Arc<Blocks>,
     /// The time without progress after which a stream gives up.
     pub patience: Duration,
+    /// Whether transfers begin where they are told to.
+    pub honesty: Arc<Honesty>,
+}
+
+/// Whether a server's `REST` does what its reply says. Until that was seen a file has one stream.
+#[derive(Debug, Default)]
+pub struct Honesty {
+    seen: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Honesty {
+    fn is_seen(&self) -> bool {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn see(&self, honest: bool) {
+        if !honest {
+            log::warn!(
+                "the server begins transfers elsewhere than it is told to: no file is read by several at once"
+            );
+        }
+        let which = if honest { &self.seen } else { &self.broken };
+        which.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Reads one file.
 pub struct Reader {
     pub(super) shared: Shared,
     pub(super) ino: u64,
-    pub(super) state: Mutex<State>,
-    pub(super) changed: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Bytes that its streams have received so far.
+    received: AtomicU64,
 }
 
 /// The streams of a file.
@@ -74,6 +110,11 @@ pub(super) struct State {
     pub(super) spoilt: Option<Error>,
     /// Streams that have gone since one was followed.
     jumps: u32,
+    /// What is read.
+    target: Option<(RemotePath, Version)>,
+    /// The end of what was last read.
+    position: u64,
+    team: Team,
 }
 
 /// A stream, as its readers see it. Its thread ends soon after this value.
@@ -86,6 +127,11 @@ pub(super) struct Stream {
     window: u64,
     /// When somebody last read what it brought.
     pub(super) followed: Instant,
+    /// It is to end here, where somebody else's segment begins.
+    limit: Option<u64>,
+    role: Role,
+    /// The offset at which it began.
+    begin: u64,
     /// The end of the read that it was made for.
     first: u64,
     /// Somebody has read on from there.
@@ -95,12 +141,25 @@ pub(super) struct Stream {
     signal: Arc<Signal>,
 }
 
+/// Whom a stream works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A reader.
+    Reader,
+    /// The team, on trial.
+    Newcomer,
+    /// The team.
+    Member,
+}
+
 /// What a thread asks between two pieces, without a lock.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
     /// Somebody waits for everything up to this offset.
     demand: AtomicU64,
     gone: AtomicBool,
+    /// Its first byte has come.
+    begun: AtomicBool,
 }
 
 impl Signal {
@@ -132,17 +191,16 @@ impl Reader {
                 ..State::default()
             }),
             changed: Condvar::new(),
+            received: AtomicU64::new(0),
         })
     }
 
     /// What the cache holds of `size` bytes from `offset` on, if it holds all of it (up to the end of
     /// the file).
-    pub fn cached(&self, offset: u64, size: usize) -> Option<Bytes> {
+    pub fn cached(self: &Arc<Self>, offset: u64, size: usize) -> Option<Bytes> {
         let mut state = self.state.lock();
         let bytes = self.collect(state.generation, offset, size).ok()?;
-        if state.follow(offset + size as u64, self.shared.largest_window()) {
-            self.changed.notify_all();
-        }
+        self.go_on(&mut state, offset + size as u64);
         Some(bytes)
     }
 
@@ -159,9 +217,7 @@ impl Reader {
             let mut state = self.state.lock();
             let missing = match self.collect(state.generation, offset, size) {
                 Ok(bytes) => {
-                    if state.follow(offset + size as u64, self.shared.largest_window()) {
-                        self.changed.notify_all();
-                    }
+                    self.go_on(&mut state, offset + size as u64);
                     return Ok(bytes);
                 }
                 Err(missing) => missing,
@@ -182,7 +238,8 @@ impl Reader {
                         let stream = &mut state.streams[at];
                         stream.followed = Instant::now();
                         stream.signal.demand.fetch_max(end, Ordering::Relaxed);
-                        let goal = end + stream.window;
+                        // With a limit, also beyond what a trial wants of it.
+                        let goal = stream.limit.unwrap_or(end + stream.window);
                         // Readers who woke each other would do nothing else.
                         if goal > stream.goal {
                             stream.goal = goal;
@@ -207,6 +264,69 @@ impl Reader {
                 deadline.progress();
             }
         }
+    }
+
+    /// A reader has got everything up to `end`.
+    fn go_on(self: &Arc<Self>, state: &mut State, end: u64) {
+        state.position = end;
+        if state.follow(end, self.shared.largest_window()) {
+            self.changed.notify_all();
+        }
+        if state.team.is_many() {
+            self.arrange(state);
+        }
+    }
+
+    /// Does what the team needs now.
+    fn arrange(self: &Arc<Self>, state: &mut State) {
+        let Some(look) = self.look(state) else {
+            return;
+        };
+        for order in state.team.step(&look) {
+            log::debug!("inode {}: {order:?} at {}", self.ino, look.position);
+            match order {
+                Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
+                Order::Bring(segment) => self.start_member(state, segment, Role::Member),
+                Order::End(limit) => state.end_front_at(limit),
+                Order::Keep => state.keep_newcomers(),
+                Order::Dismiss => state.streams.retain(|one| one.role != Role::Newcomer),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn look(&self, state: &State) -> Option<Look> {
+        let size = state.target.as_ref()?.1.size?;
+        let honesty = &self.shared.honesty;
+        let front = match state.front() {
+            Some(at) => state.streams[at].next,
+            None if state.team.is_many() => state.position,
+            None => return None,
+        };
+        if honesty.is_broken() {
+            return None;
+        }
+        let newcomers = || {
+            let all = state.streams.iter();
+            all.filter(|stream| stream.role == Role::Newcomer)
+        };
+        let at_work = |stream: &&Stream| stream.limit.is_some() && stream.role != Role::Newcomer;
+        let members = state.streams.iter().filter(at_work);
+        Some(Look {
+            now: Instant::now(),
+            received: self.received.load(Ordering::Relaxed),
+            front,
+            position: state.position,
+            size,
+            working: members.count(),
+            waiting: newcomers()
+                .filter(|stream| !stream.signal.begun.load(Ordering::Relaxed))
+                .count(),
+            done: newcomers()
+                .filter(|stream| stream.next >= stream.begin + TRIAL)
+                .count(),
+            budget: self.shared.blocks.budget(),
+        })
     }
 
     /// Whether a transfer is under way that will bring the bytes at `offset`.
@@ -260,6 +380,7 @@ impl Reader {
             .collect(file, offset, offset + size as u64)
     }
 
+    /// Starts a stream for a reader who misses the bytes at `from` and wants those up to `end`.
     fn start(
         self: &Arc<Self>,
         state: &mut State,
@@ -268,8 +389,8 @@ impl Reader {
         end: u64,
     ) {
         state.make_place();
-        let id = state.next_id;
-        state.next_id += 1;
+        state.target = Some((path.clone(), version));
+        let limit = state.gap_in_team(from, self.shared.blocks.budget());
         // Without REST everything comes from the start.
         let next = if self.shared.remote.traits().seeks {
             from / PAGE * PAGE
@@ -277,26 +398,42 @@ impl Reader {
             0
         };
         let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
-        let signal = Arc::new(Signal::default());
-        signal.demand.store(end, Ordering::Relaxed);
-        state.streams.push(Stream {
-            id,
-            next,
-            goal: end + window,
-            window,
-            followed: Instant::now(),
-            first: end,
-            is_followed: false,
-            ended: None,
-            signal: Arc::clone(&signal),
-        });
-        let pump = Pump::new(self, (path, version), state.generation, (id, next), signal);
-        match pump.start() {
-            Ok(()) => state.pumps += 1,
-            Err(error) => state.end(id, Err(Error::local("starting a thread", &error))),
+        let stream = state.add(next, end + window, limit);
+        (stream.window, stream.first) = (window, end);
+        stream.signal.demand.store(end, Ordering::Relaxed);
+        let id = stream.id;
+        if let Err(error) = self.start_pump(state, id) {
+            state.end(id, Err(Error::local("starting a thread", &error)));
         }
         // Whoever had to make way.
         self.changed.notify_all();
+    }
+
+    /// Starts a stream for the team.
+    fn start_member(self: &Arc<Self>, state: &mut State, segment: Range<u64>, role: Role) {
+        let goal = match role {
+            Role::Newcomer => segment.end.min(segment.start + TRIAL),
+            _ => segment.end,
+        };
+        let stream = state.add(segment.start, goal, Some(segment.end));
+        stream.role = role;
+        let id = stream.id;
+        if let Err(error) = self.start_pump(state, id) {
+            log::debug!("no thread for one more stream: {error}");
+            state.forget(id);
+            state.team.settle(Instant::now());
+        }
+    }
+
+    fn start_pump(self: &Arc<Self>, state: &mut State, id: u64) -> std::io::Result<()> {
+        if let (Some(target), Some(stream)) = (
+            state.target.clone(),
+            state.streams.iter().find(|stream| stream.id == id),
+        ) {
+            Pump::new(self, target, state.generation, stream).start()?;
+            state.pumps += 1;
+        }
+        Ok(())
     }
 }
 
@@ -308,11 +445,75 @@ impl Shared {
 }
 
 impl State {
+    /// A new stream of a reader.
+    fn add(&mut self, next: u64, goal: u64, limit: Option<u64>) -> &mut Stream {
+        let at = self.streams.len();
+        self.streams.push(Stream {
+            id: self.next_id,
+            next,
+            goal,
+            window: 0,
+            followed: Instant::now(),
+            limit,
+            role: Role::Reader,
+            begin: next,
+            first: 0,
+            is_followed: false,
+            ended: None,
+            signal: Arc::default(),
+        });
+        self.next_id += 1;
+        &mut self.streams[at]
+    }
+
+    /// The stream that was last followed by a reader.
+    fn front(&self) -> Option<usize> {
+        (0..self.streams.len())
+            .filter(|&at| {
+                let stream = &self.streams[at];
+                stream.role == Role::Reader && stream.is_followed && stream.ended.is_none()
+            })
+            .max_by_key(|&at| self.streams[at].followed)
+    }
+
+    fn end_front_at(&mut self, limit: u64) {
+        if let Some(at) = self.front() {
+            self.streams[at].limit = Some(limit);
+            self.streams[at].goal = limit;
+        }
+    }
+
+    fn keep_newcomers(&mut self) {
+        for stream in &mut self.streams {
+            if stream.role == Role::Newcomer {
+                stream.role = Role::Member;
+                stream.goal = stream.limit.unwrap_or(stream.goal);
+            }
+        }
+    }
+
+    /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
+    /// them; elsewhere it is alone, and the team is dissolved.
+    fn gap_in_team(&mut self, offset: u64, budget: u64) -> Option<u64> {
+        let near = self.position.saturating_sub(SKIP)..=self.position + budget;
+        if near.contains(&offset) && self.team.is_many() {
+            let later = self.streams.iter().filter(|one| one.role != Role::Reader);
+            return later
+                .map(|stream| stream.begin)
+                .filter(|&begin| begin > offset)
+                .min();
+        }
+        self.streams.retain(|stream| stream.role == Role::Reader);
+        self.team = Team::default();
+        None
+    }
+
     /// The stream that brings the bytes at `offset`, or that has just ended there.
     fn stream_for(&self, offset: u64) -> Option<usize> {
         self.streams.iter().position(|stream| {
             let skip = if stream.window > 0 { SKIP } else { 0 };
-            stream.next <= offset && offset <= stream.goal + skip
+            let end = stream.limit.unwrap_or(stream.goal + skip + 1);
+            stream.next <= offset && offset < end
         })
     }
 
@@ -330,7 +531,7 @@ impl State {
             stream.is_followed = true;
             self.jumps = 0;
         }
-        if !stream.is_followed || end + stream.window <= stream.goal {
+        if stream.limit.is_some() || !stream.is_followed || end + stream.window <= stream.goal {
             return false;
         }
         stream.window = (stream.window * 2).clamp(FIRST_WINDOW, largest.max(FIRST_WINDOW));
@@ -342,7 +543,8 @@ impl State {
     /// for the last; then the one that was followed longest ago, if there are still many.
     fn make_place(&mut self) {
         let has_brought = |stream: &Stream| stream.next >= stream.signal.demand();
-        let idle = |stream: &Stream| !stream.is_followed && has_brought(stream);
+        let own = |stream: &Stream| stream.role == Role::Reader;
+        let idle = |stream: &Stream| own(stream) && !stream.is_followed && has_brought(stream);
         let last = self
             .streams
             .iter()
@@ -353,10 +555,10 @@ impl State {
         self.streams
             .retain(|stream| !idle(stream) || Some(stream.id) == last);
         self.jumps += u32::from(self.streams.len() < before);
-        if self.streams.len() >= STREAMS {
+        if self.streams.iter().filter(|stream| own(stream)).count() >= STREAMS {
             // Not one for whose bytes somebody waits: then there are more streams for a while.
             let oldest = (0..self.streams.len())
-                .filter(|&at| has_brought(&self.streams[at]))
+                .filter(|&at| own(&self.streams[at]) && has_brought(&self.streams[at]))
                 .min_by_key(|&at| self.streams[at].followed);
             if let Some(at) = oldest {
                 let gone = self.streams.remove(at);

@@ -21,4 +21,5 @@ mod reading;
 mod refusals;
 mod stalls;
 mod starting;
+mod streams;
 mod writing;

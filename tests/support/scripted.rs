@@ -75,6 +75,8 @@ pub enum Act {
     Short(usize),
     /// Transfers: ends after so many bytes, with this reply.
     Refuse(usize, &'static str),
+    /// RETR: sends so many bytes a second.
+    Pace(usize),
     /// Transfers: does it, and then never says so.
     NoFinal,
 }

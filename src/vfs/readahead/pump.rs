@@ -7,12 +7,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::remote::{Ask, Deadline, Error, RemotePath, Result, Source, Urgency, Version};
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
-use crate::vfs::readahead::{Reader, Signal};
+use crate::vfs::readahead::{Reader, Role, Signal, Stream};
 
 /// A stream whose window is full waits so long for its reader to come back.
 const PARK: Duration = Duration::from_secs(5);
@@ -24,6 +25,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const RETRIES: u32 = 1;
 /// A part of a block below this is kept in memory of its own size.
 const SMALL: usize = BLOCK_LENGTH / 2;
+
+/// What nobody waits for must begin so soon, lest it keeps a place in the line.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes that are compared to see that two transfers agree.
+const PROOF: usize = 4096;
 
 /// The thread of a stream.
 pub(super) struct Pump {
@@ -39,6 +45,8 @@ pub(super) struct Pump {
     next: u64,
     /// The server has another version.
     spoilt: bool,
+    /// It works for a team: nobody waits for it.
+    is_ahead: bool,
     signal: Arc<Signal>,
 }
 
@@ -46,28 +54,30 @@ pub(super) struct Pump {
 enum Turn {
     Fetch,
     Yield,
+    /// Somebody else's segment begins here.
+    Joint,
     End,
 }
 
 impl Pump {
-    /// The pump of the stream `id`, which begins at `next`.
+    /// The pump of a stream.
     pub(super) fn new(
         reader: &Arc<Reader>,
-        (path, version): (&RemotePath, Version),
+        (path, version): (RemotePath, Version),
         generation: u64,
-        (id, next): (u64, u64),
-        signal: Arc<Signal>,
+        stream: &Stream,
     ) -> Self {
         Self {
             reader: Arc::clone(reader),
-            path: path.clone(),
+            path,
             version,
             generation,
-            id,
-            first: next,
-            next,
+            id: stream.id,
+            first: stream.begin,
+            next: stream.begin,
             spoilt: false,
-            signal,
+            is_ahead: stream.role != Role::Reader,
+            signal: Arc::clone(&stream.signal),
         }
     }
 
@@ -84,12 +94,18 @@ impl Pump {
         match ended {
             // Nobody follows it any more, or it is not wanted: as if it had never been.
             Ok(false) => state.forget(self.id),
+            Ok(true) if self.is_ahead => state.forget(self.id),
             Ok(true) => state.end(self.id, Ok(())),
             Err(error) => {
                 if self.spoilt && state.generation == self.generation {
                     state.spoilt = Some(error.clone());
                 }
-                state.end(self.id, Err(error));
+                if self.is_ahead {
+                    log::debug!("{}: one stream less: {error}", self.path);
+                    state.forget(self.id);
+                } else {
+                    state.end(self.id, Err(error));
+                }
             }
         }
         self.reader.changed.notify_all();
@@ -97,6 +113,9 @@ impl Pump {
 
     /// True at the end of the file, false when nobody wants more.
     fn pump(&mut self) -> Result<bool> {
+        if self.is_ahead && !self.is_proven()? {
+            return Ok(false);
+        }
         let mut source: Option<Box<dyn Source>> = None;
         let mut since = Instant::now();
         let mut failures = 0;
@@ -111,17 +130,19 @@ impl Pump {
                     since = Instant::now();
                     continue;
                 }
+                Turn::Joint => {
+                    if let Some(source) = &mut source {
+                        self.check_joint(source.as_mut())?;
+                    }
+                    return Ok(false);
+                }
                 Turn::Fetch => {}
             }
             let deadline = Deadline::after(self.reader.shared.patience);
-            let ask = Ask {
-                urgency: Urgency::Caller,
-                deadline: &deadline,
-            };
             let fetched = match &mut source {
                 Some(source) => self.fetch(source.as_mut(), &deadline),
                 None => {
-                    let opened = self.open(&ask);
+                    let opened = self.open(&deadline);
                     since = Instant::now();
                     opened.and_then(|opened| self.fetch(source.insert(opened).as_mut(), &deadline))
                 }
@@ -149,10 +170,10 @@ impl Pump {
         }
     }
 
-    fn open(&mut self, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
-        let remote = &self.reader.shared.remote;
-        let goes_on = self.next > self.first;
-        let source = remote.read(&self.path, self.next, goes_on, ask)?;
+    fn open(&mut self, deadline: &Deadline) -> Result<Box<dyn Source>> {
+        // What is put beside the bytes of others must be of the same content.
+        let goes_on = self.is_ahead || self.next > self.first;
+        let source = self.open_at(self.next, goes_on, deadline)?;
         // Half of one content and half of another is none.
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
         if source.version().is_some_and(changed) {
@@ -163,6 +184,74 @@ impl Pump {
             ));
         }
         Ok(source)
+    }
+
+    fn open_at(&self, from: u64, verify: bool, deadline: &Deadline) -> Result<Box<dyn Source>> {
+        let remote = &self.reader.shared.remote;
+        let urgency = if self.is_ahead {
+            Urgency::Ahead
+        } else {
+            Urgency::Caller
+        };
+        let short = Deadline::after(AHEAD_PATIENCE.min(deadline.patience()));
+        let deadline = if self.is_ahead { &short } else { deadline };
+        let ask = Ask { urgency, deadline };
+        remote.read(&self.path, from, verify, &ask)
+    }
+
+    /// Whether transfers were seen to begin where they are told to. If not yet, one is made that begins
+    /// within what is there already.
+    fn is_proven(&self) -> Result<bool> {
+        let honesty = &self.reader.shared.honesty;
+        if honesty.is_seen() || honesty.is_broken() {
+            return Ok(honesty.is_seen());
+        }
+        let known = self.known_piece();
+        let Some((from, expected)) = known else {
+            // Nothing here tells one place from another.
+            self.reader.state.lock().team.settle(Instant::now());
+            return Ok(false);
+        };
+        let deadline = Deadline::after(AHEAD_PATIENCE);
+        let mut source = self.open_at(from, true, &deadline)?;
+        let got = first_bytes(source.as_mut(), expected.len(), &deadline)?;
+        honesty.see(got == expected);
+        Ok(got == expected)
+    }
+
+    /// A piece of the file, not at its start and unlike that, that is in the cache: its offset, and bytes.
+    fn known_piece(&self) -> Option<(u64, Vec<u8>)> {
+        let end = self.reader.state.lock().position;
+        let piece = |from: u64| {
+            let blocks = &self.reader.shared.blocks;
+            let file = (self.reader.ino, self.generation);
+            let bytes = blocks.collect(file, from, from + PROOF as u64).ok()?;
+            (bytes.len() == PROOF).then(|| bytes.with(<[u8]>::to_vec))
+        };
+        let start = piece(0)?;
+        let from = end.saturating_sub(BLOCK).max(1);
+        let there = piece(from)?;
+        (there != start).then_some((from, there))
+    }
+
+    /// Compares what comes behind the end of our segment with what somebody else brought of it.
+    fn check_joint(&mut self, source: &mut dyn Source) -> Result<()> {
+        let file = (self.reader.ino, self.generation);
+        let blocks = &self.reader.shared.blocks;
+        let Ok(theirs) = blocks.collect(file, self.next, self.next + PROOF as u64) else {
+            return Ok(());
+        };
+        let deadline = Deadline::after(self.reader.shared.patience);
+        let ours = first_bytes(source, theirs.len(), &deadline)?;
+        if theirs.with(|theirs| theirs == ours) {
+            return Ok(());
+        }
+        self.reader.shared.honesty.see(false);
+        self.spoilt = true;
+        Err(Error::misbehaved(
+            format!("reading {}", self.path),
+            "two transfers have brought different bytes of one place",
+        ))
     }
 
     /// Waits until there is something to do.
@@ -178,8 +267,19 @@ impl Pump {
             let full = self.next >= stream.goal;
             let idle = stream.followed.elapsed();
             let wanted = source.is_some_and(Source::wanted);
+            let is_joint = stream.limit.is_some_and(|limit| self.next >= limit);
+            if is_joint {
+                return Turn::Joint;
+            }
+            if wanted && self.is_ahead {
+                state.team.lose_one(Instant::now());
+                return Turn::End;
+            }
             if full && (wanted || idle > PARK) {
                 return Turn::End;
+            }
+            if full && !self.is_ahead {
+                state.team.rest();
             }
             if !full {
                 return if wanted && since.elapsed() > SLICE {
@@ -189,6 +289,10 @@ impl Pump {
                 };
             }
             self.reader.changed.wait_for(&mut state, LOOK);
+            if self.is_ahead {
+                // A trial ends by its time, too.
+                self.reader.arrange(&mut state);
+            }
         }
     }
 
@@ -206,7 +310,12 @@ impl Pump {
                     ends = true;
                     break;
                 }
-                Ok(length) => filled += length,
+                Ok(length) => {
+                    filled += length;
+                    self.signal.begun.store(true, Ordering::Relaxed);
+                    let received = &self.reader.received;
+                    received.fetch_add(length as u64, Ordering::Relaxed);
+                }
                 Err(error) => {
                     if shown > from {
                         blocks.remove(key);
@@ -240,8 +349,10 @@ impl Pump {
             blocks.give_back(buffer);
         }
         self.next = start + filled as u64;
-        if let Some(stream) = self.reader.state.lock().find(self.id) {
+        let mut state = self.reader.state.lock();
+        if let Some(stream) = state.find(self.id) {
             stream.next = self.next;
+            self.reader.arrange(&mut state);
         }
         Ok(!ends)
     }
@@ -261,4 +372,18 @@ impl Pump {
             index: self.next / BLOCK,
         }
     }
+}
+
+/// The first bytes of a transfer, so many of them, or as many as there are.
+fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match source.read(&mut bytes[filled..], deadline)? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }

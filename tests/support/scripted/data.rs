@@ -11,6 +11,8 @@ use super::tree::MISSING;
 use super::{Act, LONG};
 
 const CHUNK: usize = 64 * 1024;
+/// Pieces a second of a transfer that is slow.
+const PIECES: usize = 100;
 /// How often something that stalls looks whether the client is still there.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -38,7 +40,13 @@ impl Session {
             act
         };
         let limit = odd_limit(act).unwrap_or(rest.len());
-        let sent = data.write_all(&rest[..limit]).is_ok();
+        let sent = match act {
+            Act::Pace(rate) => rest.chunks(rate / PIECES).all(|piece| {
+                sleep(Duration::from_secs(1) / PIECES as u32);
+                data.write_all(piece).is_ok()
+            }),
+            _ => data.write_all(&rest[..limit]).is_ok(),
+        };
         self.end(data, sent, act)
     }
 

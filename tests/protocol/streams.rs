@@ -1,0 +1,87 @@
+//! Many reads at once: several streams for one file, jumps, and many files, within the memory that they may take.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Server};
+
+const MIB: usize = 1 << 20;
+/// Bytes a second of a transfer that others beside it make up for.
+const SLOW: usize = 2_000_000;
+
+fn is_right(mount: &Mount, server: &Server) {
+    let expected = server.tree().bytes("/f").map(<[u8]>::to_vec);
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == expected.unwrap(), "f differs");
+}
+
+#[test]
+fn several_streams_share_a_file_where_the_server_slows_each() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(16 * MIB));
+    server.on("RETR", Act::Pace(SLOW));
+    let mount = Mount::of(&server);
+    is_right(&mount, &server);
+    // One to begin with, one to see that the server begins where it is told to, and some that share the rest.
+    let begun = server.since(0, &["REST"]);
+    assert!(begun.len() >= 3, "{begun:?}");
+    assert!(
+        server.connected() <= 8,
+        "{} connections",
+        server.connected()
+    );
+    // What is there is not fetched again.
+    let before = server.count("RETR");
+    is_right(&mount, &server);
+    assert_eq!(server.count("RETR"), before);
+}
+
+#[test]
+fn a_server_that_ignores_rest_is_read_by_one_stream() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(6 * MIB));
+    server.on("RETR", Act::Pace(SLOW));
+    server.on("REST", Act::Reply("350 As you like"));
+    let mount = Mount::of(&server);
+    is_right(&mount, &server);
+    assert_eq!(server.count("RETR"), 2);
+    assert!(mount.log().contains("elsewhere than it is told to"));
+}
+
+#[test]
+fn a_mount_of_one_connection_reads_by_one_stream() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(4 * MIB));
+    server.on("RETR", Act::Pace(SLOW));
+    let mount = Mount::with(&server, "max_conns=1");
+    is_right(&mount, &server);
+    assert_eq!(server.connected(), 1);
+}
+
+#[test]
+fn a_thousand_random_reads_are_right() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(40 * MIB));
+    let mount = Mount::with(&server, "cache_size=16M");
+    std::fs::write(mount.path("expected"), pattern(40 * MIB)).unwrap();
+    mount.python(
+        "import random
+random.seed(6)
+ours, theirs = os.open('f', os.O_RDONLY), os.open(os.environ['S'] + '/expected', os.O_RDONLY)
+for n in range(1000):
+    size = random.choice((1, 100, 4096, 5000, 200000))
+    at = random.randrange((40 << 20) - 100)
+    assert os.pread(ours, size, at) == os.pread(theirs, size, at), (n, at, size)",
+    );
+}
+
+#[test]
+fn many_files_read_at_once_stay_within_the_budget() {
+    let server = Server::start();
+    for n in 0..32 {
+        server.tree().put(&format!("/f{n}"), pattern(4 * MIB));
+    }
+    let mount = Mount::with(&server, "cache_size=16M");
+    std::fs::write(mount.path("expected"), pattern(4 * MIB)).unwrap();
+    mount.sh("ls | xargs -P 32 -n 1 cmp $S/expected");
+    let peak = mount.peak_memory();
+    assert!(peak < 16 + 64, "{peak} MiB resident");
+}
