@@ -286,10 +286,8 @@ impl Looking<'_> {
                 }
                 Error::Closed => "interrupted".to_string(),
                 error => {
-                    let Endpoint {
-                        host, port, login, ..
-                    } = &self.endpoint;
-                    server::explain(&format!("{host}:{port}"), &login.user, &error)
+                    let user = &self.endpoint.login.user;
+                    server::explain(&self.endpoint.place(), user, &error)
                 }
             };
             self.report.error = Some(why);

@@ -550,7 +550,7 @@ pub trait Remote: Send + Sync {
     /// one already.
     fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
-    /// Refuses a name that the server would change without a word. Asks nobody.
+    /// Refuses a name that the server's charset lacks, or that it would change without a word. Asks nobody.
     fn check_name(&self, path: &RemotePath) -> Result<()>;
 
     /// How [`Remote::update`] would bring this change about, so that the caller can provide the

@@ -118,6 +118,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         login, host, port, ..
     } = &endpoint;
     let server_name = format!("{}@{host}:{port}", login.user.escape_ascii()).replace('/', "%2F");
+    let server = endpoint.place();
     Ok(Plan {
         endpoint,
         mountpoint,
@@ -159,7 +160,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             spool,
             cache_size: settings.cache_size,
         },
-        server: format!("{}:{}", source.host, source.port),
+        server,
         background: !settings.foreground,
         audience: match (settings.allow_other, settings.allow_root) {
             (true, _) => Audience::Everybody,

@@ -260,6 +260,11 @@ fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
         let colon = place.find(':').unwrap_or(place.len());
         (place[..colon].to_string(), &place[colon..])
     };
+    if place.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!(
+            "an IPv6 address needs brackets: [{place}]; {FORMS}"
+        ));
+    }
     if host.is_empty() {
         return Err(wrong("no host"));
     }
@@ -461,7 +466,7 @@ mod tests {
             ("ftp://h:0/", "no port"),
             ("ftp://h:65536/", "no port"),
             ("ftp://h:+1/", "no port"),
-            ("ftp://::1/", "no host"),
+            ("ftp://::1/", "brackets"),
             ("ftp://fe80::1/", "brackets"),
             ("ftp://[::1/", "without its ]"),
             ("ftp://[h]/", "no IPv6 address"),

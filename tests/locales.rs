@@ -79,6 +79,7 @@ fn names_in_another_charset() {
          mv $M/odd* $M/Папка/; is \"$(cat $D/$'\\xcf\\xe0\\xef\\xea\\xe0'/$'odd \\x98')\" odd
          mv $M/Папка $M/Каталог; is \"$(cat $D/$'\\xca\\xe0\\xf2\\xe0\\xeb\\xee\\xe3'/$'\\xf4\\xe0\\xe9\\xeb')\" theirs
          ! mkdir $M/日本 2>$S/why || fail 'a name that cp1251 has no letters for'; says $S/why 'Invalid or incomplete'
+         ! { : >$M/日本; } 2>$S/why || fail 'a file by a name that cp1251 has no letters for'; says $S/why 'Invalid or incomplete'
          unmounts; mounts codepage=cp1251; is \"$(ls $M/Каталог | wc -l)\" 3; rm -r $M/Каталог; [ -z \"$(ls $D | grep -v there)\" ]; unmounts",
     );
 }

@@ -248,6 +248,8 @@ impl Remote for Client {
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
+        // Its charset may lack it.
+        self.absolute(path)?;
         let refusal = |learned: &_| steps::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }

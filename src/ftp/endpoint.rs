@@ -12,7 +12,7 @@ use crate::ftp::control::Control;
 use crate::ftp::data;
 use crate::ftp::login::Login;
 use crate::ftp::profile::Profile;
-use crate::ftp::proxy::Proxy;
+use crate::ftp::proxy::{self, Proxy};
 use crate::ftp::route::{Route, Target};
 use crate::ftp::stream::Bind;
 use crate::ftp::tls::{Tls, When};
@@ -73,6 +73,11 @@ pub struct Manner {
 }
 
 impl Endpoint {
+    /// The server's host and port, for people.
+    pub fn place(&self) -> String {
+        proxy::place(&self.host, self.port)
+    }
+
     /// Connects by `route` and takes the greeting.
     pub fn control(
         &self,

@@ -189,7 +189,8 @@ fn take<const N: usize>(stream: &mut Stream, deadline: &Deadline) -> std::io::Re
     Ok(bytes)
 }
 
-fn place(host: &str, port: u16) -> String {
+/// A host and a port in one word, an IPv6 address in brackets.
+pub fn place(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
