@@ -41,25 +41,34 @@ fn contain(root: &[u8], link: &RemotePath, target: &[u8]) -> Option<Vec<u8>> {
     if !below.is_empty() && !below.starts_with(b"/") || !stays_within(below, 0) {
         return None;
     }
-    let below = below
+    // From where the link is, no higher than needed: what is copied together still fits together.
+    let place: Vec<_> = names(link.as_bytes()).collect();
+    let place = &place[..place.len().saturating_sub(1)];
+    let target: Vec<_> = names(below).collect();
+    let shared = place
         .iter()
-        .position(|&byte| byte != b'/')
-        .map_or(&b""[..], |at| &below[at..]);
-    let mut relative = b"../".repeat(depth);
-    relative.extend_from_slice(if below.is_empty() && depth == 0 {
-        b"."
+        .zip(&target)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = vec![&b".."[..]; place.len() - shared];
+    let relative = [&up[..], &target[shared..]].concat().join(&b'/');
+    Some(if relative.is_empty() {
+        b".".to_vec()
     } else {
-        below
-    });
-    Some(relative)
+        relative
+    })
+}
+
+/// The names in a path.
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    path.split(|&byte| byte == b'/')
+        .filter(|name| !matches!(*name, b"" | b"."))
 }
 
 /// Whether a path, begun `depth` directories below the root, never climbs above it. A `..` behind a name is
 /// refused too: that name may be another link, and then `..` does not lead back.
 fn stays_within(path: &[u8], depth: usize) -> bool {
-    let names = path
-        .split(|&byte| byte == b'/')
-        .filter(|name| !matches!(*name, b"" | b"."));
+    let names = names(path);
     let climbs = names.clone().take_while(|name| *name == b"..").count();
     climbs <= depth && !names.skip(climbs).any(|name| name == b"..")
 }
@@ -76,7 +85,7 @@ mod tests {
             .and_then(|path| path.join(b"link"))
             .expect("names");
         type Case<'a> = (&'a [u8], &'a RemotePath, &'a [u8], Option<&'a [u8]>);
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 15] = [
             (b"/home/u", &top, b"a/b", Some(b"a/b")),
             (b"/home/u", &top, b"../etc/passwd", None),
             (b"/home/u", &deep, b"../a", Some(b"../a")),
@@ -88,6 +97,9 @@ mod tests {
             (b"/home/u", &top, b"/etc/passwd", None),
             (b"", &deep, b"/etc/passwd", Some(b"../etc/passwd")),
             (b"", &top, b"/", Some(b".")),
+            (b"", &deep, b"/", Some(b"..")),
+            (b"/home/u", &deep, b"/home/u/d/a//b", Some(b"a/b")),
+            (b"/home/u", &deep, b"/home/u/d", Some(b".")),
             (b"/home/u", &top, b"/home/u/../x", None),
         ];
         for (base, link, target, expected) in cases {

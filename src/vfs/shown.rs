@@ -136,7 +136,8 @@ impl Shown {
     fn mode(&self, attributes: &Attributes) -> u32 {
         let (forced, unsaid) = match attributes.kind {
             Kind::Directory => (self.dir_mode, DIRECTORY),
-            Kind::Symlink => (None, 0o777),
+            // As everywhere on Linux: what counts are the bits of what it leads to.
+            Kind::Symlink => return 0o777,
             Kind::File | Kind::Special => (self.file_mode, FILE),
         };
         forced.or(attributes.mode).unwrap_or(unsaid) & !self.umask
