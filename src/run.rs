@@ -206,6 +206,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         log::error!("{error}");
     }
     vfs.end();
+    vfs.log_ahead();
     remote.close();
     served
 }

@@ -28,10 +28,17 @@ impl Vfs {
         self.list_ahead(wanted);
     }
 
-    /// What was gained and lost by listing ahead: directories that were looked at, and those that were not.
-    pub fn listed_ahead(&self) -> (u64, u64) {
-        let walks = self.walks.lock();
-        (walks.hits, walks.wasted)
+    /// Says in the log what was gained and lost by doing things ahead.
+    pub fn log_ahead(&self) {
+        let (listed, listed_in_vain) = {
+            let walks = self.walks.lock();
+            (walks.hits, walks.wasted)
+        };
+        let (fetched, fetched_in_vain) = self.fetched_ahead();
+        log::info!(
+            "ahead: {listed} directories were listed and looked at, {listed_in_vain} in vain; \
+             {fetched} files were fetched and read, {fetched_in_vain} in vain"
+        );
     }
 
     fn list_ahead(&self, mut wanted: Vec<u64>) {

@@ -65,7 +65,7 @@ impl Vfs {
     }
 
     /// What was gained and lost by fetching ahead: files that were read, and those that were not.
-    pub fn fetched_ahead(&self) -> (u64, u64) {
+    pub(super) fn fetched_ahead(&self) -> (u64, u64) {
         let sequences = self.fetching.sequences.lock();
         (sequences.hits, sequences.wasted)
     }
