@@ -22,4 +22,5 @@ mod refusals;
 mod stalls;
 mod starting;
 mod streams;
+mod views;
 mod writing;
