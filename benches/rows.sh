@@ -117,6 +117,15 @@ prepare_append() { rm -f "$D/log" && truncate -s 1G "$D/log" && chown $account: 
 row_append() { echo "one more line" >>"$M/log"; }
 check_append() { is "$(tail -c 14 "$D/log")" "one more line" && is "$(stat -c %s "$D/log")" 1073741838; }
 
+row reread-256m wan,lan "read 256 MiB again, after a remount, with cache_dir="
+options_of[reread-256m]=cache_dir=$S/kept
+prepare_reread_256m() {
+    make_file 256m 256
+    [ -e "$S/kept" ] || { (mount_ftpfs "${options_of[reread-256m]}" >/dev/null 2>&1) & soon is_mounted && cmp "$D/256m" "$M/256m" && umount "$M" && wait $!; }
+}
+row_reread_256m() { dd if="$M/256m" of=/dev/null bs=1M status=none; }
+check_reread_256m() { cmp "$D/256m" "$M/256m"; }
+
 row limited wan "read 24 MiB from a server that gives each connection 2 MB/s (vsftpd only)"
 server_of[limited]=limited
 prepare_limited() { make_file 24m 24; }

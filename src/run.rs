@@ -155,10 +155,16 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             verify_hash: settings.verify_hash,
             write_back: (!settings.read_only).then(|| vfs::WriteBack {
                 on: settings.writeback,
-                journal: spool.join("journal").join(server_name),
+                journal: spool.join("journal").join(&server_name),
             }),
             spool,
             cache_size: settings.cache_size,
+            disk_cache: settings.cache_dir.as_ref().map(|directory| vfs::DiskCache {
+                // A mount in the background leaves the working directory.
+                directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
+                size: settings.disk_cache_size,
+                source: format!("{server_name}\n").into_bytes(),
+            }),
         },
         server,
         background: !settings.foreground,

@@ -125,6 +125,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "streaming",
             "file",
             "readahead",
+            "disk",
             "blocks",
             "journal",
             "spool",

@@ -97,6 +97,8 @@ fn every_option_says_what_it_says() {
     assert_eq!(good("umask=022").umask, Some(0o022));
     assert_eq!(good("umask=0").umask, Some(0));
     assert_eq!(good("max_conns=64").max_conns, 64);
+    assert_eq!(good("cache_dir=/tmp/c").cache_dir, Some("/tmp/c".into()));
+    assert_eq!(good("disk_cache_size=1G").disk_cache_size, 1 << 30);
     assert_eq!(good("cache_size=16M").cache_size, 16 << 20);
     assert_eq!(good("cache_timeout=0").cache_timeout, Duration::ZERO);
     assert_eq!(good("timeout=3600").timeout, Duration::from_secs(3600));

@@ -152,6 +152,7 @@ impl Run {
                 journal: spool.path().join("journal/of/this"),
             }),
             cache_size: 8 << 20,
+            disk_cache: None,
         };
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
         let vfs = Vfs::new(remote, settings);

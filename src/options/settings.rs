@@ -73,6 +73,10 @@ pub struct Settings {
     pub spool_dir: Option<PathBuf>,
     /// Bytes of a file written in order that wait for the network at most.
     pub spool_size: u64,
+    /// Where what was read is kept on disk, if anywhere.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of it at most.
+    pub disk_cache_size: u64,
     /// Bytes of memory for what was read.
     pub cache_size: u64,
     /// Who makes data connections.
@@ -149,6 +153,8 @@ impl Default for Settings {
             spool_dir: None,
             spool_size: 1 << 30,
             cache_size: 256 << 20,
+            cache_dir: None,
+            disk_cache_size: 4 << 30,
             max_conns: 8,
             no_pipeline: false,
             cache_timeout: Duration::from_secs(30),

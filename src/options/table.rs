@@ -306,6 +306,22 @@ pub const TABLE: &[Spec] = &[
         |s, text| cache_size(text).map(|bytes| s.cache_size = bytes),
     ),
     value(
+        "cache_dir",
+        "DIRECTORY",
+        "none",
+        "local directory that keeps what was read from mount to mount",
+        Group::Server,
+        |s, text| file(text).map(|path| s.cache_dir = Some(path)),
+    ),
+    value(
+        "disk_cache_size",
+        "BYTES",
+        "4G",
+        "how much cache_dir= may take; 16M or more",
+        Group::Server,
+        |s, text| cache_size(text).map(|bytes| s.disk_cache_size = bytes),
+    ),
+    value(
         "mode",
         "MODE",
         "auto",

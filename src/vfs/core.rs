@@ -21,6 +21,7 @@ use crate::remote::{
     RemotePath, Step, Urgency, Version, Why, perform_one,
 };
 use crate::vfs::blocks::Blocks;
+use crate::vfs::disk::{Disk, DiskCache};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::fetching::Fetching;
 use crate::vfs::file::File;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub write_back: Option<WriteBack>,
     /// Bytes of the block cache.
     pub cache_size: u64,
+    /// The block cache on disk, if there is one; its source without the mounted directory.
+    pub disk_cache: Option<DiskCache>,
 }
 
 /// The file system.
@@ -144,6 +147,10 @@ impl Vfs {
                 blocks: Arc::new(Blocks::new(settings.cache_size)),
                 patience: settings.timeout,
                 honesty: Arc::default(),
+                disk: settings.disk_cache.clone().map(|mut disk| {
+                    disk.source.extend_from_slice(&settings.root);
+                    Arc::new(Disk::new(disk))
+                }),
             },
             streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
             stores_in_place: AtomicBool::new(false),

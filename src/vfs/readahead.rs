@@ -27,7 +27,8 @@ use pump::Pump;
 use team::{Look, Order, TRIAL, Team};
 
 use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version};
-use crate::vfs::blocks::{BLOCK, Blocks, Bytes, Key};
+use crate::vfs::blocks::{BLOCK, Block, Blocks, Bytes, Key};
+use crate::vfs::disk::{Content, Disk};
 
 /// Bytes that a new stream runs ahead.
 const FIRST_WINDOW: u64 = 2 * BLOCK;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub patience: Duration,
     /// Whether transfers begin where they are told to.
     pub honesty: Arc<Honesty>,
+    /// The block cache on disk.
+    pub disk: Option<Arc<Disk>>,
 }
 
 /// Whether a server's `REST` does what its reply says. Until that was seen a file has one stream.
@@ -94,6 +97,8 @@ pub struct Reader {
     changed: Condvar,
     /// Bytes that its streams have received so far.
     received: AtomicU64,
+    /// What the disk has of the content of a generation.
+    content: Mutex<(u64, Option<Arc<Content>>)>,
 }
 
 /// The streams of a file.
@@ -192,6 +197,7 @@ impl Reader {
             }),
             changed: Condvar::new(),
             received: AtomicU64::new(0),
+            content: Mutex::new((u64::MAX, None)),
         })
     }
 
@@ -213,6 +219,7 @@ impl Reader {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Bytes> {
+        self.take_from_disk((path, &version), offset, size);
         loop {
             let mut state = self.state.lock();
             let missing = match self.collect(state.generation, offset, size) {
@@ -263,6 +270,48 @@ impl Reader {
             if state.brought != before {
                 deadline.progress();
             }
+        }
+    }
+
+    /// What the disk has of the content that is read.
+    fn content(
+        &self,
+        (path, version): (&RemotePath, &Version),
+        generation: u64,
+    ) -> Option<Arc<Content>> {
+        let disk = self.shared.disk.as_ref()?;
+        let mut known = self.content.lock();
+        if known.0 != generation {
+            *known = (generation, disk.content(path, version));
+        }
+        known.1.clone()
+    }
+
+    /// Puts what the disk has of some bytes into the cache in memory.
+    fn take_from_disk(&self, file: (&RemotePath, &Version), offset: u64, size: usize) {
+        let generation = self.state.lock().generation;
+        let Some(content) = self.content(file, generation) else {
+            return;
+        };
+        while let Err(missing) = self.collect(generation, offset, size) {
+            let index = missing / BLOCK;
+            let Some(bytes) = content.get(index) else {
+                return;
+            };
+            let key = Key {
+                ino: self.ino,
+                generation,
+                index,
+            };
+            let block = Block {
+                from: 0,
+                bytes,
+                ends: false,
+            };
+            if missing >= index * BLOCK + block.bytes.len() as u64 {
+                return;
+            }
+            self.shared.blocks.put(key, block);
         }
     }
 

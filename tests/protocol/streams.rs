@@ -59,18 +59,56 @@ fn a_mount_of_one_connection_reads_by_one_stream() {
 #[test]
 fn a_thousand_random_reads_are_right() {
     let server = Server::start();
-    server.tree().put("/f", pattern(40 * MIB));
+    server.tree().put("/f", pattern(20 * MIB));
     let mount = Mount::with(&server, "cache_size=16M");
-    std::fs::write(mount.path("expected"), pattern(40 * MIB)).unwrap();
+    std::fs::write(mount.path("expected"), pattern(20 * MIB)).unwrap();
     mount.python(
         "import random
 random.seed(6)
 ours, theirs = os.open('f', os.O_RDONLY), os.open(os.environ['S'] + '/expected', os.O_RDONLY)
 for n in range(1000):
     size = random.choice((1, 100, 4096, 5000, 200000))
-    at = random.randrange((40 << 20) - 100)
+    at = random.randrange((20 << 20) - 100)
     assert os.pread(ours, size, at) == os.pread(theirs, size, at), (n, at, size)",
     );
+}
+
+#[test]
+fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
+    const SIZE: usize = 5 * MIB + 321;
+    let server = Server::start();
+    server.tree().put("/f", pattern(SIZE));
+    let cache = tempfile::tempdir().unwrap();
+    let options = format!("cache_dir={}", cache.path().join("made").display());
+    is_right(&Mount::with(&server, &options), &server);
+    assert_eq!(server.count("RETR"), 1);
+    // Two at once, on what the first has left.
+    let (one, other) = (
+        Mount::with(&server, &options),
+        Mount::with(&server, &options),
+    );
+    is_right(&one, &server);
+    is_right(&other, &server);
+    assert_eq!(server.count("RETR"), 1);
+    // A torn block is fetched again, and the rest is not.
+    for entry in std::fs::read_dir(cache.path().join("made")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "blocks") {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"torn", 2 * MIB as u64).unwrap();
+        }
+    }
+    let mount = Mount::with(&server, &options);
+    is_right(&mount, &server);
+    assert_eq!(server.since(0, &["REST"]), ["REST 2097152"]);
+    // The same size, another time.
+    let retrieved = server.count("RETR");
+    let mut changed = pattern(SIZE);
+    changed[1000] ^= 1;
+    server.tree().put("/f", changed);
+    server.tree().node_mut("/f").unwrap().modified += 1;
+    is_right(&Mount::with(&server, &options), &server);
+    assert_eq!(server.count("RETR"), retrieved + 1);
 }
 
 #[test]

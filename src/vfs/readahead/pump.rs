@@ -47,6 +47,8 @@ pub(super) struct Pump {
     spoilt: bool,
     /// It works for a team: nobody waits for it.
     is_ahead: bool,
+    /// The transfer is known to be of the version, and the disk keeps what it brings.
+    keeps: bool,
     signal: Arc<Signal>,
 }
 
@@ -77,6 +79,7 @@ impl Pump {
             next: stream.begin,
             spoilt: false,
             is_ahead: stream.role != Role::Reader,
+            keeps: false,
             signal: Arc::clone(&stream.signal),
         }
     }
@@ -173,7 +176,9 @@ impl Pump {
     fn open(&mut self, deadline: &Deadline) -> Result<Box<dyn Source>> {
         // What is put beside the bytes of others must be of the same content.
         let goes_on = self.is_ahead || self.next > self.first;
-        let source = self.open_at(self.next, goes_on, deadline)?;
+        let has_disk = self.reader.shared.disk.is_some();
+        let source = self.open_at(self.next, goes_on || has_disk, deadline)?;
+        self.keeps = has_disk && source.version() == Some(self.version);
         // Half of one content and half of another is none.
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
         if source.version().is_some_and(changed) {
@@ -349,12 +354,29 @@ impl Pump {
             blocks.give_back(buffer);
         }
         self.next = start + filled as u64;
+        if self.keeps && from == 0 && filled > 0 {
+            self.keep(key);
+        }
         let mut state = self.reader.state.lock();
         if let Some(stream) = state.find(self.id) {
             stream.next = self.next;
             self.reader.arrange(&mut state);
         }
         Ok(!ends)
+    }
+
+    /// Keeps a block on disk, if it is whole.
+    fn keep(&self, key: Key) {
+        let shared = &self.reader.shared;
+        let file = (self.reader.ino, self.generation);
+        let content = self
+            .reader
+            .content((&self.path, &self.version), self.generation);
+        if let (Some(disk), Some(content)) = (&shared.disk, content)
+            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
+        {
+            bytes.with(|bytes| disk.put(&content, key.index, bytes));
+        }
     }
 
     /// Puts a block, or what is there of it, into the cache, and tells those who wait.

@@ -1,0 +1,313 @@
+//! The block cache on disk (`cache_dir=`): what was read survives the mount.
+//!
+//! The one idea: each content of each file has a sparse file of its own, named by who, where, size and time,
+//! with its blocks at their own offsets; beside it lies a *map*, with a digest of each block that
+//! is there. A block counts only if it has the digest that the map says. So nothing need be synced, a crash
+//! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
+//! write the same bytes to the same place.
+//!
+//! A content whose size or time to the second is not known is not kept. The files that were used longest ago
+//! go when there is too much.
+//!
+//! Lock order: the locks here are taken alone; nothing else is called under them.
+
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use crate::remote::{RemotePath, Version};
+use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH};
+use crate::vfs::spool::make_private;
+
+/// Bytes of a digest in a map.
+const DIGEST: usize = 8;
+/// The first bytes of a map: the format, and the size of blocks.
+const HEAD: &[u8; 16] = b"ftpfs blocks 128";
+/// After so many bytes written it is looked whether there is too much: the share of what is allowed.
+const SHARE: u64 = 16;
+/// What a blocks' file is allocated in, as `st_blocks` counts.
+const SECTOR: u64 = 512;
+/// The ends of the names of the two files.
+const DATA: &str = "blocks";
+const MAP: &str = "map";
+
+/// How much is kept on disk, and where.
+#[derive(Clone, Debug)]
+pub struct DiskCache {
+    /// The directory; it is made, for its owner only, when it is needed.
+    pub directory: PathBuf,
+    /// Bytes that it may take.
+    pub size: u64,
+    /// Who is at which server, and the mounted directory there: what paths are relative to.
+    pub source: Vec<u8>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Disk {
+    settings: DiskCache,
+    /// Bytes written since it was last looked how much there is.
+    written: AtomicU64,
+    clearing: Mutex<()>,
+}
+
+/// One content of one file.
+#[derive(Debug)]
+pub struct Content {
+    data: File,
+    map: File,
+    size: u64,
+}
+
+impl Disk {
+    /// A cache.
+    pub fn new(settings: DiskCache) -> Self {
+        Self {
+            settings,
+            written: AtomicU64::new(0),
+            clearing: Mutex::new(()),
+        }
+    }
+
+    /// The content that a file has in this version, if it can be kept.
+    pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
+        let (size, modified) = (version.size?, version.modified?);
+        let words = [
+            self.settings.source.as_slice(),
+            path.as_bytes(),
+            &size.to_be_bytes(),
+            &modified.to_be_bytes(),
+        ];
+        let name = sha256(&words.join(&b'\n'));
+        match self.open(&name, size) {
+            Ok(content) => Some(Arc::new(content)),
+            Err(error) => {
+                log::warn!("{}: {error}", self.settings.directory.display());
+                None
+            }
+        }
+    }
+
+    fn open(&self, name: &str, size: u64) -> io::Result<Content> {
+        make_private(&self.settings.directory)?;
+        let open = |end: &str| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.settings.directory.join(format!("{name}.{end}")))
+        };
+        let (data, map) = (open(DATA)?, open(MAP)?);
+        map.write_all_at(HEAD, 0)?;
+        // What was used last goes last.
+        map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
+        Ok(Content { data, map, size })
+    }
+
+    /// Keeps a block, if it is whole.
+    pub fn put(&self, content: &Content, index: u64, bytes: &[u8]) {
+        match content.put(index, bytes) {
+            Ok(()) => {
+                let bytes = bytes.len() as u64;
+                let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                if written > self.settings.size / SHARE {
+                    self.clear();
+                }
+            }
+            // Nobody asked for it: the disk may be full.
+            Err(error) => log::debug!("{}: {error}", self.settings.directory.display()),
+        }
+    }
+
+    /// Removes what was used longest ago, while there is too much.
+    fn clear(&self) {
+        let Some(_one) = self.clearing.try_lock() else {
+            return;
+        };
+        self.written.store(0, Ordering::Relaxed);
+        let mut contents = match contents(&self.settings.directory) {
+            Ok(contents) => contents,
+            Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
+        };
+        contents.sort_unstable_by_key(|(used, _, _)| *used);
+        let mut total: u64 = contents.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, map) in contents {
+            if total <= self.settings.size - self.settings.size / SHARE {
+                return;
+            }
+            // The data first: a map alone says nothing, and is cleared the next time.
+            let _ = fs::remove_file(map.with_extension(DATA));
+            let _ = fs::remove_file(&map);
+            total -= bytes;
+        }
+    }
+}
+
+/// When each content was last used, the bytes that it takes, and its map.
+fn contents(directory: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let map = entry?.path();
+        if map.extension().is_some_and(|end| end == MAP)
+            && let Ok(known) = fs::metadata(&map)
+        {
+            let data = fs::metadata(map.with_extension(DATA)).map_or(0, |data| data.blocks());
+            let bytes = (data + known.blocks()) * SECTOR;
+            found.push((known.modified()?, bytes, map));
+        }
+    }
+    Ok(found)
+}
+
+impl Content {
+    /// A block, if it is there.
+    pub fn get(&self, index: u64) -> Option<Vec<u8>> {
+        let mut known = [0; DIGEST];
+        self.map.read_exact_at(&mut known, place(index)).ok()?;
+        if known == [0; DIGEST] {
+            return None;
+        }
+        let mut bytes = vec![0; self.length(index)];
+        self.data.read_exact_at(&mut bytes, index * BLOCK).ok()?;
+        (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
+    }
+
+    fn put(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() || bytes.len() != self.length(index) {
+            return Ok(());
+        }
+        self.data.write_all_at(bytes, index * BLOCK)?;
+        let digest = digest(bytes, index).to_be_bytes();
+        self.map.write_all_at(&digest, place(index))
+    }
+
+    /// Bytes of a whole block: those of the last one are fewer.
+    fn length(&self, index: u64) -> usize {
+        let rest = self.size.saturating_sub(index * BLOCK);
+        usize::try_from(rest).map_or(BLOCK_LENGTH, |rest| rest.min(BLOCK_LENGTH))
+    }
+}
+
+fn place(index: u64) -> u64 {
+    HEAD.len() as u64 + index * DIGEST as u64
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A digest that is the same in every version of the program; never 0. It tells torn blocks from whole ones, and is
+/// no protection from who may write to the directory: nobody but its owner may.
+fn digest(bytes: &[u8], seed: u64) -> u64 {
+    // The multiplier of FNV-1a does too little to the upper bits of whole words: a shift mixes them.
+    const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |state: u64, word: u64| {
+        let state = (state ^ word).wrapping_mul(PRIME);
+        state ^ (state >> 32)
+    };
+    let words = bytes.chunks_exact(8);
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    let mut state = mix(seed.wrapping_add(1), bytes.len() as u64);
+    for word in words {
+        state = mix(state, word.try_into().map_or(0, u64::from_le_bytes));
+    }
+    mix(state, u64::from_le_bytes(last)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(directory: &Path, size: u64) -> Disk {
+        Disk::new(DiskCache {
+            directory: directory.join("cache"),
+            size,
+            source: b"somebody@somewhere:21/".to_vec(),
+        })
+    }
+
+    fn version(size: u64, modified: i64) -> Version {
+        Version {
+            size: Some(size),
+            modified: Some(modified),
+        }
+    }
+
+    fn path(name: &str) -> RemotePath {
+        RemotePath::root().join(name.as_bytes()).expect("a name")
+    }
+
+    #[test]
+    fn a_block_is_there_for_the_next_mount_and_for_this_version_alone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let size = BLOCK + 3;
+        let content = |modified| {
+            let disk = disk(scratch.path(), 1 << 30);
+            disk.content(&path("f"), &version(size, modified))
+                .expect("a content")
+        };
+        let first = disk(scratch.path(), 1 << 30);
+        let kept = content(1);
+        first.put(&kept, 1, b"end");
+        first.put(&kept, 0, b"too short");
+        assert_eq!(content(1).get(1), Some(b"end".to_vec()));
+        assert_eq!(content(1).get(0), None);
+        assert_eq!(content(2).get(1), None);
+        let unknown = Version {
+            size: Some(size),
+            modified: None,
+        };
+        assert!(first.content(&path("f"), &unknown).is_none());
+    }
+
+    #[test]
+    fn a_torn_block_is_none() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let disk = disk(scratch.path(), 1 << 30);
+        let content = disk.content(&path("f"), &version(BLOCK, 1));
+        let content = content.expect("a content");
+        disk.put(&content, 0, &vec![7; BLOCK_LENGTH]);
+        assert_eq!(content.get(0), Some(vec![7; BLOCK_LENGTH]));
+        content.data.write_all_at(&[0; 4096], 8192).expect("torn");
+        assert_eq!(content.get(0), None);
+        // A block at another's place is none either.
+        assert_ne!(digest(&[7; 16], 0), digest(&[7; 16], 1));
+        assert_ne!(digest(&[0; 8], 0), digest(&[0; 9], 0));
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let size = 16 * BLOCK;
+        let disk = disk(scratch.path(), size);
+        let keep = |name: &str| {
+            let content = disk.content(&path(name), &version(8 * BLOCK, 1));
+            let content = content.expect("a content");
+            (0..8).for_each(|index| disk.put(&content, index, &vec![1; BLOCK_LENGTH]));
+        };
+        for name in ["a", "b", "c", "d"] {
+            keep(name);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        disk.clear();
+        let there = contents(&disk.settings.directory).expect("a listing");
+        let total: u64 = there.iter().map(|(_, bytes, _)| bytes).sum();
+        assert!(total <= size, "{total}");
+        let last = disk.content(&path("d"), &version(8 * BLOCK, 1));
+        assert!(last.expect("a content").get(3).is_some());
+    }
+}
