@@ -459,16 +459,21 @@ impl Vfs {
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
         self.last_bytes(file, deadline);
         let waiting = {
-            let mut body = file.body.lock();
-            body.mode
-                .take()
-                .filter(|_| !body.removed && body.base.is_some())
+            let mut body = self.settled(file);
+            let there = !body.removed && body.base.is_some();
+            let waiting = body.mode.take().filter(|_| there);
+            // The kernel does not wait for this: a rename that comes meanwhile has to.
+            body.uploading = waiting.is_some();
+            waiting
         };
-        if let Some((mode, _)) = waiting
-            && let Err(error) = self.set_mode(file.ino, mode, deadline)
-        {
+        let Some((mode, _)) = waiting else {
+            return;
+        };
+        if let Err(error) = self.set_mode(file.ino, mode, deadline) {
             log::warn!("{error}");
         }
+        file.body.lock().uploading = false;
+        file.uploaded.notify_all();
     }
 
     fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
