@@ -185,7 +185,7 @@ impl Inspection {
     pub fn connections(&self, most: usize, deadline: &Deadline) -> Result<(usize, Option<String>)> {
         let pool = self.client.pool();
         let _first = self.lease(deadline)?;
-        let before = pool.live();
+        let before = pool.live(deadline);
         let mut more: Vec<(u64, Control)> = Vec::new();
         let mut refusal = None;
         while before + more.len() < most {

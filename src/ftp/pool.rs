@@ -305,9 +305,15 @@ impl Pool {
         }
     }
 
-    /// Connections that exist now.
-    pub fn live(&self) -> usize {
-        self.state.lock().live
+    /// Connections that there are, once none is being made any more.
+    pub fn live(&self, deadline: &Deadline) -> usize {
+        let mut state = self.state.lock();
+        while state.connecting > 0
+            && let Some(left) = deadline.remaining()
+        {
+            self.changed.wait_for(&mut state, left);
+        }
+        state.live - state.connecting
     }
 
     /// One more connection, which the pool does not count; the number is for [`Self::unregister`].
