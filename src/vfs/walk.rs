@@ -93,12 +93,11 @@ impl Walks {
         self.pending.extend(directories);
     }
 
-    /// One has been listed, with these directories in it; `None` if that failed.
+    /// One has been listed, with these directories in it; `None` if that failed: it is not asked for again
+    /// before it is looked at, or what is known gets old.
     pub fn end(&mut self, listed: u64, below: Option<Vec<Directory>>) {
-        if self.pending.remove(&listed)
-            && let Some(below) = below
-        {
-            let since = Instant::now();
+        if self.pending.remove(&listed) {
+            let (below, since) = (below.unwrap_or_default(), Instant::now());
             self.unseen.insert(listed, Unseen { below, since });
         }
     }
@@ -252,6 +251,19 @@ mod tests {
         walks.visit(1, unlisted([10, 20, 30]), LONG);
         assert_eq!(walks.visit(10, unlisted([11, 12]), LONG), [11, 12]);
         assert_eq!(walks.visit(11, Vec::new(), LONG), [12, 20, 30]);
+    }
+
+    #[test]
+    fn what_can_not_be_listed_is_not_asked_for_again_and_again() {
+        let mut walks = Walks::default();
+        walks.visit(1, unlisted(10..14), LONG);
+        let wanted = walks.visit(10, Vec::new(), LONG);
+        assert_eq!(wanted, [11, 12]);
+        walks.begin(&wanted);
+        for ino in wanted {
+            walks.end(ino, None);
+        }
+        assert!(walks.wanted().is_empty());
     }
 
     #[test]

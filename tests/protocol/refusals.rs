@@ -250,3 +250,17 @@ fn a_patch_that_broke_off_for_good_is_kept_whole() {
         mount.lost().get("f") == Some(&expected)
     });
 }
+
+#[test]
+fn a_directory_that_can_not_be_listed_is_not_asked_for_again_and_again() {
+    let server = Server::start();
+    for name in ["a", "b", "c", "d"] {
+        server.tree().put(&format!("/{name}/f"), "content");
+    }
+    server.on("CWD /c", Act::Reply("550 Permission denied"));
+    let mount = Mount::of(&server);
+    mount.try_sh("ls -R");
+    // What is asked for again and again comes many times in this time.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(server.count("CWD /c") <= 4, "{}", server.count("CWD /c"));
+}
