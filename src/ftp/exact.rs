@@ -5,13 +5,12 @@
 //! shown, so that a file never shows one time and then another. The first file that has both tells
 //! the zone of all others.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::listing::Clock;
 use crate::ftp::place::below;
 use crate::ftp::pool::Pool;
+use crate::ftp::time::now;
 use crate::remote::{Deadline, Entry, Kind, Modified, Precision, Result};
 
 /// A directory's entries, with the times that a clock on the server shows.
@@ -34,14 +33,6 @@ pub fn clock(pool: &Pool) -> Clock {
         now: now + i64::from(offset(pool, now)),
         zone: 0,
     }
-}
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 /// Seconds by which the server's clock is shown east of UTC at `now`, as far as known.

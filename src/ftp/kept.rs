@@ -19,9 +19,10 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-use self::file::{is_fresh, load, now, write};
+use self::file::{is_fresh, load, write};
 use crate::ftp::profile::written::{self, Head};
 use crate::ftp::profile::{Learned, Profile, Ways};
+use crate::ftp::time::now;
 
 /// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
 const NAME_LIMIT: usize = 200;

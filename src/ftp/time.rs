@@ -7,6 +7,8 @@
 //! Invariants: nothing overflows for any input; [`civil`] and [`unix_seconds`] undo each other
 //! for every `i64`; time zones are the caller's business, everything here is UTC.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 const DAY: i64 = 86_400;
 const DAYS_OF_ERA: i64 = 146_097;
 /// Days from 1 March of the year 0 to 1 January 1970.
@@ -139,6 +141,14 @@ fn number(digits: &[u8]) -> Option<u32> {
 /// The callers' values are below 100 and never negative.
 fn small(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(0)
+}
+
+/// This moment, in seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 #[cfg(test)]

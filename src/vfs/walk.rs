@@ -67,24 +67,21 @@ impl Walks {
             .walks
             .iter()
             .position(|walk| walk.frames.iter().any(|frame| contains(frame, seen)));
-        let walk = match found {
+        match found {
             Some(at) => {
                 let walk = self.walks.remove(at);
                 self.walks.push(walk);
-                at_end(&mut self.walks)
             }
             None => {
                 if self.walks.len() == WALKS {
                     self.walks.remove(0);
                 }
                 self.walks.push(Walk::new());
-                at_end(&mut self.walks)
             }
-        };
-        let Some(walk) = walk else {
-            return Vec::new();
-        };
-        walk.go_to(seen, below, found.is_some(), hit);
+        }
+        if let Some(walk) = self.walks.last_mut() {
+            walk.go_to(seen, below, found.is_some(), hit);
+        }
         self.wanted()
     }
 
@@ -187,10 +184,6 @@ impl Walk {
 
 fn contains(frame: &[Directory], ino: u64) -> bool {
     frame.iter().any(|directory| directory.ino == ino)
-}
-
-fn at_end(walks: &mut [Walk]) -> Option<&mut Walk> {
-    walks.last_mut()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How a server lists a directory, and whether it begins a file where it is told to.
 
 use crate::ftp::command::Command;
-use crate::ftp::exact::now;
 use crate::ftp::listing::{Clock, Line, Reader};
+use crate::ftp::time::now;
 use crate::ftp::transfer;
 use crate::remote::{Completeness, Deadline, Entry, Error, Kind, Remote, RemotePath, Result, Why};
 

@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
-use crate::ftp::exact::now;
 use crate::ftp::profile::TimeSetter;
+use crate::ftp::time::now;
 use crate::ftp::upload::upload;
 use crate::remote::{
     Deadline, Done, Error, ReadAt, Remote, RemotePath, Result, Step, Version, perform_one,

@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::ftp::profile::written::{self, Head};
+use crate::ftp::time::now;
 
 /// How long what was learned is believed: a server that has been taught more shows it after that at
 /// the latest.
@@ -95,15 +96,6 @@ fn prune(directory: &Path) {
 pub fn is_fresh(since: i64) -> bool {
     let age = now().saturating_sub(since);
     (0..=i64::try_from(EXPIRY.as_secs()).unwrap_or(i64::MAX)).contains(&age)
-}
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        })
 }
 
 #[cfg(test)]
