@@ -206,7 +206,7 @@ pub(super) fn moment(
     };
     let on = |year: i64| {
         let midnight = unix_seconds(year, month, day, 0, 0, 0)?;
-        Some(midnight + i64::from(seconds_of_day))
+        midnight.checked_add(i64::from(seconds_of_day))
     };
     let local = match year {
         Some(year) => on(year)?,
@@ -417,6 +417,20 @@ mod tests {
         assert_eq!(at(12, 31, seconds(2025, 1, 1, 0, 0, 0)), 2024);
         assert_eq!(at(2, 29, seconds(2027, 6, 1, 0, 0, 0)), 2024);
         assert_eq!(at(2, 29, seconds(2103, 6, 1, 0, 0, 0)), 2096);
+    }
+
+    #[test]
+    fn a_date_without_a_year_is_read_at_the_end_of_all_time_too() {
+        let clock = Clock {
+            now: i64::MAX,
+            zone: 0,
+        };
+        let last = civil(i64::MAX);
+        let date = format!("{} {} 24:00", last.month, last.day);
+        let read = read(Words::of(date.as_bytes()), &clock).expect("a date");
+        let modified = read.modified.expect("a time");
+        // 24:00 of the last day can't be said any more.
+        assert_eq!(civil(modified.seconds).year, last.year - 1);
     }
 
     #[test]
