@@ -12,14 +12,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     AccessFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    Session, SessionACL, TimeOrNow, WriteFlags,
+    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
+use crate::notices::{Counts, Kernel, Notices};
 use crate::remote::{Deadline, Kind, View};
-use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Open, Result, Space, Vfs, Wants};
+use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Listener, Open, Result, Space, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
@@ -59,33 +60,70 @@ pub fn serve(
         Audience::OwnerAndRoot => SessionACL::RootAndOwner,
         Audience::Everybody => SessionACL::All,
     };
+    let notices = Arc::new(Notices::default());
     let adapter = Adapter {
-        vfs,
+        vfs: Arc::clone(&vfs),
         workers: Workers::default(),
+        notices: Arc::clone(&notices),
     };
     let session = Session::from_fd(adapter, device, acl, config)
         .map_err(|error| format!("the kernel did not accept the mount: {error}"))?;
     live()?;
-    session
-        .run()
-        .map_err(|error| format!("the mount ended with an error: {error}"))
+    let passed = {
+        let vfs = Arc::clone(&vfs);
+        move |ino| vfs.told(ino)
+    };
+    match notices.start(session.notifier(), passed) {
+        Ok(()) => vfs.tell(Some(Arc::clone(&notices) as Arc<dyn Listener>)),
+        Err(error) => log::error!("no thread can be started to tell the kernel: {error}"),
+    }
+    let ended = session.run();
+    vfs.tell(None);
+    notices.end();
+    let Counts { told, dropped } = notices.counts();
+    log::info!(
+        "the kernel was told {told} times what others changed; {dropped} times it was not worth it"
+    );
+    ended.map_err(|error| format!("the mount ended with an error: {error}"))
 }
 
 struct Adapter {
     vfs: Arc<Vfs>,
     workers: Workers,
+    notices: Arc<Notices>,
+}
+
+impl Kernel for Notifier {
+    fn gone(&self, parent: u64, name: &[u8], ino: u64) -> std::io::Result<()> {
+        self.delete(INodeNo(parent), INodeNo(ino), OsStr::from_bytes(name))
+    }
+
+    fn changed(&self, ino: u64, content: bool) -> std::io::Result<()> {
+        // Of no byte, or of all of them; of the attributes in any case.
+        self.inval_inode(INodeNo(ino), if content { 0 } else { -1 }, 0)
+    }
 }
 
 impl Adapter {
-    /// Has a worker do what may wait.
-    fn later(&self, class: Class, job: impl FnOnce(&Vfs, &Deadline) + Send + 'static) {
+    /// Has a worker do what may wait. Until it is done the kernel holds locks of the inodes `held`, which
+    /// it would need for a notice too.
+    fn later(
+        &self,
+        class: Class,
+        held: &[u64],
+        job: impl FnOnce(&Vfs, &Deadline) + Send + 'static,
+    ) {
         let deadline = self.vfs.deadline();
         let vfs = Arc::clone(&self.vfs);
-        self.workers.submit(class, move || job(&vfs, &deadline));
+        let busy = self.notices.busy(held);
+        self.workers.submit(class, move || {
+            job(&vfs, &deadline);
+            drop(busy);
+        });
     }
 
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             match vfs.open(ino, Wants::from_flags(flags), deadline) {
                 Ok(open) => reply.opened(FileHandle(open.handle), open_flags(open, flags)),
                 Err(error) => reply.error(errno("open", &error)),
@@ -121,7 +159,7 @@ impl Filesystem for Adapter {
             return entry("lookup", reply, known);
         }
         let name = name.to_owned();
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             entry(
                 "lookup",
                 reply,
@@ -138,7 +176,7 @@ impl Filesystem for Adapter {
         if let Some(known) = self.vfs.getattr_cached(ino.0) {
             return attributes("getattr", reply, known);
         }
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[], move |vfs, deadline| {
             attributes("getattr", reply, vfs.getattr(ino.0, deadline));
         });
     }
@@ -171,7 +209,7 @@ impl Filesystem for Adapter {
             modified,
         };
         let handle = fh.map(|fh| fh.0);
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             attributes(
                 "setattr",
                 reply,
@@ -181,7 +219,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             data("readlink", reply, vfs.readlink(ino.0, deadline));
         });
     }
@@ -200,7 +238,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EPERM);
         }
         let name = name.to_owned();
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[parent.0], move |vfs, deadline| {
             let wants = Wants {
                 write: true,
                 truncate: false,
@@ -225,7 +263,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let name = name.to_owned();
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             entry(
                 "mkdir",
                 reply,
@@ -236,7 +274,7 @@ impl Filesystem for Adapter {
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             done(
                 "unlink",
                 reply,
@@ -247,7 +285,7 @@ impl Filesystem for Adapter {
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             done(
                 "rmdir",
                 reply,
@@ -271,13 +309,17 @@ impl Filesystem for Adapter {
         }
         let keep = flags.contains(RenameFlags::RENAME_NOREPLACE);
         let (name, newname) = (name.to_owned(), newname.to_owned());
-        self.later(Class::Metadata, move |vfs, deadline| {
-            let (from, to) = (
-                (parent.0, name.as_bytes()),
-                (newparent.0, newname.as_bytes()),
-            );
-            done("rename", reply, vfs.rename(from, to, keep, deadline));
-        });
+        self.later(
+            Class::Metadata,
+            &[parent.0, newparent.0],
+            move |vfs, deadline| {
+                let (from, to) = (
+                    (parent.0, name.as_bytes()),
+                    (newparent.0, newname.as_bytes()),
+                );
+                done("rename", reply, vfs.rename(from, to, keep, deadline));
+            },
+        );
     }
 
     fn symlink(
@@ -289,7 +331,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             let made = vfs.symlink(parent.0, name.as_bytes(), target.as_bytes(), deadline);
             entry("symlink", reply, made);
         });
@@ -321,8 +363,10 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        self.later(Class::Metadata, move |vfs, deadline| {
-            match vfs.create(
+        self.later(
+            Class::Metadata,
+            &[parent.0],
+            move |vfs, deadline| match vfs.create(
                 parent.0,
                 name.as_bytes(),
                 mode,
@@ -340,14 +384,14 @@ impl Filesystem for Adapter {
                     );
                 }
                 Err(error) => reply.error(errno("create", &error)),
-            }
-        });
+            },
+        );
     }
 
     fn read(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -359,7 +403,7 @@ impl Filesystem for Adapter {
         if let Some(known) = self.vfs.read_cached(fh.0, offset, size) {
             return data("read", reply, known);
         }
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
             data("read", reply, vfs.read(fh.0, offset, size, deadline));
         });
     }
@@ -367,7 +411,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         data: &[u8],
@@ -385,7 +429,7 @@ impl Filesystem for Adapter {
             return written(reply, result);
         }
         let data = data.to_vec();
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
             written(reply, vfs.write(fh.0, offset, &data, deadline));
         });
     }
@@ -401,7 +445,7 @@ impl Filesystem for Adapter {
         if self.vfs.is_clean(fh.0) {
             return reply.ok();
         }
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[], move |vfs, deadline| {
             done("close", reply, vfs.flush(fh.0, deadline))
         });
     }
@@ -420,7 +464,7 @@ impl Filesystem for Adapter {
             self.vfs.release(fh.0, &self.vfs.deadline());
             return reply.ok();
         }
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[], move |vfs, deadline| {
             vfs.release(fh.0, deadline);
             reply.ok();
         });
@@ -429,12 +473,12 @@ impl Filesystem for Adapter {
     fn fsync(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.later(Class::Transfer, move |vfs, deadline| {
+        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
             done("fsync", reply, vfs.fsync(fh.0, deadline))
         });
     }
@@ -442,7 +486,7 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         length: u64,
@@ -456,7 +500,7 @@ impl Filesystem for Adapter {
             0 if !keep => false,
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
-        self.later(Class::Metadata, move |vfs, _| {
+        self.later(Class::Metadata, &[ino.0], move |vfs, _| {
             done(
                 "fallocate",
                 reply,
@@ -477,7 +521,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             let mut taken = Vec::new();
             let dots = (offset..DOTS).all(|at| {
                 let name = if at == 0 { "." } else { ".." };
@@ -523,7 +567,7 @@ impl Filesystem for Adapter {
         {
             return listing(reply, listed);
         }
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             let listed = vfs.getattr(ino.0, deadline).and_then(|itself| {
                 if !plus_dots(&itself, offset, &mut reply) {
                     return Ok(());
@@ -564,7 +608,7 @@ impl Filesystem for Adapter {
         if let Some(space) = self.vfs.statfs_cached() {
             return filled(reply, space);
         }
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[], move |vfs, deadline| {
             filled(reply, vfs.statfs(deadline))
         });
     }
@@ -582,7 +626,7 @@ impl Filesystem for Adapter {
         let Some(view) = view(name) else {
             return reply.error(Errno::ENODATA);
         };
-        self.later(Class::Metadata, move |vfs, deadline| {
+        self.later(Class::Metadata, &[], move |vfs, deadline| {
             match vfs.describe(ino.0, view, deadline) {
                 Ok(Some(value)) => attribute(reply, size, &value),
                 Ok(None) => reply.error(Errno::ENODATA),

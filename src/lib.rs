@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> run -> probe -> server -> options, source, credentials, places      the program
-//!            \-> fuse -> vfs -> remote <- ftp   mount, workers       edges | file system | vocabulary | engine
+//!            \-> fuse -> vfs -> remote <- ftp   mount, workers, notices       edges | file system | vocabulary | engine
 //! ```
 
 pub mod credentials;
@@ -13,6 +13,7 @@ pub mod ftp;
 pub mod fuse;
 pub mod logging;
 pub mod mount;
+pub mod notices;
 pub mod options;
 pub mod places;
 pub mod probe;

@@ -11,7 +11,7 @@
 //! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
-//! walk, fetching -> sequence, under_way
+//! walk, fetching -> sequence, under_way; inode -> news
 //! ```
 
 mod ahead;
@@ -32,6 +32,7 @@ mod journal;
 mod links;
 mod listing;
 mod names;
+mod news;
 mod orphan;
 mod queue;
 mod ranges;
@@ -54,5 +55,6 @@ pub use error::{Error, Result};
 pub use inode::ROOT;
 pub use links::Links;
 pub use names::Listed;
+pub use news::{Listener, News};
 pub use queue::{Pending, WriteBack};
 pub use shown::{Attr, Names, Shown, Space};

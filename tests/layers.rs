@@ -46,7 +46,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("daemon", &[]),
     ("logging", &[]),
     // The edges.
-    ("fuse", &["workers", "vfs", "remote"]),
+    ("fuse", &["workers", "notices", "vfs", "remote"]),
+    ("notices", &["vfs"]),
     ("workers", &[]),
     ("mount", &[]),
     ("unmount", &["mount"]),
@@ -121,6 +122,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "under_way",
             "walk",
             "inode",
+            "news",
             "queue",
             "streaming",
             "file",

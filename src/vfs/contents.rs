@@ -304,11 +304,7 @@ impl Vfs {
         if version.size.is_some_and(|size| size > end) {
             return Ok(false);
         }
-        let mut tree = self.tree.lock();
-        let node = tree.get_mut(file.ino);
-        if let Some(node) = node.filter(|node| node.changed <= asked && !node.local) {
-            node.refresh_version(version);
-        }
+        self.tree.lock().merge_version(file.ino, version, asked);
         Ok(true)
     }
 
@@ -542,11 +538,10 @@ impl Vfs {
     /// Lets an open file that nobody here has changed follow what the server was seen to have.
     fn follow(&self, file: &File, body: &mut Body) {
         if std::mem::take(&mut body.rebased)
-            && let Some(node) = self.tree.lock().get_mut(file.ino)
+            && let Some(generation) = self.tree.lock().mix(file.ino)
         {
-            node.generation += 1;
-            body.generation = node.generation;
-            file.reader.restart(body.generation);
+            body.generation = generation;
+            file.reader.restart(generation);
         }
         if body.is_dirty() || body.removed || body.uploading {
             return;

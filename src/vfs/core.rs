@@ -27,6 +27,7 @@ use crate::vfs::fetching::Fetching;
 use crate::vfs::file::File;
 use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
 use crate::vfs::links::Links;
+use crate::vfs::news::Listener;
 use crate::vfs::queue::{Queue, WriteBack};
 use crate::vfs::readahead::Shared;
 use crate::vfs::shown::{Attr, Shown, Space};
@@ -176,6 +177,16 @@ impl Vfs {
         Deadline::after(self.settings.timeout)
     }
 
+    /// From now on `listener` hears what others changed on the server; `None`: nobody does.
+    pub fn tell(&self, listener: Option<Arc<dyn Listener>>) {
+        self.tree.lock().tell(listener);
+    }
+
+    /// News of a name that is gone were passed on, or never will be.
+    pub fn told(&self, ino: u64) {
+        self.tree.lock().close(ino);
+    }
+
     /// The attributes, if they are known and young enough.
     pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
         let tree = self.tree.lock();
@@ -261,12 +272,9 @@ impl Vfs {
             Ok(Done::Attributes(attributes)) => attributes,
             Ok(Done::Version(version)) => {
                 let mut tree = self.tree.lock();
-                let child = tree.child(directory, name);
-                if let Some(node) = child.and_then(|ino| tree.get_mut(ino)) {
-                    if node.changed <= asked && !node.local {
-                        node.refresh_version(version);
-                    }
-                    return Ok(node.ino);
+                if let Some(ino) = tree.child(directory, name) {
+                    tree.merge_version(ino, version, asked);
+                    return Ok(ino);
                 }
                 file_of(version)
             }
@@ -320,7 +328,8 @@ impl Vfs {
         };
         match answer {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
-                node.refresh(attributes)
+                // Whoever asks for it is told; nobody asks for it before.
+                node.refresh(attributes);
             }
             // Not every server answers for its own root; what was known stays.
             Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),
@@ -345,12 +354,7 @@ impl Vfs {
         let mut tree = self.tree.lock();
         match answer {
             Ok(Done::Version(version)) => {
-                if let Some(node) = tree
-                    .get_mut(ino)
-                    .filter(|node| node.changed <= asked && !node.local)
-                {
-                    node.refresh_version(version);
-                }
+                tree.merge_version(ino, version, asked);
                 Ok(())
             }
             Ok(_) => Ok(()),

@@ -146,12 +146,7 @@ impl Vfs {
         let asked = self.tree.lock().now();
         let mut source = self.remote.read(&wanted.path, 0, wanted.verify, &ask)?;
         if let Some(version) = source.version() {
-            let mut tree = self.tree.lock();
-            let node = tree.get_mut(wanted.ino);
-            let node = node.filter(|node| node.changed <= asked && !node.local);
-            if let Some(node) = node {
-                node.refresh_version(version);
-            }
+            self.tree.lock().merge_version(wanted.ino, version, asked);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
                 return Ok(false);
             }

@@ -384,12 +384,7 @@ impl Vfs {
         if base.may_be(&now) {
             return Ok(());
         }
-        let generation = {
-            let mut tree = self.tree.lock();
-            let node = tree.get_mut(file.ino).ok_or(Error::Stale)?;
-            node.generation += 1;
-            node.generation
-        };
+        let generation = self.tree.lock().mix(file.ino).ok_or(Error::Stale)?;
         file.reader.restart(generation);
         let mut body = file.body.lock();
         body.generation = generation;

@@ -10,6 +10,8 @@
 //! **No late news.** Every local change has a stamp. What was asked of the server before a change is not
 //! believed about the names that the change touched.
 //!
+//! What others changed, and the kernel may still have as it was, is told to a listener (see `news.rs`).
+//!
 //! Plain data without locks; `Vfs` keeps it under one.
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use lru::LruCache;
 use crate::remote::{
     Attributes, Completeness, Entry, Kind, Modified, Precision, RemotePath, Version,
 };
+use crate::vfs::news::{Listener, News};
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;
@@ -70,7 +73,7 @@ pub struct Node {
     pub told: bool,
     /// What the kernel holds, in lookups.
     lookups: u64,
-    /// Open handles.
+    /// Open handles, and news of it that are on their way.
     opens: u32,
     directory: Directory,
 }
@@ -108,6 +111,18 @@ pub struct Tree {
     /// Directories with listings, the least recently used first to go.
     listings: LruCache<u64, ()>,
     stamp: u64,
+    listener: Option<Arc<dyn Listener>>,
+}
+
+/// How the server's word differs from what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    Nothing,
+    /// In what is shown.
+    Shown,
+    /// It is another content.
+    Content,
 }
 
 impl Tree {
@@ -118,11 +133,17 @@ impl Tree {
             births: 0,
             listings: LruCache::unbounded(),
             stamp: 0,
+            listener: None,
         };
         let mut node = tree.node(ROOT, ROOT, Arc::from(&b""[..]), root);
         node.lookups = 1;
         tree.nodes.insert(ROOT, node);
         tree
+    }
+
+    /// From now on `listener` hears what others changed; `None`: nobody does.
+    pub fn tell(&mut self, listener: Option<Arc<dyn Listener>>) {
+        self.listener = listener;
     }
 
     /// The node of `ino`.
@@ -297,7 +318,7 @@ impl Tree {
             .collect();
         if completeness == Completeness::Whole {
             for ino in missing {
-                self.detach(ino);
+                self.vanish(ino);
             }
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
@@ -333,12 +354,62 @@ impl Tree {
                 return Some(ino);
             }
             if node.attributes.kind == attributes.kind {
-                node.refresh(attributes);
+                let difference = node.refresh(attributes);
+                self.spread(ino, difference);
                 return Some(ino);
             }
-            self.detach(ino);
+            self.vanish(ino);
         }
         Some(self.add(directory, name, attributes))
+    }
+
+    /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
+    pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino)
+            && node.changed <= asked
+            && !node.local
+        {
+            let difference = node.refresh_version(version);
+            self.spread(ino, difference);
+        }
+    }
+
+    /// Others changed the content of `ino` while we did.
+    pub fn mix(&mut self, ino: u64) -> Option<u64> {
+        let node = self.nodes.get_mut(&ino)?;
+        node.generation += 1;
+        let generation = node.generation;
+        self.spread(ino, Difference::Content);
+        Some(generation)
+    }
+
+    /// The listener hears what is different now, if the kernel knows the node.
+    fn spread(&self, ino: u64, difference: Difference) {
+        let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
+            return;
+        };
+        if difference == Difference::Nothing || node.lookups == 0 {
+            return;
+        }
+        // Of a directory the kernel keeps no content.
+        let content = difference == Difference::Content && node.attributes.kind != Kind::Directory;
+        listener.hear(News::Changed { ino, content });
+    }
+
+    /// Others took the name of `ino` away.
+    fn vanish(&mut self, ino: u64) {
+        if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
+            && node.lookups > 0
+        {
+            let news = News::Gone {
+                parent: node.parent,
+                name: Arc::clone(&node.name),
+                ino,
+            };
+            // No other file may have the number before the kernel was told.
+            node.opens += u32::from(listener.hear(news));
+        }
+        self.detach(ino);
     }
 
     /// The server says that the name is not there; asked for at the stamp `asked`.
@@ -348,7 +419,7 @@ impl Tree {
             if node.is_some_and(|node| node.local || node.changed > asked) {
                 return;
             }
-            self.detach(ino);
+            self.vanish(ino);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
             node.directory
@@ -466,7 +537,7 @@ impl Tree {
         }
     }
 
-    /// A handle was closed.
+    /// A handle was closed, or news of it were passed on.
     pub fn close(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.opens = node.opens.saturating_sub(1);
@@ -597,12 +668,12 @@ impl Node {
     }
 
     /// The server's word: a content of another version is another generation.
-    pub fn refresh(&mut self, attributes: Attributes) {
+    pub fn refresh(&mut self, mut attributes: Attributes) -> Difference {
         let (old, new) = (self.attributes.version(), attributes.version());
-        if !old.may_be(&new) {
+        let is_same = old.may_be(&new);
+        if !is_same {
             self.generation += 1;
         }
-        let mut attributes = attributes;
         if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
             && old.precision > new.precision
             && self.attributes.size == attributes.size
@@ -614,15 +685,27 @@ impl Node {
         if attributes.mode.is_none() {
             attributes.mode = self.attributes.mode;
         }
-        if attributes.target.is_none() {
-            attributes.target = self.attributes.target.take();
+        if attributes.target.is_none() && is_same {
+            attributes.target = self.attributes.target.clone();
         }
+        let leads_elsewhere = matches!(
+            (&self.attributes.target, &attributes.target),
+            (Some(old), Some(new)) if old != new
+        );
+        let difference = if !is_same || leads_elsewhere {
+            Difference::Content
+        } else if attributes != self.attributes {
+            Difference::Shown
+        } else {
+            Difference::Nothing
+        };
         self.attributes = attributes;
         self.fetched = Some(Instant::now());
+        difference
     }
 
     /// The server's word about size and time alone.
-    pub fn refresh_version(&mut self, version: Version) {
+    pub fn refresh_version(&mut self, version: Version) -> Difference {
         let mut attributes = self.attributes.clone();
         attributes.size = version.size.or(attributes.size);
         if let Some(seconds) = version.modified {
@@ -631,7 +714,7 @@ impl Node {
                 precision: Precision::Second,
             });
         }
-        self.refresh(attributes);
+        self.refresh(attributes)
     }
 }
 
@@ -775,6 +858,73 @@ mod tests {
         assert_eq!(tree.get(a).expect("a").generation, first);
         tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
         assert_eq!(tree.get(a).expect("a").generation, first + 1);
+    }
+
+    /// Keeps what it hears.
+    #[derive(Debug, Default)]
+    struct Heard(parking_lot::Mutex<Vec<News>>);
+
+    impl Listener for Heard {
+        fn hear(&self, news: News) -> bool {
+            self.0.lock().push(news);
+            true
+        }
+    }
+
+    #[test]
+    fn what_others_change_of_what_the_kernel_knows_is_told() {
+        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
+        let heard = Arc::new(Heard::default());
+        tree.tell(Some(heard.clone()));
+        let number = |name: &[u8]| tree.child(ROOT, name).expect("listed");
+        let (a, b, c) = (number(b"a"), number(b"b"), number(b"c"));
+        tree.remember(a);
+        tree.remember(b);
+        let mut mode = entry(b"b", 1);
+        mode.attributes.mode = Some(0o600);
+        // The kernel does not know c.
+        let now = vec![entry(b"a", 2), mode.clone()];
+        tree.merge_listing(ROOT, now, Completeness::Whole, tree.now());
+        let changed = |ino, content| News::Changed { ino, content };
+        let told = || std::mem::take(&mut *heard.0.lock());
+        assert!(tree.get(c).is_none());
+        assert_eq!(told(), [changed(a, true), changed(b, false)]);
+        // The same again is no news, nor what we did ourselves.
+        tree.remove_own(a);
+        tree.merge_listing(ROOT, vec![mode], Completeness::Whole, tree.now());
+        assert_eq!(told(), []);
+        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
+        let (parent, name) = (ROOT, Arc::from(&b"b"[..]));
+        let gone = News::Gone {
+            parent,
+            name,
+            ino: b,
+        };
+        assert_eq!(told(), [gone]);
+        // Until it is passed on the number is not given to another file.
+        tree.forget(b, 1);
+        assert_ne!(tree.add_own(ROOT, b"b", file(1)), b);
+        tree.close(b);
+        assert!(tree.get(b).is_none());
+    }
+
+    #[test]
+    fn a_link_that_was_replaced_has_no_target_left() {
+        let link = |target: Option<&[u8]>, seconds| Attributes {
+            target: target.map(Into::into),
+            modified: Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            }),
+            ..Attributes::of(Kind::Symlink)
+        };
+        let mut tree = Tree::new(Attributes::of(Kind::Directory));
+        let l = tree.add_own(ROOT, b"l", link(Some(b"a"), 1));
+        let node = tree.get_mut(l).expect("l");
+        assert_eq!(node.refresh(link(None, 1)), Difference::Nothing);
+        assert_eq!(node.refresh(link(Some(b"b"), 1)), Difference::Content);
+        assert_eq!(node.refresh(link(None, 2)), Difference::Content);
+        assert_eq!(node.attributes.target, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod limited;
 #[path = "../support/scripted.rs"]
 mod scripted;
 
+mod changes;
 mod connections;
 mod costs;
 mod crowds;

@@ -230,6 +230,11 @@ impl Mount {
         assert!(!self.log().contains("panicked"), "{}", self.log());
     }
 
+    /// Ends the process as a crash does.
+    pub fn kill(&mut self) {
+        self.process.as_mut().unwrap().kill().unwrap();
+    }
+
     pub fn terminate(&self) {
         let id = self.process.as_ref().unwrap().id();
         kill(Pid::from_raw(id.try_into().unwrap()), Signal::SIGTERM).unwrap();
@@ -271,6 +276,11 @@ impl Running {
         let ended = limited::within(LIMIT, || self.child.try_wait().unwrap());
         assert!(ended.is_some(), "it did not end");
         fs::read_to_string(&self.output).unwrap()
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until it has printed this.

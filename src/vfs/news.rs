@@ -1,0 +1,35 @@
+//! News: what others changed on the server, where the kernel may still have it as it was.
+//!
+//! The one idea: the tree compares whatever the server says with what it knew. What differs, and was not
+//! changed here, it tells to one listener, who passes it on to the kernel later and elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Something that others changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The name is gone, or something else's.
+    Gone {
+        /// The directory.
+        parent: u64,
+        /// The name.
+        name: Arc<[u8]>,
+        /// What bore it. The number is no other file's until [`Vfs::told`](super::Vfs::told) is called.
+        ino: u64,
+    },
+    /// Size, time, rights or owner differ.
+    Changed {
+        /// The inode number.
+        ino: u64,
+        /// The bytes may differ too, or the target of the link.
+        content: bool,
+    },
+}
+
+/// Who wants to hear.
+pub trait Listener: fmt::Debug + Send + Sync {
+    /// Takes news; false where they will not be passed on. Must not wait, nor ask the file system
+    /// anything: it is called with locks held.
+    fn hear(&self, news: News) -> bool;
+}
