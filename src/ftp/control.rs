@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustls::ClientConnection;
+use rustls::CommonState;
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
@@ -287,11 +287,7 @@ impl Control {
         Ok(())
     }
 
-    fn shake_hands(
-        &mut self,
-        session: &mut Session,
-        deadline: &Deadline,
-    ) -> Result<&ClientConnection> {
+    fn shake_hands(&mut self, session: &mut Session, deadline: &Deadline) -> Result<&CommonState> {
         let tried = format!("encrypting the connection to {}", self.route);
         // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {

@@ -2,16 +2,19 @@
 //!
 //! The one idea: the socket never blocks; what would wait polls the socket with what the
 //! deadline has left, so that no thread waits for a server longer than its operation may.
-//! Every byte that passes is progress. TLS is a filter over the same socket.
+//! Every byte that passes is progress. TLS is a filter over the same socket (`stream/protected.rs`).
+
+mod protected;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
-
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use protected::Protected;
+use rustls::client::UnbufferedClientConnection;
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::remote::{Deadline, Error};
@@ -23,19 +26,6 @@ pub struct Stream {
     tls: Option<Box<Protected>>,
 }
 
-/// What TLS adds to a connection.
-#[derive(Debug)]
-struct Protected {
-    connection: ClientConnection,
-    /// Bytes that have come and that TLS has not taken yet, from `taken` on.
-    input: Vec<u8>,
-    taken: usize,
-    /// The peer said that this is the end. An attacker can cut a connection, but can't say that.
-    ended: bool,
-}
-
-/// Bytes read from the socket at once under TLS, which itself takes but 4 KiB at a time.
-const READ_SIZE: usize = 128 * 1024;
 /// How long a server may take to end a data connection when we have: what it still says are tickets
 /// for the next one, and to close before it is read resets the connection under the upload's end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -137,35 +127,23 @@ impl Stream {
     /// Goes over to TLS and shakes hands. The error holds that of TLS, if it is one.
     pub fn encrypt(
         &mut self,
-        connection: ClientConnection,
+        connection: UnbufferedClientConnection,
         deadline: &Deadline,
-    ) -> io::Result<&ClientConnection> {
-        let mut tls = Box::new(Protected {
-            connection,
-            input: Vec::new(),
-            taken: 0,
-            ended: false,
-        });
-        while tls.connection.is_handshaking() {
-            tls.flush(&self.tcp, deadline)?;
-            if tls.connection.is_handshaking() && !tls.fill(&self.tcp, Some(deadline))? {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        tls.flush(&self.tcp, deadline)?;
-        Ok(&self.tls.insert(tls).connection)
+    ) -> io::Result<&CommonState> {
+        let tls = Protected::begin(connection, &self.tcp, deadline)?;
+        Ok(self.tls.insert(Box::new(tls)).state())
     }
 
     /// The version of TLS, and whether the session was resumed; `None` in clear.
     pub fn protection(&self) -> Option<(Option<ProtocolVersion>, bool)> {
-        let connection = &self.tls.as_ref()?.connection;
-        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        Some((connection.protocol_version(), resumed))
+        let state = self.tls.as_ref()?.state();
+        let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some((state.protocol_version(), resumed))
     }
 
     /// Whether the end that was read is one that the peer has said. In clear there is no telling.
     pub fn ended_in_full(&self) -> Option<bool> {
-        self.tls.as_ref().map(|tls| tls.ended)
+        self.tls.as_ref().map(|tls| tls.ended_in_full())
     }
 
     /// Reads what is there, waiting for the first byte; 0 at the end.
@@ -191,12 +169,7 @@ impl Stream {
     /// Writes all of `bytes`.
     pub fn write_all(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
-            while !bytes.is_empty() {
-                let taken = tls.connection.writer().write(bytes)?;
-                bytes = &bytes[taken..];
-                tls.flush(&self.tcp, deadline)?;
-            }
-            return Ok(());
+            return tls.write_all(&self.tcp, bytes, deadline);
         }
         while !bytes.is_empty() {
             match self.tcp.write(bytes) {
@@ -220,8 +193,7 @@ impl Stream {
         let Some(tls) = &mut self.tls else {
             return self.tcp.shutdown(Shutdown::Write);
         };
-        tls.connection.send_close_notify();
-        tls.flush(&self.tcp, deadline)?;
+        tls.finish_writing(&self.tcp, deadline)?;
         self.tcp.shutdown(Shutdown::Write)?;
         let patience = Deadline::after(CLOSE_PATIENCE.min(deadline.patience()));
         let mut rest = [0; 1024];
@@ -234,8 +206,7 @@ impl Stream {
     /// wait for that before they say how the transfer went.
     pub fn end(mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.connection.send_close_notify();
-            let _ = tls.connection.write_tls(&mut self.tcp);
+            tls.close(&self.tcp);
         }
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
@@ -249,16 +220,10 @@ impl Stream {
     /// Whether bytes or an end wait to be read. On a connection that should be silent that is a
     /// good bye. What TLS has to say to itself is none.
     pub fn has_news(&mut self) -> bool {
-        let Some(tls) = &mut self.tls else {
-            return is_readable(&self.tcp);
-        };
-        while tls.taken < tls.input.len() || is_readable(&self.tcp) {
-            match tls.fill(&self.tcp, None) {
-                Ok(true) if !tls.has_plaintext() => {}
-                _ => return true,
-            }
+        match &mut self.tls {
+            Some(tls) => tls.has_news(&self.tcp),
+            None => is_readable(&self.tcp),
         }
-        tls.has_plaintext()
     }
 
     /// A second handle by which another thread can cut this connection.
@@ -275,93 +240,6 @@ impl Stream {
 
     fn wait(&self, events: PollFlags, deadline: &Deadline) -> io::Result<()> {
         wait_for(&mut [PollFd::new(self.tcp.as_fd(), events)], deadline)
-    }
-}
-
-impl Protected {
-    fn read(
-        &mut self,
-        tcp: &TcpStream,
-        buffer: &mut [u8],
-        deadline: &Deadline,
-    ) -> io::Result<usize> {
-        loop {
-            match self.connection.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.fill(tcp, Some(deadline))?;
-                }
-                // Many servers just hang up; whether that is an end is for the reply to say.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Ok(0) => {
-                    self.ended = true;
-                    return Ok(0);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Gives TLS more of what came, waiting for it unless there is no `deadline`; false at the end.
-    fn fill(&mut self, mut tcp: &TcpStream, deadline: Option<&Deadline>) -> io::Result<bool> {
-        if self.taken == self.input.len() {
-            self.input.resize(READ_SIZE, 0);
-            let length = loop {
-                match tcp.read(&mut self.input) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let Some(deadline) = deadline else {
-                            break Ok(None);
-                        };
-                        if let Err(error) =
-                            wait_for(&mut [PollFd::new(tcp.as_fd(), PollFlags::POLLIN)], deadline)
-                        {
-                            break Err(error);
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result.map(Some),
-                }
-            };
-            self.taken = 0;
-            self.input
-                .truncate(length.as_ref().map_or(0, |length| length.unwrap_or(0)));
-            if length?.is_none() {
-                return Ok(true);
-            }
-            if let Some(deadline) = deadline {
-                deadline.progress();
-            }
-        }
-        let mut rest = &self.input[self.taken..];
-        let taken = self.connection.read_tls(&mut rest)?;
-        self.taken += taken;
-        let state = self.connection.process_new_packets();
-        // An alert, or an answer to a change of keys; what does not go now goes with the next write.
-        let _ = self.connection.write_tls(&mut tcp);
-        state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(taken > 0)
-    }
-
-    fn flush(&mut self, mut tcp: &TcpStream, deadline: &Deadline) -> io::Result<()> {
-        while self.connection.wants_write() {
-            match self.connection.write_tls(&mut tcp) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_for(
-                        &mut [PollFd::new(tcp.as_fd(), PollFlags::POLLOUT)],
-                        deadline,
-                    )?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => deadline.progress(),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn has_plaintext(&mut self) -> bool {
-        let state = self.connection.process_new_packets();
-        !matches!(state, Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
     }
 }
 

@@ -9,6 +9,7 @@
 //! too (`known.rs`).
 
 mod certificate;
+mod ciphers;
 mod files;
 mod session;
 mod verifier;
@@ -16,9 +17,8 @@ mod verifier;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, CommonState, SupportedProtocolVersion, version};
 
 pub use self::certificate::Certificate;
 use self::certificate::{fingerprint, shown};
@@ -86,7 +86,7 @@ impl Tls {
         let bare = host.split('%').next().unwrap_or(host);
         let name = ServerName::try_from(bare.to_string())
             .map_err(|_| format!("{host}: no certificate can be for a name like this"))?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(ciphers::provider());
         let verifier = Arc::new(Verifier::new(&policy, &provider)?);
         let config = |versions: &[&'static SupportedProtocolVersion]| {
             if versions.is_empty() {
@@ -184,7 +184,7 @@ impl Tls {
 
     /// Judges the certificate of a control connection where the handshake let every one pass, and
     /// keeps what it saw for the next time.
-    pub fn judge(&self, connection: &ClientConnection) -> Result<()> {
+    pub fn judge(&self, connection: &CommonState) -> Result<()> {
         if self.policy.when != When::Try || !self.verifier.takes_unknown {
             return Ok(());
         }

@@ -9,12 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-    Tls13ClientSessionValue,
+    Tls13ClientSessionValue, UnbufferedClientConnection,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
-};
+use rustls::{CipherSuite, ClientConfig, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 
 use crate::remote::{Error, Result};
 
@@ -124,13 +122,13 @@ impl Session {
     }
 
     /// A new connection of this session, before its handshake.
-    pub fn begin(&self) -> Result<ClientConnection> {
-        ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+    pub fn begin(&self) -> Result<UnbufferedClientConnection> {
+        UnbufferedClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| Error::barred("TLS", error.to_string()))
     }
 
     /// The control connection's handshake is done.
-    pub fn of_control(&mut self, connection: &ClientConnection) {
+    pub fn of_control(&mut self, connection: &CommonState) {
         let chain = connection.peer_certificates().unwrap_or_default();
         self.chain = chain.iter().map(|one| one.clone().into_owned()).collect();
         self.version = connection.protocol_version();
@@ -178,7 +176,7 @@ impl Session {
     }
 
     /// Whether a data connection shows the control connection's certificate.
-    pub fn owns(&self, connection: &ClientConnection) -> bool {
+    pub fn owns(&self, connection: &CommonState) -> bool {
         let counter = match connection.handshake_kind() {
             Some(HandshakeKind::Resumed) => &self.tally.resumed,
             _ => &self.tally.full,
