@@ -109,6 +109,8 @@ pub(super) struct State {
     next_id: u64,
     /// Pieces that came so far.
     pub(super) brought: u64,
+    /// Where the pieces end that readers wait for.
+    awaited: Vec<u64>,
     /// Threads that may still hold a transfer.
     pub(super) pumps: usize,
     /// Others were seen to have changed the content: no more of it is read in this generation.
@@ -257,6 +259,11 @@ impl Reader {
                 None => self.start(&mut state, (path, version), missing, end),
             }
             let before = state.brought;
+            // Of what ends before its segment does, or before all that is wanted, nothing can be read yet.
+            let aim = state
+                .stream_for(missing)
+                .and_then(|at| state.streams[at].limit);
+            let aim = aim.map_or(end, |limit| limit.min(end));
             // A stream has a deadline of its own, which moves while the line for a connection does.
             let streaming = state
                 .stream_for(missing)
@@ -266,7 +273,9 @@ impl Reader {
                 None if streaming => LOOK,
                 None => return Err(Error::timed_out(format!("reading {path}"))),
             };
+            state.awaited.push(aim);
             self.changed.wait_for(&mut state, left);
+            state.stop_awaiting(aim);
             if state.brought != before {
                 deadline.progress();
             }
@@ -613,6 +622,18 @@ impl State {
                 let gone = self.streams.remove(at);
                 self.jumps += u32::from(!gone.is_followed);
             }
+        }
+    }
+
+    /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
+    pub(super) fn bring(&mut self, start: u64, end: u64) -> bool {
+        self.brought += 1;
+        self.awaited.iter().any(|&aim| start < aim && aim <= end)
+    }
+
+    fn stop_awaiting(&mut self, aim: u64) {
+        if let Some(at) = self.awaited.iter().position(|&other| other == aim) {
+            self.awaited.swap_remove(at);
         }
     }
 

@@ -336,7 +336,7 @@ impl Pump {
             if filled < BLOCK_LENGTH && (is_all || (seen < demand && demand <= have)) {
                 let bytes = buffer[from..filled].to_vec();
                 shown = filled;
-                self.show(key, Block { from, bytes, ends });
+                self.show(key, Block { from, bytes, ends }, is_all);
             }
         }
         if filled > shown || ends {
@@ -349,7 +349,8 @@ impl Pump {
                 buffer.drain(..from);
                 buffer
             };
-            self.show(key, Block { from, bytes, ends });
+            let is_last = ends || filled < BLOCK_LENGTH;
+            self.show(key, Block { from, bytes, ends }, is_last);
         } else {
             blocks.give_back(buffer);
         }
@@ -379,11 +380,16 @@ impl Pump {
         }
     }
 
-    /// Puts a block, or what is there of it, into the cache, and tells those who wait.
-    fn show(&self, key: Key, block: Block) {
+    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
+    fn show(&self, key: Key, block: Block, is_last: bool) {
+        let start = key.index * BLOCK;
+        let end = start + block.to() as u64;
         self.reader.shared.blocks.put(key, block);
-        self.reader.state.lock().brought += 1;
-        self.reader.changed.notify_all();
+        // Readers who wait for more would only look and wait again.
+        let is_awaited = self.reader.state.lock().bring(start, end);
+        if is_awaited || is_last {
+            self.reader.changed.notify_all();
+        }
     }
 
     /// The block that is being brought.
