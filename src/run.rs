@@ -72,6 +72,9 @@ struct Plan {
     kernel: mount::Options,
     vfs: vfs::Settings,
     server: String,
+    source: Source,
+    /// The directory of the spool, if it was said.
+    spool: Option<PathBuf>,
     background: bool,
     audience: Audience,
 }
@@ -118,6 +121,12 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         login, host, port, ..
     } = &endpoint;
     let server_name = format!("{}@{host}:{port}", login.user.escape_ascii()).replace('/', "%2F");
+    let logged_in = Source {
+        user: Some(login.user.clone()),
+        host: host.clone(),
+        port: *port,
+        ..source.clone()
+    };
     let server = endpoint.place();
     Ok(Plan {
         endpoint,
@@ -167,6 +176,8 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             }),
         },
         server,
+        source: logged_in,
+        spool: settings.spool_dir.clone(),
         background: !settings.foreground,
         audience: match (settings.allow_other, settings.allow_root) {
             (true, _) => Audience::Everybody,
@@ -185,10 +196,17 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         .map_err(|error| server::explain(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
+    let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
     let remote: Arc<dyn Remote> = Arc::new(client);
     let vfs = Vfs::new(Arc::clone(&remote), settings);
-    vfs.begin_write_back()
-        .map_err(|error| format!("the journal of what is to be stored: {error}"))?;
+    match vfs.begin_write_back() {
+        Ok(None) => {}
+        Ok(Some(outside)) => log::warn!("{}", tell_outside(&outside, &plan.source, &plan.spool)),
+        Err(error) if writes_back => {
+            return Err(format!("the journal of what is to be stored: {error}"));
+        }
+        Err(error) => log::error!("what an earlier mount has left can't be looked for: {error}"),
+    }
     let (device, mount) = {
         // A signal waits until it can find the mount.
         let mut live = live.lock();
@@ -215,6 +233,18 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     vfs.log_ahead();
     remote.close();
     served
+}
+
+/// What dead mounts have left elsewhere on the server, and how to get it there.
+fn tell_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
+    let options = spool.as_ref().map_or(String::new(), |spool| {
+        format!(" -o spool_dir={}", spool.display())
+    });
+    format!(
+        "{} files that an earlier mount has left lie outside of this one; this stores them: ftpfs {} MOUNTPOINT{options}",
+        outside.files,
+        source.at(&outside.directory).fsname()
+    )
 }
 
 /// What a signal ends, once there is something.

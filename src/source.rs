@@ -96,6 +96,20 @@ const FTP_PORT: u16 = 21;
 const FTPS_PORT: u16 = 990;
 
 impl Source {
+    /// The same server and user, at an absolute directory that ends with no `/`: empty for the root.
+    pub fn at(&self, directory: &[u8]) -> Self {
+        let root = b"/".as_slice();
+        let directory = if directory.is_empty() {
+            root
+        } else {
+            directory
+        };
+        Self {
+            directory: Directory::Absolute(directory.to_vec()),
+            ..self.clone()
+        }
+    }
+
     /// Reads a source; the error is one line for whoever typed it.
     pub fn parse(text: &OsStr) -> Result<Self, String> {
         let text = text.as_bytes();

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
-//! recover, writeback -> journal                   closes that return early
+//! recover, writeback, order -> journal            closes that return early
 //! fetch, ahead -> listing                         what they share
 //! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
@@ -33,6 +33,7 @@ mod links;
 mod listing;
 mod names;
 mod news;
+mod order;
 mod orphan;
 mod queue;
 mod ranges;
@@ -53,6 +54,7 @@ pub use core::{Settings, Vfs};
 pub use disk::DiskCache;
 pub use error::{Error, Result};
 pub use inode::ROOT;
+pub use journal::left::Outside;
 pub use links::Links;
 pub use names::Listed;
 pub use news::{Listener, News};

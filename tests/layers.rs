@@ -111,6 +111,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "contents",
             "recover",
             "writeback",
+            "order",
             "fetch",
             "ahead",
             "listing",

@@ -300,10 +300,51 @@ PY
                  sleep 0.$((seed * 7919 % 900 + 100))
                  kill -9 $mounted; wait $workload; umount -l $M; wait $mounted || true
                  mounts writeback; ! grep -q 'earlier mount has left are' $S/log || went_on=$((went_on + 1)); unmounts
-                 known=$(python3 $S/compare.py $D $S/notes) || fail \"seed $seed; lost+found: $(ls -R $S/.cache/ftpfs | tail -20)\"
+                 known=$(python3 $S/compare.py $D $S/notes) || fail \"seed $seed: $(grep -v ' [<>] ' $S/log | tail -n 20); lost+found: $(ls -R $S/.cache/ftpfs | tail -20)\"
                  total=$((total + known))
                  [ ! -e $S/.cache/ftpfs/journal/*/*.log ] || fail \"seed $seed: something is left in the journal\"
              done; echo $total names, $went_on journals; [ $went_on -gt 10 ] || fail \"just $went_on journals\"; [ $total -gt 100 ] || fail \"only $total names were looked at\""
+        ),
+    );
+}
+
+/// Two mounts, one of a directory of the other, both at work; now one is killed, now the other, now both.
+#[test]
+fn of_two_mounts_that_share_a_journal_either_may_die() {
+    run(
+        300,
+        &format!(
+            "cat >$S/workload.py <<'PY'
+{WORKLOAD}
+PY
+cat >$S/compare.py <<'PY'
+{COMPARE}
+PY
+             vsftpd; N=$S/below; mkdir -p $N; total=0
+             below() {{
+                 \"$FTPFS\" -d ${{URL}}sub $N -o writeback 2>$S/log2 & second=$!
+                 is_there() {{ mountpoint -q $N; }}; soon is_there
+             }}
+             for seed in {{1..18}}; do
+                 rm -rf $D/*; mkdir $D/sub; chown $account: $D/sub; mounts writeback; below
+                 python3 $S/workload.py $M/sub $S/notes1 $seed 2>$S/errors & one=$!
+                 mkdir -p $D/sub/own; chown $account: $D/sub/own
+                 python3 $S/workload.py $N/own $S/notes2 $((seed + 100)) 2>$S/errors & two=$!
+                 sleep 0.$((seed * 7919 % 900 + 100))
+                 case $((seed % 3)) in
+                 0) kill -9 $mounted; kill -9 $second ;;
+                 1) kill -9 $mounted; sleep 0.2; umount -l $N ;;
+                 2) kill -9 $second; sleep 0.2; umount -l $M ;;
+                 esac
+                 wait $one; wait $two; umount -l $M $N 2>/dev/null || true; wait $mounted || true; wait $second || true
+                 # What both had lies below the one; it takes all.
+                 mounts writeback; unmounts
+                 known=$(python3 $S/compare.py $D/sub $S/notes1) || fail \"seed $seed: $(tail $S/log); $(ls -R $S/.cache/ftpfs | tail)\"
+                 total=$((total + known))
+                 known=$(python3 $S/compare.py $D/sub/own $S/notes2) || fail \"seed $seed: $(tail $S/log); $(ls -R $S/.cache/ftpfs | tail)\"
+                 total=$((total + known))
+                 [ -z \"$(find $S/.cache/ftpfs/journal -name '*.log' 2>/dev/null)\" ] || fail \"seed $seed: something is left in the journal\"
+             done; echo $total names; [ $total -gt 100 ] || fail \"only $total names were looked at\""
         ),
     );
 }

@@ -15,6 +15,7 @@ use crate::vfs::core::{Handle, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File, Piece};
 use crate::vfs::inode::now;
+use crate::vfs::order::Reach;
 use crate::vfs::readahead::Reader;
 use crate::vfs::shown::Attr;
 use crate::vfs::streaming::End;
@@ -100,6 +101,10 @@ impl Vfs {
         // it was not there some seconds ago.
         // With write-back, what is known counts: the server hears of nothing before the close.
         let makes = wants.exclusive && !self.is_atomic() && !self.is_write_back();
+        if wants.exclusive {
+            let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+            self.after_others(&path, Reach::Itself, deadline)?;
+        }
         let there = if makes {
             let tree = self.tree.lock();
             let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
@@ -374,7 +379,10 @@ impl Vfs {
         self.publish(file, body);
         // What is to appear at once is sent when it is whole.
         let first = self.streams.start_of(body);
-        if let Some(first) = first.filter(|_| !self.is_atomic()) {
+        let mut first = first.filter(|_| !self.is_atomic());
+        // What others have closed comes first.
+        first = first.filter(|_| !self.is_behind_others_now(file));
+        if let Some(first) = first {
             let path = self.path(file.ino)?;
             self.streams.start(file, body, first, path);
             self.journal_begun(body);
@@ -496,10 +504,11 @@ impl Vfs {
             .ok_or(Error::BadHandle)
     }
 
-    /// The body of a file while no upload of it is under way; uploads are bounded by their own deadlines.
+    /// The body of a file while no upload of it is under way, and it is not being written down; uploads are
+    /// bounded by their own deadlines.
     pub(super) fn settled<'a>(&self, file: &'a File) -> parking_lot::MutexGuard<'a, Body> {
         let mut body = file.body.lock();
-        while body.uploading {
+        while body.uploading || body.committing {
             file.uploaded.wait(&mut body);
         }
         body

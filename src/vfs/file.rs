@@ -59,6 +59,8 @@ pub struct Body {
     pub resized: bool,
     /// What an upload that is under way brings.
     pub flying: RangeSet,
+    /// A close of it is being written down.
+    pub committing: bool,
     /// The number under which the journal has it.
     pub journal: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.

@@ -128,6 +128,22 @@ impl Vfs {
                 self.journal_done(&mut body);
                 return Ok(());
             }
+        }
+        self.in_turn(file, deadline)?;
+        self.upload_in_turn(file, deadline)
+    }
+
+    /// The same, when other mounts have stored what they had closed of it before.
+    pub(super) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        {
+            let mut body = self.settled(file);
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
+            if !body.is_dirty() {
+                self.journal_done(&mut body);
+                return Ok(());
+            }
             body.uploading = true;
             self.journal_begun(&body);
         }
@@ -144,6 +160,7 @@ impl Vfs {
         if result.is_ok() && !body.is_dirty() {
             self.journal_done(&mut body);
         }
+        self.journal_replaced(&body);
         file.uploaded.notify_all();
         self.publish_upload(file, &mut body, &result);
         result.map(|_| ())

@@ -9,6 +9,7 @@ use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why
 use crate::vfs::core::{Listing, Vfs, check_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::{Known, ROOT, now};
+use crate::vfs::order::Reach;
 use crate::vfs::orphan::Orphan;
 use crate::vfs::shown::Attr;
 
@@ -171,6 +172,7 @@ impl Vfs {
             return Err(Error::NotEmpty);
         }
         let path = self.path(ino)?;
+        self.after_others(&path, Reach::Below, deadline)?;
         match self.step(Step::RemoveDirectory(&path), deadline) {
             Ok(_) => {
                 self.tree.lock().remove_own(ino);
@@ -195,7 +197,8 @@ impl Vfs {
         if self.kind(ino) == Some(Kind::Directory) {
             return Err(Error::IsDirectory);
         }
-        // No upload may bring the name back once it is removed.
+        // No upload may bring the name back once it is removed, of whatever mount.
+        self.after_others(&self.path(ino)?, Reach::Itself, deadline)?;
         let claim = self.claim(ino, deadline);
         let orphan = claim
             .as_ref()
@@ -265,13 +268,16 @@ impl Vfs {
         if let Some(target) = target {
             self.check_replacing(ino, target)?;
         }
-        // What is being written under the old name is brought to the server first.
-        let _claims = self.settle_below(ino, deadline)?;
         let from = self.path(ino)?;
         let to = self
             .path(new_parent)?
             .join(new_name)
             .ok_or(Error::Invalid)?;
+        self.after_others(&from, Reach::Below, deadline)?;
+        self.after_others(&to, Reach::Below, deadline)?;
+        // What is being written under the old name is brought to the server first.
+        let _claims = self.settle_below(ino, deadline)?;
+        let from = self.path(ino)?;
         let claim = target.and_then(|target| self.claim(target, deadline));
         let orphan = claim
             .as_ref()

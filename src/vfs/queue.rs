@@ -11,6 +11,7 @@ use crate::remote::RemotePath;
 use crate::vfs::error::Error;
 use crate::vfs::file::File;
 use crate::vfs::journal::Journal;
+use crate::vfs::journal::neighbours::Neighbours;
 
 /// How closes are to return early.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct WriteBack {
 pub struct Queue {
     /// What survives us.
     pub journal: OnceLock<Journal>,
+    /// Other mounts of the same server and user, and what they have closed.
+    pub neighbours: OnceLock<Arc<Neighbours>>,
+    /// What an earlier mount has left and could not be taken up: numbers, by the absolute path.
+    pub stranded: Mutex<HashMap<Vec<u8>, Vec<u64>>>,
     /// The files.
     pub state: Mutex<State>,
     /// Something of that has changed.
@@ -59,6 +64,8 @@ pub struct Job {
     pub failures: u32,
     /// It is being uploaded.
     pub running: bool,
+    /// It was closed once more since that began.
+    pub again: bool,
 }
 
 /// How much waits.

@@ -15,7 +15,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::inode::{ROOT, now};
-use crate::vfs::journal::Left;
+use crate::vfs::journal::left::Left;
 use crate::vfs::journal::record::Intent;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::readahead::Reader;
@@ -37,7 +37,7 @@ enum Found {
 }
 
 impl Vfs {
-    /// Installs what was left. What lies outside of this mount stays in the journal.
+    /// Installs what was left.
     pub(super) fn recover(&self, left: Vec<Left>) {
         // Of one path the last counts; what is under way may be of any of them.
         let mut by_path: HashMap<Vec<u8>, Vec<Left>> = HashMap::new();
@@ -47,30 +47,30 @@ impl Vfs {
                 .or_default()
                 .push(one);
         }
-        let (mut taken, mut outside) = (0, 0);
-        for (path, versions) in by_path {
-            let Some(path) = self.inside(&path) else {
-                outside += versions.len();
+        let mut taken = 0;
+        for (absolute, versions) in by_path {
+            let Some(path) = self.inside(&absolute) else {
                 continue;
             };
             let deadline = self.deadline();
             match self.install(&path, &versions, &deadline) {
                 Ok(stored) => taken += usize::from(stored),
-                Err(error) => log::error!(
-                    "{path}, left by an earlier mount, has to wait for the next one: {error}"
-                ),
+                Err(error) => {
+                    log::error!(
+                        "{path}, left by an earlier mount, has to wait for the next one: {error}"
+                    );
+                    let numbers = versions.iter().map(|one| one.intent.id).collect();
+                    self.queue.stranded.lock().insert(absolute, numbers);
+                }
             }
         }
         if taken > 0 {
             log::warn!("{taken} files that an earlier mount has left are stored now");
         }
-        if outside > 0 {
-            log::warn!("{outside} files that an earlier mount has left lie outside of this one");
-        }
     }
 
     /// An absolute path, seen from the mounted directory.
-    fn inside(&self, path: &[u8]) -> Option<RemotePath> {
+    pub(super) fn inside(&self, path: &[u8]) -> Option<RemotePath> {
         let rest = path
             .strip_prefix(&self.settings.root[..])?
             .strip_prefix(b"/")?;
@@ -83,7 +83,23 @@ impl Vfs {
         let Some((last, older)) = versions.split_last() else {
             return Ok(false);
         };
-        let spool = last.spool(&self.spool)?;
+        let journal = self.queue.journal.get();
+        let done = |ids: &[Left]| {
+            for one in ids {
+                if let Some(journal) = journal {
+                    journal.done(one.intent.id);
+                }
+            }
+        };
+        let spool = match last.spool(&self.spool) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // The file goes when the server has it: a power cut brought just the intent back.
+                log::warn!("{path}: its bytes are gone from the journal; it was stored");
+                done(versions);
+                return Ok(false);
+            }
+            spool => spool?,
+        };
         let spools: Vec<(&Intent, SpoolFile)> = older
             .iter()
             .filter_map(|one| Some((&one.intent, one.spool(&self.spool).ok()?)))
@@ -99,6 +115,7 @@ impl Vfs {
         };
         let kind = there.and_then(|ino| self.kind(ino));
         let found = match (parent, kind) {
+            _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
             (None, _) => Found::Others("its directory is gone"),
             (_, Some(kind)) if kind != Kind::File => {
                 Found::Others("there is something else of that name")
@@ -111,14 +128,6 @@ impl Vfs {
                 let all = std::iter::once(newest)
                     .chain(spools.iter().map(|(intent, spool)| (*intent, spool)));
                 self.compare(path, version, &all.collect::<Vec<_>>(), deadline)?
-            }
-        };
-        let journal = self.queue.journal.get();
-        let done = |ids: &[Left]| {
-            for one in ids {
-                if let Some(journal) = journal {
-                    journal.done(one.intent.id);
-                }
             }
         };
         let changed = match found {

@@ -16,6 +16,9 @@ use crate::remote::{self, RemotePath, Why};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
+use crate::vfs::journal::directory::Directory;
+use crate::vfs::journal::left::Outside;
+use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::journal::{Journal, RANGES};
 use crate::vfs::queue::{Job, Pending};
@@ -32,21 +35,30 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
 const FILES: usize = 400;
+/// What comes after something of another mount is looked at again after so long.
+const BEHIND: Duration = Duration::from_millis(50);
 /// How often somebody who waits for the end says what is left.
 const LINE: Duration = Duration::from_secs(5);
 
 impl Vfs {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
-    /// be called before the mount is live.
-    pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<()> {
+    /// be called before the mount is live. Returns what was left outside of this mount.
+    pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<Option<Outside>> {
         let Some(settings) = &self.settings.write_back else {
-            return Ok(());
+            return Ok(None);
         };
-        if let Some((journal, left)) = Journal::open(&settings.journal, settings.on)? {
+        let inside = |path: &[u8]| self.inside(path).is_some();
+        let opened = Journal::open(&settings.journal, settings.on, &inside)?;
+        let neighbours = match &opened.journal {
+            Some(journal) => Arc::clone(&journal.neighbours),
+            None => Arc::new(Neighbours::new(Directory::new(&settings.journal), None)),
+        };
+        let _ = self.queue.neighbours.set(neighbours);
+        if let Some(journal) = opened.journal {
             let _ = self.queue.journal.set(journal);
-            self.recover(left);
         }
-        Ok(())
+        self.recover(opened.left);
+        Ok(Outside::of(&opened.outside))
     }
 
     /// What waits to be uploaded.
@@ -106,23 +118,61 @@ impl Vfs {
 
     fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.absolute(file)?;
-        let (intent, spool) = {
-            let mut body = file.body.lock();
-            let known = body.hopeless.is_none() && body.broken.is_none();
-            if !known || body.removed || body.sizeless {
-                return Ok(false);
-            }
-            let id = body.journal.unwrap_or_else(|| journal.number());
-            let Some(intent) = body.intent(id, path) else {
-                return Ok(false);
-            };
-            (intent, body.spool(&self.spool)?)
-        };
-        let id = intent.id;
-        journal.commit(intent, &spool)?;
         let mut body = file.body.lock();
-        body.journal = Some(id);
+        // Of two closes at once the later one must not be written down first.
+        while body.committing {
+            file.uploaded.wait(&mut body);
+        }
+        let known = body.hopeless.is_none() && body.broken.is_none();
+        if !known || body.removed || body.sizeless {
+            return Ok(false);
+        }
+        body.committing = true;
+        let before = body.journal;
+        drop(body);
+        let committed = self.write_down(journal, file, (path, before));
+        let mut body = file.body.lock();
+        body.committing = false;
+        file.uploaded.notify_all();
+        let Some(id) = committed? else {
+            return Ok(false);
+        };
+        if let Some(before) = body.journal.replace(id).filter(|&before| before != id) {
+            body.superseded.push(before);
+            if !body.uploading && body.stream.is_none() {
+                journal.replaced(before);
+            }
+        }
+        if !body.is_dirty() && !body.uploading {
+            // An upload has brought it about meanwhile, and left the journal to us.
+            self.journal_done(&mut body);
+        }
         Ok(true)
+    }
+
+    /// The number under which the journal has the file as it is now.
+    fn write_down(
+        &self,
+        journal: &Journal,
+        file: &File,
+        (path, before): (Vec<u8>, Option<u64>),
+    ) -> Result<Option<u64>> {
+        let id = journal.claim(&path, before)?;
+        let committed = (|| {
+            let (intent, spool) = {
+                let mut body = file.body.lock();
+                let Some(intent) = body.intent(id, path) else {
+                    return Ok(false);
+                };
+                (intent, body.spool(&self.spool)?)
+            };
+            journal.commit(intent, &spool)?;
+            Ok(true)
+        })();
+        if !matches!(committed, Ok(true)) && before != Some(id) {
+            journal.done(id);
+        }
+        committed.map(|is| is.then_some(id))
     }
 
     /// The journal hears of a change that is made to a file which lies in it, before it is made.
@@ -133,6 +183,7 @@ impl Vfs {
         if size == 0 {
             // What was closed stays as it is until something takes its place.
             body.superseded.push(id);
+            journal.replaced(id);
             body.journal = None;
             body.spool = None;
             return Ok(());
@@ -172,7 +223,9 @@ impl Vfs {
 
     /// Nothing of the file is to be brought to the server any more, or all of it is there.
     pub(super) fn journal_done(&self, body: &mut Body) {
-        let Some(journal) = self.queue.journal.get() else {
+        let journal = self.queue.journal.get();
+        // What is being written down would come behind this.
+        let Some(journal) = journal.filter(|_| !body.committing) else {
             return;
         };
         for id in body.superseded.drain(..).chain(body.journal.take()) {
@@ -195,6 +248,7 @@ impl Vfs {
                 Some(job) => {
                     job.due = job.due.min(due);
                     job.failures = 0;
+                    job.again = true;
                     false
                 }
                 None => {
@@ -203,6 +257,7 @@ impl Vfs {
                         due,
                         failures: 0,
                         running: false,
+                        again: false,
                     };
                     state.jobs.insert(file.ino, job);
                     true
@@ -245,8 +300,16 @@ impl Vfs {
         while let Some(file) = self.next_job() {
             // Others may be due as well.
             self.wake();
+            if self.is_behind_others(&file) {
+                let mut state = self.queue.state.lock();
+                if let Some(job) = state.jobs.get_mut(&file.ino) {
+                    job.running = false;
+                    job.due = Instant::now() + BEHIND;
+                }
+                continue;
+            }
             let deadline = self.deadline();
-            let result = self.upload(&file, &deadline);
+            let result = self.upload_in_turn(&file, &deadline);
             let again = match &result {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
@@ -255,7 +318,8 @@ impl Vfs {
             if result.is_ok() {
                 state.ended += 1;
             }
-            if let Some(job) = state.jobs.get_mut(&file.ino).filter(|_| again) {
+            let job = state.jobs.get_mut(&file.ino);
+            if let Some(job) = job.filter(|job| again || result.is_ok() && job.again) {
                 job.running = false;
                 job.due = Instant::now();
                 if let Err(error) = &result {
@@ -267,13 +331,15 @@ impl Vfs {
                 }
                 continue;
             }
-            drop(state);
             if let Err(error) = result {
+                drop(state);
                 let path = self.path(file.ino).unwrap_or_default();
                 self.lose(&file, Some(&error));
                 self.queue.refused.lock().insert(path, error);
+                state = self.queue.state.lock();
             }
-            self.queue.state.lock().jobs.remove(&file.ino);
+            state.jobs.remove(&file.ino);
+            drop(state);
             self.let_go(&file, &self.deadline());
             self.queue.changed.notify_all();
         }
@@ -282,13 +348,16 @@ impl Vfs {
     fn next_job(&self) -> Option<Arc<File>> {
         let mut state = self.queue.state.lock();
         loop {
+            if state.stopped {
+                state.threads -= 1;
+                return None;
+            }
             let now = Instant::now();
-            let stopped = state.stopped;
             let waiting = state.jobs.values_mut().filter(|job| !job.running);
             let next = waiting.min_by_key(|job| job.due);
             let wait = match next {
-                Some(job) if job.due <= now && !stopped => {
-                    job.running = true;
+                Some(job) if job.due <= now => {
+                    (job.running, job.again) = (true, false);
                     return Some(Arc::clone(&job.file));
                 }
                 Some(job) => (job.due - now).min(IDLE),
@@ -298,7 +367,7 @@ impl Vfs {
             state.idle += 1;
             let timed_out = self.queue.changed.wait_for(&mut state, wait).timed_out();
             state.idle -= 1;
-            if state.stopped || timed_out && empty {
+            if timed_out && empty {
                 state.threads -= 1;
                 return None;
             }
@@ -358,8 +427,12 @@ impl Vfs {
 
     /// The absolute path on the server.
     pub(super) fn absolute(&self, file: &File) -> Result<Vec<u8>> {
-        let path = self.path(file.ino)?;
-        Ok([&self.settings.root[..], b"/", path.as_bytes()].concat())
+        Ok(self.absolute_of(&self.path(file.ino)?))
+    }
+
+    /// The same of a path in the mount.
+    pub(super) fn absolute_of(&self, path: &RemotePath) -> Vec<u8> {
+        [&self.settings.root[..], b"/", path.as_bytes()].concat()
     }
 }
 
@@ -413,6 +486,7 @@ impl Body {
             mode: self.mode.map(|(mode, _)| mode),
             modified: self.modified,
             begun: self.touched || self.uploading || self.stream.is_some(),
+            overtaken: false,
             dirty,
             bytes: None,
         })

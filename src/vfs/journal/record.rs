@@ -1,7 +1,7 @@
 //! The records of the journal, as bytes.
 //!
-//! The one idea: a record is its length, a checksum and its fields; the first one that is torn or
-//! spoilt ends the journal, since whatever was told of came before it.
+//! The one idea: a record is a mark, its length, a checksum and its fields. One that is torn or spoilt is
+//! left out, and the mark is what the next one is found by.
 
 use std::ops::Range;
 
@@ -10,6 +10,13 @@ use crate::remote::Version;
 /// What is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
+    /// A close of this path is about to be written down; it comes after everything of a lower number.
+    Claimed {
+        /// The intent to come.
+        id: u64,
+        /// The absolute path on the server.
+        path: Vec<u8>,
+    },
     /// A file is to be brought to the server. Takes the place of an earlier one of the same number.
     Intent(Intent),
     /// The server is being written to.
@@ -25,6 +32,10 @@ pub enum Record {
     },
     /// It is on the server, or need not be any more.
     Done(u64),
+    /// A later close takes its place, or is about to: it counts only if the mount dies before that.
+    Replaced(u64),
+    /// When its mount was dead, another one has changed what bears its name: it is not for the server any more.
+    Overtaken(u64),
 }
 
 /// A file that is to be brought to the server.
@@ -46,14 +57,18 @@ pub struct Intent {
     pub modified: Option<i64>,
     /// Something of it may be on the server.
     pub begun: bool,
+    /// Another mount has changed the file after this.
+    pub overtaken: bool,
     /// What the server lacks.
     pub dirty: Vec<Range<u64>>,
     /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
     pub bytes: Option<Vec<u8>>,
 }
 
-/// Bytes before the fields: length and checksum.
-const HEAD: usize = 12;
+/// What a record begins with.
+const MARK: [u8; 4] = *b"fj\x01\n";
+/// Bytes before the fields: mark, length and checksum.
+const HEAD: usize = 16;
 /// No record is longer.
 const LIMIT: usize = 1 << 20;
 
@@ -75,6 +90,7 @@ impl Record {
                 out.option(intent.mode.map(u64::from));
                 out.option(intent.modified.map(i64::cast_unsigned));
                 out.number(u64::from(intent.begun), 1);
+                out.number(u64::from(intent.overtaken), 1);
                 out.number(intent.dirty.len() as u64, 8);
                 for range in &intent.dirty {
                     out.number(range.start, 8);
@@ -97,18 +113,41 @@ impl Record {
                 out.number(4, 1);
                 out.number(*id, 8);
             }
+            Self::Replaced(id) => {
+                out.number(5, 1);
+                out.number(*id, 8);
+            }
+            Self::Overtaken(id) => {
+                out.number(6, 1);
+                out.number(*id, 8);
+            }
+            Self::Claimed { id, path } => {
+                out.number(7, 1);
+                out.number(*id, 8);
+                out.bytes(path);
+            }
         }
         let mut bytes = out.0;
         let length = (bytes.len() - HEAD) as u32;
         let sum = checksum(&bytes[HEAD..]);
-        bytes[..4].copy_from_slice(&length.to_le_bytes());
-        bytes[4..HEAD].copy_from_slice(&sum.to_le_bytes());
+        bytes[..4].copy_from_slice(&MARK);
+        bytes[4..8].copy_from_slice(&length.to_le_bytes());
+        bytes[8..HEAD].copy_from_slice(&sum.to_le_bytes());
         bytes
+    }
+
+    /// The number of the intent that it tells of.
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Intent(intent) => intent.id,
+            Self::Claimed { id, .. } | Self::Rights { id, .. } => *id,
+            Self::Begun(id) | Self::Done(id) | Self::Replaced(id) | Self::Overtaken(id) => *id,
+        }
     }
 
     /// The record at the start of `bytes`, and its length; `None` where none is whole.
     pub fn read(bytes: &[u8]) -> Option<(Self, usize)> {
-        let mut head = In(bytes.get(..HEAD)?);
+        let mut head = In(bytes.get(..HEAD)?.strip_prefix(&MARK)?);
         let length = usize::try_from(head.number(4)?).ok()?;
         let sum = head.number(8)?;
         if length > LIMIT {
@@ -130,9 +169,22 @@ impl Record {
                 modified: fields.option()?.map(u64::cast_signed),
             },
             4 => Self::Done(id),
+            5 => Self::Replaced(id),
+            6 => Self::Overtaken(id),
+            7 => Self::Claimed {
+                id,
+                path: fields.bytes()?,
+            },
             _ => return None,
         };
         Some((record, HEAD + length))
+    }
+
+    /// Where the next whole record in `bytes` begins, which is looked for where none is at their start.
+    pub fn seek(bytes: &[u8]) -> Option<usize> {
+        let marks = bytes.windows(MARK.len()).enumerate();
+        let mut begins = marks.filter(|(_, four)| *four == MARK).map(|(at, _)| at);
+        begins.find(|&at| Self::read(&bytes[at..]).is_some())
     }
 }
 
@@ -203,6 +255,7 @@ impl In<'_> {
             mode: self.mode()?,
             modified: self.option()?.map(u64::cast_signed),
             begun: self.number(1)? == 1,
+            overtaken: self.number(1)? == 1,
             ..Intent::default()
         };
         for _ in 0..self.number(8)? {
@@ -232,6 +285,7 @@ mod tests {
             mode: Some(0o640),
             modified: Some(-1),
             begun: true,
+            overtaken: false,
             dirty: vec![2..4, 5..9],
             bytes: Some(b"abcdef".to_vec()),
         };
@@ -250,7 +304,23 @@ mod tests {
                 modified: Some(i64::MIN),
             },
             Record::Done(7),
+            Record::Replaced(8),
+            Record::Overtaken(9),
+            Record::Claimed {
+                id: 10,
+                path: b"/a".to_vec(),
+            },
         ]
+    }
+
+    #[test]
+    fn behind_damage_the_next_record_is_found() {
+        let (one, two) = (Record::Done(1).write(), Record::Done(2).write());
+        let mut bytes = [b"fj\x01\nnoise".as_slice(), &one, &two].concat();
+        assert_eq!(Record::seek(&bytes), Some(9));
+        bytes[15] ^= 1;
+        assert_eq!(Record::seek(&bytes), Some(9 + one.len()));
+        assert_eq!(Record::seek(&bytes[..20]), None);
     }
 
     #[test]

@@ -1,0 +1,558 @@
+//! Several mounts of one server and user with write-back: what one has closed is not undone by what another one closed
+//! before, and what a dead one has left is taken over by the next one that contains it.
+
+// Helpers whose failure is a test's.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/memory.rs"]
+#[allow(dead_code)]
+mod memory;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ftpfs::remote::{
+    Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath, Result, Room,
+    Sink, Source, Step, Traits, Updated, Urgency, View,
+};
+use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
+
+use memory::{Memory, Node};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A client of the server that sees one directory of it, and whose uploads can be held up.
+struct Client {
+    server: Arc<Memory>,
+    root: &'static str,
+    held: AtomicBool,
+    broken: AtomicBool,
+    /// Milliseconds that an upload takes.
+    slow: AtomicU64,
+}
+
+impl Client {
+    fn path(&self, path: &RemotePath) -> RemotePath {
+        let whole = format!("{}/{path}", self.root);
+        let mut names = whole.split('/').filter(|name| !name.is_empty());
+        names
+            .try_fold(RemotePath::root(), |path, name| path.join(name.as_bytes()))
+            .unwrap()
+    }
+
+    fn pass(&self) -> Result<()> {
+        thread::sleep(Duration::from_millis(self.slow.load(Ordering::SeqCst)));
+        let begun = Instant::now();
+        while self.held.load(Ordering::SeqCst) && begun.elapsed() < LONG {
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(Error::lost("STOR", "the mount is dead"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+impl Remote for Client {
+    fn traits(&self) -> Traits {
+        self.server.traits()
+    }
+
+    fn room(&self, urgency: Urgency) -> usize {
+        self.server.room(urgency)
+    }
+
+    fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
+        let one = |step: &Step<'_>| {
+            let at = |path| self.path(path);
+            let done = match step {
+                Step::Stat(path) => self.server.perform(&[Step::Stat(&at(path))], ask),
+                Step::Version(path) => self.server.perform(&[Step::Version(&at(path))], ask),
+                Step::Remove(path) => self.server.perform(&[Step::Remove(&at(path))], ask),
+                Step::RemoveDirectory(path) => {
+                    let step = Step::RemoveDirectory(&at(path));
+                    self.server.perform(&[step], ask)
+                }
+                Step::MakeDirectory(path) => {
+                    let step = Step::MakeDirectory(&at(path));
+                    self.server.perform(&[step], ask)
+                }
+                Step::Rename { from, to } => {
+                    let (from, to) = (&at(from), &at(to));
+                    self.server.perform(&[Step::Rename { from, to }], ask)
+                }
+                other => self.server.perform(std::slice::from_ref(other), ask),
+            };
+            done.into_iter().next().unwrap()
+        };
+        steps.iter().map(one).collect()
+    }
+
+    fn list(
+        &self,
+        directory: &RemotePath,
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<Completeness> {
+        self.server.list(&self.path(directory), ask, each)
+    }
+
+    fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
+        self.server.read_link(&self.path(link), ask)
+    }
+
+    fn read(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        verify: bool,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Source>> {
+        self.server.read(&self.path(file), from, verify, ask)
+    }
+
+    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+        self.pass()?;
+        self.server.write(&self.path(file), from, ask)
+    }
+
+    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+        self.pass()?;
+        self.server.create(&self.path(file), ask)
+    }
+
+    fn check_name(&self, _: &RemotePath) -> Result<()> {
+        Ok(())
+    }
+
+    fn plan(&self, change: &Change) -> Plan {
+        self.server.plan(change)
+    }
+
+    fn update(
+        &self,
+        file: &RemotePath,
+        change: &Change,
+        plan: &Plan,
+        bytes: &dyn ReadAt,
+        ask: &Ask<'_>,
+    ) -> Result<Updated> {
+        self.pass()?;
+        self.server
+            .update(&self.path(file), change, plan, bytes, ask)
+    }
+
+    fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
+        self.server.space(directory, ask)
+    }
+
+    fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>> {
+        self.server.describe(path, view, ask)
+    }
+
+    fn close(&self) {}
+}
+
+/// One mount.
+struct Mounted {
+    vfs: Arc<Vfs>,
+    client: Arc<Client>,
+    outside: Option<vfs::Outside>,
+}
+
+/// A server with the directory `/a/b`, and the local disk of its mounts.
+struct World {
+    server: Arc<Memory>,
+    disk: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = Arc::new(Memory::new(true, true, []));
+        for path in ["a", "a/b", "c"] {
+            let node = Node {
+                bytes: None,
+                modified: 1,
+            };
+            server.nodes().insert(path.as_bytes().to_vec(), node);
+        }
+        let disk = tempfile::tempdir().unwrap();
+        Self { server, disk }
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.disk.path().join("journal/user@host")
+    }
+
+    fn mount_with(&self, root: &'static str, writes_back: bool, timeout: Duration) -> Mounted {
+        let client = Arc::new(Client {
+            server: Arc::clone(&self.server),
+            root,
+            held: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            slow: AtomicU64::new(0),
+        });
+        let settings = Settings {
+            root: root.as_bytes().to_vec(),
+            shown: Shown::default(),
+            lenient: false,
+            links: Links::Contained,
+            size: None,
+            read_only: false,
+            cache_timeout: Duration::ZERO,
+            timeout,
+            spool: self.disk.path().to_path_buf(),
+            spool_size: 1 << 30,
+            atomic: false,
+            verify_hash: false,
+            write_back: Some(WriteBack {
+                on: writes_back,
+                journal: self.journal(),
+            }),
+            cache_size: 8 << 20,
+            disk_cache: None,
+        };
+        let remote: Arc<dyn Remote> = Arc::<Client>::clone(&client);
+        let vfs = Vfs::new(remote, settings);
+        let outside = vfs.begin_write_back().unwrap();
+        Mounted {
+            vfs,
+            client,
+            outside,
+        }
+    }
+
+    fn mount(&self, root: &'static str) -> Mounted {
+        self.mount_with(root, true, LONG)
+    }
+
+    fn stored(&self, path: &str) -> Option<String> {
+        let bytes = self.server.bytes(path)?;
+        Some(String::from_utf8(bytes).unwrap())
+    }
+
+    fn lost(&self) -> Vec<String> {
+        let found = fs::read_dir(self.disk.path().join("lost+found"));
+        let names = found.into_iter().flatten().flatten();
+        let mut names: Vec<_> = names
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".reason"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        logs(&self.journal())
+    }
+}
+
+fn logs(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+        .collect()
+}
+
+impl Mounted {
+    /// The directory of a path, and its last name.
+    fn place<'a>(&self, path: &'a str) -> (u64, &'a [u8]) {
+        let deadline = self.vfs.deadline();
+        match path.rsplit_once('/') {
+            None => (ROOT, path.as_bytes()),
+            Some((parent, name)) => {
+                let (above, own) = self.place(parent);
+                let ino = self.vfs.lookup(above, own, &deadline).unwrap().ino;
+                (ino, name.as_bytes())
+            }
+        }
+    }
+
+    fn open(&self, path: &str, truncate: bool) -> u64 {
+        let wants = Wants {
+            write: true,
+            truncate,
+            exclusive: false,
+        };
+        let (parent, name) = self.place(path);
+        let deadline = self.vfs.deadline();
+        let made = self.vfs.create(parent, name, 0o644, wants, &deadline);
+        made.unwrap().1.handle
+    }
+
+    fn close(&self, handle: u64) {
+        self.vfs.flush(handle, &self.vfs.deadline()).unwrap();
+        self.vfs.release(handle, &self.vfs.deadline());
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let handle = self.open(path, true);
+        let deadline = self.vfs.deadline();
+        let bytes = text.as_bytes();
+        self.vfs.write(handle, 0, bytes, &deadline).unwrap();
+        self.close(handle);
+    }
+
+    fn hold(&self, held: bool) {
+        self.client.held.store(held, Ordering::SeqCst);
+    }
+
+    /// What waits is stored, and the mount goes.
+    fn end(self) {
+        self.vfs.end();
+    }
+
+    /// Nothing more of it reaches the server, and its lock goes, as when it is killed.
+    fn die(self) {
+        self.hold(true);
+        self.client.broken.store(true, Ordering::SeqCst);
+        self.vfs.finish(Some(Duration::ZERO));
+        let begun = Instant::now();
+        while Arc::strong_count(&self.vfs) > 1 && begun.elapsed() < LONG {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(Arc::strong_count(&self.vfs), 1);
+    }
+}
+
+#[test]
+fn what_is_closed_later_is_stored_later_whoever_closes_it() {
+    let world = World::new();
+    let (whole, part) = (world.mount("/a"), world.mount("/a/b"));
+    whole.hold(true);
+    whole.write("b/f", "first");
+    part.write("f", "second, and longer");
+    whole.write("other", "other");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(world.stored("a/b/f"), None);
+    whole.hold(false);
+    part.end();
+    assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
+    whole.end();
+    assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
+    assert_eq!(world.stored("a/other").as_deref(), Some("other"));
+    assert!(world.lost().is_empty());
+    assert!(!world.journal().exists(), "{:?}", world.logs());
+}
+
+/// First, second, third: by turns, of one name.
+#[test]
+fn turns_of_two_mounts_keep_their_order() {
+    let world = World::new();
+    for (slow, fast) in [(60, 0), (0, 60), (30, 20)] {
+        let (whole, part) = (world.mount("/a"), world.mount("/a/b"));
+        whole.client.slow.store(slow, Ordering::SeqCst);
+        part.client.slow.store(fast, Ordering::SeqCst);
+        for turn in 0..8 {
+            whole.write("b/f", &format!("whole {turn}"));
+            part.write("f", &format!("part {turn}, the longer one"));
+        }
+        whole.write("b/f", "the last");
+        part.end();
+        whole.end();
+        assert_eq!(world.stored("a/b/f").as_deref(), Some("the last"));
+        assert!(world.lost().is_empty(), "{:?}", world.lost());
+        assert!(!world.journal().exists());
+    }
+}
+
+#[test]
+fn what_another_mount_has_closed_does_not_come_back_over_a_removal_or_a_new_name() {
+    for removes in [true, false] {
+        let world = World::new();
+        let (whole, part) = (world.mount("/a"), world.mount("/a/b"));
+        part.write("f", "old");
+        part.write("f", "old too");
+        part.vfs.finish(None);
+        drop(part);
+        let part = world.mount("/a/b");
+        part.hold(true);
+        part.write("f", "closed");
+        let (parent, name) = whole.place("b/f");
+        let (deadline, client) = (whole.vfs.deadline(), Arc::clone(&part.client));
+        let frees = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            client.held.store(false, Ordering::SeqCst);
+        });
+        if removes {
+            whole.vfs.unlink(parent, name, &deadline).unwrap();
+        } else {
+            let to = (ROOT, b"moved".as_slice());
+            whole
+                .vfs
+                .rename((parent, name), to, false, &deadline)
+                .unwrap();
+        }
+        frees.join().unwrap();
+        part.end();
+        whole.end();
+        assert_eq!(world.stored("a/b/f"), None);
+        let moved = world.stored("a/moved");
+        assert_eq!(moved.as_deref(), (!removes).then_some("closed"));
+    }
+}
+
+/// Also where the later one waits for its close, and the first one gets nowhere: that is an error then, in time.
+#[test]
+fn a_mount_without_write_back_waits_too_and_not_for_ever() {
+    let world = World::new();
+    let first = world.mount("/a");
+    let second = world.mount_with("/a/b", false, Duration::from_millis(300));
+    first.hold(true);
+    first.write("b/f", "first");
+    let handle = second.open("f", true);
+    let deadline = second.vfs.deadline();
+    second.vfs.write(handle, 0, b"second", &deadline).unwrap();
+    let late = second.vfs.flush(handle, &second.vfs.deadline());
+    assert_eq!(late.unwrap_err().to_errno(), 110);
+    first.hold(false);
+    first.vfs.finish(None);
+    second.vfs.fsync(handle, &second.vfs.deadline()).unwrap();
+    second.close(handle);
+    second.end();
+    first.end();
+    assert_eq!(world.stored("a/b/f").as_deref(), Some("second"));
+}
+
+#[test]
+fn the_next_mount_takes_what_lies_under_it_and_tells_of_the_rest() {
+    let world = World::new();
+    let whole = world.mount("");
+    whole.hold(true);
+    whole.write("a/b/f", "below");
+    whole.write("a/b/large", &"x".repeat(300_000));
+    whole.write("c/f", "beside");
+    whole.write("a/f", "above");
+    whole.die();
+    let part = world.mount("/a/b");
+    let outside = part.outside.clone().unwrap();
+    assert_eq!((outside.files, outside.directory), (2, Vec::new()));
+    // The mount of the rest comes while this one lives.
+    let beside = world.mount("/c");
+    let outside = beside.outside.clone().unwrap();
+    assert_eq!((outside.files, outside.directory), (1, b"/a".to_vec()));
+    beside.end();
+    assert_eq!(world.stored("c/f").as_deref(), Some("beside"));
+    part.end();
+    assert_eq!(world.stored("a/b/f").as_deref(), Some("below"));
+    assert_eq!(
+        world.stored("a/b/large").map(|text| text.len()),
+        Some(300_000)
+    );
+    assert_eq!(world.stored("a/f"), None);
+    // Also without write-back, and then nothing is left of it all.
+    let above = world.mount_with("/a", false, LONG);
+    assert_eq!(above.outside, None);
+    above.end();
+    assert_eq!(world.stored("a/f").as_deref(), Some("above"));
+    assert!(!world.journal().exists(), "{:?}", world.logs());
+    assert!(world.lost().is_empty());
+}
+
+/// One dies, the other goes on: what it then does with the same names is newer than what was left.
+#[test]
+fn what_a_dead_mount_left_never_comes_over_what_a_live_one_did_then() {
+    let world = World::new();
+    let (dies, lives) = (world.mount("/a"), world.mount("/a/b"));
+    dies.hold(true);
+    for name in ["b/written", "b/removed", "b/untouched", "b/prefix"] {
+        dies.write(name, "left by the dead");
+    }
+    dies.die();
+    lives.write("written", "by the living");
+    lives.write("prefix", "left");
+    lives.write("removed", "for a moment");
+    lives
+        .vfs
+        .unlink(ROOT, b"removed", &lives.vfs.deadline())
+        .unwrap();
+    lives.vfs.finish(None);
+    let next = world.mount("/a");
+    next.end();
+    lives.end();
+    let stored = |name: &str| world.stored(name);
+    assert_eq!(stored("a/b/written").as_deref(), Some("by the living"));
+    assert_eq!(stored("a/b/prefix").as_deref(), Some("left"));
+    assert_eq!(stored("a/b/removed"), None);
+    assert_eq!(stored("a/b/untouched").as_deref(), Some("left by the dead"));
+    let lost = world.lost().join(" ");
+    for name in ["b_written", "b_removed", "b_prefix"] {
+        assert!(lost.contains(name), "{lost}");
+    }
+    assert_eq!(world.lost().len(), 3);
+}
+
+#[test]
+fn of_what_two_dead_mounts_left_of_one_name_the_newest_counts() {
+    let world = World::new();
+    let (whole, part) = (world.mount("/a"), world.mount("/a/b"));
+    for mounted in [&whole, &part] {
+        mounted.hold(true);
+        mounted.client.broken.store(true, Ordering::SeqCst);
+    }
+    part.write("f", "first");
+    whole.write("b/f", "second");
+    part.write("f", "third");
+    whole.die();
+    part.die();
+    let next = world.mount("/a");
+    next.end();
+    assert_eq!(world.stored("a/b/f").as_deref(), Some("third"));
+    assert!(world.lost().is_empty(), "{:?}", world.lost());
+    assert!(!world.journal().exists());
+}
+
+/// The journal's bytes are spoilt at many places: the mount comes, what is stored is what was closed, and damage in the
+/// midst of a log costs no more than the records that it hit.
+#[test]
+fn damage_costs_what_it_hits() {
+    let names: Vec<String> = (0..6).map(|number| format!("f{number}")).collect();
+    for seed in 0..40_usize {
+        let world = World::new();
+        let dies = world.mount("/a");
+        dies.hold(true);
+        for name in &names {
+            dies.write(name, &format!("the content of {name}"));
+        }
+        dies.die();
+        let log = world.logs().pop().unwrap();
+        let mut bytes = fs::read(&log).unwrap();
+        let length = bytes.len();
+        for at in 0..3 {
+            bytes[(seed * 7919 + at) % length] ^= 0x55;
+        }
+        // What is torn off at the end, too.
+        bytes.truncate(length - seed % 3 * 5);
+        fs::write(&log, &bytes).unwrap();
+        let next = world.mount("/a");
+        next.end();
+        let mut stored = 0;
+        for name in &names {
+            if let Some(text) = world.stored(&format!("a/{name}")) {
+                assert_eq!(text, format!("the content of {name}"));
+                stored += 1;
+            }
+        }
+        assert!(stored >= names.len() - 2, "seed {seed}: {stored}");
+    }
+}
+
+#[test]
+fn a_journal_of_noise_is_no_end() {
+    let world = World::new();
+    fs::create_dir_all(world.journal()).unwrap();
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    fs::write(world.journal().join("0.log"), noise).unwrap();
+    let next = world.mount("/a");
+    next.write("f", "text");
+    next.end();
+    assert_eq!(world.stored("a/f").as_deref(), Some("text"));
+}
