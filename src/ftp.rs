@@ -11,12 +11,14 @@
 //! ```
 
 mod begin;
+mod behind;
 mod charset;
 mod client;
 mod command;
 mod control;
 mod data;
 mod directory;
+mod early;
 mod endpoint;
 mod exact;
 mod features;

@@ -124,7 +124,7 @@ impl Adapter {
 
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
-            match vfs.open(ino, Wants::from_flags(flags), deadline) {
+            match vfs.open(ino, Wants::from_flags(flags, 0), deadline) {
                 Ok(open) => reply.opened(FileHandle(open.handle), open_flags(open, flags)),
                 Err(error) => reply.error(errno("open", &error)),
             }
@@ -243,6 +243,7 @@ impl Filesystem for Adapter {
                 write: true,
                 truncate: false,
                 exclusive: true,
+                process: 0,
             };
             let made = vfs.create(parent.0, name.as_bytes(), mode, wants, deadline);
             let made = made.map(|(attr, open)| {
@@ -354,7 +355,7 @@ impl Filesystem for Adapter {
 
     fn create(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -363,16 +364,12 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
+        let wants = Wants::from_flags(flags, req.pid());
         self.later(
             Class::Metadata,
             &[parent.0],
-            move |vfs, deadline| match vfs.create(
-                parent.0,
-                name.as_bytes(),
-                mode,
-                Wants::from_flags(flags),
-                deadline,
-            ) {
+            move |vfs, deadline| match vfs.create(parent.0, name.as_bytes(), mode, wants, deadline)
+            {
                 Ok((attr, open)) => {
                     let handle = FileHandle(open.handle);
                     reply.created(

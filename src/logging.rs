@@ -25,6 +25,8 @@ pub enum Amount {
 /// Installs the logger, which writes to standard error for now. Later calls do nothing.
 pub fn start(amount: Amount) {
     let mut builder = env_logger::Builder::new();
+    // A round trip is some milliseconds.
+    builder.format_timestamp_millis();
     builder.parse_filters(match amount {
         Amount::Warnings => "warn",
         Amount::Steps => "warn,ftpfs=info",

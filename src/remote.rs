@@ -419,10 +419,8 @@ pub struct Change {
     pub size: u64,
     /// An earlier try broke off: some of the bytes behind the base may be ours.
     pub broke_off: bool,
-    /// Permission bits to be set behind the upload.
-    pub mode: Option<u32>,
-    /// A time to be set behind the upload, seconds since 1970 in UTC.
-    pub modified: Option<i64>,
+    /// What is to be set behind the upload.
+    pub then: Then,
 }
 
 impl Change {
@@ -432,14 +430,49 @@ impl Change {
     }
 }
 
+/// What is to be set on a file behind its upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Then {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// A time, seconds since 1970 in UTC.
+    pub modified: Option<i64>,
+}
+
+impl Then {
+    /// The steps of it on `file`, and the question what the file then is.
+    pub fn steps<'a>(&self, file: &'a RemotePath) -> Vec<Step<'a>> {
+        let mut steps = Vec::new();
+        steps.extend(self.mode.map(|mode| Step::SetMode(file, mode)));
+        steps.extend(self.modified.map(|time| Step::SetModified(file, time)));
+        steps.push(Step::Version(file));
+        steps
+    }
+
+    /// What the results of [`Self::steps`] say; an error where the file can't be asked for.
+    pub fn updated(&self, mut results: Vec<Result<Done>>) -> Result<Updated> {
+        let version = match results.pop() {
+            Some(Ok(Done::Version(version))) => version,
+            Some(Err(error)) => return Err(error),
+            _ => Version::default(),
+        };
+        let mut results = results.into_iter().map(|result| result.map(|_| ()));
+        Ok(Updated {
+            version,
+            mode: self.mode.and_then(|_| results.next()),
+            modified: self.modified.and_then(|_| results.next()),
+        })
+    }
+}
+
 /// What an upload left on the server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Updated {
     /// What the file now is.
     pub version: Version,
-    /// What became of [`Change::mode`].
+    /// What became of [`Then::mode`].
     pub mode: Option<Result<()>>,
-    /// What became of [`Change::modified`].
+    /// What became of [`Then::modified`].
     pub modified: Option<Result<()>>,
 }
 
@@ -470,8 +503,9 @@ pub trait Sink: Send {
     /// Sends all of `bytes`.
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()>;
 
-    /// Ends the transfer; returns once the server has confirmed everything.
-    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<()>;
+    /// Ends the transfer; returns once the server has confirmed everything, with what it said behind that
+    /// of the file, if it did.
+    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>>;
 
     /// Whether somebody waits for the connection that this transfer keeps busy.
     fn wanted(&self) -> bool;
@@ -543,11 +577,18 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Source>>;
 
-    /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes.
-    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
+    /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes. Where the server allows,
+    /// `then` is done at its end.
+    fn write(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        then: Then,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Sink>>;
 
     /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
-    /// one already.
+    /// one already, which stays untouched.
     fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
     /// Refuses a name that the server's charset lacks, or that it would change without a word. Asks nobody.

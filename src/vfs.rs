@@ -7,11 +7,11 @@
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
 //! recover, writeback, order -> journal            closes that return early
-//! fetch, ahead -> listing                         what they share
+//! fetch, ahead, copying -> listing                what they share
 //! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
-//! walk, fetching -> sequence, under_way; inode -> news
+//! walk, fetching -> sequence, under_way; inode -> news; makers
 //! ```
 
 mod ahead;
@@ -19,6 +19,7 @@ mod atomic;
 mod attributes;
 mod blocks;
 mod contents;
+mod copying;
 mod core;
 mod disk;
 mod error;
@@ -31,6 +32,7 @@ mod inode;
 mod journal;
 mod links;
 mod listing;
+mod makers;
 mod names;
 mod news;
 mod order;

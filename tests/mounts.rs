@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ftpfs::remote::{
     Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath, Result, Room,
-    Sink, Source, Step, Traits, Updated, Urgency, View,
+    Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
 use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
 
@@ -116,9 +116,15 @@ impl Remote for Client {
         self.server.read(&self.path(file), from, verify, ask)
     }
 
-    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn write(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        then: Then,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.write(&self.path(file), from, ask)
+        self.server.write(&self.path(file), from, then, ask)
     }
 
     fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
@@ -279,6 +285,7 @@ impl Mounted {
             write: true,
             truncate,
             exclusive: false,
+            process: 0,
         };
         let (parent, name) = self.place(path);
         let deadline = self.vfs.deadline();

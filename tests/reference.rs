@@ -235,6 +235,7 @@ impl Run {
             write: true,
             truncate,
             exclusive: false,
+            process: 0,
         };
         let (_, open) = self
             .vfs

@@ -15,10 +15,11 @@ use std::time::Duration;
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Ahead, Spare};
+use crate::ftp::early;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
-use crate::ftp::stream::Stream;
+use crate::ftp::stream::{Stream, blame};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A transfer that is to begin.
@@ -32,6 +33,10 @@ pub struct Start<'a> {
     pub from: u64,
     /// The command.
     pub command: Command<'a>,
+    /// Commands that fly behind it, where several may be under way: see `behind.rs`.
+    pub behind: &'a [Command<'a>],
+    /// All that is to be sent, where it may go before the server has said yes.
+    pub early: Option<&'a [u8]>,
 }
 
 /// A transfer that has begun.
@@ -43,6 +48,8 @@ pub struct Begun {
     pub confirmed: bool,
     /// The replies to what flew ahead.
     pub ahead: Vec<Reply>,
+    /// [`Start::early`] is sent, with its end.
+    pub early: bool,
 }
 
 /// How long an ended transfer may take to bring the control connection back in step.
@@ -61,6 +68,8 @@ impl<'a> Start<'a> {
             is_strict: false,
             from: 0,
             command,
+            behind: &[],
+            early: None,
         }
     }
 
@@ -114,8 +123,8 @@ fn over_spare(
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<Option<Begun>> {
-    let patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
-    let stream = match spare.into_stream(&patience) {
+    let mut patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
+    let mut stream = match spare.into_stream(&patience) {
         Ok(stream) => stream,
         Err(error) => {
             log::debug!("{error}");
@@ -123,9 +132,28 @@ fn over_spare(
             return Ok(None);
         }
     };
-    let reply = match lead(control, None, start, ahead, profile, &patience)? {
-        Led::Reply(reply) => reply,
-        Led::Refused(refusal) => {
+    let early = start.early.filter(|_| early::may_be(profile, control));
+    if early.is_some() {
+        patience = early::patience(profile, &patience);
+    }
+    let mut written = Ok(());
+    let mut send_early = || {
+        if let Some(bytes) = early {
+            written = early::send(&mut stream, bytes, &patience);
+        }
+    };
+    let led = lead(
+        control,
+        None,
+        start,
+        ahead,
+        profile,
+        &mut send_early,
+        &patience,
+    );
+    let reply = match led {
+        Ok(Led::Reply(reply)) => reply,
+        Ok(Led::Refused(refusal)) => {
             // It runs all the same, from where we are.
             let reply = control.reply(&start.command, &patience)?;
             drop(stream);
@@ -134,13 +162,25 @@ fn over_spare(
             }
             return Err(refusal);
         }
+        Err(error) => {
+            if early.is_some() {
+                early::failed(profile, &error);
+            }
+            return Err(error);
+        }
     };
     if reply.is_preliminary() || reply.is_completion() {
         deadline.progress();
+        if let Err(error) = written {
+            let error = blame(start.command.to_string(), &error);
+            early::failed(profile, &error);
+            return Err(error);
+        }
         return Ok(Some(Begun {
             data: Some(stream),
             confirmed: reply.is_completion(),
             ahead: Vec::new(),
+            early: early.is_some(),
         }));
     }
     let text = reply.text().to_ascii_uppercase();
@@ -150,9 +190,21 @@ fn over_spare(
             start.command
         );
         Spare::note_misfire(profile);
+        drain(control, start, &patience)?;
         return Ok(None);
     }
+    drain(control, start, &patience)?;
     Err(reply.refusal(start.command))
+}
+
+/// Takes the replies to what flew behind a command that was refused: nothing of it matters any more.
+fn drain(control: &mut Control, start: Start<'_>, deadline: &Deadline) -> Result<()> {
+    if control.is_pipelining() {
+        for command in start.behind {
+            control.reply(command, deadline)?;
+        }
+    }
+    Ok(())
 }
 
 /// Begins over a connection that was made for it.
@@ -167,7 +219,8 @@ fn over(
     let short = opening.patience(deadline);
     let deadline = short.as_ref().unwrap_or(deadline);
     let told = opening.announcement();
-    let reply = match lead(control, told, start, ahead, profile, deadline)? {
+    let led = lead(control, told, start, ahead, profile, &mut || (), deadline);
+    let reply = match led? {
         Led::Reply(reply) => reply,
         Led::Refused(refusal) => {
             // It may be running: nobody waits for its end.
@@ -181,6 +234,7 @@ fn over(
             data: Some(data),
             confirmed: ended.is_some(),
             ahead: Vec::new(),
+            early: false,
         });
     }
     if reply.is_completion() {
@@ -189,8 +243,10 @@ fn over(
             data: opening.at_once()?,
             confirmed: true,
             ahead: Vec::new(),
+            early: false,
         });
     }
+    drain(control, start, deadline)?;
     Err(reply.refusal(start.command))
 }
 
@@ -208,6 +264,7 @@ fn lead(
     start: Start<'_>,
     ahead: &mut Ahead<'_>,
     profile: &Profile,
+    sent: &mut dyn FnMut(),
     deadline: &Deadline,
 ) -> Result<Led> {
     let due = ahead.due();
@@ -217,7 +274,7 @@ fn lead(
         .chain(told)
         .chain(start.rest())
         .collect();
-    let mut replies = match control.lead(&before, start.command, deadline) {
+    let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
         Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
             log::info!("{error}; going on without flights in active mode");
             profile.learn(|learned| learned.active_flights = Some(false));

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::endpoint::Endpoint;
@@ -16,11 +17,11 @@ use crate::ftp::steps;
 use crate::ftp::together;
 use crate::ftp::transfer::Download;
 use crate::ftp::update::{self, Update};
-use crate::ftp::upload::Upload;
+use crate::ftp::upload::{Store, Upload};
 use crate::ftp::views;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Room, Sink, Source, Step, Traits, Updated, Urgency, View, Why,
+    Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
 };
 
 /// An FTP server.
@@ -112,6 +113,10 @@ impl Client {
             together::compare(&self.pool, &mut lease, &path, &names, ask.deadline)?;
         }
         Ok(completeness)
+    }
+
+    fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
+        Behind::of(self.pool.profile(), self.pool.place(), file, then)
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
@@ -223,7 +228,13 @@ impl Remote for Client {
         })
     }
 
-    fn write(&self, file: &RemotePath, from: u64, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn write(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        then: Then,
+        ask: &Ask<'_>,
+    ) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
         let command = match from {
@@ -231,7 +242,12 @@ impl Remote for Client {
             _ => Command::Appe(&path),
         };
         self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let upload = Upload::open(lease, command, 0, ask.deadline)?;
+            let store = Store {
+                command,
+                from: 0,
+                early: None,
+            };
+            let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)
         })
     }
@@ -241,7 +257,9 @@ impl Remote for Client {
         let path = self.absolute(file)?;
         let mut again = false;
         self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let upload = Upload::create(lease, &path, again, ask.deadline);
+            // What is there already must not be changed by what flies behind.
+            let behind = self.behind(file, Then::default());
+            let upload = Upload::create(lease, &path, behind, again, ask.deadline);
             again = true;
             Ok(Box::new(upload?) as Box<dyn Sink>)
         })

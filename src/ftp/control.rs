@@ -157,21 +157,30 @@ impl Control {
     }
 
     /// Sends commands and behind them `last`, which may begin a transfer, in one go where that may be,
-    /// and returns the final replies to `before`. The reply to `last` is owed: [`Control::reply`]
-    /// takes it.
+    /// and returns the final replies to `before`. The replies to `last` and to what flies behind it are owed:
+    /// [`Control::reply`] takes them. `sent` is done in between.
     pub fn lead(
         &mut self,
         before: &[Command<'_>],
         last: Command<'_>,
+        behind: &[Command<'_>],
+        sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
         if !self.pipelining {
             let replies = self.flight(before, deadline)?;
             self.send(&[last], deadline)?;
+            sent();
             return Ok(replies);
         }
-        let all: Vec<_> = before.iter().copied().chain([last]).collect();
+        let all: Vec<_> = before
+            .iter()
+            .chain([&last])
+            .chain(behind)
+            .copied()
+            .collect();
         self.send(&all, deadline)?;
+        sent();
         let mut replies = Vec::with_capacity(before.len());
         for command in before {
             let reply = self.reply(command, deadline)?;
@@ -182,6 +191,11 @@ impl Control {
             replies.push(reply);
         }
         Ok(replies)
+    }
+
+    /// Whether several commands may be under way unanswered.
+    pub fn is_pipelining(&self) -> bool {
+        self.pipelining
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,

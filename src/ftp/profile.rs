@@ -74,6 +74,10 @@ pub struct Learned {
     pub stor_at: Option<bool>,
     /// What lies behind the last byte of such a `STOR` stays.
     pub stor_keeps: Option<bool>,
+    /// Commands that come in one write with an upload's are answered behind its final reply.
+    pub answers_behind: Option<bool>,
+    /// The bytes of an upload may come before the server has said yes to it.
+    pub early_data: Option<bool>,
     /// `SITE QUOTA` tells what is left of a quota.
     pub site_quota: Option<bool>,
     /// `REST` before `RETR` works.

@@ -24,37 +24,66 @@ pub fn perform(
     again: bool,
     deadline: &Deadline,
 ) -> Result<Vec<Result<Done>>> {
-    let learned = profile.get();
-    if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
-        return Ok(steps.iter().map(|_| Err(refusal.clone())).collect());
-    }
-    let paths: Result<Vec<Paths>> = steps.iter().map(|step| Paths::of(place, step)).collect();
-    let paths = match paths {
-        Ok(paths) => paths,
+    let prepared = match Prepared::of(place, profile.get(), steps) {
+        Ok(prepared) => prepared,
         Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
     };
-    let mut commands = Vec::new();
-    let mut ends = Vec::with_capacity(steps.len());
-    for (step, paths) in steps.iter().zip(&paths) {
-        first_commands(step, paths, &learned, &mut commands);
-        ends.push(commands.len());
+    let replies = control.flight(&prepared.commands(steps), deadline)?;
+    prepared.outcomes(steps, control, profile, replies, again, deadline)
+}
+
+/// Steps that are ready to fly: their paths, and what was known of the server, by which the replies are read.
+#[derive(Debug)]
+pub struct Prepared {
+    paths: Vec<Paths>,
+    learned: Learned,
+}
+
+impl Prepared {
+    /// Prepares the steps; an error where one of them may not be taken at all.
+    pub fn of(place: &Place, learned: Learned, steps: &[Step<'_>]) -> Result<Self> {
+        if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
+            return Err(refusal);
+        }
+        let paths: Result<_> = steps.iter().map(|step| Paths::of(place, step)).collect();
+        Ok(Self {
+            paths: paths?,
+            learned,
+        })
     }
-    let mut replies = control.flight(&commands, deadline)?.into_iter();
-    let mut results = Vec::with_capacity(steps.len());
-    let mut start = 0;
-    for ((step, paths), end) in steps.iter().zip(&paths).zip(ends) {
-        let replies: Vec<Reply> = replies.by_ref().take(end - start).collect();
-        start = end;
-        let mut taking = Taking {
-            control,
-            profile,
-            learned: &learned,
-            deadline,
-            again,
-        };
-        results.push(taking.outcome(step, paths, &replies)?);
+
+    /// The commands that begin `steps`, the same that were prepared.
+    pub fn commands<'a>(&'a self, steps: &[Step<'a>]) -> Vec<Command<'a>> {
+        let each = |(step, paths)| first_commands(step, paths, &self.learned);
+        steps.iter().zip(&self.paths).flat_map(each).collect()
     }
-    Ok(results)
+
+    /// What came of `steps`, by the replies to all of [`Self::commands`], which no other replies may follow.
+    pub fn outcomes(
+        &self,
+        steps: &[Step<'_>],
+        control: &mut Control,
+        profile: &Profile,
+        replies: Vec<Reply>,
+        again: bool,
+        deadline: &Deadline,
+    ) -> Result<Vec<Result<Done>>> {
+        let mut replies = replies.into_iter();
+        let mut results = Vec::with_capacity(steps.len());
+        for (step, paths) in steps.iter().zip(&self.paths) {
+            let count = first_commands(step, paths, &self.learned).len();
+            let replies: Vec<Reply> = replies.by_ref().take(count).collect();
+            let mut taking = Taking {
+                control,
+                profile,
+                learned: &self.learned,
+                deadline,
+                again,
+            };
+            results.push(taking.outcome(step, paths, &replies)?);
+        }
+        Ok(results)
+    }
 }
 
 /// The refusal of a step that would make a name which the server would change without a word.
@@ -78,6 +107,7 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 }
 
 /// The absolute paths that a step names.
+#[derive(Debug)]
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
@@ -108,32 +138,25 @@ impl Paths {
     }
 }
 
-fn first_commands<'a>(
-    step: &Step<'a>,
-    paths: &'a Paths,
-    learned: &Learned,
-    commands: &mut Vec<Command<'a>>,
-) {
+fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> Vec<Command<'a>> {
     let path = &paths.path;
+    let one = |command| vec![command];
     match step {
-        Step::Stat(_) => commands.push(Command::Mlst(path)),
-        Step::Version(_) => commands.extend(version_commands(learned, path)),
-        Step::Remove(_) => commands.push(Command::Dele(path)),
-        Step::RemoveDirectory(_) => commands.push(Command::Rmd(path)),
-        Step::MakeDirectory(_) => commands.push(Command::Mkd(path)),
-        Step::Rename { .. } => {
-            commands.push(Command::Rnfr(path));
-            commands.push(Command::Rnto(&paths.to));
-        }
-        Step::MakeLink { target, .. } => commands.extend(make_link(learned, target, path)),
+        Step::Stat(_) => one(Command::Mlst(path)),
+        Step::Version(_) => version_commands(learned, path),
+        Step::Remove(_) => one(Command::Dele(path)),
+        Step::RemoveDirectory(_) => one(Command::Rmd(path)),
+        Step::MakeDirectory(_) => one(Command::Mkd(path)),
+        Step::Rename { .. } => vec![Command::Rnfr(path), Command::Rnto(&paths.to)],
+        Step::MakeLink { target, .. } => make_link(learned, target, path).into_iter().collect(),
         Step::SetMode(..) if is_endangered(learned, path) => {
-            commands.extend([Command::Size(&paths.cut), Command::Cwd(&paths.cut)]);
+            vec![Command::Size(&paths.cut), Command::Cwd(&paths.cut)]
         }
-        Step::SetMode(_, mode) => commands.extend(set_mode(learned, *mode, path)),
+        Step::SetMode(_, mode) => set_mode(learned, *mode, path).into_iter().collect(),
         Step::SetModified(_, time) => {
-            if let Some(setter) = setters(learned).first() {
-                commands.push(set_time(learned, *setter, *time, path));
-            }
+            let setter = setters(learned).into_iter().next();
+            let command = setter.map(|setter| set_time(learned, setter, *time, path));
+            command.into_iter().collect()
         }
     }
 }

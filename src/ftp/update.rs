@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::Learned;
@@ -16,7 +17,8 @@ use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload;
 use crate::remote::{
-    Ask, Change, Done, Error, Plan, ReadAt, RemotePath, Result, Source, Step, Updated, Version, Why,
+    Ask, Change, Done, Error, Plan, ReadAt, RemotePath, Result, Source, Step, Then, Updated,
+    Version, Why,
 };
 
 /// What one more transfer costs, in bytes that could be sent meanwhile: 20 ms at 25 Mbit/s.
@@ -130,48 +132,43 @@ impl Update<'_> {
         if let Some(refusal) = profile.ask(|learned| steps::refuse_changed(learned, file)) {
             return Err(refusal);
         }
-        match plan {
-            Plan::Append(base) => self.append(*base)?,
+        let then = Then {
+            mode: change
+                .then
+                .mode
+                .filter(|_| profile.ask(|learned| learned.chmod) != Some(false)),
+            ..change.then
+        };
+        let said = match plan {
+            Plan::Append(base) => self.append(*base, then)?,
             Plan::Patch { ranges, tried, .. } => {
-                self.patch(ranges)?;
+                let said = self.patch(ranges, (!tried).then_some(then))?;
                 if *tried {
                     self.judge(ranges)?;
                 }
+                said
             }
-            Plan::Whole => self.store()?,
-        }
-        let mut steps = Vec::new();
-        let chmod = profile.ask(|learned| learned.chmod);
-        let mode = change.mode.filter(|_| chmod != Some(false));
-        steps.extend(mode.map(|mode| Step::SetMode(file, mode)));
-        steps.extend(change.modified.map(|time| Step::SetModified(file, time)));
-        steps.push(Step::Version(file));
-        let mut results = (self.steps)(&steps);
-        let version = match results.pop() {
-            Some(Ok(Done::Version(version))) => version,
-            Some(Err(error)) => return Err(error),
-            _ => Version::default(),
+            Plan::Whole => self.store(then)?,
         };
-        check_size(file, change, plan, version).inspect_err(|_| {
+        let updated = match said {
+            Some(updated) => updated,
+            None => then.updated((self.steps)(&then.steps(file)))?,
+        };
+        check_size(file, change, plan, updated.version).inspect_err(|_| {
             if matches!(plan, Plan::Patch { .. }) {
                 // Whatever was seen of this server before: it is to be looked at again.
                 profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
             }
         })?;
-        let mut results = results.into_iter().map(|result| result.map(|_| ()));
-        let mode = mode.and_then(|_| results.next());
-        let modified = change.modified.and_then(|_| results.next());
-        Ok(Updated {
-            version,
-            mode,
-            modified,
-        })
+        Ok(updated)
     }
 
-    fn append(&self, base: u64) -> Result<()> {
+    fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
-        let once =
-            |fresh, from: u64| self.send(fresh, Command::Appe(&path), 0, from..self.change.size);
+        let once = |fresh, from: u64| {
+            let bytes = from..self.change.size;
+            self.send(fresh, (Command::Appe(&path), 0), bytes, Some(then))
+        };
         let mut from = base;
         if self.change.broke_off {
             from = self.arrived(base)?;
@@ -183,7 +180,7 @@ impl Update<'_> {
                 if from < self.change.size {
                     once(true, from)
                 } else {
-                    Ok(())
+                    Ok(None)
                 }
             }
             result => result,
@@ -222,24 +219,28 @@ impl Update<'_> {
     }
 
     /// What is stored whole can be stored again, where the first connection broke.
-    fn store(&self) -> Result<()> {
+    fn store(&self, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
-        self.twice(|fresh| self.send(fresh, Command::Stor(&path), 0, 0..self.change.size))
+        let what = (Command::Stor(&path), 0);
+        self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))
     }
 
-    fn patch(&self, ranges: &[Range<u64>]) -> Result<()> {
+    /// Sends the ranges, and what is due then behind the last one.
+    fn patch(&self, ranges: &[Range<u64>], then: Option<Then>) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
-        for range in ranges {
-            let sent = self
-                .twice(|fresh| self.send(fresh, Command::Stor(&path), range.start, range.clone()));
+        let mut said = None;
+        for (number, range) in ranges.iter().enumerate() {
+            let then = then.filter(|_| number + 1 == ranges.len());
+            let what = (Command::Stor(&path), range.start);
+            let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
             if is_unsupported(&sent) {
                 self.pool
                     .profile()
                     .learn(|learned| learned.stor_at = Some(false));
             }
-            sent?;
+            said = sent?;
         }
-        Ok(())
+        Ok(said)
     }
 
     /// Looks what the server made of its first patch. Refused as unsupported where that is wrong.
@@ -311,7 +312,7 @@ impl Update<'_> {
         Ok(ours == theirs)
     }
 
-    fn twice(&self, send: impl Fn(bool) -> Result<()>) -> Result<()> {
+    fn twice<T>(&self, send: impl Fn(bool) -> Result<T>) -> Result<T> {
         match send(false) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. }))
                 if self.ask.deadline.remaining().is_some() =>
@@ -323,9 +324,18 @@ impl Update<'_> {
         }
     }
 
-    fn send(&self, fresh: bool, command: Command<'_>, rest: u64, range: Range<u64>) -> Result<()> {
-        let lease = self.pool.lease(Purpose::Transfer, fresh, self.ask)?;
-        upload::upload(lease, command, rest, self.bytes, range, self.ask.deadline)
+    fn send(
+        &self,
+        fresh: bool,
+        what: (Command<'_>, u64),
+        range: Range<u64>,
+        then: Option<Then>,
+    ) -> Result<Option<Updated>> {
+        let pool = self.pool;
+        let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
+        let behind =
+            then.and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
+        upload::upload(lease, what, (self.bytes, range), behind, self.ask.deadline)
     }
 
     fn one(&self, step: Step<'_>) -> Result<Done> {
@@ -335,7 +345,7 @@ impl Update<'_> {
     }
 }
 
-fn is_unsupported(result: &Result<()>) -> bool {
+fn is_unsupported<T>(result: &Result<T>) -> bool {
     matches!(result, Err(error) if error.why() == Some(Why::Unsupported))
 }
 

@@ -4,14 +4,17 @@
 //! connection is the end of the file to a server, so one that is no end is made by a reset instead.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::ftp::begin::{Begun, Start, begin, confirm, last_words};
+use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
+use crate::ftp::early::{self, EARLY};
 use crate::ftp::pool::Lease;
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
-use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Why};
+use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
 const CHUNK: usize = 256 * 1024;
@@ -23,27 +26,50 @@ pub struct Upload {
     data: Option<Stream>,
     tried: String,
     cutter: Option<u64>,
+    behind: Option<Behind>,
+    /// All of it was sent before the server's consent.
+    early: bool,
+}
+
+/// An upload that is to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// STOR or APPE.
+    pub command: Command<'a>,
+    /// The offset from which on it writes, in bytes.
+    pub from: u64,
+    /// All of its bytes, where they are few.
+    pub early: Option<&'a [u8]>,
 }
 
 impl Upload {
-    /// Begins to store by `command`, which is STOR or APPE, from the offset `from`.
+    /// Begins to store.
     pub fn open(
         mut lease: Lease,
-        command: Command<'_>,
-        from: u64,
+        store: Store<'_>,
+        behind: Option<Behind>,
         deadline: &Deadline,
     ) -> Result<Self> {
+        let behind = possible(&mut lease, behind)?;
         let start = Start {
-            from,
-            ..Start::of(command)
+            from: store.from,
+            early: store.early,
+            behind: &commands(behind.as_ref()),
+            ..Start::of(store.command)
         };
         let opened = begin(&mut lease, start, deadline)?;
-        Self::over(lease, opened, command)
+        Self::over(lease, opened, store.command, behind)
     }
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
     /// that is there after all, which `SIZE` tells. `again` says that an earlier try may have made it.
-    pub fn create(mut lease: Lease, path: &[u8], again: bool, deadline: &Deadline) -> Result<Self> {
+    pub fn create(
+        mut lease: Lease,
+        path: &[u8],
+        behind: Option<Behind>,
+        again: bool,
+        deadline: &Deadline,
+    ) -> Result<Self> {
         let profile = lease.pool().profile();
         let ahead = [Command::Size(path)];
         let is_there =
@@ -60,12 +86,19 @@ impl Upload {
             return if is_there(&reply) {
                 exists(&reply)
             } else {
-                Self::open(lease, Command::Stor(path), 0, deadline)
+                let store = Store {
+                    command: Command::Stor(path),
+                    from: 0,
+                    early: None,
+                };
+                Self::open(lease, store, behind, deadline)
             };
         }
         let command = Command::Appe(path);
+        let behind = possible(&mut lease, behind)?;
         let start = Start {
             ahead: &ahead,
+            behind: &commands(behind.as_ref()),
             ..Start::of(command)
         };
         let opened = match begin(&mut lease, start, deadline) {
@@ -74,12 +107,12 @@ impl Upload {
                     .pool()
                     .profile()
                     .learn(|learned| learned.appe = Some(false));
-                return Self::create(lease, path, again, deadline);
+                return Self::create(lease, path, behind, again, deadline);
             }
             opened => opened?,
         };
         let size = opened.ahead.first().cloned();
-        let upload = Self::over(lease, opened, command)?;
+        let upload = Self::over(lease, opened, command, behind)?;
         match size.filter(is_there) {
             Some(reply) => {
                 // Nothing was sent, so nothing has changed, however this ends.
@@ -90,7 +123,12 @@ impl Upload {
         }
     }
 
-    fn over(lease: Lease, opened: Begun, command: Command<'_>) -> Result<Self> {
+    fn over(
+        lease: Lease,
+        opened: Begun,
+        command: Command<'_>,
+        behind: Option<Behind>,
+    ) -> Result<Self> {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
                 command.to_string(),
@@ -106,6 +144,8 @@ impl Upload {
             data: Some(data),
             tried: command.to_string(),
             cutter,
+            behind,
+            early: opened.early,
         })
     }
 
@@ -130,18 +170,41 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the data and awaits the server's word.
-    pub fn close(mut self, deadline: &Deadline) -> Result<()> {
+    /// Ends the data and awaits the server's word; with what it said of the file behind that, if it did.
+    pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
+        let pool = Arc::clone(self.lease.pool());
+        let short = self
+            .early
+            .then(|| early::patience(pool.profile(), deadline));
+        let closed = self.conclude(short.as_ref().unwrap_or(deadline));
+        match &closed {
+            Ok(_) if self.early => early::worked(pool.profile()),
+            Err(error) if self.early => early::failed(pool.profile(), error),
+            _ => {}
+        }
+        closed
+    }
+
+    fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let Some(mut data) = self.data.take() else {
             return Err(Error::lost(self.tried.clone(), "it broke off before"));
         };
-        let ended = data.finish_writing(deadline);
+        let ended = match self.early {
+            true => Ok(()),
+            false => data.finish_writing(deadline),
+        };
         self.forget_cutter();
         drop(data);
         ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
-        let reply = self.lease.control()?.reply(&self.tried, deadline)?;
+        let pool = Arc::clone(self.lease.pool());
+        let control = self.lease.control()?;
+        let (reply, said) = match &self.behind {
+            Some(behind) => behind.take(control, pool.profile(), &self.tried, deadline)?,
+            None => (control.reply(&self.tried, deadline)?, None),
+        };
         self.lease.want_spare();
-        confirm(&mut self.lease, &reply, &self.tried).map_err(full)
+        confirm(&mut self.lease, &reply, &self.tried).map_err(full)?;
+        Ok(said)
     }
 
     fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
@@ -185,7 +248,7 @@ impl Sink for Upload {
         self.send_bytes(bytes, deadline)
     }
 
-    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<()> {
+    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>> {
         self.close(deadline)
     }
 
@@ -220,17 +283,41 @@ fn full(error: Error) -> Error {
     }
 }
 
-/// Stores `range` of `bytes` by `command` at the offset `rest`, and returns once the server has
-/// confirmed it.
+/// What may fly behind an upload over this connection.
+fn possible(lease: &mut Lease, behind: Option<Behind>) -> Result<Option<Behind>> {
+    let may = lease.control()?.is_pipelining();
+    Ok(behind.filter(|_| may))
+}
+
+fn commands(behind: Option<&Behind>) -> Vec<Command<'_>> {
+    behind.map(Behind::commands).unwrap_or_default()
+}
+
+/// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
+/// confirmed it; with what it said of the file behind that, if it did.
 pub fn upload(
     lease: Lease,
-    command: Command<'_>,
-    rest: u64,
-    bytes: &dyn ReadAt,
-    range: Range<u64>,
+    (command, from): (Command<'_>, u64),
+    (bytes, range): (&dyn ReadAt, Range<u64>),
+    behind: Option<Behind>,
     deadline: &Deadline,
-) -> Result<()> {
-    let mut upload = Upload::open(lease, command, rest, deadline)?;
-    upload.send(bytes, range, deadline)?;
+) -> Result<Option<Updated>> {
+    let size = range.end - range.start;
+    let mut few = Vec::new();
+    if size <= EARLY {
+        few.resize(usize::try_from(size).unwrap_or_default(), 0);
+        bytes
+            .read_exact_at(&mut few, range.start)
+            .map_err(|error| Error::local("reading the spool", &error))?;
+    }
+    let store = Store {
+        command,
+        from,
+        early: (size <= EARLY).then_some(&few[..]),
+    };
+    let mut upload = Upload::open(lease, store, behind, deadline)?;
+    if !upload.early {
+        upload.send(bytes, range, deadline)?;
+    }
     upload.close(deadline)
 }

@@ -7,7 +7,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::remote::{
-    self, Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Version, perform_one,
+    self, Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated, Version,
+    perform_one,
 };
 use crate::vfs::core::Vfs;
 use crate::vfs::inode::OURS;
@@ -39,7 +40,10 @@ impl Vfs {
         let change = Change {
             base: None,
             // The one that it replaces had some, which the new one is to have.
-            mode: change.mode.or(known.filter(|_| change.base.is_some())),
+            then: Then {
+                mode: change.then.mode.or(known.filter(|_| change.base.is_some())),
+                ..change.then
+            },
             ..change.clone()
         };
         let remote = self.remote.as_ref();

@@ -40,15 +40,18 @@ pub struct Wants {
     pub truncate: bool,
     /// That the name is not there yet.
     pub exclusive: bool,
+    /// Who opens it; 0 where that is not known.
+    pub process: u32,
 }
 
 impl Wants {
-    /// Reads the flags of open(2).
-    pub fn from_flags(flags: i32) -> Self {
+    /// Reads the flags of an open(2) by `process`.
+    pub fn from_flags(flags: i32, process: u32) -> Self {
         Self {
             write: flags & libc::O_ACCMODE != libc::O_RDONLY,
             truncate: flags & libc::O_TRUNC != 0,
             exclusive: flags & libc::O_EXCL != 0,
+            process,
         }
     }
 }
@@ -100,7 +103,10 @@ impl Vfs {
         // What is to be emptied may be emptied unseen; everything else must not be taken for new because
         // it was not there some seconds ago.
         // With write-back, what is known counts: the server hears of nothing before the close.
-        let makes = wants.exclusive && !self.is_atomic() && !self.is_write_back();
+        // So it does for one of a copy.
+        let copies = wants.exclusive && self.copies(wants.process, parent);
+        let must_be_new = wants.exclusive && !self.is_write_back() && !copies;
+        let makes = must_be_new && !self.is_atomic();
         if wants.exclusive {
             let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
             self.after_others(&path, Reach::Itself, deadline)?;
@@ -109,7 +115,7 @@ impl Vfs {
             let tree = self.tree.lock();
             let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
             tree.child(parent, name).filter(local)
-        } else if !wants.truncate && !wants.exclusive || wants.exclusive && !self.is_write_back() {
+        } else if !wants.truncate && !wants.exclusive || must_be_new {
             self.ask_file(parent, name, deadline)?
         } else {
             match self.find(parent, name, deadline) {
@@ -166,7 +172,7 @@ impl Vfs {
             if let Some(sink) = sink {
                 body.spool(&self.spool)?;
                 self.streams.start_over(&handle.file, &mut body, path, sink);
-            } else if wants.exclusive && !self.is_write_back() {
+            } else if must_be_new {
                 drop(body);
                 let made = self.upload(&handle.file, deadline);
                 if let Err(error) = made {
@@ -423,6 +429,7 @@ impl Vfs {
             write: true,
             truncate: false,
             exclusive: false,
+            process: 0,
         };
         let open = self.open(ino, wants, deadline)?;
         let result = self

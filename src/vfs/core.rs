@@ -27,6 +27,7 @@ use crate::vfs::fetching::Fetching;
 use crate::vfs::file::File;
 use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
 use crate::vfs::links::Links;
+use crate::vfs::makers::Makers;
 use crate::vfs::news::Listener;
 use crate::vfs::queue::{Queue, WriteBack};
 use crate::vfs::readahead::Shared;
@@ -89,6 +90,7 @@ pub struct Vfs {
     pub(super) walks: Mutex<Walks>,
     pub(super) ahead_places: Places,
     pub(super) fetching: Fetching,
+    pub(super) makers: Makers,
     /// By which threads that work beside find the file system.
     pub(super) me: Weak<Vfs>,
     next_handle: AtomicU64,
@@ -165,6 +167,7 @@ impl Vfs {
             walks: Mutex::default(),
             ahead_places: Places::default(),
             fetching: Fetching::default(),
+            makers: Makers::default(),
             me: me.clone(),
             next_handle: AtomicU64::new(1),
             tolerated: Mutex::default(),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::remote::{Change, RemotePath, Version};
+use crate::remote::{Change, RemotePath, Then, Updated, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::readahead::Reader;
@@ -73,6 +73,8 @@ pub struct Body {
     pub stream: Option<Stream>,
     /// Streams have brought everything, and the server has not been asked yet what it then had.
     pub unconfirmed: bool,
+    /// What the server said of it behind the last stream, and what was set by then.
+    pub said: Option<(Then, Updated)>,
     /// There may be something under the name, although the base does not tell of it.
     pub touched: bool,
     /// The base is a newer one than the reader knows of.
@@ -268,6 +270,14 @@ impl Body {
             .filter(|mode| mode & OWNER_WRITES != 0)
     }
 
+    /// What is to be set behind the next upload.
+    pub fn then(&self) -> Then {
+        Then {
+            mode: self.mode_for_now(),
+            modified: self.modified,
+        }
+    }
+
     /// What is to be brought to the server.
     pub fn change(&self) -> Change {
         Change {
@@ -276,8 +286,7 @@ impl Body {
             dirty: self.joined(),
             size: self.size,
             broke_off: self.failed && self.broke_off.is_some(),
-            mode: self.mode_for_now(),
-            modified: self.modified,
+            then: self.then(),
         }
     }
 

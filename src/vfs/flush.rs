@@ -195,7 +195,7 @@ impl Vfs {
                     self.remote
                         .update(&path, &change, plan, spool.as_ref(), &ask)
                 }
-                (Ok(None), None) => self.confirm(&path, &change, &ask),
+                (Ok(None), None) => self.confirm(file, &path, &change, &ask),
             };
             let result = result.and_then(|updated| {
                 self.check_hash(file, &path, &change, &ask)?;
@@ -309,35 +309,34 @@ impl Vfs {
         }
     }
 
-    /// Asks what the server has now of what streams have brought, and sets what is to be set behind them.
+    /// What the server has now of what streams have brought, with what is to be set behind them.
     fn confirm(
         &self,
+        file: &File,
         path: &RemotePath,
         change: &Change,
         ask: &Ask<'_>,
     ) -> remote::Result<Updated> {
-        let mut steps = Vec::new();
-        steps.extend(change.mode.map(|mode| Step::SetMode(path, mode)));
-        steps.extend(change.modified.map(|time| Step::SetModified(path, time)));
-        steps.push(Step::Version(path));
-        let mut results = self.remote.perform(&steps, ask);
-        let version = match results.pop() {
-            Some(Ok(Done::Version(version))) => version,
-            Some(Err(error)) => return Err(error),
-            _ => Version::default(),
+        let said = file.body.lock().said.take();
+        let said = said.filter(|(then, _)| {
+            let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
+            has(change.then.modified, then.modified)
+                && has(change.then.mode.map(i64::from), then.mode.map(i64::from))
+        });
+        let updated = match said {
+            Some((_, updated)) => updated,
+            None => {
+                let steps = change.then.steps(path);
+                change.then.updated(self.remote.perform(&steps, ask))?
+            }
         };
-        if let Some(size) = version.size.filter(|&size| size != change.size) {
+        if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
             return Err(remote::Error::misbehaved(
                 format!("storing {path}"),
                 format!("it confirmed {} bytes and now has {size}", change.size),
             ));
         }
-        let mut results = results.into_iter().map(|result| result.map(|_| ()));
-        Ok(Updated {
-            version,
-            mode: change.mode.and_then(|_| results.next()),
-            modified: change.modified.and_then(|_| results.next()),
-        })
+        Ok(updated)
     }
 
     /// The server has it.
@@ -353,10 +352,10 @@ impl Vfs {
             modified: updated.version.modified,
         };
         body.uploaded(version, change.size);
-        if change.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.mode {
+        if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
             self.mode_outcome(file, body.mode.take(), updated.mode)?;
         }
-        if body.modified == change.modified {
+        if body.modified == change.then.modified {
             body.modified = None;
         }
         match updated.modified {

@@ -25,6 +25,14 @@ impl Vfs {
         self.list_now(directory, deadline)
     }
 
+    /// Lists a directory anew, unless somebody does.
+    pub(super) fn renew(&self, directory: u64, deadline: &Deadline) -> Result<()> {
+        let Some(_claim) = self.listings.claim(directory) else {
+            return Ok(());
+        };
+        self.list_now(directory, deadline).map(|_| ())
+    }
+
     fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
         let path = self.path(directory)?;
         let asked = self.tree.lock().now();

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::remote::{
-    self, Ask, Deadline, Done, Plan, ReadAt, Remote, RemotePath, Sink, Step, Urgency, Version, Why,
-    perform_one,
+    self, Ask, Deadline, Done, Plan, ReadAt, Remote, RemotePath, Sink, Step, Then, Urgency,
+    Version, Why, perform_one,
 };
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
@@ -137,6 +137,7 @@ impl Streams {
         let Some(spool) = body.spool.clone() else {
             return;
         };
+        body.said = None;
         body.stream = Some(Stream {
             sent: first,
             confirmed: first,
@@ -150,6 +151,7 @@ impl Streams {
             path,
             spool,
             sink,
+            then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
         };
@@ -212,6 +214,8 @@ struct Pump {
     path: RemotePath,
     spool: Arc<SpoolFile>,
     sink: Option<Box<dyn Sink>>,
+    /// What the transfer sets at its end.
+    then: Then,
     /// When the transfer began.
     since: Instant,
     buffer: Vec<u8>,
@@ -338,7 +342,9 @@ impl Pump {
             Some(sink) => sink,
             None => {
                 let ask = flush(&deadline);
-                let sink = self.streams.remote.write(&self.path, range.start, &ask)?;
+                self.then = self.file.body.lock().then();
+                let remote = &self.streams.remote;
+                let sink = remote.write(&self.path, range.start, self.then, &ask)?;
                 self.since = Instant::now();
                 self.file.body.lock().touched = true;
                 self.sink.insert(sink)
@@ -376,9 +382,10 @@ impl Pump {
         let Some(sink) = self.sink.take() else {
             return Ok(());
         };
-        sink.finish(&Deadline::after(self.streams.patience))?;
+        let said = sink.finish(&Deadline::after(self.streams.patience))?;
         let mut body = self.file.body.lock();
         body.stream_confirmed();
+        body.said = said.map(|said| (self.then, said));
         Ok(())
     }
 

@@ -82,6 +82,10 @@ fn on_a_server_with_facts() {
             ("ls d; cat d/f0; sleep 6", "cat d/f0", 1, 0),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "cat $S/new > d/new", 2, 1),
+            // The first upload has shown that what flies behind it is answered behind it.
+            ("ls d; cp $S/new d/one", "cp $S/new d/new", 2, 1),
+            ("ls d; cp $S/new d/one", "cat $S/new > d/new", 1, 1),
+            ("ls d; cp $S/new d/one", "echo line >> d/f0", 1, 1),
             ("ls d", "rm d/f0", 1, 0),
             // mv(1) wants to know whether the new name is taken, and that must be true now.
             ("ls d", "mv d/f0 d/g", 2, 0),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
-    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Traits, Updated,
+    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated,
     Urgency, Version, View, Why,
 };
 
@@ -221,7 +221,13 @@ impl Remote for Memory {
         }))
     }
 
-    fn write(&self, file: &RemotePath, from: u64, _: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn write(
+        &self,
+        file: &RemotePath,
+        from: u64,
+        then: Then,
+        _: &Ask<'_>,
+    ) -> Result<Box<dyn Sink>> {
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::refused(Why::NoSpace, "STOR", "552"));
@@ -239,6 +245,7 @@ impl Remote for Memory {
         Ok(Box::new(Transfer {
             nodes: Arc::clone(&self.nodes),
             path: file.as_bytes().to_vec(),
+            then,
             fault,
         }))
     }
@@ -247,7 +254,7 @@ impl Remote for Memory {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        self.write(file, 0, ask)
+        self.write(file, 0, Then::default(), ask)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {
@@ -393,6 +400,7 @@ impl Source for Bytes {
 struct Transfer {
     nodes: Arc<Mutex<BTreeMap<Vec<u8>, Node>>>,
     path: Vec<u8>,
+    then: Then,
     fault: Fault,
 }
 
@@ -417,11 +425,19 @@ impl Sink for Transfer {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &Deadline) -> Result<()> {
-        match self.fault {
-            Fault::Unconfirmed => Err(Error::lost("STOR", "a fault")),
-            _ => Ok(()),
+    /// Tells of every second file what it is; who was not told asks.
+    fn finish(self: Box<Self>, _: &Deadline) -> Result<Option<Updated>> {
+        if self.fault == Fault::Unconfirmed {
+            return Err(Error::lost("STOR", "a fault"));
         }
+        let nodes = self.nodes.lock().unwrap();
+        let node = nodes.get(&self.path);
+        let told = node.filter(|node| self.then == Then::default() && node.modified % 2 == 0);
+        Ok(told.map(|node| Updated {
+            version: attributes(node).version(),
+            mode: None,
+            modified: None,
+        }))
     }
 
     fn wanted(&self) -> bool {

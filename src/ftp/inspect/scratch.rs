@@ -293,7 +293,14 @@ impl Trying<'_> {
     fn put_at(&self, at: u64, command: Command<'_>, bytes: &[u8]) -> Result<()> {
         let lease = self.inspection.lease(self.deadline)?;
         let all = 0..bytes.len() as u64;
-        upload(lease, command, at, &Bytes(bytes), all, self.deadline)
+        upload(
+            lease,
+            (command, at),
+            (&Bytes(bytes), all),
+            None,
+            self.deadline,
+        )?;
+        Ok(())
     }
 
     /// All bytes of a small file.

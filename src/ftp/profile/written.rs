@@ -115,6 +115,16 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "answers_behind",
+        say: |learned| learned.answers_behind.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.answers_behind = Some(flag)),
+    },
+    Fact {
+        name: "early_data",
+        say: |learned| learned.early_data.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.early_data = Some(flag)),
+    },
+    Fact {
         name: "appe",
         say: |learned| learned.appe.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),

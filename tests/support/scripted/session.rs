@@ -88,7 +88,10 @@ impl Session {
             if is_first && !is_ahead {
                 self.shared.turns.fetch_add(1, Ordering::Relaxed);
             }
-            self.transferred = matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
+            // What flies behind a transfer ends nothing.
+            let flies_behind = self.transferred && !is_first;
+            self.transferred =
+                flies_behind || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
             self.shared.log(self.number, text.clone());
             let act = self.shared.act(&text);
             match act {

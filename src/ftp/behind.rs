@@ -1,0 +1,134 @@
+//! What flies behind an upload: what is to be set on the file once it is stored, and the question what it
+//! then is.
+//!
+//! The one idea: a server that does one thing after the other keeps what came in one write with `STOR` until
+//! the transfer is over, and so tells of the file with the confirmation itself. vsftpd, ProFTPD and
+//! Pure-FTPd do; pyftpdlib and libunftp answer at once, while the file is still on its way. Only the *same*
+//! write does it: what comes later ProFTPD answers in the middle of the transfer, and Pure-FTPd loses.
+//!
+//! Which kind a server is shows the reply to a `SIZE` behind the first upload: 213 is the final reply to no
+//! transfer. Where it comes first, nothing flies behind any more.
+
+use std::fmt;
+
+use crate::ftp::command::Command;
+use crate::ftp::control::Control;
+use crate::ftp::place::Place;
+use crate::ftp::profile::Profile;
+use crate::ftp::reply::Reply;
+use crate::ftp::steps::Prepared;
+use crate::remote::{Deadline, Error, RemotePath, Result, Step, Then, Updated};
+
+/// What flies behind one upload.
+#[derive(Debug)]
+pub struct Behind {
+    file: RemotePath,
+    path: Vec<u8>,
+    then: Then,
+    /// `None` while it is not known what the server makes of it.
+    prepared: Option<Prepared>,
+}
+
+/// The code of the reply to `SIZE` and `MDTM` (RFC 3659 sections 3 and 4).
+const ANSWER: u16 = 213;
+/// Bytes of commands in the one write: ProFTPD takes 1,024 at once from its socket, and answers the rest early.
+const WRITE: usize = 1000;
+/// Bytes of a command beside its path, at most: `SITE CHMOD 7777 `, `MFMT YYYYMMDDHHMMSS `, the line's end.
+const WORDS: usize = 24;
+
+impl Behind {
+    /// What may fly behind an upload to `file`; `None` where nothing may.
+    pub fn of(profile: &Profile, place: &Place, file: &RemotePath, then: Then) -> Option<Self> {
+        let learned = profile.get();
+        let path = place.absolute(file).ok()?;
+        // SITE CHMOD takes more than a command there.
+        if path.ends_with(b" ") || learned.flights == Some(false) {
+            return None;
+        }
+        let prepared = match learned.answers_behind {
+            Some(true) => Some(Prepared::of(place, learned, &then.steps(file)).ok()?),
+            Some(false) => return None,
+            None => None,
+        };
+        let behind = Self {
+            file: file.clone(),
+            path,
+            then,
+            prepared,
+        };
+        // With the transfer's own and those before it, which are two at most.
+        let commands = behind.commands().len() + 3;
+        let fits = commands * (behind.path.len() + WORDS) <= WRITE;
+        fits.then_some(behind)
+    }
+
+    /// Its commands.
+    pub fn commands(&self) -> Vec<Command<'_>> {
+        match &self.prepared {
+            Some(prepared) => prepared.commands(&self.steps()),
+            None => vec![Command::Size(&self.path)],
+        }
+    }
+
+    /// Takes the final reply of the transfer and those behind it: what the server said of the file, where it
+    /// did.
+    pub fn take(
+        &self,
+        control: &mut Control,
+        profile: &Profile,
+        tried: &dyn fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<(Reply, Option<Updated>)> {
+        let first = control.reply(tried, deadline)?;
+        let mut others = Vec::new();
+        for command in self.commands() {
+            match control.reply(&command, deadline) {
+                Ok(reply) => others.push(reply),
+                // The transfer's own reply has come.
+                Err(error) if first.code != ANSWER => {
+                    log::info!("{error}");
+                    return Ok((first, None));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(prepared) = &self.prepared else {
+            return Ok((Self::judge(profile, first, others), None));
+        };
+        if first.code == ANSWER {
+            profile.learn(|learned| learned.answers_behind = Some(false));
+            control.give_up();
+            return Err(Error::lost(
+                tried.to_string(),
+                "its end was answered behind what came later",
+            ));
+        }
+        if !first.is_completion() {
+            return Ok((first, None));
+        }
+        let steps = self.steps();
+        let results = prepared.outcomes(&steps, control, profile, others, false, deadline);
+        // Whoever gets no answer here asks once more.
+        let updated = results.and_then(|results| self.then.updated(results));
+        let updated = updated.inspect_err(|error| log::info!("{error}")).ok();
+        Ok((first, updated))
+    }
+
+    /// The transfer's own reply, of the first one and that to the question behind it, or the other way round.
+    fn judge(profile: &Profile, first: Reply, mut others: Vec<Reply>) -> Reply {
+        let Some(other) = others.pop() else {
+            return first;
+        };
+        let in_order = first.code != ANSWER && other.code == ANSWER;
+        let early = !in_order && (first.code == ANSWER || other.is_completion());
+        if in_order || early || first.is_completion() {
+            log::debug!("what flies behind an upload is answered in order: {in_order}");
+            profile.learn(|learned| learned.answers_behind = Some(in_order));
+        }
+        if early { other } else { first }
+    }
+
+    fn steps(&self) -> Vec<Step<'_>> {
+        self.then.steps(&self.file)
+    }
+}

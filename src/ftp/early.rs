@@ -1,0 +1,60 @@
+//! Data before consent: the bytes of a small upload that go out right behind `STOR`, over a spare data
+//! connection, without waiting for the 150.
+//!
+//! The one idea: they wait in the server's socket until it comes to read them, and the whole upload costs one
+//! round trip. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
+//! the connection), so this is done only where [`Behind`](crate::ftp::behind::Behind) has seen one that does one thing
+//! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
+
+use std::io;
+use std::time::Duration;
+
+use crate::ftp::control::Control;
+use crate::ftp::profile::Profile;
+use crate::ftp::stream::Stream;
+use crate::remote::{Deadline, Error};
+
+/// Bytes of an upload that may go early: less than a fresh connection's window (64 KiB), so that the server's
+/// system takes them whether it reads or not.
+pub const EARLY: u64 = 32 * 1024;
+/// How long the first upload of this kind may take: who drops the bytes may say nothing more.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// Whether bytes may go early over this connection.
+pub fn may_be(profile: &Profile, control: &Control) -> bool {
+    // TLS begins with the server's consent.
+    let in_order =
+        |fact: Option<bool>, order: Option<bool>| fact != Some(false) && order == Some(true);
+    control.is_pipelining()
+        && !control.protects_data()
+        && profile.ask(|learned| in_order(learned.early_data, learned.answers_behind))
+}
+
+/// How long an upload whose bytes went early may take, of the patience that is left.
+pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
+    let left = deadline.remaining().unwrap_or_default();
+    let tried = profile.ask(|learned| learned.early_data).is_some();
+    Deadline::after(if tried { left } else { left.min(TRIAL) })
+}
+
+/// Sends all bytes and their end.
+pub fn send(stream: &mut Stream, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+    stream.write_all(bytes, deadline)?;
+    stream.finish_writing(deadline)
+}
+
+/// An upload whose bytes went early is stored.
+pub fn worked(profile: &Profile) {
+    if profile.ask(|learned| learned.early_data).is_none() {
+        profile.learn(|learned| learned.early_data = Some(true));
+    }
+}
+
+/// One has failed: the first failure is enough where none had worked.
+pub fn failed(profile: &Profile, error: &Error) {
+    let broke = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
+    if broke && profile.ask(|learned| learned.early_data).is_none() {
+        log::info!("{error}; from now on no data before the server's consent");
+        profile.learn(|learned| learned.early_data = Some(false));
+    }
+}
