@@ -278,8 +278,9 @@ impl Vfs {
 
     /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
     fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
+        // What is missing comes as one stream; before anything is sent, nobody reads.
+        let mut stopped = false;
         loop {
-            file.reader.stop(deadline);
             let gap = {
                 let mut body = file.body.lock();
                 let change = body.change();
@@ -294,6 +295,12 @@ impl Vfs {
                 let mut gaps = needs.into_iter().flat_map(|need| body.present.gaps(need));
                 match gaps.next() {
                     Some(gap) => gap,
+                    None if !stopped => {
+                        drop(body);
+                        file.reader.stop(deadline);
+                        stopped = true;
+                        continue;
+                    }
                     None => {
                         body.flying = body.dirty.clone();
                         return Ok(Job {
@@ -305,6 +312,7 @@ impl Vfs {
                     }
                 }
             };
+            stopped = false;
             self.fetch(file, gap, deadline)?;
         }
     }

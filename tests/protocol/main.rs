@@ -11,6 +11,7 @@ mod limited;
 mod scripted;
 
 mod changes;
+mod behind;
 mod connections;
 mod costs;
 mod crowds;

@@ -110,6 +110,8 @@ pub struct Script {
     without: Vec<&'static str>,
     keeps_names: bool,
     forgets: bool,
+    eager: bool,
+    drops_early: bool,
     folds_case: bool,
     home: &'static str,
 }
@@ -143,6 +145,18 @@ impl Script {
     /// Of commands that come together, all but the first are lost.
     pub fn forgets(mut self) -> Self {
         self.forgets = true;
+        self
+    }
+
+    /// What came together with a command that stores is answered before its bytes are taken.
+    pub fn eager(mut self) -> Self {
+        self.eager = true;
+        self
+    }
+
+    /// Bytes that come before it has said yes are dropped, and their upload never ends.
+    pub fn drops_early(mut self) -> Self {
+        self.drops_early = true;
         self
     }
 

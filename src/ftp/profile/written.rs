@@ -289,6 +289,8 @@ mod tests {
             mdtm: Some(true),
             chmod: Some(false),
             sets_times: Some(None),
+            answers_behind: Some(true),
+            early_data: Some(false),
             appe: Some(true),
             stor_at: Some(true),
             stor_keeps: Some(false),

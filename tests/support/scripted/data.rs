@@ -88,9 +88,16 @@ impl Session {
             .bytes(path)
             .map_or(0, <[u8]>::len);
         let start = if append { length } else { restart };
+        if self.shared.script.drops_early && self.came_early() {
+            self.say("150 Here it comes")?;
+            return self.silence();
+        }
         let Some(mut data) = self.begin()? else {
             return Ok(());
         };
+        if self.shared.script.eager {
+            self.hurry()?;
+        }
         let limit = odd_limit(act).unwrap_or(usize::MAX);
         // One that is said to be short takes all and keeps less.
         let takes_all = matches!(act, Act::Short(_));
@@ -122,6 +129,25 @@ impl Session {
         self.end(data, whole, act)
     }
 
+    /// Whether bytes wait already; they are lost then.
+    fn came_early(&mut self) -> bool {
+        const UNDER_WAY: Duration = Duration::from_millis(100);
+        let Some(listener) = &self.passive else {
+            return false;
+        };
+        sleep(UNDER_WAY);
+        listener.set_nonblocking(true).unwrap();
+        let Ok((data, _)) = listener.accept() else {
+            return false;
+        };
+        data.set_nonblocking(true).unwrap();
+        if data.peek(&mut [0]).is_ok() {
+            return true;
+        }
+        self.accepted = Some(data);
+        false
+    }
+
     /// Takes the data connection and announces the transfer.
     fn begin(&mut self) -> Result<Option<TcpStream>, Ended> {
         let Some(listener) = self.passive.take() else {
@@ -129,6 +155,11 @@ impl Session {
             return Ok(None);
         };
         self.say("150 Here it comes")?;
+        if let Some(data) = self.accepted.take() {
+            self.shared.transfers.fetch_add(1, Ordering::Relaxed);
+            data.set_nonblocking(false).unwrap();
+            return Ok(Some(data));
+        }
         listener.set_nonblocking(true).unwrap();
         let until = Instant::now() + LONG / 2;
         loop {

@@ -29,6 +29,8 @@ pub(super) struct Session {
     came: VecDeque<(Vec<u8>, bool)>,
     /// A transfer was the last thing that was done.
     transferred: bool,
+    /// A data connection that was looked at before its command was answered.
+    pub(super) accepted: Option<TcpStream>,
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
@@ -61,6 +63,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         unsaid: false,
         came: VecDeque::new(),
         transferred: false,
+        accepted: None,
         shared,
     };
     let _ = session.run();
@@ -75,44 +78,61 @@ impl Session {
         }
         self.say("220-a scripted server\r\n220 ready")?;
         loop {
-            let (line, is_first) = self.line()?;
-            let text = String::from_utf8_lossy(&line).into_owned();
-            let verb = text
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .to_ascii_uppercase();
-            let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
-            // Nobody waits for what asks for the next data connection already.
-            let is_ahead = self.transferred && matches!(&verb[..], "EPSV" | "PASV");
-            if is_first && !is_ahead {
-                self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            self.next()?;
+        }
+    }
+
+    /// Takes the next command.
+    fn next(&mut self) -> Outcome {
+        let (line, is_first) = self.line()?;
+        let text = String::from_utf8_lossy(&line).into_owned();
+        let verb = text
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
+        // Nobody waits for what asks for the next data connection already.
+        let is_ahead = self.transferred && matches!(&verb[..], "EPSV" | "PASV");
+        if is_first && !is_ahead {
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        // What flies behind a transfer ends nothing.
+        let flies_behind = self.transferred && !is_first;
+        self.transferred =
+            flies_behind || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
+        self.shared.log(self.number, text.clone());
+        let act = self.shared.act(&text);
+        match act {
+            Act::Reply(words) => self.say(words),
+            Act::Raw(bytes) => self.send(&bytes),
+            Act::Silence => self.silence(),
+            Act::HangUp => Err(Ended),
+            Act::Farewell(words) => {
+                self.say(words)?;
+                Err(Ended)
             }
-            // What flies behind a transfer ends nothing.
-            let flies_behind = self.transferred && !is_first;
-            self.transferred =
-                flies_behind || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
-            self.shared.log(self.number, text.clone());
-            let act = self.shared.act(&text);
-            match act {
-                Act::Reply(words) => self.say(words)?,
-                Act::Raw(bytes) => self.send(&bytes)?,
-                Act::Silence => return self.silence(),
-                Act::HangUp => return Err(Ended),
-                Act::Farewell(words) => return self.say(words),
-                act => {
-                    match &act {
-                        Act::Hold(gate) => self.held = Some(gate.clone()),
-                        Act::Until(gate) => gate.pass(),
-                        Act::Wait(time) => sleep(*time),
-                        Act::Unsaid => self.unsaid = true,
-                        _ => {}
-                    }
-                    self.obey(&verb, &argument, act)?;
-                    self.held = None;
+            act => {
+                match &act {
+                    Act::Hold(gate) => self.held = Some(gate.clone()),
+                    Act::Until(gate) => gate.pass(),
+                    Act::Wait(time) => sleep(*time),
+                    Act::Unsaid => self.unsaid = true,
+                    _ => {}
                 }
+                self.obey(&verb, &argument, act)?;
+                self.held = None;
+                Ok(())
             }
         }
+    }
+
+    /// Answers what came together with the last command.
+    pub(super) fn hurry(&mut self) -> Outcome {
+        while !self.came.is_empty() {
+            self.next()?;
+        }
+        Ok(())
     }
 
     fn over_limit(&self) -> Option<&'static str> {

@@ -1,0 +1,167 @@
+//! Uploads in one flight: questions behind them, bytes before the server's consent, and copies.
+
+use crate::mount::{Mount, pattern, soon};
+use crate::scripted::{Act, Script, Server};
+
+/// By which a mount keeps to one connection, so that what flew is seen in order.
+const ONE: &str = "max_conns=1";
+const UPLOADS: [&str; 6] = ["STOR", "APPE", "SIZE", "MDTM", "MLST", "SITE"];
+
+/// A mount that knows what is there.
+fn mounted(server: &Server) -> Mount {
+    let mount = Mount::with(server, ONE);
+    mount.sh("ls");
+    mount
+}
+
+/// Stores a file of so many bytes, and returns them.
+fn put(mount: &Mount, name: &str, size: usize) -> Vec<u8> {
+    mount.python(&format!(
+        "open('{name}', 'wb').write(b'{name}'[:1] * {size})"
+    ));
+    vec![name.as_bytes()[0]; size]
+}
+
+fn has(server: &Server, path: &str, bytes: &[u8]) -> bool {
+    server.tree().bytes(path) == Some(bytes)
+}
+
+#[test]
+fn one_upload_shows_whether_questions_may_fly_behind_the_next() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    let first = put(&mount, "first", 3000);
+    assert_eq!(
+        server.since(0, &UPLOADS),
+        [
+            "STOR /first",
+            "SIZE /first",
+            "SITE CHMOD 644 /first",
+            "MLST /first"
+        ]
+    );
+    let mark = server.mark();
+    let second = put(&mount, "second", 3000);
+    assert_eq!(
+        server.since(mark, &UPLOADS),
+        ["STOR /second", "SITE CHMOD 644 /second", "MLST /second"]
+    );
+    assert!(has(&server, "/first", &first));
+    assert!(has(&server, "/second", &second));
+}
+
+#[test]
+fn a_server_that_answers_at_once_is_asked_behind_the_confirmation() {
+    let server = Script::new().eager().start();
+    let mount = mounted(&server);
+    for name in ["a", "b", "c"] {
+        let bytes = put(&mount, name, 3000);
+        assert!(has(&server, &format!("/{name}"), &bytes));
+    }
+    // The trial, and the question that counts; then the question alone.
+    assert_eq!(server.since(0, &["SIZE"]), ["SIZE /a"]);
+    assert_eq!(server.count("MLST /a"), 1);
+    assert_eq!(server.count("MLST /c"), 1);
+    assert_eq!(server.connected(), 1, "nothing got out of step");
+}
+
+#[test]
+fn bytes_that_came_too_early_are_sent_again_and_never_early_again() {
+    let server = Script::new().drops_early().start();
+    let mount = mounted(&server);
+    for name in ["a", "b", "c", "d"] {
+        let bytes = put(&mount, name, 3000);
+        assert!(has(&server, &format!("/{name}"), &bytes));
+    }
+    assert_eq!(
+        server.since(0, &["STOR"]),
+        ["STOR /a", "STOR /b", "STOR /b", "STOR /c", "STOR /d"]
+    );
+}
+
+#[test]
+fn a_refused_upload_leaves_its_connection_in_step() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    server.once("STOR /refused", Act::Reply("553 Permission denied"));
+    mount.python(
+        "try:
+    with open('refused', 'wb') as file: file.write(b'r' * 3000)
+    raise SystemExit('no error')
+except PermissionError:
+    pass",
+    );
+    put(&mount, "next", 3000);
+    assert_eq!(server.connected(), 1);
+}
+
+#[test]
+fn what_is_said_behind_a_cut_upload_has_it_sent_again() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    server.once("STOR /cut", Act::Short(1000));
+    let bytes = put(&mount, "cut", 3000);
+    assert!(has(&server, "/cut", &bytes));
+    assert_eq!(server.count("STOR /cut"), 2);
+}
+
+#[test]
+fn who_makes_file_after_file_makes_each_with_its_bytes() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    mount.python(
+        "os.listdir('.')
+for name in 'abcdef':
+    file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    os.write(file, name.encode() * 100)
+    os.close(file)",
+    );
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let made = name.repeat(100);
+        assert_eq!(
+            server.tree().bytes(&format!("/{name}")),
+            Some(made.as_bytes())
+        );
+    }
+    // For the first three the server had to say that they are new.
+    assert_eq!(
+        server.since(0, &["APPE"]),
+        ["APPE /a", "APPE /b", "APPE /c"]
+    );
+    assert_eq!(
+        server.since(0, &["STOR"]),
+        ["STOR /d", "STOR /e", "STOR /f"]
+    );
+}
+
+#[test]
+fn who_takes_files_away_again_makes_each_for_sure() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    mount.python(
+        "os.listdir('.')
+for name in 'abcdef':
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    os.unlink(name)",
+    );
+    assert_eq!(server.count("APPE"), 6);
+    assert_eq!(server.count("STOR"), 0);
+}
+
+#[test]
+fn a_file_of_others_is_not_touched_by_one_that_must_be_new() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    put(&mount, "first", 3000);
+    mount.sh("ls");
+    server.tree().put("/theirs", pattern(10));
+    let mark = server.mark();
+    mount.sh("set -C; ! echo mine > theirs");
+    assert!(has(&server, "/theirs", &pattern(10)));
+    soon("the connection is free", || {
+        server.count("APPE /theirs") == 1
+    });
+    assert!(server.since(mark, &["SITE"]).is_empty());
+}
