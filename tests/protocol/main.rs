@@ -10,8 +10,8 @@ mod limited;
 #[path = "../support/scripted.rs"]
 mod scripted;
 
-mod changes;
 mod behind;
+mod changes;
 mod connections;
 mod costs;
 mod crowds;
