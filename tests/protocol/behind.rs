@@ -121,7 +121,7 @@ for name in 'abcdef':
     for name in ["a", "b", "c", "d", "e", "f"] {
         let made = name.repeat(100);
         assert_eq!(
-            server.tree().bytes(&format!("/{name}")),
+            server.tree().bytes(format!("/{name}")),
             Some(made.as_bytes())
         );
     }
