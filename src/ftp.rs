@@ -54,6 +54,7 @@ pub use inspect::{
     Scratch, Server, Trial, Writing, look,
 };
 pub use login::Login;
+pub use pool::Connections;
 pub use profile::Way;
 pub use proxy::Proxy;
 pub use stream::Bind;

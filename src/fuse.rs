@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -18,6 +20,7 @@ use fuser::{
     Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
+use crate::inquiry::{DROP_CACHE, STATUS, STATUS_JSON};
 use crate::notices::{Counts, Kernel, Notices};
 use crate::remote::{Deadline, Kind, View};
 use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Listener, Open, Result, Space, Vfs, Wants};
@@ -45,10 +48,20 @@ pub enum Audience {
     Everybody,
 }
 
+/// Who answers questions about the mount (`inquiry.rs`).
+pub trait Desk: Send + Sync {
+    /// How it is, in words or in JSON. Must not wait.
+    fn status(&self, json: bool) -> String;
+    /// Drops what is cached, and has the kernel do the same.
+    fn drop_cache(&self);
+}
+
 /// Serves the mount behind `device` until it is unmounted. `live` is called when the kernel has
 /// been answered for the first time.
 pub fn serve(
     vfs: Arc<Vfs>,
+    notices: Arc<Notices>,
+    desk: Arc<dyn Desk>,
     device: OwnedFd,
     audience: Audience,
     live: impl FnOnce() -> std::result::Result<(), String>,
@@ -60,11 +73,12 @@ pub fn serve(
         Audience::OwnerAndRoot => SessionACL::RootAndOwner,
         Audience::Everybody => SessionACL::All,
     };
-    let notices = Arc::new(Notices::default());
     let adapter = Adapter {
         vfs: Arc::clone(&vfs),
         workers: Workers::default(),
         notices: Arc::clone(&notices),
+        desk,
+        dropping: Arc::default(),
     };
     let session = Session::from_fd(adapter, device, acl, config)
         .map_err(|error| format!("the kernel did not accept the mount: {error}"))?;
@@ -73,7 +87,7 @@ pub fn serve(
         let vfs = Arc::clone(&vfs);
         move |ino| vfs.told(ino)
     };
-    match notices.start(session.notifier(), passed) {
+    match notices.start(Arc::new(session.notifier()), passed) {
         Ok(()) => vfs.tell(Some(Arc::clone(&notices) as Arc<dyn Listener>)),
         Err(error) => log::error!("no thread can be started to tell the kernel: {error}"),
     }
@@ -91,6 +105,9 @@ struct Adapter {
     vfs: Arc<Vfs>,
     workers: Workers,
     notices: Arc<Notices>,
+    desk: Arc<dyn Desk>,
+    /// Somebody has the caches dropped just now.
+    dropping: Arc<AtomicBool>,
 }
 
 impl Kernel for Notifier {
@@ -120,6 +137,27 @@ impl Adapter {
             job(&vfs, &deadline);
             drop(busy);
         });
+    }
+
+    /// Drops the caches, on a thread of its own: it is not a request's to tell the kernel something.
+    fn drop_cache(&self, reply: ReplyIoctl) {
+        if self.dropping.swap(true, Ordering::Acquire) {
+            return reply.error(Errno::EBUSY);
+        }
+        let (desk, dropping) = (Arc::clone(&self.desk), Arc::clone(&self.dropping));
+        let drops = move || {
+            desk.drop_cache();
+            dropping.store(false, Ordering::Release);
+            reply.ioctl(0, &[]);
+        };
+        // The reply that is dropped becomes an error.
+        if let Err(error) = thread::Builder::new()
+            .name("drop-cache".into())
+            .spawn(drops)
+        {
+            log::error!("no thread can be started to drop the caches: {error}");
+            self.dropping.store(false, Ordering::Release);
+        }
     }
 
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
@@ -155,7 +193,9 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if let Some(known) = self.vfs.lookup_cached(parent.0, name.as_bytes()) {
+        let known = self.vfs.lookup_cached(parent.0, name.as_bytes());
+        self.vfs.names_tally.note(known.is_some());
+        if let Some(known) = known {
             return entry("lookup", reply, known);
         }
         let name = name.to_owned();
@@ -173,7 +213,9 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        if let Some(known) = self.vfs.getattr_cached(ino.0) {
+        let known = self.vfs.getattr_cached(ino.0);
+        self.vfs.names_tally.note(known.is_some());
+        if let Some(known) = known {
             return attributes("getattr", reply, known);
         }
         self.later(Class::Metadata, &[], move |vfs, deadline| {
@@ -397,7 +439,9 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let size = size as usize;
-        if let Some(known) = self.vfs.read_cached(fh.0, offset, size) {
+        let known = self.vfs.read_cached(fh.0, offset, size);
+        self.vfs.reads_tally.note(known.is_some());
+        if let Some(known) = known {
             return data("read", reply, known);
         }
         self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
@@ -614,11 +658,17 @@ impl Filesystem for Adapter {
         done("access", reply, self.vfs.access(ino.0, mask.bits()));
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         if name == PENDING {
             let pending = self.vfs.pending();
             let value = format!("{} {}", pending.files, pending.bytes);
             return attribute(reply, size, value.as_bytes());
+        }
+        if let Some(json) = inquiry(name) {
+            return match is_ours(req) {
+                true => attribute(reply, size, self.desk.status(json).as_bytes()),
+                false => reply.error(Errno::EACCES),
+            };
         }
         let Some(view) = view(name) else {
             return reply.error(Errno::ENODATA);
@@ -686,16 +736,20 @@ impl Filesystem for Adapter {
 
     fn ioctl(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
-        _cmd: u32,
+        cmd: u32,
         _in_data: &[u8],
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        match cmd {
+            DROP_CACHE if is_ours(req) => self.drop_cache(reply),
+            DROP_CACHE => reply.error(Errno::EACCES),
+            _ => reply.error(Errno::ENOTTY),
+        }
     }
 }
 
@@ -756,6 +810,19 @@ fn view(name: &OsStr) -> Option<View> {
         b"user.ftp.hash" => Some(View::Hash),
         _ => None,
     }
+}
+
+/// Whether the attribute asks how the mount is, and if so whether for JSON.
+fn inquiry(name: &OsStr) -> Option<bool> {
+    [(STATUS, false), (STATUS_JSON, true)]
+        .into_iter()
+        .find_map(|(asked, json)| (name == asked).then_some(json))
+}
+
+/// Whether who asks has made the mount, or is root.
+fn is_ours(request: &Request) -> bool {
+    let uid = request.uid();
+    uid == 0 || uid == nix::unistd::geteuid().as_raw()
 }
 
 fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {

@@ -3,7 +3,8 @@
 //! The floors, from the ground up; a file uses only what stands below it (`tests/layers.rs`):
 //!
 //! ```text
-//! main -> run -> probe -> server -> options, source, credentials, places      the program
+//! main -> run -> status -> inquiry
+//!            \-> probe -> server -> options, source, credentials, places      the program
 //!            \-> fuse -> vfs -> remote <- ftp   mount, workers, notices       edges | file system | vocabulary | engine
 //! ```
 
@@ -11,6 +12,8 @@ pub mod credentials;
 pub mod daemon;
 pub mod ftp;
 pub mod fuse;
+pub mod inquiry;
+pub mod json;
 pub mod logging;
 pub mod mount;
 pub mod notices;
@@ -21,6 +24,7 @@ pub mod remote;
 pub mod run;
 pub mod server;
 pub mod source;
+pub mod status;
 mod unmount;
 pub mod vfs;
 pub mod workers;

@@ -3,13 +3,34 @@
 //! The one idea: one logger is installed for the life of the process, with one switch in it. What
 //! is logged does not depend on where: the same filter counts on both sides, warnings and errors
 //! by default, what RUST_LOG says, everything that goes over the wire with `-d`.
+//!
+//! The last lines that tell of something wrong are kept too, whatever the filter says: [`lately`].
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use env_logger::Logger;
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
+
+/// Lines that are kept.
+const LINES: usize = 16;
+/// Characters of a line that are kept.
+const LONGEST: usize = 400;
+
+/// A line about something wrong.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When.
+    pub at: SystemTime,
+    /// How wrong: a warning or an error.
+    pub level: Level,
+    /// What.
+    pub text: String,
+}
 
 /// How much is logged. RUST_LOG adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +59,7 @@ pub fn start(amount: Amount) {
     }
     let stderr = SWITCH.stderr.get_or_init(|| builder.build());
     if log::set_logger(&SWITCH).is_ok() {
-        log::set_max_level(stderr.filter());
+        log::set_max_level(stderr.filter().max(LevelFilter::Warn));
     }
 }
 
@@ -49,15 +70,37 @@ pub fn to_syslog() {
     SWITCH.behind.store(true, Ordering::Release);
 }
 
+/// The last lines about something wrong, the last of them last.
+pub fn lately() -> Vec<Line> {
+    SWITCH.lately.lock().iter().cloned().collect()
+}
+
 struct Switch {
     stderr: OnceLock<Logger>,
     behind: AtomicBool,
+    lately: Mutex<VecDeque<Line>>,
 }
 
 static SWITCH: Switch = Switch {
     stderr: OnceLock::new(),
     behind: AtomicBool::new(false),
+    lately: Mutex::new(VecDeque::new()),
 };
+
+impl Switch {
+    fn keep(&self, record: &Record<'_>) {
+        let text = record.args().to_string().chars().take(LONGEST).collect();
+        let mut lately = self.lately.lock();
+        if lately.len() == LINES {
+            lately.pop_front();
+        }
+        lately.push_back(Line {
+            at: SystemTime::now(),
+            level: record.level(),
+            text,
+        });
+    }
+}
 
 impl Log for Switch {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -66,6 +109,9 @@ impl Log for Switch {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if record.level() <= Level::Warn && record.target().starts_with("ftpfs") {
+            self.keep(record);
+        }
         let Some(stderr) = self.stderr.get().filter(|stderr| stderr.matches(record)) else {
             return;
         };
@@ -115,6 +161,17 @@ mod tests {
         let args = format_args!("550 no\r\nsuch\0file");
         let record = Record::builder().args(args).build();
         assert_eq!(line(&record).to_bytes(), b"550 no  such file");
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_no_more() {
+        for number in 0..40 {
+            let args = format_args!("{number} {:0>1000}", 0);
+            SWITCH.keep(&Record::builder().args(args).level(Level::Warn).build());
+        }
+        let kept = lately();
+        assert_eq!(kept.len(), LINES);
+        assert!(kept[LINES - 1].text.starts_with("39 ") && kept[0].text.len() == LONGEST);
     }
 
     #[test]

@@ -33,7 +33,8 @@ use crate::mount::device::{
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
 pub use crate::mount::options::Options;
-use crate::mount::table::{Entry, Identity, MOUNTINFO, mounts, top_mount};
+pub use crate::mount::table::{Entry, mounts};
+use crate::mount::table::{Identity, MOUNTINFO, top_mount};
 
 /// KiB that the kernel asks ahead for, twice its own measure: half of the requests for a large file. With
 /// more, who reads waits longer for each of them, and gains nothing where there are few cores.

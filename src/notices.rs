@@ -13,6 +13,7 @@
 //! Lock order: the lock here is taken under the file system's, and nothing is called under it.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -23,7 +24,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::vfs::{Listener, News};
 
 /// What the kernel can be told.
-pub trait Kernel: Send + 'static {
+pub trait Kernel: Send + Sync {
     /// `name` in `parent` was `ino`, and is gone.
     fn gone(&self, parent: u64, name: &[u8], ino: u64) -> io::Result<()>;
     /// The attributes of `ino` have changed, and with `content` its bytes.
@@ -44,19 +45,19 @@ const LOOK: usize = 64;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The notices.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Notices {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     queue: VecDeque<(News, Instant)>,
     /// For which inodes requests are under way, and how many.
     busy: HashMap<u64, u32>,
-    /// Somebody reads the queue.
-    open: bool,
+    /// Who is told; `None` before the start and after the end.
+    kernel: Option<Arc<dyn Kernel>>,
     told: u64,
     dropped: u64,
 }
@@ -71,7 +72,6 @@ pub struct Counts {
 }
 
 /// Requests are under way for some inodes, until this is dropped.
-#[derive(Debug)]
 pub struct Busy {
     notices: Arc<Notices>,
     inodes: Box<[u64]>,
@@ -102,10 +102,10 @@ impl Notices {
     /// each inode whose name was gone, once the kernel was told or will not be.
     pub fn start(
         self: &Arc<Self>,
-        kernel: impl Kernel,
+        kernel: Arc<dyn Kernel>,
         passed: impl Fn(u64) + Send + 'static,
     ) -> io::Result<()> {
-        self.state.lock().open = true;
+        self.state.lock().kernel = Some(Arc::clone(&kernel));
         let notices = Arc::clone(self);
         let tell = move || {
             while let Some(next) = notices.next() {
@@ -116,7 +116,7 @@ impl Notices {
                     },
                 };
                 if let Next::Tell(news) = &next {
-                    notices.tell(&kernel, news);
+                    notices.tell(kernel.as_ref(), news);
                 }
                 gone.into_iter().for_each(&passed);
             }
@@ -128,10 +128,31 @@ impl Notices {
         spawned.map(drop)
     }
 
+    /// Tells the kernel that all it keeps of these inodes may be wrong; returns when that is done. To be
+    /// called by a thread that answers no request, with no lock held. Names stay: they last no longer than
+    /// the attributes, and to drop one would unmount what is mounted below it.
+    pub fn forget(&self, inodes: &[u64]) {
+        for &ino in inodes {
+            let (kernel, is_busy) = {
+                let state = self.state.lock();
+                (state.kernel.clone(), state.is_busy(ino))
+            };
+            let Some(kernel) = kernel else {
+                return;
+            };
+            // Attributes need no lock.
+            let changed = |content| News::Changed { ino, content };
+            self.tell(kernel.as_ref(), &changed(!is_busy));
+            if is_busy {
+                self.hear(changed(true));
+            }
+        }
+    }
+
     /// Nothing more is told.
     pub fn end(&self) {
         let mut state = self.state.lock();
-        state.open = false;
+        state.kernel = None;
         state.queue.clear();
         self.changed.notify_all();
     }
@@ -145,7 +166,7 @@ impl Notices {
         }
     }
 
-    fn tell(&self, kernel: &impl Kernel, news: &News) {
+    fn tell(&self, kernel: &dyn Kernel, news: &News) {
         let told = match news {
             News::Gone { parent, name, ino } => kernel.gone(*parent, name, *ino),
             News::Changed { ino, content } => kernel.changed(*ino, *content),
@@ -168,9 +189,7 @@ impl Notices {
     fn next(&self) -> Option<Next> {
         let mut state = self.state.lock();
         loop {
-            if !state.open {
-                return None;
-            }
+            state.kernel.as_ref()?;
             if let Some(next) = state.take(Instant::now()) {
                 return Some(next);
             }
@@ -183,6 +202,12 @@ impl Notices {
     }
 }
 
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Notices").field(&self.counts()).finish()
+    }
+}
+
 impl Listener for Notices {
     fn hear(&self, news: News) -> bool {
         let room = match news {
@@ -190,7 +215,7 @@ impl Listener for Notices {
             _ => PASSING,
         };
         let mut state = self.state.lock();
-        if !state.open {
+        if state.kernel.is_none() {
             return false;
         }
         // Not the oldest instead: whoever sent it relies on hearing of it again.
@@ -288,7 +313,9 @@ mod tests {
         let notices = Arc::new(Notices::default());
         let ((say, said), (pass, passed)) = (channel(), channel());
         notices
-            .start(Says(say), move |ino| pass.send(ino).expect("listens"))
+            .start(Arc::new(Says(say)), move |ino| {
+                pass.send(ino).expect("listens")
+            })
             .expect("a thread");
         (notices, said, passed)
     }
@@ -329,6 +356,17 @@ mod tests {
         drop(two);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 true"));
         assert!(notices.state.lock().busy.is_empty());
+    }
+
+    #[test]
+    fn all_is_told_to_be_wrong_and_pages_that_are_read_a_little_later() {
+        let (notices, said, _passed) = started();
+        let busy = notices.busy(&[8]);
+        notices.forget(&[7, 8]);
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 7 true"));
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 false"));
+        drop(busy);
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 true"));
     }
 
     #[test]

@@ -22,9 +22,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 pub use crate::options::help::{help, version};
-pub use crate::options::settings::{Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings};
+pub use crate::options::settings::{
+    Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
+};
 use crate::options::table::HELPER_FLAGS;
-pub use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, Spec, TABLE};
+pub use crate::options::table::{
+    DROP_CACHE_FLAGS, FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE,
+};
 use crate::options::words::{apply, split};
 
 /// What the command line asks for.
@@ -34,6 +38,10 @@ pub enum Request {
     Mount(Box<Settings>),
     /// Look at a server and tell.
     Probe(Box<Probe>),
+    /// Tell how mounts are.
+    Status(Status),
+    /// Have the mount here, or all of this user's, drop what they cache.
+    DropCache(Option<PathBuf>),
     /// Print this text.
     Print(String),
 }
@@ -49,6 +57,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     }
     if !helper && arguments.next_if(|first| first == COMPLETIONS).is_some() {
         return parse_completions(arguments);
+    }
+    if !helper && arguments.next_if(|first| first == STATUS).is_some() {
+        return parse_question(arguments, STATUS_FLAGS, STATUS_HINT, |mountpoint, found| {
+            let json = found.get_flag("json");
+            Request::Status(Status { mountpoint, json })
+        });
+    }
+    if !helper && arguments.next_if(|first| first == DROP_CACHE).is_some() {
+        return parse_question(
+            arguments,
+            DROP_CACHE_FLAGS,
+            DROP_CACHE_HINT,
+            |mountpoint, _| Request::DropCache(mountpoint),
+        );
     }
     let flags = if helper { HELPER_FLAGS } else { FLAGS };
     let found = command(flags)
@@ -130,6 +152,29 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     }
 }
 
+/// Reads what stands behind `ftpfs status` and `ftpfs drop-cache`.
+fn parse_question(
+    arguments: impl Iterator<Item = OsString>,
+    flags: &'static [Flag],
+    hint: &str,
+    request: impl FnOnce(Option<PathBuf>, &ArgMatches) -> Request,
+) -> Result<Request, String> {
+    let found = command(flags)
+        .try_get_matches_from(arguments)
+        .map_err(|error| one_line(&error, hint))?;
+    if found.get_flag("help") {
+        return Ok(Request::Print(help()));
+    }
+    if found.get_flag("version") {
+        return Ok(Request::Print(version()));
+    }
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    match (words.next(), words.next()) {
+        (mountpoint, None) => Ok(request(mountpoint.map(PathBuf::from), &found)),
+        (_, Some(more)) => Err(format!("one argument too many: {}; {hint}", more.display())),
+    }
+}
+
 /// Reads what stands behind `ftpfs completions`.
 fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let shell = arguments.next().unwrap_or_default();
@@ -154,10 +199,16 @@ fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
 
 /// The word that asks to look at a server instead of mounting it.
 const PROBE: &str = "probe";
+/// The word that asks how mounts are.
+const STATUS: &str = "status";
+/// The word that has caches dropped.
+const DROP_CACHE: &str = "drop-cache";
 /// The word that asks for the completions of a shell.
 const COMPLETIONS: &str = "completions";
 const PROBE_HINT: &str =
     "usage: ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]; see ftpfs --help";
+const STATUS_HINT: &str = "usage: ftpfs status [MOUNTPOINT] [--json]; see ftpfs --help";
+const DROP_CACHE_HINT: &str = "usage: ftpfs drop-cache [MOUNTPOINT]; see ftpfs --help";
 const USAGE_HINT: &str =
     "usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]; see ftpfs --help";
 

@@ -8,7 +8,6 @@
 //! is made for it and always removed: after a signal too, by a connection of its own.
 
 mod advice;
-mod json;
 mod machine;
 mod report;
 mod words;

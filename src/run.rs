@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
@@ -20,12 +20,14 @@ use crate::ftp::{Client, Endpoint};
 use crate::fuse::{self, Audience};
 use crate::logging::{self, Amount};
 use crate::mount::{self, Mount};
+use crate::notices::Notices;
 use crate::options::{self, Request, Settings};
 use crate::places;
 use crate::probe;
 use crate::remote::{Deadline, Remote};
 use crate::server;
 use crate::source::Source;
+use crate::status::{self, Desk};
 use crate::unmount;
 use crate::vfs::{self, Names, Shown, Vfs};
 
@@ -50,6 +52,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Request::Mount(settings)) => start(&settings),
         Ok(Request::Probe(probe)) => return probe::run(&probe),
+        Ok(Request::Status(status)) => return status::run(&status),
+        Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
         Err(error) => Err(error),
     };
     end(outcome)
@@ -197,7 +201,8 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let mut settings = plan.vfs;
     settings.root = client.root();
     let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
-    let remote: Arc<dyn Remote> = Arc::new(client);
+    let client = Arc::new(client);
+    let remote: Arc<dyn Remote> = Arc::<Client>::clone(&client);
     let vfs = Vfs::new(Arc::clone(&remote), settings);
     match vfs.begin_write_back() {
         Ok(None) => {}
@@ -217,7 +222,17 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     };
     let audience = plan.audience;
     let background = plan.background;
-    let served = fuse::serve(Arc::clone(&vfs), device, audience, || {
+    let notices = Arc::new(Notices::default());
+    let desk = Arc::new(Desk {
+        source: plan.source.fsname(),
+        user,
+        read_only: plan.kernel.read_only,
+        since: (SystemTime::now(), Instant::now()),
+        client,
+        vfs: Arc::clone(&vfs),
+        notices: Arc::clone(&notices),
+    });
+    let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
         mount.read_ahead();
         if background {
             logging::to_syslog();

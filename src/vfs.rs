@@ -7,6 +7,7 @@
 //! ```text
 //! names, attributes, orphan, flush, contents      the operations
 //! recover, writeback, order -> journal            closes that return early
+//! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing                what they share
 //! atomic, hash                                    uploads that appear at once, or are looked at
 //! core                                            state, freshness, and the lock order
@@ -25,8 +26,10 @@ mod disk;
 mod error;
 mod fetch;
 mod fetching;
+mod figures;
 mod file;
 mod flush;
+mod forget;
 mod hash;
 mod inode;
 mod journal;
@@ -45,6 +48,7 @@ mod sequence;
 mod shown;
 mod spool;
 mod streaming;
+mod tally;
 mod under_way;
 mod walk;
 mod writeback;
@@ -55,6 +59,7 @@ pub use contents::{Open, Wants};
 pub use core::{Settings, Vfs};
 pub use disk::DiskCache;
 pub use error::{Error, Result};
+pub use figures::{Figures, Unsent};
 pub use inode::ROOT;
 pub use journal::left::Outside;
 pub use links::Links;

@@ -18,16 +18,23 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "options", "probe", "server", "source", "places", "daemon", "logging", "fuse", "mount",
-            "unmount", "vfs", "ftp", "remote",
+            "options", "probe", "status", "server", "source", "places", "daemon", "logging",
+            "fuse", "notices", "mount", "unmount", "vfs", "ftp", "remote",
         ],
     ),
     (
         "probe",
         &[
-            "options", "server", "source", "daemon", "logging", "ftp", "remote",
+            "options", "server", "source", "daemon", "logging", "json", "ftp", "remote",
         ],
     ),
+    (
+        "status",
+        &[
+            "options", "logging", "json", "inquiry", "fuse", "notices", "vfs", "ftp",
+        ],
+    ),
+    ("json", &[]),
     (
         "server",
         &[
@@ -46,7 +53,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("daemon", &[]),
     ("logging", &[]),
     // The edges.
-    ("fuse", &["workers", "notices", "vfs", "remote"]),
+    ("fuse", &["workers", "notices", "inquiry", "vfs", "remote"]),
+    ("inquiry", &["mount"]),
     ("notices", &["vfs"]),
     ("workers", &[]),
     ("mount", &[]),
@@ -114,6 +122,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "recover",
             "writeback",
             "order",
+            "figures",
+            "forget",
             "fetch",
             "copying",
             "ahead",
@@ -138,6 +148,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "spool",
             "ranges",
             "links",
+            "tally",
             "error",
         ],
     ),
@@ -145,7 +156,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "mount",
         &["fusermount", "device", "table", "options", "error"],
     ),
-    ("probe", &["machine", "words", "advice", "report", "json"]),
+    ("probe", &["machine", "words", "advice", "report"]),
+    ("status", &["words", "report"]),
     (
         "options",
         &[

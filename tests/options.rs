@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::options::{
-    FLAGS, Id, Mode, PROBE_FLAGS, Probe, Request, Settings, Spec, TABLE, help, parse,
+    DROP_CACHE_FLAGS, FLAGS, Flag, Id, Mode, PROBE_FLAGS, Probe, Request, STATUS_FLAGS, Settings,
+    Spec, Status, TABLE, help, parse,
 };
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
@@ -271,6 +272,44 @@ fn what_is_called_probe_can_still_be_mounted() {
     assert_eq!(settings.source.0, "probe");
 }
 
+#[test]
+fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
+    let request = |arguments: &[&str]| parse(arguments.iter().map(OsString::from));
+    let status = |mountpoint: Option<&str>, json| {
+        let mountpoint = mountpoint.map(PathBuf::from);
+        Ok(Request::Status(Status { mountpoint, json }))
+    };
+    assert_eq!(request(&["ftpfs", "status"]), status(None, false));
+    assert_eq!(request(&["ftpfs", "status", "-j"]), status(None, true));
+    let line = ["ftpfs", "status", "/m", "--json"];
+    assert_eq!(request(&line), status(Some("/m"), true));
+    let drop = |mountpoint: Option<&str>| Ok(Request::DropCache(mountpoint.map(PathBuf::from)));
+    assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None));
+    assert_eq!(request(&["ftpfs", "drop-cache", "/m"]), drop(Some("/m")));
+    for (arguments, part) in [
+        (
+            &["ftpfs", "status", "/m", "/n"][..],
+            "one argument too many: /n",
+        ),
+        (&["ftpfs", "status", "-o", "ro"], "unknown argument -o"),
+        (
+            &["ftpfs", "drop-cache", "--json"],
+            "unknown argument --json",
+        ),
+    ] {
+        let error = request(arguments).expect_err(part);
+        assert!(
+            error.contains(part) && error.contains("usage: ftpfs "),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let help = request(&["ftpfs", "status", "-h"]);
+    assert!(matches!(help, Ok(Request::Print(text)) if text.contains("ftpfs status")));
+    let settings = settings_of(&["mount.ftpfs", "status", "/m"]).expect("a helper's source");
+    assert_eq!(settings.source.0, "status");
+}
+
 /// What bash offers for the last of these words, by the script that we print.
 fn completed(words: &[&str]) -> Vec<String> {
     let line = ["ftpfs", "completions", "bash"].map(OsString::from);
@@ -302,7 +341,10 @@ fn bash_completes_options_one_by_one() {
     assert_eq!(completed(&["ftpfs", "--fo"]), ["--foreground"]);
     assert_eq!(completed(&["ftpfs", "probe", "--wr"]), ["--write"]);
     assert_eq!(completed(&["ftpfs", "--wr"]), [""]);
+    assert_eq!(completed(&["ftpfs", "status", "--js"]), ["--json"]);
     assert_eq!(completed(&["ftpfs", "prob"]), ["probe"]);
+    assert_eq!(completed(&["ftpfs", "stat"]), ["status"]);
+    assert_eq!(completed(&["ftpfs", "drop"]), ["drop-cache"]);
     assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts"]);
     let error = parse(["ftpfs", "completions", "csh"].map(OsString::from)).expect_err("csh");
     assert!(error.contains("bash, zsh or fish"), "{error}");
@@ -339,7 +381,7 @@ fn the_help_names_every_option_in_lines_of_a_terminal() {
             spec.name
         );
     }
-    for flag in FLAGS.iter().chain(PROBE_FLAGS) {
+    for flag in flags() {
         assert!(help.contains(&format!("-{}, --{}", flag.short, flag.long)));
     }
     for line in help.lines() {
@@ -377,7 +419,7 @@ fn the_manual_names_every_option_and_no_other() {
             );
         }
     }
-    for flag in FLAGS.iter().chain(PROBE_FLAGS) {
+    for flag in flags() {
         let short = format!("-{}", flag.short);
         assert!(named.contains(short.as_str()), "the manual lacks {short}");
     }
@@ -405,7 +447,7 @@ fn the_readme_names_every_option_and_no_other() {
             spec.name
         );
     }
-    let flags = FLAGS.iter().chain(PROBE_FLAGS);
+    let flags = flags();
     for flag in flags.filter(|flag| flag.value.is_none()) {
         let short = format!("-{}", flag.short);
         assert!(named.contains(short.as_str()), "README lacks {short}");
@@ -469,4 +511,10 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     &rest[..rest[inner..]
         .find(end)
         .map_or(rest.len(), |place| inner + place)]
+}
+
+/// Every flag of every form.
+fn flags() -> impl Iterator<Item = &'static Flag> {
+    let forms = [FLAGS, PROBE_FLAGS, STATUS_FLAGS, DROP_CACHE_FLAGS];
+    forms.into_iter().flatten()
 }

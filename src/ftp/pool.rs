@@ -51,6 +51,21 @@ pub struct Pool {
     moved: AtomicU64,
 }
 
+/// Control connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that there are.
+    pub open: usize,
+    /// Of these, those that somebody uses.
+    pub busy: usize,
+    /// At most, now: the server may have asked for fewer.
+    pub limit: usize,
+    /// At most, as configured.
+    pub wanted: usize,
+    /// Who waits for one.
+    pub waiting: usize,
+}
+
 /// How often those who wait for a connection look whether the transfers that hold them get on, and
 /// how long no other connection is tried after one could not be made.
 const LOOK: Duration = Duration::from_secs(1);
@@ -314,6 +329,18 @@ impl Pool {
             self.changed.wait_for(&mut state, left);
         }
         state.live - state.connecting
+    }
+
+    /// How many connections there are, and what they are at.
+    pub fn figures(&self) -> Connections {
+        let state = self.state.lock();
+        Connections {
+            open: state.live - state.connecting,
+            busy: state.busy().saturating_sub(state.connecting),
+            limit: state.limit,
+            wanted: self.endpoint.max_conns.max(1),
+            waiting: state.waiting.iter().sum(),
+        }
     }
 
     /// One more connection, which the pool does not count; the number is for [`Self::unregister`].

@@ -30,6 +30,8 @@ pub struct Entry {
     pub kind: String,
     /// What is mounted.
     pub source: String,
+    /// Of a FUSE mount the user and the group that made it.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// The mount that one sees at `mountpoint`: the last one there.
@@ -61,11 +63,20 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let mut rest = fields.skip_while(|&field| field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let source = unescape(rest.next()?).to_string_lossy().into_owned();
+    let owner = rest.next().and_then(|options| {
+        let number = |name: &str| {
+            let mut options = options.split(|&byte| byte == b',');
+            let value = options.find_map(|option| option.strip_prefix(name.as_bytes()))?;
+            std::str::from_utf8(value).ok()?.parse().ok()
+        };
+        Some((number("user_id=")?, number("group_id=")?))
+    });
     Some(Entry {
         identity: Identity { mount_id, device },
         mountpoint,
         kind,
         source,
+        owner,
     })
 }
 
@@ -91,13 +102,14 @@ mod tests {
 
     #[test]
     fn the_mount_table_is_read_with_its_escapes() {
-        let line = br"71 28 0:53 / /mnt/a\040b\134c rw,nosuid shared:1 master:2 - fuse.ftpfs ftp://h/\040 rw,user_id=0";
+        let line = br"71 28 0:53 / /mnt/a\040b\134c rw,nosuid shared:1 master:2 - fuse.ftpfs ftp://h/\040 rw,user_id=7,group_id=9,allow_other";
         let entry = entry(line).expect("a good line");
         assert_eq!(entry.identity.mount_id, 71);
         assert_eq!(entry.identity.device, "0:53");
         assert_eq!(entry.mountpoint, Path::new(r"/mnt/a b\c"));
         assert_eq!(entry.kind, "fuse.ftpfs");
         assert_eq!(entry.source, "ftp://h/ ");
+        assert_eq!(entry.owner, Some((7, 9)));
         assert!(super::entry(b"").is_none() && super::entry(b"71 28").is_none());
     }
 

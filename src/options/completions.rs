@@ -3,7 +3,7 @@
 //! The one idea: what a shell offers is what the parser takes, since both read the same table. Behind
 //! `-o` the words are parted by commas, and each shell has its own way to complete the last one.
 
-use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, Spec, TABLE};
+use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
 
 /// The script for a shell, if it is one that we know.
 pub fn completions(shell: &str) -> Option<String> {
@@ -20,11 +20,27 @@ fn offered() -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(|spec| spec.group != Group::Ignored)
 }
 
-/// Flags that only `ftpfs probe` takes.
-fn only_probe() -> impl Iterator<Item = &'static Flag> {
-    PROBE_FLAGS
+/// What can stand in the place of a source.
+const WORDS: [(&str, &str); 4] = [
+    ("probe", "look at a server and say how to mount it"),
+    ("status", "tell how a mount is, or all of yours"),
+    ("drop-cache", "have a mount forget what it cached"),
+    ("umount", "wait until all is stored, and unmount"),
+];
+
+/// Flags that a mount does not take.
+fn beyond(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
+    flags
         .iter()
         .filter(|flag| FLAGS.iter().all(|other| other.long != flag.long))
+}
+
+fn only_probe() -> impl Iterator<Item = &'static Flag> {
+    beyond(PROBE_FLAGS)
+}
+
+fn only_status() -> impl Iterator<Item = &'static Flag> {
+    beyond(STATUS_FLAGS)
 }
 
 fn bash() -> String {
@@ -54,12 +70,13 @@ _ftpfs() {{
     if [[ $current == -* ]]; then
         local flags="{flags}"
         [[ ${{COMP_WORDS[1]}} == probe ]] && flags+=" {probe}"
+        [[ ${{COMP_WORDS[1]}} == status ]] && flags+=" {status}"
         COMPREPLY=($(compgen -W "$flags" -- "$current"))
         return
     fi
     COMPREPLY=($(compgen -d -- "$current"))
     if ((COMP_CWORD == 1)); then
-        COMPREPLY+=($(compgen -W probe -- "$current"))
+        COMPREPLY+=($(compgen -W "{words}" -- "$current"))
     fi
 }}
 complete -F _ftpfs ftpfs
@@ -67,6 +84,8 @@ complete -F _ftpfs ftpfs
         options = options.join(" "),
         flags = names(&mut FLAGS.iter()),
         probe = names(&mut only_probe()),
+        status = names(&mut only_status()),
+        words = WORDS.map(|(word, _)| word).join(" "),
     )
 }
 
@@ -96,7 +115,10 @@ fn zsh() -> String {
             None => format!("  '(-{short} --{long})'{{-{short},--{long}}}'[{help}]' \\\n"),
         });
     }
-    text.push_str("  '1:source:(probe)' \\\n  '2:mountpoint:_files -/'\n");
+    let words = WORDS.map(|(word, _)| word).join(" ");
+    text.push_str(&format!(
+        "  '1:source:({words})' \\\n  '2:mountpoint:_files -/'\n"
+    ));
     text
 }
 
@@ -126,9 +148,14 @@ fn fish() -> String {
     for one in only_probe() {
         text.push_str(&flag(one, " -n '__fish_seen_subcommand_from probe'"));
     }
-    text.push_str(
-        "complete -c ftpfs -n __fish_use_subcommand -a probe -d 'look at a server and say how to mount it'\n",
-    );
+    for one in only_status() {
+        text.push_str(&flag(one, " -n '__fish_seen_subcommand_from status'"));
+    }
+    for (word, help) in WORDS {
+        text.push_str(&format!(
+            "complete -c ftpfs -n __fish_use_subcommand -a {word} -d '{help}'\n"
+        ));
+    }
     text
 }
 
@@ -146,7 +173,9 @@ mod tests {
             for flag in FLAGS.iter().chain(PROBE_FLAGS) {
                 assert!(script.contains(flag.long), "{shell}: {}", flag.long);
             }
-            assert!(script.contains("probe"));
+            for (word, _) in WORDS {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
         }
         assert_eq!(completions("csh"), None);
     }

@@ -1,6 +1,6 @@
 //! `--help` and `--version`, made of the table.
 
-use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, TABLE};
+use crate::options::table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, TABLE};
 
 /// The text of `--help`.
 pub fn help() -> String {
@@ -10,6 +10,8 @@ pub fn help() -> String {
 Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
        ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]
        ftpfs umount [-f] [-l] MOUNTPOINT
+       ftpfs status [MOUNTPOINT] [--json]
+       ftpfs drop-cache [MOUNTPOINT]
        ftpfs completions bash (or zsh, fish)
 
 Sources:
@@ -27,6 +29,13 @@ Flags:
     }
     text.push_str("\nFlags of ftpfs probe, which looks at a server and says how to mount it:\n");
     for flag in PROBE_FLAGS {
+        let common = FLAGS.iter().any(|other| other.long == flag.long);
+        if !common {
+            row(&mut text, &left(flag), flag.help);
+        }
+    }
+    text.push_str("\nFlags of ftpfs status, which tells how a mount is, or all of yours:\n");
+    for flag in STATUS_FLAGS {
         let common = FLAGS.iter().any(|other| other.long == flag.long);
         if !common {
             row(&mut text, &left(flag), flag.help);

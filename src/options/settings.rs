@@ -196,6 +196,15 @@ pub struct Probe {
     pub json: bool,
 }
 
+/// What `ftpfs status` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Where the mount is; all of this user's by default.
+    pub mountpoint: Option<PathBuf>,
+    /// Answer in JSON.
+    pub json: bool,
+}
+
 /// Who makes data connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

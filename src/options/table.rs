@@ -575,6 +575,19 @@ pub const PROBE_FLAGS: &[Flag] = &[
     flag('V', "version", None, "print the version"),
 ];
 
+/// Every flag of `ftpfs status`.
+pub const STATUS_FLAGS: &[Flag] = &[
+    flag('j', "json", None, "answer in JSON, for programs"),
+    flag('h', "help", None, "print this help"),
+    flag('V', "version", None, "print the version"),
+];
+
+/// Every flag of `ftpfs drop-cache`.
+pub const DROP_CACHE_FLAGS: &[Flag] = &[
+    flag('h', "help", None, "print this help"),
+    flag('V', "version", None, "print the version"),
+];
+
 /// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
 pub(super) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),

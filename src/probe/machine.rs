@@ -2,8 +2,8 @@
 //! changes its meaning. What was not tried, or is not known, is null.
 
 use crate::ftp::{Answer, Beginning, Door, Fault, Restart, Trial, Writing};
+use crate::json::Json;
 use crate::probe::advice;
-use crate::probe::json::Json;
 use crate::probe::report::{Place, Report};
 use crate::probe::words;
 

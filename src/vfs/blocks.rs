@@ -84,6 +84,21 @@ impl Blocks {
         self.budget
     }
 
+    /// Bytes that are kept now.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().bytes as u64
+    }
+
+    /// Drops every block.
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        let blocks = std::mem::replace(&mut state.blocks, LruCache::unbounded());
+        (state.bytes, state.buffers) = (0, Vec::new());
+        drop(state);
+        // Giving so much memory back takes a while.
+        drop(blocks);
+    }
+
     /// What is there of a block.
     #[cfg(test)]
     fn get(&self, key: Key) -> Option<Arc<Block>> {

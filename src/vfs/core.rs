@@ -34,6 +34,7 @@ use crate::vfs::readahead::Shared;
 use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
 use crate::vfs::streaming::Streams;
+use crate::vfs::tally::Tally;
 use crate::vfs::under_way::{Listings, Places};
 use crate::vfs::walk::Walks;
 
@@ -94,6 +95,10 @@ pub struct Vfs {
     /// By which threads that work beside find the file system.
     pub(super) me: Weak<Vfs>,
     next_handle: AtomicU64,
+    /// Whether questions for names and attributes waited for the server.
+    pub names_tally: Tally,
+    /// Whether reads of files did.
+    pub reads_tally: Tally,
     /// What was passed over on a lenient mount.
     pub(super) tolerated: Mutex<HashSet<&'static str>>,
     /// What the server last said of its space.
@@ -170,6 +175,8 @@ impl Vfs {
             makers: Makers::default(),
             me: me.clone(),
             next_handle: AtomicU64::new(1),
+            names_tally: Tally::default(),
+            reads_tally: Tally::default(),
             tolerated: Mutex::default(),
             space: Mutex::default(),
         })

@@ -119,7 +119,7 @@ impl Disk {
                 let bytes = bytes.len() as u64;
                 let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 if written > self.settings.size / SHARE {
-                    self.clear();
+                    self.keep(self.settings.size - self.settings.size / SHARE);
                 }
             }
             // Nobody asked for it: the disk may be full.
@@ -127,8 +127,18 @@ impl Disk {
         }
     }
 
-    /// Removes what was used longest ago, while there is too much.
-    fn clear(&self) {
+    /// Bytes that it may take.
+    pub fn size(&self) -> u64 {
+        self.settings.size
+    }
+
+    /// Removes everything.
+    pub fn clear(&self) {
+        self.keep(0);
+    }
+
+    /// Removes what was used longest ago, while there is more than so many bytes.
+    fn keep(&self, bytes: u64) {
         let Some(_one) = self.clearing.try_lock() else {
             return;
         };
@@ -139,14 +149,14 @@ impl Disk {
         };
         contents.sort_unstable_by_key(|(used, _, _)| *used);
         let mut total: u64 = contents.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, bytes, map) in contents {
-            if total <= self.settings.size - self.settings.size / SHARE {
+        for (_, taken, map) in contents {
+            if total <= bytes && bytes > 0 {
                 return;
             }
             // The data first: a map alone says nothing, and is cleared the next time.
             let _ = fs::remove_file(map.with_extension(DATA));
             let _ = fs::remove_file(&map);
-            total -= bytes;
+            total -= taken;
         }
     }
 }
@@ -303,11 +313,14 @@ mod tests {
             keep(name);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        disk.clear();
+        disk.keep(size - size / SHARE);
         let there = contents(&disk.settings.directory).expect("a listing");
         let total: u64 = there.iter().map(|(_, bytes, _)| bytes).sum();
         assert!(total <= size, "{total}");
         let last = disk.content(&path("d"), &version(8 * BLOCK, 1));
         assert!(last.expect("a content").get(3).is_some());
+        disk.clear();
+        let left = fs::read_dir(&disk.settings.directory).expect("a listing");
+        assert_eq!(left.count(), 0);
     }
 }

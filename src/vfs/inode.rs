@@ -380,6 +380,38 @@ impl Tree {
         }
     }
 
+    /// Nothing that the server said is believed any more, and what nobody needs goes. Returns the numbers
+    /// of what the kernel knows.
+    pub fn doubt_all(&mut self) -> Vec<u64> {
+        for node in self.nodes.values_mut() {
+            node.directory.listed = None;
+            node.directory.absent.clear();
+            if !node.local {
+                node.fetched = None;
+                node.pages = None;
+                node.generation += 1;
+            }
+        }
+        // Those that were listed last lie deepest, as a rule: then what holds them can go as well.
+        let listed: Vec<u64> = self.listings.iter().map(|(ino, ())| *ino).collect();
+        self.listings.clear();
+        for directory in listed {
+            self.drop_children(directory);
+        }
+        let known = self.nodes.values().filter(|node| node.lookups > 0);
+        known.map(|node| node.ino).collect()
+    }
+
+    /// Names that are known, and listed directories among them.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.nodes.len(), self.listings.len())
+    }
+
+    /// Whether something of `ino` is not on the server yet.
+    pub fn is_local(&self, ino: u64) -> bool {
+        self.nodes.get(&ino).is_some_and(|node| node.local)
+    }
+
     /// Others changed the content of `ino` while we did.
     pub fn mix(&mut self, ino: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&ino)?;
@@ -629,18 +661,24 @@ impl Tree {
             let Some((directory, ())) = self.listings.pop_lru() else {
                 return;
             };
-            let open = self
-                .nodes
-                .get(&directory)
-                .is_some_and(|node| node.opens > 0);
-            let Some(node) = self.nodes.get_mut(&directory).filter(|_| !open) else {
-                continue;
-            };
-            node.directory.listed = None;
-            for (_, ino) in self.children(directory) {
-                self.drop_child(directory, ino);
+            if self.drop_children(directory)
+                && let Some(node) = self.nodes.get_mut(&directory)
+            {
+                node.directory.listed = None;
             }
         }
+    }
+
+    /// Drops what nothing needs in a directory, unless somebody is reading that.
+    fn drop_children(&mut self, directory: u64) -> bool {
+        let is_read = |node: &Node| node.opens > 0;
+        if self.nodes.get(&directory).is_none_or(is_read) {
+            return false;
+        }
+        for (_, ino) in self.children(directory) {
+            self.drop_child(directory, ino);
+        }
+        true
     }
 
     fn drop_child(&mut self, directory: u64, ino: u64) {

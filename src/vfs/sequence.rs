@@ -158,6 +158,12 @@ impl Sequences {
         !self.queue.is_empty()
     }
 
+    /// What was fetched is there no more.
+    pub fn forget(&mut self) {
+        self.ahead.retain(|_, ahead| ahead.stage != Stage::There);
+        self.rows.clear();
+    }
+
     fn forget_old(&mut self) {
         let before = self.ahead.len();
         self.ahead.retain(|_, ahead| {

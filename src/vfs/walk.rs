@@ -132,6 +132,12 @@ impl Walks {
         }
     }
 
+    /// What was listed ahead is there no more.
+    pub fn forget(&mut self) {
+        self.unseen.clear();
+        self.walks.clear();
+    }
+
     fn forget_old(&mut self, age: Duration) {
         let before = self.unseen.len();
         self.unseen.retain(|_, unseen| unseen.since.elapsed() < age);

@@ -455,7 +455,7 @@ impl Error {
 
 impl Body {
     /// What the server can't be said to have yet: what is dirty, and what is on its way.
-    fn unsent(&self) -> Vec<std::ops::Range<u64>> {
+    pub(super) fn unsent(&self) -> Vec<std::ops::Range<u64>> {
         let mut unsent = self.dirty.clone();
         unsent.extend(&self.flying);
         if let Some(stream) = &self.stream {

@@ -23,6 +23,7 @@ mod reading;
 mod refusals;
 mod stalls;
 mod starting;
+mod status;
 mod streams;
 mod views;
 mod writing;

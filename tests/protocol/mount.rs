@@ -15,7 +15,7 @@ use crate::scripted::Server;
 
 pub const FTPFS: &str = env!("CARGO_BIN_EXE_ftpfs");
 /// Far more than anything here needs, and the longest that a hang can take.
-const LIMIT: Duration = Duration::from_secs(40);
+pub const LIMIT: Duration = Duration::from_secs(40);
 
 pub struct Mount {
     process: Option<Child>,

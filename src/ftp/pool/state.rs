@@ -185,7 +185,7 @@ impl State {
     }
 
     /// Connections that somebody uses.
-    fn busy(&self) -> usize {
+    pub fn busy(&self) -> usize {
         self.live - self.idle.len() - self.arming
     }
 

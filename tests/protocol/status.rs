@@ -1,0 +1,297 @@
+//! `ftpfs status` and `ftpfs drop-cache`: what a mount tells of itself, and that it forgets.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use crate::limited::{self, Outcome};
+use crate::mount::{LIMIT, Mount, soon};
+use crate::scripted::{Act, Gate, PASSWORD, Server, USER};
+
+fn ask(mount: &Mount, arguments: &[&str]) -> Outcome {
+    limited::run(&mut mount.ftpfs(arguments), LIMIT, &mount.path("."))
+}
+
+fn point(mount: &Mount) -> String {
+    mount.point().to_str().unwrap().to_owned()
+}
+
+fn status(mount: &Mount) -> String {
+    let outcome = ask(mount, &["status", &point(mount)]);
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    outcome.output
+}
+
+/// What an expression of Python makes of the mount's own object `m` in the answer to `status --json`.
+fn of_json(mount: &Mount, expression: &str) -> String {
+    let answer = ask(mount, &["status", "--json", &point(mount)]);
+    fs::write(mount.path("json"), &answer.output).unwrap();
+    let script = format!(
+        "import json, os; m = json.load(open(os.environ['S'] + '/json'))[0]['status']; print({expression})"
+    );
+    mount.python(&script).trim().to_owned()
+}
+
+/// Has the mount drop its caches.
+fn drop_cache(mount: &Mount) {
+    let outcome = ask(mount, &["drop-cache", &point(mount)]);
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    assert_eq!(outcome.output, "");
+}
+
+#[test]
+fn a_mount_tells_what_it_is_and_did() {
+    let server = Server::start();
+    server.tree().put("/d/f", "12345");
+    let mount = Mount::of(&server);
+    mount.sh("ls -l d; cat d/f d/f");
+    let text = status(&mount);
+    let (url, port) = (point(&mount), server.port());
+    for part in [
+        format!("{url}\n"),
+        format!("ftp://{USER}@127.0.0.1:{port}/\n"),
+        format!("user         {USER}\n"),
+        format!("ftpfs {}", env!("CARGO_PKG_VERSION")),
+        "8 at most".to_owned(),
+        "to be sent   nothing".to_owned(),
+        "errors       none".to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part:?} is not in:\n{text}");
+    }
+    let facts = "m['user'], m['read_only'], m['connections']['max_conns'], m['memory']['bytes'], m['unsent'], m['errors']";
+    assert_eq!(
+        of_json(&mount, facts),
+        format!("{USER} False 8 5 {{'files': 0, 'bytes': 0, 'list': [], 'not_listed': 0}} []")
+    );
+    assert_eq!(
+        of_json(&mount, "1 <= m['connections']['open'] <= 8"),
+        "True"
+    );
+    assert_eq!(of_json(&mount, "m['names']['waited'] > 0"), "True");
+    // The manual names every key.
+    let manual = include_str!("../../man/ftpfs.1");
+    let keys = "*m, *(key for part in m.values() if type(part) is dict for key in part)";
+    for key in of_json(&mount, keys).split(' ') {
+        assert!(manual.contains(key), "the manual lacks {key}");
+    }
+    for form in [&["status"][..], &["status", "--json"]] {
+        let all = ask(&mount, form).output;
+        assert!(all.contains(&url), "{all}");
+        assert!(!all.contains(PASSWORD), "{all}");
+    }
+}
+
+#[test]
+fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
+    let server = Server::start();
+    server.tree().put("/f", "x");
+    let mount = Mount::with(&server, "allow_other,cache_timeout=0");
+    mount.make_fifo("go");
+    let mut stuck = mount.start("echo ready; read < $S/go; stat f; true");
+    stuck.await_words("ready");
+    server.on("", Act::Silence);
+    fs::write(mount.path("go"), "\n").unwrap();
+    soon("somebody waits for the server", || {
+        of_json_elsewhere(&mount, "m['connections']['busy']") == "1"
+    });
+    let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    fs::set_permissions(mount.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let (ftpfs, at) = (crate::mount::FTPFS, point(&mount));
+    let mut nobody = std::process::Command::new("sh");
+    nobody.args([
+        "-c",
+        &format!("cp {ftpfs} $S/ftpfs; exec {as_nobody} $S/ftpfs status {at}"),
+    ]);
+    nobody.env("S", mount.path("."));
+    let refused = limited::run(&mut nobody, LIMIT, &mount.path("."));
+    assert!(
+        refused
+            .output
+            .contains("only who mounted it, and root, may ask"),
+        "{}",
+        refused.output
+    );
+    server.hang_up();
+    server.behave();
+    stuck.end();
+}
+
+/// The same as [`of_json`], by a program that has nothing to do with the mount.
+fn of_json_elsewhere(mount: &Mount, expression: &str) -> String {
+    let answer = ask(mount, &["status", "--json", &point(mount)]);
+    fs::write(mount.path("json"), &answer.output).unwrap();
+    let script =
+        format!("import json; m = json.load(open('json'))[0]['status']; print({expression})");
+    let mut python = std::process::Command::new("/usr/bin/python3");
+    python
+        .args(["-I", "-c", &script])
+        .current_dir(mount.path("."));
+    limited::run(&mut python, LIMIT, &mount.path("."))
+        .output
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn what_waits_to_be_stored_is_named() {
+    let server = Server::start();
+    let gate = Gate::default();
+    server.on("STOR", Act::Until(gate.clone()));
+    let mut mount = Mount::with(&server, "writeback");
+    mount.sh("mkdir d; head -c 300000 /dev/zero > d/new");
+    let listed =
+        "[(f['path'], f['bytes'], f['closed'], f['failures']) for f in m['unsent']['list']]";
+    assert_eq!(of_json(&mount, listed), "[('/d/new', 300000, True, 0)]");
+    let text = status(&mount);
+    assert!(text.contains("to be sent   1 files, 292.9 KiB"), "{text}");
+    assert!(text.contains("/d/new: 292.9 KiB, closed"), "{text}");
+    // It is no cache: it must reach the server still.
+    drop_cache(&mount);
+    assert_eq!(mount.sh("wc -c < d/new").trim(), "300000");
+    gate.open();
+    soon("it is stored", || {
+        of_json(&mount, "m['unsent']['files']") == "0"
+    });
+    assert_eq!(
+        server.tree().bytes("/d/new").map(<[u8]>::len),
+        Some(300_000)
+    );
+    mount.unmount();
+}
+
+#[test]
+fn what_went_wrong_lately_is_told() {
+    let server = Server::start();
+    for verb in ["STOR", "APPE"] {
+        server.on(verb, Act::Reply("552 Quota exceeded, \"sorry\""));
+    }
+    let mount = Mount::of(&server);
+    assert!(!mount.try_sh("echo x > $S/x; cp $S/x f").succeeded());
+    let texts = "[line['text'] for line in m['errors'] if 'Quota exceeded' in line['text']] != []";
+    soon("the line is there", || of_json(&mount, texts) == "True");
+    assert!(status(&mount).contains("552 Quota exceeded"));
+}
+
+#[test]
+fn dropped_caches_hold_nothing_of_what_was() {
+    let server = Server::start();
+    server.tree().put("/d/f", "old");
+    server.tree().put("/d/gone", "old");
+    server.tree().link("/d/l", "f");
+    let cached = tempfile::tempdir().unwrap();
+    let options = format!("cache_timeout=600,cache_dir={}", cached.path().display());
+    let mount = Mount::with(&server, &options);
+    let before = mount.sh("ls d; cat d/f d/l d/gone; df . > /dev/null; test ! -e d/new");
+    assert_eq!(before, "f\ngone\nl\noldoldold");
+    assert!(fs::read_dir(cached.path()).unwrap().count() > 0);
+    // Of the same size and time: nothing else could show it.
+    let mut tree = server.tree();
+    tree.put("/d/f", "new");
+    tree.put("/d/new", "new");
+    tree.remove("/d/gone");
+    drop(tree);
+    assert_eq!(mount.sh("cat d/f"), "old");
+    mount.make_fifo("go");
+    let mut reader = mount.start("exec 3< d/f; echo open; read < $S/go; cat <&3; echo over");
+    reader.await_words("open");
+    drop_cache(&mount);
+    assert_eq!(fs::read_dir(cached.path()).unwrap().count(), 0);
+    assert_eq!(
+        mount.sh("test ! -e d/gone; ls d; cat d/f d/l d/new"),
+        "f\nl\nnew\nnewnewnew"
+    );
+    // Who has it open gets the new content too.
+    mount.sh("echo > $S/go");
+    assert_eq!(reader.end(), "open\nnewover\n");
+}
+
+#[test]
+fn dropping_caches_takes_nothing_from_who_writes_or_lists() {
+    let server = Server::start();
+    for number in 0..3000 {
+        server.tree().put(&format!("/wide/{number:04}"), "x");
+    }
+    server.tree().put("/f", vec![b'o'; 1 << 20]);
+    let mount = Mount::of(&server);
+    mount.make_fifo("go");
+    let mut writer = mount
+        .start("exec 3<> f; printf NEW >&3; echo open; read < $S/go; printf MORE >&3; exec 3>&-");
+    writer.await_words("open");
+    mount.make_fifo("on");
+    let list = "import os
+names = os.scandir('wide'); first = next(names).name; print('begun', flush=True)
+open(os.environ['S'] + '/on').read()
+print(sorted([first] + [entry.name for entry in names]) == [f'{n:04}' for n in range(3000)])";
+    fs::write(mount.path("list"), list).unwrap();
+    let mut lister = mount.start("python3 -I $S/list 2>&1");
+    lister.await_words("begun");
+    for _ in 0..3 {
+        drop_cache(&mount);
+    }
+    mount.sh("echo > $S/go; echo > $S/on");
+    writer.end();
+    assert_eq!(lister.end(), "begun\nTrue\n");
+    let stored = server.tree().bytes("/f").map(<[u8]>::to_vec).unwrap();
+    assert!(stored.starts_with(b"NEWMOREooo") && stored.len() == 1 << 20);
+}
+
+#[test]
+fn many_may_ask_at_once() {
+    let server = Server::start();
+    server.tree().put("/f", vec![b'x'; 8 << 20]);
+    let mount = Mount::of(&server);
+    let mut reader = mount.start("for i in 1 2 3; do cat f | wc -c; done");
+    thread::scope(|scope| {
+        let ask = |number: usize| {
+            let mount = &mount;
+            move || match number % 10 {
+                // Another one may be at it.
+                0 => drop(ask(mount, &["drop-cache", &point(mount)])),
+                _ => drop(status(mount)),
+            }
+        };
+        for number in 0..100 {
+            scope.spawn(ask(number));
+        }
+    });
+    assert_eq!(reader.end(), "8388608\n8388608\n8388608\n");
+}
+
+#[test]
+fn what_is_no_mount_or_a_dead_one_is_told_in_one_line() {
+    let server = Server::start();
+    let mut mount = Mount::of(&server);
+    let at = point(&mount);
+    let says = |arguments: &[&str], words: &str| {
+        let outcome = ask(&mount, arguments);
+        assert!(!outcome.succeeded() && outcome.status.is_some());
+        assert!(
+            outcome.output.contains(words),
+            "{words}: {}",
+            outcome.output
+        );
+        assert_eq!(outcome.output.lines().count(), 1, "{}", outcome.output);
+    };
+    for word in ["status", "drop-cache"] {
+        says(&[word, "/proc"], "/proc: no mount of ftpfs, but proc");
+        says(&[word, "/no/such"], "/no/such: nothing is mounted there");
+        says(&[word, &at, "more"], "one argument too many: more");
+    }
+    mount.kill();
+    let at = point(&mount);
+    soon("it is dead", || {
+        ask(&mount, &["status", &at])
+            .output
+            .contains("its process has ended")
+    });
+    let answer = ask(&mount, &["status", "--json", &at]).output;
+    assert!(
+        answer.contains("\"error\": \"") && answer.starts_with('['),
+        "{answer}"
+    );
+    assert!(
+        ask(&mount, &["drop-cache", &at])
+            .output
+            .contains("its process has ended")
+    );
+}
