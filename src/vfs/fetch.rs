@@ -108,7 +108,8 @@ impl Vfs {
             let mut sequences = self.fetching.sequences.lock();
             match fetched {
                 Ok(true) => sequences.set(ino, Stage::There),
-                _ => sequences.drop_file(ino),
+                // Who reads it will see what it is.
+                _ => sequences.set(ino, Stage::Passed),
             }
             drop(sequences);
             self.fetching.moved.notify_all();

@@ -40,6 +40,9 @@ pub enum Stage {
     Coming,
     /// It is there.
     There,
+    /// It is not to be fetched ahead: it can't be, or is here already. Not asked for again before it is
+    /// opened, or that is long ago.
+    Passed,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Sequences {
         let stage = self.ahead.get(&file).map(|ahead| ahead.stage);
         let hit = matches!(stage, Some(Stage::Coming | Stage::There));
         self.hits += u64::from(hit);
-        if stage == Some(Stage::There) {
+        if matches!(stage, Some(Stage::There | Stage::Passed)) {
             self.ahead.remove(&file);
         }
         if self.rows.iter().any(|row| row.last == file) {
@@ -160,20 +163,27 @@ impl Sequences {
 
     /// What was fetched is there no more.
     pub fn forget(&mut self) {
-        self.ahead.retain(|_, ahead| ahead.stage != Stage::There);
+        self.ahead
+            .retain(|_, ahead| !matches!(ahead.stage, Stage::There | Stage::Passed));
         self.rows.clear();
     }
 
     fn forget_old(&mut self) {
-        let before = self.ahead.len();
+        // Nobody has come for what was fetched, or is to be.
+        let mut in_vain = false;
         self.ahead.retain(|_, ahead| {
-            let in_vain = matches!(ahead.stage, Stage::There | Stage::Queued);
-            !in_vain || ahead.since.elapsed() < PATIENCE
+            let is_over = match ahead.stage {
+                Stage::Asked | Stage::Coming => false,
+                _ => ahead.since.elapsed() >= PATIENCE,
+            };
+            if is_over {
+                self.wasted += u64::from(ahead.stage == Stage::There);
+                in_vain |= ahead.stage != Stage::Passed;
+            }
+            !is_over
         });
-        let wasted = before - self.ahead.len();
-        self.wasted += wasted as u64;
         self.rows
-            .retain(|row| wasted == 0 && row.used.elapsed() < PATIENCE);
+            .retain(|row| !in_vain && row.used.elapsed() < PATIENCE);
     }
 }
 
@@ -226,6 +236,30 @@ mod tests {
             }
             assert_eq!(sequences.hits, 98);
         }
+    }
+
+    #[test]
+    fn what_can_not_be_fetched_is_asked_for_once_before_it_is_opened() {
+        let files = Files((0..200).collect());
+        let mut sequences = Sequences::default();
+        let mut asked = Vec::new();
+        for file in 0..100 {
+            sequences.open(file, &files);
+            while let Some(next) = sequences.next() {
+                asked.push(next);
+                sequences.set(next, Stage::Passed);
+            }
+        }
+        let mut once = asked.clone();
+        once.dedup();
+        assert_eq!(asked, once);
+        assert_eq!((sequences.hits, sequences.wasted), (0, 0));
+        // Long ago it is no waste either, and it may be tried again.
+        for ahead in sequences.ahead.values_mut() {
+            ahead.since -= PATIENCE;
+        }
+        sequences.open(100, &files);
+        assert_eq!((sequences.wasted, sequences.next()), (0, Some(101)));
     }
 
     #[test]

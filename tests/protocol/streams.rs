@@ -123,3 +123,19 @@ fn many_files_read_at_once_stay_within_the_budget() {
     let peak = mount.peak_memory();
     assert!(peak < 16 + 64, "{peak} MiB resident");
 }
+
+#[test]
+fn a_small_file_that_is_refused_is_tried_once_ahead_of_its_reader() {
+    let server = Server::start();
+    for number in 10..60 {
+        server.tree().put(&format!("/d/{number}"), pattern(2000));
+    }
+    server.on("RETR /d/45", Act::Reply("550 Permission denied"));
+    let mount = Mount::of(&server);
+    mount.sh("ls d > /dev/null; for n in {10..44}; do cat d/$n > /dev/null; done");
+    // So it was within the window, and beyond it others were fetched.
+    let ahead = server.since(0, &["RETR"]);
+    assert!(ahead.len() > 36, "{ahead:?}");
+    assert_eq!(server.count("RETR /d/45"), 1);
+    assert_eq!(mount.error("open('d/45').read()"), "EACCES");
+}
