@@ -424,7 +424,10 @@ pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> 
 pub fn settle(control: &mut Control, tried: &dyn fmt::Display) {
     let deadline = Deadline::after(SETTLE);
     let mut noop_answered = || -> Result<()> {
-        control.reply(tried, &deadline)?;
+        // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
+        if control.reply(tried, &deadline)?.is_preliminary() {
+            control.expect_one_less();
+        }
         control.send(&[Command::Noop], &deadline)?;
         let mut reply = control.reply(&Command::Noop, &deadline)?;
         if reply.code != 200 {

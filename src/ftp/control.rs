@@ -269,6 +269,11 @@ impl Control {
         self.owed += 1;
     }
 
+    /// A reply that was taken for a preliminary one was the last one.
+    pub fn expect_one_less(&mut self) {
+        self.owed = self.owed.saturating_sub(1);
+    }
+
     /// What is owed is no longer known: the connection must not be used again.
     pub fn give_up(&mut self) {
         self.broken = true;
