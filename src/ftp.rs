@@ -33,6 +33,7 @@ mod profile;
 mod proxy;
 mod rename;
 pub mod reply;
+mod restart;
 mod route;
 mod steps;
 mod stream;

@@ -482,6 +482,27 @@ pub trait ReadAt: Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
 }
 
+/// How a file is to be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// Where to begin, in bytes from the file's start.
+    pub from: u64,
+    /// Bytes of the file, as far as the caller knows.
+    pub size: Option<u64>,
+    /// Ask at the same time what the file is, at no price ([`Source::version`]).
+    pub verify: bool,
+}
+
+impl Reading {
+    /// From an offset to the end.
+    pub fn at(from: u64) -> Self {
+        Self {
+            from,
+            ..Self::default()
+        }
+    }
+}
+
 /// A file that is being read from some offset to its end.
 ///
 /// Dropping it ends the transfer, which can take a moment: drop it off the caller's path.
@@ -567,15 +588,9 @@ pub trait Remote: Send + Sync {
     /// Where a symbolic link points, as the server says it; for links that were listed without a target.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
 
-    /// Reads a file from the offset `from`, in bytes. With `verify` the source also tells what the
-    /// file was when the reading began, at no price ([`Source::version`]).
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Source>>;
+    /// Reads a file. Where it can't be told that the server would begin in the middle of it, that is refused
+    /// with [`Why::Unsupported`]: it can be read from its start then.
+    fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
     /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes. Where the server allows,
     /// `then` is done at its end.

@@ -73,6 +73,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         &[
             "inspect",
             "client",
+            "restart",
             "together",
             "directory",
             "exact",

@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ftpfs::remote::{
-    Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath, Result, Room,
-    Sink, Source, Step, Then, Traits, Updated, Urgency, View,
+    Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Reading, Remote, RemotePath,
+    Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
 use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
 
@@ -106,14 +106,8 @@ impl Remote for Client {
         self.server.read_link(&self.path(link), ask)
     }
 
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Source>> {
-        self.server.read(&self.path(file), from, verify, ask)
+    fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
+        self.server.read(&self.path(file), reading, ask)
     }
 
     fn write(

@@ -13,6 +13,7 @@ use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::restart::Doubtful;
 use crate::ftp::steps;
 use crate::ftp::together;
 use crate::ftp::transfer::Download;
@@ -20,8 +21,8 @@ use crate::ftp::update::{self, Update};
 use crate::ftp::upload::{Store, Upload};
 use crate::ftp::views;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Remote, RemotePath,
-    Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Reading, Remote,
+    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
 };
 
 /// An FTP server.
@@ -49,6 +50,23 @@ impl Client {
     /// The connections.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Begins to read a file, wherever the server begins then.
+    pub fn begin(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Download> {
+        let path = self.absolute(file)?;
+        self.repeat(Purpose::Transfer, ask, |lease, _| {
+            Download::open(lease, &path, reading.from, reading.verify, ask.deadline)
+        })
+    }
+
+    /// Bytes of a file, if the server tells.
+    fn size(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Option<u64>> {
+        match self.perform(&[Step::Version(file)], ask).pop() {
+            Some(Ok(Done::Version(version))) => Ok(version.size),
+            Some(Err(error)) if error.why() != Some(Why::Unsupported) => Err(error),
+            _ => Ok(None),
+        }
     }
 
     fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
@@ -214,18 +232,19 @@ impl Remote for Client {
         })
     }
 
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Source>> {
-        let path = self.absolute(file)?;
-        self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let download = Download::open(lease, &path, from, verify, ask.deadline)?;
-            Ok(Box::new(download) as Box<dyn Source>)
-        })
+    fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
+        let is_known = self.pool.profile().ask(|learned| learned.rest.is_some());
+        if reading.from > 0 && !is_known {
+            let doubtful = Doubtful {
+                file,
+                profile: self.pool.profile(),
+                begin: &|reading| self.begin(file, reading, ask),
+                size: &|| self.size(file, ask),
+                deadline: ask.deadline,
+            };
+            return doubtful.read(reading);
+        }
+        Ok(Box::new(self.begin(file, reading, ask)?))
     }
 
     fn write(

@@ -90,13 +90,13 @@ impl Download {
     }
 }
 
-impl Source for Download {
-    fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
+impl Download {
+    /// The next bytes; 0 at the end of the data, whatever the server will say of it.
+    pub fn receive(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
         let Some(data) = &mut self.data else {
             return Ok(0);
         };
         match data.read(buffer, deadline) {
-            Ok(0) => self.finish(deadline).map(|()| 0),
             Ok(length) => {
                 self.lease.pool().note_progress();
                 Ok(length)
@@ -111,6 +111,15 @@ impl Source for Download {
                 self.data = None;
                 Err(words.unwrap_or(error))
             }
+        }
+    }
+}
+
+impl Source for Download {
+    fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
+        match self.receive(buffer, deadline)? {
+            0 if self.data.is_some() => self.finish(deadline).map(|()| 0),
+            length => Ok(length),
         }
     }
 

@@ -684,6 +684,11 @@ impl Vfs {
                 // Perhaps it is not what we take it for: the next open asks.
                 if let Some(node) = self.tree.lock().get_mut(file.ino) {
                     node.fetched = None;
+                    if file.reader.is_to_forget() && !node.local {
+                        // Nor are the bytes that have come of it, here and with the kernel.
+                        node.generation += 1;
+                        node.pages = None;
+                    }
                 }
                 error.into()
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::remote::{Ask, Deadline, Kind, RemotePath, Result, Urgency, Version};
+use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::blocks::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::core::Vfs;
 use crate::vfs::inode::{ROOT, Tree};
@@ -145,7 +145,11 @@ impl Vfs {
             deadline: &deadline,
         };
         let asked = self.tree.lock().now();
-        let mut source = self.remote.read(&wanted.path, 0, wanted.verify, &ask)?;
+        let reading = Reading {
+            verify: wanted.verify,
+            ..Reading::default()
+        };
+        let mut source = self.remote.read(&wanted.path, &reading, &ask)?;
         if let Some(version) = source.version() {
             self.tree.lock().merge_version(wanted.ino, version, asked);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {

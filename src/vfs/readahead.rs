@@ -9,7 +9,8 @@
 //! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
 //!   its connection, and goes on where it was when its reader comes back.
 //! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
-//!   segment, at whose end it compares what comes next with what the next one brought.
+//!   segment, at whose end it compares what comes next with what the next one brought. Nothing is shown from
+//!   behind such a joint before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
@@ -17,6 +18,7 @@
 mod pump;
 mod team;
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +28,7 @@ use parking_lot::{Condvar, Mutex};
 use pump::Pump;
 use team::{Look, Order, TRIAL, Team};
 
-use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version};
+use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version, Why};
 use crate::vfs::blocks::{BLOCK, Block, Blocks, Bytes, Key};
 use crate::vfs::disk::{Content, Disk};
 
@@ -62,30 +64,24 @@ pub struct Shared {
     pub disk: Option<Arc<Disk>>,
 }
 
-/// Whether a server's `REST` does what its reply says. Until that was seen a file has one stream.
+/// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
+/// it does so at some places only.
 #[derive(Debug, Default)]
 pub struct Honesty {
-    seen: AtomicBool,
     broken: AtomicBool,
 }
 
 impl Honesty {
-    fn is_seen(&self) -> bool {
-        self.seen.load(Ordering::Relaxed)
-    }
-
     fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn see(&self, honest: bool) {
-        if !honest {
-            log::warn!(
-                "the server begins transfers elsewhere than it is told to: no file is read by several at once"
-            );
-        }
-        let which = if honest { &self.seen } else { &self.broken };
-        which.store(true, Ordering::Relaxed);
+    /// One was seen to begin elsewhere.
+    fn doubt(&self) {
+        log::warn!(
+            "the server begins transfers elsewhere than it is told to: files are read from their start only"
+        );
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -109,12 +105,18 @@ pub(super) struct State {
     next_id: u64,
     /// Pieces that came so far.
     pub(super) brought: u64,
+    /// Where segments begin that were not compared yet with what comes before them.
+    doubted: BTreeSet<u64>,
+    /// What was seen to come behind a segment, by where it ends, while nobody else had brought it yet.
+    proofs: HashMap<u64, Vec<u8>>,
     /// Where the pieces end that readers wait for.
     awaited: Vec<u64>,
     /// Threads that may still hold a transfer.
     pub(super) pumps: usize,
     /// Others were seen to have changed the content: no more of it is read in this generation.
     pub(super) spoilt: Option<Error>,
+    /// Two transfers have brought different bytes of the same content.
+    is_wrong: bool,
     /// Streams that have gone since one was followed.
     jumps: u32,
     /// What is read.
@@ -139,6 +141,8 @@ pub(super) struct Stream {
     role: Role,
     /// The offset at which it began.
     begin: u64,
+    /// It began where it was wanted, not at the start for want of that.
+    can_begin: bool,
     /// The end of the read that it was made for.
     first: u64,
     /// Somebody has read on from there.
@@ -207,8 +211,12 @@ impl Reader {
     /// the file).
     pub fn cached(self: &Arc<Self>, offset: u64, size: usize) -> Option<Bytes> {
         let mut state = self.state.lock();
+        let end = offset + size as u64;
         let bytes = self.collect(state.generation, offset, size).ok()?;
-        self.go_on(&mut state, offset + size as u64);
+        if state.doubts(end) {
+            return None;
+        }
+        self.go_on(&mut state, end);
         Some(bytes)
     }
 
@@ -224,25 +232,41 @@ impl Reader {
         self.take_from_disk((path, &version), offset, size);
         loop {
             let mut state = self.state.lock();
+            let end = offset + size as u64;
             let missing = match self.collect(state.generation, offset, size) {
-                Ok(bytes) => {
-                    self.go_on(&mut state, offset + size as u64);
+                Ok(bytes) if !state.doubts(end) => {
+                    self.go_on(&mut state, end);
                     return Ok(bytes);
                 }
-                Err(missing) => missing,
+                // All is there, and still to be compared.
+                Ok(_) => None,
+                Err(missing) => Some(missing),
             };
             if let Some(error) = &state.spoilt {
                 return Err(error.clone());
             }
-            let end = offset + size as u64;
-            match state.stream_for(missing) {
-                Some(at) => {
+            let at = missing.and_then(|missing| state.stream_for(missing));
+            match missing.map(|missing| (missing, at)) {
+                Some((missing, Some(at))) => {
                     if let Some(ended) = state.streams[at].ended.clone() {
-                        state.streams.remove(at);
-                        ended?;
-                        // It ended well before this offset: the file is shorter, or the block has
-                        // left the cache already. A new stream tells.
-                        self.start(&mut state, (path, version), missing, end);
+                        let gone = state.streams.remove(at);
+                        let can_begin = match ended {
+                            Err(error)
+                                if error.why() == Some(Why::Unsupported) && gone.begin > 0 =>
+                            {
+                                false
+                            }
+                            // From its start to its end it has not come to this offset.
+                            Ok(()) if !gone.can_begin && gone.next <= missing => {
+                                return self
+                                    .collect(state.generation, offset, (missing - offset) as usize)
+                                    .or(Ok(Bytes::default()));
+                            }
+                            // It ended well before this offset: the file is shorter, or the block has
+                            // left the cache already. A new stream tells.
+                            ended => ended.map(|()| true)?,
+                        };
+                        self.start(&mut state, (path, version), missing..end, can_begin);
                     } else {
                         let stream = &mut state.streams[at];
                         stream.followed = Instant::now();
@@ -256,18 +280,20 @@ impl Reader {
                         }
                     }
                 }
-                None => self.start(&mut state, (path, version), missing, end),
+                Some((missing, None)) => {
+                    self.start(&mut state, (path, version), missing..end, true)
+                }
+                None => {}
             }
             let before = state.brought;
             // Of what ends before its segment does, or before all that is wanted, nothing can be read yet.
-            let aim = state
-                .stream_for(missing)
-                .and_then(|at| state.streams[at].limit);
-            let aim = aim.map_or(end, |limit| limit.min(end));
+            let stream = missing.and_then(|missing| state.stream_for(missing));
+            let stream = stream.map(|at| &state.streams[at]);
+            let limit = stream.and_then(|stream| stream.limit);
+            let aim = limit.map_or(end, |limit| limit.min(end));
             // A stream has a deadline of its own, which moves while the line for a connection does.
-            let streaming = state
-                .stream_for(missing)
-                .is_some_and(|at| state.streams[at].ended.is_none());
+            let streaming =
+                missing.is_none() || stream.is_some_and(|stream| stream.ended.is_none());
             let left = match deadline.remaining() {
                 Some(left) => left,
                 None if streaming => LOOK,
@@ -347,21 +373,39 @@ impl Reader {
                 Order::Bring(segment) => self.start_member(state, segment, Role::Member),
                 Order::End(limit) => state.end_front_at(limit),
                 Order::Keep => state.keep_newcomers(),
-                Order::Dismiss => state.streams.retain(|one| one.role != Role::Newcomer),
+                Order::Dismiss => self.dismiss(state),
             }
             self.changed.notify_all();
         }
     }
 
+    /// The newcomers go, and with them what nobody will compare with anything.
+    fn dismiss(&self, state: &mut State) {
+        let (ino, generation) = (self.ino, state.generation);
+        for gone in state
+            .streams
+            .extract_if(.., |one| one.role == Role::Newcomer)
+        {
+            state.doubted.remove(&gone.begin);
+            for index in gone.begin / BLOCK..gone.next.div_ceil(BLOCK) {
+                let key = Key {
+                    ino,
+                    generation,
+                    index,
+                };
+                self.shared.blocks.remove(key);
+            }
+        }
+    }
+
     fn look(&self, state: &State) -> Option<Look> {
         let size = state.target.as_ref()?.1.size?;
-        let honesty = &self.shared.honesty;
         let front = match state.front() {
             Some(at) => state.streams[at].next,
             None if state.team.is_many() => state.position,
             None => return None,
         };
-        if honesty.is_broken() {
+        if !self.shared.can_seek() {
             return None;
         }
         let newcomers = || {
@@ -416,11 +460,18 @@ impl Reader {
         });
     }
 
+    /// Whether what was brought has turned out to be wrong, though the file is what it was; told once.
+    pub fn is_to_forget(&self) -> bool {
+        std::mem::take(&mut self.state.lock().is_wrong)
+    }
+
     /// Ends all streams, and what they brought no longer counts when `generation` is another one.
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
         state.spoilt = None;
+        state.proofs.clear();
+        state.doubted.clear();
         state.streams.clear();
         self.changed.notify_all();
     }
@@ -438,26 +489,25 @@ impl Reader {
             .collect(file, offset, offset + size as u64)
     }
 
-    /// Starts a stream for a reader who misses the bytes at `from` and wants those up to `end`.
+    /// Starts a stream for a reader who misses these bytes. It begins there if it can.
     fn start(
         self: &Arc<Self>,
         state: &mut State,
         (path, version): (&RemotePath, Version),
-        from: u64,
-        end: u64,
+        missing: Range<u64>,
+        can_begin: bool,
     ) {
+        let (from, end) = (missing.start, missing.end);
+        let can_begin = can_begin && self.shared.can_seek();
         state.make_place();
         state.target = Some((path.clone(), version));
         let limit = state.gap_in_team(from, self.shared.blocks.budget());
         // Without REST everything comes from the start.
-        let next = if self.shared.remote.traits().seeks {
-            from / PAGE * PAGE
-        } else {
-            0
-        };
+        let next = if can_begin { from / PAGE * PAGE } else { 0 };
         let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
         let stream = state.add(next, end + window, limit);
         (stream.window, stream.first) = (window, end);
+        stream.can_begin = can_begin;
         stream.signal.demand.store(end, Ordering::Relaxed);
         let id = stream.id;
         if let Err(error) = self.start_pump(state, id) {
@@ -476,6 +526,7 @@ impl Reader {
         let stream = state.add(segment.start, goal, Some(segment.end));
         stream.role = role;
         let id = stream.id;
+        state.doubted.insert(segment.start);
         if let Err(error) = self.start_pump(state, id) {
             log::debug!("no thread for one more stream: {error}");
             state.forget(id);
@@ -496,6 +547,11 @@ impl Reader {
 }
 
 impl Shared {
+    /// Whether a transfer may begin in the middle of a file.
+    fn can_seek(&self) -> bool {
+        !self.honesty.is_broken() && self.remote.traits().seeks
+    }
+
     /// Bytes that a stream runs ahead at most.
     fn largest_window(&self) -> u64 {
         LARGEST_WINDOW.min(self.blocks.budget() / WINDOW_SHARE)
@@ -515,6 +571,7 @@ impl State {
             limit,
             role: Role::Reader,
             begin: next,
+            can_begin: true,
             first: 0,
             is_followed: false,
             ended: None,
@@ -563,6 +620,8 @@ impl State {
         }
         self.streams.retain(|stream| stream.role == Role::Reader);
         self.team = Team::default();
+        self.proofs.clear();
+        self.doubted.clear();
         None
     }
 
@@ -629,6 +688,22 @@ impl State {
     pub(super) fn bring(&mut self, start: u64, end: u64) -> bool {
         self.brought += 1;
         self.awaited.iter().any(|&aim| start < aim && aim <= end)
+    }
+
+    /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
+    /// any more: until then it is shown to nobody.
+    fn doubts(&self, end: u64) -> bool {
+        let about_to = |&joint: &u64| {
+            self.streams.iter().any(|stream| {
+                let reaches = joint <= stream.limit.unwrap_or(stream.goal);
+                stream.ended.is_none() && stream.begin < joint && reaches
+            })
+        };
+        let mut below = self.doubted.range(..end);
+        match self.spoilt {
+            Some(_) => below.next().is_some(),
+            None => below.any(about_to),
+        }
     }
 
     fn stop_awaiting(&mut self, aim: u64) {

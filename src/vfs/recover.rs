@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::remote::{
-    Ask, Attributes, Deadline, Done, Kind, Modified, ReadAt, RemotePath, Step, Urgency, Version,
+    Ask, Attributes, Deadline, Done, Kind, Modified, ReadAt, Reading, RemotePath, Step, Urgency,
+    Version,
 };
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
@@ -227,7 +228,7 @@ impl Vfs {
             deadline,
         };
         let mut at = 0;
-        let mut source = self.remote.read(path, 0, false, &ask)?;
+        let mut source = self.remote.read(path, &Reading::at(0), &ask)?;
         let (mut theirs, mut ours) = (vec![0; PIECE], vec![0; PIECE]);
         loop {
             let length = source.read(&mut theirs, deadline)?;

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::remote::{
-    self, Ask, Deadline, Done, Plan, ReadAt, Remote, RemotePath, Sink, Step, Then, Urgency,
-    Version, Why, perform_one,
+    self, Ask, Deadline, Done, Plan, ReadAt, Reading, Remote, RemotePath, Sink, Step, Then,
+    Urgency, Version, Why, perform_one,
 };
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
@@ -453,7 +453,7 @@ impl Pump {
             return Ok(true);
         }
         let remote = &self.streams.remote;
-        let mut source = remote.read(&self.path, range.start, false, &flush(deadline))?;
+        let mut source = remote.read(&self.path, &Reading::at(range.start), &flush(deadline))?;
         let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
         let mut filled = 0;
         while filled < length {

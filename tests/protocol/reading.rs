@@ -53,8 +53,18 @@ fn a_seek_restarts_where_it_goes() {
     let mount = Mount::of(&server);
     mount.python("f = open('f', 'rb', 0); f.read(10); f.seek(15 << 20); open(os.environ['S'] + '/got', 'wb').write(f.read(1000))");
     assert!(mount.scratch("got") == pattern(LARGE)[15 << 20..][..1000]);
+    // Between them, the last byte shows that the server begins where it is told to.
     let commands = server.since(0, &["REST", "RETR"]);
-    assert_eq!(commands, ["RETR /f", "REST 15728640", "RETR /f"]);
+    assert_eq!(
+        commands,
+        [
+            "RETR /f",
+            "REST 20971519",
+            "RETR /f",
+            "REST 15728640",
+            "RETR /f"
+        ]
+    );
 }
 
 #[test]
@@ -74,7 +84,8 @@ fn a_transfer_that_is_cut_is_taken_up_where_it_ended() {
         server.once("RETR", act);
         let mount = Mount::of(&server);
         is_right(&mount, &server, "f");
-        assert_eq!(server.count("RETR"), 2);
+        // Between them, the last byte shows that the server begins where it is told to.
+        assert_eq!(server.count("RETR"), 3);
     }
 }
 
@@ -117,16 +128,19 @@ fn a_transfer_that_says_it_is_whole_and_is_not_never_brings_zeros() {
 
 #[test]
 fn a_file_that_shrank_is_shorter_or_an_error_and_never_zeros() {
-    let server = Server::start();
-    server.tree().put("/f", pattern(3_000_000));
-    let mount = Mount::of(&server);
-    mount.sh("ls -l");
-    server.tree().put("/f", pattern(1_000_001));
-    mount.try_sh("cat f > $S/got");
-    assert!(pattern(1_000_001).starts_with(&mount.scratch("got")));
-    let mapped = mount.try_sh("cp f $S/copied");
-    assert!(mapped.status.is_some());
-    assert!(!mount.scratch("copied").contains(&0));
+    for without in [&[][..], &["REST"]] {
+        let server = Script::new().without(without).start();
+        server.tree().put("/f", pattern(3_000_000));
+        let mount = Mount::of(&server);
+        mount.sh("ls -l");
+        server.tree().put("/f", pattern(1_000_001));
+        let read = mount.try_sh("cat f > $S/got");
+        assert!(read.status.is_some());
+        assert!(pattern(1_000_001).starts_with(&mount.scratch("got")));
+        let mapped = mount.try_sh("cp f $S/copied");
+        assert!(mapped.status.is_some());
+        assert!(!mount.scratch("copied").contains(&0));
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
-    Precision, ReadAt, Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated,
-    Urgency, Version, View, Why,
+    Precision, ReadAt, Reading, Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits,
+    Updated, Urgency, Version, View, Why,
 };
 
 /// What goes wrong with an upload or a read, in the order of their coming.
@@ -190,20 +190,14 @@ impl Remote for Memory {
         Err(Error::refused(Why::NotFound, link.to_string(), "550"))
     }
 
-    fn read(
-        &self,
-        file: &RemotePath,
-        from: u64,
-        verify: bool,
-        _: &Ask<'_>,
-    ) -> Result<Box<dyn Source>> {
+    fn read(&self, file: &RemotePath, reading: &Reading, _: &Ask<'_>) -> Result<Box<dyn Source>> {
         let node = self.nodes().get(file.as_bytes()).cloned();
         let version = node.as_ref().map(|node| attributes(node).version());
         let version = version.unwrap_or_default();
         let bytes = node.and_then(|node| node.bytes);
         let mut bytes =
             bytes.ok_or_else(|| Error::refused(Why::NotFound, file.to_string(), "550"))?;
-        bytes.drain(..bytes.len().min(usize::try_from(from).unwrap()));
+        bytes.drain(..bytes.len().min(usize::try_from(reading.from).unwrap()));
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::lost("RETR", "a fault"));
@@ -212,7 +206,7 @@ impl Remote for Memory {
         if cut {
             bytes.truncate(bytes.len() / 2);
         }
-        let version = verify.then_some(version);
+        let version = reading.verify.then_some(version);
         Ok(Box::new(Bytes {
             bytes,
             at: 0,

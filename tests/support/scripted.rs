@@ -77,6 +77,10 @@ pub enum Act {
     Refuse(usize, &'static str),
     /// RETR: sends so many bytes a second.
     Pace(usize),
+    /// RETR: where the client breaks it off, says this.
+    BrokenOff(&'static str),
+    /// REST: begins elsewhere than it is told to, by what this makes of the offset.
+    Misplace(fn(usize) -> usize),
     /// Transfers: does it, and then never says so.
     NoFinal,
 }
@@ -180,6 +184,7 @@ impl Script {
             numbers: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
             transfers: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -219,6 +224,8 @@ struct Shared {
     turns: AtomicUsize,
     /// Data connections that were used.
     transfers: AtomicUsize,
+    /// Bytes of files that were handed to the network.
+    sent: AtomicUsize,
     /// Commands that were lost.
     lost: AtomicUsize,
     stopped: AtomicBool,
@@ -303,6 +310,11 @@ impl Server {
             self.shared.turns.load(Ordering::Relaxed),
             self.shared.transfers.load(Ordering::Relaxed),
         )
+    }
+
+    /// Bytes of files that were handed to the network: what clients have read, and what waits for them there.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// Commands that were lost, of those that came together.

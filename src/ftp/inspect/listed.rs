@@ -4,7 +4,9 @@ use crate::ftp::command::Command;
 use crate::ftp::listing::{Clock, Line, Reader};
 use crate::ftp::time::now;
 use crate::ftp::transfer;
-use crate::remote::{Completeness, Deadline, Entry, Error, Kind, Remote, RemotePath, Result, Why};
+use crate::remote::{
+    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
+};
 
 use super::{Inspection, caller, said, text};
 
@@ -149,7 +151,9 @@ impl Inspection {
 
     /// The first bytes of a file from an offset on, and whether it ended within them.
     fn sample(&self, file: &RemotePath, from: u64, deadline: &Deadline) -> Result<(Vec<u8>, bool)> {
-        let mut source = self.client.read(file, from, false, &caller(deadline))?;
+        let mut source = self
+            .client
+            .begin(file, &Reading::at(from), &caller(deadline))?;
         let mut bytes = vec![0; SAMPLE];
         let mut filled = 0;
         while filled < SAMPLE {

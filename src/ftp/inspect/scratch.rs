@@ -12,7 +12,7 @@ use crate::ftp::profile::TimeSetter;
 use crate::ftp::time::now;
 use crate::ftp::upload::upload;
 use crate::remote::{
-    Deadline, Done, Error, ReadAt, Remote, RemotePath, Result, Step, Version, perform_one,
+    Deadline, Done, Error, ReadAt, Reading, Remote, RemotePath, Result, Step, Version, perform_one,
 };
 
 use super::{Answer, Inspection, Restart, caller, said};
@@ -306,7 +306,7 @@ impl Trying<'_> {
     /// All bytes of a small file.
     fn content(&self, file: &RemotePath) -> Result<Vec<u8>> {
         let ask = caller(self.deadline);
-        let mut source = self.inspection.client.read(file, 0, false, &ask)?;
+        let mut source = self.inspection.client.read(file, &Reading::at(0), &ask)?;
         // One more than can be there.
         let mut bytes = vec![0; 2 * SIZE + 1];
         let mut filled = 0;

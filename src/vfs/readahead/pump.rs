@@ -11,9 +11,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::remote::{Ask, Deadline, Error, RemotePath, Result, Source, Urgency, Version};
+use crate::remote::{
+    Ask, Deadline, Done, Error, Reading, RemotePath, Result, Source, Step, Urgency, Version, Why,
+    perform_one,
+};
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
-use crate::vfs::readahead::{Reader, Role, Signal, Stream};
+use crate::vfs::readahead::{Reader, Role, Shared, Signal, Stream};
 
 /// A stream whose window is full waits so long for its reader to come back.
 const PARK: Duration = Duration::from_secs(5);
@@ -49,6 +52,10 @@ pub(super) struct Pump {
     is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
     keeps: bool,
+    /// What comes behind its segment was compared.
+    is_joined: bool,
+    /// What it brought is not what others did.
+    contradicts: bool,
     signal: Arc<Signal>,
 }
 
@@ -80,6 +87,8 @@ impl Pump {
             spoilt: false,
             is_ahead: stream.role != Role::Reader,
             keeps: false,
+            is_joined: false,
+            contradicts: false,
             signal: Arc::clone(&stream.signal),
         }
     }
@@ -91,7 +100,11 @@ impl Pump {
     }
 
     fn run(mut self) {
-        let ended = self.pump();
+        let mut ended = self.pump();
+        if self.contradicts {
+            self.spoilt = true;
+            ended = Err(self.contradiction());
+        }
         let mut state = self.reader.state.lock();
         state.pumps -= 1;
         match ended {
@@ -116,9 +129,6 @@ impl Pump {
 
     /// True at the end of the file, false when nobody wants more.
     fn pump(&mut self) -> Result<bool> {
-        if self.is_ahead && !self.is_proven()? {
-            return Ok(false);
-        }
         let mut source: Option<Box<dyn Source>> = None;
         let mut since = Instant::now();
         let mut failures = 0;
@@ -134,8 +144,10 @@ impl Pump {
                     continue;
                 }
                 Turn::Joint => {
-                    if let Some(source) = &mut source {
-                        self.check_joint(source.as_mut())?;
+                    // The limit has come when the last block was there already.
+                    if let Some(source) = source.as_mut().filter(|_| !self.is_joined) {
+                        let deadline = Deadline::after(self.reader.shared.patience);
+                        self.check_joint(source.as_mut(), self.next, &deadline)?;
                     }
                     return Ok(false);
                 }
@@ -192,7 +204,14 @@ impl Pump {
     }
 
     fn open_at(&self, from: u64, verify: bool, deadline: &Deadline) -> Result<Box<dyn Source>> {
-        let remote = &self.reader.shared.remote;
+        let Shared {
+            remote, honesty, ..
+        } = &self.reader.shared;
+        if from > 0 && honesty.is_broken() {
+            let tried = format!("reading {} in its middle", self.path);
+            let why = "transfers begin elsewhere than they are told to";
+            return Err(Error::refused(Why::Unsupported, tried, why));
+        }
         let urgency = if self.is_ahead {
             Urgency::Ahead
         } else {
@@ -201,62 +220,80 @@ impl Pump {
         let short = Deadline::after(AHEAD_PATIENCE.min(deadline.patience()));
         let deadline = if self.is_ahead { &short } else { deadline };
         let ask = Ask { urgency, deadline };
-        remote.read(&self.path, from, verify, &ask)
-    }
-
-    /// Whether transfers were seen to begin where they are told to. If not yet, one is made that begins
-    /// within what is there already.
-    fn is_proven(&self) -> Result<bool> {
-        let honesty = &self.reader.shared.honesty;
-        if honesty.is_seen() || honesty.is_broken() {
-            return Ok(honesty.is_seen());
-        }
-        let known = self.known_piece();
-        let Some((from, expected)) = known else {
-            // Nothing here tells one place from another.
-            self.reader.state.lock().team.settle(Instant::now());
-            return Ok(false);
+        let reading = Reading {
+            from,
+            size: self.version.size,
+            verify,
         };
-        let deadline = Deadline::after(AHEAD_PATIENCE);
-        let mut source = self.open_at(from, true, &deadline)?;
-        let got = first_bytes(source.as_mut(), expected.len(), &deadline)?;
-        honesty.see(got == expected);
-        Ok(got == expected)
+        remote.read(&self.path, &reading, &ask)
     }
 
-    /// A piece of the file, not at its start and unlike that, that is in the cache: its offset, and bytes.
-    fn known_piece(&self) -> Option<(u64, Vec<u8>)> {
-        let end = self.reader.state.lock().position;
-        let piece = |from: u64| {
-            let blocks = &self.reader.shared.blocks;
-            let file = (self.reader.ino, self.generation);
-            let bytes = blocks.collect(file, from, from + PROOF as u64).ok()?;
-            (bytes.len() == PROOF).then(|| bytes.with(<[u8]>::to_vec))
-        };
-        let start = piece(0)?;
-        let from = end.saturating_sub(BLOCK).max(1);
-        let there = piece(from)?;
-        (there != start).then_some((from, there))
-    }
-
-    /// Compares what comes behind the end of our segment with what somebody else brought of it.
-    fn check_joint(&mut self, source: &mut dyn Source) -> Result<()> {
+    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
+    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
+    fn check_joint(
+        &mut self,
+        source: &mut dyn Source,
+        end: u64,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.is_joined = true;
+        let ours = first_bytes(source, PROOF, deadline)?;
         let file = (self.reader.ino, self.generation);
         let blocks = &self.reader.shared.blocks;
-        let Ok(theirs) = blocks.collect(file, self.next, self.next + PROOF as u64) else {
-            return Ok(());
+        let mut state = self.reader.state.lock();
+        let theirs = match blocks.collect(file, end, end + ours.len() as u64) {
+            Err(missing) if missing > end => blocks.collect(file, end, missing),
+            theirs => theirs,
         };
-        let deadline = Deadline::after(self.reader.shared.patience);
-        let ours = first_bytes(source, theirs.len(), &deadline)?;
-        if theirs.with(|theirs| theirs == ours) {
-            return Ok(());
+        match theirs {
+            Err(_) => {
+                state.proofs.insert(end, ours);
+                Ok(())
+            }
+            Ok(theirs) if theirs.with(|theirs| agree(theirs, &ours)) => {
+                state.doubted.remove(&end);
+                drop(state);
+                self.reader.changed.notify_all();
+                Ok(())
+            }
+            Ok(_) => {
+                drop(state);
+                Err(self.contradicts())
+            }
         }
-        self.reader.shared.honesty.see(false);
-        self.spoilt = true;
-        Err(Error::misbehaved(
-            format!("reading {}", self.path),
-            "two transfers have brought different bytes of one place",
-        ))
+    }
+
+    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
+    fn contradiction(&self) -> Error {
+        let tried = format!("reading {}", self.path);
+        let deadline = Deadline::after(self.reader.shared.patience);
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline: &deadline,
+        };
+        let remote = self.reader.shared.remote.as_ref();
+        match perform_one(remote, Step::Version(&self.path), &ask) {
+            Ok(Done::Version(now)) if !self.version.may_be(&now) => {
+                Error::misbehaved(tried, "it was changed by others while it was read")
+            }
+            _ => {
+                self.reader.shared.honesty.doubt();
+                self.reader.state.lock().is_wrong = true;
+                let saw = "two transfers have brought different bytes of one place";
+                Error::misbehaved(tried, saw)
+            }
+        }
+    }
+
+    fn contradicts(&mut self) -> Error {
+        self.contradicts = true;
+        Error::misbehaved(self.path.to_string(), "it is not what others have brought")
+    }
+
+    /// Whether our segment ends at `end`.
+    fn is_limit(&self, end: u64) -> bool {
+        let mut state = self.reader.state.lock();
+        state.find(self.id).and_then(|stream| stream.limit) == Some(end)
     }
 
     /// Waits until there is something to do.
@@ -336,8 +373,13 @@ impl Pump {
             if filled < BLOCK_LENGTH && (is_all || (seen < demand && demand <= have)) {
                 let bytes = buffer[from..filled].to_vec();
                 shown = filled;
-                self.show(key, Block { from, bytes, ends }, is_all);
+                self.show(key, Block { from, bytes, ends }, is_all)?;
             }
+        }
+        let end = start + BLOCK;
+        let is_full = filled == BLOCK_LENGTH && self.version.size != Some(end);
+        if is_full && self.is_limit(end) {
+            self.check_joint(source, end, deadline)?;
         }
         if filled > shown || ends {
             let bytes = if filled - from < SMALL {
@@ -350,7 +392,7 @@ impl Pump {
                 buffer
             };
             let is_last = ends || filled < BLOCK_LENGTH;
-            self.show(key, Block { from, bytes, ends }, is_last);
+            self.show(key, Block { from, bytes, ends }, is_last)?;
         } else {
             blocks.give_back(buffer);
         }
@@ -381,15 +423,31 @@ impl Pump {
     }
 
     /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
-    fn show(&self, key: Key, block: Block, is_last: bool) {
+    fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
         let start = key.index * BLOCK;
-        let end = start + block.to() as u64;
+        let (from, end) = (start + block.from as u64, start + block.to() as u64);
+        let mut state = self.reader.state.lock();
+        if self.is_ahead && state.find(self.id).is_none() {
+            // What nobody will compare is kept from all.
+            return Ok(());
+        }
+        let mut is_last = is_last;
+        if let Some(proof) = state.proofs.remove(&from) {
+            if !agree(&proof, &block.bytes) {
+                drop(state);
+                return Err(self.contradicts());
+            }
+            state.doubted.remove(&from);
+            is_last = true;
+        }
         self.reader.shared.blocks.put(key, block);
         // Readers who wait for more would only look and wait again.
-        let is_awaited = self.reader.state.lock().bring(start, end);
+        let is_awaited = state.bring(start, end);
+        drop(state);
         if is_awaited || is_last {
             self.reader.changed.notify_all();
         }
+        Ok(())
     }
 
     /// The block that is being brought.
@@ -400,6 +458,11 @@ impl Pump {
             index: self.next / BLOCK,
         }
     }
+}
+
+/// Whether two pieces from the same place are the same, as far as both reach.
+fn agree(one: &[u8], other: &[u8]) -> bool {
+    one.iter().zip(other).all(|(one, other)| one == other)
 }
 
 /// The first bytes of a transfer, so many of them, or as many as there are.

@@ -40,13 +40,17 @@ impl Session {
             act
         };
         let limit = odd_limit(act).unwrap_or(rest.len());
-        let sent = match act {
-            Act::Pace(rate) => rest.chunks(rate / PIECES).all(|piece| {
-                sleep(Duration::from_secs(1) / PIECES as u32);
-                data.write_all(piece).is_ok()
-            }),
-            _ => data.write_all(&rest[..limit]).is_ok(),
+        let (piece, pause) = match act {
+            Act::Pace(rate) => (rate / PIECES, Duration::from_secs(1) / PIECES as u32),
+            _ => (CHUNK, Duration::ZERO),
         };
+        let sent = rest[..limit].chunks(piece).all(|piece| {
+            sleep(pause);
+            let is_sent = data.write_all(piece).is_ok();
+            let length = if is_sent { piece.len() } else { 0 };
+            self.shared.sent.fetch_add(length, Ordering::Relaxed);
+            is_sent
+        });
         self.end(data, sent, act)
     }
 
@@ -207,6 +211,7 @@ impl Session {
         }
         match act {
             Act::NoFinal => self.silence(),
+            Act::BrokenOff(words) if !well => self.say(words),
             _ if well => self.say("226 All of it"),
             _ => self.say("426 Broken off"),
         }

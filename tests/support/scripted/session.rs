@@ -256,6 +256,9 @@ impl Session {
             "EPSV" | "PASV" => self.passive(verb, &act),
             "REST" => {
                 self.restart = text.parse().unwrap_or(0);
+                if let Act::Misplace(place) = act {
+                    self.restart = place(self.restart);
+                }
                 self.say("350 Restarting there")
             }
             "RETR" => self.retrieve(&path, &act),

@@ -1,0 +1,38 @@
+//! Segments of several streams: what two of them bring must fit together.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Server};
+
+const SIZE: usize = 16 << 20;
+/// Bytes a second of a transfer that others beside it make up for.
+const SLOW: usize = 2_000_000;
+
+/// A server that begins where it is told to near the start and at the last byte, and a little before elsewhere.
+fn lie(at: usize) -> usize {
+    if (2 << 20..SIZE - 1).contains(&at) {
+        at - 100
+    } else {
+        at
+    }
+}
+
+#[test]
+fn streams_that_do_not_fit_together_are_an_error_before_a_wrong_byte() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(SIZE));
+    server.on("RETR", Act::Pace(SLOW));
+    server.on("REST", Act::Misplace(lie));
+    let mount = Mount::of(&server);
+    let said = mount.sh("cat f > $S/got || echo failed");
+    let got = mount.scratch("got");
+    assert!(pattern(SIZE).starts_with(&got), "{} bytes", got.len());
+    assert!(got.len() == SIZE || said.contains("failed"), "{said}");
+    let words = "two transfers have brought different bytes";
+    assert!(mount.log().contains(words));
+    // From then on one stream reads a file.
+    let mark = server.mark();
+    server.on("RETR", Act::Well);
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == pattern(SIZE));
+    assert!(server.since(mark, &["RETR"]).len() <= 1);
+}

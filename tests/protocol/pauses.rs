@@ -1,0 +1,112 @@
+//! Readers that stop, and those that want the connections which they hold.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::mount::{Mount, Running, pattern};
+use crate::scripted::{Act, Server};
+
+const MIB: usize = 1 << 20;
+/// More than all that may be under way to a reader that stops.
+const LARGE: usize = 64 * MIB;
+/// The largest window, and what the sockets of both ends may hold (tcp_rmem, tcp_wmem).
+const UNDER_WAY: usize = (16 + 6 + 4) * MIB;
+/// Bytes a second of a transfer that others beside it make up for.
+const SLOW: usize = 2_000_000;
+
+/// Reads a file up to `first` bytes, and goes on when the pipe `go` is written to.
+fn start(mount: &Mount, name: &str, first: usize) -> Running {
+    let pipe = format!("go-{name}");
+    mount.make_fifo(&pipe);
+    let reader = mount.start(&format!(
+        "exec 3<>$S/{pipe}; {{ head -c {first} && echo stopped >&2 && read -r <&3 && cat; }} < {name} > $S/got-{name}"
+    ));
+    reader.await_words("stopped");
+    reader
+}
+
+fn is_whole(mount: &Mount, reader: &mut Running, name: &str, bytes: &[u8]) {
+    mount.sh(&format!("echo > $S/go-{name}"));
+    reader.end();
+    let got = mount.scratch(&format!("got-{name}"));
+    assert!(got == bytes, "{name}: {} bytes", got.len());
+}
+
+/// What the server has sent, when that changes no more.
+fn settled(server: &Server) -> usize {
+    let mut before = usize::MAX;
+    while before != server.sent() {
+        before = server.sent();
+        sleep(Duration::from_millis(300));
+    }
+    before
+}
+
+#[test]
+fn a_reader_that_stops_leaves_its_window_full_and_no_more() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(LARGE));
+    let mount = Mount::of(&server);
+    let mut reader = start(&mount, "f", 3 * MIB);
+    let sent = settled(&server);
+    assert!(sent < 3 * MIB + UNDER_WAY, "{sent} bytes");
+    is_whole(&mount, &mut reader, "f", &pattern(LARGE));
+}
+
+#[test]
+fn a_paused_stream_gives_its_connection_to_whoever_needs_it() {
+    for connections in [1, 2] {
+        let server = Server::start();
+        let options = format!("max_conns={connections}");
+        let names = ["f", "g"];
+        for name in names {
+            server.tree().put(&format!("/{name}"), pattern(LARGE));
+        }
+        server.tree().put("/small", "here it is");
+        let mount = Mount::with(&server, &options);
+        let mut readers: Vec<_> = names.iter().map(|name| start(&mount, name, MIB)).collect();
+        assert_eq!(mount.sh("cat small; ls"), "here it isf\ng\nsmall\n");
+        for (name, reader) in names.iter().zip(&mut readers) {
+            is_whole(&mount, reader, name, &pattern(LARGE));
+        }
+        assert!(server.connections() <= connections);
+    }
+}
+
+#[test]
+fn several_streams_make_way_when_others_need_their_connections() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(40 * MIB));
+    for number in 0..4 {
+        server.tree().put(&format!("/other{number}"), pattern(MIB));
+    }
+    server.on("RETR /f", Act::Pace(SLOW));
+    let mount = Mount::with(&server, "max_conns=4");
+    let mut reader = mount.start("cat f > $S/got");
+    server.await_count("REST", 3);
+    mount.sh("ls > /dev/null; for n in 0 1 2 3; do cat other$n > $S/other$n & done; wait");
+    assert!(!reader.is_over(), "the others have waited for it");
+    for number in 0..4 {
+        assert!(mount.scratch(&format!("other{number}")) == pattern(MIB));
+    }
+    server.on("RETR /f", Act::Well);
+    reader.end();
+    assert!(mount.scratch("got") == pattern(40 * MIB));
+    assert!(server.connected() <= 4 + 2, "{}", server.connected());
+}
+
+#[test]
+fn a_copy_within_the_mount_reads_and_writes_at_once() {
+    for (copy, store) in [("cp f g", "APPE /g"), ("cat f > g", "STOR /g")] {
+        let server = Server::start();
+        server.tree().put("/f", pattern(6 * MIB));
+        server.on("RETR", Act::Pace(SLOW));
+        let mount = Mount::of(&server);
+        let mut copier = mount.start(copy);
+        server.await_count(store, 1);
+        let sent = server.sent();
+        assert!(sent < 5 * MIB, "{copy}: {store} after {sent} bytes");
+        copier.end();
+        assert!(server.tree().bytes("/g").unwrap() == pattern(6 * MIB));
+    }
+}
