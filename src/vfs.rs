@@ -9,7 +9,7 @@
 //! recover, writeback, order -> journal            closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing                what they share
-//! atomic, hash                                    uploads that appear at once, or are looked at
+//! atomic, early, hash                             uploads that appear at once, come early, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers
@@ -23,6 +23,7 @@ mod contents;
 mod copying;
 mod core;
 mod disk;
+mod early;
 mod error;
 mod fetch;
 mod fetching;

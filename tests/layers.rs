@@ -120,6 +120,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "atomic",
             "hash",
             "contents",
+            "early",
             "recover",
             "writeback",
             "order",

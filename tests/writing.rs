@@ -58,6 +58,70 @@ fn a_byte_changed_in_a_large_file_costs_little_where_the_server_keeps_the_rest()
     }
 }
 
+/// What is written all over a large file is sent while it is written, where the server keeps the rest; elsewhere by the flush.
+#[test]
+fn a_large_file_that_is_changed_all_over_is_on_its_way_before_it_is_closed() {
+    for (server, early) in [("vsftpd", true), ("proftpd", true), ("pure_ftpd", false)] {
+        run(
+            90,
+            &format!(
+                "{server}; head -c 160M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
+                 mounts cache_timeout=30; put 77 X $S/file; put 77 X $M/file; cmp $S/file $D/file
+                 EARLY={early} python3 - <<'PY'
+import os, random, time
+S, rng = os.environ['S'], random.Random(7)
+offsets = [at << 20 for at in range(1, 158, 3)]
+rng.shuffle(offsets)
+ours, theirs = open(S + '/file', 'r+b'), open(S + '/disk/file', 'rb')
+mounted = os.open(S + '/mount/file', os.O_RDWR)
+def write(at, data):
+    os.pwrite(mounted, data, at); ours.seek(at); ours.write(data)
+def arrived():
+    count = 0
+    for at in offsets:
+        theirs.seek(at); ours.seek(at); count += theirs.read(4096) == ours.read(4096)
+    return count
+for at in offsets:
+    write(at, rng.randbytes(2 << 20))
+until = time.time() + 20
+while arrived() < 10 and time.time() < until and os.environ['EARLY'] == 'true': time.sleep(0.1)
+assert (arrived() >= 10) == (os.environ['EARLY'] == 'true'), arrived()
+# Once more over some of it, and behind the end.
+for at in offsets[:5]:
+    write(at + 1000, rng.randbytes(300000))
+write(160 << 20, rng.randbytes(5000))
+ours.flush(); os.close(mounted)
+PY
+                 cmp $S/file $D/file; cmp $S/file $M/file; unmounts"
+            ),
+        );
+    }
+}
+
+/// Two hands write the halves of a new file: the second half goes when the first has reached it.
+#[test]
+fn what_was_written_ahead_of_its_turn_is_on_its_way_before_it_is_closed() {
+    run(
+        60,
+        "vsftpd; head -c 40M /dev/urandom >$S/file; mounts cache_timeout=30
+         python3 - <<'PY'
+import os, time
+S = os.environ['S']
+held = open(S + '/file', 'rb').read()
+f = os.open(S + '/mount/file', os.O_RDWR | os.O_CREAT)
+for first, last in [(20, 30), (0, 20), (30, 40)]:
+    for at in range(first << 20, last << 20, 1 << 20):
+        os.pwrite(f, held[at:at + (1 << 20)], at)
+until = time.time() + 20
+while os.stat(S + '/disk/file').st_size < 38 << 20:
+    assert time.time() < until, os.stat(S + '/disk/file')
+    time.sleep(0.1)
+os.close(f)
+PY
+         cmp $S/file $D/file; cmp $S/file $M/file; unmounts",
+    );
+}
+
 #[test]
 fn a_server_that_cuts_is_found_out_and_mended_and_gets_the_rest_to_the_end_from_then_on() {
     run(

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ pub struct Vfs {
     pub(super) stores_in_place: AtomicBool,
     pub(super) queue: Queue,
     pub(super) listings: Listings,
+    /// Uploads that have begun before a flush.
+    pub(super) early: AtomicUsize,
     /// Who walks through the tree, and what was listed for that.
     pub(super) walks: Mutex<Walks>,
     pub(super) ahead_places: Places,
@@ -169,6 +171,7 @@ impl Vfs {
             tree: Mutex::new(Tree::new(root)),
             opened: Mutex::default(),
             listings: Listings::default(),
+            early: AtomicUsize::new(0),
             walks: Mutex::default(),
             ahead_places: Places::default(),
             fetching: Fetching::default(),

@@ -85,6 +85,10 @@ pub struct Body {
     pub hopeless: Option<Error>,
     /// The last upload failed: what could not be brought to the server is kept at the last close.
     pub failed: bool,
+    /// What was written since [`Body::written`] was 0 last, where parts may be sent early.
+    pub young: RangeSet,
+    /// Bytes that were written since somebody looked what may be sent early.
+    pub written: u64,
     /// Up to where an append that broke off was to reach, while what it sent is still the same.
     pub broke_off: Option<u64>,
     /// A flush has found nothing to send but an empty file, and has waited for more.
@@ -187,7 +191,12 @@ impl Body {
             self.broke_off = None;
         }
         if offset <= self.ordered {
-            self.ordered = self.ordered.max(end);
+            // What was written ahead of its turn counts when the gap before it is closed.
+            self.ordered = self.dirty.stretch(self.ordered.max(end));
+        }
+        if self.kept > 0 {
+            self.young.insert(offset..end);
+            self.written += bytes.len() as u64;
         }
         Ok(())
     }

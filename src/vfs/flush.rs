@@ -348,7 +348,7 @@ impl Vfs {
     }
 
     /// The server has it.
-    fn updated(
+    pub(super) fn updated(
         &self,
         file: &File,
         body: &mut Body,
@@ -446,7 +446,7 @@ impl Vfs {
     }
 
     /// Tells the tree what the server now has.
-    fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
+    pub(super) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
         let mut tree = self.tree.lock();
         tree.touch(file.ino);
         let Some(node) = tree.get_mut(file.ino) else {
@@ -454,6 +454,8 @@ impl Vfs {
         };
         node.local = body.is_dirty();
         if node.local {
+            // What is read from the server from now on is of another version.
+            body.rebased |= result.is_ok();
             return;
         }
         // The kernel's pages hold what was written: they are those of the new version.
