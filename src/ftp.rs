@@ -31,6 +31,7 @@ mod place;
 mod pool;
 mod profile;
 mod proxy;
+mod rehearsal;
 mod rename;
 pub mod reply;
 mod restart;

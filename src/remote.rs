@@ -482,6 +482,17 @@ pub trait ReadAt: Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
 }
 
+impl ReadAt for &[u8] {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|from| self.get(from..));
+        let found = rest.and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(found.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
@@ -612,6 +623,10 @@ pub trait Remote: Send + Sync {
     /// How [`Remote::update`] would bring this change about, so that the caller can provide the
     /// bytes before a connection is taken.
     fn plan(&self, change: &Change) -> Plan;
+
+    /// Finds out what the server makes of a part of a file, so that no plan has to be tried on one that matters
+    /// ([`Plan::Patch`]). For that a small file is made at `beside`, which must name nothing, and removed again.
+    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
 
     /// Brings a change about by `plan` and returns what the file then is. The bytes that the plan
     /// names are in `bytes`.

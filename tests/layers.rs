@@ -78,6 +78,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "directory",
             "exact",
             "update",
+            "rehearsal",
             "upload",
             "behind",
             "transfer",

@@ -134,6 +134,10 @@ impl Remote for Client {
         self.server.plan(change)
     }
 
+    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        self.server.rehearse(&self.path(beside), ask)
+    }
+
     fn update(
         &self,
         file: &RemotePath,

@@ -353,7 +353,7 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
 /// for at the same time: its reply comes with this one.
 pub fn conclude(lease: &mut Lease, tried: &dyn fmt::Display, deadline: &Deadline) -> Result<()> {
     let pool = Arc::clone(lease.pool());
-    let (profile, policy) = (pool.profile(), pool.data());
+    let profile = pool.profile();
     let control = lease.control()?;
     let early = Spare::early(profile);
     control.send(early.as_slice(), deadline)?;
@@ -372,12 +372,20 @@ pub fn conclude(lease: &mut Lease, tried: &dyn fmt::Display, deadline: &Deadline
         lease.want_spare();
         return confirmed;
     };
-    let control = lease.control()?;
-    let spare = match other {
+    let reply = match other {
         Some(other) => Ok(other),
-        None => control.reply(&mode, deadline),
-    }
-    .and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
+        None => lease.control()?.reply(&mode, deadline),
+    };
+    keep_spare(lease, reply, deadline)?;
+    confirmed
+}
+
+/// Begins the spare data connection of which a reply tells.
+pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) -> Result<()> {
+    let pool = Arc::clone(lease.pool());
+    let (profile, policy) = (pool.profile(), pool.data());
+    let control = lease.control()?;
+    let spare = reply.and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
     match spare {
         Ok(spare) => lease.keep_spare(spare),
         Err(error) => {
@@ -385,7 +393,7 @@ pub fn conclude(lease: &mut Lease, tried: &dyn fmt::Display, deadline: &Deadline
             Spare::note_misfire(profile);
         }
     }
-    confirmed
+    Ok(())
 }
 
 /// Reads the final reply to a transfer.

@@ -13,6 +13,7 @@ use std::fmt;
 
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
+use crate::ftp::data::Spare;
 use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
@@ -27,6 +28,19 @@ pub struct Behind {
     then: Then,
     /// `None` while it is not known what the server makes of it.
     prepared: Option<Prepared>,
+    /// What asks for the next data connection.
+    asks: Option<Command<'static>>,
+}
+
+/// What the server said at the end of an upload.
+#[derive(Debug)]
+pub struct Said {
+    /// The transfer's final reply.
+    pub last: Reply,
+    /// What the file is now, where that was told.
+    pub updated: Option<Updated>,
+    /// The reply to what asked for the next data connection.
+    pub port: Option<Reply>,
 }
 
 /// The code of the reply to `SIZE` and `MDTM` (RFC 3659 sections 3 and 4).
@@ -55,6 +69,7 @@ impl Behind {
             path,
             then,
             prepared,
+            asks: Spare::early(profile),
         };
         // With the transfer's own and those before it, which are two at most.
         let commands = behind.commands().len() + 3;
@@ -65,20 +80,28 @@ impl Behind {
     /// Its commands.
     pub fn commands(&self) -> Vec<Command<'_>> {
         match &self.prepared {
-            Some(prepared) => prepared.commands(&self.steps()),
+            Some(prepared) => {
+                let mut commands = prepared.commands(&self.steps());
+                commands.extend(self.asks);
+                commands
+            }
             None => vec![Command::Size(&self.path)],
         }
     }
 
-    /// Takes the final reply of the transfer and those behind it: what the server said of the file, where it
-    /// did.
+    /// Takes the final reply of the transfer and those behind it.
     pub fn take(
         &self,
         control: &mut Control,
         profile: &Profile,
         tried: &dyn fmt::Display,
         deadline: &Deadline,
-    ) -> Result<(Reply, Option<Updated>)> {
+    ) -> Result<Said> {
+        let only = |last| Said {
+            last,
+            updated: None,
+            port: None,
+        };
         let first = control.reply(tried, deadline)?;
         let mut others = Vec::new();
         for command in self.commands() {
@@ -87,13 +110,13 @@ impl Behind {
                 // The transfer's own reply has come.
                 Err(error) if first.code != ANSWER => {
                     log::info!("{error}");
-                    return Ok((first, None));
+                    return Ok(only(first));
                 }
                 Err(error) => return Err(error),
             }
         }
         let Some(prepared) = &self.prepared else {
-            return Ok((Self::judge(profile, first, others), None));
+            return Ok(only(Self::judge(profile, first, others)));
         };
         if first.code == ANSWER {
             profile.learn(|learned| learned.answers_behind = Some(false));
@@ -103,15 +126,23 @@ impl Behind {
                 "its end was answered behind what came later",
             ));
         }
+        let port = self.asks.and_then(|_| others.pop());
         if !first.is_completion() {
-            return Ok((first, None));
+            return Ok(Said {
+                port,
+                ..only(first)
+            });
         }
         let steps = self.steps();
         let results = prepared.outcomes(&steps, control, profile, others, false, deadline);
         // Whoever gets no answer here asks once more.
         let updated = results.and_then(|results| self.then.updated(results));
         let updated = updated.inspect_err(|error| log::info!("{error}")).ok();
-        Ok((first, updated))
+        Ok(Said {
+            last: first,
+            updated,
+            port,
+        })
     }
 
     /// The transfer's own reply, of the first one and that to the question behind it, or the other way round.

@@ -13,6 +13,7 @@ use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::rehearsal;
 use crate::ftp::restart::Doubtful;
 use crate::ftp::steps;
 use crate::ftp::together;
@@ -293,6 +294,10 @@ impl Remote for Client {
 
     fn plan(&self, change: &Change) -> Plan {
         update::plan(&self.pool.profile().get(), change)
+    }
+
+    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        rehearsal::rehearse(&self.pool, &self.absolute(beside)?, ask)
     }
 
     fn update(

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ftp::begin::{Begun, Start, begin, confirm, last_words};
+use crate::ftp::begin::{Begun, Start, begin, confirm, keep_spare, last_words};
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
@@ -198,13 +198,20 @@ impl Upload {
         ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
         let pool = Arc::clone(self.lease.pool());
         let control = self.lease.control()?;
-        let (reply, said) = match &self.behind {
-            Some(behind) => behind.take(control, pool.profile(), &self.tried, deadline)?,
-            None => (control.reply(&self.tried, deadline)?, None),
+        let Some(behind) = &self.behind else {
+            let last = control.reply(&self.tried, deadline)?;
+            self.lease.want_spare();
+            return confirm(&mut self.lease, &last, &self.tried)
+                .map_err(full)
+                .map(|()| None);
         };
-        self.lease.want_spare();
-        confirm(&mut self.lease, &reply, &self.tried).map_err(full)?;
-        Ok(said)
+        let said = behind.take(control, pool.profile(), &self.tried, deadline)?;
+        match said.port {
+            Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
+            None => self.lease.want_spare(),
+        }
+        confirm(&mut self.lease, &said.last, &self.tried).map_err(full)?;
+        Ok(said.updated)
     }
 
     fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {

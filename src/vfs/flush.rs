@@ -9,6 +9,7 @@
 //! never sent later behind the user's back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::remote::{
@@ -18,9 +19,14 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
 use crate::vfs::hash;
+use crate::vfs::inode::OURS;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
+
+/// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
+/// cost less than the round trips of that.
+const REHEARSAL: u64 = 256 * 1024;
 
 impl Vfs {
     /// Whether closing this handle needs no server.
@@ -280,6 +286,7 @@ impl Vfs {
     fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
         // What is missing comes as one stream; before anything is sent, nobody reads.
         let mut stopped = false;
+        let mut rehearsed = false;
         loop {
             let gap = {
                 let mut body = file.body.lock();
@@ -292,8 +299,19 @@ impl Vfs {
                 let needs = plan
                     .as_ref()
                     .map_or(Vec::new(), |plan| plan.needs(body.size));
-                let mut gaps = needs.into_iter().flat_map(|need| body.present.gaps(need));
-                match gaps.next() {
+                let gaps: Vec<_> = needs
+                    .into_iter()
+                    .flat_map(|need| body.present.gaps(need))
+                    .collect();
+                let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+                let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
+                if is_trial && missing > REHEARSAL && !rehearsed {
+                    drop(body);
+                    rehearsed = true;
+                    self.rehearse(file, deadline)?;
+                    continue;
+                }
+                match gaps.into_iter().next() {
                     Some(gap) => gap,
                     None if !stopped => {
                         drop(body);
@@ -315,6 +333,25 @@ impl Vfs {
             stopped = false;
             self.fetch(file, gap, deadline)?;
         }
+    }
+
+    /// Has the server show on a small file what it makes of a part of one.
+    fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{OURS}try-{}-{number:x}", std::process::id());
+        let directory = self.path(file.ino)?.parent().unwrap_or_default();
+        let Some(beside) = directory.join(name.as_bytes()) else {
+            return Ok(());
+        };
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        if let Err(error) = self.remote.rehearse(&beside, &ask) {
+            log::info!("{error}; what the server makes of a part shows on the file itself");
+        }
+        Ok(())
     }
 
     /// What the server has now of what streams have brought, with what is to be set behind them.

@@ -278,6 +278,10 @@ impl Remote for Memory {
         Plan::Whole
     }
 
+    fn rehearse(&self, _: &RemotePath, _: &Ask<'_>) -> Result<()> {
+        Ok(())
+    }
+
     fn update(
         &self,
         file: &RemotePath,

@@ -12,7 +12,7 @@ use crate::ftp::profile::TimeSetter;
 use crate::ftp::time::now;
 use crate::ftp::upload::upload;
 use crate::remote::{
-    Deadline, Done, Error, ReadAt, Reading, Remote, RemotePath, Result, Step, Version, perform_one,
+    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, perform_one,
 };
 
 use super::{Answer, Inspection, Restart, caller, said};
@@ -293,13 +293,7 @@ impl Trying<'_> {
     fn put_at(&self, at: u64, command: Command<'_>, bytes: &[u8]) -> Result<()> {
         let lease = self.inspection.lease(self.deadline)?;
         let all = 0..bytes.len() as u64;
-        upload(
-            lease,
-            (command, at),
-            (&Bytes(bytes), all),
-            None,
-            self.deadline,
-        )?;
+        upload(lease, (command, at), (&bytes, all), None, self.deadline)?;
         Ok(())
     }
 
@@ -318,19 +312,5 @@ impl Trying<'_> {
         }
         bytes.truncate(filled);
         Ok(bytes)
-    }
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl ReadAt for Bytes<'_> {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let found = from
-            .checked_add(buffer.len())
-            .and_then(|end| self.0.get(from..end));
-        let found = found.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(found);
-        Ok(())
     }
 }

@@ -1,0 +1,96 @@
+//! Rehearsals: what a server makes of `REST` before `STOR`, seen on a small file of our own.
+//!
+//! The one idea: a server is trusted with a part of a file once that was seen to work. To see it on the user's own
+//! file takes all of that file, to mend what is spoilt; a file of ten bytes shows the same for some round
+//! trips. It lies beside the user's, since rights and disks differ from directory to directory, and is removed again.
+
+use std::sync::Arc;
+
+use crate::ftp::command::Command;
+use crate::ftp::pool::{Pool, Purpose};
+use crate::ftp::transfer::Download;
+use crate::ftp::upload::upload;
+use crate::remote::{Ask, Result, Source, Why};
+
+/// What the file has first, and what is put where.
+const BEFORE: &[u8] = b"0123456789";
+const PART: &[u8] = b"ab";
+const AT: usize = 3;
+
+/// Learns whether `STOR` behind `REST` puts a part into its place, and whether what lies behind it stays.
+/// `path` is absolute and names nothing yet. An error says that nothing could be learned.
+pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
+    let rehearsed = play(pool, path, ask);
+    let removed = pool
+        .lease(Purpose::Metadata, false, ask)
+        .and_then(|mut lease| lease.control()?.command(Command::Dele(path), ask.deadline));
+    match removed {
+        Ok(reply) if reply.is_completion() => {}
+        Ok(reply) => log::debug!("{}: {reply}", Command::Dele(path)),
+        Err(error) => log::warn!("{error}"),
+    }
+    let (at, keeps) = rehearsed?;
+    log::info!(
+        "{}",
+        match (at, keeps) {
+            (true, Some(true)) => "this server puts a part of a file into its place",
+            (true, _) => "this server cuts off what lies behind a part of a file",
+            (false, _) => "this server does not put a part of a file into its place",
+        }
+    );
+    pool.profile().learn(|learned| {
+        learned.stor_at = Some(at);
+        learned.stor_keeps = keeps;
+    });
+    Ok(())
+}
+
+fn play(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<(bool, Option<bool>)> {
+    store(pool, path, 0, BEFORE, ask)?;
+    let before = pool.profile().ask(|learned| learned.rest);
+    let stored = store(pool, path, AT as u64, PART, ask);
+    // A refusal here says nothing of reading.
+    pool.profile().learn(|learned| learned.rest = before);
+    match stored {
+        Err(error) if error.why() == Some(Why::Unsupported) => return Ok((false, None)),
+        stored => stored?,
+    }
+    let kept = [&BEFORE[..AT], PART, &BEFORE[AT + PART.len()..]].concat();
+    let has = content(pool, path, ask)?;
+    Ok(if has == kept {
+        (true, Some(true))
+    } else if has == kept[..AT + PART.len()] {
+        (true, Some(false))
+    } else {
+        (false, None)
+    })
+}
+
+fn store(pool: &Arc<Pool>, path: &[u8], at: u64, bytes: &[u8], ask: &Ask<'_>) -> Result<()> {
+    let lease = pool.lease(Purpose::Transfer, false, ask)?;
+    let all = 0..bytes.len() as u64;
+    upload(
+        lease,
+        (Command::Stor(path), at),
+        (&bytes, all),
+        None,
+        ask.deadline,
+    )?;
+    Ok(())
+}
+
+fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {
+    let lease = pool.lease(Purpose::Transfer, false, ask)?;
+    let mut download = Download::open(lease, path, 0, false, ask.deadline)?;
+    // One more than can be there.
+    let mut bytes = vec![0; BEFORE.len() + PART.len() + 1];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match download.read(&mut bytes[filled..], ask.deadline)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
