@@ -161,9 +161,14 @@ impl Adapter {
     }
 
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
+        let notices = Arc::clone(&self.notices);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             match vfs.open(ino, Wants::from_flags(flags, 0), deadline) {
-                Ok(open) => reply.opened(FileHandle(open.handle), open_flags(open, flags)),
+                Ok(open) => {
+                    // The answer has no room for the size, by which the kernel cuts what is read.
+                    notices.correct(ino, open.changed);
+                    reply.opened(FileHandle(open.handle), open_flags(open, flags));
+                }
                 Err(error) => reply.error(errno("open", &error)),
             }
         });

@@ -6,6 +6,9 @@
 //! thread would only wait, but a process that is killed while one of its threads waits so keeps the mount,
 //! and everybody in it, from ending.
 //!
+//! For attributes alone the kernel takes no lock. So an open that has found other ones corrects them itself
+//! before it is answered: the kernel would cut what is read to the size that it knows.
+//!
 //! Nobody waits for a notice, and one may be lost. Names and attributes time out in the kernel a second
 //! after they were told (`vfs/shown.rs`); a changed size or time makes it drop pages when it hears of it.
 //! So a full queue takes no more, and what could not be told for long is told no more.
@@ -56,6 +59,8 @@ struct State {
     queue: VecDeque<(News, Instant)>,
     /// For which inodes requests are under way, and how many.
     busy: HashMap<u64, u32>,
+    /// The thread has one of them in hand.
+    telling: bool,
     /// Who is told; `None` before the start and after the end.
     kernel: Option<Arc<dyn Kernel>>,
     told: u64,
@@ -149,6 +154,21 @@ impl Notices {
         }
     }
 
+    /// Has the kernel ask for the attributes of `ino` anew, if they have changed or may have: before an
+    /// answer by which it goes on to use them. This may be called by the thread that gives the answer, since
+    /// for attributes alone the kernel takes no lock that somebody could hold while he waits for us.
+    pub fn correct(&self, ino: u64, changed: bool) {
+        let kernel = {
+            let state = self.state.lock();
+            let may_be = changed || state.telling || !state.queue.is_empty();
+            state.kernel.clone().filter(|_| may_be)
+        };
+        if let Some(kernel) = kernel {
+            let content = false;
+            self.tell(kernel.as_ref(), &News::Changed { ino, content });
+        }
+    }
+
     /// Nothing more is told.
     pub fn end(&self) {
         let mut state = self.state.lock();
@@ -190,7 +210,9 @@ impl Notices {
         let mut state = self.state.lock();
         loop {
             state.kernel.as_ref()?;
-            if let Some(next) = state.take(Instant::now()) {
+            let next = state.take(Instant::now());
+            state.telling = next.is_some();
+            if let Some(next) = next {
                 return Some(next);
             }
             if state.queue.is_empty() {
@@ -367,6 +389,20 @@ mod tests {
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 false"));
         drop(busy);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 true"));
+    }
+
+    #[test]
+    fn attributes_are_corrected_where_they_have_changed_or_may_have() {
+        let (notices, said, _passed) = started();
+        notices.correct(8, false);
+        notices.correct(8, true);
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 false"));
+        let busy = notices.busy(&[9]);
+        notices.hear(changed(9));
+        notices.correct(9, false);
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 9 false"));
+        drop(busy);
+        assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 9 true"));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use crate::remote::{
-    self, Ask, Attributes, Deadline, Done, Kind, ReadAt, RemotePath, Sink, Step, Urgency, Why,
+    self, Ask, Attributes, Deadline, Done, Kind, ReadAt, RemotePath, Sink, Step, Urgency, Version,
+    Why,
 };
 use crate::vfs::blocks::Bytes;
 use crate::vfs::core::{Handle, Vfs, check_name};
@@ -29,6 +30,8 @@ pub struct Open {
     pub keep_pages: bool,
     /// The size is not known: the kernel must not rely on it.
     pub sizeless: bool,
+    /// Size or time were found to be others than what was known: those that the kernel has are wrong.
+    pub changed: bool,
 }
 
 /// What an opener wants, from the flags of open(2).
@@ -75,6 +78,7 @@ impl Vfs {
             self.tell_refused(&path)?;
         }
         let reads = !wants.write && !wants.truncate;
+        let known = self.version(ino);
         self.await_fetched(ino, deadline);
         if reads {
             self.opened_to_read(ino);
@@ -85,7 +89,14 @@ impl Vfs {
             // The kernel looks the name up again.
             return Err(Error::Stale);
         }
-        self.open_known(ino, wants)
+        let changed = self.version(ino) != known;
+        let open = self.open_known(ino, wants)?;
+        Ok(Open { changed, ..open })
+    }
+
+    fn version(&self, ino: u64) -> Option<Version> {
+        let tree = self.tree.lock();
+        tree.get(ino).map(|node| node.attributes.version())
     }
 
     /// Makes a file and opens it. The server hears of it with the first data, unless the name must be
@@ -620,6 +631,7 @@ impl Vfs {
             handle,
             keep_pages,
             sizeless,
+            changed: false,
         })
     }
 

@@ -96,6 +96,37 @@ soon(more)";
     around(&mount, script, || server.tree().put("/log", "one\ntwo\n"));
 }
 
+/// The kernel cuts what is read to the size that it knows, which it does not learn by an open.
+#[test]
+fn who_opens_a_file_that_others_have_replaced_reads_all_of_the_new_one() {
+    const LONGER: &str = "this one is longer\n";
+    const FILES: usize = 20;
+    let server = Server::start();
+    let put = |text: &str| {
+        for number in 0..FILES {
+            server.tree().put(&format!("/d/{number}"), text);
+        }
+    };
+    put("one\n");
+    let mount = Mount::of(&server);
+    let script = format!(
+        "
+# Neither in the order of names nor of numbers: nothing is fetched ahead.
+names = [f'd/{{7 * n % {FILES}}}' for n in range({FILES})]
+def read(name):
+    os.stat(name)
+    file = os.open(name, os.O_RDONLY)
+    return os.read(file, 100) + os.read(file, 100)
+os.listdir('d')
+assert set(map(read, names)) == {{b'one\\n'}}
+time.sleep(5.5)
+rendezvous()
+got = list(map(read, names))
+assert set(got) == {{b{LONGER:?}}}, got"
+    );
+    around(&mount, &script, || put(LONGER));
+}
+
 #[test]
 fn who_watches_a_file_hears_that_others_have_removed_it() {
     let server = Server::start();
