@@ -99,15 +99,20 @@ struct Kind {
     spool_size: u64,
     /// Closes return before the server has the file.
     write_back: bool,
+    /// Files appear at once.
+    atomic: bool,
 }
 
 fn kind(write_back: bool) -> impl Strategy<Value = Kind> {
     let spool_size = prop_oneof![Just(4 << 10), Just(64 << 10), Just(1 << 30)];
-    (any::<bool>(), any::<bool>(), spool_size).prop_map(move |(stats, patches, spool_size)| Kind {
+    let atomic = prop_oneof![2 => Just(false), 1 => Just(true)];
+    let all = (any::<bool>(), any::<bool>(), spool_size, atomic);
+    all.prop_map(move |(stats, patches, spool_size, atomic)| Kind {
         stats,
         patches,
         spool_size,
         write_back,
+        atomic,
     })
 }
 
@@ -133,6 +138,7 @@ impl Run {
             patches,
             spool_size,
             write_back,
+            atomic,
         } = kind;
         let spool = tempfile::tempdir().unwrap();
         let server = Arc::new(Memory::new(stats, patches, faults));
@@ -147,7 +153,7 @@ impl Run {
             timeout: Duration::from_secs(20),
             spool: spool.path().to_path_buf(),
             spool_size,
-            atomic: false,
+            atomic,
             verify_hash: false,
             write_back: Some(WriteBack {
                 on: write_back,
@@ -577,6 +583,7 @@ fn what_once_went_wrong() {
         patches: true,
         spool_size: 1 << 30,
         write_back: true,
+        atomic: false,
     };
     for _ in 0..5 {
         let faults = vec![Fault::None, Fault::None, Fault::Half, Fault::None];

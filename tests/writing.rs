@@ -447,6 +447,67 @@ PY
     }
 }
 
+/// Under a name of its own, which is gone when the file is there, or removed.
+#[test]
+fn what_is_to_appear_at_once_streams_too() {
+    for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
+        run(
+            90,
+            &format!(
+                "{server}; head -c 80M /dev/urandom >$S/file; mounts atomic,spool_size=32M
+                 python3 - <<'PY'
+import glob, os, time
+S, M, D = (os.environ['S'] + end for end in ('', '/mount', '/disk'))
+held = open(S + '/file', 'rb').read()
+def begin(name):
+    # 50 MB of a file, most of which is on the server then, under another name.
+    f = os.open(M + '/' + name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    for at in range(0, 50 << 20, 1 << 20): os.write(f, held[at:at + (1 << 20)])
+    until = time.time() + 20
+    while not any(os.stat(path).st_size >= 40 << 20 for path in glob.glob(D + '/.ftpfs-new-*')):
+        assert time.time() < until, os.listdir(D)
+        time.sleep(0.05)
+    return f
+def there(*names):
+    until = time.time() + 20
+    while sorted(os.listdir(D)) != sorted(('there', *names)):
+        assert time.time() < until, os.listdir(D)
+        time.sleep(0.05)
+def has(name, wanted): assert open(D + '/' + name, 'rb').read() == wanted, name
+f = begin('f')
+assert not os.path.exists(D + '/f')
+assert os.pread(f, 1000, 5) == held[5:1005] and open(M + '/f', 'rb').read() == held[:50 << 20]
+os.write(f, held[50 << 20:]); os.close(f)
+has('f', held); there('f'); os.chmod(M + '/f', 0o640)
+# Over an old one, which stays until then; its mode stays for good.
+f = begin('f'); has('f', held)
+os.pwrite(f, b'head', 0); os.write(f, b'end'); os.close(f)
+has('f', b'head' + held[4:50 << 20] + b'end'); assert os.stat(D + '/f').st_mode & 0o777 == 0o640
+# Removed while it is open, new and old; renamed while it is open.
+for name in 'gf':
+    f = begin(name); os.unlink(M + '/' + name); os.write(f, b'more')
+    assert os.pread(f, 9, (50 << 20) - 5) == held[(50 << 20) - 5:50 << 20] + b'more'
+    os.close(f); there(*('f' if name == 'g' else ''))
+f = begin('h'); os.rename(M + '/h', M + '/i'); os.write(f, b'more'); os.close(f)
+has('i', held[:50 << 20] + b'more'); there('i')
+PY
+                 unmounts
+                 [ ! -e $S/.cache/ftpfs/lost+found ] || fail 'something was lost'"
+            ),
+        );
+    }
+}
+
+#[test]
+fn where_nothing_can_take_a_place_what_was_streamed_is_stored_in_place() {
+    run(
+        60,
+        "vsftpd cmds_denied=RNFR,RNTO; head -c 60M /dev/urandom >$S/file; mounts atomic,spool_size=32M
+         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'are written in place'; is \"$(ls -A $D | xargs)\" 'f there'
+         cp $S/file $M/g; cmp $S/file $D/g; unmounts",
+    );
+}
+
 /// ProFTPD's mod_digest has hashes; a content that is changed behind the upload is found out, and stored again.
 #[test]
 fn what_was_stored_is_compared_by_its_hash() {

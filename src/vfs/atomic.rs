@@ -1,22 +1,51 @@
 //! Uploads that appear at once: under a name of their own first, then renamed over the old file.
 //!
-//! The one idea: nobody ever sees half a file, at the price that every change sends all of it. Where the
-//! server does not let the new file take the old one's place, it is stored in place from then on, and
-//! the log says so.
+//! The one idea: nobody ever sees half a file, at the price that every change sends all of it. A file that
+//! is new, or written anew, streams to the other name while it is written; until it is closed that is what
+//! its *base* is, and where it is read. Where the server does not let the new file take the old one's place,
+//! it is stored in place from then on, and the log says so.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::remote::{
-    self, Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated, Version,
-    perform_one,
+    self, Ask, Change, Deadline, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated,
+    Version, Why, perform_one,
 };
 use crate::vfs::core::Vfs;
+use crate::vfs::error as vfs;
+use crate::vfs::file::{Beside, Body, File};
 use crate::vfs::inode::OURS;
 
 impl Vfs {
     /// Whether the next upload is to appear at once.
     pub(super) fn is_atomic(&self) -> bool {
         self.settings.atomic && !self.stores_in_place.load(Ordering::Relaxed)
+    }
+
+    /// Where what is written in order may go while it is written, from the offset `first` on: for a file
+    /// that is to appear at once, to a name of its own, which has it from its start on.
+    pub(super) fn stream_to(
+        &self,
+        file: &File,
+        body: &mut Body,
+        first: u64,
+    ) -> vfs::Result<Option<RemotePath>> {
+        if let Some(beside) = &body.beside {
+            return Ok(Some(beside.path.clone()));
+        }
+        let path = self.path(file.ino)?;
+        if !self.is_atomic() {
+            return Ok(Some(path));
+        }
+        let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
+            return Ok(None);
+        };
+        body.beside = Some(Beside {
+            path: beside.clone(),
+            replaces: body.base,
+        });
+        Ok(Some(beside))
     }
 
     /// Stores all of a file beside its place and has it take that. `None` where the server lets it not.
@@ -27,43 +56,51 @@ impl Vfs {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Option<Updated>> {
-        let name = format!("{OURS}new-{}-{ino:x}", std::process::id());
-        let parent = path.parent().unwrap_or_default();
-        let Some(beside) = parent.join(name.as_bytes()) else {
+        let Some(beside) = beside(path, ino) else {
             return Ok(None);
         };
-        let known = self
-            .tree
-            .lock()
-            .get(ino)
-            .and_then(|node| node.attributes.mode);
         let change = Change {
             base: None,
-            // The one that it replaces had some, which the new one is to have.
-            then: Then {
-                mode: change.then.mode.or(known.filter(|_| change.base.is_some())),
-                ..change.then
-            },
+            then: self.then_beside(ino, change, change.base),
             ..change.clone()
         };
         let remote = self.remote.as_ref();
         let stored = remote.update(&beside, &change, &Plan::Whole, bytes, ask);
-        let updated = match stored {
-            Ok(updated) => updated,
-            Err(error) => {
-                // Whatever came of it is of no use; the error is the upload's.
-                let _ = perform_one(remote, Step::Remove(&beside), ask);
-                return Err(error);
-            }
-        };
+        let placed = stored.and_then(|updated| self.put(&beside, path, &change, updated, ask));
+        if !matches!(placed, Ok(Some(_))) {
+            // Whatever came of it is of no use; the error is the upload's.
+            let _ = perform_one(remote, Step::Remove(&beside), ask);
+        }
+        placed
+    }
+
+    /// What is to be set on a file that takes the place of `replaced`: the bits that this one has, if no others.
+    pub(super) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
+        let tree = self.tree.lock();
+        let known = tree.get(ino).and_then(|node| node.attributes.mode);
+        Then {
+            mode: change.then.mode.or(known.filter(|_| replaced.is_some())),
+            ..change.then
+        }
+    }
+
+    /// Has what was stored beside take its place. `None` where the server lets it not.
+    pub(super) fn put(
+        &self,
+        beside: &RemotePath,
+        path: &RemotePath,
+        change: &Change,
+        updated: Updated,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Updated>> {
         let steps = [
             Step::Rename {
-                from: &beside,
+                from: beside,
                 to: path,
             },
             Step::Version(path),
         ];
-        let mut results = remote.perform(&steps, ask).into_iter();
+        let mut results = self.remote.perform(&steps, ask).into_iter();
         let renamed = results.next().unwrap_or(Err(remote::Error::Closed));
         match renamed {
             Ok(_) => {
@@ -80,7 +117,6 @@ impl Vfs {
                 Ok(Some(Updated { version, ..updated }))
             }
             Err(error @ remote::Error::Refused { .. }) => {
-                let _ = perform_one(remote, Step::Remove(&beside), ask);
                 if !self.stores_in_place.swap(true, Ordering::Relaxed) {
                     log::warn!("{error}; from now on files are written in place, for all to see");
                 }
@@ -89,4 +125,50 @@ impl Vfs {
             Err(error) => Err(error),
         }
     }
+
+    /// Has a file that was streamed take its place, of which `updated` tells what was stored beside. `None`
+    /// where the server lets it not: then all of it is here, and to be stored.
+    pub(super) fn take_place(
+        &self,
+        file: &Arc<File>,
+        beside: &Beside,
+        change: &Change,
+        updated: Updated,
+        ask: &Ask<'_>,
+    ) -> vfs::Result<Option<Updated>> {
+        let path = self.path(file.ino)?;
+        let stored = updated.version;
+        if let Some(updated) = self.put(&beside.path, &path, change, updated, ask)? {
+            file.body.lock().beside = None;
+            return Ok(Some(updated));
+        }
+        {
+            let mut body = file.body.lock();
+            body.base = Some(stored);
+            body.rebased = true;
+        }
+        self.complete(file, ask.deadline)?;
+        file.reader.stop(ask.deadline);
+        self.remove_beside(&beside.path, ask.deadline);
+        let mut body = file.body.lock();
+        (body.beside, body.base) = (None, beside.replaces);
+        body.lost_base(0);
+        Ok(None)
+    }
+
+    /// Removes what was stored beside and is of no use any more.
+    pub(super) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
+        if let Err(error) = self.step(Step::Remove(beside), deadline)
+            && error.why() != Some(Why::NotFound)
+        {
+            log::error!("{beside} is left on the server: {error}");
+        }
+    }
+}
+
+/// The name that a file bears until it is whole.
+fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
+    let name = format!("{OURS}new-{}-{ino:x}", std::process::id());
+    let parent = path.parent().unwrap_or_default();
+    parent.join(name.as_bytes())
 }

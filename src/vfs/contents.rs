@@ -394,13 +394,14 @@ impl Vfs {
         // A write makes the time of the file now, whatever was set before.
         body.modified = None;
         self.publish(file, body);
-        // What is to appear at once is sent when it is whole.
         let first = self.streams.start_of(body);
-        let mut first = first.filter(|_| !self.is_atomic());
         // What others have closed comes first.
-        first = first.filter(|_| !self.is_behind_others_now(file));
-        if let Some(first) = first {
-            let path = self.path(file.ino)?;
+        let first = first.filter(|_| !self.is_behind_others_now(file));
+        let path = match first {
+            Some(first) => self.stream_to(file, body, first)?,
+            None => None,
+        };
+        if let (Some(first), Some(path)) = (first, path) {
             self.streams.start(file, body, first, path);
             self.journal_begun(body);
         } else if body.stream.is_some() {
@@ -676,7 +677,9 @@ impl Vfs {
     ) -> Result<Bytes> {
         let (aside, version) = {
             let body = file.body.lock();
-            (body.aside.clone(), body.base.unwrap_or_default())
+            let beside = body.beside.as_ref().map(|beside| beside.path.clone());
+            let aside = body.aside.clone().or(beside);
+            (aside, body.base.unwrap_or_default())
         };
         let path = match aside {
             Some(path) => path,

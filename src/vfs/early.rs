@@ -140,7 +140,8 @@ impl Body {
         let fails = self.failed || self.broken.is_some() || self.hopeless.is_some();
         let in_place = !self.resized && !self.sizeless && self.kept == self.size;
         let is_there = self.base.is_some_and(|base| base.size == Some(self.size));
-        let has_name = !self.removed && self.aside.is_none() && self.journal.is_none();
+        let has_name = !self.removed && self.aside.is_none() && self.beside.is_none();
+        let has_name = has_name && self.journal.is_none();
         in_place && is_there && has_name && !changes && !fails
     }
 

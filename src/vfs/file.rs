@@ -101,6 +101,17 @@ pub struct Body {
     pub removed: bool,
     /// A name that it bears on the server until the last close, after its own was removed.
     pub aside: Option<RemotePath>,
+    /// Where it is on the server until it is whole.
+    pub beside: Option<Beside>,
+}
+
+/// What a file that is to appear at once is on the server before that: the base lies there.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The name that it bears.
+    pub path: RemotePath,
+    /// What has its own name; `None` when that is new.
+    pub replaces: Option<Version>,
 }
 
 /// A transfer that goes on while the file is being written.
@@ -159,7 +170,7 @@ impl File {
 impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
-        let streamed = self.stream.is_some() || self.unconfirmed;
+        let streamed = self.stream.is_some() || self.unconfirmed || self.beside.is_some();
         !self.removed && (self.resized || streamed || !self.dirty.is_empty())
     }
 

@@ -179,16 +179,29 @@ impl Vfs {
         };
         let mut again = false;
         loop {
-            let whole = again || self.is_atomic();
-            let path = self.path(file.ino)?;
-            self.check_base(file, deadline)?;
+            let beside = file.body.lock().beside.clone();
+            let whole = match &beside {
+                Some(_) => again,
+                None => again || self.is_atomic(),
+            };
+            let own = self.path(file.ino)?;
+            let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
+            self.check_base(file, &path, deadline)?;
             let Job {
                 change,
                 plan,
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
-            let at_once = self.is_atomic() && plan.is_some() && change.size > 0;
+            let at_once = beside.is_none() && self.is_atomic();
+            let at_once = at_once && plan.is_some() && change.size > 0;
+            let sent = Change {
+                then: match &beside {
+                    Some(beside) => self.then_beside(file.ino, &change, beside.replaces),
+                    None => change.then,
+                },
+                ..change.clone()
+            };
             let replaced = if at_once {
                 self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
             } else {
@@ -198,13 +211,29 @@ impl Vfs {
                 (Err(error), _) => Err(error),
                 (Ok(Some(updated)), _) => Ok(updated),
                 (Ok(None), Some(plan)) => {
-                    self.remote
-                        .update(&path, &change, plan, spool.as_ref(), &ask)
+                    self.remote.update(&path, &sent, plan, spool.as_ref(), &ask)
                 }
-                (Ok(None), None) => self.confirm(file, &path, &change, &ask),
+                (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
+            };
+            let result = match (result, &beside) {
+                (Ok(updated), Some(beside)) => {
+                    match self.take_place(file, beside, &change, updated, &ask) {
+                        Ok(Some(updated)) => Ok(updated),
+                        Ok(None) => {
+                            file.body.lock().dirty.extend(&taken);
+                            continue;
+                        }
+                        Err(Error::Remote(error)) => Err(error),
+                        Err(error) => {
+                            file.body.lock().dirty.extend(&taken);
+                            return Err(error);
+                        }
+                    }
+                }
+                (result, _) => result,
             };
             let result = result.and_then(|updated| {
-                self.check_hash(file, &path, &change, &ask)?;
+                self.check_hash(file, &own, &change, &ask)?;
                 Ok(updated)
             });
             let mut body = file.body.lock();
@@ -411,7 +440,7 @@ impl Vfs {
 
     /// Before a part of a file is sent anew together with what it is part of: if others changed that,
     /// theirs is kept where we did not write.
-    fn check_base(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+    fn check_base(&self, file: &Arc<File>, path: &RemotePath, deadline: &Deadline) -> Result<()> {
         let base = {
             let body = file.body.lock();
             let change = body.change();
@@ -419,7 +448,7 @@ impl Vfs {
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && !self.is_atomic()
+                && (body.beside.is_some() || !self.is_atomic())
                 && (!body.failed || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.base.filter(|_| relies)
@@ -427,8 +456,7 @@ impl Vfs {
         let Some(base) = base else {
             return Ok(());
         };
-        let path = self.path(file.ino)?;
-        let now = match self.step(Step::Version(&path), deadline) {
+        let now = match self.step(Step::Version(path), deadline) {
             Ok(Done::Version(version)) => version,
             Ok(_) => return Ok(()),
             Err(error) if error.why() == Some(Why::NotFound) => {
@@ -561,6 +589,15 @@ impl Vfs {
             return;
         }
         let reason = error.map_or_else(|| "its close failed".to_string(), ToString::to_string);
+        let mut useless = None;
+        if let Some(beside) = body.beside.take() {
+            body.base = beside.replaces;
+            if body.missing().is_empty() {
+                useless = Some(beside.path);
+            } else {
+                log::error!("{path}: what was sent of it is left as {}", beside.path);
+            }
+        }
         match &body.spool {
             Some(spool) if body.missing().is_empty() => {
                 match self.spool.keep(spool, body.size, path.as_bytes(), &reason) {
@@ -597,6 +634,11 @@ impl Vfs {
             if let Some(parent) = parent {
                 tree.doubt_listing(parent);
             }
+        }
+        drop(tree);
+        drop(body);
+        if let Some(beside) = useless {
+            self.remove_beside(&beside, &self.deadline());
         }
     }
 

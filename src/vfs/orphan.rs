@@ -42,7 +42,15 @@ impl Vfs {
     /// fetched, or it gets another name.
     pub(super) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
         let (missing, sizeless) = {
-            let body = file.body.lock();
+            let mut body = file.body.lock();
+            if let Some(beside) = body.beside.take() {
+                // What was sent of it stays where it is until the last close.
+                body.aside = Some(beside.path);
+                return Ok(match beside.replaces {
+                    None => Orphan::NeverStored,
+                    Some(_) => Orphan::Whole,
+                });
+            }
             // After an upload that failed something of it may be there.
             if body.base.is_none() && !body.failed && !body.touched {
                 return Ok(Orphan::NeverStored);

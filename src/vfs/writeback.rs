@@ -467,6 +467,11 @@ impl Body {
     /// What is to be done for the file, as it is now; `None` when that can't be told from what is here.
     fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
         let mut dirty = self.unsent();
+        if self.beside.is_some() {
+            // What was sent has no name that counts after a crash.
+            dirty = std::iter::once(0..self.size).collect();
+            dirty.retain(|range| !range.is_empty());
+        }
         if dirty.len() > RANGES {
             let (first, last) = (dirty.first()?.start, dirty.last()?.end);
             dirty = std::iter::once(first..last).collect();
@@ -480,8 +485,8 @@ impl Body {
         Some(Intent {
             id,
             path,
-            base: self.base,
-            kept: self.kept,
+            base: (self.beside.as_ref()).map_or(self.base, |beside| beside.replaces),
+            kept: self.beside.as_ref().map_or(self.kept, |_| 0),
             size: self.size,
             mode: self.mode.map(|(mode, _)| mode),
             modified: self.modified,
