@@ -96,6 +96,12 @@ row_write_32m() { dd if="$S/32m" of="$M/written-32m" bs=1M status=none; }
 check_write_32m() { cmp "$S/32m" "$D/written-32m"; }
 curl_write_32m() { curl -sS -T "$S/32m" "${URL}written-32m"; }
 
+row copy-64m wan "copy 64 MiB from one file of the mount to another, closed (curl: through a pipe)"
+prepare_copy_64m() { make_file 64m 64 && rm -f "$D/copied"; }
+row_copy_64m() { cp "$M/64m" "$M/copied"; }
+check_copy_64m() { cmp "$D/64m" "$D/copied"; }
+curl_copy_64m() { curl -sS "${URL}64m" | curl -sS -T - "${URL}copied"; }
+
 row random-40 wan "40 random reads of 4 KiB in 128 MiB"
 prepare_random_40() { make_file 128m 128; }
 row_random_40() { reads 40 "$M/128m" >"$O"; }
@@ -126,7 +132,7 @@ prepare_reread_256m() {
 row_reread_256m() { dd if="$M/256m" of=/dev/null bs=1M status=none; }
 check_reread_256m() { cmp "$D/256m" "$M/256m"; }
 
-row limited wan "read 24 MiB from a server that gives each connection 2 MB/s (vsftpd only)"
+row limited wan "read 24 MiB from a server that gives each connection 2 MB/s"
 server_of[limited]=limited
 prepare_limited() { make_file 24m 24; }
 row_limited() { dd if="$M/24m" of=/dev/null bs=1M status=none; }
@@ -260,7 +266,9 @@ start_server() {
     local how=${2:-}
     [ "$how" != tls ] || [ -e "$C" ] || "$SUPPORT/../../scripts/test-ca" "$C"
     case $1,$how in
-    vsftpd,limited) vsftpd local_max_rate=2000000 ;;
+    vsftpd,limited) vsftpd local_max_rate=2000000 "pasv_min_port=20000" "pasv_max_port=29999" ;;
+    proftpd,limited) proftpd "TransferRate RETR 2000" "PassivePorts 20000 29999" ;;
+    pure-ftpd,limited) pure_ftpd -T :2000 -p 20000:29999 ;;
     vsftpd,*) "vsftpd${how:+_$how}" "pasv_min_port=20000" "pasv_max_port=29999" ;;
     proftpd,*) "proftpd${how:+_$how}" "PassivePorts 20000 29999" "MaxInstances 200" ;;
     pure-ftpd,*) "pure_ftpd${how:+_$how}" -p 20000:29999 -L 20000:20 ;;
@@ -323,7 +331,7 @@ measure() {
     before=$EPOCHREALTIME
     timeout -k 5 "$LIMIT" bash -c "set -eu; $command" </dev/null >"$said" 2>&1 || verdict=failed
     case $row:$tool in
-    write*:rclone | append:rclone | change*:rclone) [ -n "$verdict" ] || arrives ;;
+    write*:rclone | copy*:rclone | append:rclone | change*:rclone) [ -n "$verdict" ] || arrives ;;
     esac
     after=$EPOCHREALTIME
     if [ "$command" = "row_$name" ]; then
@@ -375,7 +383,6 @@ table() {
     echo
     for name in "${names[@]}"; do
         [ -z "$ROWS" ] || [[ " $ROWS " = *" $name "* ]] || continue
-        [ "$name" != limited ] || [ "$server_name" = vsftpd ] || continue
         if [ -n "${options_of[$name]:-}" ] && ! "$FTPFS" --help | grep -q "^ *${options_of[$name]%%=*}\b"; then
             printf '%-18s%10s\n' "$name" "no such option yet"
             continue
