@@ -676,7 +676,12 @@ impl Filesystem for Adapter {
             };
         }
         let Some(view) = view(name) else {
-            return reply.error(Errno::ENODATA);
+            // "Not supported" of a whole kind has ls(1) ask for it once, and not for every file.
+            let none = match name.as_bytes().starts_with(b"user.") {
+                true => Errno::ENODATA,
+                false => Errno::EOPNOTSUPP,
+            };
+            return reply.error(none);
         };
         self.later(Class::Metadata, &[], move |vfs, deadline| {
             match vfs.describe(ino.0, view, deadline) {

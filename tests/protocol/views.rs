@@ -76,6 +76,11 @@ fn extended_attributes_are_the_servers_own_words() {
             "ENOTSUP"
         );
         assert_eq!(mount.error("os.getxattr('f', 'user.ftp.other')"), "ENODATA");
+        // ls(1) asks no second time then.
+        for name in ["system.posix_acl_access", "security.selinux"] {
+            let lacks = mount.error(&format!("os.getxattr('f', '{name}')"));
+            assert!(["ENOTSUP", "EOPNOTSUPP"].contains(&&lacks[..]), "{lacks}");
+        }
     }
     let server = offering(Script::new(), &[], &[]);
     assert_eq!(
