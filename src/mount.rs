@@ -14,6 +14,7 @@
 mod device;
 mod error;
 mod fusermount;
+mod helper;
 mod options;
 mod table;
 
@@ -157,6 +158,13 @@ impl Mount {
         let file = format!("/sys/class/bdi/{}/read_ahead_kb", identity.device);
         if let Err(error) = fs::write(&file, READ_AHEAD_KIB) {
             log::debug!("{file}: {error}: the kernel reads ahead less");
+        }
+    }
+
+    /// Has umount(8) wait for what is to be stored, where it can be told. To be called when the session answers.
+    pub fn note_helper(&self, options: &Options) {
+        if self.identity.is_some() {
+            helper::note(&self.mountpoint, options);
         }
     }
 

@@ -222,6 +222,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     };
     let audience = plan.audience;
     let background = plan.background;
+    let kernel = plan.kernel.clone();
     let notices = Arc::new(Notices::default());
     let desk = Arc::new(Desk {
         source: plan.source.fsname(),
@@ -234,6 +235,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     });
     let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
         mount.read_ahead();
+        mount.note_helper(&kernel);
         if background {
             logging::to_syslog();
         }

@@ -157,7 +157,14 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ),
     (
         "mount",
-        &["fusermount", "device", "table", "options", "error"],
+        &[
+            "helper",
+            "fusermount",
+            "device",
+            "table",
+            "options",
+            "error",
+        ],
     ),
     ("probe", &["machine", "words", "advice", "report"]),
     ("status", &["words", "report"]),

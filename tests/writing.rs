@@ -557,6 +557,34 @@ fsx_on! {
     fsx_20000_pyftpdlib_writeback: "pyftpdlib", "writeback";
 }
 
+/// Installed into a copy of the machine's own directories: umount(8) and mount(8) know just what lies in /sbin.
+#[test]
+fn umount_of_the_system_waits_too_where_it_is_installed() {
+    run(
+        60,
+        "mkdir -p /run/mount; mount -t tmpfs none /run/mount
+         mkdir $S/over; mount -t tmpfs none $S/over
+         for directory in /usr/sbin /usr/local; do
+             mkdir -p $S/over$directory/{upper,work}
+             mount -t overlay none -o lowerdir=$directory,upperdir=$S/over$directory/upper,workdir=$S/over$directory/work $directory
+         done
+         FTPFS=$FTPFS $SUPPORT/../../scripts/run --install
+         vsftpd local_max_rate=2000000; head -c 8M /dev/urandom >$S/file
+         for type in fuse.ftpfs ftpfs; do
+             mount -t $type $URL $M -o writeback; is $(findmnt -n -o FSTYPE $M) fuse.ftpfs
+             cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+             umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; rm $D/file
+         done
+         # By name of the directory and with what umount(8) passes on.
+         mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; umount -v -t fuse.ftpfs $M 2>$S/said; cmp $S/file $D/file
+         # Who does not wait leaves it to the process, which goes on.
+         rm $D/file; mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; umount -f $M; ! cmp -s $S/file $D/file || fail 'it waited'
+         arrives() { cmp -s $S/file $D/file; }; soon arrives
+         FTPFS=$FTPFS $SUPPORT/../../scripts/run --install $S/root; [ ! -s /run/mount/utab ] || fail 'a note is left'
+         is \"$(ls $S/root/sbin | xargs)\" 'mount.ftpfs mount.fuse.ftpfs umount.ftpfs umount.fuse.ftpfs'",
+    );
+}
+
 #[test]
 fn unmounting_waits_and_says_what_is_left() {
     run(

@@ -67,7 +67,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
         .spawn()
         .map_err(|error| failed(&error))?;
     let device = receive_descriptor(&ours);
-    let said = finish(&mut child);
+    let said = finish(&mut child, FUSERMOUNT_PATIENCE);
     match device {
         Ok(Some(device)) => Ok(device),
         Ok(None) => Err(Error(format!(
@@ -91,7 +91,7 @@ pub fn detach(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Error(format!("{FUSERMOUNT}: {error}")))?;
-    let said = finish(&mut child);
+    let said = finish(&mut child, FUSERMOUNT_PATIENCE);
     match child.try_wait() {
         Ok(Some(status)) if status.success() => Ok(()),
         _ => Err(Error(format!(
@@ -128,16 +128,16 @@ fn receive_descriptor(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
-/// What `fusermount3` wrote to standard error, once it has ended; killed if it does not.
-fn finish(child: &mut std::process::Child) -> String {
-    let until = Instant::now() + FUSERMOUNT_PATIENCE;
+/// What a program wrote to standard error, once it has ended; killed if it does not.
+pub fn finish(child: &mut std::process::Child, patience: Duration) -> String {
+    let until = Instant::now() + patience;
     loop {
         match child.try_wait() {
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return format!("did not end within {} s", FUSERMOUNT_PATIENCE.as_secs());
+                return format!("did not end within {} s", patience.as_secs());
             }
             _ => break,
         }
