@@ -374,6 +374,13 @@ impl Pool {
         state.connecting -= 1;
         match result {
             Ok((id, control)) => {
+                // Who comes next finds it ready; who waits already is as quick by himself.
+                let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
+                if arms && Spare::is_possible(&self.profile) {
+                    state.arming += 1;
+                    drop(state);
+                    return self.arm(id, control);
+                }
                 drop(state);
                 return self.rest(id, control, None);
             }
@@ -466,12 +473,11 @@ impl Pool {
             self.changed.notify_all();
             return;
         };
-        let nobody_waits = state.waiting.iter().all(|&waiting| waiting == 0);
         // Beside a chain of transfers, one that just carried metadata gets ready as well.
         let joins = state.transfers_go_on() && !state.idle.is_empty();
         let arms = (lease.wants_spare || joins)
             && lease.spare.is_none()
-            && nobody_waits
+            && state.nobody_waits()
             && !state.closed
             && control.in_step()
             && Spare::is_possible(&self.profile);

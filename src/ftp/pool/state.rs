@@ -194,6 +194,11 @@ impl State {
         self.limit < 2 || self.transfers - self.ahead + 1 < self.limit
     }
 
+    /// Whether nobody waits for a connection.
+    pub fn nobody_waits(&self) -> bool {
+        self.waiting.iter().all(|&waiting| waiting == 0)
+    }
+
     /// Whether a caller who waits gets nothing unless a transfer makes way.
     pub fn is_stuck(&self) -> bool {
         let callers =
