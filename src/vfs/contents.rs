@@ -82,6 +82,7 @@ impl Vfs {
         self.await_fetched(ino, deadline);
         if reads {
             self.opened_to_read(ino);
+            self.ride_along(ino, self.checked_for(), deadline);
         }
         self.revalidate(ino, deadline)?;
         let is_gone = self.tree.lock().get(ino).is_none_or(|node| node.removed);

@@ -351,9 +351,14 @@ impl Vfs {
         Ok(())
     }
 
+    /// How long an open relies on what is known of a file.
+    pub(super) fn checked_for(&self) -> Duration {
+        REVALIDATE.min(self.settings.cache_timeout)
+    }
+
     /// Asks for size and time of an open file that is not being written, if what is known is old.
     pub(super) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
-        let age = REVALIDATE.min(self.settings.cache_timeout);
+        let age = self.checked_for();
         let path = {
             let tree = self.tree.lock();
             match tree.get(ino) {

@@ -4,6 +4,8 @@
 //! else wants, into the block cache, where the reader finds it. What a file is (size and time) comes in
 //! the same flight, so that its open need not ask either.
 //!
+//! In the same way the bytes of a small file ride along when its open has to ask what it is now.
+//!
 //! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
 
 use std::sync::Arc;
@@ -13,11 +15,13 @@ use std::time::Duration;
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::blocks::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::core::Vfs;
-use crate::vfs::inode::{ROOT, Tree};
+use crate::vfs::inode::{Node, ROOT, Tree};
 use crate::vfs::sequence::{Order, Stage};
 
 /// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
 const LARGEST: u64 = 256 * 1024;
+/// Larger files do not ride along with the question of an open, in bytes: it would wait for all of them.
+const RIDES: usize = 64 * 1024;
 /// Files that are fetched at once, if there are connections.
 const AT_ONCE: usize = 8;
 /// Entries that are looked at to find the next files.
@@ -64,6 +68,51 @@ impl Vfs {
         }
     }
 
+    /// Somebody opens a file to read it, of which what is known is older than `age`. A small one whose bytes
+    /// are nowhere here is fetched in the flight of the question what it is now; returns once that is
+    /// answered and the bytes are there, or why ever it can't be: then the question is still open.
+    pub(super) fn ride_along(&self, ino: u64, age: Duration, deadline: &Deadline) {
+        // What the disk has, or the kernel, need not come: the question alone will do.
+        let comes = |node: &Node| {
+            let version = node.attributes.version();
+            !node.is_fresh(age) && version.modified.is_some() && node.pages != Some(version)
+        };
+        let asks = self.shared.disk.is_none() && self.tree.lock().get(ino).is_some_and(comes);
+        if !asks || self.remote.room(Urgency::Caller) == 0 {
+            return;
+        }
+        let wanted = self.wanted(ino).filter(|wanted| wanted.size <= RIDES);
+        let (Some(mut wanted), Some(vfs)) = (wanted, self.me.upgrade()) else {
+            return;
+        };
+        wanted.verify = true;
+        let mut sequences = self.fetching.sequences.lock();
+        if sequences.stage(ino).is_some() {
+            // Somebody else is at it.
+            return;
+        }
+        sequences.set(ino, Stage::Asked);
+        // On a thread of its own, since the server's last word is not worth a wait.
+        let job = move || {
+            if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
+                log::debug!("fetching along with an open: {error}");
+            }
+            // Not ahead of anybody: neither a hit nor in vain.
+            vfs.fetching.sequences.lock().drop_file(ino);
+            vfs.fetching.moved.notify_all();
+        };
+        if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
+            log::error!("no thread can be started: {error}");
+            return sequences.drop_file(ino);
+        }
+        while let Some(Stage::Asked | Stage::Coming) = sequences.stage(ino)
+            && let Some(left) = deadline.remaining()
+        {
+            self.fetching.moved.wait_for(&mut sequences, left);
+        }
+        sequences.drop_file(ino);
+    }
+
     /// What was gained and lost by fetching ahead: files that were read, and those that were not.
     pub(super) fn fetched_ahead(&self) -> (u64, u64) {
         let sequences = self.fetching.sequences.lock();
@@ -99,9 +148,9 @@ impl Vfs {
             if self.remote.room(Urgency::Ahead) == 0 {
                 return self.fetching.sequences.lock().put_back(ino);
             }
-            let fetched = self
-                .wanted(ino)
-                .map_or(Ok(false), |wanted| self.fetch_whole(&wanted));
+            let fetched = self.wanted(ino).map_or(Ok(false), |wanted| {
+                self.fetch_whole(&wanted, Urgency::Ahead)
+            });
             if let Err(error) = &fetched {
                 log::debug!("fetching ahead: {error}");
             }
@@ -138,10 +187,10 @@ impl Vfs {
     }
 
     /// Fetches a file; false when it is not what it was taken for.
-    fn fetch_whole(&self, wanted: &Wanted) -> Result<bool> {
+    fn fetch_whole(&self, wanted: &Wanted, urgency: Urgency) -> Result<bool> {
         let deadline = self.deadline();
         let ask = Ask {
-            urgency: Urgency::Ahead,
+            urgency,
             deadline: &deadline,
         };
         let asked = self.tree.lock().now();
@@ -153,6 +202,12 @@ impl Vfs {
         if let Some(version) = source.version() {
             self.tree.lock().merge_version(wanted.ino, version, asked);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
+                // Whoever waits need not wait for the end of the transfer.
+                self.fetching
+                    .sequences
+                    .lock()
+                    .set(wanted.ino, Stage::Passed);
+                self.fetching.moved.notify_all();
                 return Ok(false);
             }
         }

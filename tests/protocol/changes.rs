@@ -97,9 +97,7 @@ soon(more)";
 }
 
 /// The kernel cuts what is read to the size that it knows, which it does not learn by an open.
-#[test]
-fn who_opens_a_file_that_others_have_replaced_reads_all_of_the_new_one() {
-    const LONGER: &str = "this one is longer\n";
+fn who_opens_reads_all_of_the_new_one(before: &str, replacement: &str) {
     const FILES: usize = 20;
     let server = Server::start();
     let put = |text: &str| {
@@ -118,13 +116,28 @@ def read(name):
     file = os.open(name, os.O_RDONLY)
     return os.read(file, 100) + os.read(file, 100)
 os.listdir('d')
-assert set(map(read, names)) == {{b'one\\n'}}
+{before}
 time.sleep(5.5)
 rendezvous()
 got = list(map(read, names))
-assert set(got) == {{b{LONGER:?}}}, got"
+assert set(got) == {{b{replacement:?}}}, got"
     );
-    around(&mount, &script, || put(LONGER));
+    around(&mount, &script, || put(replacement));
+}
+
+#[test]
+fn who_opens_a_file_that_others_have_replaced_reads_all_of_the_new_one() {
+    let before = "assert set(map(read, names)) == {b'one\\n'}";
+    for replacement in ["this one is longer\n", "s\n"] {
+        who_opens_reads_all_of_the_new_one(before, replacement);
+    }
+}
+
+#[test]
+fn who_opens_a_file_that_was_listed_only_reads_all_of_what_others_have_made_of_it() {
+    for replacement in ["this one is longer\n", "s\n", "two\n"] {
+        who_opens_reads_all_of_the_new_one("", replacement);
+    }
 }
 
 #[test]

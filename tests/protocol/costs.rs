@@ -80,6 +80,7 @@ fn on_a_server_with_facts() {
             ("ls d", "cat d/f0", 1, 1),
             ("ls d; cat d/f0", "cat d/f0", 0, 0),
             ("ls d; cat d/f0; sleep 6", "cat d/f0", 1, 0),
+            ("ls d; sleep 6", "cat d/f0", 1, 1),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "cat $S/new > d/new", 2, 1),
             // The first upload has shown that what flies behind it is answered behind it.
@@ -107,6 +108,7 @@ fn on_a_server_that_lists_only() {
             ("ls d", "cat d/f0", 1, 1),
             ("ls d; cat d/f0", "cat d/f0", 0, 0),
             ("ls d; cat d/f0; sleep 6", "cat d/f0", 1, 0),
+            ("ls d; sleep 6", "cat d/f0", 1, 1),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "rm d/f0", 1, 0),
             // A name without a size may be a directory: the listing tells.
