@@ -611,8 +611,10 @@ impl Filesystem for Adapter {
         if let Some(itself) = &itself
             && let Some(listed) = plus_cached(&self.vfs, fh.0, offset, itself, &mut reply)
         {
+            self.vfs.names_tally.note(true);
             return listing(reply, listed);
         }
+        self.vfs.names_tally.note(false);
         self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             let listed = vfs.getattr(ino.0, deadline).and_then(|itself| {
                 if !plus_dots(&itself, offset, &mut reply) {

@@ -37,8 +37,8 @@ pub struct Report {
 const NAMES_SHARE: usize = 4;
 /// Bytes that stand around a name.
 const AROUND_A_NAME: usize = 200;
-/// Bytes that one byte of a name takes at most: `\\xff`, where JSON escapes the backslash.
-const ESCAPED: usize = 5;
+/// Bytes that one byte of a name takes at most: `\u0001`.
+const ESCAPED: usize = 6;
 
 impl Report {
     /// What waits to be stored, as far as its names have room in an answer of `longest` bytes, and
@@ -70,7 +70,7 @@ impl Report {
         let (unsent, more) = self.unsent(longest);
         let unsent = unsent.iter().map(|unsent| {
             Json::Object(vec![
-                ("path", unsent.path.to_string().into()),
+                ("path", shown(unsent).into()),
                 ("bytes", unsent.bytes.map(number).into()),
                 ("closed", unsent.closed.into()),
                 ("failures", number(unsent.failures.into()).into()),
@@ -150,6 +150,11 @@ impl Report {
             ("errors", Json::List(errors.collect())),
         ])
     }
+}
+
+/// The path of a file. What is not UTF-8 in it can't be shown.
+pub fn shown(unsent: &Unsent) -> String {
+    format!("/{}", String::from_utf8_lossy(unsent.path.as_bytes()))
 }
 
 fn number(value: u64) -> i64 {

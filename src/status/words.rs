@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::status::report::{Report, seconds};
+use crate::status::report::{Report, seconds, shown};
 use crate::vfs::Unsent;
 
 /// How wide the names of things are.
@@ -79,10 +79,11 @@ pub fn words(report: &Report, longest: usize) -> String {
     let (listed, more) = report.unsent(longest);
     match figures.unsent.len() {
         0 => line("to be sent", "nothing".to_string()),
-        files => line(
-            "to be sent",
-            format!("{files} files, {}", size(report.unsent_bytes())),
-        ),
+        files => {
+            let word = if files == 1 { "file" } else { "files" };
+            let bytes = size(report.unsent_bytes());
+            line("to be sent", format!("{files} {word}, {bytes}"));
+        }
     }
     for unsent in listed {
         line("", waiting(unsent));
@@ -112,7 +113,7 @@ fn waiting(unsent: &Unsent) -> String {
         0 => String::new(),
         failures => format!(", {failures} tries failed"),
     };
-    format!("{}: {bytes}, {state}{tries}", unsent.path)
+    format!("{}: {bytes}, {state}{tries}", shown(unsent))
 }
 
 /// What can be shown on a terminal.
@@ -167,7 +168,7 @@ mod tests {
     use crate::vfs::Figures;
 
     fn report(files: usize) -> Report {
-        let name = |number: usize| format!("a-rather-long-name-\u{1}-{number}");
+        let name = |number: usize| format!("a-rather-long-name-ä-\u{1}-{number}");
         let unsent = |number: usize| Unsent {
             path: RemotePath::root()
                 .join(name(number).as_bytes())
@@ -210,8 +211,8 @@ mod tests {
             "ftp://anna@?[1m/\n",
             "3 open, 1 busy, 2 at most, since the server takes no more",
             "2 h 1 min ago; process 7",
-            "1 files, 3.0 MiB",
-            "-\\x01-0: 3.0 MiB, closed, 2 tries failed",
+            "1 file, 3.0 MiB",
+            "ä-?-0: 3.0 MiB, closed, 2 tries failed",
             "STOR: 552 \"full\"",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -143,7 +143,7 @@ fn what_waits_to_be_stored_is_named() {
         "[(f['path'], f['bytes'], f['closed'], f['failures']) for f in m['unsent']['list']]";
     assert_eq!(of_json(&mount, listed), "[('/d/new', 300000, True, 0)]");
     let text = status(&mount);
-    assert!(text.contains("to be sent   1 files, 292.9 KiB"), "{text}");
+    assert!(text.contains("to be sent   1 file, 292.9 KiB"), "{text}");
     assert!(text.contains("/d/new: 292.9 KiB, closed"), "{text}");
     // It is no cache: it must reach the server still.
     drop_cache(&mount);
