@@ -17,7 +17,7 @@ use crate::vfs::walk::Directory;
 /// Directories in one flight: few enough that the first is not long behind the round trip.
 const FLIGHT: usize = 32;
 /// Flights, or listings one by one, that are under way at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
 
 impl Vfs {
     /// Somebody looks at a directory that is listed.
