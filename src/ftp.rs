@@ -22,6 +22,7 @@ mod early;
 mod endpoint;
 mod exact;
 mod features;
+mod follow;
 mod inspect;
 mod kept;
 mod known;

@@ -82,6 +82,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "upload",
             "behind",
             "transfer",
+            "follow",
             "views",
             "steps",
             "rename",

@@ -37,6 +37,8 @@ pub struct Start<'a> {
     pub behind: &'a [Command<'a>],
     /// All that is to be sent, where it may go before the server has said yes.
     pub early: Option<&'a [u8]>,
+    /// Nothing is to be sent: the data connection's other half may end at once.
+    pub halves: bool,
 }
 
 /// A transfer that has begun.
@@ -70,6 +72,7 @@ impl<'a> Start<'a> {
             command,
             behind: &[],
             early: None,
+            halves: false,
         }
     }
 
@@ -140,6 +143,8 @@ fn over_spare(
     let mut send_early = || {
         if let Some(bytes) = early {
             written = early::send(&mut stream, bytes, &patience);
+        } else if start.halves {
+            written = stream.finish_writing(&patience);
         }
     };
     let led = lead(
@@ -157,8 +162,9 @@ fn over_spare(
             // It runs all the same, from where we are.
             let reply = control.reply(&start.command, &patience)?;
             drop(stream);
-            if reply.is_preliminary() {
-                settle(control, &start.command);
+            match reply.is_preliminary() {
+                true => settle(control, &start.command, start.behind.len()),
+                false => drain(control, start, &patience)?,
             }
             return Err(refusal);
         }
@@ -349,37 +355,6 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     }
 }
 
-/// Takes the final reply of a transfer whose data has come to its end. A spare data connection is asked
-/// for at the same time: its reply comes with this one.
-pub fn conclude(lease: &mut Lease, tried: &dyn fmt::Display, deadline: &Deadline) -> Result<()> {
-    let pool = Arc::clone(lease.pool());
-    let profile = pool.profile();
-    let control = lease.control()?;
-    let early = Spare::early(profile);
-    control.send(early.as_slice(), deadline)?;
-    let mut reply = control.reply(tried, deadline)?;
-    let mut other = None;
-    if early.is_some() && matches!(reply.code, 227 | 229) {
-        // libunftp answers what it can at once.
-        profile.learn(|learned| learned.late_spares = true);
-        other = Some(std::mem::replace(
-            &mut reply,
-            control.reply(tried, deadline)?,
-        ));
-    }
-    let confirmed = confirm(lease, &reply, tried);
-    let Some(mode) = early else {
-        lease.want_spare();
-        return confirmed;
-    };
-    let reply = match other {
-        Some(other) => Ok(other),
-        None => lease.control()?.reply(&mode, deadline),
-    };
-    keep_spare(lease, reply, deadline)?;
-    confirmed
-}
-
 /// Begins the spare data connection of which a reply tells.
 pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) -> Result<()> {
     let pool = Arc::clone(lease.pool());
@@ -428,13 +403,17 @@ pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> 
 /// Brings a control connection back in step after its data connection was closed by us.
 ///
 /// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
-/// it marks the end. Whatever does not fit leaves the connection out of step, and the pool drops it.
-pub fn settle(control: &mut Control, tried: &dyn fmt::Display) {
+/// it marks the end, and what flew behind the transfer, `behind` commands, is answered before that. Whatever does not
+/// fit leaves the connection out of step, and the pool drops it.
+pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
     let deadline = Deadline::after(SETTLE);
     let mut noop_answered = || -> Result<()> {
         // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
         if control.reply(tried, &deadline)?.is_preliminary() {
             control.expect_one_less();
+        }
+        for _ in 0..behind {
+            control.reply(tried, &deadline)?;
         }
         control.send(&[Command::Noop], &deadline)?;
         let mut reply = control.reply(&Command::Noop, &deadline)?;

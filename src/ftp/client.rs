@@ -57,7 +57,7 @@ impl Client {
     pub fn begin(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Download> {
         let path = self.absolute(file)?;
         self.repeat(Purpose::Transfer, ask, |lease, _| {
-            Download::open(lease, &path, reading.from, reading.verify, ask.deadline)
+            Download::open(lease, &path, reading, ask.deadline)
         })
     }
 

@@ -74,6 +74,8 @@ pub struct Learned {
     pub stor_at: Option<bool>,
     /// What lies behind the last byte of such a `STOR` stays.
     pub stor_keeps: Option<bool>,
+    /// A command that comes in one write with a listing's is answered behind its final reply.
+    pub follows: Option<bool>,
     /// Commands that come in one write with an upload's are answered behind its final reply.
     pub answers_behind: Option<bool>,
     /// The bytes of an upload may come before the server has said yes to it.

@@ -10,7 +10,7 @@ use crate::ftp::command::Command;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::transfer::Download;
 use crate::ftp::upload::upload;
-use crate::remote::{Ask, Result, Source, Why};
+use crate::remote::{Ask, Reading, Result, Source, Why};
 
 /// What the file has first, and what is put where.
 const BEFORE: &[u8] = b"0123456789";
@@ -81,7 +81,7 @@ fn store(pool: &Arc<Pool>, path: &[u8], at: u64, bytes: &[u8], ask: &Ask<'_>) ->
 
 fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {
     let lease = pool.lease(Purpose::Transfer, false, ask)?;
-    let mut download = Download::open(lease, path, 0, false, ask.deadline)?;
+    let mut download = Download::open(lease, path, &Reading::at(0), ask.deadline)?;
     // One more than can be there.
     let mut bytes = vec![0; BEFORE.len() + PART.len() + 1];
     let mut filled = 0;

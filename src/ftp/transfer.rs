@@ -4,14 +4,15 @@
 //! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
 //! just that the data connection ended. How one begins is in `begin.rs`.
 
-use crate::ftp::begin::{Start, begin, conclude, last_words, settle};
+use crate::ftp::begin::{Start, begin, last_words, settle};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
+use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::steps;
 use crate::ftp::stream::Stream;
-use crate::remote::{Deadline, Error, Result, Source, Version};
+use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
 /// Bytes moved at once between a file and the data connection.
 const CHUNK: usize = 256 * 1024;
@@ -20,6 +21,9 @@ const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of a listing: some five million entries.
 const LISTING_LIMIT: u64 = 512 << 20;
 
+/// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
+const SMALL: u64 = 64 * 1024;
+
 /// A file on its way to us.
 #[derive(Debug)]
 pub struct Download {
@@ -27,22 +31,26 @@ pub struct Download {
     data: Option<Stream>,
     tried: String,
     version: Option<Version>,
+    follow: Follow,
     /// Whether the final reply has come with the preliminary one (or instead of it).
     confirmed: bool,
     cutter: u64,
 }
 
 impl Download {
-    /// Begins to retrieve the file at the absolute path `path` from the offset `from`. `verify` asks
-    /// what the file is, in the same flight.
+    /// Begins to retrieve the file at the absolute path `path`.
     pub fn open(
         mut lease: Lease,
         path: &[u8],
-        from: u64,
-        verify: bool,
+        reading: &Reading,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let command = Command::Retr(path);
+        let (command, verify) = (Command::Retr(path), reading.verify);
+        let left = reading.size.and_then(|size| size.checked_sub(reading.from));
+        let follow = match left.is_some_and(|left| left <= SMALL) {
+            true => Follow::of(&mut lease)?,
+            false => Follow::Nothing,
+        };
         let learned = lease.pool().profile().get();
         let ahead = if verify {
             steps::version_commands(&learned, path)
@@ -51,7 +59,9 @@ impl Download {
         };
         let start = Start {
             ahead: &ahead,
-            from,
+            from: reading.from,
+            behind: follow.commands(),
+            halves: follow.halves(&mut lease)?,
             ..Start::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;
@@ -67,6 +77,7 @@ impl Download {
             data: opened.data,
             tried: command.to_string(),
             version,
+            follow,
             confirmed: opened.confirmed,
             cutter,
         })
@@ -84,7 +95,8 @@ impl Download {
             self.lease.want_spare();
         } else {
             self.confirmed = true;
-            conclude(&mut self.lease, &self.tried, deadline)?;
+            self.follow
+                .conclude(&mut self.lease, &self.tried, deadline)?;
         }
         check_end(self.lease.pool().profile(), in_full, &self.tried)
     }
@@ -139,7 +151,7 @@ impl Drop for Download {
             && !self.confirmed
             && let Ok(control) = self.lease.control()
         {
-            settle(control, &self.tried);
+            settle(control, &self.tried, self.follow.commands().len());
             self.lease.want_spare();
         }
     }
@@ -157,9 +169,12 @@ pub fn listing(
 ) -> Result<bool> {
     // Into the directory first and no argument then: names may hold what servers take for
     // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
+    let follow = Follow::of(lease)?;
     let start = Start {
         ahead: &[Command::Cwd(directory)],
         is_strict: true,
+        behind: follow.commands(),
+        halves: follow.halves(lease)?,
         ..Start::of(command)
     };
     let opened = match begin(lease, start, deadline) {
@@ -184,7 +199,7 @@ pub fn listing(
         data.end();
     }
     if !opened.confirmed {
-        match conclude(lease, &command, deadline) {
+        match follow.conclude(lease, &command, deadline) {
             Err(error) if is_empty_directory(&error) => return Ok(true),
             result => result?,
         }

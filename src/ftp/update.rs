@@ -17,8 +17,8 @@ use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload;
 use crate::remote::{
-    Ask, Change, Done, Error, Plan, ReadAt, RemotePath, Result, Source, Step, Then, Updated,
-    Version, Why,
+    Ask, Change, Done, Error, Plan, ReadAt, Reading, RemotePath, Result, Source, Step, Then,
+    Updated, Version, Why,
 };
 
 /// What one more transfer costs, in bytes that could be sent meanwhile: 20 ms at 25 Mbit/s.
@@ -296,7 +296,8 @@ impl Update<'_> {
         }
         let path = self.pool.place().absolute(self.file)?;
         let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
-        let mut download = Download::open(lease, &path, range.start, false, self.ask.deadline)?;
+        let mut download =
+            Download::open(lease, &path, &Reading::at(range.start), self.ask.deadline)?;
         let mut theirs = vec![0; length];
         let mut filled = 0;
         while filled < length {

@@ -165,3 +165,25 @@ fn a_file_of_others_is_not_touched_by_one_that_must_be_new() {
     });
     assert!(server.since(mark, &["SITE"]).is_empty());
 }
+
+#[test]
+fn a_listing_shows_whether_the_next_data_connection_may_be_asked_for_with_the_next_one() {
+    let server = Server::start();
+    server.tree().put("/d/f", pattern(10));
+    let mount = Mount::with(&server, ONE);
+    mount.sh("ls; ls d");
+    let all = server.since(0, &["MLSD", "NOOP", "EPSV"]);
+    assert_eq!(all, ["EPSV", "MLSD", "NOOP", "EPSV", "MLSD", "EPSV"]);
+}
+
+#[test]
+fn a_small_file_that_is_broken_off_leaves_its_connection_in_step() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(3000));
+    server.tree().put("/g", pattern(3000));
+    let mount = mounted(&server);
+    server.once("RETR /f", Act::Cut(1000));
+    mount.sh("cmp f g");
+    mount.sh("ls -l; cmp g f");
+    assert!(server.connected() <= 2, "{} logins", server.connected());
+}

@@ -115,6 +115,11 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "follows",
+        say: |learned| learned.follows.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.follows = Some(flag)),
+    },
+    Fact {
         name: "answers_behind",
         say: |learned| learned.answers_behind.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.answers_behind = Some(flag)),
@@ -289,6 +294,7 @@ mod tests {
             mdtm: Some(true),
             chmod: Some(false),
             sets_times: Some(None),
+            follows: Some(true),
             answers_behind: Some(true),
             early_data: Some(false),
             appe: Some(true),

@@ -1,0 +1,121 @@
+//! What follows a listing or a small file: the next data connection.
+//!
+//! The one idea: what is to come after the data is asked for before them. `EPSV` in one write with the command is
+//! answered behind the transfer by servers that do one thing after the other, one round trip
+//! earlier than when it waits for the data's end. Of a server that is not known yet, a `NOOP` shows which kind it is: its
+//! 200 ends no transfer. (Uploads show it anew, in `behind.rs`: what is mistaken here costs a connection, and there a file.)
+//!
+//! Downloads that may be given up halfway have nothing behind them: it would have to be waited for.
+
+use std::fmt;
+use std::slice;
+use std::sync::Arc;
+
+use crate::ftp::begin::{confirm, keep_spare};
+use crate::ftp::command::Command;
+use crate::ftp::data::Spare;
+use crate::ftp::pool::Lease;
+use crate::remote::{Deadline, Result};
+
+/// What flies behind a transfer that brings bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Follow {
+    /// Nothing.
+    Nothing,
+    /// A question by whose answer the server shows what it does with such.
+    Trial(Command<'static>),
+    /// What asks for the next data connection.
+    Spare(Command<'static>),
+}
+
+/// The reply to `NOOP` (RFC 959 section 5.4).
+const FINE: u16 = 200;
+
+impl Follow {
+    /// What may follow the next transfer.
+    pub fn of(lease: &mut Lease) -> Result<Self> {
+        let pool = Arc::clone(lease.pool());
+        let profile = pool.profile();
+        if !lease.control()?.is_pipelining() {
+            return Ok(Self::Nothing);
+        }
+        Ok(match profile.ask(|learned| learned.follows) {
+            Some(true) => Spare::early(profile).map_or(Self::Nothing, Self::Spare),
+            Some(false) => Self::Nothing,
+            None => Self::Trial(Command::Noop),
+        })
+    }
+
+    /// It as what flies behind.
+    pub fn commands(&self) -> &[Command<'static>] {
+        match self {
+            Self::Nothing => &[],
+            Self::Trial(command) | Self::Spare(command) => slice::from_ref(command),
+        }
+    }
+
+    /// Whether our half of the data connection is to end at once. ProFTPD says how a transfer went when it has seen
+    /// that end, a round trip later where it comes after the data; others may take it for the end of everything.
+    pub fn halves(&self, lease: &mut Lease) -> Result<bool> {
+        let control = lease.control()?;
+        let greeting = control.greeting().text().to_ascii_lowercase();
+        Ok(matches!(self, Self::Spare(_))
+            && greeting.contains("proftpd")
+            && !control.protects_data())
+    }
+
+    /// Takes the final reply of a transfer whose data has come to its end, and what follows it: the next data
+    /// connection is asked for here at the latest, before that reply.
+    pub fn conclude(
+        &self,
+        lease: &mut Lease,
+        tried: &dyn fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let pool = Arc::clone(lease.pool());
+        let profile = pool.profile();
+        let asked = match self {
+            Self::Spare(command) => Some(*command),
+            _ => {
+                let early = Spare::early(profile);
+                lease.control()?.send(early.as_slice(), deadline)?;
+                early
+            }
+        };
+        let control = lease.control()?;
+        let mut last = control.reply(tried, deadline)?;
+        if let Self::Trial(command) = self {
+            let other = control.reply(command, deadline)?;
+            let early = last.code == FINE && other.code != FINE;
+            profile.learn(|learned| {
+                learned.follows = Some(last.code != FINE && other.code == FINE);
+            });
+            if early {
+                last = other;
+            }
+        }
+        let Some(command) = asked else {
+            let confirmed = confirm(lease, &last, tried);
+            lease.want_spare();
+            return confirmed;
+        };
+        let mut port = None;
+        if matches!(last.code, 227 | 229) {
+            // libunftp answers what it can at once.
+            profile.learn(|learned| learned.late_spares = true);
+            port = Some(std::mem::replace(
+                &mut last,
+                control.reply(tried, deadline)?,
+            ));
+        }
+        let confirmed = confirm(lease, &last, tried);
+        let port = match port {
+            Some(port) => Ok(port),
+            None => lease
+                .control()
+                .and_then(|control| control.reply(&command, deadline)),
+        };
+        keep_spare(lease, port, deadline)?;
+        confirmed
+    }
+}
