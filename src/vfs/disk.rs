@@ -190,6 +190,13 @@ impl Content {
         (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
     }
 
+    /// Nothing that was put here is to be believed.
+    pub fn forget(&self) {
+        if let Err(error) = self.map.set_len(HEAD.len() as u64) {
+            log::warn!("wrong bytes stay in the cache on disk: {error}");
+        }
+    }
+
     fn put(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() || bytes.len() != self.length(index) {
             return Ok(());

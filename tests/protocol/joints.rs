@@ -22,7 +22,9 @@ fn streams_that_do_not_fit_together_are_an_error_before_a_wrong_byte() {
     server.tree().put("/f", pattern(SIZE));
     server.on("RETR", Act::Pace(SLOW));
     server.on("REST", Act::Misplace(lie));
-    let mount = Mount::of(&server);
+    let cache = tempfile::tempdir().unwrap();
+    let options = format!("cache_dir={}", cache.path().display());
+    let mount = Mount::with(&server, &options);
     let said = mount.sh("cat f > $S/got || echo failed");
     let got = mount.scratch("got");
     assert!(pattern(SIZE).starts_with(&got), "{} bytes", got.len());
@@ -35,4 +37,8 @@ fn streams_that_do_not_fit_together_are_an_error_before_a_wrong_byte() {
     mount.sh("cat f > $S/got");
     assert!(mount.scratch("got") == pattern(SIZE));
     assert!(server.since(mark, &["RETR"]).len() <= 1);
+    // Nor has the disk kept what was wrong.
+    let again = Mount::with(&server, &options);
+    again.sh("cat f > $S/got");
+    assert!(again.scratch("got") == pattern(SIZE));
 }

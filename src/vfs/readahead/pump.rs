@@ -16,6 +16,7 @@ use crate::remote::{
     perform_one,
 };
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
+use crate::vfs::disk::Content;
 use crate::vfs::readahead::{Reader, Role, Shared, Signal, Stream};
 
 /// A stream whose window is full waits so long for its reader to come back.
@@ -272,17 +273,20 @@ impl Pump {
             deadline: &deadline,
         };
         let remote = self.reader.shared.remote.as_ref();
-        match perform_one(remote, Step::Version(&self.path), &ask) {
+        let why = match perform_one(remote, Step::Version(&self.path), &ask) {
             Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                Error::misbehaved(tried, "it was changed by others while it was read")
+                "it was changed by others while it was read"
             }
             _ => {
                 self.reader.shared.honesty.doubt();
                 self.reader.state.lock().is_wrong = true;
-                let saw = "two transfers have brought different bytes of one place";
-                Error::misbehaved(tried, saw)
+                "two transfers have brought different bytes of one place"
             }
+        };
+        if let Some(content) = self.content() {
+            content.forget();
         }
+        Error::misbehaved(tried, why)
     }
 
     fn contradicts(&mut self) -> Error {
@@ -408,18 +412,28 @@ impl Pump {
         Ok(!ends)
     }
 
-    /// Keeps a block on disk, if it is whole.
+    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
     fn keep(&self, key: Key) {
         let shared = &self.reader.shared;
+        if shared.honesty.is_broken() {
+            return;
+        }
         let file = (self.reader.ino, self.generation);
-        let content = self
-            .reader
-            .content((&self.path, &self.version), self.generation);
-        if let (Some(disk), Some(content)) = (&shared.disk, content)
+        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
             && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
         {
             bytes.with(|bytes| disk.put(&content, key.index, bytes));
+            // It may have turned out to be wrong just before, and what was there was forgotten.
+            if shared.honesty.is_broken() {
+                content.forget();
+            }
         }
+    }
+
+    /// What the disk has of the content.
+    fn content(&self) -> Option<Arc<Content>> {
+        let file = (&self.path, &self.version);
+        self.reader.content(file, self.generation)
     }
 
     /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
@@ -438,6 +452,25 @@ impl Pump {
                 return Err(self.contradicts());
             }
             state.doubted.remove(&from);
+            is_last = true;
+        }
+        let is_own = !self.is_ahead;
+        if let Some(joint) = state
+            .doubted
+            .range(from..end)
+            .next()
+            .copied()
+            .filter(|_| is_own)
+        {
+            // It runs on over the beginning of what others bring on trial.
+            let file = (self.reader.ino, self.generation);
+            let theirs = self.reader.shared.blocks.collect(file, joint, end);
+            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
+            if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
+                drop(state);
+                return Err(self.contradicts());
+            }
+            state.doubted.remove(&joint);
             is_last = true;
         }
         self.reader.shared.blocks.put(key, block);
