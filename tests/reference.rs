@@ -10,9 +10,9 @@
 #[path = "support/memory.rs"]
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
 use proptest::prelude::*;
@@ -60,6 +60,21 @@ enum Op {
     Unlink {
         name: usize,
     },
+    /// Another client changes a file that has nothing of ours which is not stored.
+    Theirs {
+        name: usize,
+        what: What,
+        /// We look at everything before we go on.
+        seen: bool,
+    },
+}
+
+/// What another client does.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Store(usize),
+    Append(usize),
+    Remove,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -80,6 +95,20 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The same, with another client.
+fn shared_op() -> impl Strategy<Value = Op> {
+    let what = prop_oneof![
+        3 => (0..4000usize).prop_map(What::Store),
+        2 => (1..4000usize).prop_map(What::Append),
+        1 => Just(What::Remove),
+    ];
+    let theirs = (0..NAMES.len(), what, any::<bool>());
+    prop_oneof![
+        3 => op(),
+        1 => theirs.prop_map(|(name, what, seen)| Op::Theirs { name, what, seen }),
+    ]
+}
+
 /// A content that names and handles refer to.
 #[derive(Debug, Default)]
 struct Content {
@@ -88,6 +117,13 @@ struct Content {
     doubtful: bool,
     /// It may be anything from now on.
     unknown: bool,
+    /// Something was written that no call has brought to the server.
+    dirty: bool,
+    /// It was written to before the other client's change was seen: until that is stored, what is read may be of
+    /// before and after.
+    mixed: bool,
+    /// Bytes of it before the other client's last change.
+    before: usize,
 }
 
 /// What kind of server and mount.
@@ -101,6 +137,21 @@ struct Kind {
     write_back: bool,
     /// Files appear at once.
     atomic: bool,
+    /// Another client changes files: then nothing is believed without asking.
+    shared: bool,
+    /// Microseconds that transfers take.
+    slow: u64,
+}
+
+fn shared_kind(write_back: bool) -> impl Strategy<Value = Kind> {
+    let slow = prop_oneof![Just(0), Just(300)];
+    // What appears at once is stored whole, whatever others did meanwhile.
+    (kind(write_back), slow).prop_map(|(kind, slow)| Kind {
+        shared: true,
+        atomic: false,
+        slow,
+        ..kind
+    })
 }
 
 fn kind(write_back: bool) -> impl Strategy<Value = Kind> {
@@ -113,6 +164,8 @@ fn kind(write_back: bool) -> impl Strategy<Value = Kind> {
         spool_size,
         write_back,
         atomic,
+        shared: false,
+        slow: 0,
     })
 }
 
@@ -128,6 +181,8 @@ struct Run {
     /// What was written last, so that no two writes are alike.
     fill: u8,
     faulty: bool,
+    /// What the other client has changed and we have not looked at since.
+    unseen: BTreeSet<usize>,
     _spool: tempfile::TempDir,
 }
 
@@ -139,9 +194,12 @@ impl Run {
             spool_size,
             write_back,
             atomic,
+            shared,
+            slow,
         } = kind;
         let spool = tempfile::tempdir().unwrap();
         let server = Arc::new(Memory::new(stats, patches, faults));
+        server.slow(slow);
         let settings = Settings {
             root: Vec::new(),
             shown: Shown::default(),
@@ -149,7 +207,7 @@ impl Run {
             links: Links::Contained,
             size: None,
             read_only: false,
-            cache_timeout: Duration::from_secs(30),
+            cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
             timeout: Duration::from_secs(20),
             spool: spool.path().to_path_buf(),
             spool_size,
@@ -176,12 +234,13 @@ impl Run {
             directory,
             fill: 0,
             faulty: false,
+            unseen: BTreeSet::new(),
             _spool: spool,
         }
     }
 
     /// The directory and the name in it.
-    fn place(&self, name: &'static str) -> (u64, &'static [u8]) {
+    fn place<'a>(&self, name: &'a str) -> (u64, &'a [u8]) {
         match name.strip_prefix("d/") {
             Some(name) => (self.directory, name.as_bytes()),
             None => (ROOT, name.as_bytes()),
@@ -207,7 +266,12 @@ impl Run {
                 let Some((handle, content)) = self.handle(handle) else {
                     return;
                 };
+                if self.contents[content].mixed {
+                    return;
+                }
+                self.see(content);
                 self.vfs.truncate(0, Some(handle), size, &deadline).unwrap();
+                self.contents[content].dirty = true;
                 self.contents[content]
                     .bytes
                     .resize(usize::try_from(size).unwrap(), 0);
@@ -233,6 +297,78 @@ impl Run {
             }
             Op::Rename { from, to } => self.rename(NAMES[from], NAMES[to]),
             Op::Unlink { name } => self.unlink(NAMES[name]),
+            Op::Theirs { name, what, seen } => self.theirs(NAMES[name], what, seen),
+        }
+    }
+
+    fn theirs(&mut self, name: &'static str, what: What, seen: bool) {
+        let content = self.names.get(name).copied();
+        let is_open = self
+            .handles
+            .iter()
+            .any(|(_, other)| Some(*other) == content);
+        if let Some(content) = content {
+            let content = &self.contents[content];
+            if content.dirty || content.doubtful || content.unknown || content.mixed {
+                return;
+            }
+        }
+        // What was closed must have arrived.
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.vfs.pending().files > 0 {
+            assert!(Instant::now() < until, "something waits for ever");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stored = self.server.bytes(name);
+        if content.is_some_and(|content| stored.as_ref() != Some(&self.contents[content].bytes)) {
+            // A file without a byte may wait for its last close.
+            return;
+        }
+        self.fill = self.fill % 250 + 1;
+        let bytes = match what {
+            What::Store(length) | What::Append(length) => vec![self.fill; length],
+            What::Remove if is_open => return,
+            What::Remove => {
+                self.server.nodes().remove(name.as_bytes());
+                self.names.remove(name);
+                return;
+            }
+        };
+        let appends = matches!(what, What::Append(_));
+        self.server.store(name, &bytes, appends);
+        let content = content.unwrap_or_else(|| {
+            self.contents.push(Content::default());
+            self.contents.len() - 1
+        });
+        self.names.insert(name, content);
+        let bytes = self.server.bytes(name).unwrap();
+        if !self.unseen.contains(&content) {
+            self.contents[content].before = self.contents[content].bytes.len();
+        }
+        let before = self.contents[content].before.min(bytes.len());
+        self.contents[content].before = before;
+        self.contents[content].bytes = bytes;
+        if !seen {
+            self.unseen.insert(content);
+        }
+    }
+
+    /// We look at a file, so that what comes next is done to what the other client made of it.
+    fn see(&mut self, content: usize) {
+        if self.unseen.remove(&content) {
+            let names = self.names.iter().filter(|(_, at)| **at == content);
+            names.for_each(|(name, _)| self.look(name));
+        }
+    }
+
+    /// Opens and closes a file, which asks the server for what it is now.
+    fn look(&self, name: &str) {
+        let deadline = self.vfs.deadline();
+        let (parent, own) = self.place(name);
+        let wants = Wants::from_flags(libc::O_RDONLY, 0);
+        let found = self.vfs.lookup(parent, own, &deadline);
+        if let Ok(open) = found.and_then(|attr| self.vfs.open(attr.ino, wants, &deadline)) {
+            self.vfs.release(open.handle, &deadline);
         }
     }
 
@@ -249,13 +385,16 @@ impl Run {
             .vfs
             .create(parent, own, 0o644, wants, &deadline)
             .unwrap();
+        let is_new = !self.names.contains_key(name);
         let content = *self.names.entry(name).or_insert_with(|| {
             self.contents.push(Content::default());
             self.contents.len() - 1
         });
         if truncate {
             self.contents[content].bytes.clear();
+            self.contents[content].mixed = false;
         }
+        self.contents[content].dirty |= truncate || is_new;
         self.handles.push((open.handle, content));
     }
 
@@ -270,6 +409,18 @@ impl Run {
         if at + length > LARGE {
             return;
         }
+        // What is put behind the end that we know of is appended to what they made of it.
+        let within = at != self.contents[content].before;
+        if self.contents[content].mixed && !within {
+            return;
+        }
+        if within && self.unseen.contains(&content) {
+            self.contents[content].mixed = true;
+        } else {
+            self.see(content);
+        }
+        self.contents[content].dirty = true;
+        let bytes = &mut self.contents[content].bytes;
         let deadline = self.vfs.deadline();
         if let Err(error) = self.vfs.write(handle, at as u64, &part, &deadline) {
             // A stream that failed says so at once.
@@ -303,6 +454,7 @@ impl Run {
                 "{name} was said to be stored"
             );
             content.doubtful = false;
+            (content.dirty, content.mixed) = (false, false);
         }
     }
 
@@ -312,6 +464,8 @@ impl Run {
             self.uploaded(content, succeeded, false);
         } else if !succeeded {
             self.contents[content].doubtful = true;
+        } else {
+            self.contents[content].dirty = false;
         }
     }
 
@@ -357,6 +511,10 @@ impl Run {
     }
 
     fn rename(&mut self, from: &'static str, to: &'static str) {
+        for name in [from, to] {
+            let content = self.names.get(name).copied();
+            content.into_iter().for_each(|content| self.see(content));
+        }
         let deadline = self.vfs.deadline();
         let done = self
             .vfs
@@ -374,6 +532,8 @@ impl Run {
     }
 
     fn unlink(&mut self, name: &'static str) {
+        let content = self.names.get(name).copied();
+        content.into_iter().for_each(|content| self.see(content));
         let (parent, own) = self.place(name);
         let done = self.vfs.unlink(parent, own, &self.vfs.deadline());
         match (done, self.names.contains_key(name)) {
@@ -388,13 +548,24 @@ impl Run {
     /// Everything can be read, under its name and by its handles.
     fn check(&self, may_fail: bool) {
         let deadline = self.vfs.deadline();
+        if self.kind.shared {
+            // Who has a file open may go on reading what it was until somebody opens it again.
+            self.names.keys().for_each(|name| self.look(name));
+        }
         for (handle, content) in &self.handles {
             match self.vfs.read(*handle, 0, LARGE + 1, &deadline) {
-                _ if self.contents[*content].unknown => {}
-                Ok(bytes) => assert!(
-                    bytes.with(|bytes| bytes == self.contents[*content].bytes),
-                    "what is read by a handle"
-                ),
+                _ if self.contents[*content].unknown || self.contents[*content].mixed => {}
+                Ok(bytes) => bytes.with(|bytes| {
+                    let wanted = &self.contents[*content].bytes;
+                    let differs = bytes.iter().zip(wanted).position(|(one, other)| one != other);
+                    assert!(
+                        bytes == wanted,
+                        "what is read by a handle of {:?}: {} bytes instead of {}, the first that differs is at {differs:?}",
+                        self.names.iter().find(|(_, at)| *at == content),
+                        bytes.len(),
+                        wanted.len()
+                    );
+                }),
                 Err(error) => assert!(may_fail, "{error}"),
             }
         }
@@ -402,7 +573,8 @@ impl Run {
             let (parent, own) = self.place(name);
             let found = self.vfs.lookup(parent, own, &deadline);
             match self.names.get(name) {
-                Some(content) if self.contents[*content].unknown => {}
+                Some(content)
+                    if self.contents[*content].unknown || self.contents[*content].mixed => {}
                 Some(content) => assert_eq!(
                     found.unwrap().size,
                     self.contents[*content].bytes.len() as u64,
@@ -417,7 +589,10 @@ impl Run {
         self.faulty = faulty;
         for op in ops {
             self.take(op);
-            self.check(faulty);
+            if !matches!(op, Op::Theirs { seen: false, .. }) {
+                self.check(faulty);
+                self.unseen.clear();
+            }
         }
         self.server.mend();
         while !self.handles.is_empty() {
@@ -498,6 +673,21 @@ proptest! {
     }
 
     #[test]
+    fn what_others_do_is_seen_and_not_undone(
+        ops in prop::collection::vec(shared_op(), 1..40), kind in shared_kind(false),
+    ) {
+        Run::new(kind, Vec::new()).run(&ops, false);
+    }
+
+    #[test]
+    fn what_others_do_is_seen_and_not_undone_whatever_fails(
+        ops in prop::collection::vec(shared_op(), 1..40), faults in prop::collection::vec(fault(), 0..40),
+        kind in shared_kind(false),
+    ) {
+        Run::new(kind, faults).run(&ops, true);
+    }
+
+    #[test]
     fn whatever_fails_what_succeeds_is_true(
         ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(false),
     ) {
@@ -512,6 +702,13 @@ proptest! {
     #[test]
     fn what_was_closed_is_read_back_at_once_and_is_on_the_server_in_the_end(
         ops in prop::collection::vec(op(), 1..40), kind in kind(true),
+    ) {
+        Run::new(kind, Vec::new()).run(&ops, false);
+    }
+
+    #[test]
+    fn what_others_do_is_seen_and_not_undone_with_write_back(
+        ops in prop::collection::vec(shared_op(), 1..40), kind in shared_kind(true),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
     }
@@ -584,9 +781,64 @@ fn what_once_went_wrong() {
         spool_size: 1 << 30,
         write_back: true,
         atomic: false,
+        shared: false,
+        slow: 0,
     };
     for _ in 0..5 {
         let faults = vec![Fault::None, Fault::None, Fault::Half, Fault::None];
         Run::new(kind, faults).run(&ops, true);
+    }
+}
+
+/// A hole that was made before another client's bytes were seen left none of them; and a change of theirs right behind our
+/// upload was not noticed.
+#[test]
+fn what_once_went_wrong_with_another_client() {
+    use Op::{Append, Flush, Fsync, Open, Theirs, Write};
+    let open = Open {
+        name: 2,
+        truncate: false,
+    };
+    let theirs = |what, seen| Theirs {
+        name: 2,
+        what,
+        seen,
+    };
+    let write = Write {
+        handle: 0,
+        offset: 1,
+        length: 1,
+    };
+    let hole = [
+        open.clone(),
+        Fsync { handle: 0 },
+        theirs(What::Store(1), false),
+        write,
+    ];
+    let mut appended = vec![open];
+    for _ in 0..6 {
+        appended.extend([
+            Append {
+                handle: 0,
+                length: 1632,
+            },
+            Flush { handle: 0 },
+            theirs(What::Append(3939), true),
+        ]);
+    }
+    for write_back in [false, true] {
+        let kind = Kind {
+            stats: false,
+            patches: true,
+            spool_size: 4096,
+            write_back,
+            atomic: false,
+            shared: true,
+            slow: 0,
+        };
+        for _ in 0..5 {
+            Run::new(kind, Vec::new()).run(&hole, false);
+            Run::new(kind, Vec::new()).run(&appended, false);
+        }
     }
 }

@@ -55,6 +55,8 @@ pub struct Body {
     pub present: RangeSet,
     /// What the server lacks.
     pub dirty: RangeSet,
+    /// Zeros that nobody wrote, between an old end and what was put behind it.
+    pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
     /// What an upload that is under way brings.
@@ -194,8 +196,10 @@ impl Body {
             // Something of a write that failed may be there.
             file.zero(self.size..offset)?;
             self.insert_dirty(self.size..offset);
+            self.holes.insert(self.size..offset);
         }
         file.write_at(bytes, offset)?;
+        self.holes.remove(offset..end);
         self.insert_dirty(offset..end);
         self.size = self.size.max(end);
         if self.broke_off.is_some_and(|end| offset < end) {
@@ -234,6 +238,7 @@ impl Body {
             }
             self.present.truncate(size);
             self.dirty.truncate(size);
+            self.holes.truncate(size);
             self.kept = self.kept.min(size);
             self.ordered = self.ordered.min(size);
         } else {
@@ -241,6 +246,7 @@ impl Body {
             file.set_size(self.size)?;
             file.set_size(size)?;
             self.insert_dirty(self.size..size);
+            self.holes.insert(self.size..size);
         }
         self.size = size;
         self.resized = true;
@@ -343,9 +349,13 @@ impl Body {
         let old = self.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
         if self.kept == old {
-            // Nothing was cut off here: the new length counts, unless we wrote beyond it.
+            // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody
+            // wrote give way to what others have put there.
             self.size = new.max(self.dirty.end());
             self.kept = new;
+            for hole in self.holes.within(0..new) {
+                self.dirty.remove(hole);
+            }
         } else {
             self.kept = self.kept.min(new);
         }
@@ -475,5 +485,19 @@ mod tests {
         .expect("rebased");
         assert_eq!((body.size, body.kept), (2, 0));
         assert!(body.missing().is_empty());
+    }
+
+    #[test]
+    fn a_hole_gives_way_to_what_others_have_appended() {
+        let (mut body, spool, _directory) = body(4);
+        body.write(&spool, b"W", 8).expect("written");
+        body.rebase(Version {
+            size: Some(6),
+            modified: Some(2),
+        })
+        .expect("rebased");
+        assert_eq!((body.size, body.kept), (9, 6));
+        assert_eq!(body.missing(), vec![0..6]);
+        assert_eq!(body.change().dirty, vec![6..9]);
     }
 }

@@ -444,11 +444,14 @@ impl Vfs {
         let base = {
             let body = file.body.lock();
             let change = body.change();
-            let rewritten = body.kept == 0 || body.dirty.contains(0..body.size);
+            let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
+            let written = body.dirty.contains(0..body.size) && body.holes.is_empty();
+            let rewritten = cut || written;
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
                 && (body.beside.is_some() || !self.is_atomic())
+                && body.holes.is_empty()
                 && (!body.failed || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.base.filter(|_| relies)
@@ -538,6 +541,8 @@ impl Vfs {
         node.generation = generation;
         drop(tree);
         body.generation = generation;
+        // The reader knows now; what comes after this is others' doing.
+        body.rebased = false;
         file.reader.restart(generation);
     }
 
@@ -667,6 +672,7 @@ impl Body {
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
         self.kept = size;
+        self.holes = RangeSet::default();
         self.resized = false;
         self.unconfirmed = false;
         self.broke_off = None;

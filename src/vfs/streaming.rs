@@ -100,7 +100,8 @@ impl Streams {
             return None;
         }
         let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
-        (first == 0 || appends()).then_some(first)
+        // Where there is a hole, what is appended has its place, which others may have taken.
+        (first == 0 || body.holes.is_empty() && appends()).then_some(first)
     }
 
     /// Begins a stream over a transfer that made its file.

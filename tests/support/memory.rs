@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ftpfs::remote::{
     Ask, Attributes, Change, Completeness, Deadline, Done, Entry, Error, Kind, Modified, Plan,
@@ -40,6 +42,9 @@ pub struct Memory {
     clock: Mutex<i64>,
     stats: bool,
     patches: bool,
+    /// Microseconds that transfers take, some of them more.
+    slow: AtomicU64,
+    transfers: AtomicU64,
 }
 
 impl Memory {
@@ -52,6 +57,34 @@ impl Memory {
             faults: Mutex::new(faults.into_iter().collect()),
             clock: Mutex::new(1_000_000_000),
             stats,
+            slow: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on transfers take so many microseconds, up to three times as many.
+    pub fn slow(&self, micros: u64) {
+        self.slow.store(micros, Ordering::SeqCst);
+    }
+
+    /// Another client stores a file: all of it anew, or more at its end.
+    pub fn store(&self, path: &str, bytes: &[u8], appends: bool) {
+        let modified = self.tick();
+        let mut nodes = self.nodes();
+        let node = nodes.entry(path.as_bytes().to_vec()).or_insert(Node {
+            bytes: None,
+            modified,
+        });
+        let mut stored = node.bytes.take().filter(|_| appends).unwrap_or_default();
+        stored.extend_from_slice(bytes);
+        (node.bytes, node.modified) = (Some(stored), modified);
+    }
+
+    fn wait(&self) {
+        let number = self.transfers.fetch_add(1, Ordering::SeqCst);
+        let micros = self.slow.load(Ordering::SeqCst) * (number * 7 % 4);
+        if micros > 0 {
+            std::thread::sleep(Duration::from_micros(micros));
         }
     }
 
@@ -198,6 +231,7 @@ impl Remote for Memory {
         let mut bytes =
             bytes.ok_or_else(|| Error::refused(Why::NotFound, file.to_string(), "550"))?;
         bytes.drain(..bytes.len().min(usize::try_from(reading.from).unwrap()));
+        self.wait();
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::lost("RETR", "a fault"));
@@ -222,6 +256,7 @@ impl Remote for Memory {
         then: Then,
         _: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
+        self.wait();
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::refused(Why::NoSpace, "STOR", "552"));
@@ -312,6 +347,7 @@ impl Remote for Memory {
             Plan::Patch { ranges, .. } => ranges.clone(),
             _ => std::iter::once(base..change.size).collect(),
         };
+        self.wait();
         let fault = self.fault();
         if fault == Fault::Refused {
             return Err(Error::refused(Why::NoSpace, "STOR", "552"));
