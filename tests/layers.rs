@@ -68,6 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 
 /// The folders, and their files from top to bottom.
 const FOLDERS: &[(&str, &[&str])] = &[
+    ("remote", &["change", "attributes", "path", "error"]),
     (
         "ftp",
         &[
