@@ -1,8 +1,10 @@
 //! FUSE: unpacks what the kernel asks, calls the file system, and replies.
 //!
 //! The one idea: a shell. What memory can answer is answered in FUSE's own loop; everything else moves
-//! to a worker together with its reply and a deadline that begins now. This is the only file that
-//! names types of the `fuser` crate, and the only one where an error becomes an errno for the kernel.
+//! to a worker together with its reply and a deadline that begins now. Only here and in `fuse/answers.rs`, where an
+//! error becomes an errno for the kernel, types of the `fuser` crate are named.
+
+mod answers;
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -10,20 +12,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, Config, CopyFileRangeFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
-use crate::inquiry::{DROP_CACHE, STATUS, STATUS_JSON};
+use answers::{
+    DOTS, attribute, attributes, data, done, entry, errno, file_attr, file_type, filled, inquiry,
+    is_ours, listing, open_flags, plus, plus_cached, plus_dots, seconds, view,
+};
+
+use crate::inquiry::DROP_CACHE;
 use crate::notices::{Counts, Kernel, Notices};
-use crate::remote::{Deadline, Kind, View};
-use crate::vfs::{Attr, Bytes, Changes, Error, Listed, Listener, Open, Result, Space, Vfs, Wants};
+use crate::remote::Deadline;
+use crate::vfs::{Changes, Listed, Listener, Result, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
@@ -32,10 +39,6 @@ const PENDING: &str = "user.ftpfs.pending";
 const LOOPS: usize = 2;
 /// Requests of the kernel's own readahead that may be under way.
 const BACKGROUND: u16 = 64;
-/// What cp(1) and stdio take for the best size of a request, in bytes.
-const BLOCK_SIZE: u32 = 128 * 1024;
-/// `.` and `..` come before the file system's own entries.
-const DOTS: u64 = 2;
 
 /// Who may use the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -762,202 +765,5 @@ impl Filesystem for Adapter {
             DROP_CACHE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }
-    }
-}
-
-/// The error number for the kernel; what the user can't find out otherwise is logged.
-fn errno(operation: &str, error: &Error) -> Errno {
-    if error.is_worth_a_line() {
-        log::warn!("{operation}: {error}");
-    }
-    Errno::from_i32(error.to_errno())
-}
-
-fn done(operation: &str, reply: ReplyEmpty, result: Result<()>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(operation, &error)),
-    }
-}
-
-fn data(operation: &str, reply: ReplyData, result: Result<impl Into<Bytes>>) {
-    match result {
-        Ok(bytes) => bytes.into().with(|bytes| reply.data(bytes)),
-        Err(error) => reply.error(errno(operation, &error)),
-    }
-}
-
-fn entry(operation: &str, reply: ReplyEntry, result: Result<Attr>) {
-    match result {
-        Ok(attr) => reply.entry(&attr.ttl, &file_attr(&attr), Generation(0)),
-        Err(error) => reply.error(errno(operation, &error)),
-    }
-}
-
-fn attributes(operation: &str, reply: ReplyAttr, result: Result<Attr>) {
-    match result {
-        Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
-        Err(error) => reply.error(errno(operation, &error)),
-    }
-}
-
-fn filled(reply: ReplyStatfs, space: Space) {
-    reply.statfs(
-        space.blocks,
-        space.free,
-        space.free,
-        space.files,
-        space.files_free,
-        Space::BLOCK,
-        space.name_length,
-        Space::BLOCK,
-    );
-}
-
-/// The extended attributes: windows on the server.
-fn view(name: &OsStr) -> Option<View> {
-    match name.as_bytes() {
-        b"user.ftp.facts" => Some(View::Facts),
-        b"user.ftp.raw" => Some(View::Raw),
-        b"user.ftp.hash" => Some(View::Hash),
-        _ => None,
-    }
-}
-
-/// Whether the attribute asks how the mount is, and if so whether for JSON.
-fn inquiry(name: &OsStr) -> Option<bool> {
-    [(STATUS, false), (STATUS_JSON, true)]
-        .into_iter()
-        .find_map(|(asked, json)| (name == asked).then_some(json))
-}
-
-/// Whether who asks has made the mount, or is root.
-fn is_ours(request: &Request) -> bool {
-    let uid = request.uid();
-    uid == 0 || uid == nix::unistd::geteuid().as_raw()
-}
-
-fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
-    match u32::try_from(value.len()) {
-        Ok(length) if size == 0 => reply.size(length),
-        Ok(length) if length <= size => reply.data(value),
-        _ => reply.error(Errno::ERANGE),
-    }
-}
-
-fn listing(reply: ReplyDirectoryPlus, result: Result<()>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno("readdir", &error)),
-    }
-}
-
-/// The whole reply from memory, or nothing added to it.
-fn plus_cached(
-    vfs: &Vfs,
-    handle: u64,
-    offset: u64,
-    itself: &Attr,
-    reply: &mut ReplyDirectoryPlus,
-) -> Option<Result<()>> {
-    let mut dots = None;
-    vfs.readdir_cached(handle, offset.saturating_sub(DOTS), &mut |listed| {
-        *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
-    })
-    .inspect(|_| {
-        // An empty directory has no entry that would have brought them.
-        if dots.is_none() {
-            plus_dots(itself, offset, reply);
-        }
-    })
-}
-
-/// Adds `.` and `..` as far as they belong behind `offset`; false when there is no more room.
-fn plus_dots(itself: &Attr, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
-    (offset..DOTS).all(|at| {
-        let name = if at == 0 { "." } else { ".." };
-        let ino = INodeNo(itself.ino);
-        !reply.add(
-            ino,
-            at + 1,
-            name,
-            &itself.ttl,
-            &file_attr(itself),
-            Generation(0),
-        )
-    })
-}
-
-fn plus(reply: &mut ReplyDirectoryPlus, listed: &Listed) -> bool {
-    let attr = &listed.attr;
-    let name = OsStr::from_bytes(&listed.name);
-    let next = listed.next + DOTS;
-    !reply.add(
-        INodeNo(attr.ino),
-        next,
-        name,
-        &attr.ttl,
-        &file_attr(attr),
-        Generation(0),
-    )
-}
-
-fn open_flags(open: Open, flags: i32) -> FopenFlags {
-    let mut fopen = FopenFlags::empty();
-    if open.sizeless {
-        fopen |= FopenFlags::FOPEN_DIRECT_IO;
-    } else if open.keep_pages {
-        fopen |= FopenFlags::FOPEN_KEEP_CACHE;
-    }
-    if flags & libc::O_ACCMODE == libc::O_RDONLY {
-        fopen |= FopenFlags::FOPEN_NOFLUSH;
-    }
-    fopen
-}
-
-fn file_type(kind: Kind) -> FileType {
-    match kind {
-        Kind::File => FileType::RegularFile,
-        Kind::Directory => FileType::Directory,
-        Kind::Symlink => FileType::Symlink,
-        // Which device it is can't be known; a socket can't be opened by mistake.
-        Kind::Special => FileType::Socket,
-    }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    let time = match u64::try_from(attr.modified) {
-        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
-        Err(_) => UNIX_EPOCH.checked_sub(Duration::from_secs(attr.modified.unsigned_abs())),
-    };
-    let time = time.unwrap_or(UNIX_EPOCH);
-    FileAttr {
-        ino: INodeNo(attr.ino),
-        size: attr.size,
-        blocks: attr.size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        kind: file_type(attr.kind),
-        perm: u16::try_from(attr.mode & 0o7777).unwrap_or(0),
-        nlink: attr.links,
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: 0,
-        blksize: BLOCK_SIZE,
-        flags: 0,
-    }
-}
-
-/// Seconds since 1970, UTC. FTP has no finer times.
-fn seconds(time: TimeOrNow) -> i64 {
-    let time = match time {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
-    };
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
     }
 }

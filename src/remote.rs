@@ -11,17 +11,16 @@ mod attributes;
 mod change;
 mod error;
 mod path;
+mod step;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
 pub use change::{Change, Plan, ReadAt, Then, Updated};
-pub use error::{Error, Why};
+pub use error::{Error, Result, Why};
 pub use path::{RemotePath, is_name};
-
-/// The result of anything that a remote file server is asked for.
-pub type Result<T> = std::result::Result<T, Error>;
+pub use step::{Done, Step};
 
 /// Who waits. Of several who want a connection, the first in this order gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,50 +82,6 @@ pub struct Ask<'a> {
     pub urgency: Urgency,
     /// Until when.
     pub deadline: &'a Deadline,
-}
-
-/// A small change or question that stands on its own; several can be asked for at once.
-#[derive(Clone, Debug)]
-pub enum Step<'a> {
-    /// The attributes of any path. Refused with [`Why::Unsupported`] where [`Traits::stats`] is not.
-    Stat(&'a RemotePath),
-    /// Size and time of a path that is known to be a file.
-    Version(&'a RemotePath),
-    /// Delete a file or a link.
-    Remove(&'a RemotePath),
-    /// Delete an empty directory.
-    RemoveDirectory(&'a RemotePath),
-    /// Make a directory.
-    MakeDirectory(&'a RemotePath),
-    /// Give a file or directory another name; what bears that name is replaced, as by rename(2).
-    Rename {
-        /// The old path.
-        from: &'a RemotePath,
-        /// The new path.
-        to: &'a RemotePath,
-    },
-    /// Make a symbolic link.
-    MakeLink {
-        /// The new name.
-        link: &'a RemotePath,
-        /// Where it points: bytes, as the caller of symlink(2) gave them.
-        target: &'a [u8],
-    },
-    /// Set the permission bits (`0o7777` at most).
-    SetMode(&'a RemotePath, u32),
-    /// Set the time of the last modification, seconds since 1970 in UTC.
-    SetModified(&'a RemotePath, i64),
-}
-
-/// What a [`Step`] brought.
-#[derive(Clone, Debug)]
-pub enum Done {
-    /// It happened.
-    Changed,
-    /// The answer to [`Step::Stat`].
-    Attributes(Attributes),
-    /// The answer to [`Step::Version`].
-    Version(Version),
 }
 
 /// Whether a listing may be taken for all that there is.

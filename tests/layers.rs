@@ -68,7 +68,8 @@ const FLOORS: &[(&str, &[&str])] = &[
 
 /// The folders, and their files from top to bottom.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("remote", &["change", "attributes", "path", "error"]),
+    ("fuse", &["answers"]),
+    ("remote", &["change", "step", "attributes", "path", "error"]),
     (
         "ftp",
         &[

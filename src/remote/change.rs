@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
-use super::{Done, RemotePath, Result, Step, Version};
+use super::attributes::Version;
+use super::error::Result;
+use super::path::RemotePath;
+use super::step::{Done, Step};
 
 /// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
 #[derive(Clone, Debug, PartialEq, Eq)]

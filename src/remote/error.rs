@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// The result of anything that a remote file server is asked for.
+pub type Result<T> = std::result::Result<T, Error>;
+
 /// Why a server said no, as far as its reply tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
