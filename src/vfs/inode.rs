@@ -14,16 +14,20 @@
 //!
 //! Plain data without locks; `Vfs` keeps it under one.
 
+mod merge;
+mod node;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::remote::{
-    Attributes, Completeness, Entry, Kind, Modified, Precision, RemotePath, Version,
-};
-use crate::vfs::news::{Listener, News};
+use crate::remote::{Attributes, Completeness, Kind, RemotePath};
+use crate::vfs::news::Listener;
+
+use node::Directory;
+pub use node::{Node, now};
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;
@@ -46,51 +50,6 @@ const GENERATIONS: u32 = 32;
 /// Nodes that are kept although nothing needs them: some 200 bytes each.
 const NODE_BUDGET: usize = 500_000;
 
-/// What is known of one file, directory or link.
-#[derive(Debug)]
-pub struct Node {
-    /// The number.
-    pub ino: u64,
-    /// The directory that holds it.
-    pub parent: u64,
-    /// Its name there.
-    pub name: Arc<[u8]>,
-    /// What the server says, with our own changes applied.
-    pub attributes: Attributes,
-    /// When the server said it; `None` when it must be asked again.
-    pub fetched: Option<Instant>,
-    /// The stamp of the last local change.
-    pub changed: u64,
-    /// Something is not on the server yet: its word about size and time does not count.
-    pub local: bool,
-    /// Changes with the content.
-    pub generation: u64,
-    /// The version of which the kernel may still have pages.
-    pub pages: Option<Version>,
-    /// It has no name any more.
-    pub removed: bool,
-    /// The log has a line about where it leads.
-    pub told: bool,
-    /// What the kernel holds, in lookups.
-    lookups: u64,
-    /// Open handles, and news of it that are on their way.
-    opens: u32,
-    directory: Directory,
-}
-
-/// What is known of the names in a directory.
-#[derive(Debug, Default)]
-struct Directory {
-    children: HashMap<Arc<[u8]>, u64>,
-    listed: Option<(Instant, Completeness)>,
-    /// Names that we removed, with the stamps.
-    gone: HashMap<Arc<[u8]>, u64>,
-    /// Names that were asked for alone and are not there.
-    absent: HashMap<Arc<[u8]>, Instant>,
-    /// When a name was last asked for alone.
-    asked_alone: Option<Instant>,
-}
-
 /// What the tree knows of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -112,17 +71,6 @@ pub struct Tree {
     listings: LruCache<u64, ()>,
     stamp: u64,
     listener: Option<Arc<dyn Listener>>,
-}
-
-/// How the server's word differs from what was known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// Not at all.
-    Nothing,
-    /// In what is shown.
-    Shown,
-    /// It is another content.
-    Content,
 }
 
 impl Tree {
@@ -294,92 +242,6 @@ impl Tree {
         self.stamp
     }
 
-    /// A listing that was asked for at the stamp `asked` has come.
-    pub fn merge_listing(
-        &mut self,
-        directory: u64,
-        entries: Vec<Entry>,
-        completeness: Completeness,
-        asked: u64,
-    ) {
-        if !self.nodes.contains_key(&directory) {
-            return;
-        }
-        let mut seen = std::collections::HashSet::with_capacity(entries.len());
-        for entry in entries {
-            if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
-                seen.insert(ino);
-            }
-        }
-        let missing: Vec<u64> = self
-            .children(directory)
-            .into_iter()
-            .map(|(_, ino)| ino)
-            .filter(|ino| !seen.contains(ino))
-            .filter(|ino| {
-                self.nodes
-                    .get(ino)
-                    .is_some_and(|node| !node.local && node.changed <= asked)
-            })
-            .collect();
-        if completeness == Completeness::Whole {
-            for ino in missing {
-                self.vanish(ino);
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.listed = Some((Instant::now(), completeness));
-            node.directory.gone.retain(|_, stamp| *stamp > asked);
-            node.directory.absent.clear();
-        }
-        self.listings.put(directory, ());
-        self.keep_budget();
-    }
-
-    /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
-    /// the name was removed since.
-    pub fn merge_entry(
-        &mut self,
-        directory: u64,
-        name: &[u8],
-        attributes: Attributes,
-        asked: u64,
-    ) -> Option<u64> {
-        let parent = self.nodes.get(&directory)?;
-        if parent
-            .directory
-            .gone
-            .get(name)
-            .is_some_and(|stamp| *stamp > asked)
-        {
-            return None;
-        }
-        if let Some(ino) = parent.directory.children.get(name).copied() {
-            let node = self.nodes.get_mut(&ino)?;
-            if node.changed > asked || node.local {
-                return Some(ino);
-            }
-            if node.attributes.kind == attributes.kind {
-                let difference = node.refresh(attributes);
-                self.spread(ino, difference);
-                return Some(ino);
-            }
-            self.vanish(ino);
-        }
-        Some(self.add(directory, name, attributes))
-    }
-
-    /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
-    pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino)
-            && node.changed <= asked
-            && !node.local
-        {
-            let difference = node.refresh_version(version);
-            self.spread(ino, difference);
-        }
-    }
-
     /// Nothing that the server said is believed any more, and what nobody needs goes. Returns the numbers
     /// of what the kernel knows.
     pub fn doubt_all(&mut self) -> Vec<u64> {
@@ -410,60 +272,6 @@ impl Tree {
     /// Whether something of `ino` is not on the server yet.
     pub fn is_local(&self, ino: u64) -> bool {
         self.nodes.get(&ino).is_some_and(|node| node.local)
-    }
-
-    /// Others changed the content of `ino` while we did.
-    pub fn mix(&mut self, ino: u64) -> Option<u64> {
-        let node = self.nodes.get_mut(&ino)?;
-        node.generation += 1;
-        let generation = node.generation;
-        self.spread(ino, Difference::Content);
-        Some(generation)
-    }
-
-    /// The listener hears what is different now, if the kernel knows the node.
-    fn spread(&self, ino: u64, difference: Difference) {
-        let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
-            return;
-        };
-        if difference == Difference::Nothing || node.lookups == 0 {
-            return;
-        }
-        // Of a directory the kernel keeps no content.
-        let content = difference == Difference::Content && node.attributes.kind != Kind::Directory;
-        listener.hear(News::Changed { ino, content });
-    }
-
-    /// Others took the name of `ino` away.
-    fn vanish(&mut self, ino: u64) {
-        if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
-            && node.lookups > 0
-        {
-            let news = News::Gone {
-                parent: node.parent,
-                name: Arc::clone(&node.name),
-                ino,
-            };
-            // No other file may have the number before the kernel was told.
-            node.opens += u32::from(listener.hear(news));
-        }
-        self.detach(ino);
-    }
-
-    /// The server says that the name is not there; asked for at the stamp `asked`.
-    pub fn merge_absence(&mut self, directory: u64, name: &[u8], asked: u64) {
-        if let Some(ino) = self.child(directory, name) {
-            let node = self.nodes.get(&ino);
-            if node.is_some_and(|node| node.local || node.changed > asked) {
-                return;
-            }
-            self.vanish(ino);
-        }
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory
-                .absent
-                .insert(Arc::from(name), Instant::now());
-        }
     }
 
     /// A name that we made. One of the same name must have been removed before.
@@ -700,82 +508,6 @@ impl Tree {
     }
 }
 
-impl Node {
-    /// Whether somebody has it open.
-    pub fn is_open(&self) -> bool {
-        self.opens > 0
-    }
-
-    /// Whether the attributes may be shown without asking the server.
-    pub fn is_fresh(&self, age: Duration) -> bool {
-        self.local || self.removed || self.fetched.is_some_and(|at| at.elapsed() < age)
-    }
-
-    /// The server's word: a content of another version is another generation.
-    pub fn refresh(&mut self, mut attributes: Attributes) -> Difference {
-        let (old, new) = (self.attributes.version(), attributes.version());
-        let is_same = old.may_be(&new);
-        if !is_same {
-            self.generation += 1;
-        }
-        if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
-            && old.precision > new.precision
-            && self.attributes.size == attributes.size
-            && (old.seconds - new.seconds).abs() < COARSE
-        {
-            // A rounded time never replaces an exact one of the same file.
-            attributes.modified = Some(old);
-        }
-        if attributes.mode.is_none() {
-            attributes.mode = self.attributes.mode;
-        }
-        if attributes.target.is_none() && is_same {
-            attributes.target = self.attributes.target.clone();
-        }
-        let leads_elsewhere = matches!(
-            (&self.attributes.target, &attributes.target),
-            (Some(old), Some(new)) if old != new
-        );
-        let difference = if !is_same || leads_elsewhere {
-            Difference::Content
-        } else if attributes != self.attributes {
-            Difference::Shown
-        } else {
-            Difference::Nothing
-        };
-        self.attributes = attributes;
-        self.fetched = Some(Instant::now());
-        difference
-    }
-
-    /// The server's word about size and time alone.
-    pub fn refresh_version(&mut self, version: Version) -> Difference {
-        let mut attributes = self.attributes.clone();
-        attributes.size = version.size.or(attributes.size);
-        if let Some(seconds) = version.modified {
-            attributes.modified = Some(Modified {
-                seconds,
-                precision: Precision::Second,
-            });
-        }
-        self.refresh(attributes)
-    }
-}
-
-/// Seconds by which a listing's time may differ from the exact one by its rounding alone.
-const COARSE: i64 = 60;
-
-/// This moment, as a time of modification.
-pub fn now() -> Modified {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Modified {
-        seconds: since.map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        }),
-        precision: Precision::Second,
-    }
-}
-
 /// FNV-1a: the same for the same bytes on every machine and in every version, which the standard
 /// library's hashes don't promise.
 fn hash(bytes: &[u8]) -> u64 {
@@ -787,25 +519,26 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::Kind;
+    use crate::remote::{Entry, Kind, Modified, Precision};
+    use node::Difference;
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn file(size: u64) -> Attributes {
+    pub(super) fn file(size: u64) -> Attributes {
         Attributes {
             size: Some(size),
             ..Attributes::of(Kind::File)
         }
     }
 
-    fn entry(name: &[u8], size: u64) -> Entry {
+    pub(super) fn entry(name: &[u8], size: u64) -> Entry {
         Entry {
             name: name.to_vec(),
             attributes: file(size),
         }
     }
 
-    fn listed(entries: Vec<Entry>) -> Tree {
+    pub(super) fn listed(entries: Vec<Entry>) -> Tree {
         let mut tree = Tree::new(Attributes::of(Kind::Directory));
         tree.merge_listing(ROOT, entries, Completeness::Whole, 0);
         tree
@@ -818,40 +551,6 @@ mod tests {
         assert_eq!(tree.known(ROOT, b"b", Duration::ZERO), Known::Unknown);
         tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
         assert_eq!(tree.known(ROOT, b"b", LONG), Known::Unknown);
-        assert!(tree.child(ROOT, b"a").is_some());
-    }
-
-    #[test]
-    fn a_listing_asked_before_a_change_does_not_undo_it() {
-        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1)]);
-        let asked = tree.now();
-        let a = tree.child(ROOT, b"a").expect("a");
-        let b = tree.child(ROOT, b"b").expect("b");
-        tree.remove_own(a);
-        tree.rename_own(b, ROOT, b"c");
-        let d = tree.add_own(ROOT, b"d", file(4));
-        tree.merge_listing(
-            ROOT,
-            vec![entry(b"a", 1), entry(b"b", 1)],
-            Completeness::Whole,
-            asked,
-        );
-        let names: Vec<_> = tree
-            .children(ROOT)
-            .into_iter()
-            .map(|(name, ino)| (name.to_vec(), ino))
-            .collect();
-        assert_eq!(names, [(b"c".to_vec(), b), (b"d".to_vec(), d)]);
-    }
-
-    #[test]
-    fn what_is_local_ignores_the_server() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        tree.get_mut(a).expect("a").local = true;
-        tree.merge_listing(ROOT, vec![entry(b"a", 7)], Completeness::Whole, tree.now());
-        assert_eq!(tree.get(a).expect("a").attributes.size, Some(1));
-        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
         assert!(tree.child(ROOT, b"a").is_some());
     }
 
@@ -880,20 +579,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_became_a_directory_is_another_inode() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        tree.remember(a);
-        let directory = Entry {
-            name: b"a".to_vec(),
-            attributes: Attributes::of(Kind::Directory),
-        };
-        tree.merge_listing(ROOT, vec![directory], Completeness::Whole, tree.now());
-        assert_ne!(tree.child(ROOT, b"a"), Some(a));
-        assert!(tree.get(a).expect("still known").removed);
-    }
-
-    #[test]
     fn a_changed_version_is_a_new_generation() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
@@ -904,52 +589,22 @@ mod tests {
         assert_eq!(tree.get(a).expect("a").generation, first + 1);
     }
 
-    /// Keeps what it hears.
-    #[derive(Debug, Default)]
-    struct Heard(parking_lot::Mutex<Vec<News>>);
-
-    impl Listener for Heard {
-        fn hear(&self, news: News) -> bool {
-            self.0.lock().push(news);
-            true
-        }
+    #[test]
+    fn a_number_that_comes_back_is_of_another_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        let generation = tree.get(a).expect("a").generation;
+        tree.remove_own(a);
+        assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
+        assert_ne!(tree.get(a).expect("a").generation, generation);
     }
 
     #[test]
-    fn what_others_change_of_what_the_kernel_knows_is_told() {
-        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
-        let heard = Arc::new(Heard::default());
-        tree.tell(Some(heard.clone()));
-        let number = |name: &[u8]| tree.child(ROOT, name).expect("listed");
-        let (a, b, c) = (number(b"a"), number(b"b"), number(b"c"));
-        tree.remember(a);
-        tree.remember(b);
-        let mut mode = entry(b"b", 1);
-        mode.attributes.mode = Some(0o600);
-        // The kernel does not know c.
-        let now = vec![entry(b"a", 2), mode.clone()];
-        tree.merge_listing(ROOT, now, Completeness::Whole, tree.now());
-        let changed = |ino, content| News::Changed { ino, content };
-        let told = || std::mem::take(&mut *heard.0.lock());
-        assert!(tree.get(c).is_none());
-        assert_eq!(told(), [changed(a, true), changed(b, false)]);
-        // The same again is no news, nor what we did ourselves.
-        tree.remove_own(a);
-        tree.merge_listing(ROOT, vec![mode], Completeness::Whole, tree.now());
-        assert_eq!(told(), []);
-        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
-        let (parent, name) = (ROOT, Arc::from(&b"b"[..]));
-        let gone = News::Gone {
-            parent,
-            name,
-            ino: b,
-        };
-        assert_eq!(told(), [gone]);
-        // Until it is passed on the number is not given to another file.
-        tree.forget(b, 1);
-        assert_ne!(tree.add_own(ROOT, b"b", file(1)), b);
-        tree.close(b);
-        assert!(tree.get(b).is_none());
+    fn what_this_process_put_aside_is_known_by_its_name() {
+        let name = |word: &str, id: u32| format!("{OURS}{word}-{id}-1f").into_bytes();
+        let id = std::process::id();
+        assert!(is_aside(&name("open", id)) && is_aside(&name("new", id)));
+        assert!(!is_aside(&name("open", id + 1)) && !is_aside(b".ftpfs-open") && !is_aside(b"f"));
     }
 
     #[test]
@@ -969,23 +624,5 @@ mod tests {
         assert_eq!(node.refresh(link(Some(b"b"), 1)), Difference::Content);
         assert_eq!(node.refresh(link(None, 2)), Difference::Content);
         assert_eq!(node.attributes.target, None);
-    }
-
-    #[test]
-    fn a_number_that_comes_back_is_of_another_generation() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        let generation = tree.get(a).expect("a").generation;
-        tree.remove_own(a);
-        assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
-        assert_ne!(tree.get(a).expect("a").generation, generation);
-    }
-
-    #[test]
-    fn what_this_process_put_aside_is_known_by_its_name() {
-        let name = |word: &str, id: u32| format!("{OURS}{word}-{id}-1f").into_bytes();
-        let id = std::process::id();
-        assert!(is_aside(&name("open", id)) && is_aside(&name("new", id)));
-        assert!(!is_aside(&name("open", id + 1)) && !is_aside(b".ftpfs-open") && !is_aside(b"f"));
     }
 }

@@ -1,0 +1,144 @@
+//! A node: what is known of one file, directory or link, and when the server's word changes it.
+//!
+//! The one idea: a rounded time never replaces an exact one, and only what differs is news.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::remote::{Attributes, Completeness, Modified, Precision, Version};
+
+/// What is known of one file, directory or link.
+#[derive(Debug)]
+pub struct Node {
+    /// The number.
+    pub ino: u64,
+    /// The directory that holds it.
+    pub parent: u64,
+    /// Its name there.
+    pub name: Arc<[u8]>,
+    /// What the server says, with our own changes applied.
+    pub attributes: Attributes,
+    /// When the server said it; `None` when it must be asked again.
+    pub fetched: Option<Instant>,
+    /// The stamp of the last local change.
+    pub changed: u64,
+    /// Something is not on the server yet: its word about size and time does not count.
+    pub local: bool,
+    /// Changes with the content.
+    pub generation: u64,
+    /// The version of which the kernel may still have pages.
+    pub pages: Option<Version>,
+    /// It has no name any more.
+    pub removed: bool,
+    /// The log has a line about where it leads.
+    pub told: bool,
+    /// What the kernel holds, in lookups.
+    pub(super) lookups: u64,
+    /// Open handles, and news of it that are on their way.
+    pub(super) opens: u32,
+    /// If it is a directory.
+    pub(super) directory: Directory,
+}
+
+/// What is known of the names in a directory.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// Their numbers.
+    pub(super) children: HashMap<Arc<[u8]>, u64>,
+    /// When they were listed last.
+    pub(super) listed: Option<(Instant, Completeness)>,
+    /// Names that we removed, with the stamps.
+    pub(super) gone: HashMap<Arc<[u8]>, u64>,
+    /// Names that were asked for alone and are not there.
+    pub(super) absent: HashMap<Arc<[u8]>, Instant>,
+    /// When a name was last asked for alone.
+    pub(super) asked_alone: Option<Instant>,
+}
+
+/// How the server's word differs from what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    Nothing,
+    /// In what is shown.
+    Shown,
+    /// It is another content.
+    Content,
+}
+
+impl Node {
+    /// Whether somebody has it open.
+    pub fn is_open(&self) -> bool {
+        self.opens > 0
+    }
+
+    /// Whether the attributes may be shown without asking the server.
+    pub fn is_fresh(&self, age: Duration) -> bool {
+        self.local || self.removed || self.fetched.is_some_and(|at| at.elapsed() < age)
+    }
+
+    /// The server's word: a content of another version is another generation.
+    pub fn refresh(&mut self, mut attributes: Attributes) -> Difference {
+        let (old, new) = (self.attributes.version(), attributes.version());
+        let is_same = old.may_be(&new);
+        if !is_same {
+            self.generation += 1;
+        }
+        if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
+            && old.precision > new.precision
+            && self.attributes.size == attributes.size
+            && (old.seconds - new.seconds).abs() < COARSE
+        {
+            // A rounded time never replaces an exact one of the same file.
+            attributes.modified = Some(old);
+        }
+        if attributes.mode.is_none() {
+            attributes.mode = self.attributes.mode;
+        }
+        if attributes.target.is_none() && is_same {
+            attributes.target = self.attributes.target.clone();
+        }
+        let leads_elsewhere = matches!(
+            (&self.attributes.target, &attributes.target),
+            (Some(old), Some(new)) if old != new
+        );
+        let difference = if !is_same || leads_elsewhere {
+            Difference::Content
+        } else if attributes != self.attributes {
+            Difference::Shown
+        } else {
+            Difference::Nothing
+        };
+        self.attributes = attributes;
+        self.fetched = Some(Instant::now());
+        difference
+    }
+
+    /// The server's word about size and time alone.
+    pub fn refresh_version(&mut self, version: Version) -> Difference {
+        let mut attributes = self.attributes.clone();
+        attributes.size = version.size.or(attributes.size);
+        if let Some(seconds) = version.modified {
+            attributes.modified = Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            });
+        }
+        self.refresh(attributes)
+    }
+}
+
+/// Seconds by which a listing's time may differ from the exact one by its rounding alone.
+const COARSE: i64 = 60;
+
+/// This moment, as a time of modification.
+pub fn now() -> Modified {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Modified {
+        seconds: since.map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        }),
+        precision: Precision::Second,
+    }
+}
