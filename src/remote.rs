@@ -13,6 +13,7 @@ mod error;
 mod path;
 mod step;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ pub struct Deadline {
     made: Instant,
     patience: Duration,
     /// Milliseconds after `made` at which something last went forward.
-    progressed: AtomicU64,
+    progressed: Arc<AtomicU64>,
 }
 
 impl Deadline {
@@ -51,7 +52,15 @@ impl Deadline {
         Self {
             made: Instant::now(),
             patience,
-            progressed: AtomicU64::new(0),
+            progressed: Arc::default(),
+        }
+    }
+
+    /// The same deadline for somebody who waits for what is done by this one: progress counts for both.
+    pub fn twin(&self) -> Self {
+        Self {
+            progressed: Arc::clone(&self.progressed),
+            ..*self
         }
     }
 

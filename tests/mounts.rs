@@ -561,3 +561,31 @@ fn a_journal_of_noise_is_no_end() {
     next.end();
     assert_eq!(world.stored("a/f").as_deref(), Some("text"));
 }
+
+/// Whoever needs a file at rest waits for an upload of it that gets nowhere, but not longer than for anything else.
+#[test]
+fn an_upload_that_hangs_holds_nobody_for_ever() {
+    let world = World::new();
+    let mounted = world.mount_with("/a", true, Duration::from_millis(300));
+    mounted.hold(true);
+    mounted.write("f", "first");
+    let begun = Instant::now();
+    while world.stored("a/f").is_none() && begun.elapsed() < Duration::from_millis(100) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let wants = Wants {
+        write: true,
+        truncate: true,
+        exclusive: false,
+        process: 0,
+    };
+    let late = mounted
+        .vfs
+        .create(ROOT, b"f", 0o644, wants, &mounted.vfs.deadline());
+    assert_eq!(late.unwrap_err().to_errno(), 110);
+    let late = mounted.vfs.unlink(ROOT, b"f", &mounted.vfs.deadline());
+    assert_eq!(late.unwrap_err().to_errno(), 110);
+    mounted.hold(false);
+    mounted.end();
+    assert_eq!(world.stored("a/f").as_deref(), Some("first"));
+}

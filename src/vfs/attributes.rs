@@ -200,7 +200,7 @@ impl Vfs {
             return self.set_modified(ino, seconds, deadline);
         };
         {
-            let mut body = self.settled(&file);
+            let mut body = self.settled(&file, deadline)?;
             if body.is_dirty() || body.removed {
                 body.modified = Some(seconds);
                 self.journal_rights(&body);

@@ -423,14 +423,14 @@ impl Vfs {
         self.writable()?;
         if let Some(handle) = handle {
             let file = self.file(handle)?.file;
-            let mut body = self.settled(&file);
+            let mut body = self.settled(&file, deadline)?;
             if body
                 .stream
                 .as_ref()
                 .is_some_and(|stream| size < stream.sent)
             {
                 drop(body);
-                body = self.rested(&file, deadline);
+                body = self.rested(&file, deadline)?;
             }
             self.journal_cut(&file, &mut body, size)?;
             body.truncate(&self.spool, size)?;
@@ -465,7 +465,7 @@ impl Vfs {
         self.writable()?;
         let file = self.file(handle)?.file;
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
-        let mut body = self.settled(&file);
+        let mut body = self.settled(&file, &self.deadline())?;
         if zeroes {
             let end = if keep { end.min(body.size) } else { end };
             let zeros = vec![0; PULL_STEP];
@@ -525,14 +525,22 @@ impl Vfs {
             .ok_or(Error::BadHandle)
     }
 
-    /// The body of a file while no upload of it is under way, and it is not being written down; uploads are
-    /// bounded by their own deadlines.
-    pub(super) fn settled<'a>(&self, file: &'a File) -> parking_lot::MutexGuard<'a, Body> {
+    /// The body of a file while no upload of it is under way, and it is not being written down. Who waits does
+    /// so for as long as the upload gets on.
+    pub(super) fn settled<'a>(
+        &self,
+        file: &'a File,
+        deadline: &Deadline,
+    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
         let mut body = file.body.lock();
         while body.uploading || body.committing {
-            file.uploaded.wait(&mut body);
+            let theirs = body.until.as_ref().and_then(Deadline::remaining);
+            let left = deadline.remaining().max(theirs).ok_or_else(|| {
+                remote::Error::timed_out("waiting until an earlier upload of the file has ended")
+            })?;
+            file.uploaded.wait_for(&mut body, left);
         }
-        body
+        Ok(body)
     }
 
     /// The body of a file while neither an upload nor a stream of it is under way.
@@ -540,11 +548,11 @@ impl Vfs {
         &self,
         file: &'a File,
         deadline: &Deadline,
-    ) -> parking_lot::MutexGuard<'a, Body> {
+    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
         loop {
-            let body = self.settled(file);
+            let body = self.settled(file, deadline)?;
             if body.stream.is_none() {
-                return body;
+                return Ok(body);
             }
             drop(body);
             file.end_stream(End::Now, deadline);
@@ -649,7 +657,7 @@ impl Vfs {
                 Ok(body.sizeless)
             };
         }
-        let mut body = self.rested(file, &self.deadline());
+        let mut body = self.rested(file, &self.deadline())?;
         self.follow(file, &mut body);
         if body.size > 0 || body.sizeless {
             self.journal_cut(file, &mut body, 0)?;

@@ -66,9 +66,11 @@ impl Vfs {
         rest.iter().for_each(|range| body.dirty.remove(range));
         body.flying = rest;
         body.uploading = true;
+        let deadline = self.deadline();
+        body.until = Some(deadline.twin());
         let sent = Arc::clone(file);
         let spawned = thread::Builder::new().name("early".into()).spawn(move || {
-            vfs.patch(&sent, &change, &plan);
+            vfs.patch(&sent, (&change, &plan), &deadline);
             vfs.early.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = spawned {
@@ -80,9 +82,9 @@ impl Vfs {
     }
 
     /// Brings what is flying to the server; the file is claimed for that.
-    fn patch(&self, file: &Arc<File>, change: &Change, plan: &Plan) {
+    fn patch(&self, file: &Arc<File>, (change, plan): (&Change, &Plan), deadline: &Deadline) {
         let mut begun = false;
-        let result = self.try_patch(file, (change, plan), &self.deadline(), &mut begun);
+        let result = self.try_patch(file, (change, plan), deadline, &mut begun);
         let mut body = file.body.lock();
         if let Err(error) = &result {
             log::info!("{error}; it is sent once more when the file is flushed");

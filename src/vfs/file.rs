@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::remote::{Change, RemotePath, Then, Updated, Version};
+use crate::remote::{Change, Deadline, RemotePath, Then, Updated, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::readahead::Reader;
@@ -69,6 +69,8 @@ pub struct Body {
     pub superseded: Vec<u64>,
     /// An upload is under way, or somebody else claims the file.
     pub uploading: bool,
+    /// By when that ends, if it does not get on.
+    pub until: Option<Deadline>,
     /// What was written in order from the start or the base's end on reaches so far.
     pub ordered: u64,
     /// The transfer that brings to the server what is being written.

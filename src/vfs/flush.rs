@@ -45,7 +45,7 @@ impl Vfs {
             return Ok(());
         }
         {
-            let mut body = self.settled(&handle.file);
+            let mut body = self.settled(&handle.file, deadline)?;
             if body.is_dirty() && body.size == 0 && !body.waited {
                 body.waited = true;
                 return Ok(());
@@ -126,7 +126,7 @@ impl Vfs {
     /// Brings a file to the server as it is now.
     pub(super) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.settled(file);
+            let mut body = self.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
                 return Err(error.clone());
             }
@@ -142,7 +142,7 @@ impl Vfs {
     /// The same, when other mounts have stored what they had closed of it before.
     pub(super) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.settled(file);
+            let mut body = self.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
                 return Err(error.clone());
             }
@@ -151,6 +151,7 @@ impl Vfs {
                 return Ok(());
             }
             body.uploading = true;
+            body.until = Some(deadline.twin());
             self.journal_begun(&body);
         }
         file.end_stream(End::Drained, deadline);
@@ -550,11 +551,14 @@ impl Vfs {
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
         self.last_bytes(file, deadline);
         let waiting = {
-            let mut body = self.settled(file);
+            let Ok(mut body) = self.settled(file, deadline) else {
+                return;
+            };
             let there = !body.removed && body.base.is_some();
             let waiting = body.mode.take().filter(|_| there);
             // The kernel does not wait for this: a rename that comes meanwhile has to.
             body.uploading = waiting.is_some();
+            body.until = Some(deadline.twin());
             waiting
         };
         let Some((mode, _)) = waiting else {
@@ -569,7 +573,9 @@ impl Vfs {
 
     fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
         let failed_before = {
-            let body = self.settled(file);
+            let Ok(body) = self.settled(file, deadline) else {
+                return;
+            };
             if !body.is_dirty() {
                 return;
             }

@@ -200,7 +200,7 @@ impl Vfs {
         }
         // No upload may bring the name back once it is removed, of whatever mount.
         self.after_others(&self.path(ino)?, Reach::Itself, deadline)?;
-        let claim = self.claim(ino, deadline);
+        let claim = self.claim(ino, deadline)?;
         let orphan = claim
             .as_ref()
             .map(|claim| self.orphan(&claim.file, deadline))
@@ -281,7 +281,10 @@ impl Vfs {
         // What is being written under the old name is brought to the server first.
         let _claims = self.settle_below(ino, deadline)?;
         let from = self.path(ino)?;
-        let claim = target.and_then(|target| self.claim(target, deadline));
+        let claim = match target {
+            Some(target) => self.claim(target, deadline)?,
+            None => None,
+        };
         let orphan = claim
             .as_ref()
             .map(|claim| self.orphan(&claim.file, deadline))

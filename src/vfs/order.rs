@@ -55,7 +55,7 @@ impl Vfs {
             return Ok(());
         }
         let own = {
-            let body = self.settled(file);
+            let body = self.settled(file, deadline)?;
             let own = self.number_of(&body);
             // What is stored now is newer than what was closed here and there: theirs must not wait for ours.
             if let (Some(journal), Some(id)) = (self.queue.journal.get(), own)

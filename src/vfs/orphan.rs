@@ -87,10 +87,16 @@ impl Vfs {
 
     /// Keeps an open file from being brought to the server, as long as the claim lives: its name is
     /// about to change.
-    pub(super) fn claim(&self, ino: u64, deadline: &Deadline) -> Option<Claim> {
-        let file = self.opened_file(ino)?;
-        self.rested(&file, deadline).uploading = true;
-        Some(Claim { file })
+    pub(super) fn claim(&self, ino: u64, deadline: &Deadline) -> Result<Option<Claim>> {
+        let Some(file) = self.opened_file(ino) else {
+            return Ok(None);
+        };
+        {
+            let mut body = self.rested(&file, deadline)?;
+            body.uploading = true;
+            body.until = Some(deadline.twin());
+        }
+        Ok(Some(Claim { file }))
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
@@ -134,9 +140,10 @@ impl Vfs {
             }
             loop {
                 self.upload(&file, deadline)?;
-                let mut body = self.rested(&file, deadline);
+                let mut body = self.rested(&file, deadline)?;
                 if !body.is_dirty() {
                     body.uploading = true;
+                    body.until = Some(deadline.twin());
                     break;
                 }
             }
