@@ -164,7 +164,7 @@ fn over_spare(
             drop(stream);
             match reply.is_preliminary() {
                 true => settle(control, &start.command, start.behind.len()),
-                false => drain(control, start, &patience)?,
+                false => drain(control, start, profile, &patience)?,
             }
             return Err(refusal);
         }
@@ -196,21 +196,41 @@ fn over_spare(
             start.command
         );
         Spare::note_misfire(profile);
-        drain(control, start, &patience)?;
+        drain(control, start, profile, &patience)?;
         return Ok(None);
     }
-    drain(control, start, &patience)?;
+    drain(control, start, profile, &patience)?;
     Err(reply.refusal(start.command))
 }
 
 /// Takes the replies to what flew behind a command that was refused: nothing of it matters any more.
-fn drain(control: &mut Control, start: Start<'_>, deadline: &Deadline) -> Result<()> {
+fn drain(
+    control: &mut Control,
+    start: Start<'_>,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<()> {
     if control.is_pipelining() {
         for command in start.behind {
-            control.reply(command, deadline)?;
+            if control.reply(command, deadline)?.is_preliminary() {
+                return Err(hurries(control, start, profile));
+            }
         }
     }
     Ok(())
+}
+
+/// The server has answered what flew behind a transfer before it said yes to that: which reply is whose can't be told.
+fn hurries(control: &mut Control, start: Start<'_>, profile: &Profile) -> Error {
+    profile.learn(|learned| match start.command {
+        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
+        _ => learned.follows = Some(false),
+    });
+    control.give_up();
+    Error::lost(
+        start.command.to_string(),
+        "what came behind it was answered first",
+    )
 }
 
 /// Begins over a connection that was made for it.
@@ -252,7 +272,7 @@ fn over(
             early: false,
         });
     }
-    drain(control, start, deadline)?;
+    drain(control, start, profile, deadline)?;
     Err(reply.refusal(start.command))
 }
 
@@ -310,7 +330,11 @@ fn lead(
     if let Some((told, reply)) = told.filter(|(_, reply)| !reply.is_completion()) {
         return Ok(Led::Refused(reply.refusal(told)));
     }
-    control.reply(&start.command, deadline).map(Led::Reply)
+    let reply = control.reply(&start.command, deadline)?;
+    if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
+        return Err(hurries(control, start, profile));
+    }
+    Ok(Led::Reply(reply))
 }
 
 /// Encrypts what has begun, where that is agreed, and hands it over.
@@ -360,6 +384,10 @@ pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) 
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
+    if matches!(&reply, Ok(reply) if reply.is_completion() && !matches!(reply.code, 227 | 229)) {
+        // It answers something else, and its own answer is still to come.
+        control.give_up();
+    }
     let spare = reply.and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
     match spare {
         Ok(spare) => lease.keep_spare(spare),
@@ -400,6 +428,11 @@ pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> 
     }
 }
 
+/// Whether a reply is one to what flies behind a transfer that brings bytes: `NOOP`, `EPSV` or `PASV`.
+fn is_answer(reply: &Reply) -> bool {
+    matches!(reply.code, 200 | 227 | 229)
+}
+
 /// Brings a control connection back in step after its data connection was closed by us.
 ///
 /// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
@@ -409,11 +442,18 @@ pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
     let deadline = Deadline::after(SETTLE);
     let mut noop_answered = || -> Result<()> {
         // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
-        if control.reply(tried, &deadline)?.is_preliminary() {
+        let first = control.reply(tried, &deadline)?;
+        if first.is_preliminary() {
             control.expect_one_less();
         }
+        let mut all_end = behind > 0 && !is_answer(&first);
         for _ in 0..behind {
-            control.reply(tried, &deadline)?;
+            all_end &= !is_answer(&control.reply(tried, &deadline)?);
+        }
+        if all_end {
+            // Two replies to the transfer: those to what flew behind it would be taken for that to NOOP.
+            control.give_up();
+            return Err(first.refusal(tried));
         }
         control.send(&[Command::Noop], &deadline)?;
         let mut reply = control.reply(&Command::Noop, &deadline)?;

@@ -7,7 +7,8 @@
 //! write does it: what comes later ProFTPD answers in the middle of the transfer, and Pure-FTPd loses.
 //!
 //! Which kind a server is shows the reply to a `SIZE` behind the first upload: 213 is the final reply to no
-//! transfer. Where it comes first, nothing flies behind any more.
+//! transfer. Where it comes first, nothing flies behind any more. Afterwards only 226 counts as the word that the file is
+//! stored: 250 may be `MLST`'s, and 200 `SITE CHMOD`'s, of a server that has changed its ways.
 
 use std::fmt;
 
@@ -45,6 +46,8 @@ pub struct Said {
 
 /// The code of the reply to `SIZE` and `MDTM` (RFC 3659 sections 3 and 4).
 const ANSWER: u16 = 213;
+/// The final reply to a transfer that nothing else is answered by.
+const STORED: u16 = 226;
 /// Bytes of commands in the one write: ProFTPD takes 1,024 at once from its socket, and answers the rest early.
 const WRITE: usize = 1000;
 /// Bytes of a command beside its path, at most: `SITE CHMOD 7777 `, `MFMT YYYYMMDDHHMMSS `, the line's end.
@@ -108,7 +111,7 @@ impl Behind {
             match control.reply(&command, deadline) {
                 Ok(reply) => others.push(reply),
                 // The transfer's own reply has come.
-                Err(error) if first.code != ANSWER => {
+                Err(error) if first.code == STORED || !first.is_completion() => {
                     log::info!("{error}");
                     return Ok(only(first));
                 }
@@ -116,15 +119,25 @@ impl Behind {
             }
         }
         let Some(prepared) = &self.prepared else {
-            return Ok(only(Self::judge(profile, first, others)));
+            return Ok(only(Self::judge(control, profile, first, others)));
         };
-        if first.code == ANSWER {
+        let comes_later = others.iter().any(|other| other.code == STORED);
+        let early = match first.is_completion() {
+            true => first.code != STORED,
+            false => comes_later,
+        };
+        if early {
             profile.learn(|learned| learned.answers_behind = Some(false));
             control.give_up();
             return Err(Error::lost(
                 tried.to_string(),
                 "its end was answered behind what came later",
             ));
+        }
+        if comes_later {
+            // It was said twice: what else is to come can't be told.
+            control.give_up();
+            return Ok(only(first));
         }
         let port = self.asks.and_then(|_| others.pop());
         if !first.is_completion() {
@@ -146,15 +159,26 @@ impl Behind {
     }
 
     /// The transfer's own reply, of the first one and that to the question behind it, or the other way round.
-    fn judge(profile: &Profile, first: Reply, mut others: Vec<Reply>) -> Reply {
+    fn judge(
+        control: &mut Control,
+        profile: &Profile,
+        first: Reply,
+        mut others: Vec<Reply>,
+    ) -> Reply {
         let Some(other) = others.pop() else {
             return first;
         };
         let in_order = first.code != ANSWER && other.code == ANSWER;
-        let early = !in_order && (first.code == ANSWER || other.is_completion());
-        if in_order || early || first.is_completion() {
+        let no_size = first.is_unknown_command() || first.code == 550;
+        let early = !in_order && (first.code == ANSWER || no_size && other.code == STORED);
+        if in_order || first.is_completion() || other.is_completion() {
+            let may = in_order && (first.code == STORED || !first.is_completion());
             log::debug!("what flies behind an upload is answered in order: {in_order}");
-            profile.learn(|learned| learned.answers_behind = Some(in_order));
+            profile.learn(|learned| learned.answers_behind = Some(may));
+        }
+        if !in_order && !early && other.is_completion() {
+            // Perhaps a second reply to the transfer, and that to SIZE is still to come.
+            control.give_up();
         }
         if early { other } else { first }
     }

@@ -50,11 +50,17 @@ pub fn worked(profile: &Profile) {
     }
 }
 
-/// One has failed: the first failure is enough where none had worked.
+/// One has failed: the first failure is enough where none had worked, and elsewhere the next one is a trial again.
 pub fn failed(profile: &Profile, error: &Error) {
-    let broke = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
-    if broke && profile.ask(|learned| learned.early_data).is_none() {
-        log::info!("{error}; from now on no data before the server's consent");
-        profile.learn(|learned| learned.early_data = Some(false));
+    if !matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) {
+        return;
+    }
+    match profile.ask(|learned| learned.early_data) {
+        Some(true) => profile.learn(|learned| learned.early_data = None),
+        Some(false) => {}
+        None => {
+            log::info!("{error}; from now on no data before the server's consent");
+            profile.learn(|learned| learned.early_data = Some(false));
+        }
     }
 }

@@ -10,6 +10,8 @@ pub struct Features {
     pub listed: bool,
     /// The facts that `MLST` and `MLSD` can give (RFC 3659 section 7.8), in lower case.
     pub facts: Option<Vec<String>>,
+    /// `SIZE` tells how long a file is.
+    pub size: bool,
     /// `AVBL` tells the free space.
     pub avbl: bool,
     /// `XQUOTA` tells what is left of a quota.
@@ -66,6 +68,7 @@ impl Features {
                     features.facts.get_or_insert_default().extend(facts);
                 }
                 "auth" => features.tls |= rest.contains("tls"),
+                "size" => features.size = true,
                 "avbl" => features.avbl = true,
                 "xquota" => features.xquota = true,
                 "site" => features.site_symlink |= rest.contains("symlink"),

@@ -15,6 +15,7 @@ use crate::ftp::begin::{confirm, keep_spare};
 use crate::ftp::command::Command;
 use crate::ftp::data::Spare;
 use crate::ftp::pool::Lease;
+use crate::ftp::reply::Reply;
 use crate::remote::{Deadline, Result};
 
 /// What flies behind a transfer that brings bytes.
@@ -86,11 +87,14 @@ impl Follow {
         let mut last = control.reply(tried, deadline)?;
         if let Self::Trial(command) = self {
             let other = control.reply(command, deadline)?;
-            let early = last.code == FINE && other.code != FINE;
             profile.learn(|learned| {
                 learned.follows = Some(last.code != FINE && other.code == FINE);
             });
-            if early {
+            if last.code != FINE && other.code != FINE {
+                // Which is whose can't be told, nor whether that was all.
+                control.give_up();
+            }
+            if is_late(&last, &other) {
                 last = other;
             }
         }
@@ -108,14 +112,44 @@ impl Follow {
                 control.reply(tried, deadline)?,
             ));
         }
-        let confirmed = confirm(lease, &last, tried);
         let port = match port {
             Some(port) => Ok(port),
-            None => lease
-                .control()
-                .and_then(|control| control.reply(&command, deadline)),
+            None => control.reply(&command, deadline),
         };
+        if let Ok(end) = &port
+            && may_be_refused_port(&last)
+            && is_end(end)
+        {
+            // It was refused because of the transfer, before that ended.
+            profile.learn(|learned| {
+                learned.late_spares = true;
+                learned.follows = Some(false);
+            });
+            return confirm(lease, end, tried);
+        }
+        let confirmed = confirm(lease, &last, tried);
         keep_spare(lease, port, deadline)?;
         confirmed
     }
+}
+
+/// Whether of two replies, to a transfer and to the `NOOP` behind it, the second one is the transfer's. In doubt
+/// it is the worse one.
+fn is_late(first: &Reply, second: &Reply) -> bool {
+    match (first.code, second.code) {
+        (FINE, FINE) | (_, FINE) => false,
+        (FINE, _) => true,
+        _ if first.is_unknown_command() => true,
+        _ => !second.is_completion() && !second.is_unknown_command(),
+    }
+}
+
+/// Whether a reply may be a refusal of `EPSV` or `PASV` as well as of a listing.
+fn may_be_refused_port(reply: &Reply) -> bool {
+    reply.code == 450 || reply.code == 503 || reply.is_unknown_command()
+}
+
+/// Whether a reply ends a transfer for sure, well or not (RFC 959 section 5.4).
+fn is_end(reply: &Reply) -> bool {
+    matches!(reply.code, 226 | 250 | 425 | 426 | 451)
 }

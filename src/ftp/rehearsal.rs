@@ -5,29 +5,33 @@
 //! trips. It lies beside the user's, since rights and disks differ from directory to directory, and is removed again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ftp::command::Command;
 use crate::ftp::pool::{Pool, Purpose};
+use crate::ftp::reply::Reply;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload::upload;
-use crate::remote::{Ask, Reading, Result, Source, Why};
+use crate::remote::{Ask, Deadline, Error, Reading, Result, Source, Why};
 
 /// What the file has first, and what is put where.
 const BEFORE: &[u8] = b"0123456789";
 const PART: &[u8] = b"ab";
 const AT: usize = 3;
+/// How long the removal may take at least.
+const REMOVAL: Duration = Duration::from_secs(5);
 
 /// Learns whether `STOR` behind `REST` puts a part into its place, and whether what lies behind it stays.
 /// `path` is absolute and names nothing yet. An error says that nothing could be learned.
 pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
     let rehearsed = play(pool, path, ask);
-    let removed = pool
-        .lease(Purpose::Metadata, false, ask)
-        .and_then(|mut lease| lease.control()?.command(Command::Dele(path), ask.deadline));
-    match removed {
+    let shown = String::from_utf8_lossy(path);
+    match remove(pool, path, ask) {
         Ok(reply) if reply.is_completion() => {}
-        Ok(reply) => log::debug!("{}: {reply}", Command::Dele(path)),
-        Err(error) => log::warn!("{error}"),
+        // It may never have been made.
+        Ok(reply) if rehearsed.is_err() => log::info!("{}: {reply}", Command::Dele(path)),
+        Ok(reply) => log::warn!("{shown} of ours is left on the server: {reply}"),
+        Err(error) => log::warn!("{shown} of ours may be left on the server: {error}"),
     }
     let (at, keeps) = rehearsed?;
     log::info!(
@@ -43,6 +47,21 @@ pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
         learned.stor_keeps = keeps;
     });
     Ok(())
+}
+
+/// Removes the file, even if the patience is over, and over a second connection where the first one breaks.
+fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
+    let once = |fresh| {
+        let left = ask.deadline.remaining().unwrap_or_default();
+        let deadline = &Deadline::after(left.max(REMOVAL));
+        let ask = Ask { deadline, ..*ask };
+        let mut lease = pool.lease(Purpose::Metadata, fresh, &ask)?;
+        lease.control()?.command(Command::Dele(path), deadline)
+    };
+    match once(false) {
+        Err(Error::Lost { .. }) => once(true),
+        removed => removed,
+    }
 }
 
 fn play(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<(bool, Option<bool>)> {

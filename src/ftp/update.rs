@@ -155,6 +155,8 @@ impl Update<'_> {
             None => then.updated((self.steps)(&then.steps(file)))?,
         };
         check_size(file, change, plan, updated.version).inspect_err(|_| {
+            // Perhaps it has dropped what came before its consent.
+            profile.learn(|learned| learned.early_data = Some(false));
             if matches!(plan, Plan::Patch { .. }) {
                 // Whatever was seen of this server before: it is to be looked at again.
                 profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));

@@ -62,7 +62,8 @@ impl Upload {
     }
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
-    /// that is there after all, which `SIZE` tells. `again` says that an earlier try may have made it.
+    /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
+    /// was made. `again` says that an earlier try may have made it.
     pub fn create(
         mut lease: Lease,
         path: &[u8],
@@ -81,18 +82,23 @@ impl Upload {
                 reply.to_string(),
             ))
         };
-        if profile.ask(|learned| learned.appe) == Some(false) {
+        let appends = profile.ask(|learned| learned.appe) != Some(false);
+        if !appends || !profile.ask(|learned| learned.features.size) {
             let reply = lease.control()?.command(ahead[0], deadline)?;
-            return if is_there(&reply) {
-                exists(&reply)
-            } else {
-                let store = Store {
-                    command: Command::Stor(path),
-                    from: 0,
-                    early: None,
-                };
-                Self::open(lease, store, behind, deadline)
+            if reply.is_unknown_command() {
+                return Err(reply.refusal(ahead[0]));
+            }
+            if is_there(&reply) {
+                return exists(&reply);
+            }
+        }
+        if !appends {
+            let store = Store {
+                command: Command::Stor(path),
+                from: 0,
+                early: None,
             };
+            return Self::open(lease, store, behind, deadline);
         }
         let command = Command::Appe(path);
         let behind = possible(&mut lease, behind)?;

@@ -148,7 +148,7 @@ impl Vfs {
         self.remote.check_name(&path)?;
         self.tell_refused(&path)?;
         let sink = match makes {
-            true => Some(self.make(parent, &path, deadline)?),
+            true => self.make(parent, &path, deadline)?,
             false => None,
         };
         let ino = {
@@ -198,29 +198,41 @@ impl Vfs {
         Ok((self.remembered_attr(ino)?, open))
     }
 
-    /// Makes a file on the server that must be new.
-    fn make(&self, parent: u64, path: &RemotePath, deadline: &Deadline) -> Result<Box<dyn Sink>> {
+    /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server
+    /// can't tell in time whether it is, and a listing does not have it.
+    fn make(
+        &self,
+        parent: u64,
+        path: &RemotePath,
+        deadline: &Deadline,
+    ) -> Result<Option<Box<dyn Sink>>> {
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline,
         };
-        self.remote
-            .create(path, &ask)
-            .map_err(|error| match error.why() {
-                Some(Why::Exists) => {
-                    // The tree learns what it is.
-                    let _ = self.ask_file(parent, path.name(), deadline);
-                    Error::Exists
+        let error = match self.remote.create(path, &ask) {
+            Ok(sink) => return Ok(Some(sink)),
+            Err(error) => error,
+        };
+        Err(match error.why() {
+            Some(Why::Unsupported) => match self.ask_again(parent, path.name(), deadline)? {
+                Some(_) => Error::Exists,
+                None => return Ok(None),
+            },
+            Some(Why::Exists) => {
+                // The tree learns what it is.
+                let _ = self.ask_file(parent, path.name(), deadline);
+                Error::Exists
+            }
+            // A directory is refused in many words.
+            Some(Why::Unsaid | Why::Denied | Why::IsDirectory) => {
+                match self.ask_again(parent, path.name(), deadline) {
+                    Ok(Some(_)) => Error::Exists,
+                    _ => error.into(),
                 }
-                // A directory is refused in many words.
-                Some(Why::Unsaid | Why::Denied | Why::IsDirectory) => {
-                    match self.ask_again(parent, path.name(), deadline) {
-                        Ok(Some(_)) => Error::Exists,
-                        _ => error.into(),
-                    }
-                }
-                _ => error.into(),
-            })
+            }
+            _ => error.into(),
+        })
     }
 
     /// The bytes, if no server need be asked for them.

@@ -347,7 +347,11 @@ impl Pump {
                 let remote = &self.streams.remote;
                 let sink = remote.write(&self.path, range.start, self.then, &ask)?;
                 self.since = Instant::now();
-                self.file.body.lock().touched = true;
+                let mut body = self.file.body.lock();
+                body.touched = true;
+                // That was of the transfer before.
+                body.said = None;
+                drop(body);
                 self.sink.insert(sink)
             }
         };

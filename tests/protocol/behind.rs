@@ -1,7 +1,7 @@
 //! Uploads in one flight: questions behind them, bytes before the server's consent, and copies.
 
 use crate::mount::{Mount, pattern, soon};
-use crate::scripted::{Act, Script, Server};
+use crate::scripted::{Act, Hurry, Script, Server};
 
 /// By which a mount keeps to one connection, so that what flew is seen in order.
 const ONE: &str = "max_conns=1";
@@ -186,4 +186,105 @@ fn a_small_file_that_is_broken_off_leaves_its_connection_in_step() {
     mount.sh("cmp f g");
     mount.sh("ls -l; cmp g f");
     assert!(server.connected() <= 2, "{} logins", server.connected());
+}
+
+#[test]
+fn questions_that_are_answered_before_the_consent_spoil_no_upload() {
+    let server = Server::start();
+    server.hurry(Hurry::First);
+    let mount = mounted(&server);
+    for name in ["a", "b"] {
+        let bytes = put(&mount, name, 3000);
+        assert!(has(&server, &format!("/{name}"), &bytes));
+    }
+}
+
+#[test]
+fn a_server_that_has_come_to_hurry_is_found_out_by_an_upload() {
+    for when in [Hurry::First, Hurry::Second] {
+        let server = Server::start();
+        let mount = mounted(&server);
+        put(&mount, "first", 3000);
+        server.hurry(when);
+        for name in ["a", "b", "c"] {
+            let bytes = put(&mount, name, 3000);
+            assert!(has(&server, &format!("/{name}"), &bytes));
+        }
+        // Found out once, and then no more is asked for too early.
+        assert_eq!(server.count("STOR /b") + server.count("STOR /c"), 2);
+    }
+}
+
+#[test]
+fn facts_that_come_before_the_end_are_not_taken_for_it() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(3000));
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    // Nothing is stored, and what flew behind is answered before that is said.
+    server.once(
+        "STOR /f",
+        Act::Raw(
+            b"150 Go\r\n250-Facts\r\n type=file;size=3000;modify=20260101000000; /f\r\n250 End\r\n\
+              229 Entering Extended Passive Mode (|||9|)\r\n451 Failed\r\n"
+                .to_vec(),
+        ),
+    );
+    server.once("MLST /f", Act::Raw(Vec::new()));
+    server.after(0, "EPSV", Act::Raw(Vec::new()));
+    mount.python("file = os.open('f', os.O_WRONLY); os.write(file, b'f' * 3000); os.close(file)");
+    assert!(has(&server, "/f", &b"f".repeat(3000)));
+}
+
+#[test]
+fn a_listing_that_is_cut_is_not_whole_because_something_else_went_well() {
+    for (when, words) in [
+        (Hurry::First, "200 Fine"),
+        (Hurry::Second, "200 Fine"),
+        (Hurry::Second, "250 Fine"),
+    ] {
+        let server = Server::start();
+        for number in 0..10 {
+            server.tree().put(&format!("/d/{number}"), pattern(1));
+        }
+        server.hurry(when);
+        server.on("NOOP", Act::Reply(words));
+        let mount = Mount::with(&server, ONE);
+        server.once("MLSD", Act::Cut(200));
+        assert_eq!(mount.sh("ls d").lines().count(), 10, "{when:?} {words}");
+    }
+}
+
+#[test]
+fn a_server_that_has_come_to_refuse_what_follows_a_listing_still_lists() {
+    let server = Server::start();
+    server.tree().put("/d/f", pattern(10));
+    server.tree().put("/e/f", pattern(10));
+    let mount = mounted(&server);
+    server.hurry(Hurry::Second);
+    server.once("EPSV", Act::Reply("450 A transfer is in progress"));
+    assert_eq!(
+        mount
+            .sh("ls d e")
+            .lines()
+            .filter(|line| *line == "f")
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_file_that_must_be_new_is_looked_for_where_sizes_are_not_told() {
+    let server = Script::new().without(&["SIZE"]).start();
+    let mount = Mount::of(&server);
+    put(&mount, "first", 3000);
+    mount.sh("ls");
+    server.tree().put("/theirs", pattern(10));
+    assert_eq!(
+        mount.error("os.write(os.open('theirs', os.O_CREAT | os.O_EXCL | os.O_WRONLY), b'mine')"),
+        "EEXIST"
+    );
+    mount.sh("set -C; echo mine >mine");
+    assert!(has(&server, "/theirs", &pattern(10)));
+    assert!(has(&server, "/mine", b"mine\n"));
 }

@@ -85,6 +85,15 @@ pub enum Act {
     NoFinal,
 }
 
+/// When a server answers what came together with a transfer's command; a good one does so behind its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurry {
+    /// Before it says yes.
+    First,
+    /// Before the bytes.
+    Second,
+}
+
 /// Something that a held reply waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -179,6 +188,7 @@ impl Script {
             log: Mutex::default(),
             logged: Condvar::new(),
             rules: Mutex::default(),
+            hurry: Mutex::default(),
             sockets: Mutex::default(),
             limit: Mutex::new((usize::MAX, "")),
             numbers: AtomicUsize::new(0),
@@ -215,6 +225,7 @@ struct Shared {
     log: Mutex<Vec<(usize, String)>>,
     logged: Condvar,
     rules: Mutex<Vec<Rule>>,
+    hurry: Mutex<Option<Hurry>>,
     /// The control connections, by number.
     sockets: Mutex<HashMap<usize, TcpStream>>,
     /// Connections at most, and what the next one is told.
@@ -273,6 +284,11 @@ impl Server {
             left,
             act,
         });
+    }
+
+    /// From now on it answers so what comes together with a transfer's command.
+    pub fn hurry(&self, when: Hurry) {
+        *self.shared.hurry.lock().unwrap() = Some(when);
     }
 
     /// From now on it behaves well.
@@ -395,6 +411,10 @@ impl Shared {
             return rule.act.clone();
         }
         Act::Well
+    }
+
+    fn hurries(&self, when: Hurry) -> bool {
+        *self.hurry.lock().unwrap() == Some(when)
     }
 
     fn is_stopped(&self) -> bool {

@@ -1,14 +1,14 @@
 //! Data connections of the scripted server: transfers, and what goes wrong with them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::session::{Ended, Outcome, Session};
 use super::tree::MISSING;
-use super::{Act, LONG};
+use super::{Act, Hurry, LONG};
 
 const CHUNK: usize = 64 * 1024;
 /// Pieces a second of a transfer that is slow.
@@ -158,6 +158,17 @@ impl Session {
             self.say("425 No data connection")?;
             return Ok(None);
         };
+        if self.shared.hurries(Hurry::First) {
+            self.hurry()?;
+        }
+        let data = self.accept(&listener)?;
+        if data.is_some() && self.shared.hurries(Hurry::Second) {
+            self.hurry()?;
+        }
+        Ok(data)
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> Result<Option<TcpStream>, Ended> {
         self.say("150 Here it comes")?;
         if let Some(data) = self.accepted.take() {
             self.shared.transfers.fetch_add(1, Ordering::Relaxed);
