@@ -176,8 +176,9 @@ impl Pool {
                         if purpose != Purpose::Metadata {
                             state.note_transfer();
                             if idle.spare.is_none() && state.may_grow(Urgency::Ahead) {
-                                // Those that follow find one that is ready.
-                                self.start_growing(&mut state, Deadline::after(GROWING_PATIENCE));
+                                // Those that follow find one that is ready, and wait no longer for it than they may.
+                                let patience = GROWING_PATIENCE.min(ask.deadline.patience());
+                                self.start_growing(&mut state, Deadline::after(patience));
                             }
                         }
                         break Ok((idle.id, idle.control, idle.spare, true));

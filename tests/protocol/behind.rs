@@ -288,3 +288,78 @@ fn a_file_that_must_be_new_is_looked_for_where_sizes_are_not_told() {
     assert!(has(&server, "/theirs", &pattern(10)));
     assert!(has(&server, "/mine", b"mine\n"));
 }
+
+#[test]
+fn what_was_said_of_a_part_of_a_stream_is_not_taken_for_a_word_on_all_of_it() {
+    let server = Server::start();
+    for name in ["a", "b", "c"] {
+        server.tree().put(&format!("/{name}/f"), pattern(10));
+    }
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    // All of it arrives, and that is not said.
+    server.once("APPE /big", Act::Refuse(usize::MAX, "421 Bye"));
+    // The one connection is wanted while the file is on its way.
+    mount.python(
+        "import threading
+def others():
+    for name in 'abc':
+        time.sleep(0.7)
+        os.listdir(name)
+thread = threading.Thread(target=others)
+thread.start()
+with open('big', 'wb') as file:
+    while thread.is_alive():
+        file.write(b'b' * (1 << 16))
+        time.sleep(0.002)
+thread.join()",
+    );
+    assert!(server.count("APPE /big") > 0, "it never made way");
+    assert_eq!(server.count("STOR /big"), 1);
+}
+
+/// Changes a byte of a large file whose content is not here.
+fn change(mount: &Mount) {
+    mount.python(
+        "file = os.open('large', os.O_WRONLY); os.pwrite(file, b'!', 1 << 20); os.close(file)",
+    );
+}
+
+#[test]
+fn the_small_file_of_a_rehearsal_goes_again_even_where_the_connection_does_first() {
+    let server = Server::start();
+    let mut large = pattern(2 << 20);
+    server.tree().put("/large", large.clone());
+    let mount = mounted(&server);
+    server.once("DELE", Act::HangUp);
+    change(&mount);
+    large[1 << 20] = b'!';
+    assert!(has(&server, "/large", &large));
+    let stored = server.since(0, &["STOR"]);
+    let small = |line: &String| line.starts_with("STOR /.ftpfs-try-");
+    assert!(
+        stored.len() == 3 && stored[..2].iter().all(small),
+        "{stored:?}"
+    );
+    let name = stored[0].trim_start_matches("STOR ");
+    assert!(server.tree().bytes(name).is_none(), "{name} is left");
+}
+
+#[test]
+fn where_no_small_file_can_be_made_or_removed_a_file_changes_all_the_same() {
+    for (command, reply) in [
+        ("STOR", "553 Permission denied"),
+        ("DELE", "550 Permission denied"),
+    ] {
+        let server = Server::start();
+        let mut large = pattern(2 << 20);
+        server.tree().put("/large", large.clone());
+        let mount = mounted(&server);
+        server.once(command, Act::Reply(reply));
+        change(&mount);
+        large[1 << 20] = b'!';
+        assert!(has(&server, "/large", &large));
+        let told = mount.log().contains("of ours is left on the server");
+        assert_eq!(told, command == "DELE", "{}", mount.log());
+    }
+}
