@@ -336,8 +336,11 @@ impl Update<'_> {
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
-        let behind =
-            then.and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
+        // An old file that may not be replaced must keep its time, by which others tell what it is.
+        let flies = |then: &Then| then.modified.is_none() || self.change.base.is_none();
+        let behind = then
+            .filter(flies)
+            .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
         upload::upload(lease, what, (self.bytes, range), behind, self.ask.deadline)
     }
 

@@ -292,9 +292,7 @@ fn a_file_that_must_be_new_is_looked_for_where_sizes_are_not_told() {
 #[test]
 fn what_was_said_of_a_part_of_a_stream_is_not_taken_for_a_word_on_all_of_it() {
     let server = Server::start();
-    for name in ["a", "b", "c"] {
-        server.tree().put(&format!("/{name}/f"), pattern(10));
-    }
+    server.tree().put("/a/f", pattern(10));
     let mount = mounted(&server);
     put(&mount, "first", 3000);
     // All of it arrives, and that is not said.
@@ -303,16 +301,15 @@ fn what_was_said_of_a_part_of_a_stream_is_not_taken_for_a_word_on_all_of_it() {
     mount.python(
         "import threading
 def others():
-    for name in 'abc':
-        time.sleep(0.7)
-        os.listdir(name)
+    time.sleep(0.6)
+    os.listdir('a')
 thread = threading.Thread(target=others)
 thread.start()
 with open('big', 'wb') as file:
-    while thread.is_alive():
+    def write():
         file.write(b'b' * (1 << 16))
-        time.sleep(0.002)
-thread.join()",
+    while thread.is_alive(): write()
+    for _ in range(20): write()",
     );
     assert!(server.count("APPE /big") > 0, "it never made way");
     assert_eq!(server.count("STOR /big"), 1);
@@ -362,4 +359,27 @@ fn where_no_small_file_can_be_made_or_removed_a_file_changes_all_the_same() {
         let told = mount.log().contains("of ours is left on the server");
         assert_eq!(told, command == "DELE", "{}", mount.log());
     }
+}
+
+#[test]
+fn a_file_that_may_not_be_replaced_keeps_its_time() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(3000));
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    let time = || server.tree().node(b"/f").map(|node| node.modified);
+    let before = time();
+    // As ProFTPD does without AllowOverwrite. By its time cp -u and rsync would take the old one for the new one.
+    server.on("STOR /f", Act::Reply("550 Overwrite permission denied"));
+    mount.python(
+        "file = os.open('f', os.O_WRONLY | os.O_TRUNC)
+os.write(file, b'n' * 3000)
+os.utime(file, (1000000000, 1000000000))
+try:
+    os.close(file)
+    raise SystemExit('no error')
+except PermissionError:
+    pass",
+    );
+    assert_eq!(time(), before);
 }
