@@ -78,8 +78,9 @@ impl Follow {
         let asked = match self {
             Self::Spare(command) => Some(*command),
             _ => {
-                let early = Spare::early(profile);
-                lease.control()?.send(early.as_slice(), deadline)?;
+                let control = lease.control()?;
+                let early = Spare::early(profile).filter(|_| control.is_pipelining());
+                control.send(early.as_slice(), deadline)?;
                 early
             }
         };

@@ -383,3 +383,15 @@ except PermissionError:
     );
     assert_eq!(time(), before);
 }
+
+#[test]
+fn without_flights_no_command_comes_before_the_last_one_is_answered() {
+    let server = Server::start();
+    server.tree().put("/d/f", pattern(10));
+    let mount = Mount::with(&server, "max_conns=1,nopipeline,timeout=3");
+    mount.sh("ls");
+    server.once("MLSD", Act::NoFinal);
+    mount.try_sh("ls d");
+    assert_eq!(server.count("(unheard) EPSV"), 0);
+    assert_eq!(mount.sh("ls d"), "f\n");
+}
