@@ -5,7 +5,7 @@
 //! ask the server.
 //!
 //! ```text
-//! names, attributes, orphan, flush, contents      the operations
+//! names, attributes, orphan, flush, opening, contents   the operations
 //! recover, writeback, order -> journal            closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing                what they share
@@ -39,6 +39,7 @@ mod listing;
 mod makers;
 mod names;
 mod news;
+mod opening;
 mod order;
 mod orphan;
 mod queue;
@@ -51,12 +52,12 @@ mod spool;
 mod streaming;
 mod tally;
 mod under_way;
+mod uploads;
 mod walk;
 mod writeback;
 
 pub use attributes::Changes;
 pub use blocks::Bytes;
-pub use contents::{Open, Wants};
 pub use core::{Settings, Vfs};
 pub use disk::DiskCache;
 pub use error::{Error, Result};
@@ -66,5 +67,6 @@ pub use journal::left::Outside;
 pub use links::Links;
 pub use names::Listed;
 pub use news::{Listener, News};
+pub use opening::{Open, Wants};
 pub use queue::{Pending, WriteBack};
 pub use shown::{Attr, Names, Shown, Space};

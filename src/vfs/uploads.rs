@@ -1,0 +1,478 @@
+//! Uploads: bringing what was written to the server, once, whoever wants it: a close, an fsync, the queue.
+//!
+//! The one idea: what is dirty is taken out, sent by the plan that is least to send, and put back where that
+//! fails. What the server may have spoilt on the way the spool has, and one more try mends it; what others changed
+//! meanwhile stays where nothing was written here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::remote::{
+    self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
+};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::{Body, File};
+use crate::vfs::hash;
+use crate::vfs::inode::OURS;
+use crate::vfs::ranges::RangeSet;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::streaming::End;
+
+/// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
+/// cost less than the round trips of that.
+const REHEARSAL: u64 = 256 * 1024;
+
+impl Vfs {
+    /// Brings a file to the server as it is now.
+    pub(super) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        {
+            let mut body = self.settled(file, deadline)?;
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
+            if !body.is_dirty() {
+                self.journal_done(&mut body);
+                return Ok(());
+            }
+        }
+        self.in_turn(file, deadline)?;
+        self.upload_in_turn(file, deadline)
+    }
+
+    /// The same, when other mounts have stored what they had closed of it before.
+    pub(super) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        {
+            let mut body = self.settled(file, deadline)?;
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
+            if !body.is_dirty() {
+                self.journal_done(&mut body);
+                return Ok(());
+            }
+            body.uploading = true;
+            body.until = Some(deadline.twin());
+            self.journal_begun(&body);
+        }
+        file.end_stream(End::Drained, deadline);
+        let broken = file.body.lock().broken.take();
+        let result = match broken {
+            Some(error) => Err(error),
+            None => self.upload_now(file, deadline),
+        };
+        let mut body = file.body.lock();
+        body.uploading = false;
+        body.failed = result.is_err();
+        body.flying = RangeSet::default();
+        if result.is_ok() && !body.is_dirty() {
+            self.journal_done(&mut body);
+        }
+        self.journal_replaced(&body);
+        file.uploaded.notify_all();
+        self.publish_upload(file, &mut body, &result);
+        result.map(|_| ())
+    }
+
+    fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        let mut again = false;
+        loop {
+            let beside = file.body.lock().beside.clone();
+            let whole = match &beside {
+                Some(_) => again,
+                None => again || self.is_atomic(),
+            };
+            let own = self.path(file.ino)?;
+            let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
+            self.check_base(file, &path, deadline)?;
+            let Job {
+                change,
+                plan,
+                taken,
+                spool,
+            } = self.prepare(file, whole, deadline)?;
+            let at_once = beside.is_none() && self.is_atomic();
+            let at_once = at_once && plan.is_some() && change.size > 0;
+            let sent = Change {
+                then: match &beside {
+                    Some(beside) => self.then_beside(file.ino, &change, beside.replaces),
+                    None => change.then,
+                },
+                ..change.clone()
+            };
+            let replaced = if at_once {
+                self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
+            } else {
+                Ok(None)
+            };
+            let result = match (replaced, &plan) {
+                (Err(error), _) => Err(error),
+                (Ok(Some(updated)), _) => Ok(updated),
+                (Ok(None), Some(plan)) => {
+                    self.remote.update(&path, &sent, plan, spool.as_ref(), &ask)
+                }
+                (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
+            };
+            let result = match (result, &beside) {
+                (Ok(updated), Some(beside)) => {
+                    match self.take_place(file, beside, &change, updated, &ask) {
+                        Ok(Some(updated)) => Ok(updated),
+                        Ok(None) => {
+                            file.body.lock().dirty.extend(&taken);
+                            continue;
+                        }
+                        Err(Error::Remote(error)) => Err(error),
+                        Err(error) => {
+                            file.body.lock().dirty.extend(&taken);
+                            return Err(error);
+                        }
+                    }
+                }
+                (result, _) => result,
+            };
+            let result = result.and_then(|updated| {
+                self.check_hash(file, &own, &change, &ask)?;
+                Ok(updated)
+            });
+            let mut body = file.body.lock();
+            let error = match result {
+                Ok(updated) => return self.updated(file, &mut body, &change, updated),
+                Err(error) => error,
+            };
+            body.dirty.extend(&taken);
+            body.touched = true;
+            // What the server may have spoilt, the spool has.
+            let mends = match &plan {
+                None => false,
+                Some(Plan::Append(_)) => {
+                    body.broke_off = Some(change.size);
+                    error.why() == Some(Why::Unsupported)
+                }
+                Some(Plan::Patch {
+                    ranges,
+                    tried,
+                    cuts,
+                }) => {
+                    let first = ranges.first().map_or(0, |range| range.start);
+                    if *tried || *cuts {
+                        body.lost_base(if *tried { 0 } else { first });
+                    }
+                    error.why() == Some(Why::Unsupported)
+                }
+                Some(Plan::Whole) => {
+                    body.lost_base(0);
+                    false
+                }
+            };
+            let wrong = matches!(error, remote::Error::Misbehaved { .. });
+            if wrong && body.missing().is_empty() && !again {
+                log::warn!("{error}; storing it again");
+                body.lost_base(0);
+            } else if !mends || again {
+                return Err(error.into());
+            }
+            again = true;
+        }
+    }
+
+    /// Compares what was stored by its hash, where that is wanted, the server has one, and all of the
+    /// file is here and still the same.
+    fn check_hash(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<()> {
+        let same = || {
+            let body = file.body.lock();
+            let is_whole = body.missing().is_empty() && body.dirty.is_empty();
+            body.spool
+                .clone()
+                .filter(|_| is_whole && body.size == change.size)
+        };
+        let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
+            return Ok(());
+        };
+        let Some(said) = self.remote.describe(path, View::Hash, ask)? else {
+            log::info!("{path}: the server has no hashes; its size was right");
+            return Ok(());
+        };
+        let agrees = hash::agrees(&said, spool.as_ref(), change.size)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        match agrees {
+            Some(false) if same().is_some() => Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it is another content, by its hash {}", said.escape_ascii()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
+    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
+        // What is missing comes as one stream; before anything is sent, nobody reads.
+        let mut stopped = false;
+        let mut rehearsed = false;
+        loop {
+            let gap = {
+                let mut body = file.body.lock();
+                let change = body.change();
+                let plan = match (body.resized || !body.dirty.is_empty(), whole) {
+                    (false, _) => None,
+                    (true, true) => Some(Plan::Whole),
+                    (true, false) => Some(self.remote.plan(&change)),
+                };
+                let needs = plan
+                    .as_ref()
+                    .map_or(Vec::new(), |plan| plan.needs(body.size));
+                let gaps: Vec<_> = needs
+                    .into_iter()
+                    .flat_map(|need| body.present.gaps(need))
+                    .collect();
+                let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+                let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
+                if is_trial && missing > REHEARSAL && !rehearsed {
+                    drop(body);
+                    rehearsed = true;
+                    self.rehearse(file, deadline)?;
+                    continue;
+                }
+                match gaps.into_iter().next() {
+                    Some(gap) => gap,
+                    None if !stopped => {
+                        drop(body);
+                        file.reader.stop(deadline);
+                        stopped = true;
+                        continue;
+                    }
+                    None => {
+                        body.flying = body.dirty.clone();
+                        return Ok(Job {
+                            change,
+                            plan,
+                            taken: std::mem::take(&mut body.dirty),
+                            spool: body.spool(&self.spool)?,
+                        });
+                    }
+                }
+            };
+            stopped = false;
+            self.fetch(file, gap, deadline)?;
+        }
+    }
+
+    /// Has the server show on a small file what it makes of a part of one.
+    fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{OURS}try-{}-{number:x}", std::process::id());
+        let directory = self.path(file.ino)?.parent().unwrap_or_default();
+        let Some(beside) = directory.join(name.as_bytes()) else {
+            return Ok(());
+        };
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        if let Err(error) = self.remote.rehearse(&beside, &ask) {
+            log::info!("{error}; what the server makes of a part shows on the file itself");
+        }
+        Ok(())
+    }
+
+    /// What the server has now of what streams have brought, with what is to be set behind them.
+    fn confirm(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let said = file.body.lock().said.take();
+        let said = said.filter(|(then, _)| {
+            let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
+            has(change.then.modified, then.modified)
+                && has(change.then.mode.map(i64::from), then.mode.map(i64::from))
+        });
+        let updated = match said {
+            Some((_, updated)) => updated,
+            None => {
+                let steps = change.then.steps(path);
+                change.then.updated(self.remote.perform(&steps, ask))?
+            }
+        };
+        if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
+            return Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it confirmed {} bytes and now has {size}", change.size),
+            ));
+        }
+        Ok(updated)
+    }
+
+    /// The server has it.
+    pub(super) fn updated(
+        &self,
+        file: &File,
+        body: &mut Body,
+        change: &Change,
+        updated: Updated,
+    ) -> Result<Version> {
+        let version = Version {
+            size: updated.version.size.or(Some(change.size)),
+            modified: updated.version.modified,
+        };
+        body.uploaded(version, change.size);
+        if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
+            self.mode_outcome(file, body.mode.take(), updated.mode)?;
+        }
+        if body.modified == change.then.modified {
+            body.modified = None;
+        }
+        match updated.modified {
+            Some(Err(error)) => Err(Error::NotPermitted(error)),
+            _ => Ok(version),
+        }
+    }
+
+    /// Before a part of a file is sent anew together with what it is part of: if others changed that,
+    /// theirs is kept where we did not write.
+    fn check_base(&self, file: &Arc<File>, path: &RemotePath, deadline: &Deadline) -> Result<()> {
+        let base = {
+            let body = file.body.lock();
+            let change = body.change();
+            let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
+            let written = body.dirty.contains(0..body.size) && body.holes.is_empty();
+            let rewritten = cut || written;
+            let sends = body.resized || !body.dirty.is_empty();
+            // What is appended changes nothing of what others wrote.
+            let appends = matches!(self.remote.plan(&change), Plan::Append(_))
+                && (body.beside.is_some() || !self.is_atomic())
+                && body.holes.is_empty()
+                && (!body.failed || change.broke_off);
+            let relies = sends && !rewritten && !appends;
+            body.base.filter(|_| relies)
+        };
+        let Some(base) = base else {
+            return Ok(());
+        };
+        let now = match self.step(Step::Version(path), deadline) {
+            Ok(Done::Version(version)) => version,
+            Ok(_) => return Ok(()),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                let mut body = file.body.lock();
+                if !body.missing().is_empty() {
+                    // What we lack is nowhere any more, and zeros are no substitute.
+                    return Err(Error::Stale);
+                }
+                body.lost_base(0);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if base.may_be(&now) {
+            return Ok(());
+        }
+        let generation = self.tree.lock().mix(file.ino).ok_or(Error::Stale)?;
+        file.reader.restart(generation);
+        let mut body = file.body.lock();
+        body.generation = generation;
+        if body.failed && now.size.is_some_and(|size| size >= body.kept) {
+            // What broke off left some of its bytes, which are ours.
+            body.base = Some(now);
+            body.resized = true;
+            return Ok(());
+        }
+        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
+        body.rebase(now)
+    }
+
+    fn mode_outcome(
+        &self,
+        file: &File,
+        mode: Option<(u32, bool)>,
+        outcome: Option<remote::Result<()>>,
+    ) -> Result<()> {
+        let Some((mode, promised)) = mode else {
+            return Ok(());
+        };
+        match outcome {
+            Some(Err(error)) if promised => return Err(Error::NotPermitted(error)),
+            Some(Err(ref error)) => {
+                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
+            }
+            _ => {}
+        }
+        let mut tree = self.tree.lock();
+        if let Some(node) = tree.get_mut(file.ino) {
+            node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
+        }
+        Ok(())
+    }
+
+    /// Tells the tree what the server now has.
+    pub(super) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
+        let mut tree = self.tree.lock();
+        tree.touch(file.ino);
+        let Some(node) = tree.get_mut(file.ino) else {
+            return;
+        };
+        node.local = body.is_dirty();
+        if node.local {
+            // What is read from the server from now on is of another version.
+            body.rebased |= result.is_ok();
+            return;
+        }
+        // The kernel's pages hold what was written: they are those of the new version.
+        let generation = node.generation + 1;
+        match body.base {
+            Some(version) => {
+                node.refresh_version(version);
+                node.pages = Some(version);
+            }
+            None => node.fetched = None,
+        }
+        if result.is_err() {
+            node.fetched = None;
+        }
+        node.generation = generation;
+        drop(tree);
+        body.generation = generation;
+        // The reader knows now; what comes after this is others' doing.
+        body.rebased = false;
+        file.reader.restart(generation);
+    }
+}
+
+/// One try to bring a file to the server.
+struct Job {
+    change: Change,
+    /// `None` where everything is there.
+    plan: Option<Plan>,
+    taken: RangeSet,
+    spool: Arc<SpoolFile>,
+}
+
+impl Body {
+    /// The server has the first `size` bytes of this as `version`.
+    fn uploaded(&mut self, version: Version, size: u64) {
+        self.base = Some(version);
+        self.kept = size;
+        self.holes = RangeSet::default();
+        self.resized = false;
+        self.unconfirmed = false;
+        self.broke_off = None;
+        if version.size != Some(size) && self.dirty.is_empty() {
+            // Others appended too: what is where is theirs to say.
+            self.kept = version.size.unwrap_or(size);
+            self.size = self.kept;
+            self.ordered = self.size;
+            self.present = RangeSet::default();
+        }
+    }
+}
