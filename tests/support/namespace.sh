@@ -25,6 +25,8 @@ mount -t proc proc /proc
 awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts | while read -r point; do umount -l "$(printf %b "$point")" || true; done
 ip link set lo up
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+# Our own ends of connections stay clear of the ports that tests close.
+echo 20000 29999 >/proc/sys/net/ipv4/ip_local_port_range
 
 fail() {
     echo "FAILED: $*" >&2
