@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::remote::{self, Deadline, Done, ReadAt, Sink, Step, Why};
+use crate::remote::{self, Deadline, Done, ReadAt, Step, Why};
 use crate::vfs::blocks::Bytes;
 use crate::vfs::core::{Handle, Vfs};
 use crate::vfs::error::{Error, Result};
