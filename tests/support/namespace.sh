@@ -12,6 +12,7 @@ libraries=${libraries// /:}
 M=$S/mount D=$S/disk
 A=${A:-127.0.0.1} # where servers listen
 URL=ftp://$account:$password@$A/
+export PATH=${FTPFS_TOOLS:-/var/tmp/ftpfs-tools}/bin:$PATH # fsx
 C=$S/ca TRUST=cacert=$S/ca/ca.pem
 mkdir -p "$M" "$D" "$S/run"
 mkdir "$D/there"
