@@ -127,6 +127,7 @@ fn over_spare(
     deadline: &Deadline,
 ) -> Result<Option<Begun>> {
     let mut patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
+    let attempt = spare.attempt(profile);
     let mut stream = match spare.into_stream(&patience) {
         Ok(stream) => stream,
         Err(error) => {
@@ -177,6 +178,7 @@ fn over_spare(
     };
     if reply.is_preliminary() || reply.is_completion() {
         deadline.progress();
+        attempt.worked(profile);
         if let Err(error) = written {
             let error = blame(start.command.to_string(), &error);
             early::failed(profile, &error);

@@ -117,7 +117,18 @@ impl Pool {
         });
         let id = pool.register(&control);
         pool.state.lock().live += 1;
-        pool.rest(id, control, None);
+        // Who mounts is about to look: an automount has somebody waiting already. Of a server that is known,
+        // all that a first file or listing needs is made ready, and a second connection for what comes beside it.
+        if Spare::is_possible(&pool.profile) {
+            pool.arm_beside(id, control);
+            let mut state = pool.state.lock();
+            if state.may_grow(Urgency::Ahead) {
+                state.note_transfer();
+                pool.start_growing(&mut state, Deadline::after(GROWING_PATIENCE));
+            }
+        } else {
+            pool.rest(id, control, None);
+        }
         match pool.spawn("pool", Self::watch) {
             true => Ok(pool),
             false => Err(Error::Closed),
@@ -175,7 +186,8 @@ impl Pool {
                     if !idle.is_old() && !idle.control.is_stale() {
                         if purpose != Purpose::Metadata {
                             state.note_transfer();
-                            if idle.spare.is_none() && state.may_grow(Urgency::Ahead) {
+                            let is_last = idle.spare.is_none() || state.idle.is_empty();
+                            if is_last && state.may_grow(Urgency::Ahead) {
                                 // Those that follow find one that is ready, and wait no longer for it than they may.
                                 let patience = GROWING_PATIENCE.min(ask.deadline.patience());
                                 self.start_growing(&mut state, Deadline::after(patience));
@@ -398,7 +410,17 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Gets a spare data connection for an idle control connection.
+    /// Gets a spare data connection for an idle control connection, while others go on.
+    fn arm_beside(self: &Arc<Self>, id: u64, control: Control) {
+        self.state.lock().arming += 1;
+        if !self.spawn("spare", move |pool| pool.arm(id, control)) {
+            let mut state = self.state.lock();
+            state.arming -= 1;
+            state.drop_connection(id);
+        }
+    }
+
+    /// Gets a spare data connection for a connection that counts as arming.
     fn arm(&self, id: u64, mut control: Control) {
         let deadline = Deadline::after(ARMING_PATIENCE);
         let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
@@ -483,16 +505,10 @@ impl Pool {
             && control.in_step()
             && Spare::is_possible(&self.profile);
         let id = lease.id;
+        drop(state);
         if arms {
-            state.arming += 1;
-            drop(state);
-            if !self.spawn("spare", move |pool| pool.arm(id, control)) {
-                let mut state = self.state.lock();
-                state.arming -= 1;
-                state.drop_connection(id);
-            }
+            self.arm_beside(id, control);
         } else {
-            drop(state);
             self.rest(id, control, lease.spare.take());
         }
         self.kept.note(&self.profile);

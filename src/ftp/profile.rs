@@ -97,6 +97,14 @@ pub struct Ways {
     pub failed: Vec<(Way, String)>,
 }
 
+impl Ways {
+    /// The one to go first: what works, or did so in an earlier mount and was not seen to fail in this one.
+    pub fn likely(&self) -> Option<Way> {
+        let failed = |way: &Way| self.failed.iter().any(|(failed, _)| failed == way);
+        self.works.or(self.before.filter(|way| !failed(way)))
+    }
+}
+
 /// The four ways to a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

@@ -1,7 +1,8 @@
 //! A spare data connection: made when a transfer has ended, for the next one.
 //!
 //! The one idea: `EPSV` and the handshake of TCP cost two round trips, and neither depends on what is
-//! transferred. Done ahead, the next transfer costs one. It is passive only, in clear until a transfer
+//! transferred. Done ahead, the next transfer costs one; so does the first one of a mount, where it is known
+//! from an earlier one how data connections come about. It is passive only, in clear until a transfer
 //! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
 //! uses one must be ready to go on without.
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
-use crate::ftp::data::{Ahead, Policy, passive};
+use crate::ftp::data::{Ahead, Attempt, Policy, passive};
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::{Stream, blame};
@@ -33,7 +34,7 @@ impl Spare {
     /// Whether spare connections can be made to this server.
     pub fn is_possible(profile: &Profile) -> bool {
         profile.ask(|learned| {
-            let passive = learned.ways.works.is_some_and(|way| !way.is_active());
+            let passive = learned.ways.likely().is_some_and(|way| !way.is_active());
             passive && !learned.pret && learned.spare_misfires < MISFIRES
         })
     }
@@ -45,7 +46,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.works) else {
+        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
             return Ok(None);
         };
         let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
@@ -61,7 +62,7 @@ impl Spare {
     /// server has sent all, and is about to say so.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
         let may = Self::is_possible(profile) && !profile.ask(|learned| learned.late_spares);
-        let way = profile.ask(|learned| learned.ways.works).filter(|_| may)?;
+        let way = profile.ask(|learned| learned.ways.likely()).filter(|_| may)?;
         Some(passive::command(way))
     }
 
@@ -73,7 +74,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.works) else {
+        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
             return Ok(None);
         };
         let port = passive::port_in(reply, passive::command(way), control, policy)?;
@@ -92,8 +93,17 @@ impl Spare {
     /// Whether a transfer may be tried over it: it is young, and has not ended.
     pub fn is_good(&mut self, profile: &Profile) -> bool {
         !self.is_old()
-            && profile.ask(|learned| learned.ways.works) == Some(self.way)
+            && profile.ask(|learned| learned.ways.likely()) == Some(self.way)
             && !self.stream.has_news()
+    }
+
+    /// A transfer begins over it: so its way works.
+    pub fn attempt(&self, profile: &Profile) -> Attempt {
+        let known = profile.ask(|learned| learned.ways.works) == Some(self.way);
+        Attempt {
+            way: self.way,
+            known,
+        }
     }
 
     /// The connection, once TCP's handshake is done.
