@@ -51,6 +51,7 @@ mod shown;
 mod spool;
 mod streaming;
 mod tally;
+mod traffic;
 mod under_way;
 mod uploads;
 mod walk;

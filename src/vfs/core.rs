@@ -35,6 +35,7 @@ use crate::vfs::shown::{Attr, Shown, Space};
 use crate::vfs::spool::Spool;
 use crate::vfs::streaming::Streams;
 use crate::vfs::tally::Tally;
+use crate::vfs::traffic::Traffic;
 use crate::vfs::under_way::{Listings, Places};
 use crate::vfs::walk::Walks;
 
@@ -151,18 +152,25 @@ impl Vfs {
             modified: Some(now()),
             ..Attributes::of(Kind::Directory)
         };
+        let traffic = Arc::<Traffic>::default();
         Arc::new_cyclic(|me| Self {
             shared: Shared {
                 remote: Arc::clone(&remote),
                 blocks: Arc::new(Blocks::new(settings.cache_size)),
                 patience: settings.timeout,
                 honesty: Arc::default(),
+                traffic: Arc::clone(&traffic),
                 disk: settings.disk_cache.clone().map(|mut disk| {
                     disk.source.extend_from_slice(&settings.root);
                     Arc::new(Disk::new(disk))
                 }),
             },
-            streams: Streams::new(Arc::clone(&remote), settings.timeout, settings.spool_size),
+            streams: Streams::new(
+                Arc::clone(&remote),
+                settings.timeout,
+                settings.spool_size,
+                traffic,
+            ),
             stores_in_place: AtomicBool::new(false),
             queue: Queue::default(),
             remote,

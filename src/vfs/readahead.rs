@@ -31,6 +31,7 @@ use team::{Look, Order, TRIAL, Team};
 use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version, Why};
 use crate::vfs::blocks::{BLOCK, Block, Blocks, Bytes, Key};
 use crate::vfs::disk::{Content, Disk};
+use crate::vfs::traffic::{CLOSE, Traffic};
 
 /// Bytes that a new stream runs ahead.
 const FIRST_WINDOW: u64 = 2 * BLOCK;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub honesty: Arc<Honesty>,
     /// The block cache on disk.
     pub disk: Option<Arc<Disk>>,
+    /// What is under way in either direction.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
@@ -554,7 +557,12 @@ impl Shared {
 
     /// Bytes that a stream runs ahead at most.
     fn largest_window(&self) -> u64 {
-        LARGEST_WINDOW.min(self.blocks.budget() / WINDOW_SHARE)
+        let largest = if self.traffic.is_sending() {
+            CLOSE
+        } else {
+            LARGEST_WINDOW
+        };
+        largest.min(self.blocks.budget() / WINDOW_SHARE)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::remote::{
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
 use crate::vfs::spool::SpoolFile;
+use crate::vfs::traffic::{CLOSE, Traffic};
 
 /// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
 const START: u64 = 512 * 1024;
@@ -61,23 +62,33 @@ pub struct Streams {
     patience: Duration,
     /// Bytes of one file that the spool holds.
     window: u64,
+    traffic: Arc<Traffic>,
     count: AtomicUsize,
 }
 
 impl Streams {
     /// No stream yet. `window` is how many bytes of a file that is written in order the spool holds.
-    pub fn new(remote: Arc<dyn Remote>, patience: Duration, window: u64) -> Arc<Self> {
+    pub fn new(
+        remote: Arc<dyn Remote>,
+        patience: Duration,
+        window: u64,
+        traffic: Arc<Traffic>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             patience,
             window,
+            traffic,
             count: AtomicUsize::new(0),
         })
     }
 
     /// Whether a writer who would reach `end` must wait for the network.
     pub fn must_wait(&self, body: &Body, end: u64) -> bool {
-        let ahead = self.window - self.keep(false);
+        let ahead = match self.traffic.is_receiving() {
+            true => CLOSE.min(self.window - self.keep(false)),
+            false => self.window - self.keep(false),
+        };
         body.stream.as_ref().is_some_and(|stream| {
             end.saturating_sub(stream.sent) > ahead && body.ordered > stream.sent
         })
@@ -232,6 +243,7 @@ enum Turn {
 
 impl Pump {
     fn run(mut self) {
+        let _sending = self.streams.traffic.send();
         let ended = self.insist();
         self.sink = None;
         self.streams.count.fetch_sub(1, Ordering::Relaxed);

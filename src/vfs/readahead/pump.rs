@@ -130,6 +130,7 @@ impl Pump {
 
     /// True at the end of the file, false when nobody wants more.
     fn pump(&mut self) -> Result<bool> {
+        let _receiving = self.reader.shared.traffic.receive();
         let mut source: Option<Box<dyn Source>> = None;
         let mut since = Instant::now();
         let mut failures = 0;
