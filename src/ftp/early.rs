@@ -39,8 +39,7 @@ pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
 
 /// Sends all bytes and their end.
 pub fn send(stream: &mut Stream, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-    stream.write_all(bytes, deadline)?;
-    stream.finish_writing(deadline)
+    stream.write_last(bytes, deadline)
 }
 
 /// An upload whose bytes went early is stored.
