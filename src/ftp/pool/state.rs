@@ -91,7 +91,7 @@ const LIMIT_MEMORY: Duration = Duration::from_secs(600);
 const CHAIN: Duration = Duration::from_secs(1);
 /// Connections that are made at once: a login takes six round trips, and a server that has no more of them
 /// says so to each.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 /// An idle connection is closed after so long: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
