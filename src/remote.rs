@@ -70,6 +70,11 @@ impl Deadline {
         self.progressed.fetch_max(now, Ordering::Relaxed);
     }
 
+    /// A number that grows with progress.
+    pub fn mark(&self) -> u64 {
+        self.progressed.load(Ordering::Relaxed)
+    }
+
     /// How much time is left, or `None` once it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         let progressed = Duration::from_millis(self.progressed.load(Ordering::Relaxed));

@@ -157,6 +157,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "ranges",
             "links",
             "tally",
+            "traffic",
             "error",
         ],
     ),

@@ -386,10 +386,6 @@ pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) 
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
-    if matches!(&reply, Ok(reply) if reply.is_completion() && !matches!(reply.code, 227 | 229)) {
-        // It answers something else, and its own answer is still to come.
-        control.give_up();
-    }
     let spare = reply.and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
     match spare {
         Ok(spare) => lease.keep_spare(spare),

@@ -13,6 +13,7 @@ use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::Learned;
 use crate::ftp::rehearsal;
 use crate::ftp::restart::Doubtful;
 use crate::ftp::steps;
@@ -234,8 +235,8 @@ impl Remote for Client {
     }
 
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
-        let is_known = self.pool.profile().ask(|learned| learned.rest.is_some());
-        if reading.from > 0 && !is_known {
+        let is_known = |learned: &Learned| learned.knows_rest_at(reading.from);
+        if reading.from > 0 && !self.pool.profile().ask(is_known) {
             let doubtful = Doubtful {
                 file,
                 profile: self.pool.profile(),

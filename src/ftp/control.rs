@@ -144,6 +144,15 @@ impl Control {
             flying -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
         }
+        if commands.len() > 1 && !self.input.is_empty() {
+            // More came than was asked for: which reply is whose can't be told.
+            self.broken = true;
+            let tried = commands.last().map(ToString::to_string);
+            return Err(Error::lost(
+                tried.unwrap_or_default(),
+                "more replies came than commands were sent",
+            ));
+        }
         Ok(replies)
     }
 
@@ -231,7 +240,7 @@ impl Control {
                 self.broken = true;
                 // It took the first of several commands, and then nothing came: it has lost the others.
                 let lost = matches!(error, Error::TimedOut { .. }) && self.answered > 0;
-                if lost && self.flights.is_none() {
+                if lost {
                     self.flights = Some(false);
                 }
             }
@@ -279,9 +288,9 @@ impl Control {
         self.broken = true;
     }
 
-    /// Whether several commands at once were seen to be answered, or to be lost.
-    pub fn flights(&self) -> Option<bool> {
-        self.flights
+    /// Whether several commands at once were seen to be answered, or to be lost, since this was asked last.
+    pub fn take_flights(&mut self) -> Option<bool> {
+        self.flights.take()
     }
 
     /// Whether a reply, or a part of one, waits to be taken.
@@ -398,6 +407,10 @@ impl Control {
         tried: &Command<'_>,
         deadline: &Deadline,
     ) -> Result<()> {
+        if deadline.remaining().is_none() {
+            // Nothing was sent: whatever is asked for, it has not happened, and the connection is as good as before.
+            return Err(Error::timed_out(tried.to_string()));
+        }
         self.owed = owed;
         self.answered = 0;
         self.stream.write_all(bytes, deadline).map_err(|error| {

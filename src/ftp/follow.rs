@@ -65,14 +65,14 @@ impl Follow {
             && !control.protects_data())
     }
 
-    /// Takes the final reply of a transfer whose data has come to its end, and what follows it: the next data
-    /// connection is asked for here at the latest, before that reply.
+    /// Takes the final reply of a transfer whose data has come to its end, and returns it, and takes what follows it: the
+    /// next data connection is asked for here at the latest, before that reply.
     pub fn conclude(
         &self,
         lease: &mut Lease,
         tried: &dyn fmt::Display,
         deadline: &Deadline,
-    ) -> Result<()> {
+    ) -> Result<Reply> {
         let pool = Arc::clone(lease.pool());
         let profile = pool.profile();
         let asked = match self {
@@ -102,7 +102,7 @@ impl Follow {
         let Some(command) = asked else {
             let confirmed = confirm(lease, &last, tried);
             lease.want_spare();
-            return confirmed;
+            return confirmed.map(|()| last);
         };
         let mut port = None;
         if matches!(last.code, 227 | 229) {
@@ -126,11 +126,11 @@ impl Follow {
                 learned.late_spares = true;
                 learned.follows = Some(false);
             });
-            return confirm(lease, end, tried);
+            return confirm(lease, end, tried).map(|()| end.clone());
         }
         let confirmed = confirm(lease, &last, tried);
         keep_spare(lease, port, deadline)?;
-        confirmed
+        confirmed.map(|()| last)
     }
 }
 

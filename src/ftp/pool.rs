@@ -69,6 +69,10 @@ pub struct Connections {
 /// How often those who wait for a connection look whether the transfers that hold them get on, and
 /// how long no other connection is tried after one could not be made.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long what nobody waits for yet waits for a connection: it may hold what others come to need.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(100);
+/// Flights that are lost in a row before no more are sent to a server that had answered some.
+const LOST_FLIGHTS: u32 = 2;
 /// How long a connection may take to be made that nobody waits for yet.
 const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a spare data connection may take to be agreed: nobody waits for it.
@@ -86,13 +90,14 @@ impl Pool {
         if kept.loses_flights() {
             profile.learn(|learned| learned.flights = Some(false));
         }
-        let mut control = match first_login(&endpoint, &profile, deadline) {
+        let second = Deadline::after(deadline.patience() * 2);
+        let (mut control, deadline) = match first_login(&endpoint, &profile, deadline) {
             Err(Error::TimedOut { .. })
                 if profile.ask(|learned| learned.flights) == Some(false) =>
             {
-                first_login(&endpoint, &profile, &Deadline::after(deadline.patience()))?
+                (first_login(&endpoint, &profile, &second)?, &second)
             }
-            result => result?,
+            result => (result?, deadline),
         };
         kept.adopt(&profile, &network(&control), endpoint.data.is_free());
         let here = Place::new(Vec::new(), endpoint.charset);
@@ -231,8 +236,13 @@ impl Pool {
                 }
                 Next::Wait => {}
             }
-            let Some(left) = ask.deadline.remaining() else {
+            let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
+            let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {
                 break Err(Error::timed_out("waiting for a free connection"));
+            };
+            let left = match ask.urgency {
+                Urgency::Ahead => left.min(AHEAD_PATIENCE),
+                _ => left,
             };
             let before = self.moved.load(Ordering::Relaxed);
             self.changed.wait_for(&mut state, left.min(LOOK));
@@ -364,6 +374,9 @@ impl Pool {
         let id = self.register(&control);
         let Endpoint { login, tls, .. } = &self.endpoint;
         let result = login::again(&mut control, login, tls, &self.profile, deadline);
+        if let Some(flights) = control.take_flights() {
+            note_flights(&self.profile, flights);
+        }
         if let Err(error) = result {
             self.unregister(id);
             return Err(error);
@@ -480,8 +493,14 @@ impl Pool {
 
     fn give_back(self: &Arc<Self>, lease: &mut Lease) {
         let mut control = lease.control.take();
-        if let Some(flights) = control.as_ref().and_then(Control::flights) {
-            note_flights(&self.profile, flights);
+        if let Some(flights) = control.as_mut().and_then(Control::take_flights)
+            && note_flights(&self.profile, flights)
+        {
+            // Those that were made before would still send them.
+            let mut state = self.state.lock();
+            while let Some(idle) = state.idle.pop() {
+                state.drop_connection(idle.id);
+            }
         }
         if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
             // Before a transfer is refused for it; the next one is made when it is needed.
@@ -521,23 +540,30 @@ fn first_login(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> R
     let mut control = endpoint.first_control(&connect)?;
     let Endpoint { login, tls, .. } = endpoint;
     let result = login::first(&mut control, login, tls, profile, deadline);
-    if let Some(flights) = control.flights() {
+    if let Some(flights) = control.take_flights() {
         note_flights(profile, flights);
     }
     result.map(|()| control)
 }
 
-/// Several commands at once were answered, or all but the first were lost. What was seen to work stays
-/// so: then it was the network.
-fn note_flights(profile: &Profile, work: bool) {
+/// Several commands at once were answered, or all but the first were lost. Where they were seen to work it was the
+/// network, unless it happens again before any work. True when none is to be sent any more.
+fn note_flights(profile: &Profile, work: bool) -> bool {
+    let mut is_news = false;
     profile.learn(|learned| {
-        if learned.flights.is_none() {
-            learned.flights = Some(work);
-            if !work {
-                log::warn!("this server loses commands that come together: one by one from now on");
-            }
+        learned.flights_lost = if work { 0 } else { learned.flights_lost + 1 };
+        let loses = learned.flights.is_none() && !work || learned.flights_lost >= LOST_FLIGHTS;
+        is_news = loses && learned.flights != Some(false);
+        if loses {
+            learned.flights = Some(false);
+        } else if work && learned.flights.is_none() {
+            learned.flights = Some(true);
         }
     });
+    if is_news {
+        log::warn!("this server loses commands that come together: one by one from now on");
+    }
+    is_news
 }
 
 /// Where we are, as far as it matters to data connections.

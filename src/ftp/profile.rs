@@ -41,6 +41,8 @@ pub struct Learned {
     pub active_flights: Option<bool>,
     /// Several commands that come at once are all answered.
     pub flights: Option<bool>,
+    /// Flights that were lost one after the other, on a server that had answered some.
+    pub flights_lost: u32,
     /// `AUTH TLS` was refused in this mount.
     pub no_auth: bool,
     /// A spare data connection is to be asked for only behind the final reply: what came before it was
@@ -84,6 +86,8 @@ pub struct Learned {
     pub site_quota: Option<bool>,
     /// `REST` before `RETR` works.
     pub rest: Option<bool>,
+    /// The largest offset at which that was seen in this mount.
+    pub rest_reach: u64,
 }
 
 /// How data connections come about: what worked, and before that what was tried in vain.
@@ -149,7 +153,20 @@ pub enum TimeSetter {
     SiteUtimeLong,
 }
 
+/// Offsets from which on servers that count in 32 bits, with a sign or without, begin elsewhere.
+const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
+
 impl Learned {
+    /// Whether `REST` was seen to be obeyed, or not, in a place that tells of this offset too.
+    pub fn knows_rest_at(&self, offset: u64) -> bool {
+        let wraps = |offset: u64| WRAPS.iter().filter(|&&wrap| offset >= wrap).count();
+        match self.rest {
+            Some(true) => wraps(offset) <= wraps(self.rest_reach),
+            Some(false) => true,
+            None => false,
+        }
+    }
+
     /// The time in a reply to `MDTM` (RFC 3659 section 3), in seconds since 1970, UTC.
     pub fn mdtm_time(&self, reply: &Reply) -> Option<i64> {
         let said = parse_time_val(reply.lines.first().filter(|_| reply.is_completion())?)?;
@@ -188,5 +205,30 @@ impl Profile {
     /// A number that changes whenever something was learned.
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_is_known_as_far_as_a_server_that_counts_in_32_bits_would_show_it() {
+        let known = |rest, rest_reach, offset| {
+            let learned = Learned {
+                rest,
+                rest_reach,
+                ..Learned::default()
+            };
+            learned.knows_rest_at(offset)
+        };
+        let (two, four) = (1 << 31, 1 << 32);
+        assert!(!known(None, 0, 1));
+        assert!(known(Some(true), 0, two - 1));
+        assert!(!known(Some(true), 0, two));
+        assert!(known(Some(true), two, four - 1));
+        assert!(!known(Some(true), two, four));
+        assert!(known(Some(true), four, u64::MAX));
+        assert!(known(Some(false), 0, u64::MAX));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The one idea: some servers answer `REST` with 350 and send the file from its start all the same. How much comes
 //! tells that: whoever is told to begin at the last byte has one byte to send. That is looked at once, before bytes
-//! from the middle of a file are believed for the first time, and kept in the profile. Where it is the last bytes of the
-//! file that are wanted, they tell it themselves, at no price.
+//! from the middle of a file are believed for the first time, and kept in the profile; and once more beyond 2 and 4 GiB,
+//! where servers that count in 32 bits begin elsewhere. Where it is the last bytes of the file that are wanted, they tell
+//! it themselves, at no price.
 //!
 //! Where nothing can be told, `Why::Unsupported` says that the file is to be read from its start.
 
@@ -37,7 +38,7 @@ impl Doubtful<'_> {
         {
             let download = (self.begin)(reading)?;
             if let Some(tail) = Tail::of(download, left, self.deadline)? {
-                self.learn(true);
+                self.learn(true, reading.from);
                 return Ok(Box::new(tail));
             }
             // More than that: it ignores REST, or the file has grown.
@@ -59,27 +60,30 @@ impl Doubtful<'_> {
         let begun = (self.begin)(&Reading::at(size - 1));
         match begun.and_then(|download| Tail::of(download, 1, self.deadline)) {
             Ok(Some(_)) => {
-                self.learn(true);
+                self.learn(true, size - 1);
                 Ok(())
             }
             Ok(None) | Err(Error::Refused { .. }) if (self.size)()? != Some(size) => {
                 Err(self.refusal("its size has changed while REST was tried"))
             }
             Ok(None) => {
-                self.learn(false);
+                self.learn(false, size - 1);
                 Err(self.refusal("the server does not obey REST"))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn learn(&self, honest: bool) {
+    fn learn(&self, honest: bool, at: u64) {
         if !honest {
             log::warn!(
                 "the server begins transfers elsewhere than it is told to: files are read from their start only"
             );
         }
-        self.profile.learn(|learned| learned.rest = Some(honest));
+        self.profile.learn(|learned| {
+            learned.rest = Some(honest);
+            learned.rest_reach = learned.rest_reach.max(at);
+        });
     }
 
     fn refusal(&self, why: &str) -> Error {

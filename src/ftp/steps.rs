@@ -184,7 +184,7 @@ pub fn version_said(
         return stat(path, first).map(|attributes| attributes.version());
     }
     if !first.is_completion() {
-        return Err(missing(first.refusal(Command::Size(path))));
+        return Err(missing(first, Command::Size(path)));
     }
     let time = replies.get(1);
     if let Some(time) = time {
@@ -401,7 +401,7 @@ pub fn facts(
     let command = Command::Mlst(path);
     let reply = control.command(command, deadline)?;
     if !reply.is_completion() {
-        return Err(missing(reply.refusal(command)));
+        return Err(missing(&reply, command));
     }
     let line = reply.lines.get(1).map(|line| line.trim_ascii_start());
     Ok(line
@@ -409,15 +409,19 @@ pub fn facts(
         .map(<[u8]>::to_vec))
 }
 
-/// A question about a path that is refused without a reason (vsftpd's "Could not get file size."): the
-/// usual one is that there is no such path.
-fn missing(error: Error) -> Error {
-    match error {
+/// A question about a path that is refused for good and without a reason (vsftpd's "550 Could not get file size."): the
+/// usual one is that there is no such path. What is refused for now (4xx, RFC 959 section 4.2.1) says nothing.
+fn missing(reply: &Reply, command: Command<'_>) -> Error {
+    match reply.refusal(command) {
         Error::Refused {
             why: Why::Unsaid,
             tried,
             said,
-        } => Error::refused(Why::NotFound, tried, said),
+        } => {
+            let is_final = reply.code >= 500;
+            let why = if is_final { Why::NotFound } else { Why::Failed };
+            Error::refused(why, tried, said)
+        }
         error => error,
     }
 }
@@ -426,7 +430,7 @@ fn missing(error: Error) -> Error {
 fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
     let command = Command::Mlst(path);
     if !reply.is_completion() {
-        return Err(missing(reply.refusal(command)));
+        return Err(missing(reply, command));
     }
     // Between the first line and the last; some servers leave out the blank before the facts.
     let inner = reply.lines.get(1..reply.lines.len().saturating_sub(1));

@@ -15,6 +15,7 @@ use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::reply::Reply;
+use crate::ftp::transfer::says_cut_off;
 use crate::remote::{Completeness, Deadline, Entry, Result};
 
 /// Entries from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others
@@ -106,7 +107,8 @@ fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let names_itself = inner
         .iter()
         .any(|line| line.trim_ascii_end().ends_with(b" ."));
-    if !reply.is_completion() || !is_plain(directory) || !names_itself || inner.len() > LONG {
+    let is_long = inner.len() > LONG || reply.lines.last().is_some_and(|line| says_cut_off(line));
+    if !reply.is_completion() || !is_plain(directory) || !names_itself || is_long {
         return None;
     }
     let mut taker = Taker::new(Reader::list(exact::clock(pool)));

@@ -10,6 +10,7 @@ use crate::ftp::control::blame;
 use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
+use crate::ftp::reply::Reply;
 use crate::ftp::steps;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
@@ -159,7 +160,7 @@ impl Drop for Download {
 
 /// Lists the absolute path `directory` by `command`, line by line.
 ///
-/// Returns whether all of it came: false when the listing was cut off at our limit.
+/// Returns whether all of it came: false when the listing was cut off, at our limit or by the server's own word.
 pub fn listing(
     lease: &mut Lease,
     directory: &[u8],
@@ -177,8 +178,9 @@ pub fn listing(
         halves: follow.halves(lease)?,
         ..Start::of(command)
     };
+    let is_empty = |error: &Error| is_empty_directory(error, command);
     let opened = match begin(lease, start, deadline) {
-        Err(error) if is_empty_directory(&error) => return Ok(true),
+        Err(error) if is_empty(&error) => return Ok(true),
         opened => opened?,
     };
     let mut in_full = None;
@@ -198,14 +200,29 @@ pub fn listing(
         in_full = data.ended_in_full();
         data.end();
     }
+    let mut whole = true;
     if !opened.confirmed {
         match follow.conclude(lease, &command, deadline) {
-            Err(error) if is_empty_directory(&error) => return Ok(true),
-            result => result?,
+            Err(error) if is_empty(&error) => return Ok(true),
+            result => whole = !is_cut_off(&result?),
         }
     }
     check_end(lease.pool().profile(), in_full, &command)?;
-    Ok(true)
+    Ok(whole)
+}
+
+/// Whether the server says that a listing does not show all that there is: "226 Output truncated to 10000 matches"
+/// (Pure-FTPd, by default).
+pub fn is_cut_off(reply: &Reply) -> bool {
+    reply.lines.iter().any(|line| says_cut_off(line))
+}
+
+/// Whether a line of such a reply says so.
+pub fn says_cut_off(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
+    ["truncat", "incomplete", "too many"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// An encrypted connection can be cut by others, but only the server can say that it is at its end.
@@ -229,8 +246,10 @@ fn check_end(
 }
 
 /// Some servers refuse to list a directory that holds nothing: "550 No files found".
-pub fn is_empty_directory(error: &Error) -> bool {
-    matches!(error, Error::Refused { said, .. } if said.to_ascii_lowercase().contains("no files"))
+/// Of the refusal to enter a directory that says nothing: its path may hold the words.
+pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
+    matches!(error, Error::Refused { tried, said, .. }
+        if *tried == command.to_string() && said.to_ascii_lowercase().contains("no files"))
 }
 
 /// Cuts a data connection into lines; false when there were too many.

@@ -37,6 +37,8 @@ pub enum Why {
     Login,
     /// The reply does not say.
     Unsaid,
+    /// It failed over a question, for now, and does not say why.
+    Failed,
 }
 
 /// What went wrong, by who is to blame. Each tells what was tried.

@@ -43,7 +43,9 @@ impl Vfs {
 
     fn list_ahead(&self, mut wanted: Vec<u64>) {
         let together = self.remote.traits().lists_together;
-        while !wanted.is_empty() && self.remote.room(Urgency::Ahead) > 0 {
+        let mut room = self.remote.room(Urgency::Ahead);
+        while !wanted.is_empty() && room > 0 {
+            room -= 1;
             let Some(place) = self.ahead_places.take(AT_ONCE) else {
                 return;
             };
@@ -68,12 +70,12 @@ impl Vfs {
 
     /// Lists directories in one go, and says of each how that went.
     fn list_batch(self: &Arc<Self>, directories: &[u64]) {
+        let deadline = self.deadline();
         // Who lists one of them already does it sooner.
         let claims: Vec<_> = directories
             .iter()
-            .filter_map(|&ino| self.listings.claim(ino))
+            .filter_map(|&ino| self.listings.claim(ino, &deadline))
             .collect();
-        let deadline = self.deadline();
         let ask = Ask {
             urgency: Urgency::Ahead,
             deadline: &deadline,

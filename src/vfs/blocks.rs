@@ -149,9 +149,24 @@ impl Blocks {
         }
     }
 
-    /// Keeps a block, in the place of what was there of it.
-    pub fn put(&self, key: Key, block: Block) {
+    /// Keeps a block, in the place of what was there of it, or behind that, if it ends where this begins: a transfer may be
+    /// taken up again in the middle of a block.
+    pub fn put(&self, key: Key, mut block: Block) {
         let mut state = self.state.lock();
+        if block.from > 0
+            && let Some(before) = state.blocks.peek(&key)
+            && before.from < block.from
+            && before.to() >= block.from
+        {
+            let from = before.from;
+            let mut bytes = before.bytes[..block.from - from].to_vec();
+            bytes.append(&mut block.bytes);
+            block = Block {
+                from,
+                bytes,
+                ends: block.ends,
+            };
+        }
         state.bytes += block.bytes.len();
         if let Some(old) = state.blocks.put(key, Arc::new(block)) {
             state.drop_block(old);
@@ -250,6 +265,19 @@ mod tests {
         assert_eq!(get(BLOCK - 2, BLOCK + 3), Ok(vec![2, 3, 4, 5]));
         assert_eq!(get(BLOCK + 2, BLOCK + 3), Ok(vec![]));
         assert_eq!(get(BLOCK + 9, BLOCK + 10), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_comes_behind_a_part_of_a_block_joins_it() {
+        let blocks = Blocks::new(1 << 20);
+        let get = || blocks.collect((2, 0), 3, 9).map(|bytes| bytes.len());
+        blocks.put(key(0), block(3, vec![1, 2, 3]));
+        // What begins elsewhere takes the place of what was there.
+        blocks.put(key(0), block(6, vec![4, 5, 6]));
+        assert_eq!(get(), Ok(6));
+        blocks.put(key(0), block(20, vec![7]));
+        assert_eq!(get(), Err(3));
+        assert_eq!(blocks.bytes(), 1);
     }
 
     #[test]

@@ -16,20 +16,26 @@ use crate::vfs::inode::now;
 use crate::vfs::opening::Wants;
 use crate::vfs::streaming::End;
 
+/// Who reads so near to where he read before goes on, in bytes: the kernel reads ahead, and in no strict order.
+const NEAR: u64 = 4 << 20;
 /// Bytes that are fetched at once to complete a file.
 pub(super) const PULL_STEP: usize = 1 << 20;
 
 impl Vfs {
     /// The bytes, if no server need be asked for them.
     pub fn read_cached(&self, handle: u64, offset: u64, size: usize) -> Option<Result<Bytes>> {
-        let file = match self.file(handle) {
-            Ok(handle) => handle.file,
+        let handle = match self.file(handle) {
+            Ok(handle) => handle,
             Err(error) => return Some(Err(error)),
         };
+        let file = &handle.file;
         let mut body = file.body.try_lock()?;
-        self.follow(&file, &mut body);
+        self.follow(file, &mut body);
         if body.sizeless {
             return None;
+        }
+        if let Err(error) = self.stays(&handle, &body, offset) {
+            return Some(Err(error));
         }
         let whole = usize::try_from(body.size.saturating_sub(offset))
             .unwrap_or(usize::MAX)
@@ -56,7 +62,8 @@ impl Vfs {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Bytes> {
-        let file = self.file(handle)?.file;
+        let handle = self.file(handle)?;
+        let file = &handle.file;
         let mut bytes = Bytes::default();
         self.await_fetched(file.ino, deadline);
         if !file.reader.is_streaming(offset) {
@@ -68,7 +75,8 @@ impl Vfs {
             let rest = size - bytes.len();
             let (piece, sizeless) = {
                 let mut body = file.body.lock();
-                self.follow(&file, &mut body);
+                self.follow(file, &mut body);
+                self.stays(&handle, &body, at)?;
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {
                         bytes.append(read_spool(&body, at, length)?.into());
@@ -85,7 +93,7 @@ impl Vfs {
                     None => break,
                 }
             };
-            let part = self.read_server(&file, at, piece, deadline)?;
+            let part = self.read_server(file, at, piece, deadline)?;
             let length = part.len();
             bytes.append(part);
             if length < piece {
@@ -93,7 +101,7 @@ impl Vfs {
                 if sizeless {
                     break;
                 }
-                if self.ends_at(&file, end, deadline)? {
+                if self.ends_at(file, end, deadline)? {
                     // The kernel would fill its pages up with zeros to the size that it was told.
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.path(file.ino)?),
@@ -113,11 +121,31 @@ impl Vfs {
         Ok(bytes)
     }
 
+    /// Whether what is read from `offset` on is of the same content as what this handle has read right before it. Half
+    /// of one and half of another is neither: who reads on over a change of others is told so. Who begins anew or
+    /// elsewhere, and who reads on where the file has just grown, need not be.
+    fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
+        let mut seen = handle.seen.lock();
+        let goes_on = offset > 0 && offset.abs_diff(seen.end) <= NEAR;
+        let is_torn = seen.generation > 0 && seen.generation < body.replaced;
+        if goes_on && is_torn && !handle.writes {
+            let path = self.path(handle.file.ino)?;
+            // As often as it is asked: the first answer may be for the kernel's own readahead.
+            return Err(remote::Error::misbehaved(
+                format!("reading {path}"),
+                "others have put another content in its place since its beginning was read",
+            )
+            .into());
+        }
+        (seen.generation, seen.end) = (body.generation, offset);
+        Ok(())
+    }
+
     /// A transfer ended before the size that was known: whether the file does, too.
     fn ends_at(&self, file: &File, end: u64, deadline: &Deadline) -> Result<bool> {
         file.reader.forget(end);
-        let path = self.path(file.ino)?;
         let asked = self.tree.lock().now();
+        let path = self.path(file.ino)?;
         let Done::Version(version) = self.step(Step::Version(&path), deadline)? else {
             return Ok(true);
         };
@@ -402,17 +430,25 @@ impl Vfs {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Bytes> {
-        let (aside, version) = {
-            let body = file.body.lock();
-            let beside = body.beside.as_ref().map(|beside| beside.path.clone());
-            let aside = body.aside.clone().or(beside);
-            (aside, body.base.unwrap_or_default())
+        let (path, result) = loop {
+            let turn = file.reader.await_turn(deadline)?;
+            let (aside, version) = {
+                let body = file.body.lock();
+                let beside = body.beside.as_ref().map(|beside| beside.path.clone());
+                let aside = body.aside.clone().or(beside);
+                (aside, body.base.unwrap_or_default())
+            };
+            let path = match aside {
+                Some(path) => path,
+                None => self.path(file.ino)?,
+            };
+            let place = (&path, version);
+            match file.reader.read(turn, place, offset, size, deadline) {
+                Ok(Some(bytes)) => break (path, Ok(bytes)),
+                Ok(None) => {}
+                Err(error) => break (path, Err(error)),
+            }
         };
-        let path = match aside {
-            Some(path) => path,
-            None => self.path(file.ino)?,
-        };
-        let result = file.reader.read((&path, version), offset, size, deadline);
         result.map_err(|error| match error.why() {
             // The name may be gone, whatever words were found for it: then the tree learns it now.
             Some(Why::NotFound | Why::Unsaid) => {

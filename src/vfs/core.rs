@@ -124,6 +124,17 @@ pub(super) struct Opened {
 pub(super) struct Handle {
     pub(super) file: Arc<File>,
     pub(super) writes: bool,
+    /// What was read by it last.
+    pub(super) seen: Arc<Mutex<Seen>>,
+}
+
+/// What was read by a handle last.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The generation of it; 0 before the first read.
+    pub(super) generation: u64,
+    /// The offset behind it.
+    pub(super) end: u64,
 }
 
 /// A name and the inode that bears it.
@@ -263,6 +274,7 @@ impl Vfs {
 
     /// Asks the server for a name, whatever is known of it.
     pub(super) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        let asked = self.tree.lock().now();
         let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
         let child = self.tree.lock().child(directory, name);
         if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
@@ -274,14 +286,18 @@ impl Vfs {
                 .child(directory, name)
                 .ok_or(Error::NotFound);
         }
-        let asked = self.tree.lock().now();
         let stats = self.remote.traits().stats;
         let step = if stats {
             Step::Stat(&path)
         } else {
             Step::Version(&path)
         };
-        let attributes = match self.step(step, deadline) {
+        let answer = self.step(step, deadline);
+        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+            // It is of what has the directory's former name now.
+            return self.ask_name(directory, name, deadline);
+        }
+        let attributes = match answer {
             Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
                 self.list(directory, deadline)?;
                 return self
@@ -367,15 +383,14 @@ impl Vfs {
     /// Asks for size and time of an open file that is not being written, if what is known is old.
     pub(super) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
         let age = self.checked_for();
-        let path = {
+        let (path, asked) = {
             let tree = self.tree.lock();
             match tree.get(ino) {
                 Some(node) if node.is_fresh(age) => return Ok(()),
-                Some(_) => tree.path(ino).ok_or(Error::Stale)?,
+                Some(_) => (tree.path(ino).ok_or(Error::Stale)?, tree.now()),
                 None => return Err(Error::Stale),
             }
         };
-        let asked = self.tree.lock().now();
         let answer = self.step(Step::Version(&path), deadline);
         let mut tree = self.tree.lock();
         match answer {

@@ -104,6 +104,7 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::Busy => libc::EBUSY,
             Why::Unsupported => libc::EOPNOTSUPP,
             Why::TooMany => libc::EAGAIN,
+            Why::Failed => libc::EIO,
         },
         remote::Error::Misbehaved { .. } => libc::EIO,
         remote::Error::Lost { .. } | remote::Error::Barred { .. } => libc::EIO,

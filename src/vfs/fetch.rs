@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::blocks::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::core::Vfs;
 use crate::vfs::inode::{Node, ROOT, Tree};
-use crate::vfs::sequence::{Order, Stage};
+use crate::vfs::sequence::{Order, Sequences, Stage};
 
 /// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
 const LARGEST: u64 = 256 * 1024;
@@ -26,8 +28,24 @@ const RIDES: usize = 64 * 1024;
 const AT_ONCE: usize = 8;
 /// Entries that are looked at to find the next files.
 const STEPS: usize = 2000;
+/// The share of somebody's patience for which he waits for a file that is fetched and does not get on; then he fetches
+/// it himself.
+const SHARE: u32 = 3;
+/// How often who waits looks whether it gets on.
+const LOOK: Duration = Duration::from_millis(500);
 /// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// What became of a file that was to be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is there.
+    There,
+    /// It is not what it was taken for.
+    Other,
+    /// Somebody else wanted the connection.
+    Yielded,
+}
 
 /// A file that is to be fetched.
 struct Wanted {
@@ -37,6 +55,8 @@ struct Wanted {
     generation: u64,
     size: usize,
     verify: bool,
+    /// The stamp at which it had this path.
+    asked: u64,
 }
 
 impl Vfs {
@@ -55,16 +75,29 @@ impl Vfs {
     /// Waits for a file that is just coming, and takes one off the list that is still to be asked for.
     pub(super) fn await_fetched(&self, ino: u64, deadline: &Deadline) {
         let mut sequences = self.fetching.sequences.lock();
-        loop {
-            match sequences.stage(ino) {
-                Some(Stage::Coming) => {}
-                Some(Stage::Queued) => return sequences.drop_file(ino),
-                _ => return,
+        if sequences.stage(ino) == Some(Stage::Queued) {
+            return sequences.drop_file(ino);
+        }
+        self.await_stage(sequences, ino, &[Stage::Coming], deadline);
+    }
+
+    /// Waits as long as a file is at one of these stages and gets on.
+    fn await_stage(
+        &self,
+        mut sequences: MutexGuard<'_, Sequences>,
+        ino: u64,
+        stages: &[Stage],
+        deadline: &Deadline,
+    ) {
+        let mut seen = None;
+        while let Some(since) = sequences.since(ino, stages) {
+            if seen.replace(since).is_some_and(|before| before != since) {
+                deadline.progress();
             }
-            let Some(left) = deadline.remaining() else {
+            if since.elapsed() > deadline.patience() / SHARE || deadline.remaining().is_none() {
                 return;
-            };
-            self.fetching.moved.wait_for(&mut sequences, left);
+            }
+            self.fetching.moved.wait_for(&mut sequences, LOOK);
         }
     }
 
@@ -105,12 +138,8 @@ impl Vfs {
             log::error!("no thread can be started: {error}");
             return sequences.drop_file(ino);
         }
-        while let Some(Stage::Asked | Stage::Coming) = sequences.stage(ino)
-            && let Some(left) = deadline.remaining()
-        {
-            self.fetching.moved.wait_for(&mut sequences, left);
-        }
-        sequences.drop_file(ino);
+        self.await_stage(sequences, ino, &[Stage::Asked, Stage::Coming], deadline);
+        self.fetching.sequences.lock().drop_file(ino);
     }
 
     /// What was gained and lost by fetching ahead: files that were read, and those that were not.
@@ -148,7 +177,7 @@ impl Vfs {
             if self.remote.room(Urgency::Ahead) == 0 {
                 return self.fetching.sequences.lock().put_back(ino);
             }
-            let fetched = self.wanted(ino).map_or(Ok(false), |wanted| {
+            let fetched = self.wanted(ino).map_or(Ok(Outcome::Other), |wanted| {
                 self.fetch_whole(&wanted, Urgency::Ahead)
             });
             if let Err(error) = &fetched {
@@ -156,7 +185,8 @@ impl Vfs {
             }
             let mut sequences = self.fetching.sequences.lock();
             match fetched {
-                Ok(true) => sequences.set(ino, Stage::There),
+                Ok(Outcome::There) => sequences.set(ino, Stage::There),
+                Ok(Outcome::Yielded) => sequences.put_back(ino),
                 // Who reads it will see what it is.
                 _ => sequences.set(ino, Stage::Passed),
             }
@@ -176,6 +206,7 @@ impl Vfs {
             generation: node.generation,
             size: usize::try_from(version.size?).ok()?,
             verify: !node.is_fresh(FRESH),
+            asked: tree.now(),
         };
         let content = (ino, node.generation);
         let is_there = self
@@ -186,21 +217,22 @@ impl Vfs {
         (!is_there && is_small(&tree, ino)).then_some(wanted)
     }
 
-    /// Fetches a file; false when it is not what it was taken for.
-    fn fetch_whole(&self, wanted: &Wanted, urgency: Urgency) -> Result<bool> {
+    /// Fetches a file.
+    fn fetch_whole(&self, wanted: &Wanted, urgency: Urgency) -> Result<Outcome> {
         let deadline = self.deadline();
         let ask = Ask {
             urgency,
             deadline: &deadline,
         };
-        let asked = self.tree.lock().now();
         let reading = Reading {
             verify: wanted.verify,
             ..Reading::default()
         };
         let mut source = self.remote.read(&wanted.path, &reading, &ask)?;
         if let Some(version) = source.version() {
-            self.tree.lock().merge_version(wanted.ino, version, asked);
+            let mut tree = self.tree.lock();
+            tree.merge_version(wanted.ino, version, wanted.asked);
+            drop(tree);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
                 // Whoever waits need not wait for the end of the transfer.
                 self.fetching
@@ -208,39 +240,65 @@ impl Vfs {
                     .lock()
                     .set(wanted.ino, Stage::Passed);
                 self.fetching.moved.notify_all();
-                return Ok(false);
+                return Ok(Outcome::Other);
             }
         }
-        self.fetching
-            .sequences
-            .lock()
-            .set(wanted.ino, Stage::Coming);
         let mut bytes = vec![0; wanted.size + 1];
         let mut filled = 0;
         let mut shown = false;
         loop {
             if filled == wanted.size && !shown {
+                if !self.show(wanted, &bytes[..filled]) {
+                    return Ok(Outcome::Other);
+                }
                 shown = true;
-                self.show(wanted, &bytes[..filled], true);
                 self.fetching.sequences.lock().set(wanted.ino, Stage::There);
                 self.fetching.moved.notify_all();
             }
-            match source.read(&mut bytes[filled..], &deadline) {
-                Ok(0) if shown && filled == wanted.size => return Ok(true),
+            if !shown {
+                // The time of this stage is that of the last piece.
+                let mut sequences = self.fetching.sequences.lock();
+                sequences.set(wanted.ino, Stage::Coming);
+                drop(sequences);
+                if urgency == Urgency::Ahead && source.wanted() {
+                    return Ok(Outcome::Yielded);
+                }
+            }
+            let outcome = source.read(&mut bytes[filled..], &deadline);
+            match outcome {
+                Ok(0) if shown && filled == wanted.size && self.stands(wanted) => {
+                    return Ok(Outcome::There);
+                }
                 Ok(length) if length > 0 && filled + length <= wanted.size => filled += length,
                 // Longer or shorter than it was said to be, or broken off: whoever reads it will see.
                 outcome => {
                     if shown {
-                        self.show(wanted, &bytes[..wanted.size], false);
+                        self.set_blocks(wanted, &bytes[..wanted.size], false);
                     }
-                    return outcome.map(|_| false);
+                    return outcome.map(|_| Outcome::Other);
                 }
             }
         }
     }
 
+    /// Whether the path by which a file was asked for is still its own.
+    fn stands(&self, wanted: &Wanted) -> bool {
+        self.tree.lock().stands(wanted.ino, wanted.asked)
+    }
+
+    /// Puts the blocks of a file into the cache; false where its path may have become that of another one since it was
+    /// asked for.
+    fn show(&self, wanted: &Wanted, bytes: &[u8]) -> bool {
+        let tree = self.tree.lock();
+        let stands = tree.stands(wanted.ino, wanted.asked);
+        if stands {
+            self.set_blocks(wanted, bytes, true);
+        }
+        stands
+    }
+
     /// Puts the blocks of a file into the cache, or takes them out again.
-    fn show(&self, wanted: &Wanted, bytes: &[u8], there: bool) {
+    fn set_blocks(&self, wanted: &Wanted, bytes: &[u8], there: bool) {
         for (index, piece) in bytes.chunks(BLOCK_LENGTH).enumerate() {
             let key = Key {
                 ino: wanted.ino,

@@ -43,6 +43,8 @@ pub struct Body {
     pub base: Option<Version>,
     /// The generation of the content that the base is.
     pub generation: u64,
+    /// The generation that took the place of another content, if it did not just grow.
+    pub replaced: u64,
     /// Bytes of the base that still stand, from its start.
     pub kept: u64,
     /// Bytes of the whole file.
@@ -338,6 +340,10 @@ impl Body {
     /// Others changed the server's file while nothing of ours was on its way there.
     pub fn replace(&mut self, base: Version, generation: u64) {
         let size = base.size.unwrap_or(0);
+        let is_another = |old: Version| !old.may_be(&base) && old.size >= base.size;
+        if self.base.is_some_and(is_another) {
+            self.replaced = generation;
+        }
         self.base = Some(base);
         self.generation = generation;
         (self.kept, self.size, self.ordered) = (size, size, size);

@@ -326,6 +326,9 @@ impl Tree {
         node.name = Arc::clone(&name);
         self.touch(ino);
         let stamp = self.stamp;
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.moved = stamp;
+        }
         if let Some(parent) = self.nodes.get_mut(&old_parent) {
             parent.directory.children.remove(&old_name);
             parent.directory.gone.insert(old_name, stamp);
@@ -345,6 +348,19 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.changed = self.stamp;
         }
+    }
+
+    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or got
+    /// another name since. Where it has not, what was asked for by that path may be told of something else.
+    pub fn stands(&self, ino: u64, asked: u64) -> bool {
+        let mut at = ino;
+        while at != ROOT {
+            match self.nodes.get(&at) {
+                Some(node) if !node.removed && node.moved <= asked => at = node.parent,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Whether `inner` is `outer` or lies below it.
@@ -400,6 +416,7 @@ impl Tree {
             attributes,
             fetched: Some(Instant::now()),
             changed: 0,
+            moved: 0,
             local: false,
             // A number can come back after a forget: its blocks must not.
             generation: self.births << GENERATIONS,

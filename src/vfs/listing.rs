@@ -11,7 +11,7 @@ use crate::vfs::inode::{ROOT, is_aside};
 impl Vfs {
     /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
     pub(super) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
-        let _claim = match self.listings.claim(directory) {
+        let _claim = match self.listings.claim(directory, deadline) {
             Some(claim) => claim,
             None => {
                 let claim = self.listings.await_claim(directory, deadline)?;
@@ -27,15 +27,15 @@ impl Vfs {
 
     /// Lists a directory anew, unless somebody does.
     pub(super) fn renew(&self, directory: u64, deadline: &Deadline) -> Result<()> {
-        let Some(_claim) = self.listings.claim(directory) else {
+        let Some(_claim) = self.listings.claim(directory, deadline) else {
             return Ok(());
         };
         self.list_now(directory, deadline).map(|_| ())
     }
 
     fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
-        let path = self.path(directory)?;
         let asked = self.tree.lock().now();
+        let path = self.path(directory)?;
         let mut entries = Vec::new();
         let ask = Ask {
             urgency: Urgency::Caller,
@@ -46,6 +46,10 @@ impl Vfs {
                 entries.push(entry);
             }
         });
+        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+            // It is of what has the directory's former name now.
+            return self.list_now(directory, deadline);
+        }
         let completeness = match result {
             Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
                 let mut tree = self.tree.lock();

@@ -145,6 +145,7 @@ impl Vfs {
             {
                 return Err(Error::Exists);
             }
+            self.doubt_outcome(&error, &[parent]);
             return Err(error.into());
         }
         let has_mode = matches!(results.next(), Some(Ok(_)));
@@ -185,7 +186,10 @@ impl Vfs {
                 }
                 Err(error.into())
             }
-            Err(error) => Err(self.or_gone(parent, name, error)),
+            Err(error) => {
+                self.doubt_outcome(&error, &[parent]);
+                Err(self.or_gone(parent, name, error))
+            }
         }
     }
 
@@ -229,7 +233,10 @@ impl Vfs {
                 }
                 return Err(error.into());
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.doubt_outcome(&error, &[parent]);
+                return Err(error.into());
+            }
         }
         self.tree.lock().remove_own(ino);
         self.forsake(ino);
@@ -297,7 +304,8 @@ impl Vfs {
             deadline,
         );
         if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
-            self.bring_back(target, new_parent, &to, deadline);
+            // In time of its own: the renaming may have taken all of it.
+            self.bring_back(target, new_parent, &to, &self.deadline());
         }
         match renamed {
             Ok(_) => {}
@@ -313,7 +321,10 @@ impl Vfs {
                     Some(_) => error.into(),
                 });
             }
-            Err(error) => return Err(self.or_gone(parent, name, error)),
+            Err(error) => {
+                self.doubt_outcome(&error, &[parent, new_parent]);
+                return Err(self.or_gone(parent, name, error));
+            }
         }
         let mut tree = self.tree.lock();
         if let Some(target) = target {
@@ -505,6 +516,26 @@ impl Vfs {
             (Some(Kind::Directory), _) => Err(Error::NotDirectory),
             (_, Some(Kind::Directory)) => Err(Error::IsDirectory),
             _ => Ok(()),
+        }
+    }
+
+    /// What was asked for in these directories may have happened, though nobody heard of it: what is known of their
+    /// names is asked for again.
+    fn doubt_outcome(&self, error: &remote::Error, directories: &[u64]) {
+        if !matches!(
+            error,
+            remote::Error::TimedOut { .. } | remote::Error::Lost { .. }
+        ) {
+            return;
+        }
+        let mut tree = self.tree.lock();
+        for &directory in directories {
+            for (_, ino) in tree.children(directory) {
+                if let Some(node) = tree.get_mut(ino) {
+                    node.fetched = None;
+                }
+            }
+            tree.doubt_listing(directory);
         }
     }
 

@@ -247,6 +247,7 @@ impl Vfs {
             Handle {
                 file: Arc::clone(&file),
                 writes: wants.write,
+                seen: Arc::default(),
             },
         );
         drop(opened);

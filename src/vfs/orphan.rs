@@ -10,6 +10,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::inode::OURS;
+use crate::vfs::readahead::Hold;
 
 /// What became of an open file whose name is about to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) enum Orphan {
 /// An open file that is not brought to the server while this lives.
 pub(super) struct Claim {
     pub(super) file: Arc<File>,
+    /// Nor is it read meanwhile, where it is to be read under another name then.
+    _hold: Option<Hold>,
 }
 
 impl Drop for Claim {
@@ -67,7 +70,8 @@ impl Vfs {
             file.reader.stop(deadline);
             return Ok(Orphan::Whole);
         }
-        file.reader.stop(deadline);
+        // Who reads on waits for the other name.
+        let _hold = file.reader.hold(deadline);
         let path = self.path(file.ino)?;
         let name = format!("{OURS}open-{}-{:x}", std::process::id(), file.ino);
         let aside = path
@@ -96,7 +100,7 @@ impl Vfs {
             body.uploading = true;
             body.until = Some(deadline.twin());
         }
-        Ok(Some(Claim { file }))
+        Ok(Some(Claim { file, _hold: None }))
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
@@ -147,10 +151,12 @@ impl Vfs {
                     break;
                 }
             }
-            claims.push(Claim {
+            let mut claim = Claim {
                 file: Arc::clone(&file),
-            });
-            file.reader.stop(deadline);
+                _hold: None,
+            };
+            claim._hold = Some(file.reader.hold(deadline));
+            claims.push(claim);
         }
         Ok(claims)
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use pump::Pump;
 use team::{Look, Order, TRIAL, Team};
 
@@ -114,8 +114,12 @@ pub(super) struct State {
     proofs: HashMap<u64, Vec<u8>>,
     /// Where the pieces end that readers wait for.
     awaited: Vec<u64>,
-    /// Threads that may still hold a transfer.
-    pub(super) pumps: usize,
+    /// The streams whose threads may still hold a transfer.
+    pub(super) running: BTreeSet<u64>,
+    /// Who keeps the file from being read, since its name is about to change.
+    holds: usize,
+    /// Counts the holds that have ended: what was to be read under an older name is not begun any more.
+    turn: u64,
     /// Others were seen to have changed the content: no more of it is read in this generation.
     pub(super) spoilt: Option<Error>,
     /// Two transfers have brought different bytes of the same content.
@@ -164,6 +168,19 @@ enum Role {
     Newcomer,
     /// The team.
     Member,
+}
+
+/// Keeps a file from being read until it is dropped: no stream begins, and those that wait for one wait.
+#[must_use]
+pub struct Hold(Arc<Reader>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.holds -= 1;
+        state.turn += 1;
+        self.0.changed.notify_all();
+    }
 }
 
 /// What a thread asks between two pieces, without a lock.
@@ -223,15 +240,29 @@ impl Reader {
         Some(bytes)
     }
 
+    /// Waits until nobody holds the file; returns what [`Self::read`] wants to know of this moment.
+    pub fn await_turn(&self, deadline: &Deadline) -> Result<u64> {
+        let mut state = self.state.lock();
+        while state.holds > 0 {
+            let left = deadline
+                .remaining()
+                .ok_or_else(|| Error::timed_out("reading a file that is being renamed"))?;
+            self.changed.wait_for(&mut state, left);
+        }
+        Ok(state.turn)
+    }
+
     /// Reads `size` bytes from `offset`, less only at the end of the file. `path` is where the file
-    /// is now; a broken transfer goes on only in a file that may be `version`.
+    /// was after `turn` had been taken; a broken transfer goes on only in a file that may be `version`. `None` where the
+    /// file may have another name since: then the caller is to look anew.
     pub fn read(
         self: &Arc<Self>,
+        turn: u64,
         (path, version): (&RemotePath, Version),
         offset: u64,
         size: usize,
         deadline: &Deadline,
-    ) -> Result<Bytes> {
+    ) -> Result<Option<Bytes>> {
         self.take_from_disk((path, &version), offset, size);
         loop {
             let mut state = self.state.lock();
@@ -239,7 +270,7 @@ impl Reader {
             let missing = match self.collect(state.generation, offset, size) {
                 Ok(bytes) if !state.doubts(end) => {
                     self.go_on(&mut state, end);
-                    return Ok(bytes);
+                    return Ok(Some(bytes));
                 }
                 // All is there, and still to be compared.
                 Ok(_) => None,
@@ -248,6 +279,9 @@ impl Reader {
             if let Some(error) = &state.spoilt {
                 return Err(error.clone());
             }
+            if missing.is_some() && (state.holds > 0 || state.turn != turn) {
+                return Ok(None);
+            }
             let at = missing.and_then(|missing| state.stream_for(missing));
             match missing.map(|missing| (missing, at)) {
                 Some((missing, Some(at))) => {
@@ -255,15 +289,17 @@ impl Reader {
                         let gone = state.streams.remove(at);
                         let can_begin = match ended {
                             Err(error)
-                                if error.why() == Some(Why::Unsupported) && gone.begin > 0 =>
+                                if error.why() == Some(Why::Unsupported)
+                                    && (gone.begin > 0 || gone.can_begin && gone.next > 0) =>
                             {
+                                // From the start, then: in the middle it can't be begun, nor taken up again.
                                 false
                             }
                             // From its start to its end it has not come to this offset.
                             Ok(()) if !gone.can_begin && gone.next <= missing => {
-                                return self
-                                    .collect(state.generation, offset, (missing - offset) as usize)
-                                    .or(Ok(Bytes::default()));
+                                let before = (missing - offset) as usize;
+                                let bytes = self.collect(state.generation, offset, before);
+                                return Ok(Some(bytes.unwrap_or_default()));
                             }
                             // It ended well before this offset: the file is shorter, or the block has
                             // left the cache already. A new stream tells.
@@ -440,12 +476,27 @@ impl Reader {
     }
 
     /// Ends all streams and waits until their transfers have ended too: some servers lock a file
-    /// that is being read.
+    /// that is being read. Who reads on meanwhile begins new ones.
     pub fn stop(&self, deadline: &Deadline) {
+        self.end_streams(self.state.lock(), deadline);
+    }
+
+    /// The same, and nobody begins a new one as long as the hold lives.
+    pub fn hold(self: &Arc<Self>, deadline: &Deadline) -> Hold {
         let mut state = self.state.lock();
+        state.holds += 1;
+        let hold = Hold(Arc::clone(self));
+        self.end_streams(state, deadline);
+        hold
+    }
+
+    fn end_streams(&self, mut state: MutexGuard<'_, State>, deadline: &Deadline) {
         state.streams.clear();
+        // A team would go on under the name that the file had.
+        (state.target, state.team) = (None, Team::default());
+        let newest = state.next_id;
         self.changed.notify_all();
-        while state.pumps > 0 {
+        while state.running.first().is_some_and(|&id| id < newest) {
             let Some(left) = deadline.remaining() else {
                 return;
             };
@@ -543,7 +594,7 @@ impl Reader {
             state.streams.iter().find(|stream| stream.id == id),
         ) {
             Pump::new(self, target, state.generation, stream).start()?;
-            state.pumps += 1;
+            state.running.insert(id);
         }
         Ok(())
     }

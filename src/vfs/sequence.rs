@@ -145,7 +145,13 @@ impl Sequences {
         self.ahead.get(&file).map(|ahead| ahead.stage)
     }
 
-    /// A file is at the next stage.
+    /// Since when a file is at one of these stages, if it is.
+    pub fn since(&self, file: u64, stages: &[Stage]) -> Option<Instant> {
+        let ahead = self.ahead.get(&file)?;
+        stages.contains(&ahead.stage).then_some(ahead.since)
+    }
+
+    /// A file is at the next stage, or has got on.
     pub fn set(&mut self, file: u64, stage: Stage) {
         let since = Instant::now();
         self.ahead.insert(file, Ahead { stage, since });

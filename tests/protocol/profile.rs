@@ -93,3 +93,21 @@ fn a_spoilt_file_is_passed_over_with_a_line_and_replaced() {
     mount.unmount();
     assert!(kept(&mount).starts_with("ftpfs-server 1\n"));
 }
+
+#[test]
+fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat f");
+    mount.unmount();
+    let (asked, connected) = (server.count("EPSV"), server.connected());
+    mount.again(&server);
+    // Before anybody has looked at anything: a data connection for each of two connections.
+    server.await_count("EPSV", asked + 2);
+    assert_eq!(server.connected(), connected + 2);
+    let (turns, transfers) = server.cost();
+    mount.sh("cat f");
+    // What it is, and the transfer itself.
+    assert_eq!(server.cost(), (turns + 2, transfers + 1));
+}

@@ -196,6 +196,7 @@ impl Script {
             transfers: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            forgets: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         let server = Server { shared, address };
@@ -239,6 +240,8 @@ struct Shared {
     sent: AtomicUsize,
     /// Commands that were lost.
     lost: AtomicUsize,
+    /// Of commands that come together, all but the first are lost.
+    forgets: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -289,6 +292,11 @@ impl Server {
     /// From now on it answers so what comes together with a transfer's command.
     pub fn hurry(&self, when: Hurry) {
         *self.shared.hurry.lock().unwrap() = Some(when);
+    }
+
+    /// From now on it loses all but the first of the commands that come together.
+    pub fn forget(&self) {
+        self.shared.forgets.store(true, Ordering::Relaxed);
     }
 
     /// From now on it behaves well.

@@ -56,11 +56,17 @@ pub fn listen(
 pub fn port_in(
     reply: &Reply,
     mode: Command<'static>,
-    control: &Control,
+    control: &mut Control,
     policy: &Policy,
 ) -> Result<Port> {
     if !reply.is_completion() {
         return Err(reply.refusal(mode));
+    }
+    if !matches!(reply.code, 227 | 229) {
+        // It answers something else, and its own answer is still to come.
+        control.give_up();
+        let cause = format!("the server said {reply}");
+        return Err(Error::lost(mode.to_string(), cause));
     }
     let said = match mode {
         Command::Epsv => extended_port(reply).map(|port| (None, port)),

@@ -62,14 +62,16 @@ impl Spare {
     /// server has sent all, and is about to say so.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
         let may = Self::is_possible(profile) && !profile.ask(|learned| learned.late_spares);
-        let way = profile.ask(|learned| learned.ways.likely()).filter(|_| may)?;
+        let way = profile
+            .ask(|learned| learned.ways.likely())
+            .filter(|_| may)?;
         Some(passive::command(way))
     }
 
     /// One from the reply to [`Self::early`].
     pub fn of_reply(
         reply: &Reply,
-        control: &Control,
+        control: &mut Control,
         profile: &Profile,
         policy: &Policy,
         deadline: &Deadline,

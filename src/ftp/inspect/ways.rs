@@ -125,7 +125,7 @@ impl Inspection {
         };
         let since = Instant::now();
         let begun = match begin(lease, start, deadline) {
-            Err(error) if is_empty_directory(&error) => return Ok(since.elapsed()),
+            Err(error) if is_empty_directory(&error, command) => return Ok(since.elapsed()),
             begun => begun?,
         };
         let mut took = None;
@@ -154,7 +154,7 @@ impl Inspection {
         if !begun.confirmed {
             let reply = lease.control()?.reply(&command, deadline)?;
             match confirm(lease, &reply, &command) {
-                Err(error) if is_empty_directory(&error) => {}
+                Err(error) if is_empty_directory(&error, command) => {}
                 result => result?,
             }
         }

@@ -173,7 +173,7 @@ impl State {
 
     /// Whether one more connection may be made now.
     pub fn may_grow(&self, urgency: Urgency) -> bool {
-        let barred = self.grows_after.is_some_and(|at| Instant::now() < at);
+        let barred = self.is_barred();
         let reserved = usize::from(urgency == Urgency::Ahead);
         let wanted = match urgency {
             // What is fetched ahead takes as many as it may have.
@@ -182,6 +182,10 @@ impl State {
         };
         let more = self.connecting < wanted.min(AT_ONCE);
         !self.closed && more && !barred && self.live + reserved < self.limit
+    }
+
+    fn is_barred(&self) -> bool {
+        self.grows_after.is_some_and(|at| Instant::now() < at)
     }
 
     /// Connections that somebody uses.
@@ -203,7 +207,9 @@ impl State {
     pub fn is_stuck(&self) -> bool {
         let callers =
             self.waiting[Urgency::Caller as usize] + self.waiting[Urgency::Flush as usize];
-        let none_left = self.idle.is_empty() && self.arming == 0 && self.live >= self.limit;
+        // Nor are more to be had where one was just refused, in whatever words.
+        let none_to_come = self.live >= self.limit || self.is_barred() && self.connecting == 0;
+        let none_left = self.idle.is_empty() && self.arming == 0 && none_to_come;
         let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
         callers > 0 && (none_left || none_to_transfer)
     }

@@ -22,7 +22,7 @@ impl Tree {
         completeness: Completeness,
         asked: u64,
     ) {
-        if !self.nodes.contains_key(&directory) {
+        if !self.stands(directory, asked) {
             return;
         }
         let mut seen = HashSet::with_capacity(entries.len());
@@ -57,7 +57,7 @@ impl Tree {
     }
 
     /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
-    /// the name was removed since.
+    /// the name was removed since, or the directory has another one.
     pub fn merge_entry(
         &mut self,
         directory: u64,
@@ -66,11 +66,12 @@ impl Tree {
         asked: u64,
     ) -> Option<u64> {
         let parent = self.nodes.get(&directory)?;
-        if parent
-            .directory
-            .gone
-            .get(name)
-            .is_some_and(|stamp| *stamp > asked)
+        if !self.stands(directory, asked)
+            || parent
+                .directory
+                .gone
+                .get(name)
+                .is_some_and(|stamp| *stamp > asked)
         {
             return None;
         }
@@ -91,7 +92,8 @@ impl Tree {
 
     /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
     pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino)
+        let stands = self.stands(ino, asked);
+        if let Some(node) = self.nodes.get_mut(&ino).filter(|_| stands)
             && node.changed <= asked
             && !node.local
         {
@@ -140,6 +142,9 @@ impl Tree {
 
     /// The server says that the name is not there; asked for at the stamp `asked`.
     pub fn merge_absence(&mut self, directory: u64, name: &[u8], asked: u64) {
+        if !self.stands(directory, asked) {
+            return;
+        }
         if let Some(ino) = self.child(directory, name) {
             let node = self.nodes.get(&ino);
             if node.is_some_and(|node| node.local || node.changed > asked) {
@@ -194,6 +199,31 @@ mod tests {
             .map(|(name, ino)| (name.to_vec(), ino))
             .collect();
         assert_eq!(names, [(b"c".to_vec(), b), (b"d".to_vec(), d)]);
+    }
+
+    #[test]
+    fn what_was_asked_under_a_former_name_is_told_of_nothing() {
+        let directory = |name: &[u8]| Entry {
+            name: name.to_vec(),
+            attributes: Attributes::of(Kind::Directory),
+        };
+        let mut tree = listed(vec![directory(b"d")]);
+        let d = tree.child(ROOT, b"d").expect("d");
+        tree.merge_listing(d, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
+        let a = tree.child(d, b"a").expect("a");
+        let asked = tree.now();
+        tree.rename_own(d, ROOT, b"old");
+        let new = tree.add_own_directory(ROOT, b"d", Attributes::of(Kind::Directory));
+        assert!(!tree.stands(a, asked) && tree.stands(a, tree.now()));
+        // All of these are of the new directory.
+        tree.merge_listing(d, vec![], Completeness::Whole, asked);
+        tree.merge_absence(d, b"a", asked);
+        assert_eq!(tree.merge_entry(d, b"b", file(1), asked), None);
+        let version = file(7).version();
+        tree.merge_version(a, version, asked);
+        assert_eq!(tree.child(d, b"a"), Some(a));
+        assert_eq!(tree.get(a).expect("a").attributes.size, Some(1));
+        assert!(tree.stands(new, tree.now()));
     }
 
     #[test]

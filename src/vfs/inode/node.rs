@@ -23,6 +23,8 @@ pub struct Node {
     pub fetched: Option<Instant>,
     /// The stamp of the last local change.
     pub changed: u64,
+    /// The stamp of the last time that we gave it another name.
+    pub(super) moved: u64,
     /// Something is not on the server yet: its word about size and time does not count.
     pub local: bool,
     /// Changes with the content.

@@ -101,13 +101,13 @@ impl Pump {
     }
 
     fn run(mut self) {
-        let mut ended = self.pump();
+        let mut source = None;
+        let mut ended = self.pump(&mut source);
         if self.contradicts {
             self.spoilt = true;
             ended = Err(self.contradiction());
         }
         let mut state = self.reader.state.lock();
-        state.pumps -= 1;
         match ended {
             // Nobody follows it any more, or it is not wanted: as if it had never been.
             Ok(false) => state.forget(self.id),
@@ -126,22 +126,27 @@ impl Pump {
             }
         }
         self.reader.changed.notify_all();
+        drop(state);
+        // Nobody who reads waits until the server has been told.
+        drop(source);
+        let mut state = self.reader.state.lock();
+        state.running.remove(&self.id);
+        self.reader.changed.notify_all();
     }
 
-    /// True at the end of the file, false when nobody wants more.
-    fn pump(&mut self) -> Result<bool> {
+    /// True at the end of the file, false when nobody wants more. `source` is the transfer that is under way.
+    fn pump(&mut self, source: &mut Option<Box<dyn Source>>) -> Result<bool> {
         let _receiving = self.reader.shared.traffic.receive();
-        let mut source: Option<Box<dyn Source>> = None;
         let mut since = Instant::now();
         let mut failures = 0;
         loop {
             match self.turn(source.as_deref(), since) {
                 Turn::End => {
-                    self.see_the_end(source);
+                    self.see_the_end(source.take());
                     return Ok(false);
                 }
                 Turn::Yield => {
-                    source = None;
+                    *source = None;
                     since = Instant::now();
                     continue;
                 }
@@ -156,12 +161,14 @@ impl Pump {
                 Turn::Fetch => {}
             }
             let deadline = Deadline::after(self.reader.shared.patience);
-            let fetched = match &mut source {
-                Some(source) => self.fetch(source.as_mut(), &deadline),
+            let fetched = match source {
+                Some(source) => self.fetch(source.as_mut(), since, &deadline),
                 None => {
                     let opened = self.open(&deadline);
                     since = Instant::now();
-                    opened.and_then(|opened| self.fetch(source.insert(opened).as_mut(), &deadline))
+                    opened.and_then(|opened| {
+                        self.fetch(source.insert(opened).as_mut(), since, &deadline)
+                    })
                 }
             };
             match fetched {
@@ -169,7 +176,7 @@ impl Pump {
                 Ok(false) => return Ok(true),
                 Err(Error::Lost { .. }) if failures < RETRIES => {
                     failures += 1;
-                    source = None;
+                    *source = None;
                 }
                 Err(error) => return Err(error),
             }
@@ -329,7 +336,7 @@ impl Pump {
                 state.team.rest();
             }
             if !full {
-                return if wanted && since.elapsed() > SLICE {
+                return if wanted && self.may_yield(since) {
                     Turn::Yield
                 } else {
                     Turn::Fetch
@@ -343,8 +350,20 @@ impl Pump {
         }
     }
 
-    /// Brings the rest of a block; false at the end of the file.
-    fn fetch(&mut self, source: &mut dyn Source, deadline: &Deadline) -> Result<bool> {
+    /// Whether a transfer that began at `since` makes way for who waits for its connection: it has to be able to go on
+    /// where it was.
+    fn may_yield(&self, since: Instant) -> bool {
+        since.elapsed() > SLICE && self.reader.shared.can_seek()
+    }
+
+    /// Brings the rest of a block, or what comes of it before somebody waits for the connection; false at the end of
+    /// the file.
+    fn fetch(
+        &mut self,
+        source: &mut dyn Source,
+        since: Instant,
+        deadline: &Deadline,
+    ) -> Result<bool> {
         let blocks = Arc::clone(&self.reader.shared.blocks);
         let key = self.key();
         let start = key.index * BLOCK;
@@ -379,6 +398,11 @@ impl Pump {
                 let bytes = buffer[from..filled].to_vec();
                 shown = filled;
                 self.show(key, Block { from, bytes, ends }, is_all)?;
+            }
+            // A slow one would keep who waits for all of a block.
+            if filled < BLOCK_LENGTH && source.wanted() && (self.is_ahead || self.may_yield(since))
+            {
+                break;
             }
         }
         let end = start + BLOCK;

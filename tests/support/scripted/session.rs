@@ -149,7 +149,7 @@ impl Session {
                 self.came.push_back((line, is_first));
                 is_first = false;
             }
-            if self.shared.script.forgets {
+            if self.shared.script.forgets || self.shared.forgets.load(Ordering::Relaxed) {
                 let lost = self.came.drain(1..).count();
                 self.shared.lost.fetch_add(lost, Ordering::Relaxed);
             }
