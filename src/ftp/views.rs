@@ -57,8 +57,11 @@ pub fn hash(
     }
     // draft-bryan-ftpext-hash: "213 SHA-256 0-49 9f86… name"; the X commands: "250 9F86…".
     let text = reply.text();
+    // A CRC may lack its first digits where those are 0; among other words a short one may be just a word.
+    let is_alone = text.split_ascii_whitespace().count() == 1;
+    let least = if is_alone { 1 } else { 8 };
     let is_hash =
-        |word: &&str| word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        |word: &&str| word.len() >= least && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let found = text.split_ascii_whitespace().find(is_hash);
     let said = text
         .split_ascii_whitespace()
