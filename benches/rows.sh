@@ -263,15 +263,20 @@ line() {
 
 # start_server NAME [HOW]
 start_server() {
-    local how=${2:-}
+    local how=${2:-} few=()
+    [ "$CONNECTIONS" = 0 ] || case $1 in
+    vsftpd) few=("max_per_ip=$CONNECTIONS") ;;
+    proftpd) few=("MaxClientsPerHost $CONNECTIONS") ;;
+    pure-ftpd) few=(-C "$CONNECTIONS") ;;
+    esac
     [ "$how" != tls ] || [ -e "$C" ] || "$SUPPORT/../../scripts/test-ca" "$C"
     case $1,$how in
-    vsftpd,limited) vsftpd local_max_rate=2000000 "pasv_min_port=20000" "pasv_max_port=29999" ;;
-    proftpd,limited) proftpd "TransferRate RETR 2000" "PassivePorts 20000 29999" ;;
-    pure-ftpd,limited) pure_ftpd -T :2000 -p 20000:29999 ;;
-    vsftpd,*) "vsftpd${how:+_$how}" "pasv_min_port=20000" "pasv_max_port=29999" ;;
-    proftpd,*) "proftpd${how:+_$how}" "PassivePorts 20000 29999" "MaxInstances 200" ;;
-    pure-ftpd,*) "pure_ftpd${how:+_$how}" -p 20000:29999 -L 20000:20 ;;
+    vsftpd,limited) vsftpd local_max_rate=2000000 "pasv_min_port=20000" "pasv_max_port=29999" "${few[@]}" ;;
+    proftpd,limited) proftpd "TransferRate RETR 2000" "PassivePorts 20000 29999" "${few[@]}" ;;
+    pure-ftpd,limited) pure_ftpd -T :2000 -p 20000:29999 "${few[@]}" ;;
+    vsftpd,*) "vsftpd${how:+_$how}" "pasv_min_port=20000" "pasv_max_port=29999" "${few[@]}" ;;
+    proftpd,*) "proftpd${how:+_$how}" "PassivePorts 20000 29999" "MaxInstances 200" "${few[@]}" ;;
+    pure-ftpd,*) "pure_ftpd${how:+_$how}" -p 20000:29999 -L 20000:20 "${few[@]}" ;;
     esac
 }
 stop_server() {

@@ -60,3 +60,34 @@ for _ in range(60):
         );
     }
 }
+
+/// A server that has no more connections says so in words of its own, and all that is done with two is right.
+#[test]
+fn two_connections_are_enough() {
+    for server in [
+        "vsftpd max_per_ip=2",
+        "proftpd 'MaxClientsPerHost 2'",
+        "pure_ftpd -C 2",
+    ] {
+        run(
+            120,
+            &format!(
+                r#"{FILE}
+                {server}; file 8
+                mkdir -p $D/tree/{{1,2,3,4,5}}/{{a,b}} $S/new
+                for n in {{1..60}}; do head -c $((n * 311)) /dev/urandom >$D/tree/$((n % 5 + 1))/a/$n; done
+                for n in {{1..30}}; do head -c $((n * 977)) /dev/urandom >$S/new/$n; done
+                chown -R $account: $D
+                mounts ''
+                ls -lR $M >/dev/null
+                cat $M/f >$S/f & reader=$!
+                cp -r $M/tree $S/tree; diff -r $D/tree $S/tree
+                cp -r $S/new $M/new; diff -r $S/new $D/new
+                wait $reader; cmp $S/f $D/f
+                cp $M/f $M/g; cmp $D/f $D/g
+                rm -r $M/tree; [ ! -e $D/tree ] || fail "the tree is still there"
+                unmounts"#
+            ),
+        );
+    }
+}
