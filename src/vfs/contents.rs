@@ -47,6 +47,9 @@ impl Vfs {
             }
             Some(Piece::Server(length)) if length == whole && body.stream.is_none() => {
                 // A block that is too short is looked into by `read`.
+                if offset + length as u64 == body.size && file.reader.is_longer() {
+                    return None;
+                }
                 let bytes = file.reader.cached(offset, length);
                 bytes.filter(|bytes| bytes.len() == length).map(Ok)
             }
@@ -90,6 +93,11 @@ impl Vfs {
                     }
                     Some(Piece::Server(length)) => (length, body.sizeless),
                     None if body.sizeless => (rest, true),
+                    None if !bytes.is_empty() && file.reader.is_longer() => {
+                        drop(body);
+                        self.must_have_grown(file, at, deadline)?;
+                        break;
+                    }
                     None => break,
                 }
             };
@@ -139,6 +147,18 @@ impl Vfs {
         }
         (seen.generation, seen.end) = (body.generation, offset);
         Ok(())
+    }
+
+    /// More came than the size that was known, `end`: the file has grown, or the server states a size that is none.
+    fn must_have_grown(&self, file: &File, end: u64, deadline: &Deadline) -> Result<()> {
+        if !self.ends_at(file, end, deadline)? {
+            return Ok(());
+        }
+        Err(remote::Error::misbehaved(
+            format!("reading {}", self.path(file.ino)?),
+            format!("the server says that it has {end} bytes, and sends more"),
+        )
+        .into())
     }
 
     /// A transfer ended before the size that was known: whether the file does, too.

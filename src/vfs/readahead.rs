@@ -126,6 +126,8 @@ pub(super) struct State {
     is_wrong: bool,
     /// Streams that have gone since one was followed.
     jumps: u32,
+    /// More has come than the server says that there is.
+    pub(super) is_longer: bool,
     /// What is read.
     target: Option<(RemotePath, Version)>,
     /// The end of what was last read.
@@ -519,11 +521,16 @@ impl Reader {
         std::mem::take(&mut self.state.lock().is_wrong)
     }
 
+    /// Whether more has come than the server says that there is.
+    pub fn is_longer(&self) -> bool {
+        self.state.lock().is_longer
+    }
+
     /// Ends all streams, and what they brought no longer counts when `generation` is another one.
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
-        state.spoilt = None;
+        (state.spoilt, state.is_longer) = (None, false);
         state.proofs.clear();
         state.doubted.clear();
         state.streams.clear();

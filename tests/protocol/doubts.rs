@@ -117,3 +117,29 @@ fn who_reads_on_over_a_file_that_others_have_replaced_is_told_so() {
     // From its start it is read as it is now.
     assert_eq!(mount.sh("cat f | tr -d '\\0' | wc -c").trim(), "0");
 }
+
+#[test]
+fn a_file_that_is_longer_than_the_server_says_is_an_error_unless_it_has_grown() {
+    for size in [1500, 400_000] {
+        let server = Server::start();
+        server.tree().put("/f", pattern(size));
+        let facts = format!(
+            "250-Facts\r\n type=file;size={};modify=20210203040506; /f\r\n250 End\r\n",
+            size - 500
+        );
+        server.on("MLST /f", Act::Raw(facts.into()));
+        let mount = Mount::of(&server);
+        assert_eq!(mount.error("open('f', 'rb').read()"), "EIO");
+        server.behave();
+        mount.sh("ls -l");
+        drop(mount);
+        let mount = Mount::of(&server);
+        mount.sh("stat f");
+        server.tree().put("/f", pattern(size + 100));
+        let got = mount.sh("cat f | wc -c");
+        assert!(
+            [size, size + 100].contains(&got.trim().parse().unwrap()),
+            "{got}"
+        );
+    }
+}
