@@ -30,7 +30,7 @@ use answers::{
 use crate::inquiry::DROP_CACHE;
 use crate::notices::{Counts, Kernel, Notices};
 use crate::remote::Deadline;
-use crate::vfs::{Changes, Listed, Listener, Result, Vfs, Wants};
+use crate::vfs::{Changes, Listed, Listener, News, Result, Spot, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
@@ -464,22 +464,36 @@ impl Filesystem for Adapter {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
+        write_flags: WriteFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let written = move |reply: ReplyWrite, result: Result<()>| match result {
-            Ok(()) => reply.written(length),
+        // Of who appends, the kernel's offset is but the end that it knows of. What comes of a mapping has its place.
+        let appends =
+            flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let spot = if appends { Spot::End } else { Spot::At(offset) };
+        let notices = Arc::clone(&self.notices);
+        let written = move |reply: ReplyWrite, result: Result<u64>| match result {
+            Ok(at) => {
+                reply.written(length);
+                if at != offset {
+                    // It has kept the bytes where they are not.
+                    notices.hear(News::Changed {
+                        ino: ino.0,
+                        content: true,
+                    });
+                }
+            }
             Err(error) => reply.error(errno("write", &error)),
         };
-        if let Some(result) = self.vfs.write_cached(fh.0, offset, data) {
+        if let Some(result) = self.vfs.write_cached(fh.0, spot, data) {
             return written(reply, result);
         }
         let data = data.to_vec();
         self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
-            written(reply, vfs.write(fh.0, offset, &data, deadline));
+            written(reply, vfs.write(fh.0, spot, &data, deadline));
         });
     }
 

@@ -229,12 +229,12 @@ pub trait Remote: Send + Sync {
     /// with [`Why::Unsupported`]: it can be read from its start then.
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
-    /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes. Where the server allows,
-    /// `then` is done at its end.
+    /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Where the server
+    /// allows, `then` is done at its end.
     fn write(
         &self,
         file: &RemotePath,
-        from: u64,
+        behind: Option<u64>,
         then: Then,
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>>;

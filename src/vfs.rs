@@ -8,7 +8,7 @@
 //! names, attributes, orphan, flush, opening, contents   the operations
 //! recover, writeback, order -> journal            closes that return early
 //! figures, forget                                 questions from outside
-//! fetch, ahead, copying -> listing                what they share
+//! fetch, ahead, copying -> listing, appending     what they share
 //! atomic, early, hash                             uploads that appear at once, come early, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
@@ -16,6 +16,7 @@
 //! ```
 
 mod ahead;
+mod appending;
 mod atomic;
 mod attributes;
 mod blocks;
@@ -57,6 +58,7 @@ mod uploads;
 mod walk;
 mod writeback;
 
+pub use appending::Spot;
 pub use attributes::Changes;
 pub use blocks::Bytes;
 pub use core::{Settings, Vfs};

@@ -126,6 +126,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "hash",
             "contents",
             "opening",
+            "appending",
             "early",
             "recover",
             "writeback",

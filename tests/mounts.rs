@@ -19,7 +19,7 @@ use ftpfs::remote::{
     Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Reading, Remote, RemotePath,
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
-use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Spot, Vfs, Wants, WriteBack};
 
 use memory::{Memory, Node};
 
@@ -113,12 +113,12 @@ impl Remote for Client {
     fn write(
         &self,
         file: &RemotePath,
-        from: u64,
+        behind: Option<u64>,
         then: Then,
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.write(&self.path(file), from, then, ask)
+        self.server.write(&self.path(file), behind, then, ask)
     }
 
     fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
@@ -300,7 +300,9 @@ impl Mounted {
         let handle = self.open(path, true);
         let deadline = self.vfs.deadline();
         let bytes = text.as_bytes();
-        self.vfs.write(handle, 0, bytes, &deadline).unwrap();
+        self.vfs
+            .write(handle, Spot::At(0), bytes, &deadline)
+            .unwrap();
         self.close(handle);
     }
 
@@ -413,7 +415,10 @@ fn a_mount_without_write_back_waits_too_and_not_for_ever() {
     first.write("b/f", "first");
     let handle = second.open("f", true);
     let deadline = second.vfs.deadline();
-    second.vfs.write(handle, 0, b"second", &deadline).unwrap();
+    second
+        .vfs
+        .write(handle, Spot::At(0), b"second", &deadline)
+        .unwrap();
     let late = second.vfs.flush(handle, &second.vfs.deadline());
     assert_eq!(late.unwrap_err().to_errno(), 110);
     first.hold(false);

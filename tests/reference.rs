@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Spot, Vfs, Wants, WriteBack};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -422,7 +422,8 @@ impl Run {
         self.contents[content].dirty = true;
         let bytes = &mut self.contents[content].bytes;
         let deadline = self.vfs.deadline();
-        if let Err(error) = self.vfs.write(handle, at as u64, &part, &deadline) {
+        let spot = offset.map_or(Spot::End, Spot::At);
+        if let Err(error) = self.vfs.write(handle, spot, &part, &deadline) {
             // A stream that failed says so at once.
             assert!(self.faulty, "{error}");
             self.contents[content].doubtful = true;

@@ -252,15 +252,15 @@ impl Remote for Client {
     fn write(
         &self,
         file: &RemotePath,
-        from: u64,
+        behind: Option<u64>,
         then: Then,
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let command = match from {
-            0 => Command::Stor(&path),
-            _ => Command::Appe(&path),
+        let command = match behind {
+            None => Command::Stor(&path),
+            Some(_) => Command::Appe(&path),
         };
         self.repeat(Purpose::Transfer, ask, |lease, _| {
             let store = Store {

@@ -30,14 +30,14 @@ const TAIL: u64 = 64 * 1024;
 
 /// The plan by which `change` would be brought about on a server of which this was learned.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
-    let Some(base) = change
-        .base
-        .and_then(|base| base.size)
-        .filter(|&base| base > 0)
-    else {
+    let Some(base) = change.base.and_then(|base| base.size) else {
         return Plan::Whole;
     };
+    if change.emptied {
+        return Plan::Whole;
+    }
     let first = change.first_dirty();
+    // Also behind a base that is empty: others may have put something in it meanwhile.
     if change.kept == base && first >= base && change.size > base && learned.appe != Some(false) {
         return Plan::Append(base);
     }

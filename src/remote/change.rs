@@ -55,6 +55,8 @@ pub struct Change {
     pub dirty: Vec<Range<u64>>,
     /// Bytes of the whole file now.
     pub size: u64,
+    /// It was emptied here: nothing of what is there is to be left, whoever put it there.
+    pub emptied: bool,
     /// An earlier try broke off: some of the bytes behind the base may be ours.
     pub broke_off: bool,
     /// What is to be set behind the upload.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::remote::{self, Deadline, Done, ReadAt, Step, Why};
+use crate::vfs::appending::Spot;
 use crate::vfs::blocks::Bytes;
 use crate::vfs::core::{Handle, Vfs};
 use crate::vfs::error::{Error, Result};
@@ -177,28 +178,32 @@ impl Vfs {
     }
 
     /// Writes to the spool, if that need not wait for the network.
-    pub fn write_cached(&self, handle: u64, offset: u64, bytes: &[u8]) -> Option<Result<()>> {
+    /// Returns at which offset it was.
+    pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
         let file = match self.file(handle) {
             Ok(handle) => handle.file,
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
+        let offset = self.offset_of(&file, &mut body, spot);
         if self.streams.must_wait(&body, offset + bytes.len() as u64) {
             return None;
         }
-        match self.write_now(&file, &mut body, offset, bytes) {
+        match self.write_now(&file, &mut body, spot, bytes) {
             Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => None,
             result => Some(result),
         }
     }
 
     /// Writes to the spool. Who is too far ahead of the network waits for it.
-    pub fn write(&self, handle: u64, offset: u64, bytes: &[u8], deadline: &Deadline) -> Result<()> {
+    /// Returns at which offset it was.
+    pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
         let file = self.file(handle)?.file;
         let mut body = file.body.lock();
         loop {
+            let offset = self.offset_of(&file, &mut body, spot);
             if !self.streams.must_wait(&body, offset + bytes.len() as u64) {
-                match self.write_now(&file, &mut body, offset, bytes) {
+                match self.write_now(&file, &mut body, spot, bytes) {
                     Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => {}
                     result => return result,
                 }
@@ -230,13 +235,16 @@ impl Vfs {
         &self,
         file: &Arc<File>,
         body: &mut Body,
-        offset: u64,
+        spot: Spot,
         bytes: &[u8],
-    ) -> Result<()> {
+    ) -> Result<u64> {
         if let Some(error) = body.hopeless.as_ref().or(body.broken.as_ref()) {
             return Err(error.clone());
         }
-        body.write(&self.spool, bytes, offset)?;
+        let offset = match spot {
+            Spot::At(offset) => body.write(&self.spool, bytes, offset).map(|()| offset),
+            Spot::End => body.append(&self.spool, bytes),
+        }?;
         // A write makes the time of the file now, whatever was set before.
         body.modified = None;
         self.publish(file, body);
@@ -254,7 +262,7 @@ impl Vfs {
             file.uploaded.notify_all();
         }
         self.send_early(file, body);
-        Ok(())
+        Ok(offset)
     }
 
     /// Sets the size, in bytes. Without a handle the server is told before this returns.

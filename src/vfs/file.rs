@@ -61,6 +61,8 @@ pub struct Body {
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
+    /// It was emptied here: whatever others make of the base meanwhile, nothing of it is to be left.
+    pub emptied: bool,
     /// What an upload that is under way brings.
     pub flying: RangeSet,
     /// A close of it is being written down.
@@ -95,6 +97,10 @@ pub struct Body {
     pub young: RangeSet,
     /// Bytes that were written since somebody looked what may be sent early.
     pub written: u64,
+    /// From here on all of it was appended: it goes behind whatever others put before it (see `appending.rs`).
+    pub appended: Option<u64>,
+    /// Others' bytes have come into it: what the kernel has of it is wrong.
+    pub mixed: bool,
     /// Up to where an append that broke off was to reach, while what it sent is still the same.
     pub broke_off: Option<u64>,
     /// A flush has found nothing to send but an empty file, and has waited for more.
@@ -205,6 +211,9 @@ impl Body {
         file.write_at(bytes, offset)?;
         self.holes.remove(offset..end);
         self.insert_dirty(offset..end);
+        if end > self.size {
+            self.appended = None;
+        }
         self.size = self.size.max(end);
         if self.broke_off.is_some_and(|end| offset < end) {
             self.broke_off = None;
@@ -222,6 +231,10 @@ impl Body {
 
     /// Cuts the file, or extends it by zeros.
     pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
+        if size == 0 && self.base.is_some() {
+            // Also where it is taken for empty: others may have put something in it since that was seen.
+            (self.emptied, self.resized) = (true, true);
+        }
         if size == self.size && !self.sizeless {
             return Ok(());
         }
@@ -252,6 +265,8 @@ impl Body {
             self.insert_dirty(self.size..size);
             self.holes.insert(self.size..size);
         }
+        // Where it ends now was said.
+        self.appended = None;
         self.size = size;
         self.resized = true;
         Ok(())
@@ -315,6 +330,7 @@ impl Body {
             kept: self.kept,
             dirty: self.joined(),
             size: self.size,
+            emptied: self.emptied,
             broke_off: self.failed && self.broke_off.is_some(),
             then: self.then(),
         }
@@ -348,15 +364,19 @@ impl Body {
         self.generation = generation;
         (self.kept, self.size, self.ordered) = (size, size, size);
         self.sizeless = base.size.is_none();
+        self.emptied = false;
+        self.appended = None;
         self.present = RangeSet::default();
         self.spool = None;
     }
 
     /// Others changed the server's file: what we wrote is laid over the new base.
-    pub fn rebase(&mut self, base: Version) -> Result<()> {
+    pub fn rebase(&mut self, spool: &Spool, base: Version) -> Result<()> {
         let old = self.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
+        self.mixed = true;
         if self.kept == old {
+            self.move_appended(spool, new)?;
             // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody
             // wrote give way to what others have put there.
             self.size = new.max(self.dirty.end());
@@ -364,6 +384,7 @@ impl Body {
             for hole in self.holes.within(0..new) {
                 self.dirty.remove(hole);
             }
+            self.ordered = self.dirty.stretch(new);
         } else {
             self.kept = self.kept.min(new);
         }
@@ -479,17 +500,23 @@ mod tests {
     fn what_others_changed_is_laid_under_what_we_wrote() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 1).expect("written");
-        body.rebase(Version {
-            size: Some(8),
-            modified: Some(2),
-        })
+        body.rebase(
+            &spool,
+            Version {
+                size: Some(8),
+                modified: Some(2),
+            },
+        )
         .expect("rebased");
         assert_eq!((body.size, body.kept), (8, 8));
         assert_eq!(body.missing(), vec![0..1, 2..8]);
-        body.rebase(Version {
-            size: Some(0),
-            modified: Some(3),
-        })
+        body.rebase(
+            &spool,
+            Version {
+                size: Some(0),
+                modified: Some(3),
+            },
+        )
         .expect("rebased");
         assert_eq!((body.size, body.kept), (2, 0));
         assert!(body.missing().is_empty());
@@ -499,10 +526,13 @@ mod tests {
     fn a_hole_gives_way_to_what_others_have_appended() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 8).expect("written");
-        body.rebase(Version {
-            size: Some(6),
-            modified: Some(2),
-        })
+        body.rebase(
+            &spool,
+            Version {
+                size: Some(6),
+                modified: Some(2),
+            },
+        )
         .expect("rebased");
         assert_eq!((body.size, body.kept), (9, 6));
         assert_eq!(body.missing(), vec![0..6]);

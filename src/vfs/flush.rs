@@ -191,7 +191,7 @@ impl Vfs {
         }
         self.journal_done(&mut body);
         body.dirty = RangeSet::default();
-        body.resized = false;
+        (body.resized, body.emptied) = (false, false);
         body.unconfirmed = false;
         (body.broken, body.hopeless) = (None, None);
         let is_new = body.base.is_none();

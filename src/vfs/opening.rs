@@ -288,7 +288,7 @@ impl Vfs {
         }
         let mut body = self.rested(file, &self.deadline())?;
         self.follow(file, &mut body);
-        if body.size > 0 || body.sizeless {
+        if body.size > 0 || body.sizeless || body.base.is_some() {
             self.journal_cut(file, &mut body, 0)?;
             body.truncate(&self.spool, 0)?;
             body.waited = false;

@@ -163,6 +163,7 @@ impl Streams {
             path,
             spool,
             sink,
+            anew: first == 0 && self.remote.plan(&body.change()) != Plan::Append(0),
             then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
@@ -226,6 +227,8 @@ struct Pump {
     path: RemotePath,
     spool: Arc<SpoolFile>,
     sink: Option<Box<dyn Sink>>,
+    /// It began with an empty file, not behind what was there.
+    anew: bool,
     /// What the transfer sets at its end.
     then: Then,
     /// When the transfer began.
@@ -357,7 +360,9 @@ impl Pump {
                 let ask = flush(&deadline);
                 self.then = self.file.body.lock().then();
                 let remote = &self.streams.remote;
-                let sink = remote.write(&self.path, range.start, self.then, &ask)?;
+                let anew = self.anew && range.start == 0;
+                let behind = (!anew).then_some(range.start);
+                let sink = remote.write(&self.path, behind, self.then, &ask)?;
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 body.touched = true;
@@ -506,6 +511,8 @@ impl Body {
         });
         self.kept = stream.sent;
         self.resized = false;
+        self.emptied = false;
+        self.appended_from(self.kept);
         self.unconfirmed = true;
         self.rebased = true;
     }

@@ -14,7 +14,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
 use crate::vfs::hash;
-use crate::vfs::inode::OURS;
+use crate::vfs::inode::{Difference, OURS};
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -328,6 +328,19 @@ impl Vfs {
             modified: updated.version.modified,
         };
         body.uploaded(version, change.size);
+        if version.size != Some(change.size) {
+            // Others appended too.
+            body.mixed = true;
+            if !body.dirty.is_empty() {
+                // What was written meanwhile comes behind that, or where it was put.
+                self.leave_journaled(body);
+                body.base = Some(Version {
+                    size: Some(change.size),
+                    ..version
+                });
+                body.rebase(&self.spool, version)?;
+            }
+        }
         if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
             self.mode_outcome(file, body.mode.take(), updated.mode)?;
         }
@@ -346,9 +359,10 @@ impl Vfs {
         let base = {
             let body = file.body.lock();
             let change = body.change();
+            // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
+            // more behind them.
             let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
-            let written = body.dirty.contains(0..body.size) && body.holes.is_empty();
-            let rewritten = cut || written;
+            let rewritten = cut || body.emptied;
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
@@ -389,7 +403,8 @@ impl Vfs {
             return Ok(());
         }
         log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
-        body.rebase(now)
+        self.leave_journaled(&mut body);
+        body.rebase(&self.spool, now)
     }
 
     fn mode_outcome(
@@ -428,12 +443,14 @@ impl Vfs {
             body.rebased |= result.is_ok();
             return;
         }
-        // The kernel's pages hold what was written: they are those of the new version.
+        // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
+        // between.
+        let mixed = std::mem::take(&mut body.mixed);
         let generation = node.generation + 1;
         match body.base {
             Some(version) => {
                 node.refresh_version(version);
-                node.pages = Some(version);
+                node.pages = (!mixed).then_some(version);
             }
             None => node.fetched = None,
         }
@@ -441,6 +458,9 @@ impl Vfs {
             node.fetched = None;
         }
         node.generation = generation;
+        if mixed {
+            tree.spread(file.ino, Difference::Content);
+        }
         drop(tree);
         body.generation = generation;
         // The reader knows now; what comes after this is others' doing.
@@ -465,6 +485,8 @@ impl Body {
         self.kept = size;
         self.holes = RangeSet::default();
         self.resized = false;
+        self.emptied = false;
+        self.appended_from(size);
         self.unconfirmed = false;
         self.broke_off = None;
         if version.size != Some(size) && self.dirty.is_empty() {

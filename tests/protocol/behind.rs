@@ -232,7 +232,9 @@ fn facts_that_come_before_the_end_are_not_taken_for_it() {
     );
     server.once("MLST /f", Act::Raw(Vec::new()));
     server.after(0, "EPSV", Act::Raw(Vec::new()));
-    mount.python("file = os.open('f', os.O_WRONLY); os.write(file, b'f' * 3000); os.close(file)");
+    mount.python(
+        "file = os.open('f', os.O_WRONLY | os.O_TRUNC); os.write(file, b'f' * 3000); os.close(file)",
+    );
     assert!(has(&server, "/f", &b"f".repeat(3000)));
 }
 

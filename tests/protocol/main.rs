@@ -10,6 +10,7 @@ mod limited;
 #[path = "../support/scripted.rs"]
 mod scripted;
 
+mod appending;
 mod behind;
 mod changes;
 mod connections;

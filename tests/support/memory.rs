@@ -252,7 +252,7 @@ impl Remote for Memory {
     fn write(
         &self,
         file: &RemotePath,
-        from: u64,
+        behind: Option<u64>,
         then: Then,
         _: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
@@ -268,7 +268,7 @@ impl Remote for Memory {
             modified,
         });
         node.modified = modified;
-        if from == 0 {
+        if behind.is_none() {
             node.bytes = Some(Vec::new());
         }
         Ok(Box::new(Transfer {
@@ -283,7 +283,7 @@ impl Remote for Memory {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        self.write(file, 0, Then::default(), ask)
+        self.write(file, None, Then::default(), ask)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {
@@ -291,13 +291,12 @@ impl Remote for Memory {
     }
 
     fn plan(&self, change: &Change) -> Plan {
-        let Some(base) = change
-            .base
-            .and_then(|base| base.size)
-            .filter(|&base| base > 0)
-        else {
+        let Some(base) = change.base.and_then(|base| base.size) else {
             return Plan::Whole;
         };
+        if change.emptied {
+            return Plan::Whole;
+        }
         let first = change.first_dirty();
         if change.kept == base && first >= base && change.size > base {
             return Plan::Append(base);
@@ -329,7 +328,7 @@ impl Remote for Memory {
             Plan::Append(base) => *base,
             _ => 0,
         };
-        if change.broke_off && base > 0 {
+        if change.broke_off && matches!(plan, Plan::Append(_)) {
             // What the engine looks for: which of our bytes are there already.
             let stored = self.nodes().get(file.as_bytes()).cloned();
             let stored = stored.and_then(|node| node.bytes).unwrap_or_default();
