@@ -10,6 +10,7 @@
 //!           place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
+mod appending;
 mod begin;
 mod behind;
 mod charset;

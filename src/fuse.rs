@@ -30,7 +30,7 @@ use answers::{
 use crate::inquiry::DROP_CACHE;
 use crate::notices::{Counts, Kernel, Notices};
 use crate::remote::Deadline;
-use crate::vfs::{Changes, Listed, Listener, News, Result, Spot, Vfs, Wants};
+use crate::vfs::{Changes, Listed, Listener, Result, Spot, Vfs, Wants};
 use crate::workers::{Class, Workers};
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
@@ -474,18 +474,10 @@ impl Filesystem for Adapter {
         let appends =
             flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let spot = if appends { Spot::End } else { Spot::At(offset) };
-        let notices = Arc::clone(&self.notices);
+        // Where it has kept the bytes in the wrong place: it asks for the size before it uses them, and drops what it
+        // has when that is another.
         let written = move |reply: ReplyWrite, result: Result<u64>| match result {
-            Ok(at) => {
-                reply.written(length);
-                if at != offset {
-                    // It has kept the bytes where they are not.
-                    notices.hear(News::Changed {
-                        ino: ino.0,
-                        content: true,
-                    });
-                }
-            }
+            Ok(_) => reply.written(length),
             Err(error) => reply.error(errno("write", &error)),
         };
         if let Some(result) = self.vfs.write_cached(fh.0, spot, data) {
@@ -500,7 +492,7 @@ impl Filesystem for Adapter {
     fn flush(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
@@ -508,8 +500,11 @@ impl Filesystem for Adapter {
         if self.vfs.is_clean(fh.0) {
             return reply.ok();
         }
+        let notices = Arc::clone(&self.notices);
         self.later(Class::Transfer, &[], move |vfs, deadline| {
-            done("close", reply, vfs.flush(fh.0, deadline))
+            let flushed = vfs.flush(fh.0, deadline);
+            notices.correct(ino.0, vfs.has_mixed(fh.0));
+            done("close", reply, flushed)
         });
     }
 
@@ -541,8 +536,11 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
+        let notices = Arc::clone(&self.notices);
         self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
-            done("fsync", reply, vfs.fsync(fh.0, deadline))
+            let synced = vfs.fsync(fh.0, deadline);
+            notices.correct(ino.0, vfs.has_mixed(fh.0));
+            done("fsync", reply, synced)
         });
     }
 

@@ -79,6 +79,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "together",
             "directory",
             "exact",
+            "appending",
             "update",
             "rehearsal",
             "upload",

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::ftp::command::Command;
@@ -39,6 +40,8 @@ pub struct Start<'a> {
     pub early: Option<&'a [u8]>,
     /// Nothing is to be sent: the data connection's other half may end at once.
     pub halves: bool,
+    /// Becomes true when the server may have done something: the command was sent, and not refused.
+    pub taken: Option<&'a AtomicBool>,
 }
 
 /// A transfer that has begun.
@@ -73,7 +76,14 @@ impl<'a> Start<'a> {
             behind: &[],
             early: None,
             halves: false,
+            taken: None,
         }
+    }
+
+    /// Notes that the server may have done something, or that it has not; returns what was noted before.
+    fn note_taken(&self, taken: bool) -> bool {
+        self.taken
+            .is_some_and(|noted| noted.swap(taken, Ordering::Relaxed))
     }
 
     fn rest(&self) -> Option<Command<'a>> {
@@ -302,6 +312,7 @@ fn lead(
         .chain(told)
         .chain(start.rest())
         .collect();
+    let taken_before = start.note_taken(true);
     let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
         Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
             log::info!("{error}; going on without flights in active mode");
@@ -333,6 +344,9 @@ fn lead(
         return Ok(Led::Refused(reply.refusal(told)));
     }
     let reply = control.reply(&start.command, deadline)?;
+    if !reply.is_preliminary() && !reply.is_completion() {
+        start.note_taken(taken_before);
+    }
     if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
         return Err(hurries(control, start, profile));
     }

@@ -267,6 +267,7 @@ impl Remote for Client {
                 command,
                 from: 0,
                 early: None,
+                taken: None,
             };
             let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)

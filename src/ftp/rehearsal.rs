@@ -5,6 +5,7 @@
 //! trips. It lies beside the user's, since rights and disks differ from directory to directory, and is removed again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::ftp::command::Command;
@@ -93,6 +94,7 @@ fn store(pool: &Arc<Pool>, path: &[u8], at: u64, bytes: &[u8], ask: &Ask<'_>) ->
         (Command::Stor(path), at),
         (&bytes, all),
         None,
+        &AtomicBool::default(),
         ask.deadline,
     )?;
     Ok(())

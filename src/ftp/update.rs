@@ -25,8 +25,6 @@ use crate::remote::{
 const TURN: u64 = 64 * 1024;
 /// Bytes on either side of a joint that are looked at.
 const JOINT: u64 = 512;
-/// Bytes at the end of an append that broke off by which it is known to be ours.
-const TAIL: u64 = 64 * 1024;
 
 /// The plan by which `change` would be brought about on a server of which this was learned.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
@@ -150,10 +148,20 @@ impl Update<'_> {
             }
             Plan::Whole => self.store(then)?,
         };
-        let updated = match said {
-            Some(updated) => updated,
-            None => then.updated((self.steps)(&then.steps(file)))?,
+        let ask = |said| match said {
+            Some(updated) => Ok(updated),
+            None => then.updated((self.steps)(&then.steps(file))),
         };
+        let updated = ask(said)?;
+        if let (Plan::Append(base), Some(size)) = (plan, updated.version.size)
+            && size < *base
+        {
+            // However long it is then: it has ours, and others cut it as they like.
+            return match self.append_to_less(*base, then, size)? {
+                Some(updated) => Ok(updated),
+                None => ask(None),
+            };
+        }
         check_size(file, change, plan, updated.version).inspect_err(|_| {
             // Perhaps it has dropped what came before its consent.
             profile.learn(|learned| learned.early_data = Some(false));
@@ -163,61 +171,6 @@ impl Update<'_> {
             }
         })?;
         Ok(updated)
-    }
-
-    fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
-        let path = self.pool.place().absolute(self.file)?;
-        let once = |fresh, from: u64| {
-            let bytes = from..self.change.size;
-            self.send(fresh, (Command::Appe(&path), 0), bytes, Some(then))
-        };
-        let mut from = base;
-        if self.change.broke_off {
-            from = self.arrived(base)?;
-        }
-        let result = match once(false, from) {
-            Err(error @ Error::Lost { .. }) if self.ask.deadline.remaining().is_some() => {
-                log::info!("{error}; looking what of it arrived");
-                let from = self.arrived(from)?;
-                if from < self.change.size {
-                    once(true, from)
-                } else {
-                    Ok(None)
-                }
-            }
-            result => result,
-        };
-        let known = !is_unsupported(&result);
-        self.pool
-            .profile()
-            .learn(|learned| learned.appe = Some(known));
-        result
-    }
-
-    /// Where an append that broke off is to go on: behind what arrived of it, if that is what was sent,
-    /// else with all of it behind what others appended meanwhile.
-    fn arrived(&self, from: u64) -> Result<u64> {
-        let Done::Version(Version {
-            size: Some(size), ..
-        }) = self.one(Step::Version(self.file))?
-        else {
-            return Err(Error::misbehaved(
-                format!("appending to {}", self.file),
-                "no size of it is told",
-            ));
-        };
-        if size < from {
-            let saw = format!("of its {from} bytes {size} are left");
-            return Err(Error::misbehaved(
-                format!("appending to {}", self.file),
-                saw,
-            ));
-        }
-        if size == from || size > self.change.size {
-            return Ok(from);
-        }
-        let is_ours = self.holds(size.saturating_sub(TAIL).max(from)..size)?;
-        Ok(if is_ours { size } else { from })
     }
 
     /// What is stored whole can be stored again, where the first connection broke.
@@ -291,15 +244,19 @@ impl Update<'_> {
     }
 
     /// Whether the server has the same bytes there.
-    fn holds(&self, range: Range<u64>) -> Result<bool> {
+    pub(super) fn holds(&self, range: Range<u64>) -> Result<bool> {
+        self.holds_at(range.start, range)
+    }
+
+    /// Whether the server has these bytes of ours at the offset `at`.
+    pub(super) fn holds_at(&self, at: u64, range: Range<u64>) -> Result<bool> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         if length == 0 {
             return Ok(true);
         }
         let path = self.pool.place().absolute(self.file)?;
         let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
-        let mut download =
-            Download::open(lease, &path, &Reading::at(range.start), self.ask.deadline)?;
+        let mut download = Download::open(lease, &path, &Reading::at(at), self.ask.deadline)?;
         let mut theirs = vec![0; length];
         let mut filled = 0;
         while filled < length {
@@ -327,7 +284,7 @@ impl Update<'_> {
         }
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         fresh: bool,
         what: (Command<'_>, u64),
@@ -341,17 +298,19 @@ impl Update<'_> {
         let behind = then
             .filter(flies)
             .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
-        upload::upload(lease, what, (self.bytes, range), behind, self.ask.deadline)
+        let bytes = (self.bytes, range);
+        let taken = &self.change.taken;
+        upload::upload(lease, what, bytes, behind, taken, self.ask.deadline)
     }
 
-    fn one(&self, step: Step<'_>) -> Result<Done> {
+    pub(super) fn one(&self, step: Step<'_>) -> Result<Done> {
         (self.steps)(&[step])
             .pop()
             .unwrap_or_else(|| Err(Error::misbehaved("a step", "no answer")))
     }
 }
 
-fn is_unsupported<T>(result: &Result<T>) -> bool {
+pub(super) fn is_unsupported<T>(result: &Result<T>) -> bool {
     matches!(result, Err(error) if error.why() == Some(Why::Unsupported))
 }
 

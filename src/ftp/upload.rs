@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::ftp::begin::{Begun, Start, begin, confirm, keep_spare, last_words};
 use crate::ftp::behind::Behind;
@@ -40,6 +41,8 @@ pub struct Store<'a> {
     pub from: u64,
     /// All of its bytes, where they are few.
     pub early: Option<&'a [u8]>,
+    /// Becomes true when something of it may be there.
+    pub taken: Option<&'a AtomicBool>,
 }
 
 impl Upload {
@@ -54,6 +57,7 @@ impl Upload {
         let start = Start {
             from: store.from,
             early: store.early,
+            taken: store.taken,
             behind: &commands(behind.as_ref()),
             ..Start::of(store.command)
         };
@@ -97,6 +101,7 @@ impl Upload {
                 command: Command::Stor(path),
                 from: 0,
                 early: None,
+                taken: None,
             };
             return Self::open(lease, store, behind, deadline);
         }
@@ -307,12 +312,14 @@ fn commands(behind: Option<&Behind>) -> Vec<Command<'_>> {
 }
 
 /// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
-/// confirmed it; with what it said of the file behind that, if it did.
+/// confirmed it; with what it said of the file behind that, if it did. `taken` becomes true when something of it may
+/// be there, however it ends.
 pub fn upload(
     lease: Lease,
     (command, from): (Command<'_>, u64),
     (bytes, range): (&dyn ReadAt, Range<u64>),
     behind: Option<Behind>,
+    taken: &AtomicBool,
     deadline: &Deadline,
 ) -> Result<Option<Updated>> {
     let size = range.end - range.start;
@@ -327,6 +334,7 @@ pub fn upload(
         command,
         from,
         early: (size <= EARLY).then_some(&few[..]),
+        taken: Some(taken),
     };
     let mut upload = Upload::open(lease, store, behind, deadline)?;
     if !upload.early {

@@ -4,6 +4,8 @@
 //! ([`Plan`]), so that the bytes which that takes are at hand before a connection is taken.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::attributes::Version;
 use super::error::Result;
@@ -59,6 +61,8 @@ pub struct Change {
     pub emptied: bool,
     /// An earlier try broke off: some of the bytes behind the base may be ours.
     pub broke_off: bool,
+    /// Becomes true when something of it may be on the server, however the update ends.
+    pub taken: Arc<AtomicBool>,
     /// What is to be set behind the upload.
     pub then: Then,
 }

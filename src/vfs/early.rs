@@ -90,9 +90,8 @@ impl Vfs {
             log::info!("{error}; it is sent once more when the file is flushed");
             let flying = std::mem::take(&mut body.flying);
             body.dirty.extend(&flying);
-            // Some of it may be there.
+            // Some of it may be there, in its place.
             body.failed |= begun;
-            body.touched |= begun;
         }
         body.flying = RangeSet::default();
         body.uploading = false;

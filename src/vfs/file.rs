@@ -79,11 +79,14 @@ pub struct Body {
     pub ordered: u64,
     /// The transfer that brings to the server what is being written.
     pub stream: Option<Stream>,
+    /// What streams have brought since the server was asked last went behind what was there before.
+    pub behind: bool,
     /// Streams have brought everything, and the server has not been asked yet what it then had.
     pub unconfirmed: bool,
     /// What the server said of it behind the last stream, and what was set by then.
     pub said: Option<(Then, Updated)>,
-    /// There may be something under the name, although the base does not tell of it.
+    /// There may be something of ours under the name, although the base does not tell of it: a transfer was taken
+    /// that has not ended well.
     pub touched: bool,
     /// The base is a newer one than the reader knows of.
     pub rebased: bool,
@@ -101,6 +104,8 @@ pub struct Body {
     pub appended: Option<u64>,
     /// Others' bytes have come into it: what the kernel has of it is wrong.
     pub mixed: bool,
+    /// So they had when it was stored, and whoever waits for that has yet to hear of it.
+    pub unheard: bool,
     /// Up to where an append that broke off was to reach, while what it sent is still the same.
     pub broke_off: Option<u64>,
     /// A flush has found nothing to send but an empty file, and has waited for more.
@@ -133,6 +138,8 @@ pub struct Stream {
     pub sent: u64,
     /// Bytes that the server has confirmed.
     pub confirmed: u64,
+    /// The server has taken a transfer of which it has not confirmed anything yet.
+    pub taken: bool,
     /// Bytes from the start that the spool may have given up.
     pub released: u64,
     /// It is to end here at the latest; `None` while more may be written.
@@ -333,6 +340,7 @@ impl Body {
             emptied: self.emptied,
             broke_off: self.failed && self.broke_off.is_some(),
             then: self.then(),
+            ..Change::default()
         }
     }
 

@@ -49,6 +49,13 @@ impl Vfs {
         self.upload(&handle.file, deadline)
     }
 
+    /// Whether others' bytes were found in the file when it was stored, since somebody asked last: the size that the
+    /// kernel has of it is wrong.
+    pub fn has_mixed(&self, handle: u64) -> bool {
+        self.file(handle)
+            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().unheard))
+    }
+
     /// The last descriptor of the handle is gone.
     pub fn release(&self, handle: u64, deadline: &Deadline) {
         let Some(closed) = self.opened.lock().handles.remove(&handle) else {

@@ -27,7 +27,7 @@ use crate::remote::{Attributes, Completeness, Kind, RemotePath};
 use crate::vfs::news::Listener;
 
 use node::Directory;
-pub use node::{Difference, Node, now};
+pub use node::{Node, now};
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;

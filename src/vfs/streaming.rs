@@ -150,9 +150,14 @@ impl Streams {
             return;
         };
         body.said = None;
+        let anew = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
+        if !body.unconfirmed {
+            body.behind = !anew;
+        }
         body.stream = Some(Stream {
             sent: first,
             confirmed: first,
+            taken: sink.is_some(),
             released: first,
             goal: None,
             tight: false,
@@ -163,7 +168,7 @@ impl Streams {
             path,
             spool,
             sink,
-            anew: first == 0 && self.remote.plan(&body.change()) != Plan::Append(0),
+            anew,
             then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
@@ -366,6 +371,9 @@ impl Pump {
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 body.touched = true;
+                if let Some(stream) = &mut body.stream {
+                    stream.taken = true;
+                }
                 // That was of the transfer before.
                 body.said = None;
                 drop(body);
@@ -414,6 +422,9 @@ impl Pump {
     /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
     /// still has the rest.
     fn resume(&self) -> remote::Result<()> {
+        if self.file.body.lock().rewind() {
+            return Ok(());
+        }
         let deadline = Deadline::after(self.streams.patience);
         let has = self.has(&deadline)?;
         let (sent, confirmed, clean) = {
@@ -428,13 +439,16 @@ impl Pump {
             (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
         };
         let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
-        if has < confirmed || has > sent && confirmed > 0 {
+        // Others may have appended behind it.
+        let more = has > sent && !(self.anew && confirmed == 0);
+        let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
+        if has < confirmed || more && !all {
             return Err(other(format!(
                 "of {sent} bytes that were sent it now has {has}"
             )));
         }
-        let mut from = has;
-        if has > sent || !self.holds(clean, &deadline)? {
+        let mut from = has.min(sent);
+        if !all && (has > sent || !self.holds(clean, &deadline)?) {
             if confirmed > 0 {
                 return Err(other("others have written to it meanwhile".to_string()));
             }
@@ -505,6 +519,8 @@ impl Body {
             return;
         };
         stream.confirmed = stream.sent;
+        stream.taken = false;
+        self.touched = false;
         self.base = Some(Version {
             size: Some(stream.sent),
             modified: None,
@@ -517,13 +533,33 @@ impl Body {
         self.rebased = true;
     }
 
+    /// Where the server has taken nothing since it confirmed something: goes back to that, and returns true.
+    fn rewind(&mut self) -> bool {
+        let Some(stream) = self.stream.as_mut().filter(|stream| !stream.taken) else {
+            return false;
+        };
+        let unsent = stream.confirmed..stream.sent;
+        stream.sent = stream.confirmed;
+        self.dirty.insert(unsent);
+        true
+    }
+
     /// What the stream sent may not be there.
     fn stream_failed(&mut self, error: Error) {
         let confirmed = self.stream.as_ref().map_or(0, |stream| stream.confirmed);
-        self.lost_base(confirmed);
+        let sent = self.stream.as_ref().map_or(0, |stream| stream.sent);
         self.failed = true;
-        self.touched = true;
         self.broke_off = None;
+        if !self.rewind() {
+            self.touched = true;
+            // What was appended is looked for behind what was there.
+            let appends =
+                !self.emptied && self.base.is_some_and(|base| base.size == Some(confirmed));
+            self.broke_off = Some(sent).filter(|_| appends);
+            self.lost_base(confirmed);
+        }
+        // Who removes a new name must not take our word that it is not there.
+        self.touched |= self.base.is_none();
         if !self.present.contains(self.kept..self.size) {
             self.hopeless = Some(error.clone());
         }

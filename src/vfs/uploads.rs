@@ -14,7 +14,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
 use crate::vfs::hash;
-use crate::vfs::inode::{Difference, OURS};
+use crate::vfs::inode::OURS;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -144,11 +144,14 @@ impl Vfs {
                 Err(error) => error,
             };
             body.dirty.extend(&taken);
-            body.touched = true;
+            body.failed = true;
+            let begun = change.taken.load(Ordering::Relaxed);
             // What the server may have spoilt, the spool has.
             let mends = match &plan {
                 None => false,
+                // How much of it arrived shows what is there then.
                 Some(Plan::Append(_)) => {
+                    body.touched |= begun;
                     body.broke_off = Some(change.size);
                     error.why() == Some(Why::Unsupported)
                 }
@@ -158,13 +161,21 @@ impl Vfs {
                     cuts,
                 }) => {
                     let first = ranges.first().map_or(0, |range| range.start);
-                    if *tried || *cuts {
+                    // Else all that is not ours is there as it was, whatever arrived.
+                    let spoils = *tried || *cuts;
+                    let base = change.base.and_then(|base| base.size);
+                    body.touched |= begun && (spoils || base < Some(change.size));
+                    if begun && spoils {
                         body.lost_base(if *tried { 0 } else { first });
                     }
                     error.why() == Some(Why::Unsupported)
                 }
                 Some(Plan::Whole) => {
-                    body.lost_base(0);
+                    // Who removes a new name must not take our word that it is not there.
+                    body.touched |= begun || body.base.is_none();
+                    if begun {
+                        body.lost_base(0);
+                    }
                     false
                 }
             };
@@ -293,7 +304,10 @@ impl Vfs {
         change: &Change,
         ask: &Ask<'_>,
     ) -> remote::Result<Updated> {
-        let said = file.body.lock().said.take();
+        let (said, behind) = {
+            let mut body = file.body.lock();
+            (body.said.take(), body.behind)
+        };
         let said = said.filter(|(then, _)| {
             let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
             has(change.then.modified, then.modified)
@@ -306,7 +320,9 @@ impl Vfs {
                 change.then.updated(self.remote.perform(&steps, ask))?
             }
         };
-        if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
+        // Others may have appended too.
+        let fits = |size| size == change.size || behind && size > change.size;
+        if let Some(size) = updated.version.size.filter(|&size| !fits(size)) {
             return Err(remote::Error::misbehaved(
                 format!("storing {path}"),
                 format!("it confirmed {} bytes and now has {size}", change.size),
@@ -368,7 +384,7 @@ impl Vfs {
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
                 && (body.beside.is_some() || !self.is_atomic())
                 && body.holes.is_empty()
-                && (!body.failed || change.broke_off);
+                && (!(body.failed && body.touched) || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.base.filter(|_| relies)
         };
@@ -396,7 +412,7 @@ impl Vfs {
         file.reader.restart(generation);
         let mut body = file.body.lock();
         body.generation = generation;
-        if body.failed && now.size.is_some_and(|size| size >= body.kept) {
+        if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
             // What broke off left some of its bytes, which are ours.
             body.base = Some(now);
             body.resized = true;
@@ -458,9 +474,7 @@ impl Vfs {
             node.fetched = None;
         }
         node.generation = generation;
-        if mixed {
-            tree.spread(file.ino, Difference::Content);
-        }
+        body.unheard |= mixed;
         drop(tree);
         body.generation = generation;
         // The reader knows now; what comes after this is others' doing.
@@ -487,6 +501,7 @@ impl Body {
         self.resized = false;
         self.emptied = false;
         self.appended_from(size);
+        self.touched = false;
         self.unconfirmed = false;
         self.broke_off = None;
         if version.size != Some(size) && self.dirty.is_empty() {

@@ -1,7 +1,7 @@
 //! What others append, cut or write anew to a file while it is written here.
 
-use crate::mount::Mount;
-use crate::scripted::{Script, Server};
+use crate::mount::{Mount, soon};
+use crate::scripted::{Act, Gate, Script, Server};
 
 const STORES: [&str; 2] = ["STOR", "APPE"];
 
@@ -107,4 +107,127 @@ fn who_writes_over_all_of_a_file_leaves_what_others_appended() {
     append(&server, "/f", "THEIRS");
     mount.python("f = os.open('f', os.O_RDWR); os.write(f, b'abcdefghij'); os.close(f)");
     assert_eq!(text(&server, "/f"), "abcdefghijTHEIRS");
+}
+
+/// What is written by `script`, after which a first fsync fails by `act`; then others append, and it is synced again.
+fn failed_once(script: &str, fails: &str, options: &str) -> String {
+    let server = Server::start();
+    server.tree().put("/f", vec![b'o'; 200_000]);
+    let mount = Mount::with(&server, options);
+    mount.make_fifo("go");
+    let script = format!(
+        "import os
+f = os.open('f', os.O_RDWR | os.O_CREAT); os.pread(f, 10, 0)
+{script}
+try:
+    os.fsync(f); raise SystemExit('no error')
+except OSError: pass
+os.write(2, b'failed\\n')
+open(os.environ['S'] + '/go').read()
+os.fsync(f); print('stored')"
+    );
+    std::fs::write(mount.path("script"), script).unwrap();
+    server.once(fails, Act::Reply("451 Not now"));
+    let mut running = mount.start("python3 -I $S/script");
+    running.await_words("failed");
+    append(&server, "/f", "THEIRS");
+    std::fs::write(mount.path("go"), "").unwrap();
+    assert!(running.end().contains("stored"), "{}", mount.log());
+    text(&server, "/f")
+}
+
+#[test]
+fn what_others_append_after_an_upload_that_was_refused_stays() {
+    let patched = failed_once("os.pwrite(f, b'P', 100_000)", "STOR /f", "");
+    assert_eq!(patched.len(), 200_006);
+    assert!(patched.ends_with("oTHEIRS") && patched[100_000..].starts_with("Po"));
+    let appended = failed_once(
+        "os.lseek(f, 0, 2); os.write(f, b'P' * 600_000)",
+        "APPE /f",
+        "",
+    );
+    assert_eq!(appended.len(), 800_006);
+    assert!(appended.contains("oTHEIRSP") && appended.ends_with("P"));
+}
+
+/// Has `script` write to `f`, which has these bytes; where it calls `theirs()`, others do what `act` does.
+fn amid(server: &Server, script: &str, act: impl FnOnce()) {
+    let mount = Mount::of(server);
+    mount.make_fifo("go");
+    let script = format!(
+        "import os, time
+def theirs():
+    os.write(2, b'now\\n')
+    open(os.environ['S'] + '/go').read()
+f = os.open('f', os.O_WRONLY | os.O_APPEND)
+{script}
+os.close(f)
+print('stored')"
+    );
+    std::fs::write(mount.path("script"), script).unwrap();
+    let mut running = mount.start("python3 -I $S/script");
+    running.await_words("now");
+    act();
+    std::fs::write(mount.path("go"), "").unwrap();
+    let said = running.end();
+    assert!(said.contains("stored"), "{said}\n{}", mount.log());
+}
+
+#[test]
+fn what_a_stream_appends_while_others_append_is_stored() {
+    let server = Server::start();
+    server.tree().put("/f", "0123456789");
+    let script = "theirs(); os.write(f, b'x' * (1 << 20)); os.write(f, b'end')";
+    amid(&server, script, || append(&server, "/f", "THEIRS"));
+    let stored = text(&server, "/f");
+    assert_eq!(stored.len(), 10 + 6 + (1 << 20) + 3);
+    assert!(stored.starts_with("0123456789THEIRSx") && stored.ends_with("xend"));
+}
+
+#[test]
+fn who_appends_to_a_log_that_others_have_emptied_goes_on_at_its_start() {
+    let server = Server::start();
+    server.tree().put("/f", "o".repeat(1000));
+    let script = "
+os.write(f, b'one\\n'); os.fsync(f); theirs()
+for line in b'two\\n', b'three\\n': os.write(f, line); os.fsync(f)
+os.write(f, b'four\\n')";
+    amid(&server, script, || server.tree().put("/f", "new\n"));
+    assert_eq!(text(&server, "/f"), "new\ntwo\nthree\nfour\n");
+}
+
+#[test]
+fn a_line_whose_confirmation_is_lost_is_not_appended_twice_though_others_append() {
+    for before in [true, false] {
+        let server = Server::start();
+        server.tree().put("/f", "first\n");
+        let gate = Gate::default();
+        server.once("APPE /f", Act::CutBoth("ours\n".len()));
+        // Who looks what of it arrived comes late.
+        server.on("MLST /f", Act::Until(gate.clone()));
+        let mount = Mount::of(&server);
+        mount.sh("ls");
+        if before {
+            append(&server, "/f", "theirs\n");
+        }
+        let mut running = mount.start("echo ours >> f; echo stored");
+        server.await_count("APPE /f", 1);
+        if !before {
+            append_when_there(&server, "ours", "theirs\n");
+        }
+        gate.open();
+        assert!(running.end().contains("stored"), "{}", mount.log());
+        let expected = match before {
+            true => "first\ntheirs\nours\n",
+            false => "first\nours\ntheirs\n",
+        };
+        assert_eq!(text(&server, "/f"), expected);
+        assert_eq!(server.count("APPE /f"), 1);
+    }
+}
+
+/// Appends once something else has come.
+fn append_when_there(server: &Server, other: &str, line: &str) {
+    soon(other, || text(server, "/f").contains(other));
+    append(server, "/f", line);
 }

@@ -351,6 +351,7 @@ impl Remote for Memory {
         if fault == Fault::Refused {
             return Err(Error::refused(Why::NoSpace, "STOR", "552"));
         }
+        change.taken.store(true, Ordering::SeqCst);
         let modified = self.tick();
         let mut nodes = self.nodes();
         let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {

@@ -5,7 +5,7 @@
 //!
 //! Invariant: no command here changes anything outside that directory.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
 use crate::ftp::profile::TimeSetter;
@@ -293,7 +293,14 @@ impl Trying<'_> {
     fn put_at(&self, at: u64, command: Command<'_>, bytes: &[u8]) -> Result<()> {
         let lease = self.inspection.lease(self.deadline)?;
         let all = 0..bytes.len() as u64;
-        upload(lease, (command, at), (&bytes, all), None, self.deadline)?;
+        upload(
+            lease,
+            (command, at),
+            (&bytes, all),
+            None,
+            &AtomicBool::default(),
+            self.deadline,
+        )?;
         Ok(())
     }
 

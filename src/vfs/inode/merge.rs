@@ -112,7 +112,7 @@ impl Tree {
     }
 
     /// The listener hears what is different now, if the kernel knows the node.
-    pub fn spread(&self, ino: u64, difference: Difference) {
+    fn spread(&self, ino: u64, difference: Difference) {
         let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
             return;
         };
