@@ -117,6 +117,8 @@ pub struct Traits {
     /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
     /// takes one call for one directory.
     pub lists_together: bool,
+    /// What was stored can be gone on with at its end. True until that was seen not to be so.
+    pub goes_on: bool,
 }
 
 /// How a file is to be read.

@@ -122,6 +122,8 @@ struct Content {
     /// It was written to before the other client's change was seen: until that is stored, what is read may be of
     /// before and after.
     mixed: bool,
+    /// Something was appended since: where it is, and so where anything behind it is, can't be told.
+    moved: bool,
     /// Bytes of it before the other client's last change.
     before: usize,
 }
@@ -392,7 +394,7 @@ impl Run {
         });
         if truncate {
             self.contents[content].bytes.clear();
-            self.contents[content].mixed = false;
+            (self.contents[content].mixed, self.contents[content].moved) = (false, false);
         }
         self.contents[content].dirty |= truncate || is_new;
         self.handles.push((open.handle, content));
@@ -414,11 +416,16 @@ impl Run {
         if self.contents[content].mixed && !within {
             return;
         }
+        if self.contents[content].mixed && self.contents[content].moved && offset.is_some() {
+            return;
+        }
         if within && self.unseen.contains(&content) {
             self.contents[content].mixed = true;
         } else {
             self.see(content);
         }
+        let content_of = &mut self.contents[content];
+        content_of.moved |= content_of.mixed && offset.is_none();
         self.contents[content].dirty = true;
         let bytes = &mut self.contents[content].bytes;
         let deadline = self.vfs.deadline();
@@ -455,7 +462,7 @@ impl Run {
                 "{name} was said to be stored"
             );
             content.doubtful = false;
-            (content.dirty, content.mixed) = (false, false);
+            (content.dirty, content.mixed, content.moved) = (false, false, false);
         }
     }
 

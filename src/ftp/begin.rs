@@ -42,6 +42,8 @@ pub struct Start<'a> {
     pub halves: bool,
     /// Becomes true when the server may have done something: the command was sent, and not refused.
     pub taken: Option<&'a AtomicBool>,
+    /// Becomes true when the server has agreed to it: then it has done something.
+    pub agreed: Option<&'a AtomicBool>,
 }
 
 /// A transfer that has begun.
@@ -77,6 +79,7 @@ impl<'a> Start<'a> {
             early: None,
             halves: false,
             taken: None,
+            agreed: None,
         }
     }
 
@@ -346,6 +349,8 @@ fn lead(
     let reply = control.reply(&start.command, deadline)?;
     if !reply.is_preliminary() && !reply.is_completion() {
         start.note_taken(taken_before);
+    } else if let Some(agreed) = start.agreed {
+        agreed.store(true, Ordering::Relaxed);
     }
     if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
         return Err(hurries(control, start, profile));

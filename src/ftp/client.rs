@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::ftp::behind::Behind;
@@ -156,6 +157,7 @@ impl Remote for Client {
             stats: learned.features.mlst(),
             seeks: learned.rest != Some(false),
             lists_together: together::is_possible(learned),
+            goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
         })
     }
 
@@ -258,32 +260,50 @@ impl Remote for Client {
     ) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let command = match behind {
-            None => Command::Stor(&path),
-            Some(_) => Command::Appe(&path),
+        let begin = |command, from| {
+            self.repeat(Purpose::Transfer, ask, |lease, _| {
+                let store = Store {
+                    command,
+                    from,
+                    early: None,
+                    taken: None,
+                };
+                let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
+                Ok(Box::new(upload) as Box<dyn Sink>)
+            })
         };
-        self.repeat(Purpose::Transfer, ask, |lease, _| {
-            let store = Store {
-                command,
-                from: 0,
-                early: None,
-                taken: None,
-            };
-            let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
-            Ok(Box::new(upload) as Box<dyn Sink>)
-        })
+        let Some(from) = behind else {
+            return begin(Command::Stor(&path), 0);
+        };
+        let profile = self.pool.profile();
+        if profile.ask(|learned| learned.appe) != Some(false) {
+            match begin(Command::Appe(&path), 0) {
+                Err(error) if error.why() == Some(Why::Unsupported) => {
+                    profile.learn(|learned| learned.appe = Some(false));
+                }
+                begun => return begun,
+            }
+        }
+        // Where it was seen to put a part into its place, it does so behind the end, too.
+        match profile.ask(|learned| learned.stor_at) {
+            Some(true) if from > 0 => begin(Command::Stor(&path), from),
+            _ => Err(Error::refused(
+                Why::Unsupported,
+                Command::Appe(&path).to_string(),
+                "the server does not append",
+            )),
+        }
     }
 
     fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let mut again = false;
+        let made = AtomicBool::new(false);
         self.repeat(Purpose::Transfer, ask, |lease, _| {
             // What is there already must not be changed by what flies behind.
             let behind = self.behind(file, Then::default());
-            let upload = Upload::create(lease, &path, behind, again, ask.deadline);
-            again = true;
-            Ok(Box::new(upload?) as Box<dyn Sink>)
+            let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
+            Ok(Box::new(upload) as Box<dyn Sink>)
         })
     }
 

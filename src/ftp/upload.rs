@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ftp::begin::{Begun, Start, begin, confirm, keep_spare, last_words};
 use crate::ftp::behind::Behind;
@@ -67,14 +67,16 @@ impl Upload {
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
     /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
-    /// was made. `again` says that an earlier try may have made it.
+    /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
+    /// Before that it is somebody else's, whatever became of an earlier try.
     pub fn create(
         mut lease: Lease,
         path: &[u8],
         behind: Option<Behind>,
-        again: bool,
+        made: &AtomicBool,
         deadline: &Deadline,
     ) -> Result<Self> {
+        let again = made.load(Ordering::Relaxed);
         let profile = lease.pool().profile();
         let ahead = [Command::Size(path)];
         let is_there =
@@ -110,6 +112,7 @@ impl Upload {
         let start = Start {
             ahead: &ahead,
             behind: &commands(behind.as_ref()),
+            agreed: Some(made),
             ..Start::of(command)
         };
         let opened = match begin(&mut lease, start, deadline) {
@@ -118,7 +121,7 @@ impl Upload {
                     .pool()
                     .profile()
                     .learn(|learned| learned.appe = Some(false));
-                return Self::create(lease, path, behind, again, deadline);
+                return Self::create(lease, path, behind, made, deadline);
             }
             opened => opened?,
         };

@@ -256,9 +256,16 @@ impl Pump {
         self.sink = None;
         self.streams.count.fetch_sub(1, Ordering::Relaxed);
         let mut body = self.file.body.lock();
-        if let Err(error) = ended {
-            log::warn!("{}: {error}", self.path);
-            body.stream_failed(error.into());
+        match ended {
+            // What is written from here on goes with the whole file, when that is flushed.
+            Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
+                log::info!("{error}; the rest of {} waits for its close", self.path);
+            }
+            Err(error) => {
+                log::warn!("{}: {error}", self.path);
+                body.stream_failed(error.into());
+            }
+            Ok(()) => {}
         }
         body.stream = None;
         self.file.uploaded.notify_all();
@@ -326,7 +333,11 @@ impl Pump {
             let written = body.dirty.stretch(stream.sent);
             let until = stream.goal.unwrap_or(body.ordered);
             let end = written.min(until).min(stream.sent + CHUNK);
-            let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted());
+            // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
+            let may_pause = self.sink.is_none()
+                || self.streams.remote.traits().goes_on
+                || body.present.contains(0..stream.sent);
+            let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
             if end > stream.sent {
                 if wanted && self.since.elapsed() > SLICE {
                     return Turn::Yield;
@@ -336,7 +347,7 @@ impl Pump {
                 stream.sent = end;
                 return Turn::Send(range);
             }
-            if stream.goal.is_some() || wanted || since.elapsed() > IDLE {
+            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE {
                 return Turn::End;
             }
             if stream.tight {

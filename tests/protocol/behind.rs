@@ -151,6 +151,17 @@ for name in 'abcdef':
 }
 
 #[test]
+fn an_empty_file_of_others_is_not_taken_for_our_own_because_a_try_to_make_it_was_lost() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    put(&mount, "first", 3000);
+    server.tree().put("/lock", "");
+    server.once("SIZE /lock", Act::HangUp);
+    let said = mount.error("os.open('lock', os.O_CREAT | os.O_EXCL | os.O_WRONLY)");
+    assert_eq!(said, "EEXIST");
+}
+
+#[test]
 fn a_file_of_others_is_not_touched_by_one_that_must_be_new() {
     let server = Server::start();
     let mount = Mount::of(&server);

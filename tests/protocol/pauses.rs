@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::mount::{Mount, Running, pattern};
-use crate::scripted::{Act, Server};
+use crate::scripted::{Act, Script, Server};
 
 const MIB: usize = 1 << 20;
 /// More than all that may be under way to a reader that stops.
@@ -93,6 +93,28 @@ fn several_streams_make_way_when_others_need_their_connections() {
     reader.end();
     assert!(mount.scratch("got") == pattern(40 * MIB));
     assert!(server.connected() <= 4 + 2, "{}", server.connected());
+}
+
+#[test]
+fn a_writer_on_a_server_that_can_not_append_makes_way_and_stores_all() {
+    let server = Script::new().without(&["APPE"]).start();
+    server.tree().put("/d/small", "here it is");
+    let mount = Mount::with(&server, "max_conns=1");
+    for name in ["unknown", "known"] {
+        let writer = mount.start(&format!(
+            "{{ head -c {MIB} /dev/zero; echo begun >&2; sleep 1.5; head -c {MIB} /dev/zero; sleep 0.2; echo end; }} > {name}
+             echo stored"
+        ));
+        writer.await_words("begun");
+        server.await_count(&format!("STOR /{name}"), 1);
+        mount.sh("sleep 0.6; ls d > /dev/null; cat d/small");
+        let mut writer = writer;
+        assert!(writer.end().contains("stored"), "{}", mount.log());
+        let mut expected = vec![0; 2 * MIB];
+        expected.extend(b"end\n");
+        assert!(server.tree().bytes(format!("/{name}")) == Some(&expected));
+    }
+    assert_eq!(server.count("APPE"), 1);
 }
 
 #[test]

@@ -184,6 +184,7 @@ impl Remote for Memory {
         Traits {
             stats: self.stats,
             seeks: true,
+            goes_on: true,
             ..Traits::default()
         }
     }
