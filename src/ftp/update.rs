@@ -293,8 +293,9 @@ impl Update<'_> {
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
-        // An old file that may not be replaced must keep its time, by which others tell what it is.
-        let flies = |then: &Then| then.modified.is_none() || self.change.base.is_none();
+        // An old file that may not be written to must keep its rights, and its time, by which others tell what it is:
+        // what flies behind a command is done also where that is refused.
+        let flies = |then: &Then| *then == Then::default() || self.change.base.is_none();
         let behind = then
             .filter(flies)
             .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));

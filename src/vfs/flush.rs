@@ -201,6 +201,8 @@ impl Vfs {
         (body.resized, body.emptied) = (false, false);
         body.unconfirmed = false;
         (body.broken, body.hopeless) = (None, None);
+        // What was to be set on it was for what it was to be.
+        (body.mode, body.modified) = (None, None);
         let is_new = body.base.is_none();
         body.removed |= is_new;
         let mut tree = self.tree.lock();

@@ -374,7 +374,12 @@ impl Pump {
             Some(sink) => sink,
             None => {
                 let ask = flush(&deadline);
-                self.then = self.file.body.lock().then();
+                self.then = {
+                    // What is set on an old file must wait until that has been written to: it may not.
+                    let body = self.file.body.lock();
+                    let is_ours = body.base.is_none() || body.beside.is_some();
+                    Some(body.then()).filter(|_| is_ours).unwrap_or_default()
+                };
                 let remote = &self.streams.remote;
                 let anew = self.anew && range.start == 0;
                 let behind = (!anew).then_some(range.start);

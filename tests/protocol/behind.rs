@@ -151,6 +151,27 @@ for name in 'abcdef':
 }
 
 #[test]
+fn an_old_file_that_may_not_be_written_to_keeps_its_rights() {
+    for size in [3000, 1 << 20] {
+        let server = Server::start();
+        server.tree().put("/f", pattern(10));
+        let mount = mounted(&server);
+        put(&mount, "first", 3000);
+        server.on("STOR /f", Act::Reply("553 Permission denied"));
+        mount.python(&format!(
+            "file = os.open('f', os.O_WRONLY | os.O_TRUNC); os.fchmod(file, 0o600)
+try:
+    os.write(file, b'f' * {size}); os.close(file)
+    raise SystemExit('no error')
+except OSError:
+    pass"
+        ));
+        assert_eq!(server.count("SITE CHMOD 600 /f"), 0);
+        assert!(has(&server, "/f", &pattern(10)));
+    }
+}
+
+#[test]
 fn an_empty_file_of_others_is_not_taken_for_our_own_because_a_try_to_make_it_was_lost() {
     let server = Server::start();
     let mount = mounted(&server);
