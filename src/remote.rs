@@ -7,6 +7,7 @@
 //! Invariants: names and paths are bytes; a [`RemotePath`] is relative to the mounted directory
 //! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
 
+mod aside;
 mod attributes;
 mod change;
 mod error;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use aside::{is_aside, name_aside};
 pub use attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
 pub use change::{Change, Plan, ReadAt, Then, Updated};
 pub use error::{Error, Result, Why};

@@ -69,7 +69,10 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// The folders, and their files from top to bottom.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("fuse", &["answers"]),
-    ("remote", &["change", "step", "attributes", "path", "error"]),
+    (
+        "remote",
+        &["change", "step", "attributes", "aside", "path", "error"],
+    ),
     (
         "ftp",
         &[

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::reply::Reply;
-use crate::remote::{Deadline, Done, Result, Why};
+use crate::remote::{Deadline, Done, Result, Why, name_aside};
 
 /// The absolute paths of a rename.
 #[derive(Clone, Copy)]
@@ -163,7 +163,7 @@ fn instead_of_empty(control: &mut Control, names: Names<'_>, deadline: &Deadline
     Ok(false)
 }
 
-/// A name beside `path` that nobody else uses: hidden, and unlike any other of this process.
+/// A name beside `path` that nobody else uses: hidden, and unlike any other.
 fn aside_name(path: &[u8]) -> Vec<u8> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cut = path
@@ -172,6 +172,6 @@ fn aside_name(path: &[u8]) -> Vec<u8> {
         .map_or(0, |slash| slash + 1);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut aside = path[..cut].to_vec();
-    aside.extend_from_slice(format!(".ftpfs-aside-{}-{number}", std::process::id()).as_bytes());
+    aside.extend_from_slice(name_aside("aside", number).as_bytes());
     aside
 }

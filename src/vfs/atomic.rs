@@ -15,7 +15,6 @@ use crate::remote::{
 use crate::vfs::core::Vfs;
 use crate::vfs::error as vfs;
 use crate::vfs::file::{Beside, Body, File};
-use crate::vfs::inode::OURS;
 
 impl Vfs {
     /// Whether the next upload is to appear at once.
@@ -168,7 +167,7 @@ impl Vfs {
 
 /// The name that a file bears until it is whole.
 fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
-    let name = format!("{OURS}new-{}-{ino:x}", std::process::id());
+    let name = remote::name_aside("new", ino);
     let parent = path.parent().unwrap_or_default();
     parent.join(name.as_bytes())
 }

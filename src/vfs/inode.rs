@@ -32,18 +32,6 @@ pub use node::{Node, now};
 /// The mounted directory.
 pub const ROOT: u64 = 1;
 
-/// What the names begin with under which we put files aside on the server. Those of this process are not shown.
-pub const OURS: &str = ".ftpfs-";
-
-/// Whether a name is one of those under which this process puts files aside.
-pub fn is_aside(name: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(OURS.as_bytes()) else {
-        return false;
-    };
-    let mut words = rest.split(|&byte| byte == b'-').skip(1);
-    words.next() == Some(std::process::id().to_string().as_bytes())
-}
-
 /// Bits of a generation that count the contents of one node; those above tell the nodes apart.
 const GENERATIONS: u32 = 32;
 
@@ -614,14 +602,6 @@ mod tests {
         tree.remove_own(a);
         assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
         assert_ne!(tree.get(a).expect("a").generation, generation);
-    }
-
-    #[test]
-    fn what_this_process_put_aside_is_known_by_its_name() {
-        let name = |word: &str, id: u32| format!("{OURS}{word}-{id}-1f").into_bytes();
-        let id = std::process::id();
-        assert!(is_aside(&name("open", id)) && is_aside(&name("new", id)));
-        assert!(!is_aside(&name("open", id + 1)) && !is_aside(b".ftpfs-open") && !is_aside(b"f"));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! The one idea: a directory is listed by one at a time; who comes meanwhile waits for that and shares it.
 //! What was asked for before a local change does not undo it (see `inode.rs`).
 
-use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why};
+use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_aside};
 use crate::vfs::core::{NAME_LENGTH, Vfs};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::inode::{ROOT, is_aside};
+use crate::vfs::inode::ROOT;
 
 impl Vfs {
     /// Lists a directory into the tree. Who comes while it is being listed shares the listing.

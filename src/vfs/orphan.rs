@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::remote::{Deadline, RemotePath, Step};
+use crate::remote::{Deadline, RemotePath, Step, name_aside};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
-use crate::vfs::inode::OURS;
 use crate::vfs::readahead::Hold;
 
 /// What became of an open file whose name is about to go.
@@ -73,7 +72,7 @@ impl Vfs {
         // Who reads on waits for the other name.
         let _hold = file.reader.hold(deadline);
         let path = self.path(file.ino)?;
-        let name = format!("{OURS}open-{}-{:x}", std::process::id(), file.ino);
+        let name = name_aside("open", file.ino);
         let aside = path
             .parent()
             .and_then(|parent| parent.join(name.as_bytes()))

@@ -14,7 +14,6 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
 use crate::vfs::hash;
-use crate::vfs::inode::OURS;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -281,7 +280,7 @@ impl Vfs {
     fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{OURS}try-{}-{number:x}", std::process::id());
+        let name = remote::name_aside("try", number);
         let directory = self.path(file.ino)?.parent().unwrap_or_default();
         let Some(beside) = directory.join(name.as_bytes()) else {
             return Ok(());

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
 use crate::ftp::profile::TimeSetter;
-use crate::ftp::time::now;
 use crate::ftp::upload::upload;
 use crate::remote::{
-    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, perform_one,
+    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, name_aside,
+    perform_one,
 };
 
 use super::{Answer, Inspection, Restart, caller, said};
@@ -76,7 +76,7 @@ impl Scratch {
     pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".ftpfs-probe-{}-{:x}-{number}", std::process::id(), now());
+        let name = name_aside("probe", number);
         let directory = RemotePath::root().join(name.as_bytes())?;
         Some(Self {
             files: ["a", "b"]
