@@ -96,6 +96,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     for word in option_words(&found)? {
         apply(&mut settings, &word, helper, sloppy)?;
     }
+    if settings.atomic && settings.links == Links::Followed {
+        return Err(
+            "atomic and follow_symlinks exclude each other: what is renamed over a link takes its place"
+                .to_string(),
+        );
+    }
 
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());

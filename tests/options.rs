@@ -127,6 +127,13 @@ fn of_two_options_the_last_one_counts() {
 }
 
 #[test]
+fn what_appears_at_once_would_take_the_place_of_a_link() {
+    let refused = with("atomic,follow_symlinks").err();
+    assert!(refused.is_some_and(|error| error.contains("exclude each other")));
+    assert!(with("atomic").is_ok() && with("follow_symlinks").is_ok());
+}
+
+#[test]
 fn debugging_stays_in_the_foreground() {
     let settings = settings_of(&["ftpfs", "-d", "h:", "/m"]).expect("a good line");
     assert!(settings.debug && settings.foreground);

@@ -44,6 +44,10 @@ pub fn outcome(
         return Ok(Ok(Done::Changed));
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
+    if rnto.code == BUSY && !rnto.text().to_ascii_lowercase().contains("exist") {
+        // In use: what is moved aside for it could not be moved back either.
+        return Ok(Err(refusal));
+    }
     if differ_in_case(names) && by_another_name(control, names, deadline)? {
         return Ok(Ok(Done::Changed));
     }
@@ -58,6 +62,9 @@ pub fn outcome(
         Err(refusal)
     })
 }
+
+/// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).
+const BUSY: u16 = 450;
 
 /// What bears a name.
 enum Bears {

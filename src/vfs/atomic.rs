@@ -6,7 +6,6 @@
 //! it is stored in place from then on, and the log says so.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::remote::{
     self, Ask, Change, Deadline, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated,
@@ -16,10 +15,19 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error as vfs;
 use crate::vfs::file::{Beside, Body, File};
 
+/// Looks whether what was stored under a name is right, before it takes another one's place.
+pub(super) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
+
 impl Vfs {
-    /// Whether the next upload is to appear at once.
-    pub(super) fn is_atomic(&self) -> bool {
-        self.settings.atomic && !self.stores_in_place.load(Ordering::Relaxed)
+    /// Whether the next upload of a file is to appear at once.
+    pub(super) fn is_atomic(&self, ino: u64) -> bool {
+        let parent = || self.tree.lock().get(ino).map(|node| node.parent);
+        self.settings.atomic && parent().is_none_or(|parent| self.is_atomic_in(parent))
+    }
+
+    /// Whether files in a directory are to appear at once.
+    pub(super) fn is_atomic_in(&self, directory: u64) -> bool {
+        self.settings.atomic && !self.stores_in_place.lock().contains(&directory)
     }
 
     /// Where what is written in order may go while it is written, from the offset `first` on: for a file
@@ -34,7 +42,7 @@ impl Vfs {
             return Ok(Some(beside.path.clone()));
         }
         let path = self.path(file.ino)?;
-        if !self.is_atomic() {
+        if !self.is_atomic(file.ino) {
             return Ok(Some(path));
         }
         let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
@@ -53,6 +61,7 @@ impl Vfs {
         (ino, path): (u64, &RemotePath),
         change: &Change,
         bytes: &dyn ReadAt,
+        check: Check<'_>,
         ask: &Ask<'_>,
     ) -> Result<Option<Updated>> {
         let Some(beside) = beside(path, ino) else {
@@ -65,7 +74,10 @@ impl Vfs {
         };
         let remote = self.remote.as_ref();
         let stored = remote.update(&beside, &change, &Plan::Whole, bytes, ask);
-        let placed = stored.and_then(|updated| self.put(&beside, path, &change, updated, ask));
+        let placed = stored.and_then(|updated| {
+            check(&beside)?;
+            self.put((ino, &beside), path, &change, updated, ask)
+        });
         if !matches!(placed, Ok(Some(_))) {
             // Whatever came of it is of no use; the error is the upload's.
             let _ = perform_one(remote, Step::Remove(&beside), ask);
@@ -86,7 +98,7 @@ impl Vfs {
     /// Has what was stored beside take its place. `None` where the server lets it not.
     pub(super) fn put(
         &self,
-        beside: &RemotePath,
+        (ino, beside): (u64, &RemotePath),
         path: &RemotePath,
         change: &Change,
         updated: Updated,
@@ -115,9 +127,14 @@ impl Vfs {
                 }
                 Ok(Some(Updated { version, ..updated }))
             }
+            // What does not work now may do so later (RFC 959 section 4.2.1), and nobody is to see half a file.
+            Err(error) if passes(&error) => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
-                if !self.stores_in_place.swap(true, Ordering::Relaxed) {
-                    log::warn!("{error}; from now on files are written in place, for all to see");
+                let parent = self.tree.lock().get(ino).map(|node| node.parent);
+                if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
+                    log::warn!(
+                        "{error}; from now on files in this directory are written in place, for all to see"
+                    );
                 }
                 Ok(None)
             }
@@ -133,11 +150,13 @@ impl Vfs {
         beside: &Beside,
         change: &Change,
         updated: Updated,
+        check: Check<'_>,
         ask: &Ask<'_>,
     ) -> vfs::Result<Option<Updated>> {
         let path = self.path(file.ino)?;
         let stored = updated.version;
-        if let Some(updated) = self.put(&beside.path, &path, change, updated, ask)? {
+        check(&beside.path)?;
+        if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
             file.body.lock().beside = None;
             return Ok(Some(updated));
         }
@@ -163,6 +182,11 @@ impl Vfs {
             log::error!("{beside} is left on the server: {error}");
         }
     }
+}
+
+/// Whether a refusal is for now only.
+fn passes(error: &remote::Error) -> bool {
+    matches!(error, remote::Error::Refused { said, .. } if said.starts_with('4'))
 }
 
 /// The name that a file bears until it is whole.

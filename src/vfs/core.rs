@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -84,8 +84,9 @@ pub struct Vfs {
     pub(super) shared: Shared,
     pub(super) spool: Spool,
     pub(super) streams: Arc<Streams>,
-    /// The server does not let a file take another one's place: nothing can appear at once.
-    pub(super) stores_in_place: AtomicBool,
+    /// The directories in which the server does not let a file take another one's place: there nothing can appear at
+    /// once.
+    pub(super) stores_in_place: Mutex<HashSet<u64>>,
     pub(super) queue: Queue,
     pub(super) listings: Listings,
     /// Uploads that have begun before a flush.
@@ -182,7 +183,7 @@ impl Vfs {
                 settings.spool_size,
                 traffic,
             ),
-            stores_in_place: AtomicBool::new(false),
+            stores_in_place: Mutex::default(),
             queue: Queue::default(),
             remote,
             spool: Spool::new(settings.spool.clone()),

@@ -35,7 +35,7 @@ impl Vfs {
         }
         body.written = 0;
         let young = std::mem::take(&mut body.young);
-        if !body.may_be_patched() || self.is_atomic() || self.is_behind_others_now(file) {
+        if !body.may_be_patched() || self.is_atomic(file.ino) || self.is_behind_others_now(file) {
             return;
         }
         let rest = body.rest(&young, part);

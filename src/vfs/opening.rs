@@ -108,7 +108,7 @@ impl Vfs {
         // So it does for one of a copy.
         let copies = wants.exclusive && self.copies(wants.process, parent);
         let must_be_new = wants.exclusive && !self.is_write_back() && !copies;
-        let makes = must_be_new && !self.is_atomic();
+        let makes = must_be_new && !self.is_atomic_in(parent);
         if wants.exclusive {
             let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
             self.after_others(&path, Reach::Itself, deadline)?;

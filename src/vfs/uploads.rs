@@ -83,7 +83,7 @@ impl Vfs {
             let beside = file.body.lock().beside.clone();
             let whole = match &beside {
                 Some(_) => again,
-                None => again || self.is_atomic(),
+                None => again || self.is_atomic(file.ino),
             };
             let own = self.path(file.ino)?;
             let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
@@ -94,7 +94,7 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
-            let at_once = beside.is_none() && self.is_atomic();
+            let at_once = beside.is_none() && self.is_atomic(file.ino);
             let at_once = at_once && plan.is_some() && change.size > 0;
             let sent = Change {
                 then: match &beside {
@@ -103,11 +103,14 @@ impl Vfs {
                 },
                 ..change.clone()
             };
+            // What is to take another one's place is looked at before it does.
+            let check = |path: &RemotePath| self.check_hash(file, path, &change, &ask);
             let replaced = if at_once {
-                self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
+                self.replace((file.ino, &path), &change, spool.as_ref(), &check, &ask)
             } else {
                 Ok(None)
             };
+            let mut checked = matches!(replaced, Ok(Some(_)));
             let result = match (replaced, &plan) {
                 (Err(error), _) => Err(error),
                 (Ok(Some(updated)), _) => Ok(updated),
@@ -118,7 +121,8 @@ impl Vfs {
             };
             let result = match (result, &beside) {
                 (Ok(updated), Some(beside)) => {
-                    match self.take_place(file, beside, &change, updated, &ask) {
+                    checked = true;
+                    match self.take_place(file, beside, &change, updated, &check, &ask) {
                         Ok(Some(updated)) => Ok(updated),
                         Ok(None) => {
                             file.body.lock().dirty.extend(&taken);
@@ -134,7 +138,9 @@ impl Vfs {
                 (result, _) => result,
             };
             let result = result.and_then(|updated| {
-                self.check_hash(file, &own, &change, &ask)?;
+                if !checked {
+                    check(&own)?;
+                }
                 Ok(updated)
             });
             let mut body = file.body.lock();
@@ -208,9 +214,18 @@ impl Vfs {
         let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
             return Ok(());
         };
-        let Some(said) = self.remote.describe(path, View::Hash, ask)? else {
-            log::info!("{path}: the server has no hashes; its size was right");
-            return Ok(());
+        let said = match self.remote.describe(path, View::Hash, ask) {
+            Ok(Some(said)) => said,
+            Ok(None) => {
+                log::info!("{path}: the server has no hashes; its size was right");
+                return Ok(());
+            }
+            // Of this one it has none: too large, or not allowed.
+            Err(error @ remote::Error::Refused { .. }) => {
+                log::info!("{error}; the size of {path} was right");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
         let agrees = hash::agrees(&said, spool.as_ref(), change.size)
             .map_err(|error| remote::Error::local("reading the spool", &error))?;
@@ -381,7 +396,7 @@ impl Vfs {
             let sends = body.resized || !body.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && (body.beside.is_some() || !self.is_atomic())
+                && (body.beside.is_some() || !self.is_atomic(file.ino))
                 && body.holes.is_empty()
                 && (!(body.failed && body.touched) || change.broke_off);
             let relies = sends && !rewritten && !appends;

@@ -11,6 +11,7 @@ mod limited;
 mod scripted;
 
 mod appending;
+mod atomic;
 mod behind;
 mod changes;
 mod connections;
