@@ -212,10 +212,13 @@ impl Body {
         if offset > self.size {
             // Something of a write that failed may be there.
             file.zero(self.size..offset)?;
+        }
+        file.write_at(bytes, offset)?;
+        // Nothing that failed has changed the file.
+        if offset > self.size {
             self.insert_dirty(self.size..offset);
             self.holes.insert(self.size..offset);
         }
-        file.write_at(bytes, offset)?;
         self.holes.remove(offset..end);
         self.insert_dirty(offset..end);
         if end > self.size {
@@ -490,6 +493,17 @@ mod tests {
         assert_eq!(body.piece(2, 4), Some(Piece::Spool(4)));
         assert_eq!(body.change().first_dirty(), 2);
         assert_eq!(body.missing(), vec![0..2]);
+    }
+
+    #[test]
+    fn a_write_that_failed_has_changed_nothing() {
+        let (mut body, spool, _directory) = body(10);
+        // Larger than any file can be.
+        let failed = body.write(&spool, b"z", i64::MAX as u64);
+        assert!(failed.is_err());
+        assert_eq!((body.size, body.kept), (10, 10));
+        assert!(!body.is_dirty() && body.holes.is_empty());
+        assert_eq!(body.missing(), vec![0..10]);
     }
 
     #[test]

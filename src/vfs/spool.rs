@@ -154,7 +154,10 @@ impl SpoolFile {
             libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
         };
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let length = number(range.end.saturating_sub(range.start))?;
+        // There is nothing behind its end, however far that is.
+        let end = range.end.min(self.file.metadata()?.len());
+        let range = range.start..end.max(range.start);
+        let length = number(range.end - range.start)?;
         if length == 0 || fallocate(&self.file, flags, number(range.start)?, length).is_ok() {
             return Ok(());
         }
