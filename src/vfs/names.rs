@@ -286,7 +286,7 @@ impl Vfs {
         self.after_others(&from, Reach::Below, deadline)?;
         self.after_others(&to, Reach::Below, deadline)?;
         // What is being written under the old name is brought to the server first.
-        let _claims = self.settle_below(ino, deadline)?;
+        let claims = self.settle_below(ino, deadline)?;
         let from = self.path(ino)?;
         let claim = match target {
             Some(target) => self.claim(target, deadline)?,
@@ -332,6 +332,7 @@ impl Vfs {
         }
         tree.rename_own(ino, new_parent, new_name);
         drop(tree);
+        self.rename_journaled(claims);
         if let Some(target) = target {
             self.forsake(target);
         }

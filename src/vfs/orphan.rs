@@ -130,8 +130,21 @@ impl Vfs {
         }
     }
 
-    /// Brings what is being written at or below `ino` to the server, ends the reading of it, and claims
-    /// it until the name has changed.
+    /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.
+    pub(super) fn rename_journaled(&self, claims: Vec<Claim>) {
+        let written = |claim: &Claim| {
+            let body = claim.file.body.lock();
+            (body.is_dirty() && body.journal.is_some()).then(|| Arc::clone(&claim.file))
+        };
+        let files: Vec<_> = claims.iter().filter_map(written).collect();
+        drop(claims);
+        for file in files {
+            self.defer(&file);
+        }
+    }
+
+    /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
+    /// has changed: what is written from now on goes to the new one.
     pub(super) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
         let mut files: Vec<Arc<File>> = self.opened_files();
         // Always in the same order, so that two who claim never wait for each other.
@@ -144,7 +157,9 @@ impl Vfs {
             loop {
                 self.upload(&file, deadline)?;
                 let mut body = self.rested(&file, deadline)?;
-                if !body.is_dirty() {
+                // Whoever goes on writing meanwhile need not be waited for: the rest goes to the new name. But what
+                // was begun beside the old name must not be left there.
+                if body.beside.is_none() {
                     body.uploading = true;
                     body.until = Some(deadline.twin());
                     break;

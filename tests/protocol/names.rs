@@ -313,3 +313,31 @@ fn on_a_server_that_folds_case_and_keeps_names_nothing_is_lost_by_a_new_case() {
     mount.sh("ls -l; mv readme README; [ \"$(ls)\" = README ]; [ \"$(cat README)\" = 'read me' ]");
     assert_eq!(server.tree().paths(), ["/README"]);
 }
+
+#[test]
+fn a_file_that_is_written_all_the_time_can_be_renamed() {
+    for options in ["", "writeback", "atomic"] {
+        let server = Server::start();
+        server.tree().put("/log", "first\n");
+        let mount = Mount::with(&server, options);
+        let said = mount.python(
+            "import threading
+file = os.open('log', os.O_WRONLY | os.O_APPEND)
+over, count = False, 0
+def write():
+    global count
+    while not over: os.write(file, b'line\\n'); count += 1
+    os.close(file)
+writer = threading.Thread(target=write); writer.start()
+time.sleep(0.3); os.rename('log', 'log.1'); time.sleep(0.1)
+over = True; writer.join(); print(count)",
+        );
+        let lines: usize = said.trim().parse().unwrap();
+        soon("all of it", || {
+            let tree = server.tree();
+            tree.bytes("/log.1")
+                .is_some_and(|bytes| bytes.len() == 6 + 5 * lines)
+        });
+        assert_eq!(server.tree().paths(), ["/log.1"], "{options}");
+    }
+}
