@@ -491,7 +491,7 @@ impl Filesystem for Adapter {
 
     fn flush(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _lock_owner: LockOwner,
@@ -500,9 +500,9 @@ impl Filesystem for Adapter {
         if self.vfs.is_clean(fh.0) {
             return reply.ok();
         }
-        let notices = Arc::clone(&self.notices);
+        let (notices, process) = (Arc::clone(&self.notices), req.pid());
         self.later(Class::Transfer, &[], move |vfs, deadline| {
-            let flushed = vfs.flush(fh.0, deadline);
+            let flushed = vfs.flush(fh.0, process, deadline);
             notices.correct(ino.0, vfs.has_mixed(fh.0));
             done("close", reply, flushed)
         });

@@ -12,7 +12,7 @@
 //! atomic, early, hash                             uploads that appear at once, come early, or are looked at
 //! core                                            state, freshness, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
-//! walk, fetching -> sequence, under_way; inode -> news; makers
+//! walk, fetching -> sequence, under_way; inode -> news; makers; holders
 //! ```
 
 mod ahead;
@@ -33,6 +33,7 @@ mod file;
 mod flush;
 mod forget;
 mod hash;
+mod holders;
 mod inode;
 mod journal;
 mod links;

@@ -144,6 +144,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             // State.
             "core",
             "shown",
+            "holders",
             "makers",
             "fetching",
             "sequence",

@@ -292,7 +292,7 @@ impl Mounted {
     }
 
     fn close(&self, handle: u64) {
-        self.vfs.flush(handle, &self.vfs.deadline()).unwrap();
+        self.vfs.flush(handle, 0, &self.vfs.deadline()).unwrap();
         self.vfs.release(handle, &self.vfs.deadline());
     }
 
@@ -419,7 +419,7 @@ fn a_mount_without_write_back_waits_too_and_not_for_ever() {
         .vfs
         .write(handle, Spot::At(0), b"second", &deadline)
         .unwrap();
-    let late = second.vfs.flush(handle, &second.vfs.deadline());
+    let late = second.vfs.flush(handle, 0, &second.vfs.deadline());
     assert_eq!(late.unwrap_err().to_errno(), 110);
     first.hold(false);
     first.vfs.finish(None);

@@ -289,7 +289,7 @@ impl Run {
                 let Some((handle, content)) = self.handle(handle) else {
                     return;
                 };
-                let done = self.vfs.flush(handle, &deadline);
+                let done = self.vfs.flush(handle, 0, &deadline);
                 self.flushed(content, done.is_ok());
             }
             Op::Close { handle } => {
@@ -480,7 +480,7 @@ impl Run {
     fn close(&mut self, at: usize) {
         let deadline = self.vfs.deadline();
         let (handle, content) = self.handles.remove(at);
-        let flushed = self.vfs.flush(handle, &deadline);
+        let flushed = self.vfs.flush(handle, 0, &deadline);
         self.flushed(content, flushed.is_ok());
         self.vfs.release(handle, &deadline);
         if self.kind.write_back {

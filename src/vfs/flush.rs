@@ -2,7 +2,8 @@
 //!
 //! The one idea: `close` and `fsync` return when the server has confirmed the file, or with the
 //! reason why it has not. FLUSH is not close, though: a shell's `cmd > f` flushes the empty file
-//! before the command has begun, so a file without a byte waits once; and every exiting child flushes what
+//! before the command has begun, so a file without a byte waits once, if who has closed it may have it open by another
+//! descriptor (`holders.rs`); and every exiting child flushes what
 //! there is, so the next one just appends.
 //!
 //! What could not be brought to the server by the last close is kept in `lost+found`, named in the log, and
@@ -15,6 +16,7 @@ use crate::remote::{Deadline, Step};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
+use crate::vfs::holders::may_hold;
 use crate::vfs::ranges::RangeSet;
 
 impl Vfs {
@@ -24,8 +26,9 @@ impl Vfs {
         file.is_ok_and(|file| file.body.try_lock().is_some_and(|body| body.is_at_rest()))
     }
 
-    /// A descriptor of the handle was closed: what was written is brought to the server.
-    pub fn flush(&self, handle: u64, deadline: &Deadline) -> Result<()> {
+    /// A descriptor of the handle was closed by `process` (0 where that is not known): what was written is brought to
+    /// the server.
+    pub fn flush(&self, handle: u64, process: u32, deadline: &Deadline) -> Result<()> {
         let handle = self.file(handle)?;
         if !handle.writes {
             return Ok(());
@@ -35,12 +38,22 @@ impl Vfs {
         }
         {
             let mut body = self.settled(&handle.file, deadline)?;
-            if body.is_dirty() && body.size == 0 && !body.waited {
+            let waits = body.is_dirty() && body.size == 0 && !body.waited;
+            if waits && self.may_be_held(&handle.file, process) {
                 body.waited = true;
                 return Ok(());
             }
         }
         self.upload(&handle.file, deadline)
+    }
+
+    /// Whether a process that has closed a descriptor of a file may have another one.
+    fn may_be_held(&self, file: &File, process: u32) -> bool {
+        let name = {
+            let tree = self.tree.lock();
+            tree.get(file.ino).map(|node| Arc::clone(&node.name))
+        };
+        name.is_none_or(|name| may_hold(process, &name))
     }
 
     /// Brings what was written to the server.

@@ -264,3 +264,25 @@ fn a_directory_that_can_not_be_listed_is_not_asked_for_again_and_again() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(server.count("CWD /c") <= 4, "{}", server.count("CWD /c"));
 }
+
+#[test]
+fn a_new_file_without_a_byte_that_is_refused_is_an_error_of_its_close() {
+    let server = Server::start();
+    server.tree().put("/old", "old\n");
+    let mount = Mount::of(&server);
+    mount.sh("ls");
+    server.on("STOR", Act::Reply("553 Permission denied"));
+    for (name, flags) in [("new", "os.O_CREAT"), ("old", "os.O_TRUNC")] {
+        let before = format!("f = os.open('{name}', os.O_WRONLY | {flags})");
+        assert_eq!(mount.error_with(&before, "os.close(f)"), "EACCES");
+    }
+    server.behave();
+    // A shell closes it before the command has begun: then it waits for the command's bytes.
+    mount.sh("echo new > new; (echo a; /bin/echo b) > both; cat both > third");
+    assert_eq!(server.tree().bytes("/both"), Some(&b"a\nb\n"[..]));
+    for name in ["new", "both", "third"] {
+        let mut stored = server.since(0, &[&format!("STOR /{name}")]);
+        stored.truncate(2);
+        assert_eq!(stored.len(), if name == "new" { 2 } else { 1 });
+    }
+}

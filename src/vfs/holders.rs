@@ -1,0 +1,43 @@
+//! Holders: whether a process that has closed a descriptor of a file has another one.
+//!
+//! The one idea: a FLUSH does not tell whether it comes of the last close: a shell's `cmd > f` opens, duplicates and
+//! closes before the command has begun. The names of what a process has open (proc_pid_fd(5)) tell, and nobody is asked
+//! for them but the kernel. Where they can't be read, it may have one.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+/// Whether a process may still have a file of this name open. 0 is a process of another container.
+pub fn may_hold(process: u32, name: &[u8]) -> bool {
+    if process == 0 {
+        return true;
+    }
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
+        return true;
+    };
+    descriptors.into_iter().any(|descriptor| {
+        let link = descriptor.and_then(|descriptor| fs::read_link(descriptor.path()));
+        // One that is gone meanwhile is another thread's.
+        link.is_ok_and(|link| link.file_name().is_some_and(|last| last.as_bytes() == name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn who_has_closed_the_last_one_holds_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a-name-of-its-own");
+        let file = File::create(&path).expect("a file");
+        let other = file.try_clone().expect("another descriptor");
+        let process = std::process::id();
+        drop(file);
+        assert!(may_hold(process, b"a-name-of-its-own"));
+        drop(other);
+        assert!(!may_hold(process, b"a-name-of-its-own"));
+        assert!(may_hold(0, b"a-name-of-its-own"));
+    }
+}
