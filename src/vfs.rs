@@ -34,6 +34,7 @@ mod forget;
 mod hash;
 mod inode;
 mod journal;
+mod keeping;
 mod links;
 mod listing;
 mod makers;

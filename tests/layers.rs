@@ -129,6 +129,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "early",
             "recover",
             "writeback",
+            "keeping",
             "order",
             "figures",
             "forget",

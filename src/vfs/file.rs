@@ -87,6 +87,8 @@ pub struct Body {
     pub broken: Option<Error>,
     /// A stream ended, and what it had sent is no longer here: nothing can bring the file about.
     pub hopeless: Option<Error>,
+    /// Why the last upload failed.
+    pub why: Option<Error>,
     /// The last upload failed: what could not be brought to the server is kept at the last close.
     pub failed: bool,
     /// What was written since [`Body::written`] was 0 last, where parts may be sent early.

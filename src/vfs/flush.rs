@@ -164,7 +164,8 @@ impl Vfs {
         if !body.is_dirty() {
             return;
         }
-        let reason = error.map_or_else(|| "its close failed".to_string(), ToString::to_string);
+        let reason = (error.or(body.why.as_ref()))
+            .map_or_else(|| "its close failed".to_string(), ToString::to_string);
         let mut useless = None;
         if let Some(beside) = body.beside.take() {
             body.base = beside.replaces;
@@ -174,26 +175,53 @@ impl Vfs {
                 log::error!("{path}: what was sent of it is left as {}", beside.path);
             }
         }
-        match &body.spool {
-            Some(spool) if body.missing().is_empty() => {
-                match self.spool.keep(spool, body.size, path.as_bytes(), &reason) {
-                    Ok(kept) => log::error!(
-                        "{path} could not be stored ({reason}); it is kept as {}",
-                        kept.display()
-                    ),
-                    Err(error) => {
-                        log::error!("{path} could not be stored ({reason}), nor kept: {error}")
-                    }
+        let is_whole = body.missing().is_empty();
+        let parts = match is_whole {
+            true => std::iter::once(0..body.size).collect(),
+            false => body.unsent(),
+        };
+        let what = if is_whole {
+            "it"
+        } else {
+            "what was written of it"
+        };
+        let kept = match &body.spool {
+            Some(spool) => self.keep(&path, spool, (body.size, &parts), &reason),
+            None => Ok(None),
+        };
+        match kept {
+            Ok(Some(kept)) => {
+                log::error!(
+                    "{path} could not be stored ({reason}); {what} is kept as {}",
+                    kept.display()
+                );
+                if body.base.is_some() {
+                    // It is no spool any more.
+                    body.spool = None;
+                    body.present = RangeSet::default();
                 }
+                self.journal_done(&mut body);
             }
-            Some(_) => log::error!("{path} could not be changed ({reason}); the changes are lost"),
-            None => log::error!("{path}, an empty file, could not be stored ({reason})"),
+            Ok(None) if body.size == 0 => {
+                log::error!("{path}, an empty file, could not be stored ({reason})");
+                self.journal_done(&mut body);
+            }
+            Ok(None) => {
+                log::error!("{path} could not be cut to {} bytes ({reason})", body.size);
+                self.journal_done(&mut body);
+            }
+            Err(error) if body.journal.is_some() => {
+                log::error!(
+                    "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
+                );
+                self.journal_leave(&path, &mut body);
+            }
+            Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
         }
-        self.journal_done(&mut body);
         body.dirty = RangeSet::default();
         body.resized = false;
         body.unconfirmed = false;
-        (body.broken, body.hopeless) = (None, None);
+        (body.broken, body.hopeless, body.why) = (None, None, None);
         let is_new = body.base.is_none();
         body.removed |= is_new;
         let mut tree = self.tree.lock();

@@ -139,10 +139,11 @@ impl Vfs {
             Found::Others(why) => {
                 let reason =
                     format!("{path}: an earlier mount could not store it any more, and {why}");
-                let kept = self
-                    .spool
-                    .keep(&spool, last.intent.size, path.as_bytes(), &reason)?;
-                log::error!("{reason}; it is kept as {}", kept.display());
+                let (size, parts) = (last.intent.size, &last.intent.dirty[..]);
+                match self.keep(path, &spool, (size, parts), &reason)? {
+                    Some(kept) => log::error!("{reason}; it is kept as {}", kept.display()),
+                    None => log::error!("{reason}; it is not cut to {size} bytes"),
+                }
                 done(versions);
                 return Ok(false);
             }

@@ -520,6 +520,7 @@ impl Body {
         if !self.present.contains(self.kept..self.size) {
             self.hopeless = Some(error.clone());
         }
+        self.why = Some(error.clone());
         self.broken = Some(error);
     }
 }

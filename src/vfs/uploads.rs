@@ -64,6 +64,7 @@ impl Vfs {
         let mut body = file.body.lock();
         body.uploading = false;
         body.failed = result.is_err();
+        body.why = result.as_ref().err().cloned();
         body.flying = RangeSet::default();
         if result.is_ok() && !body.is_dirty() {
             self.journal_done(&mut body);

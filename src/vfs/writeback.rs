@@ -233,6 +233,14 @@ impl Vfs {
         }
     }
 
+    /// What the journal has of the file stays there for the next mount, unless something comes there later.
+    pub(super) fn journal_leave(&self, path: &RemotePath, body: &mut Body) {
+        let numbers = body.superseded.drain(..).chain(body.journal.take());
+        let mut stranded = self.queue.stranded.lock();
+        let left = stranded.entry(self.absolute_of(path)).or_default();
+        left.extend(numbers);
+    }
+
     /// Tells somebody who uses a path that what was closed there was refused.
     pub(super) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
         let mut refused = self.queue.refused.lock();
@@ -440,8 +448,11 @@ impl Error {
     /// Whether an upload that failed by this is worth another try, later.
     fn passes(&self) -> bool {
         match self {
+            // A full or failing local disk is nothing that the server has refused.
+            Self::Spool(errno) => is_of_disk(*errno),
             Self::Remote(error) => match error {
                 remote::Error::Refused { why, .. } => matches!(why, Why::TooMany | Why::Busy),
+                remote::Error::Local { errno, .. } => is_of_disk(*errno),
                 remote::Error::Lost { .. }
                 | remote::Error::TimedOut { .. }
                 | remote::Error::Barred { .. }
@@ -451,6 +462,19 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What the local disk says when it is full or fails, or what a busy machine lacks.
+fn is_of_disk(errno: i32) -> bool {
+    let passes = [
+        libc::ENOSPC,
+        libc::EDQUOT,
+        libc::EIO,
+        libc::ENOMEM,
+        libc::EMFILE,
+        libc::ENFILE,
+    ];
+    passes.contains(&errno)
 }
 
 impl Body {

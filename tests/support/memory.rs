@@ -21,6 +21,8 @@ pub enum Fault {
     None,
     /// Refused before anything happened.
     Refused,
+    /// The connection was lost before anything happened.
+    Lost,
     /// Broken off after half of the bytes.
     Half,
     /// Done, but the confirmation was lost.
@@ -96,6 +98,11 @@ impl Memory {
     /// The bytes of a file.
     pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {
         self.nodes().get(path.as_bytes())?.bytes.clone()
+    }
+
+    /// This goes wrong with the uploads and reads that come next.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
     }
 
     /// From now on nothing goes wrong.
@@ -233,7 +240,7 @@ impl Remote for Memory {
         bytes.drain(..bytes.len().min(usize::try_from(reading.from).unwrap()));
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
+        if matches!(fault, Fault::Refused | Fault::Lost) {
             return Err(Error::lost("RETR", "a fault"));
         }
         let cut = fault == Fault::Half;
@@ -258,8 +265,10 @@ impl Remote for Memory {
     ) -> Result<Box<dyn Sink>> {
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
-            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        match fault {
+            Fault::Refused => return Err(Error::refused(Why::NoSpace, "STOR", "552")),
+            Fault::Lost => return Err(Error::lost("STOR", "a fault")),
+            _ => {}
         }
         let modified = self.tick();
         let mut nodes = self.nodes();
@@ -349,8 +358,10 @@ impl Remote for Memory {
         };
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
-            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        match fault {
+            Fault::Refused => return Err(Error::refused(Why::NoSpace, "STOR", "552")),
+            Fault::Lost => return Err(Error::lost("STOR", "a fault")),
+            _ => {}
         }
         let modified = self.tick();
         let mut nodes = self.nodes();

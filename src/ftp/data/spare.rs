@@ -62,7 +62,9 @@ impl Spare {
     /// server has sent all, and is about to say so.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
         let may = Self::is_possible(profile) && !profile.ask(|learned| learned.late_spares);
-        let way = profile.ask(|learned| learned.ways.likely()).filter(|_| may)?;
+        let way = profile
+            .ask(|learned| learned.ways.likely())
+            .filter(|_| may)?;
         Some(passive::command(way))
     }
 

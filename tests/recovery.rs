@@ -1,0 +1,285 @@
+//! What a mount that ends too soon leaves in its journal, and what the next one makes of it: above a server in memory, which
+//! goes wrong when it is told to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(dead_code)] // No test needs all of it.
+#[path = "support/memory.rs"]
+mod memory;
+
+use std::fs;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
+
+use memory::{Fault, Memory};
+
+/// A server, and what the mounts of it have on this machine.
+struct Place {
+    server: Arc<Memory>,
+    local: tempfile::TempDir,
+}
+
+/// One mount.
+struct Mount(Arc<Vfs>);
+
+impl Deref for Mount {
+    type Target = Vfs;
+
+    fn deref(&self) -> &Vfs {
+        &self.0
+    }
+}
+
+impl Place {
+    fn new(patches: bool) -> Self {
+        Self {
+            server: Arc::new(Memory::new(true, patches, [])),
+            local: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn mount(&self) -> Mount {
+        self.mount_with(true, |_| {})
+    }
+
+    fn mount_with(&self, write_back: bool, change: impl FnOnce(&mut Settings)) -> Mount {
+        let mut settings = Settings {
+            root: Vec::new(),
+            shown: Shown::default(),
+            lenient: false,
+            links: Links::Contained,
+            size: None,
+            read_only: false,
+            cache_timeout: Duration::ZERO,
+            timeout: Duration::from_secs(10),
+            spool: self.local.path().to_path_buf(),
+            spool_size: 64 << 20,
+            atomic: false,
+            verify_hash: false,
+            write_back: Some(WriteBack {
+                on: write_back,
+                journal: self.local.path().join("journal/of/this"),
+            }),
+            cache_size: 8 << 20,
+            disk_cache: None,
+        };
+        change(&mut settings);
+        let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&self.server);
+        let vfs = Vfs::new(remote, settings);
+        vfs.begin_write_back().unwrap();
+        Mount(vfs)
+    }
+
+    /// The next mount, until it has stored what was left to it.
+    fn recover(&self) {
+        self.server.mend();
+        let mount = self.mount();
+        mount.finish(None);
+        assert_eq!(mount.pending().files, 0);
+        mount.end();
+    }
+
+    /// What lies in `lost+found`: the files, and the reasons beside them.
+    fn lost(&self) -> Vec<(Vec<u8>, String)> {
+        let entries = fs::read_dir(self.local.path().join("lost+found"));
+        let paths = entries
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path());
+        let mut paths: Vec<PathBuf> = paths.collect();
+        paths.retain(|path| path.extension().is_none_or(|ending| ending != "reason"));
+        let reason = |path: &PathBuf| fs::read_to_string(format!("{}.reason", path.display()));
+        paths
+            .iter()
+            .map(|path| (fs::read(path).unwrap(), reason(path).unwrap()))
+            .collect()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        self.server.bytes(name).unwrap_or_default()
+    }
+}
+
+impl Mount {
+    fn open(&self, name: &str, flags: i32) -> u64 {
+        let wants = Wants::from_flags(flags | libc::O_RDWR, 0);
+        let deadline = self.deadline();
+        let opened = self.create(ROOT, name.as_bytes(), 0o644, wants, &deadline);
+        opened.unwrap().1.handle
+    }
+
+    fn put(&self, handle: u64, offset: u64, bytes: &[u8]) {
+        self.write(handle, offset, bytes, &self.deadline()).unwrap();
+    }
+
+    fn cut(&self, handle: u64, size: u64) {
+        self.truncate(0, Some(handle), size, &self.deadline())
+            .unwrap();
+    }
+
+    /// One of its descriptors is closed.
+    fn closes(&self, handle: u64) -> Result<(), Error> {
+        self.flush(handle, &self.deadline())
+    }
+
+    /// The last one is.
+    fn close(&self, handle: u64) {
+        self.closes(handle).unwrap();
+        self.release(handle, &self.deadline());
+    }
+
+    /// Waits until an upload has failed.
+    fn fails(&self) {
+        self.until(|figures| figures.unsent.iter().any(|one| one.failures > 0));
+    }
+
+    fn rests(&self) {
+        self.until(|figures| figures.unsent.is_empty());
+    }
+
+    fn until(&self, is_so: impl Fn(&ftpfs::vfs::Figures) -> bool) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !is_so(&self.figures()) {
+            assert!(Instant::now() < until, "{:?}", self.figures().unsent);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// It is killed: nothing is stored any more, and what it has of the journal is nobody's.
+    fn dies(self) {
+        self.finish(Some(Duration::ZERO));
+        let vfs = Arc::downgrade(&self.0);
+        drop(self);
+        let until = Instant::now() + Duration::from_secs(10);
+        while vfs.strong_count() > 0 {
+            assert!(Instant::now() < until, "somebody still works");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Bytes, of which no two stretches are alike.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64)
+        .map(|at| (at * at / 7 + at / 251) as u8)
+        .collect()
+}
+
+#[test]
+fn what_is_refused_is_kept_as_far_as_it_was_written_and_why() {
+    let place = Place::new(true);
+    place.server.store("f", &pattern(9000), false);
+    let mount = place.mount();
+    let handle = mount.open("f", 0);
+    place.server.fail([Fault::Refused]);
+    mount.put(handle, 5000, b"ours");
+    mount.put(handle, 8000, b"too");
+    mount.close(handle);
+    mount.rests();
+    let lost = place.lost();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(
+        (lost[0].0.len(), &lost[0].0[5000..5004]),
+        (9000, &b"ours"[..])
+    );
+    assert!(
+        lost[0].1.starts_with("STOR: the server refused: 552\n"),
+        "{}",
+        lost[0].1
+    );
+    assert!(lost[0].1.contains("5000-5003, 8000-8002"), "{}", lost[0].1);
+    mount.end();
+    assert_eq!(place.bytes("f"), pattern(9000));
+}
+
+#[test]
+fn what_can_not_be_kept_stays_in_the_journal() {
+    let place = Place::new(true);
+    let mount = place.mount();
+    let lost = place.local.path().join("lost+found");
+    fs::write(&lost, "no directory").unwrap();
+    place.server.fail([Fault::Refused]);
+    let handle = mount.open("f", 0);
+    mount.put(handle, 0, b"ours");
+    mount.close(handle);
+    mount.rests();
+    mount.dies();
+    place.recover();
+    assert_eq!(place.bytes("f"), b"ours");
+}
+
+#[test]
+fn what_failed_without_write_back_is_kept_with_the_reason() {
+    let place = Place::new(true);
+    let mount = place.mount_with(false, |_| {});
+    let handle = mount.open("f", 0);
+    place.server.fail([Fault::Refused]);
+    mount.put(handle, 0, b"ours");
+    assert!(mount.closes(handle).is_err());
+    mount.release(handle, &mount.deadline());
+    let lost = place.lost();
+    assert_eq!(
+        lost,
+        [(
+            b"ours".to_vec(),
+            "STOR: the server refused: 552\n".to_string()
+        )]
+    );
+}
+
+#[test]
+fn a_part_that_others_were_in_the_way_of_is_kept_once() {
+    let place = Place::new(true);
+    place.server.store("f", &pattern(9000), false);
+    let mount = place.mount();
+    let handle = mount.open("f", 0);
+    place.server.fail([Fault::Lost; 50]);
+    mount.put(handle, 5000, b"ours");
+    mount.close(handle);
+    mount.fails();
+    mount.dies();
+    place.server.store("f", b"theirs", false);
+    place.recover();
+    place.recover();
+    let lost = place.lost();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(
+        (lost[0].0.len(), &lost[0].0[5000..5004]),
+        (9000, &b"ours"[..])
+    );
+    assert!(
+        lost[0].1.contains("others have changed it"),
+        "{}",
+        lost[0].1
+    );
+    assert!(lost[0].1.contains("5000-5003"), "{}", lost[0].1);
+    assert_eq!(place.bytes("f"), b"theirs");
+    assert!(!place.local.path().join("journal/of/this").exists());
+}
+
+#[test]
+fn a_large_file_is_closed_again_and_again() {
+    let place = Place::new(true);
+    let mount = place.mount();
+    let handle = mount.open("f", 0);
+    let mut bytes = pattern(200_000);
+    mount.put(handle, 0, &bytes);
+    mount.closes(handle).unwrap();
+    mount.rests();
+    place.server.fail([Fault::Lost; 50]);
+    for turn in 0..3 {
+        bytes[..190_000].fill(turn);
+        mount.put(handle, 0, &bytes[..190_000]);
+        mount.closes(handle).unwrap();
+    }
+    mount.cut(handle, 195_000);
+    bytes.truncate(195_000);
+    mount.close(handle);
+    mount.dies();
+    place.recover();
+    assert_eq!(place.bytes("f"), bytes);
+}
