@@ -18,6 +18,7 @@
 mod ahead;
 mod atomic;
 mod attributes;
+mod begun;
 mod blocks;
 mod contents;
 mod copying;

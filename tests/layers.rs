@@ -128,6 +128,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "opening",
             "early",
             "recover",
+            "begun",
             "writeback",
             "keeping",
             "order",

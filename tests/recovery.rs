@@ -261,6 +261,43 @@ fn a_part_that_others_were_in_the_way_of_is_kept_once() {
     assert!(!place.local.path().join("journal/of/this").exists());
 }
 
+/// The only copy of what an upload goes over would be in a spool that dies with the mount.
+#[test]
+fn bytes_that_nobody_touched_outlive_an_upload_that_goes_over_them() {
+    for (patches, size, syncs) in [
+        (false, 150_000, false),
+        (true, 300_000, true),
+        (true, 300, false),
+    ] {
+        let place = Place::new(patches);
+        place.server.store("f", &pattern(400_000), false);
+        let mount = place.mount();
+        let handle = mount.open("f", 0);
+        let mut expected = pattern(400_000);
+        // What is read to be sent is no upload.
+        place.server.fail([Fault::None, Fault::Half]);
+        place.server.fail([Fault::Lost; 50]);
+        if !patches {
+            mount.put(handle, 5, b"ours");
+            expected[5..9].copy_from_slice(b"ours");
+        }
+        mount.cut(handle, size);
+        expected.truncate(size as usize);
+        match syncs {
+            true => assert!(mount.fsync(handle, &mount.deadline()).is_err()),
+            false => {
+                mount.close(handle);
+                mount.fails();
+            }
+        }
+        assert!(place.bytes("f").len() < expected.len(), "it is half there");
+        mount.dies();
+        place.recover();
+        assert!(place.bytes("f") == expected, "{patches} {size}");
+        assert!(place.lost().is_empty());
+    }
+}
+
 #[test]
 fn a_large_file_is_closed_again_and_again() {
     let place = Place::new(true);

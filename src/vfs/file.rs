@@ -59,7 +59,7 @@ pub struct Body {
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
-    /// What an upload that is under way brings.
+    /// What an upload that is under way brings: bytes that were not written here, too, where it goes over them.
     pub flying: RangeSet,
     /// A close of it is being written down.
     pub committing: bool,

@@ -96,6 +96,10 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
+            if let Err(error) = self.secure(file, &taken) {
+                file.body.lock().dirty.extend(&taken);
+                return Err(error);
+            }
             let at_once = beside.is_none() && self.is_atomic();
             let at_once = at_once && plan.is_some() && change.size > 0;
             let sent = Change {
@@ -232,8 +236,8 @@ impl Vfs {
                     .as_ref()
                     .map_or(Vec::new(), |plan| plan.needs(body.size));
                 let gaps: Vec<_> = needs
-                    .into_iter()
-                    .flat_map(|need| body.present.gaps(need))
+                    .iter()
+                    .flat_map(|need| body.present.gaps(need.clone()))
                     .collect();
                 let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
                 let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
@@ -253,6 +257,9 @@ impl Vfs {
                     }
                     None => {
                         body.flying = body.dirty.clone();
+                        for part in needs {
+                            body.flying.insert(part);
+                        }
                         return Ok(Job {
                             change,
                             plan,

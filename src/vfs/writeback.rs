@@ -116,7 +116,8 @@ impl Vfs {
         true
     }
 
-    fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
+    /// Writes a file down in the journal; false where what is here does not tell what it is.
+    pub(super) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.absolute(file)?;
         let mut body = file.body.lock();
         // Of two closes at once the later one must not be written down first.
