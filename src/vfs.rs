@@ -32,6 +32,7 @@ mod figures;
 mod file;
 mod flush;
 mod forget;
+mod found;
 mod hash;
 mod inode;
 mod journal;

@@ -128,6 +128,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "opening",
             "early",
             "recover",
+            "found",
             "begun",
             "writeback",
             "keeping",

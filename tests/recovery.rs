@@ -121,6 +121,16 @@ impl Mount {
             .unwrap();
     }
 
+    /// Has it asked what a file is.
+    fn look(&self, name: &str) {
+        let deadline = self.deadline();
+        let attr = self.lookup(ROOT, name.as_bytes(), &deadline).unwrap();
+        let open = self
+            .0
+            .open(attr.ino, Wants::from_flags(libc::O_RDONLY, 0), &deadline);
+        self.release(open.unwrap().handle, &deadline);
+    }
+
     /// One of its descriptors is closed.
     fn closes(&self, handle: u64) -> Result<(), Error> {
         self.flush(handle, &self.deadline())
@@ -295,6 +305,107 @@ fn bytes_that_nobody_touched_outlive_an_upload_that_goes_over_them() {
         place.recover();
         assert!(place.bytes("f") == expected, "{patches} {size}");
         assert!(place.lost().is_empty());
+    }
+}
+
+/// What others do between the death of a mount and the next one.
+type Theirs = &'static dyn Fn(&Memory);
+
+/// Nothing of ours has ever begun to arrive: whatever is there is theirs.
+#[test]
+fn what_others_did_while_the_server_was_away_stays() {
+    let append: &dyn Fn(&Mount) = &|mount| {
+        let handle = mount.open("f", 0);
+        mount.put(handle, 10, b"OURS-LINE\n");
+        mount.close(handle);
+    };
+    let patch: &dyn Fn(&Mount) = &|mount| {
+        let handle = mount.open("f", 0);
+        mount.put(handle, 5, b"Z");
+        mount.close(handle);
+    };
+    let anew: &dyn Fn(&Mount) = &|mount| {
+        let handle = mount.open("f", libc::O_TRUNC);
+        mount.put(handle, 0, b"ours, anew");
+        mount.close(handle);
+    };
+    let append_theirs: Theirs = &|server| server.store("f", b"THEIR", true);
+    let same_size: Theirs = &|server| server.store("f", b"abcdefghij", false);
+    let empty: Theirs = &|server| server.store("f", b"", false);
+    let begins_alike: Theirs = &|server| server.store("f", b"ours", false);
+    for (ours, theirs) in [
+        (append, append_theirs),
+        (append, same_size),
+        (append, empty),
+        (patch, append_theirs),
+        (patch, same_size),
+        (patch, empty),
+        (anew, append_theirs),
+        (anew, same_size),
+        (anew, empty),
+        (anew, begins_alike),
+    ] {
+        let place = Place::new(true);
+        place.server.store("f", b"0123456789", false);
+        let mount = place.mount();
+        mount.look("f");
+        place.server.fail([Fault::Lost; 50]);
+        ours(&mount);
+        mount.fails();
+        mount.dies();
+        theirs(&place.server);
+        let expected = place.bytes("f");
+        place.recover();
+        assert_eq!(place.bytes("f"), expected);
+        assert_eq!(place.lost().len(), 1);
+    }
+}
+
+/// Half of ours has arrived: that is no change of others'.
+#[test]
+fn what_has_half_arrived_is_stored_by_the_next_mount() {
+    for (size, cut) in [
+        (300, 0),
+        (300_000, 0),
+        (300_000, 450_000),
+        (300_000, 250_000),
+    ] {
+        for (offset, fault) in [
+            (0, Fault::Half),
+            (5, Fault::Half),
+            (size, Fault::Half),
+            (size, Fault::Unconfirmed),
+        ] {
+            let place = Place::new(true);
+            let mut expected = pattern(size);
+            place.server.store("f", &expected, false);
+            let mount = place.mount();
+            mount.look("f");
+            place.server.fail([fault]);
+            place.server.fail([Fault::Lost; 50]);
+            let handle = mount.open("f", if offset == 0 { libc::O_TRUNC } else { 0 });
+            let bytes: Vec<u8> = pattern(200_000).iter().map(|byte| byte ^ 0x55).collect();
+            mount.put(handle, offset as u64, &bytes);
+            if offset == 0 {
+                expected.clear();
+            }
+            expected.resize(expected.len().max(offset + bytes.len()), 0);
+            expected[offset..offset + bytes.len()].copy_from_slice(&bytes);
+            mount.closes(handle).unwrap();
+            mount.fails();
+            if cut > 0 && cut < expected.len() {
+                mount.cut(handle, cut as u64);
+                expected.truncate(cut);
+            }
+            mount.close(handle);
+            mount.dies();
+            place.recover();
+            assert!(
+                place.bytes("f") == expected,
+                "{size} {cut} {offset} {fault:?}"
+            );
+            assert!(place.lost().is_empty(), "{:?}", place.lost()[0].1);
+        }
     }
 }
 

@@ -336,6 +336,7 @@ impl Update<'_> {
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
+        self.bytes.begins();
         // An old file that may not be replaced must keep its time, by which others tell what it is.
         let flies = |then: &Then| then.modified.is_none() || self.change.base.is_none();
         let behind = then

@@ -2,12 +2,57 @@
 //!
 //! The one idea: from the moment when the server takes an upload until it has confirmed it, what it has of the file
 //! may be of no use to anybody. So what the upload goes over lies in the journal by then, bytes that nobody wrote here too,
-//! and not just in a spool that ends with the mount.
+//! and not just in a spool that ends with the mount. And that it has begun is noted when the server is there to take it, no
+//! sooner: what the server has after an upload that never began is others' doing.
 
+use std::io;
+use std::sync::Arc;
+
+use crate::remote::ReadAt;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
+use crate::vfs::file::Body;
 use crate::vfs::file::File;
+use crate::vfs::journal::Journal;
 use crate::vfs::ranges::RangeSet;
+use crate::vfs::spool::SpoolFile;
+
+/// The bytes of an upload, by which the journal hears when they begin to go.
+pub(super) struct Bytes<'a> {
+    pub(super) file: &'a File,
+    pub(super) spool: Arc<SpoolFile>,
+    pub(super) journal: Option<&'a Journal>,
+}
+
+impl ReadAt for Bytes<'_> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.spool.read_exact_at(buffer, offset)
+    }
+
+    fn begins(&self) {
+        let news = self.file.body.lock().begins();
+        if let (Some(journal), Some(id)) = (self.journal, news) {
+            journal.begun(id);
+        }
+    }
+}
+
+impl Body {
+    /// The server is about to take something of the file; returns the number by which the journal is to hear of it, if it
+    /// has not.
+    pub(super) fn begins(&mut self) -> Option<u64> {
+        self.begun = true;
+        self.touched = true;
+        let before = std::mem::replace(&mut self.noted, self.journal);
+        self.journal.filter(|_| before != self.journal)
+    }
+
+    /// The number under which the next close is to be written down, if not under a new one: what may have arrived is
+    /// told by what the journal has of it, and must not be written over.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.journal.filter(|_| self.noted != self.journal)
+    }
+}
 
 impl Vfs {
     /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.

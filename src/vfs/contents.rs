@@ -201,7 +201,6 @@ impl Vfs {
         };
         if let (Some(first), Some(path)) = (first, path) {
             self.streams.start(file, body, first, path);
-            self.journal_begun(body);
         } else if body.stream.is_some() {
             file.uploaded.notify_all();
         }

@@ -153,6 +153,7 @@ impl Vfs {
             ..Attributes::of(Kind::Directory)
         };
         let traffic = Arc::<Traffic>::default();
+        let queue = Queue::default();
         Arc::new_cyclic(|me| Self {
             shared: Shared {
                 remote: Arc::clone(&remote),
@@ -170,9 +171,10 @@ impl Vfs {
                 settings.timeout,
                 settings.spool_size,
                 traffic,
+                Arc::clone(&queue.journal),
             ),
             stores_in_place: AtomicBool::new(false),
-            queue: Queue::default(),
+            queue,
             remote,
             spool: Spool::new(settings.spool.clone()),
             settings,

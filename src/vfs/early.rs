@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use crate::remote::{self, Ask, Change, Deadline, Done, Plan, Step, Urgency, Version};
+use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -127,9 +128,12 @@ impl Vfs {
         }
         let spool = file.body.lock().spool.clone().ok_or(Error::Stale)?;
         *begun = true;
-        let updated = self
-            .remote
-            .update(&path, change, plan, spool.as_ref(), &ask)?;
+        let bytes = Bytes {
+            file,
+            spool,
+            journal: self.queue.journal.get(),
+        };
+        let updated = self.remote.update(&path, change, plan, &bytes, &ask)?;
         let mut body = file.body.lock();
         self.updated(file, &mut body, change, updated)
     }

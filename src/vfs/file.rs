@@ -67,6 +67,10 @@ pub struct Body {
     pub journal: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
+    /// The server has begun to take something that it has not confirmed.
+    pub begun: bool,
+    /// The number of what the journal knows that it may have begun to arrive.
+    pub noted: Option<u64>,
     /// An upload is under way, or somebody else claims the file.
     pub uploading: bool,
     /// By when that ends, if it does not get on.

@@ -144,6 +144,14 @@ impl Journal {
         }
     }
 
+    /// The server is about to take something of it; that is on the disk when this returns, or the disk fails.
+    pub fn begun(&self, id: u64) {
+        let noted = self.append(&Record::Begun(id));
+        if let Err(error) = noted.and_then(|end| self.sync(end)) {
+            log::warn!("the journal can't be written: {error}");
+        }
+    }
+
     /// A later close takes the place of this one, or is about to: no other mount need wait for it.
     pub fn replaced(&self, id: u64) {
         let is_news = {

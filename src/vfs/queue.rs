@@ -26,7 +26,7 @@ pub struct WriteBack {
 #[derive(Default)]
 pub struct Queue {
     /// What survives us.
-    pub journal: OnceLock<Journal>,
+    pub journal: Arc<OnceLock<Journal>>,
     /// Other mounts of the same server and user, and what they have closed.
     pub neighbours: OnceLock<Arc<Neighbours>>,
     /// What an earlier mount has left and could not be taken up: numbers, by the absolute path.

@@ -154,7 +154,10 @@ impl SpoolFile {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        let copied = self.copy_to(&copy).and_then(|()| copy.sync_all());
+        let size = self.length()?;
+        let copied = copy.set_len(size);
+        let copied = copied.and_then(|()| self.copy_to(&copy, 0..size));
+        let copied = copied.and_then(|()| copy.sync_all());
         if copied.is_err() {
             // Half of it is of no use to anybody.
             let _ = fs::remove_file(path);
@@ -200,15 +203,17 @@ impl SpoolFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn copy_to(&self, target: &File) -> io::Result<()> {
-        let size = self.length()?;
-        target.set_len(size)?;
+    /// Writes a range of it into another one, which is empty there.
+    pub fn copy_part(&self, target: &Self, range: Range<u64>) -> io::Result<()> {
+        self.copy_to(&target.file, range)
+    }
+
+    fn copy_to(&self, target: &File, Range { start: mut at, end }: Range<u64>) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < size {
+        while at < end {
             let length = buffer
                 .len()
-                .min(usize::try_from(size - at).unwrap_or(usize::MAX));
+                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
             self.read_exact_at(&mut buffer[..length], at)?;
             // What is a hole here is one there.
             if buffer[..length].iter().any(|&byte| byte != 0) {

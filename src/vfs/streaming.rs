@@ -13,8 +13,8 @@
 //! Lock order: a file's `body`, and no call to the server under it.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::remote::{
 };
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
+use crate::vfs::journal::Journal;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::traffic::{CLOSE, Traffic};
 
@@ -63,6 +64,8 @@ pub struct Streams {
     /// Bytes of one file that the spool holds.
     window: u64,
     traffic: Arc<Traffic>,
+    /// What hears that a transfer has begun.
+    journal: Arc<OnceLock<Journal>>,
     count: AtomicUsize,
 }
 
@@ -73,12 +76,14 @@ impl Streams {
         patience: Duration,
         window: u64,
         traffic: Arc<Traffic>,
+        journal: Arc<OnceLock<Journal>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             patience,
             window,
             traffic,
+            journal,
             count: AtomicUsize::new(0),
         })
     }
@@ -123,7 +128,8 @@ impl Streams {
         path: RemotePath,
         sink: Box<dyn Sink>,
     ) {
-        body.touched = true;
+        // A file that was just made: the journal can't have it.
+        body.begins();
         self.begin(file, body, 0, path, Some(sink));
     }
 
@@ -360,10 +366,13 @@ impl Pump {
                 let sink = remote.write(&self.path, range.start, self.then, &ask)?;
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
-                body.touched = true;
                 // That was of the transfer before.
                 body.said = None;
+                let news = body.begins();
                 drop(body);
+                if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
+                    journal.begun(id);
+                }
                 self.sink.insert(sink)
             }
         };
@@ -505,6 +514,7 @@ impl Body {
             modified: None,
         });
         self.kept = stream.sent;
+        self.begun = false;
         self.resized = false;
         self.unconfirmed = true;
         self.rebased = true;

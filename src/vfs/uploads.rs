@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::remote::{
     self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
 };
+use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -53,7 +54,6 @@ impl Vfs {
             }
             body.uploading = true;
             body.until = Some(deadline.twin());
-            self.journal_begun(&body);
         }
         file.end_stream(End::Drained, deadline);
         let broken = file.body.lock().broken.take();
@@ -96,6 +96,11 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
+            let bytes = Bytes {
+                file,
+                spool,
+                journal: self.queue.journal.get(),
+            };
             if let Err(error) = self.secure(file, &taken) {
                 file.body.lock().dirty.extend(&taken);
                 return Err(error);
@@ -110,16 +115,14 @@ impl Vfs {
                 ..change.clone()
             };
             let replaced = if at_once {
-                self.replace((file.ino, &path), &change, spool.as_ref(), &ask)
+                self.replace((file.ino, &path), &change, bytes.spool.as_ref(), &ask)
             } else {
                 Ok(None)
             };
             let result = match (replaced, &plan) {
                 (Err(error), _) => Err(error),
                 (Ok(Some(updated)), _) => Ok(updated),
-                (Ok(None), Some(plan)) => {
-                    self.remote.update(&path, &sent, plan, spool.as_ref(), &ask)
-                }
+                (Ok(None), Some(plan)) => self.remote.update(&path, &sent, plan, &bytes, &ask),
                 (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
             };
             let result = match (result, &beside) {
@@ -470,6 +473,7 @@ impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
+        self.begun = false;
         self.kept = size;
         self.holes = RangeSet::default();
         self.resized = false;

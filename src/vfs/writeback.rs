@@ -129,7 +129,7 @@ impl Vfs {
             return Ok(false);
         }
         body.committing = true;
-        let before = body.journal;
+        let before = body.number();
         drop(body);
         let committed = self.write_down(journal, file, (path, before));
         let mut body = file.body.lock();
@@ -138,17 +138,26 @@ impl Vfs {
         let Some(id) = committed? else {
             return Ok(false);
         };
+        self.supersede(journal, &mut body, id);
+        if !body.is_dirty() && !body.uploading {
+            // An upload has brought it about meanwhile, and left the journal to us.
+            self.journal_done(&mut body);
+        }
+        Ok(true)
+    }
+
+    /// From now on the journal has the file under this number.
+    fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
         if let Some(before) = body.journal.replace(id).filter(|&before| before != id) {
             body.superseded.push(before);
             if !body.uploading && body.stream.is_none() {
                 journal.replaced(before);
             }
         }
-        if !body.is_dirty() && !body.uploading {
-            // An upload has brought it about meanwhile, and left the journal to us.
-            self.journal_done(&mut body);
+        if body.begun {
+            // Perhaps just since it was written down.
+            journal.note(&Record::Begun(id));
         }
-        Ok(true)
     }
 
     /// The number under which the journal has the file as it is now.
@@ -189,18 +198,40 @@ impl Vfs {
             body.spool = None;
             return Ok(());
         }
-        if size < body.size
-            && let Some(mut intent) = body.intent(id, self.absolute(file)?)
-        {
-            intent.size = size;
-            intent.kept = intent.kept.min(size);
-            intent.dirty.retain(|range| range.start < size);
-            for range in &mut intent.dirty {
-                range.end = range.end.min(size);
-            }
-            let spool = body.spool(&self.spool)?;
-            journal.commit(intent, &spool)?;
+        let Some(mut intent) = body.intent(id, self.absolute(file)?) else {
+            return Ok(());
+        };
+        if size >= body.size {
+            return Ok(());
         }
+        intent.size = size;
+        intent.kept = intent.kept.min(size);
+        intent.dirty.retain(|range| range.start < size);
+        for range in &mut intent.dirty {
+            range.end = range.end.min(size);
+        }
+        let mut spool = body.spool(&self.spool)?;
+        let is_new = body.number().is_none();
+        if is_new && body.stream.is_none() {
+            // What may have begun to arrive is to be known again.
+            let rest = Arc::new(self.spool.create()?);
+            for part in body.present.within(0..size) {
+                spool.copy_part(&rest, part)?;
+            }
+            spool = rest;
+        }
+        if is_new {
+            intent.id = journal.claim(&intent.path, None)?;
+        }
+        let id = intent.id;
+        if let Err(error) = journal.commit(intent, &spool) {
+            if is_new {
+                journal.done(id);
+            }
+            return Err(error.into());
+        }
+        body.spool = Some(spool);
+        self.supersede(journal, body, id);
         Ok(())
     }
 
@@ -212,13 +243,6 @@ impl Vfs {
                 mode: body.mode.map(|(mode, _)| mode),
                 modified: body.modified,
             });
-        }
-    }
-
-    /// The server is about to be written to.
-    pub(super) fn journal_begun(&self, body: &Body) {
-        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) {
-            journal.note(&Record::Begun(id));
         }
     }
 
@@ -515,7 +539,7 @@ impl Body {
             size: self.size,
             mode: self.mode.map(|(mode, _)| mode),
             modified: self.modified,
-            begun: self.touched || self.uploading || self.stream.is_some(),
+            begun: self.begun,
             overtaken: false,
             dirty,
             bytes: None,

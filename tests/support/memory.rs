@@ -363,6 +363,7 @@ impl Remote for Memory {
             Fault::Lost => return Err(Error::lost("STOR", "a fault")),
             _ => {}
         }
+        bytes.begins();
         let modified = self.tick();
         let mut nodes = self.nodes();
         let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {

@@ -9,7 +9,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::remote::ReadAt;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::directory::{Directory, Locked, disown, is_free, open_log};
 use crate::vfs::journal::neighbours::Neighbours;
@@ -245,13 +244,7 @@ impl Left {
     /// Its bytes, in a spool file.
     pub fn spool(&self, spool: &Spool) -> io::Result<SpoolFile> {
         let Some(bytes) = &self.intent.bytes else {
-            let path = self.file.clone().unwrap_or_default();
-            let file = SpoolFile::open(&path)?;
-            // One that was cut off by somebody is not what was written down.
-            if let Some(last) = self.intent.dirty.last() {
-                file.read_exact_at(&mut [0], last.end.saturating_sub(1))?;
-            }
-            return Ok(file);
+            return SpoolFile::open(&self.file.clone().unwrap_or_default());
         };
         let file = spool.create()?;
         let mut rest = &bytes[..];
@@ -265,6 +258,14 @@ impl Left {
             rest = behind;
         }
         Ok(file)
+    }
+}
+
+impl Left {
+    /// Whether its bytes end before what was written down of it.
+    pub fn is_cut(&self, spool: &SpoolFile) -> io::Result<bool> {
+        let end = self.intent.dirty.last().map_or(0, |last| last.end);
+        Ok(spool.length()? < end)
     }
 }
 
