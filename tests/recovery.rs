@@ -241,6 +241,74 @@ fn what_failed_without_write_back_is_kept_with_the_reason() {
     );
 }
 
+/// The queue's upload was refused for good while the file was still open.
+#[test]
+fn who_still_writes_is_told_that_what_was_closed_was_refused() {
+    for old in [None, Some(pattern(300_000))] {
+        for call in ["write", "fsync", "close"] {
+            let place = Place::new(true);
+            if let Some(old) = &old {
+                place.server.store("f", old, false);
+            }
+            let mount = place.mount();
+            let handle = mount.open("f", 0);
+            place.server.fail([Fault::Refused]);
+            mount.put(handle, 1000, b"one");
+            mount.closes(handle).unwrap();
+            mount.until(|_| mount.pending().files == 0);
+            let deadline = mount.deadline();
+            let told = match call {
+                "write" => mount.write(handle, 2000, b"two", &deadline),
+                "fsync" => mount.fsync(handle, &deadline),
+                _ => mount.closes(handle),
+            };
+            assert!(told.is_err(), "{call}");
+            // Who goes on all the same gets all of it stored, or hears otherwise.
+            if call != "close" {
+                let _ = mount.fsync(handle, &deadline);
+                mount.put(handle, 2000, b"two");
+                mount.close(handle);
+                mount.rests();
+                let bytes = place.bytes("f");
+                assert_eq!(
+                    (&bytes[1000..1003], &bytes[2000..2003]),
+                    (&b"one"[..], &b"two"[..])
+                );
+                assert!(place.lost().is_empty());
+            } else {
+                mount.release(handle, &deadline);
+                assert_eq!(place.lost().len(), 1);
+                assert_eq!(place.server.bytes("f"), old);
+            }
+            mount.end();
+        }
+    }
+}
+
+/// An error that was told ends it, whoever else has the file open.
+#[test]
+fn who_wrote_nothing_does_not_store_what_failed() {
+    for write_back in [false, true] {
+        let place = Place::new(true);
+        place.server.store("f", b"old", false);
+        let mount = place.mount_with(write_back, |_| {});
+        let other = mount.open("f", 0);
+        let handle = mount.open("f", libc::O_TRUNC);
+        mount.put(handle, 0, b"failed");
+        place.server.fail([Fault::Refused]);
+        assert!(mount.fsync(handle, &mount.deadline()).is_err());
+        assert!(mount.closes(other).is_err());
+        mount.release(other, &mount.deadline());
+        assert_eq!(place.bytes("f"), b"old");
+        // Its own close is a try of its own.
+        mount.put(handle, 0, b"stored");
+        mount.close(handle);
+        mount.end();
+        assert_eq!(place.bytes("f"), b"stored");
+        assert!(place.lost().is_empty());
+    }
+}
+
 #[test]
 fn a_part_that_others_were_in_the_way_of_is_kept_once() {
     let place = Place::new(true);

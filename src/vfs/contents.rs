@@ -131,7 +131,7 @@ impl Vfs {
     /// Writes to the spool, if that need not wait for the network.
     pub fn write_cached(&self, handle: u64, offset: u64, bytes: &[u8]) -> Option<Result<()>> {
         let file = match self.file(handle) {
-            Ok(handle) => handle.file,
+            Ok(handle) => Arc::clone(handle.write()),
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
@@ -146,7 +146,7 @@ impl Vfs {
 
     /// Writes to the spool. Who is too far ahead of the network waits for it.
     pub fn write(&self, handle: u64, offset: u64, bytes: &[u8], deadline: &Deadline) -> Result<()> {
-        let file = self.file(handle)?.file;
+        let file = Arc::clone(self.file(handle)?.write());
         let mut body = file.body.lock();
         loop {
             if !self.streams.must_wait(&body, offset + bytes.len() as u64) {
@@ -218,7 +218,7 @@ impl Vfs {
     ) -> Result<()> {
         self.writable()?;
         if let Some(handle) = handle {
-            let file = self.file(handle)?.file;
+            let file = Arc::clone(self.file(handle)?.write());
             let mut body = self.settled(&file, deadline)?;
             if body
                 .stream
@@ -259,7 +259,7 @@ impl Vfs {
         keep: bool,
     ) -> Result<()> {
         self.writable()?;
-        let file = self.file(handle)?.file;
+        let file = Arc::clone(self.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
         let mut body = self.settled(&file, &self.deadline())?;
         if zeroes {

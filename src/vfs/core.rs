@@ -124,6 +124,16 @@ pub(super) struct Opened {
 pub(super) struct Handle {
     pub(super) file: Arc<File>,
     pub(super) writes: bool,
+    /// It has written something since a close of it failed.
+    pub(super) wrote: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// It is about to write something.
+    pub(super) fn write(&self) -> &Arc<File> {
+        self.wrote.store(true, Ordering::Relaxed);
+        &self.file
+    }
 }
 
 /// A name and the inode that bears it.

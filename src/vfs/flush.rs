@@ -9,10 +9,11 @@
 //! never sent later behind the user's back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::remote::{Deadline, Step};
-use crate::vfs::core::Vfs;
+use crate::vfs::core::{Handle, Vfs};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::ranges::RangeSet;
@@ -30,6 +31,32 @@ impl Vfs {
         if !handle.writes {
             return Ok(());
         }
+        if !handle.wrote.load(Ordering::Relaxed) && self.is_failed(&handle.file)? {
+            return Ok(());
+        }
+        let closed = self.flush_file(&handle, deadline);
+        if closed.is_err() {
+            handle.wrote.store(false, Ordering::Relaxed);
+        }
+        closed
+    }
+
+    /// Whether what others have written of a file failed to be stored, which its caller was told, or will be: then somebody
+    /// who wrote nothing does not bring it to the server. An error where nothing will.
+    fn is_failed(&self, file: &File) -> Result<bool> {
+        let why = {
+            let body = file.body.lock();
+            (body.is_dirty() && body.failed).then(|| body.why.clone())
+        };
+        let waits = self.queue.state.lock().jobs.contains_key(&file.ino);
+        match why {
+            None => Ok(false),
+            Some(Some(why)) if !waits => Err(why),
+            Some(_) => Ok(waits),
+        }
+    }
+
+    fn flush_file(&self, handle: &Handle, deadline: &Deadline) -> Result<()> {
         if handle.file.body.lock().is_dirty() && self.defer(&handle.file) {
             return Ok(());
         }
@@ -77,7 +104,12 @@ impl Vfs {
                 break;
             }
             drop(opened);
-            if file.body.lock().is_dirty() && self.defer(file) {
+            let is_to_come = {
+                let body = file.body.lock();
+                // What failed was told, and is not sent later behind anybody's back.
+                body.is_dirty() && !body.failed
+            };
+            if is_to_come && self.defer(file) {
                 continue;
             }
             self.last_upload(file, deadline);

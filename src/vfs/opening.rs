@@ -4,6 +4,7 @@
 //! the server before its open returns.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
 use crate::vfs::core::{Handle, Vfs, check_name};
@@ -247,6 +248,7 @@ impl Vfs {
             Handle {
                 file: Arc::clone(&file),
                 writes: wants.write,
+                wrote: Arc::new(AtomicBool::new(wants.truncate)),
             },
         );
         drop(opened);

@@ -366,9 +366,7 @@ impl Vfs {
             }
             if let Err(error) = result {
                 drop(state);
-                let path = self.path(file.ino).unwrap_or_default();
-                self.lose(&file, Some(&error));
-                self.queue.refused.lock().insert(path, error);
+                self.refuse(&file, error);
                 state = self.queue.state.lock();
             }
             state.jobs.remove(&file.ino);
@@ -376,6 +374,23 @@ impl Vfs {
             self.let_go(&file, &self.deadline());
             self.queue.changed.notify_all();
         }
+    }
+
+    /// The server has refused what was closed. Who still writes to the file is told so by the next call, and what becomes of
+    /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
+    fn refuse(&self, file: &File, error: Error) {
+        let is_written = {
+            let opened = self.opened.lock();
+            let mut handles = opened.handles.values();
+            handles.any(|handle| handle.writes && handle.file.ino == file.ino)
+        };
+        if is_written {
+            file.body.lock().broken = Some(error);
+            return;
+        }
+        let path = self.path(file.ino).unwrap_or_default();
+        self.lose(file, Some(&error));
+        self.queue.refused.lock().insert(path, error);
     }
 
     fn next_job(&self) -> Option<Arc<File>> {
