@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Changes, Error, Links, ROOT, Settings, Shown, Vfs, Wants, WriteBack};
 
 use memory::{Fault, Memory};
 
@@ -475,6 +475,33 @@ fn what_has_half_arrived_is_stored_by_the_next_mount() {
             assert!(place.lost().is_empty(), "{:?}", place.lost()[0].1);
         }
     }
+}
+
+/// `cp -p`: the bytes had arrived when the mount died, and the time had not.
+#[test]
+fn the_time_of_what_has_arrived_is_set_by_the_next_mount() {
+    let place = Place::new(true);
+    place.server.store("f", b"older and longer", false);
+    let mount = place.mount();
+    let handle = mount.open("f", libc::O_TRUNC);
+    mount.put(handle, 0, b"new");
+    let changes = Changes {
+        modified: Some(981_173_106),
+        ..Changes::default()
+    };
+    let deadline = mount.deadline();
+    let ino = mount.lookup(ROOT, b"f", &deadline).unwrap().ino;
+    mount
+        .setattr(ino, Some(handle), changes, &deadline)
+        .unwrap();
+    place.server.fail([Fault::Unconfirmed]);
+    place.server.fail([Fault::Lost; 50]);
+    mount.close(handle);
+    mount.fails();
+    mount.dies();
+    place.recover();
+    assert_eq!(place.bytes("f"), b"new");
+    assert_eq!(place.server.nodes()[&b"f"[..]].modified, 981_173_106);
 }
 
 #[test]

@@ -61,6 +61,8 @@ struct State {
     written: u64,
     /// Of these, what is known to be on the disk, or counts no more.
     kept: u64,
+    /// Of these, up to the last record by which an intent is not to be carried out any more.
+    ended: u64,
     syncing: bool,
     /// Where the records of each intent are, its last one and what came after it, and their lengths; done
     /// ones are none.
@@ -79,6 +81,7 @@ impl Journal {
             length: 0,
             written: 0,
             kept: 0,
+            ended: 0,
             syncing: false,
             live: HashMap::new(),
             replaced: HashSet::new(),
@@ -179,6 +182,15 @@ impl Journal {
         }
     }
 
+    /// Returns once no intent that has ended can come back, also after a power cut: for whoever changes by other means what
+    /// it had stored.
+    pub fn settle(&self) {
+        let end = self.state.lock().ended;
+        if let Err(error) = self.sync(end) {
+            log::warn!("the journal can't be written: {error}");
+        }
+    }
+
     /// The end: an empty journal leaves nothing behind. Nothing may be written to it afterwards.
     pub fn close(&self) {
         let Ok(locked) = self.directory.lock() else {
@@ -202,6 +214,9 @@ impl Journal {
         }
         state.length += bytes.len() as u64;
         state.written += bytes.len() as u64;
+        if matches!(record, Record::Done(_)) {
+            state.ended = state.written;
+        }
         state.place(record, (before, bytes.len() as u64));
         Ok(state.written)
     }
@@ -287,5 +302,28 @@ impl State {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A power cut leaves what was synced.
+    #[test]
+    fn what_has_ended_is_on_the_disk_when_that_is_asked_for() {
+        let place = tempfile::tempdir().expect("a directory");
+        let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
+        let journal = opened.journal.expect("a journal");
+        let id = journal.claim(b"/f", None).expect("claimed");
+        journal.done(id);
+        let ended = journal.state.lock().ended;
+        assert!(journal.state.lock().kept < ended);
+        journal.settle();
+        assert_eq!(journal.state.lock().kept, ended);
+        // Nothing new, nothing to wait for.
+        journal.note(&Record::Replaced(id));
+        journal.settle();
+        assert_eq!(journal.state.lock().kept, ended);
     }
 }

@@ -324,6 +324,7 @@ impl Vfs {
         if let Some(target) = target {
             self.forsake(target);
         }
+        self.journal_settle();
         Ok(())
     }
 

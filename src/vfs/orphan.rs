@@ -125,6 +125,7 @@ impl Vfs {
             body.removed = true;
             self.journal_done(&mut body);
         }
+        self.journal_settle();
     }
 
     /// Brings what is being written at or below `ino` to the server, ends the reading of it, and claims

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::remote::{Attributes, Deadline, Done, Kind, Modified, RemotePath, Step, Version};
+use crate::remote::{self, Attributes, Deadline, Done, Kind, Modified, RemotePath, Step, Version};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
@@ -122,6 +122,7 @@ impl Vfs {
         };
         let changed = match found {
             Found::Done => {
+                self.set_rights(path, last, deadline)?;
                 done(versions);
                 return Ok(false);
             }
@@ -146,6 +147,21 @@ impl Vfs {
         file.body.lock().superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
+    }
+
+    /// Sets what was to be set behind an upload that has arrived.
+    fn set_rights(&self, path: &RemotePath, left: &Left, deadline: &Deadline) -> Result<()> {
+        let (mode, modified) = (left.intent.mode, left.intent.modified);
+        let mode = mode.map(|mode| Step::SetMode(path, mode));
+        let modified = modified.map(|time| Step::SetModified(path, time));
+        for step in [mode, modified].into_iter().flatten() {
+            match self.step(step, deadline) {
+                Ok(_) => {}
+                Err(error @ remote::Error::Refused { .. }) => log::info!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The number of a directory, looked for name by name.

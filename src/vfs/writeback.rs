@@ -258,6 +258,13 @@ impl Vfs {
         }
     }
 
+    /// A name has changed on the server: nothing that was stored under it before comes back, not even after a power cut.
+    pub(super) fn journal_settle(&self) {
+        if let Some(journal) = self.queue.journal.get() {
+            journal.settle();
+        }
+    }
+
     /// What the journal has of the file stays there for the next mount, unless something comes there later.
     pub(super) fn journal_leave(&self, path: &RemotePath, body: &mut Body) {
         let numbers = body.superseded.drain(..).chain(body.journal.take());

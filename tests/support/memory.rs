@@ -164,7 +164,12 @@ impl Memory {
                 }
                 Ok(Done::Changed)
             }
-            Step::SetMode(..) | Step::SetModified(..) | Step::MakeLink { .. } => {
+            Step::SetModified(path, seconds) => {
+                let node = nodes.get_mut(path.as_bytes()).ok_or_else(missing)?;
+                node.modified = *seconds;
+                Ok(Done::Changed)
+            }
+            Step::SetMode(..) | Step::MakeLink { .. } => {
                 Err(Error::refused(Why::Unsupported, "SITE", "500"))
             }
         }
