@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::remote::ReadAt;
 use crate::vfs::core::Vfs;
@@ -22,14 +23,23 @@ pub(super) struct Bytes<'a> {
     pub(super) file: &'a File,
     pub(super) spool: Arc<SpoolFile>,
     pub(super) journal: Option<&'a Journal>,
+    /// Counts the bytes that have gone.
+    pub(super) moved: &'a AtomicU64,
+    /// Bytes that wait for the network to take them.
+    pub(super) next: AtomicU64,
 }
 
 impl ReadAt for Bytes<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        // Who asks for more has sent what came before.
+        let sent = self.next.swap(buffer.len() as u64, Ordering::Relaxed);
+        self.moved.fetch_add(sent, Ordering::Relaxed);
         self.spool.read_exact_at(buffer, offset)
     }
 
     fn begins(&self) {
+        // Whatever an earlier try has read counts for nothing.
+        self.next.store(0, Ordering::Relaxed);
         let news = self.file.body.lock().begins();
         if let (Some(journal), Some(id)) = (self.journal, news) {
             journal.begun(id);

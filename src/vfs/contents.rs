@@ -6,6 +6,7 @@
 //! How files are opened is in `opening.rs`, and what the caller of `close` is told in `flush.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::remote::{self, Deadline, Done, ReadAt, Step, Why};
 use crate::vfs::blocks::Bytes;
@@ -307,6 +308,9 @@ impl Vfs {
             return Err(Error::Stale);
         }
         bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
+        self.streams
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
         deadline.progress();
         Ok(())
     }

@@ -13,7 +13,7 @@
 //! Lock order: a file's `body`, and no call to the server under it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +64,8 @@ pub struct Streams {
     /// Bytes of one file that the spool holds.
     window: u64,
     traffic: Arc<Traffic>,
+    /// Bytes that went forward for what is to be stored: who waits for the end sees by it that something does.
+    pub moved: AtomicU64,
     /// What hears that a transfer has begun.
     journal: Arc<OnceLock<Journal>>,
     count: AtomicUsize,
@@ -83,6 +85,7 @@ impl Streams {
             patience,
             window,
             traffic,
+            moved: AtomicU64::new(0),
             journal,
             count: AtomicUsize::new(0),
         })
@@ -377,6 +380,9 @@ impl Pump {
             }
         };
         sink.write(&self.buffer, &deadline)?;
+        self.streams
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
         let mut body = self.file.body.lock();
         self.release(&mut body);
         self.file.uploaded.notify_all();

@@ -5,7 +5,7 @@
 //! meanwhile stays where nothing was written here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::remote::{
     self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
@@ -100,6 +100,8 @@ impl Vfs {
                 file,
                 spool,
                 journal: self.queue.journal.get(),
+                moved: &self.streams.moved,
+                next: AtomicU64::new(0),
             };
             if let Err(error) = self.secure(file, &taken) {
                 file.body.lock().dirty.extend(&taken);

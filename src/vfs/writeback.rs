@@ -9,10 +9,11 @@
 //! Lock order: the queue's lock is taken alone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::remote::{self, RemotePath, Why};
+use crate::remote::{self, Deadline, RemotePath, Why};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -435,14 +436,19 @@ impl Vfs {
         let begun = Instant::now();
         let mut progressed = begun;
         let mut said = begun;
-        let mut before = (0, Pending::default());
+        let mut before = (0, Pending::default(), 0);
         while !self.queue.state.lock().stopped {
             let pending = self.pending();
             if pending.files == 0 {
                 break;
             }
             let late = limit.is_some_and(|limit| begun.elapsed() > limit);
-            if late || progressed.elapsed() > self.settings.timeout {
+            // What the network has taken may yet be on its way: an upload has its own patience for the server's word.
+            let patience = match self.is_uploading() {
+                true => self.settings.timeout * 2,
+                false => self.settings.timeout,
+            };
+            if late || progressed.elapsed() > patience {
                 log::error!(
                     "{} files could not be stored in time; the next mount goes on with them",
                     pending.files
@@ -468,8 +474,13 @@ impl Vfs {
                 };
                 job.due = job.due.min(Instant::now() + wait);
             }
-            if (state.ended, pending) != before {
-                before = (state.ended, pending);
+            let now = (
+                state.ended,
+                pending,
+                self.streams.moved.load(Ordering::Relaxed),
+            );
+            if now != before {
+                before = now;
                 progressed = Instant::now();
             }
             self.queue
@@ -478,6 +489,20 @@ impl Vfs {
         }
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_all();
+    }
+
+    /// Whether an upload of what waits is within its own patience.
+    fn is_uploading(&self) -> bool {
+        let files: Vec<_> = {
+            let state = self.queue.state.lock();
+            let running = state.jobs.values().filter(|job| job.running);
+            running.map(|job| Arc::clone(&job.file)).collect()
+        };
+        files.iter().any(|file| {
+            let body = file.body.lock();
+            let left = body.until.as_ref().and_then(Deadline::remaining);
+            body.uploading && left.is_some()
+        })
     }
 
     /// The absolute path on the server.
