@@ -26,6 +26,7 @@ mod core;
 mod disk;
 mod early;
 mod error;
+mod exclusive;
 mod fetch;
 mod fetching;
 mod figures;

@@ -122,6 +122,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "orphan",
             "flush",
             "uploads",
+            "exclusive",
             "atomic",
             "hash",
             "contents",

@@ -504,6 +504,63 @@ fn the_time_of_what_has_arrived_is_set_by_the_next_mount() {
     assert_eq!(place.server.nodes()[&b"f"[..]].modified, 981_173_106);
 }
 
+/// Others made a file of that name between our open and our close.
+#[test]
+fn a_name_that_must_be_new_is_new_when_its_file_is_stored() {
+    for (length, atomic) in [(0, false), (300, false), (900_000, false), (300, true)] {
+        for dies in [false, true] {
+            let place = Place::new(true);
+            let mount = place.mount_with(true, |settings| settings.atomic = atomic);
+            let handle = mount.open("f", libc::O_EXCL);
+            if dies {
+                place.server.fail([Fault::Lost; 50]);
+            } else {
+                place.server.store("f", b"", false);
+            }
+            mount.put(handle, 0, &pattern(length));
+            if mount.closes(handle).is_err() {
+                // It was on its way already.
+                assert!(length > 512 << 10);
+            }
+            mount.release(handle, &mount.deadline());
+            if dies {
+                mount.fails();
+                mount.dies();
+                place.server.store("f", b"", false);
+                place.recover();
+            } else {
+                mount.rests();
+                mount.end();
+            }
+            assert_eq!(place.server.bytes("f").as_deref(), Some(&b""[..]));
+            if length > 0 {
+                assert!(place.lost()[0].0 == pattern(length), "{length} {atomic}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_must_be_new_and_is_arrives_whatever_breaks_off() {
+    for length in [0, 300, 900_000] {
+        for fault in [Fault::None, Fault::Lost, Fault::Half, Fault::Unconfirmed] {
+            let place = Place::new(true);
+            let mount = place.mount();
+            let handle = mount.open("f", libc::O_EXCL);
+            place.server.fail([fault]);
+            mount.put(handle, 0, &pattern(length));
+            mount.close(handle);
+            mount.rests();
+            mount.end();
+            assert!(
+                place.server.bytes("f") == Some(pattern(length)),
+                "{length} {fault:?}"
+            );
+            assert!(place.lost().is_empty());
+        }
+    }
+}
+
 #[test]
 fn a_large_file_is_closed_again_and_again() {
     let place = Place::new(true);

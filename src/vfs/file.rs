@@ -59,6 +59,8 @@ pub struct Body {
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
+    /// Its name must be new on the server, which has not heard of it yet.
+    pub exclusive: bool,
     /// What an upload that is under way brings: bytes that were not written here, too, where it goes over them.
     pub flying: RangeSet,
     /// A close of it is being written down.

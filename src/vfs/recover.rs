@@ -232,6 +232,7 @@ impl Vfs {
         body.mode = intent.mode.map(|mode| (mode, true));
         body.modified = intent.modified;
         body.journal = Some(intent.id);
+        body.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
             (body.failed, body.touched, body.begun) = (true, true, true);
             body.noted = body.journal;

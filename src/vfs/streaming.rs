@@ -364,13 +364,24 @@ impl Pump {
             Some(sink) => sink,
             None => {
                 let ask = flush(&deadline);
-                self.then = self.file.body.lock().then();
+                let exclusive = {
+                    let body = self.file.body.lock();
+                    self.then = body.then();
+                    body.exclusive && body.beside.is_none()
+                };
                 let remote = &self.streams.remote;
-                let sink = remote.write(&self.path, range.start, self.then, &ask)?;
+                let sink = match exclusive {
+                    true => {
+                        self.then = Then::default();
+                        remote.create(&self.path, &ask)?
+                    }
+                    false => remote.write(&self.path, range.start, self.then, &ask)?,
+                };
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 // That was of the transfer before.
                 body.said = None;
+                body.exclusive &= !exclusive;
                 let news = body.begins();
                 drop(body);
                 if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {

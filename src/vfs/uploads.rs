@@ -116,6 +116,14 @@ impl Vfs {
                 },
                 ..change.clone()
             };
+            let exclusive = file.body.lock().exclusive;
+            if exclusive && (at_once || beside.is_some()) {
+                // A rename would take the place of whatever is there.
+                if let Err(error) = self.check_new(&own, &bytes, &ask) {
+                    file.body.lock().dirty.extend(&taken);
+                    return Err(error.into());
+                }
+            }
             let replaced = if at_once {
                 self.replace((file.ino, &path), &change, bytes.spool.as_ref(), &ask)
             } else {
@@ -124,6 +132,9 @@ impl Vfs {
             let result = match (replaced, &plan) {
                 (Err(error), _) => Err(error),
                 (Ok(Some(updated)), _) => Ok(updated),
+                (Ok(None), Some(Plan::Whole)) if exclusive && beside.is_none() => {
+                    self.store_new(&path, &sent, &bytes, &ask)
+                }
                 (Ok(None), Some(plan)) => self.remote.update(&path, &sent, plan, &bytes, &ask),
                 (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
             };
@@ -475,7 +486,7 @@ impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
-        self.begun = false;
+        (self.begun, self.exclusive) = (false, false);
         self.kept = size;
         self.holes = RangeSet::default();
         self.resized = false;

@@ -588,6 +588,7 @@ impl Body {
             modified: self.modified,
             begun: self.begun,
             overtaken: false,
+            exclusive: self.exclusive,
             dirty,
             bytes: None,
         })

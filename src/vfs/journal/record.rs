@@ -59,6 +59,8 @@ pub struct Intent {
     pub begun: bool,
     /// Another mount has changed the file after this.
     pub overtaken: bool,
+    /// The name must be new.
+    pub exclusive: bool,
     /// What the server lacks.
     pub dirty: Vec<Range<u64>>,
     /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
@@ -98,6 +100,7 @@ impl Record {
                 }
                 out.number(u64::from(intent.bytes.is_some()), 1);
                 out.bytes(intent.bytes.as_deref().unwrap_or_default());
+                out.number(u64::from(intent.exclusive), 1);
             }
             Self::Begun(id) => {
                 out.number(2, 1);
@@ -264,6 +267,8 @@ impl In<'_> {
         let inline = self.number(1)? == 1;
         let bytes = self.bytes()?;
         intent.bytes = inline.then_some(bytes);
+        // Older ones end here.
+        intent.exclusive = self.number(1) == Some(1);
         Some(intent)
     }
 }
@@ -286,6 +291,7 @@ mod tests {
             modified: Some(-1),
             begun: true,
             overtaken: false,
+            exclusive: true,
             dirty: vec![2..4, 5..9],
             bytes: Some(b"abcdef".to_vec()),
         };
