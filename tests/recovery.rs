@@ -9,6 +9,7 @@ mod memory;
 
 use std::fs;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -559,6 +560,55 @@ fn what_must_be_new_and_is_arrives_whatever_breaks_off() {
             assert!(place.lost().is_empty());
         }
     }
+}
+
+/// A descriptor is closed in the midst of a long file: a stream that goes on gives nothing up that the journal needs.
+#[test]
+fn what_was_closed_in_the_midst_of_a_stream_outlives_the_mount() {
+    for (written, removes) in [(40, false), (40, true), (200, false)] {
+        let place = Place::new(true);
+        let mount = place.mount_with(true, |settings| settings.spool_size = 4 << 20);
+        let handle = mount.open("f", 0);
+        let bytes = pattern(written << 18);
+        let (closed, rest) = bytes.split_at(3 << 20);
+        mount.put(handle, 0, closed);
+        mount.closes(handle).unwrap();
+        for (at, piece) in rest.chunks(1 << 18).enumerate() {
+            mount.put(handle, (closed.len() + (at << 18)) as u64, piece);
+        }
+        // The local disk has no more than the window of it.
+        let held: u64 = entries(place.local.path())
+            .iter()
+            .map(fs::Metadata::blocks)
+            .sum();
+        assert!(held * 512 < 10 << 20, "{held} blocks");
+        mount.dies();
+        if removes {
+            place.server.nodes().clear();
+        }
+        place.recover();
+        let stored = place.bytes("f");
+        if removes {
+            let lost = place.lost();
+            assert!(lost.iter().all(|(lost, _)| lost[..] == bytes[..lost.len()]));
+        } else {
+            assert!(stored.len() >= closed.len() && stored[..] == bytes[..stored.len()]);
+            assert!(place.lost().is_empty());
+        }
+    }
+}
+
+/// Everything below a directory.
+fn entries(directory: &std::path::Path) -> Vec<fs::Metadata> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => all.extend(entries(&entry.path())),
+            false => all.push(entry.metadata().unwrap()),
+        }
+    }
+    all
 }
 
 #[test]

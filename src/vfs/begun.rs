@@ -58,9 +58,10 @@ impl Body {
     }
 
     /// The number under which the next close is to be written down, if not under a new one: what may have arrived is
-    /// told by what the journal has of it, and must not be written over.
+    /// told by what the journal has of it, and must not be written over. What a stream has sent begins the later file, too.
     pub(super) fn number(&self) -> Option<u64> {
-        self.journal.filter(|_| self.noted != self.journal)
+        let may = self.noted != self.journal || self.stream.is_some();
+        self.journal.filter(|_| may)
     }
 }
 

@@ -133,6 +133,8 @@ pub struct Stream {
     pub sent: u64,
     /// Bytes that the server has confirmed.
     pub confirmed: u64,
+    /// Of these, what the journal knows of, which has the rest of the file in its spool.
+    pub vouched: u64,
     /// Bytes from the start that the spool may have given up.
     pub released: u64,
     /// It is to end here at the latest; `None` while more may be written.

@@ -155,6 +155,13 @@ impl Journal {
         }
     }
 
+    /// The server has its first `size` bytes. The disk knows that when this returns: then they may go from the file in
+    /// which its bytes lie.
+    pub fn arrived(&self, id: u64, size: u64) -> io::Result<()> {
+        let end = self.append(&Record::Arrived { id, size })?;
+        self.sync(end)
+    }
+
     /// A later close takes the place of this one, or is about to: no other mount need wait for it.
     pub fn replaced(&self, id: u64) {
         let is_news = {

@@ -162,6 +162,7 @@ impl Streams {
         body.stream = Some(Stream {
             sent: first,
             confirmed: first,
+            vouched: first,
             released: first,
             goal: None,
             tight: false,
@@ -329,6 +330,13 @@ impl Pump {
             let end = written.min(until).min(stream.sent + CHUNK);
             let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted());
             if end > stream.sent {
+                // What the journal relies on goes only when the server has confirmed it.
+                let relied = body.journal.is_some() && body.superseded.is_empty();
+                let held = body.size.saturating_sub(stream.released) > self.streams.window
+                    && stream.sent - stream.vouched >= self.streams.window / 2;
+                if self.sink.is_some() && relied && (held || stream.tight) {
+                    return Turn::Yield;
+                }
                 if wanted && self.since.elapsed() > SLICE {
                     return Turn::Yield;
                 }
@@ -406,7 +414,10 @@ impl Pump {
             return;
         };
         let full = body.size.saturating_sub(stream.released) > self.streams.window;
-        let until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        if body.journal.is_some() || body.committing {
+            until = until.min(stream.vouched);
+        }
         if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
         {
             return;
@@ -429,6 +440,26 @@ impl Pump {
         let mut body = self.file.body.lock();
         body.stream_confirmed();
         body.said = said.map(|said| (self.then, said));
+        let number = body
+            .journal
+            .filter(|_| !body.committing && body.superseded.is_empty());
+        let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
+            return Ok(());
+        };
+        let Some(sent) = body.stream.as_ref().map(|stream| stream.sent) else {
+            return Ok(());
+        };
+        drop(body);
+        if let Err(error) = journal.arrived(id, sent) {
+            log::warn!("the journal can't be written: {error}");
+            return Ok(());
+        }
+        let mut body = self.file.body.lock();
+        let is_same = body.journal == Some(id) && !body.committing;
+        if let Some(stream) = body.stream.as_mut().filter(|_| is_same) {
+            stream.vouched = sent;
+        }
+        self.release(&mut body);
         Ok(())
     }
 

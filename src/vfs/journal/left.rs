@@ -185,6 +185,12 @@ impl Dead {
             match record {
                 Record::Intent(intent) => drop(intents.insert(intent.id, intent)),
                 Record::Done(id) => drop(intents.remove(&id)),
+                Record::Arrived { id, size } => {
+                    let intent = intents.get_mut(&id);
+                    if intent.is_some_and(|intent| intent.arrived(size)) {
+                        intents.remove(&id);
+                    }
+                }
                 other => {
                     if let Some(intent) = intents.get_mut(&other.id()) {
                         intent.hear(&other);

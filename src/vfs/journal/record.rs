@@ -34,6 +34,13 @@ pub enum Record {
     Done(u64),
     /// A later close takes its place, or is about to: it counts only if the mount dies before that.
     Replaced(u64),
+    /// The server has its first bytes, confirmed: these need not be here any more.
+    Arrived {
+        /// The intent.
+        id: u64,
+        /// Bytes.
+        size: u64,
+    },
     /// When its mount was dead, another one has changed what bears its name: it is not for the server any more.
     Overtaken(u64),
 }
@@ -65,6 +72,28 @@ pub struct Intent {
     pub dirty: Vec<Range<u64>>,
     /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
     pub bytes: Option<Vec<u8>>,
+}
+
+impl Intent {
+    /// The server has its first `size` bytes; whether that is all, or more than all, of it.
+    pub fn arrived(&mut self, size: u64) -> bool {
+        let mut gone = 0;
+        for range in &mut self.dirty {
+            let start = range.start.max(size.min(range.end));
+            gone += start - range.start;
+            range.start = start;
+        }
+        self.dirty.retain(|range| !range.is_empty());
+        if let Some(bytes) = &mut self.bytes {
+            bytes.drain(..bytes.len().min(usize::try_from(gone).unwrap_or(usize::MAX)));
+        }
+        self.base = Some(Version {
+            size: Some(size),
+            modified: None,
+        });
+        self.kept = size;
+        size >= self.size
+    }
 }
 
 /// What a record begins with.
@@ -124,6 +153,11 @@ impl Record {
                 out.number(6, 1);
                 out.number(*id, 8);
             }
+            Self::Arrived { id, size } => {
+                out.number(8, 1);
+                out.number(*id, 8);
+                out.number(*size, 8);
+            }
             Self::Claimed { id, path } => {
                 out.number(7, 1);
                 out.number(*id, 8);
@@ -143,7 +177,7 @@ impl Record {
     pub fn id(&self) -> u64 {
         match self {
             Self::Intent(intent) => intent.id,
-            Self::Claimed { id, .. } | Self::Rights { id, .. } => *id,
+            Self::Claimed { id, .. } | Self::Rights { id, .. } | Self::Arrived { id, .. } => *id,
             Self::Begun(id) | Self::Done(id) | Self::Replaced(id) | Self::Overtaken(id) => *id,
         }
     }
@@ -177,6 +211,10 @@ impl Record {
             7 => Self::Claimed {
                 id,
                 path: fields.bytes()?,
+            },
+            8 => Self::Arrived {
+                id,
+                size: fields.number(8)?,
             },
             _ => return None,
         };
@@ -312,11 +350,30 @@ mod tests {
             Record::Done(7),
             Record::Replaced(8),
             Record::Overtaken(9),
+            Record::Arrived {
+                id: 9,
+                size: 1 << 40,
+            },
             Record::Claimed {
                 id: 10,
                 path: b"/a".to_vec(),
             },
         ]
+    }
+
+    #[test]
+    fn what_has_arrived_is_the_base_of_the_rest() {
+        let Some(Record::Intent(mut intent)) = records().into_iter().next() else {
+            panic!("no intent");
+        };
+        assert!(!intent.arrived(6));
+        assert_eq!(intent.dirty, std::iter::once(6..9).collect::<Vec<_>>());
+        assert_eq!(intent.bytes.as_deref(), Some(&b"def"[..]));
+        assert_eq!(
+            (intent.base.and_then(|base| base.size), intent.kept),
+            (Some(6), 6)
+        );
+        assert!(intent.arrived(9));
     }
 
     #[test]
