@@ -586,6 +586,17 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
 }
 
 #[test]
+fn unmounting_tells_of_what_was_refused() {
+    run(
+        60,
+        "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
+         echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
+         says $S/said 'refused 1 of the files'; says $S/said $S/.cache/ftpfs/lost+found
+         is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data; wait $mounted; ! mountpoint -q $M",
+    );
+}
+
+#[test]
 fn unmounting_waits_and_says_what_is_left() {
     run(
         60,

@@ -47,6 +47,11 @@ impl Spool {
         Ok(SpoolFile { file })
     }
 
+    /// Where what could not be brought to the server is kept.
+    pub fn lost_and_found(&self) -> PathBuf {
+        self.directory.join("lost+found")
+    }
+
     /// Gives `file` a name in `lost+found` that tells what it was and when, with `reason` beside it; returns
     /// where it is. What of its `size` bytes was never written is a hole there.
     pub fn keep(
@@ -56,7 +61,7 @@ impl Spool {
         name: &[u8],
         reason: &str,
     ) -> io::Result<PathBuf> {
-        let directory = self.directory.join("lost+found");
+        let directory = self.lost_and_found();
         make_private(&directory)?;
         file.set_size(size)?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");

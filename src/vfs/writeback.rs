@@ -8,6 +8,7 @@
 //!
 //! Lock order: the queue's lock is taken alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -84,6 +85,12 @@ impl Vfs {
             files: files.len(),
             bytes: files.iter().map(dirty).sum(),
         }
+    }
+
+    /// How many files were closed and then refused by the server, and where they are kept.
+    pub fn refusals(&self) -> (u64, PathBuf) {
+        let files = self.queue.refusals.load(Ordering::Relaxed);
+        (files, self.spool.lost_and_found())
     }
 
     /// Whether closes return early.
@@ -398,6 +405,7 @@ impl Vfs {
         }
         let path = self.path(file.ino).unwrap_or_default();
         self.lose(file, Some(&error));
+        self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);
     }
 
