@@ -21,7 +21,7 @@ impl Vfs {
         bytes: &Bytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
-        let mut sink = match self.remote.create(path, ask) {
+        let mut sink = match self.remote.create(path, &|| bytes.begins(), ask) {
             Ok(sink) => sink,
             Err(error) if matches!(error.why(), Some(Why::Exists | Why::Unsupported)) => {
                 self.check_new(path, bytes, ask)?;
@@ -32,7 +32,6 @@ impl Vfs {
         };
         // From now on it is ours, whatever becomes of it.
         bytes.file.body.lock().exclusive = false;
-        bytes.begins();
         let mut buffer = vec![0; usize::try_from(CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;
         while at < change.size {

@@ -202,7 +202,7 @@ impl Vfs {
             urgency: Urgency::Caller,
             deadline,
         };
-        let error = match self.remote.create(path, &ask) {
+        let error = match self.remote.create(path, &|| {}, &ask) {
             Ok(sink) => return Ok(Some(sink)),
             Err(error) => error,
         };

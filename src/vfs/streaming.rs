@@ -373,28 +373,27 @@ impl Pump {
             None => {
                 let ask = flush(&deadline);
                 let exclusive = {
-                    let body = self.file.body.lock();
+                    let mut body = self.file.body.lock();
                     self.then = body.then();
-                    body.exclusive && body.beside.is_none()
+                    let exclusive = body.exclusive && body.beside.is_none();
+                    // Who closes it meanwhile must know that the server may have begun.
+                    body.begun |= !exclusive;
+                    exclusive
                 };
                 let remote = &self.streams.remote;
-                let sink = match exclusive {
-                    true => {
-                        self.then = Then::default();
-                        remote.create(&self.path, &ask)?
-                    }
-                    false => remote.write(&self.path, range.start, self.then, &ask)?,
+                let sink = if exclusive {
+                    self.then = Then::default();
+                    remote.create(&self.path, &|| self.begins(), &ask)?
+                } else {
+                    remote.write(&self.path, range.start, self.then, &ask)?
                 };
+                self.begins();
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 // That was of the transfer before.
                 body.said = None;
                 body.exclusive &= !exclusive;
-                let news = body.begins();
                 drop(body);
-                if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
-                    journal.begun(id);
-                }
                 self.sink.insert(sink)
             }
         };
@@ -406,6 +405,14 @@ impl Pump {
         self.release(&mut body);
         self.file.uploaded.notify_all();
         Ok(())
+    }
+
+    /// The journal hears that the server takes something, if it has the file.
+    fn begins(&self) {
+        let news = self.file.body.lock().begins();
+        if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
+            journal.begun(id);
+        }
     }
 
     /// Gives up what was sent long ago, once the window is full.

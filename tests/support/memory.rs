@@ -293,11 +293,13 @@ impl Remote for Memory {
         }))
     }
 
-    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        self.write(file, 0, Then::default(), ask)
+        let sink = self.write(file, 0, Then::default(), ask)?;
+        begins();
+        Ok(sink)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {
