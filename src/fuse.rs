@@ -35,6 +35,8 @@ use crate::workers::{Class, Workers};
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
 const PENDING: &str = "user.ftpfs.pending";
+/// Whoever unmounts asks by this what was refused, see `unmount.rs`.
+const REFUSED: &str = "user.ftpfs.refused";
 /// FUSE's loops. They never wait, so two keep two processors busy.
 const LOOPS: usize = 2;
 /// Requests of the kernel's own readahead that may be under way.
@@ -685,6 +687,12 @@ impl Filesystem for Adapter {
             let pending = self.vfs.pending();
             let value = format!("{} {}", pending.files, pending.bytes);
             return attribute(reply, size, value.as_bytes());
+        }
+        if name == REFUSED {
+            let (files, place) = self.vfs.refusals();
+            let mut value = format!("{files} ").into_bytes();
+            value.extend_from_slice(place.as_os_str().as_bytes());
+            return attribute(reply, size, &value);
         }
         if let Some(json) = inquiry(name) {
             return match is_ours(req) {

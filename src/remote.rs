@@ -244,8 +244,8 @@ pub trait Remote: Send + Sync {
     ) -> Result<Box<dyn Sink>>;
 
     /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
-    /// one already, which stays untouched.
-    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
+    /// one already, which stays untouched. `begins` is called when the server is there, and about to be told.
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
     /// Refuses a name that the server's charset lacks, or that it would change without a word. Asks nobody.
     fn check_name(&self, path: &RemotePath) -> Result<()>;

@@ -18,8 +18,10 @@ pub const PENDING: &str = "user.ftpfs.pending";
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the line is written where it can't be written over.
 const LINE: Duration = Duration::from_secs(5);
-/// Room for the attribute: two numbers.
-const LENGTH: usize = 64;
+/// The attribute that tells how many files were refused, and behind a blank where they are kept.
+const REFUSED: &str = "user.ftpfs.refused";
+/// Room for the attributes: numbers, and a path.
+const LENGTH: usize = 64 + libc::PATH_MAX as usize;
 /// What helps.
 const USAGE: &str =
     "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l also takes what is in use";
@@ -58,10 +60,13 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         }
     }
     let mountpoint = mountpoint.ok_or(USAGE)?;
+    let mut refusal = None;
     if !force {
         wait(&mountpoint)?;
+        refusal = refused(&mountpoint);
     }
-    mount::unmount(&mountpoint, lazily || force).map_err(|error| error.to_string())
+    mount::unmount(&mountpoint, lazily || force).map_err(|error| error.to_string())?;
+    refusal.map_or(Ok(()), Err)
 }
 
 fn wait(mountpoint: &Path) -> Result<(), String> {
@@ -93,10 +98,31 @@ fn wait(mountpoint: &Path) -> Result<(), String> {
 
 /// Files and bytes that wait.
 fn pending(mountpoint: &Path) -> Result<(u64, u64), String> {
+    let text = attribute(mountpoint, PENDING).ok_or_else(|| {
+        let shown = mountpoint.display();
+        format!(
+            "{shown}: no mount of ftpfs answers here; unmount what is there with umount -i, or -f"
+        )
+    })?;
+    let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
+    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
+}
+
+/// A line on what was closed and could not be stored, if there is such.
+fn refused(mountpoint: &Path) -> Option<String> {
+    let text = attribute(mountpoint, REFUSED)?;
+    let (files, place) = text.split_once(' ')?;
+    let files: u64 = files.parse().ok().filter(|&files| files > 0)?;
     let shown = mountpoint.display();
-    let path =
-        CString::new(mountpoint.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-    let name = CString::new(PENDING).map_err(|error| error.to_string())?;
+    Some(format!(
+        "{shown} is unmounted; the server has refused {files} of the files that were closed there, which are kept in {place}, with the reasons"
+    ))
+}
+
+/// What a mount says of itself; `None` where none of ours answers.
+fn attribute(mountpoint: &Path, name: &str) -> Option<String> {
+    let path = CString::new(mountpoint.as_os_str().as_bytes()).ok()?;
+    let name = CString::new(name).ok()?;
     let mut value = [0_u8; LENGTH];
     // SAFETY: both strings end in NUL, and the buffer is as long as is said.
     let length = unsafe {
@@ -107,14 +133,8 @@ fn pending(mountpoint: &Path) -> Result<(u64, u64), String> {
             value.len(),
         )
     };
-    let length = usize::try_from(length).map_err(|_| {
-        format!(
-            "{shown}: no mount of ftpfs answers here; unmount what is there with umount -i, or -f"
-        )
-    })?;
-    let text = String::from_utf8_lossy(&value[..length]);
-    let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
-    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
+    let length = usize::try_from(length).ok()?;
+    Some(String::from_utf8_lossy(&value[..length]).into_owned())
 }
 
 #[cfg(test)]

@@ -121,9 +121,9 @@ impl Remote for Client {
         self.server.write(&self.path(file), behind, then, ask)
     }
 
-    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.create(&self.path(file), ask)
+        self.server.create(&self.path(file), begins, ask)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {

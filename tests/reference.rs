@@ -7,6 +7,7 @@
 // Helpers whose failure is a test's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)] // No test needs all of it.
 #[path = "support/memory.rs"]
 mod memory;
 
@@ -648,6 +649,7 @@ impl Run {
 fn passing_fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         9 => Just(Fault::None),
+        1 => Just(Fault::Lost),
         1 => Just(Fault::Half),
         1 => Just(Fault::Unconfirmed),
     ]

@@ -586,6 +586,17 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
 }
 
 #[test]
+fn unmounting_tells_of_what_was_refused() {
+    run(
+        60,
+        "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
+         echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
+         says $S/said 'refused 1 of the files'; says $S/said $S/.cache/ftpfs/lost+found
+         is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data; wait $mounted; ! mountpoint -q $M",
+    );
+}
+
+#[test]
 fn unmounting_waits_and_says_what_is_left() {
     run(
         60,
@@ -596,5 +607,25 @@ fn unmounting_waits_and_says_what_is_left() {
          # Who does not wait leaves it in the journal.
          mounts writeback; cp $S/file $M/other; \"$FTPFS\" umount -f $M; kill -9 $mounted; wait $mounted || true
          mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other",
+    );
+}
+
+/// What is sent takes longer than the patience of the mount, and gets on all the time.
+#[test]
+fn who_ends_waits_for_as_long_as_an_upload_gets_on() {
+    run(
+        60,
+        "vsftpd local_max_rate=2500000; head -c 16M /dev/urandom >$S/file
+         mounts timeout=3,writeback
+         # From the end to the start: nothing of it is on its way before it is closed.
+         python3 -c '
+import sys
+bytes = open(sys.argv[1], \"rb\").read()
+with open(sys.argv[2], \"wb\", buffering=0) as f:
+    for at in reversed(range(0, len(bytes), 1 << 20)):
+        f.seek(at); f.write(bytes[at:at + (1 << 20)])
+' $S/file $M/new
+         ! cmp -s $S/file $D/new || fail 'it was there before its close'
+         kill -TERM $mounted; wait $mounted; cmp $S/file $D/new; [ ! -e $S/.cache/ftpfs/journal/*/*.log ]",
     );
 }

@@ -295,13 +295,14 @@ impl Remote for Client {
         }
     }
 
-    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         self.repeat(Purpose::Transfer, ask, |lease, _| {
             // What is there already must not be changed by what flies behind.
             let behind = self.behind(file, Then::default());
+            begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)
         })

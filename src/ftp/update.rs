@@ -293,6 +293,7 @@ impl Update<'_> {
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
+        self.bytes.begins();
         // An old file that may not be written to must keep its rights, and its time, by which others tell what it is:
         // what flies behind a command is done also where that is refused.
         let flies = |then: &Then| *then == Then::default() || self.change.base.is_none();

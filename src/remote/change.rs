@@ -124,6 +124,10 @@ pub struct Updated {
 pub trait ReadAt: Sync {
     /// Fills `buffer` from `offset`, both in bytes; an end of file before that is an error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
+
+    /// The server is there, and about to be told to take these bytes: from now on it may have some of them. May be called
+    /// several times.
+    fn begins(&self) {}
 }
 
 impl ReadAt for &[u8] {

@@ -6,6 +6,7 @@
 //! How files are opened is in `opening.rs`, and what the caller of `close` is told in `flush.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::remote::{self, Deadline, Done, ReadAt, Step, Why};
 use crate::vfs::appending::Spot;
@@ -181,7 +182,7 @@ impl Vfs {
     /// Returns at which offset it was.
     pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
         let file = match self.file(handle) {
-            Ok(handle) => handle.file,
+            Ok(handle) => Arc::clone(handle.write()),
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
@@ -198,7 +199,7 @@ impl Vfs {
     /// Writes to the spool. Who is too far ahead of the network waits for it.
     /// Returns at which offset it was.
     pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
-        let file = self.file(handle)?.file;
+        let file = Arc::clone(self.file(handle)?.write());
         let mut body = file.body.lock();
         loop {
             let offset = self.offset_of(&file, &mut body, spot);
@@ -257,7 +258,6 @@ impl Vfs {
         };
         if let (Some(first), Some(path)) = (first, path) {
             self.streams.start(file, body, first, path);
-            self.journal_begun(body);
         } else if body.stream.is_some() {
             file.uploaded.notify_all();
         }
@@ -275,7 +275,7 @@ impl Vfs {
     ) -> Result<()> {
         self.writable()?;
         if let Some(handle) = handle {
-            let file = self.file(handle)?.file;
+            let file = Arc::clone(self.file(handle)?.write());
             let mut body = self.settled(&file, deadline)?;
             if body
                 .stream
@@ -316,7 +316,7 @@ impl Vfs {
         keep: bool,
     ) -> Result<()> {
         self.writable()?;
-        let file = self.file(handle)?.file;
+        let file = Arc::clone(self.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
         let mut body = self.settled(&file, &self.deadline())?;
         if zeroes {
@@ -364,6 +364,9 @@ impl Vfs {
             return Err(Error::Stale);
         }
         bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
+        self.streams
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
         deadline.progress();
         Ok(())
     }

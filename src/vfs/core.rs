@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -127,6 +127,8 @@ pub(super) struct Handle {
     pub(super) writes: bool,
     /// What was read by it last.
     pub(super) seen: Arc<Mutex<Seen>>,
+    /// It has written something since a close of it failed.
+    pub(super) wrote: Arc<AtomicBool>,
 }
 
 /// What was read by a handle last.
@@ -136,6 +138,14 @@ pub(super) struct Seen {
     pub(super) generation: u64,
     /// The offset behind it.
     pub(super) end: u64,
+}
+
+impl Handle {
+    /// It is about to write something.
+    pub(super) fn write(&self) -> &Arc<File> {
+        self.wrote.store(true, Ordering::Relaxed);
+        &self.file
+    }
 }
 
 /// A name and the inode that bears it.
@@ -165,6 +175,7 @@ impl Vfs {
             ..Attributes::of(Kind::Directory)
         };
         let traffic = Arc::<Traffic>::default();
+        let queue = Queue::default();
         Arc::new_cyclic(|me| Self {
             shared: Shared {
                 remote: Arc::clone(&remote),
@@ -182,9 +193,10 @@ impl Vfs {
                 settings.timeout,
                 settings.spool_size,
                 traffic,
+                Arc::clone(&queue.journal),
             ),
             stores_in_place: Mutex::default(),
-            queue: Queue::default(),
+            queue,
             remote,
             spool: Spool::new(settings.spool.clone()),
             settings,

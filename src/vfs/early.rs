@@ -9,10 +9,11 @@
 //! and to keep what lies behind it, and in parts that are worth a transfer of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::remote::{self, Ask, Change, Deadline, Done, Plan, Step, Urgency, Version};
+use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -126,9 +127,14 @@ impl Vfs {
         }
         let spool = file.body.lock().spool.clone().ok_or(Error::Stale)?;
         *begun = true;
-        let updated = self
-            .remote
-            .update(&path, change, plan, spool.as_ref(), &ask)?;
+        let bytes = Bytes {
+            file,
+            spool,
+            journal: self.queue.journal.get(),
+            moved: &self.streams.moved,
+            next: AtomicU64::new(0),
+        };
+        let updated = self.remote.update(&path, change, plan, &bytes, &ask)?;
         let mut body = file.body.lock();
         self.updated(file, &mut body, change, updated)
     }

@@ -63,7 +63,9 @@ pub struct Body {
     pub resized: bool,
     /// It was emptied here: whatever others make of the base meanwhile, nothing of it is to be left.
     pub emptied: bool,
-    /// What an upload that is under way brings.
+    /// Its name must be new on the server, which has not heard of it yet.
+    pub exclusive: bool,
+    /// What an upload that is under way brings: bytes that were not written here, too, where it goes over them.
     pub flying: RangeSet,
     /// A close of it is being written down.
     pub committing: bool,
@@ -71,6 +73,10 @@ pub struct Body {
     pub journal: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
+    /// The server has begun to take something that it has not confirmed.
+    pub begun: bool,
+    /// The number of what the journal knows that it may have begun to arrive.
+    pub noted: Option<u64>,
     /// An upload is under way, or somebody else claims the file.
     pub uploading: bool,
     /// By when that ends, if it does not get on.
@@ -94,6 +100,8 @@ pub struct Body {
     pub broken: Option<Error>,
     /// A stream ended, and what it had sent is no longer here: nothing can bring the file about.
     pub hopeless: Option<Error>,
+    /// Why the last upload failed.
+    pub why: Option<Error>,
     /// The last upload failed: what could not be brought to the server is kept at the last close.
     pub failed: bool,
     /// What was written since [`Body::written`] was 0 last, where parts may be sent early.
@@ -140,6 +148,8 @@ pub struct Stream {
     pub confirmed: u64,
     /// The server has taken a transfer of which it has not confirmed anything yet.
     pub taken: bool,
+    /// Of these, what the journal knows of, which has the rest of the file in its spool.
+    pub vouched: u64,
     /// Bytes from the start that the spool may have given up.
     pub released: u64,
     /// It is to end here at the latest; `None` while more may be written.

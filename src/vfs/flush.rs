@@ -10,10 +10,11 @@
 //! never sent later behind the user's back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::remote::{Deadline, Step};
-use crate::vfs::core::Vfs;
+use crate::vfs::core::{Handle, Vfs};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::holders::may_hold;
@@ -33,6 +34,32 @@ impl Vfs {
         if !handle.writes {
             return Ok(());
         }
+        if !handle.wrote.load(Ordering::Relaxed) && self.is_failed(&handle.file)? {
+            return Ok(());
+        }
+        let closed = self.flush_file(&handle, process, deadline);
+        if closed.is_err() {
+            handle.wrote.store(false, Ordering::Relaxed);
+        }
+        closed
+    }
+
+    /// Whether what others have written of a file failed to be stored, which its caller was told, or will be: then somebody
+    /// who wrote nothing does not bring it to the server. An error where nothing will.
+    fn is_failed(&self, file: &File) -> Result<bool> {
+        let why = {
+            let body = file.body.lock();
+            (body.is_dirty() && body.failed).then(|| body.why.clone())
+        };
+        let waits = self.queue.state.lock().jobs.contains_key(&file.ino);
+        match why {
+            None => Ok(false),
+            Some(Some(why)) if !waits => Err(why),
+            Some(_) => Ok(waits),
+        }
+    }
+
+    fn flush_file(&self, handle: &Handle, process: u32, deadline: &Deadline) -> Result<()> {
         if handle.file.body.lock().is_dirty() && self.defer(&handle.file) {
             return Ok(());
         }
@@ -97,7 +124,12 @@ impl Vfs {
                 break;
             }
             drop(opened);
-            if file.body.lock().is_dirty() && self.defer(file) {
+            let is_to_come = {
+                let body = file.body.lock();
+                // What failed was told, and is not sent later behind anybody's back.
+                body.is_dirty() && !body.failed
+            };
+            if is_to_come && self.defer(file) {
                 continue;
             }
             self.last_upload(file, deadline);
@@ -184,7 +216,8 @@ impl Vfs {
         if !body.is_dirty() {
             return;
         }
-        let reason = error.map_or_else(|| "its close failed".to_string(), ToString::to_string);
+        let reason = (error.or(body.why.as_ref()))
+            .map_or_else(|| "its close failed".to_string(), ToString::to_string);
         let mut useless = None;
         if let Some(beside) = body.beside.take() {
             body.base = beside.replaces;
@@ -194,26 +227,53 @@ impl Vfs {
                 log::error!("{path}: what was sent of it is left as {}", beside.path);
             }
         }
-        match &body.spool {
-            Some(spool) if body.missing().is_empty() => {
-                match self.spool.keep(spool, body.size, path.as_bytes(), &reason) {
-                    Ok(kept) => log::error!(
-                        "{path} could not be stored ({reason}); it is kept as {}",
-                        kept.display()
-                    ),
-                    Err(error) => {
-                        log::error!("{path} could not be stored ({reason}), nor kept: {error}")
-                    }
+        let is_whole = body.missing().is_empty();
+        let parts = match is_whole {
+            true => std::iter::once(0..body.size).collect(),
+            false => body.unsent(),
+        };
+        let what = if is_whole {
+            "it"
+        } else {
+            "what was written of it"
+        };
+        let kept = match &body.spool {
+            Some(spool) => self.keep(&path, spool, (body.size, &parts), &reason),
+            None => Ok(None),
+        };
+        match kept {
+            Ok(Some(kept)) => {
+                log::error!(
+                    "{path} could not be stored ({reason}); {what} is kept as {}",
+                    kept.display()
+                );
+                if body.base.is_some() {
+                    // It is no spool any more.
+                    body.spool = None;
+                    body.present = RangeSet::default();
                 }
+                self.journal_done(&mut body);
             }
-            Some(_) => log::error!("{path} could not be changed ({reason}); the changes are lost"),
-            None => log::error!("{path}, an empty file, could not be stored ({reason})"),
+            Ok(None) if body.size == 0 => {
+                log::error!("{path}, an empty file, could not be stored ({reason})");
+                self.journal_done(&mut body);
+            }
+            Ok(None) => {
+                log::error!("{path} could not be cut to {} bytes ({reason})", body.size);
+                self.journal_done(&mut body);
+            }
+            Err(error) if body.journal.is_some() => {
+                log::error!(
+                    "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
+                );
+                self.journal_leave(&path, &mut body);
+            }
+            Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
         }
-        self.journal_done(&mut body);
         body.dirty = RangeSet::default();
         (body.resized, body.emptied) = (false, false);
         body.unconfirmed = false;
-        (body.broken, body.hopeless) = (None, None);
+        (body.broken, body.hopeless, body.why) = (None, None, None);
         // What was to be set on it was for what it was to be.
         (body.mode, body.modified) = (None, None);
         let is_new = body.base.is_none();

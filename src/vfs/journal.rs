@@ -61,6 +61,8 @@ struct State {
     written: u64,
     /// Of these, what is known to be on the disk, or counts no more.
     kept: u64,
+    /// Of these, up to the last record by which an intent is not to be carried out any more.
+    ended: u64,
     syncing: bool,
     /// Where the records of each intent are, its last one and what came after it, and their lengths; done
     /// ones are none.
@@ -79,6 +81,7 @@ impl Journal {
             length: 0,
             written: 0,
             kept: 0,
+            ended: 0,
             syncing: false,
             live: HashMap::new(),
             replaced: HashSet::new(),
@@ -144,6 +147,21 @@ impl Journal {
         }
     }
 
+    /// The server is about to take something of it; that is on the disk when this returns, or the disk fails.
+    pub fn begun(&self, id: u64) {
+        let noted = self.append(&Record::Begun(id));
+        if let Err(error) = noted.and_then(|end| self.sync(end)) {
+            log::warn!("the journal can't be written: {error}");
+        }
+    }
+
+    /// The server has its first `size` bytes. The disk knows that when this returns: then they may go from the file in
+    /// which its bytes lie.
+    pub fn arrived(&self, id: u64, size: u64) -> io::Result<()> {
+        let end = self.append(&Record::Arrived { id, size })?;
+        self.sync(end)
+    }
+
     /// A later close takes the place of this one, or is about to: no other mount need wait for it.
     pub fn replaced(&self, id: u64) {
         let is_news = {
@@ -171,6 +189,15 @@ impl Journal {
         }
     }
 
+    /// Returns once no intent that has ended can come back, also after a power cut: for whoever changes by other means what
+    /// it had stored.
+    pub fn settle(&self) {
+        let end = self.state.lock().ended;
+        if let Err(error) = self.sync(end) {
+            log::warn!("the journal can't be written: {error}");
+        }
+    }
+
     /// The end: an empty journal leaves nothing behind. Nothing may be written to it afterwards.
     pub fn close(&self) {
         let Ok(locked) = self.directory.lock() else {
@@ -194,6 +221,9 @@ impl Journal {
         }
         state.length += bytes.len() as u64;
         state.written += bytes.len() as u64;
+        if matches!(record, Record::Done(_)) {
+            state.ended = state.written;
+        }
         state.place(record, (before, bytes.len() as u64));
         Ok(state.written)
     }
@@ -279,5 +309,28 @@ impl State {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A power cut leaves what was synced.
+    #[test]
+    fn what_has_ended_is_on_the_disk_when_that_is_asked_for() {
+        let place = tempfile::tempdir().expect("a directory");
+        let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
+        let journal = opened.journal.expect("a journal");
+        let id = journal.claim(b"/f", None).expect("claimed");
+        journal.done(id);
+        let ended = journal.state.lock().ended;
+        assert!(journal.state.lock().kept < ended);
+        journal.settle();
+        assert_eq!(journal.state.lock().kept, ended);
+        // Nothing new, nothing to wait for.
+        journal.note(&Record::Replaced(id));
+        journal.settle();
+        assert_eq!(journal.state.lock().kept, ended);
     }
 }

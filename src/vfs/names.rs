@@ -336,6 +336,7 @@ impl Vfs {
         if let Some(target) = target {
             self.forsake(target);
         }
+        self.journal_settle();
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! the server before its open returns.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
 use crate::vfs::core::{Handle, Vfs, check_name};
@@ -171,6 +172,7 @@ impl Vfs {
         if let Ok(handle) = self.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.mode = Some((mode, false));
+            body.exclusive = wants.exclusive && self.is_write_back();
             if let Some(sink) = sink {
                 body.spool(&self.spool)?;
                 self.streams.start_over(&handle.file, &mut body, path, sink);
@@ -200,7 +202,7 @@ impl Vfs {
             urgency: Urgency::Caller,
             deadline,
         };
-        let error = match self.remote.create(path, &ask) {
+        let error = match self.remote.create(path, &|| {}, &ask) {
             Ok(sink) => return Ok(Some(sink)),
             Err(error) => error,
         };
@@ -248,6 +250,7 @@ impl Vfs {
                 file: Arc::clone(&file),
                 writes: wants.write,
                 seen: Arc::default(),
+                wrote: Arc::new(AtomicBool::new(wants.truncate)),
             },
         );
         drop(opened);

@@ -128,6 +128,7 @@ impl Vfs {
             body.removed = true;
             self.journal_done(&mut body);
         }
+        self.journal_settle();
     }
 
     /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ pub struct WriteBack {
 #[derive(Default)]
 pub struct Queue {
     /// What survives us.
-    pub journal: OnceLock<Journal>,
+    pub journal: Arc<OnceLock<Journal>>,
     /// Other mounts of the same server and user, and what they have closed.
     pub neighbours: OnceLock<Arc<Neighbours>>,
     /// What an earlier mount has left and could not be taken up: numbers, by the absolute path.
@@ -35,6 +36,8 @@ pub struct Queue {
     pub state: Mutex<State>,
     /// Something of that has changed.
     pub changed: Condvar,
+    /// So many files the server refused for good.
+    pub refusals: AtomicU64,
     /// Paths of what the server refused for good, until somebody who uses them was told.
     pub refused: Mutex<HashMap<RemotePath, Error>>,
 }

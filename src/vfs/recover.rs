@@ -8,34 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::remote::{
-    Ask, Attributes, Deadline, Done, Kind, Modified, ReadAt, Reading, RemotePath, Step, Urgency,
-    Version,
-};
+use crate::remote::{self, Attributes, Deadline, Done, Kind, Modified, RemotePath, Step, Version};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
+use crate::vfs::found::{Found, Known};
 use crate::vfs::inode::{ROOT, now};
 use crate::vfs::journal::left::Left;
-use crate::vfs::journal::record::Intent;
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::readahead::Reader;
 use crate::vfs::spool::SpoolFile;
-
-/// Bytes compared at once.
-const PIECE: usize = 256 * 1024;
-
-/// What the server has, seen from what was left.
-enum Found {
-    /// What it had before, or nothing where there was nothing.
-    Base,
-    /// Some of ours.
-    Ours,
-    /// All of ours.
-    Done,
-    /// Something else, for this reason.
-    Others(&'static str),
-}
 
 impl Vfs {
     /// Installs what was left.
@@ -101,9 +83,9 @@ impl Vfs {
             }
             spool => spool?,
         };
-        let spools: Vec<(&Intent, SpoolFile)> = older
+        let spools: Vec<(&Left, SpoolFile)> = older
             .iter()
-            .filter_map(|one| Some((&one.intent, one.spool(&self.spool).ok()?)))
+            .filter_map(|one| Some((one, one.spool(&self.spool).ok()?)))
             .collect();
         let parent = match self.walk(&path.parent().unwrap_or_default(), deadline) {
             Ok(parent) => Some(parent),
@@ -115,7 +97,9 @@ impl Vfs {
             None => None,
         };
         let kind = there.and_then(|ino| self.kind(ino));
+        let mut version = Version::default();
         let found = match (parent, kind) {
+            _ if last.is_cut(&spool)? => Found::Others("its bytes in the journal were cut off"),
             _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
             (None, _) => Found::Others("its directory is gone"),
             (_, Some(kind)) if kind != Kind::File => {
@@ -124,30 +108,37 @@ impl Vfs {
             (_, None) if last.intent.base.is_none() => Found::Base,
             (_, None) => Found::Others("it was removed on the server"),
             (_, Some(_)) => {
-                let version = self.version_of(path, deadline)?;
-                let newest = (&last.intent, &spool);
-                let all = std::iter::once(newest)
-                    .chain(spools.iter().map(|(intent, spool)| (*intent, spool)));
-                self.compare(path, version, &all.collect::<Vec<_>>(), deadline)?
+                version = self.version_of(path, deadline)?;
+                let newest = std::iter::once((last, &spool));
+                let all = newest.chain(spools.iter().rev().map(|(one, spool)| (*one, spool)));
+                let all: Vec<_> = all
+                    .map(|(one, spool)| Known {
+                        intent: &one.intent,
+                        spool,
+                    })
+                    .collect();
+                self.compare(path, version, &all, deadline)?
             }
         };
         let changed = match found {
             Found::Done => {
+                self.set_rights(path, last, deadline)?;
                 done(versions);
                 return Ok(false);
             }
             Found::Others(why) => {
                 let reason =
                     format!("{path}: an earlier mount could not store it any more, and {why}");
-                let kept = self
-                    .spool
-                    .keep(&spool, last.intent.size, path.as_bytes(), &reason)?;
-                log::error!("{reason}; it is kept as {}", kept.display());
+                let (size, parts) = (last.intent.size, &last.intent.dirty[..]);
+                match self.keep(path, &spool, (size, parts), &reason)? {
+                    Some(kept) => log::error!("{reason}; it is kept as {}", kept.display()),
+                    None => log::error!("{reason}; it is not cut to {size} bytes"),
+                }
                 done(versions);
                 return Ok(false);
             }
-            Found::Base => false,
-            Found::Ours => true,
+            Found::Base => None,
+            Found::Ours => Some(version),
         };
         let Some(parent) = parent else {
             return Ok(false);
@@ -156,6 +147,21 @@ impl Vfs {
         file.body.lock().superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
+    }
+
+    /// Sets what was to be set behind an upload that has arrived.
+    fn set_rights(&self, path: &RemotePath, left: &Left, deadline: &Deadline) -> Result<()> {
+        let (mode, modified) = (left.intent.mode, left.intent.modified);
+        let mode = mode.map(|mode| Step::SetMode(path, mode));
+        let modified = modified.map(|time| Step::SetModified(path, time));
+        for step in [mode, modified].into_iter().flatten() {
+            match self.step(step, deadline) {
+                Ok(_) => {}
+                Err(error @ remote::Error::Refused { .. }) => log::info!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The number of a directory, looked for name by name.
@@ -178,74 +184,6 @@ impl Vfs {
         }
     }
 
-    /// Whether the server still has the base, or something of what was to be stored.
-    fn compare(
-        &self,
-        path: &RemotePath,
-        version: Version,
-        ours: &[(&Intent, &SpoolFile)],
-        deadline: &Deadline,
-    ) -> Result<Found> {
-        if ours
-            .iter()
-            .any(|(intent, _)| intent.base.is_some_and(|base| base.may_be(&version)))
-        {
-            return Ok(Found::Base);
-        }
-        let size = version.size.unwrap_or(u64::MAX);
-        for (at, (intent, spool)) in ours.iter().enumerate() {
-            let whole = is_whole(intent);
-            let begins = match whole && size <= intent.size {
-                true => self.begins(path, intent.size, spool, deadline)?,
-                false => None,
-            };
-            if let Some(length) = begins {
-                let done = at == 0 && length == intent.size;
-                return Ok(if done { Found::Done } else { Found::Ours });
-            }
-            let base = intent.base.and_then(|base| base.size);
-            // Parts were on their way: what is there is the base with some of them.
-            let parts = base
-                .is_some_and(|base| base.min(intent.size) <= size && size <= base.max(intent.size));
-            if !whole && intent.begun && parts {
-                return Ok(Found::Ours);
-            }
-        }
-        Ok(Found::Others("others have changed it on the server since"))
-    }
-
-    /// How much of the first `size` bytes of `spool` the server has, if it has nothing else. More may
-    /// come while it is read: what the dead mount's connections still held.
-    fn begins(
-        &self,
-        path: &RemotePath,
-        size: u64,
-        spool: &SpoolFile,
-        deadline: &Deadline,
-    ) -> Result<Option<u64>> {
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
-        let mut at = 0;
-        let mut source = self.remote.read(path, &Reading::at(0), &ask)?;
-        let (mut theirs, mut ours) = (vec![0; PIECE], vec![0; PIECE]);
-        loop {
-            let length = source.read(&mut theirs, deadline)?;
-            if length == 0 {
-                return Ok(Some(at));
-            }
-            if at + length as u64 > size {
-                return Ok(None);
-            }
-            spool.read_exact_at(&mut ours[..length], at)?;
-            if ours[..length] != theirs[..length] {
-                return Ok(None);
-            }
-            at += length as u64;
-        }
-    }
-
     /// Makes an open file of what was left, as it was when the earlier mount ended.
     fn install_file(
         &self,
@@ -253,7 +191,7 @@ impl Vfs {
         path: &RemotePath,
         left: &Left,
         spool: Arc<SpoolFile>,
-        changed: bool,
+        changed: Option<Version>,
     ) -> Result<Arc<File>> {
         let intent = &left.intent;
         let (ino, generation) = {
@@ -294,17 +232,18 @@ impl Vfs {
         body.mode = intent.mode.map(|mode| (mode, true));
         body.modified = intent.modified;
         body.journal = Some(intent.id);
-        (body.failed, body.touched) = (changed, changed);
+        body.exclusive = intent.exclusive && changed.is_none();
+        if let Some(version) = changed {
+            (body.failed, body.touched, body.begun) = (true, true, true);
+            body.noted = body.journal;
+            // What is there begins as the base did.
+            let there = body.kept.min(version.size.unwrap_or(0));
+            if body.present.contains(there..body.size) {
+                (body.base, body.kept) = (Some(version), there);
+                body.resized = true;
+            }
+        }
         drop(body);
         Ok(file)
-    }
-}
-
-/// Whether all bytes of the file are in the intent.
-fn is_whole(intent: &Intent) -> bool {
-    match &intent.dirty[..] {
-        [] => intent.size == 0,
-        [range] => *range == (0..intent.size),
-        _ => false,
     }
 }

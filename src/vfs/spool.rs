@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate};
 use nix::unistd::linkat;
 
@@ -24,6 +25,8 @@ pub struct Spool {
 
 /// Names that are tried in `lost+found` for one file before giving up.
 const NAME_TRIES: u32 = 10_000;
+/// How the name of a file ends that is about to take another one's place.
+pub const UNDONE: &str = ".undone";
 
 impl Spool {
     /// A spool in `directory`, which is made, for its owner only, when the first file is.
@@ -44,8 +47,13 @@ impl Spool {
         Ok(SpoolFile { file })
     }
 
-    /// Gives the first `size` bytes of `file` a name in `lost+found` that tells what it was and when,
-    /// with `reason` beside it; returns where it is.
+    /// Where what could not be brought to the server is kept.
+    pub fn lost_and_found(&self) -> PathBuf {
+        self.directory.join("lost+found")
+    }
+
+    /// Gives `file` a name in `lost+found` that tells what it was and when, with `reason` beside it; returns
+    /// where it is. What of its `size` bytes was never written is a hole there.
     pub fn keep(
         &self,
         file: &SpoolFile,
@@ -53,8 +61,9 @@ impl Spool {
         name: &[u8],
         reason: &str,
     ) -> io::Result<PathBuf> {
-        let directory = self.directory.join("lost+found");
+        let directory = self.lost_and_found();
         make_private(&directory)?;
+        file.set_size(size)?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
         let name = format!("{}.{now}", readable(name));
         for number in 0..NAME_TRIES {
@@ -63,20 +72,17 @@ impl Spool {
             } else {
                 format!("{name}.{number}")
             });
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+            match file.link(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(kept) => {
-                    file.copy_to(&kept, size)?;
-                    kept.sync_all()?;
+                Ok(()) => {
                     let mut why = path.clone().into_os_string();
                     why.push(".reason");
-                    fs::write(why, format!("{reason}\n"))?;
+                    if let Err(error) = fs::write(&why, format!("{reason}\n")) {
+                        // What counts is there.
+                        log::warn!("{}: {error}", why.display());
+                    }
+                    File::open(&directory)?.sync_all()?;
                     return Ok(path);
                 }
             }
@@ -115,27 +121,53 @@ impl SpoolFile {
         Ok(Self { file })
     }
 
-    /// Gives it a name, if it does not have that already, and writes all of it to the disk.
+    /// Gives it a name, if it does not have that already, in place of what has it, and writes all of it to the
+    /// disk.
     pub fn name(&self, path: &Path) -> io::Result<()> {
         let ours = self.file.metadata()?;
         let is_it = |there: fs::Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
-        if !fs::metadata(path).is_ok_and(is_it) {
-            let here = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let linked = linkat(
-                AT_FDCWD,
-                here.as_str(),
-                AT_FDCWD,
-                path,
-                AtFlags::AT_SYMLINK_FOLLOW,
-            );
-            if linked.is_err() {
-                // Not a file without a name, but one whose name is gone: a copy of it.
-                let copy = File::create_new(path)?;
-                self.copy_to(&copy, ours.len())?;
-                return copy.sync_data();
-            }
+        if fs::metadata(path).is_ok_and(is_it) {
+            return self.file.sync_data();
         }
-        self.file.sync_data()
+        // Whatever has the name, an earlier copy perhaps, keeps it until this one is whole.
+        let mut beside = path.to_path_buf().into_os_string();
+        beside.push(UNDONE);
+        let beside = PathBuf::from(beside);
+        let _ = fs::remove_file(&beside);
+        self.link(&beside)?;
+        fs::rename(&beside, path)
+    }
+
+    /// Gives it one more name, which must be new, and writes all of it to the disk. One whose last name is
+    /// gone can have no other: then it is a copy that gets it.
+    fn link(&self, path: &Path) -> io::Result<()> {
+        let here = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let linked = linkat(
+            AT_FDCWD,
+            here.as_str(),
+            AT_FDCWD,
+            path,
+            AtFlags::AT_SYMLINK_FOLLOW,
+        );
+        match linked {
+            Ok(()) => return self.file.sync_all(),
+            Err(Errno::EEXIST) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => {}
+        }
+        let copy = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        let size = self.length()?;
+        let copied = copy.set_len(size);
+        let copied = copied.and_then(|()| self.copy_to(&copy, 0..size));
+        let copied = copied.and_then(|()| copy.sync_all());
+        if copied.is_err() {
+            // Half of it is of no use to anybody.
+            let _ = fs::remove_file(path);
+        }
+        copied
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -174,15 +206,27 @@ impl SpoolFile {
         Ok(())
     }
 
-    fn copy_to(&self, target: &File, size: u64) -> io::Result<()> {
+    /// Bytes that it has.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Writes a range of it into another one, which is empty there.
+    pub fn copy_part(&self, target: &Self, range: Range<u64>) -> io::Result<()> {
+        self.copy_to(&target.file, range)
+    }
+
+    fn copy_to(&self, target: &File, Range { start: mut at, end }: Range<u64>) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < size {
+        while at < end {
             let length = buffer
                 .len()
-                .min(usize::try_from(size - at).unwrap_or(usize::MAX));
+                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
             self.read_exact_at(&mut buffer[..length], at)?;
-            target.write_all_at(&buffer[..length], at)?;
+            // What is a hole here is one there.
+            if buffer[..length].iter().any(|&byte| byte != 0) {
+                target.write_all_at(&buffer[..length], at)?;
+            }
             at += length as u64;
         }
         Ok(())
@@ -229,6 +273,36 @@ mod tests {
         assert!(name.is_some_and(|name| name.starts_with("dir_na\\nme.20")));
         let why = fs::read_to_string(format!("{}.reason", one.display()));
         assert_eq!(why.expect("read"), "full\n");
+    }
+
+    #[test]
+    fn what_is_kept_is_not_copied_and_what_was_never_written_is_a_hole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().join("spool"));
+        let file = spool.create().expect("a spool file");
+        file.write_at(b"bytes", 3).expect("written");
+        let kept = spool.keep(&file, 1 << 40, b"f", "full").expect("kept");
+        let (there, ours) = (fs::metadata(&kept), file.file.metadata());
+        let (there, ours) = (there.expect("there"), ours.expect("ours"));
+        assert_eq!((there.ino(), there.len()), (ours.ino(), 1 << 40));
+        assert!(there.blocks() < 100, "{} blocks", there.blocks());
+    }
+
+    #[test]
+    fn whose_last_name_is_gone_gets_another_one_each_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().to_path_buf());
+        let file = spool.create().expect("a spool file");
+        file.write_at(b"one", 0).expect("written");
+        let named = directory.path().join("1.data");
+        file.name(&named).expect("named");
+        fs::remove_file(&named).expect("removed");
+        for bytes in [b"two", b"six"] {
+            file.write_at(bytes, 0).expect("written");
+            file.name(&named).expect("named again");
+            assert_eq!(fs::read(&named).expect("read"), bytes);
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
     }
 
     #[test]

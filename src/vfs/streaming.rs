@@ -13,8 +13,8 @@
 //! Lock order: a file's `body`, and no call to the server under it.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::remote::{
 };
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
+use crate::vfs::journal::Journal;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::traffic::{CLOSE, Traffic};
 
@@ -63,6 +64,10 @@ pub struct Streams {
     /// Bytes of one file that the spool holds.
     window: u64,
     traffic: Arc<Traffic>,
+    /// Bytes that went forward for what is to be stored: who waits for the end sees by it that something does.
+    pub moved: AtomicU64,
+    /// What hears that a transfer has begun.
+    journal: Arc<OnceLock<Journal>>,
     count: AtomicUsize,
 }
 
@@ -73,12 +78,15 @@ impl Streams {
         patience: Duration,
         window: u64,
         traffic: Arc<Traffic>,
+        journal: Arc<OnceLock<Journal>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             patience,
             window,
             traffic,
+            moved: AtomicU64::new(0),
+            journal,
             count: AtomicUsize::new(0),
         })
     }
@@ -123,7 +131,8 @@ impl Streams {
         path: RemotePath,
         sink: Box<dyn Sink>,
     ) {
-        body.touched = true;
+        // A file that was just made: the journal can't have it.
+        body.begins();
         self.begin(file, body, 0, path, Some(sink));
     }
 
@@ -158,6 +167,7 @@ impl Streams {
             sent: first,
             confirmed: first,
             taken: sink.is_some(),
+            vouched: first,
             released: first,
             goal: None,
             tight: false,
@@ -339,6 +349,13 @@ impl Pump {
                 || body.present.contains(0..stream.sent);
             let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
             if end > stream.sent {
+                // What the journal relies on goes only when the server has confirmed it.
+                let relied = body.journal.is_some() && body.superseded.is_empty();
+                let held = body.size.saturating_sub(stream.released) > self.streams.window
+                    && stream.sent - stream.vouched >= self.streams.window / 2;
+                if self.sink.is_some() && relied && (held || stream.tight) {
+                    return Turn::Yield;
+                }
                 if wanted && self.since.elapsed() > SLICE {
                     return Turn::Yield;
                 }
@@ -374,16 +391,26 @@ impl Pump {
             Some(sink) => sink,
             None => {
                 let ask = flush(&deadline);
-                self.then = {
+                let exclusive = {
+                    let mut body = self.file.body.lock();
                     // What is set on an old file must wait until that has been written to: it may not.
-                    let body = self.file.body.lock();
                     let is_ours = body.base.is_none() || body.beside.is_some();
-                    Some(body.then()).filter(|_| is_ours).unwrap_or_default()
+                    self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
+                    let exclusive = body.exclusive && body.beside.is_none();
+                    // Who closes it meanwhile must know that the server may have begun.
+                    body.begun |= !exclusive;
+                    exclusive
                 };
                 let remote = &self.streams.remote;
-                let anew = self.anew && range.start == 0;
-                let behind = (!anew).then_some(range.start);
-                let sink = remote.write(&self.path, behind, self.then, &ask)?;
+                let sink = if exclusive {
+                    self.then = Then::default();
+                    remote.create(&self.path, &|| self.begins(), &ask)?
+                } else {
+                    let anew = self.anew && range.start == 0;
+                    let behind = (!anew).then_some(range.start);
+                    remote.write(&self.path, behind, self.then, &ask)?
+                };
+                self.begins();
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 body.touched = true;
@@ -392,15 +419,27 @@ impl Pump {
                 }
                 // That was of the transfer before.
                 body.said = None;
+                body.exclusive &= !exclusive;
                 drop(body);
                 self.sink.insert(sink)
             }
         };
         sink.write(&self.buffer, &deadline)?;
+        self.streams
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
         let mut body = self.file.body.lock();
         self.release(&mut body);
         self.file.uploaded.notify_all();
         Ok(())
+    }
+
+    /// The journal hears that the server takes something, if it has the file.
+    fn begins(&self) {
+        let news = self.file.body.lock().begins();
+        if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
+            journal.begun(id);
+        }
     }
 
     /// Gives up what was sent long ago, once the window is full.
@@ -409,7 +448,10 @@ impl Pump {
             return;
         };
         let full = body.size.saturating_sub(stream.released) > self.streams.window;
-        let until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        if body.journal.is_some() || body.committing {
+            until = until.min(stream.vouched);
+        }
         if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
         {
             return;
@@ -432,6 +474,26 @@ impl Pump {
         let mut body = self.file.body.lock();
         body.stream_confirmed();
         body.said = said.map(|said| (self.then, said));
+        let number = body
+            .journal
+            .filter(|_| !body.committing && body.superseded.is_empty());
+        let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
+            return Ok(());
+        };
+        let Some(sent) = body.stream.as_ref().map(|stream| stream.sent) else {
+            return Ok(());
+        };
+        drop(body);
+        if let Err(error) = journal.arrived(id, sent) {
+            log::warn!("the journal can't be written: {error}");
+            return Ok(());
+        }
+        let mut body = self.file.body.lock();
+        let is_same = body.journal == Some(id) && !body.committing;
+        if let Some(stream) = body.stream.as_mut().filter(|_| is_same) {
+            stream.vouched = sent;
+        }
+        self.release(&mut body);
         Ok(())
     }
 
@@ -542,6 +604,7 @@ impl Body {
             modified: None,
         });
         self.kept = stream.sent;
+        self.begun = false;
         self.resized = false;
         self.emptied = false;
         self.appended_from(self.kept);
@@ -579,6 +642,7 @@ impl Body {
         if !self.present.contains(self.kept..self.size) {
             self.hopeless = Some(error.clone());
         }
+        self.why = Some(error.clone());
         self.broken = Some(error);
     }
 }

@@ -5,11 +5,12 @@
 //! meanwhile stays where nothing was written here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::remote::{
     self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
 };
+use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -52,7 +53,6 @@ impl Vfs {
             }
             body.uploading = true;
             body.until = Some(deadline.twin());
-            self.journal_begun(&body);
         }
         file.end_stream(End::Drained, deadline);
         let broken = file.body.lock().broken.take();
@@ -63,6 +63,7 @@ impl Vfs {
         let mut body = file.body.lock();
         body.uploading = false;
         body.failed = result.is_err();
+        body.why = result.as_ref().err().cloned();
         body.flying = RangeSet::default();
         if result.is_ok() && !body.is_dirty() {
             self.journal_done(&mut body);
@@ -94,6 +95,17 @@ impl Vfs {
                 taken,
                 spool,
             } = self.prepare(file, whole, deadline)?;
+            let bytes = Bytes {
+                file,
+                spool,
+                journal: self.queue.journal.get(),
+                moved: &self.streams.moved,
+                next: AtomicU64::new(0),
+            };
+            if let Err(error) = self.secure(file, &taken) {
+                file.body.lock().dirty.extend(&taken);
+                return Err(error);
+            }
             let at_once = beside.is_none() && self.is_atomic(file.ino);
             let at_once = at_once && plan.is_some() && change.size > 0;
             let sent = Change {
@@ -103,10 +115,24 @@ impl Vfs {
                 },
                 ..change.clone()
             };
+            let exclusive = file.body.lock().exclusive;
+            if exclusive && (at_once || beside.is_some()) {
+                // A rename would take the place of whatever is there.
+                if let Err(error) = self.check_new(&own, &bytes, &ask) {
+                    file.body.lock().dirty.extend(&taken);
+                    return Err(error.into());
+                }
+            }
             // What is to take another one's place is looked at before it does.
             let check = |path: &RemotePath| self.check_hash(file, path, &change, &ask);
             let replaced = if at_once {
-                self.replace((file.ino, &path), &change, spool.as_ref(), &check, &ask)
+                self.replace(
+                    (file.ino, &path),
+                    &change,
+                    bytes.spool.as_ref(),
+                    &check,
+                    &ask,
+                )
             } else {
                 Ok(None)
             };
@@ -114,9 +140,10 @@ impl Vfs {
             let result = match (replaced, &plan) {
                 (Err(error), _) => Err(error),
                 (Ok(Some(updated)), _) => Ok(updated),
-                (Ok(None), Some(plan)) => {
-                    self.remote.update(&path, &sent, plan, spool.as_ref(), &ask)
+                (Ok(None), Some(Plan::Whole)) if exclusive && beside.is_none() => {
+                    self.store_new(&path, &sent, &bytes, &ask)
                 }
+                (Ok(None), Some(plan)) => self.remote.update(&path, &sent, plan, &bytes, &ask),
                 (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
             };
             let result = match (result, &beside) {
@@ -256,8 +283,8 @@ impl Vfs {
                     .as_ref()
                     .map_or(Vec::new(), |plan| plan.needs(body.size));
                 let gaps: Vec<_> = needs
-                    .into_iter()
-                    .flat_map(|need| body.present.gaps(need))
+                    .iter()
+                    .flat_map(|need| body.present.gaps(need.clone()))
                     .collect();
                 let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
                 let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
@@ -277,6 +304,9 @@ impl Vfs {
                     }
                     None => {
                         body.flying = body.dirty.clone();
+                        for part in needs {
+                            body.flying.insert(part);
+                        }
                         return Ok(Job {
                             change,
                             plan,
@@ -510,6 +540,7 @@ impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
+        (self.begun, self.exclusive) = (false, false);
         self.kept = size;
         self.holes = RangeSet::default();
         self.resized = false;

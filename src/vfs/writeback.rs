@@ -8,11 +8,13 @@
 //!
 //! Lock order: the queue's lock is taken alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::remote::{self, RemotePath, Why};
+use crate::remote::{self, Deadline, RemotePath, Why};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
@@ -85,6 +87,12 @@ impl Vfs {
         }
     }
 
+    /// How many files were closed and then refused by the server, and where they are kept.
+    pub fn refusals(&self) -> (u64, PathBuf) {
+        let files = self.queue.refusals.load(Ordering::Relaxed);
+        (files, self.spool.lost_and_found())
+    }
+
     /// Whether closes return early.
     pub(super) fn is_write_back(&self) -> bool {
         let settings = self.settings.write_back.as_ref();
@@ -116,7 +124,8 @@ impl Vfs {
         true
     }
 
-    fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
+    /// Writes a file down in the journal; false where what is here does not tell what it is.
+    pub(super) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.absolute(file)?;
         let mut body = file.body.lock();
         // Of two closes at once the later one must not be written down first.
@@ -128,7 +137,7 @@ impl Vfs {
             return Ok(false);
         }
         body.committing = true;
-        let before = body.journal;
+        let before = body.number();
         drop(body);
         let committed = self.write_down(journal, file, (path, before));
         let mut body = file.body.lock();
@@ -137,17 +146,26 @@ impl Vfs {
         let Some(id) = committed? else {
             return Ok(false);
         };
+        self.supersede(journal, &mut body, id);
+        if !body.is_dirty() && !body.uploading {
+            // An upload has brought it about meanwhile, and left the journal to us.
+            self.journal_done(&mut body);
+        }
+        Ok(true)
+    }
+
+    /// From now on the journal has the file under this number.
+    fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
         if let Some(before) = body.journal.replace(id).filter(|&before| before != id) {
             body.superseded.push(before);
             if !body.uploading && body.stream.is_none() {
                 journal.replaced(before);
             }
         }
-        if !body.is_dirty() && !body.uploading {
-            // An upload has brought it about meanwhile, and left the journal to us.
-            self.journal_done(&mut body);
+        if body.begun {
+            // Perhaps just since it was written down.
+            journal.note(&Record::Begun(id));
         }
-        Ok(true)
     }
 
     /// The number under which the journal has the file as it is now.
@@ -188,18 +206,40 @@ impl Vfs {
             body.spool = None;
             return Ok(());
         }
-        if size < body.size
-            && let Some(mut intent) = body.intent(id, self.absolute(file)?)
-        {
-            intent.size = size;
-            intent.kept = intent.kept.min(size);
-            intent.dirty.retain(|range| range.start < size);
-            for range in &mut intent.dirty {
-                range.end = range.end.min(size);
-            }
-            let spool = body.spool(&self.spool)?;
-            journal.commit(intent, &spool)?;
+        let Some(mut intent) = body.intent(id, self.absolute(file)?) else {
+            return Ok(());
+        };
+        if size >= body.size {
+            return Ok(());
         }
+        intent.size = size;
+        intent.kept = intent.kept.min(size);
+        intent.dirty.retain(|range| range.start < size);
+        for range in &mut intent.dirty {
+            range.end = range.end.min(size);
+        }
+        let mut spool = body.spool(&self.spool)?;
+        let is_new = body.number().is_none();
+        if is_new && body.stream.is_none() {
+            // What may have begun to arrive is to be known again.
+            let rest = Arc::new(self.spool.create()?);
+            for part in body.present.within(0..size) {
+                spool.copy_part(&rest, part)?;
+            }
+            spool = rest;
+        }
+        if is_new {
+            intent.id = journal.claim(&intent.path, None)?;
+        }
+        let id = intent.id;
+        if let Err(error) = journal.commit(intent, &spool) {
+            if is_new {
+                journal.done(id);
+            }
+            return Err(error.into());
+        }
+        body.spool = Some(spool);
+        self.supersede(journal, body, id);
         Ok(())
     }
 
@@ -214,13 +254,6 @@ impl Vfs {
         }
     }
 
-    /// The server is about to be written to.
-    pub(super) fn journal_begun(&self, body: &Body) {
-        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) {
-            journal.note(&Record::Begun(id));
-        }
-    }
-
     /// Nothing of the file is to be brought to the server any more, or all of it is there.
     pub(super) fn journal_done(&self, body: &mut Body) {
         let journal = self.queue.journal.get();
@@ -231,6 +264,21 @@ impl Vfs {
         for id in body.superseded.drain(..).chain(body.journal.take()) {
             journal.done(id);
         }
+    }
+
+    /// A name has changed on the server: nothing that was stored under it before comes back, not even after a power cut.
+    pub(super) fn journal_settle(&self) {
+        if let Some(journal) = self.queue.journal.get() {
+            journal.settle();
+        }
+    }
+
+    /// What the journal has of the file stays there for the next mount, unless something comes there later.
+    pub(super) fn journal_leave(&self, path: &RemotePath, body: &mut Body) {
+        let numbers = body.superseded.drain(..).chain(body.journal.take());
+        let mut stranded = self.queue.stranded.lock();
+        let left = stranded.entry(self.absolute_of(path)).or_default();
+        left.extend(numbers);
     }
 
     /// Tells somebody who uses a path that what was closed there was refused.
@@ -333,9 +381,7 @@ impl Vfs {
             }
             if let Err(error) = result {
                 drop(state);
-                let path = self.path(file.ino).unwrap_or_default();
-                self.lose(&file, Some(&error));
-                self.queue.refused.lock().insert(path, error);
+                self.refuse(&file, error);
                 state = self.queue.state.lock();
             }
             state.jobs.remove(&file.ino);
@@ -343,6 +389,24 @@ impl Vfs {
             self.let_go(&file, &self.deadline());
             self.queue.changed.notify_all();
         }
+    }
+
+    /// The server has refused what was closed. Who still writes to the file is told so by the next call, and what becomes of
+    /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
+    fn refuse(&self, file: &File, error: Error) {
+        let is_written = {
+            let opened = self.opened.lock();
+            let mut handles = opened.handles.values();
+            handles.any(|handle| handle.writes && handle.file.ino == file.ino)
+        };
+        if is_written {
+            file.body.lock().broken = Some(error);
+            return;
+        }
+        let path = self.path(file.ino).unwrap_or_default();
+        self.lose(file, Some(&error));
+        self.queue.refusals.fetch_add(1, Ordering::Relaxed);
+        self.queue.refused.lock().insert(path, error);
     }
 
     fn next_job(&self) -> Option<Arc<File>> {
@@ -380,14 +444,19 @@ impl Vfs {
         let begun = Instant::now();
         let mut progressed = begun;
         let mut said = begun;
-        let mut before = (0, Pending::default());
+        let mut before = (0, Pending::default(), 0);
         while !self.queue.state.lock().stopped {
             let pending = self.pending();
             if pending.files == 0 {
                 break;
             }
             let late = limit.is_some_and(|limit| begun.elapsed() > limit);
-            if late || progressed.elapsed() > self.settings.timeout {
+            // What the network has taken may yet be on its way: an upload has its own patience for the server's word.
+            let patience = match self.is_uploading() {
+                true => self.settings.timeout * 2,
+                false => self.settings.timeout,
+            };
+            if late || progressed.elapsed() > patience {
                 log::error!(
                     "{} files could not be stored in time; the next mount goes on with them",
                     pending.files
@@ -413,8 +482,13 @@ impl Vfs {
                 };
                 job.due = job.due.min(Instant::now() + wait);
             }
-            if (state.ended, pending) != before {
-                before = (state.ended, pending);
+            let now = (
+                state.ended,
+                pending,
+                self.streams.moved.load(Ordering::Relaxed),
+            );
+            if now != before {
+                before = now;
                 progressed = Instant::now();
             }
             self.queue
@@ -423,6 +497,20 @@ impl Vfs {
         }
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_all();
+    }
+
+    /// Whether an upload of what waits is within its own patience.
+    fn is_uploading(&self) -> bool {
+        let files: Vec<_> = {
+            let state = self.queue.state.lock();
+            let running = state.jobs.values().filter(|job| job.running);
+            running.map(|job| Arc::clone(&job.file)).collect()
+        };
+        files.iter().any(|file| {
+            let body = file.body.lock();
+            let left = body.until.as_ref().and_then(Deadline::remaining);
+            body.uploading && left.is_some()
+        })
     }
 
     /// The absolute path on the server.
@@ -440,8 +528,11 @@ impl Error {
     /// Whether an upload that failed by this is worth another try, later.
     fn passes(&self) -> bool {
         match self {
+            // A full or failing local disk is nothing that the server has refused.
+            Self::Spool(errno) => is_of_disk(*errno),
             Self::Remote(error) => match error {
                 remote::Error::Refused { why, .. } => matches!(why, Why::TooMany | Why::Busy),
+                remote::Error::Local { errno, .. } => is_of_disk(*errno),
                 remote::Error::Lost { .. }
                 | remote::Error::TimedOut { .. }
                 | remote::Error::Barred { .. }
@@ -451,6 +542,19 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What the local disk says when it is full or fails, or what a busy machine lacks.
+fn is_of_disk(errno: i32) -> bool {
+    let passes = [
+        libc::ENOSPC,
+        libc::EDQUOT,
+        libc::EIO,
+        libc::ENOMEM,
+        libc::EMFILE,
+        libc::ENFILE,
+    ];
+    passes.contains(&errno)
 }
 
 impl Body {
@@ -490,8 +594,9 @@ impl Body {
             size: self.size,
             mode: self.mode.map(|(mode, _)| mode),
             modified: self.modified,
-            begun: self.touched || self.uploading || self.stream.is_some(),
+            begun: self.begun,
             overtaken: false,
+            exclusive: self.exclusive,
             dirty,
             bytes: None,
         })

@@ -21,6 +21,8 @@ pub enum Fault {
     None,
     /// Refused before anything happened.
     Refused,
+    /// The connection was lost before anything happened.
+    Lost,
     /// Broken off after half of the bytes.
     Half,
     /// Done, but the confirmation was lost.
@@ -98,6 +100,11 @@ impl Memory {
         self.nodes().get(path.as_bytes())?.bytes.clone()
     }
 
+    /// This goes wrong with the uploads and reads that come next.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
     /// From now on nothing goes wrong.
     pub fn mend(&self) {
         self.faults.lock().unwrap().clear();
@@ -157,7 +164,12 @@ impl Memory {
                 }
                 Ok(Done::Changed)
             }
-            Step::SetMode(..) | Step::SetModified(..) | Step::MakeLink { .. } => {
+            Step::SetModified(path, seconds) => {
+                let node = nodes.get_mut(path.as_bytes()).ok_or_else(missing)?;
+                node.modified = *seconds;
+                Ok(Done::Changed)
+            }
+            Step::SetMode(..) | Step::MakeLink { .. } => {
                 Err(Error::refused(Why::Unsupported, "SITE", "500"))
             }
         }
@@ -234,7 +246,7 @@ impl Remote for Memory {
         bytes.drain(..bytes.len().min(usize::try_from(reading.from).unwrap()));
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
+        if matches!(fault, Fault::Refused | Fault::Lost) {
             return Err(Error::lost("RETR", "a fault"));
         }
         let cut = fault == Fault::Half;
@@ -259,8 +271,10 @@ impl Remote for Memory {
     ) -> Result<Box<dyn Sink>> {
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
-            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        match fault {
+            Fault::Refused => return Err(Error::refused(Why::NoSpace, "STOR", "552")),
+            Fault::Lost => return Err(Error::lost("STOR", "a fault")),
+            _ => {}
         }
         let modified = self.tick();
         let mut nodes = self.nodes();
@@ -280,11 +294,13 @@ impl Remote for Memory {
         }))
     }
 
-    fn create(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        self.write(file, None, Then::default(), ask)
+        let sink = self.write(file, None, Then::default(), ask)?;
+        begins();
+        Ok(sink)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {
@@ -349,10 +365,13 @@ impl Remote for Memory {
         };
         self.wait();
         let fault = self.fault();
-        if fault == Fault::Refused {
-            return Err(Error::refused(Why::NoSpace, "STOR", "552"));
+        match fault {
+            Fault::Refused => return Err(Error::refused(Why::NoSpace, "STOR", "552")),
+            Fault::Lost => return Err(Error::lost("STOR", "a fault")),
+            _ => {}
         }
         change.taken.store(true, Ordering::SeqCst);
+        bytes.begins();
         let modified = self.tick();
         let mut nodes = self.nodes();
         let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::vfs::spool::make_private;
+use crate::vfs::spool::{UNDONE, make_private};
 
 /// The name of the common lock.
 const LOCK: &str = "lock";
@@ -126,6 +126,8 @@ impl Directory {
             let path = path.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let id = name
+                .strip_suffix(UNDONE)
+                .unwrap_or(&name)
                 .strip_suffix(".data")
                 .and_then(|id| id.parse::<u64>().ok());
             if id.is_some_and(|id| !counts(id)) {

@@ -9,7 +9,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::remote::ReadAt;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::directory::{Directory, Locked, disown, is_free, open_log};
 use crate::vfs::journal::neighbours::Neighbours;
@@ -186,6 +185,12 @@ impl Dead {
             match record {
                 Record::Intent(intent) => drop(intents.insert(intent.id, intent)),
                 Record::Done(id) => drop(intents.remove(&id)),
+                Record::Arrived { id, size } => {
+                    let intent = intents.get_mut(&id);
+                    if intent.is_some_and(|intent| intent.arrived(size)) {
+                        intents.remove(&id);
+                    }
+                }
                 other => {
                     if let Some(intent) = intents.get_mut(&other.id()) {
                         intent.hear(&other);
@@ -245,13 +250,7 @@ impl Left {
     /// Its bytes, in a spool file.
     pub fn spool(&self, spool: &Spool) -> io::Result<SpoolFile> {
         let Some(bytes) = &self.intent.bytes else {
-            let path = self.file.clone().unwrap_or_default();
-            let file = SpoolFile::open(&path)?;
-            // One that was cut off by somebody is not what was written down.
-            if let Some(last) = self.intent.dirty.last() {
-                file.read_exact_at(&mut [0], last.end.saturating_sub(1))?;
-            }
-            return Ok(file);
+            return SpoolFile::open(&self.file.clone().unwrap_or_default());
         };
         let file = spool.create()?;
         let mut rest = &bytes[..];
@@ -265,6 +264,14 @@ impl Left {
             rest = behind;
         }
         Ok(file)
+    }
+}
+
+impl Left {
+    /// Whether its bytes end before what was written down of it.
+    pub fn is_cut(&self, spool: &SpoolFile) -> io::Result<bool> {
+        let end = self.intent.dirty.last().map_or(0, |last| last.end);
+        Ok(spool.length()? < end)
     }
 }
 

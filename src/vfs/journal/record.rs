@@ -34,6 +34,13 @@ pub enum Record {
     Done(u64),
     /// A later close takes its place, or is about to: it counts only if the mount dies before that.
     Replaced(u64),
+    /// The server has its first bytes, confirmed: these need not be here any more.
+    Arrived {
+        /// The intent.
+        id: u64,
+        /// Bytes.
+        size: u64,
+    },
     /// When its mount was dead, another one has changed what bears its name: it is not for the server any more.
     Overtaken(u64),
 }
@@ -59,10 +66,34 @@ pub struct Intent {
     pub begun: bool,
     /// Another mount has changed the file after this.
     pub overtaken: bool,
+    /// The name must be new.
+    pub exclusive: bool,
     /// What the server lacks.
     pub dirty: Vec<Range<u64>>,
     /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
     pub bytes: Option<Vec<u8>>,
+}
+
+impl Intent {
+    /// The server has its first `size` bytes; whether that is all, or more than all, of it.
+    pub fn arrived(&mut self, size: u64) -> bool {
+        let mut gone = 0;
+        for range in &mut self.dirty {
+            let start = range.start.max(size.min(range.end));
+            gone += start - range.start;
+            range.start = start;
+        }
+        self.dirty.retain(|range| !range.is_empty());
+        if let Some(bytes) = &mut self.bytes {
+            bytes.drain(..bytes.len().min(usize::try_from(gone).unwrap_or(usize::MAX)));
+        }
+        self.base = Some(Version {
+            size: Some(size),
+            modified: None,
+        });
+        self.kept = size;
+        size >= self.size
+    }
 }
 
 /// What a record begins with.
@@ -98,6 +129,7 @@ impl Record {
                 }
                 out.number(u64::from(intent.bytes.is_some()), 1);
                 out.bytes(intent.bytes.as_deref().unwrap_or_default());
+                out.number(u64::from(intent.exclusive), 1);
             }
             Self::Begun(id) => {
                 out.number(2, 1);
@@ -121,6 +153,11 @@ impl Record {
                 out.number(6, 1);
                 out.number(*id, 8);
             }
+            Self::Arrived { id, size } => {
+                out.number(8, 1);
+                out.number(*id, 8);
+                out.number(*size, 8);
+            }
             Self::Claimed { id, path } => {
                 out.number(7, 1);
                 out.number(*id, 8);
@@ -140,7 +177,7 @@ impl Record {
     pub fn id(&self) -> u64 {
         match self {
             Self::Intent(intent) => intent.id,
-            Self::Claimed { id, .. } | Self::Rights { id, .. } => *id,
+            Self::Claimed { id, .. } | Self::Rights { id, .. } | Self::Arrived { id, .. } => *id,
             Self::Begun(id) | Self::Done(id) | Self::Replaced(id) | Self::Overtaken(id) => *id,
         }
     }
@@ -174,6 +211,10 @@ impl Record {
             7 => Self::Claimed {
                 id,
                 path: fields.bytes()?,
+            },
+            8 => Self::Arrived {
+                id,
+                size: fields.number(8)?,
             },
             _ => return None,
         };
@@ -264,6 +305,8 @@ impl In<'_> {
         let inline = self.number(1)? == 1;
         let bytes = self.bytes()?;
         intent.bytes = inline.then_some(bytes);
+        // Older ones end here.
+        intent.exclusive = self.number(1) == Some(1);
         Some(intent)
     }
 }
@@ -286,6 +329,7 @@ mod tests {
             modified: Some(-1),
             begun: true,
             overtaken: false,
+            exclusive: true,
             dirty: vec![2..4, 5..9],
             bytes: Some(b"abcdef".to_vec()),
         };
@@ -306,11 +350,30 @@ mod tests {
             Record::Done(7),
             Record::Replaced(8),
             Record::Overtaken(9),
+            Record::Arrived {
+                id: 9,
+                size: 1 << 40,
+            },
             Record::Claimed {
                 id: 10,
                 path: b"/a".to_vec(),
             },
         ]
+    }
+
+    #[test]
+    fn what_has_arrived_is_the_base_of_the_rest() {
+        let Some(Record::Intent(mut intent)) = records().into_iter().next() else {
+            panic!("no intent");
+        };
+        assert!(!intent.arrived(6));
+        assert_eq!(intent.dirty, std::iter::once(6..9).collect::<Vec<_>>());
+        assert_eq!(intent.bytes.as_deref(), Some(&b"def"[..]));
+        assert_eq!(
+            (intent.base.and_then(|base| base.size), intent.kept),
+            (Some(6), 6)
+        );
+        assert!(intent.arrived(9));
     }
 
     #[test]
