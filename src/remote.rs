@@ -225,12 +225,13 @@ pub trait Remote: Send + Sync {
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
     /// Begins to write a file: anew where `from` is 0, else behind its `from` bytes. Where the server allows,
-    /// `then` is done at its end.
+    /// `then` is done at its end. `begins` is called when the server is there, and about to be told.
     fn write(
         &self,
         file: &RemotePath,
         from: u64,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>>;
 

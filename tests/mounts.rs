@@ -115,10 +115,11 @@ impl Remote for Client {
         file: &RemotePath,
         from: u64,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.write(&self.path(file), from, then, ask)
+        self.server.write(&self.path(file), from, then, begins, ask)
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {

@@ -253,6 +253,7 @@ impl Remote for Client {
         file: &RemotePath,
         from: u64,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
@@ -267,6 +268,7 @@ impl Remote for Client {
                 from: 0,
                 early: None,
             };
+            begins();
             let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)
         })

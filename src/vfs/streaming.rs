@@ -373,21 +373,18 @@ impl Pump {
             None => {
                 let ask = flush(&deadline);
                 let exclusive = {
-                    let mut body = self.file.body.lock();
+                    let body = self.file.body.lock();
                     self.then = body.then();
-                    let exclusive = body.exclusive && body.beside.is_none();
-                    // Who closes it meanwhile must know that the server may have begun.
-                    body.begun |= !exclusive;
-                    exclusive
+                    body.exclusive && body.beside.is_none()
                 };
                 let remote = &self.streams.remote;
                 let sink = if exclusive {
                     self.then = Then::default();
                     remote.create(&self.path, &|| self.begins(), &ask)?
                 } else {
-                    remote.write(&self.path, range.start, self.then, &ask)?
+                    let begins = || self.begins();
+                    remote.write(&self.path, range.start, self.then, &begins, &ask)?
                 };
-                self.begins();
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 // That was of the transfer before.
