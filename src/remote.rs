@@ -234,12 +234,13 @@ pub trait Remote: Send + Sync {
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
     /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Where the server
-    /// allows, `then` is done at its end.
+    /// allows, `then` is done at its end. `begins` is called when the server is there, and about to be told.
     fn write(
         &self,
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>>;
 

@@ -115,10 +115,12 @@ impl Remote for Client {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.write(&self.path(file), behind, then, ask)
+        self.server
+            .write(&self.path(file), behind, then, begins, ask)
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {

@@ -256,6 +256,7 @@ impl Remote for Client {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
@@ -268,6 +269,7 @@ impl Remote for Client {
                     early: None,
                     taken: None,
                 };
+                begins();
                 let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
                 Ok(Box::new(upload) as Box<dyn Sink>)
             })

@@ -392,14 +392,11 @@ impl Pump {
             None => {
                 let ask = flush(&deadline);
                 let exclusive = {
-                    let mut body = self.file.body.lock();
+                    let body = self.file.body.lock();
                     // What is set on an old file must wait until that has been written to: it may not.
                     let is_ours = body.base.is_none() || body.beside.is_some();
                     self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
-                    let exclusive = body.exclusive && body.beside.is_none();
-                    // Who closes it meanwhile must know that the server may have begun.
-                    body.begun |= !exclusive;
-                    exclusive
+                    body.exclusive && body.beside.is_none()
                 };
                 let remote = &self.streams.remote;
                 let sink = if exclusive {
@@ -408,9 +405,8 @@ impl Pump {
                 } else {
                     let anew = self.anew && range.start == 0;
                     let behind = (!anew).then_some(range.start);
-                    remote.write(&self.path, behind, self.then, &ask)?
+                    remote.write(&self.path, behind, self.then, &|| self.begins(), &ask)?
                 };
-                self.begins();
                 self.since = Instant::now();
                 let mut body = self.file.body.lock();
                 body.touched = true;

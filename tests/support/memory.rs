@@ -267,6 +267,7 @@ impl Remote for Memory {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        begins: &dyn Fn(),
         _: &Ask<'_>,
     ) -> Result<Box<dyn Sink>> {
         self.wait();
@@ -276,6 +277,7 @@ impl Remote for Memory {
             Fault::Lost => return Err(Error::lost("STOR", "a fault")),
             _ => {}
         }
+        begins();
         let modified = self.tick();
         let mut nodes = self.nodes();
         let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {
@@ -298,9 +300,7 @@ impl Remote for Memory {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        let sink = self.write(file, None, Then::default(), ask)?;
-        begins();
-        Ok(sink)
+        self.write(file, None, Then::default(), begins, ask)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {
