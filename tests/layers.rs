@@ -132,6 +132,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "found",
             "begun",
             "writeback",
+            "noting",
             "keeping",
             "order",
             "figures",
