@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! names, attributes, orphan, flush, opening, contents   the operations
-//! recover, writeback, order -> journal            closes that return early
+//! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing, appending     what they share
 //! atomic, early, hash                             uploads that appear at once, come early, or are looked at
@@ -45,6 +45,7 @@ mod listing;
 mod makers;
 mod names;
 mod news;
+mod noting;
 mod opening;
 mod order;
 mod orphan;

@@ -137,6 +137,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "found",
             "begun",
             "writeback",
+            "noting",
             "keeping",
             "order",
             "figures",
