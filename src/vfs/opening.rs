@@ -172,7 +172,8 @@ impl Vfs {
         if let Ok(handle) = self.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.mode = Some((mode, false));
-            body.exclusive = wants.exclusive && self.is_write_back();
+            // Of a copy the habit alone: see `copying.rs`.
+            body.exclusive = wants.exclusive && self.is_write_back() && !copies;
             if let Some(sink) = sink {
                 body.spool(&self.spool)?;
                 self.streams.start_over(&handle.file, &mut body, path, sink);
