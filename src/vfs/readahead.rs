@@ -16,9 +16,9 @@
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
 
 mod pump;
+mod streams;
 mod team;
 
-use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pump::Pump;
+use streams::{FIRST_WINDOW, Role, State, Stream};
 use team::{Look, Order, TRIAL, Team};
 
 use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version, Why};
@@ -33,8 +34,6 @@ use crate::vfs::blocks::{BLOCK, Block, Blocks, Bytes, Key};
 use crate::vfs::disk::{Content, Disk};
 use crate::vfs::traffic::{CLOSE, Traffic};
 
-/// Bytes that a new stream runs ahead.
-const FIRST_WINDOW: u64 = 2 * BLOCK;
 /// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
 const LARGEST_WINDOW: u64 = 16 << 20;
 /// The share of the block cache that one stream's window may take. Seven streams (all that eight
@@ -42,11 +41,6 @@ const LARGEST_WINDOW: u64 = 16 << 20;
 const WINDOW_SHARE: u64 = 16;
 /// Streams begin at multiples of this many bytes: kernels ask for whole pages.
 const PAGE: u64 = 4096;
-/// A read so far ahead of a stream waits for it instead of starting another one: cheaper than the
-/// round trips of a new transfer.
-const SKIP: u64 = 1 << 20;
-/// Streams of one file: a reader at its start and one at its end is what players and unzip do.
-const STREAMS: usize = 2;
 /// How often a reader whose own patience is over looks whether its stream still has some.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -100,78 +94,6 @@ pub struct Reader {
     content: Mutex<(u64, Option<Arc<Content>>)>,
 }
 
-/// The streams of a file.
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) generation: u64,
-    streams: Vec<Stream>,
-    next_id: u64,
-    /// Pieces that came so far.
-    pub(super) brought: u64,
-    /// Where segments begin that were not compared yet with what comes before them.
-    doubted: BTreeSet<u64>,
-    /// What was seen to come behind a segment, by where it ends, while nobody else had brought it yet.
-    proofs: HashMap<u64, Vec<u8>>,
-    /// Where the pieces end that readers wait for.
-    awaited: Vec<u64>,
-    /// The streams whose threads may still hold a transfer.
-    pub(super) running: BTreeSet<u64>,
-    /// Who keeps the file from being read, since its name is about to change.
-    holds: usize,
-    /// Counts the holds that have ended: what was to be read under an older name is not begun any more.
-    turn: u64,
-    /// Others were seen to have changed the content: no more of it is read in this generation.
-    pub(super) spoilt: Option<Error>,
-    /// Two transfers have brought different bytes of the same content.
-    is_wrong: bool,
-    /// Streams that have gone since one was followed.
-    jumps: u32,
-    /// More has come than the server says that there is.
-    pub(super) is_longer: bool,
-    /// What is read.
-    target: Option<(RemotePath, Version)>,
-    /// The end of what was last read.
-    position: u64,
-    team: Team,
-}
-
-/// A stream, as its readers see it. Its thread ends soon after this value.
-pub(super) struct Stream {
-    pub(super) id: u64,
-    /// Everything of it below this offset has been in the cache.
-    pub(super) next: u64,
-    /// It runs to here.
-    pub(super) goal: u64,
-    window: u64,
-    /// When somebody last read what it brought.
-    pub(super) followed: Instant,
-    /// It is to end here, where somebody else's segment begins.
-    limit: Option<u64>,
-    role: Role,
-    /// The offset at which it began.
-    begin: u64,
-    /// It began where it was wanted, not at the start for want of that.
-    can_begin: bool,
-    /// The end of the read that it was made for.
-    first: u64,
-    /// Somebody has read on from there.
-    is_followed: bool,
-    /// How it ended, until a reader has seen it.
-    ended: Option<Result<()>>,
-    signal: Arc<Signal>,
-}
-
-/// Whom a stream works for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// A reader.
-    Reader,
-    /// The team, on trial.
-    Newcomer,
-    /// The team.
-    Member,
-}
-
 /// Keeps a file from being read until it is dropped: no stream begins, and those that wait for one wait.
 #[must_use]
 pub struct Hold(Arc<Reader>);
@@ -182,34 +104,6 @@ impl Drop for Hold {
         state.holds -= 1;
         state.turn += 1;
         self.0.changed.notify_all();
-    }
-}
-
-/// What a thread asks between two pieces, without a lock.
-#[derive(Debug, Default)]
-pub(super) struct Signal {
-    /// Somebody waits for everything up to this offset.
-    demand: AtomicU64,
-    gone: AtomicBool,
-    /// Its first byte has come.
-    begun: AtomicBool,
-}
-
-impl Signal {
-    /// Somebody waits for everything up to this offset.
-    pub(super) fn demand(&self) -> u64 {
-        self.demand.load(Ordering::Relaxed)
-    }
-
-    /// The stream is not wanted any more.
-    pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.signal.gone.store(true, Ordering::Relaxed);
     }
 }
 
@@ -621,177 +515,5 @@ impl Shared {
             LARGEST_WINDOW
         };
         largest.min(self.blocks.budget() / WINDOW_SHARE)
-    }
-}
-
-impl State {
-    /// A new stream of a reader.
-    fn add(&mut self, next: u64, goal: u64, limit: Option<u64>) -> &mut Stream {
-        let at = self.streams.len();
-        self.streams.push(Stream {
-            id: self.next_id,
-            next,
-            goal,
-            window: 0,
-            followed: Instant::now(),
-            limit,
-            role: Role::Reader,
-            begin: next,
-            can_begin: true,
-            first: 0,
-            is_followed: false,
-            ended: None,
-            signal: Arc::default(),
-        });
-        self.next_id += 1;
-        &mut self.streams[at]
-    }
-
-    /// The stream that was last followed by a reader.
-    fn front(&self) -> Option<usize> {
-        (0..self.streams.len())
-            .filter(|&at| {
-                let stream = &self.streams[at];
-                stream.role == Role::Reader && stream.is_followed && stream.ended.is_none()
-            })
-            .max_by_key(|&at| self.streams[at].followed)
-    }
-
-    fn end_front_at(&mut self, limit: u64) {
-        if let Some(at) = self.front() {
-            self.streams[at].limit = Some(limit);
-            self.streams[at].goal = limit;
-        }
-    }
-
-    fn keep_newcomers(&mut self) {
-        for stream in &mut self.streams {
-            if stream.role == Role::Newcomer {
-                stream.role = Role::Member;
-                stream.goal = stream.limit.unwrap_or(stream.goal);
-            }
-        }
-    }
-
-    /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
-    /// them; elsewhere it is alone, and the team is dissolved.
-    fn gap_in_team(&mut self, offset: u64, budget: u64) -> Option<u64> {
-        let near = self.position.saturating_sub(SKIP)..=self.position + budget;
-        if near.contains(&offset) && self.team.is_many() {
-            let later = self.streams.iter().filter(|one| one.role != Role::Reader);
-            return later
-                .map(|stream| stream.begin)
-                .filter(|&begin| begin > offset)
-                .min();
-        }
-        self.streams.retain(|stream| stream.role == Role::Reader);
-        self.team = Team::default();
-        self.proofs.clear();
-        self.doubted.clear();
-        None
-    }
-
-    /// The stream that brings the bytes at `offset`, or that has just ended there.
-    fn stream_for(&self, offset: u64) -> Option<usize> {
-        self.streams.iter().position(|stream| {
-            let skip = if stream.window > 0 { SKIP } else { 0 };
-            let end = stream.limit.unwrap_or(stream.goal + skip + 1);
-            stream.next <= offset && offset < end
-        })
-    }
-
-    /// The reader has got everything up to `end`: the stream that it follows may run on. Returns whether
-    /// one does.
-    fn follow(&mut self, end: u64, largest: u64) -> bool {
-        let behind = |stream: &&mut Stream| {
-            end <= stream.next + BLOCK && end + stream.window + 2 * BLOCK >= stream.next
-        };
-        let Some(stream) = self.streams.iter_mut().find(behind) else {
-            return false;
-        };
-        stream.followed = Instant::now();
-        if end > stream.first {
-            stream.is_followed = true;
-            self.jumps = 0;
-        }
-        if stream.limit.is_some() || !stream.is_followed || end + stream.window <= stream.goal {
-            return false;
-        }
-        stream.window = (stream.window * 2).clamp(FIRST_WINDOW, largest.max(FIRST_WINDOW));
-        stream.goal = end + stream.window;
-        true
-    }
-
-    /// Before a new stream: those that have brought what was asked for, and that nobody follows, go, but
-    /// for the last; then the one that was followed longest ago, if there are still many.
-    fn make_place(&mut self) {
-        let has_brought = |stream: &Stream| stream.next >= stream.signal.demand();
-        let own = |stream: &Stream| stream.role == Role::Reader;
-        let idle = |stream: &Stream| own(stream) && !stream.is_followed && has_brought(stream);
-        let last = self
-            .streams
-            .iter()
-            .filter(|stream| idle(stream))
-            .map(|stream| stream.id)
-            .max();
-        let before = self.streams.len();
-        self.streams
-            .retain(|stream| !idle(stream) || Some(stream.id) == last);
-        self.jumps += u32::from(self.streams.len() < before);
-        if self.streams.iter().filter(|stream| own(stream)).count() >= STREAMS {
-            // Not one for whose bytes somebody waits: then there are more streams for a while.
-            let oldest = (0..self.streams.len())
-                .filter(|&at| own(&self.streams[at]) && has_brought(&self.streams[at]))
-                .min_by_key(|&at| self.streams[at].followed);
-            if let Some(at) = oldest {
-                let gone = self.streams.remove(at);
-                self.jumps += u32::from(!gone.is_followed);
-            }
-        }
-    }
-
-    /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
-    pub(super) fn bring(&mut self, start: u64, end: u64) -> bool {
-        self.brought += 1;
-        self.awaited.iter().any(|&aim| start < aim && aim <= end)
-    }
-
-    /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
-    /// any more: until then it is shown to nobody.
-    fn doubts(&self, end: u64) -> bool {
-        let about_to = |&joint: &u64| {
-            self.streams.iter().any(|stream| {
-                let reaches = joint <= stream.limit.unwrap_or(stream.goal);
-                stream.ended.is_none() && stream.begin < joint && reaches
-            })
-        };
-        let mut below = self.doubted.range(..end);
-        match self.spoilt {
-            Some(_) => below.next().is_some(),
-            None => below.any(about_to),
-        }
-    }
-
-    fn stop_awaiting(&mut self, aim: u64) {
-        if let Some(at) = self.awaited.iter().position(|&other| other == aim) {
-            self.awaited.swap_remove(at);
-        }
-    }
-
-    /// The stream of this number, if it is still wanted.
-    pub(super) fn find(&mut self, id: u64) -> Option<&mut Stream> {
-        self.streams.iter_mut().find(|stream| stream.id == id)
-    }
-
-    /// A stream has ended, and readers are to see how.
-    pub(super) fn end(&mut self, id: u64, how: Result<()>) {
-        if let Some(stream) = self.find(id) {
-            stream.ended = Some(how);
-        }
-    }
-
-    /// A stream has ended as if it had never been.
-    pub(super) fn forget(&mut self, id: u64) {
-        self.streams.retain(|stream| stream.id != id);
     }
 }

@@ -17,7 +17,8 @@ use crate::remote::{
 };
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
 use crate::vfs::disk::Content;
-use crate::vfs::readahead::{Reader, Role, Shared, Signal, Stream};
+use crate::vfs::readahead::streams::{Role, Signal, Stream};
+use crate::vfs::readahead::{Reader, Shared};
 
 /// A stream whose window is full waits so long for its reader to come back.
 const PARK: Duration = Duration::from_secs(5);
