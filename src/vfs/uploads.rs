@@ -37,11 +37,20 @@ impl Vfs {
             }
         }
         self.in_turn(file, deadline)?;
-        self.upload_in_turn(file, deadline)
+        self.upload_claimed(file, false, deadline).map(|_| ())
     }
 
-    /// The same, when other mounts have stored what they had closed of it before.
-    pub(super) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+    /// The same, unless other mounts have yet to store what they had closed of it before; whether they have not.
+    pub(super) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<bool> {
+        if self.is_behind_others(file) {
+            return Ok(false);
+        }
+        self.upload_claimed(file, true, deadline)
+    }
+
+    /// Brings a file to the server that nobody else does meanwhile. `waits` is whether it is left where it is behind
+    /// others: then false.
+    fn upload_claimed(&self, file: &Arc<File>, waits: bool, deadline: &Deadline) -> Result<bool> {
         {
             let mut body = self.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
@@ -49,10 +58,16 @@ impl Vfs {
             }
             if !body.is_dirty() {
                 self.journal_done(&mut body);
-                return Ok(());
+                return Ok(true);
             }
             body.uploading = true;
             body.until = Some(deadline.twin());
+        }
+        // Once more, since it may have been closed anew before it was claimed.
+        if waits && self.is_behind_others(file) {
+            file.body.lock().uploading = false;
+            file.uploaded.notify_all();
+            return Ok(false);
         }
         file.end_stream(End::Drained, deadline);
         let broken = file.body.lock().broken.take();
@@ -71,7 +86,7 @@ impl Vfs {
         self.journal_replaced(&body);
         file.uploaded.notify_all();
         self.publish_upload(file, &mut body, &result);
-        result.map(|_| ())
+        result.map(|_| true)
     }
 
     fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {

@@ -190,16 +190,17 @@ impl Vfs {
         while let Some(file) = self.next_job() {
             // Others may be due as well.
             self.wake();
-            if self.is_behind_others(&file) {
-                let mut state = self.queue.state.lock();
-                if let Some(job) = state.jobs.get_mut(&file.ino) {
-                    job.running = false;
-                    job.due = Instant::now() + BEHIND;
+            let result = match self.upload_in_turn(&file, &self.deadline()) {
+                Ok(false) => {
+                    let mut state = self.queue.state.lock();
+                    if let Some(job) = state.jobs.get_mut(&file.ino) {
+                        job.running = false;
+                        job.due = Instant::now() + BEHIND;
+                    }
+                    continue;
                 }
-                continue;
-            }
-            let deadline = self.deadline();
-            let result = self.upload_in_turn(&file, &deadline);
+                result => result.map(|_| ()),
+            };
             let again = match &result {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
