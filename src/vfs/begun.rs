@@ -52,7 +52,6 @@ impl Body {
     /// has not.
     pub(super) fn begins(&mut self) -> Option<u64> {
         self.begun = true;
-        self.touched = true;
         let before = std::mem::replace(&mut self.noted, self.journal);
         self.journal.filter(|_| before != self.journal)
     }

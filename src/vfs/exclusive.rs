@@ -77,7 +77,7 @@ impl Vfs {
         };
         match remote::perform_one(self.remote.as_ref(), Step::Version(path), ask) {
             Ok(Done::Version(version)) => {
-                let tried = bytes.file.body.lock().touched;
+                let tried = bytes.file.body.lock().begun;
                 match tried && version.size == Some(0) {
                     true => Ok(()),
                     false => taken(),
