@@ -237,11 +237,14 @@ fn a_writer_who_pauses_keeps_no_connection() {
 #[test]
 fn an_upload_that_is_cut_goes_on_where_it_was() {
     run(
-        150,
+        300,
         "nft 'add table ip t; add chain ip t in { type filter hook input priority 0; }'
          vsftpd local_max_rate=20000000; head -c 24M /dev/urandom >$S/file; mounts timeout=30
          for at in {1..20}; do
              cp $S/file $M/file$at & copier=$!
+             # Once bytes flow: where the server has said nothing yet it hears of no cut, and keeps the file locked for as
+             # long as it waits for the first byte (vsftpd: 300 s).
+             until [ -s $D/file$at ]; do sleep 0.01; done
              sleep 0.$((RANDOM % 9))$((RANDOM % 9))
              # Whatever is sent on a data connection now is answered by a reset.
              nft 'add rule ip t in tcp sport != 21 tcp dport != 21 tcp flags & rst == 0 reject with tcp reset'; sleep 0.03; nft 'flush chain ip t in'
