@@ -225,6 +225,11 @@ fn drain(
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<()> {
+    if start.from > 0 {
+        // What was refused may not have used up the REST before it, and the next transfer would begin there.
+        control.give_up();
+        return Ok(());
+    }
     if control.is_pipelining() {
         for command in start.behind {
             if control.reply(command, deadline)?.is_preliminary() {
