@@ -68,7 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 
 /// The folders, and their files from top to bottom.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("fuse", &["answers"]),
+    ("fuse", &["xattrs", "directories", "adapter", "answers"]),
     (
         "remote",
         &["change", "step", "attributes", "aside", "path", "error"],

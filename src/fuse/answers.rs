@@ -3,23 +3,19 @@
 //! The one idea: each kind of reply is made in one place, and an error becomes an errno in one function, which
 //! also writes the line in the log.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyData,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyXattr, Request, TimeOrNow,
+    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyData, ReplyEmpty,
+    ReplyEntry, ReplyStatfs, ReplyXattr, Request, TimeOrNow,
 };
 
-use crate::inquiry::{STATUS, STATUS_JSON};
-use crate::remote::{Kind, View};
-use crate::vfs::{Attr, Bytes, Error, Listed, Open, Result, Space, Vfs};
+use crate::remote::Kind;
+use crate::vfs::{Attr, Bytes, Error, Open, Result, Space};
 
-/// `.` and `..` come before the file system's own entries.
-pub(super) const DOTS: u64 = 2;
 /// What cp(1) and stdio take for the best size of a request, in bytes.
 const BLOCK_SIZE: u32 = 128 * 1024;
+
 /// The error number for the kernel; what the user can't find out otherwise is logged.
 pub(super) fn errno(operation: &str, error: &Error) -> Errno {
     if error.is_worth_a_line() {
@@ -69,92 +65,19 @@ pub(super) fn filled(reply: ReplyStatfs, space: Space) {
     );
 }
 
-/// The extended attributes: windows on the server.
-pub(super) fn view(name: &OsStr) -> Option<View> {
-    match name.as_bytes() {
-        b"user.ftp.facts" => Some(View::Facts),
-        b"user.ftp.raw" => Some(View::Raw),
-        b"user.ftp.hash" => Some(View::Hash),
-        _ => None,
-    }
-}
-
-/// Whether the attribute asks how the mount is, and if so whether for JSON.
-pub(super) fn inquiry(name: &OsStr) -> Option<bool> {
-    [(STATUS, false), (STATUS_JSON, true)]
-        .into_iter()
-        .find_map(|(asked, json)| (name == asked).then_some(json))
-}
-
 /// Whether who asks has made the mount, or is root.
 pub(super) fn is_ours(request: &Request) -> bool {
     let uid = request.uid();
     uid == 0 || uid == nix::unistd::geteuid().as_raw()
 }
 
+/// Answers with a value, or with its length where that is asked for.
 pub(super) fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
         Ok(length) if size == 0 => reply.size(length),
         Ok(length) if length <= size => reply.data(value),
         _ => reply.error(Errno::ERANGE),
     }
-}
-
-pub(super) fn listing(reply: ReplyDirectoryPlus, result: Result<()>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno("readdir", &error)),
-    }
-}
-
-/// The whole reply from memory, or nothing added to it.
-pub(super) fn plus_cached(
-    vfs: &Vfs,
-    handle: u64,
-    offset: u64,
-    itself: &Attr,
-    reply: &mut ReplyDirectoryPlus,
-) -> Option<Result<()>> {
-    let mut dots = None;
-    vfs.readdir_cached(handle, offset.saturating_sub(DOTS), &mut |listed| {
-        *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
-    })
-    .inspect(|_| {
-        // An empty directory has no entry that would have brought them.
-        if dots.is_none() {
-            plus_dots(itself, offset, reply);
-        }
-    })
-}
-
-/// Adds `.` and `..` as far as they belong behind `offset`; false when there is no more room.
-pub(super) fn plus_dots(itself: &Attr, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
-    (offset..DOTS).all(|at| {
-        let name = if at == 0 { "." } else { ".." };
-        let ino = INodeNo(itself.ino);
-        !reply.add(
-            ino,
-            at + 1,
-            name,
-            &itself.ttl,
-            &file_attr(itself),
-            Generation(0),
-        )
-    })
-}
-
-pub(super) fn plus(reply: &mut ReplyDirectoryPlus, listed: &Listed) -> bool {
-    let attr = &listed.attr;
-    let name = OsStr::from_bytes(&listed.name);
-    let next = listed.next + DOTS;
-    !reply.add(
-        INodeNo(attr.ino),
-        next,
-        name,
-        &attr.ttl,
-        &file_attr(attr),
-        Generation(0),
-    )
 }
 
 pub(super) fn open_flags(open: Open, flags: i32) -> FopenFlags {
