@@ -12,6 +12,8 @@
 //!
 //! Lock order: `state` is taken alone and nothing is called under it.
 
+mod growing;
+mod lease;
 mod state;
 
 use std::sync::Arc;
@@ -27,12 +29,14 @@ use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::login;
 use crate::ftp::place::Place;
+use crate::ftp::pool::growing::{GROWING_PATIENCE, first_login};
+pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::state::Purpose;
-use crate::ftp::pool::state::{Idle, Next, State};
+use crate::ftp::pool::state::{Idle, State};
 use crate::ftp::profile::Profile;
 use crate::ftp::route::Route;
 use crate::ftp::stream::Cutter;
-use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
+use crate::remote::{Deadline, Error, Result, Urgency};
 
 /// The pool.
 #[derive(Debug)]
@@ -69,14 +73,6 @@ pub struct Connections {
 /// How often those who wait for a connection look whether the transfers that hold them get on, and
 /// how long no other connection is tried after one could not be made.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long what nobody waits for yet waits for a connection: it may hold what others come to need.
-const AHEAD_PATIENCE: Duration = Duration::from_millis(100);
-/// Flights that are lost in a row before no more are sent to a server that had answered some.
-const LOST_FLIGHTS: u32 = 2;
-/// How long a connection may take to be made that nobody waits for yet.
-const GROWING_PATIENCE: Duration = Duration::from_secs(20);
-/// How long a spare data connection may take to be agreed: nobody waits for it.
-const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
@@ -169,108 +165,6 @@ impl Pool {
     /// Where the server is and how it is used.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
-    }
-
-    /// Takes a connection, waiting for one if it must. `fresh` asks for one that was not used
-    /// before, after an idle one turned out to be dead.
-    pub fn lease(self: &Arc<Self>, purpose: Purpose, fresh: bool, ask: &Ask<'_>) -> Result<Lease> {
-        let mut state = self.state.lock();
-        let transfers = usize::from(purpose == Purpose::Transfer);
-        let since = Instant::now();
-        state.waiting[ask.urgency as usize] += 1;
-        state.waiting_transfers += transfers;
-        let result = loop {
-            // Who has waited for long is as urgent as anybody: a stream of readers must not starve it.
-            let urgency = match ask.urgency {
-                Urgency::Flush if since.elapsed() > LOOK => Urgency::Caller,
-                urgency => urgency,
-            };
-            match state.next(purpose, fresh, urgency) {
-                Next::Closed => break Err(Error::Closed),
-                Next::Take(mut idle) => {
-                    if !idle.is_old() && !idle.control.is_stale() {
-                        if purpose != Purpose::Metadata {
-                            state.note_transfer();
-                            let is_last = idle.spare.is_none() || state.idle.is_empty();
-                            if is_last && state.may_grow(Urgency::Ahead) {
-                                // Those that follow find one that is ready, and wait no longer for it than they may.
-                                let patience = GROWING_PATIENCE.min(ask.deadline.patience());
-                                self.start_growing(&mut state, Deadline::after(patience));
-                            }
-                        }
-                        break Ok((idle.id, idle.control, idle.spare, true));
-                    }
-                    state.drop_connection(idle.id);
-                    continue;
-                }
-                Next::Connect => {
-                    state.live += 1;
-                    state.connecting += 1;
-                    drop(state);
-                    // An attempt's own bytes are no progress of the caller's: a server that always refuses
-                    // must not keep it for ever.
-                    let left = ask.deadline.remaining().unwrap_or_default();
-                    let result = self.new_control(&Deadline::after(left));
-                    state = self.state.lock();
-                    state.connecting -= 1;
-                    self.changed.notify_all();
-                    match result {
-                        Ok((id, control)) => break Ok((id, control, None, false)),
-                        Err(error) => {
-                            state.live -= 1;
-                            if error.why() != Some(Why::TooMany) {
-                                break Err(error);
-                            }
-                            if state.live > 0 {
-                                state.lower_limit(&error);
-                            } else if ask.deadline.remaining().is_none() {
-                                break Err(error);
-                            }
-                            // It may still count connections of ours that have just died.
-                        }
-                    }
-                }
-                Next::Grow => {
-                    let left = ask.deadline.remaining().unwrap_or_default();
-                    self.start_growing(&mut state, Deadline::after(left));
-                }
-                Next::Wait => {}
-            }
-            let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
-            let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {
-                break Err(Error::timed_out("waiting for a free connection"));
-            };
-            let left = match ask.urgency {
-                Urgency::Ahead => left.min(AHEAD_PATIENCE),
-                _ => left,
-            };
-            let before = self.moved.load(Ordering::Relaxed);
-            self.changed.wait_for(&mut state, left.min(LOOK));
-            if self.moved.load(Ordering::Relaxed) != before {
-                // Those who hold the connections get on: the line moves.
-                ask.deadline.progress();
-            }
-        };
-        state.waiting[ask.urgency as usize] -= 1;
-        state.waiting_transfers -= transfers;
-        let (id, control, spare, used) = result?;
-        let ahead = match ask.urgency {
-            Urgency::Ahead => transfers,
-            _ => 0,
-        };
-        state.transfers += transfers;
-        state.ahead += ahead;
-        drop(state);
-        Ok(Lease {
-            pool: Arc::clone(self),
-            id,
-            transfers,
-            ahead,
-            control: Some(control),
-            spare,
-            wants_spare: false,
-            used,
-        })
     }
 
     /// How many leases could be had now without waiting. Where that is none for want of connections, one
@@ -366,86 +260,6 @@ impl Pool {
         }
     }
 
-    /// One more connection, which the pool does not count; the number is for [`Self::unregister`].
-    pub fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
-        let mut control = self
-            .endpoint
-            .control(&self.route, &self.profile, deadline)?;
-        let id = self.register(&control);
-        let Endpoint { login, tls, .. } = &self.endpoint;
-        let result = login::again(&mut control, login, tls, &self.profile, deadline);
-        if let Some(flights) = control.take_flights() {
-            note_flights(&self.profile, flights);
-        }
-        if let Err(error) = result {
-            self.unregister(id);
-            return Err(error);
-        }
-        Ok((id, control))
-    }
-
-    fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
-        state.live += 1;
-        state.connecting += 1;
-        if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
-            state.live -= 1;
-            state.connecting -= 1;
-        }
-    }
-
-    /// Makes one more connection for whoever is next, and counts it in or out.
-    fn grow(&self, deadline: &Deadline) {
-        let result = self.new_control(deadline);
-        let mut state = self.state.lock();
-        state.connecting -= 1;
-        match result {
-            Ok((id, control)) => {
-                // Who comes next finds it ready; who waits already is as quick by himself.
-                let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
-                if arms && Spare::is_possible(&self.profile) {
-                    state.arming += 1;
-                    drop(state);
-                    return self.arm(id, control);
-                }
-                drop(state);
-                return self.rest(id, control, None);
-            }
-            Err(error) => {
-                state.live -= 1;
-                state.grows_after = Some(Instant::now() + LOOK);
-                if error.why() == Some(Why::TooMany) && state.live > 0 {
-                    state.lower_limit(&error);
-                } else {
-                    log::info!("no further connection: {error}");
-                }
-            }
-        }
-        self.changed.notify_all();
-    }
-
-    /// Gets a spare data connection for an idle control connection, while others go on.
-    fn arm_beside(self: &Arc<Self>, id: u64, control: Control) {
-        self.state.lock().arming += 1;
-        if !self.spawn("spare", move |pool| pool.arm(id, control)) {
-            let mut state = self.state.lock();
-            state.arming -= 1;
-            state.drop_connection(id);
-        }
-    }
-
-    /// Gets a spare data connection for a connection that counts as arming.
-    fn arm(&self, id: u64, mut control: Control) {
-        let deadline = Deadline::after(ARMING_PATIENCE);
-        let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
-        let spare = made.unwrap_or_else(|error| {
-            log::debug!("no spare data connection: {error}");
-            Spare::note_misfire(&self.profile);
-            None
-        });
-        self.state.lock().arming -= 1;
-        self.rest(id, control, spare);
-    }
-
     /// Puts a connection among the idle ones, if it is still good for anything.
     fn rest(&self, id: u64, control: Control, spare: Option<Spare>) {
         let mut state = self.state.lock();
@@ -490,80 +304,6 @@ impl Pool {
         }
         spawned.is_ok()
     }
-
-    fn give_back(self: &Arc<Self>, lease: &mut Lease) {
-        let mut control = lease.control.take();
-        if let Some(flights) = control.as_mut().and_then(Control::take_flights)
-            && note_flights(&self.profile, flights)
-        {
-            // Those that were made before would still send them.
-            let mut state = self.state.lock();
-            while let Some(idle) = state.idle.pop() {
-                state.drop_connection(idle.id);
-            }
-        }
-        if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
-            // Before a transfer is refused for it; the next one is made when it is needed.
-            self.step_back(&used_up);
-        }
-        let mut state = self.state.lock();
-        state.transfers -= lease.transfers;
-        state.ahead -= lease.ahead;
-        let Some(control) = control else {
-            state.drop_connection(lease.id);
-            drop(state);
-            self.changed.notify_all();
-            return;
-        };
-        // Beside a chain of transfers, one that just carried metadata gets ready as well.
-        let joins = state.transfers_go_on() && !state.idle.is_empty();
-        let arms = (lease.wants_spare || joins)
-            && lease.spare.is_none()
-            && state.nobody_waits()
-            && !state.closed
-            && control.in_step()
-            && Spare::is_possible(&self.profile);
-        let id = lease.id;
-        drop(state);
-        if arms {
-            self.arm_beside(id, control);
-        } else {
-            self.rest(id, control, lease.spare.take());
-        }
-        self.kept.note(&self.profile);
-    }
-}
-
-/// Connects and logs in; a server that loses commands which come together is found out.
-fn first_login(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
-    let connect = |route: &Route| endpoint.control(route, profile, deadline);
-    let mut control = endpoint.first_control(&connect)?;
-    let Endpoint { login, tls, .. } = endpoint;
-    let result = login::first(&mut control, login, tls, profile, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
-    }
-    result.map(|()| control)
-}
-
-/// Several commands at once were answered, or all but the first were lost. Where they were seen to work it was the
-/// network, unless it happens again before any work. True when none is to be sent any more.
-fn note_flights(profile: &Profile, work: bool) -> bool {
-    let mut is_news = false;
-    profile.learn(|learned| {
-        learned.flights_lost = if work { 0 } else { learned.flights_lost + 1 };
-        let loses = learned.flights.is_none() && !work || learned.flights_lost >= LOST_FLIGHTS;
-        is_news = loses && learned.flights != Some(false);
-        if loses {
-            learned.flights = Some(false);
-        } else if work && learned.flights.is_none() {
-            learned.flights = Some(true);
-        }
-    });
-    if is_news {
-        log::warn!("this server loses commands that come together: one by one from now on");
-    }
-    is_news
 }
 
 /// Where we are, as far as it matters to data connections.
@@ -576,59 +316,5 @@ fn network(control: &Control) -> String {
     match control.local_address() {
         Ok(address) => format!("{}{proxied}", address.ip()),
         Err(_) => "unknown".to_string(),
-    }
-}
-
-/// A control connection that is ours until this is dropped.
-#[derive(Debug)]
-pub struct Lease {
-    pool: Arc<Pool>,
-    id: u64,
-    /// What it counts as, one or none.
-    transfers: usize,
-    ahead: usize,
-    control: Option<Control>,
-    spare: Option<Spare>,
-    wants_spare: bool,
-    used: bool,
-}
-
-impl Lease {
-    /// The connection.
-    pub fn control(&mut self) -> Result<&mut Control> {
-        self.control.as_mut().ok_or(Error::Closed)
-    }
-
-    /// A data connection that is ready for a transfer, if there is one.
-    pub fn take_spare(&mut self) -> Option<Spare> {
-        let mut spare = self.spare.take()?;
-        spare.is_good(self.pool.profile()).then_some(spare)
-    }
-
-    /// Keeps a data connection for the next transfer.
-    pub fn keep_spare(&mut self, spare: Option<Spare>) {
-        self.spare = spare;
-    }
-
-    /// A transfer has ended: one more may follow.
-    pub fn want_spare(&mut self) {
-        self.wants_spare = true;
-    }
-
-    /// The pool that it belongs to.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// Whether the connection had been idle before: then its failure may just mean that the server
-    /// had closed it, and a fresh one may do better.
-    pub fn was_idle(&self) -> bool {
-        self.used
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        Arc::clone(&self.pool).give_back(self);
     }
 }

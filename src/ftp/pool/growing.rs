@@ -1,0 +1,144 @@
+//! Growing: logins, and the spare data connections of what is idle.
+//!
+//! The one idea: what nobody waits for is made on a thread of its own, so that who comes next finds it ready; it counts
+//! as `connecting` or `arming` until then.
+//!
+//! Lock order: as in `pool.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::Control;
+use crate::ftp::data::Spare;
+use crate::ftp::endpoint::Endpoint;
+use crate::ftp::login;
+use crate::ftp::pool::state::State;
+use crate::ftp::pool::{LOOK, Pool};
+use crate::ftp::profile::Profile;
+use crate::ftp::route::Route;
+use crate::remote::{Deadline, Result, Why};
+
+/// Flights that are lost in a row before no more are sent to a server that had answered some.
+const LOST_FLIGHTS: u32 = 2;
+/// How long a connection may take to be made that nobody waits for yet.
+pub(super) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a spare data connection may take to be agreed: nobody waits for it.
+const ARMING_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Pool {
+    /// One more connection, which the pool does not count; the number is for [`Self::unregister`].
+    pub fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
+        let mut control = self
+            .endpoint
+            .control(&self.route, &self.profile, deadline)?;
+        let id = self.register(&control);
+        let Endpoint { login, tls, .. } = &self.endpoint;
+        let result = login::again(&mut control, login, tls, &self.profile, deadline);
+        if let Some(flights) = control.take_flights() {
+            note_flights(&self.profile, flights);
+        }
+        if let Err(error) = result {
+            self.unregister(id);
+            return Err(error);
+        }
+        Ok((id, control))
+    }
+
+    pub(super) fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
+        state.live += 1;
+        state.connecting += 1;
+        if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
+            state.live -= 1;
+            state.connecting -= 1;
+        }
+    }
+
+    /// Makes one more connection for whoever is next, and counts it in or out.
+    fn grow(&self, deadline: &Deadline) {
+        let result = self.new_control(deadline);
+        let mut state = self.state.lock();
+        state.connecting -= 1;
+        match result {
+            Ok((id, control)) => {
+                // Who comes next finds it ready; who waits already is as quick by himself.
+                let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
+                if arms && Spare::is_possible(&self.profile) {
+                    state.arming += 1;
+                    drop(state);
+                    return self.arm(id, control);
+                }
+                drop(state);
+                return self.rest(id, control, None);
+            }
+            Err(error) => {
+                state.live -= 1;
+                state.grows_after = Some(Instant::now() + LOOK);
+                if error.why() == Some(Why::TooMany) && state.live > 0 {
+                    state.lower_limit(&error);
+                } else {
+                    log::info!("no further connection: {error}");
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Gets a spare data connection for an idle control connection, while others go on.
+    pub(super) fn arm_beside(self: &Arc<Self>, id: u64, control: Control) {
+        self.state.lock().arming += 1;
+        if !self.spawn("spare", move |pool| pool.arm(id, control)) {
+            let mut state = self.state.lock();
+            state.arming -= 1;
+            state.drop_connection(id);
+        }
+    }
+
+    /// Gets a spare data connection for a connection that counts as arming.
+    fn arm(&self, id: u64, mut control: Control) {
+        let deadline = Deadline::after(ARMING_PATIENCE);
+        let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
+        let spare = made.unwrap_or_else(|error| {
+            log::debug!("no spare data connection: {error}");
+            Spare::note_misfire(&self.profile);
+            None
+        });
+        self.state.lock().arming -= 1;
+        self.rest(id, control, spare);
+    }
+}
+
+/// Connects and logs in; a server that loses commands which come together is found out.
+pub(super) fn first_login(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<Control> {
+    let connect = |route: &Route| endpoint.control(route, profile, deadline);
+    let mut control = endpoint.first_control(&connect)?;
+    let Endpoint { login, tls, .. } = endpoint;
+    let result = login::first(&mut control, login, tls, profile, deadline);
+    if let Some(flights) = control.take_flights() {
+        note_flights(profile, flights);
+    }
+    result.map(|()| control)
+}
+
+/// Several commands at once were answered, or all but the first were lost. Where they were seen to work it was the
+/// network, unless it happens again before any work. True when none is to be sent any more.
+pub(super) fn note_flights(profile: &Profile, work: bool) -> bool {
+    let mut is_news = false;
+    profile.learn(|learned| {
+        learned.flights_lost = if work { 0 } else { learned.flights_lost + 1 };
+        let loses = learned.flights.is_none() && !work || learned.flights_lost >= LOST_FLIGHTS;
+        is_news = loses && learned.flights != Some(false);
+        if loses {
+            learned.flights = Some(false);
+        } else if work && learned.flights.is_none() {
+            learned.flights = Some(true);
+        }
+    });
+    if is_news {
+        log::warn!("this server loses commands that come together: one by one from now on");
+    }
+    is_news
+}

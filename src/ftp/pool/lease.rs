@@ -1,0 +1,276 @@
+//! Leases: taking a connection, and giving it back.
+//!
+//! The one idea: who waits gets what becomes free by urgency, and waits no longer than its deadline; that goes on while
+//! those who hold the connections move bytes. What is given back out of step is dropped, and what carried a transfer
+//! gets a spare data connection before it is idle again.
+//!
+//! Lock order: as in `pool.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use crate::ftp::control::Control;
+use crate::ftp::data::Spare;
+use crate::ftp::pool::growing::{GROWING_PATIENCE, note_flights};
+use crate::ftp::pool::state::{Idle, Next, Purpose, State};
+use crate::ftp::pool::{LOOK, Pool};
+use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
+
+/// How long what nobody waits for yet waits for a connection: it may hold what others come to need.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A control connection that is ours until this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    id: u64,
+    /// What it counts as, one or none.
+    transfers: usize,
+    ahead: usize,
+    control: Option<Control>,
+    spare: Option<Spare>,
+    wants_spare: bool,
+    used: bool,
+}
+
+/// A connection on its way into a lease.
+struct Taken {
+    id: u64,
+    control: Control,
+    spare: Option<Spare>,
+    /// It was idle before.
+    used: bool,
+}
+
+impl Lease {
+    /// The connection.
+    pub fn control(&mut self) -> Result<&mut Control> {
+        self.control.as_mut().ok_or(Error::Closed)
+    }
+
+    /// A data connection that is ready for a transfer, if there is one.
+    pub fn take_spare(&mut self) -> Option<Spare> {
+        let mut spare = self.spare.take()?;
+        spare.is_good(self.pool.profile()).then_some(spare)
+    }
+
+    /// Keeps a data connection for the next transfer.
+    pub fn keep_spare(&mut self, spare: Option<Spare>) {
+        self.spare = spare;
+    }
+
+    /// A transfer has ended: one more may follow.
+    pub fn want_spare(&mut self) {
+        self.wants_spare = true;
+    }
+
+    /// The pool that it belongs to.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Whether the connection had been idle before: then its failure may just mean that the server
+    /// had closed it, and a fresh one may do better.
+    pub fn was_idle(&self) -> bool {
+        self.used
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        Arc::clone(&self.pool).give_back(self);
+    }
+}
+
+impl Pool {
+    /// Takes a connection, waiting for one if it must. `fresh` asks for one that was not used
+    /// before, after an idle one turned out to be dead.
+    pub fn lease(self: &Arc<Self>, purpose: Purpose, fresh: bool, ask: &Ask<'_>) -> Result<Lease> {
+        let transfers = usize::from(purpose == Purpose::Transfer);
+        let ahead = match ask.urgency {
+            Urgency::Ahead => transfers,
+            _ => 0,
+        };
+        let mut state = self.state.lock();
+        state.waiting[ask.urgency as usize] += 1;
+        state.waiting_transfers += transfers;
+        let taken = self.await_connection(&mut state, purpose, fresh, ask);
+        state.waiting[ask.urgency as usize] -= 1;
+        state.waiting_transfers -= transfers;
+        let Taken {
+            id,
+            control,
+            spare,
+            used,
+        } = taken?;
+        state.transfers += transfers;
+        state.ahead += ahead;
+        drop(state);
+        Ok(Lease {
+            pool: Arc::clone(self),
+            id,
+            transfers,
+            ahead,
+            control: Some(control),
+            spare,
+            wants_spare: false,
+            used,
+        })
+    }
+
+    /// Waits in line for a connection.
+    fn await_connection(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State>,
+        purpose: Purpose,
+        fresh: bool,
+        ask: &Ask<'_>,
+    ) -> Result<Taken> {
+        let since = Instant::now();
+        loop {
+            // Who has waited for long is as urgent as anybody: a stream of readers must not starve it.
+            let urgency = match ask.urgency {
+                Urgency::Flush if since.elapsed() > LOOK => Urgency::Caller,
+                urgency => urgency,
+            };
+            match state.next(purpose, fresh, urgency) {
+                Next::Closed => return Err(Error::Closed),
+                Next::Take(mut idle) => {
+                    if !idle.is_old() && !idle.control.is_stale() {
+                        if purpose != Purpose::Metadata {
+                            self.prepare_next(state, &idle, ask);
+                        }
+                        return Ok(Taken {
+                            id: idle.id,
+                            control: idle.control,
+                            spare: idle.spare,
+                            used: true,
+                        });
+                    }
+                    state.drop_connection(idle.id);
+                    continue;
+                }
+                Next::Connect => {
+                    if let Some(taken) = self.connect_one(state, ask)? {
+                        return Ok(taken);
+                    }
+                }
+                Next::Grow => {
+                    let left = ask.deadline.remaining().unwrap_or_default();
+                    self.start_growing(state, Deadline::after(left));
+                }
+                Next::Wait => {}
+            }
+            let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
+            let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {
+                return Err(Error::timed_out("waiting for a free connection"));
+            };
+            let left = match ask.urgency {
+                Urgency::Ahead => left.min(AHEAD_PATIENCE),
+                _ => left,
+            };
+            let before = self.moved.load(Ordering::Relaxed);
+            self.changed.wait_for(state, left.min(LOOK));
+            if self.moved.load(Ordering::Relaxed) != before {
+                // Those who hold the connections get on: the line moves.
+                ask.deadline.progress();
+            }
+        }
+    }
+
+    /// `idle` is being taken for what needs a data connection: where it was the last that is ready, one more is made
+    /// for those that follow. They wait no longer for it than they may.
+    fn prepare_next(self: &Arc<Self>, state: &mut State, idle: &Idle, ask: &Ask<'_>) {
+        state.note_transfer();
+        let is_last = idle.spare.is_none() || state.idle.is_empty();
+        if is_last && state.may_grow(Urgency::Ahead) {
+            let patience = GROWING_PATIENCE.min(ask.deadline.patience());
+            self.start_growing(state, Deadline::after(patience));
+        }
+    }
+
+    /// Makes a connection for the caller alone; `None` where the server has too many, and those that there are have to
+    /// do.
+    fn connect_one(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Taken>> {
+        state.live += 1;
+        state.connecting += 1;
+        // An attempt's own bytes are no progress of the caller's: a server that always refuses must not keep it for
+        // ever.
+        let left = ask.deadline.remaining().unwrap_or_default();
+        let made = MutexGuard::unlocked(state, || self.new_control(&Deadline::after(left)));
+        state.connecting -= 1;
+        self.changed.notify_all();
+        let error = match made {
+            Ok((id, control)) => {
+                return Ok(Some(Taken {
+                    id,
+                    control,
+                    spare: None,
+                    used: false,
+                }));
+            }
+            Err(error) => error,
+        };
+        state.live -= 1;
+        if error.why() != Some(Why::TooMany) {
+            return Err(error);
+        }
+        if state.live > 0 {
+            state.lower_limit(&error);
+        } else if ask.deadline.remaining().is_none() {
+            return Err(error);
+        }
+        // It may still count connections of ours that have just died.
+        Ok(None)
+    }
+
+    /// Takes a connection back.
+    fn give_back(self: &Arc<Self>, lease: &mut Lease) {
+        let mut control = lease.control.take();
+        if let Some(flights) = control.as_mut().and_then(Control::take_flights)
+            && note_flights(&self.profile, flights)
+        {
+            // Those that were made before would still send them.
+            let mut state = self.state.lock();
+            while let Some(idle) = state.idle.pop() {
+                state.drop_connection(idle.id);
+            }
+        }
+        if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
+            // Before a transfer is refused for it; the next one is made when it is needed.
+            self.step_back(&used_up);
+        }
+        let mut state = self.state.lock();
+        state.transfers -= lease.transfers;
+        state.ahead -= lease.ahead;
+        let Some(control) = control else {
+            state.drop_connection(lease.id);
+            drop(state);
+            self.changed.notify_all();
+            return;
+        };
+        // Beside a chain of transfers, one that just carried metadata gets ready as well.
+        let joins = state.transfers_go_on() && !state.idle.is_empty();
+        let arms = (lease.wants_spare || joins)
+            && lease.spare.is_none()
+            && state.nobody_waits()
+            && !state.closed
+            && control.in_step()
+            && Spare::is_possible(&self.profile);
+        let id = lease.id;
+        drop(state);
+        if arms {
+            self.arm_beside(id, control);
+        } else {
+            self.rest(id, control, lease.spare.take());
+        }
+        self.kept.note(&self.profile);
+    }
+}
