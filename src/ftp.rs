@@ -20,6 +20,7 @@ mod control;
 mod data;
 mod directory;
 mod early;
+mod ending;
 mod endpoint;
 mod exact;
 mod features;

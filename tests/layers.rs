@@ -93,6 +93,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "steps",
             "rename",
             "begin",
+            "ending",
             "early",
             "pool",
             "endpoint",

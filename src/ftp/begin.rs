@@ -8,15 +8,14 @@
 //! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
 //! refused `REST` is seen before the first byte is handed out.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Ahead, Spare};
 use crate::ftp::early;
+use crate::ftp::ending::{last_words, settle};
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
@@ -59,10 +58,6 @@ pub struct Begun {
     pub early: bool,
 }
 
-/// How long an ended transfer may take to bring the control connection back in step.
-const SETTLE: Duration = Duration::from_secs(3);
-/// How long a server that broke off a transfer may take to say why.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The share of an operation's patience that a spare connection gets: it may be dead without a word,
 /// and a fresh one must still have its chance.
 const SPARE_SHARE: u32 = 3;
@@ -419,79 +414,4 @@ pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) 
         }
     }
     Ok(())
-}
-
-/// Reads the final reply to a transfer.
-pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
-    if reply.is_completion() {
-        return Ok(());
-    }
-    let pool = Arc::clone(lease.pool());
-    let control = lease.control()?;
-    // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
-    if matches!(reply.code, 425 | 522) && pool.step_back(control) {
-        control.give_up();
-        log::info!("{tried}: {reply}; going on with TLS 1.2");
-        return Err(Error::lost(tried.to_string(), reply));
-    }
-    Err(reply.refusal(tried))
-}
-
-/// What the server says after a data connection broke: its reason is better than ours. `None`
-/// when it says nothing, or nothing bad.
-pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> {
-    let control = lease.control().ok()?;
-    match control.reply(tried, &Deadline::after(LAST_WORDS)) {
-        Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
-        _ => {
-            control.give_up();
-            None
-        }
-    }
-}
-
-/// Whether a reply is one to what flies behind a transfer that brings bytes: `NOOP`, `EPSV` or `PASV`.
-fn is_answer(reply: &Reply) -> bool {
-    matches!(reply.code, 200 | 227 | 229)
-}
-
-/// Brings a control connection back in step after its data connection was closed by us.
-///
-/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
-/// it marks the end, and what flew behind the transfer, `behind` commands, is answered before that. Whatever does not
-/// fit leaves the connection out of step, and the pool drops it.
-pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
-    let deadline = Deadline::after(SETTLE);
-    let mut noop_answered = || -> Result<()> {
-        // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
-        let first = control.reply(tried, &deadline)?;
-        if first.is_preliminary() {
-            control.expect_one_less();
-        }
-        let mut all_end = behind > 0 && !is_answer(&first);
-        for _ in 0..behind {
-            all_end &= !is_answer(&control.reply(tried, &deadline)?);
-        }
-        if all_end {
-            // Two replies to the transfer: those to what flew behind it would be taken for that to NOOP.
-            control.give_up();
-            return Err(first.refusal(tried));
-        }
-        control.send(&[Command::Noop], &deadline)?;
-        let mut reply = control.reply(&Command::Noop, &deadline)?;
-        if reply.code != 200 {
-            // That was a second reply to the broken transfer; the one to NOOP is still owed.
-            control.expect_one_more();
-            reply = control.reply(&Command::Noop, &deadline)?;
-        }
-        if reply.code == 200 {
-            Ok(())
-        } else {
-            control.give_up();
-            Err(reply.refusal(Command::Noop))
-        }
-    };
-    if let Err(error) = noop_answered() {
-        log::debug!("dropping a control connection after an ended transfer: {error}");
-    }
 }

@@ -11,9 +11,10 @@ use std::fmt;
 use std::slice;
 use std::sync::Arc;
 
-use crate::ftp::begin::{confirm, keep_spare};
+use crate::ftp::begin::keep_spare;
 use crate::ftp::command::Command;
 use crate::ftp::data::Spare;
+use crate::ftp::ending::confirm;
 use crate::ftp::pool::Lease;
 use crate::ftp::reply::Reply;
 use crate::remote::{Deadline, Result};

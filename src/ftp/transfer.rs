@@ -2,11 +2,13 @@
 //!
 //! The one idea: a transfer owns its lease. However it ends, the control connection is either in
 //! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
-//! just that the data connection ended. How one begins is in `begin.rs`.
+//! just that the data connection ended. How one begins is in `begin.rs`, how it ends in
+//! `ending.rs`.
 
-use crate::ftp::begin::{Start, begin, last_words, settle};
+use crate::ftp::begin::{Start, begin};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
+use crate::ftp::ending::{last_words, settle};
 use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;

@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ftp::begin::{Begun, Start, begin, confirm, keep_spare, last_words};
+use crate::ftp::begin::{Begun, Start, begin, keep_spare};
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::early::{self, EARLY};
+use crate::ftp::ending::{confirm, last_words};
 use crate::ftp::pool::Lease;
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;

@@ -7,10 +7,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::ftp::begin::{Start, begin, confirm, last_words};
+use crate::ftp::begin::{Start, begin};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::data::{is_private, passive_address};
+use crate::ftp::ending::{confirm, last_words};
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Way;
 use crate::ftp::transfer::is_empty_directory;
