@@ -5,19 +5,19 @@
 //! are owed belongs to this file alone. After any error the debt is unknown: [`Control::in_step`]
 //! is false from then on, and the pool drops the connection and never uses it again.
 
+mod encryption;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-
-use rustls::CommonState;
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
 use crate::ftp::route::Route;
 pub use crate::ftp::stream::blame;
 use crate::ftp::stream::{Cutter, Stream};
-use crate::ftp::tls::{self, Session, Tls};
+use crate::ftp::tls::{Session, Tls};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A control connection.
@@ -298,87 +298,6 @@ impl Control {
         !self.input.is_empty() || self.stream.has_news()
     }
 
-    /// Goes over to TLS. `judge` judges the certificate; who only looks, and sends nothing secret, needs
-    /// none.
-    pub fn encrypt(
-        &mut self,
-        judge: Option<&Tls>,
-        mut session: Session,
-        deadline: &Deadline,
-    ) -> Result<()> {
-        let connection = self.shake_hands(&mut session, deadline)?;
-        if let Some(tls) = judge {
-            tls.judge(connection)?;
-        }
-        self.session = Some(session);
-        self.broken = false;
-        Ok(())
-    }
-
-    fn shake_hands(&mut self, session: &mut Session, deadline: &Deadline) -> Result<&CommonState> {
-        let tried = format!("encrypting the connection to {}", self.route);
-        // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
-        if !self.input.is_empty() {
-            self.broken = true;
-            let saw = "bytes in clear behind its consent to TLS";
-            return Err(Error::misbehaved(tried, saw));
-        }
-        self.broken = true;
-        let connection = self.stream.encrypt(session.begin()?, deadline);
-        let connection = connection.map_err(|error| handshake(&tried, &error))?;
-        session.of_control(connection);
-        log::debug!("control connection: {:?}", connection.protocol_version());
-        Ok(connection)
-    }
-
-    /// Encrypts a data connection, if that is agreed. To be done once the server has begun the
-    /// transfer, also for an empty file.
-    pub fn protect(&self, data: &mut Stream, deadline: &Deadline) -> Result<()> {
-        let Some(session) = self.session.as_ref().filter(|_| self.protects_data) else {
-            return Ok(());
-        };
-        let tried = "encrypting the data connection";
-        let connection = data.encrypt(session.begin()?, deadline);
-        let connection = connection.map_err(|error| handshake(tried, &error))?;
-        if !session.owns(connection) {
-            let cause = "it shows another certificate than the control connection; somebody may stand between";
-            return Err(Error::barred(tried, cause));
-        }
-        if let Some((version, resumed)) = data.protection() {
-            let how = if resumed { "resumed" } else { "full handshake" };
-            log::debug!("data connection: {version:?}, {how}");
-        }
-        Ok(())
-    }
-
-    /// The TLS session, if there is one.
-    pub fn session(&mut self) -> Option<&mut Session> {
-        self.session.as_mut()
-    }
-
-    /// Whether the control connection is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        self.session.is_some()
-    }
-
-    /// Whether the next data connection could not resume the TLS session, which some servers demand,
-    /// and one of a new control connection could.
-    pub fn is_used_up(&self) -> bool {
-        let version = self.stream.protection().and_then(|(version, _)| version);
-        let session = self.session.as_ref().filter(|_| self.protects_data);
-        session.is_some_and(|session| session.is_used_up(version))
-    }
-
-    /// Whether data connections are encrypted.
-    pub fn protects_data(&self) -> bool {
-        self.protects_data
-    }
-
-    /// Data connections are encrypted from now on, or not: the server has agreed.
-    pub fn set_protects_data(&mut self, protects: bool) {
-        self.protects_data = protects;
-    }
-
     /// The address of our end: the one at which the server can reach us, if it can at all.
     pub fn local_address(&self) -> Result<SocketAddr> {
         let address = self.stream.local_address();
@@ -463,15 +382,6 @@ impl Control {
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
-    }
-}
-
-/// The error of a handshake.
-fn handshake(tried: &str, error: &io::Error) -> Error {
-    let inner = error.get_ref();
-    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(error) => tls::explain(tried, error),
-        None => blame(tried, error),
     }
 }
 
