@@ -28,6 +28,7 @@ mod follow;
 mod inspect;
 mod kept;
 mod known;
+mod lines;
 pub mod listing;
 mod login;
 mod place;

@@ -87,6 +87,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "rehearsal",
             "upload",
             "behind",
+            "lines",
             "transfer",
             "follow",
             "views",

@@ -222,6 +222,21 @@ impl Control {
         self.write(&out, owed, first, deadline)
     }
 
+    /// Sends as many of the commands as may be under way together, behind what is owed already; returns how many.
+    pub fn send_some(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<usize> {
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        for command in commands.iter().take(FLIGHT_COMMANDS / 2) {
+            command.write_to(&mut bytes, self.doubles_iac)?;
+            if bytes.len() > FLIGHT_BYTES / 2 {
+                break;
+            }
+            count += 1;
+        }
+        self.send(&commands[..count], deadline)?;
+        Ok(count)
+    }
+
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let result = self.take_reply(tried, deadline);

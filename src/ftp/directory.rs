@@ -9,10 +9,11 @@
 
 use crate::ftp::command::Command;
 use crate::ftp::exact;
+use crate::ftp::lines;
 use crate::ftp::listing::{Line, Reader};
 use crate::ftp::place::below;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::transfer;
+use crate::ftp::reply::Reply;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
     is_name,
@@ -49,7 +50,7 @@ impl Lister<'_> {
     /// Where the link `name` (in the server's bytes) points. Only `LIST` tells: `MLSD` of Pure-FTPd and
     /// ProFTPD leaves the target out.
     pub fn target(mut self, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        let (entries, _) = self.plain()?;
+        let (entries, _) = self.plain(false)?.listed;
         let link = entries.into_iter().find(|entry| entry.name == name);
         let target = link.and_then(|entry| entry.attributes.target);
         Ok(target.map(|target| self.pool.place().decode(&target)))
@@ -69,23 +70,25 @@ impl Lister<'_> {
             Reader::list(exact::clock(self.pool))
         };
         let mut found = None;
-        transfer::listing(
+        let mut take = |line: &[u8]| {
+            if matches!(reader.line(line), Line::Entry(entry) if entry.name == name) {
+                found = Some(line.trim_ascii_end().to_vec());
+            }
+        };
+        lines::listing(
             self.lease,
             self.directory,
             command,
             self.deadline,
-            &mut |line| {
-                if matches!(reader.line(line), Line::Entry(entry) if entry.name == name) {
-                    found = Some(line.trim_ascii_end().to_vec());
-                }
-            },
-        )?;
+            &mut take,
+        )?
+        .conclude(self.lease, self.deadline)?;
         Ok(found)
     }
 
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
-            match self.taken(Reader::facts(), Command::Mlsd) {
+            match self.taken(Reader::facts(), Command::Mlsd, false) {
                 Err(Error::Refused {
                     why: Why::Unsupported,
                     ..
@@ -96,10 +99,14 @@ impl Lister<'_> {
                         learned.no_mlsd = true;
                     });
                 }
-                taken => return taken.map(|(listed, _)| listed),
+                taken => return taken.map(|taken| taken.listed),
             }
         }
-        let (mut entries, completeness) = self.plain()?;
+        let Taken {
+            listed: (mut entries, completeness),
+            times,
+            ..
+        } = self.plain(true)?;
         let mut listings = [exact::Listing {
             directory: self.directory,
             entries: &mut entries,
@@ -108,67 +115,75 @@ impl Lister<'_> {
             self.pool,
             self.lease.control()?,
             &mut listings,
+            times,
             self.deadline,
         )?;
         Ok((entries, completeness))
     }
 
-    /// `LIST` in the form that shows hidden files here.
-    fn plain(&mut self) -> Result<Listed> {
+    /// `LIST` in the form that shows hidden files here, and with `times` the first exact times of its files, if those
+    /// could be asked for before its end.
+    fn plain(&mut self, times: bool) -> Result<Taken> {
         match self.pool.profile().ask(|learned| learned.list_all) {
-            Some(true) => Ok(self.with("-a")?.0),
-            Some(false) => Ok(self.with("")?.0),
+            Some(true) => self.with("-a", times),
+            Some(false) => self.with("", times),
             None => self.both(),
         }
     }
 
     /// Finds out whether `LIST -a` shows hidden files here, or is taken for a name, as strict servers
     /// do.
-    fn both(&mut self) -> Result<Listed> {
+    fn both(&mut self) -> Result<Taken> {
         let profile = self.pool.profile();
         let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
-        let with_all = match self.with("-a") {
+        let with_all = match self.with("-a", false) {
             Err(Error::Refused { .. }) => None,
             Err(error) => return Err(error),
             // Only a listing that honours the switch names the directory itself.
-            Ok((listed, true)) => {
+            Ok(taken) if taken.names_itself => {
                 learn(true);
-                return Ok(listed);
+                return Ok(taken);
             }
-            Ok((listed, false)) => Some(listed),
+            Ok(taken) => Some(taken),
         };
-        let (plain, _) = self.with("")?;
+        let plain = self.with("", false)?;
+        let count = |taken: &Taken| taken.listed.0.len();
         let honours = with_all
             .as_ref()
-            .is_some_and(|all| all.0.len() >= plain.0.len());
+            .is_some_and(|all| count(all) >= count(&plain));
         // Two empty listings tell nothing; the next directory will.
-        if !plain.0.is_empty() {
+        if count(&plain) > 0 {
             learn(honours);
         }
         Ok(with_all.filter(|_| honours).unwrap_or(plain))
     }
 
-    /// One `LIST`, its times as a clock on the server shows them; also whether it named the directory
-    /// itself.
-    fn with(&mut self, switches: &'static str) -> Result<(Listed, bool)> {
+    /// One `LIST`, its times as a clock on the server shows them.
+    fn with(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
         let reader = Reader::list(exact::clock(self.pool));
-        self.taken(reader, Command::List(switches))
+        self.taken(reader, Command::List(switches), times)
     }
 
-    fn taken(&mut self, reader: Reader, command: Command<'_>) -> Result<(Listed, bool)> {
+    fn taken(&mut self, reader: Reader, command: Command<'_>, times: bool) -> Result<Taken> {
         let mut taker = Taker::new(reader);
         let mut names_itself = false;
-        let all = transfer::listing(
-            self.lease,
-            self.directory,
-            command,
-            self.deadline,
-            &mut |line| {
-                names_itself |= line.trim_ascii_end().ends_with(b" .");
-                taker.line(line);
-            },
-        )?;
-        Ok((taker.finish(self.directory, all), names_itself))
+        let mut take = |line: &[u8]| {
+            names_itself |= line.trim_ascii_end().ends_with(b" .");
+            taker.line(line);
+        };
+        let (lease, deadline) = (&mut *self.lease, self.deadline);
+        let mut listing = lines::listing(lease, self.directory, command, deadline, &mut take)?;
+        if times {
+            let wanted = exact::wanted_paths(self.pool, self.directory, &taker.entries);
+            let commands: Vec<_> = wanted.iter().map(|path| Command::Mdtm(path)).collect();
+            listing.ask(lease, &commands, deadline)?;
+        }
+        let (all, times) = listing.conclude(lease, deadline)?;
+        Ok(Taken {
+            listed: taker.finish(self.directory, all),
+            names_itself,
+            times,
+        })
     }
 
     /// Shows links as what they lead to; one that leads nowhere stays a link.
@@ -211,6 +226,15 @@ impl Lister<'_> {
         }
         Ok(())
     }
+}
+
+/// A listing as it came.
+struct Taken {
+    listed: Listed,
+    /// Whether it named the directory itself.
+    names_itself: bool,
+    /// The replies to `MDTM` of the first files whose times it rounds.
+    times: Vec<Reply>,
 }
 
 /// Hands out entries as their readers know them; returns what may be concluded then.

@@ -10,6 +10,7 @@ use crate::ftp::control::Control;
 use crate::ftp::listing::Clock;
 use crate::ftp::place::below;
 use crate::ftp::pool::Pool;
+use crate::ftp::reply::Reply;
 use crate::ftp::time::now;
 use crate::remote::{Deadline, Entry, Kind, Modified, Precision, Result};
 
@@ -54,28 +55,37 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) 
     unknown && exact.iter().any(as_listed)
 }
 
+/// The absolute paths of the files of which [`settle`] will want the exact time, in that order; none of a server of which
+/// it is not known yet that it tells.
+pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
+    if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
+        return Vec::new();
+    }
+    let rounded = entries.iter().filter(|entry| is_rounded(entry));
+    let wanted = rounded.take(wanted(pool));
+    wanted.map(|entry| below(directory, &entry.name)).collect()
+}
+
 /// Asks for the exact times of files, as many as are wanted, learns the zone from the first, and
-/// makes UTC of all other times.
+/// makes UTC of all other times. `early` are the replies for the first of them, where those were asked for before.
 pub fn settle(
     pool: &Pool,
     control: &mut Control,
     listings: &mut [Listing<'_>],
+    early: Vec<Reply>,
     deadline: &Deadline,
 ) -> Result<()> {
     let (manner, profile) = (&pool.endpoint().manner, pool.profile());
-    let zone_known = manner.zone.is_some() || profile.ask(|learned| learned.zone_seen);
-    let wanted = match (manner.exact_times, zone_known) {
-        (true, _) => usize::MAX,
-        (false, true) => 0,
-        (false, false) => 1,
-    };
     let mut files = Vec::new();
     for (number, listing) in listings.iter().enumerate() {
         let rounded = (0..listing.entries.len()).filter(|&at| is_rounded(&listing.entries[at]));
         files.extend(rounded.map(|at| (number, at)));
     }
-    files.truncate(wanted);
-    let mut exact = ask(pool, control, listings, &files, deadline)?;
+    files.truncate(wanted(pool));
+    let (answered, left) = files.split_at(early.len().min(files.len()));
+    let mut exact = said(pool, &early, answered);
+    exact.extend(ask(pool, control, listings, left, deadline)?);
+    let zone_known = is_zone_known(pool);
     if !zone_known {
         let offset = exact.iter().find_map(|&((number, at), seconds)| {
             offset_of(listings[number].entries[at].attributes.modified?, seconds)
@@ -114,6 +124,19 @@ pub fn settle(
     Ok(())
 }
 
+/// How many exact times are wanted: of all files, or of one that tells the zone.
+fn wanted(pool: &Pool) -> usize {
+    match (pool.endpoint().manner.exact_times, is_zone_known(pool)) {
+        (true, _) => usize::MAX,
+        (false, true) => 0,
+        (false, false) => 1,
+    }
+}
+
+fn is_zone_known(pool: &Pool) -> bool {
+    pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
+}
+
 fn is_rounded(entry: &Entry) -> bool {
     let exact = |modified: Modified| modified.precision == Precision::Second;
     entry.attributes.kind == Kind::File && !entry.attributes.modified.is_some_and(exact)
@@ -150,13 +173,21 @@ fn ask(
         let paths: Vec<Vec<u8>> = now.iter().map(path).collect();
         let flight: Vec<_> = paths.iter().map(|path| Command::Mdtm(path)).collect();
         let replies = control.flight(&flight, deadline)?;
-        for (reply, &place) in replies.iter().zip(now) {
-            profile.learn(|learned| learned.mdtm = Some(!reply.is_unknown_command()));
-            let time = profile.ask(|learned| learned.mdtm_time(reply));
-            times.extend(time.map(|seconds| (place, seconds)));
-        }
+        times.extend(said(pool, &replies, now));
     }
     Ok(times)
+}
+
+/// What the replies to `MDTM` say of the files at those places.
+fn said(pool: &Pool, replies: &[Reply], files: &[Place]) -> Vec<(Place, i64)> {
+    let profile = pool.profile();
+    let mut times = Vec::with_capacity(files.len());
+    for (reply, &place) in replies.iter().zip(files) {
+        profile.learn(|learned| learned.mdtm = Some(!reply.is_unknown_command()));
+        let time = profile.ask(|learned| learned.mdtm_time(reply));
+        times.extend(time.map(|seconds| (place, seconds)));
+    }
+    times
 }
 
 /// Seconds east of UTC, when a listed time (read as UTC) and an exact one differ by a time zone: whole

@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use crate::ftp::command::Command;
 use crate::ftp::directory::{Listed, Taker, hand_out};
 use crate::ftp::exact;
+use crate::ftp::lines::says_cut_off;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::reply::Reply;
-use crate::ftp::transfer::says_cut_off;
 use crate::remote::{Completeness, Deadline, Entry, Result};
 
 /// Entries from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others
@@ -64,7 +64,7 @@ pub fn list(
             Some(exact::Listing { directory, entries })
         })
         .collect();
-    exact::settle(pool, lease.control()?, &mut listings, deadline)?;
+    exact::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
     let handed = listed.into_iter().enumerate().map(|(number, listed)| {
         let (entries, completeness) = listed?;
         Some(hand_out(pool, entries, completeness, &mut |entry| {

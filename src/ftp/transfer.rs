@@ -1,4 +1,4 @@
-//! Transfers: what runs over a data connection, from the command that begins it to the final reply.
+//! Downloads: a file on its way to us, from the command that begins it to the final reply.
 //!
 //! The one idea: a transfer owns its lease. However it ends, the control connection is either in
 //! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
@@ -12,17 +12,9 @@ use crate::ftp::ending::{last_words, settle};
 use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
-use crate::ftp::reply::Reply;
 use crate::ftp::steps;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
-
-/// Bytes moved at once between a file and the data connection.
-const CHUNK: usize = 256 * 1024;
-/// Bytes of one line of a listing, far above what a name can need.
-const LINE_LIMIT: usize = 64 * 1024;
-/// Bytes of a listing: some five million entries.
-const LISTING_LIMIT: u64 = 512 << 20;
 
 /// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
 const SMALL: u64 = 64 * 1024;
@@ -160,76 +152,9 @@ impl Drop for Download {
     }
 }
 
-/// Lists the absolute path `directory` by `command`, line by line.
-///
-/// Returns whether all of it came: false when the listing was cut off, at our limit or by the server's own word.
-pub fn listing(
-    lease: &mut Lease,
-    directory: &[u8],
-    command: Command<'_>,
-    deadline: &Deadline,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<bool> {
-    // Into the directory first and no argument then: names may hold what servers take for
-    // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
-    let follow = Follow::of(lease)?;
-    let start = Start {
-        ahead: &[Command::Cwd(directory)],
-        is_strict: true,
-        behind: follow.commands(),
-        halves: follow.halves(lease)?,
-        ..Start::of(command)
-    };
-    let is_empty = |error: &Error| is_empty_directory(error, command);
-    let opened = match begin(lease, start, deadline) {
-        Err(error) if is_empty(&error) => return Ok(true),
-        opened => opened?,
-    };
-    let mut in_full = None;
-    if let Some(mut data) = opened.data {
-        let whole = match lines(&mut data, command, deadline, each) {
-            Err(error @ Error::TimedOut { .. }) => return Err(error),
-            Err(error) => {
-                drop(data);
-                return Err(last_words(lease, &command).unwrap_or(error));
-            }
-            Ok(whole) => whole,
-        };
-        if !whole {
-            lease.control()?.give_up();
-            return Ok(false);
-        }
-        in_full = data.ended_in_full();
-        data.end();
-    }
-    let mut whole = true;
-    if !opened.confirmed {
-        match follow.conclude(lease, &command, deadline) {
-            Err(error) if is_empty(&error) => return Ok(true),
-            result => whole = !is_cut_off(&result?),
-        }
-    }
-    check_end(lease.pool().profile(), in_full, &command)?;
-    Ok(whole)
-}
-
-/// Whether the server says that a listing does not show all that there is: "226 Output truncated to 10000 matches"
-/// (Pure-FTPd, by default).
-pub fn is_cut_off(reply: &Reply) -> bool {
-    reply.lines.iter().any(|line| says_cut_off(line))
-}
-
-/// Whether a line of such a reply says so.
-pub fn says_cut_off(line: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
-    ["truncat", "incomplete", "too many"]
-        .iter()
-        .any(|words| text.contains(words))
-}
-
 /// An encrypted connection can be cut by others, but only the server can say that it is at its end.
 /// Where the server is known to say so, an end without that is none.
-fn check_end(
+pub fn check_end(
     profile: &Profile,
     in_full: Option<bool>,
     tried: &dyn std::fmt::Display,
@@ -244,51 +169,5 @@ fn check_end(
             "the encrypted data ended without the server's saying so",
         )),
         _ => Ok(()),
-    }
-}
-
-/// Some servers refuse to list a directory that holds nothing: "550 No files found".
-/// Of the refusal to enter a directory that says nothing: its path may hold the words.
-pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
-    matches!(error, Error::Refused { tried, said, .. }
-        if *tried == command.to_string() && said.to_ascii_lowercase().contains("no files"))
-}
-
-/// Cuts a data connection into lines; false when there were too many.
-fn lines(
-    data: &mut Stream,
-    command: Command<'_>,
-    deadline: &Deadline,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<bool> {
-    let mut buffer = vec![0; CHUNK];
-    let mut rest: Vec<u8> = Vec::new();
-    let mut total = 0;
-    loop {
-        let length = data
-            .read(&mut buffer, deadline)
-            .map_err(|error| blame(command.to_string(), &error))?;
-        if length == 0 {
-            if !rest.is_empty() {
-                each(&rest);
-            }
-            return Ok(true);
-        }
-        total += length as u64;
-        let mut input = &buffer[..length];
-        while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
-            if rest.is_empty() {
-                each(&input[..end]);
-            } else {
-                rest.extend_from_slice(&input[..end]);
-                each(&rest);
-                rest.clear();
-            }
-            input = &input[end + 1..];
-        }
-        rest.extend_from_slice(input);
-        if rest.len() > LINE_LIMIT || total > LISTING_LIMIT {
-            return Ok(false);
-        }
     }
 }

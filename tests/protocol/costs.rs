@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::mount::{Mount, pattern};
-use crate::scripted::{Script, Server};
+use crate::scripted::{Act, Script, Server};
 
 /// Servers that know facts, and those that list only.
 const LIST_ONLY: [&str; 2] = ["MLSD", "MLST"];
@@ -118,4 +118,31 @@ fn on_a_server_that_lists_only() {
             ("ls; cat top", "ls -l wide", 5, 1),
         ],
     );
+}
+
+#[test]
+fn exact_times_are_asked_for_before_a_listing_is_confirmed() {
+    let server = Script::new().without(&LIST_ONLY).start();
+    for name in ["/one/f", "/d/f", "/d/g"] {
+        server.tree().put(name, "content");
+    }
+    let mount = Mount::with(&server, "max_conns=1,timeout=5");
+    // Shows that what flies behind a listing is answered behind it, and that times are told.
+    mount.sh("ls -l one");
+    server.on("LIST", Act::AwaitNext);
+    let times = mount.sh("stat -c %Y d/f d/g");
+    assert_eq!(times, "1612325106\n1612325106\n");
+}
+
+#[test]
+fn times_that_are_told_before_a_listing_is_confirmed_are_not_taken_for_its_end() {
+    let server = Script::new().without(&LIST_ONLY).start();
+    for name in ["/one/f", "/d/f", "/d/g"] {
+        server.tree().put(name, "content");
+    }
+    let mount = Mount::with(&server, "max_conns=1");
+    mount.sh("ls -l one");
+    server.on("LIST", Act::Refuse(1000, "213 20200101000000"));
+    assert_eq!(mount.sh("stat -c %Y d/f d/g"), "1612325106\n1612325106\n");
+    assert_eq!(mount.sh("ls d"), "f\ng\n");
 }

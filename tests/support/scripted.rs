@@ -83,6 +83,8 @@ pub enum Act {
     Misplace(fn(usize) -> usize),
     /// Transfers: does it, and then never says so.
     NoFinal,
+    /// Transfers: does it, and says so when the next command has come.
+    AwaitNext,
 }
 
 /// When a server answers what came together with a transfer's command; a good one does so behind its end.

@@ -1,9 +1,9 @@
 //! How a server lists a directory, and whether it begins a file where it is told to.
 
 use crate::ftp::command::Command;
+use crate::ftp::lines;
 use crate::ftp::listing::{Clock, Line, Reader};
 use crate::ftp::time::now;
-use crate::ftp::transfer;
 use crate::remote::{
     Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
 };
@@ -76,7 +76,7 @@ impl Inspection {
         let mut unreadable = (0, None);
         let mut lease = self.lease(deadline)?;
         let place = self.client.pool().place();
-        transfer::listing(
+        lines::listing(
             &mut lease,
             &place.absolute(&root)?,
             command,
@@ -89,7 +89,8 @@ impl Inspection {
                         .get_or_insert_with(|| text(line.trim_ascii_end()));
                 }
             },
-        )?;
+        )?
+        .conclude(&mut lease, deadline)?;
         let mut samples: Vec<(u64, RemotePath)> = entries
             .iter()
             .filter(|entry| entry.attributes.kind == Kind::File)

@@ -12,9 +12,9 @@ use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::data::{is_private, passive_address};
 use crate::ftp::ending::{confirm, last_words};
+use crate::ftp::lines::is_empty_directory;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Way;
-use crate::ftp::transfer::is_empty_directory;
 use crate::remote::{Deadline, Error, RemotePath, Result};
 
 use super::{Answer, Inspection, said};

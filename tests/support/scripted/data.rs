@@ -222,6 +222,10 @@ impl Session {
         }
         match act {
             Act::NoFinal => self.silence(),
+            Act::AwaitNext => {
+                self.await_next();
+                self.say("226 All of it")
+            }
             Act::BrokenOff(words) if !well => self.say(words),
             _ if well => self.say("226 All of it"),
             _ => self.say("426 Broken off"),

@@ -157,6 +157,11 @@ impl Session {
         self.came.pop_front().ok_or(Ended)
     }
 
+    /// Until more has come than what came together with the last command.
+    pub(super) fn await_next(&mut self) {
+        let _ = self.input.fill_buf();
+    }
+
     fn read_line(&mut self) -> Result<Vec<u8>, Ended> {
         let mut line = Vec::new();
         match self.input.read_until(b'\n', &mut line) {
