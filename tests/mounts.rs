@@ -7,6 +7,8 @@
 #[path = "support/memory.rs"]
 #[allow(dead_code)]
 mod memory;
+#[path = "support/settings.rs"]
+mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,9 +21,10 @@ use ftpfs::remote::{
     Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Reading, Remote, RemotePath,
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
-use ftpfs::vfs::{self, Links, ROOT, Settings, Shown, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{self, ROOT, Settings, Spot, Vfs, Wants, WriteBack};
 
 use memory::{Memory, Node};
+use settings::settings;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -205,23 +208,13 @@ impl World {
         });
         let settings = Settings {
             root: root.as_bytes().to_vec(),
-            shown: Shown::default(),
-            lenient: false,
-            links: Links::Contained,
-            size: None,
-            read_only: false,
-            cache_timeout: Duration::ZERO,
             timeout,
-            spool: self.disk.path().to_path_buf(),
             spool_size: 1 << 30,
-            atomic: false,
-            verify_hash: false,
             write_back: Some(WriteBack {
                 on: writes_back,
                 journal: self.journal(),
             }),
-            cache_size: 8 << 20,
-            disk_cache: None,
+            ..settings(self.disk.path(), writes_back)
         };
         let remote: Arc<dyn Remote> = Arc::<Client>::clone(&client);
         let vfs = Vfs::new(remote, settings);

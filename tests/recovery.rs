@@ -6,6 +6,8 @@
 #[allow(dead_code)] // No test needs all of it.
 #[path = "support/memory.rs"]
 mod memory;
+#[path = "support/settings.rs"]
+mod settings;
 
 use std::fs;
 use std::ops::Deref;
@@ -13,9 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpfs::vfs::{Changes, Error, Links, ROOT, Settings, Shown, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Changes, Error, ROOT, Settings, Spot, Vfs, Wants};
 
 use memory::{Fault, Memory};
+use settings::settings;
 
 /// A server, and what the mounts of it have on this machine.
 struct Place {
@@ -47,26 +50,7 @@ impl Place {
     }
 
     fn mount_with(&self, write_back: bool, change: impl FnOnce(&mut Settings)) -> Mount {
-        let mut settings = Settings {
-            root: Vec::new(),
-            shown: Shown::default(),
-            lenient: false,
-            links: Links::Contained,
-            size: None,
-            read_only: false,
-            cache_timeout: Duration::ZERO,
-            timeout: Duration::from_secs(10),
-            spool: self.local.path().to_path_buf(),
-            spool_size: 64 << 20,
-            atomic: false,
-            verify_hash: false,
-            write_back: Some(WriteBack {
-                on: write_back,
-                journal: self.local.path().join("journal/of/this"),
-            }),
-            cache_size: 8 << 20,
-            disk_cache: None,
-        };
+        let mut settings = settings(self.local.path(), write_back);
         change(&mut settings);
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&self.server);
         let vfs = Vfs::new(remote, settings);

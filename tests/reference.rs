@@ -10,15 +10,18 @@
 #[allow(dead_code)] // No test needs all of it.
 #[path = "support/memory.rs"]
 mod memory;
+#[path = "support/settings.rs"]
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ftpfs::vfs::{Error, Links, ROOT, Settings, Shown, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Error, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
+use settings::settings;
 
 /// Two names in the root, two in a directory.
 const NAMES: [&str; 4] = ["a", "b", "d/a", "d/b"];
@@ -204,24 +207,11 @@ impl Run {
         let server = Arc::new(Memory::new(stats, patches, faults));
         server.slow(slow);
         let settings = Settings {
-            root: Vec::new(),
-            shown: Shown::default(),
-            lenient: false,
-            links: Links::Contained,
-            size: None,
-            read_only: false,
             cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
             timeout: Duration::from_secs(20),
-            spool: spool.path().to_path_buf(),
             spool_size,
             atomic,
-            verify_hash: false,
-            write_back: Some(WriteBack {
-                on: write_back,
-                journal: spool.path().join("journal/of/this"),
-            }),
-            cache_size: 8 << 20,
-            disk_cache: None,
+            ..settings(spool.path(), write_back)
         };
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
         let vfs = Vfs::new(remote, settings);

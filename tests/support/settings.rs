@@ -1,0 +1,31 @@
+//! What a file system has that is tested without a kernel: nothing is believed for longer than it takes, and all that is
+//! local lies below one directory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ftpfs::vfs::{Links, Settings, Shown, WriteBack};
+
+/// Settings below the directory `local`, whose journal is `local/journal/of/this`.
+pub fn settings(local: &Path, writes_back: bool) -> Settings {
+    Settings {
+        root: Vec::new(),
+        shown: Shown::default(),
+        lenient: false,
+        links: Links::Contained,
+        size: None,
+        read_only: false,
+        cache_timeout: Duration::ZERO,
+        timeout: Duration::from_secs(10),
+        spool: local.to_path_buf(),
+        spool_size: 64 << 20,
+        atomic: false,
+        verify_hash: false,
+        write_back: Some(WriteBack {
+            on: writes_back,
+            journal: local.join("journal/of/this"),
+        }),
+        cache_size: 8 << 20,
+        disk_cache: None,
+    }
+}
