@@ -8,9 +8,9 @@
 //! names, attributes, orphan, flush, opening, contents   the operations
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
-//! fetch, ahead, copying -> listing, appending     what they share
+//! fetch, ahead, copying -> listing, freshness, appending     what they share
 //! atomic, early, hash                             uploads that appear at once, come early, or are looked at
-//! core                                            state, freshness, and the lock order
+//! core                                            state, settings, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers; holders
 //! ```
@@ -35,6 +35,7 @@ mod file;
 mod flush;
 mod forget;
 mod found;
+mod freshness;
 mod hash;
 mod holders;
 mod inode;

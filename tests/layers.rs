@@ -146,6 +146,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "copying",
             "ahead",
             "listing",
+            "freshness",
             // State.
             "core",
             "shown",

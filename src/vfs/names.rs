@@ -458,49 +458,6 @@ impl Vfs {
         Ok(())
     }
 
-    /// Whether a name is on the server, asked now.
-    pub(super) fn ask_again(
-        &self,
-        parent: u64,
-        name: &[u8],
-        deadline: &Deadline,
-    ) -> Result<Option<u64>> {
-        let found = self.ask_file(parent, name, deadline)?;
-        if found.is_some() || self.remote.traits().stats {
-            return Ok(found);
-        }
-        // Only a listing tells of directories then.
-        self.list(parent, deadline)?;
-        Ok(self.tree.lock().child(parent, name))
-    }
-
-    /// Whether a name is that of a file on the server (or of anything, where any path can be asked
-    /// for), asked now.
-    pub(super) fn ask_file(
-        &self,
-        parent: u64,
-        name: &[u8],
-        deadline: &Deadline,
-    ) -> Result<Option<u64>> {
-        let local = {
-            let tree = self.tree.lock();
-            tree.child(parent, name)
-                .filter(|ino| tree.get(*ino).is_some_and(|node| node.local))
-        };
-        if local.is_some() {
-            return Ok(local);
-        }
-        match self.ask_name(parent, name, deadline) {
-            Ok(ino) => Ok(Some(ino)),
-            Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn kind(&self, ino: u64) -> Option<Kind> {
-        self.tree.lock().get(ino).map(|node| node.attributes.kind)
-    }
-
     fn has_local_children(&self, ino: u64) -> bool {
         let tree = self.tree.lock();
         let children = tree.children(ino);
