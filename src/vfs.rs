@@ -5,7 +5,7 @@
 //! ask the server.
 //!
 //! ```text
-//! names, attributes, orphan, flush, opening, contents   the operations
+//! lookup, names, attributes, orphan, flush, opening, contents   the operations
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing, freshness, appending     what they share
@@ -43,6 +43,7 @@ mod journal;
 mod keeping;
 mod links;
 mod listing;
+mod lookup;
 mod makers;
 mod names;
 mod news;
@@ -75,7 +76,7 @@ pub use figures::{Figures, Unsent};
 pub use inode::ROOT;
 pub use journal::left::Outside;
 pub use links::Links;
-pub use names::Listed;
+pub use lookup::Listed;
 pub use news::{Listener, News};
 pub use opening::{Open, Wants};
 pub use queue::{Pending, WriteBack};

@@ -121,6 +121,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "vfs",
         &[
             // Operations.
+            "lookup",
             "names",
             "attributes",
             "orphan",
