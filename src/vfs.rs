@@ -5,7 +5,7 @@
 //! ask the server.
 //!
 //! ```text
-//! lookup, names, attributes, orphan, flush, opening, contents   the operations
+//! lookup, names, attributes, orphan, flush, opening, reading, writing   the operations
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing, freshness, appending     what they share
@@ -21,7 +21,6 @@ mod atomic;
 mod attributes;
 mod begun;
 mod blocks;
-mod contents;
 mod copying;
 mod core;
 mod disk;
@@ -54,6 +53,7 @@ mod orphan;
 mod queue;
 mod ranges;
 mod readahead;
+mod reading;
 mod recover;
 mod sequence;
 mod shown;
@@ -65,6 +65,7 @@ mod under_way;
 mod uploads;
 mod walk;
 mod writeback;
+mod writing;
 
 pub use appending::Spot;
 pub use attributes::Changes;

@@ -227,6 +227,16 @@ impl Vfs {
         self.settings.shown.attr(node, self.settings.cache_timeout)
     }
 
+    /// The file of a handle.
+    pub(super) fn file(&self, handle: u64) -> Result<Handle> {
+        self.opened
+            .lock()
+            .handles
+            .get(&handle)
+            .cloned()
+            .ok_or(Error::BadHandle)
+    }
+
     /// The open file of a number, if it is open.
     pub(super) fn opened_file(&self, ino: u64) -> Option<Arc<File>> {
         let opened = self.opened.lock();
