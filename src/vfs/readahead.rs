@@ -9,12 +9,13 @@
 //! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
 //!   its connection, and goes on where it was when its reader comes back.
 //! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
-//!   segment, at whose end it compares what comes next with what the next one brought. Nothing is shown from
+//!   segment, at whose end it compares what comes next with what the next one brought (`joints.rs`). Nothing is shown from
 //!   behind such a joint before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
 
+mod joints;
 mod pump;
 mod streams;
 mod team;

@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::remote::{
-    Ask, Deadline, Done, Error, Reading, RemotePath, Result, Source, Step, Urgency, Version, Why,
-    perform_one,
+    Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
 use crate::vfs::disk::Content;
+use crate::vfs::readahead::joints::agree;
 use crate::vfs::readahead::streams::{Role, Signal, Stream};
 use crate::vfs::readahead::{Reader, Shared};
 
@@ -33,17 +33,15 @@ const SMALL: usize = BLOCK_LENGTH / 2;
 
 /// What nobody waits for must begin so soon, lest it keeps a place in the line.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes that are compared to see that two transfers agree.
-const PROOF: usize = 4096;
 
 /// The thread of a stream.
 pub(super) struct Pump {
-    reader: Arc<Reader>,
-    path: RemotePath,
+    pub(super) reader: Arc<Reader>,
+    pub(super) path: RemotePath,
     /// What the server had when the file was opened.
-    version: Version,
-    generation: u64,
-    id: u64,
+    pub(super) version: Version,
+    pub(super) generation: u64,
+    pub(super) id: u64,
     /// The offset at which it began.
     first: u64,
     /// The offset that comes next.
@@ -55,9 +53,9 @@ pub(super) struct Pump {
     /// The transfer is known to be of the version, and the disk keeps what it brings.
     keeps: bool,
     /// What comes behind its segment was compared.
-    is_joined: bool,
+    pub(super) is_joined: bool,
     /// What it brought is not what others did.
-    contradicts: bool,
+    pub(super) contradicts: bool,
     signal: Arc<Signal>,
 }
 
@@ -238,77 +236,6 @@ impl Pump {
         remote.read(&self.path, &reading, &ask)
     }
 
-    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
-    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
-    fn check_joint(
-        &mut self,
-        source: &mut dyn Source,
-        end: u64,
-        deadline: &Deadline,
-    ) -> Result<()> {
-        self.is_joined = true;
-        let ours = first_bytes(source, PROOF, deadline)?;
-        let file = (self.reader.ino, self.generation);
-        let blocks = &self.reader.shared.blocks;
-        let mut state = self.reader.state.lock();
-        let theirs = match blocks.collect(file, end, end + ours.len() as u64) {
-            Err(missing) if missing > end => blocks.collect(file, end, missing),
-            theirs => theirs,
-        };
-        match theirs {
-            Err(_) => {
-                state.proofs.insert(end, ours);
-                Ok(())
-            }
-            Ok(theirs) if theirs.with(|theirs| agree(theirs, &ours)) => {
-                state.doubted.remove(&end);
-                drop(state);
-                self.reader.changed.notify_all();
-                Ok(())
-            }
-            Ok(_) => {
-                drop(state);
-                Err(self.contradicts())
-            }
-        }
-    }
-
-    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
-    fn contradiction(&self) -> Error {
-        let tried = format!("reading {}", self.path);
-        let deadline = Deadline::after(self.reader.shared.patience);
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline: &deadline,
-        };
-        let remote = self.reader.shared.remote.as_ref();
-        let why = match perform_one(remote, Step::Version(&self.path), &ask) {
-            Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                "it was changed by others while it was read"
-            }
-            _ => {
-                self.reader.shared.honesty.doubt();
-                self.reader.state.lock().is_wrong = true;
-                "two transfers have brought different bytes of one place"
-            }
-        };
-        if let Some(content) = self.content() {
-            content.forget();
-        }
-        Error::misbehaved(tried, why)
-    }
-
-    fn contradicts(&mut self) -> Error {
-        self.contradicts = true;
-        Error::misbehaved(self.path.to_string(), "it is not what others have brought")
-    }
-
-    /// Whether our segment ends at `end`.
-    fn is_limit(&self, end: u64) -> bool {
-        let mut state = self.reader.state.lock();
-        state.find(self.id).and_then(|stream| stream.limit) == Some(end)
-    }
-
     /// Waits until there is something to do.
     fn turn(&self, source: Option<&dyn Source>, since: Instant) -> Turn {
         let mut state = self.reader.state.lock();
@@ -460,7 +387,7 @@ impl Pump {
     }
 
     /// What the disk has of the content.
-    fn content(&self) -> Option<Arc<Content>> {
+    pub(super) fn content(&self) -> Option<Arc<Content>> {
         let file = (&self.path, &self.version);
         self.reader.content(file, self.generation)
     }
@@ -520,23 +447,4 @@ impl Pump {
             index: self.next / BLOCK,
         }
     }
-}
-
-/// Whether two pieces from the same place are the same, as far as both reach.
-fn agree(one: &[u8], other: &[u8]) -> bool {
-    one.iter().zip(other).all(|(one, other)| one == other)
-}
-
-/// The first bytes of a transfer, so many of them, or as many as there are.
-fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match source.read(&mut bytes[filled..], deadline)? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }
