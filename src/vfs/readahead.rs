@@ -17,6 +17,7 @@
 
 mod joints;
 mod pump;
+mod showing;
 mod streams;
 mod team;
 

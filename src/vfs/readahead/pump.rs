@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use crate::remote::{
     Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
-use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
-use crate::vfs::disk::Content;
-use crate::vfs::readahead::joints::agree;
+use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block};
 use crate::vfs::readahead::streams::{Role, Signal, Stream};
 use crate::vfs::readahead::{Reader, Shared};
 
@@ -45,11 +43,11 @@ pub(super) struct Pump {
     /// The offset at which it began.
     first: u64,
     /// The offset that comes next.
-    next: u64,
+    pub(super) next: u64,
     /// The server has another version.
     spoilt: bool,
     /// It works for a team: nobody waits for it.
-    is_ahead: bool,
+    pub(super) is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
     keeps: bool,
     /// What comes behind its segment was compared.
@@ -366,85 +364,5 @@ impl Pump {
             self.reader.arrange(&mut state);
         }
         Ok(!ends)
-    }
-
-    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
-    fn keep(&self, key: Key) {
-        let shared = &self.reader.shared;
-        if shared.honesty.is_broken() {
-            return;
-        }
-        let file = (self.reader.ino, self.generation);
-        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
-            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
-        {
-            bytes.with(|bytes| disk.put(&content, key.index, bytes));
-            // It may have turned out to be wrong just before, and what was there was forgotten.
-            if shared.honesty.is_broken() {
-                content.forget();
-            }
-        }
-    }
-
-    /// What the disk has of the content.
-    pub(super) fn content(&self) -> Option<Arc<Content>> {
-        let file = (&self.path, &self.version);
-        self.reader.content(file, self.generation)
-    }
-
-    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
-    fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
-        let start = key.index * BLOCK;
-        let (from, end) = (start + block.from as u64, start + block.to() as u64);
-        let mut state = self.reader.state.lock();
-        if self.is_ahead && state.find(self.id).is_none() {
-            // What nobody will compare is kept from all.
-            return Ok(());
-        }
-        let mut is_last = is_last;
-        if let Some(proof) = state.proofs.remove(&from) {
-            if !agree(&proof, &block.bytes) {
-                drop(state);
-                return Err(self.contradicts());
-            }
-            state.doubted.remove(&from);
-            is_last = true;
-        }
-        let is_own = !self.is_ahead;
-        if let Some(joint) = state
-            .doubted
-            .range(from..end)
-            .next()
-            .copied()
-            .filter(|_| is_own)
-        {
-            // It runs on over the beginning of what others bring on trial.
-            let file = (self.reader.ino, self.generation);
-            let theirs = self.reader.shared.blocks.collect(file, joint, end);
-            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
-            if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
-                drop(state);
-                return Err(self.contradicts());
-            }
-            state.doubted.remove(&joint);
-            is_last = true;
-        }
-        self.reader.shared.blocks.put(key, block);
-        // Readers who wait for more would only look and wait again.
-        let is_awaited = state.bring(start, end);
-        drop(state);
-        if is_awaited || is_last {
-            self.reader.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    /// The block that is being brought.
-    fn key(&self) -> Key {
-        Key {
-            ino: self.reader.ino,
-            generation: self.generation,
-            index: self.next / BLOCK,
-        }
     }
 }
