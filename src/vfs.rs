@@ -9,7 +9,7 @@
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing, freshness, appending     what they share
-//! atomic, early, hash                             uploads that appear at once, come early, or are looked at
+//! uploads -> checks -> hash; atomic, exclusive, early   uploads: all, those at once, under new names, or early
 //! core                                            state, settings, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers; holders
@@ -21,6 +21,7 @@ mod atomic;
 mod attributes;
 mod begun;
 mod blocks;
+mod checks;
 mod copying;
 mod core;
 mod disk;

@@ -127,6 +127,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "orphan",
             "flush",
             "uploads",
+            "checks",
             "exclusive",
             "atomic",
             "hash",
