@@ -21,12 +21,25 @@ use crate::vfs::spool::SpoolFile;
 /// The bytes of an upload, by which the journal hears when they begin to go.
 pub(super) struct Bytes<'a> {
     pub(super) file: &'a File,
-    pub(super) spool: Arc<SpoolFile>,
-    pub(super) journal: Option<&'a Journal>,
+    spool: Arc<SpoolFile>,
+    journal: Option<&'a Journal>,
     /// Counts the bytes that have gone.
-    pub(super) moved: &'a AtomicU64,
+    moved: &'a AtomicU64,
     /// Bytes that wait for the network to take them.
-    pub(super) next: AtomicU64,
+    next: AtomicU64,
+}
+
+impl<'a> Bytes<'a> {
+    /// The bytes of an upload of `file`.
+    pub(super) fn new(vfs: &'a Vfs, file: &'a File, spool: Arc<SpoolFile>) -> Self {
+        Self {
+            file,
+            spool,
+            journal: vfs.queue.journal.get(),
+            moved: &vfs.streams.moved,
+            next: AtomicU64::new(0),
+        }
+    }
 }
 
 impl ReadAt for Bytes<'_> {

@@ -5,7 +5,7 @@
 //! meanwhile stays where nothing was written here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::remote::{
     self, Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version, Why,
@@ -13,7 +13,7 @@ use crate::remote::{
 use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::{Body, File};
+use crate::vfs::file::{Beside, Body, File};
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -93,138 +93,28 @@ impl Vfs {
             urgency: Urgency::Flush,
             deadline,
         };
+        // Once more, and then all of it.
         let mut again = false;
         loop {
-            let beside = file.body.lock().beside.clone();
-            let whole = match &beside {
-                Some(_) => again,
-                None => again || self.is_atomic(file.ino),
-            };
-            let own = self.path(file.ino)?;
-            let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
-            self.check_base(file, &path, deadline)?;
-            let Job {
-                change,
-                plan,
-                taken,
-                spool,
-            } = self.prepare(file, whole, deadline)?;
-            let bytes = Bytes {
-                file,
-                spool,
-                journal: self.queue.journal.get(),
-                moved: &self.streams.moved,
-                next: AtomicU64::new(0),
-            };
-            if let Err(error) = self.secure(file, &taken) {
-                file.body.lock().dirty.extend(&taken);
-                return Err(error);
-            }
-            let at_once = beside.is_none() && self.is_atomic(file.ino);
-            let at_once = at_once && plan.is_some() && change.size > 0;
-            let sent = Change {
-                then: match &beside {
-                    Some(beside) => self.then_beside(file.ino, &change, beside.replaces),
-                    None => change.then,
-                },
-                ..change.clone()
-            };
-            let exclusive = file.body.lock().exclusive;
-            if exclusive && (at_once || beside.is_some()) {
-                // A rename would take the place of whatever is there.
-                if let Err(error) = self.check_new(&own, &bytes, &ask) {
-                    file.body.lock().dirty.extend(&taken);
-                    return Err(error.into());
+            let place = self.place_of(file)?;
+            let whole = again || place.beside.is_none() && self.is_atomic(file.ino);
+            self.check_base(file, &place.path, deadline)?;
+            let job = self.prepare(file, whole, deadline)?;
+            let failure = match self.try_once(file, &place, &job, &ask) {
+                Ok(updated) => {
+                    let mut body = file.body.lock();
+                    return self.updated(file, &mut body, &job.change, updated);
                 }
-            }
-            // What is to take another one's place is looked at before it does.
-            let check = |path: &RemotePath| self.check_hash(file, path, &change, &ask);
-            let replaced = if at_once {
-                self.replace(
-                    (file.ino, &path),
-                    &change,
-                    bytes.spool.as_ref(),
-                    &check,
-                    &ask,
-                )
-            } else {
-                Ok(None)
+                Err(failure) => failure,
             };
-            let mut checked = matches!(replaced, Ok(Some(_)));
-            let result = match (replaced, &plan) {
-                (Err(error), _) => Err(error),
-                (Ok(Some(updated)), _) => Ok(updated),
-                (Ok(None), Some(Plan::Whole)) if exclusive && beside.is_none() => {
-                    self.store_new(&path, &sent, &bytes, &ask)
-                }
-                (Ok(None), Some(plan)) => self.remote.update(&path, &sent, plan, &bytes, &ask),
-                (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
-            };
-            let result = match (result, &beside) {
-                (Ok(updated), Some(beside)) => {
-                    checked = true;
-                    match self.take_place(file, beside, &change, updated, &check, &ask) {
-                        Ok(Some(updated)) => Ok(updated),
-                        Ok(None) => {
-                            file.body.lock().dirty.extend(&taken);
-                            continue;
-                        }
-                        Err(Error::Remote(error)) => Err(error),
-                        Err(error) => {
-                            file.body.lock().dirty.extend(&taken);
-                            return Err(error);
-                        }
-                    }
-                }
-                (result, _) => result,
-            };
-            let result = result.and_then(|updated| {
-                if !checked {
-                    check(&own)?;
-                }
-                Ok(updated)
-            });
             let mut body = file.body.lock();
-            let error = match result {
-                Ok(updated) => return self.updated(file, &mut body, &change, updated),
-                Err(error) => error,
+            body.dirty.extend(&job.dirty);
+            let error = match failure {
+                Failure::InPlace => continue,
+                Failure::Final(error) => return Err(error),
+                Failure::BrokeOff(error) => error,
             };
-            body.dirty.extend(&taken);
-            body.failed = true;
-            let begun = change.taken.load(Ordering::Relaxed);
-            // What the server may have spoilt, the spool has.
-            let mends = match &plan {
-                None => false,
-                // How much of it arrived shows what is there then.
-                Some(Plan::Append(_)) => {
-                    body.touched |= begun;
-                    body.broke_off = Some(change.size);
-                    error.why() == Some(Why::Unsupported)
-                }
-                Some(Plan::Patch {
-                    ranges,
-                    tried,
-                    cuts,
-                }) => {
-                    let first = ranges.first().map_or(0, |range| range.start);
-                    // Else all that is not ours is there as it was, whatever arrived.
-                    let spoils = *tried || *cuts;
-                    let base = change.base.and_then(|base| base.size);
-                    body.touched |= begun && (spoils || base < Some(change.size));
-                    if begun && spoils {
-                        body.lost_base(if *tried { 0 } else { first });
-                    }
-                    error.why() == Some(Why::Unsupported)
-                }
-                Some(Plan::Whole) => {
-                    // Who removes a new name must not take our word that it is not there.
-                    body.touched |= begun || body.base.is_none();
-                    if begun {
-                        body.lost_base(0);
-                    }
-                    false
-                }
-            };
+            let mends = body.upload_failed(&job, &error);
             let wrong = matches!(error, remote::Error::Misbehaved { .. });
             if wrong && body.missing().is_empty() && !again {
                 log::warn!("{error}; storing it again");
@@ -233,6 +123,80 @@ impl Vfs {
                 return Err(error.into());
             }
             again = true;
+        }
+    }
+
+    /// Where the server gets a file now.
+    fn place_of(&self, file: &File) -> Result<Place> {
+        let beside = file.body.lock().beside.clone();
+        let own = self.path(file.ino)?;
+        let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
+        Ok(Place { own, path, beside })
+    }
+
+    /// Brings a file to its place, and looks whether it is right there.
+    fn try_once(
+        &self,
+        file: &Arc<File>,
+        place: &Place,
+        job: &Job,
+        ask: &Ask<'_>,
+    ) -> std::result::Result<Updated, Failure> {
+        let bytes = Bytes::new(self, file, Arc::clone(&job.spool));
+        self.secure(file, &job.dirty).map_err(Failure::Final)?;
+        let at_once = place.beside.is_none() && self.is_atomic(file.ino);
+        let at_once = at_once && job.plan.is_some() && job.change.size > 0;
+        let exclusive = file.body.lock().exclusive;
+        if exclusive && (at_once || place.beside.is_some()) {
+            // A rename would take the place of whatever is there.
+            self.check_new(&place.own, &bytes, ask)
+                .map_err(|error| Failure::Final(error.into()))?;
+        }
+        // What is to take another one's place is looked at before it does.
+        let check = |path: &RemotePath| self.check_hash(file, path, &job.change, ask);
+        if at_once {
+            let target = (file.ino, &place.path);
+            let replaced = self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+            if let Some(updated) = replaced {
+                return Ok(updated);
+            }
+        }
+        let updated = self.send(place, job, &bytes, exclusive, ask)?;
+        let Some(beside) = &place.beside else {
+            check(&place.own)?;
+            return Ok(updated);
+        };
+        match self.take_place(file, beside, &job.change, updated, &check, ask) {
+            Ok(Some(updated)) => Ok(updated),
+            Ok(None) => Err(Failure::InPlace),
+            Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
+            Err(error) => Err(Failure::Final(error)),
+        }
+    }
+
+    /// Sends a file by its plan, or asks what became of it where everything was sent.
+    fn send(
+        &self,
+        place: &Place,
+        job: &Job,
+        bytes: &Bytes<'_>,
+        exclusive: bool,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let (path, file) = (&place.path, bytes.file);
+        let change = Change {
+            then: match &place.beside {
+                Some(beside) => self.then_beside(file.ino, &job.change, beside.replaces),
+                None => job.change.then,
+            },
+            ..job.change.clone()
+        };
+        match &job.plan {
+            Some(Plan::Whole) if exclusive && place.beside.is_none() => {
+                self.store_new(path, &change, bytes, ask)
+            }
+            Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
+            None => self.confirm(file, path, &change, ask),
         }
     }
 
@@ -281,7 +245,7 @@ impl Vfs {
                         return Ok(Job {
                             change,
                             plan,
-                            taken: std::mem::take(&mut body.dirty),
+                            dirty: std::mem::take(&mut body.dirty),
                             spool: body.spool(&self.spool)?,
                         });
                     }
@@ -372,11 +336,77 @@ struct Job {
     change: Change,
     /// `None` where everything is there.
     plan: Option<Plan>,
-    taken: RangeSet,
+    /// What was dirty before, and is so again where it fails.
+    dirty: RangeSet,
     spool: Arc<SpoolFile>,
 }
 
+/// Where a file is brought to.
+struct Place {
+    /// Its own name.
+    own: RemotePath,
+    /// The name that it bears meanwhile.
+    path: RemotePath,
+    /// That of a file that is to appear at once, and was streamed.
+    beside: Option<Beside>,
+}
+
+/// Why a try to bring a file to the server has failed.
+enum Failure {
+    /// The server does not let it take the old one's place: it goes there itself.
+    InPlace,
+    /// Of the server's file nothing can have changed, or nothing mends it.
+    Final(Error),
+    /// The server may have some of it.
+    BrokeOff(remote::Error),
+}
+
+impl From<remote::Error> for Failure {
+    fn from(error: remote::Error) -> Self {
+        Self::BrokeOff(error)
+    }
+}
+
 impl Body {
+    /// What the server has counts for nothing any more where a try may have spoilt it; the spool has it. Returns whether
+    /// sending all of it mends that.
+    fn upload_failed(&mut self, job: &Job, error: &remote::Error) -> bool {
+        self.failed = true;
+        let taken = job.change.taken.load(Ordering::Relaxed);
+        match &job.plan {
+            None => false,
+            // How much of it arrived shows what is there then.
+            Some(Plan::Append(_)) => {
+                self.touched |= taken;
+                self.broke_off = Some(job.change.size);
+                error.why() == Some(Why::Unsupported)
+            }
+            Some(Plan::Patch {
+                ranges,
+                tried,
+                cuts,
+            }) => {
+                let first = ranges.first().map_or(0, |range| range.start);
+                // Else all that is not ours is there as it was, whatever arrived.
+                let spoils = *tried || *cuts;
+                let base = job.change.base.and_then(|base| base.size);
+                self.touched |= taken && (spoils || base < Some(job.change.size));
+                if taken && spoils {
+                    self.lost_base(if *tried { 0 } else { first });
+                }
+                error.why() == Some(Why::Unsupported)
+            }
+            Some(Plan::Whole) => {
+                // Who removes a new name must not take our word that it is not there.
+                self.touched |= taken || self.base.is_none();
+                if taken {
+                    self.lost_base(0);
+                }
+                false
+            }
+        }
+    }
+
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
