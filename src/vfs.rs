@@ -9,7 +9,7 @@
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
 //! fetch, ahead, copying -> listing, freshness, appending     what they share
-//! uploads -> checks -> hash; atomic, exclusive, early   uploads: all, those at once, under new names, or early
+//! uploads, early -> checks, outcome, hash, atomic, exclusive   bringing files to the server
 //! core                                            state, settings, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers; holders
@@ -51,6 +51,7 @@ mod noting;
 mod opening;
 mod order;
 mod orphan;
+mod outcome;
 mod queue;
 mod ranges;
 mod readahead;

@@ -128,6 +128,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "flush",
             "uploads",
             "checks",
+            "outcome",
             "exclusive",
             "atomic",
             "hash",

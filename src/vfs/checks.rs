@@ -172,27 +172,4 @@ impl Vfs {
         }
         Ok(updated)
     }
-
-    pub(super) fn mode_outcome(
-        &self,
-        file: &File,
-        mode: Option<(u32, bool)>,
-        outcome: Option<remote::Result<()>>,
-    ) -> Result<()> {
-        let Some((mode, promised)) = mode else {
-            return Ok(());
-        };
-        match outcome {
-            Some(Err(error)) if promised => return Err(Error::NotPermitted(error)),
-            Some(Err(ref error)) => {
-                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
-            }
-            _ => {}
-        }
-        let mut tree = self.tree.lock();
-        if let Some(node) = tree.get_mut(file.ino) {
-            node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
-        }
-        Ok(())
-    }
 }
