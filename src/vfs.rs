@@ -5,11 +5,11 @@
 //! ask the server.
 //!
 //! ```text
-//! lookup, names, attributes, orphan, flush, opening, reading, writing   the operations
+//! lookup, names, attributes, orphan, opening, reading, writing, flush   the operations
+//! uploads, early -> checks, outcome, exclusive, atomic, hash            bringing files to the server
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
-//! fetch, ahead, copying -> listing, freshness, appending     what they share
-//! uploads, early -> checks, outcome, hash, atomic, exclusive   bringing files to the server
+//! fetch, ahead, copying -> listing, freshness, appending   what they share
 //! core                                            state, settings, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers; holders
