@@ -5,12 +5,12 @@
 //! ask the server.
 //!
 //! ```text
-//! names, attributes, orphan, flush, opening, contents   the operations
+//! lookup, names, attributes, orphan, opening, reading, writing, flush   the operations
+//! uploads, early -> checks, outcome, exclusive, atomic, hash            bringing files to the server
 //! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
 //! figures, forget                                 questions from outside
-//! fetch, ahead, copying -> listing, appending     what they share
-//! atomic, early, hash                             uploads that appear at once, come early, or are looked at
-//! core                                            state, freshness, and the lock order
+//! fetch, ahead, copying -> listing, freshness, appending   what they share
+//! core                                            state, settings, and the lock order
 //! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
 //! walk, fetching -> sequence, under_way; inode -> news; makers; holders
 //! ```
@@ -21,7 +21,7 @@ mod atomic;
 mod attributes;
 mod begun;
 mod blocks;
-mod contents;
+mod checks;
 mod copying;
 mod core;
 mod disk;
@@ -35,6 +35,7 @@ mod file;
 mod flush;
 mod forget;
 mod found;
+mod freshness;
 mod hash;
 mod holders;
 mod inode;
@@ -42,6 +43,7 @@ mod journal;
 mod keeping;
 mod links;
 mod listing;
+mod lookup;
 mod makers;
 mod names;
 mod news;
@@ -49,9 +51,11 @@ mod noting;
 mod opening;
 mod order;
 mod orphan;
+mod outcome;
 mod queue;
 mod ranges;
 mod readahead;
+mod reading;
 mod recover;
 mod sequence;
 mod shown;
@@ -63,6 +67,7 @@ mod under_way;
 mod uploads;
 mod walk;
 mod writeback;
+mod writing;
 
 pub use appending::Spot;
 pub use attributes::Changes;
@@ -74,7 +79,7 @@ pub use figures::{Figures, Unsent};
 pub use inode::ROOT;
 pub use journal::left::Outside;
 pub use links::Links;
-pub use names::Listed;
+pub use lookup::Listed;
 pub use news::{Listener, News};
 pub use opening::{Open, Wants};
 pub use queue::{Pending, WriteBack};

@@ -123,15 +123,19 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "vfs",
         &[
             // Operations.
+            "lookup",
             "names",
             "attributes",
             "orphan",
             "flush",
             "uploads",
+            "checks",
+            "outcome",
             "exclusive",
             "atomic",
             "hash",
-            "contents",
+            "reading",
+            "writing",
             "opening",
             "appending",
             "early",
@@ -148,6 +152,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "copying",
             "ahead",
             "listing",
+            "freshness",
             // State.
             "core",
             "shown",

@@ -61,7 +61,8 @@ pub struct Change {
     pub emptied: bool,
     /// An earlier try broke off: some of the bytes behind the base may be ours.
     pub broke_off: bool,
-    /// Becomes true when something of it may be on the server, however the update ends.
+    /// Becomes true when something of it may be on the server, however the update ends: it has begun
+    /// ([`ReadAt::begins`]), and was not refused.
     pub taken: Arc<AtomicBool>,
     /// What is to be set behind the upload.
     pub then: Then,

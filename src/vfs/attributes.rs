@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
-use crate::remote::{self, Deadline, Kind};
+use crate::remote::{self, Deadline, Done, Kind, Precision, Step};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{File, OWNER_WRITES};
+use crate::vfs::inode::ROOT;
 use crate::vfs::shown::{Attr, Space};
 
 /// What setattr is to change; `None` leaves it as it is.
@@ -159,6 +160,42 @@ impl Vfs {
             deadline,
         };
         Ok(self.remote.describe(&path, view, &ask)?)
+    }
+
+    /// Sets the permission bits of what is on the server.
+    pub(super) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
+        let path = self.path(ino)?;
+        self.step(Step::SetMode(&path, mode), deadline)
+            .map_err(Error::NotPermitted)?;
+        let mut tree = self.tree.lock();
+        tree.touch(ino);
+        if let Some(node) = tree.get_mut(ino) {
+            node.attributes.mode = Some(mode);
+        }
+        Ok(())
+    }
+
+    /// Sets the time of what is on the server; `seconds` since 1970 in UTC.
+    fn set_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
+        let path = self.path(ino)?;
+        match self.step(Step::SetModified(&path, seconds), deadline) {
+            Ok(Done::Changed) => {}
+            Ok(_) => return Ok(()),
+            // The root may be another user's; its time matters to nobody.
+            Err(error) => return Err(Error::NotPermitted(error)),
+        }
+        let mut tree = self.tree.lock();
+        tree.touch(ino);
+        if let Some(node) = tree.get_mut(ino) {
+            node.attributes.modified = Some(remote::Modified {
+                seconds,
+                precision: Precision::Second,
+            });
+            if ino == ROOT {
+                node.fetched = Some(std::time::Instant::now());
+            }
+        }
+        Ok(())
     }
 
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {

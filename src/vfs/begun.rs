@@ -4,6 +4,17 @@
 //! may be of no use to anybody. So what the upload goes over lies in the journal by then, bytes that nobody wrote here too,
 //! and not just in a spool that ends with the mount. And that it has begun is noted when the server is there to take it, no
 //! sooner: what the server has after an upload that never began is others' doing.
+//!
+//! Two moments of an upload are told apart, here and below:
+//!
+//! * It *begins* (`ReadAt::begins`; streams hear it from `Remote::write` and `Remote::create`): the server is there, and
+//!   about to be told. From now on nobody could say what a crash has left, so the journal knows it before a byte goes.
+//!   `Body::begun` and `Body::noted` keep it, for who finds the file without us, writes a later close down, or makes a
+//!   new name once more.
+//! * It is *taken* (`Change::taken`, `Stream::taken`): the server has not refused it, so something of it may be there. Once
+//!   it has failed, `Body::touched` keeps that, for who looks what of the server's file is ours.
+//!
+//! So what was begun and refused is not touched: what others wrote there is theirs.
 
 use std::io;
 use std::sync::Arc;
@@ -21,12 +32,25 @@ use crate::vfs::spool::SpoolFile;
 /// The bytes of an upload, by which the journal hears when they begin to go.
 pub(super) struct Bytes<'a> {
     pub(super) file: &'a File,
-    pub(super) spool: Arc<SpoolFile>,
-    pub(super) journal: Option<&'a Journal>,
+    spool: Arc<SpoolFile>,
+    journal: Option<&'a Journal>,
     /// Counts the bytes that have gone.
-    pub(super) moved: &'a AtomicU64,
+    moved: &'a AtomicU64,
     /// Bytes that wait for the network to take them.
-    pub(super) next: AtomicU64,
+    next: AtomicU64,
+}
+
+impl<'a> Bytes<'a> {
+    /// The bytes of an upload of `file`.
+    pub(super) fn new(vfs: &'a Vfs, file: &'a File, spool: Arc<SpoolFile>) -> Self {
+        Self {
+            file,
+            spool,
+            journal: vfs.queue.journal.get(),
+            moved: &vfs.streams.moved,
+            next: AtomicU64::new(0),
+        }
+    }
 }
 
 impl ReadAt for Bytes<'_> {

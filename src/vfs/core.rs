@@ -1,8 +1,7 @@
-//! The file system's state, and how it is kept fresh.
+//! The file system's state, and how it is set up.
 //!
-//! The one idea: what the tree knows and is young enough is answered at once; everything else asks
-//! the server, merges the answer into the tree and looks again. What was learned is never older than
-//! what was changed here (see `inode.rs`).
+//! The one idea: there is one value, which all operations share. Each part of it stands behind a lock of its own, and
+//! what an operation asks the server for, it asks with none of them held.
 //!
 //! **Lock order** of the whole file system, outermost first; none is held while the server is asked:
 //! `opened` -> a file's `body` -> `tree` -> a reader's state -> the block cache. `listings` is alone; `walks` may be
@@ -17,15 +16,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::remote::{
-    self, Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, Remote,
-    RemotePath, Step, Urgency, Version, Why, perform_one,
+    self, Ask, Attributes, Deadline, Done, Kind, Remote, RemotePath, Step, Urgency, perform_one,
 };
 use crate::vfs::blocks::Blocks;
 use crate::vfs::disk::{Disk, DiskCache};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::fetching::Fetching;
 use crate::vfs::file::File;
-use crate::vfs::inode::{Known, Node, ROOT, Tree, now};
+use crate::vfs::inode::{Node, Tree, now};
 use crate::vfs::links::Links;
 use crate::vfs::makers::Makers;
 use crate::vfs::news::Listener;
@@ -157,13 +155,6 @@ pub(super) struct Listing {
     pub(super) names: Option<Arc<Vec<Name>>>,
 }
 
-/// An open asks the server again when what is known of the file is older.
-pub(super) const REVALIDATE: Duration = Duration::from_secs(5);
-/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
-/// the link's size: only a listing tells.
-const LINK: u32 = 0o777;
-/// A second name that is asked for within so short a time makes a listing worth its price.
-const SOON: Duration = Duration::from_secs(1);
 /// Bytes of a name, as on every Linux file system.
 pub(super) const NAME_LENGTH: usize = 255;
 
@@ -232,195 +223,18 @@ impl Vfs {
         self.tree.lock().close(ino);
     }
 
-    /// The attributes, if they are known and young enough.
-    pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
-        let tree = self.tree.lock();
-        let Some(node) = tree.get(ino) else {
-            return Some(Err(Error::Stale));
-        };
-        node.is_fresh(self.settings.cache_timeout)
-            .then(|| Ok(self.attr(node)))
-    }
-
-    /// The attributes.
-    pub fn getattr(&self, ino: u64, deadline: &Deadline) -> Result<Attr> {
-        if let Some(known) = self.getattr_cached(ino) {
-            return known;
-        }
-        self.refresh(ino, deadline)?;
-        let tree = self.tree.lock();
-        tree.get(ino)
-            .map(|node| self.attr(node))
-            .ok_or(Error::Stale)
-    }
-
     pub(super) fn attr(&self, node: &Node) -> Attr {
         self.settings.shown.attr(node, self.settings.cache_timeout)
     }
 
-    /// What is known of a name without asking.
-    pub(super) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.tree
+    /// The file of a handle.
+    pub(super) fn file(&self, handle: u64) -> Result<Handle> {
+        self.opened
             .lock()
-            .known(directory, name, self.settings.cache_timeout)
-    }
-
-    /// Asks the server for a name.
-    pub(super) fn find(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
-        match self.known(directory, name) {
-            Known::Inode(ino) => return Ok(ino),
-            Known::Absent => return Err(Error::NotFound),
-            Known::Unknown => {}
-        }
-        let alone = self.remote.traits().stats && !self.tree.lock().asked_alone(directory, SOON);
-        if alone {
-            return self.ask_name(directory, name, deadline);
-        }
-        let completeness = self.list(directory, deadline)?;
-        match self.tree.lock().child(directory, name) {
-            Some(ino) => return Ok(ino),
-            None if completeness == Completeness::Whole => return Err(Error::NotFound),
-            None => {}
-        }
-        self.ask_name(directory, name, deadline)
-    }
-
-    /// Asks the server for a name, whatever is known of it.
-    pub(super) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
-        let asked = self.tree.lock().now();
-        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
-        let child = self.tree.lock().child(directory, name);
-        if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
-            // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
-            self.list(directory, deadline)?;
-            return self
-                .tree
-                .lock()
-                .child(directory, name)
-                .ok_or(Error::NotFound);
-        }
-        let stats = self.remote.traits().stats;
-        let step = if stats {
-            Step::Stat(&path)
-        } else {
-            Step::Version(&path)
-        };
-        let answer = self.step(step, deadline);
-        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
-            // It is of what has the directory's former name now.
-            return self.ask_name(directory, name, deadline);
-        }
-        let attributes = match answer {
-            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
-                self.list(directory, deadline)?;
-                return self
-                    .tree
-                    .lock()
-                    .child(directory, name)
-                    .ok_or(Error::NotFound);
-            }
-            Ok(Done::Attributes(attributes)) => attributes,
-            Ok(Done::Version(version)) => {
-                let mut tree = self.tree.lock();
-                if let Some(ino) = tree.child(directory, name) {
-                    tree.merge_version(ino, version, asked);
-                    return Ok(ino);
-                }
-                file_of(version)
-            }
-            Ok(Done::Changed) => return Err(Error::NotFound),
-            Err(error) if error.why() == Some(Why::NotFound) => {
-                self.tree.lock().merge_absence(directory, name, asked);
-                return Err(Error::NotFound);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut tree = self.tree.lock();
-        tree.merge_entry(directory, name, attributes, asked)
-            .ok_or(Error::NotFound)
-    }
-
-    /// Asks the server for the attributes of `ino`.
-    pub(super) fn refresh(&self, ino: u64, deadline: &Deadline) -> Result<()> {
-        let (parent, name) = {
-            let tree = self.tree.lock();
-            let node = tree.get(ino).ok_or(Error::Stale)?;
-            if node.removed {
-                return Ok(());
-            }
-            (node.parent, Arc::clone(&node.name))
-        };
-        if ino == ROOT {
-            return self.refresh_root(deadline);
-        }
-        if self.remote.traits().stats {
-            self.ask_name(parent, &name, deadline)?;
-        } else {
-            self.list(parent, deadline)?;
-        }
-        let tree = self.tree.lock();
-        match tree.get(ino) {
-            Some(node) if !node.removed => Ok(()),
-            _ => Err(Error::Stale),
-        }
-    }
-
-    fn refresh_root(&self, deadline: &Deadline) -> Result<()> {
-        let root = RemotePath::root();
-        let answer = if self.remote.traits().stats {
-            self.step(Step::Stat(&root), deadline)
-        } else {
-            Ok(Done::Changed)
-        };
-        let mut tree = self.tree.lock();
-        let Some(node) = tree.get_mut(ROOT) else {
-            return Ok(());
-        };
-        match answer {
-            Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
-                // Whoever asks for it is told; nobody asks for it before.
-                node.refresh(attributes);
-            }
-            // Not every server answers for its own root; what was known stays.
-            Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// How long an open relies on what is known of a file.
-    pub(super) fn checked_for(&self) -> Duration {
-        REVALIDATE.min(self.settings.cache_timeout)
-    }
-
-    /// Asks for size and time of an open file that is not being written, if what is known is old.
-    pub(super) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
-        let age = self.checked_for();
-        let (path, asked) = {
-            let tree = self.tree.lock();
-            match tree.get(ino) {
-                Some(node) if node.is_fresh(age) => return Ok(()),
-                Some(_) => (tree.path(ino).ok_or(Error::Stale)?, tree.now()),
-                None => return Err(Error::Stale),
-            }
-        };
-        let answer = self.step(Step::Version(&path), deadline);
-        let mut tree = self.tree.lock();
-        match answer {
-            Ok(Done::Version(version)) => {
-                tree.merge_version(ino, version, asked);
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.why() == Some(Why::NotFound) => {
-                if let Some(parent) = tree.get(ino).map(|node| node.parent) {
-                    tree.merge_absence(parent, path.name(), asked);
-                }
-                // The kernel looks the name up again.
-                Err(Error::Stale)
-            }
-            Err(error) => Err(error.into()),
-        }
+            .handles
+            .get(&handle)
+            .cloned()
+            .ok_or(Error::BadHandle)
     }
 
     /// The open file of a number, if it is open.
@@ -442,6 +256,10 @@ impl Vfs {
     /// Where `ino` is now.
     pub(super) fn path(&self, ino: u64) -> Result<RemotePath> {
         self.tree.lock().path(ino).ok_or(Error::Stale)
+    }
+
+    pub(super) fn kind(&self, ino: u64) -> Option<Kind> {
+        self.tree.lock().get(ino).map(|node| node.attributes.kind)
     }
 
     /// One step, for a caller who waits.
@@ -477,17 +295,5 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
         Ok(())
     } else {
         Err(Error::Invalid)
-    }
-}
-
-/// The attributes of a file of which just size and time are known.
-fn file_of(version: Version) -> Attributes {
-    Attributes {
-        size: version.size,
-        modified: version.modified.map(|seconds| Modified {
-            seconds,
-            precision: Precision::Second,
-        }),
-        ..Attributes::of(Kind::File)
     }
 }

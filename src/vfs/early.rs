@@ -9,7 +9,7 @@
 //! and to keep what lies behind it, and in parts that are worth a transfer of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use crate::remote::{self, Ask, Change, Deadline, Done, Plan, Step, Urgency, Version};
@@ -127,13 +127,7 @@ impl Vfs {
         }
         let spool = file.body.lock().spool.clone().ok_or(Error::Stale)?;
         *begun = true;
-        let bytes = Bytes {
-            file,
-            spool,
-            journal: self.queue.journal.get(),
-            moved: &self.streams.moved,
-            next: AtomicU64::new(0),
-        };
+        let bytes = Bytes::new(self, file, spool);
         let updated = self.remote.update(&path, change, plan, &bytes, &ask)?;
         let mut body = file.body.lock();
         self.updated(file, &mut body, change, updated)

@@ -73,7 +73,7 @@ pub struct Body {
     pub journal: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
-    /// The server has begun to take something that it has not confirmed.
+    /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
     pub begun: bool,
     /// The number of what the journal knows that it may have begun to arrive.
     pub noted: Option<u64>,
@@ -92,7 +92,7 @@ pub struct Body {
     /// What the server said of it behind the last stream, and what was set by then.
     pub said: Option<(Then, Updated)>,
     /// There may be something of ours under the name, although the base does not tell of it: a transfer was taken
-    /// that has not ended well.
+    /// that has not ended well (see `begun.rs`).
     pub touched: bool,
     /// The base is a newer one than the reader knows of.
     pub rebased: bool,

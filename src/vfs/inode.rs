@@ -14,8 +14,10 @@
 //!
 //! Plain data without locks; `Vfs` keeps it under one.
 
+mod budget;
 mod merge;
 mod node;
+mod own;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,9 +36,6 @@ pub const ROOT: u64 = 1;
 
 /// Bits of a generation that count the contents of one node; those above tell the nodes apart.
 const GENERATIONS: u32 = 32;
-
-/// Nodes that are kept although nothing needs them: some 200 bytes each.
-const NODE_BUDGET: usize = 500_000;
 
 /// What the tree knows of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,95 +261,6 @@ impl Tree {
         self.nodes.get(&ino).is_some_and(|node| node.local)
     }
 
-    /// A name that we made. One of the same name must have been removed before.
-    pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
-        let ino = self.add(directory, name, attributes);
-        self.touch(ino);
-        self.touch_directory(directory);
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.gone.remove(name);
-        }
-        ino
-    }
-
-    /// An empty directory that we made: its listing is known.
-    pub fn add_own_directory(
-        &mut self,
-        directory: u64,
-        name: &[u8],
-        attributes: Attributes,
-    ) -> u64 {
-        let ino = self.add_own(directory, name, attributes);
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.directory.listed = Some((Instant::now(), Completeness::Whole));
-        }
-        self.listings.put(ino, ());
-        ino
-    }
-
-    /// We removed the name of `ino`. The node stays as long as something holds it.
-    pub fn remove_own(&mut self, ino: u64) {
-        let Some(node) = self.nodes.get(&ino) else {
-            return;
-        };
-        let (parent, name) = (node.parent, Arc::clone(&node.name));
-        self.stamp += 1;
-        let stamp = self.stamp;
-        self.detach(ino);
-        if let Some(parent) = self.nodes.get_mut(&parent) {
-            parent.directory.gone.insert(name, stamp);
-        }
-        self.touch_directory(parent);
-    }
-
-    /// We gave `ino` another name. One that bore it must have been removed before.
-    pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
-            return;
-        };
-        let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
-        let name: Arc<[u8]> = Arc::from(name);
-        node.parent = directory;
-        node.name = Arc::clone(&name);
-        self.touch(ino);
-        let stamp = self.stamp;
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.moved = stamp;
-        }
-        if let Some(parent) = self.nodes.get_mut(&old_parent) {
-            parent.directory.children.remove(&old_name);
-            parent.directory.gone.insert(old_name, stamp);
-        }
-        if let Some(parent) = self.nodes.get_mut(&directory) {
-            parent.directory.gone.remove(&name);
-            parent.directory.absent.remove(&name);
-            parent.directory.children.insert(name, ino);
-        }
-        self.touch_directory(old_parent);
-        self.touch_directory(directory);
-    }
-
-    /// A local change of `ino`: whatever was asked before is late news.
-    pub fn touch(&mut self, ino: u64) {
-        self.stamp += 1;
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.changed = self.stamp;
-        }
-    }
-
-    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or got
-    /// another name since. Where it has not, what was asked for by that path may be told of something else.
-    pub fn stands(&self, ino: u64, asked: u64) -> bool {
-        let mut at = ino;
-        while at != ROOT {
-            match self.nodes.get(&at) {
-                Some(node) if !node.removed && node.moved <= asked => at = node.parent,
-                _ => return false,
-            }
-        }
-        true
-    }
-
     /// Whether `inner` is `outer` or lies below it.
     pub fn is_within(&self, inner: u64, outer: u64) -> bool {
         let mut at = inner;
@@ -361,38 +271,6 @@ impl Tree {
             }
         }
         at == outer
-    }
-
-    /// The kernel was told of the node once more.
-    pub fn remember(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.lookups += 1;
-        }
-    }
-
-    /// The kernel has forgotten `lookups` of its lookups.
-    pub fn forget(&mut self, ino: u64, lookups: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino)
-            && ino != ROOT
-        {
-            node.lookups = node.lookups.saturating_sub(lookups);
-        }
-        self.drop_unneeded(ino);
-    }
-
-    /// A handle was opened.
-    pub fn open(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.opens += 1;
-        }
-    }
-
-    /// A handle was closed, or news of it were passed on.
-    pub fn close(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.opens = node.opens.saturating_sub(1);
-        }
-        self.drop_unneeded(ino);
     }
 
     fn node(&mut self, ino: u64, parent: u64, name: Arc<[u8]>, attributes: Attributes) -> Node {
@@ -452,65 +330,6 @@ impl Tree {
         }
         self.drop_unneeded(ino);
     }
-
-    fn drop_unneeded(&mut self, ino: u64) {
-        let unneeded = |node: &Node| node.removed && node.lookups == 0 && node.opens == 0;
-        if self.nodes.get(&ino).is_some_and(unneeded) {
-            self.nodes.remove(&ino);
-            self.listings.pop(&ino);
-        }
-    }
-
-    /// Our own change made the directory's time now; the server's own says so to the second.
-    fn touch_directory(&mut self, directory: u64) {
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.attributes.modified = Some(now());
-        }
-    }
-
-    /// Drops the listings that were not used for longest, as far as nothing needs their nodes.
-    fn keep_budget(&mut self) {
-        while self.nodes.len() > NODE_BUDGET && self.listings.len() > 1 {
-            let Some((directory, ())) = self.listings.pop_lru() else {
-                return;
-            };
-            if self.drop_children(directory)
-                && let Some(node) = self.nodes.get_mut(&directory)
-            {
-                node.directory.listed = None;
-            }
-        }
-    }
-
-    /// Drops what nothing needs in a directory, unless somebody is reading that.
-    fn drop_children(&mut self, directory: u64) -> bool {
-        let is_read = |node: &Node| node.opens > 0;
-        if self.nodes.get(&directory).is_none_or(is_read) {
-            return false;
-        }
-        for (_, ino) in self.children(directory) {
-            self.drop_child(directory, ino);
-        }
-        true
-    }
-
-    fn drop_child(&mut self, directory: u64, ino: u64) {
-        let unneeded = |node: &Node| {
-            node.lookups == 0
-                && node.opens == 0
-                && !node.local
-                && node.directory.children.is_empty()
-        };
-        let Some(node) = self.nodes.get(&ino).filter(|node| unneeded(node)) else {
-            return;
-        };
-        let name = Arc::clone(&node.name);
-        self.nodes.remove(&ino);
-        self.listings.pop(&ino);
-        if let Some(parent) = self.nodes.get_mut(&directory) {
-            parent.directory.children.remove(&name);
-        }
-    }
 }
 
 /// FNV-1a: the same for the same bytes on every machine and in every version, which the standard
@@ -524,8 +343,7 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::{Entry, Kind, Modified, Precision};
-    use node::Difference;
+    use crate::remote::{Entry, Kind};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -557,69 +375,5 @@ mod tests {
         tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
         assert_eq!(tree.known(ROOT, b"b", LONG), Known::Unknown);
         assert!(tree.child(ROOT, b"a").is_some());
-    }
-
-    #[test]
-    fn numbers_are_the_same_after_a_remount_and_kept_over_a_rename() {
-        let mut one = listed(vec![entry(b"a", 1)]);
-        let other = listed(vec![entry(b"b", 1), entry(b"a", 1)]);
-        let a = one.child(ROOT, b"a").expect("a");
-        assert_eq!(Some(a), other.child(ROOT, b"a"));
-        one.rename_own(a, ROOT, b"z");
-        assert_eq!(one.child(ROOT, b"z"), Some(a));
-        let again = one.add_own(ROOT, b"a", file(0));
-        assert_ne!(again, a);
-        assert_eq!(one.path(again).expect("a path").as_bytes(), b"a");
-    }
-
-    #[test]
-    fn a_removed_node_stays_as_long_as_the_kernel_knows_it() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        tree.remember(a);
-        tree.remove_own(a);
-        assert!(tree.get(a).is_some() && tree.path(a).is_none());
-        tree.forget(a, 1);
-        assert!(tree.get(a).is_none());
-    }
-
-    #[test]
-    fn a_changed_version_is_a_new_generation() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        let first = tree.get(a).expect("a").generation;
-        tree.merge_listing(ROOT, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
-        assert_eq!(tree.get(a).expect("a").generation, first);
-        tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
-        assert_eq!(tree.get(a).expect("a").generation, first + 1);
-    }
-
-    #[test]
-    fn a_number_that_comes_back_is_of_another_generation() {
-        let mut tree = listed(vec![entry(b"a", 1)]);
-        let a = tree.child(ROOT, b"a").expect("a");
-        let generation = tree.get(a).expect("a").generation;
-        tree.remove_own(a);
-        assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
-        assert_ne!(tree.get(a).expect("a").generation, generation);
-    }
-
-    #[test]
-    fn a_link_that_was_replaced_has_no_target_left() {
-        let link = |target: Option<&[u8]>, seconds| Attributes {
-            target: target.map(Into::into),
-            modified: Some(Modified {
-                seconds,
-                precision: Precision::Second,
-            }),
-            ..Attributes::of(Kind::Symlink)
-        };
-        let mut tree = Tree::new(Attributes::of(Kind::Directory));
-        let l = tree.add_own(ROOT, b"l", link(Some(b"a"), 1));
-        let node = tree.get_mut(l).expect("l");
-        assert_eq!(node.refresh(link(None, 1)), Difference::Nothing);
-        assert_eq!(node.refresh(link(Some(b"b"), 1)), Difference::Content);
-        assert_eq!(node.refresh(link(None, 2)), Difference::Content);
-        assert_eq!(node.attributes.target, None);
     }
 }

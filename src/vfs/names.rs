@@ -1,130 +1,17 @@
-//! Names: looking them up, listing them, making, removing and renaming them.
+//! Names: making, removing and renaming them.
 //!
 //! The one idea: the server is asked first, the tree is changed when it has said yes. What the server
 //! refuses without a reason is looked at once more, so that the caller gets the true one.
 
-use std::sync::Arc;
-
-use crate::remote::{self, Attributes, Deadline, Done, Kind, Precision, Step, Why};
-use crate::vfs::core::{Listing, Vfs, check_name};
+use crate::remote::{self, Attributes, Deadline, Kind, Step, Why};
+use crate::vfs::core::{Vfs, check_name};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::inode::{Known, ROOT, now};
+use crate::vfs::inode::now;
 use crate::vfs::order::Reach;
 use crate::vfs::orphan::Orphan;
 use crate::vfs::shown::Attr;
 
-/// One entry of a directory, with the attributes that the kernel takes along.
-pub struct Listed {
-    /// Where the next one begins.
-    pub next: u64,
-    /// The name.
-    pub name: Arc<[u8]>,
-    /// The attributes.
-    pub attr: Attr,
-}
-
 impl Vfs {
-    /// The name, if it can be answered without asking the server. Counts a lookup when it is there.
-    pub fn lookup_cached(&self, directory: u64, name: &[u8]) -> Option<Result<Attr>> {
-        if let Err(error) = check_name(name) {
-            return Some(Err(error));
-        }
-        match self.known(directory, name) {
-            Known::Inode(ino) => Some(self.remembered(ino)),
-            Known::Absent => Some(Err(Error::NotFound)),
-            Known::Unknown => None,
-        }
-    }
-
-    /// The name. Counts a lookup when it is there.
-    pub fn lookup(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Attr> {
-        check_name(name)?;
-        let ino = self.find(directory, name, deadline)?;
-        self.remembered(ino)
-    }
-
-    /// The kernel has forgotten lookups.
-    pub fn forget(&self, ino: u64, lookups: u64) {
-        self.tree.lock().forget(ino, lookups);
-    }
-
-    /// Opens a directory.
-    pub fn opendir(&self, ino: u64) -> u64 {
-        self.tree.lock().open(ino);
-        let handle = self.handle();
-        self.opened
-            .lock()
-            .directories
-            .insert(handle, Listing { ino, names: None });
-        handle
-    }
-
-    /// Closes a directory.
-    pub fn releasedir(&self, handle: u64) {
-        let listing = self.opened.lock().directories.remove(&handle);
-        if let Some(listing) = listing {
-            self.tree.lock().close(listing.ino);
-        }
-    }
-
-    /// The entries of an open directory from `offset` on, if the server need not be asked. `each` takes
-    /// one and says whether it has room for more; every entry that it takes counts a lookup.
-    pub fn readdir_cached(
-        &self,
-        handle: u64,
-        offset: u64,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Option<Result<()>> {
-        let mut looked_at = None;
-        let names = {
-            let mut opened = self.opened.lock();
-            let Some(listing) = opened.directories.get_mut(&handle) else {
-                return Some(Err(Error::BadHandle));
-            };
-            if offset == 0 {
-                listing.names = None;
-            }
-            if listing.names.is_none() {
-                let tree = self.tree.lock();
-                tree.listing(listing.ino, self.settings.cache_timeout)?;
-                listing.names = Some(Arc::new(tree.children(listing.ino)));
-                looked_at = Some(listing.ino);
-            }
-            listing.names.clone()
-        };
-        if let Some(ino) = looked_at {
-            self.visited(ino);
-        }
-        Some(self.hand_out(names.as_deref().map_or(&[], Vec::as_slice), offset, each))
-    }
-
-    /// The entries of an open directory from `offset` on.
-    pub fn readdir(
-        &self,
-        handle: u64,
-        offset: u64,
-        deadline: &Deadline,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Result<()> {
-        if let Some(done) = self.readdir_cached(handle, offset, each) {
-            return done;
-        }
-        let ino = self
-            .opened
-            .lock()
-            .directories
-            .get(&handle)
-            .map(|listing| listing.ino);
-        let ino = ino.ok_or(Error::BadHandle)?;
-        self.list(ino, deadline)?;
-        self.visited(ino);
-        let names = Arc::new(self.tree.lock().children(ino));
-        if let Some(listing) = self.opened.lock().directories.get_mut(&handle) {
-            listing.names = Some(Arc::clone(&names));
-        }
-        self.hand_out(&names, offset, each)
-    }
-
     /// Makes a directory.
     pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32, deadline: &Deadline) -> Result<Attr> {
         self.writable()?;
@@ -340,52 +227,6 @@ impl Vfs {
         Ok(())
     }
 
-    /// Where a symbolic link points, seen from inside the mount.
-    pub fn readlink(&self, ino: u64, deadline: &Deadline) -> Result<Vec<u8>> {
-        let (path, target) = {
-            let tree = self.tree.lock();
-            let node = tree.get(ino).ok_or(Error::Stale)?;
-            if node.attributes.kind != Kind::Symlink {
-                return Err(Error::Invalid);
-            }
-            (
-                tree.path(ino).ok_or(Error::Stale)?,
-                node.attributes.target.clone(),
-            )
-        };
-        let target = match target {
-            Some(target) => target,
-            None => {
-                let ask = remote::Ask {
-                    urgency: remote::Urgency::Caller,
-                    deadline,
-                };
-                let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
-                if let Some(node) = self.tree.lock().get_mut(ino) {
-                    node.attributes.target = Some(target.clone());
-                }
-                target
-            }
-        };
-        self.settings
-            .links
-            .shown(&self.settings.root, &path, &target)
-            .ok_or_else(|| {
-                let mut tree = self.tree.lock();
-                // Once for each link: whoever lists its directory asks each time.
-                let told = tree
-                    .get_mut(ino)
-                    .is_some_and(|node| std::mem::replace(&mut node.told, true));
-                if !told {
-                    log::warn!(
-                        "{path}: its target {} leads out of the mount",
-                        target.escape_ascii()
-                    );
-                }
-                Error::LeadsOut
-            })
-    }
-
     /// Makes a symbolic link, where the server can.
     pub fn symlink(
         &self,
@@ -421,84 +262,6 @@ impl Vfs {
             tree.add_own(parent, name, attributes)
         };
         self.remembered(ino)
-    }
-
-    fn remembered(&self, ino: u64) -> Result<Attr> {
-        let mut tree = self.tree.lock();
-        tree.remember(ino);
-        tree.get(ino)
-            .map(|node| self.attr(node))
-            .ok_or(Error::Stale)
-    }
-
-    fn hand_out(
-        &self,
-        names: &[(Arc<[u8]>, u64)],
-        offset: u64,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Result<()> {
-        let first = usize::try_from(offset).unwrap_or(usize::MAX);
-        let mut tree = self.tree.lock();
-        for (at, (name, ino)) in names.iter().enumerate().skip(first) {
-            // One that was removed since the snapshot is no entry any more.
-            let Some(node) = tree.get(*ino).filter(|node| !node.removed) else {
-                continue;
-            };
-            let attr = self.attr(node);
-            let listed = Listed {
-                next: at as u64 + 1,
-                name: Arc::clone(name),
-                attr,
-            };
-            if !each(listed) {
-                return Ok(());
-            }
-            tree.remember(*ino);
-        }
-        Ok(())
-    }
-
-    /// Whether a name is on the server, asked now.
-    pub(super) fn ask_again(
-        &self,
-        parent: u64,
-        name: &[u8],
-        deadline: &Deadline,
-    ) -> Result<Option<u64>> {
-        let found = self.ask_file(parent, name, deadline)?;
-        if found.is_some() || self.remote.traits().stats {
-            return Ok(found);
-        }
-        // Only a listing tells of directories then.
-        self.list(parent, deadline)?;
-        Ok(self.tree.lock().child(parent, name))
-    }
-
-    /// Whether a name is that of a file on the server (or of anything, where any path can be asked
-    /// for), asked now.
-    pub(super) fn ask_file(
-        &self,
-        parent: u64,
-        name: &[u8],
-        deadline: &Deadline,
-    ) -> Result<Option<u64>> {
-        let local = {
-            let tree = self.tree.lock();
-            tree.child(parent, name)
-                .filter(|ino| tree.get(*ino).is_some_and(|node| node.local))
-        };
-        if local.is_some() {
-            return Ok(local);
-        }
-        match self.ask_name(parent, name, deadline) {
-            Ok(ino) => Ok(Some(ino)),
-            Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn kind(&self, ino: u64) -> Option<Kind> {
-        self.tree.lock().get(ino).map(|node| node.attributes.kind)
     }
 
     fn has_local_children(&self, ino: u64) -> bool {
@@ -549,41 +312,5 @@ impl Vfs {
             tree.merge_absence(parent, name, asked);
         }
         error.into()
-    }
-
-    /// Sets the permission bits of what is on the server.
-    pub(super) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
-        let path = self.path(ino)?;
-        self.step(Step::SetMode(&path, mode), deadline)
-            .map_err(Error::NotPermitted)?;
-        let mut tree = self.tree.lock();
-        tree.touch(ino);
-        if let Some(node) = tree.get_mut(ino) {
-            node.attributes.mode = Some(mode);
-        }
-        Ok(())
-    }
-
-    /// Sets the time of what is on the server; `seconds` since 1970 in UTC.
-    pub(super) fn set_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
-        let path = self.path(ino)?;
-        match self.step(Step::SetModified(&path, seconds), deadline) {
-            Ok(Done::Changed) => {}
-            Ok(_) => return Ok(()),
-            // The root may be another user's; its time matters to nobody.
-            Err(error) => return Err(Error::NotPermitted(error)),
-        }
-        let mut tree = self.tree.lock();
-        tree.touch(ino);
-        if let Some(node) = tree.get_mut(ino) {
-            node.attributes.modified = Some(remote::Modified {
-                seconds,
-                precision: Precision::Second,
-            });
-            if ino == ROOT {
-                node.fetched = Some(std::time::Instant::now());
-            }
-        }
-        Ok(())
     }
 }

@@ -1,86 +1,45 @@
-//! Reading: one transfer stays open for a sequential reader and runs ahead of it.
+//! Readahead: one transfer stays open for a sequential reader and runs ahead of it.
 //!
 //! The one idea: a *stream* is a thread (`readahead/pump.rs`) that reads one transfer into the block cache, from
 //! some offset on, until its window ahead of the reader is full; then it leaves the socket unread. A
-//! reader that misses bytes looks for a stream that will soon bring them, or starts one there.
+//! reader that misses bytes looks for a stream that will soon bring them, or starts one there
+//! (`readahead/choice.rs`).
 //!
 //! * The window doubles while the reader follows. After reads that nobody followed there is none: who
 //!   jumps about gets what was asked for, and the connections are free for the next jump.
 //! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
 //!   its connection, and goes on where it was when its reader comes back.
 //! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
-//!   segment, at whose end it compares what comes next with what the next one brought. Nothing is shown from
-//!   behind such a joint before that.
+//!   segment, at whose end it compares what comes next with what the next one brought (`readahead/joints.rs`).
+//!   Nothing is shown from behind such a joint before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
 
+mod choice;
+mod joints;
 mod pump;
+mod shared;
+mod showing;
 mod streams;
 mod team;
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use pump::Pump;
-use streams::{FIRST_WINDOW, Role, State, Stream};
-use team::{Look, Order, TRIAL, Team};
+use streams::State;
+use team::Team;
 
-use crate::remote::{Deadline, Error, Remote, RemotePath, Result, Version, Why};
-use crate::vfs::blocks::{BLOCK, Block, Blocks, Bytes, Key};
-use crate::vfs::disk::{Content, Disk};
-use crate::vfs::traffic::{CLOSE, Traffic};
+use crate::remote::{Deadline, Error, RemotePath, Result, Version, Why};
+use crate::vfs::blocks::{BLOCK, Block, Bytes, Key};
+use crate::vfs::disk::Content;
 
-/// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
-const LARGEST_WINDOW: u64 = 16 << 20;
-/// The share of the block cache that one stream's window may take. Seven streams (all that eight
-/// connections allow) leave half of it for what was read.
-const WINDOW_SHARE: u64 = 16;
-/// Streams begin at multiples of this many bytes: kernels ask for whole pages.
-const PAGE: u64 = 4096;
+pub use shared::Shared;
+
 /// How often a reader whose own patience is over looks whether its stream still has some.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What the readers of all files share.
-#[derive(Clone)]
-pub struct Shared {
-    /// The server.
-    pub remote: Arc<dyn Remote>,
-    /// The block cache.
-    pub blocks: Arc<Blocks>,
-    /// The time without progress after which a stream gives up.
-    pub patience: Duration,
-    /// Whether transfers begin where they are told to.
-    pub honesty: Arc<Honesty>,
-    /// The block cache on disk.
-    pub disk: Option<Arc<Disk>>,
-    /// What is under way in either direction.
-    pub traffic: Arc<Traffic>,
-}
-
-/// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
-/// it does so at some places only.
-#[derive(Debug, Default)]
-pub struct Honesty {
-    broken: AtomicBool,
-}
-
-impl Honesty {
-    fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
-    }
-
-    /// One was seen to begin elsewhere.
-    fn doubt(&self) {
-        log::warn!(
-            "the server begins transfers elsewhere than it is told to: files are read from their start only"
-        );
-        self.broken.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Reads one file.
 pub struct Reader {
@@ -285,87 +244,6 @@ impl Reader {
         }
     }
 
-    /// A reader has got everything up to `end`.
-    fn go_on(self: &Arc<Self>, state: &mut State, end: u64) {
-        state.position = end;
-        if state.follow(end, self.shared.largest_window()) {
-            self.changed.notify_all();
-        }
-        if state.team.is_many() {
-            self.arrange(state);
-        }
-    }
-
-    /// Does what the team needs now.
-    fn arrange(self: &Arc<Self>, state: &mut State) {
-        let Some(look) = self.look(state) else {
-            return;
-        };
-        for order in state.team.step(&look) {
-            log::debug!("inode {}: {order:?} at {}", self.ino, look.position);
-            match order {
-                Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
-                Order::Bring(segment) => self.start_member(state, segment, Role::Member),
-                Order::End(limit) => state.end_front_at(limit),
-                Order::Keep => state.keep_newcomers(),
-                Order::Dismiss => self.dismiss(state),
-            }
-            self.changed.notify_all();
-        }
-    }
-
-    /// The newcomers go, and with them what nobody will compare with anything.
-    fn dismiss(&self, state: &mut State) {
-        let (ino, generation) = (self.ino, state.generation);
-        for gone in state
-            .streams
-            .extract_if(.., |one| one.role == Role::Newcomer)
-        {
-            state.doubted.remove(&gone.begin);
-            for index in gone.begin / BLOCK..gone.next.div_ceil(BLOCK) {
-                let key = Key {
-                    ino,
-                    generation,
-                    index,
-                };
-                self.shared.blocks.remove(key);
-            }
-        }
-    }
-
-    fn look(&self, state: &State) -> Option<Look> {
-        let size = state.target.as_ref()?.1.size?;
-        let front = match state.front() {
-            Some(at) => state.streams[at].next,
-            None if state.team.is_many() => state.position,
-            None => return None,
-        };
-        if !self.shared.can_seek() {
-            return None;
-        }
-        let newcomers = || {
-            let all = state.streams.iter();
-            all.filter(|stream| stream.role == Role::Newcomer)
-        };
-        let at_work = |stream: &&Stream| stream.limit.is_some() && stream.role != Role::Newcomer;
-        let members = state.streams.iter().filter(at_work);
-        Some(Look {
-            now: Instant::now(),
-            received: self.received.load(Ordering::Relaxed),
-            front,
-            position: state.position,
-            size,
-            working: members.count(),
-            waiting: newcomers()
-                .filter(|stream| !stream.signal.begun.load(Ordering::Relaxed))
-                .count(),
-            done: newcomers()
-                .filter(|stream| stream.next >= stream.begin + TRIAL)
-                .count(),
-            budget: self.shared.blocks.budget(),
-        })
-    }
-
     /// Whether a transfer is under way that will bring the bytes at `offset`.
     pub fn is_streaming(&self, offset: u64) -> bool {
         self.state.lock().stream_for(offset).is_some()
@@ -442,78 +320,5 @@ impl Reader {
         self.shared
             .blocks
             .collect(file, offset, offset + size as u64)
-    }
-
-    /// Starts a stream for a reader who misses these bytes. It begins there if it can.
-    fn start(
-        self: &Arc<Self>,
-        state: &mut State,
-        (path, version): (&RemotePath, Version),
-        missing: Range<u64>,
-        can_begin: bool,
-    ) {
-        let (from, end) = (missing.start, missing.end);
-        let can_begin = can_begin && self.shared.can_seek();
-        state.make_place();
-        state.target = Some((path.clone(), version));
-        let limit = state.gap_in_team(from, self.shared.blocks.budget());
-        // Without REST everything comes from the start.
-        let next = if can_begin { from / PAGE * PAGE } else { 0 };
-        let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
-        let stream = state.add(next, end + window, limit);
-        (stream.window, stream.first) = (window, end);
-        stream.can_begin = can_begin;
-        stream.signal.demand.store(end, Ordering::Relaxed);
-        let id = stream.id;
-        if let Err(error) = self.start_pump(state, id) {
-            state.end(id, Err(Error::local("starting a thread", &error)));
-        }
-        // Whoever had to make way.
-        self.changed.notify_all();
-    }
-
-    /// Starts a stream for the team.
-    fn start_member(self: &Arc<Self>, state: &mut State, segment: Range<u64>, role: Role) {
-        let goal = match role {
-            Role::Newcomer => segment.end.min(segment.start + TRIAL),
-            _ => segment.end,
-        };
-        let stream = state.add(segment.start, goal, Some(segment.end));
-        stream.role = role;
-        let id = stream.id;
-        state.doubted.insert(segment.start);
-        if let Err(error) = self.start_pump(state, id) {
-            log::debug!("no thread for one more stream: {error}");
-            state.forget(id);
-            state.team.settle(Instant::now());
-        }
-    }
-
-    fn start_pump(self: &Arc<Self>, state: &mut State, id: u64) -> std::io::Result<()> {
-        if let (Some(target), Some(stream)) = (
-            state.target.clone(),
-            state.streams.iter().find(|stream| stream.id == id),
-        ) {
-            Pump::new(self, target, state.generation, stream).start()?;
-            state.running.insert(id);
-        }
-        Ok(())
-    }
-}
-
-impl Shared {
-    /// Whether a transfer may begin in the middle of a file.
-    fn can_seek(&self) -> bool {
-        !self.honesty.is_broken() && self.remote.traits().seeks
-    }
-
-    /// Bytes that a stream runs ahead at most.
-    fn largest_window(&self) -> u64 {
-        let largest = if self.traffic.is_sending() {
-            CLOSE
-        } else {
-            LARGEST_WINDOW
-        };
-        largest.min(self.blocks.budget() / WINDOW_SHARE)
     }
 }

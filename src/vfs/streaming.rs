@@ -1,7 +1,7 @@
 //! Streaming: what is written in order is on its way to the server while it is written.
 //!
-//! The one idea: a *stream* is a thread that takes from the spool what was written in order, and sends
-//! it by one transfer. What it has taken is dirty no more; what is written over that later is dirty
+//! The one idea: a *stream* is a thread (`streaming/pump.rs`) that takes from the spool what was written in order,
+//! and sends it by one transfer. What it has taken is dirty no more; what is written over that later is dirty
 //! again, and goes by a plan when the stream has ended. So a stream is but an upload that has begun
 //! early, and whoever needs the file at rest ends it first.
 //!
@@ -12,49 +12,30 @@
 //!
 //! Lock order: a file's `body`, and no call to the server under it.
 
-use std::ops::Range;
+mod pump;
+mod resume;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::remote::{
-    self, Ask, Deadline, Done, Plan, ReadAt, Reading, Remote, RemotePath, Sink, Step, Then,
-    Urgency, Version, Why, perform_one,
-};
+use pump::Pump;
+
+use crate::remote::{Deadline, Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::{Body, File, Stream};
 use crate::vfs::journal::Journal;
-use crate::vfs::spool::SpoolFile;
 use crate::vfs::traffic::{CLOSE, Traffic};
 
 /// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
 const START: u64 = 512 * 1024;
-/// Bytes sent at once.
-const CHUNK: u64 = 512 * 1024;
 /// Bytes behind what was sent that the spool keeps: more than the sockets of both sides can hold, so
 /// that what a server has of a broken transfer lies within.
 const KEEP: u64 = 16 << 20;
 /// The same, where the local disk is full.
 const KEEP_TIGHT: u64 = 4 << 20;
-/// The spool gives up so many bytes at once.
-const RELEASE: u64 = 4 << 20;
-/// A stream that gets nothing to send is finished after so long: servers hang up on idle ones, and others
-/// may want the connection.
-const IDLE: Duration = Duration::from_secs(5);
-/// A stream keeps its connection so long when somebody else waits for one.
-const SLICE: Duration = Duration::from_millis(500);
-/// How often a stream without bytes looks whether its connection is wanted.
-const LOOK: Duration = Duration::from_millis(50);
-/// Times in a row that a broken stream is taken up again without having got on.
-const RETRIES: u32 = 6;
-/// It is taken up again at once, then after four times this, and after twice as long each further time,
-/// within the patience of the mount: some twelve seconds, in which a server can be started again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Streams at once; the other files wait for their flush, or for the spool to be full.
 const STREAMS: usize = 8;
-/// Bytes before the end of what a server has that are compared before a stream goes on behind them.
-const TAIL: u64 = 64 * 1024;
 
 /// What the streams of all files share.
 pub struct Streams {
@@ -172,22 +153,9 @@ impl Streams {
             goal: None,
             tight: false,
         });
-        let pump = Pump {
-            streams: Arc::clone(self),
-            file: Arc::clone(file),
-            path,
-            spool,
-            sink,
-            anew,
-            then: Then::default(),
-            since: Instant::now(),
-            buffer: Vec::new(),
-        };
+        let pump = Pump::new(self, file, path, spool, sink, anew);
         self.count.fetch_add(1, Ordering::Relaxed);
-        let spawned = thread::Builder::new()
-            .name("upload".into())
-            .spawn(move || pump.run());
-        if let Err(error) = spawned {
+        if let Err(error) = pump.start() {
             log::warn!("no thread can be started for an upload: {error}");
             self.count.fetch_sub(1, Ordering::Relaxed);
             body.stream = None;
@@ -232,357 +200,6 @@ impl File {
             }
             self.uploaded.wait(&mut body);
         }
-    }
-}
-
-/// The thread of a stream.
-struct Pump {
-    streams: Arc<Streams>,
-    file: Arc<File>,
-    path: RemotePath,
-    spool: Arc<SpoolFile>,
-    sink: Option<Box<dyn Sink>>,
-    /// It began with an empty file, not behind what was there.
-    anew: bool,
-    /// What the transfer sets at its end.
-    then: Then,
-    /// When the transfer began.
-    since: Instant,
-    buffer: Vec<u8>,
-}
-
-/// What a stream does next.
-enum Turn {
-    Send(Range<u64>),
-    /// The transfer is finished, and another one begins when there is more.
-    Yield,
-    End,
-}
-
-impl Pump {
-    fn run(mut self) {
-        let _sending = self.streams.traffic.send();
-        let ended = self.insist();
-        self.sink = None;
-        self.streams.count.fetch_sub(1, Ordering::Relaxed);
-        let mut body = self.file.body.lock();
-        match ended {
-            // What is written from here on goes with the whole file, when that is flushed.
-            Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
-                log::info!("{error}; the rest of {} waits for its close", self.path);
-            }
-            Err(error) => {
-                log::warn!("{}: {error}", self.path);
-                body.stream_failed(error.into());
-            }
-            Ok(()) => {}
-        }
-        body.stream = None;
-        self.file.uploaded.notify_all();
-    }
-
-    /// Sends until the stream is to end, over as many transfers as it takes.
-    fn insist(&mut self) -> remote::Result<()> {
-        let mut failures = 0;
-        let mut reached = 0;
-        let mut since = Instant::now();
-        loop {
-            let result = match failures {
-                0 => self.pump(),
-                _ => self.resume().and_then(|()| self.pump()),
-            };
-            let Err(error) = result else {
-                return Ok(());
-            };
-            self.sink = None;
-            let sent = self.sent();
-            if failures == 0 || sent > reached {
-                (reached, failures) = (sent, 0);
-                since = Instant::now();
-            }
-            failures += 1;
-            // Who timed out has waited for long enough.
-            let passes = matches!(error, remote::Error::Lost { .. });
-            let pause = FIRST_PAUSE * (1 << failures.min(RETRIES));
-            let late = since.elapsed() + pause > self.streams.patience;
-            if !passes || late || failures > RETRIES {
-                return Err(error);
-            }
-            log::info!("{error}; looking what of {} has arrived", self.path);
-            if failures > 1 {
-                thread::sleep(pause);
-            }
-        }
-    }
-
-    fn sent(&self) -> u64 {
-        let body = self.file.body.lock();
-        body.stream.as_ref().map_or(0, |stream| stream.sent)
-    }
-
-    /// Sends until the stream is to end, and has the server confirm it.
-    fn pump(&mut self) -> remote::Result<()> {
-        loop {
-            match self.turn() {
-                Turn::Send(range) => self.send(range)?,
-                Turn::Yield => self.finish()?,
-                Turn::End => return self.finish(),
-            }
-        }
-    }
-
-    /// Waits until there is something to do. Bytes that are to be sent are taken: dirty no more.
-    fn turn(&self) -> Turn {
-        let since = Instant::now();
-        let mut guard = self.file.body.lock();
-        loop {
-            let body = &mut *guard;
-            let Some(stream) = &mut body.stream else {
-                return Turn::End;
-            };
-            let written = body.dirty.stretch(stream.sent);
-            let until = stream.goal.unwrap_or(body.ordered);
-            let end = written.min(until).min(stream.sent + CHUNK);
-            // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
-            let may_pause = self.sink.is_none()
-                || self.streams.remote.traits().goes_on
-                || body.present.contains(0..stream.sent);
-            let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
-            if end > stream.sent {
-                // What the journal relies on goes only when the server has confirmed it.
-                let relied = body.journal.is_some() && body.superseded.is_empty();
-                let held = body.size.saturating_sub(stream.released) > self.streams.window
-                    && stream.sent - stream.vouched >= self.streams.window / 2;
-                if self.sink.is_some() && relied && (held || stream.tight) {
-                    return Turn::Yield;
-                }
-                if wanted && self.since.elapsed() > SLICE {
-                    return Turn::Yield;
-                }
-                let range = stream.sent..end;
-                body.dirty.remove(range.clone());
-                stream.sent = end;
-                return Turn::Send(range);
-            }
-            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE {
-                return Turn::End;
-            }
-            if stream.tight {
-                self.release(body);
-                // Whoever waits for room on the disk tries again, and says so again if there is none.
-                if let Some(stream) = &mut body.stream {
-                    stream.tight = false;
-                }
-                self.file.uploaded.notify_all();
-            }
-            let look = if self.sink.is_some() { LOOK } else { IDLE };
-            self.file.uploaded.wait_for(&mut guard, look);
-        }
-    }
-
-    fn send(&mut self, range: Range<u64>) -> remote::Result<()> {
-        let deadline = Deadline::after(self.streams.patience);
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.buffer.resize(length, 0);
-        self.spool
-            .read_exact_at(&mut self.buffer, range.start)
-            .map_err(|error| remote::Error::local("reading the spool", &error))?;
-        let sink = match &mut self.sink {
-            Some(sink) => sink,
-            None => {
-                let ask = flush(&deadline);
-                let exclusive = {
-                    let body = self.file.body.lock();
-                    // What is set on an old file must wait until that has been written to: it may not.
-                    let is_ours = body.base.is_none() || body.beside.is_some();
-                    self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
-                    body.exclusive && body.beside.is_none()
-                };
-                let remote = &self.streams.remote;
-                let sink = if exclusive {
-                    self.then = Then::default();
-                    remote.create(&self.path, &|| self.begins(), &ask)?
-                } else {
-                    let anew = self.anew && range.start == 0;
-                    let behind = (!anew).then_some(range.start);
-                    remote.write(&self.path, behind, self.then, &|| self.begins(), &ask)?
-                };
-                self.since = Instant::now();
-                let mut body = self.file.body.lock();
-                body.touched = true;
-                if let Some(stream) = &mut body.stream {
-                    stream.taken = true;
-                }
-                // That was of the transfer before.
-                body.said = None;
-                body.exclusive &= !exclusive;
-                drop(body);
-                self.sink.insert(sink)
-            }
-        };
-        sink.write(&self.buffer, &deadline)?;
-        self.streams
-            .moved
-            .fetch_add(length as u64, Ordering::Relaxed);
-        let mut body = self.file.body.lock();
-        self.release(&mut body);
-        self.file.uploaded.notify_all();
-        Ok(())
-    }
-
-    /// The journal hears that the server takes something, if it has the file.
-    fn begins(&self) {
-        let news = self.file.body.lock().begins();
-        if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
-            journal.begun(id);
-        }
-    }
-
-    /// Gives up what was sent long ago, once the window is full.
-    fn release(&self, body: &mut Body) {
-        let Some(stream) = &mut body.stream else {
-            return;
-        };
-        let full = body.size.saturating_sub(stream.released) > self.streams.window;
-        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
-        if body.journal.is_some() || body.committing {
-            until = until.min(stream.vouched);
-        }
-        if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
-        {
-            return;
-        }
-        for part in body.dirty.gaps(stream.released..until) {
-            match self.spool.zero(part.clone()) {
-                Ok(()) => body.present.remove(part),
-                Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
-            }
-        }
-        stream.released = until;
-    }
-
-    /// Has the server confirm what was sent so far.
-    fn finish(&mut self) -> remote::Result<()> {
-        let Some(sink) = self.sink.take() else {
-            return Ok(());
-        };
-        let said = sink.finish(&Deadline::after(self.streams.patience))?;
-        let mut body = self.file.body.lock();
-        body.stream_confirmed();
-        body.said = said.map(|said| (self.then, said));
-        let number = body
-            .journal
-            .filter(|_| !body.committing && body.superseded.is_empty());
-        let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
-            return Ok(());
-        };
-        let Some(sent) = body.stream.as_ref().map(|stream| stream.sent) else {
-            return Ok(());
-        };
-        drop(body);
-        if let Err(error) = journal.arrived(id, sent) {
-            log::warn!("the journal can't be written: {error}");
-            return Ok(());
-        }
-        let mut body = self.file.body.lock();
-        let is_same = body.journal == Some(id) && !body.committing;
-        if let Some(stream) = body.stream.as_mut().filter(|_| is_same) {
-            stream.vouched = sent;
-        }
-        self.release(&mut body);
-        Ok(())
-    }
-
-    /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
-    /// still has the rest.
-    fn resume(&self) -> remote::Result<()> {
-        if self.file.body.lock().rewind() {
-            return Ok(());
-        }
-        let deadline = Deadline::after(self.streams.patience);
-        let has = self.has(&deadline)?;
-        let (sent, confirmed, clean) = {
-            let body = self.file.body.lock();
-            let Some(stream) = &body.stream else {
-                return Ok(());
-            };
-            let start = has.saturating_sub(TAIL).max(stream.confirmed);
-            // What was written over since it was sent tells nothing.
-            let tail = start.max(stream.released)..has.min(stream.sent);
-            let clean = body.dirty.gaps(tail.clone()).pop();
-            (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
-        };
-        let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
-        // Others may have appended behind it.
-        let more = has > sent && !(self.anew && confirmed == 0);
-        let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
-        if has < confirmed || more && !all {
-            return Err(other(format!(
-                "of {sent} bytes that were sent it now has {has}"
-            )));
-        }
-        let mut from = has.min(sent);
-        if !all && (has > sent || !self.holds(clean, &deadline)?) {
-            if confirmed > 0 {
-                return Err(other("others have written to it meanwhile".to_string()));
-            }
-            // Not what was sent, or not yet: all of it once more.
-            from = 0;
-        }
-        let mut body = self.file.body.lock();
-        if !body.present.contains(from..sent) {
-            return Err(other(format!(
-                "it has {has} of {sent} bytes, and what lies between is no longer here"
-            )));
-        }
-        body.dirty.insert(from..sent);
-        if let Some(stream) = &mut body.stream {
-            stream.sent = from;
-        }
-        if from > confirmed {
-            body.stream_confirmed();
-        }
-        Ok(())
-    }
-
-    /// The size of what the server has.
-    fn has(&self, deadline: &Deadline) -> remote::Result<u64> {
-        let step = Step::Version(&self.path);
-        match perform_one(self.streams.remote.as_ref(), step, &flush(deadline)) {
-            Ok(Done::Version(Version { size, .. })) => Ok(size.unwrap_or(0)),
-            Ok(_) => Ok(0),
-            Err(error) if error.why() == Some(Why::NotFound) => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the server has the same bytes there.
-    fn holds(&self, range: Range<u64>, deadline: &Deadline) -> remote::Result<bool> {
-        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        if length == 0 {
-            return Ok(true);
-        }
-        let remote = &self.streams.remote;
-        let mut source = remote.read(&self.path, &Reading::at(range.start), &flush(deadline))?;
-        let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
-        let mut filled = 0;
-        while filled < length {
-            match source.read(&mut theirs[filled..], deadline)? {
-                0 => return Ok(false),
-                read => filled += read,
-            }
-        }
-        self.spool
-            .read_exact_at(&mut ours, range.start)
-            .map_err(|error| remote::Error::local("reading the spool", &error))?;
-        Ok(ours == theirs)
-    }
-}
-
-fn flush(deadline: &Deadline) -> Ask<'_> {
-    Ask {
-        urgency: Urgency::Flush,
-        deadline,
     }
 }
 

@@ -5,16 +5,12 @@
 //! meanwhile stays where nothing was written here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::remote::{
-    self, Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, Version, View, Why,
-};
+use crate::remote::{self, Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
 use crate::vfs::begun::Bytes;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::{Body, File};
-use crate::vfs::hash;
+use crate::vfs::file::{Beside, File};
 use crate::vfs::ranges::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::streaming::End;
@@ -94,138 +90,28 @@ impl Vfs {
             urgency: Urgency::Flush,
             deadline,
         };
+        // Once more, and then all of it.
         let mut again = false;
         loop {
-            let beside = file.body.lock().beside.clone();
-            let whole = match &beside {
-                Some(_) => again,
-                None => again || self.is_atomic(file.ino),
-            };
-            let own = self.path(file.ino)?;
-            let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
-            self.check_base(file, &path, deadline)?;
-            let Job {
-                change,
-                plan,
-                taken,
-                spool,
-            } = self.prepare(file, whole, deadline)?;
-            let bytes = Bytes {
-                file,
-                spool,
-                journal: self.queue.journal.get(),
-                moved: &self.streams.moved,
-                next: AtomicU64::new(0),
-            };
-            if let Err(error) = self.secure(file, &taken) {
-                file.body.lock().dirty.extend(&taken);
-                return Err(error);
-            }
-            let at_once = beside.is_none() && self.is_atomic(file.ino);
-            let at_once = at_once && plan.is_some() && change.size > 0;
-            let sent = Change {
-                then: match &beside {
-                    Some(beside) => self.then_beside(file.ino, &change, beside.replaces),
-                    None => change.then,
-                },
-                ..change.clone()
-            };
-            let exclusive = file.body.lock().exclusive;
-            if exclusive && (at_once || beside.is_some()) {
-                // A rename would take the place of whatever is there.
-                if let Err(error) = self.check_new(&own, &bytes, &ask) {
-                    file.body.lock().dirty.extend(&taken);
-                    return Err(error.into());
+            let place = self.place_of(file)?;
+            let whole = again || place.beside.is_none() && self.is_atomic(file.ino);
+            self.check_base(file, &place.path, deadline)?;
+            let job = self.prepare(file, whole, deadline)?;
+            let failure = match self.try_once(file, &place, &job, &ask) {
+                Ok(updated) => {
+                    let mut body = file.body.lock();
+                    return self.updated(file, &mut body, &job.change, updated);
                 }
-            }
-            // What is to take another one's place is looked at before it does.
-            let check = |path: &RemotePath| self.check_hash(file, path, &change, &ask);
-            let replaced = if at_once {
-                self.replace(
-                    (file.ino, &path),
-                    &change,
-                    bytes.spool.as_ref(),
-                    &check,
-                    &ask,
-                )
-            } else {
-                Ok(None)
+                Err(failure) => failure,
             };
-            let mut checked = matches!(replaced, Ok(Some(_)));
-            let result = match (replaced, &plan) {
-                (Err(error), _) => Err(error),
-                (Ok(Some(updated)), _) => Ok(updated),
-                (Ok(None), Some(Plan::Whole)) if exclusive && beside.is_none() => {
-                    self.store_new(&path, &sent, &bytes, &ask)
-                }
-                (Ok(None), Some(plan)) => self.remote.update(&path, &sent, plan, &bytes, &ask),
-                (Ok(None), None) => self.confirm(file, &path, &sent, &ask),
-            };
-            let result = match (result, &beside) {
-                (Ok(updated), Some(beside)) => {
-                    checked = true;
-                    match self.take_place(file, beside, &change, updated, &check, &ask) {
-                        Ok(Some(updated)) => Ok(updated),
-                        Ok(None) => {
-                            file.body.lock().dirty.extend(&taken);
-                            continue;
-                        }
-                        Err(Error::Remote(error)) => Err(error),
-                        Err(error) => {
-                            file.body.lock().dirty.extend(&taken);
-                            return Err(error);
-                        }
-                    }
-                }
-                (result, _) => result,
-            };
-            let result = result.and_then(|updated| {
-                if !checked {
-                    check(&own)?;
-                }
-                Ok(updated)
-            });
             let mut body = file.body.lock();
-            let error = match result {
-                Ok(updated) => return self.updated(file, &mut body, &change, updated),
-                Err(error) => error,
+            body.dirty.extend(&job.dirty);
+            let error = match failure {
+                Failure::InPlace => continue,
+                Failure::Final(error) => return Err(error),
+                Failure::BrokeOff(error) => error,
             };
-            body.dirty.extend(&taken);
-            body.failed = true;
-            let begun = change.taken.load(Ordering::Relaxed);
-            // What the server may have spoilt, the spool has.
-            let mends = match &plan {
-                None => false,
-                // How much of it arrived shows what is there then.
-                Some(Plan::Append(_)) => {
-                    body.touched |= begun;
-                    body.broke_off = Some(change.size);
-                    error.why() == Some(Why::Unsupported)
-                }
-                Some(Plan::Patch {
-                    ranges,
-                    tried,
-                    cuts,
-                }) => {
-                    let first = ranges.first().map_or(0, |range| range.start);
-                    // Else all that is not ours is there as it was, whatever arrived.
-                    let spoils = *tried || *cuts;
-                    let base = change.base.and_then(|base| base.size);
-                    body.touched |= begun && (spoils || base < Some(change.size));
-                    if begun && spoils {
-                        body.lost_base(if *tried { 0 } else { first });
-                    }
-                    error.why() == Some(Why::Unsupported)
-                }
-                Some(Plan::Whole) => {
-                    // Who removes a new name must not take our word that it is not there.
-                    body.touched |= begun || body.base.is_none();
-                    if begun {
-                        body.lost_base(0);
-                    }
-                    false
-                }
-            };
+            let mends = body.upload_failed((&job.change, job.plan.as_ref()), &error);
             let wrong = matches!(error, remote::Error::Misbehaved { .. });
             if wrong && body.missing().is_empty() && !again {
                 log::warn!("{error}; storing it again");
@@ -237,46 +123,77 @@ impl Vfs {
         }
     }
 
-    /// Compares what was stored by its hash, where that is wanted, the server has one, and all of the
-    /// file is here and still the same.
-    fn check_hash(
+    /// Where the server gets a file now.
+    fn place_of(&self, file: &File) -> Result<Place> {
+        let beside = file.body.lock().beside.clone();
+        let own = self.path(file.ino)?;
+        let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
+        Ok(Place { own, path, beside })
+    }
+
+    /// Brings a file to its place, and looks whether it is right there.
+    fn try_once(
         &self,
-        file: &File,
-        path: &RemotePath,
-        change: &Change,
+        file: &Arc<File>,
+        place: &Place,
+        job: &Job,
         ask: &Ask<'_>,
-    ) -> remote::Result<()> {
-        let same = || {
-            let body = file.body.lock();
-            let is_whole = body.missing().is_empty() && body.dirty.is_empty();
-            body.spool
-                .clone()
-                .filter(|_| is_whole && body.size == change.size)
-        };
-        let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
-            return Ok(());
-        };
-        let said = match self.remote.describe(path, View::Hash, ask) {
-            Ok(Some(said)) => said,
-            Ok(None) => {
-                log::info!("{path}: the server has no hashes; its size was right");
-                return Ok(());
+    ) -> std::result::Result<Updated, Failure> {
+        let bytes = Bytes::new(self, file, Arc::clone(&job.spool));
+        self.secure(file, &job.dirty).map_err(Failure::Final)?;
+        let at_once = place.beside.is_none() && self.is_atomic(file.ino);
+        let at_once = at_once && job.plan.is_some() && job.change.size > 0;
+        let exclusive = file.body.lock().exclusive;
+        if exclusive && (at_once || place.beside.is_some()) {
+            // A rename would take the place of whatever is there.
+            self.check_new(&place.own, &bytes, ask)
+                .map_err(|error| Failure::Final(error.into()))?;
+        }
+        // What is to take another one's place is looked at before it does.
+        let check = |path: &RemotePath| self.check_hash(file, path, &job.change, ask);
+        if at_once {
+            let target = (file.ino, &place.path);
+            let replaced = self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+            if let Some(updated) = replaced {
+                return Ok(updated);
             }
-            // Of this one it has none: too large, or not allowed.
-            Err(error @ remote::Error::Refused { .. }) => {
-                log::info!("{error}; the size of {path} was right");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        }
+        let updated = self.send(place, job, &bytes, exclusive, ask)?;
+        let Some(beside) = &place.beside else {
+            check(&place.own)?;
+            return Ok(updated);
         };
-        let agrees = hash::agrees(&said, spool.as_ref(), change.size)
-            .map_err(|error| remote::Error::local("reading the spool", &error))?;
-        match agrees {
-            Some(false) if same().is_some() => Err(remote::Error::misbehaved(
-                format!("storing {path}"),
-                format!("it is another content, by its hash {}", said.escape_ascii()),
-            )),
-            _ => Ok(()),
+        match self.take_place(file, beside, &job.change, updated, &check, ask) {
+            Ok(Some(updated)) => Ok(updated),
+            Ok(None) => Err(Failure::InPlace),
+            Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
+            Err(error) => Err(Failure::Final(error)),
+        }
+    }
+
+    /// Sends a file by its plan, or asks what became of it where everything was sent.
+    fn send(
+        &self,
+        place: &Place,
+        job: &Job,
+        bytes: &Bytes<'_>,
+        exclusive: bool,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let (path, file) = (&place.path, bytes.file);
+        let change = Change {
+            then: match &place.beside {
+                Some(beside) => self.then_beside(file.ino, &job.change, beside.replaces),
+                None => job.change.then,
+            },
+            ..job.change.clone()
+        };
+        match &job.plan {
+            Some(Plan::Whole) if exclusive && place.beside.is_none() => {
+                self.store_new(path, &change, bytes, ask)
+            }
+            Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
+            None => self.confirm(file, path, &change, ask),
         }
     }
 
@@ -325,7 +242,7 @@ impl Vfs {
                         return Ok(Job {
                             change,
                             plan,
-                            taken: std::mem::take(&mut body.dirty),
+                            dirty: std::mem::take(&mut body.dirty),
                             spool: body.spool(&self.spool)?,
                         });
                     }
@@ -335,211 +252,6 @@ impl Vfs {
             self.fetch(file, gap, deadline)?;
         }
     }
-
-    /// Has the server show on a small file what it makes of a part of one.
-    fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = remote::name_aside("try", number);
-        let directory = self.path(file.ino)?.parent().unwrap_or_default();
-        let Some(beside) = directory.join(name.as_bytes()) else {
-            return Ok(());
-        };
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
-        if let Err(error) = self.remote.rehearse(&beside, &ask) {
-            log::info!("{error}; what the server makes of a part shows on the file itself");
-        }
-        Ok(())
-    }
-
-    /// What the server has now of what streams have brought, with what is to be set behind them.
-    fn confirm(
-        &self,
-        file: &File,
-        path: &RemotePath,
-        change: &Change,
-        ask: &Ask<'_>,
-    ) -> remote::Result<Updated> {
-        let (said, behind) = {
-            let mut body = file.body.lock();
-            (body.said.take(), body.behind)
-        };
-        let said = said.filter(|(then, _)| {
-            let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
-            has(change.then.modified, then.modified)
-                && has(change.then.mode.map(i64::from), then.mode.map(i64::from))
-        });
-        let updated = match said {
-            Some((_, updated)) => updated,
-            None => {
-                let steps = change.then.steps(path);
-                change.then.updated(self.remote.perform(&steps, ask))?
-            }
-        };
-        // Others may have appended too.
-        let fits = |size| size == change.size || behind && size > change.size;
-        if let Some(size) = updated.version.size.filter(|&size| !fits(size)) {
-            return Err(remote::Error::misbehaved(
-                format!("storing {path}"),
-                format!("it confirmed {} bytes and now has {size}", change.size),
-            ));
-        }
-        Ok(updated)
-    }
-
-    /// The server has it.
-    pub(super) fn updated(
-        &self,
-        file: &File,
-        body: &mut Body,
-        change: &Change,
-        updated: Updated,
-    ) -> Result<Version> {
-        let version = Version {
-            size: updated.version.size.or(Some(change.size)),
-            modified: updated.version.modified,
-        };
-        body.uploaded(version, change.size);
-        if version.size != Some(change.size) {
-            // Others appended too.
-            body.mixed = true;
-            if !body.dirty.is_empty() {
-                // What was written meanwhile comes behind that, or where it was put.
-                self.leave_journaled(body);
-                body.base = Some(Version {
-                    size: Some(change.size),
-                    ..version
-                });
-                body.rebase(&self.spool, version)?;
-            }
-        }
-        if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
-            self.mode_outcome(file, body.mode.take(), updated.mode)?;
-        }
-        if body.modified == change.then.modified {
-            body.modified = None;
-        }
-        match updated.modified {
-            Some(Err(error)) => Err(Error::NotPermitted(error)),
-            _ => Ok(version),
-        }
-    }
-
-    /// Before a part of a file is sent anew together with what it is part of: if others changed that,
-    /// theirs is kept where we did not write.
-    fn check_base(&self, file: &Arc<File>, path: &RemotePath, deadline: &Deadline) -> Result<()> {
-        let base = {
-            let body = file.body.lock();
-            let change = body.change();
-            // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
-            // more behind them.
-            let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
-            let rewritten = cut || body.emptied;
-            let sends = body.resized || !body.dirty.is_empty();
-            // What is appended changes nothing of what others wrote.
-            let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && (body.beside.is_some() || !self.is_atomic(file.ino))
-                && body.holes.is_empty()
-                && (!(body.failed && body.touched) || change.broke_off);
-            let relies = sends && !rewritten && !appends;
-            body.base.filter(|_| relies)
-        };
-        let Some(base) = base else {
-            return Ok(());
-        };
-        let now = match self.step(Step::Version(path), deadline) {
-            Ok(Done::Version(version)) => version,
-            Ok(_) => return Ok(()),
-            Err(error) if error.why() == Some(Why::NotFound) => {
-                let mut body = file.body.lock();
-                if !body.missing().is_empty() {
-                    // What we lack is nowhere any more, and zeros are no substitute.
-                    return Err(Error::Stale);
-                }
-                body.lost_base(0);
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if base.may_be(&now) {
-            return Ok(());
-        }
-        let generation = self.tree.lock().mix(file.ino).ok_or(Error::Stale)?;
-        file.reader.restart(generation);
-        let mut body = file.body.lock();
-        body.generation = generation;
-        if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
-            // What broke off left some of its bytes, which are ours.
-            body.base = Some(now);
-            body.resized = true;
-            return Ok(());
-        }
-        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
-        self.leave_journaled(&mut body);
-        body.rebase(&self.spool, now)
-    }
-
-    fn mode_outcome(
-        &self,
-        file: &File,
-        mode: Option<(u32, bool)>,
-        outcome: Option<remote::Result<()>>,
-    ) -> Result<()> {
-        let Some((mode, promised)) = mode else {
-            return Ok(());
-        };
-        match outcome {
-            Some(Err(error)) if promised => return Err(Error::NotPermitted(error)),
-            Some(Err(ref error)) => {
-                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
-            }
-            _ => {}
-        }
-        let mut tree = self.tree.lock();
-        if let Some(node) = tree.get_mut(file.ino) {
-            node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
-        }
-        Ok(())
-    }
-
-    /// Tells the tree what the server now has.
-    pub(super) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
-        let mut tree = self.tree.lock();
-        tree.touch(file.ino);
-        let Some(node) = tree.get_mut(file.ino) else {
-            return;
-        };
-        node.local = body.is_dirty();
-        if node.local {
-            // What is read from the server from now on is of another version.
-            body.rebased |= result.is_ok();
-            return;
-        }
-        // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
-        // between.
-        let mixed = std::mem::take(&mut body.mixed);
-        let generation = node.generation + 1;
-        match body.base {
-            Some(version) => {
-                node.refresh_version(version);
-                node.pages = (!mixed).then_some(version);
-            }
-            None => node.fetched = None,
-        }
-        if result.is_err() {
-            node.fetched = None;
-        }
-        node.generation = generation;
-        body.unheard |= mixed;
-        drop(tree);
-        body.generation = generation;
-        // The reader knows now; what comes after this is others' doing.
-        body.rebased = false;
-        file.reader.restart(generation);
-    }
 }
 
 /// One try to bring a file to the server.
@@ -547,29 +259,33 @@ struct Job {
     change: Change,
     /// `None` where everything is there.
     plan: Option<Plan>,
-    taken: RangeSet,
+    /// What was dirty before, and is so again where it fails.
+    dirty: RangeSet,
     spool: Arc<SpoolFile>,
 }
 
-impl Body {
-    /// The server has the first `size` bytes of this as `version`.
-    fn uploaded(&mut self, version: Version, size: u64) {
-        self.base = Some(version);
-        (self.begun, self.exclusive) = (false, false);
-        self.kept = size;
-        self.holes = RangeSet::default();
-        self.resized = false;
-        self.emptied = false;
-        self.appended_from(size);
-        self.touched = false;
-        self.unconfirmed = false;
-        self.broke_off = None;
-        if version.size != Some(size) && self.dirty.is_empty() {
-            // Others appended too: what is where is theirs to say.
-            self.kept = version.size.unwrap_or(size);
-            self.size = self.kept;
-            self.ordered = self.size;
-            self.present = RangeSet::default();
-        }
+/// Where a file is brought to.
+struct Place {
+    /// Its own name.
+    own: RemotePath,
+    /// The name that it bears meanwhile.
+    path: RemotePath,
+    /// That of a file that is to appear at once, and was streamed.
+    beside: Option<Beside>,
+}
+
+/// Why a try to bring a file to the server has failed.
+enum Failure {
+    /// The server does not let it take the old one's place: it goes there itself.
+    InPlace,
+    /// Of the server's file nothing can have changed, or nothing mends it.
+    Final(Error),
+    /// The server may have some of it.
+    BrokeOff(remote::Error),
+}
+
+impl From<remote::Error> for Failure {
+    fn from(error: remote::Error) -> Self {
+        Self::BrokeOff(error)
     }
 }

@@ -287,4 +287,15 @@ mod tests {
         tree.close(b);
         assert!(tree.get(b).is_none());
     }
+
+    #[test]
+    fn a_changed_version_is_a_new_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        let first = tree.get(a).expect("a").generation;
+        tree.merge_listing(ROOT, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, first);
+        tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, first + 1);
+    }
 }

@@ -144,3 +144,29 @@ pub fn now() -> Modified {
         precision: Precision::Second,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Kind;
+    use crate::vfs::inode::{ROOT, Tree};
+
+    #[test]
+    fn a_link_that_was_replaced_has_no_target_left() {
+        let link = |target: Option<&[u8]>, seconds| Attributes {
+            target: target.map(Into::into),
+            modified: Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            }),
+            ..Attributes::of(Kind::Symlink)
+        };
+        let mut tree = Tree::new(Attributes::of(Kind::Directory));
+        let l = tree.add_own(ROOT, b"l", link(Some(b"a"), 1));
+        let node = tree.get_mut(l).expect("l");
+        assert_eq!(node.refresh(link(None, 1)), Difference::Nothing);
+        assert_eq!(node.refresh(link(Some(b"b"), 1)), Difference::Content);
+        assert_eq!(node.refresh(link(None, 2)), Difference::Content);
+        assert_eq!(node.attributes.target, None);
+    }
+}

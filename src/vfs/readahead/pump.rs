@@ -12,11 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::remote::{
-    Ask, Deadline, Done, Error, Reading, RemotePath, Result, Source, Step, Urgency, Version, Why,
-    perform_one,
+    Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
-use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block, Key};
-use crate::vfs::disk::Content;
+use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH, Block};
 use crate::vfs::readahead::streams::{Role, Signal, Stream};
 use crate::vfs::readahead::{Reader, Shared};
 
@@ -33,31 +31,29 @@ const SMALL: usize = BLOCK_LENGTH / 2;
 
 /// What nobody waits for must begin so soon, lest it keeps a place in the line.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes that are compared to see that two transfers agree.
-const PROOF: usize = 4096;
 
 /// The thread of a stream.
 pub(super) struct Pump {
-    reader: Arc<Reader>,
-    path: RemotePath,
+    pub(super) reader: Arc<Reader>,
+    pub(super) path: RemotePath,
     /// What the server had when the file was opened.
-    version: Version,
-    generation: u64,
-    id: u64,
+    pub(super) version: Version,
+    pub(super) generation: u64,
+    pub(super) id: u64,
     /// The offset at which it began.
     first: u64,
     /// The offset that comes next.
-    next: u64,
+    pub(super) next: u64,
     /// The server has another version.
     spoilt: bool,
     /// It works for a team: nobody waits for it.
-    is_ahead: bool,
+    pub(super) is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
     keeps: bool,
     /// What comes behind its segment was compared.
-    is_joined: bool,
+    pub(super) is_joined: bool,
     /// What it brought is not what others did.
-    contradicts: bool,
+    pub(super) contradicts: bool,
     signal: Arc<Signal>,
 }
 
@@ -238,77 +234,6 @@ impl Pump {
         remote.read(&self.path, &reading, &ask)
     }
 
-    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
-    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
-    fn check_joint(
-        &mut self,
-        source: &mut dyn Source,
-        end: u64,
-        deadline: &Deadline,
-    ) -> Result<()> {
-        self.is_joined = true;
-        let ours = first_bytes(source, PROOF, deadline)?;
-        let file = (self.reader.ino, self.generation);
-        let blocks = &self.reader.shared.blocks;
-        let mut state = self.reader.state.lock();
-        let theirs = match blocks.collect(file, end, end + ours.len() as u64) {
-            Err(missing) if missing > end => blocks.collect(file, end, missing),
-            theirs => theirs,
-        };
-        match theirs {
-            Err(_) => {
-                state.proofs.insert(end, ours);
-                Ok(())
-            }
-            Ok(theirs) if theirs.with(|theirs| agree(theirs, &ours)) => {
-                state.doubted.remove(&end);
-                drop(state);
-                self.reader.changed.notify_all();
-                Ok(())
-            }
-            Ok(_) => {
-                drop(state);
-                Err(self.contradicts())
-            }
-        }
-    }
-
-    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
-    fn contradiction(&self) -> Error {
-        let tried = format!("reading {}", self.path);
-        let deadline = Deadline::after(self.reader.shared.patience);
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline: &deadline,
-        };
-        let remote = self.reader.shared.remote.as_ref();
-        let why = match perform_one(remote, Step::Version(&self.path), &ask) {
-            Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                "it was changed by others while it was read"
-            }
-            _ => {
-                self.reader.shared.honesty.doubt();
-                self.reader.state.lock().is_wrong = true;
-                "two transfers have brought different bytes of one place"
-            }
-        };
-        if let Some(content) = self.content() {
-            content.forget();
-        }
-        Error::misbehaved(tried, why)
-    }
-
-    fn contradicts(&mut self) -> Error {
-        self.contradicts = true;
-        Error::misbehaved(self.path.to_string(), "it is not what others have brought")
-    }
-
-    /// Whether our segment ends at `end`.
-    fn is_limit(&self, end: u64) -> bool {
-        let mut state = self.reader.state.lock();
-        state.find(self.id).and_then(|stream| stream.limit) == Some(end)
-    }
-
     /// Waits until there is something to do.
     fn turn(&self, source: Option<&dyn Source>, since: Instant) -> Turn {
         let mut state = self.reader.state.lock();
@@ -440,103 +365,4 @@ impl Pump {
         }
         Ok(!ends)
     }
-
-    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
-    fn keep(&self, key: Key) {
-        let shared = &self.reader.shared;
-        if shared.honesty.is_broken() {
-            return;
-        }
-        let file = (self.reader.ino, self.generation);
-        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
-            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
-        {
-            bytes.with(|bytes| disk.put(&content, key.index, bytes));
-            // It may have turned out to be wrong just before, and what was there was forgotten.
-            if shared.honesty.is_broken() {
-                content.forget();
-            }
-        }
-    }
-
-    /// What the disk has of the content.
-    fn content(&self) -> Option<Arc<Content>> {
-        let file = (&self.path, &self.version);
-        self.reader.content(file, self.generation)
-    }
-
-    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
-    fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
-        let start = key.index * BLOCK;
-        let (from, end) = (start + block.from as u64, start + block.to() as u64);
-        let mut state = self.reader.state.lock();
-        if self.is_ahead && state.find(self.id).is_none() {
-            // What nobody will compare is kept from all.
-            return Ok(());
-        }
-        let mut is_last = is_last;
-        if let Some(proof) = state.proofs.remove(&from) {
-            if !agree(&proof, &block.bytes) {
-                drop(state);
-                return Err(self.contradicts());
-            }
-            state.doubted.remove(&from);
-            is_last = true;
-        }
-        let is_own = !self.is_ahead;
-        if let Some(joint) = state
-            .doubted
-            .range(from..end)
-            .next()
-            .copied()
-            .filter(|_| is_own)
-        {
-            // It runs on over the beginning of what others bring on trial.
-            let file = (self.reader.ino, self.generation);
-            let theirs = self.reader.shared.blocks.collect(file, joint, end);
-            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
-            if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
-                drop(state);
-                return Err(self.contradicts());
-            }
-            state.doubted.remove(&joint);
-            is_last = true;
-        }
-        self.reader.shared.blocks.put(key, block);
-        // Readers who wait for more would only look and wait again.
-        let is_awaited = state.bring(start, end);
-        drop(state);
-        if is_awaited || is_last {
-            self.reader.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    /// The block that is being brought.
-    fn key(&self) -> Key {
-        Key {
-            ino: self.reader.ino,
-            generation: self.generation,
-            index: self.next / BLOCK,
-        }
-    }
-}
-
-/// Whether two pieces from the same place are the same, as far as both reach.
-fn agree(one: &[u8], other: &[u8]) -> bool {
-    one.iter().zip(other).all(|(one, other)| one == other)
-}
-
-/// The first bytes of a transfer, so many of them, or as many as there are.
-fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match source.read(&mut bytes[filled..], deadline)? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

@@ -1,0 +1,102 @@
+//! Going on where a transfer broke off.
+//!
+//! The one idea: bytes tell what of a stream has arrived. The end of what the server has is compared with what was sent:
+//! where they are the same, the next transfer goes on behind that, or behind what others have appended to it; where they
+//! are not, all of it is sent once more, unless the server had confirmed some of it.
+//!
+//! Lock order: the file's `body`, and no call to the server under it.
+
+use std::ops::Range;
+
+use super::pump::{Pump, flush};
+use crate::remote::{self, Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
+
+/// Bytes before the end of what a server has that are compared before a stream goes on behind them.
+const TAIL: u64 = 64 * 1024;
+
+impl Pump {
+    /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
+    /// still has the rest.
+    pub(super) fn resume(&self) -> remote::Result<()> {
+        if self.file.body.lock().rewind() {
+            return Ok(());
+        }
+        let deadline = Deadline::after(self.streams.patience);
+        let has = self.has(&deadline)?;
+        let (sent, confirmed, clean) = {
+            let body = self.file.body.lock();
+            let Some(stream) = &body.stream else {
+                return Ok(());
+            };
+            let start = has.saturating_sub(TAIL).max(stream.confirmed);
+            // What was written over since it was sent tells nothing.
+            let tail = start.max(stream.released)..has.min(stream.sent);
+            let clean = body.dirty.gaps(tail.clone()).pop();
+            (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
+        };
+        let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
+        // Others may have appended behind it.
+        let more = has > sent && !(self.anew && confirmed == 0);
+        let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
+        if has < confirmed || more && !all {
+            return Err(other(format!(
+                "of {sent} bytes that were sent it now has {has}"
+            )));
+        }
+        let mut from = has.min(sent);
+        if !all && (has > sent || !self.holds(clean, &deadline)?) {
+            if confirmed > 0 {
+                return Err(other("others have written to it meanwhile".to_string()));
+            }
+            // Not what was sent, or not yet: all of it once more.
+            from = 0;
+        }
+        let mut body = self.file.body.lock();
+        if !body.present.contains(from..sent) {
+            return Err(other(format!(
+                "it has {has} of {sent} bytes, and what lies between is no longer here"
+            )));
+        }
+        body.dirty.insert(from..sent);
+        if let Some(stream) = &mut body.stream {
+            stream.sent = from;
+        }
+        if from > confirmed {
+            body.stream_confirmed();
+        }
+        Ok(())
+    }
+
+    /// The size of what the server has.
+    fn has(&self, deadline: &Deadline) -> remote::Result<u64> {
+        let step = Step::Version(&self.path);
+        match perform_one(self.streams.remote.as_ref(), step, &flush(deadline)) {
+            Ok(Done::Version(Version { size, .. })) => Ok(size.unwrap_or(0)),
+            Ok(_) => Ok(0),
+            Err(error) if error.why() == Some(Why::NotFound) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server has the same bytes there.
+    fn holds(&self, range: Range<u64>, deadline: &Deadline) -> remote::Result<bool> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(true);
+        }
+        let remote = &self.streams.remote;
+        let mut source = remote.read(&self.path, &Reading::at(range.start), &flush(deadline))?;
+        let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
+        let mut filled = 0;
+        while filled < length {
+            match source.read(&mut theirs[filled..], deadline)? {
+                0 => return Ok(false),
+                read => filled += read,
+            }
+        }
+        self.spool
+            .read_exact_at(&mut ours, range.start)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        Ok(ours == theirs)
+    }
+}
