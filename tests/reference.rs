@@ -842,3 +842,45 @@ fn what_once_went_wrong_with_another_client() {
         }
     }
 }
+
+/// What the spool has given up of a stream comes from what the stream has sent, never from what was read of the file that
+/// it replaced.
+#[test]
+fn what_a_stream_has_sent_is_not_completed_by_what_was_there_before() {
+    let kind = Kind {
+        stats: true,
+        patches: false,
+        spool_size: 4096,
+        write_back: false,
+        atomic: false,
+        shared: false,
+        slow: 0,
+    };
+    let run = Run::new(kind, Vec::new());
+    let (vfs, deadline) = (&run.vfs, run.vfs.deadline());
+    run.server.store("f", &[1; 300_000], false);
+    let ino = vfs.lookup(ROOT, b"f", &deadline).unwrap().ino;
+    let handle = vfs
+        .open(ino, Wants::from_flags(libc::O_RDONLY, 0), &deadline)
+        .unwrap()
+        .handle;
+    let read = vfs.read(handle, 0, LARGE, &deadline).unwrap();
+    assert_eq!(read.len(), 300_000);
+    vfs.release(handle, &deadline);
+    let wants = Wants::from_flags(libc::O_WRONLY | libc::O_TRUNC, 0);
+    let handle = vfs.open(ino, wants, &deadline).unwrap().handle;
+    let mut expected = Vec::new();
+    for (fill, offset, length) in [(2, 0, 1534), (3, 481, 1567), (4, 200_207, 217)] {
+        let bytes = vec![fill; length];
+        vfs.write(handle, Spot::At(offset), &bytes, &deadline)
+            .unwrap();
+        let at = usize::try_from(offset).unwrap();
+        expected.resize(expected.len().max(at + length), 0);
+        expected[at..at + length].copy_from_slice(&bytes);
+        // The stream takes it.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    vfs.flush(handle, 0, &deadline).unwrap();
+    assert!(run.server.bytes("f") == Some(expected));
+    vfs.release(handle, &deadline);
+}

@@ -213,12 +213,7 @@ impl Vfs {
 
     /// Lets an open file that nobody here has changed follow what the server was seen to have.
     pub(super) fn follow(&self, file: &File, body: &mut Body) {
-        if std::mem::take(&mut body.rebased)
-            && let Some(generation) = self.tree.lock().mix(file.ino)
-        {
-            body.generation = generation;
-            file.reader.restart(generation);
-        }
+        self.follow_base(file, body);
         if body.is_dirty() || body.removed || body.uploading {
             return;
         }
@@ -235,6 +230,16 @@ impl Vfs {
         file.reader.restart(generation);
     }
 
+    /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
+    fn follow_base(&self, file: &File, body: &mut Body) {
+        if std::mem::take(&mut body.rebased)
+            && let Some(generation) = self.tree.lock().mix(file.ino)
+        {
+            body.generation = generation;
+            file.reader.restart(generation);
+        }
+    }
+
     /// Reads what the server has, under the name that the file has there now.
     fn read_server(
         &self,
@@ -246,7 +251,8 @@ impl Vfs {
         let (path, result) = loop {
             let turn = file.reader.await_turn(deadline)?;
             let (aside, version) = {
-                let body = file.body.lock();
+                let mut body = file.body.lock();
+                self.follow_base(file, &mut body);
                 let beside = body.beside.as_ref().map(|beside| beside.path.clone());
                 let aside = body.aside.clone().or(beside);
                 (aside, body.base.unwrap_or_default())
