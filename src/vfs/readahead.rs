@@ -109,7 +109,7 @@ impl Reader {
 
     /// Reads `size` bytes from `offset`, less only at the end of the file. `path` is where the file
     /// was after `turn` had been taken; a broken transfer goes on only in a file that may be `version`. `None` where the
-    /// file may have another name since: then the caller is to look anew.
+    /// file may have another name or content since: then the caller is to look anew.
     pub fn read(
         self: &Arc<Self>,
         turn: u64,
@@ -118,7 +118,7 @@ impl Reader {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Option<Bytes>> {
-        self.take_from_disk((path, &version), offset, size);
+        self.take_from_disk(turn, (path, &version), offset, size);
         loop {
             let mut state = self.state.lock();
             let end = offset + size as u64;
@@ -217,8 +217,14 @@ impl Reader {
     }
 
     /// Puts what the disk has of some bytes into the cache in memory.
-    fn take_from_disk(&self, file: (&RemotePath, &Version), offset: u64, size: usize) {
-        let generation = self.state.lock().generation;
+    fn take_from_disk(&self, turn: u64, file: (&RemotePath, &Version), offset: u64, size: usize) {
+        let generation = {
+            let state = self.state.lock();
+            if state.turn != turn {
+                return;
+            }
+            state.generation
+        };
         let Some(content) = self.content(file, generation) else {
             return;
         };
@@ -302,10 +308,14 @@ impl Reader {
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
+        // Who was about to read knows the version that was.
+        state.turn += 1;
         (state.spoilt, state.is_longer) = (None, false);
         state.proofs.clear();
         state.doubted.clear();
         state.streams.clear();
+        // A team would go on by the version that was.
+        (state.target, state.team) = (None, Team::default());
         self.changed.notify_all();
     }
 

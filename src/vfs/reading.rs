@@ -94,7 +94,8 @@ impl Vfs {
                     }
                     Some(Piece::Server(length)) => (length, body.sizeless),
                     None if body.sizeless => (rest, true),
-                    None if !bytes.is_empty() && file.reader.is_longer() => {
+                    // More than there was before may have come of what is on its way from here.
+                    None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer() => {
                         drop(body);
                         self.must_have_grown(file, at, deadline)?;
                         break;
@@ -102,7 +103,9 @@ impl Vfs {
                     None => break,
                 }
             };
-            let part = self.read_server(file, at, piece, deadline)?;
+            let Some(part) = self.read_server(file, at, piece, deadline)? else {
+                continue;
+            };
             let length = part.len();
             bytes.append(part);
             if length < piece {
@@ -188,7 +191,8 @@ impl Vfs {
         Ok(())
     }
 
-    /// Fetches the first bytes of a range that the spool lacks, as many as come at once.
+    /// Fetches the first bytes of a range that the spool lacks, as many as come at once; none where that is to be looked
+    /// at anew.
     pub(super) fn fetch(
         &self,
         file: &Arc<File>,
@@ -198,7 +202,9 @@ impl Vfs {
         let length = usize::try_from(gap.end - gap.start)
             .unwrap_or(usize::MAX)
             .min(PULL_STEP);
-        let bytes = self.read_server(file, gap.start, length, deadline)?;
+        let Some(bytes) = self.read_server(file, gap.start, length, deadline)? else {
+            return Ok(());
+        };
         if bytes.len() < length {
             // Shorter than it was said to be: not to be completed by bytes that never were.
             return Err(Error::Stale);
@@ -240,34 +246,34 @@ impl Vfs {
         }
     }
 
-    /// Reads what the server has, under the name that the file has there now.
+    /// Reads what the server has, under the name that the file has there now; `None` where that, or the content, became
+    /// another one meanwhile: the caller is to look anew at what it wants.
     fn read_server(
         &self,
         file: &File,
         offset: u64,
         size: usize,
         deadline: &Deadline,
-    ) -> Result<Bytes> {
-        let (path, result) = loop {
-            let turn = file.reader.await_turn(deadline)?;
-            let (aside, version) = {
-                let mut body = file.body.lock();
-                self.follow_base(file, &mut body);
-                let beside = body.beside.as_ref().map(|beside| beside.path.clone());
-                let aside = body.aside.clone().or(beside);
-                (aside, body.base.unwrap_or_default())
-            };
-            let path = match aside {
-                Some(path) => path,
-                None => self.path(file.ino)?,
-            };
-            let place = (&path, version);
-            match file.reader.read(turn, place, offset, size, deadline) {
-                Ok(Some(bytes)) => break (path, Ok(bytes)),
-                Ok(None) => {}
-                Err(error) => break (path, Err(error)),
-            }
+    ) -> Result<Option<Bytes>> {
+        let turn = file.reader.await_turn(deadline)?;
+        let (aside, version) = {
+            let mut body = file.body.lock();
+            self.follow_base(file, &mut body);
+            let beside = body.beside.as_ref().map(|beside| beside.path.clone());
+            let aside = body.aside.clone().or(beside);
+            (aside, body.base.unwrap_or_default())
         };
+        let path = match aside {
+            Some(path) => path,
+            None => self.path(file.ino)?,
+        };
+        let result = file
+            .reader
+            .read(turn, (&path, version), offset, size, deadline);
+        if let (Ok(None), None) = (&result, deadline.remaining()) {
+            let tried = format!("reading {path}, which changes all the time");
+            return Err(remote::Error::timed_out(tried).into());
+        }
         result.map_err(|error| match error.why() {
             // The name may be gone, whatever words were found for it: then the tree learns it now.
             Some(Why::NotFound | Why::Unsaid) => {
