@@ -10,6 +10,7 @@ fn a_listing_gets_a_connection_of_a_slow_reader_before_a_block_is_full() {
     let server = Server::start();
     server.tree().put("/f", pattern(MIB));
     server.tree().put("/d/g", "x");
+    server.tree().put("/e/h", "x");
     // A block of 128 KiB would take it six seconds.
     server.on("RETR /f", Act::Pace(20_000));
     let mount = Mount::with(&server, "max_conns=1");
@@ -21,6 +22,8 @@ fn a_listing_gets_a_connection_of_a_slow_reader_before_a_block_is_full() {
     assert!(sent < 100_000, "{sent} bytes");
     assert!(!reader.is_over());
     server.behave();
+    // The transfer that makes way for this one was slow; the next one is not.
+    assert_eq!(mount.sh("ls e"), "h\n");
     reader.end();
     assert!(mount.scratch("got") == pattern(MIB));
 }
