@@ -23,7 +23,7 @@ chown -R $account: "$D" "$S/commands"
 chmod 755 "$S"
 mount -t proc proc /proc
 # Others' mounts, which this copy of the table would keep alive after their unmount: their programs would not end.
-awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts | while read -r point; do umount -l "$(printf %b "$point")" || true; done
+awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts | while read -r point; do umount -il "$(printf %b "$point")" || true; done
 ip link set lo up
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 # Our own ends of connections stay clear of the ports that tests close.
