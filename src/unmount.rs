@@ -4,7 +4,7 @@
 //! store. Whoever unmounts waits until that is nothing, and sees a line that says so.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -96,21 +96,25 @@ fn wait(mountpoint: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Files and bytes that wait.
+/// Files and bytes that wait. Nothing waits in a mount whose process has ended.
 fn pending(mountpoint: &Path) -> Result<(u64, u64), String> {
-    let text = attribute(mountpoint, PENDING).ok_or_else(|| {
-        let shown = mountpoint.display();
-        format!(
-            "{shown}: no mount of ftpfs answers here; unmount what is there with umount -i, or -f"
-        )
-    })?;
+    let text = match attribute(mountpoint, PENDING) {
+        Ok(text) => text,
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok((0, 0)),
+        Err(_) => {
+            return Err(format!(
+                "{}: no mount of ftpfs answers here; unmount what is there with umount -i, or -f",
+                mountpoint.display()
+            ));
+        }
+    };
     let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
     Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
 }
 
 /// A line on what was closed and could not be stored, if there is such.
 fn refused(mountpoint: &Path) -> Option<String> {
-    let text = attribute(mountpoint, REFUSED)?;
+    let text = attribute(mountpoint, REFUSED).ok()?;
     let (files, place) = text.split_once(' ')?;
     let files: u64 = files.parse().ok().filter(|&files| files > 0)?;
     let shown = mountpoint.display();
@@ -119,10 +123,10 @@ fn refused(mountpoint: &Path) -> Option<String> {
     ))
 }
 
-/// What a mount says of itself; `None` where none of ours answers.
-fn attribute(mountpoint: &Path, name: &str) -> Option<String> {
-    let path = CString::new(mountpoint.as_os_str().as_bytes()).ok()?;
-    let name = CString::new(name).ok()?;
+/// What a mount says of itself.
+fn attribute(mountpoint: &Path, name: &str) -> io::Result<String> {
+    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
+    let name = CString::new(name)?;
     let mut value = [0_u8; LENGTH];
     // SAFETY: both strings end in NUL, and the buffer is as long as is said.
     let length = unsafe {
@@ -133,8 +137,8 @@ fn attribute(mountpoint: &Path, name: &str) -> Option<String> {
             value.len(),
         )
     };
-    let length = usize::try_from(length).ok()?;
-    Some(String::from_utf8_lossy(&value[..length]).into_owned())
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    Ok(String::from_utf8_lossy(&value[..length]).into_owned())
 }
 
 #[cfg(test)]

@@ -369,7 +369,7 @@ PY
                  rm -rf $D/* && mounts writeback
                  python3 $S/workload.py $M $S/notes $seed 2>$S/errors & workload=$!
                  sleep 0.$((seed * 7919 % 900 + 100))
-                 kill -9 $mounted; wait $workload; umount -l $M; wait $mounted || true
+                 kill -9 $mounted; wait $workload; umount -il $M; wait $mounted || true
                  mounts writeback; ! grep -q 'earlier mount has left are' $S/log || went_on=$((went_on + 1)); unmounts
                  known=$(python3 $S/compare.py $D $S/notes) || fail \"seed $seed: $(grep -v ' [<>] ' $S/log | tail -n 20); lost+found: $(ls -R $S/.cache/ftpfs | tail -20)\"
                  total=$((total + known))
@@ -404,10 +404,10 @@ PY
                  sleep 0.$((seed * 7919 % 900 + 100))
                  case $((seed % 3)) in
                  0) kill -9 $mounted; kill -9 $second ;;
-                 1) kill -9 $mounted; sleep 0.2; umount -l $N ;;
-                 2) kill -9 $second; sleep 0.2; umount -l $M ;;
+                 1) kill -9 $mounted; sleep 0.2; umount -il $N ;;
+                 2) kill -9 $second; sleep 0.2; umount -il $M ;;
                  esac
-                 wait $one; wait $two; umount -l $M $N 2>/dev/null || true; wait $mounted || true; wait $second || true
+                 wait $one; wait $two; umount -il $M $N 2>/dev/null || true; wait $mounted || true; wait $second || true
                  # What both had lies below the one; it takes all.
                  mounts writeback; unmounts
                  known=$(python3 $S/compare.py $D/sub $S/notes1) || fail \"seed $seed: $(tail $S/log); $(ls -R $S/.cache/ftpfs | tail)\"
@@ -609,7 +609,9 @@ fn unmounting_waits_and_says_what_is_left() {
          \"$FTPFS\" umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; wait $mounted
          # Who does not wait leaves it in the journal.
          mounts writeback; cp $S/file $M/other; \"$FTPFS\" umount -f $M; kill -9 $mounted; wait $mounted || true
-         mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other",
+         mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other;
+         # One whose process has ended has nothing to wait for.
+         mounts writeback; kill -9 $mounted; wait $mounted || true; \"$FTPFS\" umount $M; ! mountpoint -q $M",
     );
 }
 

@@ -56,7 +56,8 @@ impl Error {
         match self {
             Self::Remote(error) => remote_errno(error),
             Self::NotPermitted(error) => match remote_errno(error) {
-                libc::EACCES | libc::EIO => libc::EPERM,
+                // chmod(1) of coreutils 9.6 and later takes EOPNOTSUPP for a success.
+                libc::EACCES | libc::EIO | libc::EOPNOTSUPP => libc::EPERM,
                 errno => errno,
             },
             Self::Spool(errno) => *errno,
@@ -160,7 +161,9 @@ mod tests {
 
     #[test]
     fn a_refused_change_of_rights_is_a_lack_of_permission() {
-        let error = remote::Error::refused(Why::Denied, "SITE CHMOD", "550");
-        assert_eq!(Error::NotPermitted(error).to_errno(), libc::EPERM);
+        for why in [Why::Denied, Why::Unsupported] {
+            let error = remote::Error::refused(why, "SITE CHMOD", "5xx");
+            assert_eq!(Error::NotPermitted(error).to_errno(), libc::EPERM);
+        }
     }
 }

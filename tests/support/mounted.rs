@@ -117,6 +117,8 @@ impl Mounted {
             Some(Err(status)) => panic!("ftpfs ended before it mounted: {status}"),
             None => panic!("ftpfs did not mount within {TO_MOUNT:?}"),
         }
+        // The table has it before the kernel and ftpfs have agreed on how to speak: an unmount in between is an error.
+        self.ftpfs(&["status", self.mountpoint()]);
     }
 
     /// As a user does it; the process must then end by itself, without an error and without a panic in its log.

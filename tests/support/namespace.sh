@@ -23,7 +23,7 @@ chown -R $account: "$D" "$S/commands"
 chmod 755 "$S"
 mount -t proc proc /proc
 # Others' mounts, which this copy of the table would keep alive after their unmount: their programs would not end.
-awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts | while read -r point; do umount -l "$(printf %b "$point")" || true; done
+awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts | while read -r point; do umount -il "$(printf %b "$point")" || true; done
 ip link set lo up
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 # Our own ends of connections stay clear of the ports that tests close.
@@ -81,11 +81,14 @@ vsftpd() {
 
 # proftpd LINE...
 proftpd() {
-    local hash
+    local hash part
     hash=$(getent shadow $account | cut -d: -f2)
     (umask 077 && echo "$account:$hash:$(id -u $account):$(id -g $account)::$D:/bin/sh" >"$S/run/passwd")
     {
-        printf '%s\n' "ModulePath $packages/usr/lib/proftpd" "ServerName test" "ServerType standalone" "Port 21" \
+        echo "ModulePath $packages/usr/lib/proftpd"
+        # Built in on Debian 12, and files of their own on 13.
+        for part in delay ls xfer; do [ ! -e "$packages/usr/lib/proftpd/mod_$part.so" ] || echo "LoadModule mod_$part.c"; done
+        printf '%s\n' "ServerName test" "ServerType standalone" "Port 21" \
             "DefaultAddress $A" "UseIPv6 off" "User nobody" "Group nogroup" "UseReverseDNS off" "WtmpLog off" \
             "AuthPAM off" "AuthOrder mod_auth_file.c" "AuthUserFile $S/run/passwd" "RequireValidShell off" \
             "DefaultRoot ~" "AllowOverwrite on" "AllowStoreRestart on" "PidFile $S/run/proftpd.pid" \

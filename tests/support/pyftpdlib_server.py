@@ -16,6 +16,8 @@ account = pwd.getpwnam(user)
 os.setgroups([])
 os.setgid(account.pw_gid)
 os.setuid(account.pw_uid)
+# pyftpdlib looks at a directory by going there and back, which it could not to a repository in a closed home.
+os.chdir("/")
 os.umask(0o022)
 
 authorizer = DummyAuthorizer()
