@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Collector, Reply};
@@ -313,6 +314,27 @@ impl Control {
         !self.input.is_empty() || self.stream.has_news()
     }
 
+    /// Whether the next reply has come and is a refusal, or no reply can come any more. It is left to be taken.
+    pub fn hears_refusal(&mut self) -> bool {
+        if self.input.is_empty() && self.stream.has_news() {
+            let mut buffer = [0; READ_SIZE];
+            // It is there: nobody waits.
+            match self
+                .stream
+                .read(&mut buffer, &Deadline::after(Duration::ZERO))
+            {
+                // Of what is encrypted a part is nothing yet.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Ok(0) | Err(_) => {
+                    self.broken = true;
+                    return true;
+                }
+                Ok(length) => self.input.extend(&buffer[..length]),
+            }
+        }
+        matches!(self.input.front(), Some(b'4' | b'5'))
+    }
+
     /// The address of our end: the one at which the server can reach us, if it can at all.
     pub fn local_address(&self) -> Result<SocketAddr> {
         let address = self.stream.local_address();
@@ -407,7 +429,6 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread;
-    use std::time::Duration;
 
     /// A server that greets and then answers every line with the next of `answers`.
     fn server(answers: Vec<&'static str>) -> Route {

@@ -5,6 +5,8 @@
 //! just that the data connection ended. How one begins is in `begin.rs`, how it ends in
 //! `ending.rs`.
 
+use std::time::Duration;
+
 use crate::ftp::begin::{Start, begin};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
@@ -18,6 +20,9 @@ use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
 /// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
 const SMALL: u64 = 64 * 1024;
+
+/// How often a transfer that brings nothing looks whether the server has given it up.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// A file on its way to us.
 #[derive(Debug)]
@@ -100,25 +105,46 @@ impl Download {
 impl Download {
     /// The next bytes; 0 at the end of the data, whatever the server will say of it.
     pub fn receive(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
-        let Some(data) = &mut self.data else {
-            return Ok(0);
-        };
-        match data.read(buffer, deadline) {
-            Ok(length) => {
-                self.lease.pool().note_progress();
-                Ok(length)
-            }
-            Err(error) => {
-                let error = blame(self.tried.clone(), &error);
-                if matches!(error, Error::TimedOut { .. }) {
-                    return Err(error);
+        let error = loop {
+            let Some(data) = &mut self.data else {
+                return Ok(0);
+            };
+            let left = deadline.remaining().unwrap_or_default();
+            let slice = Deadline::after(left.min(LISTEN));
+            let error = match data.read(buffer, &slice) {
+                Ok(length) => {
+                    deadline.progress();
+                    self.lease.pool().note_progress();
+                    return Ok(length);
                 }
-                let words = last_words(&mut self.lease, &self.tried);
-                // The final reply is in, or will never come: nothing is left to settle.
-                self.data = None;
-                Err(words.unwrap_or(error))
+                Err(error) => blame(self.tried.clone(), &error),
+            };
+            if slice.mark() > 0 {
+                // Parts of what is encrypted are no bytes yet.
+                deadline.progress();
             }
-        }
+            if !matches!(error, Error::TimedOut { .. }) {
+                break error;
+            }
+            if self.is_given_up() {
+                break Error::lost(self.tried.clone(), "the server has given it up");
+            }
+            if deadline.remaining().is_none() {
+                return Err(error);
+            }
+        };
+        let words = last_words(&mut self.lease, &self.tried);
+        // The final reply is in, or will never come: nothing is left to settle.
+        self.data = None;
+        Err(words.unwrap_or(error))
+    }
+
+    /// Whether the server has said that it does not go on. The end of its data connection may never have come: what a
+    /// NAT has forgotten brings no reset.
+    fn is_given_up(&mut self) -> bool {
+        // Else it may be the answer to what follows.
+        let is_alone = self.follow.commands().is_empty() && !self.confirmed;
+        is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())
     }
 }
 

@@ -105,3 +105,14 @@ fn a_reader_that_was_killed_holds_up_nobody() {
     assert_eq!(mount.sh("cat g"), "content");
     mount.unmount();
 }
+
+#[test]
+fn a_transfer_that_the_server_gives_up_ends_though_its_data_connection_stands() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(300_000));
+    // Nothing here waits for that.
+    let mount = Mount::with(&server, "timeout=600");
+    server.on("RETR", Act::Abandon(200_000));
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == pattern(300_000));
+}

@@ -67,6 +67,8 @@ pub enum Act {
     Endless(&'static [u8]),
     /// Transfers: stops after so many bytes, with both connections open.
     Stall(usize),
+    /// Transfers: says 426 after so many bytes, and lets the data connection stand.
+    Abandon(usize),
     /// Transfers: closes the data connection after so many bytes, and says 426.
     Cut(usize),
     /// Transfers: resets data and control connection after so many bytes.

@@ -206,6 +206,11 @@ impl Session {
                 self.stall(&data);
                 return self.say("426 Stalled");
             }
+            Act::Abandon(_) => {
+                self.say("426 Abandoned")?;
+                self.stall(&data);
+                return Ok(());
+            }
             Act::Cut(_) => {
                 drop(data);
                 return self.say("426 Cut");
@@ -251,6 +256,7 @@ impl Session {
 fn odd_limit(act: &Act) -> Option<usize> {
     match act {
         Act::Stall(limit)
+        | Act::Abandon(limit)
         | Act::Cut(limit)
         | Act::CutBoth(limit)
         | Act::Short(limit)
