@@ -174,6 +174,22 @@ pub fn subshell_and_children(m: &mut Mounted) {
     m.sh("is \"$(cat $M/f)\" $'a\\nb\\nc'; is \"$(wc -l <$M/g)\" 2001");
 }
 
+/// A child that starts a program closes what it does not hand on, and nobody may look at it meanwhile.
+pub fn exec_beside_new_file(m: &mut Mounted) {
+    m.sh("timeout -s KILL 20 python3 - <<'PY'
+import os, subprocess
+M, D = os.environ['M'], os.environ['D']
+files = [os.open(M + '/%d' % n, os.O_RDWR | os.O_CREAT) for n in range(3)]
+assert subprocess.Popen(['true'], close_fds=False).wait() == 0
+os.posix_spawnp('true', ['true'], os.environ); os.wait()
+os.write(files[0], b'bytes')
+for f in files: os.close(f)
+assert [os.path.getsize(D + '/%d' % n) for n in range(3)] == [5, 0, 0]
+PY");
+    m.remount();
+    m.sh("is \"$(stat -c %s $M/0 $M/1 $M/2 | xargs)\" '5 0 0'");
+}
+
 pub fn fsync_means_stored(m: &mut Mounted) {
     m.sh("python3 - <<'PY'
 import os
