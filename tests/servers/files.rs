@@ -190,6 +190,20 @@ PY");
     m.sh("is \"$(stat -c %s $M/0 $M/1 $M/2 | xargs)\" '5 0 0'");
 }
 
+/// Behind the size that a reader knows stands what we are just storing.
+pub fn read_while_stored(m: &mut Mounted) {
+    m.remount_with("writeback");
+    m.sh("python3 - <<'PY'
+import os
+for r in range(60):
+    path = os.environ['M'] + '/f'; open(path, 'wb').close()
+    for i in range(6):
+        with open(path, 'rb+') as f: f.seek(512 * i); f.write(b'abc%d' % i)
+        for j in range(i + 1):
+            with open(path, 'rb') as f: f.seek(512 * j); assert f.read(4) == b'abc%d' % j
+PY");
+}
+
 pub fn fsync_means_stored(m: &mut Mounted) {
     m.sh("python3 - <<'PY'
 import os

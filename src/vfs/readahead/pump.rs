@@ -393,8 +393,9 @@ impl Pump {
             }
             let (seen, have) = (start + shown as u64, start + filled as u64);
             let demand = self.signal.demand();
-            if self.version.size.is_some_and(|size| have > size) {
-                self.reader.state.lock().is_longer = true;
+            if let Some(size) = self.version.size.filter(|size| have > *size) {
+                let longer = &mut self.reader.state.lock().longer;
+                *longer = (*longer).max(Some(size));
             }
             // All that there should be: nobody waits for the server's word that it is all.
             let is_all = self.version.size == Some(have);
