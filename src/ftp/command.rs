@@ -194,7 +194,8 @@ impl Command<'_> {
             Command::Rmd(path) => ("RMD", none(), Some(path)),
             Command::Rnfr(path) => ("RNFR", none(), Some(path)),
             Command::Rnto(path) => ("RNTO", none(), Some(path)),
-            Command::SiteChmod(mode, path) => ("SITE CHMOD", format!("{mode:o}"), Some(path)),
+            // Three digits at least: pyftpdlib refuses fewer.
+            Command::SiteChmod(mode, path) => ("SITE CHMOD", format!("{mode:03o}"), Some(path)),
             Command::SiteQuota => ("SITE QUOTA", none(), None),
             Command::SiteSymlink(target, _) => ("SITE SYMLINK", none(), Some(target)),
             Command::SiteUtime(time, path) => ("SITE UTIME", stamp(time), Some(path)),
@@ -263,6 +264,8 @@ mod tests {
             (Command::Stat("-a", b"/a b"), b"STAT -a /a b\r\n"),
             (Command::Mfmt(0, b"/a"), b"MFMT 19700101000000 /a\r\n"),
             (Command::SiteChmod(0o755, b"/a"), b"SITE CHMOD 755 /a\r\n"),
+            (Command::SiteChmod(0o4, b"/a"), b"SITE CHMOD 004 /a\r\n"),
+            (Command::SiteChmod(0o1777, b"/a"), b"SITE CHMOD 1777 /a\r\n"),
             (
                 Command::Port(([132, 235, 1, 2], 6275).into()),
                 b"PORT 132,235,1,2,24,131\r\n",

@@ -39,8 +39,19 @@ impl Reply {
     }
 
     /// Whether the server does not know the command at all (RFC 959: 500, 501, 502, 504).
+    ///
+    /// What is too long says nothing of the command, though its code is the same (RFC 959 section 4.2.1).
     pub fn is_unknown_command(&self) -> bool {
-        matches!(self.code, 500 | 501 | 502 | 504)
+        matches!(self.code, 500 | 501 | 502 | 504) && !self.is_of_length()
+    }
+
+    /// Whether the server found a name, or the line that it came in, too long. Names that are echoed stand before that.
+    fn is_of_length(&self) -> bool {
+        self.lines.last().is_some_and(|line| {
+            let words = String::from_utf8_lossy(line).to_ascii_lowercase();
+            let words = words.trim_end_matches(|end: char| end == '.' || end.is_whitespace());
+            words.ends_with("too long")
+        })
     }
 
     /// The reply as one line of text.
@@ -63,6 +74,7 @@ impl Reply {
             452 => return Why::NoSpace,
             552 => return self.quota_or(Why::NoSpace),
             421 => return Why::TooMany,
+            _ if self.is_of_length() => return Why::TooLong,
             500 | 502 | 504 => return Why::Unsupported,
             _ => {}
         }
@@ -290,10 +302,26 @@ mod tests {
             ("Failed to open file.", Why::Unsaid),
             ("Disk quota exceeded", Why::Quota),
             ("The file does not exist", Why::NotFound),
+            ("/a/too long: File name too long", Why::TooLong),
+            ("/a/too long: Permission denied", Why::Denied),
         ] {
             assert_eq!(says(550, text).why(), why, "{text}");
         }
         assert_eq!(says(552, "x").why(), Why::NoSpace);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_no_unknown_command() {
+        for text in ["Command too long.", "Input line too long."] {
+            let reply = says(500, text);
+            assert_eq!(reply.why(), Why::TooLong);
+            assert!(!reply.is_unknown_command());
+        }
+        let echoed = format!("{}: File name too long", "x".repeat(2000));
+        assert_eq!(says(550, &echoed).why(), Why::TooLong);
+        let unknown = says(500, "/a/too long: command not understood.");
+        assert_eq!(unknown.why(), Why::Unsupported);
+        assert!(unknown.is_unknown_command());
     }
 
     #[test]

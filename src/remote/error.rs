@@ -29,6 +29,8 @@ pub enum Why {
     Quota,
     /// The file is in use.
     Busy,
+    /// The name is too long for the server, or the path with the command.
+    TooLong,
     /// The server can't do that at all.
     Unsupported,
     /// The server has no more connections for us.

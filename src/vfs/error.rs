@@ -103,6 +103,7 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::NoSpace => libc::ENOSPC,
             Why::Quota => libc::EDQUOT,
             Why::Busy => libc::EBUSY,
+            Why::TooLong => libc::ENAMETOOLONG,
             Why::Unsupported => libc::EOPNOTSUPP,
             Why::TooMany => libc::EAGAIN,
             Why::Failed => libc::EIO,

@@ -6,12 +6,29 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// The kernel answers at once, or not before the FLUSH is answered: who closes files by starting another program
+/// (close-on-exec) is not to be looked at until these are closed.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Whether a process may still have a file of this name open. 0 is a process of another container.
 pub fn may_hold(process: u32, name: &[u8]) -> bool {
     if process == 0 {
         return true;
     }
+    let name = name.to_vec();
+    let (tell, told) = mpsc::sync_channel(1);
+    // A thread that nobody waits for ends once the FLUSH is answered.
+    let looks = thread::Builder::new()
+        .name("holders".into())
+        .spawn(move || tell.send(has_open(process, &name)));
+    looks.is_err() || told.recv_timeout(PATIENCE).unwrap_or(true)
+}
+
+fn has_open(process: u32, name: &[u8]) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
         return true;
     };

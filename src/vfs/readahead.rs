@@ -299,9 +299,10 @@ impl Reader {
         std::mem::take(&mut self.state.lock().is_wrong)
     }
 
-    /// Whether more has come than the server says that there is.
-    pub fn is_longer(&self) -> bool {
-        self.state.lock().is_longer
+    /// Whether more has come than the server says that there is: this size. What came behind a smaller one, which the
+    /// file had before we stored more, says nothing.
+    pub fn is_longer(&self, size: u64) -> bool {
+        self.state.lock().longer == Some(size)
     }
 
     /// Ends all streams, and what they brought no longer counts when `generation` is another one.
@@ -310,7 +311,7 @@ impl Reader {
         state.generation = generation;
         // Who was about to read knows the version that was.
         state.turn += 1;
-        (state.spoilt, state.is_longer) = (None, false);
+        (state.spoilt, state.longer) = (None, None);
         state.proofs.clear();
         state.doubted.clear();
         state.streams.clear();

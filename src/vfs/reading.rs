@@ -48,7 +48,7 @@ impl Vfs {
             }
             Some(Piece::Server(length)) if length == whole && body.stream.is_none() => {
                 // A block that is too short is looked into by `read`.
-                if offset + length as u64 == body.size && file.reader.is_longer() {
+                if offset + length as u64 == body.size && file.reader.is_longer(body.size) {
                     return None;
                 }
                 let bytes = file.reader.cached(offset, length);
@@ -95,7 +95,7 @@ impl Vfs {
                     Some(Piece::Server(length)) => (length, body.sizeless),
                     None if body.sizeless => (rest, true),
                     // More than there was before may have come of what is on its way from here.
-                    None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer() => {
+                    None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer(at) => {
                         drop(body);
                         self.must_have_grown(file, at, deadline)?;
                         break;

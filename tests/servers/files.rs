@@ -174,6 +174,36 @@ pub fn subshell_and_children(m: &mut Mounted) {
     m.sh("is \"$(cat $M/f)\" $'a\\nb\\nc'; is \"$(wc -l <$M/g)\" 2001");
 }
 
+/// A child that starts a program closes what it does not hand on, and nobody may look at it meanwhile.
+pub fn exec_beside_new_file(m: &mut Mounted) {
+    m.sh("timeout -s KILL 20 python3 - <<'PY'
+import os, subprocess
+M, D = os.environ['M'], os.environ['D']
+files = [os.open(M + '/%d' % n, os.O_RDWR | os.O_CREAT) for n in range(3)]
+assert subprocess.Popen(['true'], close_fds=False).wait() == 0
+os.posix_spawnp('true', ['true'], os.environ); os.wait()
+os.write(files[0], b'bytes')
+for f in files: os.close(f)
+assert [os.path.getsize(D + '/%d' % n) for n in range(3)] == [5, 0, 0]
+PY");
+    m.remount();
+    m.sh("is \"$(stat -c %s $M/0 $M/1 $M/2 | xargs)\" '5 0 0'");
+}
+
+/// Behind the size that a reader knows stands what we are just storing.
+pub fn read_while_stored(m: &mut Mounted) {
+    m.remount_with("writeback");
+    m.sh("python3 - <<'PY'
+import os
+for r in range(60):
+    path = os.environ['M'] + '/f'; open(path, 'wb').close()
+    for i in range(6):
+        with open(path, 'rb+') as f: f.seek(512 * i); f.write(b'abc%d' % i)
+        for j in range(i + 1):
+            with open(path, 'rb') as f: f.seek(512 * j); assert f.read(4) == b'abc%d' % j
+PY");
+}
+
 pub fn fsync_means_stored(m: &mut Mounted) {
     m.sh("python3 - <<'PY'
 import os
@@ -210,7 +240,11 @@ pub fn change_mode(m: &mut Mounted) {
             chmod $mode $M/f; is \"$(stat -c %a $M/f)\" $mode; is \"$(stat -c %a $D/f)\" $mode
           done
           chmod 700 $M/d; is \"$(stat -c %a $M/d $D/d | xargs)\" '700 700'; chmod -R u=rwX,go= $M
-          is \"$(stat -c %a $D/f $D/d | xargs)\" '600 700'; is \"$(cat $M/f)\" x");
+          is \"$(stat -c %a $D/f $D/d | xargs)\" '600 700'; is \"$(cat $M/f)\" x
+          # Each a file of its own: Pure-FTPd can't change what it may not read.
+          for mode in 0 7 44; do
+            echo x >$M/$mode; chmod $mode $M/$mode; is \"$(stat -c %a $M/$mode $D/$mode | xargs)\" \"$mode $mode\"
+          done");
     m.remount();
     m.sh("is \"$(stat -c %a $M/f $M/d | xargs)\" '600 700'");
 }

@@ -50,7 +50,7 @@ on_every_server! {
         fsx sha256_256_mib eight_processes;
     files:
         read_at_any_offset write_in_any_order open_flags empty_file exclusive_create append_from_two_processes
-        mapped_read mapped_write subshell_and_children fsync_means_stored allocate change_mode mode_of_new_files
+        mapped_read mapped_write subshell_and_children exec_beside_new_file read_while_stored fsync_means_stored allocate change_mode mode_of_new_files
         run_a_script touch_d unlink_open rename_open refused_write_is_an_error;
     directories:
         list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more

@@ -318,10 +318,12 @@ impl Pump {
             }
             let (seen, have) = (start + shown as u64, start + filled as u64);
             let demand = self.signal.demand();
-            if self.version.size.is_some_and(|size| have > size) {
+            if let Some(size) = self.version.size.filter(|size| have > *size) {
                 // What is longer than what was known before is no news of what is known now.
                 let mut state = self.reader.state.lock();
-                state.is_longer |= state.find(self.id).is_some();
+                if state.find(self.id).is_some() {
+                    state.longer = state.longer.max(Some(size));
+                }
             }
             // All that there should be: nobody waits for the server's word that it is all.
             let is_all = self.version.size == Some(have);

@@ -48,8 +48,8 @@ pub(super) struct State {
     pub(super) is_wrong: bool,
     /// Streams that have gone since one was followed.
     pub(super) jumps: u32,
-    /// More has come than the server says that there is.
-    pub(super) is_longer: bool,
+    /// More has come than the size that the server said: this one.
+    pub(super) longer: Option<u64>,
     /// What is read.
     pub(super) target: Option<(RemotePath, Version)>,
     /// The end of what was last read.
