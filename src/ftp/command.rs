@@ -104,10 +104,56 @@ pub enum Command<'a> {
 /// Telnet's "interpret as command" (RFC 854): in data it is sent twice.
 const IAC: u8 = 0xFF;
 
+/// How a server takes lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    /// A doubled IAC is one, as RFC 959 has it of Telnet.
+    pub doubles_iac: bool,
+    /// Bytes of the longest line that it is known to take, with its CR LF. Of a longer one it may take the rest for
+    /// another command, as pyftpdlib does.
+    pub longest: usize,
+}
+
+/// Bytes of a line that is not its path, at most, but for the names of two paths and a doubled IAC.
+const BESIDE_PATH: usize = 80;
+
+/// The refusal to send what a server may take for two commands.
+pub fn too_long(what: &str, length: usize, longest: usize) -> Error {
+    Error::Local {
+        tried: format!(
+            "{what} of {length} bytes: the server is not known to take more than {longest} at once, and could take the rest \
+             for another command"
+        ),
+        errno: libc::ENAMETOOLONG,
+    }
+}
+
+impl Lines {
+    /// By what the server said first: vsftpd, Pure-FTPd and ProFTPD take 4,096 bytes, and pyftpdlib takes fewest, 2,048.
+    pub fn of(greeting: &str) -> Self {
+        let greeting = greeting.to_ascii_lowercase();
+        let is = |name| greeting.contains(name);
+        Self {
+            // These two take every byte as it is.
+            doubles_iac: !is("vsftpd") && !is("pure-ftpd"),
+            longest: match is("vsftpd") || is("pure-ftpd") || is("proftpd") {
+                true => 4096,
+                false => 2048,
+            },
+        }
+    }
+
+    /// Bytes of the longest path.
+    pub fn longest_path(&self) -> usize {
+        self.longest - BESIDE_PATH
+    }
+}
+
 impl Command<'_> {
-    /// Appends the command's line with its CR LF to `out`; an argument with CR, LF or NUL is
-    /// refused and leaves `out` as it was. `doubles` is whether the server takes a doubled IAC for one.
-    pub fn write_to(&self, out: &mut Vec<u8>, doubles: bool) -> Result<()> {
+    /// Appends the command's line with its CR LF to `out`; an argument with CR, LF or NUL, or a line that is too long for
+    /// the server, is refused and leaves `out` as it was.
+    pub fn write_to(&self, out: &mut Vec<u8>, lines: Lines) -> Result<()> {
+        let start = out.len();
         let (verb, head, path) = self.parts();
         let smuggles = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         let second = match self {
@@ -129,7 +175,7 @@ impl Command<'_> {
             out.push(b' ');
             for &byte in path {
                 out.push(byte);
-                if byte == IAC && doubles {
+                if byte == IAC && lines.doubles_iac {
                     out.push(IAC);
                 }
             }
@@ -143,6 +189,11 @@ impl Command<'_> {
             }
         }
         out.extend_from_slice(b"\r\n");
+        if out.len() - start > lines.longest {
+            let length = out.len() - start;
+            out.truncate(start);
+            return Err(too_long(verb, length, lines.longest));
+        }
         Ok(())
     }
 
@@ -249,7 +300,9 @@ mod tests {
 
     fn line(command: Command<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        command.write_to(&mut out, true).expect("a good command");
+        command
+            .write_to(&mut out, Lines::of("220 here"))
+            .expect("a good command");
         out
     }
 
@@ -299,8 +352,25 @@ mod tests {
     fn a_second_command_cannot_be_smuggled() {
         for path in [&b"/a\r\nDELE /b"[..], b"/a\n", b"/a\0"] {
             let mut out = b"before".to_vec();
-            assert!(Command::Retr(path).write_to(&mut out, true).is_err());
+            let lines = Lines::of("here");
+            assert!(Command::Retr(path).write_to(&mut out, lines).is_err());
             assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_server_takes() {
+        for (greeting, longest) in [("(vsFTPd 3.0.3)", 4096), ("welcome", 2048)] {
+            let lines = Lines::of(greeting);
+            let fits = |length: usize| {
+                let path = vec![b'x'; length];
+                let mut out = b"before".to_vec();
+                let written = Command::Mkd(&path).write_to(&mut out, lines);
+                assert_eq!(written.is_err(), out == b"before");
+                written.is_ok()
+            };
+            assert!(fits(longest - b"MKD \r\n".len()) && fits(lines.longest_path()));
+            assert!(!fits(longest - b"MKD \r\n".len() + 1));
         }
     }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::ftp::command::Command;
+use crate::ftp::command::{Command, Lines};
 use crate::ftp::reply::{Collector, Reply};
 use crate::ftp::route::Route;
 pub use crate::ftp::stream::blame;
@@ -40,7 +40,7 @@ pub struct Control {
     flights: Option<bool>,
     /// Replies that came since something was sent.
     answered: usize,
-    doubles_iac: bool,
+    lines: Lines,
     logged_in: bool,
     greeting: Reply,
 }
@@ -78,7 +78,7 @@ impl Control {
             pipelining,
             flights: None,
             answered: 0,
-            doubles_iac: true,
+            lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
         };
@@ -92,9 +92,7 @@ impl Control {
                 break reply;
             }
         };
-        // These two take every byte as it is, whatever RFC 959 says of Telnet.
-        let text = greeting.text().to_ascii_lowercase();
-        control.doubles_iac = !text.contains("vsftpd") && !text.contains("pure-ftpd");
+        control.lines = Lines::of(&greeting.text());
         if greeting.is_completion() {
             control.greeting = greeting;
             Ok(control)
@@ -118,7 +116,7 @@ impl Control {
             let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
                 let before = out.len();
-                command.write_to(&mut out, self.doubles_iac)?;
+                command.write_to(&mut out, self.lines)?;
                 let size = out.len() - before;
                 let room = sizes.is_empty()
                     || self.pipelining
@@ -213,7 +211,7 @@ impl Control {
     pub fn send(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
         let mut out = Vec::new();
         for command in commands {
-            command.write_to(&mut out, self.doubles_iac)?;
+            command.write_to(&mut out, self.lines)?;
             log::debug!("> {command}");
         }
         let Some(first) = commands.first() else {
@@ -228,7 +226,7 @@ impl Control {
         let mut bytes = Vec::new();
         let mut count = 0;
         for command in commands.iter().take(FLIGHT_COMMANDS / 2) {
-            command.write_to(&mut bytes, self.doubles_iac)?;
+            command.write_to(&mut bytes, self.lines)?;
             if bytes.len() > FLIGHT_BYTES / 2 {
                 break;
             }
@@ -339,6 +337,11 @@ impl Control {
     pub fn local_address(&self) -> Result<SocketAddr> {
         let address = self.stream.local_address();
         address.map_err(|error| blame("our own address", &error))
+    }
+
+    /// How the server takes lines.
+    pub fn lines(&self) -> Lines {
+        self.lines
     }
 
     /// What the server said first.

@@ -191,6 +191,10 @@ impl Lister<'_> {
         const COMMANDS: usize = 3;
         let links: Vec<usize> = (0..entries.len())
             .filter(|&at| entries[at].attributes.kind == Kind::Symlink)
+            .filter(|&at| {
+                let path = below(self.directory, &entries[at].name);
+                self.pool.place().takes(&path)
+            })
             .collect();
         let paths: Vec<Vec<u8>> = links
             .iter()

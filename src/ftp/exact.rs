@@ -61,8 +61,10 @@ pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec
     if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
         return Vec::new();
     }
-    let rounded = entries.iter().filter(|entry| is_rounded(entry));
-    let wanted = rounded.take(wanted(pool));
+    let asks = entries
+        .iter()
+        .filter(|entry| is_asked(pool, directory, entry));
+    let wanted = asks.take(wanted(pool));
     wanted.map(|entry| below(directory, &entry.name)).collect()
 }
 
@@ -78,8 +80,12 @@ pub fn settle(
     let (manner, profile) = (&pool.endpoint().manner, pool.profile());
     let mut files = Vec::new();
     for (number, listing) in listings.iter().enumerate() {
-        let rounded = (0..listing.entries.len()).filter(|&at| is_rounded(&listing.entries[at]));
-        files.extend(rounded.map(|at| (number, at)));
+        let asks = |at: &usize| is_asked(pool, listing.directory, &listing.entries[*at]);
+        files.extend(
+            (0..listing.entries.len())
+                .filter(asks)
+                .map(|at| (number, at)),
+        );
     }
     files.truncate(wanted(pool));
     let (answered, left) = files.split_at(early.len().min(files.len()));
@@ -137,9 +143,12 @@ fn is_zone_known(pool: &Pool) -> bool {
     pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
 }
 
-fn is_rounded(entry: &Entry) -> bool {
+/// Whether the exact time of a file is to be asked for, and can be.
+fn is_asked(pool: &Pool, directory: &[u8], entry: &Entry) -> bool {
     let exact = |modified: Modified| modified.precision == Precision::Second;
-    entry.attributes.kind == Kind::File && !entry.attributes.modified.is_some_and(exact)
+    let is_rounded =
+        entry.attributes.kind == Kind::File && !entry.attributes.modified.is_some_and(exact);
+    is_rounded && pool.place().takes(&below(directory, &entry.name))
 }
 
 /// Which entry: the number of its listing, and its place there.

@@ -1,6 +1,7 @@
 //! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
 
 use crate::ftp::charset::Charset;
+use crate::ftp::command::too_long;
 use crate::remote::{Error, RemotePath, Result};
 
 /// The mounted directory, and how names are written there.
@@ -9,15 +10,27 @@ pub struct Place {
     /// Absolute, without a `/` at its end, in the server's bytes.
     base: Vec<u8>,
     charset: Option<Charset>,
+    /// Bytes of the longest absolute path.
+    longest: usize,
 }
 
 impl Place {
-    /// A place at `base`.
-    pub fn new(base: Vec<u8>, charset: Option<Charset>) -> Self {
-        Self { base, charset }
+    /// A place at `base`, on a server that takes paths of `longest` bytes.
+    pub fn new(base: Vec<u8>, charset: Option<Charset>, longest: usize) -> Self {
+        Self {
+            base,
+            charset,
+            longest,
+        }
     }
 
-    /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ.
+    /// Whether the server can be asked about that absolute path.
+    pub fn takes(&self, path: &[u8]) -> bool {
+        path.len() <= self.longest
+    }
+
+    /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ, a path that is too long for one
+    /// command ENAMETOOLONG.
     pub fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
         let below = self.encode(path.as_bytes())?;
         let mut absolute = self.base.clone();
@@ -25,6 +38,9 @@ impl Place {
             absolute.push(b'/');
         }
         absolute.extend(below);
+        if !self.takes(&absolute) {
+            return Err(too_long("a path", absolute.len(), self.longest));
+        }
         Ok(absolute)
     }
 
@@ -74,7 +90,7 @@ mod tests {
     fn a_path_is_absolute_and_in_the_servers_charset() {
         let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
         let cyrillic = Charset::named("cp1251").expect("known");
-        let place = Place::new(b"/home".to_vec(), cyrillic);
+        let place = Place::new(b"/home".to_vec(), cyrillic, 100);
         assert_eq!(
             place.absolute(&path).ok().as_deref(),
             Some(&b"/home/\xE6"[..])
@@ -83,11 +99,13 @@ mod tests {
             place.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/home"[..])
         );
-        let top = Place::new(Vec::new(), None);
+        let top = Place::new(Vec::new(), None, 10);
         assert_eq!(
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
         );
+        let long = RemotePath::root().join(b"ten bytes.").expect("a name");
+        assert!(top.absolute(&long).is_err());
         assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
     }
 

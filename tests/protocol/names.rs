@@ -341,3 +341,32 @@ over = True; writer.join(); print(count)",
         assert_eq!(server.tree().paths(), ["/log.1"], "{options}");
     }
 }
+
+#[test]
+fn a_path_that_is_too_long_for_one_command_is_enametoolong_and_none_is_sent() {
+    // A server that lists only is asked for the time of each file.
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        let directory = format!("/{}", "d".repeat(200)).repeat(9);
+        server.tree().put(&format!("{directory}/f"), "content");
+        let long = "n".repeat(250);
+        server.tree().put(&format!("{directory}/{long}"), "content");
+        let mount = Mount::of(&server);
+        let inside = "[os.chdir('d' * 200) for _ in range(9)]";
+        assert_eq!(
+            mount.error_with(inside, "os.mkdir('m' * 250)"),
+            "ENAMETOOLONG"
+        );
+        assert_eq!(
+            mount.error_with(inside, "open('m' * 250, 'w').write('x')"),
+            "ENAMETOOLONG"
+        );
+        let script = format!("{inside}; print(len(os.listdir('.')), open('f').read())");
+        assert_eq!(mount.python(&script).trim(), "2 content");
+        let sent = server
+            .commands_since(0)
+            .into_iter()
+            .map(|(_, line)| line.len());
+        assert!(sent.max().unwrap() < 2048);
+    }
+}
