@@ -104,12 +104,20 @@ impl Listing<'_> {
 
     /// Takes the final reply. Returns whether all of the listing came (false when it was cut off, at our limit or by the
     /// server's own word), and the replies to the first of what was [asked](Self::ask).
-    pub fn conclude(self, lease: &mut Lease, deadline: &Deadline) -> Result<(bool, Vec<Reply>)> {
+    pub fn conclude(
+        mut self,
+        lease: &mut Lease,
+        deadline: &Deadline,
+    ) -> Result<(bool, Vec<Reply>)> {
         let Some(follow) = self.owed else {
             return Ok((self.whole, Vec::new()));
         };
         let whole = match follow.conclude(lease, &self.command, deadline) {
-            Err(error) if is_empty_directory(&error, self.command) => true,
+            Err(error) if is_empty_directory(&error, self.command) => {
+                // Of that the data has no end that could be missing.
+                self.in_full = None;
+                true
+            }
             Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
                 return Err(out_of_order(lease, self.command));
             }
