@@ -15,9 +15,10 @@ mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ftpfs::vfs::{Error, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{DiskCache, Error, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -883,4 +884,58 @@ fn what_a_stream_has_sent_is_not_completed_by_what_was_there_before() {
     vfs.flush(handle, 0, &deadline).unwrap();
     assert!(run.server.bytes("f") == Some(expected));
     vfs.release(handle, &deadline);
+}
+
+/// Who reads just when others' change is found out has none of the old bytes go over the new ones.
+#[test]
+fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
+    const ROUNDS: usize = 200;
+    let local = tempfile::tempdir().unwrap();
+    let server = Arc::new(Memory::new(true, false, Vec::new()));
+    let name = |round: usize| format!("f{round}");
+    for round in 0..ROUNDS {
+        server.store(&name(round), &[1; 300_000], false);
+    }
+    let cache = DiskCache {
+        directory: local.path().join("cache"),
+        size: 1 << 30,
+        source: b"here".to_vec(),
+    };
+    let settings = Settings {
+        cache_timeout: Duration::from_secs(1000),
+        disk_cache: Some(cache),
+        ..settings(local.path(), false)
+    };
+    let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
+    let vfs = Vfs::new(remote, settings);
+    let vfs = &vfs;
+    for round in 0..ROUNDS {
+        let deadline = &vfs.deadline();
+        let ino = vfs
+            .lookup(ROOT, name(round).as_bytes(), deadline)
+            .unwrap()
+            .ino;
+        let wants = Wants::from_flags(libc::O_RDWR, 0);
+        let handle = vfs.open(ino, wants, deadline).unwrap().handle;
+        assert_eq!(vfs.read(handle, 0, LARGE, deadline).unwrap().len(), 300_000);
+        server.store(&name(round), &[2; 300_000], false);
+        vfs.write(handle, Spot::At(0), &[3; 10], deadline).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let _ = vfs.read(handle, 140_000, 10, deadline);
+                    }
+                });
+            }
+            let flushed = vfs.flush(handle, 0, deadline);
+            over.store(true, Ordering::Relaxed);
+            flushed.unwrap();
+        });
+        let stored = server.bytes(&name(round)).unwrap();
+        let old = stored.iter().filter(|&&byte| byte == 1).count();
+        assert_eq!(old, 0, "round {round}");
+        vfs.release(handle, deadline);
+    }
 }
