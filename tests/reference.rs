@@ -939,3 +939,60 @@ fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
         vfs.release(handle, deadline);
     }
 }
+
+/// What was stored is read at once, and never what was there before, though others append meanwhile.
+#[test]
+fn what_was_stored_is_not_read_as_it_was_before_where_others_append() {
+    const ROUNDS: usize = 150;
+    let local = tempfile::tempdir().unwrap();
+    let server = Arc::new(Memory::new(true, true, Vec::new()));
+    let name = |round: usize| format!("f{round}");
+    for round in 0..ROUNDS {
+        server.store(&name(round), &[1; 300_000], false);
+    }
+    let settings = Settings {
+        cache_timeout: Duration::from_secs(1000),
+        ..settings(local.path(), false)
+    };
+    let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
+    let vfs = Vfs::new(remote, settings);
+    let vfs = &vfs;
+    let mut appended = 0;
+    for round in 0..ROUNDS {
+        let deadline = &vfs.deadline();
+        let ino = vfs
+            .lookup(ROOT, name(round).as_bytes(), deadline)
+            .unwrap()
+            .ino;
+        let wants = Wants::from_flags(libc::O_RDWR, 0);
+        let handle = vfs.open(ino, wants, deadline).unwrap().handle;
+        server.slow(0);
+        assert_eq!(vfs.read(handle, 0, LARGE, deadline).unwrap().len(), 300_000);
+        vfs.write(handle, Spot::At(150_000), &[3; 10], deadline)
+            .unwrap();
+        server.slow(1000);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        if let Ok(bytes) = vfs.read(handle, 150_000, 10, deadline) {
+                            let old = bytes.with(|bytes| bytes.contains(&1));
+                            assert!(!old, "round {round}");
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(500));
+                server.store(&name(round), &[2; 10], true);
+            });
+            let _ = vfs.flush(handle, 0, deadline);
+            over.store(true, Ordering::Relaxed);
+        });
+        let stored = server.bytes(&name(round)).unwrap();
+        appended += usize::from(stored.len() > 300_000 && stored[150_000] == 3);
+        vfs.release(handle, deadline);
+    }
+    assert!(appended > 0);
+}
