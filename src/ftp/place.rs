@@ -2,7 +2,7 @@
 
 use crate::ftp::charset::Charset;
 use crate::ftp::command::{Lines, too_long};
-use crate::remote::{Error, RemotePath, Result};
+use crate::remote::{Error, LONGEST_ASIDE, RemotePath, Result, is_anybodys_aside};
 
 /// The mounted directory, and how names are written there.
 #[derive(Clone, Debug)]
@@ -26,7 +26,18 @@ impl Place {
 
     /// Whether the server can be asked about that absolute path.
     pub fn takes(&self, path: &[u8]) -> bool {
-        self.lines.length(path) <= self.lines.longest_path()
+        self.lines.length(path) <= self.longest(path)
+    }
+
+    /// Bytes that a path may have on the way. Beside every file there is room for the name that it bears while it is
+    /// stored, or open though it was removed.
+    fn longest(&self, path: &[u8]) -> usize {
+        let name = path.rsplit(|&byte| byte == b'/').next();
+        let kept = match name.is_some_and(is_anybodys_aside) {
+            true => 0,
+            false => LONGEST_ASIDE,
+        };
+        self.lines.longest_path() - kept
     }
 
     /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ, a path that is too long for one
@@ -39,7 +50,7 @@ impl Place {
         }
         absolute.extend(below);
         if !self.takes(&absolute) {
-            let (length, longest) = (self.lines.length(&absolute), self.lines.longest_path());
+            let (length, longest) = (self.lines.length(&absolute), self.longest(&absolute));
             return Err(too_long("a path", length, longest));
         }
         Ok(absolute)
@@ -105,7 +116,7 @@ mod tests {
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
         );
-        let longest = Lines::of("here").longest_path();
+        let longest = Lines::of("here").longest_path() - LONGEST_ASIDE;
         let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
         let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
         assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));
