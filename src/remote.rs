@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use aside::{is_aside, name_aside};
+pub use aside::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
 pub use attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
 pub use change::{Change, Plan, ReadAt, Then, Updated};
 pub use error::{Error, Result, Why};

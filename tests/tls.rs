@@ -255,6 +255,16 @@ fn data_that_ends_without_being_said_to_is_not_taken_for_the_whole() {
     );
 }
 
+/// What was not said to be at its end says nothing where the server says that there is nothing.
+#[test]
+fn an_empty_directory_whose_listing_is_refused_is_empty() {
+    run(
+        60,
+        "odd_tls none; mkdir $D/empty; mounts $TRUST,cache_timeout=0; [ $(ls $M/there | wc -l) = 2 ]; cmp $M/there/down $D/there/down
+         ls -A $M/empty >$S/got; [ ! -s $S/got ]; unmounts",
+    );
+}
+
 /// Many servers just hang up.
 #[test]
 fn a_server_that_never_says_the_end_is_taken_at_its_reply() {

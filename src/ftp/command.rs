@@ -114,7 +114,7 @@ pub struct Lines {
     pub longest: usize,
 }
 
-/// Bytes of a line that is not its path, at most, but for the names of two paths and a doubled IAC.
+/// Bytes of a line that is not its path, at most, but for the names of two paths.
 const BESIDE_PATH: usize = 80;
 
 /// The refusal to send what a server may take for two commands.
@@ -143,9 +143,15 @@ impl Lines {
         }
     }
 
-    /// Bytes of the longest path.
+    /// Bytes of the longest path, with what is doubled on the way.
     pub fn longest_path(&self) -> usize {
         self.longest - BESIDE_PATH
+    }
+
+    /// Bytes that a path has on the way.
+    pub fn length(&self, path: &[u8]) -> usize {
+        let doubled = path.iter().filter(|&&byte| byte == IAC && self.doubles_iac);
+        path.len() + doubled.count()
     }
 }
 

@@ -104,28 +104,49 @@ impl Listing<'_> {
 
     /// Takes the final reply. Returns whether all of the listing came (false when it was cut off, at our limit or by the
     /// server's own word), and the replies to the first of what was [asked](Self::ask).
-    pub fn conclude(self, lease: &mut Lease, deadline: &Deadline) -> Result<(bool, Vec<Reply>)> {
+    pub fn conclude(
+        mut self,
+        lease: &mut Lease,
+        deadline: &Deadline,
+    ) -> Result<(bool, Vec<Reply>)> {
         let Some(follow) = self.owed else {
             return Ok((self.whole, Vec::new()));
         };
         let whole = match follow.conclude(lease, &self.command, deadline) {
-            Err(error) if is_empty_directory(&error, self.command) => true,
+            Err(error) if is_empty_directory(&error, self.command) => {
+                // Of that the data has no end that could be missing.
+                self.in_full = None;
+                true
+            }
             Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
-                return Err(hurries(lease, self.command));
+                return Err(out_of_order(lease, self.command));
             }
             last => !is_cut_off(&last?),
         };
         let mut replies = Vec::with_capacity(self.asked);
         for _ in 0..self.asked {
-            replies.push(lease.control()?.reply(&self.command, deadline)?);
+            let reply = lease.control()?.reply(&self.command, deadline)?;
+            if is_of_transfer(&reply) {
+                return Err(out_of_order(lease, self.command));
+            }
+            replies.push(reply);
+        }
+        if self.asked > 0 && !lease.control()?.in_step() {
+            // More came than was asked for: which reply is whose can't be told.
+            return Err(out_of_order(lease, self.command));
         }
         check_end(lease.pool().profile(), self.in_full, &self.command)?;
         Ok((whole, replies))
     }
 }
 
-/// The server has answered what came behind a listing before that.
-fn hurries(lease: &mut Lease, command: Command<'_>) -> Error {
+/// Whether a reply tells of a transfer or of its data connection, and so of no file (RFC 959 section 5.4).
+fn is_of_transfer(reply: &Reply) -> bool {
+    reply.is_preliminary() || matches!(reply.code, 226 | 227 | 229 | 425 | 426)
+}
+
+/// The server has answered what came behind a listing before that, or has answered more than it was asked.
+fn out_of_order(lease: &mut Lease, command: Command<'_>) -> Error {
     let pool = lease.pool();
     pool.profile()
         .learn(|learned| learned.follows = Some(false));
@@ -134,7 +155,7 @@ fn hurries(lease: &mut Lease, command: Command<'_>) -> Error {
     }
     Error::lost(
         command.to_string(),
-        "what came behind it was answered first",
+        "the replies to it and to what came behind it are in no order",
     )
 }
 

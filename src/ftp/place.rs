@@ -1,8 +1,8 @@
 //! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
 
 use crate::ftp::charset::Charset;
-use crate::ftp::command::too_long;
-use crate::remote::{Error, RemotePath, Result};
+use crate::ftp::command::{Lines, too_long};
+use crate::remote::{Error, LONGEST_ASIDE, RemotePath, Result, is_anybodys_aside};
 
 /// The mounted directory, and how names are written there.
 #[derive(Clone, Debug)]
@@ -10,23 +10,34 @@ pub struct Place {
     /// Absolute, without a `/` at its end, in the server's bytes.
     base: Vec<u8>,
     charset: Option<Charset>,
-    /// Bytes of the longest absolute path.
-    longest: usize,
+    /// How the server takes the lines that absolute paths come in.
+    lines: Lines,
 }
 
 impl Place {
-    /// A place at `base`, on a server that takes paths of `longest` bytes.
-    pub fn new(base: Vec<u8>, charset: Option<Charset>, longest: usize) -> Self {
+    /// A place at `base`, on a server that takes such lines.
+    pub fn new(base: Vec<u8>, charset: Option<Charset>, lines: Lines) -> Self {
         Self {
             base,
             charset,
-            longest,
+            lines,
         }
     }
 
     /// Whether the server can be asked about that absolute path.
     pub fn takes(&self, path: &[u8]) -> bool {
-        path.len() <= self.longest
+        self.lines.length(path) <= self.longest(path)
+    }
+
+    /// Bytes that a path may have on the way. Beside every file there is room for the name that it bears while it is
+    /// stored, or open though it was removed.
+    fn longest(&self, path: &[u8]) -> usize {
+        let name = path.rsplit(|&byte| byte == b'/').next();
+        let kept = match name.is_some_and(is_anybodys_aside) {
+            true => 0,
+            false => LONGEST_ASIDE,
+        };
+        self.lines.longest_path() - kept
     }
 
     /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ, a path that is too long for one
@@ -39,7 +50,8 @@ impl Place {
         }
         absolute.extend(below);
         if !self.takes(&absolute) {
-            return Err(too_long("a path", absolute.len(), self.longest));
+            let (length, longest) = (self.lines.length(&absolute), self.longest(&absolute));
+            return Err(too_long("a path", length, longest));
         }
         Ok(absolute)
     }
@@ -90,7 +102,7 @@ mod tests {
     fn a_path_is_absolute_and_in_the_servers_charset() {
         let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
         let cyrillic = Charset::named("cp1251").expect("known");
-        let place = Place::new(b"/home".to_vec(), cyrillic, 100);
+        let place = Place::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
         assert_eq!(
             place.absolute(&path).ok().as_deref(),
             Some(&b"/home/\xE6"[..])
@@ -99,13 +111,17 @@ mod tests {
             place.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/home"[..])
         );
-        let top = Place::new(Vec::new(), None, 10);
+        let top = Place::new(Vec::new(), None, Lines::of("here"));
         assert_eq!(
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
         );
-        let long = RemotePath::root().join(b"ten bytes.").expect("a name");
-        assert!(top.absolute(&long).is_err());
+        let longest = Lines::of("here").longest_path() - LONGEST_ASIDE;
+        let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
+        let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
+        assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));
+        // It is sent twice.
+        assert!(fits(of(0xFF, longest / 2 - 1)) && !fits(of(0xFF, longest / 2)));
         assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
     }
 

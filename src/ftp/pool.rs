@@ -96,15 +96,15 @@ impl Pool {
             result => (result?, deadline),
         };
         kept.adopt(&profile, &network(&control), endpoint.data.is_free());
-        let longest = control.lines().longest_path();
-        let here = Place::new(Vec::new(), endpoint.charset, longest);
+        let lines = control.lines();
+        let here = Place::new(Vec::new(), endpoint.charset, lines);
         let directory = endpoint
             .directory
             .as_deref()
             .map(|path| here.encode(path))
             .transpose()?;
         let base = login::locate(&mut control, directory.as_deref(), deadline)?;
-        let place = Place::new(base, endpoint.charset, longest);
+        let place = Place::new(base, endpoint.charset, lines);
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
             route: control.route().clone(),

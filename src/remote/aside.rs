@@ -10,10 +10,17 @@ use std::sync::OnceLock;
 
 /// What they begin with. Those of this process are not shown.
 const OURS: &str = ".ftpfs-";
+/// Bytes of such a name, at most.
+pub const LONGEST_ASIDE: usize = 48;
 
 /// The name of a file that is put aside for the reason `word`; `number` tells it from others of this process.
 pub fn name_aside(word: &str, number: impl LowerHex) -> String {
     format!("{OURS}{word}-{}-{number:x}", mark())
+}
+
+/// Whether a name is one of those under which some process puts files aside.
+pub fn is_anybodys_aside(name: &[u8]) -> bool {
+    name.starts_with(OURS.as_bytes())
 }
 
 /// Whether a name is one of those under which this process puts files aside.
@@ -43,6 +50,8 @@ mod tests {
     fn what_this_process_put_aside_is_known_by_its_name() {
         let (open, new) = (name_aside("open", 31_u64), name_aside("new", 31_u64));
         assert_ne!(open, new);
+        assert!(is_anybodys_aside(open.as_bytes()) && !is_anybodys_aside(b".ftp"));
+        assert!(name_aside("aside", u64::MAX).len() <= LONGEST_ASIDE);
         assert!(is_aside(open.as_bytes()) && is_aside(new.as_bytes()));
         assert!(open.starts_with(".ftpfs-open-") && open.ends_with("-1f"));
         // Another process, also one of the same number in another container.

@@ -28,8 +28,9 @@ impl Vfs {
         };
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
-            // Others appended too.
+            // Others appended too: what was sent is read from the server, by whoever reads before this is published.
             body.mixed = true;
+            body.rebased = true;
             if !body.dirty.is_empty() {
                 // What was written meanwhile comes behind that, or where it was put.
                 self.leave_journaled(body);

@@ -87,3 +87,30 @@ fn a_hash_that_is_refused_is_none() {
         assert!(server.count("XSHA256") > 0);
     }
 }
+
+#[test]
+fn a_path_is_too_long_where_it_has_no_room_for_the_name_that_it_bears_meanwhile() {
+    let server = Server::start();
+    let directory = format!("/{}", "d".repeat(200)).repeat(9);
+    let [path, longer] = [108, 150].map(|length| format!("{directory}/{}/f", "e".repeat(length)));
+    server.tree().put(&path, "before");
+    server.tree().put(&longer, "before");
+    let mount = Mount::with(&server, "atomic");
+    let inside = "[os.chdir('d' * 200) for _ in range(9)]";
+    for (change, expected) in [
+        ("open('f', 'w').write('new')", "new"),
+        ("open('f', 'a').write(' line')", "new line"),
+    ] {
+        mount.python(&format!("{inside}; os.chdir('e' * 108); {change}"));
+        has(&server, &path, expected);
+    }
+    let script = "os.chdir('e' * 108); f = open('f'); os.unlink('f'); print(f.read())";
+    assert_eq!(
+        mount.python(&format!("{inside}; {script}")).trim(),
+        "new line"
+    );
+    // Said at once, and not when all is written.
+    let said = mount.error_with(inside, "open('e' * 150 + '/f', 'w').write('new')");
+    assert_eq!(said, "ENAMETOOLONG");
+    has(&server, &longer, "before");
+}

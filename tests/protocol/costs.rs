@@ -146,3 +146,27 @@ fn times_that_are_told_before_a_listing_is_confirmed_are_not_taken_for_its_end()
     assert_eq!(mount.sh("stat -c %Y d/f d/g"), "1612325106\n1612325106\n");
     assert_eq!(mount.sh("ls d"), "f\ng\n");
 }
+
+#[test]
+fn a_listing_that_is_answered_once_too_often_gives_no_file_the_time_of_another() {
+    for words in [
+        "226 All of it\r\n226 All of it",
+        "226 All of it\r\n150 Here it comes",
+    ] {
+        let server = Script::new().without(&LIST_ONLY).start();
+        for name in ["/one/f", "/d/f", "/d/g"] {
+            server.tree().put(name, "content");
+        }
+        for (name, time) in [("/d/f", 1_500_000_000), ("/d/g", 1_600_000_000)] {
+            server.tree().node_mut(name).unwrap().modified = time;
+        }
+        let mount = Mount::with(&server, "max_conns=1");
+        mount.sh("ls -l one");
+        server.once("LIST", Act::Refuse(1000, words));
+        assert_eq!(
+            mount.sh("stat -c %Y d/f d/g"),
+            "1500000000\n1600000000\n",
+            "{words}"
+        );
+    }
+}

@@ -370,3 +370,29 @@ fn a_path_that_is_too_long_for_one_command_is_enametoolong_and_none_is_sent() {
         assert!(sent.max().unwrap() < 2048);
     }
 }
+
+#[test]
+fn a_name_that_is_too_long_with_what_is_doubled_on_the_way_hides_no_other() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    let directory = format!(
+        "{}/{}",
+        format!("/{}", "d".repeat(200)).repeat(8),
+        "e".repeat(59)
+    );
+    server.tree().put(&format!("{directory}/f"), "content");
+    // 0xFF is sent twice (RFC 959 section 4.1): 1,919 bytes of a path are 2,044.
+    let mut listing =
+        b"-rw-r--r-- 1 o g 7 Jan 01 2020 f\r\n-rw-r--r-- 1 o g 7 Jan 01 2020 ".to_vec();
+    listing.extend(b"\xFFa".repeat(125));
+    listing.extend(b"\r\n");
+    let mount = Mount::of(&server);
+    let inside = "[os.chdir('d' * 200) for _ in range(8)]; os.chdir('e' * 59)";
+    mount.python(inside);
+    server.on("LIST", Act::Listing(listing));
+    let script = format!("{inside}; print(len(os.listdir('.')), open('f').read())");
+    assert_eq!(mount.python(&script).trim(), "2 content");
+    assert_eq!(
+        mount.error_with(inside, "open(b'\\xffa' * 125).read()"),
+        "ENAMETOOLONG"
+    );
+}

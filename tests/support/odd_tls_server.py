@@ -7,6 +7,7 @@ DISK PORT USER PASSWORD_FILE COMMAND_LOG CERTIFICATE HOW [OTHER_CERTIFICATE]; HO
     cut       from the moment that a file CUT is on the disk, data is cut in the middle, without TLS's close_notify, and said
               to be whole
     unsaid    data is whole, and its end is never said by TLS
+    none      an empty directory is refused when its data connection stands, which is just closed
 """
 import os
 import socket
@@ -138,6 +139,9 @@ class Session(threading.Thread):
 
     def list(self, switches):
         lines = []
+        if how == "none" and not os.listdir(self.path(".")):
+            self.data().close()
+            return self.say("550 No files found")
         for name in sorted(os.listdir(self.path("."))):
             path = self.path(name)
             kind = "d" if os.path.isdir(path) else "-"

@@ -1,0 +1,57 @@
+//! What the scripts find on a machine.
+
+#![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+fn program(path: &Path, script: &str) {
+    fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+    fs::write(path, format!("#!/bin/bash\n{script}\n")).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a program");
+}
+
+/// A home with rustup's programs, which show what its toolchain is.
+fn home(home: &Path, version: &str) {
+    program(&home.join(".cargo/bin/cargo"), "");
+    let show = "cat \"${RUSTUP_HOME:-$HOME/.rustup}/version\"";
+    program(&home.join(".cargo/bin/rustc"), show);
+    fs::create_dir(home.join(".rustup")).expect("made");
+    fs::write(home.join(".rustup/version"), format!("rustc {version} (x)")).expect("written");
+}
+
+/// Which Rust a script takes under sudo, with one in the home of root and one in the caller's.
+fn taken(of_root: &str, of_caller: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let here = directory.path();
+    home(&here.join("root"), of_root);
+    home(&here.join("caller"), of_caller);
+    let entry = format!("echo caller:x:1:1::{}/caller:/bin/bash", here.display());
+    program(&here.join("bin/getent"), &entry);
+    // Newer than any of the machine that runs this. Where there is none, nothing is installed.
+    program(&here.join("scripts/install"), "exit 1");
+    fs::write(here.join("Cargo.toml"), "rust-version = \"90.1\"\n").expect("written");
+    let script = format!(
+        "set -euo pipefail; top={}; . {}/scripts/rust; rustc --version; cargo",
+        here.display(),
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let run = Command::new("/bin/bash")
+        .args(["-c", &script])
+        .env_clear()
+        .env("PATH", format!("{}/bin:/usr/bin:/bin", here.display()))
+        .env("HOME", here.join("root"))
+        .env("SUDO_USER", "caller")
+        .output()
+        .expect("it runs");
+    String::from_utf8_lossy(&run.stdout).into_owned()
+}
+
+#[test]
+fn a_rust_of_whoever_called_sudo_is_found_behind_an_older_one_of_root() {
+    assert_eq!(taken("60.0.0", "91.0.0"), "rustc 91.0.0 (x)");
+    assert_eq!(taken("90.1.0", "91.0.0"), "rustc 90.1.0 (x)");
+    assert_eq!(taken("60.0.0", "89.9.0"), "");
+}
