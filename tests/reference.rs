@@ -996,3 +996,55 @@ fn what_was_stored_is_not_read_as_it_was_before_where_others_append() {
     }
     assert!(appended > 0);
 }
+
+/// A file of zeros that was in the journal could not be cut; and an empty one that was closed while much waited was lost
+/// when the connection broke.
+#[test]
+fn what_once_went_wrong_with_write_back() {
+    use Op::{Close, Fsync, Open, Truncate, Write};
+    let open = |name| Open {
+        name,
+        truncate: false,
+    };
+    let cut = |size| Truncate { handle: 0, size };
+    let fsync = Fsync { handle: 0 };
+    let zeros = [
+        open(0),
+        cut(100_000),
+        fsync.clone(),
+        open(0),
+        cut(650),
+        fsync,
+        cut(1),
+    ];
+    let empty = [
+        open(0),
+        open(0),
+        open(1),
+        Close { handle: 2 },
+        open(1),
+        open(0),
+        open(2),
+        Write {
+            handle: 2,
+            offset: 100_000,
+            length: 1,
+        },
+        Close { handle: 4 },
+    ];
+    for patches in [false, true] {
+        let kind = Kind {
+            stats: false,
+            patches,
+            spool_size: 4096,
+            write_back: true,
+            atomic: false,
+            shared: false,
+            slow: 0,
+        };
+        for _ in 0..5 {
+            Run::new(kind, vec![Fault::None, Fault::Half]).run(&zeros, true);
+            Run::new(kind, vec![Fault::Lost, Fault::None, Fault::Lost]).run(&empty, true);
+        }
+    }
+}

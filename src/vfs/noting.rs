@@ -112,6 +112,8 @@ impl Vfs {
         if is_new && body.stream.is_none() {
             // What may have begun to arrive is to be known again.
             let rest = Arc::new(self.spool.create()?);
+            // Zeros at its end are not copied.
+            rest.set_size(size)?;
             for part in body.present.within(0..size) {
                 spool.copy_part(&rest, part)?;
             }

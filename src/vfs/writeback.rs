@@ -106,7 +106,9 @@ impl Vfs {
         };
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
         let pending = self.pending();
-        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size;
+        // A file without a byte takes no room, and nobody waits for the close that makes it.
+        let is_empty = file.body.lock().size == 0;
+        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size && !is_empty;
         if full && !held {
             return false;
         }
@@ -118,7 +120,6 @@ impl Vfs {
                 return false;
             }
         }
-        let is_empty = file.body.lock().size == 0;
         self.enqueue(file, if is_empty { EMPTY } else { Duration::ZERO });
         true
     }

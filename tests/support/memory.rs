@@ -349,14 +349,14 @@ impl Remote for Memory {
             // What the engine looks for: which of our bytes are there already.
             let stored = self.nodes().get(file.as_bytes()).cloned();
             let stored = stored.and_then(|node| node.bytes).unwrap_or_default();
-            let there = stored.len() as u64;
-            if there > base && there <= change.size {
-                let from = usize::try_from(base).unwrap();
-                let mut ours = vec![0; stored.len() - from];
-                bytes.read_exact_at(&mut ours, base).unwrap();
-                if stored[from..] == ours[..] {
-                    base = there;
-                }
+            let mut ours = vec![0; usize::try_from(change.size - base).unwrap()];
+            bytes.read_exact_at(&mut ours, base).unwrap();
+            let behind = stored.get(usize::try_from(base).unwrap()..);
+            match behind.filter(|behind| !behind.is_empty()) {
+                Some(behind) if ours.starts_with(behind) => base = stored.len() as u64,
+                // Behind what others have put before it.
+                _ if stored.len() as u64 != base && stored.ends_with(&ours) => base = change.size,
+                _ => {}
             }
         }
         let ranges = match plan {
