@@ -24,6 +24,8 @@ pub struct Listing<'a> {
 
 /// Commands whose replies are kept at once.
 const FLIGHT: usize = 1000;
+/// Commands that are worth a thought before a listing's final reply: no more may be under way then.
+const EARLY: usize = 200;
 /// Seconds by which a zone can differ from UTC.
 const FARTHEST_ZONE: i64 = 14 * 3600;
 
@@ -55,8 +57,8 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) 
     unknown && exact.iter().any(as_listed)
 }
 
-/// The absolute paths of the files of which [`settle`] will want the exact time, in that order; none of a server of which
-/// it is not known yet that it tells.
+/// The absolute paths of the first files of which [`settle`] will want the exact time, in that order; none of a server of
+/// which it is not known yet that it tells.
 pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
     if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
         return Vec::new();
@@ -64,7 +66,7 @@ pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec
     let asks = entries
         .iter()
         .filter(|entry| is_asked(pool, directory, entry));
-    let wanted = asks.take(wanted(pool));
+    let wanted = asks.take(wanted(pool).min(EARLY));
     wanted.map(|entry| below(directory, &entry.name)).collect()
 }
 
