@@ -886,39 +886,50 @@ fn what_a_stream_has_sent_is_not_completed_by_what_was_there_before() {
     vfs.release(handle, &deadline);
 }
 
-/// Who reads just when others' change is found out has none of the old bytes go over the new ones.
-#[test]
-fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
-    const ROUNDS: usize = 200;
+/// Files of which each was read by a handle that may write, in a mount that believes what it knows: `work` on one of them
+/// after the other.
+fn each_of(
+    (rounds, patches): (usize, bool),
+    change: impl FnOnce(&mut Settings),
+    mut work: impl FnMut(usize, &str, (&Memory, &Vfs, u64)),
+) {
     let local = tempfile::tempdir().unwrap();
-    let server = Arc::new(Memory::new(true, false, Vec::new()));
-    let name = |round: usize| format!("f{round}");
-    for round in 0..ROUNDS {
-        server.store(&name(round), &[1; 300_000], false);
+    let server = Arc::new(Memory::new(true, patches, Vec::new()));
+    let names: Vec<_> = (0..rounds).map(|round| format!("f{round}")).collect();
+    for name in &names {
+        server.store(name, &[1; 300_000], false);
     }
-    let cache = DiskCache {
-        directory: local.path().join("cache"),
-        size: 1 << 30,
-        source: b"here".to_vec(),
-    };
-    let settings = Settings {
+    let mut settings = Settings {
         cache_timeout: Duration::from_secs(1000),
-        disk_cache: Some(cache),
         ..settings(local.path(), false)
     };
+    change(&mut settings);
     let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
     let vfs = Vfs::new(remote, settings);
-    let vfs = &vfs;
-    for round in 0..ROUNDS {
+    for (round, name) in names.iter().enumerate() {
         let deadline = &vfs.deadline();
-        let ino = vfs
-            .lookup(ROOT, name(round).as_bytes(), deadline)
-            .unwrap()
-            .ino;
+        let ino = vfs.lookup(ROOT, name.as_bytes(), deadline).unwrap().ino;
         let wants = Wants::from_flags(libc::O_RDWR, 0);
         let handle = vfs.open(ino, wants, deadline).unwrap().handle;
         assert_eq!(vfs.read(handle, 0, LARGE, deadline).unwrap().len(), 300_000);
-        server.store(&name(round), &[2; 300_000], false);
+        work(round, name, (&server, &vfs, handle));
+        vfs.release(handle, deadline);
+    }
+}
+
+/// Who reads just when others' change is found out has none of the old bytes go over the new ones.
+#[test]
+fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let disk = DiskCache {
+        directory: cache.path().join("cache"),
+        size: 1 << 30,
+        source: b"here".to_vec(),
+    };
+    let keeps = |settings: &mut Settings| settings.disk_cache = Some(disk);
+    each_of((200, false), keeps, |round, name, (server, vfs, handle)| {
+        let deadline = &vfs.deadline();
+        server.store(name, &[2; 300_000], false);
         vfs.write(handle, Spot::At(0), &[3; 10], deadline).unwrap();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -933,67 +944,48 @@ fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
             over.store(true, Ordering::Relaxed);
             flushed.unwrap();
         });
-        let stored = server.bytes(&name(round)).unwrap();
+        let stored = server.bytes(name).unwrap();
         let old = stored.iter().filter(|&&byte| byte == 1).count();
         assert_eq!(old, 0, "round {round}");
-        vfs.release(handle, deadline);
-    }
+    });
 }
 
 /// What was stored is read at once, and never what was there before, though others append meanwhile.
 #[test]
 fn what_was_stored_is_not_read_as_it_was_before_where_others_append() {
-    const ROUNDS: usize = 150;
-    let local = tempfile::tempdir().unwrap();
-    let server = Arc::new(Memory::new(true, true, Vec::new()));
-    let name = |round: usize| format!("f{round}");
-    for round in 0..ROUNDS {
-        server.store(&name(round), &[1; 300_000], false);
-    }
-    let settings = Settings {
-        cache_timeout: Duration::from_secs(1000),
-        ..settings(local.path(), false)
-    };
-    let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
-    let vfs = Vfs::new(remote, settings);
-    let vfs = &vfs;
     let mut appended = 0;
-    for round in 0..ROUNDS {
-        let deadline = &vfs.deadline();
-        let ino = vfs
-            .lookup(ROOT, name(round).as_bytes(), deadline)
-            .unwrap()
-            .ino;
-        let wants = Wants::from_flags(libc::O_RDWR, 0);
-        let handle = vfs.open(ino, wants, deadline).unwrap().handle;
-        server.slow(0);
-        assert_eq!(vfs.read(handle, 0, LARGE, deadline).unwrap().len(), 300_000);
-        vfs.write(handle, Spot::At(150_000), &[3; 10], deadline)
-            .unwrap();
-        server.slow(1000);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        if let Ok(bytes) = vfs.read(handle, 150_000, 10, deadline) {
-                            let old = bytes.with(|bytes| bytes.contains(&1));
-                            assert!(!old, "round {round}");
+    each_of(
+        (150, true),
+        |_| {},
+        |round, name, (server, vfs, handle)| {
+            let deadline = &vfs.deadline();
+            vfs.write(handle, Spot::At(150_000), &[3; 10], deadline)
+                .unwrap();
+            server.slow(1000);
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        while !over.load(Ordering::Relaxed) {
+                            if let Ok(bytes) = vfs.read(handle, 150_000, 10, deadline) {
+                                let old = bytes.with(|bytes| bytes.contains(&1));
+                                assert!(!old, "round {round}");
+                            }
                         }
-                    }
+                    });
+                }
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_micros(500));
+                    server.store(name, &[2; 10], true);
                 });
-            }
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_micros(500));
-                server.store(&name(round), &[2; 10], true);
+                let _ = vfs.flush(handle, 0, deadline);
+                over.store(true, Ordering::Relaxed);
             });
-            let _ = vfs.flush(handle, 0, deadline);
-            over.store(true, Ordering::Relaxed);
-        });
-        let stored = server.bytes(&name(round)).unwrap();
-        appended += usize::from(stored.len() > 300_000 && stored[150_000] == 3);
-        vfs.release(handle, deadline);
-    }
+            server.slow(0);
+            let stored = server.bytes(name).unwrap();
+            appended += usize::from(stored.len() > 300_000 && stored[150_000] == 3);
+        },
+    );
     assert!(appended > 0);
 }
 

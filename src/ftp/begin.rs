@@ -15,7 +15,7 @@ use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Ahead, Spare};
 use crate::ftp::early;
-use crate::ftp::ending::{last_words, settle};
+use crate::ftp::ending::{last_words, out_of_order, settle};
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
@@ -228,24 +228,11 @@ fn drain(
     if control.is_pipelining() {
         for command in start.behind {
             if control.reply(command, deadline)?.is_preliminary() {
-                return Err(hurries(control, start, profile));
+                return Err(out_of_order(control, start.command, profile));
             }
         }
     }
     Ok(())
-}
-
-/// The server has answered what flew behind a transfer before it said yes to that: which reply is whose can't be told.
-fn hurries(control: &mut Control, start: Start<'_>, profile: &Profile) -> Error {
-    profile.learn(|learned| match start.command {
-        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
-        _ => learned.follows = Some(false),
-    });
-    control.give_up();
-    Error::lost(
-        start.command.to_string(),
-        "what came behind it was answered first",
-    )
 }
 
 /// Begins over a connection that was made for it.
@@ -353,7 +340,7 @@ fn lead(
         agreed.store(true, Ordering::Relaxed);
     }
     if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
-        return Err(hurries(control, start, profile));
+        return Err(out_of_order(control, start.command, profile));
     }
     Ok(Led::Reply(reply))
 }

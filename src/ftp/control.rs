@@ -50,6 +50,8 @@ pub struct Control {
 const FLIGHT_BYTES: usize = 16 * 1024;
 /// Commands that may be under way unanswered: their replies fit our socket's buffer.
 const FLIGHT_COMMANDS: usize = 400;
+/// Commands that may join what is owed already, unanswered.
+pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes read from the socket at once.
@@ -209,30 +211,37 @@ impl Control {
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
     /// one by one.
     pub fn send(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
-        let mut out = Vec::new();
-        for command in commands {
-            command.write_to(&mut out, self.lines)?;
-            log::debug!("> {command}");
-        }
-        let Some(first) = commands.first() else {
-            return Ok(());
-        };
-        let owed = self.owed + commands.len();
-        self.write(&out, owed, first, deadline)
+        self.send_within(commands, usize::MAX, deadline).map(drop)
     }
 
     /// Sends as many of the commands as may be under way together, behind what is owed already; returns how many.
     pub fn send_some(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<usize> {
-        let mut bytes = Vec::new();
+        let few = &commands[..commands.len().min(FEW_COMMANDS)];
+        self.send_within(few, FLIGHT_BYTES / 2, deadline)
+    }
+
+    /// Sends the first of the commands, up to so many bytes; returns how many.
+    fn send_within(
+        &mut self,
+        commands: &[Command<'_>],
+        bytes: usize,
+        deadline: &Deadline,
+    ) -> Result<usize> {
+        let mut out = Vec::new();
         let mut count = 0;
-        for command in commands.iter().take(FLIGHT_COMMANDS / 2) {
-            command.write_to(&mut bytes, self.lines)?;
-            if bytes.len() > FLIGHT_BYTES / 2 {
+        for command in commands {
+            let before = out.len();
+            command.write_to(&mut out, self.lines)?;
+            if out.len() > bytes {
+                out.truncate(before);
                 break;
             }
+            log::debug!("> {command}");
             count += 1;
         }
-        self.send(&commands[..count], deadline)?;
+        if count > 0 {
+            self.write(&out, self.owed + count, &commands[0], deadline)?;
+        }
         Ok(count)
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::pool::Lease;
+use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
@@ -32,6 +33,19 @@ pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Re
         return Err(Error::lost(tried.to_string(), reply));
     }
     Err(reply.refusal(tried))
+}
+
+/// The replies to a transfer and to what came behind it are in no order: which is whose can't be told, now nor later.
+pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
+    profile.learn(|learned| match command {
+        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
+        _ => learned.follows = Some(false),
+    });
+    control.give_up();
+    Error::lost(
+        command.to_string(),
+        "what came behind it was answered out of order",
+    )
 }
 
 /// What the server says after a data connection broke: its reason is better than ours. `None`

@@ -6,7 +6,7 @@
 //! the zone of all others.
 
 use crate::ftp::command::Command;
-use crate::ftp::control::Control;
+use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;
 use crate::ftp::place::below;
 use crate::ftp::pool::Pool;
@@ -24,8 +24,6 @@ pub struct Listing<'a> {
 
 /// Commands whose replies are kept at once.
 const FLIGHT: usize = 1000;
-/// Commands that are worth a thought before a listing's final reply: no more may be under way then.
-const EARLY: usize = 200;
 /// Seconds by which a zone can differ from UTC.
 const FARTHEST_ZONE: i64 = 14 * 3600;
 
@@ -66,7 +64,7 @@ pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec
     let asks = entries
         .iter()
         .filter(|entry| is_asked(pool, directory, entry));
-    let wanted = asks.take(wanted(pool).min(EARLY));
+    let wanted = asks.take(wanted(pool).min(FEW_COMMANDS));
     wanted.map(|entry| below(directory, &entry.name)).collect()
 }
 

@@ -3,10 +3,12 @@
 //! The one idea: the lines are there when the data ends, the server's word on them a round trip later. What they make
 //! one ask next goes out in between, and is answered right behind that word.
 
+use std::sync::Arc;
+
 use crate::ftp::begin::{Start, begin};
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
-use crate::ftp::ending::last_words;
+use crate::ftp::ending::{last_words, out_of_order};
 use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
 use crate::ftp::reply::Reply;
@@ -119,7 +121,7 @@ impl Listing<'_> {
                 true
             }
             Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
-                return Err(out_of_order(lease, self.command));
+                return Err(disorder(lease, self.command));
             }
             last => !is_cut_off(&last?),
         };
@@ -127,17 +129,27 @@ impl Listing<'_> {
         for _ in 0..self.asked {
             let reply = lease.control()?.reply(&self.command, deadline)?;
             if is_of_transfer(&reply) {
-                return Err(out_of_order(lease, self.command));
+                return Err(disorder(lease, self.command));
             }
             replies.push(reply);
         }
         if self.asked > 0 && !lease.control()?.in_step() {
             // More came than was asked for: which reply is whose can't be told.
-            return Err(out_of_order(lease, self.command));
+            return Err(disorder(lease, self.command));
         }
         check_end(lease.pool().profile(), self.in_full, &self.command)?;
         Ok((whole, replies))
     }
+}
+
+/// The replies to a listing and to what was asked behind it are in no order.
+fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
+    let pool = Arc::clone(lease.pool());
+    let control = lease.control();
+    control.map_or_else(
+        |error| error,
+        |control| out_of_order(control, command, pool.profile()),
+    )
 }
 
 /// Whether a reply tells of a transfer or of its data connection, and so of no file (RFC 959 section 5.4).
@@ -145,23 +157,9 @@ fn is_of_transfer(reply: &Reply) -> bool {
     reply.is_preliminary() || matches!(reply.code, 226 | 227 | 229 | 425 | 426)
 }
 
-/// The server has answered what came behind a listing before that, or has answered more than it was asked.
-fn out_of_order(lease: &mut Lease, command: Command<'_>) -> Error {
-    let pool = lease.pool();
-    pool.profile()
-        .learn(|learned| learned.follows = Some(false));
-    if let Ok(control) = lease.control() {
-        control.give_up();
-    }
-    Error::lost(
-        command.to_string(),
-        "the replies to it and to what came behind it are in no order",
-    )
-}
-
 /// Whether the server says that a listing does not show all that there is: "226 Output truncated to 10000 matches"
 /// (Pure-FTPd, by default).
-pub fn is_cut_off(reply: &Reply) -> bool {
+fn is_cut_off(reply: &Reply) -> bool {
     reply.lines.iter().any(|line| says_cut_off(line))
 }
 

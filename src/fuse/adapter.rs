@@ -76,6 +76,23 @@ impl Adapter {
         });
     }
 
+    /// Has a worker bring a file to the server. Where others' bytes were found in it, the kernel hears of its size.
+    fn store_later(
+        &self,
+        operation: &'static str,
+        held: &[u64],
+        (ino, handle): (u64, u64),
+        reply: ReplyEmpty,
+        store: impl FnOnce(&Vfs, &Deadline) -> Result<()> + Send + 'static,
+    ) {
+        let notices = Arc::clone(&self.notices);
+        self.later(Class::Transfer, held, move |vfs, deadline| {
+            let stored = store(vfs, deadline);
+            notices.correct(ino, vfs.has_mixed(handle));
+            done(operation, reply, stored)
+        });
+    }
+
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
         let notices = Arc::clone(&self.notices);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
@@ -413,12 +430,9 @@ impl Filesystem for Adapter {
         if self.vfs.is_clean(fh.0) {
             return reply.ok();
         }
-        let (notices, process) = (Arc::clone(&self.notices), req.pid());
-        self.later(Class::Transfer, &[], move |vfs, deadline| {
-            let flushed = vfs.flush(fh.0, process, deadline);
-            notices.correct(ino.0, vfs.has_mixed(fh.0));
-            done("close", reply, flushed)
-        });
+        let process = req.pid();
+        let flush = move |vfs: &Vfs, deadline: &Deadline| vfs.flush(fh.0, process, deadline);
+        self.store_later("close", &[], (ino.0, fh.0), reply, flush);
     }
 
     fn release(
@@ -449,12 +463,8 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        let notices = Arc::clone(&self.notices);
-        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
-            let synced = vfs.fsync(fh.0, deadline);
-            notices.correct(ino.0, vfs.has_mixed(fh.0));
-            done("fsync", reply, synced)
-        });
+        let sync = move |vfs: &Vfs, deadline: &Deadline| vfs.fsync(fh.0, deadline);
+        self.store_later("fsync", &[ino.0], (ino.0, fh.0), reply, sync);
     }
 
     fn fallocate(

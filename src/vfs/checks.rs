@@ -64,9 +64,9 @@ impl Vfs {
         // Who reads meanwhile is to find the new base with the new generation, or the disk's bytes of the old one would be
         // taken for both.
         let mut body = file.body.lock();
-        let generation = self.tree.lock().mix(file.ino).ok_or(Error::Stale)?;
-        file.reader.restart(generation);
-        body.generation = generation;
+        if !self.mix(file, &mut body) {
+            return Err(Error::Stale);
+        }
         if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
             // What broke off left some of its bytes, which are ours.
             body.base = Some(now);

@@ -83,12 +83,8 @@ impl Vfs {
         let child = self.tree.lock().child(directory, name);
         if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
             // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
-            self.list(directory, deadline)?;
-            return self
-                .tree
-                .lock()
-                .child(directory, name)
-                .ok_or(Error::NotFound);
+            let listed = self.ask_listing(directory, name, deadline)?;
+            return listed.ok_or(Error::NotFound);
         }
         let stats = self.remote.traits().stats;
         let step = if stats {
@@ -103,12 +99,8 @@ impl Vfs {
         }
         let attributes = match answer {
             Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
-                self.list(directory, deadline)?;
-                return self
-                    .tree
-                    .lock()
-                    .child(directory, name)
-                    .ok_or(Error::NotFound);
+                let listed = self.ask_listing(directory, name, deadline)?;
+                return listed.ok_or(Error::NotFound);
             }
             Ok(Done::Attributes(attributes)) => attributes,
             Ok(Done::Version(version)) => {
@@ -143,8 +135,13 @@ impl Vfs {
             return Ok(found);
         }
         // Only a listing tells of directories then.
-        self.list(parent, deadline)?;
-        Ok(self.tree.lock().child(parent, name))
+        self.ask_listing(parent, name, deadline)
+    }
+
+    /// Lists a directory for one name.
+    fn ask_listing(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Option<u64>> {
+        self.list(directory, deadline)?;
+        Ok(self.tree.lock().child(directory, name))
     }
 
     /// Whether a name is that of a file on the server (or of anything, where any path can be asked

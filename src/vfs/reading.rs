@@ -238,12 +238,19 @@ impl Vfs {
 
     /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
     fn follow_base(&self, file: &File, body: &mut Body) {
-        if std::mem::take(&mut body.rebased)
-            && let Some(generation) = self.tree.lock().mix(file.ino)
-        {
-            body.generation = generation;
-            file.reader.restart(generation);
+        if std::mem::take(&mut body.rebased) {
+            self.mix(file, body);
         }
+    }
+
+    /// The content is another one from here on; false where the file is known no more.
+    pub(super) fn mix(&self, file: &File, body: &mut Body) -> bool {
+        let Some(generation) = self.tree.lock().mix(file.ino) else {
+            return false;
+        };
+        body.generation = generation;
+        file.reader.restart(generation);
+        true
     }
 
     /// Reads what the server has, under the name that the file has there now; `None` where that, or the content, became

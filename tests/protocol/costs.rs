@@ -120,15 +120,21 @@ fn on_a_server_that_lists_only() {
     );
 }
 
-#[test]
-fn exact_times_are_asked_for_before_a_listing_is_confirmed() {
+/// A server that lists only, with a directory that the mount has not looked at: another one has shown that what flies
+/// behind a listing is answered behind it, and that times are told.
+fn known_to_answer_in_order(options: &str) -> (Server, Mount) {
     let server = Script::new().without(&LIST_ONLY).start();
     for name in ["/one/f", "/d/f", "/d/g"] {
         server.tree().put(name, "content");
     }
-    let mount = Mount::with(&server, "max_conns=1,timeout=5");
-    // Shows that what flies behind a listing is answered behind it, and that times are told.
+    let mount = Mount::with(&server, &format!("max_conns=1,{options}"));
     mount.sh("ls -l one");
+    (server, mount)
+}
+
+#[test]
+fn exact_times_are_asked_for_before_a_listing_is_confirmed() {
+    let (server, mount) = known_to_answer_in_order("timeout=5");
     server.on("LIST", Act::AwaitNext);
     let times = mount.sh("stat -c %Y d/f d/g");
     assert_eq!(times, "1612325106\n1612325106\n");
@@ -136,12 +142,7 @@ fn exact_times_are_asked_for_before_a_listing_is_confirmed() {
 
 #[test]
 fn times_that_are_told_before_a_listing_is_confirmed_are_not_taken_for_its_end() {
-    let server = Script::new().without(&LIST_ONLY).start();
-    for name in ["/one/f", "/d/f", "/d/g"] {
-        server.tree().put(name, "content");
-    }
-    let mount = Mount::with(&server, "max_conns=1");
-    mount.sh("ls -l one");
+    let (server, mount) = known_to_answer_in_order("timeout=30");
     server.on("LIST", Act::Refuse(1000, "213 20200101000000"));
     assert_eq!(mount.sh("stat -c %Y d/f d/g"), "1612325106\n1612325106\n");
     assert_eq!(mount.sh("ls d"), "f\ng\n");
@@ -153,15 +154,10 @@ fn a_listing_that_is_answered_once_too_often_gives_no_file_the_time_of_another()
         "226 All of it\r\n226 All of it",
         "226 All of it\r\n150 Here it comes",
     ] {
-        let server = Script::new().without(&LIST_ONLY).start();
-        for name in ["/one/f", "/d/f", "/d/g"] {
-            server.tree().put(name, "content");
-        }
+        let (server, mount) = known_to_answer_in_order("timeout=30");
         for (name, time) in [("/d/f", 1_500_000_000), ("/d/g", 1_600_000_000)] {
             server.tree().node_mut(name).unwrap().modified = time;
         }
-        let mount = Mount::with(&server, "max_conns=1");
-        mount.sh("ls -l one");
         server.once("LIST", Act::Refuse(1000, words));
         assert_eq!(
             mount.sh("stat -c %Y d/f d/g"),
