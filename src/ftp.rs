@@ -25,6 +25,7 @@ mod endpoint;
 mod exact;
 mod features;
 mod follow;
+mod glance;
 mod inspect;
 mod kept;
 mod known;

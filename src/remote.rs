@@ -114,6 +114,8 @@ pub enum Completeness {
 pub struct Traits {
     /// [`Step::Stat`] works: one path can be asked for alone.
     pub stats: bool,
+    /// [`Remote::glance`] is worth a try: [`Step::Stat`] does not work, and yet one name can be told alone.
+    pub glances: bool,
     /// A read can begin in the middle of a file.
     pub seeks: bool,
     /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
@@ -182,6 +184,15 @@ pub struct Room {
     pub total: Option<u64>,
 }
 
+/// What one name is.
+#[derive(Clone, Debug)]
+pub enum Glance {
+    /// It is there.
+    There(Attributes),
+    /// There is no such name.
+    Absent,
+}
+
 /// A view of a path in the server's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -203,6 +214,12 @@ pub trait Remote: Send + Sync {
 
     /// Steps, taken in order, each answered at its own place; one that fails does not stop the next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
+
+    /// What one name is, where that can be told by one question and for certain; `None` where a listing has to tell.
+    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
+        let _ = (path, ask);
+        Ok(None)
+    }
 
     /// Lists a directory; `each` gets every entry but `.` and `..`. The entry may come twice.
     fn list(
@@ -233,16 +250,18 @@ pub trait Remote: Send + Sync {
     /// with [`Why::Unsupported`]: it can be read from its start then.
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
-    /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Where the server
-    /// allows, `then` is done at its end. `begins` is called when the server is there, and about to be told.
+    /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Of `first`, the bytes to
+    /// begin with, some may be sent with that; how many were is returned. Where the server allows, `then` is done at the
+    /// end. `begins` is called when the server is there, and about to be told.
     fn write(
         &self,
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        first: &[u8],
         begins: &dyn Fn(),
         ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>>;
+    ) -> Result<(Box<dyn Sink>, u64)>;
 
     /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
     /// one already, which stays untouched. `begins` is called when the server is there, and about to be told.

@@ -118,12 +118,13 @@ impl Remote for Client {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        first: &[u8],
         begins: &dyn Fn(),
         ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    ) -> Result<(Box<dyn Sink>, u64)> {
         self.pass()?;
         self.server
-            .write(&self.path(file), behind, then, begins, ask)
+            .write(&self.path(file), behind, then, first, begins, ask)
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {

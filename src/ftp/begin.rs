@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Ahead, Spare};
-use crate::ftp::early;
+use crate::ftp::early::{self, Early};
 use crate::ftp::ending::{last_words, out_of_order, settle};
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
@@ -35,8 +35,8 @@ pub struct Start<'a> {
     pub command: Command<'a>,
     /// Commands that fly behind it, where several may be under way: see `behind.rs`.
     pub behind: &'a [Command<'a>],
-    /// All that is to be sent, where it may go before the server has said yes.
-    pub early: Option<&'a [u8]>,
+    /// What is to be sent before the server has said yes, where that may be.
+    pub early: Option<Early<'a>>,
     /// Nothing is to be sent: the data connection's other half may end at once.
     pub halves: bool,
     /// Becomes true when the server may have done something: the command was sent, and not refused.
@@ -54,7 +54,7 @@ pub struct Begun {
     pub confirmed: bool,
     /// The replies to what flew ahead.
     pub ahead: Vec<Reply>,
-    /// [`Start::early`] is sent, with its end.
+    /// [`Start::early`] is sent.
     pub early: bool,
 }
 
@@ -150,8 +150,8 @@ fn over_spare(
     }
     let mut written = Ok(());
     let mut send_early = || {
-        if let Some(bytes) = early {
-            written = early::send(&mut stream, bytes, &patience);
+        if let Some(early) = early {
+            written = early::send(&mut stream, early, &patience);
         } else if start.halves {
             written = stream.finish_writing(&patience);
         }
@@ -393,12 +393,7 @@ pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) 
     let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
     let spare = reply.and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
-    match spare {
-        Ok(spare) => lease.keep_spare(spare),
-        Err(error) => {
-            log::debug!("no spare data connection: {error}");
-            Spare::note_misfire(profile);
-        }
-    }
+    let spare = Spare::if_made(spare, profile);
+    lease.keep_spare(spare);
     Ok(())
 }

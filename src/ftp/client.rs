@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
+use crate::ftp::early::{EARLY, Early};
 use crate::ftp::endpoint::Endpoint;
+use crate::ftp::glance;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::Learned;
 use crate::ftp::rehearsal;
@@ -24,7 +26,7 @@ use crate::ftp::update::{self, Update};
 use crate::ftp::upload::{Store, Upload};
 use crate::ftp::views;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Plan, ReadAt, Reading, Remote,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
     RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
 };
 
@@ -156,6 +158,7 @@ impl Remote for Client {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.features.mlst(),
             seeks: learned.rest != Some(false),
+            glances: glance::is_possible(learned),
             lists_together: together::is_possible(learned),
             goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
         })
@@ -174,6 +177,22 @@ impl Remote for Client {
             }
         }
         results
+    }
+
+    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
+        if !self.pool.profile().ask(glance::is_possible) {
+            return Ok(None);
+        }
+        let directory = self.absolute(&path.parent().unwrap_or_default())?;
+        let name = glance::Name {
+            directory: &directory,
+            path: &self.absolute(path)?,
+            name: &self.pool.place().encode(path.name())?,
+        };
+        let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
+        let first_try = first_patience(&lease, false, ask);
+        let deadline = first_try.as_ref().unwrap_or(ask.deadline);
+        glance::glance(&self.pool, &mut lease, &name, deadline)
     }
 
     fn list(
@@ -256,22 +275,30 @@ impl Remote for Client {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        first: &[u8],
         begins: &dyn Fn(),
         ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    ) -> Result<(Box<dyn Sink>, u64)> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
+        let few = usize::try_from(EARLY).unwrap_or(0).min(first.len());
+        // A file that is begun anew can be begun twice; what is appended must not be.
+        let early = behind.is_none().then_some(Early {
+            bytes: &first[..few],
+            is_all: false,
+        });
         let begin = |command, from| {
             self.repeat(Purpose::Transfer, ask, |lease, _| {
                 let store = Store {
                     command,
                     from,
-                    early: None,
+                    early,
                     taken: None,
                 };
                 begins();
                 let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
-                Ok(Box::new(upload) as Box<dyn Sink>)
+                let sent = upload.early();
+                Ok((Box::new(upload) as Box<dyn Sink>, sent))
             })
         };
         let Some(from) = behind else {

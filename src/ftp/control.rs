@@ -258,6 +258,11 @@ impl Control {
                         self.flights = Some(true);
                     }
                 }
+                if self.owed > 0 {
+                    // A server that does not switch off Nagle's algorithm (vsftpd) holds its next reply until it hears
+                    // that this one has come, and our kernel would take 40 ms to say so.
+                    self.stream.acknowledge();
+                }
             }
             Err(error) => {
                 self.broken = true;

@@ -1,8 +1,8 @@
-//! Data before consent: the bytes of a small upload that go out right behind `STOR`, over a spare data
-//! connection, without waiting for the 150.
+//! Data before consent: the first bytes of an upload, all of a small one, go out right behind `STOR`, over a spare
+//! data connection, without waiting for the 150.
 //!
-//! The one idea: they wait in the server's socket until it comes to read them, and the whole upload costs one
-//! round trip. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
+//! The one idea: they wait in the server's socket until it comes to read them, so that a small upload costs one
+//! round trip, and a large one finds its connection's window opened a round trip sooner. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
 //! the connection), so this is done only where [`Behind`](crate::ftp::behind::Behind) has seen one that does one thing
 //! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
 
@@ -13,6 +13,15 @@ use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error};
+
+/// What goes early.
+#[derive(Clone, Copy, Debug)]
+pub struct Early<'a> {
+    /// The bytes, [`EARLY`] at most.
+    pub bytes: &'a [u8],
+    /// They are all that there is: their end goes with them.
+    pub is_all: bool,
+}
 
 /// Bytes of an upload that may go early: less than a fresh connection's window (64 KiB), so that the server's
 /// system takes them whether it reads or not.
@@ -37,9 +46,12 @@ pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     Deadline::after(if tried { left } else { left.min(TRIAL) })
 }
 
-/// Sends all bytes and their end.
-pub fn send(stream: &mut Stream, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-    stream.write_last(bytes, deadline)
+/// Sends it.
+pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::Result<()> {
+    match early.is_all {
+        true => stream.write_last(early.bytes, deadline),
+        false => stream.write_all(early.bytes, deadline),
+    }
 }
 
 /// An upload whose bytes went early is stored.

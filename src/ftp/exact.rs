@@ -139,7 +139,13 @@ fn wanted(pool: &Pool) -> usize {
     }
 }
 
-fn is_zone_known(pool: &Pool) -> bool {
+/// Whether the exact time of a file is wanted at all.
+pub fn is_wanted(pool: &Pool) -> bool {
+    wanted(pool) > 0
+}
+
+/// Whether it is known in which zone listings tell the time.
+pub fn is_zone_known(pool: &Pool) -> bool {
     pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
 }
 

@@ -189,8 +189,8 @@ impl Inspection {
         let mut more: Vec<(u64, Control)> = Vec::new();
         let mut refusal = None;
         while before + more.len() < most {
-            match pool.new_control(deadline) {
-                Ok(one) => more.push(one),
+            match pool.new_control(false, deadline) {
+                Ok((id, control, _)) => more.push((id, control)),
                 Err(Error::Closed) => return Err(Error::Closed),
                 Err(error) => {
                     refusal = Some(said(&error));

@@ -52,7 +52,7 @@ pub fn first(
         }
         profile.learn(|learned| learned.features = features);
     }
-    prepare(control, tls, profile, deadline)
+    prepare(control, tls, profile, None, deadline).map(|_| ())
 }
 
 /// A digest by which a server is known again (FNV-1a): of the first line of its greeting, since others
@@ -66,17 +66,19 @@ fn print(greeting: &Reply, features: &Reply) -> u64 {
     print
 }
 
-/// Logs in on a further connection.
+/// Logs in on a further connection. `asks` flies with the last commands, where commands may fly: its reply is returned
+/// then.
 pub fn again(
     control: &mut Control,
     login: &Login,
     tls: &Tls,
     profile: &Profile,
+    asks: Option<Command<'_>>,
     deadline: &Deadline,
-) -> Result<()> {
+) -> Result<Option<Reply>> {
     encrypt(control, tls, profile, deadline)?;
     identify(control, login, deadline)?;
-    prepare(control, tls, profile, deadline)
+    prepare(control, tls, profile, asks, deadline)
 }
 
 /// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
@@ -110,24 +112,33 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
-/// without a `/` at its end.
+/// without a `/` at its end. `asks` flies with that, where commands may fly: its reply is returned then.
 pub fn locate(
     control: &mut Control,
     directory: Option<&[u8]>,
+    asks: Option<Command<'_>>,
     deadline: &Deadline,
-) -> Result<Vec<u8>> {
-    if let Some(directory) = directory {
-        let command = Command::Cwd(directory);
-        let reply = control.command(command, deadline)?;
-        if !reply.is_completion() {
-            return Err(Error::refused(
-                Why::NotFound,
-                command.to_string(),
-                reply.to_string(),
-            ));
-        }
+) -> Result<(Vec<u8>, Option<Reply>)> {
+    let enters = directory.map(Command::Cwd);
+    let asks = asks.filter(|_| control.is_pipelining());
+    let flight: Vec<_> = enters
+        .into_iter()
+        .chain([Command::Pwd])
+        .chain(asks)
+        .collect();
+    let mut replies = control.flight(&flight, deadline)?;
+    let asked = asks.and_then(|_| replies.pop());
+    let no_reply = || Error::misbehaved("PWD", "no reply");
+    let reply = replies.pop().ok_or_else(no_reply)?;
+    if let Some((command, entered)) = enters.zip(replies.pop())
+        && !entered.is_completion()
+    {
+        return Err(Error::refused(
+            Why::NotFound,
+            command.to_string(),
+            entered.to_string(),
+        ));
     }
-    let reply = control.command(Command::Pwd, deadline)?;
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
     let mut path = match quoted_path(text) {
         Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
@@ -144,7 +155,7 @@ pub fn locate(
     while path.last() == Some(&b'/') {
         path.pop();
     }
-    Ok(path)
+    Ok((path, asked))
 }
 
 fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result<()> {
@@ -172,8 +183,14 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
 }
 
 /// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
-/// would be wrong. And a refused `PROT P`, where data must be encrypted.
-fn prepare(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
+/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that flew.
+fn prepare(
+    control: &mut Control,
+    tls: &Tls,
+    profile: &Profile,
+    asks: Option<Command<'_>>,
+    deadline: &Deadline,
+) -> Result<Option<Reply>> {
     let features = profile.ask(|learned| learned.features.clone());
     let facts = features.wanted_facts();
     let mut flight = vec![Command::TypeImage];
@@ -187,7 +204,10 @@ fn prepare(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
         let level = if tls.clear_data() { 'C' } else { 'P' };
         flight.extend([Command::Pbsz, Command::Prot(level)]);
     }
-    let replies = control.flight(&flight, deadline)?;
+    let asks = asks.filter(|_| control.is_pipelining());
+    flight.extend(asks);
+    let mut replies = control.flight(&flight, deadline)?;
+    let asked = asks.and_then(|_| replies.pop());
     if let Some(protection) = replies.last().filter(|_| control.is_encrypted()) {
         let agreed = protection.is_completion();
         if !agreed && !tls.clear_data() && tls.when() != When::Try {
@@ -203,6 +223,6 @@ fn prepare(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     }
     match replies.first() {
         Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
-        _ => Ok(()),
+        _ => Ok(asked),
     }
 }

@@ -29,7 +29,7 @@ use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::login;
 use crate::ftp::place::Place;
-use crate::ftp::pool::growing::{GROWING_PATIENCE, first_login};
+use crate::ftp::pool::growing::{GROWING_PATIENCE, first_login, note_flights};
 pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::state::Purpose;
 use crate::ftp::pool::state::{Idle, State};
@@ -103,7 +103,19 @@ impl Pool {
             .as_deref()
             .map(|path| here.encode(path))
             .transpose()?;
-        let base = login::locate(&mut control, directory.as_deref(), deadline)?;
+        // Who mounts is about to look: an automount has somebody waiting already. What a first file or listing needs is
+        // asked for with the last question of the login.
+        let asks = Spare::command(&profile).filter(|_| !control.route().is_proxied());
+        let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
+        let flights = control.take_flights();
+        let is_lost = flights.is_some_and(|work| note_flights(&profile, work));
+        let (base, port) = match located {
+            Err(Error::TimedOut { .. }) if is_lost => {
+                control = first_login(&endpoint, &profile, &second)?;
+                login::locate(&mut control, directory.as_deref(), None, &second)?
+            }
+            located => located?,
+        };
         let place = Place::new(base, endpoint.charset, lines);
         let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
@@ -119,10 +131,13 @@ impl Pool {
         });
         let id = pool.register(&control);
         pool.state.lock().live += 1;
-        // Who mounts is about to look: an automount has somebody waiting already. Of a server that is known,
-        // all that a first file or listing needs is made ready, and a second connection for what comes beside it.
+        let spare = port.and_then(|port| pool.spare_at(&port, &mut control, deadline));
+        // And a second connection for what comes beside it.
         if Spare::is_possible(&pool.profile) {
-            pool.arm_beside(id, control);
+            match spare {
+                Some(_) => pool.rest(id, control, spare),
+                None => pool.arm_beside(id, control),
+            }
             let mut state = pool.state.lock();
             if state.may_grow(Urgency::Ahead) {
                 state.note_transfer();

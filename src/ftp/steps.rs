@@ -443,6 +443,6 @@ fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
 }
 
 /// The number in a reply to `SIZE` (RFC 3659 section 4).
-fn number(reply: &Reply) -> Option<u64> {
+pub fn number(reply: &Reply) -> Option<u64> {
     reply.text().trim().parse().ok()
 }

@@ -166,6 +166,12 @@ impl Stream {
         }
     }
 
+    /// Tells the peer at once that what it sent has come, and what comes next likewise.
+    pub fn acknowledge(&self) {
+        // Where that can't be said, it is said a little later.
+        let _ = socket2::SockRef::from(&self.tcp).set_tcp_quickack(true);
+    }
+
     /// Writes all of `bytes`.
     pub fn write_all(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {

@@ -99,16 +99,12 @@ pub fn compare(
 }
 
 /// The switch that shows hidden files, for servers on which it was seen to work with `LIST`.
-const STAT_ALL: &str = "-a";
+pub const STAT_ALL: &str = "-a";
 
 /// What a reply lists, if it is certain to be the whole directory.
 fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
-    let inner = reply.lines.get(1..reply.lines.len().checked_sub(1)?)?;
-    let names_itself = inner
-        .iter()
-        .any(|line| line.trim_ascii_end().ends_with(b" ."));
-    let is_long = inner.len() > LONG || reply.lines.last().is_some_and(|line| says_cut_off(line));
-    if !reply.is_completion() || !is_plain(directory) || !names_itself || is_long {
+    let inner = listed_lines(reply)?;
+    if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
     let mut taker = Taker::new(Reader::list(exact::clock(pool)));
@@ -119,7 +115,25 @@ fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     (listed.1 == Completeness::Whole).then_some(listed)
 }
 
+/// The lines between the first and the last of a reply, which are a listing's, if it is a good one.
+pub fn listed_lines(reply: &Reply) -> Option<&[Vec<u8>]> {
+    let inner = reply.lines.get(1..reply.lines.len().checked_sub(1)?)?;
+    reply.is_completion().then_some(inner)
+}
+
+/// Whether a listing shows the directory itself.
+pub fn names_itself(lines: &[Vec<u8>]) -> bool {
+    lines
+        .iter()
+        .any(|line| line.trim_ascii_end().ends_with(b" ."))
+}
+
+/// Whether a reply may not show all that there is.
+pub fn is_long(reply: &Reply) -> bool {
+    reply.lines.len() > LONG || reply.lines.last().is_some_and(|line| says_cut_off(line))
+}
+
 /// Whether no server takes the path for a pattern or for switches.
-fn is_plain(path: &[u8]) -> bool {
+pub fn is_plain(path: &[u8]) -> bool {
     !path.iter().any(|byte| b"*?[]{}~\\".contains(byte)) && path.trim_ascii() == path
 }

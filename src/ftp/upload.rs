@@ -11,7 +11,7 @@ use crate::ftp::begin::{Begun, Start, begin, keep_spare};
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::control::blame;
-use crate::ftp::early::{self, EARLY};
+use crate::ftp::early::{self, EARLY, Early};
 use crate::ftp::ending::{confirm, last_words};
 use crate::ftp::pool::Lease;
 use crate::ftp::reply::Reply;
@@ -29,8 +29,12 @@ pub struct Upload {
     tried: String,
     cutter: Option<u64>,
     behind: Option<Behind>,
-    /// All of it was sent before the server's consent.
-    early: bool,
+    /// Bytes that were sent.
+    sent: u64,
+    /// Bytes that were sent before the server's consent.
+    early: u64,
+    /// The end was sent, too.
+    ended: bool,
 }
 
 /// An upload that is to begin.
@@ -40,8 +44,8 @@ pub struct Store<'a> {
     pub command: Command<'a>,
     /// The offset from which on it writes, in bytes.
     pub from: u64,
-    /// All of its bytes, where they are few.
-    pub early: Option<&'a [u8]>,
+    /// Its first bytes, or all.
+    pub early: Option<Early<'a>>,
     /// Becomes true when something of it may be there.
     pub taken: Option<&'a AtomicBool>,
 }
@@ -63,7 +67,19 @@ impl Upload {
             ..Start::of(store.command)
         };
         let opened = begin(&mut lease, start, deadline)?;
-        Self::over(lease, opened, store.command, behind)
+        let early = store.early.filter(|_| opened.early);
+        let mut upload = Self::over(lease, opened, store.command, behind)?;
+        if let Some(early) = early {
+            upload.early = early.bytes.len() as u64;
+            upload.sent = upload.early;
+            upload.ended = early.is_all;
+        }
+        Ok(upload)
+    }
+
+    /// Bytes that were sent before the server's consent.
+    pub fn early(&self) -> u64 {
+        self.early
     }
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
@@ -160,7 +176,9 @@ impl Upload {
             tried: command.to_string(),
             cutter,
             behind,
-            early: opened.early,
+            sent: 0,
+            early: 0,
+            ended: false,
         })
     }
 
@@ -188,23 +206,34 @@ impl Upload {
     /// Ends the data and awaits the server's word; with what it said of the file behind that, if it did.
     pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let pool = Arc::clone(self.lease.pool());
-        let short = self
-            .early
-            .then(|| early::patience(pool.profile(), deadline));
-        let closed = self.conclude(short.as_ref().unwrap_or(deadline));
-        match &closed {
-            Ok(_) if self.early => early::worked(pool.profile()),
-            Err(error) if self.early => early::failed(pool.profile(), error),
-            _ => {}
+        let profile = pool.profile();
+        if self.ended {
+            let closed = self.conclude(&early::patience(profile, deadline));
+            match &closed {
+                Ok(_) => early::worked(profile),
+                Err(error) => early::failed(profile, error),
+            }
+            return closed;
         }
-        closed
+        let updated = self.conclude(deadline)?;
+        if self.early > 0 {
+            let size = updated.as_ref().and_then(|updated| updated.version.size);
+            if let Some(size) = size.filter(|&size| size < self.sent) {
+                // Perhaps it has dropped what came before its consent.
+                profile.learn(|learned| learned.early_data = Some(false));
+                let saw = format!("of {} bytes it has {size}", self.sent);
+                return Err(Error::lost(self.tried.clone(), saw));
+            }
+            early::worked(profile);
+        }
+        Ok(updated)
     }
 
     fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let Some(mut data) = self.data.take() else {
             return Err(Error::lost(self.tried.clone(), "it broke off before"));
         };
-        let ended = match self.early {
+        let ended = match self.ended {
             true => Ok(()),
             false => data.finish_writing(deadline),
         };
@@ -235,6 +264,7 @@ impl Upload {
         };
         match data.write_all(bytes, deadline) {
             Ok(()) => {
+                self.sent += bytes.len() as u64;
                 self.lease.pool().note_progress();
                 Ok(())
             }
@@ -337,11 +367,14 @@ pub fn upload(
     let store = Store {
         command,
         from,
-        early: (size <= EARLY).then_some(&few[..]),
+        early: (size <= EARLY).then_some(Early {
+            bytes: &few,
+            is_all: true,
+        }),
         taken: Some(taken),
     };
     let mut upload = Upload::open(lease, store, behind, deadline)?;
-    if !upload.early {
+    if !upload.ended {
         upload.send(bytes, range, deadline)?;
     }
     upload.close(deadline)

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::remote::{
-    self, Attributes, Completeness, Deadline, Done, Kind, Modified, Precision, RemotePath, Step,
-    Version, Why,
+    self, Ask, Attributes, Completeness, Deadline, Done, Glance, Kind, Modified, Precision,
+    RemotePath, Step, Urgency, Version, Why,
 };
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
@@ -63,9 +63,14 @@ impl Vfs {
             Known::Absent => return Err(Error::NotFound),
             Known::Unknown => {}
         }
-        let alone = self.remote.traits().stats && !self.tree.lock().asked_alone(directory, SOON);
-        if alone {
+        let traits = self.remote.traits();
+        let alone =
+            (traits.stats || traits.glances) && !self.tree.lock().asked_alone(directory, SOON);
+        if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
+        }
+        if alone && let Some(told) = self.glance(directory, name, deadline)? {
+            return told.ok_or(Error::NotFound);
         }
         let completeness = self.list(directory, deadline)?;
         match self.tree.lock().child(directory, name) {
@@ -74,6 +79,40 @@ impl Vfs {
             None => {}
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// Asks for one name where no path can be asked for; the outer `None` is where a listing has to tell.
+    fn glance(
+        &self,
+        directory: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<Option<u64>>> {
+        let asked = self.tree.lock().now();
+        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let told = self.remote.glance(&path, &ask).unwrap_or_else(|error| {
+            log::info!("{error}; asking for the listing instead");
+            None
+        });
+        let mut tree = self.tree.lock();
+        if !tree.stands(directory, asked) {
+            // It is of what had the directory's former name.
+            return Ok(None);
+        }
+        Ok(match told {
+            Some(Glance::There(attributes)) => {
+                Some(tree.merge_entry(directory, name, attributes, asked))
+            }
+            Some(Glance::Absent) => {
+                tree.merge_absence(directory, name, asked);
+                Some(None)
+            }
+            None => None,
+        })
     }
 
     /// Asks the server for a name, whatever is known of it.

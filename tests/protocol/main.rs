@@ -18,6 +18,7 @@ mod connections;
 mod costs;
 mod crowds;
 mod doubts;
+mod glances;
 mod joints;
 mod mount;
 mod names;

@@ -155,7 +155,7 @@ fn a_listing_that_comes_late_does_not_undo_what_was_written_meanwhile() {
     let gate = Gate::default();
     server.once("LIST", Act::Hold(gate.clone()));
     let lists = server.count("LIST");
-    let mut late = mount.start("stat -c %s d/other");
+    let mut late = mount.start("ls d > $S/listed; stat -c %s d/other");
     server.await_count("LIST", lists + 1);
     mount.start("echo go > $S/go").end();
     writer.await_words("closed");

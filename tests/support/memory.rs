@@ -267,9 +267,10 @@ impl Remote for Memory {
         file: &RemotePath,
         behind: Option<u64>,
         then: Then,
+        first: &[u8],
         begins: &dyn Fn(),
         _: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    ) -> Result<(Box<dyn Sink>, u64)> {
         self.wait();
         let fault = self.fault();
         match fault {
@@ -285,22 +286,27 @@ impl Remote for Memory {
             modified,
         });
         node.modified = modified;
+        let mut early = 0;
         if behind.is_none() {
-            node.bytes = Some(Vec::new());
+            // Now and then some of it comes with the beginning.
+            early = first.len() / 2 * usize::from(modified % 2 == 0);
+            node.bytes = Some(first[..early].to_vec());
         }
-        Ok(Box::new(Transfer {
+        let transfer = Transfer {
             nodes: Arc::clone(&self.nodes),
             path: file.as_bytes().to_vec(),
             then,
             fault,
-        }))
+        };
+        Ok((Box::new(transfer), early as u64))
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        self.write(file, None, Then::default(), begins, ask)
+        let (sink, _) = self.write(file, None, Then::default(), &[], begins, ask)?;
+        Ok(sink)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {

@@ -58,17 +58,20 @@ impl Spare {
         }))
     }
 
+    /// The command that asks for one, where one can be made.
+    pub fn command(profile: &Profile) -> Option<Command<'static>> {
+        let way = profile.ask(|learned| learned.ways.likely());
+        way.filter(|_| Self::is_possible(profile))
+            .map(passive::command)
+    }
+
     /// The command that asks for one behind the end of a transfer's data, before the final reply: the
     /// server has sent all, and is about to say so.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
-        let may = Self::is_possible(profile) && !profile.ask(|learned| learned.late_spares);
-        let way = profile
-            .ask(|learned| learned.ways.likely())
-            .filter(|_| may)?;
-        Some(passive::command(way))
+        Self::command(profile).filter(|_| !profile.ask(|learned| learned.late_spares))
     }
 
-    /// One from the reply to [`Self::early`].
+    /// One from the reply to [`Self::command`].
     pub fn of_reply(
         reply: &Reply,
         control: &mut Control,
@@ -85,6 +88,15 @@ impl Spare {
             stream: port.begin(control, deadline)?,
             made: Instant::now(),
         }))
+    }
+
+    /// What there is of an attempt to get one: a failed one is remembered, and nobody need hear of it.
+    pub fn if_made(made: Result<Option<Self>>, profile: &Profile) -> Option<Self> {
+        made.unwrap_or_else(|error| {
+            log::debug!("no spare data connection: {error}");
+            Self::note_misfire(profile);
+            None
+        })
     }
 
     /// Whether it is to be given up.

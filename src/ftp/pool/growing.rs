@@ -15,6 +15,7 @@ use crate::ftp::login;
 use crate::ftp::pool::state::State;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
+use crate::ftp::reply::Reply;
 use crate::ftp::route::Route;
 use crate::remote::{Deadline, Result, Why};
 
@@ -26,22 +27,44 @@ pub(super) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Pool {
-    /// One more connection, which the pool does not count; the number is for [`Self::unregister`].
-    pub fn new_control(&self, deadline: &Deadline) -> Result<(u64, Control)> {
+    /// One more connection, which the pool does not count; the number is for [`Self::unregister`]. Where a transfer is
+    /// to follow (`arms`), it asks for its spare data connection while it logs in.
+    pub fn new_control(
+        &self,
+        arms: bool,
+        deadline: &Deadline,
+    ) -> Result<(u64, Control, Option<Spare>)> {
         let mut control = self
             .endpoint
             .control(&self.route, &self.profile, deadline)?;
         let id = self.register(&control);
         let Endpoint { login, tls, .. } = &self.endpoint;
-        let result = login::again(&mut control, login, tls, &self.profile, deadline);
+        let asks = arms.then(|| Spare::command(&self.profile)).flatten();
+        let result = login::again(&mut control, login, tls, &self.profile, asks, deadline);
         if let Some(flights) = control.take_flights() {
             note_flights(&self.profile, flights);
         }
-        if let Err(error) = result {
-            self.unregister(id);
-            return Err(error);
+        match result {
+            Err(error) => {
+                self.unregister(id);
+                Err(error)
+            }
+            Ok(port) => {
+                let spare = port.and_then(|port| self.spare_at(&port, &mut control, deadline));
+                Ok((id, control, spare))
+            }
         }
-        Ok((id, control))
+    }
+
+    /// The spare data connection of which a login tells.
+    pub(super) fn spare_at(
+        &self,
+        port: &Reply,
+        control: &mut Control,
+        deadline: &Deadline,
+    ) -> Option<Spare> {
+        let made = Spare::of_reply(port, control, &self.profile, self.data(), deadline);
+        Spare::if_made(made, &self.profile)
     }
 
     pub(super) fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
@@ -55,11 +78,16 @@ impl Pool {
 
     /// Makes one more connection for whoever is next, and counts it in or out.
     fn grow(&self, deadline: &Deadline) {
-        let result = self.new_control(deadline);
+        let arms = self.state.lock().transfers_go_on();
+        let result = self.new_control(arms, deadline);
         let mut state = self.state.lock();
         state.connecting -= 1;
         match result {
-            Ok((id, control)) => {
+            Ok((id, control, spare @ Some(_))) => {
+                drop(state);
+                return self.rest(id, control, spare);
+            }
+            Ok((id, control, None)) => {
                 // Who comes next finds it ready; who waits already is as quick by himself.
                 let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
                 if arms && Spare::is_possible(&self.profile) {
@@ -97,11 +125,7 @@ impl Pool {
     fn arm(&self, id: u64, mut control: Control) {
         let deadline = Deadline::after(ARMING_PATIENCE);
         let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
-        let spare = made.unwrap_or_else(|error| {
-            log::debug!("no spare data connection: {error}");
-            Spare::note_misfire(&self.profile);
-            None
-        });
+        let spare = Spare::if_made(made, &self.profile);
         self.state.lock().arming -= 1;
         self.rest(id, control, spare);
     }

@@ -154,7 +154,7 @@ impl Pool {
                     continue;
                 }
                 Next::Connect => {
-                    if let Some(taken) = self.connect_one(state, ask)? {
+                    if let Some(taken) = self.connect_one(state, purpose, ask)? {
                         return Ok(taken);
                     }
                 }
@@ -197,6 +197,7 @@ impl Pool {
     fn connect_one(
         &self,
         state: &mut MutexGuard<'_, State>,
+        purpose: Purpose,
         ask: &Ask<'_>,
     ) -> Result<Option<Taken>> {
         state.live += 1;
@@ -204,15 +205,16 @@ impl Pool {
         // An attempt's own bytes are no progress of the caller's: a server that always refuses must not keep it for
         // ever.
         let left = ask.deadline.remaining().unwrap_or_default();
-        let made = MutexGuard::unlocked(state, || self.new_control(&Deadline::after(left)));
+        let arms = purpose != Purpose::Metadata;
+        let made = MutexGuard::unlocked(state, || self.new_control(arms, &Deadline::after(left)));
         state.connecting -= 1;
         self.changed.notify_all();
         let error = match made {
-            Ok((id, control)) => {
+            Ok((id, control, spare)) => {
                 return Ok(Some(Taken {
                     id,
                     control,
-                    spare: None,
+                    spare,
                     used: false,
                 }));
             }

@@ -216,40 +216,10 @@ impl Pump {
         self.spool
             .read_exact_at(&mut self.buffer, range.start)
             .map_err(|error| remote::Error::local("reading the spool", &error))?;
-        let sink = match &mut self.sink {
-            Some(sink) => sink,
-            None => {
-                let ask = flush(&deadline);
-                let exclusive = {
-                    let body = self.file.body.lock();
-                    // What is set on an old file must wait until that has been written to: it may not.
-                    let is_ours = body.base.is_none() || body.beside.is_some();
-                    self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
-                    body.exclusive && body.beside.is_none()
-                };
-                let remote = &self.streams.remote;
-                let sink = if exclusive {
-                    self.then = Then::default();
-                    remote.create(&self.path, &|| self.begins(), &ask)?
-                } else {
-                    let anew = self.anew && range.start == 0;
-                    let behind = (!anew).then_some(range.start);
-                    remote.write(&self.path, behind, self.then, &|| self.begins(), &ask)?
-                };
-                self.since = Instant::now();
-                let mut body = self.file.body.lock();
-                body.touched = true;
-                if let Some(stream) = &mut body.stream {
-                    stream.taken = true;
-                }
-                // That was of the transfer before.
-                body.said = None;
-                body.exclusive &= !exclusive;
-                drop(body);
-                self.sink.insert(sink)
-            }
-        };
-        sink.write(&self.buffer, &deadline)?;
+        match &mut self.sink {
+            Some(sink) => sink.write(&self.buffer, &deadline)?,
+            None => self.begin(range.start, &deadline)?,
+        }
         self.streams
             .moved
             .fetch_add(length as u64, Ordering::Relaxed);
@@ -257,6 +227,41 @@ impl Pump {
         self.release(&mut body);
         self.file.uploaded.notify_all();
         Ok(())
+    }
+
+    /// Begins a transfer at an offset, with what is in the buffer.
+    fn begin(&mut self, from: u64, deadline: &Deadline) -> remote::Result<()> {
+        let ask = flush(deadline);
+        let exclusive = {
+            let body = self.file.body.lock();
+            // What is set on an old file must wait until that has been written to: it may not.
+            let is_ours = body.base.is_none() || body.beside.is_some();
+            self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
+            body.exclusive && body.beside.is_none()
+        };
+        let remote = &self.streams.remote;
+        let (sink, early) = if exclusive {
+            self.then = Then::default();
+            (remote.create(&self.path, &|| self.begins(), &ask)?, 0)
+        } else {
+            let anew = self.anew && from == 0;
+            let behind = (!anew).then_some(from);
+            let begins = || self.begins();
+            remote.write(&self.path, behind, self.then, &self.buffer, &begins, &ask)?
+        };
+        self.since = Instant::now();
+        let mut body = self.file.body.lock();
+        body.touched = true;
+        if let Some(stream) = &mut body.stream {
+            stream.taken = true;
+        }
+        // That was of the transfer before.
+        body.said = None;
+        body.exclusive &= !exclusive;
+        drop(body);
+        let early = usize::try_from(early).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(early..).unwrap_or_default();
+        self.sink.insert(sink).write(rest, deadline)
     }
 
     /// The journal hears that the server takes something, if it has the file.

@@ -1,0 +1,134 @@
+//! A glance: what one name is, on a server where only listings tell.
+//!
+//! The one idea: `STAT` of the directory lists it over the control connection (RFC 959 section 4.1.3), and what else is to
+//! be known of the one name, `SIZE` and `MDTM`, flies with it: one round trip, and the spare data connection stays for
+//! the file itself. By `LIST` it is two and the data connection, and each further directory of a path as much again.
+//!
+//! A server whose `STAT` was not compared with its `LIST` yet (`together.rs`) is believed what two commands say: a file
+//! has the size that `SIZE` tells, and what is no file is none to `SIZE` either. Links are left to a listing, since
+//! `SIZE` follows them; so is whatever else is doubtful.
+
+use crate::ftp::command::Command;
+use crate::ftp::directory::{Listed, Taker, hand_out};
+use crate::ftp::exact;
+use crate::ftp::listing::Reader;
+use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::Learned;
+use crate::ftp::reply::Reply;
+use crate::ftp::steps::number;
+use crate::ftp::together::{self, STAT_ALL};
+use crate::remote::{Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Result};
+
+/// A name of which something is to be known.
+pub struct Name<'a> {
+    /// Its directory: absolute, in the server's bytes.
+    pub directory: &'a [u8],
+    /// The absolute path, in the server's bytes.
+    pub path: &'a [u8],
+    /// The name alone, likewise.
+    pub name: &'a [u8],
+}
+
+/// Whether it is worth a try: `MLST` says more, and one long directory was enough.
+pub fn is_possible(learned: &Learned) -> bool {
+    let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
+    lists && !learned.features.mlst() && !learned.no_glances
+}
+
+/// What `name` is; `None` where a listing has to tell.
+pub fn glance(
+    pool: &Pool,
+    lease: &mut Lease,
+    name: &Name<'_>,
+    deadline: &Deadline,
+) -> Result<Option<Glance>> {
+    let profile = pool.profile();
+    if !together::is_plain(name.directory) {
+        return Ok(None);
+    }
+    let times = profile.ask(|learned| learned.mdtm != Some(false)) && exact::is_wanted(pool);
+    let mut flight = vec![
+        Command::Stat(STAT_ALL, name.directory),
+        Command::Size(name.path),
+    ];
+    flight.extend(times.then_some(Command::Mdtm(name.path)));
+    let replies = lease.control()?.flight(&flight, deadline);
+    if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
+        profile.learn(|learned| learned.no_glances = true);
+    }
+    let mut replies = replies?.into_iter();
+    let (Some(stat), Some(size)) = (replies.next(), replies.next()) else {
+        return Ok(None);
+    };
+    let Some((entries, completeness)) = listed(pool, &stat) else {
+        return Ok(None);
+    };
+    let mut named = entries.iter().filter(|entry| entry.name == name.name);
+    let found = match (named.next(), named.next()) {
+        (Some(found), None) => found.clone(),
+        (None, _) => {
+            let absent = completeness == Completeness::Whole && says_nothing(&size);
+            return Ok(absent.then_some(Glance::Absent));
+        }
+        // One is a directory that the other lies in, or what else there may be.
+        (Some(_), Some(_)) => return Ok(None),
+    };
+    let bytes = number(&size).filter(|_| size.is_completion());
+    let is_certain = match found.attributes.kind {
+        Kind::File => bytes.is_some() && found.attributes.size == bytes,
+        Kind::Directory => says_nothing(&size),
+        Kind::Symlink | Kind::Special => false,
+    };
+    if !is_certain {
+        return Ok(None);
+    }
+    let early: Vec<Reply> = match found.attributes.kind {
+        Kind::File => replies.collect(),
+        _ => Vec::new(),
+    };
+    // Where the zone is not known yet, a file beside a directory tells it.
+    let witness = entries.into_iter().find(|entry| {
+        found.attributes.kind == Kind::Directory && entry.attributes.kind == Kind::File
+    });
+    let mut entries: Vec<Entry> = [found].into_iter().chain(witness).collect();
+    entries.truncate(if exact::is_zone_known(pool) { 1 } else { 2 });
+    let mut listings = [exact::Listing {
+        directory: name.directory,
+        entries: &mut entries,
+    }];
+    exact::settle(pool, lease.control()?, &mut listings, early, deadline)?;
+    entries.truncate(1);
+    let mut seen: Option<Attributes> = None;
+    hand_out(pool, entries, completeness, &mut |entry| {
+        seen = Some(entry.attributes);
+    });
+    Ok(seen.map(Glance::There))
+}
+
+/// What a reply to `STAT` lists, where it is a listing that names its directory: nothing may be concluded from an
+/// absence where that may be a part only. What the server's answers are good for is noted.
+fn listed(pool: &Pool, reply: &Reply) -> Option<Listed> {
+    let profile = pool.profile();
+    if reply.is_unknown_command() {
+        profile.learn(|learned| learned.stat_lists = Some(false));
+    }
+    let lines = together::listed_lines(reply).filter(|lines| !lines.is_empty())?;
+    if !together::names_itself(lines) {
+        profile.learn(|learned| learned.stat_lists = Some(false));
+        return None;
+    }
+    let mut taker = Taker::new(Reader::list(exact::clock(pool)));
+    for line in lines {
+        taker.line(line);
+    }
+    let is_long = together::is_long(reply);
+    if is_long {
+        profile.learn(|learned| learned.no_glances = true);
+    }
+    Some(taker.finish(b"", !is_long))
+}
+
+/// Whether `SIZE` refuses for good: there is no such file.
+fn says_nothing(size: &Reply) -> bool {
+    size.code >= 500 && !size.is_unknown_command()
+}

@@ -1,0 +1,110 @@
+//! What one name is on a server where only listings tell: one question for it, and a listing where that leaves a doubt.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Script, Server};
+
+/// A server that lists only, and a mount that has looked at nothing.
+fn lists_only() -> (Server, Mount) {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    for name in ["/f", "/d/f", "/d/sub/f"] {
+        server.tree().put(name, "content");
+    }
+    let mount = Mount::of(&server);
+    (server, mount)
+}
+
+#[test]
+fn one_name_is_asked_for_without_a_listing() {
+    let (server, mount) = lists_only();
+    assert_eq!(
+        mount.sh("stat -c '%n %F %s %a %Y' f d/f"),
+        "f regular file 7 644 1612325106\nd/f regular file 7 644 1612325106\n"
+    );
+    // The second name in the root was worth its listing.
+    assert_eq!((server.count("STAT"), server.count("LIST")), (2, 1));
+}
+
+#[test]
+fn a_name_that_is_not_there_is_not_there() {
+    let (server, mount) = lists_only();
+    mount.sh("[ ! -e none ]; sleep 1.1; [ ! -e none ]; [ ! -e d/none ]");
+    assert_eq!(server.count("LIST"), 0);
+}
+
+#[test]
+fn what_the_answers_leave_in_doubt_a_listing_tells() {
+    const HEAD: &str = "drwxr-xr-x 1 o g 4096 Feb 03  2021 .\r\n";
+    for (command, answer) in [
+        // Two commands say two things of one file, or one of them nothing.
+        ("SIZE", "213 8"),
+        ("SIZE", "550 Not now"),
+        ("SIZE", "450 Busy"),
+        ("SIZE", "500 What?"),
+        // It is cut off, or no listing, or shows less.
+        ("STAT", "213-Here\r\n213 Output truncated"),
+        (
+            "STAT",
+            "211-A server\r\n Connected from somewhere\r\n211 End",
+        ),
+        ("STAT", "211 All is well"),
+        ("STAT", "500 What?"),
+        ("STAT", "550 No"),
+        ("STAT", "213-Here\r\n213 End"),
+    ] {
+        let (server, mount) = lists_only();
+        server.on(command, Act::Reply(answer));
+        assert_eq!(
+            mount.sh("stat -c '%F %s' f"),
+            "regular file 7\n",
+            "{answer}"
+        );
+        assert_eq!(server.count("LIST"), 1, "{answer}");
+    }
+    // A listing that is not whole: what it shows is there, and what it lacks may be.
+    for (line, lists) in [
+        ("-rw-r--r-- 1 o g 7 Feb 03  2021 f", 0),
+        ("-rw-r--r-- 1 o g 7 Feb 03  2021 g", 1),
+    ] {
+        let (server, mount) = lists_only();
+        let words = format!("213-Here\r\n{HEAD}{line}\r\nwhat is this\r\n213 End\r\n");
+        server.on("STAT", Act::Raw(words.into_bytes()));
+        assert_eq!(mount.sh("stat -c %s f"), "7\n");
+        assert_eq!(server.count("LIST"), lists, "{line}");
+    }
+}
+
+#[test]
+fn a_link_stays_a_link() {
+    let (server, mount) = lists_only();
+    server.tree().link("/to-file", "f");
+    assert_eq!(
+        mount.sh("stat -c %F to-file; readlink to-file; cat to-file"),
+        "symbolic link\nf\ncontent"
+    );
+    let (server, mount) = lists_only();
+    server.tree().link("/to-directory", "d");
+    assert_eq!(
+        mount.sh("stat -c %F to-directory; ls to-directory"),
+        "symbolic link\nf\nsub\n"
+    );
+}
+
+#[test]
+fn a_long_directory_is_asked_for_by_name_once() {
+    let (server, mount) = lists_only();
+    for number in 0..1001 {
+        server.tree().put(&format!("/wide/f{number}"), pattern(1));
+        server.tree().put(&format!("/wider/f{number}"), pattern(1));
+    }
+    mount.sh("ls; stat wide/f7 wider/f7");
+    assert_eq!(server.count("STAT -a /wide"), 1);
+    assert_eq!(server.count("STAT -a /wider"), 0);
+}
+
+#[test]
+fn a_directory_whose_name_is_a_pattern_is_listed() {
+    let (server, mount) = lists_only();
+    server.tree().put("/[a]*/f", "content");
+    assert_eq!(mount.sh("ls; stat -c %s '[a]*/f'"), "[a]*\nd\nf\n7\n");
+    assert_eq!(server.count("STAT"), 0);
+}
