@@ -144,7 +144,9 @@ fn over_spare(
             return Ok(None);
         }
     };
-    let early = start.early.filter(|_| early::may_be(profile, control));
+    let early = start
+        .early
+        .filter(|&early| early::may_be(early, profile, control));
     if early.is_some() {
         patience = early::patience(profile, &patience);
     }

@@ -29,14 +29,12 @@ pub const EARLY: u64 = 32 * 1024;
 /// How long the first upload of this kind may take: who drops the bytes may say nothing more.
 const TRIAL: Duration = Duration::from_secs(5);
 
-/// Whether bytes may go early over this connection.
-pub fn may_be(profile: &Profile, control: &Control) -> bool {
+/// Whether it may go early over this connection. The trial is a small upload, which is soon over.
+pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
+    let (works, in_order) = profile.ask(|learned| (learned.early_data, learned.answers_behind));
+    let is_tried = works == Some(true) || works.is_none() && early.is_all;
     // TLS begins with the server's consent.
-    let in_order =
-        |fact: Option<bool>, order: Option<bool>| fact != Some(false) && order == Some(true);
-    control.is_pipelining()
-        && !control.protects_data()
-        && profile.ask(|learned| in_order(learned.early_data, learned.answers_behind))
+    is_tried && in_order == Some(true) && control.is_pipelining() && !control.protects_data()
 }
 
 /// How long an upload whose bytes went early may take, of the patience that is left.

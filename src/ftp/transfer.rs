@@ -91,6 +91,7 @@ impl Download {
             in_full = data.ended_in_full();
             data.end();
         }
+        self.lease.note_data_end();
         if self.confirmed {
             self.lease.want_spare();
         } else {

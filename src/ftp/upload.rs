@@ -224,7 +224,6 @@ impl Upload {
                 let saw = format!("of {} bytes it has {size}", self.sent);
                 return Err(Error::lost(self.tried.clone(), saw));
             }
-            early::worked(profile);
         }
         Ok(updated)
     }

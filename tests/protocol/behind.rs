@@ -80,6 +80,42 @@ fn bytes_that_came_too_early_are_sent_again_and_never_early_again() {
 }
 
 #[test]
+fn a_stream_whose_first_bytes_went_early_and_were_lost_is_sent_again() {
+    const SIZE: usize = 1 << 20;
+    let server = Server::start();
+    let mount = mounted(&server);
+    for name in ["a", "b", "c"] {
+        put(&mount, name, 3000);
+    }
+    let bytes = put(&mount, "whole", SIZE);
+    assert!(has(&server, "/whole", &bytes));
+    // It has less than was sent, and says so.
+    server.once("STOR /less", Act::Short(SIZE - 1000));
+    let bytes = put(&mount, "less", SIZE);
+    assert!(has(&server, "/less", &bytes));
+    assert_eq!(server.count("STOR /whole"), 1);
+}
+
+#[test]
+fn a_refused_stream_whose_first_bytes_went_early_leaves_its_connection_in_step() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    for name in ["a", "b", "c"] {
+        put(&mount, name, 3000);
+    }
+    server.once("STOR /refused", Act::Reply("553 Permission denied"));
+    mount.python(
+        "try:
+    with open('refused', 'wb') as file: file.write(b'r' * (1 << 20))
+    raise SystemExit('no error')
+except PermissionError:
+    pass",
+    );
+    put(&mount, "next", 1 << 20);
+    assert_eq!(server.connected(), 1);
+}
+
+#[test]
 fn a_refused_upload_leaves_its_connection_in_step() {
     let server = Server::start();
     let mount = mounted(&server);

@@ -67,6 +67,16 @@ impl Lease {
         self.wants_spare = true;
     }
 
+    /// The data of a transfer is all there, and the server's word on it soon will be: from now on it counts as what is
+    /// soon given back, and another transfer may begin beside it.
+    pub fn note_data_end(&mut self) {
+        let mut state = self.pool.state.lock();
+        state.transfers -= std::mem::take(&mut self.transfers);
+        state.ahead -= std::mem::take(&mut self.ahead);
+        drop(state);
+        self.pool.changed.notify_all();
+    }
+
     /// The pool that it belongs to.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
