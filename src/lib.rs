@@ -15,6 +15,7 @@ pub mod fuse;
 pub mod inquiry;
 pub mod json;
 pub mod logging;
+mod memory;
 pub mod mount;
 pub mod notices;
 pub mod options;

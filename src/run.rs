@@ -19,6 +19,7 @@ use crate::daemon::{self, Ready, Signals};
 use crate::ftp::{Client, Endpoint};
 use crate::fuse::{self, Audience};
 use crate::logging::{self, Amount};
+use crate::memory;
 use crate::mount::{self, Mount};
 use crate::notices::Notices;
 use crate::options::{self, Request, Settings};
@@ -195,6 +196,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
     end_by_signal(Signals::block()?, live.clone())?;
+    memory::tend();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
         .map_err(|error| server::explain(&plan.server, &user, &error))?;

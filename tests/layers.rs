@@ -19,7 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "run",
         &[
             "options", "probe", "status", "server", "source", "places", "daemon", "logging",
-            "fuse", "notices", "mount", "unmount", "vfs", "ftp", "remote",
+            "fuse", "notices", "memory", "mount", "unmount", "vfs", "ftp", "remote",
         ],
     ),
     (
@@ -52,6 +52,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("daemon", &[]),
     ("logging", &[]),
+    ("memory", &[]),
     // The edges.
     ("fuse", &["workers", "notices", "inquiry", "vfs", "remote"]),
     ("inquiry", &["mount"]),
@@ -79,6 +80,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "inspect",
             "client",
             "restart",
+            "glance",
             "together",
             "directory",
             "exact",

@@ -29,7 +29,7 @@ use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::login;
 use crate::ftp::place::Place;
-use crate::ftp::pool::growing::{GROWING_PATIENCE, first_login, note_flights};
+use crate::ftp::pool::growing::{Forerunner, GROWING_PATIENCE, first_login, note_flights};
 pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::state::Purpose;
 use crate::ftp::pool::state::{Idle, State};
@@ -41,10 +41,10 @@ use crate::remote::{Deadline, Error, Result, Urgency};
 /// The pool.
 #[derive(Debug)]
 pub struct Pool {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     route: Route,
     place: Place,
-    profile: Profile,
+    profile: Arc<Profile>,
     kept: Arc<Kept>,
     state: Mutex<State>,
     /// Something was given back, or has failed.
@@ -77,25 +77,34 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Arc<Self>> {
-        let profile = Profile::default();
+        let profile = Arc::<Profile>::default();
+        let endpoint = Arc::new(endpoint);
         let Endpoint {
             host, port, login, ..
-        } = &endpoint;
+        } = &*endpoint;
         let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
         profile.learn(|learned| learned.steps_back = kept.steps_back());
         if kept.loses_flights() {
             profile.learn(|learned| learned.flights = Some(false));
         }
-        let second = Deadline::after(deadline.patience() * 2);
+        let longer = Deadline::after(deadline.patience() * 2);
         let (mut control, deadline) = match first_login(&endpoint, &profile, deadline) {
             Err(Error::TimedOut { .. })
                 if profile.ask(|learned| learned.flights) == Some(false) =>
             {
-                (first_login(&endpoint, &profile, &second)?, &second)
+                (first_login(&endpoint, &profile, &longer)?, &longer)
             }
             result => (result?, deadline),
         };
         kept.adopt(&profile, &network(&control), endpoint.data.is_free());
+        let mut state = State::new(endpoint.max_conns.max(1));
+        state.live = 1;
+        // Who mounts is about to look: an automount has somebody waiting already. What a first file or listing needs is
+        // asked for with the last question of the login, and a second connection is made for what comes beside it.
+        let looks = Spare::is_possible(&profile);
+        let second = (looks && state.may_grow(Urgency::Ahead))
+            .then(|| Forerunner::start(&endpoint, control.route(), &profile))
+            .flatten();
         let lines = control.lines();
         let here = Place::new(Vec::new(), endpoint.charset, lines);
         let directory = endpoint
@@ -103,48 +112,36 @@ impl Pool {
             .as_deref()
             .map(|path| here.encode(path))
             .transpose()?;
-        // Who mounts is about to look: an automount has somebody waiting already. What a first file or listing needs is
-        // asked for with the last question of the login.
         let asks = Spare::command(&profile).filter(|_| !control.route().is_proxied());
         let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
         let flights = control.take_flights();
         let is_lost = flights.is_some_and(|work| note_flights(&profile, work));
         let (base, port) = match located {
             Err(Error::TimedOut { .. }) if is_lost => {
-                control = first_login(&endpoint, &profile, &second)?;
-                login::locate(&mut control, directory.as_deref(), None, &second)?
+                control = first_login(&endpoint, &profile, &longer)?;
+                login::locate(&mut control, directory.as_deref(), None, &longer)?
             }
             located => located?,
         };
         let place = Place::new(base, endpoint.charset, lines);
-        let limit = endpoint.max_conns.max(1);
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
             place,
             profile,
             kept: Arc::new(kept),
-            state: Mutex::new(State::new(limit)),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             rests: Condvar::new(),
             moved: AtomicU64::new(0),
         });
         let id = pool.register(&control);
-        pool.state.lock().live += 1;
-        let spare = port.and_then(|port| pool.spare_at(&port, &mut control, deadline));
-        // And a second connection for what comes beside it.
-        if Spare::is_possible(&pool.profile) {
-            match spare {
-                Some(_) => pool.rest(id, control, spare),
-                None => pool.arm_beside(id, control),
-            }
-            let mut state = pool.state.lock();
-            if state.may_grow(Urgency::Ahead) {
-                state.note_transfer();
-                pool.start_growing(&mut state, Deadline::after(GROWING_PATIENCE));
-            }
-        } else {
-            pool.rest(id, control, None);
+        match port.and_then(|port| pool.spare_at(&port, &mut control)) {
+            None if looks => pool.arm_beside(id, control),
+            spare => pool.rest(id, control, spare),
+        }
+        if let Some(second) = second {
+            second.join(&pool);
         }
         match pool.spawn("pool", Self::watch) {
             true => Ok(pool),

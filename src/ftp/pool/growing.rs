@@ -5,7 +5,8 @@
 //!
 //! Lock order: as in `pool.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
@@ -34,36 +35,28 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Spare>)> {
-        let mut control = self
-            .endpoint
-            .control(&self.route, &self.profile, deadline)?;
-        let id = self.register(&control);
-        let Endpoint { login, tls, .. } = &self.endpoint;
-        let asks = arms.then(|| Spare::command(&self.profile)).flatten();
-        let result = login::again(&mut control, login, tls, &self.profile, asks, deadline);
-        if let Some(flights) = control.take_flights() {
-            note_flights(&self.profile, flights);
-        }
-        match result {
-            Err(error) => {
-                self.unregister(id);
-                Err(error)
-            }
-            Ok(port) => {
-                let spare = port.and_then(|port| self.spare_at(&port, &mut control, deadline));
+        let mut id = None;
+        let mut met = |control: &Control| id = Some(self.register(control));
+        let (endpoint, profile) = (&self.endpoint, &self.profile);
+        match further_login(endpoint, &self.route, profile, arms, &mut met, deadline) {
+            Ok((mut control, port)) => {
+                let spare = port.and_then(|port| self.spare_at(&port, &mut control));
+                let id = id.unwrap_or_else(|| self.register(&control));
                 Ok((id, control, spare))
+            }
+            Err(error) => {
+                if let Some(id) = id {
+                    self.unregister(id);
+                }
+                Err(error)
             }
         }
     }
 
     /// The spare data connection of which a login tells.
-    pub(super) fn spare_at(
-        &self,
-        port: &Reply,
-        control: &mut Control,
-        deadline: &Deadline,
-    ) -> Option<Spare> {
-        let made = Spare::of_reply(port, control, &self.profile, self.data(), deadline);
+    pub(super) fn spare_at(&self, port: &Reply, control: &mut Control) -> Option<Spare> {
+        let deadline = Deadline::after(ARMING_PATIENCE);
+        let made = Spare::of_reply(port, control, &self.profile, self.data(), &deadline);
         Spare::if_made(made, &self.profile)
     }
 
@@ -76,13 +69,18 @@ impl Pool {
         }
     }
 
-    /// Makes one more connection for whoever is next, and counts it in or out.
+    /// Makes one more connection for whoever is next.
     fn grow(&self, deadline: &Deadline) {
         let arms = self.state.lock().transfers_go_on();
-        let result = self.new_control(arms, deadline);
+        let grown = self.new_control(arms, deadline);
+        self.take_in(grown);
+    }
+
+    /// Counts a further connection in or out.
+    fn take_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
         let mut state = self.state.lock();
         state.connecting -= 1;
-        match result {
+        match grown {
             Ok((id, control, spare @ Some(_))) => {
                 drop(state);
                 return self.rest(id, control, spare);
@@ -129,6 +127,67 @@ impl Pool {
         self.state.lock().arming -= 1;
         self.rest(id, control, spare);
     }
+}
+
+/// A further connection that is being made while the first one still asks where the directory lies, and there is no pool
+/// yet: it is ready so much sooner for what comes beside the first look.
+pub(super) struct Forerunner(mpsc::Sender<Arc<Pool>>);
+
+impl Forerunner {
+    /// Begins to make it, where that can be.
+    pub(super) fn start(
+        endpoint: &Arc<Endpoint>,
+        route: &Route,
+        profile: &Arc<Profile>,
+    ) -> Option<Self> {
+        let (sender, pool) = mpsc::channel::<Arc<Pool>>();
+        let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
+        let run = move || {
+            let deadline = Deadline::after(GROWING_PATIENCE);
+            let made = further_login(&endpoint, &route, &profile, true, &mut |_| (), &deadline);
+            // Where the mount has failed, there will be none.
+            let Ok(pool) = pool.recv() else { return };
+            pool.take_in(made.map(|(mut control, port)| {
+                let spare = port.and_then(|port| pool.spare_at(&port, &mut control));
+                (pool.register(&control), control, spare)
+            }));
+        };
+        let thread = thread::Builder::new().name("connect".into()).spawn(run);
+        thread.is_ok().then_some(Self(sender))
+    }
+
+    /// The pool is there, and counts on it.
+    pub(super) fn join(self, pool: &Arc<Pool>) {
+        let mut state = pool.state.lock();
+        state.note_transfer();
+        state.live += 1;
+        state.connecting += 1;
+        if self.0.send(Arc::clone(pool)).is_err() {
+            state.live -= 1;
+            state.connecting -= 1;
+        }
+    }
+}
+
+/// Connects and logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
+/// `met` is called in between, when there is something that others may cut.
+fn further_login(
+    endpoint: &Endpoint,
+    route: &Route,
+    profile: &Profile,
+    arms: bool,
+    met: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<(Control, Option<Reply>)> {
+    let mut control = endpoint.control(route, profile, deadline)?;
+    met(&control);
+    let Endpoint { login, tls, .. } = endpoint;
+    let asks = arms.then(|| Spare::command(profile)).flatten();
+    let result = login::again(&mut control, login, tls, profile, asks, deadline);
+    if let Some(flights) = control.take_flights() {
+        note_flights(profile, flights);
+    }
+    result.map(|port| (control, port))
 }
 
 /// Connects and logs in; a server that loses commands which come together is found out.
