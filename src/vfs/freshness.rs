@@ -169,8 +169,15 @@ impl Vfs {
         name: &[u8],
         deadline: &Deadline,
     ) -> Result<Option<u64>> {
+        let traits = self.remote.traits();
+        if traits.glances
+            && self.local(parent, name).is_none()
+            && let Some(told) = self.glance(parent, name, deadline)?
+        {
+            return Ok(told);
+        }
         let found = self.ask_file(parent, name, deadline)?;
-        if found.is_some() || self.remote.traits().stats {
+        if found.is_some() || traits.stats {
             return Ok(found);
         }
         // Only a listing tells of directories then.
@@ -191,19 +198,23 @@ impl Vfs {
         name: &[u8],
         deadline: &Deadline,
     ) -> Result<Option<u64>> {
-        let local = {
-            let tree = self.tree.lock();
-            tree.child(parent, name)
-                .filter(|ino| tree.get(*ino).is_some_and(|node| node.local))
-        };
-        if local.is_some() {
-            return Ok(local);
+        if let Some(ino) = self.local(parent, name) {
+            return Ok(Some(ino));
         }
         match self.ask_name(parent, name, deadline) {
             Ok(ino) => Ok(Some(ino)),
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What bears a name and is known here alone.
+    fn local(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        let tree = self.tree.lock();
+        let child = tree.child(parent, name)?;
+        tree.get(child)
+            .is_some_and(|node| node.local)
+            .then_some(child)
     }
 
     /// Asks the server for the attributes of `ino`.

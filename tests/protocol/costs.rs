@@ -115,8 +115,8 @@ fn on_a_server_that_lists_only() {
             ("ls d; sleep 6", "cat d/f0", 1, 1),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "rm d/f0", 1, 0),
-            // A name without a size may be a directory: the listing tells.
-            ("ls d", "mv d/f0 d/g", 4, 1),
+            // mv(1) wants to know whether the new name is taken, and that must be true now.
+            ("ls d", "mv d/f0 d/g", 2, 0),
             ("ls d", "mkdir d/sub", 1, 0),
             // The listing and a thousand MDTM, which are sent by halves of what may fly.
             ("ls; cat top", "ls -l wide", 5, 1),
