@@ -122,12 +122,16 @@ impl Vfs {
     }
 
     /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
-    /// say is for it to refuse when it is tried.
+    /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
+    /// goes by the bits that it was shown: who asks whether it would must hear the same.
     pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
         let tree = self.tree.lock();
         let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
         if wanted & libc::W_OK != 0 {
             self.writable()?;
+        }
+        if wanted & libc::X_OK != 0 && !self.settings.shown.can_be_started(attributes) {
+            return Err(Error::Denied);
         }
         let Some(perm) = attributes.perm else {
             return Ok(());
