@@ -188,6 +188,12 @@ impl Vfs {
             // The root may be another user's; its time matters to nobody.
             Err(error) => return Err(Error::NotPermitted(error)),
         }
+        if let Some(disk) = &self.shared.disk {
+            // What had this time earlier may be another content.
+            let size = self.tree.lock().get(ino).and_then(|n| n.attributes.size);
+            let modified = Some(seconds);
+            disk.forget(&path, &remote::Version { size, modified });
+        }
         let mut tree = self.tree.lock();
         tree.touch(ino);
         if let Some(node) = tree.get_mut(ino) {
