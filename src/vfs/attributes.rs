@@ -122,12 +122,16 @@ impl Vfs {
     }
 
     /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
-    /// say is for it to refuse when it is tried.
+    /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
+    /// goes by the bits that it was shown: who asks whether it would must hear the same.
     pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
         let tree = self.tree.lock();
         let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
         if wanted & libc::W_OK != 0 {
             self.writable()?;
+        }
+        if wanted & libc::X_OK != 0 && !self.settings.shown.can_be_started(attributes) {
+            return Err(Error::Denied);
         }
         let Some(perm) = attributes.perm else {
             return Ok(());
@@ -183,6 +187,12 @@ impl Vfs {
             Ok(_) => return Ok(()),
             // The root may be another user's; its time matters to nobody.
             Err(error) => return Err(Error::NotPermitted(error)),
+        }
+        if let Some(disk) = &self.shared.disk {
+            // What had this time earlier may be another content.
+            let size = self.tree.lock().get(ino).and_then(|n| n.attributes.size);
+            let modified = Some(seconds);
+            disk.forget(&path, &remote::Version { size, modified });
         }
         let mut tree = self.tree.lock();
         tree.touch(ino);

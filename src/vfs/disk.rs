@@ -6,7 +6,8 @@
 //! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
 //! write the same bytes to the same place.
 //!
-//! A content whose size or time to the second is not known is not kept. The files that were used longest ago
+//! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
+//! the size and the second of what was there before: what was kept under that name goes then (`forget`). The files that were used longest ago
 //! go when there is too much.
 //!
 //! Lock order: the locks here are taken alone; nothing else is called under them.
@@ -77,6 +78,36 @@ impl Disk {
 
     /// The content that a file has in this version, if it can be kept.
     pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
+        let name = self.name(path, version)?;
+        match self.open(&name, version.size?) {
+            Ok(content) => Some(Arc::new(content)),
+            Err(error) => {
+                log::warn!("{}: {error}", self.settings.directory.display());
+                None
+            }
+        }
+    }
+
+    /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
+    /// with files that nobody else finds.
+    pub fn forget(&self, path: &RemotePath, version: &Version) {
+        let Some(name) = self.name(path, version) else {
+            return;
+        };
+        // The map first: data alone says nothing.
+        for end in [MAP, DATA] {
+            let path = self.settings.directory.join(format!("{name}.{end}"));
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    log::warn!("wrong bytes stay in {}: {error}", path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The name of a content, if it can be kept.
+    fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
         let (size, modified) = (version.size?, version.modified?);
         let words = [
             self.settings.source.as_slice(),
@@ -84,14 +115,7 @@ impl Disk {
             &size.to_be_bytes(),
             &modified.to_be_bytes(),
         ];
-        let name = sha256(&words.join(&b'\n'));
-        match self.open(&name, size) {
-            Ok(content) => Some(Arc::new(content)),
-            Err(error) => {
-                log::warn!("{}: {error}", self.settings.directory.display());
-                None
-            }
-        }
+        Some(sha256(&words.join(&b'\n')))
     }
 
     fn open(&self, name: &str, size: u64) -> io::Result<Content> {
@@ -289,6 +313,20 @@ mod tests {
             modified: None,
         };
         assert!(first.content(&path("f"), &unknown).is_none());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_for_those_who_come_later() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let disk = disk(scratch.path(), 1 << 30);
+        let content = || disk.content(&path("f"), &version(3, 1)).expect("a content");
+        let old = content();
+        disk.put(&old, 0, b"old");
+        disk.forget(&path("f"), &version(3, 1));
+        // Who still has it must not bring it back.
+        disk.put(&old, 0, b"old");
+        assert_eq!(content().get(0), None);
+        disk.forget(&path("g"), &version(3, 1));
     }
 
     #[test]

@@ -82,7 +82,17 @@ impl Error {
     /// Whether the log should name it: the user can't find out otherwise what happened.
     pub fn is_worth_a_line(&self) -> bool {
         match self {
-            Self::Remote(error) => error.why() != Some(Why::NotFound),
+            // These say of what is there what the errno says.
+            Self::Remote(error) => !matches!(
+                error.why(),
+                Some(
+                    Why::NotFound
+                        | Why::Exists
+                        | Why::NotEmpty
+                        | Why::IsDirectory
+                        | Why::NotDirectory
+                )
+            ),
             Self::NotPermitted(_) | Self::Spool(_) | Self::Stale => true,
             _ => false,
         }
@@ -124,7 +134,11 @@ impl From<remote::Error> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Spool(error.raw_os_error().unwrap_or(libc::EIO))
+        match error.raw_os_error().unwrap_or(libc::EIO) {
+            // That is no fault of the disk, and any other would say so at another size.
+            libc::EFBIG => Self::TooBig,
+            errno => Self::Spool(errno),
+        }
     }
 }
 
@@ -158,6 +172,17 @@ mod tests {
         assert_eq!(refused(Why::NoSpace).to_errno(), libc::ENOSPC);
         assert_eq!(refused(Why::Quota).to_errno(), libc::EDQUOT);
         assert_eq!(refused(Why::Unsaid).to_errno(), libc::EACCES);
+    }
+
+    #[test]
+    fn what_the_errno_says_needs_no_line_in_the_log() {
+        let refused = |why| Error::from(remote::Error::refused(why, "RMD /a", "550"));
+        assert!(!refused(Why::NotEmpty).is_worth_a_line());
+        assert!(refused(Why::Unsaid).is_worth_a_line());
+        let of_disk = |errno| Error::from(std::io::Error::from_raw_os_error(errno));
+        assert_eq!(of_disk(libc::EFBIG).to_errno(), libc::EFBIG);
+        assert!(!of_disk(libc::EFBIG).is_worth_a_line());
+        assert!(of_disk(libc::ENOSPC).is_worth_a_line());
     }
 
     #[test]

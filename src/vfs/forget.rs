@@ -3,6 +3,7 @@
 //! The one idea: nothing is taken from anybody who uses it. Every content gets another generation, so that what
 //! was read of it counts no more, also for those who have it open; what the server lacks is no cache.
 
+use crate::remote::{Kind, RemotePath};
 use crate::vfs::core::Vfs;
 
 impl Vfs {
@@ -19,5 +20,32 @@ impl Vfs {
         self.walks.lock().forget();
         self.fetching.sequences.lock().forget();
         known
+    }
+
+    /// `ino`, and what lies below it, is at `path` from now on: what the disk has kept of what was there before, and had
+    /// the same size and time, goes.
+    pub(super) fn forget_kept_at(&self, ino: u64, path: &RemotePath) {
+        let Some(disk) = &self.shared.disk else {
+            return;
+        };
+        let mut files = Vec::new();
+        {
+            let tree = self.tree.lock();
+            let mut left = vec![(ino, path.clone())];
+            while let Some((ino, path)) = left.pop() {
+                let Some(node) = tree.get(ino) else {
+                    continue;
+                };
+                for (name, child) in tree.children(ino) {
+                    left.extend(path.join(&name).map(|path| (child, path)));
+                }
+                if node.attributes.kind == Kind::File {
+                    files.push((path, node.attributes.version()));
+                }
+            }
+        }
+        for (path, version) in files {
+            disk.forget(&path, &version);
+        }
     }
 }

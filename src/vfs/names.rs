@@ -213,6 +213,7 @@ impl Vfs {
                 return Err(self.or_gone(parent, name, error));
             }
         }
+        self.forget_kept_at(ino, &to);
         let mut tree = self.tree.lock();
         if let Some(target) = target {
             tree.remove_own(target);

@@ -78,6 +78,10 @@ impl Vfs {
 
     /// Tells the tree what the server now has.
     pub(super) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
+        // Before anybody can know the version by which it would be looked for.
+        if let (Some(version), Ok(path)) = (&body.base, self.path(file.ino)) {
+            file.reader.made(&path, version);
+        }
         let mut tree = self.tree.lock();
         tree.touch(file.ino);
         let Some(node) = tree.get_mut(file.ino) else {

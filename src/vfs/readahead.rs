@@ -49,8 +49,16 @@ pub struct Reader {
     changed: Condvar,
     /// Bytes that its streams have received so far.
     received: AtomicU64,
-    /// What the disk has of the content of a generation.
-    content: Mutex<(u64, Option<Arc<Content>>)>,
+    kept: Mutex<Kept>,
+}
+
+/// What the disk has of the content of a generation; nothing, where that can't be kept.
+#[derive(Default)]
+struct Kept {
+    /// The disk is not asked for, nor given, what an earlier one was.
+    generation: u64,
+    /// `None` before it was looked for.
+    content: Option<Option<Arc<Content>>>,
 }
 
 /// Keeps a file from being read until it is dropped: no stream begins, and those that wait for one wait.
@@ -78,7 +86,7 @@ impl Reader {
             }),
             changed: Condvar::new(),
             received: AtomicU64::new(0),
-            content: Mutex::new((u64::MAX, None)),
+            kept: Mutex::default(),
         })
     }
 
@@ -209,11 +217,36 @@ impl Reader {
         generation: u64,
     ) -> Option<Arc<Content>> {
         let disk = self.shared.disk.as_ref()?;
-        let mut known = self.content.lock();
-        if known.0 != generation {
-            *known = (generation, disk.content(path, version));
+        let mut kept = self.kept.lock();
+        if generation < kept.generation {
+            return None;
         }
-        known.1.clone()
+        if generation > kept.generation {
+            *kept = Kept {
+                generation,
+                content: None,
+            };
+        }
+        let content = &mut kept.content;
+        content
+            .get_or_insert_with(|| disk.content(path, version))
+            .clone()
+    }
+
+    /// We have made what is at `path` from the next generation on, and the server says that it is `version`: what the
+    /// disk has kept as that is another content, of the same size and second, and who still reads the one before
+    /// keeps nothing more.
+    pub fn made(&self, path: &RemotePath, version: &Version) {
+        let Some(disk) = &self.shared.disk else {
+            return;
+        };
+        let generation = self.state.lock().generation + 1;
+        let mut kept = self.kept.lock();
+        *kept = Kept {
+            generation: generation.max(kept.generation),
+            content: None,
+        };
+        disk.forget(path, version);
     }
 
     /// Puts what the disk has of some bytes into the cache in memory.

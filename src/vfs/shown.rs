@@ -134,6 +134,12 @@ impl Shown {
         )
     }
 
+    /// Whether the kernel would start it as a program, by the bits that it is shown. A directory may be
+    /// searched whatever they are, unless the kernel is to judge by them, and then it does not ask.
+    pub fn can_be_started(&self, attributes: &Attributes) -> bool {
+        attributes.kind == Kind::Directory || self.mode(attributes) & 0o111 != 0
+    }
+
     fn mode(&self, attributes: &Attributes) -> u32 {
         let (forced, unsaid) = match attributes.kind {
             Kind::Directory => (self.dir_mode, DIRECTORY),
@@ -206,5 +212,16 @@ mod tests {
         assert_eq!(shown.mode(&owned(b"", b"")), 0o640);
         shown.file_mode = Some(0o666);
         assert_eq!(shown.mode(&owned(b"", b"")), 0o640);
+    }
+
+    #[test]
+    fn a_program_is_what_is_shown_as_one() {
+        let mut shown = Shown::default();
+        assert!(!shown.can_be_started(&owned(b"", b"")));
+        assert!(shown.can_be_started(&Attributes::of(Kind::Directory)));
+        shown.file_mode = Some(0o750);
+        assert!(shown.can_be_started(&owned(b"", b"")));
+        shown.umask = 0o111;
+        assert!(!shown.can_be_started(&owned(b"", b"")));
     }
 }

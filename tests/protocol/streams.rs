@@ -113,6 +113,41 @@ fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
 }
 
 #[test]
+fn what_we_have_made_is_not_taken_for_what_the_disk_keeps_of_the_same_size_and_time() {
+    let begin = "
+def write(path, byte, when=10**9):
+    with open(path, 'wb') as f: f.write(byte * 200000)
+    if when: os.utime(path, (when, when))
+";
+    for (old, new) in [
+        ("write('d/f', b'a')", "write('d/f', b'b')"),
+        // All within a second, if the machine is quick enough.
+        ("write('d/f', b'a', 0)", "write('d/f', b'b', 0)"),
+        (
+            "write('d/f', b'a')",
+            "write('g', b'b'); os.rename('g', 'd/f')",
+        ),
+        (
+            "write('d/f', b'a')",
+            "os.mkdir('e'); write('e/f', b'b'); os.rename('d', 'c'); os.rename('e', 'd')",
+        ),
+    ] {
+        for atomic in ["", ",atomic"] {
+            let server = Server::start();
+            let cache = tempfile::tempdir().unwrap();
+            let options = format!("cache_dir={}{atomic}", cache.path().display());
+            let mount = Mount::with(&server, &options);
+            let looks = "assert open('d/f', 'rb').read(1) ==";
+            mount.python(&format!("{begin}os.mkdir('d'); {old}\n{looks} b'a'"));
+            // It has nothing in memory: the disk keeps it now.
+            Mount::with(&server, &options).python(&format!("{looks} b'a'"));
+            mount.python(&format!("{begin}{new}\n{looks} b'b'"));
+            Mount::with(&server, &options).python(&format!("{looks} b'b'"));
+        }
+    }
+}
+
+#[test]
 fn many_files_read_at_once_stay_within_the_budget() {
     let server = Server::start();
     for n in 0..32 {

@@ -260,7 +260,8 @@ pub fn mode_of_new_files(m: &mut Mounted) {
 }
 
 pub fn run_a_script(m: &mut Mounted) {
-    m.sh("printf '#!/bin/sh\\necho ran $1\\n' >$M/run; refuses $M/run; chmod +x $M/run; is \"$($M/run it)\" 'ran it'
+    m.sh("printf '#!/bin/sh\\necho ran $1\\n' >$M/run; refuses $M/run; refuses test -x $M/run; test -x $M
+          chmod +x $M/run; test -x $M/run; is \"$($M/run it)\" 'ran it'
           cp /bin/true $M/true; $M/true; cd $M; is \"$(./run here)\" 'ran here'");
     m.remount();
     m.sh("is \"$($M/run again)\" 'ran again'; $M/true");
