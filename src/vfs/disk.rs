@@ -7,8 +7,8 @@
 //! write the same bytes to the same place.
 //!
 //! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
-//! the size and the second of what was there before: what was kept under that name goes then (`forget`). The files that were used longest ago
-//! go when there is too much.
+//! the size and the second of what was there before: what was kept under that name goes then (`forget`). The files that
+//! were used longest ago go when there is too much.
 //!
 //! Lock order: the locks here are taken alone; nothing else is called under them.
 
