@@ -110,12 +110,15 @@ impl Client {
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let listed = together::list(&self.pool, &mut lease, &paths, ask.deadline, each);
-        if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &listed {
-            self.pool
-                .profile()
-                .learn(|learned| learned.stat_lists = Some(false));
+        listed.inspect_err(|error| self.note_stat(error))
+    }
+
+    /// A server that has no answer to `STAT` is asked no more.
+    fn note_stat(&self, error: &Error) {
+        if let Error::Misbehaved { .. } | Error::TimedOut { .. } = error {
+            let profile = self.pool.profile();
+            profile.learn(|learned| learned.stat_lists = Some(false));
         }
-        listed
     }
 
     /// Lists one directory, and finds out whether it could be listed together with others.
@@ -125,17 +128,40 @@ impl Client {
         ask: &Ask<'_>,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
-        let mut names = BTreeSet::new();
-        let completeness = self.list(directory, ask, &mut |entry| {
-            names.extend(self.pool.place().encode(&entry.name));
-            each(entry);
-        })?;
-        if self.pool.profile().ask(together::is_unknown) {
-            let path = self.absolute(directory)?;
-            let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-            together::compare(&self.pool, &mut lease, &path, &names, ask.deadline)?;
-        }
-        Ok(completeness)
+        let path = self.absolute(directory)?;
+        self.repeat(Purpose::Listing, ask, |mut lease, again| {
+            let mut names = BTreeSet::new();
+            let completeness = self.list_over(&mut lease, &path, again, ask, &mut |entry| {
+                names.extend(self.pool.place().encode(&entry.name));
+                each(entry);
+            })?;
+            // Over the same connection: where there are few, another one would not be had, and nothing ever found out.
+            let compared = together::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
+            if let Err(error) = &compared {
+                log::debug!("{error}; the listing itself is good");
+                self.note_stat(error);
+            }
+            Ok(completeness)
+        })
+    }
+
+    /// Lists one directory over a lease; `again` is for the second time.
+    fn list_over(
+        &self,
+        lease: &mut Lease,
+        directory: &[u8],
+        again: bool,
+        ask: &Ask<'_>,
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<Completeness> {
+        let first_try = first_patience(lease, again, ask);
+        let lister = Lister {
+            pool: &self.pool,
+            lease,
+            directory,
+            deadline: first_try.as_ref().unwrap_or(ask.deadline),
+        };
+        lister.list(each)
     }
 
     fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
@@ -203,16 +229,7 @@ impl Remote for Client {
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
         self.repeat(Purpose::Listing, ask, |mut lease, again| {
-            let first_try = first_patience(&lease, again, ask);
-            let deadline = first_try.as_ref().unwrap_or(ask.deadline);
-            let (pool, lease) = (&self.pool, &mut lease);
-            Lister {
-                pool,
-                lease,
-                directory,
-                deadline,
-            }
-            .list(each)
+            self.list_over(&mut lease, directory, again, ask, each)
         })
     }
 

@@ -170,3 +170,23 @@ fn a_listing_that_is_answered_once_too_often_gives_no_file_the_time_of_another()
         );
     }
 }
+
+#[test]
+fn over_two_connections_no_directory_is_listed_twice() {
+    let server = Script::new().without(&LIST_ONLY).start();
+    for number in 0..20 {
+        let path = format!("/t/{}/f{}", number / 5, number % 5);
+        server.tree().put(&path, "content");
+    }
+    // When one has listed a directory ahead, the other one carries a file.
+    server.on("LIST", Act::Wait(Duration::from_millis(100)));
+    server.on("RETR", Act::Wait(Duration::from_millis(300)));
+    let mount = Mount::with(&server, "max_conns=2");
+    mount.sh("ls t > $S/listed; for d in t/*; do ls -l $d; cat $d/*; done > $S/got");
+    for number in 0..4 {
+        let (by_list, by_stat) = (format!("CWD /t/{number}"), format!("STAT -a /t/{number}"));
+        // One may have shown that STAT says the same.
+        let listed = server.count(&by_list).max(server.count(&by_stat));
+        assert_eq!(listed, 1, "{number}");
+    }
+}
