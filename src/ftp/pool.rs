@@ -12,6 +12,7 @@
 //!
 //! Lock order: `state` is taken alone and nothing is called under it.
 
+mod first;
 mod growing;
 mod lease;
 mod state;
@@ -27,9 +28,9 @@ use crate::ftp::control::Control;
 use crate::ftp::data::{self, Spare};
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
-use crate::ftp::login;
 use crate::ftp::place::Place;
-use crate::ftp::pool::growing::{Forerunner, GROWING_PATIENCE, first_login, note_flights};
+use crate::ftp::pool::first::First;
+use crate::ftp::pool::growing::GROWING_PATIENCE;
 pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::state::Purpose;
 use crate::ftp::pool::state::{Idle, State};
@@ -77,53 +78,19 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Arc<Self>> {
-        let profile = Arc::<Profile>::default();
-        let endpoint = Arc::new(endpoint);
+        let (profile, endpoint) = (Arc::<Profile>::default(), Arc::new(endpoint));
         let Endpoint {
             host, port, login, ..
         } = &*endpoint;
         let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
-        profile.learn(|learned| learned.steps_back = kept.steps_back());
-        if kept.loses_flights() {
-            profile.learn(|learned| learned.flights = Some(false));
-        }
-        let longer = Deadline::after(deadline.patience() * 2);
-        let (mut control, deadline) = match first_login(&endpoint, &profile, deadline) {
-            Err(Error::TimedOut { .. })
-                if profile.ask(|learned| learned.flights) == Some(false) =>
-            {
-                (first_login(&endpoint, &profile, &longer)?, &longer)
-            }
-            result => (result?, deadline),
-        };
-        kept.adopt(&profile, &network(&control), endpoint.data.is_free());
-        let mut state = State::new(endpoint.max_conns.max(1));
-        state.live = 1;
-        // Who mounts is about to look: an automount has somebody waiting already. What a first file or listing needs is
-        // asked for with the last question of the login, and a second connection is made for what comes beside it.
-        let looks = Spare::is_possible(&profile);
-        let second = (looks && state.may_grow(Urgency::Ahead))
-            .then(|| Forerunner::start(&endpoint, control.route(), &profile))
-            .flatten();
-        let lines = control.lines();
-        let here = Place::new(Vec::new(), endpoint.charset, lines);
-        let directory = endpoint
-            .directory
-            .as_deref()
-            .map(|path| here.encode(path))
-            .transpose()?;
-        let asks = Spare::command(&profile).filter(|_| !control.route().is_proxied());
-        let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
-        let flights = control.take_flights();
-        let is_lost = flights.is_some_and(|work| note_flights(&profile, work));
-        let (base, port) = match located {
-            Err(Error::TimedOut { .. }) if is_lost => {
-                control = first_login(&endpoint, &profile, &longer)?;
-                login::locate(&mut control, directory.as_deref(), None, &longer)?
-            }
-            located => located?,
-        };
-        let place = Place::new(base, endpoint.charset, lines);
+        let First {
+            mut control,
+            place,
+            state,
+            looks,
+            port,
+            second,
+        } = first::meet(&endpoint, &profile, &kept, deadline)?;
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
@@ -316,18 +283,5 @@ impl Pool {
             log::error!("no thread can be started: {error}");
         }
         spawned.is_ok()
-    }
-}
-
-/// Where we are, as far as it matters to data connections.
-fn network(control: &Control) -> String {
-    let proxied = if control.route().is_proxied() {
-        " by-proxy"
-    } else {
-        ""
-    };
-    match control.local_address() {
-        Ok(address) => format!("{}{proxied}", address.ip()),
-        Err(_) => "unknown".to_string(),
     }
 }

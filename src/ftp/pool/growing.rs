@@ -5,8 +5,7 @@
 //!
 //! Lock order: as in `pool.rs`.
 
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
@@ -77,7 +76,7 @@ impl Pool {
     }
 
     /// Counts a further connection in or out.
-    fn take_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
+    pub(super) fn take_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
         let mut state = self.state.lock();
         state.connecting -= 1;
         match grown {
@@ -129,49 +128,9 @@ impl Pool {
     }
 }
 
-/// A further connection that is being made while the first one still asks where the directory lies, and there is no pool
-/// yet: it is ready so much sooner for what comes beside the first look.
-pub(super) struct Forerunner(mpsc::Sender<Arc<Pool>>);
-
-impl Forerunner {
-    /// Begins to make it, where that can be.
-    pub(super) fn start(
-        endpoint: &Arc<Endpoint>,
-        route: &Route,
-        profile: &Arc<Profile>,
-    ) -> Option<Self> {
-        let (sender, pool) = mpsc::channel::<Arc<Pool>>();
-        let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
-        let run = move || {
-            let deadline = Deadline::after(GROWING_PATIENCE);
-            let made = further_login(&endpoint, &route, &profile, true, &mut |_| (), &deadline);
-            // Where the mount has failed, there will be none.
-            let Ok(pool) = pool.recv() else { return };
-            pool.take_in(made.map(|(mut control, port)| {
-                let spare = port.and_then(|port| pool.spare_at(&port, &mut control));
-                (pool.register(&control), control, spare)
-            }));
-        };
-        let thread = thread::Builder::new().name("connect".into()).spawn(run);
-        thread.is_ok().then_some(Self(sender))
-    }
-
-    /// The pool is there, and counts on it.
-    pub(super) fn join(self, pool: &Arc<Pool>) {
-        let mut state = pool.state.lock();
-        state.note_transfer();
-        state.live += 1;
-        state.connecting += 1;
-        if self.0.send(Arc::clone(pool)).is_err() {
-            state.live -= 1;
-            state.connecting -= 1;
-        }
-    }
-}
-
 /// Connects and logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
 /// `met` is called in between, when there is something that others may cut.
-fn further_login(
+pub(super) fn further_login(
     endpoint: &Endpoint,
     route: &Route,
     profile: &Profile,
@@ -188,22 +147,6 @@ fn further_login(
         note_flights(profile, flights);
     }
     result.map(|port| (control, port))
-}
-
-/// Connects and logs in; a server that loses commands which come together is found out.
-pub(super) fn first_login(
-    endpoint: &Endpoint,
-    profile: &Profile,
-    deadline: &Deadline,
-) -> Result<Control> {
-    let connect = |route: &Route| endpoint.control(route, profile, deadline);
-    let mut control = endpoint.first_control(&connect)?;
-    let Endpoint { login, tls, .. } = endpoint;
-    let result = login::first(&mut control, login, tls, profile, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
-    }
-    result.map(|()| control)
 }
 
 /// Several commands at once were answered, or all but the first were lost. Where they were seen to work it was the
