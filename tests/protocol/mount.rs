@@ -45,8 +45,13 @@ impl Mount {
 
     /// Mounts once more, after an unmount: with the same cache.
     pub fn again(&mut self, server: &Server) {
+        self.again_with(server, "");
+    }
+
+    /// The same with other options.
+    pub fn again_with(&mut self, server: &Server, options: &str) {
         assert!(self.process.is_none());
-        self.launch(server, "");
+        self.launch(server, options);
     }
 
     fn launch(&mut self, server: &Server, options: &str) {

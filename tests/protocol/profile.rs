@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::mount::Mount;
+use crate::mount::{Mount, soon};
 use crate::scripted::{Act, PASSWORD, Script, Server};
 
 /// A server on which much has to be tried: no facts, no EPSV, hidden files, and a way to set times which
@@ -110,4 +110,43 @@ fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
     mount.sh("cat f");
     // What it is, and the transfer itself.
     assert_eq!(server.cost(), (turns + 2, transfers + 1));
+}
+
+#[test]
+fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the_same() {
+    for act in [
+        Act::Reply("500 What?"),
+        Act::Reply("229 Nowhere"),
+        Act::Reply("421 That is too much"),
+        Act::HangUp,
+        Act::Silence,
+    ] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        let mut mount = Mount::of(&server);
+        mount.sh("cat d/f");
+        mount.unmount();
+        server.once("EPSV", act);
+        mount.again_with(&server, "timeout=4");
+        assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    }
+}
+
+#[test]
+fn a_mount_that_fails_leaves_no_connection_behind() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat d/f");
+    mount.unmount();
+    let source = format!("{}none", server.url());
+    let point = mount.point();
+    let ended = mount
+        .ftpfs(&[&source, point.to_str().unwrap(), "-f"])
+        .output()
+        .unwrap();
+    assert!(!ended.status.success());
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("none"), "{said}");
+    soon("the end of all connections", || server.connections() == 0);
 }

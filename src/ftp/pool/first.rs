@@ -75,7 +75,10 @@ pub(super) fn meet(
     let flights = control.take_flights();
     let is_lost = flights.is_some_and(|work| note_flights(profile, work));
     let (base, port) = match located {
-        Err(Error::TimedOut { .. }) if is_lost => {
+        // Without what was only asked for later use.
+        Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
+            log::info!("{error}; once more, on another connection");
+            Spare::note_misfire(profile);
             control = first_login(endpoint, profile, &longer)?;
             login::locate(&mut control, directory.as_deref(), None, &longer)?
         }

@@ -17,7 +17,7 @@ use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
 use crate::ftp::route::Route;
-use crate::remote::{Deadline, Result, Why};
+use crate::remote::{Deadline, Error, Result, Why};
 
 /// Flights that are lost in a row before no more are sent to a server that had answered some.
 const LOST_FLIGHTS: u32 = 2;
@@ -145,6 +145,12 @@ pub(super) fn further_login(
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
     if let Some(flights) = control.take_flights() {
         note_flights(profile, flights);
+    }
+    if let (Err(error), Some(_)) = (&result, asks)
+        && !matches!(error, Error::Refused { .. })
+    {
+        // Perhaps it has no answer to that: a login must not fail for it for ever.
+        Spare::note_misfire(profile);
     }
     result.map(|port| (control, port))
 }
