@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
 use crate::ftp::directory::Lister;
 use crate::ftp::early::{EARLY, Early};
 use crate::ftp::endpoint::Endpoint;
-use crate::ftp::glance;
+use crate::ftp::glance::{self, Outcome};
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::Learned;
 use crate::ftp::rehearsal;
+use crate::ftp::reply::Reply;
 use crate::ftp::restart::Doubtful;
 use crate::ftp::steps;
 use crate::ftp::together;
@@ -34,6 +37,8 @@ use crate::remote::{
 #[derive(Debug)]
 pub struct Client {
     pool: Arc<Pool>,
+    /// A directory, absolute and in the server's bytes, with what `STAT` says of it: to be compared with its listing.
+    glanced: Mutex<Option<(Vec<u8>, Reply)>>,
 }
 
 /// Steps in one flight.
@@ -44,6 +49,7 @@ impl Client {
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
         Ok(Self {
             pool: Pool::connect(endpoint, deadline)?,
+            glanced: Mutex::default(),
         })
     }
 
@@ -218,7 +224,15 @@ impl Remote for Client {
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let first_try = first_patience(&lease, false, ask);
         let deadline = first_try.as_ref().unwrap_or(ask.deadline);
-        glance::glance(&self.pool, &mut lease, &name, deadline)
+        Ok(
+            match glance::glance(&self.pool, &mut lease, &name, deadline)? {
+                Outcome::Told(glance) => Some(glance),
+                Outcome::Listing(reply) => {
+                    *self.glanced.lock() = reply.map(|reply| (directory, reply));
+                    None
+                }
+            },
+        )
     }
 
     fn list(
@@ -228,9 +242,20 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        self.repeat(Purpose::Listing, ask, |mut lease, again| {
-            self.list_over(&mut lease, directory, again, ask, each)
-        })
+        let glanced = (self.glanced.lock()).take_if(|(glanced, _)| glanced == directory);
+        let mut names = BTreeSet::new();
+        let completeness = self.repeat(Purpose::Listing, ask, |mut lease, again| {
+            self.list_over(&mut lease, directory, again, ask, &mut |entry| {
+                if glanced.is_some() {
+                    names.extend(self.pool.place().encode(&entry.name));
+                }
+                each(entry);
+            })
+        })?;
+        if let Some((_, reply)) = glanced {
+            together::judge(&self.pool, directory, &names, &reply);
+        }
+        Ok(completeness)
     }
 
     fn list_many(

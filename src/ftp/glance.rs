@@ -4,9 +4,9 @@
 //! be known of the one name, `SIZE` and `MDTM`, flies with it: one round trip, and the spare data connection stays for
 //! the file itself. By `LIST` it is two and the data connection, and each further directory of a path as much again.
 //!
-//! A server whose `STAT` was not compared with its `LIST` yet (`together.rs`) is believed what two commands say: a file
-//! has the size that `SIZE` tells, and what is no file is none to `SIZE` either. Links are left to a listing, since
-//! `SIZE` follows them; so is whatever else is doubtful.
+//! A server whose `STAT` was not compared with its `LIST` yet (`together.rs`) may mean another directory by it, or show
+//! less. Of that one just files are believed, which two commands tell the same of: the size. For all else it is listed, and
+//! the answers are compared then. Links are always left to a listing, since `SIZE` follows them.
 
 use crate::ftp::command::Command;
 use crate::ftp::directory::{Listed, Taker, hand_out};
@@ -35,16 +35,25 @@ pub fn is_possible(learned: &Learned) -> bool {
     lists && !learned.features.mlst() && !learned.no_glances
 }
 
-/// What `name` is; `None` where a listing has to tell.
+/// What came of a glance.
+pub enum Outcome {
+    /// It is certain.
+    Told(Glance),
+    /// A listing has to tell. With the reply to `STAT` where that can be compared with it ([`together::judge`]).
+    Listing(Option<Reply>),
+}
+
+/// What `name` is.
 pub fn glance(
     pool: &Pool,
     lease: &mut Lease,
     name: &Name<'_>,
     deadline: &Deadline,
-) -> Result<Option<Glance>> {
+) -> Result<Outcome> {
     let profile = pool.profile();
+    let doubtful = Ok(Outcome::Listing(None));
     if !together::is_plain(name.directory) {
-        return Ok(None);
+        return doubtful;
     }
     let times = profile.ask(|learned| learned.mdtm != Some(false)) && exact::is_wanted(pool);
     let mut flight = vec![
@@ -58,30 +67,37 @@ pub fn glance(
     }
     let mut replies = replies?.into_iter();
     let (Some(stat), Some(size)) = (replies.next(), replies.next()) else {
-        return Ok(None);
+        return doubtful;
     };
     let Some((entries, completeness)) = listed(pool, &stat) else {
-        return Ok(None);
+        return doubtful;
     };
     let mut named = entries.iter().filter(|entry| entry.name == name.name);
     let found = match (named.next(), named.next()) {
-        (Some(found), None) => found.clone(),
-        (None, _) => {
-            let absent = completeness == Completeness::Whole && says_nothing(&size);
-            return Ok(absent.then_some(Glance::Absent));
-        }
+        (found, None) => found.cloned(),
         // One is a directory that the other lies in, or what else there may be.
-        (Some(_), Some(_)) => return Ok(None),
+        (_, Some(_)) => return doubtful,
     };
     let bytes = number(&size).filter(|_| size.is_completion());
-    let is_certain = match found.attributes.kind {
-        Kind::File => bytes.is_some() && found.attributes.size == bytes,
-        Kind::Directory => says_nothing(&size),
-        Kind::Symlink | Kind::Special => false,
+    let kind = found.as_ref().map(|entry| entry.attributes.kind);
+    let is_certain = match &found {
+        None => completeness == Completeness::Whole && says_nothing(&size),
+        Some(entry) => match entry.attributes.kind {
+            Kind::File => bytes.is_some() && entry.attributes.size == bytes,
+            Kind::Directory => says_nothing(&size),
+            Kind::Symlink | Kind::Special => false,
+        },
     };
+    let is_proven = profile.ask(|learned| learned.stat_lists) == Some(true);
     if !is_certain {
-        return Ok(None);
+        return doubtful;
     }
+    if !is_proven && kind != Some(Kind::File) {
+        return Ok(Outcome::Listing(Some(stat)));
+    }
+    let Some(found) = found else {
+        return Ok(Outcome::Told(Glance::Absent));
+    };
     let early: Vec<Reply> = match found.attributes.kind {
         Kind::File => replies.collect(),
         _ => Vec::new(),
@@ -102,7 +118,9 @@ pub fn glance(
     hand_out(pool, entries, completeness, &mut |entry| {
         seen = Some(entry.attributes);
     });
-    Ok(seen.map(Glance::There))
+    Ok(seen.map_or(Outcome::Listing(None), |attributes| {
+        Outcome::Told(Glance::There(attributes))
+    }))
 }
 
 /// What a reply to `STAT` lists, where it is a listing that names its directory: nothing may be concluded from an

@@ -82,20 +82,31 @@ pub fn compare(
     names: &BTreeSet<Vec<u8>>,
     deadline: &Deadline,
 ) -> Result<()> {
-    let comparable = is_plain(directory) && !names.is_empty() && names.len() < LONG;
-    if !comparable || !pool.profile().ask(is_unknown) {
+    if !is_comparable(directory, names) || !pool.profile().ask(is_unknown) {
         return Ok(());
     }
     let command = Command::Stat(STAT_ALL, directory);
     let reply = lease.control()?.command(command, deadline)?;
-    let same = taken(pool, directory, &reply).is_some_and(|(entries, _)| {
+    judge(pool, directory, names, &reply);
+    Ok(())
+}
+
+/// The same by a reply to `STAT` that is there.
+pub fn judge(pool: &Pool, directory: &[u8], names: &BTreeSet<Vec<u8>>, reply: &Reply) {
+    if !is_comparable(directory, names) || !pool.profile().ask(is_unknown) {
+        return;
+    }
+    let same = taken(pool, directory, reply).is_some_and(|(entries, _)| {
         let stat: BTreeSet<_> = entries.into_iter().map(|entry| entry.name).collect();
         stat == *names
     });
     log::debug!("STAT lists as LIST does: {same}");
     pool.profile()
         .learn(|learned| learned.stat_lists = Some(same));
-    Ok(())
+}
+
+fn is_comparable(directory: &[u8], names: &BTreeSet<Vec<u8>>) -> bool {
+    is_plain(directory) && !names.is_empty() && names.len() < LONG
 }
 
 /// The switch that shows hidden files, for servers on which it was seen to work with `LIST`.

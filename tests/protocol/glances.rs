@@ -28,7 +28,21 @@ fn one_name_is_asked_for_without_a_listing() {
 fn a_name_that_is_not_there_is_not_there() {
     let (server, mount) = lists_only();
     mount.sh("[ ! -e none ]; sleep 1.1; [ ! -e none ]; [ ! -e d/none ]");
-    assert_eq!(server.count("LIST"), 0);
+    // Once it was listed, which has shown that STAT tells the same.
+    assert_eq!(server.count("LIST"), 1);
+}
+
+#[test]
+fn what_is_of_another_directory_is_not_believed() {
+    // It takes what follows a switch for nothing, and lists the directory that it is in.
+    let words = "213-Here\r\ndrwxr-xr-x 1 o g 4096 Feb 03  2021 .\r\n\
+                 drwxr-xr-x 1 o g 4096 Feb 03  2021 none\r\n213 End\r\n";
+    for script in ["[ ! -e d/none ]; ls d/sub", "ls d/sub; [ ! -e d/none ]"] {
+        let (server, mount) = lists_only();
+        server.on("STAT", Act::Raw(words.as_bytes().to_vec()));
+        assert_eq!(mount.sh(script), "f\n");
+        assert_eq!(server.count("STAT"), 1);
+    }
 }
 
 #[test]
