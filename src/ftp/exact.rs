@@ -144,6 +144,16 @@ pub fn is_wanted(pool: &Pool) -> bool {
     wanted(pool) > 0
 }
 
+/// Whether the exact time of this one file would be understood: where the server's zone was told, its own `MDTM` shows
+/// whether that speaks in it, unless the listing has but a day to compare with.
+pub fn is_understood(pool: &Pool, entry: &Entry) -> bool {
+    let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
+    let has_minutes = |modified: Modified| modified.precision != Precision::Day;
+    pool.endpoint().manner.zone.is_none()
+        || !unknown
+        || entry.attributes.modified.is_some_and(has_minutes)
+}
+
 /// Whether it is known in which zone listings tell the time.
 pub fn is_zone_known(pool: &Pool) -> bool {
     pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)

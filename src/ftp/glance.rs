@@ -83,7 +83,10 @@ pub fn glance(
     let is_certain = match &found {
         None => completeness == Completeness::Whole && says_nothing(&size),
         Some(entry) => match entry.attributes.kind {
-            Kind::File => bytes.is_some() && entry.attributes.size == bytes,
+            Kind::File => {
+                let is_same = bytes.is_some() && entry.attributes.size == bytes;
+                is_same && exact::is_understood(pool, entry)
+            }
             Kind::Directory => says_nothing(&size),
             Kind::Symlink | Kind::Special => false,
         },
