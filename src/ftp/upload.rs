@@ -215,7 +215,8 @@ impl Upload {
             }
             return closed;
         }
-        let updated = self.conclude(deadline)?;
+        let updated = self.conclude(deadline);
+        let updated = updated.inspect_err(|error| self.doubt_early(error))?;
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
@@ -270,8 +271,19 @@ impl Upload {
             Err(error) => {
                 self.data = None;
                 self.forget_cutter();
-                Err(self.broken(blame(self.tried.clone(), &error)))
+                let error = self.broken(blame(self.tried.clone(), &error));
+                self.doubt_early(&error);
+                Err(error)
             }
+        }
+    }
+
+    /// It broke, perhaps for the bytes that came before the server's consent: its next try does without. Others that
+    /// break with it prove nothing more.
+    fn doubt_early(&self, error: &Error) {
+        let profile = self.lease.pool().profile();
+        if self.early > 0 && profile.ask(|learned| learned.early_data) == Some(true) {
+            early::failed(profile, error);
         }
     }
 

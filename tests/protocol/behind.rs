@@ -97,6 +97,24 @@ fn a_stream_whose_first_bytes_went_early_and_were_lost_is_sent_again() {
 }
 
 #[test]
+fn a_stream_that_lost_its_first_bytes_is_not_gone_on_with_behind_the_others() {
+    const SIZE: usize = 1 << 20;
+    for act in [Act::LoseEarly(SIZE), Act::LoseEarly(SIZE / 2)] {
+        let server = Server::start();
+        let mount = mounted(&server);
+        for name in ["a", "b", "c"] {
+            put(&mount, name, 3000);
+        }
+        // What comes behind them looks the same wherever it lies.
+        server.on("STOR /f", act);
+        mount.python("open('f', 'wb').write(b'h' * 20000 + bytes((1 << 20) - 20000))");
+        let mut bytes = vec![b'h'; 20000];
+        bytes.resize(SIZE, 0);
+        assert!(has(&server, "/f", &bytes));
+    }
+}
+
+#[test]
 fn a_refused_stream_whose_first_bytes_went_early_leaves_its_connection_in_step() {
     let server = Server::start();
     let mount = mounted(&server);

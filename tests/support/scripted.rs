@@ -75,6 +75,8 @@ pub enum Act {
     CutBoth(usize),
     /// Transfers: takes or sends no more than so many bytes, and says that all is well.
     Short(usize),
+    /// Stores: what came before its consent is lost; it ends after so many bytes of what comes then, and says 426.
+    LoseEarly(usize),
     /// Transfers: ends after so many bytes, with this reply.
     Refuse(usize, &'static str),
     /// RETR: sends so many bytes a second.

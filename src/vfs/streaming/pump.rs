@@ -50,6 +50,8 @@ pub(super) struct Pump {
     /// When the transfer began.
     since: Instant,
     buffer: Vec<u8>,
+    /// The file's first bytes, where they were sent before the server's consent and are not confirmed yet.
+    pub(super) early: Vec<u8>,
 }
 
 /// What a stream does next.
@@ -80,6 +82,7 @@ impl Pump {
             then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -260,7 +263,10 @@ impl Pump {
         body.exclusive &= !exclusive;
         drop(body);
         let early = usize::try_from(early).unwrap_or(usize::MAX);
-        let rest = self.buffer.get(early..).unwrap_or_default();
+        let (early, rest) = self.buffer.split_at(early.min(self.buffer.len()));
+        if from == 0 {
+            self.early = early.to_vec();
+        }
         self.sink.insert(sink).write(rest, deadline)
     }
 
@@ -301,6 +307,7 @@ impl Pump {
             return Ok(());
         };
         let said = sink.finish(&Deadline::after(self.streams.patience))?;
+        self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();
         body.said = said.map(|said| (self.then, said));

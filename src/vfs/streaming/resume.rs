@@ -2,7 +2,9 @@
 //!
 //! The one idea: bytes tell what of a stream has arrived. The end of what the server has is compared with what was sent:
 //! where they are the same, the next transfer goes on behind that, or behind what others have appended to it; where they
-//! are not, all of it is sent once more, unless the server had confirmed some of it.
+//! are not, all of it is sent once more, unless the server had confirmed some of it. So are the first bytes, where those
+//! went before the server's consent: had it dropped them, what came behind them would lie in their place, and an end that
+//! repeats itself would not show it.
 //!
 //! Lock order: the file's `body`, and no call to the server under it.
 
@@ -44,7 +46,11 @@ impl Pump {
             )));
         }
         let mut from = has.min(sent);
-        if !all && (has > sent || !self.holds(clean, &deadline)?) {
+        if !all
+            && (has > sent
+                || !self.holds(clean, &deadline)?
+                || !self.holds_early(has, &deadline)?)
+        {
             if confirmed > 0 {
                 return Err(other("others have written to it meanwhile".to_string()));
             }
@@ -78,25 +84,36 @@ impl Pump {
         }
     }
 
+    /// Whether the server, which has so many bytes, has those that were sent before its consent.
+    fn holds_early(&self, has: u64, deadline: &Deadline) -> remote::Result<bool> {
+        let there = usize::try_from(has).unwrap_or(usize::MAX);
+        self.has_there(0, &self.early[..self.early.len().min(there)], deadline)
+    }
+
     /// Whether the server has the same bytes there.
     fn holds(&self, range: Range<u64>, deadline: &Deadline) -> remote::Result<bool> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        if length == 0 {
+        let mut ours = vec![0; length];
+        self.spool
+            .read_exact_at(&mut ours, range.start)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        self.has_there(range.start, &ours, deadline)
+    }
+
+    fn has_there(&self, at: u64, ours: &[u8], deadline: &Deadline) -> remote::Result<bool> {
+        if ours.is_empty() {
             return Ok(true);
         }
         let remote = &self.streams.remote;
-        let mut source = remote.read(&self.path, &Reading::at(range.start), &flush(deadline))?;
-        let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
+        let mut source = remote.read(&self.path, &Reading::at(at), &flush(deadline))?;
+        let mut theirs = vec![0; ours.len()];
         let mut filled = 0;
-        while filled < length {
+        while filled < theirs.len() {
             match source.read(&mut theirs[filled..], deadline)? {
                 0 => return Ok(false),
                 read => filled += read,
             }
         }
-        self.spool
-            .read_exact_at(&mut ours, range.start)
-            .map_err(|error| remote::Error::local("reading the spool", &error))?;
         Ok(ours == theirs)
     }
 }

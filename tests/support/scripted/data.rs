@@ -96,6 +96,9 @@ impl Session {
             self.say("150 Here it comes")?;
             return self.silence();
         }
+        if matches!(act, Act::LoseEarly(_)) {
+            self.lose_early();
+        }
         let Some(mut data) = self.begin()? else {
             return Ok(());
         };
@@ -150,6 +153,22 @@ impl Session {
         }
         self.accepted = Some(data);
         false
+    }
+
+    /// Takes what has come over a data connection already, and keeps nothing of it.
+    fn lose_early(&mut self) {
+        const UNDER_WAY: Duration = Duration::from_millis(100);
+        let Some(listener) = &self.passive else {
+            return;
+        };
+        sleep(UNDER_WAY);
+        listener.set_nonblocking(true).unwrap();
+        let Ok((mut data, _)) = listener.accept() else {
+            return;
+        };
+        data.set_nonblocking(true).unwrap();
+        while data.read(&mut [0; CHUNK]).is_ok_and(|length| length > 0) {}
+        self.accepted = Some(data);
     }
 
     /// Takes the data connection and announces the transfer.
@@ -260,6 +279,7 @@ fn odd_limit(act: &Act) -> Option<usize> {
         | Act::Cut(limit)
         | Act::CutBoth(limit)
         | Act::Short(limit)
+        | Act::LoseEarly(limit)
         | Act::Refuse(limit, _) => Some(*limit),
         _ => None,
     }
