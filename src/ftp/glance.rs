@@ -69,7 +69,7 @@ pub fn glance(
     let (Some(stat), Some(size)) = (replies.next(), replies.next()) else {
         return doubtful;
     };
-    let Some((entries, completeness)) = listed(pool, &stat) else {
+    let Some((entries, completeness)) = listed(pool, name.directory, &stat) else {
         return doubtful;
     };
     let mut named = entries.iter().filter(|entry| entry.name == name.name);
@@ -128,14 +128,17 @@ pub fn glance(
 
 /// What a reply to `STAT` lists, where it is a listing that names its directory: nothing may be concluded from an
 /// absence where that may be a part only. What the server's answers are good for is noted.
-fn listed(pool: &Pool, reply: &Reply) -> Option<Listed> {
+fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let profile = pool.profile();
     if reply.is_unknown_command() {
         profile.learn(|learned| learned.stat_lists = Some(false));
     }
     let lines = together::listed_lines(reply).filter(|lines| !lines.is_empty())?;
     if !together::names_itself(lines) {
-        profile.learn(|learned| learned.stat_lists = Some(false));
+        // Where it was seen to list, that is of this one: it may have become something else.
+        if profile.ask(|learned| learned.stat_lists.is_none()) {
+            profile.learn(|learned| learned.stat_lists = Some(false));
+        }
         return None;
     }
     let mut taker = Taker::new(Reader::list(exact::clock(pool)));
@@ -146,7 +149,7 @@ fn listed(pool: &Pool, reply: &Reply) -> Option<Listed> {
     if is_long {
         profile.learn(|learned| learned.no_glances = true);
     }
-    Some(taker.finish(b"", !is_long))
+    Some(taker.finish(directory, !is_long))
 }
 
 /// Whether `SIZE` refuses for good: there is no such file.

@@ -122,3 +122,17 @@ fn a_directory_whose_name_is_a_pattern_is_listed() {
     assert_eq!(mount.sh("ls; stat -c %s '[a]*/f'"), "[a]*\nd\nf\n7\n");
     assert_eq!(server.count("STAT"), 0);
 }
+
+#[test]
+fn one_odd_answer_takes_nothing_from_a_server_that_was_compared() {
+    let (server, mount) = lists_only();
+    server.tree().put("/e/f", "content");
+    mount.sh("[ ! -e none ]");
+    // Of one directory it says what it is itself, as others do of a link.
+    let words = "213-Here\r\nlrwxrwxrwx 1 o g 1 Feb 03  2021 d -> e\r\n213 End\r\n";
+    server.once("STAT -a /d", Act::Raw(words.as_bytes().to_vec()));
+    mount.sh("[ ! -e d/none ]");
+    let listed = server.count("LIST");
+    mount.sh("[ ! -e e/none ]");
+    assert_eq!(server.count("LIST"), listed);
+}
