@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -37,12 +37,23 @@ use crate::remote::{
 #[derive(Debug)]
 pub struct Client {
     pool: Arc<Pool>,
-    /// A directory, absolute and in the server's bytes, with what `STAT` says of it: to be compared with its listing.
-    glanced: Mutex<Option<(Vec<u8>, Reply)>>,
+    glanced: Mutex<Option<Glanced>>,
+}
+
+/// What `STAT` says of a directory: to be compared with its listing.
+#[derive(Debug)]
+struct Glanced {
+    /// Absolute and in the server's bytes.
+    directory: Vec<u8>,
+    reply: Reply,
+    at: Instant,
 }
 
 /// Steps in one flight.
 const FLIGHT_STEPS: usize = 1000;
+/// A listing that begins so soon shows what `STAT` showed: later the directory may have changed, and a server that lists
+/// alike by both would be taken for one that does not, for good.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Connects and logs in.
@@ -228,7 +239,11 @@ impl Remote for Client {
             match glance::glance(&self.pool, &mut lease, &name, deadline)? {
                 Outcome::Told(glance) => Some(glance),
                 Outcome::Listing(reply) => {
-                    *self.glanced.lock() = reply.map(|reply| (directory, reply));
+                    *self.glanced.lock() = reply.map(|reply| Glanced {
+                        directory,
+                        reply,
+                        at: Instant::now(),
+                    });
                     None
                 }
             },
@@ -242,7 +257,9 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        let glanced = (self.glanced.lock()).take_if(|(glanced, _)| glanced == directory);
+        let glanced = (self.glanced.lock())
+            .take_if(|glanced| glanced.directory == *directory)
+            .filter(|glanced| glanced.at.elapsed() < SOON);
         let mut names = BTreeSet::new();
         let completeness = self.repeat(Purpose::Listing, ask, |mut lease, again| {
             self.list_over(&mut lease, directory, again, ask, &mut |entry| {
@@ -252,8 +269,8 @@ impl Remote for Client {
                 each(entry);
             })
         })?;
-        if let Some((_, reply)) = glanced {
-            together::judge(&self.pool, directory, &names, &reply);
+        if let Some(glanced) = glanced {
+            together::judge(&self.pool, directory, &names, &glanced.reply);
         }
         Ok(completeness)
     }

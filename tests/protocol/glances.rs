@@ -1,7 +1,7 @@
 //! What one name is on a server where only listings tell: one question for it, and a listing where that leaves a doubt.
 
-use crate::mount::{Mount, pattern};
-use crate::scripted::{Act, Script, Server};
+use crate::mount::{Mount, pattern, soon};
+use crate::scripted::{Act, Gate, Script, Server};
 
 /// A server that lists only, and a mount that has looked at nothing.
 fn lists_only() -> (Server, Mount) {
@@ -135,4 +135,25 @@ fn one_odd_answer_takes_nothing_from_a_server_that_was_compared() {
     let listed = server.count("LIST");
     mount.sh("[ ! -e e/none ]");
     assert_eq!(server.count("LIST"), listed);
+}
+
+#[test]
+fn an_answer_is_not_compared_with_a_listing_of_another_time() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "cache_timeout=2");
+    mount.sh("ls");
+    let gate = Gate::default();
+    server.once("LIST", Act::Until(gate.clone()));
+    let mut looks = mount.start("cd d && ls && sleep 3 && ls");
+    soon("the listing", || server.count("LIST") == 2);
+    // It waits for that listing, and has an answer already that nobody compares.
+    let mut asks = mount.start("[ ! -e d/none ]");
+    soon("the question", || server.count("STAT") == 1);
+    gate.open();
+    asks.end();
+    server.tree().put("/d/new", "content");
+    assert_eq!(looks.end(), "f\nf\nnew\n");
+    mount.sh("sleep 2.1; [ ! -e none ]");
+    assert_eq!(server.count("STAT"), 2);
 }
