@@ -133,6 +133,23 @@ fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the
 }
 
 #[test]
+fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_it_is_asked_early()
+{
+    for act in [Act::HangUp, Act::Silence] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        let mut mount = Mount::of(&server);
+        mount.sh("cat d/f");
+        mount.unmount();
+        soon("the end of all connections", || server.connections() == 0);
+        server.limit(1, "421 Too many connections");
+        server.once("EPSV", act);
+        mount.again_with(&server, "timeout=4,max_conns=1");
+        assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    }
+}
+
+#[test]
 fn a_mount_that_fails_leaves_no_connection_behind() {
     let server = Server::start();
     server.tree().put("/d/f", "content");

@@ -16,13 +16,13 @@ use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::login;
 use crate::ftp::place::Place;
-use crate::ftp::pool::Pool;
 use crate::ftp::pool::growing::{GROWING_PATIENCE, further_login, note_flights};
 use crate::ftp::pool::state::State;
+use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
 use crate::ftp::route::Route;
-use crate::remote::{Deadline, Error, Result, Urgency};
+use crate::remote::{Deadline, Error, Result, Urgency, Why};
 
 /// What there is when a server has been found.
 pub(super) struct First {
@@ -79,7 +79,15 @@ pub(super) fn meet(
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
             log::info!("{error}; once more, on another connection");
             Spare::note_misfire(profile);
-            control = first_login(endpoint, profile, &longer)?;
+            // A server may have room for one alone, and count this one until it is gone.
+            drop(control);
+            control = match first_login(endpoint, profile, &longer) {
+                Err(error) if error.why() == Some(Why::TooMany) => {
+                    thread::sleep(LOOK);
+                    first_login(endpoint, profile, &longer)?
+                }
+                result => result?,
+            };
             login::locate(&mut control, directory.as_deref(), None, &longer)?
         }
         located => located?,
