@@ -130,6 +130,14 @@ pub fn locate(
     let asked = asks.and_then(|_| replies.pop());
     let no_reply = || Error::misbehaved("PWD", "no reply");
     let reply = replies.pop().ok_or_else(no_reply)?;
+    if asked.is_some() && matches!(reply.code, 227 | 229) {
+        // That is what was asked behind it: what says where we are came later, or belongs to something else.
+        control.give_up();
+        return Err(Error::misbehaved(
+            Command::Pwd.to_string(),
+            reply.to_string(),
+        ));
+    }
     if let Some((command, entered)) = enters.zip(replies.pop())
         && !entered.is_completion()
     {

@@ -150,6 +150,22 @@ fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_
 }
 
 #[test]
+fn what_is_asked_early_and_answered_first_does_not_tell_where_the_directory_lies() {
+    let server = Script::new().home("/home").start();
+    server.tree().put("/home/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat f");
+    mount.unmount();
+    server.once(
+        "PWD",
+        Act::Reply("229 Entering Extended Passive Mode (|||9|)"),
+    );
+    server.once("EPSV", Act::Reply("257 \"/home\" is where you are"));
+    mount.again(&server);
+    assert_eq!(mount.sh("ls; cat f"), "f\ncontent");
+}
+
+#[test]
 fn a_mount_that_fails_leaves_no_connection_behind() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
