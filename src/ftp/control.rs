@@ -291,6 +291,11 @@ impl Control {
         self.logged_in = true;
     }
 
+    /// Whether the login was accepted.
+    pub fn is_logged_in(&self) -> bool {
+        self.logged_in
+    }
+
     /// Whether everything that was sent has been answered, and nothing else came.
     pub fn in_step(&self) -> bool {
         !self.broken && self.owed == 0 && self.input.is_empty()

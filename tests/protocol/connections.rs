@@ -22,6 +22,23 @@ fn after_the_server_was_restarted_the_next_operation_works() {
 }
 
 #[test]
+fn logins_that_break_off_early_say_nothing_of_data_connections() {
+    let server = Server::start();
+    for number in 0..5 {
+        server.tree().put(&format!("/f{number}"), "content");
+    }
+    let mount = Mount::of(&server);
+    mount.sh("cat f4");
+    for number in 0..4 {
+        server.hang_up();
+        soon("they are closed", || server.connections() == 0);
+        server.once("PASS", Act::HangUp);
+        mount.try_sh(&format!("cat f{number}"));
+    }
+    assert!(!mount.log().contains("keeps no data connections"));
+}
+
+#[test]
 fn an_idle_connection_that_gets_a_421_or_dies_at_the_next_command_is_replaced() {
     for act in [Act::Farewell("421 Idle for too long"), Act::HangUp] {
         for verb in [

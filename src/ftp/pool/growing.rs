@@ -148,8 +148,9 @@ pub(super) fn further_login(
     }
     if let (Err(error), Some(_)) = (&result, asks)
         && !matches!(error, Error::Refused { .. })
+        && control.is_logged_in()
     {
-        // Perhaps it has no answer to that: a login must not fail for it for ever.
+        // Perhaps it has no answer to that, which is asked behind the login: one must not fail for it for ever.
         Spare::note_misfire(profile);
     }
     result.map(|port| (control, port))
