@@ -233,10 +233,10 @@ impl Remote for Client {
             name: &self.pool.place().encode(path.name())?,
         };
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-        let first_try = first_patience(&lease, false, ask);
-        let deadline = first_try.as_ref().unwrap_or(ask.deadline);
+        // A listing that has to tell instead must still have its chance, however good the connection is.
+        let first_try = share(ask);
         Ok(
-            match glance::glance(&self.pool, &mut lease, &name, deadline)? {
+            match glance::glance(&self.pool, &mut lease, &name, &first_try)? {
                 Outcome::Told(glance) => Some(glance),
                 Outcome::Listing(reply) => {
                     *self.glanced.lock() = reply.map(|reply| Glanced {
@@ -467,7 +467,12 @@ impl Remote for Client {
 /// A shorter deadline for the first try on a connection that had been idle: it may be dead without
 /// a word, and a fresh one must still have its chance.
 fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
+    (lease.was_idle() && !again).then(|| share(ask))
+}
+
+/// A deadline for what something else can be tried after.
+fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
-    (lease.was_idle() && !again).then(|| Deadline::after(left / SHARE))
+    Deadline::after(left / SHARE)
 }

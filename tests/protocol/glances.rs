@@ -157,3 +157,14 @@ fn an_answer_is_not_compared_with_a_listing_of_another_time() {
     mount.sh("sleep 2.1; [ ! -e none ]");
     assert_eq!(server.count("STAT"), 2);
 }
+
+#[test]
+fn a_server_that_has_no_answer_over_a_fresh_connection_is_listed_in_time() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    server.tree().put("/f", "content");
+    let mount = Mount::with(&server, "timeout=4");
+    server.hang_up();
+    soon("they are closed", || server.connections() == 0);
+    server.on("STAT", Act::Silence);
+    assert_eq!(mount.sh("stat -c %s f"), "7\n");
+}
