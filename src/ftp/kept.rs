@@ -90,6 +90,11 @@ impl Kept {
             .is_some_and(|(_, learned)| learned.steps_back)
     }
 
+    /// Something is kept of a server at this place; whether it is this one is seen in [`Self::adopt`].
+    pub fn is_known(&self) -> bool {
+        self.state.lock().found.is_some()
+    }
+
     /// Whether the server was seen to lose commands that come together: to be known before the first of
     /// them are sent.
     pub fn loses_flights(&self) -> bool {

@@ -28,16 +28,18 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// Logs in on the first connection and learns what the server can do.
+/// Logs in on the first connection and learns what the server can do. `accepted` is called in between.
 pub fn first(
     control: &mut Control,
     login: &Login,
     tls: &Tls,
     profile: &Profile,
+    accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<()> {
     encrypt(control, tls, profile, deadline)?;
     identify(control, login, deadline)?;
+    accepted(control);
     let reply = control.command(Command::Feat, deadline)?;
     let print = print(control.greeting(), &reply);
     profile.learn(|learned| learned.print = print);

@@ -1,9 +1,10 @@
 //! What one mount learned of a server, and the next one knows.
 
 use std::fs;
+use std::thread;
 
 use crate::mount::{Mount, soon};
-use crate::scripted::{Act, PASSWORD, Script, Server};
+use crate::scripted::{Act, Gate, PASSWORD, Script, Server};
 
 /// A server on which much has to be tried: no facts, no EPSV, hidden files, and a way to set times which
 /// it does not list.
@@ -110,6 +111,46 @@ fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
     mount.sh("cat f");
     // What it is, and the transfer itself.
     assert_eq!(server.cost(), (turns + 2, transfers + 1));
+}
+
+#[test]
+fn a_second_connection_waits_with_its_login_until_the_server_is_known_again() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat f");
+    mount.unmount();
+    let (mark, connected) = (server.mark(), server.connected());
+    let gate = Gate::default();
+    server.once("FEAT", Act::Until(gate.clone()));
+    thread::scope(|scope| {
+        let mounting = scope.spawn(|| mount.again(&server));
+        soon("a second connection", || {
+            server.connected() == connected + 2
+        });
+        assert_eq!(server.since(mark, &["USER"]).len(), 1);
+        gate.open();
+        mounting.join().unwrap();
+    });
+    soon("a second login", || {
+        server.since(mark, &["USER"]).len() == 2
+    });
+}
+
+#[test]
+fn another_server_at_the_same_place_is_met_by_one_connection() {
+    let server = quirky();
+    let mut mount = Mount::of(&server);
+    mount.sh(ALL);
+    mount.unmount();
+    server.on(
+        "FEAT",
+        Act::Reply("211-Features:\r\n SIZE\r\n MDTM\r\n MFMT\r\n211 End"),
+    );
+    let mark = server.mark();
+    mount.again(&server);
+    soon("the end of what was begun", || server.connections() == 1);
+    assert_eq!(server.since(mark, &["USER"]).len(), 1);
 }
 
 #[test]

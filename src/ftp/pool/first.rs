@@ -51,20 +51,27 @@ pub(super) fn meet(
     if kept.loses_flights() {
         profile.learn(|learned| learned.flights = Some(false));
     }
+    let mut state = State::new(endpoint.max_conns.max(1));
+    state.live = 1;
+    let is_wanted = kept.is_known() && state.may_grow(Urgency::Ahead);
+    let mut second = None;
+    // Not before the first login was accepted: nothing that is refused is tried twice.
+    let mut accepted = |control: &Control| {
+        second = is_wanted
+            .then(|| Forerunner::start(endpoint, control.route(), profile))
+            .flatten();
+    };
     let longer = Deadline::after(deadline.patience() * 2);
-    let (mut control, deadline) = match first_login(endpoint, profile, deadline) {
+    let (mut control, deadline) = match first_login(endpoint, profile, &mut accepted, deadline) {
         Err(Error::TimedOut { .. }) if profile.ask(|learned| learned.flights) == Some(false) => {
-            (first_login(endpoint, profile, &longer)?, &longer)
+            let again = first_login(endpoint, profile, &mut accepted, &longer);
+            (again?, &longer)
         }
         result => (result?, deadline),
     };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
-    let mut state = State::new(endpoint.max_conns.max(1));
-    state.live = 1;
     let looks = Spare::is_possible(profile);
-    let second = (looks && state.may_grow(Urgency::Ahead))
-        .then(|| Forerunner::start(endpoint, control.route(), profile))
-        .flatten();
+    let second = second.filter(|_| looks).map(Forerunner::log_in);
     let lines = control.lines();
     let here = Place::new(Vec::new(), endpoint.charset, lines);
     let directory = endpoint.directory.as_deref();
@@ -81,10 +88,10 @@ pub(super) fn meet(
             Spare::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            control = match first_login(endpoint, profile, &longer) {
+            control = match first_login(endpoint, profile, &mut |_| (), &longer) {
                 Err(error) if error.why() == Some(Why::TooMany) => {
                     thread::sleep(LOOK);
-                    first_login(endpoint, profile, &longer)?
+                    first_login(endpoint, profile, &mut |_| (), &longer)?
                 }
                 result => result?,
             };
@@ -102,22 +109,27 @@ pub(super) fn meet(
     })
 }
 
-/// A further connection that is being made while the first one still asks where the directory lies, and there is no pool
-/// yet: it is ready so much sooner for what comes beside the first look.
-pub(super) struct Forerunner(mpsc::Sender<Arc<Pool>>);
+/// A further connection that is being made while the first one still asks what the server can do and where the directory
+/// lies, and there is no pool yet: it is ready so much sooner for what comes beside the first look. It is given up where
+/// this is dropped.
+pub(super) struct Forerunner {
+    log_in: mpsc::Sender<()>,
+    pool: mpsc::Sender<Arc<Pool>>,
+}
 
 impl Forerunner {
-    /// Begins to make it, where that can be.
-    pub(super) fn start(
-        endpoint: &Arc<Endpoint>,
-        route: &Route,
-        profile: &Arc<Profile>,
-    ) -> Option<Self> {
+    /// Begins to make it, where that can be: no more than a greeting is waited for.
+    fn start(endpoint: &Arc<Endpoint>, route: &Route, profile: &Arc<Profile>) -> Option<Self> {
+        let (log_in, may_log_in) = mpsc::channel();
         let (sender, pool) = mpsc::channel::<Arc<Pool>>();
         let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
         let run = move || {
             let deadline = Deadline::after(GROWING_PATIENCE);
-            let made = further_login(&endpoint, &route, &profile, true, &mut |_| (), &deadline);
+            let met = endpoint.control(&route, &profile, &deadline);
+            // It has turned out to be another server, or the mount has failed.
+            let Ok(()) = may_log_in.recv() else { return };
+            let log_in = |control| further_login(control, &endpoint, &profile, true, &deadline);
+            let made = met.and_then(log_in);
             // Where the mount has failed, there will be none.
             let Ok(pool) = pool.recv() else { return };
             pool.take_in(made.map(|(mut control, port)| {
@@ -126,7 +138,17 @@ impl Forerunner {
             }));
         };
         let thread = thread::Builder::new().name("connect".into()).spawn(run);
-        thread.is_ok().then_some(Self(sender))
+        thread.is_ok().then_some(Self {
+            log_in,
+            pool: sender,
+        })
+    }
+
+    /// What the server can do is known.
+    fn log_in(self) -> Self {
+        // Where its thread has ended, `join` sees it.
+        self.log_in.send(()).ok();
+        self
     }
 
     /// The pool is there, and counts on it.
@@ -135,7 +157,7 @@ impl Forerunner {
         state.note_transfer();
         state.live += 1;
         state.connecting += 1;
-        if self.0.send(Arc::clone(pool)).is_err() {
+        if self.pool.send(Arc::clone(pool)).is_err() {
             state.live -= 1;
             state.connecting -= 1;
         }
@@ -143,11 +165,16 @@ impl Forerunner {
 }
 
 /// Connects and logs in; a server that loses commands which come together is found out.
-fn first_login(endpoint: &Endpoint, profile: &Profile, deadline: &Deadline) -> Result<Control> {
+fn first_login(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<Control> {
     let connect = |route: &Route| endpoint.control(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     let Endpoint { login, tls, .. } = endpoint;
-    let result = login::first(&mut control, login, tls, profile, deadline);
+    let result = login::first(&mut control, login, tls, profile, accepted, deadline);
     if let Some(flights) = control.take_flights() {
         note_flights(profile, flights);
     }

@@ -16,7 +16,6 @@ use crate::ftp::pool::state::State;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
-use crate::ftp::route::Route;
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// Flights that are lost in a row before no more are sent to a server that had answered some.
@@ -34,19 +33,16 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Spare>)> {
-        let mut id = None;
-        let mut met = |control: &Control| id = Some(self.register(control));
         let (endpoint, profile) = (&self.endpoint, &self.profile);
-        match further_login(endpoint, &self.route, profile, arms, &mut met, deadline) {
+        let control = endpoint.control(&self.route, profile, deadline)?;
+        let id = self.register(&control);
+        match further_login(control, endpoint, profile, arms, deadline) {
             Ok((mut control, port)) => {
                 let spare = port.and_then(|port| self.spare_at(&port, &mut control));
-                let id = id.unwrap_or_else(|| self.register(&control));
                 Ok((id, control, spare))
             }
             Err(error) => {
-                if let Some(id) = id {
-                    self.unregister(id);
-                }
+                self.unregister(id);
                 Err(error)
             }
         }
@@ -128,18 +124,14 @@ impl Pool {
     }
 }
 
-/// Connects and logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
-/// `met` is called in between, when there is something that others may cut.
+/// Logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
 pub(super) fn further_login(
+    mut control: Control,
     endpoint: &Endpoint,
-    route: &Route,
     profile: &Profile,
     arms: bool,
-    met: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<(Control, Option<Reply>)> {
-    let mut control = endpoint.control(route, profile, deadline)?;
-    met(&control);
     let Endpoint { login, tls, .. } = endpoint;
     let asks = arms.then(|| Spare::command(profile)).flatten();
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
