@@ -1,14 +1,15 @@
 //! The block cache on disk (`cache_dir=`): what was read survives the mount.
 //!
 //! The one idea: each content of each file has a sparse file of its own, named by who, where, size and time,
-//! with its blocks at their own offsets; beside it lies a *map*, with a digest of each block that
+//! with its blocks at their own offsets; beside it lies a *map*, with the path and a digest of each block that
 //! is there. A block counts only if it has the digest that the map says. So nothing need be synced, a crash
 //! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
 //! write the same bytes to the same place.
 //!
 //! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
-//! the size and the second of what was there before: what was kept under that name goes then (`forget`). The files that
-//! were used longest ago go when there is too much.
+//! the size and the second of what was there before: what was kept under that name goes then (`forget`), and where that name is
+//! not known whatever has its path, or one below it (`forget_at`). The files that were used longest ago go
+//! when there is too much.
 //!
 //! Lock order: the locks here are taken alone; nothing else is called under them.
 
@@ -29,7 +30,12 @@ use crate::vfs::spool::make_private;
 /// Bytes of a digest in a map.
 const DIGEST: usize = 8;
 /// The first bytes of a map: the format, and the size of blocks.
-const HEAD: &[u8; 16] = b"ftpfs blocks 128";
+const HEAD: &[u8; 16] = b"ftpfs cache2 128";
+/// Bytes of the digest of a source, behind that.
+const SOURCE: usize = 32;
+/// Where the digests of a map begin: before them, behind the source, there is room for the longest path, with a 0 at its
+/// end.
+const DIGESTS: u64 = 4096;
 /// After so many bytes written it is looked whether there is too much: the share of what is allowed.
 const SHARE: u64 = 16;
 /// What a blocks' file is allocated in, as `st_blocks` counts.
@@ -79,7 +85,7 @@ impl Disk {
     /// The content that a file has in this version, if it can be kept.
     pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
         let name = self.name(path, version)?;
-        match self.open(&name, version.size?) {
+        match self.open(&name, path, version.size?) {
             Ok(content) => Some(Arc::new(content)),
             Err(error) => {
                 log::warn!("{}: {error}", self.settings.directory.display());
@@ -94,31 +100,56 @@ impl Disk {
         let Some(name) = self.name(path, version) else {
             return;
         };
-        // The map first: data alone says nothing.
-        for end in [MAP, DATA] {
-            let path = self.settings.directory.join(format!("{name}.{end}"));
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    log::warn!("wrong bytes stay in {}: {error}", path.display());
-                }
-                _ => {}
+        forget_map(&self.settings.directory.join(format!("{name}.{MAP}")));
+    }
+
+    /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
+    pub fn forget_at(&self, path: &RemotePath) {
+        let head = self.head(path);
+        let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
+        let maps = match contents(&self.settings.directory) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let place = self.settings.directory.display();
+                return log::warn!("wrong bytes may stay in {place}: {error}");
+            }
+        };
+        for (_, _, map) in maps {
+            let mut begins = vec![0; head.len()];
+            let read = File::open(&map).and_then(|map| map.read_exact_at(&mut begins, 0));
+            // One that is too short for a path holds no digests.
+            if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
+                forget_map(&map);
             }
         }
+    }
+
+    /// What a map of a file of this path begins with.
+    fn head(&self, path: &RemotePath) -> Vec<u8> {
+        let source = digest_of(&self.settings.source);
+        [HEAD, source.as_ref(), path.as_bytes(), &[0]].concat()
     }
 
     /// The name of a content, if it can be kept.
     fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
         let (size, modified) = (version.size?, version.modified?);
         let words = [
-            self.settings.source.as_slice(),
+            HEAD.as_slice(),
+            &self.settings.source,
             path.as_bytes(),
             &size.to_be_bytes(),
             &modified.to_be_bytes(),
         ];
-        Some(sha256(&words.join(&b'\n')))
+        let name = digest_of(&words.join(&b'\n'));
+        Some(name.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn open(&self, name: &str, size: u64) -> io::Result<Content> {
+    fn open(&self, name: &str, path: &RemotePath, size: u64) -> io::Result<Content> {
+        let head = self.head(path);
+        if head.len() as u64 > DIGESTS {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+        }
         make_private(&self.settings.directory)?;
         let open = |end: &str| {
             OpenOptions::new()
@@ -130,7 +161,7 @@ impl Disk {
                 .open(self.settings.directory.join(format!("{name}.{end}")))
         };
         let (data, map) = (open(DATA)?, open(MAP)?);
-        map.write_all_at(HEAD, 0)?;
+        map.write_all_at(&head, 0)?;
         // What was used last goes last.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
         Ok(Content { data, map, size })
@@ -216,7 +247,7 @@ impl Content {
 
     /// Nothing that was put here is to be believed.
     pub fn forget(&self) {
-        if let Err(error) = self.map.set_len(HEAD.len() as u64) {
+        if let Err(error) = self.map.set_len(DIGESTS) {
             log::warn!("wrong bytes stay in the cache on disk: {error}");
         }
     }
@@ -238,16 +269,27 @@ impl Content {
 }
 
 fn place(index: u64) -> u64 {
-    HEAD.len() as u64 + index * DIGEST as u64
+    DIGESTS + index * DIGEST as u64
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+/// Removes a map and its data. The map first: data alone says nothing.
+fn forget_map(map: &Path) {
+    for path in [map, &map.with_extension(DATA)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("wrong bytes stay in {}: {error}", path.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A digest that nobody can make another content for (SHA-256).
+fn digest_of(bytes: &[u8]) -> [u8; SOURCE] {
+    let mut digest = [0; SOURCE];
+    let made = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.copy_from_slice(made.as_ref());
     digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// A digest that is the same in every version of the program; never 0. It tells torn blocks from whole ones, and is
@@ -327,6 +369,31 @@ mod tests {
         disk.put(&old, 0, b"old");
         assert_eq!(content().get(0), None);
         disk.forget(&path("g"), &version(3, 1));
+    }
+
+    #[test]
+    fn what_is_below_a_path_is_forgotten_of_this_source_alone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let here = disk(scratch.path(), 1 << 30);
+        let mut there = disk(scratch.path(), 1 << 30);
+        there.settings.source = b"somebody@elsewhere:21/".to_vec();
+        let below = |name: &str| path("d").join(name.as_bytes()).expect("a name");
+        let all = |disk: &Disk| {
+            [path("d"), below("f"), below("g"), path("dd"), path("e")].map(|path| {
+                let content = disk.content(&path, &version(3, 1)).expect("a content");
+                let kept = content.get(0).is_some();
+                disk.put(&content, 0, b"old");
+                kept
+            })
+        };
+        for disk in [&here, &there] {
+            assert_eq!(all(disk), [false; 5]);
+        }
+        here.forget_at(&path("d"));
+        assert_eq!(all(&there), [true; 5]);
+        assert_eq!(all(&here), [false, false, false, true, true]);
+        let nowhere = disk(&scratch.path().join("none"), 1 << 30);
+        nowhere.forget_at(&path("d"));
     }
 
     #[test]

@@ -28,24 +28,18 @@ impl Vfs {
         let Some(disk) = &self.shared.disk else {
             return;
         };
-        let mut files = Vec::new();
-        {
+        let attributes = {
             let tree = self.tree.lock();
-            let mut left = vec![(ino, path.clone())];
-            while let Some((ino, path)) = left.pop() {
-                let Some(node) = tree.get(ino) else {
-                    continue;
-                };
-                for (name, child) in tree.children(ino) {
-                    left.extend(path.join(&name).map(|path| (child, path)));
-                }
-                if node.attributes.kind == Kind::File {
-                    files.push((path, node.attributes.version()));
-                }
-            }
-        }
-        for (path, version) in files {
-            disk.forget(&path, &version);
+            tree.get(ino).map(|node| node.attributes.clone())
+        };
+        let Some((kind, version)) = attributes.map(|known| (known.kind, known.version())) else {
+            return;
+        };
+        match (kind, version.size.and(version.modified)) {
+            (Kind::File, Some(_)) => disk.forget(path, &version),
+            // What is not known yet may come to be anything, and below a directory there is what was never listed.
+            (Kind::File | Kind::Directory, _) => disk.forget_at(path),
+            _ => {}
         }
     }
 }

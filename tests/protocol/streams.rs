@@ -148,6 +148,23 @@ def write(path, byte, when=10**9):
 }
 
 #[test]
+fn a_directory_that_was_never_listed_is_not_taken_for_what_the_disk_keeps_at_its_new_path() {
+    let server = Server::start();
+    for (directory, byte) in [("d", b'a'), ("e", b'b')] {
+        let file = format!("/{directory}/below/f");
+        server.tree().put(&file, vec![byte; 200_000]);
+        server.tree().node_mut(&file).unwrap().modified = 1_000_000_000;
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let options = format!("cache_dir={}", cache.path().display());
+    let looks = "open('d/below/f', 'rb').read(1) ==";
+    Mount::with(&server, &options).python(&format!("assert {looks} b'a'"));
+    let renames = "os.rename('d', 'c'); os.rename('e', 'd')";
+    let mount = Mount::with(&server, &options);
+    mount.python(&format!("{renames}; assert {looks} b'b'"));
+}
+
+#[test]
 fn many_files_read_at_once_stay_within_the_budget() {
     let server = Server::start();
     for n in 0..32 {
