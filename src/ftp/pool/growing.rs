@@ -133,6 +133,8 @@ pub(super) fn further_login(
     deadline: &Deadline,
 ) -> Result<(Control, Option<Reply>)> {
     let Endpoint { login, tls, .. } = endpoint;
+    // Through a proxy a data connection takes longer than to begin one: nobody who needs this one is to wait for that.
+    let arms = arms && !control.route().is_proxied();
     let asks = arms.then(|| Spare::command(profile)).flatten();
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
     if let Some(flights) = control.take_flights() {
