@@ -193,6 +193,9 @@ impl Reader {
             let stream = stream.map(|at| &state.streams[at]);
             let limit = stream.and_then(|stream| stream.limit);
             let aim = limit.map_or(end, |limit| limit.min(end));
+            if let Some(stream) = stream {
+                stream.signal.nearest.fetch_min(aim, Ordering::Relaxed);
+            }
             // A stream has a deadline of its own, which moves while the line for a connection does.
             let streaming =
                 missing.is_none() || stream.is_some_and(|stream| stream.ended.is_none());

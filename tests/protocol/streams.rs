@@ -1,7 +1,9 @@
 //! Many reads at once: several streams for one file, jumps, and many files, within the memory that they may take.
 
+use std::time::Duration;
+
 use crate::mount::{Mount, pattern};
-use crate::scripted::{Act, Server};
+use crate::scripted::{Act, Gate, Server};
 
 const MIB: usize = 1 << 20;
 /// Bytes a second of a transfer that others beside it make up for.
@@ -54,6 +56,32 @@ fn a_mount_of_one_connection_reads_by_one_stream() {
     let mount = Mount::with(&server, "max_conns=1");
     is_right(&mount, &server);
     assert_eq!(server.connected(), 1);
+}
+
+#[test]
+fn who_waits_for_a_part_of_a_block_gets_it_though_others_wait_for_more() {
+    const HALF: usize = 64 << 10;
+    let server = Server::start();
+    server.tree().put("/f", pattern(2 * HALF));
+    let (first, second) = (Gate::default(), Gate::default());
+    let gates = [first.clone(), second.clone()];
+    server.on("RETR", Act::Steps(HALF, gates));
+    let mount = Mount::with(&server, "timeout=5");
+    let half = |n: usize| {
+        let read = format!("dd if=f bs={HALF} count=1 iflag=direct status=none");
+        mount.start(&format!("{read} skip={n} > $S/half{n}; echo got"))
+    };
+    let mut one = half(0);
+    server.await_count("RETR", 1);
+    let mut other = half(1);
+    // Until the kernel has asked for it.
+    std::thread::sleep(Duration::from_millis(500));
+    first.open();
+    assert_eq!(one.end(), "got\n");
+    second.open();
+    assert_eq!(other.end(), "got\n");
+    let halves = [mount.scratch("half0"), mount.scratch("half1")].concat();
+    assert!(halves == pattern(2 * HALF));
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub enum Act {
     Refuse(usize, &'static str),
     /// RETR: sends so many bytes a second.
     Pace(usize),
+    /// RETR: sends so many bytes when the first gate is open, and the others when the second one is.
+    Steps(usize, [Gate; 2]),
     /// RETR: where the client breaks it off, says this.
     BrokenOff(&'static str),
     /// REST: begins elsewhere than it is told to, by what this makes of the offset.

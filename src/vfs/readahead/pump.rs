@@ -317,7 +317,8 @@ impl Pump {
                 }
             }
             let (seen, have) = (start + shown as u64, start + filled as u64);
-            let demand = self.signal.demand();
+            let is_awaited = self.signal.may_reach(have)
+                && (self.reader.state.lock()).reaches(&self.signal, seen, have);
             if let Some(size) = self.version.size.filter(|size| have > *size) {
                 // What is longer than what was known before is no news of what is known now.
                 let mut state = self.reader.state.lock();
@@ -327,7 +328,7 @@ impl Pump {
             }
             // All that there should be: nobody waits for the server's word that it is all.
             let is_all = self.version.size == Some(have);
-            if filled < BLOCK_LENGTH && (is_all || (seen < demand && demand <= have)) {
+            if filled < BLOCK_LENGTH && (is_all || is_awaited) {
                 let bytes = buffer[from..filled].to_vec();
                 shown = filled;
                 self.show(key, Block { from, bytes, ends }, is_all)?;

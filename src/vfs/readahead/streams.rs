@@ -95,17 +95,35 @@ pub(super) enum Role {
 }
 
 /// What a thread asks between two pieces, without a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Signal {
-    /// Somebody waits for everything up to this offset.
+    /// Somebody waits, or has waited, for everything up to this offset.
     pub(super) demand: AtomicU64,
+    /// Nobody waits for what ends before this offset; written under the lock of the state only.
+    pub(super) nearest: AtomicU64,
     pub(super) gone: AtomicBool,
     /// Its first byte has come.
     pub(super) begun: AtomicBool,
 }
 
+impl Default for Signal {
+    fn default() -> Self {
+        Self {
+            demand: AtomicU64::new(0),
+            nearest: AtomicU64::new(u64::MAX),
+            gone: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Signal {
-    /// Somebody waits for everything up to this offset.
+    /// Somebody may wait for what has come with the bytes up to this offset: [`State::reaches`] tells.
+    pub(super) fn may_reach(&self, have: u64) -> bool {
+        self.nearest.load(Ordering::Relaxed) <= have
+    }
+
+    /// Somebody waits, or has waited, for everything up to this offset.
     pub(super) fn demand(&self) -> u64 {
         self.demand.load(Ordering::Relaxed)
     }
@@ -252,6 +270,15 @@ impl State {
     pub(super) fn bring(&mut self, start: u64, end: u64) -> bool {
         self.brought += 1;
         self.awaited.iter().any(|&aim| start < aim && aim <= end)
+    }
+
+    /// Whether somebody waits for what ends behind `seen` and has come with the bytes up to `have`. Who waits for more
+    /// at the same time, as the kernel's readahead does, keeps nobody from having that.
+    pub(super) fn reaches(&self, signal: &Signal, seen: u64, have: u64) -> bool {
+        let beyond = self.awaited.iter().copied().filter(|&aim| aim > have);
+        let nearest = beyond.min().unwrap_or(u64::MAX);
+        signal.nearest.store(nearest, Ordering::Relaxed);
+        self.awaited.iter().any(|&aim| seen < aim && aim <= have)
     }
 
     /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be

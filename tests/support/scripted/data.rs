@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::session::{Ended, Outcome, Session};
 use super::tree::MISSING;
-use super::{Act, Hurry, LONG};
+use super::{Act, Gate, Hurry, LONG};
 
 const CHUNK: usize = 64 * 1024;
 /// Pieces a second of a transfer that is slow.
@@ -42,10 +42,16 @@ impl Session {
         let limit = odd_limit(act).unwrap_or(rest.len());
         let (piece, pause) = match act {
             Act::Pace(rate) => (rate / PIECES, Duration::from_secs(1) / PIECES as u32),
+            Act::Steps(first, _) => (*first, Duration::ZERO),
             _ => (CHUNK, Duration::ZERO),
+        };
+        let mut gates = match act {
+            Act::Steps(_, gates) => gates.iter(),
+            _ => [].iter(),
         };
         let sent = rest[..limit].chunks(piece).all(|piece| {
             sleep(pause);
+            gates.by_ref().take(1).for_each(Gate::pass);
             let is_sent = data.write_all(piece).is_ok();
             let length = if is_sent { piece.len() } else { 0 };
             self.shared.sent.fetch_add(length, Ordering::Relaxed);
