@@ -189,6 +189,7 @@ fn over_spare(
     if reply.is_preliminary() || reply.is_completion() {
         deadline.progress();
         attempt.worked(profile);
+        Spare::note_success(profile);
         if let Err(error) = written {
             let error = blame(start.command.to_string(), &error);
             early::failed(profile, &error);

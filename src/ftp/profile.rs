@@ -48,8 +48,8 @@ pub struct Learned {
     /// A spare data connection is to be asked for only behind the final reply: what came before it was
     /// answered first.
     pub late_spares: bool,
-    /// Transfers that could not begin over a spare data connection.
-    pub spare_misfires: u32,
+    /// What transfers that could not begin over a spare data connection weigh, less those that did so since.
+    pub spare_debt: u32,
     /// `PRET` must say what a data connection is for.
     pub pret: bool,
     /// `MLSD` is offered but refused.

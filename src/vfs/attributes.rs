@@ -188,7 +188,9 @@ impl Vfs {
             // The root may be another user's; its time matters to nobody.
             Err(error) => return Err(Error::NotPermitted(error)),
         }
-        if let Some(disk) = &self.shared.disk {
+        if let Some(disk) = &self.shared.disk
+            && self.kind(ino) == Some(Kind::File)
+        {
             // What had this time earlier may be another content.
             let size = self.tree.lock().get(ino).and_then(|n| n.attributes.size);
             let modified = Some(seconds);

@@ -95,12 +95,12 @@ impl Disk {
     }
 
     /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
-    /// with files that nobody else finds.
+    /// with files that nobody else finds. A version that is not known yet may come to be anything.
     pub fn forget(&self, path: &RemotePath, version: &Version) {
-        let Some(name) = self.name(path, version) else {
-            return;
-        };
-        forget_map(&self.settings.directory.join(format!("{name}.{MAP}")));
+        match self.name(path, version) {
+            Some(name) => forget_map(&self.settings.directory.join(format!("{name}.{MAP}"))),
+            None => self.forget_at(path),
+        }
     }
 
     /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
@@ -392,6 +392,9 @@ mod tests {
         here.forget_at(&path("d"));
         assert_eq!(all(&there), [true; 5]);
         assert_eq!(all(&here), [false, false, false, true, true]);
+        // What it is now can't be known yet.
+        here.forget(&path("e"), &Version::default());
+        assert_eq!(all(&here), [true, true, true, true, false]);
         let nowhere = disk(&scratch.path().join("none"), 1 << 30);
         nowhere.forget_at(&path("d"));
     }

@@ -35,10 +35,10 @@ impl Vfs {
         let Some((kind, version)) = attributes.map(|known| (known.kind, known.version())) else {
             return;
         };
-        match (kind, version.size.and(version.modified)) {
-            (Kind::File, Some(_)) => disk.forget(path, &version),
-            // What is not known yet may come to be anything, and below a directory there is what was never listed.
-            (Kind::File | Kind::Directory, _) => disk.forget_at(path),
+        match kind {
+            Kind::File => disk.forget(path, &version),
+            // Below it there is what was never listed.
+            Kind::Directory => disk.forget_at(path),
             _ => {}
         }
     }

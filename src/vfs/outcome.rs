@@ -79,8 +79,9 @@ impl Vfs {
     /// Tells the tree what the server now has.
     pub(super) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
         // Before anybody can know the version by which it would be looked for.
-        if let (Some(version), Ok(path)) = (&body.base, self.path(file.ino)) {
-            file.reader.made(&path, version);
+        if let Ok(path) = self.path(file.ino) {
+            let made = body.base.filter(|_| result.is_ok());
+            file.reader.made(&path, &made.unwrap_or_default());
         }
         let mut tree = self.tree.lock();
         tree.touch(file.ino);

@@ -236,9 +236,9 @@ impl Reader {
             .clone()
     }
 
-    /// We have made what is at `path` from the next generation on, and the server says that it is `version`: what the
-    /// disk has kept as that is another content, of the same size and second, and who still reads the one before
-    /// keeps nothing more.
+    /// We have made what is at `path` from the next generation on, and the server says that it is `version`, or what is
+    /// not known yet: what the disk has kept as that is another content, of the same size and second, and who still
+    /// reads the one before keeps nothing more.
     pub fn made(&self, path: &RemotePath, version: &Version) {
         let Some(disk) = &self.shared.disk else {
             return;

@@ -78,6 +78,7 @@ impl Vfs {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // The file goes when the server has it: a power cut brought just the intent back.
                 log::warn!("{path}: its bytes are gone from the journal; it was stored");
+                self.forget_before(path);
                 done(versions);
                 return Ok(false);
             }
@@ -122,6 +123,7 @@ impl Vfs {
         };
         let changed = match found {
             Found::Done => {
+                self.forget_before(path);
                 self.set_rights(path, last, deadline)?;
                 done(versions);
                 return Ok(false);
@@ -147,6 +149,14 @@ impl Vfs {
         file.body.lock().superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
+    }
+
+    /// An upload has arrived whose mount did not hear of that: what the disk has kept of what was there before may have
+    /// its size and second.
+    fn forget_before(&self, path: &RemotePath) {
+        if let Some(disk) = &self.shared.disk {
+            disk.forget_at(path);
+        }
     }
 
     /// Sets what was to be set behind an upload that has arrived.

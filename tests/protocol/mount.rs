@@ -240,6 +240,20 @@ impl Mount {
         self.process.as_mut().unwrap().kill().unwrap();
     }
 
+    /// The same, and nothing is mounted any more.
+    pub fn crash(&mut self) {
+        self.kill();
+        let mut process = self.process.take().unwrap();
+        process.wait().unwrap();
+        let mut command = Command::new("umount");
+        let outcome = limited::run(
+            command.arg("-l").arg(self.point()),
+            LIMIT,
+            self.directory.path(),
+        );
+        assert!(outcome.succeeded(), "{}", outcome.output);
+    }
+
     pub fn terminate(&self) {
         let id = self.process.as_ref().unwrap().id();
         kill(Pid::from_raw(id.try_into().unwrap()), Signal::SIGTERM).unwrap();

@@ -193,6 +193,42 @@ fn a_directory_that_was_never_listed_is_not_taken_for_what_the_disk_keeps_at_its
 }
 
 #[test]
+fn what_arrived_unheard_is_not_taken_for_what_the_disk_keeps_of_the_same_size_and_time() {
+    let server = Server::start();
+    let put = |byte: u8, modified| {
+        server.tree().put("/f", vec![byte; 200_000]);
+        server.tree().node_mut("/f").unwrap().modified = modified;
+    };
+    put(b'a', 1_000_000_000);
+    let cache = tempfile::tempdir().unwrap();
+    let options = format!("writeback,cache_dir={}", cache.path().display());
+    Mount::with(&server, &options).python("assert open('f', 'rb').read(1) == b'a'");
+    put(b'c', 1_000_000_005);
+    let mut mount = Mount::with(&server, &options);
+    mount.python("assert open('f', 'rb').read(1) == b'c'");
+    server.once("STOR", Act::NoFinal);
+    mount.python(
+        "with open('f', 'wb') as f:
+    f.write(b'b' * 200000)
+    f.flush()
+    os.utime(f.fileno(), (10**9, 10**9))",
+    );
+    server.await_count("STOR", 1);
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(&|| server.tree().bytes("/f") == Some(&vec![b'b'; 200_000]));
+    mount.crash();
+    mount.again_with(&server, &options);
+    until(&|| server.tree().node("/f").unwrap().modified == 1_000_000_000);
+    mount.python("assert open('f', 'rb').read(1) == b'b'");
+    Mount::with(&server, &options).python("assert open('f', 'rb').read(1) == b'b'");
+    assert_eq!(server.count("STOR"), 1);
+}
+
+#[test]
 fn many_files_read_at_once_stay_within_the_budget() {
     let server = Server::start();
     for n in 0..32 {

@@ -27,15 +27,18 @@ pub struct Spare {
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
 /// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
 pub const SPARE_LIFE: Duration = Duration::from_secs(10);
-/// Transfers that may fail over a spare connection before none is made here any more.
-const MISFIRES: u32 = 3;
+/// A transfer that could not begin over a spare connection weighs as much as so many that did: a long mount has some
+/// behind a line that breaks now and then.
+const MISFIRE: u32 = 32;
+/// From this weight on none is made here any more.
+const TOO_MANY: u32 = 3 * MISFIRE;
 
 impl Spare {
     /// Whether spare connections can be made to this server.
     pub fn is_possible(profile: &Profile) -> bool {
         profile.ask(|learned| {
             let passive = learned.ways.likely().is_some_and(|way| !way.is_active());
-            passive && !learned.pret && learned.spare_misfires < MISFIRES
+            passive && !learned.pret && learned.spare_debt < TOO_MANY
         })
     }
 
@@ -127,13 +130,45 @@ impl Spare {
         Ok(self.stream)
     }
 
+    /// A transfer has begun over one.
+    pub fn note_success(profile: &Profile) {
+        if profile.ask(|learned| learned.spare_debt > 0) {
+            profile.learn(|learned| learned.spare_debt = learned.spare_debt.saturating_sub(1));
+        }
+    }
+
     /// A transfer could not begin over one.
     pub fn note_misfire(profile: &Profile) {
         profile.learn(|learned| {
-            learned.spare_misfires += 1;
-            if learned.spare_misfires == MISFIRES {
+            let before = learned.spare_debt;
+            learned.spare_debt += MISFIRE;
+            if before < TOO_MANY && learned.spare_debt >= TOO_MANY {
                 log::info!("this server keeps no data connections: going on without spare ones");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misfires_are_forgiven_for_many_transfers_that_began() {
+        let profile = Profile::default();
+        profile.learn(|learned| learned.ways.works = Some(Way::Epsv));
+        for _ in 0..10 {
+            Spare::note_misfire(&profile);
+            Spare::note_misfire(&profile);
+            assert!(Spare::is_possible(&profile));
+            for _ in 0..2 * MISFIRE {
+                Spare::note_success(&profile);
+            }
+        }
+        for _ in 0..3 {
+            assert!(Spare::is_possible(&profile));
+            Spare::note_misfire(&profile);
+        }
+        assert!(!Spare::is_possible(&profile));
     }
 }
