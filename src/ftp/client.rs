@@ -130,11 +130,14 @@ impl Client {
         listed.inspect_err(|error| self.note_stat(error))
     }
 
-    /// A server that has no answer to `STAT` is asked no more.
+    /// A server that has no answer to `STAT` is asked no more; where nothing came at all, which may have been the
+    /// network's doing, just in this mount.
     fn note_stat(&self, error: &Error) {
-        if let Error::Misbehaved { .. } | Error::TimedOut { .. } = error {
-            let profile = self.pool.profile();
-            profile.learn(|learned| learned.stat_lists = Some(false));
+        let profile = self.pool.profile();
+        match error {
+            Error::Misbehaved { .. } => profile.learn(|learned| learned.stat_lists = Some(false)),
+            Error::TimedOut { .. } => profile.learn(|learned| learned.silent_stat = true),
+            _ => {}
         }
     }
 

@@ -32,7 +32,7 @@ pub struct Name<'a> {
 /// Whether it is worth a try: `MLST` says more, and one long directory was enough.
 pub fn is_possible(learned: &Learned) -> bool {
     let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
-    lists && !learned.features.mlst() && !learned.no_glances
+    lists && !learned.features.mlst() && !learned.silent_stat && !learned.no_glances
 }
 
 /// What came of a glance.

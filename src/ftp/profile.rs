@@ -58,6 +58,8 @@ pub struct Learned {
     pub list_all: Option<bool>,
     /// `STAT -a` shows what `LIST -a` does.
     pub stat_lists: Option<bool>,
+    /// `STAT` had no answer in this mount.
+    pub silent_stat: bool,
     /// Names are not to be asked for by `STAT` in this mount: a directory was long, or the answer none.
     pub no_glances: bool,
     /// Seconds east of UTC of the times in `LIST`.

@@ -34,7 +34,7 @@ pub fn is_unknown(learned: &Learned) -> bool {
 }
 
 fn may_be_possible(learned: &Learned) -> bool {
-    !learned.features.mlst() && learned.list_all == Some(true)
+    !learned.features.mlst() && learned.list_all == Some(true) && !learned.silent_stat
 }
 
 /// Lists the absolute paths `directories` in one flight. `None` stands for those that have to be listed

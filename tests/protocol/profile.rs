@@ -224,3 +224,22 @@ fn a_mount_that_fails_leaves_no_connection_behind() {
     assert!(said.contains("none"), "{said}");
     soon("the end of all connections", || server.connections() == 0);
 }
+
+#[test]
+fn a_question_without_an_answer_is_asked_again_in_the_next_mount() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    server.tree().put("/d/f", "content");
+    server.on("STAT", Act::Silence);
+    let mut mount = Mount::with(&server, "timeout=3");
+    assert_eq!(mount.sh("ls d; sleep 1.1; ls"), "f\nd\n");
+    let asked = server.count("STAT");
+    assert_eq!(mount.sh("ls -R"), ".:\nd\n\n./d:\nf\n");
+    assert_eq!(server.count("STAT"), asked);
+    mount.unmount();
+    assert!(!kept(&mount).contains("stat_lists"));
+    server.behave();
+    mount.again(&server);
+    assert_eq!(mount.sh("ls d; ls"), "f\nd\n");
+    mount.unmount();
+    assert!(kept(&mount).contains("\nstat_lists yes\n"));
+}
