@@ -14,6 +14,7 @@ use crate::remote::{
 use crate::vfs::core::Vfs;
 use crate::vfs::error as vfs;
 use crate::vfs::file::{Beside, Body, File};
+use crate::vfs::orphan::PULL_LIMIT;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
 pub(super) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
@@ -172,6 +173,27 @@ impl Vfs {
         (body.beside, body.base) = (None, beside.replaces);
         body.lost_base(0);
         Ok(None)
+    }
+
+    /// Before what was streamed is given up: what only the other name has comes back, if it is not much, since nobody
+    /// looks for it there.
+    pub(super) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
+        let missing: u64 = {
+            let body = file.body.lock();
+            let there = body.beside.as_ref().map(|_| body.missing());
+            there
+                .into_iter()
+                .flatten()
+                .map(|gap| gap.end - gap.start)
+                .sum()
+        };
+        if missing == 0 || missing > PULL_LIMIT {
+            return;
+        }
+        if let Err(error) = self.complete(file, deadline) {
+            log::warn!("{error}");
+        }
+        file.reader.stop(deadline);
     }
 
     /// Removes what was stored beside and is of no use any more.

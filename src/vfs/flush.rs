@@ -206,6 +206,7 @@ impl Vfs {
                 Err(error) => Some(error),
             }
         };
+        self.recall(file, deadline);
         self.lose(file, error.as_ref());
     }
 

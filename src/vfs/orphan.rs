@@ -37,8 +37,8 @@ impl Drop for Claim {
 }
 
 /// Larger files than this are not fetched when their name is removed while they are open; they get
-/// another name until the last close.
-const PULL_LIMIT: u64 = 64 << 20;
+/// another name until the last close. Nor is more of one that could not be stored beside its place.
+pub(super) const PULL_LIMIT: u64 = 64 << 20;
 impl Vfs {
     /// Makes what is open under a name independent of it, before the name is removed: the rest is
     /// fetched, or it gets another name.

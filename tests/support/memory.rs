@@ -47,6 +47,7 @@ pub struct Memory {
     /// Microseconds that transfers take, some of them more.
     slow: AtomicU64,
     transfers: AtomicU64,
+    failed_reads: AtomicU64,
 }
 
 impl Memory {
@@ -61,6 +62,7 @@ impl Memory {
             stats,
             slow: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
+            failed_reads: AtomicU64::new(0),
         }
     }
 
@@ -108,6 +110,11 @@ impl Memory {
     /// From now on nothing goes wrong.
     pub fn mend(&self) {
         self.faults.lock().unwrap().clear();
+    }
+
+    /// Whether something could not be read, or not all of it.
+    pub fn has_failed_reads(&self) -> bool {
+        self.failed_reads.load(Ordering::SeqCst) > 0
     }
 
     fn fault(&self) -> Fault {
@@ -246,6 +253,9 @@ impl Remote for Memory {
         bytes.drain(..bytes.len().min(usize::try_from(reading.from).unwrap()));
         self.wait();
         let fault = self.fault();
+        if fault != Fault::None {
+            self.failed_reads.fetch_add(1, Ordering::SeqCst);
+        }
         if matches!(fault, Fault::Refused | Fault::Lost) {
             return Err(Error::lost("RETR", "a fault"));
         }
