@@ -123,6 +123,10 @@ pub struct Traits {
     pub lists_together: bool,
     /// What was stored can be gone on with at its end. True until that was seen not to be so.
     pub goes_on: bool,
+    /// [`Step::SetMode`] may work. True until that was seen not to be so.
+    pub sets_modes: bool,
+    /// [`Step::SetModified`] may work. True until that was seen not to be so.
+    pub sets_times: bool,
 }
 
 /// How a file is to be read.

@@ -29,8 +29,9 @@ use crate::ftp::update::{self, Update};
 use crate::ftp::upload::{Store, Upload};
 use crate::ftp::views;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
-    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Kind, Plan, ReadAt, Reading,
+    Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, Version,
+    View, Why,
 };
 
 /// An FTP server.
@@ -184,6 +185,26 @@ impl Client {
         lister.list(each)
     }
 
+    /// The version of a file on a server without `SIZE` (RFC 3659 has it, RFC 959 not): its directory's listing tells.
+    fn listed_version(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
+        let directory = file.parent().unwrap_or_default();
+        let mut found = None;
+        let completeness = self.list(&directory, ask, &mut |entry| {
+            if entry.name == file.name() {
+                found = Some(entry.attributes);
+            }
+        })?;
+        let refused = |why, said| Err(Error::refused(why, format!("looking for {file}"), said));
+        match found {
+            Some(attributes) if attributes.kind == Kind::File => Ok(attributes.version()),
+            Some(_) => refused(Why::IsDirectory, "it is no file"),
+            None if completeness == Completeness::Whole => {
+                refused(Why::NotFound, "its directory does not list it")
+            }
+            None => refused(Why::Failed, "the listing of its directory was cut off"),
+        }
+    }
+
     fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
         Behind::of(self.pool.profile(), self.pool.place(), file, then)
     }
@@ -207,6 +228,8 @@ impl Remote for Client {
             glances: glance::is_possible(learned),
             lists_together: together::is_possible(learned),
             goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
+            sets_modes: learned.features.mff_mode || learned.chmod != Some(false),
+            sets_times: learned.sets_times != Some(None),
         })
     }
 
@@ -220,6 +243,13 @@ impl Remote for Client {
             match self.steps(steps, ask) {
                 Ok(done) => results.extend(done),
                 Err(error) => results.extend(steps.iter().map(|_| Err(error.clone()))),
+            }
+        }
+        for (step, result) in steps.iter().zip(&mut results) {
+            if let (Step::Version(file), Err(error)) = (step, &result)
+                && error.why() == Some(Why::Unsupported)
+            {
+                *result = self.listed_version(file, ask).map(Done::Version);
             }
         }
         results

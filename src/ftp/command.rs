@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::ftp::reply::Reply;
 use crate::ftp::time::format_time_val;
 use crate::remote::{Error, Result};
 
@@ -101,6 +102,9 @@ pub enum Command<'a> {
     Xquota,
 }
 
+/// Digits of a time, at least (RFC 3659 section 2.3).
+const TIME_VAL: usize = 14;
+
 /// Telnet's "interpret as command" (RFC 854): in data it is sent twice.
 const IAC: u8 = 0xFF;
 
@@ -156,6 +160,23 @@ impl Lines {
 }
 
 impl Command<'_> {
+    /// Whether a reply can't be to this command, but is to another one (RFC 959 section 5.4, RFC 2428): its code
+    /// says what only that does, or it tells a size where a time was asked for.
+    pub fn is_missed_by(&self, reply: &Reply) -> bool {
+        match reply.code {
+            227 => !matches!(self, Self::Pasv),
+            229 => !matches!(self, Self::Epsv),
+            257 => !matches!(self, Self::Mkd(_) | Self::Pwd),
+            350 => !matches!(self, Self::Rnfr(_) | Self::Rest(_)),
+            213 if matches!(self, Self::Mdtm(_)) => {
+                let text = reply.text();
+                let text = text.trim();
+                text.len() < TIME_VAL && text.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            _ => false,
+        }
+    }
+
     /// Appends the command's line with its CR LF to `out`; an argument with CR, LF or NUL, or a line that is too long for
     /// the server, is refused and leaves `out` as it was.
     pub fn write_to(&self, out: &mut Vec<u8>, lines: Lines) -> Result<()> {

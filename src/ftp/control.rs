@@ -37,12 +37,23 @@ pub struct Control {
     broken: bool,
     pipelining: bool,
     /// How flights of several commands went, if one did.
-    flights: Option<bool>,
+    flights: Option<Flights>,
     /// Replies that came since something was sent.
     answered: usize,
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
+}
+
+/// How flights of several commands went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flights {
+    /// Each was answered.
+    Answered,
+    /// The first was, and then nothing came.
+    Lost,
+    /// A reply came that another command must have had before.
+    Mixed,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -142,6 +153,9 @@ impl Control {
                 self.broken = true;
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
+            if commands.len() > 1 {
+                self.check_order(command, &reply)?;
+            }
             flying -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
         }
@@ -198,9 +212,21 @@ impl Control {
                 self.broken = true;
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
+            self.check_order(command, &reply)?;
             replies.push(reply);
         }
         Ok(replies)
+    }
+
+    /// Refuses a reply to one of several commands that must be another one's: which is whose can't be told, then.
+    fn check_order(&mut self, command: &Command<'_>, reply: &Reply) -> Result<()> {
+        if !self.pipelining || !command.is_missed_by(reply) {
+            return Ok(());
+        }
+        self.broken = true;
+        self.flights = Some(Flights::Mixed);
+        let cause = format!("it was answered out of order ({reply})");
+        Err(Error::lost(command.to_string(), cause))
     }
 
     /// Whether several commands may be under way unanswered.
@@ -255,7 +281,7 @@ impl Control {
                     self.owed = self.owed.saturating_sub(1);
                     self.answered += 1;
                     if self.answered > 1 {
-                        self.flights = Some(true);
+                        self.flights = Some(Flights::Answered);
                     }
                 }
                 if self.owed > 0 {
@@ -269,7 +295,7 @@ impl Control {
                 // It took the first of several commands, and then nothing came: it has lost the others.
                 let lost = matches!(error, Error::TimedOut { .. }) && self.answered > 0;
                 if lost {
-                    self.flights = Some(false);
+                    self.flights = Some(Flights::Lost);
                 }
             }
         }
@@ -321,8 +347,8 @@ impl Control {
         self.broken = true;
     }
 
-    /// Whether several commands at once were seen to be answered, or to be lost, since this was asked last.
-    pub fn take_flights(&mut self) -> Option<bool> {
+    /// How flights of several commands went since this was asked last, if there was one.
+    pub fn take_flights(&mut self) -> Option<Flights> {
         self.flights.take()
     }
 

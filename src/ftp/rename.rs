@@ -72,7 +72,8 @@ enum Bears {
     Directory,
 }
 
-/// Asks by `SIZE` and `CWD`, which every server has; the working directory means nothing to us.
+/// Asks by `SIZE` and `CWD`; the working directory means nothing to us. A server without `SIZE` tells by what it says to
+/// `RNFR`, which every further one takes back.
 fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Bears>> {
     let replies = control.flight(&[Command::Size(path), Command::Cwd(path)], deadline)?;
     let yes = |at: usize| replies.get(at).is_some_and(Reply::is_completion);
@@ -80,6 +81,9 @@ fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Optio
         Some(Bears::Directory)
     } else if yes(0) {
         Some(Bears::File)
+    } else if replies.first().is_some_and(Reply::is_unknown_command) {
+        let rnfr = control.command(Command::Rnfr(path), deadline)?;
+        rnfr.is_intermediate().then_some(Bears::File)
     } else {
         None
     })

@@ -10,6 +10,7 @@ use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
 use crate::ftp::reply::Reply;
+use crate::ftp::time::format_time_val;
 use crate::remote::{Attributes, Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
 
 /// Takes the steps over one control connection.
@@ -183,10 +184,15 @@ pub fn version_said(
     if versions_by_facts(learned) {
         return stat(path, first).map(|attributes| attributes.version());
     }
-    if !first.is_completion() {
-        return Err(missing(first, Command::Size(path)));
-    }
     let time = replies.get(1);
+    if !first.is_completion() {
+        // "Not a plain file", BSD's ftpd and its kin say of what is not there, too; `MDTM` tells the two apart.
+        let absent = time.filter(|time| time.code >= 500 && time.why() == Why::NotFound);
+        return Err(match absent {
+            Some(time) => time.refusal(Command::Mdtm(path)),
+            None => missing(first, Command::Size(path)),
+        });
+    }
     if let Some(time) = time {
         let known = !time.is_unknown_command();
         profile.learn(|learned| learned.mdtm = Some(known));
@@ -356,11 +362,13 @@ impl Taking<'_> {
                 return Ok(Ok(Done::Changed));
             }
             if !reply.is_unknown_command() && refused.is_none() {
-                refused = Some(reply.refusal(command));
+                refused = Some((command, reply.clone()));
             }
         }
-        if let Some(error) = refused {
-            return Ok(Err(error));
+        if let Some((command, reply)) = refused
+            && !self.takes_time_for_name(command, path, &reply)?
+        {
+            return Ok(Err(reply.refusal(command)));
         }
         if self.learned.sets_times.is_some() || self.learned.features.mfmt {
             // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
@@ -375,6 +383,28 @@ impl Taking<'_> {
         self.profile
             .learn(|learned| learned.sets_times = Some(None));
         Ok(Err(cannot(&Step::SetModified(&RemotePath::root(), time))))
+    }
+
+    /// Whether a server that sets no times by `MDTM` has looked for a file whose name begins with the time: it says so,
+    /// or has a time for the file that it was said not to find.
+    fn takes_time_for_name(
+        &mut self,
+        command: Command<'_>,
+        path: &[u8],
+        reply: &Reply,
+    ) -> Result<bool> {
+        let Command::MdtmSet(time, _) = command else {
+            return Ok(false);
+        };
+        if self.learned.sets_times.is_some() || reply.code < 500 {
+            return Ok(false);
+        }
+        let name = format!("{} ", format_time_val(time).unwrap_or_default());
+        if reply.text().contains(&name) {
+            return Ok(true);
+        }
+        let there = self.control.command(Command::Mdtm(path), self.deadline)?;
+        Ok(there.is_completion())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::remote::{
 use crate::vfs::core::Vfs;
 use crate::vfs::error as vfs;
 use crate::vfs::file::{Beside, Body, File};
-use crate::vfs::orphan::PULL_LIMIT;
+use crate::vfs::reading::PULL_LIMIT;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
 pub(super) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;

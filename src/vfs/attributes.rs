@@ -213,9 +213,12 @@ impl Vfs {
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
         let opened = self.opened_file(ino);
         let written = opened.as_ref().is_some_and(|file| self.is_written(file));
+        // What is known to fail is to fail here, not where the file is closed.
+        let may_ride = self.remote.traits().sets_modes;
         let rides = opened.is_some_and(|file| {
             let mut body = file.body.lock();
-            let rides = body.is_dirty() || body.removed || (written && mode & OWNER_WRITES == 0);
+            let rides = body.is_dirty() || (written && mode & OWNER_WRITES == 0);
+            let rides = rides && may_ride || body.removed;
             if rides {
                 body.mode = Some((mode, true));
                 self.journal_rights(&body);
@@ -249,8 +252,9 @@ impl Vfs {
             return self.set_modified(ino, seconds, deadline);
         };
         {
+            let may_ride = self.remote.traits().sets_times;
             let mut body = self.settled(&file, deadline)?;
-            if body.is_dirty() || body.removed {
+            if body.is_dirty() && may_ride || body.removed {
                 body.modified = Some(seconds);
                 self.journal_rights(&body);
                 self.publish(&file, &body);

@@ -10,6 +10,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::readahead::Hold;
+use crate::vfs::reading::PULL_LIMIT;
 
 /// What became of an open file whose name is about to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +37,6 @@ impl Drop for Claim {
     }
 }
 
-/// Larger files than this are not fetched when their name is removed while they are open; they get
-/// another name until the last close. Nor is more of one that could not be stored beside its place.
-pub(super) const PULL_LIMIT: u64 = 64 << 20;
 impl Vfs {
     /// Makes what is open under a name independent of it, before the name is removed: the rest is
     /// fetched, or it gets another name.

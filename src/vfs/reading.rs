@@ -21,6 +21,9 @@ use crate::vfs::streaming::End;
 const NEAR: u64 = 4 << 20;
 /// Bytes that are fetched at once to complete a file.
 const PULL_STEP: usize = 1 << 20;
+/// More is not fetched of a file whose name is removed while it is open: it gets another name until the last close. Nor
+/// of one that was streamed beside its place and could not be stored.
+pub(super) const PULL_LIMIT: u64 = 64 << 20;
 
 impl Vfs {
     /// The bytes, if no server need be asked for them.

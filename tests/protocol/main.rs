@@ -17,6 +17,7 @@ mod changes;
 mod connections;
 mod costs;
 mod crowds;
+mod dialects;
 mod doubts;
 mod glances;
 mod joints;

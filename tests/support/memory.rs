@@ -204,6 +204,8 @@ impl Remote for Memory {
             stats: self.stats,
             seeks: true,
             goes_on: true,
+            sets_modes: true,
+            sets_times: true,
             ..Traits::default()
         }
     }

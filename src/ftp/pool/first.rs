@@ -80,7 +80,7 @@ pub(super) fn meet(
     let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
     let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
     let flights = control.take_flights();
-    let is_lost = flights.is_some_and(|work| note_flights(profile, work));
+    let is_lost = flights.is_some_and(|flights| note_flights(profile, flights));
     let (base, port) = match located {
         // Without what was only asked for later use.
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {

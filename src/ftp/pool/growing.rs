@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ftp::control::Control;
+use crate::ftp::control::{Control, Flights};
 use crate::ftp::data::Spare;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::login;
@@ -150,22 +150,35 @@ pub(super) fn further_login(
     result.map(|port| (control, port))
 }
 
-/// Several commands at once were answered, or all but the first were lost. Where they were seen to work it was the
-/// network, unless it happens again before any work. True when none is to be sent any more.
-pub(super) fn note_flights(profile: &Profile, work: bool) -> bool {
+/// What became of several commands at once. Where they were seen to be answered and then are lost it was the network,
+/// unless it happens again before any work; a server that answers them in another order is none to send them. True when
+/// none is to be sent any more.
+pub(super) fn note_flights(profile: &Profile, flights: Flights) -> bool {
     let mut is_news = false;
     profile.learn(|learned| {
-        learned.flights_lost = if work { 0 } else { learned.flights_lost + 1 };
-        let loses = learned.flights.is_none() && !work || learned.flights_lost >= LOST_FLIGHTS;
-        is_news = loses && learned.flights != Some(false);
-        if loses {
+        let ends = match flights {
+            Flights::Answered => {
+                learned.flights_lost = 0;
+                learned.flights = learned.flights.or(Some(true));
+                false
+            }
+            Flights::Lost => {
+                learned.flights_lost += 1;
+                learned.flights.is_none() || learned.flights_lost >= LOST_FLIGHTS
+            }
+            Flights::Mixed => true,
+        };
+        is_news = ends && learned.flights != Some(false);
+        if ends {
             learned.flights = Some(false);
-        } else if work && learned.flights.is_none() {
-            learned.flights = Some(true);
         }
     });
     if is_news {
-        log::warn!("this server loses commands that come together: one by one from now on");
+        let does = match flights {
+            Flights::Mixed => "answers commands that come together out of order",
+            _ => "loses commands that come together",
+        };
+        log::warn!("this server {does}: one by one from now on");
     }
     is_news
 }

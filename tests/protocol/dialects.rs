@@ -1,0 +1,88 @@
+//! Servers that speak dialects of FTP: those that have no more than RFC 959, BSD's ftpd and its kin, those that answer
+//! in an order of their own. None of that costs a file.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Script, Server};
+
+/// What people do with files, and the bytes that they find.
+const WORK: &str = "
+mkdir d; echo one > d/f; [ \"$(cat d/f)\" = one ]
+echo two >> d/f; [ \"$(cat d/f)\" = $'one\\ntwo' ]
+head -c 300000 /dev/zero > big; printf x | dd of=big bs=1 seek=150000 conv=notrunc status=none
+[ $(wc -c < big) = 300000 ]; [ $(tr -d '\\0' < big) = x ]
+truncate -s 10 big; [ $(stat -c %s big) = 10 ]
+set -C; echo new > g; ! echo again > g; set +C
+mv g d/f; [ \"$(cat d/f)\" = new ]; mv d/f e; [ \"$(ls d)\" = '' ]
+[ ! -e none ]; ! cat none; rm e big; rmdir d; [ \"$(ls)\" = '' ]";
+
+#[test]
+fn a_server_of_rfc_959_alone_takes_files_and_gives_them() {
+    let later = [
+        "AUTH", "FEAT", "OPTS", "EPSV", "EPRT", "MLSD", "MLST", "SIZE", "MDTM", "MDTM-SET", "MFMT",
+        "SITE",
+    ];
+    for options in ["", "writeback", "nopipeline"] {
+        let server = Script::new().without(&later).keeps_names().start();
+        let mut mount = Mount::with(&server, options);
+        mount.sh(WORK);
+        // What is older than the kernel and we remember is asked for anew.
+        mount.sh("echo one > f; sleep 6; [ \"$(cat f)\" = one ]; echo two >> f; sync f");
+        assert_eq!(mount.sh("cat f"), "one\ntwo\n");
+        mount.unmount();
+        let expected = b"one\ntwo\n".to_vec();
+        assert_eq!(server.tree().bytes("/f"), Some(&expected[..]));
+    }
+}
+
+#[test]
+fn what_bsd_calls_no_plain_file_may_be_absent() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    let mount = Mount::of(&server);
+    server.on("SIZE /new", Act::Reply("550 /new: not a plain file."));
+    // What is neither to be emptied nor to be new is asked for before it is made.
+    mount.sh("ls; echo mine >> new");
+    assert_eq!(server.tree().bytes("/new"), Some(&b"mine\n"[..]));
+}
+
+#[test]
+fn a_server_that_takes_a_time_for_a_name_sets_none_and_stores_all() {
+    let there = "550 20010909014640 /f: No such file or directory";
+    for words in [there, "550 Could not do that."] {
+        let server = Script::new().without(&["MFMT", "SITE"]).start();
+        server.on("MDTM 20010909014640", Act::Reply(words));
+        server.tree().put("/f", pattern(10));
+        let mount = Mount::of(&server);
+        assert_eq!(mount.error("os.utime('f', (10**9, 10**9))"), "EPERM");
+        let tried = server.count("MDTM 20010909014640");
+        // Now it is known: who asks for it is told then, and what is closed is stored.
+        let said = mount.error_with(
+            "f = open('g', 'wb'); f.write(b'content'); f.flush()",
+            "os.utime(f.fileno(), (10**9, 10**9))",
+        );
+        assert_eq!(said, "EPERM");
+        assert_eq!(server.tree().bytes("/g"), Some(&b"content"[..]));
+        mount.sh("cp -p f h 2> $S/said || true; cmp f h");
+        assert_eq!(server.count("MDTM 20010909014640"), tried);
+    }
+}
+
+#[test]
+fn a_server_that_answers_in_an_order_of_its_own_gets_one_command_after_the_other() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    server.once(
+        "MKD",
+        Act::Raw(b"502 What is SITE?\r\n257 \"/d\" made\r\n".to_vec()),
+    );
+    server.once("SITE", Act::Raw(Vec::new()));
+    mount.sh("mkdir d; mkdir d/e; echo content > d/f; [ \"$(cat d/f)\" = content ]");
+    let said = mount.log();
+    assert!(said.contains("out of order"), "{said}");
+    assert!(server.tree().node("/d/e").is_some());
+    server.once("MKD", Act::Raw(Vec::new()));
+    let mark = server.mark();
+    let _waits = mount.start("mkdir g");
+    server.await_count("MKD /g", 1);
+    mount.sh("sleep 0.3");
+    assert_eq!(server.since(mark, &["SITE"]), [""; 0]);
+}
