@@ -93,6 +93,26 @@ impl<'a> Start<'a> {
 ///
 /// Where it is not known yet how data connections come about, one way is tried after the other.
 pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result<Begun> {
+    let mut port = None;
+    let begun = one_way_or_another(lease, start, &mut port, deadline);
+    if begun.is_err()
+        && let Some(port) = port
+    {
+        // Twisted answers nothing more until somebody connects to the port that was asked for.
+        if let Err(error) = keep_spare(lease, Ok(port), deadline) {
+            log::debug!("{error}");
+        }
+    }
+    begun
+}
+
+/// The same; `port` becomes the reply by which a refused transfer still brought the next one's data connection.
+fn one_way_or_another(
+    lease: &mut Lease,
+    start: Start<'_>,
+    port: &mut Option<Reply>,
+    deadline: &Deadline,
+) -> Result<Begun> {
     let pool = Arc::clone(lease.pool());
     let (profile, policy, command) = (pool.profile(), pool.data(), start.command);
     let spare = lease.take_spare();
@@ -107,7 +127,7 @@ pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result
     }
     let mut ahead = Ahead::new(start.ahead, start.is_strict);
     if let Some(spare) = spare
-        && let Some(begun) = over_spare(control, spare, start, &mut ahead, profile, deadline)?
+        && let Some(begun) = over_spare(control, spare, start, &mut ahead, profile, port, deadline)?
     {
         return protected(lease, begun, ahead, command, deadline);
     }
@@ -115,7 +135,8 @@ pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result
         let control = lease.control()?;
         let opening = data::open(control, profile, policy, command, &mut ahead, deadline)?;
         let attempt = opening.attempt();
-        match over(opening, control, start, &mut ahead, profile, deadline) {
+        *port = None;
+        match over(opening, control, start, &mut ahead, profile, port, deadline) {
             Ok(begun) => {
                 attempt.worked(profile);
                 return protected(lease, begun, ahead, command, deadline);
@@ -132,6 +153,7 @@ fn over_spare(
     start: Start<'_>,
     ahead: &mut Ahead<'_>,
     profile: &Profile,
+    port: &mut Option<Reply>,
     deadline: &Deadline,
 ) -> Result<Option<Begun>> {
     let mut patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
@@ -175,7 +197,7 @@ fn over_spare(
             drop(stream);
             match reply.is_preliminary() {
                 true => settle(control, &start.command, start.behind.len()),
-                false => drain(control, start, profile, &patience)?,
+                false => drain(control, start, profile, port, &patience)?,
             }
             return Err(refusal);
         }
@@ -209,18 +231,20 @@ fn over_spare(
             start.command
         );
         Spare::note_misfire(profile);
-        drain(control, start, profile, &patience)?;
+        drain(control, start, profile, port, &patience)?;
         return Ok(None);
     }
-    drain(control, start, profile, &patience)?;
+    drain(control, start, profile, port, &patience)?;
     Err(reply.refusal(start.command))
 }
 
-/// Takes the replies to what flew behind a command that was refused: nothing of it matters any more.
+/// Takes the replies to what flew behind a command that was refused: nothing of it matters any more, but for the port of
+/// the next data connection.
 fn drain(
     control: &mut Control,
     start: Start<'_>,
     profile: &Profile,
+    port: &mut Option<Reply>,
     deadline: &Deadline,
 ) -> Result<()> {
     if start.from > 0 {
@@ -230,8 +254,12 @@ fn drain(
     }
     if control.is_pipelining() {
         for command in start.behind {
-            if control.reply(command, deadline)?.is_preliminary() {
+            let reply = control.reply(command, deadline)?;
+            if reply.is_preliminary() {
                 return Err(out_of_order(control, start.command, profile));
+            }
+            if matches!(command, Command::Epsv | Command::Pasv) && reply.is_completion() {
+                *port = Some(reply);
             }
         }
     }
@@ -245,6 +273,7 @@ fn over(
     start: Start<'_>,
     ahead: &mut Ahead<'_>,
     profile: &Profile,
+    port: &mut Option<Reply>,
     deadline: &Deadline,
 ) -> Result<Begun> {
     let short = opening.patience(deadline);
@@ -277,7 +306,7 @@ fn over(
             early: false,
         });
     }
-    drain(control, start, profile, deadline)?;
+    drain(control, start, profile, port, deadline)?;
     Err(reply.refusal(start.command))
 }
 

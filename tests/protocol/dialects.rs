@@ -86,3 +86,19 @@ fn a_server_that_answers_in_an_order_of_its_own_gets_one_command_after_the_other
     mount.sh("sleep 0.3");
     assert_eq!(server.since(mark, &["SITE"]), [""; 0]);
 }
+
+#[test]
+fn a_server_that_waits_at_a_port_is_not_left_waiting_where_a_transfer_was_refused() {
+    let server = Script::new().without(&["APPE"]).awaits().start();
+    server.tree().put("/refused", pattern(100));
+    let mount = Mount::with(&server, "timeout=5");
+    // What flies behind an upload is known to be answered in order, then.
+    mount.sh("echo one > first; echo two > second");
+    mount.sh("set -C; echo mine > new; set +C; cat first second new");
+    server.on("RETR /refused", Act::Reply("550 Permission denied"));
+    assert_eq!(mount.error("open('refused').read()"), "EACCES");
+    assert_eq!(
+        mount.sh("ls; cat new"),
+        "first\nnew\nrefused\nsecond\nmine\n"
+    );
+}

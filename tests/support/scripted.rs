@@ -134,6 +134,7 @@ pub struct Script {
     eager: bool,
     drops_early: bool,
     folds_case: bool,
+    awaits: bool,
     home: &'static str,
 }
 
@@ -178,6 +179,12 @@ impl Script {
     /// Bytes that come before it has said yes are dropped, and their upload never ends.
     pub fn drops_early(mut self) -> Self {
         self.drops_early = true;
+        self
+    }
+
+    /// Behind a port it answers nothing until somebody connects to it, as Twisted does.
+    pub fn awaits(mut self) -> Self {
+        self.awaits = true;
         self
     }
 

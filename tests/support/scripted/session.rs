@@ -439,6 +439,12 @@ impl Session {
                 port / 256,
                 port % 256
             ),
-        })
+        })?;
+        if self.shared.script.awaits
+            && let Some(listener) = &self.passive
+        {
+            self.accepted = listener.accept().ok().map(|(data, _)| data);
+        }
+        Ok(())
     }
 }
