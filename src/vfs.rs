@@ -41,6 +41,7 @@ mod holders;
 mod inode;
 mod journal;
 mod keeping;
+mod lenient;
 mod links;
 mod listing;
 mod lookup;

@@ -147,6 +147,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "writeback",
             "noting",
             "keeping",
+            "lenient",
             "order",
             "figures",
             "forget",

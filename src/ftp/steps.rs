@@ -257,6 +257,9 @@ fn set_time<'a>(learned: &Learned, setter: TimeSetter, time: i64, path: &'a [u8]
     }
 }
 
+/// "Command not implemented" (RFC 959 section 4.2.2).
+const NOT_IMPLEMENTED: u16 = 502;
+
 /// One step whose first replies are in.
 struct Taking<'a> {
     control: &'a mut Control,
@@ -339,7 +342,9 @@ impl Taking<'_> {
             self.profile.learn(|learned| learned.chmod = Some(true));
             return Ok(Done::Changed);
         }
-        if reply.is_unknown_command() && self.learned.chmod.is_none() {
+        // What worked before may have disliked this one's bits.
+        let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
+        if is_unknown || reply.code == NOT_IMPLEMENTED {
             self.profile.learn(|learned| learned.chmod = Some(false));
         }
         Err(reply

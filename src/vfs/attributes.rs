@@ -10,6 +10,7 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{File, OWNER_WRITES};
 use crate::vfs::inode::ROOT;
+use crate::vfs::lenient::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::shown::{Attr, Space};
 
 /// What setattr is to change; `None` leaves it as it is.
@@ -55,30 +56,13 @@ impl Vfs {
         }
         if let Some(mode) = changes.mode {
             let changed = self.change_mode(ino, mode & 0o7777, deadline);
-            self.tolerate(changed, "setting permission bits")?;
+            self.tolerate(changed, SETTING_MODES)?;
         }
         if let Some(modified) = changes.modified {
             let changed = self.change_modified(ino, modified, deadline);
-            self.tolerate(changed, "setting times")?;
+            self.tolerate(changed, SETTING_TIMES)?;
         }
         self.getattr(ino, deadline)
-    }
-
-    /// What the server can't do succeeds on a lenient mount, with one line in the log for each kind.
-    pub(super) fn tolerate(&self, result: Result<()>, what: &'static str) -> Result<()> {
-        match result {
-            Err(
-                error @ (Error::NotPermitted(remote::Error::Refused { .. }) | Error::Impossible),
-            ) if self.settings.lenient => {
-                if self.tolerated.lock().insert(what) {
-                    log::warn!(
-                        "{what}: {error}; from now on passed over, since the mount is lenient"
-                    );
-                }
-                Ok(())
-            }
-            result => result,
-        }
     }
 
     /// What there is of space, if the server need not be asked.

@@ -11,6 +11,7 @@ use crate::remote::{self, Change, Plan, Updated, Version, Why};
 use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::{Body, File};
+use crate::vfs::lenient::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::ranges::RangeSet;
 
 impl Vfs {
@@ -48,7 +49,10 @@ impl Vfs {
             body.modified = None;
         }
         match updated.modified {
-            Some(Err(error)) => Err(Error::NotPermitted(error)),
+            Some(Err(error)) => {
+                let failed = Err(Error::NotPermitted(error));
+                self.tolerate(failed, SETTING_TIMES).map(|()| version)
+            }
             _ => Ok(version),
         }
     }
@@ -62,9 +66,12 @@ impl Vfs {
         let Some((mode, promised)) = mode else {
             return Ok(());
         };
-        match outcome {
-            Some(Err(error)) if promised => return Err(Error::NotPermitted(error)),
-            Some(Err(ref error)) => {
+        match &outcome {
+            Some(Err(error)) if promised => {
+                let failed = Err(Error::NotPermitted(error.clone()));
+                self.tolerate(failed, SETTING_MODES)?;
+            }
+            Some(Err(error)) => {
                 log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
             }
             _ => {}

@@ -102,3 +102,17 @@ fn a_server_that_waits_at_a_port_is_not_left_waiting_where_a_transfer_was_refuse
         "first\nnew\nrefused\nsecond\nmine\n"
     );
 }
+
+#[test]
+fn a_lenient_mount_closes_what_it_stores_also_before_it_is_known_what_can_not_be_set() {
+    let put = "
+f = open('f', 'wb'); f.write(b'content'); f.flush()
+os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
+    for (options, said) in [("lenient", "None"), ("", "EPERM")] {
+        let server = Script::new().without(&["MDTM-SET", "MFMT", "SITE"]).start();
+        let mut mount = Mount::with(&server, options);
+        assert_eq!(mount.error_with(put, "f.close()"), said, "{options}");
+        mount.unmount();
+        assert_eq!(server.tree().bytes("/f"), Some(&b"content"[..]));
+    }
+}
