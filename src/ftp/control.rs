@@ -38,6 +38,8 @@ pub struct Control {
     pipelining: bool,
     /// How flights of several commands went, if one did.
     flights: Option<Flights>,
+    /// Nobody has seen yet whether this server answers several commands at once.
+    doubts_flights: bool,
     /// Replies that came since something was sent.
     answered: usize,
     lines: Lines,
@@ -63,6 +65,9 @@ const FLIGHT_BYTES: usize = 16 * 1024;
 const FLIGHT_COMMANDS: usize = 400;
 /// Commands that may join what is owed already, unanswered.
 pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
+/// So long after the reply to the first of several commands one to the next must have come, on a server of which nothing
+/// is known: where a packet is lost it takes seconds, and who loses commands (nodeftpd) is not to cost all patience.
+const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes read from the socket at once.
@@ -90,6 +95,7 @@ impl Control {
             broken: false,
             pipelining,
             flights: None,
+            doubts_flights: false,
             answered: 0,
             lines: Lines::of(""),
             logged_in: false,
@@ -229,6 +235,11 @@ impl Control {
         Err(Error::lost(command.to_string(), cause))
     }
 
+    /// Nothing is known of this server yet.
+    pub fn doubt_flights(&mut self) {
+        self.doubts_flights = true;
+    }
+
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
         self.pipelining
@@ -273,7 +284,9 @@ impl Control {
 
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
-        let result = self.take_reply(tried, deadline);
+        let doubts = self.doubts_flights && self.answered > 0;
+        let short = doubts.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let result = self.take_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
@@ -282,6 +295,7 @@ impl Control {
                     self.answered += 1;
                     if self.answered > 1 {
                         self.flights = Some(Flights::Answered);
+                        self.doubts_flights = false;
                     }
                 }
                 if self.owed > 0 {

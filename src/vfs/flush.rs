@@ -18,6 +18,7 @@ use crate::vfs::core::{Handle, Vfs};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::File;
 use crate::vfs::holders::may_hold;
+use crate::vfs::lenient::SETTING_MODES;
 use crate::vfs::ranges::RangeSet;
 
 impl Vfs {
@@ -181,7 +182,8 @@ impl Vfs {
         let Some((mode, _)) = waiting else {
             return;
         };
-        if let Err(error) = self.set_mode(file.ino, mode, deadline) {
+        let set = self.set_mode(file.ino, mode, deadline);
+        if let Err(error) = self.tolerate(set, SETTING_MODES) {
             log::warn!("{error}");
         }
         file.body.lock().uploading = false;

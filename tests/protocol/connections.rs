@@ -251,6 +251,15 @@ fn a_server_that_loses_commands_which_come_together_is_found_out_and_remembered(
 }
 
 #[test]
+fn a_server_that_loses_commands_is_found_out_long_before_all_patience_is_over() {
+    let server = Script::new().forgets().start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=300");
+    mount.sh("ls -l d; [ \"$(cat d/f)\" = content ]");
+    assert!(mount.log().contains("one by one"), "{}", mount.log());
+}
+
+#[test]
 fn nopipeline_sends_one_command_at_a_time() {
     let server = Script::new().forgets().start();
     server.tree().put("/d/f", "content");

@@ -53,7 +53,8 @@ pub(super) fn meet(
     }
     let mut state = State::new(endpoint.max_conns.max(1));
     state.live = 1;
-    let is_wanted = kept.is_known() && state.may_grow(Urgency::Ahead);
+    let is_known = kept.is_known();
+    let is_wanted = is_known && state.may_grow(Urgency::Ahead);
     let mut second = None;
     // Not before the first login was accepted: nothing that is refused is tried twice.
     let mut accepted = |control: &Control| {
@@ -62,13 +63,16 @@ pub(super) fn meet(
             .flatten();
     };
     let longer = Deadline::after(deadline.patience() * 2);
-    let (mut control, deadline) = match first_login(endpoint, profile, &mut accepted, deadline) {
-        Err(Error::TimedOut { .. }) if profile.ask(|learned| learned.flights) == Some(false) => {
-            let again = first_login(endpoint, profile, &mut accepted, &longer);
-            (again?, &longer)
-        }
-        result => (result?, deadline),
-    };
+    let (mut control, deadline) =
+        match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
+            Err(Error::TimedOut { .. })
+                if profile.ask(|learned| learned.flights) == Some(false) =>
+            {
+                let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
+                (again?, &longer)
+            }
+            result => (result?, deadline),
+        };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
     let looks = Spare::is_possible(profile);
     let second = second.filter(|_| looks).map(Forerunner::log_in);
@@ -88,10 +92,10 @@ pub(super) fn meet(
             Spare::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            control = match first_login(endpoint, profile, &mut |_| (), &longer) {
+            control = match first_login(endpoint, profile, is_known, &mut |_| (), &longer) {
                 Err(error) if error.why() == Some(Why::TooMany) => {
                     thread::sleep(LOOK);
-                    first_login(endpoint, profile, &mut |_| (), &longer)?
+                    first_login(endpoint, profile, is_known, &mut |_| (), &longer)?
                 }
                 result => result?,
             };
@@ -168,11 +172,15 @@ impl Forerunner {
 fn first_login(
     endpoint: &Endpoint,
     profile: &Profile,
+    is_known: bool,
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
     let connect = |route: &Route| endpoint.control(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
+    if !is_known {
+        control.doubt_flights();
+    }
     let Endpoint { login, tls, .. } = endpoint;
     let result = login::first(&mut control, login, tls, profile, accepted, deadline);
     if let Some(flights) = control.take_flights() {
