@@ -185,7 +185,7 @@ impl Client {
         lister.list(each)
     }
 
-    /// The version of a file on a server without `SIZE` (RFC 3659 has it, RFC 959 not): its directory's listing tells.
+    /// The version of a file of which `SIZE` says nothing: its directory's listing tells.
     fn listed_version(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
         let directory = file.parent().unwrap_or_default();
         let mut found = None;
@@ -247,7 +247,7 @@ impl Remote for Client {
         }
         for (step, result) in steps.iter().zip(&mut results) {
             if let (Step::Version(file), Err(error)) = (step, &result)
-                && error.why() == Some(Why::Unsupported)
+                && says_nothing(error)
             {
                 *result = self.listed_version(file, ask).map(Done::Version);
             }
@@ -508,4 +508,13 @@ fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
     Deadline::after(left / SHARE)
+}
+
+/// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), or it is
+/// for now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there.
+fn says_nothing(error: &Error) -> bool {
+    match error {
+        Error::Refused { why, said, .. } => *why == Why::Unsupported || said.starts_with('4'),
+        _ => false,
+    }
 }
