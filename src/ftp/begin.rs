@@ -116,6 +116,7 @@ fn one_way_or_another(
     let pool = Arc::clone(lease.pool());
     let (profile, policy, command) = (pool.profile(), pool.data(), start.command);
     let spare = lease.take_spare();
+    lease.note_beginning(false);
     let control = lease.control()?;
     if control.is_used_up() {
         pool.step_back(control);
@@ -129,6 +130,7 @@ fn one_way_or_another(
     if let Some(spare) = spare
         && let Some(begun) = over_spare(control, spare, start, &mut ahead, profile, port, deadline)?
     {
+        lease.note_beginning(true);
         return protected(lease, begun, ahead, command, deadline);
     }
     loop {

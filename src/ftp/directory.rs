@@ -7,6 +7,8 @@
 //!
 //! Names stay in the server's charset until they are handed out.
 
+use std::collections::HashMap;
+
 use crate::ftp::command::Command;
 use crate::ftp::exact;
 use crate::ftp::lines;
@@ -60,6 +62,9 @@ impl Lister<'_> {
     pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
         let all = self.pool.profile().ask(|learned| learned.list_all) != Some(false);
+        if !facts && self.pool.profile().ask(|learned| learned.lists_entered) == Some(false) {
+            drop(self.lease.take_spare());
+        }
         let command = match (facts, all) {
             (true, _) => Command::Mlsd,
             (false, all) => Command::List(if all { "-a" } else { "" }),
@@ -125,16 +130,52 @@ impl Lister<'_> {
     /// could be asked for before its end.
     fn plain(&mut self, times: bool) -> Result<Taken> {
         match self.pool.profile().ask(|learned| learned.list_all) {
-            Some(true) => self.with("-a", times),
-            Some(false) => self.with("", times),
+            Some(true) => self.entered("-a", times),
+            Some(false) => self.entered("", times),
             None => self.both(),
         }
+    }
+
+    /// `LIST` of the directory that was entered. A server that asks no `ls`, whose `-a` shows the directory itself, may
+    /// list the one in which it was when the data connection was made (libunftp): listing it again shows that.
+    fn entered(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
+        let profile = self.pool.profile();
+        let lists_entered = profile.ask(|learned| learned.lists_entered);
+        if lists_entered == Some(false) {
+            drop(self.lease.take_spare());
+        }
+        let first = self.with(switches, times)?;
+        let is_certain = first.names_itself || !self.lease.began_over_spare();
+        if lists_entered.is_some() || is_certain {
+            return Ok(first);
+        }
+        let second = self.with(switches, times)?;
+        self.judge_entered(&first, &second);
+        Ok(second)
+    }
+
+    /// Two listings of a directory, the second by a data connection that was made after it had been entered: whether the
+    /// first one was of it, too. Two empty ones tell nothing.
+    fn judge_entered(&self, first: &Taken, second: &Taken) {
+        let ((first, _), (second, _)) = (&first.listed, &second.listed);
+        if first.is_empty() && second.is_empty() {
+            return;
+        }
+        let known: HashMap<_, _> = first.iter().map(|one| (&one.name, one)).collect();
+        let is_known = |one: &Entry| known.get(&one.name) == Some(&one);
+        let is_same = !second.is_empty() && second.iter().all(is_known);
+        log::debug!("a directory is listed that was entered behind the data connection: {is_same}");
+        let profile = self.pool.profile();
+        profile.learn(|learned| learned.lists_entered = Some(is_same));
     }
 
     /// Finds out whether `LIST -a` shows hidden files here, or is taken for a name, as strict servers
     /// do.
     fn both(&mut self) -> Result<Taken> {
         let profile = self.pool.profile();
+        if profile.ask(|learned| learned.lists_entered) == Some(false) {
+            drop(self.lease.take_spare());
+        }
         let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
         let with_all = match self.with("-a", false) {
             Err(Error::Refused { .. }) => None,
@@ -146,7 +187,15 @@ impl Lister<'_> {
             }
             Ok(taken) => Some(taken),
         };
+        let doubtful = self.lease.began_over_spare();
         let plain = self.with("", false)?;
+        if doubtful && let Some(all) = &with_all {
+            self.judge_entered(all, &plain);
+            if profile.ask(|learned| learned.lists_entered) == Some(false) {
+                // What the switch does is seen another time.
+                return Ok(plain);
+            }
+        }
         let count = |taken: &Taken| taken.listed.0.len();
         let honours = with_all
             .as_ref()

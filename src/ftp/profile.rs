@@ -56,6 +56,8 @@ pub struct Learned {
     pub no_mlsd: bool,
     /// `LIST -a` shows the hidden files and is not taken for a name.
     pub list_all: Option<bool>,
+    /// A listing over a data connection that was made before its directory was entered is of that directory.
+    pub lists_entered: Option<bool>,
     /// `STAT -a` shows what `LIST -a` does.
     pub stat_lists: Option<bool>,
     /// `STAT` had no answer in this mount.

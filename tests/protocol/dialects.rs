@@ -126,3 +126,25 @@ os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
         assert_eq!(server.tree().bytes("/f"), Some(&b"content"[..]));
     }
 }
+
+#[test]
+fn a_server_that_lists_where_it_was_when_its_port_was_made_is_found_out() {
+    let server = Script::new()
+        .without(&["MLSD", "MLST", "STAT"])
+        .lists_left()
+        .start();
+    for name in ["/top", "/a/one", "/a/b/two", "/c/three", "/c/d/four"] {
+        server.tree().put(name, "content");
+    }
+    for again in [false, true] {
+        let mut mount = Mount::of(&server);
+        for round in 0..2 {
+            let listed = mount.sh("ls; ls a; ls a/b; ls c; ls c/d; ls a");
+            let all = "a\nc\ntop\nb\none\ntwo\nd\nthree\nfour\nb\none\n";
+            assert_eq!(listed, all, "{again} {round}");
+            mount.sh("sleep 1.1");
+            mount.unmount();
+            mount.again_with(&server, "cache_timeout=1");
+        }
+    }
+}

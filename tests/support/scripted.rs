@@ -135,6 +135,7 @@ pub struct Script {
     drops_early: bool,
     folds_case: bool,
     awaits: bool,
+    lists_left: bool,
     home: &'static str,
 }
 
@@ -185,6 +186,12 @@ impl Script {
     /// Behind a port it answers nothing until somebody connects to it, as Twisted does.
     pub fn awaits(mut self) -> Self {
         self.awaits = true;
+        self
+    }
+
+    /// LIST knows no switches and lists the directory in which it was when its port was asked for, as libunftp does.
+    pub fn lists_left(mut self) -> Self {
+        self.lists_left = true;
         self
     }
 

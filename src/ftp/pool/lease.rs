@@ -33,6 +33,8 @@ pub struct Lease {
     control: Option<Control>,
     spare: Option<Spare>,
     wants_spare: bool,
+    /// The last transfer began over a spare data connection.
+    began_over_spare: bool,
     used: bool,
 }
 
@@ -55,6 +57,16 @@ impl Lease {
     pub fn take_spare(&mut self) -> Option<Spare> {
         let mut spare = self.spare.take()?;
         spare.is_good(self.pool.profile()).then_some(spare)
+    }
+
+    /// Whether the last transfer began over a data connection that had been made before.
+    pub fn began_over_spare(&self) -> bool {
+        self.began_over_spare
+    }
+
+    /// Says what [`Self::began_over_spare`] tells.
+    pub fn note_beginning(&mut self, over_spare: bool) {
+        self.began_over_spare = over_spare;
     }
 
     /// Keeps a data connection for the next transfer.
@@ -127,6 +139,7 @@ impl Pool {
             control: Some(control),
             spare,
             wants_spare: false,
+            began_over_spare: false,
             used,
         })
     }

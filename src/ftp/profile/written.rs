@@ -85,6 +85,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
     },
     Fact {
+        name: "lists_entered",
+        say: |learned| learned.lists_entered.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.lists_entered = Some(flag)),
+    },
+    Fact {
         name: "stat_lists",
         say: |learned| learned.stat_lists.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.stat_lists = Some(flag)),
@@ -301,6 +306,7 @@ mod tests {
             stor_at: Some(true),
             stor_keeps: Some(false),
             site_quota: Some(false),
+            lists_entered: Some(true),
             rest: Some(false),
             ..Learned::default()
         };

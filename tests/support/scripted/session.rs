@@ -31,6 +31,8 @@ pub(super) struct Session {
     transferred: bool,
     /// A data connection that was looked at before its command was answered.
     pub(super) accepted: Option<TcpStream>,
+    /// Where it was when it was last asked for a port.
+    port_made_in: Vec<u8>,
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
@@ -64,6 +66,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         came: VecDeque::new(),
         transferred: false,
         accepted: None,
+        port_made_in: Vec::new(),
         shared,
     };
     let _ = session.run();
@@ -270,7 +273,10 @@ impl Session {
             "STOR" => self.store(&path, false, &act),
             "APPE" => self.store(&path, true, &act),
             "LIST" => {
-                let listing = self.tree().lines_of(&self.directory, text.contains('a'));
+                let listing = match self.shared.script.lists_left {
+                    true => self.tree().lines_of(&self.port_made_in, false),
+                    false => self.tree().lines_of(&self.directory, text.contains('a')),
+                };
                 self.list(listing, &act)
             }
             "STAT" => {
@@ -421,6 +427,7 @@ impl Session {
     }
 
     fn passive(&mut self, verb: &str, act: &Act) -> Outcome {
+        self.port_made_in = self.directory.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener
             .local_addr()
