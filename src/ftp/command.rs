@@ -164,6 +164,8 @@ impl Command<'_> {
     /// says what only that does, or it tells a size where a time was asked for.
     pub fn is_missed_by(&self, reply: &Reply) -> bool {
         match reply.code {
+            // What asks for a port has none of the other replies that say yes.
+            200..=226 | 228 | 230..=299 if matches!(self, Self::Epsv | Self::Pasv) => true,
             227 => !matches!(self, Self::Pasv),
             229 => !matches!(self, Self::Epsv),
             257 => !matches!(self, Self::Mkd(_) | Self::Pwd),
@@ -404,5 +406,29 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         assert_eq!(Command::Pass(b"secret").to_string(), "PASS (hidden)");
+    }
+
+    #[test]
+    fn a_reply_that_only_another_command_has_is_known() {
+        let says = |code: u16, text: &str| Reply {
+            code,
+            lines: vec![text.as_bytes().to_vec()],
+        };
+        for (command, code, text, missed) in [
+            (Command::Mkd(b"/d"), 257, "\"/d\" made", false),
+            (Command::SiteChmod(0o755, b"/d"), 257, "\"/d\" made", true),
+            (Command::SiteChmod(0o755, b"/d"), 250, "Done", false),
+            (Command::Cwd(b"/d"), 229, "(|||5000|)", true),
+            (Command::Epsv, 229, "(|||5000|)", false),
+            (Command::Epsv, 250, "Into it", true),
+            (Command::Epsv, 502, "What?", false),
+            (Command::Rest(7), 350, "From there", false),
+            (Command::Dele(b"/f"), 350, "From there", true),
+            (Command::Mdtm(b"/f"), 213, "7", true),
+            (Command::Mdtm(b"/f"), 213, "20210203040506.123", false),
+            (Command::Size(b"/f"), 213, "7", false),
+        ] {
+            assert_eq!(command.is_missed_by(&says(code, text)), missed, "{command}");
+        }
     }
 }

@@ -75,11 +75,12 @@ impl Inspection {
             Way::Pasv => self.named_address(&Deadline::after(patience))?,
             _ => None,
         };
-        let manner = || profile.ask(|learned| (learned.steps_back, learned.active_flights));
+        let manner =
+            || profile.ask(|learned| (learned.steps_back, learned.active_flights, learned.flights));
         let mut before = manner();
         let mut trial = self.try_once(way, patience)?;
         while trial.fault.is_some() && manner() != before {
-            // It goes with TLS 1.2, or without a flight, as a mount finds out too.
+            // It goes with TLS 1.2, or without flights, as a mount finds out too.
             before = manner();
             trial = self.try_once(way, patience)?;
         }
