@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ftp::command::{Command, Lines};
@@ -45,6 +46,8 @@ pub struct Control {
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
+    /// The directory that was entered last, absolute; `None` where the login left us.
+    directory: Option<Arc<[u8]>>,
 }
 
 /// How flights of several commands went.
@@ -100,6 +103,7 @@ impl Control {
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
+            directory: None,
         };
         if let Some((judge, session)) = implicit {
             control.encrypt(judge, session, deadline)?;
@@ -159,9 +163,7 @@ impl Control {
                 self.broken = true;
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
-            if commands.len() > 1 {
-                self.check_order(command, &reply)?;
-            }
+            self.note_reply(command, &reply, commands.len() > 1)?;
             flying -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
         }
@@ -218,21 +220,32 @@ impl Control {
                 self.broken = true;
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
-            self.check_order(command, &reply)?;
+            self.note_reply(command, &reply, true)?;
             replies.push(reply);
         }
         Ok(replies)
     }
 
-    /// Refuses a reply to one of several commands that must be another one's: which is whose can't be told, then.
-    fn check_order(&mut self, command: &Command<'_>, reply: &Reply) -> Result<()> {
-        if !self.pipelining || !command.is_missed_by(reply) {
-            return Ok(());
+    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: which is whose can't
+    /// be told, then.
+    fn note_reply(&mut self, command: &Command<'_>, reply: &Reply, several: bool) -> Result<()> {
+        if several && self.pipelining && command.is_missed_by(reply) {
+            self.broken = true;
+            self.flights = Some(Flights::Mixed);
+            let cause = format!("it was answered out of order ({reply})");
+            return Err(Error::lost(command.to_string(), cause));
         }
-        self.broken = true;
-        self.flights = Some(Flights::Mixed);
-        let cause = format!("it was answered out of order ({reply})");
-        Err(Error::lost(command.to_string(), cause))
+        if let Command::Cwd(path) = command
+            && reply.is_completion()
+        {
+            self.directory = Some(Arc::from(*path));
+        }
+        Ok(())
+    }
+
+    /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
+    pub fn directory(&self) -> Option<&Arc<[u8]>> {
+        self.directory.as_ref()
     }
 
     /// Nothing is known of this server yet.

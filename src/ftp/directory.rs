@@ -7,8 +7,6 @@
 //!
 //! Names stay in the server's charset until they are handed out.
 
-use std::collections::HashMap;
-
 use crate::ftp::command::Command;
 use crate::ftp::exact;
 use crate::ftp::lines;
@@ -141,43 +139,36 @@ impl Lister<'_> {
     fn entered(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
         let profile = self.pool.profile();
         let lists_entered = profile.ask(|learned| learned.lists_entered);
-        if lists_entered == Some(false) {
+        let made_in = self.lease.spare().map(|spare| spare.made_in());
+        let (is_here, is_known) = match made_in {
+            Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
+            None => (false, false),
+        };
+        if !is_here && lists_entered == Some(false) {
             drop(self.lease.take_spare());
         }
         let first = self.with(switches, times)?;
-        let is_certain = first.names_itself || !self.lease.began_over_spare();
-        if lists_entered.is_some() || is_certain {
+        let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
+        if is_certain || lists_entered.is_some() {
             return Ok(first);
         }
         let second = self.with(switches, times)?;
-        self.judge_entered(&first, &second);
-        Ok(second)
-    }
-
-    /// Two listings of a directory, the second by a data connection that was made after it had been entered: whether the
-    /// first one was of it, too. Two empty ones tell nothing.
-    fn judge_entered(&self, first: &Taken, second: &Taken) {
-        let ((first, _), (second, _)) = (&first.listed, &second.listed);
-        if first.is_empty() && second.is_empty() {
-            return;
+        let is_same = first.listed == second.listed;
+        // Two empty ones tell nothing, nor do two of where the login left us: that may be this directory.
+        let tells = !is_same || is_known && !second.listed.0.is_empty();
+        if tells {
+            log::debug!("it lists what was entered behind the data connection: {is_same}");
+            profile.learn(|learned| learned.lists_entered = Some(is_same));
         }
-        let known: HashMap<_, _> = first.iter().map(|one| (&one.name, one)).collect();
-        let is_known = |one: &Entry| known.get(&one.name) == Some(&one);
-        let is_same = !second.is_empty() && second.iter().all(is_known);
-        log::debug!("a directory is listed that was entered behind the data connection: {is_same}");
-        let profile = self.pool.profile();
-        profile.learn(|learned| learned.lists_entered = Some(is_same));
+        Ok(second)
     }
 
     /// Finds out whether `LIST -a` shows hidden files here, or is taken for a name, as strict servers
     /// do.
     fn both(&mut self) -> Result<Taken> {
         let profile = self.pool.profile();
-        if profile.ask(|learned| learned.lists_entered) == Some(false) {
-            drop(self.lease.take_spare());
-        }
         let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
-        let with_all = match self.with("-a", false) {
+        let with_all = match self.entered("-a", false) {
             Err(Error::Refused { .. }) => None,
             Err(error) => return Err(error),
             // Only a listing that honours the switch names the directory itself.
@@ -187,15 +178,7 @@ impl Lister<'_> {
             }
             Ok(taken) => Some(taken),
         };
-        let doubtful = self.lease.began_over_spare();
         let plain = self.with("", false)?;
-        if doubtful && let Some(all) = &with_all {
-            self.judge_entered(all, &plain);
-            if profile.ask(|learned| learned.lists_entered) == Some(false) {
-                // What the switch does is seen another time.
-                return Ok(plain);
-            }
-        }
         let count = |taken: &Taken| taken.listed.0.len();
         let honours = with_all
             .as_ref()

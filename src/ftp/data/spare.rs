@@ -6,6 +6,7 @@
 //! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
 //! uses one must be ready to go on without.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::command::Command;
@@ -22,6 +23,8 @@ pub struct Spare {
     way: Way,
     stream: Stream,
     made: Instant,
+    /// The directory in which we were then; see [`Control::directory`].
+    made_in: Option<Arc<[u8]>>,
 }
 
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
@@ -58,6 +61,7 @@ impl Spare {
             way,
             stream: port.begin(control, deadline)?,
             made: Instant::now(),
+            made_in: control.directory().cloned(),
         }))
     }
 
@@ -90,6 +94,7 @@ impl Spare {
             way,
             stream: port.begin(control, deadline)?,
             made: Instant::now(),
+            made_in: control.directory().cloned(),
         }))
     }
 
@@ -100,6 +105,11 @@ impl Spare {
             Self::note_misfire(profile);
             None
         })
+    }
+
+    /// The directory in which we were when it was made; `None` where the login had left us.
+    pub fn made_in(&self) -> Option<&[u8]> {
+        self.made_in.as_deref()
     }
 
     /// Whether it is to be given up.

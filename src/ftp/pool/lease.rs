@@ -59,6 +59,11 @@ impl Lease {
         spare.is_good(self.pool.profile()).then_some(spare)
     }
 
+    /// The data connection that is ready for a transfer, if there is one.
+    pub fn spare(&self) -> Option<&Spare> {
+        self.spare.as_ref()
+    }
+
     /// Whether the last transfer began over a data connection that had been made before.
     pub fn began_over_spare(&self) -> bool {
         self.began_over_spare
