@@ -136,6 +136,7 @@ pub struct Script {
     folds_case: bool,
     awaits: bool,
     lists_left: bool,
+    no_size: Option<&'static str>,
     home: &'static str,
 }
 
@@ -192,6 +193,12 @@ impl Script {
     /// LIST knows no switches and lists the directory in which it was when its port was asked for, as libunftp does.
     pub fn lists_left(mut self) -> Self {
         self.lists_left = true;
+        self
+    }
+
+    /// This is what it says to SIZE of what is no file.
+    pub fn no_size(mut self, words: &'static str) -> Self {
+        self.no_size = Some(words);
         self
     }
 

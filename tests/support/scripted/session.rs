@@ -306,7 +306,8 @@ impl Session {
             }
             "SIZE" => {
                 let size = self.tree().bytes(&path).map(<[u8]>::len);
-                self.say(&size.map_or(MISSING.to_owned(), |size| format!("213 {size}")))
+                let none = self.shared.script.no_size.unwrap_or(MISSING);
+                self.say(&size.map_or(none.to_owned(), |size| format!("213 {size}")))
             }
             "MDTM" => self.time(&text),
             "MFMT" => {
