@@ -96,8 +96,10 @@ pub struct Body {
     pub touched: bool,
     /// The base is a newer one than the reader knows of.
     pub rebased: bool,
-    /// Why a stream ended, until somebody was told.
+    /// Why a stream ended, or an upload behind a close, until somebody was told.
     pub broken: Option<Error>,
+    /// Who went on writing was told.
+    pub heard: bool,
     /// A stream ended, and what it had sent is no longer here: nothing can bring the file about.
     pub hopeless: Option<Error>,
     /// Why the last upload failed.
@@ -268,6 +270,7 @@ impl Body {
         if size == 0 {
             // What went wrong with the content that goes concerns nobody any more.
             (self.broken, self.hopeless) = (None, None);
+            self.heard = false;
         }
         if size < self.size {
             if let Some(file) = &self.spool {

@@ -209,7 +209,17 @@ impl Vfs {
             }
         };
         self.recall(file, deadline);
+        let unheard = {
+            let body = file.body.lock();
+            let broken = body.broken.as_ref().filter(|_| !body.heard);
+            error.as_ref().or(broken).cloned()
+        };
+        let path = self.path(file.ino).unwrap_or_default();
         self.lose(file, error.as_ref());
+        // Its close has said that all is well, and this one has nobody to tell.
+        if let Some(error) = unheard.filter(|_| self.is_write_back()) {
+            self.note_refusal(path, error);
+        }
     }
 
     /// Keeps what can't be brought to the server, if it is whole, and forgets it here.
@@ -277,6 +287,7 @@ impl Vfs {
         (body.resized, body.emptied) = (false, false);
         body.unconfirmed = false;
         (body.broken, body.hopeless, body.why) = (None, None, None);
+        body.heard = false;
         // What was to be set on it was for what it was to be.
         (body.mode, body.modified) = (None, None);
         let is_new = body.base.is_none();

@@ -249,6 +249,11 @@ impl Vfs {
         }
         let path = self.path(file.ino).unwrap_or_default();
         self.lose(file, Some(&error));
+        self.note_refusal(path, error);
+    }
+
+    /// What was closed could not be stored, and nobody has heard of it: who opens that name next, or unmounts, is told.
+    pub(super) fn note_refusal(&self, path: RemotePath, error: Error) {
         self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);
     }

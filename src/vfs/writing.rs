@@ -84,6 +84,7 @@ impl Vfs {
         bytes: &[u8],
     ) -> Result<u64> {
         if let Some(error) = body.hopeless.as_ref().or(body.broken.as_ref()) {
+            body.heard = true;
             return Err(error.clone());
         }
         let offset = match spot {
