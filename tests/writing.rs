@@ -595,7 +595,7 @@ fn unmounting_tells_of_what_was_refused() {
         "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
          echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
          says $S/said 'refused 1 of the files'; says $S/said $S/.cache/ftpfs/lost+found
-         is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data; wait $mounted; ! mountpoint -q $M",
+         ! mountpoint -q $M; wait $mounted; is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data",
     );
 }
 

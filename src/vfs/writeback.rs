@@ -88,7 +88,17 @@ impl Vfs {
 
     /// How many files were closed and then refused by the server, and where they are kept.
     pub fn refusals(&self) -> (u64, PathBuf) {
-        let files = self.queue.refusals.load(Ordering::Relaxed);
+        // What the kernel has not let go of yet is kept by its last close.
+        let is_refused = |file: &Arc<File>| {
+            let body = file.body.lock();
+            body.broken.is_some() && !body.heard && body.journal.is_some()
+        };
+        let held = self
+            .opened_files()
+            .iter()
+            .filter(|file| is_refused(file))
+            .count();
+        let files = self.queue.refusals.load(Ordering::Relaxed) + held as u64;
         (files, self.spool.lost_and_found())
     }
 
