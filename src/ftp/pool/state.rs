@@ -171,17 +171,18 @@ impl State {
         }
     }
 
-    /// Whether one more connection may be made now.
+    /// Whether one more connection may be made now. Also what is done ahead may have the last one made: the place that it
+    /// leaves free is kept by [`Self::has_place`], and a caller finds a connection there instead of the six round trips
+    /// of a login.
     pub fn may_grow(&self, urgency: Urgency) -> bool {
         let barred = self.is_barred();
-        let reserved = usize::from(urgency == Urgency::Ahead);
         let wanted = match urgency {
             // What is fetched ahead takes as many as it may have.
             Urgency::Ahead => AT_ONCE,
             _ => self.waiting.iter().sum::<usize>().max(1),
         };
         let more = self.connecting < wanted.min(AT_ONCE);
-        !self.closed && more && !barred && self.live + reserved < self.limit
+        !self.closed && more && !barred && self.live < self.limit
     }
 
     fn is_barred(&self) -> bool {
@@ -278,5 +279,24 @@ impl Idle {
     /// Whether the server may be about to close it.
     pub fn is_old(&self) -> bool {
         self.since.elapsed() > IDLE_LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_ahead_has_every_connection_made_and_leaves_one_to_callers() {
+        let mut state = State::new(3);
+        state.live = 2;
+        assert!(state.may_grow(Urgency::Ahead));
+        assert!(!state.has_place(Purpose::Listing, Urgency::Ahead));
+        assert!(state.has_place(Purpose::Listing, Urgency::Caller));
+        // One that is only getting its spare data connection leaves room.
+        state.live = 3;
+        state.arming = 2;
+        assert!(state.has_place(Purpose::Listing, Urgency::Ahead));
+        assert!(!state.may_grow(Urgency::Caller));
     }
 }
