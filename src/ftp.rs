@@ -47,6 +47,7 @@ pub mod time;
 mod tls;
 mod together;
 mod transfer;
+mod untold;
 mod update;
 mod upload;
 mod views;

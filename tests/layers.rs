@@ -87,6 +87,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "appending",
             "update",
             "rehearsal",
+            "untold",
             "upload",
             "behind",
             "lines",

@@ -25,13 +25,13 @@ use crate::ftp::restart::Doubtful;
 use crate::ftp::steps;
 use crate::ftp::together;
 use crate::ftp::transfer::Download;
+use crate::ftp::untold;
 use crate::ftp::update::{self, Update};
 use crate::ftp::upload::{Store, Upload};
 use crate::ftp::views;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Kind, Plan, ReadAt, Reading,
-    Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, Version,
-    View, Why,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
+    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
 };
 
 /// An FTP server.
@@ -185,26 +185,6 @@ impl Client {
         lister.list(each)
     }
 
-    /// The version of a file of which `SIZE` says nothing: its directory's listing tells.
-    fn listed_version(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
-        let directory = file.parent().unwrap_or_default();
-        let mut found = None;
-        let completeness = self.list(&directory, ask, &mut |entry| {
-            if entry.name == file.name() {
-                found = Some(entry.attributes);
-            }
-        })?;
-        let refused = |why, said| Err(Error::refused(why, format!("looking for {file}"), said));
-        match found {
-            Some(attributes) if attributes.kind == Kind::File => Ok(attributes.version()),
-            Some(_) => refused(Why::IsDirectory, "it is no file"),
-            None if completeness == Completeness::Whole => {
-                refused(Why::NotFound, "its directory does not list it")
-            }
-            None => refused(Why::Failed, "the listing of its directory was cut off"),
-        }
-    }
-
     fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
         Behind::of(self.pool.profile(), self.pool.place(), file, then)
     }
@@ -247,9 +227,9 @@ impl Remote for Client {
         }
         for (step, result) in steps.iter().zip(&mut results) {
             if let (Step::Version(file), Err(error)) = (step, &result)
-                && says_nothing(error)
+                && untold::says_nothing(error)
             {
-                *result = self.listed_version(file, ask).map(Done::Version);
+                *result = untold::version(self, file, ask).map(Done::Version);
             }
         }
         results
@@ -508,13 +488,4 @@ fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
     Deadline::after(left / SHARE)
-}
-
-/// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), or it is
-/// for now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there.
-fn says_nothing(error: &Error) -> bool {
-    match error {
-        Error::Refused { why, said, .. } => *why == Why::Unsupported || said.starts_with('4'),
-        _ => false,
-    }
 }

@@ -269,7 +269,7 @@ impl State {
     /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
     pub(super) fn bring(&mut self, start: u64, end: u64) -> bool {
         self.brought += 1;
-        self.awaited.iter().any(|&aim| start < aim && aim <= end)
+        self.is_awaited(start, end)
     }
 
     /// Whether somebody waits for what ends behind `seen` and has come with the bytes up to `have`. Who waits for more
@@ -278,7 +278,12 @@ impl State {
         let beyond = self.awaited.iter().copied().filter(|&aim| aim > have);
         let nearest = beyond.min().unwrap_or(u64::MAX);
         signal.nearest.store(nearest, Ordering::Relaxed);
-        self.awaited.iter().any(|&aim| seen < aim && aim <= have)
+        self.is_awaited(seen, have)
+    }
+
+    /// Whether somebody waits for what ends behind `after`, and not behind `end`.
+    fn is_awaited(&self, after: u64, end: u64) -> bool {
+        self.awaited.iter().any(|&aim| after < aim && aim <= end)
     }
 
     /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
