@@ -630,7 +630,7 @@ fn facts_line(entry: &Entry, turn: usize) -> Vec<u8> {
     add("UNIX.groupname", text(&known.group));
     add(
         "UNIX.owner",
-        Some("1000".to_string()).filter(|_| known.owner.is_some()),
+        known.owner.is_some().then(|| "1000".to_string()),
     );
     let turn = turn % facts.len();
     facts.rotate_left(turn);

@@ -301,12 +301,12 @@ fn digest(bytes: &[u8], seed: u64) -> u64 {
         let state = (state ^ word).wrapping_mul(PRIME);
         state ^ (state >> 32)
     };
-    let words = bytes.chunks_exact(8);
+    let (words, rest) = bytes.as_chunks();
     let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    last[..rest.len()].copy_from_slice(rest);
     let mut state = mix(seed.wrapping_add(1), bytes.len() as u64);
-    for word in words {
-        state = mix(state, word.try_into().map_or(0, u64::from_le_bytes));
+    for &word in words {
+        state = mix(state, u64::from_le_bytes(word));
     }
     mix(state, u64::from_le_bytes(last)).max(1)
 }

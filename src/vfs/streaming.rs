@@ -247,7 +247,7 @@ impl Body {
             // What was appended is looked for behind what was there.
             let appends =
                 !self.emptied && self.base.is_some_and(|base| base.size == Some(confirmed));
-            self.broke_off = Some(sent).filter(|_| appends);
+            self.broke_off = appends.then_some(sent);
             self.lost_base(confirmed);
         }
         // Who removes a new name must not take our word that it is not there.

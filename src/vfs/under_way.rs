@@ -107,11 +107,10 @@ pub struct Place(Arc<AtomicUsize>);
 impl Places {
     /// A place, unless so many are taken.
     pub fn take(&self, limit: usize) -> Option<Place> {
-        let one_more = |taken: usize| (taken < limit).then_some(taken + 1);
-        let taken = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| Place(Arc::clone(&self.0)))
+        // One that was too much is given back at once, by its end.
+        let place = Place(Arc::clone(&self.0));
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        (taken < limit).then_some(place)
     }
 }
 

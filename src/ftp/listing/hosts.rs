@@ -33,7 +33,7 @@ pub(super) fn os400<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let padding = TYPE_COLUMN.saturating_sub(what.len()).max(1);
     let name = &rest[blanks.min(padding)..];
     let mut attributes = Attributes::of(kind);
-    attributes.size = Some(size).filter(|_| kind == Kind::File);
+    attributes.size = (kind == Kind::File).then_some(size);
     attributes.owner = Some(owner.into());
     let (year, month, day, certain) = job_day(day)?;
     attributes.modified = date::moment(Some(year), month, day, Some(time), clock);
@@ -98,7 +98,7 @@ pub(super) fn os2<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
         .strip_prefix(b"  ")
         .or_else(|| rest.strip_prefix(b" "))?;
     let mut attributes = Attributes::of(kind);
-    attributes.size = Some(size).filter(|_| kind == Kind::File);
+    attributes.size = (kind == Kind::File).then_some(size);
     attributes.modified = date::moment(Some(year), month, day, Some(time), clock);
     Some(Found { name, attributes })
 }

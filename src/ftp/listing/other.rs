@@ -110,7 +110,7 @@ pub(super) fn vshell<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
         None => (name, Kind::File),
     };
     let mut attributes = Attributes::of(kind);
-    attributes.size = Some(size).filter(|_| kind == Kind::File);
+    attributes.size = (kind == Kind::File).then_some(size);
     attributes.modified = date.modified;
     Some(Found { name, attributes })
 }
@@ -129,7 +129,7 @@ pub(super) fn vxworks<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
         None => (name, Kind::File),
     };
     let mut attributes = Attributes::of(kind);
-    attributes.size = Some(size).filter(|_| kind == Kind::File);
+    attributes.size = (kind == Kind::File).then_some(size);
     attributes.modified = date::moment(Some(i64::from(year)), month, day, Some(time), clock);
     Some(Found { name, attributes })
 }
@@ -173,7 +173,7 @@ pub(super) fn os9<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
         _ => Kind::File,
     };
     let mut attributes = Attributes::of(kind);
-    attributes.size = Some(size).filter(|_| kind == Kind::File);
+    attributes.size = (kind == Kind::File).then_some(size);
     attributes.owner = Some(owner.into());
     let time = TimeOfDay {
         hour: time / 100,

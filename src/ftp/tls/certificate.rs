@@ -159,8 +159,10 @@ fn label(kind: &[u8]) -> String {
 fn text(tag: u8, value: &[u8]) -> String {
     let text = if tag == BMP_STRING {
         let units: Vec<u16> = value
-            .chunks_exact(2)
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&pair| u16::from_be_bytes(pair))
             .collect();
         String::from_utf16_lossy(&units)
     } else {

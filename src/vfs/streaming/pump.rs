@@ -239,7 +239,10 @@ impl Pump {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
             let is_ours = body.base.is_none() || body.beside.is_some();
-            self.then = Some(body.then()).filter(|_| is_ours).unwrap_or_default();
+            self.then = match is_ours {
+                true => body.then(),
+                false => Then::default(),
+            };
             body.exclusive && body.beside.is_none()
         };
         let remote = &self.streams.remote;
