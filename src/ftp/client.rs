@@ -203,7 +203,7 @@ impl Client {
 impl Remote for Client {
     fn traits(&self) -> Traits {
         self.pool.profile().ask(|learned| Traits {
-            stats: learned.features.mlst(),
+            stats: learned.stats(),
             seeks: learned.rest != Some(false),
             glances: glance::is_possible(learned),
             lists_together: together::is_possible(learned),
@@ -226,10 +226,17 @@ impl Remote for Client {
             }
         }
         for (step, result) in steps.iter().zip(&mut results) {
-            if let (Step::Version(file), Err(error)) = (step, &result)
-                && untold::says_nothing(error)
-            {
-                *result = untold::version(self, file, ask).map(Done::Version);
+            let Err(error) = result else {
+                continue;
+            };
+            match step {
+                Step::Version(file) if untold::says_nothing(error) => {
+                    *result = untold::version(self, file, ask).map(Done::Version);
+                }
+                Step::Stat(path) if error.why() == Some(Why::Unsupported) => {
+                    *result = untold::attributes(self, path, ask).map(Done::Attributes);
+                }
+                _ => {}
             }
         }
         results

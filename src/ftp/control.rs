@@ -41,6 +41,8 @@ pub struct Control {
     flights: Option<Flights>,
     /// Nobody has seen yet whether this server answers several commands at once.
     doubts_flights: bool,
+    /// `MLST` was answered like a listing (uftpd, where a data connection is ready).
+    strays: bool,
     /// Replies that came since something was sent.
     answered: usize,
     lines: Lines,
@@ -99,6 +101,7 @@ impl Control {
             pipelining,
             flights: None,
             doubts_flights: false,
+            strays: false,
             answered: 0,
             lines: Lines::of(""),
             logged_in: false,
@@ -161,6 +164,11 @@ impl Control {
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
                 self.broken = true;
+                if matches!(command, Command::Mlst(_)) {
+                    self.strays = true;
+                    let cause = format!("the answer goes over a data connection ({reply})");
+                    return Err(Error::lost(command.to_string(), cause));
+                }
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
             self.note_reply(command, &reply, commands.len() > 1)?;
@@ -377,6 +385,11 @@ impl Control {
     /// How flights of several commands went since this was asked last, if there was one.
     pub fn take_flights(&mut self) -> Option<Flights> {
         self.flights.take()
+    }
+
+    /// Whether `MLST` was answered over a data connection, and not here (RFC 3659 section 7.1).
+    pub fn strays(&self) -> bool {
+        self.strays
     }
 
     /// Whether a reply, or a part of one, waits to be taken.

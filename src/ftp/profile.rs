@@ -54,6 +54,8 @@ pub struct Learned {
     pub pret: bool,
     /// `MLSD` is offered but refused.
     pub no_mlsd: bool,
+    /// `MLST` answers; where not, it is offered but refused, or answered over a data connection (uftpd).
+    pub mlst: Option<bool>,
     /// `LIST -a` shows the hidden files and is not taken for a name.
     pub list_all: Option<bool>,
     /// A listing over a data connection that was made before its directory was entered is of that directory.
@@ -163,6 +165,11 @@ pub enum TimeSetter {
 const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
 
 impl Learned {
+    /// Whether `MLST` tells of one name (RFC 3659 section 7).
+    pub fn stats(&self) -> bool {
+        self.features.mlst() && self.mlst != Some(false)
+    }
+
     /// Whether `REST` was seen to be obeyed, or not, in a place that tells of this offset too.
     pub fn knows_rest_at(&self, offset: u64) -> bool {
         let wraps = |offset: u64| WRAPS.iter().filter(|&&wrap| offset >= wrap).count();

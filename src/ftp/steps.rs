@@ -29,7 +29,11 @@ pub fn perform(
         Ok(prepared) => prepared,
         Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
     };
-    let replies = control.flight(&prepared.commands(steps), deadline)?;
+    let replies = control.flight(&prepared.commands(steps), deadline);
+    if control.strays() {
+        profile.learn(|learned| learned.mlst = Some(false));
+    }
+    let replies = replies?;
     prepared.outcomes(steps, control, profile, replies, again, deadline)
 }
 
@@ -143,6 +147,7 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
     let path = &paths.path;
     let one = |command| vec![command];
     match step {
+        Step::Stat(_) if !learned.stats() => Vec::new(),
         Step::Stat(_) => one(Command::Mlst(path)),
         Step::Version(_) => version_commands(learned, path),
         Step::Remove(_) => one(Command::Dele(path)),
@@ -205,12 +210,13 @@ pub fn version_said(
 
 /// Whether one `MLST` tells size and time.
 fn versions_by_facts(learned: &Learned) -> bool {
-    learned.features.facts.as_ref().is_some_and(|facts| {
-        facts.is_empty()
-            || ["size", "modify"]
-                .iter()
-                .all(|wanted| facts.iter().any(|fact| fact == wanted))
-    })
+    learned.stats()
+        && learned.features.facts.as_ref().is_some_and(|facts| {
+            facts.is_empty()
+                || ["size", "modify"]
+                    .iter()
+                    .all(|wanted| facts.iter().any(|fact| fact == wanted))
+        })
 }
 
 /// What may set a time on this server, best first.
@@ -289,8 +295,15 @@ impl Taking<'_> {
             }
         };
         Ok(match step {
-            Step::Stat(_) => stat(path, reply).map(Done::Attributes),
+            Step::Stat(_) if !self.learned.stats() => Err(cannot(step)),
+            Step::Stat(_) => {
+                self.note_mlst(reply);
+                stat(path, reply).map(Done::Attributes)
+            }
             Step::Version(_) => {
+                if versions_by_facts(self.learned) {
+                    self.note_mlst(reply);
+                }
                 version_said(self.profile, self.learned, path, replies).map(Done::Version)
             }
             Step::Remove(_) => changed(Command::Dele(path), Some(Why::NotFound)),
@@ -320,6 +333,19 @@ impl Taking<'_> {
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
             Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
         })
+    }
+
+    /// What a reply to `MLST` says of it: one that has told of something before may have disliked this name.
+    fn note_mlst(&self, reply: &Reply) {
+        let is_unknown = reply.is_unknown_command() && matches!(reply.code, 500 | NOT_IMPLEMENTED);
+        let answers = match reply.is_completion() {
+            true => true,
+            false if is_unknown => false,
+            false => return,
+        };
+        if self.learned.mlst.is_none() {
+            self.profile.learn(|learned| learned.mlst = Some(answers));
+        }
     }
 
     /// Sets the bits of a name that ends in a blank, when no other file can be meant by that.
@@ -418,6 +444,7 @@ fn cannot(step: &Step<'_>) -> Error {
     let tried = match step {
         Step::MakeLink { .. } => "making a symbolic link",
         Step::SetMode(..) => "setting permission bits",
+        Step::Stat(_) => "asking for one name",
         _ => "setting the time of a file",
     };
     Error::refused(Why::Unsupported, tried, "it has no command for that")
@@ -430,7 +457,7 @@ pub fn facts(
     path: &[u8],
     deadline: &Deadline,
 ) -> Result<Option<Vec<u8>>> {
-    if !profile.ask(|learned| learned.features.mlst()) {
+    if !profile.ask(Learned::stats) {
         return Ok(None);
     }
     let command = Command::Mlst(path);

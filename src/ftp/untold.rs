@@ -1,9 +1,11 @@
-//! A file's version on servers whose `SIZE` does not tell: its directory's listing has it.
+//! What a name is on servers whose `SIZE` or `MLST` does not tell: its directory's listing has it.
 //!
-//! The one idea: a refusal of `SIZE` that says nothing of the file must not be taken for its absence, nor keep it from
-//! being stored.
+//! The one idea: a refusal that says nothing of the file must not be taken for its absence, nor keep it from being
+//! stored.
 
-use crate::remote::{Ask, Completeness, Error, Kind, Remote, RemotePath, Result, Version, Why};
+use crate::remote::{
+    Ask, Attributes, Completeness, Error, Kind, Remote, RemotePath, Result, Version, Why,
+};
 
 /// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), or it is
 /// for now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there.
@@ -14,23 +16,39 @@ pub fn says_nothing(error: &Error) -> bool {
     }
 }
 
-/// The version of a file, by its directory's listing. Refuses what is not there, what is no file, and what a listing that
-/// was cut off does not show.
+/// The version of a file, by its directory's listing. Refuses what [`attributes`] refuses, and what is no file.
 pub fn version(remote: &dyn Remote, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
-    let directory = file.parent().unwrap_or_default();
+    match attributes(remote, file, ask)? {
+        found if found.kind == Kind::File => Ok(found.version()),
+        _ => Err(refused(file, Why::IsDirectory, "it is no file")),
+    }
+}
+
+/// The attributes of a name, by its directory's listing. Refuses what is not there, and what a listing that was cut off
+/// does not show.
+pub fn attributes(remote: &dyn Remote, path: &RemotePath, ask: &Ask<'_>) -> Result<Attributes> {
+    let Some(directory) = path.parent() else {
+        return Err(refused(path, Why::Unsupported, "nothing lists it"));
+    };
     let mut found = None;
     let completeness = remote.list(&directory, ask, &mut |entry| {
-        if entry.name == file.name() {
+        if entry.name == path.name() {
             found = Some(entry.attributes);
         }
     })?;
-    let refused = |why, said| Err(Error::refused(why, format!("looking for {file}"), said));
-    match found {
-        Some(attributes) if attributes.kind == Kind::File => Ok(attributes.version()),
-        Some(_) => refused(Why::IsDirectory, "it is no file"),
-        None if completeness == Completeness::Whole => {
-            refused(Why::NotFound, "its directory does not list it")
+    match (found, completeness) {
+        (Some(found), _) => Ok(found),
+        (None, Completeness::Whole) => {
+            let said = "its directory does not list it";
+            Err(refused(path, Why::NotFound, said))
         }
-        None => refused(Why::Failed, "the listing of its directory was cut off"),
+        (None, Completeness::Partial) => {
+            let said = "the listing of its directory was cut off";
+            Err(refused(path, Why::Failed, said))
+        }
     }
+}
+
+fn refused(path: &RemotePath, why: Why, said: &str) -> Error {
+    Error::refused(why, format!("looking for {path}"), said)
 }

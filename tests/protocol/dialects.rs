@@ -144,3 +144,34 @@ fn a_server_that_lists_where_it_was_when_its_port_was_made_is_found_out() {
         mount.again_with(&server, OPTIONS);
     }
 }
+
+#[test]
+fn where_mlst_is_offered_and_does_not_answer_listings_tell() {
+    for words in [
+        // uftpd, where a data connection is ready.
+        "125 Data connection already open; transfer starting.",
+        "500 What is that?",
+        "502 Command not implemented",
+    ] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        server.on("MLST", Act::Reply(words));
+        let mut mount = Mount::with(&server, "timeout=5");
+        let uses = "[ \"$(cat d/f)\" = content ]; echo new > d/g; mv d/g d/h; echo more >> d/h
+            [ ! -e d/g ]; [ $(stat -c %s d/h) = 9 ]; mkdir d/e; rmdir d/e; rm d/h; ls -l d; stat .";
+        mount.sh(uses);
+        assert_eq!(server.tree().paths(), ["/d", "/d/f"], "{words}");
+        assert!(
+            server.count("MLST") <= 2,
+            "{words}: {}",
+            server.count("MLST")
+        );
+        assert!(server.count("MLSD") > 0, "{words}");
+        mount.unmount();
+        let asked = server.count("MLST");
+        mount.again(&server);
+        mount.sh(uses);
+        assert_eq!(server.count("MLST"), asked, "{words}");
+        assert_eq!(mount.lost().len(), 0, "{words}");
+    }
+}

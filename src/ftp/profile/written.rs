@@ -80,6 +80,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.no_mlsd = flag),
     },
     Fact {
+        name: "mlst",
+        say: |learned| learned.mlst.map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.mlst = Some(flag)),
+    },
+    Fact {
         name: "list_all",
         say: |learned| learned.list_all.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
@@ -293,6 +298,7 @@ mod tests {
             late_spares: true,
             pret: true,
             no_mlsd: true,
+            mlst: Some(false),
             list_all: Some(false),
             stat_lists: Some(true),
             zone: Some(-19_800),
