@@ -41,6 +41,11 @@ fn what_a_server_can_not_tell_the_size_of_may_be_absent() {
         ("550 not a plain file.", &["MLSD", "MLST"][..]),
         // nodeftpd.
         ("450 Failed to get size", &["MLSD", "MLST", "MDTM"]),
+        // uftpd, whose MDTM says likewise of what is not there.
+        (
+            "550 No such file, or argument is a directory.",
+            &["MLSD", "MLST", "MDTM"],
+        ),
     ] {
         let server = Script::new().without(others).no_size(words).start();
         let mount = Mount::of(&server);

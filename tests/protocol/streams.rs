@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::mount::{Mount, pattern};
+use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Server};
 
 const MIB: usize = 1 << 20;
@@ -104,11 +104,25 @@ for n in range(1000):
 #[test]
 fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
     const SIZE: usize = 5 * MIB + 321;
+    // 4,096 bytes, and eight for each block of 128 KiB.
+    const MAP: u64 = 4096 + 41 * 8;
     let server = Server::start();
     server.tree().put("/f", pattern(SIZE));
     let cache = tempfile::tempdir().unwrap();
     let options = format!("cache_dir={}", cache.path().join("made").display());
-    is_right(&Mount::with(&server, &options), &server);
+    let first = Mount::with(&server, &options);
+    is_right(&first, &server);
+    // The end is kept once the server has said that it is one: whoever unmounts before fetches it again.
+    soon("all of it is kept", || {
+        let kept = std::fs::read_dir(cache.path().join("made")).unwrap();
+        let is_whole = |file: std::fs::DirEntry| {
+            let path = file.path();
+            let is_map = path.extension().is_some_and(|end| end == "map");
+            is_map && path.metadata().is_ok_and(|map| map.len() == MAP)
+        };
+        kept.flatten().any(is_whole)
+    });
+    drop(first);
     assert_eq!(server.count("RETR"), 1);
     // Two at once, on what the first has left.
     let (one, other) = (
