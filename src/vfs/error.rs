@@ -40,6 +40,8 @@ pub enum Error {
     Impossible,
     /// A variant of an operation that can't be done honestly.
     Unsupported,
+    /// The server has no command to rename: `mv` copies then, as between file systems.
+    NeverRenames,
     /// A symbolic link that leads out of the mount.
     LeadsOut,
     /// The file was replaced or removed on the server.
@@ -73,6 +75,7 @@ impl Error {
             Self::ReadOnly => libc::EROFS,
             Self::Impossible | Self::LeadsOut => libc::EPERM,
             Self::Unsupported => libc::EOPNOTSUPP,
+            Self::NeverRenames => libc::EXDEV,
             Self::Stale => libc::ESTALE,
             Self::BadHandle => libc::EBADF,
             Self::TooBig => libc::EFBIG,

@@ -196,6 +196,10 @@ impl Vfs {
         }
         match renamed {
             Ok(_) => {}
+            Err(error) if error.why() == Some(Why::Unsupported) => {
+                log::info!("{error}; who wants it renamed has to copy it");
+                return Err(Error::NeverRenames);
+            }
             Err(error) if error.why() == Some(Why::Unsaid) => {
                 return Err(match self.ask_again(parent, name, deadline)? {
                     None => Error::NotFound,

@@ -180,3 +180,17 @@ fn where_mlst_is_offered_and_does_not_answer_listings_tell() {
         assert_eq!(mount.lost().len(), 0, "{words}");
     }
 }
+
+#[test]
+fn where_nothing_can_be_renamed_mv_copies() {
+    let server = Script::new().without(&["RNFR"]).start();
+    server.tree().put("/f", "content");
+    server.tree().put("/g", "other");
+    server.tree().put("/d/e/h", "deep");
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.rename('f', 'new')"), "EXDEV");
+    assert_eq!(mount.error("os.rename('f', 'g')"), "EXDEV");
+    mount.sh("mv f g; mv d moved; [ \"$(cat g)\" = content ]; [ \"$(cat moved/e/h)\" = deep ]");
+    let expected = ["/g", "/moved", "/moved/e", "/moved/e/h"];
+    assert_eq!(server.tree().paths(), expected);
+}
