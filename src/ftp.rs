@@ -32,6 +32,7 @@ mod known;
 mod lines;
 pub mod listing;
 mod login;
+mod parts;
 mod place;
 mod pool;
 mod profile;

@@ -99,6 +99,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "begin",
             "ending",
             "early",
+            "parts",
             "pool",
             "endpoint",
             "login",

@@ -5,7 +5,9 @@
 //! before, and at the end. What can't be found is appended once more: twice is better than not at all.
 
 use crate::ftp::command::Command;
-use crate::ftp::update::{Update, is_unsupported};
+use crate::ftp::parts;
+use crate::ftp::profile::Part;
+use crate::ftp::update::Update;
 use crate::remote::{Done, Error, Result, Step, Then, Updated, Version};
 
 /// Bytes at the end of an append by which it is known to be ours.
@@ -32,11 +34,15 @@ impl Update<'_> {
             }
             result => result,
         };
-        let known = !is_unsupported(&result);
-        self.pool
-            .profile()
-            .learn(|learned| learned.appe = Some(known));
-        result
+        let profile = self.pool.profile();
+        match result {
+            Ok(said) => {
+                profile.learn(|learned| learned.appe = Some(true));
+                parts::took_part(profile);
+                Ok(said)
+            }
+            Err(error) => Err(parts::refused(profile, Part::Behind, &path, error)),
+        }
     }
 
     /// Where an append that broke off is to go on: behind what arrived of it, if that is what was sent,

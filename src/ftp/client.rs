@@ -17,8 +17,9 @@ use crate::ftp::directory::Lister;
 use crate::ftp::early::{EARLY, Early};
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::glance::{self, Outcome};
+use crate::ftp::parts;
 use crate::ftp::pool::{Lease, Pool, Purpose};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Part};
 use crate::ftp::rehearsal;
 use crate::ftp::reply::Reply;
 use crate::ftp::restart::Doubtful;
@@ -386,15 +387,20 @@ impl Remote for Client {
         let profile = self.pool.profile();
         if profile.ask(|learned| learned.appe) != Some(false) {
             match begin(Command::Appe(&path), 0) {
-                Err(error) if error.why() == Some(Why::Unsupported) => {
-                    profile.learn(|learned| learned.appe = Some(false));
+                Ok(begun) => {
+                    parts::took_part(profile);
+                    return Ok(begun);
                 }
-                begun => return begun,
+                Err(error) => match parts::refused(profile, Part::Behind, &path, error) {
+                    error if error.why() == Some(Why::Unsupported) => {}
+                    error => return Err(error),
+                },
             }
         }
         // Where it was seen to put a part into its place, it does so behind the end, too.
         match profile.ask(|learned| learned.stor_at) {
-            Some(true) if from > 0 => begin(Command::Stor(&path), from),
+            Some(true) if from > 0 => begin(Command::Stor(&path), from)
+                .map_err(|error| parts::refused(profile, Part::Within, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),

@@ -96,6 +96,19 @@ pub struct Learned {
     pub rest: Option<bool>,
     /// The largest offset at which that was seen in this mount.
     pub rest_reach: u64,
+    /// A part of a file was taken in this mount.
+    pub takes_parts: bool,
+    /// The part that was refused last, in this mount, perhaps for being one; with its file's absolute path.
+    pub refused_part: Option<(Part, Vec<u8>)>,
+}
+
+/// How a part of a file is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// At the end, by `APPE`.
+    Behind,
+    /// At its place, by `STOR` behind `REST`.
+    Within,
 }
 
 /// How data connections come about: what worked, and before that what was tried in vain.
@@ -165,6 +178,14 @@ pub enum TimeSetter {
 const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
 
 impl Learned {
+    /// The server takes no such parts of files.
+    pub fn lacks(&mut self, part: Part) {
+        match part {
+            Part::Behind => self.appe = Some(false),
+            Part::Within => self.stor_at = Some(false),
+        }
+    }
+
     /// Whether `MLST` tells of one name (RFC 3659 section 7).
     pub fn stats(&self) -> bool {
         self.features.mlst() && self.mlst != Some(false)

@@ -9,11 +9,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::ftp::command::Command;
+use crate::ftp::parts;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::reply::Reply;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload::upload;
-use crate::remote::{Ask, Deadline, Error, Reading, Result, Source, Why};
+use crate::remote::{Ask, Deadline, Error, Reading, Result, Source};
 
 /// What the file has first, and what is put where.
 const BEFORE: &[u8] = b"0123456789";
@@ -72,7 +73,8 @@ fn play(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<(bool, Option<bo
     // A refusal here says nothing of reading.
     pool.profile().learn(|learned| learned.rest = before);
     match stored {
-        Err(error) if error.why() == Some(Why::Unsupported) => return Ok((false, None)),
+        // All of it was taken before.
+        Err(error) if parts::may_be_of_parts(&error) => return Ok((false, None)),
         stored => stored?,
     }
     let kept = [&BEFORE[..AT], PART, &BEFORE[AT + PART.len()..]].concat();

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::ftp::behind::Behind;
 use crate::ftp::command::Command;
+use crate::ftp::parts;
 use crate::ftp::pool::{Pool, Purpose};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Part};
 use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload;
@@ -177,23 +178,22 @@ impl Update<'_> {
     fn store(&self, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let what = (Command::Stor(&path), 0);
-        self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))
+        let said = self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))?;
+        parts::took_all(self.pool.profile(), &path);
+        Ok(said)
     }
 
     /// Sends the ranges, and what is due then behind the last one.
     fn patch(&self, ranges: &[Range<u64>], then: Option<Then>) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
+        let profile = self.pool.profile();
         let mut said = None;
         for (number, range) in ranges.iter().enumerate() {
             let then = then.filter(|_| number + 1 == ranges.len());
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
-            if is_unsupported(&sent) {
-                self.pool
-                    .profile()
-                    .learn(|learned| learned.stor_at = Some(false));
-            }
-            said = sent?;
+            said = sent.map_err(|error| parts::refused(profile, Part::Within, &path, error))?;
+            parts::took_part(profile);
         }
         Ok(said)
     }
@@ -310,10 +310,6 @@ impl Update<'_> {
             .pop()
             .unwrap_or_else(|| Err(Error::misbehaved("a step", "no answer")))
     }
-}
-
-pub(super) fn is_unsupported<T>(result: &Result<T>) -> bool {
-    matches!(result, Err(error) if error.why() == Some(Why::Unsupported))
 }
 
 /// After an append others may have appended too; otherwise the size must be what was sent.

@@ -13,7 +13,9 @@ use crate::ftp::command::Command;
 use crate::ftp::control::blame;
 use crate::ftp::early::{self, EARLY, Early};
 use crate::ftp::ending::{confirm, last_words};
+use crate::ftp::parts;
 use crate::ftp::pool::Lease;
+use crate::ftp::profile::Part;
 use crate::ftp::reply::Reply;
 use crate::ftp::stream::Stream;
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
@@ -87,10 +89,22 @@ impl Upload {
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
     /// Before that it is somebody else's, whatever became of an earlier try.
     pub fn create(
+        lease: Lease,
+        path: &[u8],
+        behind: Option<Behind>,
+        made: &AtomicBool,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let appends = lease.pool().profile().ask(|learned| learned.appe) != Some(false);
+        Self::make(lease, path, behind, made, appends, deadline)
+    }
+
+    fn make(
         mut lease: Lease,
         path: &[u8],
         behind: Option<Behind>,
         made: &AtomicBool,
+        appends: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let again = made.load(Ordering::Relaxed);
@@ -105,7 +119,6 @@ impl Upload {
                 reply.to_string(),
             ))
         };
-        let appends = profile.ask(|learned| learned.appe) != Some(false);
         if !appends || !profile.ask(|learned| learned.features.size) {
             let reply = lease.control()?.command(ahead[0], deadline)?;
             if reply.is_unknown_command() {
@@ -122,7 +135,10 @@ impl Upload {
                 early: None,
                 taken: None,
             };
-            return Self::open(lease, store, behind, deadline);
+            let pool = Arc::clone(lease.pool());
+            let upload = Self::open(lease, store, behind, deadline)?;
+            parts::took_all(pool.profile(), path);
+            return Ok(upload);
         }
         let command = Command::Appe(path);
         let behind = possible(&mut lease, behind)?;
@@ -133,14 +149,16 @@ impl Upload {
             ..Start::of(command)
         };
         let opened = match begin(&mut lease, start, deadline) {
-            Err(error) if error.why() == Some(Why::Unsupported) => {
-                lease
-                    .pool()
-                    .profile()
-                    .learn(|learned| learned.appe = Some(false));
-                return Self::create(lease, path, behind, made, deadline);
+            Ok(opened) => opened,
+            Err(error) => {
+                let error = parts::refused(lease.pool().profile(), Part::Behind, path, error);
+                return match error.why() {
+                    Some(Why::Unsupported) => {
+                        Self::make(lease, path, behind, made, false, deadline)
+                    }
+                    _ => Err(error),
+                };
             }
-            opened => opened?,
         };
         let size = opened.ahead.first().cloned();
         let upload = Self::over(lease, opened, command, behind)?;

@@ -194,3 +194,57 @@ fn where_nothing_can_be_renamed_mv_copies() {
     let expected = ["/g", "/moved", "/moved/e", "/moved/e/h"];
     assert_eq!(server.tree().paths(), expected);
 }
+
+#[test]
+fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
+    for words in [
+        // ProFTPD without AllowStoreRestart, its default.
+        "451 f: Append/Restart not permitted, try again",
+        "550 Permission denied.",
+        "553 Could not create file.",
+    ] {
+        let server = Script::new().no_parts(words).start();
+        let mut all = pattern(300_000);
+        server.tree().put("/big", all.clone());
+        server.tree().put("/log", "one\n");
+        let mut mount = Mount::of(&server);
+        mount.sh("echo two >> log; echo three >> log; sed -i s/one/1/ log; echo 4 >> log");
+        mount.sh("printf PART | dd of=big bs=1 seek=150000 conv=notrunc status=none; sync big");
+        mount.sh("truncate -s 300010 big; truncate -s 200000 big; echo end >> big");
+        mount.sh("(echo a; sleep 1; echo b) > slow; (set -C; echo new > new); echo c >> new");
+        all.truncate(200_000);
+        all[150_000..150_004].copy_from_slice(b"PART");
+        all.extend(b"end\n");
+        let log = &b"1\ntwo\nthree\n4\n"[..];
+        assert_eq!(server.tree().bytes("/log"), Some(log), "{words}");
+        assert!(server.tree().bytes("/big") == Some(&all), "{words}");
+        assert_eq!(server.tree().bytes("/slow"), Some(&b"a\nb\n"[..]));
+        assert_eq!(server.tree().bytes("/new"), Some(&b"new\nc\n"[..]));
+        assert_eq!(mount.lost().len(), 0, "{words}");
+        // It is known then, in the next mount too.
+        mount.unmount();
+        let asked = server.count("APPE");
+        mount.again(&server);
+        mount.sh("echo 5 >> log");
+        assert_eq!(server.count("APPE"), asked, "{words}");
+    }
+}
+
+#[test]
+fn who_may_not_write_to_one_file_may_append_to_the_others() {
+    let server = Server::start();
+    for name in ["/f", "/g", "/denied"] {
+        server.tree().put(name, "one\n");
+    }
+    for verb in ["APPE /denied", "STOR /denied"] {
+        server.on(verb, Act::Reply("550 Permission denied."));
+    }
+    let mount = Mount::of(&server);
+    let denied = "f = open('denied', 'ab'); f.write(b'two\\n')";
+    assert_eq!(mount.error_with(denied, "f.close()"), "EACCES");
+    mount.sh("echo two >> f");
+    assert_eq!(mount.error_with(denied, "f.close()"), "EACCES");
+    mount.sh("echo two >> g");
+    assert_eq!(server.count("APPE /f") + server.count("APPE /g"), 2);
+    assert_eq!(server.tree().bytes("/denied"), Some(&b"one\n"[..]));
+}

@@ -137,6 +137,7 @@ pub struct Script {
     awaits: bool,
     lists_left: bool,
     no_size: Option<&'static str>,
+    no_parts: Option<&'static str>,
     home: &'static str,
 }
 
@@ -199,6 +200,12 @@ impl Script {
     /// This is what it says to SIZE of what is no file.
     pub fn no_size(mut self, words: &'static str) -> Self {
         self.no_size = Some(words);
+        self
+    }
+
+    /// This is what it says to who would append to a file, or store a part of it.
+    pub fn no_parts(mut self, words: &'static str) -> Self {
+        self.no_parts = Some(words);
         self
     }
 

@@ -81,6 +81,13 @@ impl Session {
 
     pub(super) fn store(&mut self, path: &[u8], append: bool, act: &Act) -> Outcome {
         let restart = std::mem::take(&mut self.restart);
+        let is_there = self.tree().bytes(path).is_some();
+        if let Some(words) = self.shared.script.no_parts
+            && is_there
+            && (append || restart > 0)
+        {
+            return self.say(words);
+        }
         let opened = self
             .shared
             .tree

@@ -364,7 +364,7 @@ impl Session {
         }
     }
 
-    fn tree(&self) -> std::sync::MutexGuard<'_, super::Tree> {
+    pub(super) fn tree(&self) -> std::sync::MutexGuard<'_, super::Tree> {
         self.shared.tree.lock().unwrap()
     }
 

@@ -1,0 +1,66 @@
+//! Parts of files: appends, and what goes into its place behind `REST`, on servers that refuse just those.
+//!
+//! The one idea: who may not append to a file may still store all of it. Hardened servers refuse the one and take the
+//! other, in the words by which they refuse a file (ProFTPD without `AllowStoreRestart`, its default: "451 Append/Restart not
+//! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
+//! unless a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
+
+use crate::ftp::profile::{Learned, Part, Profile};
+use crate::remote::{Error, Why};
+
+/// Whether a refusal of a part may be one of parts. What is refused for now (4xx, RFC 959 section 4.2.1) is so only in words
+/// of rights.
+pub fn may_be_of_parts(error: &Error) -> bool {
+    match error {
+        Error::Refused { why, said, .. } => match why {
+            Why::Unsupported | Why::Denied => true,
+            Why::Unsaid => said.starts_with('5'),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What the refusal of a part of the file at the absolute path `path` is to its caller: [`Why::Unsupported`] where all of
+/// the file may be taken.
+pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
+    let is_unsupported = error.why() == Some(Why::Unsupported);
+    let may_be = may_be_of_parts(&error) && !profile.ask(|learned| learned.takes_parts);
+    match error {
+        Error::Refused { tried, said, .. } if is_unsupported || may_be => {
+            profile.learn(|learned| {
+                if is_unsupported {
+                    learned.lacks(part);
+                } else {
+                    learned.refused_part = Some((part, path.to_vec()));
+                }
+            });
+            Error::refused(Why::Unsupported, tried, said)
+        }
+        error => error,
+    }
+}
+
+/// A part was taken.
+pub fn took_part(profile: &Profile) {
+    if !profile.ask(|learned| learned.takes_parts) {
+        profile.learn(|learned| learned.takes_parts = true);
+    }
+}
+
+/// All of the file at the absolute path `path` was taken: if a part of it was refused before, it was for being one.
+pub fn took_all(profile: &Profile, path: &[u8]) {
+    let is_it = |learned: &Learned| {
+        let refused = learned.refused_part.as_ref();
+        refused.is_some_and(|(_, refused)| refused == path)
+    };
+    if !profile.ask(is_it) {
+        return;
+    }
+    profile.learn(|learned| {
+        if let Some((part, _)) = learned.refused_part.take() {
+            log::info!("this server takes all of a file and no part ({part:?})");
+            learned.lacks(part);
+        }
+    });
+}
