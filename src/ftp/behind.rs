@@ -18,7 +18,7 @@ use crate::ftp::data::Spare;
 use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
-use crate::ftp::steps::Prepared;
+use crate::ftp::steps::{self, Prepared};
 use crate::remote::{Deadline, Error, RemotePath, Result, Step, Then, Updated};
 
 /// What flies behind one upload.
@@ -59,7 +59,7 @@ impl Behind {
         let learned = profile.get();
         let path = place.absolute(file).ok()?;
         // SITE CHMOD takes more than a command there.
-        if path.ends_with(b" ") || learned.flights == Some(false) {
+        if steps::is_folded(&path) || learned.flights == Some(false) {
             return None;
         }
         let prepared = match learned.answers_behind {

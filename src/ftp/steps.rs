@@ -116,8 +116,8 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
-    /// The path without blanks at its end.
-    cut: Vec<u8>,
+    /// What `SITE CHMOD` may take the path for: see [`folded`].
+    folded: Vec<u8>,
 }
 
 impl Paths {
@@ -134,9 +134,8 @@ impl Paths {
             Step::Rename { from, to } => (*from, Some(*to)),
         };
         let path = place.absolute(path)?;
-        let cut = path.len() - path.iter().rev().take_while(|&&byte| byte == b' ').count();
         Ok(Self {
-            cut: path[..cut].to_vec(),
+            folded: folded(&path),
             to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
             path,
         })
@@ -156,7 +155,7 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
         Step::Rename { .. } => vec![Command::Rnfr(path), Command::Rnto(&paths.to)],
         Step::MakeLink { target, .. } => make_link(learned, target, path).into_iter().collect(),
         Step::SetMode(..) if is_endangered(learned, path) => {
-            vec![Command::Size(&paths.cut), Command::Cwd(&paths.cut)]
+            vec![Command::Size(&paths.folded), Command::Cwd(&paths.folded)]
         }
         Step::SetMode(_, mode) => set_mode(learned, *mode, path).into_iter().collect(),
         Step::SetModified(_, time) => {
@@ -241,10 +240,23 @@ fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<
     (learned.chmod != Some(false)).then_some(Command::SiteChmod(mode, path))
 }
 
-/// ProFTPD cuts blanks at the end of what `SITE CHMOD` is told, and would change another file: the one
-/// that bears the name without them, if there is one. That is looked for first.
+/// ProFTPD puts together what `SITE CHMOD` is told from its words, and would change another file than one whose name has
+/// two blanks in a row, one at its end, or a tab: the one that bears the name which that makes, if there is one. That is
+/// looked for first.
 fn is_endangered(learned: &Learned, path: &[u8]) -> bool {
-    path.ends_with(b" ") && !learned.features.mff_mode
+    !learned.features.mff_mode && is_folded(path)
+}
+
+/// Whether a server may take the absolute path `path` for another one where it takes a line for its words.
+pub fn is_folded(path: &[u8]) -> bool {
+    folded(path) != path
+}
+
+/// A path as a server makes it of its words: whatever blanks part them, there is one between two then.
+fn folded(path: &[u8]) -> Vec<u8> {
+    let words = path.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c));
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(&b' ')
 }
 
 /// What makes links on this server, if anything does: it parts its arguments at blanks.
@@ -328,7 +340,7 @@ impl Taking<'_> {
             }
             Step::MakeLink { target, .. } => changed(Command::SiteSymlink(target, path), None),
             Step::SetMode(_, mode) if is_endangered(self.learned, path) => {
-                return self.mode_behind_blanks(path, *mode, replies);
+                return self.mode_of_folded(path, *mode, replies);
             }
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
             Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
@@ -348,18 +360,18 @@ impl Taking<'_> {
         }
     }
 
-    /// Sets the bits of a name that ends in a blank, when no other file can be meant by that.
-    fn mode_behind_blanks(
-        &mut self,
-        path: &[u8],
-        mode: u32,
-        others: &[Reply],
-    ) -> Result<Result<Done>> {
+    /// Sets the bits of a name that [`folded`] changes, when no other file can be meant by that.
+    fn mode_of_folded(&mut self, path: &[u8], mode: u32, others: &[Reply]) -> Result<Result<Done>> {
+        let cannot = || Ok(Err(cannot(&Step::SetMode(&RemotePath::root(), mode))));
         let command = set_mode(self.learned, mode, path);
         let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
-            return Ok(Err(cannot(&Step::SetMode(&RemotePath::root(), mode))));
+            return cannot();
         };
         let reply = self.control.command(command, self.deadline)?;
+        if !reply.is_completion() && reply.why() == Why::NotFound {
+            // It has looked for the other one.
+            return cannot();
+        }
         Ok(self.mode(path, mode, &reply))
     }
 

@@ -9,11 +9,13 @@ use crate::remote::{
 
 /// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), it is for
 /// now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there, or it speaks of directories, as that of BSD's
-/// ftpd and uftpd's does of what is not there ("No such file, or argument is a directory").
+/// ftpd and uftpd's does of what is not there ("No such file, or argument is a directory"), or of rights, as vsftpd's does
+/// with `cmds_denied=SIZE`.
 pub fn says_nothing(error: &Error) -> bool {
     match error {
         Error::Refused { why, said, .. } => {
-            matches!(why, Why::Unsupported | Why::IsDirectory) || said.starts_with('4')
+            let of_all = matches!(why, Why::Unsupported | Why::IsDirectory | Why::Denied);
+            of_all || said.starts_with('4')
         }
         _ => false,
     }

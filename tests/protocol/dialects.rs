@@ -248,3 +248,20 @@ fn who_may_not_write_to_one_file_may_append_to_the_others() {
     assert_eq!(server.count("APPE /f") + server.count("APPE /g"), 2);
     assert_eq!(server.tree().bytes("/denied"), Some(&b"one\n"[..]));
 }
+
+#[test]
+fn what_is_put_together_from_words_changes_the_mode_of_no_other_file() {
+    let server = Server::start();
+    for name in ["/a b", "/a  b", "/c  d", "/e\tf"] {
+        server.tree().put(name, "content");
+    }
+    // So does ProFTPD, which looks for "/e f".
+    let absent = Act::Reply("550 /e f: No such file or directory");
+    server.on("SITE CHMOD 600 /e\tf", absent);
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.chmod('a  b', 0o600)"), "EPERM");
+    assert_eq!(server.count("SITE CHMOD"), 0);
+    assert_eq!(mount.error("os.chmod('e\\tf', 0o600)"), "EPERM");
+    mount.sh("chmod 600 'c  d' 'a b'; echo new > 'g  h'; chmod 640 'g  h'");
+    assert_eq!(server.tree().bytes("/g  h"), Some(&b"new\n"[..]));
+}
