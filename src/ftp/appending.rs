@@ -38,7 +38,7 @@ impl Update<'_> {
         match result {
             Ok(said) => {
                 profile.learn(|learned| learned.appe = Some(true));
-                parts::took_part(profile);
+                parts::took(profile, Part::Behind);
                 Ok(said)
             }
             Err(error) => Err(parts::refused(profile, Part::Behind, &path, error)),

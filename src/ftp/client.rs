@@ -388,7 +388,7 @@ impl Remote for Client {
         if profile.ask(|learned| learned.appe) != Some(false) {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    parts::took_part(profile);
+                    parts::took(profile, Part::Behind);
                     return Ok(begun);
                 }
                 Err(error) => match parts::refused(profile, Part::Behind, &path, error) {

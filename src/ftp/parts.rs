@@ -3,7 +3,7 @@
 //! The one idea: who may not append to a file may still store all of it. Hardened servers refuse the one and take the
 //! other, in the words by which they refuse a file (ProFTPD without `AllowStoreRestart`, its default: "451 Append/Restart not
 //! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
-//! unless a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
+//! unless such a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
 
 use crate::ftp::profile::{Learned, Part, Profile};
 use crate::remote::{Error, Why};
@@ -25,7 +25,8 @@ pub fn may_be_of_parts(error: &Error) -> bool {
 /// the file may be taken.
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
     let is_unsupported = error.why() == Some(Why::Unsupported);
-    let may_be = may_be_of_parts(&error) && !profile.ask(|learned| learned.takes_parts);
+    let may_be =
+        may_be_of_parts(&error) && !profile.ask(|learned| learned.taken_parts.contains(&part));
     match error {
         Error::Refused { tried, said, .. } if is_unsupported || may_be => {
             profile.learn(|learned| {
@@ -42,9 +43,10 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
 }
 
 /// A part was taken.
-pub fn took_part(profile: &Profile) {
-    if !profile.ask(|learned| learned.takes_parts) {
-        profile.learn(|learned| learned.takes_parts = true);
+pub fn took(profile: &Profile, part: Part) {
+    let is_known = |learned: &Learned| learned.taken_parts.contains(&part);
+    if !profile.ask(is_known) {
+        profile.learn(|learned| learned.taken_parts.push(part));
     }
 }
 

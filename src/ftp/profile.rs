@@ -96,8 +96,8 @@ pub struct Learned {
     pub rest: Option<bool>,
     /// The largest offset at which that was seen in this mount.
     pub rest_reach: u64,
-    /// A part of a file was taken in this mount.
-    pub takes_parts: bool,
+    /// Parts of files that were taken in this mount.
+    pub taken_parts: Vec<Part>,
     /// The part that was refused last, in this mount, perhaps for being one; with its file's absolute path.
     pub refused_part: Option<(Part, Vec<u8>)>,
 }

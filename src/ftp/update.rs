@@ -193,7 +193,7 @@ impl Update<'_> {
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
             said = sent.map_err(|error| parts::refused(profile, Part::Within, &path, error))?;
-            parts::took_part(profile);
+            parts::took(profile, Part::Within);
         }
         Ok(said)
     }

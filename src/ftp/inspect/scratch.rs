@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
+use crate::ftp::parts;
 use crate::ftp::profile::TimeSetter;
 use crate::ftp::upload::upload;
 use crate::remote::{
@@ -211,9 +212,15 @@ impl Trying<'_> {
     fn append(&self, file: &RemotePath) -> Result<Answer> {
         let path = self.absolute(file)?;
         self.put(Command::Stor(&path), self.bytes)?;
-        self.put(Command::Appe(&path), b"more")?;
-        let now = self.content(file)?;
         let profile = self.inspection.client.pool().profile();
+        if let Err(error) = self.put(Command::Appe(&path), b"more") {
+            if parts::may_be_of_parts(&error) {
+                // All of it was taken before.
+                profile.learn(|learned| learned.appe = Some(false));
+            }
+            return Err(error);
+        }
+        let now = self.content(file)?;
         let appends = now == [self.bytes, b"more"].concat();
         profile.learn(|learned| learned.appe = Some(appends));
         Ok(match appends {
