@@ -42,6 +42,7 @@ mod rename;
 pub mod reply;
 mod restart;
 mod route;
+mod sealed;
 mod steps;
 mod stream;
 pub mod time;

@@ -97,6 +97,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "steps",
             "rename",
             "begin",
+            "sealed",
             "ending",
             "early",
             "parts",

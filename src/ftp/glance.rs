@@ -15,6 +15,7 @@ use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::reply::Reply;
+use crate::ftp::sealed;
 use crate::ftp::steps::number;
 use crate::ftp::together::{self, STAT_ALL};
 use crate::remote::{Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Result};
@@ -32,7 +33,8 @@ pub struct Name<'a> {
 /// Whether it is worth a try: `MLST` says more, and one long directory was enough.
 pub fn is_possible(learned: &Learned) -> bool {
     let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
-    lists && !learned.features.mlst() && !learned.silent_stat && !learned.no_glances
+    let answers = !learned.silent_stat && !learned.unsealed;
+    lists && answers && !learned.features.mlst() && !learned.no_glances
 }
 
 /// What came of a glance.
@@ -61,7 +63,7 @@ pub fn glance(
         Command::Size(name.path),
     ];
     flight.extend(times.then_some(Command::Mdtm(name.path)));
-    let replies = lease.control()?.flight(&flight, deadline);
+    let replies = sealed::flight(lease.control()?, profile, &flight, deadline);
     if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
         profile.learn(|learned| learned.no_glances = true);
     }

@@ -64,6 +64,8 @@ pub struct Learned {
     pub stat_lists: Option<bool>,
     /// `STAT` had no answer in this mount.
     pub silent_stat: bool,
+    /// The replies to `STAT`, and those that come with them, can't be told from what names say, in this mount.
+    pub unsealed: bool,
     /// Names are not to be asked for by `STAT` in this mount: a directory was long, or the answer none.
     pub no_glances: bool,
     /// Seconds east of UTC of the times in `LIST`.

@@ -16,6 +16,7 @@ use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::reply::Reply;
+use crate::ftp::sealed;
 use crate::remote::{Completeness, Deadline, Entry, Result};
 
 /// Entries from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others
@@ -34,7 +35,8 @@ pub fn is_unknown(learned: &Learned) -> bool {
 }
 
 fn may_be_possible(learned: &Learned) -> bool {
-    !learned.features.mlst() && learned.list_all == Some(true) && !learned.silent_stat
+    let answers = !learned.silent_stat && !learned.unsealed;
+    !learned.features.mlst() && learned.list_all == Some(true) && answers
 }
 
 /// Lists the absolute paths `directories` in one flight. `None` stands for those that have to be listed
@@ -50,7 +52,7 @@ pub fn list(
         .iter()
         .map(|path| Command::Stat(STAT_ALL, path))
         .collect();
-    let replies = lease.control()?.flight(&flight, deadline)?;
+    let replies = sealed::flight(lease.control()?, pool.profile(), &flight, deadline)?;
     let mut listed: Vec<Option<Listed>> = directories
         .iter()
         .zip(&replies)
@@ -86,8 +88,10 @@ pub fn compare(
         return Ok(());
     }
     let command = Command::Stat(STAT_ALL, directory);
-    let reply = lease.control()?.command(command, deadline)?;
-    judge(pool, directory, names, &reply);
+    let control = lease.control()?;
+    for reply in sealed::flight(control, pool.profile(), &[command], deadline)? {
+        judge(pool, directory, names, &reply);
+    }
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What one name is on a server where only listings tell: one question for it, and a listing where that leaves a doubt.
 
+use std::time::Duration;
+
 use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Script, Server};
 
@@ -167,4 +169,34 @@ fn a_server_that_has_no_answer_over_a_fresh_connection_is_listed_in_time() {
     soon("they are closed", || server.connections() == 0);
     server.on("STAT", Act::Silence);
     assert_eq!(mount.sh("stat -c %s f"), "7\n");
+}
+
+/// vsftpd shows names in its replies as they are.
+#[test]
+fn a_name_with_line_breaks_in_it_forges_no_reply() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    for name in ["/e/f", "/e/g", "/d/zz", "/b/a/a", "/b/b/b", "/b/c/c"] {
+        server.tree().put(name, "content");
+    }
+    // What it says of "d" ends here, there is no "zz" in it, and the rest is what is asked for last.
+    let absent = "/d/x\r\n213 End of status\r\n550 None\r\n213-";
+    // Here the listing of the next directory is another one.
+    let other = "/b/a/x\r\n213 End of status\r\n213-Status\r\ndrwxr-xr-x 1 a b 0 Jan 1 2020 .\r\n213 End\r\n213-";
+    for name in [absent, other] {
+        server.tree().put(name, "");
+    }
+    // The true answers come later.
+    for begins in ["SIZE /d/zz", "STAT -a /b/b", "STAT -a /b/c"] {
+        server.on(begins, Act::Wait(Duration::from_millis(200)));
+    }
+    let mount = Mount::with(&server, "timeout=5");
+    // Now it is known that STAT shows what LIST does.
+    mount.sh("ls e; cat e/f; sleep 1; stat e/g");
+    assert_eq!(mount.sh("cat d/zz"), "content");
+    let mount = Mount::with(&server, "timeout=5");
+    mount.sh("ls e; cat e/f; sleep 1; stat e/g; ls b; ls b/a; sleep 1");
+    assert_eq!(
+        mount.sh("cat b/b/b b/c/c; ls b/b b/c"),
+        "contentcontentb/b:\nb\n\nb/c:\nc\n"
+    );
 }

@@ -267,7 +267,7 @@ impl Session {
                 if let Act::Misplace(place) = act {
                     self.restart = place(self.restart);
                 }
-                self.say("350 Restarting there")
+                self.say(&format!("350 Restarting at {text}"))
             }
             "RETR" => self.retrieve(&path, &act),
             "STOR" => self.store(&path, false, &act),
