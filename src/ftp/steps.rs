@@ -86,8 +86,36 @@ impl Prepared {
                 again,
             };
             results.push(taking.outcome(step, paths, &replies)?);
+            if let (Step::Version(_), Some(reply)) = (step, replies.first()) {
+                self.forgive(steps, &paths.path, reply, &mut results);
+            }
         }
         Ok(results)
+    }
+
+    /// Permission bits that could not be set on the absolute path `path`, and that it has by a reply to `MLST`, are as
+    /// they were to be (Pure-FTPd with `-R` sets none).
+    fn forgive(
+        &self,
+        steps: &[Step<'_>],
+        path: &[u8],
+        reply: &Reply,
+        results: &mut [Result<Done>],
+    ) {
+        let has = match self.learned.stats() {
+            true => stat(path, reply).ok().and_then(|seen| seen.mode),
+            false => None,
+        };
+        for ((step, paths), result) in steps.iter().zip(&self.paths).zip(results) {
+            let wanted = match step {
+                Step::SetMode(_, mode) if paths.path == path => Some(*mode),
+                _ => None,
+            };
+            let is_refused = matches!(result, Err(Error::Refused { .. }));
+            if is_refused && has.is_some() && has == wanted {
+                *result = Ok(Done::Changed);
+            }
+        }
     }
 }
 

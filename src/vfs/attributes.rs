@@ -153,14 +153,29 @@ impl Vfs {
     /// Sets the permission bits of what is on the server.
     pub(super) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
         let path = self.path(ino)?;
-        self.step(Step::SetMode(&path, mode), deadline)
-            .map_err(Error::NotPermitted)?;
+        match self.step(Step::SetMode(&path, mode), deadline) {
+            Ok(_) => {}
+            Err(error @ remote::Error::Refused { .. }) if self.has_mode(ino, mode) => {
+                log::debug!("{error}; it has these bits already");
+                return Ok(());
+            }
+            Err(error) => return Err(Error::NotPermitted(error)),
+        }
         let mut tree = self.tree.lock();
         tree.touch(ino);
         if let Some(node) = tree.get_mut(ino) {
             node.attributes.mode = Some(mode);
         }
         Ok(())
+    }
+
+    /// Whether what is on the server was seen to have these permission bits lately.
+    fn has_mode(&self, ino: u64, mode: u32) -> bool {
+        let tree = self.tree.lock();
+        tree.get(ino).is_some_and(|node| {
+            let is_known = !node.local && node.is_fresh(self.settings.cache_timeout);
+            is_known && self.attr(node).mode == mode
+        })
     }
 
     /// Sets the time of what is on the server; `seconds` since 1970 in UTC.

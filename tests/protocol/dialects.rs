@@ -265,3 +265,19 @@ fn what_is_put_together_from_words_changes_the_mode_of_no_other_file() {
     mount.sh("chmod 600 'c  d' 'a b'; echo new > 'g  h'; chmod 640 'g  h'");
     assert_eq!(server.tree().bytes("/g  h"), Some(&b"new\n"[..]));
 }
+
+/// Pure-FTPd with `-R`, as a much used container image runs it.
+#[test]
+fn bits_that_can_not_be_set_and_are_there_are_no_error() {
+    let server = Server::start();
+    server.tree().put("/f", "old\n");
+    let refused = Act::Reply("550 Could not change perms");
+    server.on("SITE CHMOD", refused);
+    let mount = Mount::of(&server);
+    mount.sh("sed -i s/old/new/ f; chmod 644 f; cp -p f g; mkdir d; chmod 755 d");
+    assert_eq!(server.tree().bytes("/g"), Some(&b"new\n"[..]));
+    assert_eq!(mount.error("os.chmod('f', 0o600)"), "EPERM");
+    let put = "f = open('h', 'wb'); f.write(b'content'); f.flush(); os.fchmod(f.fileno(), 0o600)";
+    assert_eq!(mount.error_with(put, "f.close()"), "EPERM");
+    assert_eq!(mount.sh("stat -c %a f h"), "644\n644\n");
+}
