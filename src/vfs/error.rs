@@ -148,6 +148,9 @@ impl From<std::io::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotPermitted(error @ remote::Error::Refused { .. }) => {
+                write!(f, "{error} (a mount with -o lenient passes over it)")
+            }
             Self::Remote(error) | Self::NotPermitted(error) => error.fmt(f),
             Self::Spool(errno) => {
                 write!(

@@ -20,8 +20,12 @@ impl Vfs {
                 error @ (Error::NotPermitted(remote::Error::Refused { .. }) | Error::Impossible),
             ) if self.settings.lenient => {
                 if self.tolerated.lock().insert(what) {
+                    let why: &dyn std::fmt::Display = match &error {
+                        Error::NotPermitted(refused) => refused,
+                        other => other,
+                    };
                     log::warn!(
-                        "{what}: {error}; from now on passed over, since the mount is lenient"
+                        "{what}: {why}; from now on passed over, since the mount is lenient"
                     );
                 }
                 Ok(())
