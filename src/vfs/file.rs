@@ -51,6 +51,8 @@ pub struct Body {
     pub size: u64,
     /// The size is not known: reads go on to the end.
     pub sizeless: bool,
+    /// The server takes nothing behind what it has of the file: the rest goes with all of it, at a flush.
+    pub unappendable: bool,
     /// The local copy, made with the first write.
     pub spool: Option<Arc<SpoolFile>>,
     /// What the spool holds.

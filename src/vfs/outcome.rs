@@ -173,6 +173,7 @@ impl Body {
     fn uploaded(&mut self, version: Version, size: u64) {
         self.base = Some(version);
         (self.begun, self.exclusive) = (false, false);
+        self.unappendable = false;
         self.kept = size;
         self.holes = RangeSet::default();
         self.resized = false;

@@ -101,7 +101,8 @@ impl Streams {
         }
         let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
         // Where there is a hole, what is appended has its place, which others may have taken.
-        (first == 0 || body.holes.is_empty() && appends()).then_some(first)
+        let may_append = || !body.unappendable && body.holes.is_empty() && appends();
+        (first == 0 || may_append()).then_some(first)
     }
 
     /// Begins a stream over a transfer that made its file.

@@ -223,6 +223,11 @@ fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
         assert_eq!(mount.lost().len(), 0, "{words}");
         // It is known then, in the next mount too.
         mount.unmount();
+        assert!(
+            server.count("APPE") < 4,
+            "{words}: {}",
+            server.count("APPE")
+        );
         let asked = server.count("APPE");
         mount.again(&server);
         mount.sh("echo 5 >> log");
@@ -280,4 +285,16 @@ fn bits_that_can_not_be_set_and_are_there_are_no_error() {
     let put = "f = open('h', 'wb'); f.write(b'content'); f.flush(); os.fchmod(f.fileno(), 0o600)";
     assert_eq!(mount.error_with(put, "f.close()"), "EPERM");
     assert_eq!(mount.sh("stat -c %a f h"), "644\n644\n");
+}
+
+#[test]
+fn what_is_streamed_and_can_not_be_gone_on_with_is_asked_about_once() {
+    let words = "451 f: Append/Restart not permitted, try again";
+    let server = Script::new().no_parts(words).start();
+    let mount = Mount::with(&server, "spool_size=32M");
+    std::fs::write(mount.path("expected"), pattern(60_000_000)).unwrap();
+    // The first one closes it, and the second one goes on.
+    mount.sh("(head -c 20000000; cat) < $S/expected > f");
+    assert!(server.tree().bytes("/f") == Some(&pattern(60_000_000)));
+    assert!(server.count("APPE") <= 2, "{}", server.count("APPE"));
 }

@@ -101,6 +101,7 @@ impl Pump {
         match ended {
             // What is written from here on goes with the whole file, when that is flushed.
             Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
+                body.unappendable = true;
                 log::info!("{error}; the rest of {} waits for its close", self.path);
             }
             Err(error) => {
