@@ -140,6 +140,19 @@ fn a_server_that_cuts_is_found_out_and_mended_and_gets_the_rest_to_the_end_from_
 }
 
 #[test]
+fn a_server_of_defaults_that_takes_no_parts_of_files_takes_all_of_them() {
+    run(
+        60,
+        "restart=off proftpd; head -c 4M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
+         mounts cache_timeout=30
+         for to in $S/file $M/file; do put 1000000 X $to; echo line >>$to; truncate -s 5000000 $to; echo end >>$to; done
+         cmp $S/file $D/file; cmp $S/file $M/file; says $S/log 'Append/Restart not permitted'
+         echo new >$M/new; echo more >>$M/new; is \"$(xargs <$D/new)\" 'new more'
+         unmounts; [ ! -e $S/.cache/ftpfs/lost+found ] || fail 'something was lost'",
+    );
+}
+
+#[test]
 fn a_line_appended_to_a_large_file_costs_a_line() {
     for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
         run(
@@ -552,6 +565,7 @@ macro_rules! fsx_on {
 fsx_on! {
     fsx_20000_vsftpd: "vsftpd", "cache_timeout=30";
     fsx_20000_proftpd: "proftpd", "cache_timeout=30";
+    fsx_20000_proftpd_without_parts: "restart=off proftpd", "cache_timeout=30";
     fsx_20000_pure_ftpd: "pure_ftpd", "cache_timeout=30";
     fsx_20000_pyftpdlib: "pyftpdlib", "cache_timeout=30";
     fsx_20000_vsftpd_writeback: "vsftpd", "writeback";

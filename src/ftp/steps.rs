@@ -335,7 +335,6 @@ impl Taking<'_> {
             }
         };
         Ok(match step {
-            Step::Stat(_) if !self.learned.stats() => Err(cannot(step)),
             Step::Stat(_) => {
                 self.note_mlst(reply);
                 stat(path, reply).map(Done::Attributes)
