@@ -32,6 +32,7 @@ mod known;
 mod lines;
 pub mod listing;
 mod login;
+mod modes;
 mod parts;
 mod place;
 mod pool;

@@ -96,6 +96,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "views",
             "steps",
             "rename",
+            "modes",
             "begin",
             "sealed",
             "ending",

@@ -15,10 +15,11 @@ use std::fmt;
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
+use crate::ftp::modes;
 use crate::ftp::place::Place;
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
-use crate::ftp::steps::{self, Prepared};
+use crate::ftp::steps::Prepared;
 use crate::remote::{Deadline, Error, RemotePath, Result, Step, Then, Updated};
 
 /// What flies behind one upload.
@@ -59,7 +60,7 @@ impl Behind {
         let learned = profile.get();
         let path = place.absolute(file).ok()?;
         // SITE CHMOD takes more than a command there.
-        if steps::is_folded(&path) || learned.flights == Some(false) {
+        if modes::is_folded(&path) || learned.flights == Some(false) {
             return None;
         }
         let prepared = match learned.answers_behind {

@@ -33,8 +33,7 @@ pub struct Name<'a> {
 /// Whether it is worth a try: `MLST` says more, and one long directory was enough.
 pub fn is_possible(learned: &Learned) -> bool {
     let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
-    let answers = !learned.silent_stat && !learned.unsealed;
-    lists && answers && !learned.features.mlst() && !learned.no_glances
+    lists && learned.asks_stat() && !learned.no_glances
 }
 
 /// What came of a glance.

@@ -180,6 +180,11 @@ pub enum TimeSetter {
 const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
 
 impl Learned {
+    /// Whether `STAT` may be asked in this mount: `MLST` says more.
+    pub fn asks_stat(&self) -> bool {
+        !self.features.mlst() && !self.silent_stat && !self.unsealed
+    }
+
     /// The server takes no such parts of files.
     pub fn lacks(&mut self, part: Part) {
         match part {

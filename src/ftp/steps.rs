@@ -6,6 +6,7 @@
 use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::listing;
+use crate::ftp::modes;
 use crate::ftp::place::Place;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::rename;
@@ -144,7 +145,7 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
-    /// What `SITE CHMOD` may take the path for: see [`folded`].
+    /// What `SITE CHMOD` may take the path for, where bits are to be set: see [`modes::folded`].
     folded: Vec<u8>,
 }
 
@@ -163,10 +164,18 @@ impl Paths {
         };
         let path = place.absolute(path)?;
         Ok(Self {
-            folded: folded(&path),
+            folded: match step {
+                Step::SetMode(..) => modes::folded(&path),
+                _ => Vec::new(),
+            },
             to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
             path,
         })
+    }
+
+    /// Whether bits that are set by `SITE CHMOD` may be another file's: that one is looked for first.
+    fn is_endangered(&self, learned: &Learned) -> bool {
+        !learned.features.mff_mode && self.folded != self.path
     }
 }
 
@@ -182,10 +191,10 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
         Step::MakeDirectory(_) => one(Command::Mkd(path)),
         Step::Rename { .. } => vec![Command::Rnfr(path), Command::Rnto(&paths.to)],
         Step::MakeLink { target, .. } => make_link(learned, target, path).into_iter().collect(),
-        Step::SetMode(..) if is_endangered(learned, path) => {
+        Step::SetMode(..) if paths.is_endangered(learned) => {
             vec![Command::Size(&paths.folded), Command::Cwd(&paths.folded)]
         }
-        Step::SetMode(_, mode) => set_mode(learned, *mode, path).into_iter().collect(),
+        Step::SetMode(_, mode) => modes::set_mode(learned, *mode, path).into_iter().collect(),
         Step::SetModified(_, time) => {
             let setter = setters(learned).into_iter().next();
             let command = setter.map(|setter| set_time(learned, setter, *time, path));
@@ -258,33 +267,6 @@ fn setters(learned: &Learned) -> Vec<TimeSetter> {
             TimeSetter::SiteUtimeLong,
         ],
     }
-}
-
-/// What sets permission bits on this server, if anything does.
-fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<'a>> {
-    if learned.features.mff_mode {
-        return Some(Command::MffMode(mode, path));
-    }
-    (learned.chmod != Some(false)).then_some(Command::SiteChmod(mode, path))
-}
-
-/// ProFTPD puts together what `SITE CHMOD` is told from its words, and would change another file than one whose name has
-/// two blanks in a row, one at its end, or a tab: the one that bears the name which that makes, if there is one. That is
-/// looked for first.
-fn is_endangered(learned: &Learned, path: &[u8]) -> bool {
-    !learned.features.mff_mode && is_folded(path)
-}
-
-/// Whether a server may take the absolute path `path` for another one where it takes a line for its words.
-pub fn is_folded(path: &[u8]) -> bool {
-    folded(path) != path
-}
-
-/// A path as a server makes it of its words: whatever blanks part them, there is one between two then.
-fn folded(path: &[u8]) -> Vec<u8> {
-    let words = path.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c));
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join(&b' ')
 }
 
 /// What makes links on this server, if anything does: it parts its arguments at blanks.
@@ -366,7 +348,7 @@ impl Taking<'_> {
                 );
             }
             Step::MakeLink { target, .. } => changed(Command::SiteSymlink(target, path), None),
-            Step::SetMode(_, mode) if is_endangered(self.learned, path) => {
+            Step::SetMode(_, mode) if paths.is_endangered(self.learned) => {
                 return self.mode_of_folded(path, *mode, replies);
             }
             Step::SetMode(_, mode) => self.mode(path, *mode, reply),
@@ -387,10 +369,10 @@ impl Taking<'_> {
         }
     }
 
-    /// Sets the bits of a name that [`folded`] changes, when no other file can be meant by that.
+    /// Sets the bits of a name that [`modes::folded`] changes, when no other file can be meant by that.
     fn mode_of_folded(&mut self, path: &[u8], mode: u32, others: &[Reply]) -> Result<Result<Done>> {
         let cannot = || Ok(Err(cannot(&Step::SetMode(&RemotePath::root(), mode))));
-        let command = set_mode(self.learned, mode, path);
+        let command = modes::set_mode(self.learned, mode, path);
         let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
             return cannot();
         };
@@ -412,8 +394,9 @@ impl Taking<'_> {
         if is_unknown || reply.code == NOT_IMPLEMENTED {
             self.profile.learn(|learned| learned.chmod = Some(false));
         }
-        Err(reply
-            .refusal(set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path))))
+        Err(reply.refusal(
+            modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
+        ))
     }
 
     /// Tries one way after the other until one works; that one is kept.

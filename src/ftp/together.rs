@@ -35,8 +35,7 @@ pub fn is_unknown(learned: &Learned) -> bool {
 }
 
 fn may_be_possible(learned: &Learned) -> bool {
-    let answers = !learned.silent_stat && !learned.unsealed;
-    !learned.features.mlst() && learned.list_all == Some(true) && answers
+    learned.asks_stat() && learned.list_all == Some(true)
 }
 
 /// Lists the absolute paths `directories` in one flight. `None` stands for those that have to be listed

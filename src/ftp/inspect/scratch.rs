@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::ftp::command::Command;
 use crate::ftp::parts;
-use crate::ftp::profile::TimeSetter;
+use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::upload::upload;
 use crate::remote::{
     Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, name_aside,
@@ -216,7 +216,7 @@ impl Trying<'_> {
         if let Err(error) = self.put(Command::Appe(&path), b"more") {
             if parts::may_be_of_parts(&error) {
                 // All of it was taken before.
-                profile.learn(|learned| learned.appe = Some(false));
+                profile.learn(|learned| learned.lacks(Part::Behind));
             }
             return Err(error);
         }
