@@ -29,7 +29,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
 use crate::mount::device::{
-    DEVICE, check_device, check_passed, open_device, passed_descriptor, take_passed,
+    DEVICE, check_device, check_passed, check_passed_options, open_device, passed_descriptor,
+    take_passed,
 };
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
@@ -51,9 +52,11 @@ pub struct Mount {
 
 /// Looks, before anything is connected, whether a mount at `mountpoint` can work, and returns the
 /// path without links and dots: a mount in the background leaves the working directory.
-pub fn check(mountpoint: &Path) -> Result<PathBuf, Error> {
+pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
     if let Some(fd) = passed_descriptor(mountpoint) {
-        check_passed(fd?)?;
+        let fd = fd?;
+        check_passed(fd)?;
+        check_passed_options(fd, options.allow_other && options.default_permissions)?;
         return Ok(mountpoint.to_path_buf());
     }
     let shown = mountpoint.display();
@@ -308,9 +311,9 @@ mod tests {
         if check_device().is_err() {
             panic!("/dev/fuse can't be opened here: run the tests where it can");
         }
-        let error = check(Path::new("/no/such/dir")).expect_err("missing");
+        let error = check(Path::new("/no/such/dir"), &Options::default()).expect_err("missing");
         assert!(error.0.contains("mkdir -p /no/such/dir"), "{error}");
-        let error = check(Path::new("/etc/passwd")).expect_err("a file");
+        let error = check(Path::new("/etc/passwd"), &Options::default()).expect_err("a file");
         assert!(error.0.contains("is not a directory"), "{error}");
     }
 }

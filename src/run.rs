@@ -107,7 +107,15 @@ fn start(settings: &Settings) -> Result<(), String> {
 
 fn plan(settings: &Settings) -> Result<Plan, String> {
     let source = Source::parse(&settings.source.0)?;
-    let mountpoint = mount::check(&settings.mountpoint)?;
+    let kernel = mount::Options {
+        fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
+        subtype: settings.subtype.clone(),
+        read_only: settings.read_only,
+        allow_other: settings.allow_other || settings.allow_root,
+        default_permissions: settings.default_permissions,
+        words: settings.kernel.clone(),
+    };
+    let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
     let uid = settings
         .uid
         .as_ref()
@@ -136,14 +144,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
     Ok(Plan {
         endpoint,
         mountpoint,
-        kernel: mount::Options {
-            fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
-            subtype: settings.subtype.clone(),
-            read_only: settings.read_only,
-            allow_other: settings.allow_other || settings.allow_root,
-            default_permissions: settings.default_permissions,
-            words: settings.kernel.clone(),
-        },
+        kernel,
         vfs: vfs::Settings {
             root: Vec::new(),
             shown: Shown {

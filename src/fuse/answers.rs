@@ -15,6 +15,9 @@ use crate::vfs::{Attr, Bytes, Error, Open, Result, Space};
 
 /// What cp(1) and stdio take for the best size of a request, in bytes.
 const BLOCK_SIZE: u32 = 128 * 1024;
+/// Mode bits shown to the kernel: permissions and sticky. Set-uid and set-gid would let the server choose
+/// whose rights a program runs with, and a mount made by mount.fuse3(8) may lack `nosuid`.
+const SHOWN_MODE: u32 = 0o1777;
 
 /// The error number for the kernel; what the user can't find out otherwise is logged.
 pub(super) fn errno(operation: &str, error: &Error) -> Errno {
@@ -98,7 +101,7 @@ pub(super) fn file_type(kind: Kind) -> FileType {
         Kind::File => FileType::RegularFile,
         Kind::Directory => FileType::Directory,
         Kind::Symlink => FileType::Symlink,
-        // Which device it is can't be known; a socket can't be opened by mistake.
+        // Never a device node: a socket can't be opened, and FTP doesn't tell which device it is.
         Kind::Special => FileType::Socket,
     }
 }
@@ -118,7 +121,7 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
         ctime: time,
         crtime: time,
         kind: file_type(attr.kind),
-        perm: u16::try_from(attr.mode & 0o7777).unwrap_or(0),
+        perm: u16::try_from(attr.mode & SHOWN_MODE).unwrap_or(0),
         nlink: attr.links,
         uid: attr.uid,
         gid: attr.gid,
@@ -137,5 +140,34 @@ pub(super) fn seconds(time: TimeOrNow) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_uid_bits_and_devices_of_the_server_are_not_shown() {
+        let shown = |kind, mode| {
+            let attr = file_attr(&Attr {
+                ino: 2,
+                kind,
+                size: 0,
+                modified: 0,
+                mode,
+                links: 1,
+                uid: 0,
+                gid: 0,
+                ttl: Duration::ZERO,
+            });
+            (attr.kind, attr.perm, attr.rdev)
+        };
+        let file = shown(Kind::File, 0o106_755);
+        assert_eq!(file, (FileType::RegularFile, 0o755, 0));
+        let directory = shown(Kind::Directory, 0o7777);
+        assert_eq!(directory, (FileType::Directory, 0o1777, 0));
+        let device = shown(Kind::Special, 0o4666);
+        assert_eq!(device, (FileType::Socket, 0o666, 0));
     }
 }

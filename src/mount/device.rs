@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::mount::error::Error;
+use crate::mount::table::{Entry, mounts};
 
 /// The FUSE device.
 pub const DEVICE: &str = "/dev/fuse";
@@ -78,6 +79,67 @@ pub fn check_passed(fd: RawFd) -> Result<(), Error> {
     }
 }
 
+/// Checks that the mount of a passed device has the options without which the server's files could harm
+/// this machine. Only the caller can set them: mount.fuse3(8) with `drop_privileges` mounts by itself,
+/// with `suid` and `dev` unless it is told otherwise.
+///
+/// `judged` is whether the kernel is to check permission bits, as `allow_other` promises.
+pub fn check_passed_options(fd: RawFd, judged: bool) -> Result<(), Error> {
+    let unknown = |why: &str| {
+        log::warn!(
+            "/dev/fd/{fd}: can't tell whether its mount has nosuid and nodev ({why}); \
+             make sure that they are among the options of whoever mounted"
+        );
+        Ok(())
+    };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let Some(connection) = connection(&info) else {
+        return unknown("this kernel doesn't name its connection in /proc/self/fdinfo");
+    };
+    // The number of a FUSE connection is the device number of its file system, whose major is 0.
+    let device = format!("0:{connection}");
+    let mut mounts = mounts()?;
+    mounts.retain(|entry| entry.identity.device == device);
+    if mounts.is_empty() {
+        return unknown("it is in another mount namespace");
+    }
+    // A bind mount has options of its own.
+    for entry in mounts {
+        let missing = missing(&entry, judged);
+        if !missing.is_empty() {
+            return Err(Error(format!(
+                "{}: is mounted without {}, so that files of the server could run with other \
+                 users' rights or be opened by them; mount it with: -o {}",
+                entry.mountpoint.display(),
+                missing.join(" and "),
+                missing.join(",")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The connection that a line of `/proc/self/fdinfo/N` names; kernels before 6.18 have no such line.
+fn connection(info: &str) -> Option<u32> {
+    let mut lines = info.lines();
+    let number = lines.find_map(|line| line.strip_prefix("fuse_connection:"))?;
+    number.trim().parse().ok()
+}
+
+/// The options that a mount needs and lacks.
+fn missing(entry: &Entry, judged: bool) -> Vec<&'static str> {
+    let judged = judged || entry.has("allow_other");
+    [
+        ("nosuid", true),
+        ("nodev", true),
+        ("default_permissions", judged),
+    ]
+    .into_iter()
+    .filter(|(option, needed)| *needed && !entry.has(option))
+    .map(|(option, _)| option)
+    .collect()
+}
+
 /// Takes descriptor `fd` over from whoever passed it.
 pub fn take_passed(fd: RawFd) -> Result<OwnedFd, Error> {
     check_passed(fd)?;
@@ -113,5 +175,12 @@ mod tests {
         let null = File::open("/dev/null").expect("a device");
         let error = check_passed(null.as_raw_fd()).expect_err("another device");
         assert!(error.0.contains("is not /dev/fuse"), "{error}");
+    }
+
+    #[test]
+    fn the_connection_is_read_from_fdinfo() {
+        let info = "pos:\t0\nflags:\t02100002\nmnt_id:\t24\nfuse_connection:\t40\n";
+        assert_eq!(connection(info), Some(40));
+        assert_eq!(connection("pos:\t0\nmnt_id:\t24\n"), None);
     }
 }

@@ -32,6 +32,15 @@ pub struct Entry {
     pub source: String,
     /// Of a FUSE mount the user and the group that made it.
     pub owner: Option<(u32, u32)>,
+    /// Options of this mount (`nosuid`), and of its file system (`allow_other`).
+    pub options: Vec<String>,
+}
+
+impl Entry {
+    /// Whether the mount has this option.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|there| there == option)
+    }
 }
 
 /// The mount that one sees at `mountpoint`: the last one there.
@@ -60,10 +69,13 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let mount_id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
     let mountpoint = PathBuf::from(unescape(fields.nth(1)?));
+    let mut options = words(fields.next()?);
     let mut rest = fields.skip_while(|&field| field != b"-").skip(1);
     let kind = String::from_utf8_lossy(rest.next()?).into_owned();
     let source = unescape(rest.next()?).to_string_lossy().into_owned();
-    let owner = rest.next().and_then(|options| {
+    let file_system = rest.next();
+    options.extend(words(file_system.unwrap_or_default()));
+    let owner = file_system.and_then(|options| {
         let number = |name: &str| {
             let mut options = options.split(|&byte| byte == b',');
             let value = options.find_map(|option| option.strip_prefix(name.as_bytes()))?;
@@ -77,7 +89,16 @@ fn entry(line: &[u8]) -> Option<Entry> {
         kind,
         source,
         owner,
+        options,
     })
+}
+
+/// The words of a comma-separated list.
+fn words(list: &[u8]) -> Vec<String> {
+    let words = list.split(|&byte| byte == b',');
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 /// The kernel writes blanks, tabs, line ends and backslashes as `\` and three octal digits.
@@ -110,6 +131,7 @@ mod tests {
         assert_eq!(entry.kind, "fuse.ftpfs");
         assert_eq!(entry.source, "ftp://h/ ");
         assert_eq!(entry.owner, Some((7, 9)));
+        assert!(entry.has("nosuid") && entry.has("allow_other") && !entry.has("nodev"));
         assert!(super::entry(b"").is_none() && super::entry(b"71 28").is_none());
     }
 

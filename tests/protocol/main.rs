@@ -29,6 +29,7 @@ mod profile;
 mod reading;
 mod refusals;
 mod renames;
+mod security;
 mod seeking;
 mod stalls;
 mod starting;

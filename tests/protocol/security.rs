@@ -1,0 +1,99 @@
+//! What hostile servers, hostile users of the same machine and unlucky command lines must not bring about.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::limited::{self, Outcome};
+use crate::mount::{FTPFS, LIMIT, Mount, is_mounted};
+use crate::scripted::Server;
+
+/// A server with a set-uid program and a set-gid directory.
+fn set_uid_server() -> Server {
+    let server = Server::start();
+    let mut tree = server.tree();
+    tree.put("/program", "#!/bin/sh\n");
+    tree.node_mut("/program").unwrap().mode = 0o6755;
+    tree.directory("/shared");
+    tree.node_mut("/shared").unwrap().mode = 0o2775;
+    drop(tree);
+    server
+}
+
+/// A mount by mount.fuse3(8), which opens the device and passes it on.
+struct Passed {
+    directory: TempDir,
+}
+
+impl Passed {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("mount")).unwrap();
+        Self { directory }
+    }
+
+    fn point(&self) -> PathBuf {
+        self.directory.path().join("mount")
+    }
+
+    fn mount(&self, server: &Server, options: &str) -> Outcome {
+        let mut command = Command::new("/sbin/mount.fuse3");
+        command
+            .arg(format!("{FTPFS}#{}", server.url()))
+            .arg(self.point())
+            .args(["-o", &format!("drop_privileges,{options}")])
+            .env("XDG_CACHE_HOME", self.directory.path().join("cache"));
+        limited::run(&mut command, LIMIT, self.directory.path())
+    }
+}
+
+impl Passed {
+    /// What ftpfs refuses stays mounted, dead: it has no right to unmount.
+    fn unmount(&self) {
+        if is_mounted(&self.point()) {
+            let _ = Command::new("umount").arg("-l").arg(self.point()).status();
+        }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn set_uid_bits_of_the_server_are_not_shown() {
+    let server = set_uid_server();
+    let mount = Mount::of(&server);
+    assert_eq!(mode(mount.point().join("program")), 0o755);
+    assert_eq!(mode(mount.point().join("shared")), 0o775);
+}
+
+#[test]
+fn passed_device_without_nosuid_is_refused() {
+    let server = set_uid_server();
+    let passed = Passed::new();
+    for (options, missing) in [
+        ("allow_other", "nosuid,nodev,default_permissions"),
+        ("nosuid,allow_other,default_permissions", "nodev"),
+        ("nosuid,nodev,allow_other", "default_permissions"),
+    ] {
+        let outcome = passed.mount(&server, options);
+        let wanted = format!("mount it with: -o {missing}\n");
+        assert!(outcome.output.contains(&wanted), "{}", outcome.output);
+        assert_eq!(server.connected(), 0);
+        passed.unmount();
+    }
+    let options = "nosuid,nodev,allow_other,default_permissions";
+    let outcome = passed.mount(&server, options);
+    assert!(!outcome.output.contains("ftpfs: "), "{}", outcome.output);
+    assert_eq!(mode(passed.point().join("program")), 0o755);
+}
