@@ -29,7 +29,8 @@ use crate::options::table::HELPER_FLAGS;
 pub use crate::options::table::{
     DROP_CACHE_FLAGS, FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE,
 };
-use crate::options::words::{apply, split};
+use crate::options::words::{apply_all, split};
+use crate::redact::redact;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +94,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         settings.foreground = found.get_flag("foreground") || settings.debug;
     }
     let sloppy = helper && found.get_flag("sloppy");
-    for word in option_words(&found)? {
-        apply(&mut settings, &word, helper, sloppy)?;
-    }
+    apply_all(&mut settings, &option_words(&found)?, helper, sloppy)?;
     if settings.atomic && settings.links == Links::Followed {
         return Err(
             "atomic and follow_symlinks exclude each other: what is renamed over a link takes its place"
@@ -108,10 +107,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     if let Some(more) = words.next() {
         return Err(format!(
             "one argument too many: {}; {USAGE_HINT}",
-            more.display()
+            redact(more)
         ));
     }
     match (source, mountpoint) {
+        (Some(_), Some(mountpoint)) if is_source(mountpoint) => Err(format!(
+            "{} is a source, not a mountpoint; {USAGE_HINT}",
+            redact(mountpoint)
+        )),
         (Some(source), Some(mountpoint)) => {
             settings.source = Hidden(source.clone());
             settings.mountpoint = PathBuf::from(mountpoint);
@@ -140,10 +143,12 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
         json: found.get_flag("json"),
     };
     probe.settings.debug = found.get_flag("debug");
-    for word in option_words(&found)? {
-        apply(&mut probe.settings, &word, false, false)?;
-        probe.words.push(Hidden(word.into()));
-    }
+    let options = option_words(&found)?;
+    apply_all(&mut probe.settings, &options, false, false)?;
+    probe.words = options
+        .into_iter()
+        .map(|word| Hidden(word.into()))
+        .collect();
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     match (words.next(), words.next()) {
         (Some(source), None) => {
@@ -152,7 +157,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
         }
         (Some(_), Some(more)) => Err(format!(
             "one argument too many: {}; {PROBE_HINT}",
-            more.display()
+            redact(more)
         )),
         (None, _) => Err(format!("the source is missing; {PROBE_HINT}")),
     }
@@ -176,8 +181,12 @@ fn parse_question(
     }
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     match (words.next(), words.next()) {
+        (Some(source), None) if is_source(source) => Err(format!(
+            "{} is a source, not a mountpoint; {hint}",
+            redact(source)
+        )),
         (mountpoint, None) => Ok(request(mountpoint.map(PathBuf::from), &found)),
-        (_, Some(more)) => Err(format!("one argument too many: {}; {hint}", more.display())),
+        (_, Some(more)) => Err(format!("one argument too many: {}; {hint}", redact(more))),
     }
 }
 
@@ -197,7 +206,7 @@ fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
     for list in found.get_many::<OsString>("options").into_iter().flatten() {
         let list = list
             .to_str()
-            .ok_or_else(|| format!("-o {}: is not UTF-8", list.display()))?;
+            .ok_or_else(|| format!("-o {}: is not UTF-8", redact(list)))?;
         words.extend(split(list)?);
     }
     Ok(words)
@@ -217,6 +226,15 @@ const STATUS_HINT: &str = "usage: ftpfs status [MOUNTPOINT] [--json]; see ftpfs 
 const DROP_CACHE_HINT: &str = "usage: ftpfs drop-cache [MOUNTPOINT]; see ftpfs --help";
 const USAGE_HINT: &str =
     "usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]; see ftpfs --help";
+
+/// Whether an argument in the place of a mountpoint is a URL, which may hold a password: errors about
+/// mountpoints show them whole.
+fn is_source(argument: &OsStr) -> bool {
+    argument
+        .as_encoded_bytes()
+        .windows(3)
+        .any(|part| part == b"://")
+}
 
 /// Whether mount(8) called us as its helper: `-f` then means something else.
 fn is_helper(program: &OsStr) -> bool {
@@ -252,18 +270,23 @@ fn command(flags: &'static [Flag]) -> Command {
 fn one_line(error: &clap::Error, hint: &str) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
         // "--options <OPT[,OPT...]>": the value is what is missing.
-        Some(ContextValue::String(argument)) => argument.split(' ').next().unwrap_or_default(),
+        // An unknown one may bring a value: `--password=...`.
+        Some(ContextValue::String(argument)) => {
+            argument.split([' ', '=']).next().unwrap_or_default()
+        }
         _ => "an argument",
     };
     match error.kind() {
-        ErrorKind::UnknownArgument => format!("unknown argument {argument}; {hint}"),
+        ErrorKind::UnknownArgument => format!("unknown argument {}; {hint}", redact(argument)),
+        // clap's own words would show the value.
+        ErrorKind::TooManyValues => format!("{argument}: takes no value; {hint}"),
         ErrorKind::InvalidValue | ErrorKind::NoEquals => {
             format!("{argument}: needs a value; {hint}")
         }
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
-            format!("{}; {hint}", line.trim_start_matches("error: "))
+            format!("{}; {hint}", redact(line.trim_start_matches("error: ")))
         }
     }
 }
@@ -277,5 +300,29 @@ mod tests {
         let arguments = ["ftpfs", "ftp://u:secret@h/", "/m"].map(OsString::from);
         let request = parse(arguments).expect("a good line");
         assert!(!format!("{request:?}").contains("secret"));
+    }
+
+    #[test]
+    fn errors_do_not_show_a_password() {
+        for line in [
+            "ftp://u:p@h/ /m ftp://u:secret@h/",
+            "ftp://u:p@h/ /m -o user=U:secret",
+            "ftp://u:p@h/ /m -o pass=a,secret",
+            "ftp://u:p@h/ /m -o pass=\"secret",
+            "ftp://u:p@h/ /m -o ftp://u:secret@h/",
+            "ftp://u:p@h/ /m -o timeout=ftp://u:secret@h/",
+            "ftp://u:p@h/ /m -o ro=u:secret@h",
+            "ftp://u:p@h/ /m --password=secret",
+            "ftp://u:p@h/ /m --foreground=secret",
+            "/m ftp://u:secret@h/",
+            "probe ftp://u:p@h/ ftp://u:secret@h/",
+            "probe ftp://u:p@h/ --json=secret",
+            "status ftp://u:secret@h/",
+            "drop-cache /m ftp://u:secret@h/",
+        ] {
+            let arguments = ["ftpfs"].into_iter().chain(line.split(' '));
+            let error = parse(arguments.map(OsString::from)).expect_err(line);
+            assert!(!error.contains("secret"), "{line}: {error}");
+        }
     }
 }

@@ -24,7 +24,9 @@ use crate::mount::{self, Mount};
 use crate::notices::Notices;
 use crate::options::{self, Request, Settings};
 use crate::places;
+use crate::printable::printable;
 use crate::probe;
+use crate::redact;
 use crate::remote::{Deadline, Remote};
 use crate::server;
 use crate::source::Source;
@@ -42,6 +44,7 @@ const DRAIN: Duration = Duration::from_secs(75);
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
+    protect_secrets(&arguments);
     if let Some(words) = unmount::asked(&arguments) {
         return end(unmount::run(words));
     }
@@ -60,11 +63,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(outcome)
 }
 
+/// Keeps passwords from other users and from the disk, in this process and in those that it forks.
+fn protect_secrets(arguments: &[OsString]) {
+    if let Err(error) = redact::hide_arguments(arguments) {
+        eprintln!("ftpfs: the password stays visible in ps(1): {error}");
+    }
+    // No core dump, and no ptrace(2) by other processes of the same user. Our own files below /proc/self
+    // belong to root from now on, but the kernel lets the threads of a process read them all the same.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("ftpfs: a core dump could hold the password: {error}");
+    }
+}
+
 fn end(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ftpfs: {error}");
+            eprintln!("ftpfs: {}", printable(&error));
             ExitCode::from(FAILED)
         }
     }

@@ -12,6 +12,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::redact::redact;
+
 /// A directory on a server, and who goes there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
@@ -171,7 +173,8 @@ impl Source {
         let bracket = find(text, b"]:").map(|place| place + 1);
         let colon = bracket.or_else(|| text.iter().position(|&byte| byte == b':'));
         let Some(colon) = colon.filter(|&colon| !text[..colon].contains(&b'/')) else {
-            return Err(format!("{} is not a source; {FORMS}", text.escape_ascii()));
+            let shown = redact(OsStr::from_bytes(text));
+            return Err(format!("{shown} is not a source; {FORMS}"));
         };
         let (place, path) = (&text[..colon], &text[colon + 1..]);
         let at = place.iter().rposition(|&byte| byte == b'@');
@@ -290,9 +293,7 @@ fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
         )));
     }
     if port.contains("::") || port.matches(':').count() > 1 {
-        return Err(format!(
-            "an IPv6 address needs brackets: [{place}]; {FORMS}"
-        ));
+        return Err(format!("an IPv6 address needs brackets; {FORMS}"));
     }
     let port = match port {
         "" | ":" => default,
@@ -301,7 +302,8 @@ fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .filter(|&number| number != 0)
-            .ok_or_else(|| wrong(&format!("{port}, which is no port from 1 to 65535,")))?,
+            // Not shown: with a / typed in it, a password comes to stand here.
+            .ok_or_else(|| wrong("no port from 1 to 65535 after the host"))?,
     };
     Ok((host, port))
 }

@@ -55,6 +55,8 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
                     }
                 }
             }
+            // A URL may hold a password, and errors about mountpoints show them whole.
+            word if word.windows(3).any(|part| part == b"://") => return Err(USAGE.to_string()),
             _ if mountpoint.is_none() => mountpoint = Some(PathBuf::from(word)),
             _ => return Err(USAGE.to_string()),
         }

@@ -2,6 +2,8 @@
 
 use crate::options::settings::Settings;
 use crate::options::table::{Kind, Spec, TABLE};
+use crate::printable::printable;
+use crate::redact::{holds_secret, redact};
 
 /// Takes a list of options apart at its commas. `\,` `\\` `\"` stand for the second character, and
 /// commas between quotes do not part (libmount writes `name="a,b"`).
@@ -24,20 +26,41 @@ pub fn split(list: &str) -> Result<Vec<String>, String> {
     }
     if quoted {
         return Err(format!(
-            "-o {list}: a quote is not closed; write \\\" for a quote that is meant"
+            "-o {}: a quote is not closed; write \\\" for a quote that is meant",
+            redact(list)
         ));
     }
     words.retain(|word| !word.is_empty());
     Ok(words)
 }
 
-/// Does what one word of `-o` says.
-pub fn apply(
+/// Does what the words of `-o` say, in their order.
+pub fn apply_all(
     settings: &mut Settings,
-    text: &str,
+    words: &[String],
     helper: bool,
     sloppy: bool,
 ) -> Result<(), String> {
+    let mut after_secret = None;
+    for word in words {
+        if let Err(error) = apply(settings, word, helper, sloppy) {
+            // `pass=a,b`: what looks like the next option may be the rest of a password.
+            return Err(match after_secret {
+                Some(name) => {
+                    format!("a wrong option after {name}=; write \\, for a comma within its value")
+                }
+                None => error,
+            });
+        }
+        if holds_secret(word) {
+            after_secret = word.split('=').next();
+        }
+    }
+    Ok(())
+}
+
+/// Does what one word of `-o` says.
+fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Result<(), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (text, None),
@@ -47,14 +70,18 @@ pub fn apply(
             return Ok(());
         }
         return Err(match nearest(name) {
-            Some(near) => format!("unknown option {name}: did you mean {near}?"),
-            None => format!("unknown option {name}: ftpfs --help lists them all"),
+            Some(near) => format!("unknown option {}: did you mean {near}?", redact(name)),
+            None => format!(
+                "unknown option {}: ftpfs --help lists them all",
+                redact(name)
+            ),
         });
     };
     match (&spec.kind, value) {
         (Kind::Switch(set), None) => set(settings),
         (Kind::Value(set), Some(value)) => {
-            set(settings, value).map_err(|allowed| format!("{text}: must be {allowed}"))?;
+            set(settings, value)
+                .map_err(|allowed| format!("{}: must be {allowed}", redact(text)))?;
         }
         (Kind::Value(_), None) => {
             let value = spec.value.unwrap_or_default();
@@ -67,13 +94,15 @@ pub fn apply(
         // mount(8) says `user=NAME` of who mounts. From a person it is meant as the login, and to
         // ignore that would mount as somebody else.
         (Kind::Ignored, Some(user)) if name == "user" && !helper => {
+            let user = user.split(':').next().unwrap_or_default();
             return Err(format!(
-                "{text}: takes no value; the login name belongs into the source: ftp://{user}@HOST/"
+                "{name}: takes no value; the login name belongs into the source: ftp://{}@HOST/",
+                printable(user)
             ));
         }
         (Kind::Ignored, _) => {}
         (Kind::Switch(_) | Kind::Kernel, Some(_)) => {
-            return Err(format!("{text}: {name} takes no value"));
+            return Err(format!("{}: {name} takes no value", redact(text)));
         }
     }
     Ok(())
@@ -135,7 +164,11 @@ mod tests {
         ] {
             assert_eq!(split(list).expect(list), words, "{list}");
         }
-        assert!(split(r#"a="b,c"#).expect_err("open").contains("not closed"));
+        let open = split(r#"ro,pass="se,cret"#).expect_err("open");
+        assert!(
+            open.starts_with("-o ro,pass=*: a quote is not closed"),
+            "{open}"
+        );
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::limited::{self, Outcome};
 use crate::mount::{FTPFS, LIMIT, Mount, is_mounted};
-use crate::scripted::Server;
+use crate::scripted::{Act, Gate, PASSWORD, Server};
 
 /// A server with a set-uid program and a set-gid directory.
 fn set_uid_server() -> Server {
@@ -96,4 +97,70 @@ fn passed_device_without_nosuid_is_refused() {
     let outcome = passed.mount(&server, options);
     assert!(!outcome.output.contains("ftpfs: "), "{}", outcome.output);
     assert_eq!(mode(passed.point().join("program")), 0o755);
+}
+
+/// What `/proc` shows of the processes that have this word among their arguments.
+fn command_lines(word: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .filter(|line| line.contains(word))
+        .collect()
+}
+
+#[test]
+fn password_is_hidden_from_ps_before_the_first_login() {
+    let server = Server::start();
+    let gate = Gate::default();
+    server.on("USER", Act::Until(gate.clone()));
+    let directory = tempfile::tempdir().unwrap();
+    let point = directory.path().join("mount");
+    fs::create_dir(&point).unwrap();
+    let point = point.to_str().unwrap();
+    let mut parent = Command::new(FTPFS)
+        .args([&server.url(), point, "-o", "ro,pass=s3cret-word"])
+        .env("XDG_CACHE_HOME", directory.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    server.await_count("USER", 1);
+    // The one that waits, and its child.
+    let lines = command_lines(point);
+    gate.open();
+    assert!(parent.wait().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg(point)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert!(!line.contains(PASSWORD), "{line}");
+        assert!(line.contains("someone:*@127.0.0.1"), "{line}");
+        assert!(line.contains("ro,pass=*"), "{line}");
+    }
+}
+
+#[test]
+fn crash_dumps_no_core() {
+    let server = Server::start();
+    server.on("USER", Act::Silence);
+    let directory = tempfile::tempdir().unwrap();
+    let script = "ulimit -c unlimited; exec \"$@\"";
+    let mut process = Command::new("bash")
+        .args(["-c", script, "-", FTPFS, "probe", &server.url()])
+        .current_dir(directory.path())
+        .env("XDG_CACHE_HOME", directory.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    server.await_count("USER", 1);
+    let id = i32::try_from(process.id()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::SIGABRT).unwrap();
+    let ended = process.wait().unwrap();
+    assert_eq!(ended.signal(), Some(6));
+    assert!(!ended.core_dumped());
 }
