@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::printable::is_printable;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
@@ -119,8 +121,13 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
         match c {
             '"' => f.write_str("\\\"")?,
             '\\' => f.write_str("\\\\")?,
-            c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-            c => write!(f, "{c}")?,
+            c if is_printable(c) => write!(f, "{c}")?,
+            // Beyond the first plane two of them (RFC 8259 section 7).
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(f, "\\u{unit:04x}")?;
+                }
+            }
         }
     }
     f.write_str("\"")
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn values_are_written_as_the_rfc_has_them() {
         let value = Json::Object(vec![
-            ("a", vec!["x\"\\\n\u{1}ü"].into()),
+            ("a", vec!["x\"\\\n\u{1}ü\u{202e}\u{e0001}"].into()),
             ("b", Json::List(Vec::new())),
             ("c", None::<bool>.into()),
             (
@@ -143,7 +150,7 @@ mod tests {
         ]);
         assert_eq!(
             value.to_string(),
-            "{\n  \"a\": [\n    \"x\\\"\\\\\\u000a\\u0001ü\"\n  ],\n  \"b\": [],\n  \"c\": null,\n  \
+            "{\n  \"a\": [\n    \"x\\\"\\\\\\u000a\\u0001ü\\u202e\\udb40\\udc01\"\n  ],\n  \"b\": [],\n  \"c\": null,\n  \
              \"d\": {\n    \"e\": -5,\n    \"f\": true\n  }\n}"
         );
     }

@@ -16,6 +16,8 @@ use env_logger::Logger;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 
+use crate::printable::printable;
+
 /// Lines that are kept.
 const LINES: usize = 16;
 /// Characters of a line that are kept.
@@ -89,7 +91,7 @@ static SWITCH: Switch = Switch {
 
 impl Switch {
     fn keep(&self, record: &Record<'_>) {
-        let text = record.args().to_string().chars().take(LONGEST).collect();
+        let text = line(record).chars().take(LONGEST).collect();
         let mut lately = self.lately.lock();
         if lately.len() == LINES {
             lately.pop_front();
@@ -121,11 +123,18 @@ impl Log for Switch {
                 libc::syslog(
                     priority(record.level()),
                     c"%s".as_ptr(),
-                    line(record).as_ptr(),
+                    CString::new(line(record)).unwrap_or_default().as_ptr(),
                 )
             };
         } else {
-            stderr.log(record);
+            let text = line(record);
+            stderr.log(
+                &Record::builder()
+                    .metadata(record.metadata().clone())
+                    .args(format_args!("{text}"))
+                    .module_path(record.module_path())
+                    .build(),
+            );
         }
     }
 
@@ -141,15 +150,9 @@ fn priority(level: Level) -> i32 {
     }
 }
 
-/// One line of text: a server's words must not begin a line of their own in the log.
-fn line(record: &Record<'_>) -> CString {
-    let text: String = record
-        .args()
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    CString::new(text).unwrap_or_default()
+/// One line of text: a server's words must not begin a line of their own in the log, nor command a terminal.
+fn line(record: &Record<'_>) -> String {
+    printable(&record.args().to_string())
 }
 
 #[cfg(test)]
@@ -160,7 +163,7 @@ mod tests {
     fn a_line_for_syslog_is_one_line() {
         let args = format_args!("550 no\r\nsuch\0file");
         let record = Record::builder().args(args).build();
-        assert_eq!(line(&record).to_bytes(), b"550 no  such file");
+        assert_eq!(line(&record), r"550 no\r\nsuch\u{0}file");
     }
 
     #[test]

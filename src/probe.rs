@@ -25,6 +25,7 @@ use crate::daemon::Signals;
 use crate::ftp::{self, Endpoint, Inspection, Scratch, Way};
 use crate::logging::{self, Amount};
 use crate::options::{Mode, Probe};
+use crate::printable::printable;
 use crate::probe::report::{Place, Report, Section};
 use crate::remote::{Deadline, Error, Result};
 use crate::server;
@@ -58,7 +59,7 @@ pub fn run(probe: &Probe) -> ExitCode {
     let (source, endpoint, signals) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            eprintln!("ftpfs: {error}");
+            eprintln!("ftpfs: {}", printable(&error));
             return ExitCode::from(FAILED);
         }
     };
@@ -297,7 +298,7 @@ impl Looking<'_> {
         }
         self.show(Section::Mount);
         if let Some(error) = &self.report.error {
-            eprintln!("ftpfs: {error}");
+            eprintln!("ftpfs: {}", printable(error));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::json::Json;
 use crate::logging;
 use crate::notices::Notices;
 use crate::options::Status;
+use crate::printable::printable;
 use crate::status::report::Report;
 use crate::vfs::Vfs;
 
@@ -86,7 +87,12 @@ pub fn run(status: &Status) -> ExitCode {
             let mut failed = false;
             for (mount, answer) in answers {
                 match answer {
-                    Ok(text) => print(&format!("{}\n{text}", mount.mountpoint.display())),
+                    // Escaped here too: the mount may be an older version.
+                    Ok(text) => {
+                        let mountpoint = printable(&mount.mountpoint.to_string_lossy());
+                        let lines = text.lines().map(|line| printable(line) + "\n");
+                        print(&format!("{mountpoint}\n{}", lines.collect::<String>()));
+                    }
                     Err(error) => failed |= say(&error),
                 }
             }
@@ -154,6 +160,6 @@ fn print(text: &str) {
 }
 
 fn say(error: &str) -> bool {
-    eprintln!("ftpfs: {error}");
+    eprintln!("ftpfs: {}", printable(error));
     true
 }

@@ -22,6 +22,7 @@ use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::{Way, Ways, written};
+use crate::printable::printable_bytes;
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
 
 pub use door::{Door, Encryption, look};
@@ -141,12 +142,14 @@ impl Inspection {
                 Err(system.to_string())
             },
             features: match features.is_completion() {
-                true => lines.map(|line| text(line.trim_ascii())).collect(),
+                true => lines
+                    .map(|line| printable_bytes(line.trim_ascii()))
+                    .collect(),
                 false => Vec::new(),
             },
             directory: match self.client.root() {
                 root if root.is_empty() => "/".to_string(),
-                root => text(&root),
+                root => printable_bytes(&root),
             },
             took: self.took,
             local: local.map(|local| local.to_string()),
@@ -228,14 +231,6 @@ fn caller(deadline: &Deadline) -> Ask<'_> {
         urgency: Urgency::Caller,
         deadline,
     }
-}
-
-/// Bytes of a server for people: a terminal would obey control characters.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-        .collect()
 }
 
 /// What an error says: the server's own words, where there are any.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ftp::time::civil;
 use crate::ftp::{Encryption, Fault, Trial};
 use crate::options::{Encrypt, Mode};
+use crate::printable::printable;
 use crate::probe::advice;
 use crate::probe::report::{Report, Section};
 
@@ -34,6 +35,7 @@ pub fn section(report: &Report, section: Section) -> String {
     }
     let mut text = format!("{heading}\n");
     for (name, words) in lines {
+        let words = printable(&words);
         // What is to be copied stays in one piece.
         let whole = matches!(name, COMMAND | FSTAB | "fingerprint");
         let parts = if whole { vec![words] } else { wrap(&words) };

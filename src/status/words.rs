@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::printable::printable;
 use crate::status::report::{Report, seconds, shown};
 use crate::vfs::Unsent;
 
@@ -12,7 +13,7 @@ const LEFT: usize = 12;
 pub fn words(report: &Report, longest: usize) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
-        text.push_str(format!("  {name:LEFT$} {}", plain(&words)).trim_end());
+        text.push_str(format!("  {name:LEFT$} {}", printable(&words)).trim_end());
         text.push('\n');
     };
     let figures = &report.figures;
@@ -116,12 +117,6 @@ fn waiting(unsent: &Unsent) -> String {
     format!("{}: {bytes}, {state}{tries}", shown(unsent))
 }
 
-/// What can be shown on a terminal.
-fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(shown).collect()
-}
-
 /// Bytes.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -208,11 +203,11 @@ mod tests {
     fn words_tell_what_there_is() {
         let text = words(&report(1), 1 << 16);
         for part in [
-            "ftp://anna@?[1m/\n",
+            "ftp://anna@\\u{1b}[1m/\n",
             "3 open, 1 busy, 2 at most, since the server takes no more",
             "2 h 1 min ago; process 7",
             "1 file, 3.0 MiB",
-            "ä-?-0: 3.0 MiB, closed, 2 tries failed",
+            "ä-\\u{1}-0: 3.0 MiB, closed, 2 tries failed",
             "STOR: 552 \"full\"",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -164,3 +164,49 @@ fn crash_dumps_no_core() {
     assert_eq!(ended.signal(), Some(6));
     assert!(!ended.core_dumped());
 }
+
+/// ESC, CSI as one character of C1, and a character that reverses what follows.
+const HOSTILE: &str = "\u{1b}]0;x\u{7}\u{9b}5m\u{202e}ZZ";
+
+/// No character that a terminal obeys, but for line ends.
+fn assert_printable(text: &str) {
+    let hostile = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!text.contains(hostile), "{text:?}");
+}
+
+#[test]
+fn terminal_sequences_of_the_server_are_escaped() {
+    let server = Server::start();
+    let say = |reply: String| Act::Raw(format!("{reply}{HOSTILE}\r\n").into_bytes());
+    server.tree().put(&format!("/f{HOSTILE}"), "x");
+    server.on("SYST", say("215 UNIX ".into()));
+    server.on("SITE", say("500 ".into()));
+    server.on("DELE", say("452 ".into()));
+    let probe = |arguments: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(FTPFS);
+        command
+            .args(["probe", &server.url(), "-d"])
+            .args(arguments)
+            .env("XDG_CACHE_HOME", directory.path());
+        limited::run(&mut command, LIMIT, directory.path()).output
+    };
+    for arguments in [&[][..], &["--json"]] {
+        let text = probe(arguments);
+        assert!(text.contains("UNIX \\u"), "{text}");
+        assert_printable(&text);
+    }
+    let mount = Mount::of(&server);
+    mount.try_sh("rm f*; chmod 600 f*");
+    let point = mount.point();
+    for arguments in [&["status"][..], &["status", "--json"]] {
+        let mut command = mount.ftpfs(arguments);
+        command.arg(&point);
+        let outcome = limited::run(&mut command, LIMIT, &mount.path(""));
+        assert!(outcome.output.contains("DELE"), "{}", outcome.output);
+        assert_printable(&outcome.output);
+    }
+    assert_printable(&mount.log());
+    server.on("PASS", say("530 ".into()));
+    assert_printable(&probe(&[]));
+}

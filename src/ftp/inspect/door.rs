@@ -11,9 +11,10 @@ use crate::ftp::control::Control;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::route::Route;
 use crate::ftp::tls::{Certificate, Tls, When};
+use crate::printable::printable_bytes;
 use crate::remote::{Deadline, Error, Result};
 
-use super::{Answer, text};
+use super::Answer;
 
 /// What anybody sees.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
 /// A line of a greeting: those in its middle may bear its code too (RFC 959 section 4.2).
 fn without_code(line: &[u8]) -> String {
     let line = line.strip_prefix(b"220").unwrap_or(line);
-    text(line.strip_prefix(b"-").unwrap_or(line).trim_ascii())
+    printable_bytes(line.strip_prefix(b"-").unwrap_or(line).trim_ascii())
 }
 
 /// Goes over to TLS by `AUTH TLS`.

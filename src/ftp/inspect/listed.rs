@@ -4,11 +4,12 @@ use crate::ftp::command::Command;
 use crate::ftp::lines;
 use crate::ftp::listing::{Clock, Line, Reader};
 use crate::ftp::time::now;
+use crate::printable::printable_bytes;
 use crate::remote::{
     Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
 };
 
-use super::{Inspection, caller, said, text};
+use super::{Inspection, caller, said};
 
 /// How the directory is listed.
 #[derive(Clone, Debug)]
@@ -86,7 +87,7 @@ impl Inspection {
                     unreadable.0 += 1;
                     unreadable
                         .1
-                        .get_or_insert_with(|| text(line.trim_ascii_end()));
+                        .get_or_insert_with(|| printable_bytes(line.trim_ascii_end()));
                 }
             },
         )?

@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 
 use crate::ftp::time::unix_seconds;
+use crate::printable::{printable, printable_bytes};
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,22 +156,19 @@ fn label(kind: &[u8]) -> String {
     known.to_string()
 }
 
-/// A string in whichever form, without control characters, which a terminal would obey.
+/// A string in whichever form.
 fn text(tag: u8, value: &[u8]) -> String {
-    let text = if tag == BMP_STRING {
+    if tag == BMP_STRING {
         let units: Vec<u16> = value
             .as_chunks()
             .0
             .iter()
             .map(|&pair| u16::from_be_bytes(pair))
             .collect();
-        String::from_utf16_lossy(&units)
+        printable(&String::from_utf16_lossy(&units))
     } else {
-        String::from_utf8_lossy(value).into_owned()
-    };
-    text.chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-        .collect()
+        printable_bytes(value)
+    }
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
