@@ -7,11 +7,12 @@
 //! Invariants: a password is in no error and no log line; what is asked for is asked once.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::regular_file;
 use crate::source::Source;
 
 /// A user and a password.
@@ -140,13 +141,11 @@ const NETRC_LIMIT: u64 = 1 << 20;
 
 fn read_netrc(path: &Path) -> Option<Netrc> {
     let read = || {
-        let file = File::open(path)?;
+        let file = regular_file::open_as(path, OpenOptions::new().read(true))?;
         let open = file.metadata()?.mode() & 0o077 != 0;
-        let mut text = Vec::new();
-        file.take(NETRC_LIMIT).read_to_end(&mut text)?;
         Ok(Netrc {
             path: path.to_path_buf(),
-            text,
+            text: regular_file::read_from(file, NETRC_LIMIT)?,
             open,
         })
     };

@@ -25,6 +25,7 @@ use crate::notices::Notices;
 use crate::options::{self, Request, Settings};
 use crate::places;
 use crate::printable::printable;
+use crate::private_dir;
 use crate::probe;
 use crate::redact;
 use crate::remote::{Deadline, Remote};
@@ -139,11 +140,8 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         .gid
         .as_ref()
         .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let directories = (spool_directory(settings)?, cache_directory(settings)?);
     let endpoint = server::endpoint(settings, &source)?;
-    let spool = settings
-        .spool_dir
-        .clone()
-        .unwrap_or_else(|| places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE)));
     // Mounts of all directories of one server and user share their journals.
     let Endpoint {
         login, host, port, ..
@@ -160,42 +158,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         endpoint,
         mountpoint,
         kernel,
-        vfs: vfs::Settings {
-            root: Vec::new(),
-            shown: Shown {
-                uid,
-                gid,
-                umask: settings.umask.unwrap_or(0),
-                file_mode: settings.file_mode,
-                dir_mode: settings.dir_mode,
-                owners: settings.server_owners.then(local_names),
-            },
-            lenient: settings.lenient,
-            links: match settings.links {
-                options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
-                options::Links::FromRoot => vfs::Links::FromRoot,
-                options::Links::AsTheyAre => vfs::Links::AsTheyAre,
-            },
-            size: settings.size,
-            read_only: settings.read_only,
-            cache_timeout: settings.cache_timeout,
-            timeout: settings.timeout,
-            spool_size: settings.spool_size,
-            atomic: settings.atomic,
-            verify_hash: settings.verify_hash,
-            write_back: (!settings.read_only).then(|| vfs::WriteBack {
-                on: settings.writeback,
-                journal: spool.join("journal").join(&server_name),
-            }),
-            spool,
-            cache_size: settings.cache_size,
-            disk_cache: settings.cache_dir.as_ref().map(|directory| vfs::DiskCache {
-                // A mount in the background leaves the working directory.
-                directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
-                size: settings.disk_cache_size,
-                source: format!("{server_name}\n").into_bytes(),
-            }),
-        },
+        vfs: vfs_settings(settings, (uid, gid), &server_name, directories),
         server,
         source: logged_in,
         spool: settings.spool_dir.clone(),
@@ -205,6 +168,78 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             (false, true) => Audience::OwnerAndRoot,
             (false, false) => Audience::Owner,
         },
+    })
+}
+
+/// How the file system is to behave.
+fn vfs_settings(
+    settings: &Settings,
+    (uid, gid): (u32, u32),
+    server_name: &str,
+    (spool, disk_cache): (PathBuf, Option<PathBuf>),
+) -> vfs::Settings {
+    vfs::Settings {
+        root: Vec::new(),
+        shown: Shown {
+            uid,
+            gid,
+            umask: settings.umask.unwrap_or(0),
+            file_mode: settings.file_mode,
+            dir_mode: settings.dir_mode,
+            owners: settings.server_owners.then(local_names),
+        },
+        lenient: settings.lenient,
+        links: match settings.links {
+            options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
+            options::Links::FromRoot => vfs::Links::FromRoot,
+            options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+        },
+        size: settings.size,
+        read_only: settings.read_only,
+        cache_timeout: settings.cache_timeout,
+        timeout: settings.timeout,
+        spool_size: settings.spool_size,
+        atomic: settings.atomic,
+        verify_hash: settings.verify_hash,
+        write_back: (!settings.read_only).then(|| vfs::WriteBack {
+            on: settings.writeback,
+            journal: spool.join("journal").join(server_name),
+        }),
+        spool,
+        cache_size: settings.cache_size,
+        disk_cache: disk_cache.map(|directory| vfs::DiskCache {
+            directory,
+            size: settings.disk_cache_size,
+            source: format!("{server_name}\n").into_bytes(),
+        }),
+    }
+}
+
+/// The directory of the disk cache, if one was named.
+fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
+    let directory = settings.cache_dir.as_ref().map(|directory| {
+        private_dir::check(directory)
+            .map_err(|error| format!("cache_dir={}: {error}", directory.display()))
+    });
+    directory.transpose()
+}
+
+/// Where the spool is to be: as it was said, or in the user's cache. One that other users could replace is
+/// an error if it was said.
+fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
+    if let Some(directory) = &settings.spool_dir {
+        return private_dir::check(directory)
+            .map_err(|error| format!("spool_dir={}: {error}", directory.display()));
+    }
+    let system = PathBuf::from(places::SYSTEM_CACHE);
+    let Some(cache) = places::cache() else {
+        return Ok(system);
+    };
+    private_dir::check(&cache).or_else(|error| {
+        // sudo(8) can leave root with the home of another user.
+        let instead = if getuid().is_root() { system } else { cache };
+        log::warn!("spool: {error}; using {}", instead.display());
+        Ok(instead)
     })
 }
 

@@ -13,6 +13,7 @@ use crate::ftp::{
 };
 use crate::options::{self, Encrypt, Settings};
 use crate::places;
+use crate::regular_file;
 use crate::remote::{Error, Why};
 use crate::source::{Scheme, Source};
 
@@ -121,6 +122,9 @@ fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> 
     })
 }
 
+/// Above any file with a private key, and certificates beside it.
+const KEY_LIMIT: u64 = 1 << 20;
+
 /// Our own certificate, with the passphrase of its key.
 fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     let key = settings.key.clone().unwrap_or_else(|| cert.to_path_buf());
@@ -128,7 +132,7 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
         .pass
         .as_ref()
         .map(|pass| pass.0.as_encoded_bytes().to_vec());
-    let is_encrypted = std::fs::read_to_string(&key)
+    let is_encrypted = regular_file::read_to_string(&key, KEY_LIMIT)
         .is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"));
     if passphrase.is_none() && is_encrypted {
         let prompt = format!("Passphrase of {}: ", key.display());

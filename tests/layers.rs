@@ -36,6 +36,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "remote",
             "printable",
             "redact",
+            "private_dir",
         ],
     ),
     (
@@ -74,6 +75,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "source",
             "credentials",
             "places",
+            "regular_file",
             "ftp",
             "remote",
         ],
@@ -81,7 +83,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("options", &["printable", "redact"]),
     ("redact", &["printable"]),
     ("places", &[]),
-    ("credentials", &["source"]),
+    ("credentials", &["source", "regular_file"]),
     ("source", &["redact"]),
     ("daemon", &[]),
     ("logging", &["printable"]),
@@ -94,10 +96,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("mount", &[]),
     ("unmount", &["mount"]),
     // The file system and the engine, which know nothing of each other.
-    ("vfs", &["remote"]),
-    ("ftp", &["remote", "printable"]),
+    ("vfs", &["remote", "private_dir", "regular_file"]),
+    (
+        "ftp",
+        &["remote", "printable", "private_dir", "regular_file"],
+    ),
     // The vocabulary.
     ("printable", &[]),
+    ("private_dir", &["regular_file"]),
+    ("regular_file", &[]),
     ("remote", &[]),
 ];
 

@@ -4,11 +4,14 @@
 //! it). A line is `HOST:PORT sha256:HEX`, or `HOST:PORT verified` where an authority vouched. Lines
 //! are only added; the last one of a host counts. Without a file it is kept in memory, for the mount.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+
+use crate::regular_file;
 
 /// What was seen of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,15 @@ impl Known {
     /// What the file at `path` says of a host.
     pub fn new(path: Option<PathBuf>, host: &str, port: u16) -> Self {
         let host = format!("{}:{port}", host.to_ascii_lowercase());
-        let mut text = String::new();
-        if let Some(file) = path.as_ref().and_then(|path| File::open(path).ok())
-            && let Err(error) = file.take(FILE_LIMIT).read_to_string(&mut text)
-        {
-            log::warn!("the list of known hosts can't be read: {error}");
-        }
+        let text = path.as_ref().map_or_else(String::new, |path| {
+            let text = regular_file::read_to_string(path, FILE_LIMIT);
+            text.unwrap_or_else(|error| {
+                if error.kind() != io::ErrorKind::NotFound {
+                    log::warn!("{}: can't be read: {error}", path.display());
+                }
+                String::new()
+            })
+        });
         let kept = text.lines().rev().find_map(|line| read(line, &host));
         Self {
             path,
@@ -88,12 +94,19 @@ impl Known {
     }
 }
 
-fn add(path: &PathBuf, line: &str) -> std::io::Result<()> {
+fn add(path: &Path, line: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700).create(directory)?;
+    }
+    let mut options = OpenOptions::new();
+    let options = options.append(true).create(true).mode(0o600);
+    let mut file = regular_file::open_as(path, options)?;
+    // It tells which servers this user goes to; earlier versions let others read it.
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
     }
     // One write: lines of several mounts don't mix.
-    let mut file = File::options().append(true).create(true).open(path)?;
     file.write_all(line.as_bytes())
 }
 
@@ -124,6 +137,9 @@ mod tests {
         let known = || Known::new(Some(path.clone()), "Host", 21);
         assert_eq!(known().seen(), None);
         known().keep(Seen::Fingerprint([7; 32]));
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().expect("one")), 0o700);
         assert_eq!(known().seen(), Some(Seen::Fingerprint([7; 32])));
         Known::new(Some(path.clone()), "host", 2121).keep(Seen::Verified);
         assert_eq!(known().seen(), Some(Seen::Fingerprint([7; 32])));

@@ -13,19 +13,20 @@
 //!
 //! Lock order: the locks here are taken alone; nothing else is called under them.
 
-use std::fs::{self, File, FileTimes, OpenOptions};
+use std::fs::{File, FileTimes};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use nix::fcntl::OFlag;
 use parking_lot::Mutex;
 
+use crate::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::{RemotePath, Version};
 use crate::vfs::blocks::{BLOCK, BLOCK_LENGTH};
-use crate::vfs::spool::make_private;
 
 /// Bytes of a digest in a map.
 const DIGEST: usize = 8;
@@ -59,6 +60,7 @@ pub struct DiskCache {
 #[derive(Debug)]
 pub struct Disk {
     settings: DiskCache,
+    directory: PrivatePath,
     /// Bytes written since it was last looked how much there is.
     written: AtomicU64,
     clearing: Mutex<()>,
@@ -76,6 +78,7 @@ impl Disk {
     /// A cache.
     pub fn new(settings: DiskCache) -> Self {
         Self {
+            directory: PrivatePath::new(&settings.directory),
             settings,
             written: AtomicU64::new(0),
             clearing: Mutex::new(()),
@@ -98,7 +101,10 @@ impl Disk {
     /// with files that nobody else finds. A version that is not known yet may come to be anything.
     pub fn forget(&self, path: &RemotePath, version: &Version) {
         match self.name(path, version) {
-            Some(name) => forget_map(&self.settings.directory.join(format!("{name}.{MAP}"))),
+            Some(name) => match self.directory.find() {
+                Ok(directory) => forget_content(&directory, &name),
+                Err(error) => self.warn_stale(&error),
+            },
             None => self.forget_at(path),
         }
     }
@@ -107,21 +113,28 @@ impl Disk {
     pub fn forget_at(&self, path: &RemotePath) {
         let head = self.head(path);
         let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
-        let maps = match contents(&self.settings.directory) {
-            Ok(contents) => contents,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                let place = self.settings.directory.display();
-                return log::warn!("wrong bytes may stay in {place}: {error}");
-            }
+        let found = self.directory.find();
+        let found = found.and_then(|directory| Ok((contents(&directory)?, directory)));
+        let (contents, directory) = match found {
+            Ok(found) => found,
+            Err(error) => return self.warn_stale(&error),
         };
-        for (_, _, map) in maps {
+        for (_, _, name) in contents {
             let mut begins = vec![0; head.len()];
-            let read = File::open(&map).and_then(|map| map.read_exact_at(&mut begins, 0));
+            let map = directory.open(format!("{name}.{MAP}"), OFlag::O_RDONLY);
+            let read = map.and_then(|map| map.read_exact_at(&mut begins, 0));
             // One that is too short for a path holds no digests.
             if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
-                forget_map(&map);
+                forget_content(&directory, &name);
             }
+        }
+    }
+
+    /// Nothing could be removed; where there is no directory nothing need be.
+    fn warn_stale(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            let place = self.settings.directory.display();
+            log::warn!("disk cache: stale entries may stay in {place}: {error}");
         }
     }
 
@@ -150,15 +163,10 @@ impl Disk {
         if head.len() as u64 > DIGESTS {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
-        make_private(&self.settings.directory)?;
+        let directory = self.directory.make()?;
         let open = |end: &str| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(self.settings.directory.join(format!("{name}.{end}")))
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+            directory.open(format!("{name}.{end}"), flags)
         };
         let (data, map) = (open(DATA)?, open(MAP)?);
         map.write_all_at(&head, 0)?;
@@ -198,36 +206,41 @@ impl Disk {
             return;
         };
         self.written.store(0, Ordering::Relaxed);
-        let mut contents = match contents(&self.settings.directory) {
-            Ok(contents) => contents,
+        let found = self.directory.find();
+        let found = found.and_then(|directory| Ok((contents(&directory)?, directory)));
+        let (mut contents, directory) = match found {
+            Ok(found) => found,
             Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
         };
         contents.sort_unstable_by_key(|(used, _, _)| *used);
         let mut total: u64 = contents.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, taken, map) in contents {
+        for (_, taken, name) in contents {
             if total <= bytes && bytes > 0 {
                 return;
             }
             // The data first: a map alone says nothing, and is cleared the next time.
-            let _ = fs::remove_file(map.with_extension(DATA));
-            let _ = fs::remove_file(&map);
+            let _ = directory.remove(format!("{name}.{DATA}"));
+            let _ = directory.remove(format!("{name}.{MAP}"));
             total -= taken;
         }
     }
 }
 
-/// When each content was last used, the bytes that it takes, and its map.
-fn contents(directory: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+/// When each content was last used (seconds and nanoseconds), the bytes that it takes, and its name.
+fn contents(directory: &PrivateDir) -> io::Result<Vec<((i64, i64), u64, String)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let map = entry?.path();
-        if map.extension().is_some_and(|end| end == MAP)
-            && let Ok(known) = fs::metadata(&map)
-        {
-            let data = fs::metadata(map.with_extension(DATA)).map_or(0, |data| data.blocks());
-            let bytes = (data + known.blocks()) * SECTOR;
-            found.push((known.modified()?, bytes, map));
-        }
+    for name in directory.names()? {
+        let name = name.to_string_lossy();
+        let Some((name, MAP)) = name.rsplit_once('.') else {
+            continue;
+        };
+        let Ok(map) = directory.stat(format!("{name}.{MAP}")) else {
+            continue;
+        };
+        let data = directory.stat(format!("{name}.{DATA}"));
+        let blocks = map.st_blocks + data.map_or(0, |data| data.st_blocks);
+        let bytes = u64::try_from(blocks).unwrap_or(0) * SECTOR;
+        found.push(((map.st_mtime, map.st_mtime_nsec), bytes, name.to_string()));
     }
     Ok(found)
 }
@@ -273,11 +286,12 @@ fn place(index: u64) -> u64 {
 }
 
 /// Removes a map and its data. The map first: data alone says nothing.
-fn forget_map(map: &Path) {
-    for path in [map, &map.with_extension(DATA)] {
-        match fs::remove_file(path) {
+fn forget_content(directory: &PrivateDir, name: &str) {
+    for end in [MAP, DATA] {
+        match directory.remove(format!("{name}.{end}")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!("wrong bytes stay in {}: {error}", path.display());
+                let place = directory.path().display();
+                log::warn!("disk cache: stale entry {name}.{end} stays in {place}: {error}");
             }
             _ => {}
         }
@@ -313,7 +327,24 @@ fn digest(bytes: &[u8], seed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn link_in_the_cache_is_not_followed() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let victim = scratch.path().join("victim");
+        fs::write(&victim, "precious").expect("written");
+        let disk = disk(scratch.path(), 1 << 30);
+        let name = disk.name(&path("f"), &version(3, 1)).expect("a name");
+        let cache = PrivateDir::make(&disk.settings.directory).expect("made");
+        let link = cache.path().join(format!("{name}.{MAP}"));
+        std::os::unix::fs::symlink(&victim, link).expect("a link");
+        assert!(disk.content(&path("f"), &version(3, 1)).is_none());
+        assert_eq!(fs::read(&victim).expect("read"), b"precious");
+    }
 
     fn disk(directory: &Path, size: u64) -> Disk {
         Disk::new(DiskCache {
@@ -429,7 +460,8 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         disk.keep(size - size / SHARE);
-        let there = contents(&disk.settings.directory).expect("a listing");
+        let cache = disk.directory.find().expect("there");
+        let there = contents(&cache).expect("a listing");
         let total: u64 = there.iter().map(|(_, bytes, _)| bytes).sum();
         assert!(total <= size, "{total}");
         let last = disk.content(&path("d"), &version(8 * BLOCK, 1));

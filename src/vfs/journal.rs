@@ -19,16 +19,15 @@ pub mod neighbours;
 pub mod record;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::remote::ReadAt;
-use crate::vfs::journal::directory::{Directory, Locked, open_log, own};
+use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::spool::SpoolFile;
@@ -45,7 +44,8 @@ const COMPACT: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Journal {
     directory: Directory,
-    path: PathBuf,
+    /// The name of its log.
+    name: String,
     /// The other mounts of the same server and user.
     pub neighbours: Arc<Neighbours>,
     state: Mutex<State>,
@@ -75,7 +75,7 @@ struct State {
 impl Journal {
     /// A journal without anything in it.
     fn new(directory: Directory, locked: &Locked) -> io::Result<Self> {
-        let (path, log) = directory.new_log(locked)?;
+        let (name, log) = directory.new_log(locked)?;
         let state = State {
             log,
             length: 0,
@@ -88,9 +88,9 @@ impl Journal {
             highest: 0,
         };
         Ok(Self {
-            neighbours: Arc::new(Neighbours::new(directory.clone(), Some(path.clone()))),
+            neighbours: Arc::new(Neighbours::new(directory.clone(), Some(name.clone()))),
             directory,
-            path,
+            name,
             state: Mutex::new(state),
             synced: Condvar::new(),
         })
@@ -133,8 +133,9 @@ impl Journal {
             }
             intent.bytes = Some(bytes);
         } else {
-            spool.name(&self.directory.data(intent.id))?;
-            File::open(self.directory.path())?.sync_all()?;
+            let directory = self.directory.make()?;
+            spool.name(&directory, &data_name(intent.id))?;
+            directory.sync()?;
         }
         let end = self.append(&Record::Intent(intent))?;
         self.sync(end)
@@ -183,7 +184,7 @@ impl Journal {
         self.note(&Record::Done(id));
         let long = self.state.lock().is_long();
         // Most intents had none. If a power cut brings the intent back, it is found to have none any more.
-        let _ = fs::remove_file(self.directory.data(id));
+        let _ = self.directory.remove(&data_name(id));
         if long && let Err(error) = self.compact() {
             log::warn!("the journal can't be written anew: {error}");
         }
@@ -205,7 +206,7 @@ impl Journal {
             return;
         };
         if self.state.lock().live.is_empty() {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.directory.remove(&self.name);
             self.directory.remove_if_empty(&locked);
         }
     }
@@ -257,10 +258,11 @@ impl Journal {
         if !state.is_long() {
             return Ok(());
         }
-        let path = self.path.with_extension("new");
+        let directory = self.directory.make()?;
+        let name = format!("{}.new", self.name);
         // What a mount that died has left of one.
-        let _ = fs::remove_file(&path);
-        let mut log = open_log(OpenOptions::new().create_new(true), &path)?;
+        let _ = directory.remove(&name);
+        let mut log = directory.open(&name, directory::LOG_FLAGS | directory::NEW_FLAGS)?;
         own(&log)?;
         let mut live = HashMap::new();
         let mut length = 0;
@@ -278,8 +280,8 @@ impl Journal {
         if !live.is_empty() {
             log.sync_all()?;
         }
-        fs::rename(&path, &self.path)?;
-        File::open(self.directory.path())?.sync_all()?;
+        directory.rename(&name, &self.name)?;
+        directory.sync()?;
         state.log = log;
         (state.length, state.kept, state.live) = (length, state.written, live);
         Ok(())

@@ -3,24 +3,23 @@
 //! The one idea: a spool file has no name, so that nothing is left of it however the process ends.
 //! Only what could not be brought to the server gets a name, under `lost+found`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate};
-use nix::unistd::linkat;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
+use crate::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::ReadAt;
 
 /// The directory of the spool files.
 #[derive(Debug)]
 pub struct Spool {
-    directory: PathBuf,
+    directory: PrivatePath,
+    lost_and_found: PrivatePath,
 }
 
 /// Names that are tried in `lost+found` for one file before giving up.
@@ -31,25 +30,29 @@ pub const UNDONE: &str = ".undone";
 impl Spool {
     /// A spool in `directory`, which is made, for its owner only, when the first file is.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self {
+            lost_and_found: PrivatePath::new(directory.join("lost+found")),
+            directory: PrivatePath::new(directory),
+        }
     }
 
     /// A new spool file.
     pub fn create(&self) -> io::Result<SpoolFile> {
-        make_private(&self.directory)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(libc::O_TMPFILE)
-            .open(&self.directory)
-            .or_else(|_| self.named_and_removed())?;
+        let directory = self.directory.make().inspect_err(|error| {
+            // Callers know an error number only.
+            if error.raw_os_error().is_none() {
+                log::error!("spool: {error}");
+            }
+        })?;
+        let file = directory
+            .unnamed()
+            .or_else(|_| named_and_removed(&directory))?;
         Ok(SpoolFile { file })
     }
 
     /// Where what could not be brought to the server is kept.
     pub fn lost_and_found(&self) -> PathBuf {
-        self.directory.join("lost+found")
+        self.lost_and_found.path()
     }
 
     /// Gives `file` a name in `lost+found` that tells what it was and when, with `reason` beside it; returns
@@ -61,51 +64,43 @@ impl Spool {
         name: &[u8],
         reason: &str,
     ) -> io::Result<PathBuf> {
-        let directory = self.lost_and_found();
-        make_private(&directory)?;
+        let directory = self.lost_and_found.make()?;
         file.set_size(size)?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
         let name = format!("{}.{now}", readable(name));
         for number in 0..NAME_TRIES {
-            let path = directory.join(if number == 0 {
-                name.clone()
-            } else {
-                format!("{name}.{number}")
-            });
-            match file.link(&path) {
+            let name = match number {
+                0 => name.clone(),
+                number => format!("{name}.{number}"),
+            };
+            match file.link(&directory, &name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    let mut why = path.clone().into_os_string();
-                    why.push(".reason");
-                    if let Err(error) = fs::write(&why, format!("{reason}\n")) {
+                    let why = format!("{name}.reason");
+                    let written = directory.create_new(&why);
+                    let written = written.and_then(|mut why| writeln!(why, "{reason}"));
+                    if let Err(error) = written {
                         // What counts is there.
-                        log::warn!("{}: {error}", why.display());
+                        log::warn!("{}: {error}", directory.path().join(why).display());
                     }
-                    File::open(&directory)?.sync_all()?;
-                    return Ok(path);
+                    directory.sync()?;
+                    return Ok(directory.path().join(name));
                 }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+}
 
-    /// For file systems without `O_TMPFILE` (NFS, some overlays).
-    fn named_and_removed(&self) -> io::Result<File> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = self
-            .directory
-            .join(format!(".spool-{}-{number}", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        fs::remove_file(&path)?;
-        Ok(file)
-    }
+/// For file systems without `O_TMPFILE` (NFS, some overlays).
+fn named_and_removed(directory: &PrivateDir) -> io::Result<File> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!(".spool-{}-{number}", std::process::id());
+    let file = directory.create_new(&name)?;
+    directory.remove(&name)?;
+    Ok(file)
 }
 
 /// The local copy of a file that is being written; holes are zeros.
@@ -116,56 +111,40 @@ pub struct SpoolFile {
 
 impl SpoolFile {
     /// One that has a name already.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    pub fn open(directory: &PrivateDir, name: &str) -> io::Result<Self> {
+        let file = directory.open(name, OFlag::O_RDWR)?;
         Ok(Self { file })
     }
 
     /// Gives it a name, if it does not have that already, in place of what has it, and writes all of it to the
     /// disk.
-    pub fn name(&self, path: &Path) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        let is_it = |there: fs::Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
-        if fs::metadata(path).is_ok_and(is_it) {
+    pub fn name(&self, directory: &PrivateDir, name: &str) -> io::Result<()> {
+        if directory.is_at(&self.file, name)? {
             return self.file.sync_data();
         }
         // Whatever has the name, an earlier copy perhaps, keeps it until this one is whole.
-        let mut beside = path.to_path_buf().into_os_string();
-        beside.push(UNDONE);
-        let beside = PathBuf::from(beside);
-        let _ = fs::remove_file(&beside);
-        self.link(&beside)?;
-        fs::rename(&beside, path)
+        let beside = format!("{name}{UNDONE}");
+        let _ = directory.remove(&beside);
+        self.link(directory, &beside)?;
+        directory.rename(&beside, name)
     }
 
     /// Gives it one more name, which must be new, and writes all of it to the disk. One whose last name is
     /// gone can have no other: then it is a copy that gets it.
-    fn link(&self, path: &Path) -> io::Result<()> {
-        let here = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let linked = linkat(
-            AT_FDCWD,
-            here.as_str(),
-            AT_FDCWD,
-            path,
-            AtFlags::AT_SYMLINK_FOLLOW,
-        );
-        match linked {
+    fn link(&self, directory: &PrivateDir, name: &str) -> io::Result<()> {
+        match directory.link(&self.file, name) {
             Ok(()) => return self.file.sync_all(),
-            Err(Errno::EEXIST) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
             Err(_) => {}
         }
-        let copy = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let copy = directory.create_new(name)?;
         let size = self.length()?;
         let copied = copy.set_len(size);
         let copied = copied.and_then(|()| self.copy_to(&copy, 0..size));
         let copied = copied.and_then(|()| copy.sync_all());
         if copied.is_err() {
             // Half of it is of no use to anybody.
-            let _ = fs::remove_file(path);
+            let _ = directory.remove(name);
         }
         copied
     }
@@ -239,14 +218,6 @@ impl ReadAt for SpoolFile {
     }
 }
 
-/// Makes a directory that only its owner may look into.
-pub fn make_private(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-}
-
 /// A file name that tells the path of what it holds.
 fn readable(name: &[u8]) -> String {
     /// Leaves room for time, number and ending within the 255 bytes that a name may have.
@@ -257,7 +228,30 @@ fn readable(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
     use super::*;
+
+    #[test]
+    fn what_is_kept_follows_no_link_of_another_user() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let victim = scratch.path().join("victim");
+        fs::write(&victim, "precious").expect("written");
+        let spool = Spool::new(scratch.path().join("spool"));
+        let file = spool.create().expect("a spool file");
+        let found = scratch.path().join("spool/lost+found");
+        fs::create_dir(&found).expect("made");
+        // A name for each second in which this may run.
+        let now = jiff::Timestamp::now();
+        for second in 0..30 {
+            let then = now + jiff::SignedDuration::from_secs(second);
+            let name = format!("f.{}.reason", then.strftime("%Y-%m-%dT%H:%M:%SZ"));
+            symlink(&victim, found.join(name)).expect("a link");
+        }
+        spool.keep(&file, 0, b"f", "full").expect("kept");
+        assert_eq!(fs::read(&victim).expect("read"), b"precious");
+    }
 
     #[test]
     fn what_is_kept_has_a_name_of_its_own() {
@@ -294,12 +288,13 @@ mod tests {
         let spool = Spool::new(directory.path().to_path_buf());
         let file = spool.create().expect("a spool file");
         file.write_at(b"one", 0).expect("written");
+        let place = PrivateDir::make(directory.path()).expect("a directory");
         let named = directory.path().join("1.data");
-        file.name(&named).expect("named");
+        file.name(&place, "1.data").expect("named");
         fs::remove_file(&named).expect("removed");
         for bytes in [b"two", b"six"] {
             file.write_at(bytes, 0).expect("written");
-            file.name(&named).expect("named again");
+            file.name(&place, "1.data").expect("named again");
             assert_eq!(fs::read(&named).expect("read"), bytes);
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
@@ -310,7 +305,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().to_path_buf());
         drop(spool.create().expect("a spool file"));
-        drop(spool.named_and_removed().expect("a spool file"));
+        let place = PrivateDir::make(directory.path()).expect("a directory");
+        drop(named_and_removed(&place).expect("a spool file"));
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What hostile servers, hostile users of the same machine and unlucky command lines must not bring about.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -209,4 +209,140 @@ fn terminal_sequences_of_the_server_are_escaped() {
     assert_printable(&mount.log());
     server.on("PASS", say("530 ".into()));
     assert_printable(&probe(&[]));
+}
+
+fn make_fifo(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+/// What a mount says that fails, with `$HOME` in `home`.
+fn refused(server: &Server, home: &Path, options: &str) -> String {
+    let point = home.join("mount");
+    fs::create_dir_all(&point).unwrap();
+    let mut command = Command::new(FTPFS);
+    command
+        .args([&server.url(), point.to_str().unwrap(), "-o", options])
+        .env("HOME", home)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_CONFIG_HOME");
+    let outcome = limited::run(&mut command, LIMIT, home);
+    assert!(
+        outcome.status.is_some_and(|status| !status.success()),
+        "{}",
+        outcome.output
+    );
+    outcome.output
+}
+
+#[test]
+fn special_files_are_refused_without_a_wait() {
+    let server = Server::start();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let fifo = home.join("fifo");
+    make_fifo(&fifo);
+    for option in ["cacert", "cert"] {
+        let said = refused(&server, home, &format!("{option}={}", fifo.display()));
+        assert!(said.contains("is not a regular file"), "{said}");
+    }
+    make_fifo(&home.join(".netrc"));
+    make_fifo(&home.join(".config/ftpfs/known_hosts"));
+    let place = server.url().rsplit_once('@').unwrap().1.replace('/', "");
+    make_fifo(&home.join(format!(".cache/ftpfs/servers/someone@{place}")));
+    make_fifo(&home.join(format!(".cache/ftpfs/journal/someone@{place}/0.log")));
+    let point = home.join("mount");
+    let mut command = Command::new(FTPFS);
+    command
+        .args([
+            &format!("ftp://anonymous@{place}/"),
+            point.to_str().unwrap(),
+        ])
+        .env("HOME", home)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_CONFIG_HOME");
+    // The user is unknown to the server: what counts is that it gets there.
+    let said = limited::run(&mut command, LIMIT, home);
+    assert!(said.status.is_some());
+    for file in [".netrc", "known_hosts"] {
+        let wanted = format!("{file}: can't be read: is not a regular file");
+        assert!(said.output.contains(&wanted), "{}", said.output);
+    }
+    let said = refused(&server, home, "writeback");
+    assert!(said.contains("0.log: is not a regular file"), "{said}");
+}
+
+#[test]
+fn directory_that_others_can_write_is_refused() {
+    let server = Server::start();
+    let home = tempfile::tempdir().unwrap();
+    let shared = home.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    let link = home.path().join("link");
+    symlink(&shared, &link).unwrap();
+    for option in ["spool_dir", "cache_dir"] {
+        for directory in [&shared, &link, &shared.join("below")] {
+            let option = format!("{option}={}", directory.display());
+            let said = refused(&server, home.path(), &option);
+            assert!(
+                said.contains("shared can be written by other users"),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(server.connected(), 0);
+    assert_eq!(fs::read_dir(&shared).unwrap().count(), 0);
+}
+
+#[test]
+fn files_are_private_whatever_the_umask() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.on("STOR", Act::Reply("552 full"));
+    let shared = tempfile::tempdir().unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let point = home.path().join("mount");
+    fs::create_dir(&point).unwrap();
+    let place = shared.path().display();
+    let mut command = Command::new("bash");
+    // A umask of the test itself would count for other tests, too.
+    let script = "umask 0
+        \"$1\" \"$2\" \"$3\" -f -o \"$4\" & until mountpoint -q \"$3\"; do sleep 0.05; done
+        cat \"$3/f\"; echo new >\"$3/g\"; umount \"$3\"; wait";
+    command
+        .args(["-c", script, "-", FTPFS, &server.url()])
+        .arg(&point)
+        .arg(format!("spool_dir={place},cache_dir={place}"))
+        .env("XDG_CACHE_HOME", home.path().join("cache"));
+    let outcome = limited::run(&mut command, LIMIT, home.path());
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    let own = shared
+        .path()
+        .join(format!("ftpfs-{}", nix::unistd::geteuid()));
+    assert_eq!(fs::read_dir(shared.path()).unwrap().count(), 1);
+    let mut found = 0;
+    for top in [own, home.path().join("cache/ftpfs")] {
+        let mut left = vec![top];
+        while let Some(path) = left.pop() {
+            let is_directory = path.is_dir();
+            assert_eq!(
+                mode(&path),
+                if is_directory { 0o700 } else { 0o600 },
+                "{path:?}"
+            );
+            if is_directory {
+                left.extend(
+                    fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+            } else {
+                found += 1;
+            }
+        }
+    }
+    // Two of the cache, the lost file and its reason, the profile.
+    assert_eq!(found, 5);
 }

@@ -1,14 +1,17 @@
 //! The file in which it is kept what was learned of one server: read with a bound, replaced as a whole.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
 
 use crate::ftp::profile::written::{self, Head};
 use crate::ftp::time::now;
+use crate::private_dir::PrivateDir;
+use crate::regular_file;
 
 /// How long what was learned is believed: a server that has been taught more shows it after that at
 /// the latest.
@@ -21,14 +24,10 @@ const FILES_LIMIT: usize = 200;
 /// What a file says, if it can be read.
 pub fn load(path: &Path) -> Option<String> {
     let read = || {
-        let mut text = String::new();
-        let read = File::open(path)?
-            .take(FILE_LIMIT + 1)
-            .read_to_string(&mut text)?;
-        if read as u64 > FILE_LIMIT {
-            return Err(io::Error::other("it is too large"));
-        }
-        Ok(text)
+        let (directory, name) = parts(path)?;
+        let file = PrivateDir::find(directory)?.open(name, OFlag::O_RDONLY)?;
+        let bytes = regular_file::read_from(file, FILE_LIMIT)?;
+        String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8"))
     };
     read()
         .inspect_err(|error| {
@@ -37,6 +36,12 @@ pub fn load(path: &Path) -> Option<String> {
             }
         })
         .ok()
+}
+
+/// The directory of a file, and its name there.
+fn parts(path: &Path) -> io::Result<(&Path, OsString)> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    Ok((path.parent().unwrap_or(Path::new("/")), name.to_os_string()))
 }
 
 /// Replaces the file as a whole, with what others know of the same server.
@@ -50,44 +55,34 @@ pub fn write(path: &Path, mut text: String, head: &Head, ways: bool) -> io::Resu
         let same_place = their_head.network == head.network;
         written::complete(&mut text, &others, same_place && !ways);
     }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    prune(directory);
+    let (directory, name) = parts(path)?;
+    let directory = PrivateDir::make(directory)?;
+    prune(&directory);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut half = path.as_os_str().to_owned();
+    let mut half = name.clone();
     half.push(format!(".{}-{number}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&half)?;
-    let moved = file
+    let moved = directory
+        .create_new(&half)?
         .write_all(text.as_bytes())
-        .and_then(|()| fs::rename(&half, path));
+        .and_then(|()| directory.rename(&half, &name));
     if moved.is_err() {
-        let _ = fs::remove_file(&half);
+        let _ = directory.remove(&half);
     }
     moved
 }
 
 /// Removes what has expired, and the oldest where there are too many.
-fn prune(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    let mut files: Vec<(SystemTime, PathBuf)> = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+fn prune(directory: &PrivateDir) {
+    let names = directory.names().into_iter().flatten();
+    let mut files: Vec<(i64, OsString)> = names
+        .filter_map(|name| Some((directory.stat(&name).ok()?.st_mtime, name)))
         .collect();
     files.sort();
     let too_many = files.len().saturating_sub(FILES_LIMIT);
-    for (at, (modified, path)) in files.iter().enumerate() {
-        let is_old = modified.elapsed().is_ok_and(|age| age > EXPIRY);
-        if at < too_many || is_old {
-            let _ = fs::remove_file(path);
+    let oldest = now() - i64::try_from(EXPIRY.as_secs()).unwrap_or(i64::MAX);
+    for (at, (modified, name)) in files.iter().enumerate() {
+        if at < too_many || *modified < oldest {
+            let _ = directory.remove(name);
         }
     }
 }
@@ -100,7 +95,18 @@ pub fn is_fresh(since: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
     use super::*;
+
+    #[test]
+    fn fifo_as_a_profile_is_passed_over_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fifo = directory.path().join("server");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+        assert_eq!(load(&fifo), None);
+    }
 
     #[test]
     fn old_files_go_and_many_are_too_many() {
@@ -111,7 +117,7 @@ mod tests {
         let old = File::create(directory.path().join("old")).expect("a file");
         old.set_modified(SystemTime::now() - 2 * EXPIRY)
             .expect("set");
-        prune(directory.path());
+        prune(&PrivateDir::make(directory.path()).expect("it"));
         let left = fs::read_dir(directory.path()).expect("it").count();
         assert!(left <= FILES_LIMIT, "{left}");
         assert!(!directory.path().join("old").exists());

@@ -13,6 +13,8 @@
 //! known; a line that can't be read spoils the whole. Facts that protect (`ends_in_full`) are not kept:
 //! a server that stops keeping to them would be shut out until the text expires.
 
+use std::ops::RangeInclusive;
+
 use crate::ftp::profile::{Learned, TimeSetter, Way};
 
 /// What stands in a text beside the facts.
@@ -37,6 +39,9 @@ struct Fact {
 }
 
 const WAY: &str = "way";
+
+/// Seconds east of UTC that a zone may have: all that ever were are less than a day.
+const ZONES: RangeInclusive<i32> = -86_400..=86_400;
 
 const FACTS: &[Fact] = &[
     Fact {
@@ -102,7 +107,10 @@ const FACTS: &[Fact] = &[
     Fact {
         name: "zone",
         say: |learned| learned.zone.map(|seconds| seconds.to_string()),
-        hear: |learned, word| word.parse().ok().map(|zone| learned.zone = Some(zone)),
+        hear: |learned, word| {
+            let zone = word.parse().ok().filter(|zone| ZONES.contains(zone));
+            zone.map(|zone| learned.zone = Some(zone))
+        },
     },
     Fact {
         name: "mdtm",
@@ -350,6 +358,7 @@ mod tests {
             (good.replacen('1', "2", 1), "another version"),
             (good[..20].to_string(), "says"),
             (FIRST_LINE.to_string(), "too soon"),
+            (format!("{good}zone 90000\n"), "says \"zone 90000\""),
             (format!("{good}zone x\n"), "says \"zone x\""),
             (format!("{good}wibble yes\n"), "says \"wibble yes\""),
             (format!("{good}\n"), "says"),

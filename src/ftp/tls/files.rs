@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::regular_file;
+
+/// Above any file of certificates: all authorities of a system are a quarter of a MiB.
+const PEM_LIMIT: u64 = 16 << 20;
+
 /// A client's certificate and key.
 #[derive(Clone)]
 pub struct Identity {
@@ -29,7 +34,8 @@ impl Identity {
         let certificates = certificates(&self.certificates)
             .map_err(|error| format!("cert={}: {error}", self.certificates.display()))?;
         let wrong = |error: &dyn fmt::Display| format!("key={}: {error}", self.key.display());
-        let text = std::fs::read_to_string(&self.key).map_err(|error| wrong(&error))?;
+        let text =
+            regular_file::read_to_string(&self.key, PEM_LIMIT).map_err(|error| wrong(&error))?;
         if let Some(start) = text.find("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
             let passphrase = self.passphrase.as_deref().ok_or_else(|| {
                 wrong(&"it is encrypted; say its passphrase by pass=, or where you can be asked")
@@ -63,7 +69,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
         files = entries.flatten().map(|entry| entry.path()).collect();
     }
     for file in files {
-        let parts = match std::fs::read(&file) {
+        let parts = match regular_file::read(&file, PEM_LIMIT) {
             Ok(bytes) => CertificateDer::pem_slice_iter(&bytes).collect::<Vec<_>>(),
             // Directories hold all sorts of things.
             Err(_) if is_directory => continue,

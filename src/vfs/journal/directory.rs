@@ -5,17 +5,19 @@
 //! takes what, is settled under one common lock. It is held for some reads and writes of the local disk,
 //! never while the server is asked or a disk is synced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
-use crate::vfs::spool::{UNDONE, make_private};
+use crate::private_dir::{PrivateDir, PrivatePath};
+use crate::vfs::spool::UNDONE;
 
 /// The name of the common lock.
 const LOCK: &str = "lock";
@@ -29,8 +31,13 @@ const ENDING: &str = ".log";
 /// The directory.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    path: PathBuf,
+    place: Arc<PrivatePath>,
 }
+
+/// How logs are opened: everything is written at their end.
+pub const LOG_FLAGS: OFlag = OFlag::O_RDWR.union(OFlag::O_APPEND);
+/// What makes a new file.
+pub const NEW_FLAGS: OFlag = OFlag::O_CREAT.union(OFlag::O_EXCL);
 
 /// The common lock, as long as this lives.
 #[derive(Debug)]
@@ -42,31 +49,33 @@ impl Directory {
     /// The directory at `path`, whether it is there or not.
     pub fn new(path: &Path) -> Self {
         Self {
-            path: path.to_path_buf(),
+            place: Arc::new(PrivatePath::new(path)),
         }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The path of a file in it, for messages.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// The directory itself, made for its owner only where it is missing.
+    pub fn make(&self) -> io::Result<Arc<PrivateDir>> {
+        self.place.make()
     }
 
     /// Takes the common lock; makes the directory, for its owner only, where it is missing.
     pub fn lock(&self) -> io::Result<Locked> {
         let begun = Instant::now();
-        let path = self.path.join(LOCK);
         loop {
-            make_private(&self.path)?;
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path);
+            let directory = self.make();
+            let file = directory.and_then(|directory| {
+                let file = directory.open(LOCK, OFlag::O_WRONLY | OFlag::O_CREAT)?;
+                Ok((file, directory))
+            });
             match file {
-                Ok(file) => {
+                Ok((file, directory)) => {
                     // The last one who goes removes it: then that is another file, or none.
-                    if is_free(&file)? && is_at(&file, &path)? {
+                    if is_free(&file)? && directory.is_at(&file, LOCK)? {
                         return Ok(Locked { _file: file });
                     }
                 }
@@ -81,50 +90,67 @@ impl Directory {
         }
     }
 
-    /// The logs, whoever they belong to; none where there is no directory.
-    pub fn logs(&self) -> io::Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(&self.path) {
+    /// The names of the logs, whoever they belong to; none where there is no directory.
+    pub fn logs(&self) -> io::Result<Vec<String>> {
+        let names = match self.place.find().and_then(|directory| directory.names()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+            names => names?,
         };
-        let mut logs = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().ends_with(ENDING) {
-                logs.push(entry.path());
-            }
-        }
+        let mut logs: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name.ends_with(ENDING))
+            .collect();
         logs.sort_unstable();
         Ok(logs)
     }
 
+    /// Opens a log that is there; the error names it.
+    pub fn open_log(&self, name: &str) -> io::Result<File> {
+        self.place.find()?.open(name, LOG_FLAGS).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{}: {error}", self.path(name).display()),
+            )
+        })
+    }
+
+    /// Whether an open log is still the one of this name.
+    pub fn is_at(&self, log: &File, name: &str) -> bool {
+        let directory = self.place.find();
+        directory.is_ok_and(|directory| directory.is_at(log, name).unwrap_or(false))
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.place.find()?.remove(name)
+    }
+
     /// A new log, which belongs to this process for as long as it is open.
-    pub fn new_log(&self, _: &Locked) -> io::Result<(PathBuf, File)> {
+    pub fn new_log(&self, _: &Locked) -> io::Result<(String, File)> {
+        let directory = self.make()?;
         for number in 0_u32.. {
-            let path = self.path.join(format!("{number}{ENDING}"));
-            match open_log(OpenOptions::new().create_new(true), &path) {
+            let name = format!("{number}{ENDING}");
+            match directory.open(&name, LOG_FLAGS | NEW_FLAGS) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 file => {
                     let file = file?;
                     own(&file)?;
-                    return Ok((path, file));
+                    return Ok((name, file));
                 }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Where the bytes of a large intent lie. Numbers are never given to two.
-    pub fn data(&self, id: u64) -> PathBuf {
-        self.path.join(format!("{id}.data"))
-    }
-
     /// Removes the files of bytes for which no intent counts any more; after damage they are kept, under
     /// names that are not given again.
     pub fn sweep(&self, _: &Locked, damaged: bool, counts: impl Fn(u64) -> bool) {
-        for path in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let path = path.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Ok(directory) = self.place.find() else {
+            return;
+        };
+        for name in directory.names().into_iter().flatten() {
+            let name = name.to_string_lossy();
             let id = name
                 .strip_suffix(UNDONE)
                 .unwrap_or(&name)
@@ -133,8 +159,11 @@ impl Directory {
             if id.is_some_and(|id| !counts(id)) {
                 // It is tried again by the next mount.
                 let _ = match damaged {
-                    false => fs::remove_file(&path),
-                    true => fs::rename(&path, path.with_extension("damaged")),
+                    false => directory.remove(&*name),
+                    true => {
+                        let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+                        directory.rename(&*name, format!("{stem}.damaged"))
+                    }
                 };
             }
         }
@@ -144,15 +173,15 @@ impl Directory {
     pub fn remove_if_empty(&self, _: &Locked) {
         if self.logs().is_ok_and(|logs| logs.is_empty()) {
             // What stays is no harm.
-            let _ = fs::remove_file(self.path.join(LOCK));
-            let _ = fs::remove_dir(&self.path);
+            let _ = self.remove(LOCK);
+            let _ = fs::remove_dir(self.place.path());
         }
     }
 }
 
-/// Opens a log as `options` say besides: everything is written at its end.
-pub fn open_log(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.read(true).append(true).mode(0o600).open(path)
+/// The file of the bytes of a large intent. Numbers are never given to two.
+pub fn data_name(id: u64) -> String {
+    format!("{id}.data")
 }
 
 /// Makes a log belong to this process for as long as it is open.
@@ -179,15 +208,6 @@ pub fn disown(file: &File) {
     let _ = flock(file, libc::LOCK_UN);
 }
 
-/// Whether the file is still the one at `path`.
-pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    Ok(
-        fs::metadata(path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-    )
-}
-
 fn flock(file: &File, how: libc::c_int) -> nix::Result<()> {
     // SAFETY: flock(2) takes a descriptor, which is open, and touches no memory of ours.
     let result = unsafe { libc::flock(file.as_raw_fd(), how) };
@@ -204,23 +224,36 @@ mod tests {
         let directory = Directory::new(&place.path().join("journal"));
         assert!(directory.logs().expect("none").is_empty());
         let locked = directory.lock().expect("locked");
-        let (path, log) = directory.new_log(&locked).expect("a log");
+        let (name, log) = directory.new_log(&locked).expect("a log");
         directory.remove_if_empty(&locked);
         assert_eq!(
             directory.logs().expect("listed"),
-            std::slice::from_ref(&path)
+            std::slice::from_ref(&name)
         );
-        let again = open_log(&mut OpenOptions::new(), &path).expect("opened");
+        let again = directory.open_log(&name).expect("opened");
         assert!(!is_free(&again).expect("looked"));
         drop(log);
         assert!(is_free(&again).expect("looked"));
         let waits = directory.clone();
         let waiter = thread::spawn(move || waits.lock().map(drop));
-        fs::remove_file(&path).expect("removed");
+        directory.remove(&name).expect("removed");
         directory.remove_if_empty(&locked);
         drop(locked);
         // Who waited for a lock that is gone takes the new one.
         waiter.join().expect("no panic").expect("locked");
-        assert!(directory.path().exists());
+        assert!(directory.path(LOCK).exists());
+    }
+
+    #[test]
+    fn fifo_as_a_log_is_refused_at_once() {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = Directory::new(place.path());
+        let fifo = place.path().join("0.log");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+        let error = directory.open_log("0.log").expect_err("a fifo");
+        assert!(
+            error.to_string().ends_with("0.log: is not a regular file"),
+            "{error}"
+        );
     }
 }

@@ -5,12 +5,12 @@
 //! of it counts any more; one that was damaged is kept beside, since nobody knows what it told of.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::vfs::journal::Journal;
-use crate::vfs::journal::directory::{Directory, Locked, disown, is_free, open_log};
+use crate::vfs::journal::directory::{Directory, Locked, data_name, disown, is_free};
 use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::spool::{Spool, SpoolFile};
@@ -20,8 +20,8 @@ use crate::vfs::spool::{Spool, SpoolFile};
 pub struct Left {
     /// What it was about to do.
     pub intent: Intent,
-    /// The file of its bytes, where they are not in the intent.
-    pub file: Option<PathBuf>,
+    /// Where the file of its bytes is, if they are not in the intent.
+    directory: Directory,
 }
 
 /// What a mount begins with.
@@ -66,7 +66,7 @@ impl Outside {
 
 /// A log whose mount is dead; it is ours as long as this lives.
 struct Dead {
-    path: PathBuf,
+    name: String,
     log: File,
     /// Something in its midst can't be read.
     damaged: bool,
@@ -104,7 +104,7 @@ impl Journal {
             let journal = Self::new(directory.clone(), &locked)?;
             if let Err(error) = journal.take_over(&mut dead, &ours) {
                 // Nothing was taken from where it was.
-                fs::remove_file(&journal.path)?;
+                directory.remove(&journal.name)?;
                 return Err(error);
             }
             opened.journal = Some(journal);
@@ -112,15 +112,15 @@ impl Journal {
         opened.left = ours
             .into_values()
             .map(|intent| Left {
-                file: (intent.bytes.is_none()).then(|| directory.data(intent.id)),
+                directory: directory.clone(),
                 intent,
             })
             .collect();
         for one in dead.iter().filter(|one| one.intents.is_empty()) {
-            fs::remove_file(&one.path)?;
+            directory.remove(&one.name)?;
         }
         let own = opened.journal.as_ref();
-        let others = Neighbours::new(directory.clone(), own.map(|own| own.path.clone()));
+        let others = Neighbours::new(directory.clone(), own.map(|own| own.name.clone()));
         let damaged = dead.iter().any(|one| one.damaged);
         drop(dead);
         let numbers = others.numbers(&locked)?;
@@ -156,17 +156,17 @@ impl Journal {
 /// The logs whose mounts are dead, and what counts of each.
 fn find_dead(directory: &Directory, _: &Locked) -> io::Result<Vec<Dead>> {
     let mut dead = Vec::new();
-    for path in directory.logs()? {
-        let log = open_log(&mut OpenOptions::new(), &path)?;
+    for name in directory.logs()? {
+        let log = directory.open_log(&name)?;
         if is_free(&log)? {
-            dead.push(Dead::read(path, log)?);
+            dead.push(Dead::read(directory, name, log)?);
         }
     }
     Ok(dead)
 }
 
 impl Dead {
-    fn read(path: PathBuf, mut log: File) -> io::Result<Self> {
+    fn read(directory: &Directory, name: String, mut log: File) -> io::Result<Self> {
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes)?;
         let mut intents: BTreeMap<u64, Intent> = BTreeMap::new();
@@ -174,6 +174,7 @@ impl Dead {
         while !rest.is_empty() {
             let Some((record, length)) = Record::read(rest) else {
                 let Some(next) = Record::seek(rest) else {
+                    let path = directory.path(&name);
                     log::warn!("{}: its last record is torn and left out", path.display());
                     break;
                 };
@@ -199,10 +200,10 @@ impl Dead {
             }
         }
         if damaged > 0 {
-            keep_damaged(&path, &bytes, damaged);
+            keep_damaged(directory, &name, &bytes, damaged);
         }
         Ok(Self {
-            path,
+            name,
             log,
             damaged: damaged > 0,
             intents,
@@ -231,10 +232,13 @@ impl Intent {
 }
 
 /// Keeps a log that lacks something in its midst for whoever can make sense of it.
-fn keep_damaged(path: &Path, bytes: &[u8], damaged: usize) {
-    let kept = path.with_extension("damaged");
+fn keep_damaged(directory: &Directory, name: &str, bytes: &[u8], damaged: usize) {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let copy = format!("{stem}.damaged");
+    let (path, kept) = (directory.path(name), directory.path(&copy));
+    let written = directory.make().and_then(|there| there.create_new(&copy));
     // Not once more for each mount that leaves it where it is.
-    let outcome = match File::create_new(&kept).and_then(|mut kept| kept.write_all(bytes)) {
+    let outcome = match written.and_then(|mut kept| kept.write_all(bytes)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             format!("no copy could be made: {error}")
         }
@@ -250,7 +254,7 @@ impl Left {
     /// Its bytes, in a spool file.
     pub fn spool(&self, spool: &Spool) -> io::Result<SpoolFile> {
         let Some(bytes) = &self.intent.bytes else {
-            return SpoolFile::open(&self.file.clone().unwrap_or_default());
+            return SpoolFile::open(&*self.directory.make()?, &data_name(self.intent.id));
         };
         let file = spool.create()?;
         let mut rest = &bytes[..];

@@ -8,14 +8,13 @@
 //! Lock order: the common lock before `seen`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
 
 use parking_lot::Mutex;
 
-use crate::vfs::journal::directory::{Directory, Locked, disown, is_free, open_log};
+use crate::vfs::journal::directory::{Directory, Locked, disown, is_free};
 use crate::vfs::journal::record::Record;
 
 /// The logs of the others, as far as they were read.
@@ -23,8 +22,8 @@ use crate::vfs::journal::record::Record;
 pub struct Neighbours {
     directory: Directory,
     /// Our own log is none of theirs.
-    own: Option<PathBuf>,
-    seen: Mutex<HashMap<PathBuf, Log>>,
+    own: Option<String>,
+    seen: Mutex<HashMap<String, Log>>,
 }
 
 /// What a change concerns.
@@ -55,7 +54,7 @@ struct Pending {
 
 impl Neighbours {
     /// The neighbours of the mount that has the log `own`, if it has one.
-    pub fn new(directory: Directory, own: Option<PathBuf>) -> Self {
+    pub fn new(directory: Directory, own: Option<String>) -> Self {
         Self {
             directory,
             own,
@@ -118,9 +117,9 @@ impl Neighbours {
         Ok(numbers)
     }
 
-    fn others(&self) -> io::Result<Vec<PathBuf>> {
+    fn others(&self) -> io::Result<Vec<String>> {
         let mut logs = self.directory.logs()?;
-        logs.retain(|path| Some(path) != self.own.as_ref());
+        logs.retain(|name| Some(name) != self.own.as_ref());
         Ok(logs)
     }
 
@@ -130,17 +129,16 @@ impl Neighbours {
         _: &Locked,
         each: &mut dyn FnMut(&mut Log, bool) -> io::Result<()>,
     ) -> io::Result<()> {
-        let paths = self.others()?;
+        let names = self.others()?;
         let mut seen = self.seen.lock();
-        seen.retain(|path, _| paths.contains(path));
-        for path in paths {
+        seen.retain(|name, _| names.contains(name));
+        for name in names {
             // One that was written anew is another file.
-            let inode = std::fs::metadata(&path)?.ino();
-            let known = seen.get(&path).map(|log| log.file.metadata());
-            if !known.is_some_and(|known| known.is_ok_and(|known| known.ino() == inode)) {
-                seen.insert(path.clone(), Log::open(&path)?);
+            let known = seen.get(&name);
+            if !known.is_some_and(|log| self.directory.is_at(&log.file, &name)) {
+                seen.insert(name.clone(), Log::new(self.directory.open_log(&name)?));
             }
-            let Some(log) = seen.get_mut(&path) else {
+            let Some(log) = seen.get_mut(&name) else {
                 continue;
             };
             log.read()?;
@@ -155,13 +153,13 @@ impl Neighbours {
 }
 
 impl Log {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: open_log(&mut OpenOptions::new(), path)?,
+    fn new(file: File) -> Self {
+        Self {
+            file,
             at: 0,
             pending: BTreeMap::new(),
             highest: 0,
-        })
+        }
     }
 
     fn read(&mut self) -> io::Result<()> {
