@@ -96,7 +96,8 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
         (Kind::Ignored, Some(user)) if name == "user" && !helper => {
             let user = user.split(':').next().unwrap_or_default();
             return Err(format!(
-                "{name}: takes no value; the login name belongs into the source: ftp://{}@HOST/",
+                "{}: takes no value; the login name belongs into the source: ftp://{}@HOST/",
+                redact(text),
                 printable(user)
             ));
         }
