@@ -6,6 +6,7 @@
 //! main -> run -> status -> inquiry
 //!            \-> probe -> server -> options, source, credentials, places      the program
 //!            \-> fuse -> vfs -> remote <- ftp   mount, workers, notices       edges | file system | vocabulary | engine
+//! printable, redact, private_dir, regular_file                              for all of them
 //! ```
 
 pub mod credentials;

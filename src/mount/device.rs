@@ -111,7 +111,7 @@ pub fn check_passed_options(fd: RawFd, judged: bool) -> Result<(), Error> {
                 "{}: is mounted without {}, so that files of the server could run with other \
                  users' rights or be opened by them; mount it with: -o {}",
                 entry.mountpoint.display(),
-                missing.join(" and "),
+                missing.join(", "),
                 missing.join(",")
             )));
         }
@@ -119,7 +119,7 @@ pub fn check_passed_options(fd: RawFd, judged: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The connection that a line of `/proc/self/fdinfo/N` names; kernels before 6.18 have no such line.
+/// The connection that a line of `/proc/self/fdinfo/N` names; kernels before 6.16 have no such line.
 fn connection(info: &str) -> Option<u32> {
     let mut lines = info.lines();
     let number = lines.find_map(|line| line.strip_prefix("fuse_connection:"))?;
