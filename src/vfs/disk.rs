@@ -119,7 +119,7 @@ impl Disk {
             Ok(found) => found,
             Err(error) => return self.warn_stale(&error),
         };
-        for (_, _, name) in contents {
+        for Usage { name, .. } in contents {
             let mut begins = vec![0; head.len()];
             let map = directory.open(format!("{name}.{MAP}"), OFlag::O_RDONLY);
             let read = map.and_then(|map| map.read_exact_at(&mut begins, 0));
@@ -212,9 +212,12 @@ impl Disk {
             Ok(found) => found,
             Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
         };
-        contents.sort_unstable_by_key(|(used, _, _)| *used);
-        let mut total: u64 = contents.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, taken, name) in contents {
+        contents.sort_unstable_by_key(|usage| usage.last);
+        let mut total: u64 = contents.iter().map(|usage| usage.bytes).sum();
+        for Usage {
+            bytes: taken, name, ..
+        } in contents
+        {
             if total <= bytes && bytes > 0 {
                 return;
             }
@@ -226,8 +229,18 @@ impl Disk {
     }
 }
 
-/// When each content was last used (seconds and nanoseconds), the bytes that it takes, and its name.
-fn contents(directory: &PrivateDir) -> io::Result<Vec<((i64, i64), u64, String)>> {
+/// How a content is used.
+struct Usage {
+    /// When it was last used: seconds since 1970, and nanoseconds.
+    last: (i64, i64),
+    /// Bytes on the disk.
+    bytes: u64,
+    /// The name of its files.
+    name: String,
+}
+
+/// All contents in a directory.
+fn contents(directory: &PrivateDir) -> io::Result<Vec<Usage>> {
     let mut found = Vec::new();
     for name in directory.names()? {
         let name = name.to_string_lossy();
@@ -240,7 +253,11 @@ fn contents(directory: &PrivateDir) -> io::Result<Vec<((i64, i64), u64, String)>
         let data = directory.stat(format!("{name}.{DATA}"));
         let blocks = map.st_blocks + data.map_or(0, |data| data.st_blocks);
         let bytes = u64::try_from(blocks).unwrap_or(0) * SECTOR;
-        found.push(((map.st_mtime, map.st_mtime_nsec), bytes, name.to_string()));
+        found.push(Usage {
+            last: (map.st_mtime, map.st_mtime_nsec),
+            bytes,
+            name: name.to_string(),
+        });
     }
     Ok(found)
 }
@@ -462,7 +479,7 @@ mod tests {
         disk.keep(size - size / SHARE);
         let cache = disk.directory.find().expect("there");
         let there = contents(&cache).expect("a listing");
-        let total: u64 = there.iter().map(|(_, bytes, _)| bytes).sum();
+        let total: u64 = there.iter().map(|usage| usage.bytes).sum();
         assert!(total <= size, "{total}");
         let last = disk.content(&path("d"), &version(8 * BLOCK, 1));
         assert!(last.expect("a content").get(3).is_some());
