@@ -26,8 +26,6 @@ use parking_lot::Mutex;
 
 use crate::regular_file;
 
-/// Write permission for the group or for all others.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The mode of directories that are made.
 const DIRECTORY_MODE: Mode = Mode::S_IRWXU;
 /// The mode of files that are made.
@@ -255,7 +253,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     };
     let mode = fs::symlink_metadata(&real)?.mode();
-    let is_shared = mode & WRITABLE_BY_OTHERS != 0 && mode & libc::S_ISVTX != 0;
+    let is_shared = mode & (libc::S_IWGRP | libc::S_IWOTH) != 0 && mode & libc::S_ISVTX != 0;
     if missing.is_empty() && is_shared {
         real.push(format!("ftpfs-{}", geteuid()));
     }
@@ -276,8 +274,7 @@ fn check_ancestor(path: &Path, found: &FileStat) -> io::Result<()> {
     if found.st_uid != 0 && found.st_uid != geteuid().as_raw() {
         return Err(refused(path, &format!("belongs to user {}", found.st_uid)));
     }
-    let is_shared = found.st_mode & WRITABLE_BY_OTHERS != 0;
-    if is_shared && found.st_mode & libc::S_ISVTX == 0 {
+    if is_writable_by_others(found) && found.st_mode & libc::S_ISVTX == 0 {
         return Err(refused(path, "can be written by other users"));
     }
     Ok(())
@@ -287,10 +284,44 @@ fn check_own(path: &Path, found: &FileStat) -> io::Result<()> {
     if found.st_uid != geteuid().as_raw() {
         return Err(refused(path, &format!("belongs to user {}", found.st_uid)));
     }
-    if found.st_mode & WRITABLE_BY_OTHERS != 0 {
+    if is_writable_by_others(found) {
         return Err(refused(path, "can be written by other users"));
     }
     Ok(())
+}
+
+/// Whether somebody but root and its owner can write to a directory. With a umask of 002, as many systems
+/// have it, directories are writable for the group, which is each user's own (user private groups).
+fn is_writable_by_others(found: &FileStat) -> bool {
+    let by_group = found.st_mode & libc::S_IWGRP != 0 && {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        !has_no_other_member(&read("/etc/passwd"), &read("/etc/group"), found)
+    };
+    by_group || found.st_mode & libc::S_IWOTH != 0
+}
+
+/// Whether the group of a directory has its owner as the only member, by the files of passwd(5) and
+/// group(5). Of a group that is in neither, nothing is known.
+fn has_no_other_member(passwd: &str, group: &str, found: &FileStat) -> bool {
+    let (uid, gid) = (found.st_uid.to_string(), found.st_gid.to_string());
+    let users = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let mut owner = None;
+    for user in users.filter(|user| user.get(3) == Some(&gid.as_str())) {
+        if user[2] != uid {
+            return false;
+        }
+        owner = Some(user[0]);
+    }
+    let groups = group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let mut members = groups
+        .filter(|group| group.get(2) == Some(&gid.as_str()))
+        .flat_map(|group| group.get(3).map_or("", |members| *members).split(','))
+        .filter(|member| !member.is_empty());
+    owner.is_some() && members.all(|member| Some(member) == owner)
 }
 
 fn refused(path: &Path, why: &str) -> io::Error {
@@ -334,6 +365,8 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a directory");
         let open = scratch.path().join("open");
         fs::create_dir(&open).expect("made");
+        // A group that no file of this machine knows.
+        let _ = nix::unistd::chown(&open, None, Some(54_321.into()));
         for wrong in [0o777, 0o775, 0o722] {
             chmod(&open, wrong);
             for path in [open.clone(), open.join("below")] {
@@ -343,6 +376,25 @@ mod tests {
             }
         }
         assert!(!open.join("below").exists());
+    }
+
+    #[test]
+    fn own_group_may_write() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let mut found = nix::sys::stat::stat(scratch.path()).expect("there");
+        (found.st_uid, found.st_gid) = (1000, 1000);
+        let passwd = "root:x:0:0::/:/bin/sh\nanna:x:1000:1000::/:/bin/sh\n";
+        for (passwd, group, is_own) in [
+            (passwd, "root:x:0:\nanna:x:1000:\n", true),
+            (passwd, "anna:x:1000:anna\n", true),
+            (passwd, "anna:x:1000:anna,bert\n", false),
+            ("bert:x:1001:1000::/:/bin/sh\n", "anna:x:1000:\n", false),
+            ("", "anna:x:1000:\n", false),
+            (":", "x:y", false),
+        ] {
+            let found = has_no_other_member(passwd, group, &found);
+            assert_eq!(found, is_own, "{passwd}{group}");
+        }
     }
 
     #[test]
