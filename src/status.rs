@@ -86,7 +86,7 @@ pub fn run(status: &Status) -> ExitCode {
             let mut failed = false;
             for (mount, answer) in answers {
                 match answer {
-                    Ok(text) => print(&format!("{}\n{text}", mount.mountpoint.display())),
+                    Ok(text) => print(&format!("{}\n{text}", mount.entry.mountpoint.display())),
                     Err(error) => failed |= say(&error),
                 }
             }
@@ -133,7 +133,7 @@ fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>
     let mut failed = false;
     let objects: Vec<String> = answers
         .map(|(mount, answer)| {
-            let at = Json::from(mount.mountpoint.to_string_lossy().into_owned());
+            let at = Json::from(mount.entry.mountpoint.to_string_lossy().into_owned());
             let (name, value) = match answer {
                 Ok(status) => ("status", status),
                 Err(error) => {

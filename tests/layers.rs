@@ -59,7 +59,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("notices", &["vfs"]),
     ("workers", &[]),
     ("mount", &[]),
-    ("unmount", &["mount"]),
+    ("unmount", &["mount", "inquiry"]),
     // The file system and the engine, which know nothing of each other.
     ("vfs", &["remote"]),
     ("ftp", &["remote"]),
@@ -190,6 +190,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "mount",
         &[
             "helper",
+            "lookup",
             "fusermount",
             "device",
             "table",
