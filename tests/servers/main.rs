@@ -33,6 +33,7 @@ macro_rules! on_every_server {
         on_every_server!(@server proftpd "proftpd" $($($place::$check)+)+);
         on_every_server!(@server pure_ftpd "pure-ftpd" $($($place::$check)+)+);
         on_every_server!(@server pyftpdlib "pyftpdlib" $($($place::$check)+)+);
+        on_every_server!(@server rclone "rclone" $($($place::$check)+)+);
         const CHECKS: &[&str] = &[$($(stringify!($check)),+),+];
     };
     (@server $module:ident $name:literal $($place:ident::$check:ident)+) => {
@@ -100,7 +101,7 @@ fn words_of(cause: &dyn std::any::Any) -> &str {
 fn exceptions_name_tests() {
     for exception in exceptions::all() {
         assert!(
-            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server),
+            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "rclone"].contains(&exception.server),
             "{exception:?}"
         );
         assert!(CHECKS.contains(&exception.test), "{exception:?}");
