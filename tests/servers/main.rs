@@ -59,7 +59,7 @@ on_every_server! {
     names:
         names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
-        names_long names_with_line_ends;
+        names_long names_with_line_ends names_like_reasons;
     others:
         cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:
