@@ -11,12 +11,12 @@
 //! Invariants: every question ends ([`PATIENCE`]).
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -30,6 +30,10 @@ use crate::mount::{self, Entry};
 pub const STATUS: &str = "system.ftpfs.status";
 /// The same, in JSON.
 pub const STATUS_JSON: &str = "system.ftpfs.status.json";
+/// The attribute that tells how much waits to be stored: files and bytes, with a blank between.
+pub const PENDING: &str = "system.ftpfs.pending";
+/// The attribute that tells how many files were refused, and after a blank where they are kept.
+pub const REFUSED: &str = "system.ftpfs.refused";
 /// The ioctl that drops the caches: without data, "ftpfs" by its letter, and a number that nobody has.
 pub const DROP_CACHE: u32 = 0x66fd;
 /// Bytes of an answer: the most that the kernel lets an attribute have.
@@ -42,36 +46,31 @@ const SCHEMES: [&str; 3] = ["ftp://", "ftps://", "ftpes://"];
 /// A mount that can be asked.
 #[derive(Clone, Debug)]
 pub struct Mounted {
-    /// Where it is.
-    pub mountpoint: PathBuf,
-    /// What it calls itself.
-    pub source: String,
-    /// Its type, such as `fuse.ftpfs`.
-    kind: String,
-    /// Who made it: user and group. `None` where the table does not say.
-    owner: Option<(u32, u32)>,
+    /// Its line of the mount table.
+    pub entry: Entry,
+}
+
+/// Why a mount gave no answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The kernel or the mount refused.
+    Failed(io::Error),
+    /// No answer within [`PATIENCE`]. The question is still under way, and keeps the mount in use.
+    TimedOut,
 }
 
 /// The mount at `mountpoint`, which is not touched for it.
 pub fn find(mountpoint: &Path) -> Result<Mounted, String> {
-    let shown = mountpoint.display();
-    let plain = std::path::absolute(mountpoint).map_err(|error| format!("{shown}: {error}"))?;
-    let mounts = mount::mounts().map_err(|error| error.to_string())?;
-    let at = |path: &Path| mounts.iter().rev().find(|entry| entry.mountpoint == path);
-    // Links are followed above it only: a look at the mount itself may take long.
-    let real = || {
-        let parent = fs::canonicalize(plain.parent()?).ok()?;
-        Some(parent.join(plain.file_name()?))
-    };
-    let entry = at(&plain).or_else(|| at(&real()?));
-    let entry = entry.ok_or_else(|| format!("{shown}: nothing is mounted there"))?;
-    if !is_fuse(entry) {
+    let entry = mount::find_mount(mountpoint).map_err(|error| error.to_string())?;
+    if !entry.is_fuse() {
         return Err(format!(
-            "{shown}: no mount of ftpfs, but {} ({}), is there",
-            entry.source, entry.kind
+            "{}: no mount of ftpfs, but {} ({}), is there",
+            mountpoint.display(),
+            entry.source,
+            entry.kind
         ));
     }
-    Ok(Mounted::of(entry))
+    Ok(Mounted { entry })
 }
 
 /// The mounts of ftpfs that this user has made, in the order of the table.
@@ -80,47 +79,43 @@ pub fn all() -> Result<Vec<Mounted>, String> {
     let uid = getuid().as_raw();
     let mut found = Vec::new();
     for (at, entry) in mounts.iter().enumerate() {
-        let ours = entry.kind == "fuse.ftpfs"
-            || is_fuse(entry)
-                && SCHEMES
-                    .iter()
-                    .any(|scheme| entry.source.starts_with(scheme));
         // What another mount covers can't be reached.
         let seen = mounts[at + 1..]
             .iter()
             .all(|later| later.mountpoint != entry.mountpoint);
-        if ours && seen && entry.owner.is_some_and(|(user, _)| user == uid) {
-            found.push(Mounted::of(entry));
+        let mounted = Mounted {
+            entry: entry.clone(),
+        };
+        if mounted.is_ours() && seen && entry.owner.is_some_and(|(user, _)| user == uid) {
+            found.push(mounted);
         }
     }
     Ok(found)
 }
 
-fn is_fuse(entry: &Entry) -> bool {
-    entry.kind == "fuse" || entry.kind.starts_with("fuse.")
-}
-
 impl Mounted {
-    fn of(entry: &Entry) -> Self {
-        Self {
-            mountpoint: entry.mountpoint.clone(),
-            source: entry.source.clone(),
-            kind: entry.kind.clone(),
-            owner: entry.owner,
-        }
+    /// Whether the mount table says that it is a mount of ftpfs.
+    pub fn is_ours(&self) -> bool {
+        let entry = &self.entry;
+        let is_source = || {
+            SCHEMES
+                .iter()
+                .any(|scheme| entry.source.starts_with(scheme))
+        };
+        entry.kind == "fuse.ftpfs" || entry.is_fuse() && is_source()
     }
 
     /// How it is, in words or in JSON.
     pub fn status(&self, json: bool) -> Result<String, String> {
         let name = if json { STATUS_JSON } else { STATUS };
-        let path = self.mountpoint.clone();
-        let told = self.ask(move || attribute(&path, name));
+        let told = self.attribute(name);
         told.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|unanswered| self.explain(&unanswered))
     }
 
     /// Has it drop its caches; returns when that is done.
     pub fn drop_cache(&self) -> Result<(), String> {
-        let path = self.mountpoint.clone();
+        let path = self.entry.mountpoint.clone();
         self.ask(move || {
             let root = OpenOptions::new()
                 .read(true)
@@ -128,6 +123,13 @@ impl Mounted {
                 .open(&path)?;
             drop_cache(&root)
         })
+        .map_err(|unanswered| self.explain(&unanswered))
+    }
+
+    /// The value of an extended attribute of its root.
+    pub fn attribute(&self, name: &'static str) -> Result<Vec<u8>, Unanswered> {
+        let path = self.entry.mountpoint.clone();
+        self.ask(move || attribute(&path, name))
     }
 
     /// Asks on a thread of its own, since a question to a mount can't be broken off; and as the owner of the
@@ -135,32 +137,39 @@ impl Mounted {
     fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T, String> {
-        let owner = self.owner;
+    ) -> Result<T, Unanswered> {
+        let owner = self.entry.owner;
         let (answer, answered) = channel();
         let thread = thread::Builder::new().name("ask".into()).spawn(move || {
             // Who waits no longer needs no answer.
             let _ = answer.send(become_owner(owner).and_then(|()| ask()));
         });
-        thread.map_err(|error| format!("no thread can be started: {error}"))?;
-        let shown = self.mountpoint.display();
+        thread.map_err(Unanswered::Failed)?;
         match answered.recv_timeout(PATIENCE) {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.explain(&error)),
-            Err(_) => Err(format!(
-                "{shown}: the mount did not answer within {} seconds",
-                PATIENCE.as_secs()
-            )),
+            Ok(answer) => answer.map_err(Unanswered::Failed),
+            Err(_) => Err(Unanswered::TimedOut),
         }
     }
 
-    fn explain(&self, error: &io::Error) -> String {
-        let shown = self.mountpoint.display();
+    /// One line on why there is no answer, with the remedy.
+    pub fn explain(&self, unanswered: &Unanswered) -> String {
+        let shown = self.entry.mountpoint.display();
+        match unanswered {
+            Unanswered::Failed(error) => self.explain_error(error),
+            Unanswered::TimedOut => format!(
+                "{shown}: the mount did not answer within {} seconds",
+                PATIENCE.as_secs()
+            ),
+        }
+    }
+
+    fn explain_error(&self, error: &io::Error) -> String {
+        let shown = self.entry.mountpoint.display();
         match error.raw_os_error() {
             Some(libc::ENODATA | libc::EOPNOTSUPP | libc::ENOTTY | libc::ENOSYS | libc::EINVAL) => {
                 format!(
                     "{shown}: no mount of ftpfs that can be asked, but {} ({}), is there",
-                    self.source, self.kind
+                    self.entry.source, self.entry.kind
                 )
             }
             Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV) => format!(

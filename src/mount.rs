@@ -15,6 +15,7 @@ mod device;
 mod error;
 mod fusermount;
 mod helper;
+mod lookup;
 mod options;
 mod table;
 
@@ -34,6 +35,7 @@ use crate::mount::device::{
 };
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
+pub use crate::mount::lookup::find_mount;
 pub use crate::mount::options::Options;
 pub use crate::mount::table::{Entry, mounts};
 use crate::mount::table::{Identity, MOUNTINFO, top_mount};
@@ -93,7 +95,7 @@ pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
     let real = fs::canonicalize(mountpoint)
         .map_err(|error| Error(format!("{shown}: can't be used as a mountpoint: {error}")))?;
     if let Some(top) = top_mount(&real)?
-        && (top.kind == "fuse" || top.kind.starts_with("fuse."))
+        && top.is_fuse()
     {
         return Err(Error(format!(
             "{shown}: {} is already mounted there; unmount it first with: {unmount}",
@@ -135,7 +137,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), 
         // We could never tell our mount from another one: better to have none.
         identity => {
             drop(device);
-            let _ = remove(mountpoint, true);
+            let _ = call_umount(mountpoint, true);
             Err(identity.err().unwrap_or_else(|| {
                 let shown = mountpoint.display();
                 Error(format!(
@@ -178,18 +180,7 @@ impl Mount {
         let Some(identity) = &self.identity else {
             return Ok(());
         };
-        let shown = self.mountpoint.display();
-        let here: Vec<Entry> = mounts()?
-            .into_iter()
-            .filter(|entry| entry.mountpoint == self.mountpoint)
-            .collect();
-        match here.iter().rposition(|entry| entry.identity == *identity) {
-            None => Ok(()),
-            Some(place) if place + 1 == here.len() => remove(&self.mountpoint, lazily),
-            Some(_) => Err(Error(format!(
-                "{shown}: something else is mounted over it; unmount that first"
-            ))),
-        }
+        remove(&self.mountpoint, identity, lazily)
     }
 }
 
@@ -267,21 +258,50 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
     }
 }
 
-/// Unmounts what is at the top of `mountpoint`, whoever has mounted it; `lazily` also what is in use.
-pub fn unmount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
-    remove(mountpoint, lazily)
+/// Unmounts `entry`, whoever has mounted it; `lazily` also while it is in use.
+pub fn unmount(entry: &Entry, lazily: bool) -> Result<(), Error> {
+    remove(&entry.mountpoint, &entry.identity, lazily)
 }
 
-/// Unmounts what is at the top of `mountpoint`.
-fn remove(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
+/// Unmounts the mount `identity` at `mountpoint`. Success means that the mount table no longer has it there: umount2(2)
+/// says EINVAL also of a path that is no mountpoint.
+fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Error> {
+    let shown = mountpoint.display();
+    let here = || -> Result<Vec<Entry>, Error> {
+        let mut mounts = mounts()?;
+        mounts.retain(|entry| entry.mountpoint == mountpoint);
+        Ok(mounts)
+    };
+    let before = here()?;
+    match before.iter().rposition(|entry| entry.identity == *identity) {
+        None => return Ok(()),
+        Some(place) if place + 1 == before.len() => {}
+        Some(_) => {
+            return Err(Error(format!(
+                "{shown}: something else is mounted over it; unmount that first"
+            )));
+        }
+    }
+    let outcome = call_umount(mountpoint, lazily);
+    // Another process may have unmounted it first: only the table knows.
+    if here()?.iter().all(|entry| entry.identity != *identity) {
+        return Ok(());
+    }
+    outcome.and_then(|()| Err(Error(format!("{shown}: is still mounted"))))
+}
+
+/// umount2(2), or `fusermount3 -u` or umount(8) for a user who may not call it.
+fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
     let shown = mountpoint.display();
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, lazily);
     match umount2(mountpoint, flags) {
         Ok(()) => Ok(()),
-        Err(Errno::EPERM) => fusermount::detach(mountpoint, lazily),
-        // Somebody was quicker.
-        Err(Errno::EINVAL) => Ok(()),
+        // fusermount3 unmounts only for the user who mounted.
+        Err(Errno::EPERM) => fusermount::detach(mountpoint, lazily).or_else(|error| {
+            helper::unmount_by_fstab(mountpoint, lazily)
+                .map_err(|also| Error(format!("{error}; {also}")))
+        }),
         Err(Errno::EBUSY) => Err(Error(format!("{shown}: is in use"))),
         Err(error) => Err(Error(format!("{shown}: can't be unmounted: {error}"))),
     }

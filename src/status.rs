@@ -89,7 +89,7 @@ pub fn run(status: &Status) -> ExitCode {
                 match answer {
                     // Escaped here too: the mount may be an older version.
                     Ok(text) => {
-                        let mountpoint = printable(&mount.mountpoint.to_string_lossy());
+                        let mountpoint = printable(&mount.entry.mountpoint.to_string_lossy());
                         let lines = text.lines().map(|line| printable(line) + "\n");
                         print(&format!("{mountpoint}\n{}", lines.collect::<String>()));
                     }
@@ -139,7 +139,7 @@ fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>
     let mut failed = false;
     let objects: Vec<String> = answers
         .map(|(mount, answer)| {
-            let at = Json::from(mount.mountpoint.to_string_lossy().into_owned());
+            let at = Json::from(mount.entry.mountpoint.to_string_lossy().into_owned());
             let (name, value) = match answer {
                 Ok(status) => ("status", status),
                 Err(error) => {

@@ -1,27 +1,23 @@
 //! `ftpfs umount MOUNTPOINT`, and `umount.ftpfs`, which umount(8) calls: unmounting that waits.
 //!
-//! The one idea: a mount with `writeback` tells by an extended attribute of its root what it still has to
-//! store. Whoever unmounts waits until that is nothing, and sees a line that says so.
+//! A mount with `writeback` tells by an extended attribute of its root what it still has to store. `umount` waits until
+//! that is nothing, and shows a line that says so. A mount that can't be asked is unmounted all the same if the mount
+//! table says that it is one of ftpfs: it must not keep a machine from shutting down.
 
-use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, IsTerminal, Write};
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::inquiry::{self, Mounted, PENDING, REFUSED, Unanswered};
 use crate::mount;
 
-/// The attribute that tells what waits to be stored: files and bytes, with a blank between.
-pub const PENDING: &str = "user.ftpfs.pending";
 /// How often the mount is asked.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the line is written where it can't be written over.
 const LINE: Duration = Duration::from_secs(5);
-/// The attribute that tells how many files were refused, and behind a blank where they are kept.
-const REFUSED: &str = "user.ftpfs.refused";
-/// Room for the attributes: numbers, and a path.
-const LENGTH: usize = 64 + libc::PATH_MAX as usize;
 /// What helps.
 const USAGE: &str =
     "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l also takes what is in use";
@@ -62,20 +58,34 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         }
     }
     let mountpoint = mountpoint.ok_or(USAGE)?;
+    let mounted = inquiry::find(&mountpoint)?;
     let mut refusal = None;
     if !force {
-        wait(&mountpoint)?;
-        refusal = refused(&mountpoint);
+        match wait(&mounted) {
+            Ok(()) => refusal = refused(&mounted),
+            Err(unanswered) if mounted.is_ours() => {
+                // Who does not listen is not told.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "ftpfs: {}; unmounting anyway: files that were closed may not be stored yet",
+                    mounted.explain(&unanswered)
+                );
+                // The unanswered question itself keeps the mount in use.
+                lazily |= matches!(unanswered, Unanswered::TimedOut);
+            }
+            Err(unanswered) => return Err(mounted.explain(&unanswered)),
+        }
     }
-    mount::unmount(&mountpoint, lazily || force).map_err(|error| error.to_string())?;
+    mount::unmount(&mounted.entry, lazily || force).map_err(|error| error.to_string())?;
     refusal.map_or(Ok(()), Err)
 }
 
-fn wait(mountpoint: &Path) -> Result<(), String> {
+/// Waits until nothing is left to be stored.
+fn wait(mounted: &Mounted) -> Result<(), Unanswered> {
     let mut said: Option<Instant> = None;
     let overwrites = std::io::stderr().is_terminal();
     loop {
-        let (files, bytes) = pending(mountpoint)?;
+        let (files, bytes) = pending(mounted)?;
         if files == 0 {
             break;
         }
@@ -86,7 +96,7 @@ fn wait(mountpoint: &Path) -> Result<(), String> {
             let _ = write!(
                 std::io::stderr(),
                 "{start}{}: {files} files, {mib} MiB, are being stored{end}",
-                mountpoint.display()
+                mounted.entry.mountpoint.display()
             );
             said = Some(Instant::now());
         }
@@ -99,48 +109,34 @@ fn wait(mountpoint: &Path) -> Result<(), String> {
 }
 
 /// Files and bytes that wait. Nothing waits in a mount whose process has ended.
-fn pending(mountpoint: &Path) -> Result<(u64, u64), String> {
-    let text = match attribute(mountpoint, PENDING) {
+fn pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
+    let text = match mounted.attribute(PENDING) {
         Ok(text) => text,
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok((0, 0)),
-        Err(_) => {
-            return Err(format!(
-                "{}: no mount of ftpfs answers here; unmount what is there with umount -i, or -f",
-                mountpoint.display()
-            ));
+        Err(Unanswered::Failed(error))
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOTCONN | libc::ECONNABORTED)
+            ) =>
+        {
+            return Ok((0, 0));
         }
+        Err(unanswered) => return Err(unanswered),
     };
+    let text = String::from_utf8_lossy(&text);
     let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
     Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
 }
 
 /// A line on what was closed and could not be stored, if there is such.
-fn refused(mountpoint: &Path) -> Option<String> {
-    let text = attribute(mountpoint, REFUSED).ok()?;
+fn refused(mounted: &Mounted) -> Option<String> {
+    let text = mounted.attribute(REFUSED).ok()?;
+    let text = String::from_utf8_lossy(&text);
     let (files, place) = text.split_once(' ')?;
     let files: u64 = files.parse().ok().filter(|&files| files > 0)?;
-    let shown = mountpoint.display();
+    let shown = mounted.entry.mountpoint.display();
     Some(format!(
         "{shown} is unmounted; the server has refused {files} of the files that were closed there, which are kept in {place}, with the reasons"
     ))
-}
-
-/// What a mount says of itself.
-fn attribute(mountpoint: &Path, name: &str) -> io::Result<String> {
-    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
-    let name = CString::new(name)?;
-    let mut value = [0_u8; LENGTH];
-    // SAFETY: both strings end in NUL, and the buffer is as long as is said.
-    let length = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_mut_ptr().cast(),
-            value.len(),
-        )
-    };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    Ok(String::from_utf8_lossy(&value[..length]).into_owned())
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("notices", &["vfs"]),
     ("workers", &[]),
     ("mount", &[]),
-    ("unmount", &["mount"]),
+    ("unmount", &["mount", "inquiry"]),
     // The file system and the engine, which know nothing of each other.
     ("vfs", &["remote", "private_dir", "regular_file"]),
     (
@@ -231,6 +231,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "mount",
         &[
             "helper",
+            "lookup",
             "fusermount",
             "device",
             "table",

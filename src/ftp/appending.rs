@@ -7,8 +7,9 @@
 use crate::ftp::command::Command;
 use crate::ftp::parts;
 use crate::ftp::profile::Part;
+use crate::ftp::rehearsal;
 use crate::ftp::update::Update;
-use crate::remote::{Done, Error, Result, Step, Then, Updated, Version};
+use crate::remote::{Done, Error, Result, Step, Then, Updated, Version, Why};
 
 /// Bytes at the end of an append by which it is known to be ours.
 const TAIL: u64 = 64 * 1024;
@@ -18,6 +19,14 @@ impl Update<'_> {
     pub(super) fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let end = self.change.size;
+        if base > 0 && !self.change.at_hand && !rehearsal::appends(self.pool, self.file, self.ask)?
+        {
+            return Err(Error::refused(
+                Why::Unsupported,
+                Command::Appe(&path).to_string(),
+                "not known to keep what is there",
+            ));
+        }
         let once = |fresh, from: u64| match from < end {
             true => self.send(fresh, (Command::Appe(&path), 0), from..end, Some(then)),
             // All of it is there.

@@ -226,8 +226,8 @@ fn over_spare(
             early: early.is_some(),
         }));
     }
-    let text = reply.text().to_ascii_uppercase();
-    if matches!(reply.code, 425 | 426) || text.contains("PASV") || text.contains("PORT") {
+    let text = reply.words(start.command);
+    if matches!(reply.code, 425 | 426) || text.contains("pasv") || text.contains("port") {
         log::debug!(
             "{}: {reply}; not over the spare connection, then",
             start.command

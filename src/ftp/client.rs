@@ -385,7 +385,12 @@ impl Remote for Client {
             return begin(Command::Stor(&path), 0);
         };
         let profile = self.pool.profile();
-        if profile.ask(|learned| learned.appe) != Some(false) {
+        let appends = match from {
+            // Nothing is there that could be lost.
+            0 => profile.ask(|learned| learned.appe) != Some(false),
+            _ => rehearsal::appends(&self.pool, file, ask)?,
+        };
+        if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
                     parts::took(profile, Part::Behind);

@@ -11,7 +11,7 @@ use crate::ftp::control::blame;
 use crate::ftp::ending::{last_words, out_of_order};
 use crate::ftp::follow::Follow;
 use crate::ftp::pool::Lease;
-use crate::ftp::reply::Reply;
+use crate::ftp::reply::{Reply, without_names};
 use crate::ftp::stream::Stream;
 use crate::ftp::transfer::check_end;
 use crate::remote::{Deadline, Error, Result};
@@ -165,7 +165,7 @@ fn is_cut_off(reply: &Reply) -> bool {
 
 /// Whether a line of such a reply says so.
 pub fn says_cut_off(line: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
+    let text = without_names(&String::from_utf8_lossy(line), "");
     ["truncat", "incomplete", "too many"]
         .iter()
         .any(|words| text.contains(words))
@@ -175,7 +175,7 @@ pub fn says_cut_off(line: &[u8]) -> bool {
 /// Of the refusal to enter a directory that says nothing: its path may hold the words.
 pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
     matches!(error, Error::Refused { tried, said, .. }
-        if *tried == command.to_string() && said.to_ascii_lowercase().contains("no files"))
+        if *tried == command.to_string() && without_names(said, tried).contains("no files"))
 }
 
 /// Cuts a data connection into lines; false when there were too many.

@@ -184,7 +184,7 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
         return Err(Error::refused(Why::Login, tried, said));
     }
     // 530 is also what servers say that have no room for one more connection.
-    let text = reply.text().to_ascii_lowercase();
+    let text = reply.words(Command::User(&login.user));
     let full = ["too many", "maximum", "no more connections", "limit"]
         .iter()
         .any(|words| text.contains(words));

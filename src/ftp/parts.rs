@@ -5,18 +5,22 @@
 //! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
 //! unless such a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
 
-use crate::ftp::profile::{Learned, Part, Profile};
+use crate::ftp::profile::{Learned, Part, Profile, RefusedPart};
 use crate::remote::{Error, Why};
 
-/// Whether a refusal of a part may be one of parts. What is refused for now (4xx, RFC 959 section 4.2.1) is so only in words
-/// of rights.
+/// Whether a refusal of a part may be one of parts, whatever its code: rclone's FTP server answers 450 to `STOR` after
+/// `REST`. Not where it names a reason that holds for the whole file too.
 pub fn may_be_of_parts(error: &Error) -> bool {
+    matches!(
+        error.why(),
+        Some(Why::Unsupported | Why::Denied | Why::Busy | Why::Unsaid)
+    )
+}
+
+/// Whether a refusal is one for good.
+fn is_lasting(error: &Error) -> bool {
     match error {
-        Error::Refused { why, said, .. } => match why {
-            Why::Unsupported | Why::Denied => true,
-            Why::Unsaid => said.starts_with('5'),
-            _ => false,
-        },
+        Error::Refused { why, said, .. } => *why == Why::Denied || said.starts_with('5'),
         _ => false,
     }
 }
@@ -27,13 +31,18 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
     let is_unsupported = error.why() == Some(Why::Unsupported);
     let may_be =
         may_be_of_parts(&error) && !profile.ask(|learned| learned.taken_parts.contains(&part));
+    let is_lasting = is_lasting(&error);
     match error {
         Error::Refused { tried, said, .. } if is_unsupported || may_be => {
             profile.learn(|learned| {
                 if is_unsupported {
                     learned.lacks(part);
                 } else {
-                    learned.refused_part = Some((part, path.to_vec()));
+                    learned.refused_part = Some(RefusedPart {
+                        part,
+                        path: path.to_vec(),
+                        is_lasting,
+                    });
                 }
             });
             Error::refused(Why::Unsupported, tried, said)
@@ -50,19 +59,28 @@ pub fn took(profile: &Profile, part: Part) {
     }
 }
 
-/// All of the file at the absolute path `path` was taken: if a part of it was refused before, it was for being one.
+/// All of the file at the absolute path `path` was taken: if a part of it was refused before, it was for being one. A file
+/// that was busy for a moment shows the same, so that a refusal for now counts the second time.
 pub fn took_all(profile: &Profile, path: &[u8]) {
     let is_it = |learned: &Learned| {
         let refused = learned.refused_part.as_ref();
-        refused.is_some_and(|(_, refused)| refused == path)
+        refused.is_some_and(|refused| refused.path == path)
     };
     if !profile.ask(is_it) {
         return;
     }
     profile.learn(|learned| {
-        if let Some((part, _)) = learned.refused_part.take() {
+        let Some(RefusedPart {
+            part, is_lasting, ..
+        }) = learned.refused_part.take()
+        else {
+            return;
+        };
+        if is_lasting || learned.doubted_part == Some(part) {
             log::info!("this server takes all of a file and no part ({part:?})");
             learned.lacks(part);
+        } else {
+            learned.doubted_part = Some(part);
         }
     });
 }

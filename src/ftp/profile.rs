@@ -82,6 +82,8 @@ pub struct Learned {
     pub sets_times: Option<Option<TimeSetter>>,
     /// `APPE` works.
     pub appe: Option<bool>,
+    /// `APPE` was seen to keep the bytes that were there; rclone's FTP server replaces the file.
+    pub appends: bool,
     /// `REST` before `STOR` writes from there on.
     pub stor_at: Option<bool>,
     /// What lies behind the last byte of such a `STOR` stays.
@@ -100,8 +102,21 @@ pub struct Learned {
     pub rest_reach: u64,
     /// Parts of files that were taken in this mount.
     pub taken_parts: Vec<Part>,
-    /// The part that was refused last, in this mount, perhaps for being one; with its file's absolute path.
-    pub refused_part: Option<(Part, Vec<u8>)>,
+    /// The part that was refused last, in this mount, perhaps for being one.
+    pub refused_part: Option<RefusedPart>,
+    /// The part that was refused for now (4xx) where the whole file was then taken, in this mount.
+    pub doubted_part: Option<Part>,
+}
+
+/// A part of a file that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPart {
+    /// How it was to be stored.
+    pub part: Part,
+    /// The file's absolute path.
+    pub path: Vec<u8>,
+    /// Refused for good (5xx, or in words of rights), and not just for now (4xx, RFC 959 section 4.2.1).
+    pub is_lasting: bool,
 }
 
 /// How a part of a file is stored.

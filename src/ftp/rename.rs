@@ -44,7 +44,7 @@ pub fn outcome(
         return Ok(Ok(Done::Changed));
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
-    if rnto.code == BUSY && !rnto.text().to_ascii_lowercase().contains("exist") {
+    if rnto.code == BUSY && !rnto.words(Command::Rnto(names.to)).contains("exist") {
         // In use: what is moved aside for it could not be moved back either.
         return Ok(Err(refusal));
     }

@@ -4,8 +4,11 @@
 //! refusal means is read from its digits first and its words second, in one place
 //! ([`Reply::why`]). A reply's size is bounded, so a server can't fill our memory with one.
 
+mod names;
+
 use std::fmt;
 
+pub use crate::ftp::reply::names::without_names;
 use crate::remote::{Error, Why};
 
 /// A whole reply of one or more lines.
@@ -42,13 +45,13 @@ impl Reply {
     ///
     /// What is too long says nothing of the command, though its code is the same (RFC 959 section 4.2.1).
     pub fn is_unknown_command(&self) -> bool {
-        matches!(self.code, 500 | 501 | 502 | 504) && !self.is_of_length()
+        matches!(self.code, 500 | 501 | 502 | 504) && !self.is_of_length("")
     }
 
-    /// Whether the server found a name, or the line that it came in, too long. Names that are echoed stand before that.
-    fn is_of_length(&self) -> bool {
+    /// Whether the server found a name, or the line that it came in, too long.
+    fn is_of_length(&self, sent: &str) -> bool {
         self.lines.last().is_some_and(|line| {
-            let words = String::from_utf8_lossy(line).to_ascii_lowercase();
+            let words = without_names(&String::from_utf8_lossy(line), sent);
             let words = words.trim_end_matches(|end: char| end == '.' || end.is_whitespace());
             words.ends_with("too long")
         })
@@ -65,20 +68,31 @@ impl Reply {
         lines.join(" / ").chars().take(TEXT_LIMIT).collect()
     }
 
-    /// Why the server said no.
+    /// The lower-case text of a reply to `command`, without the names that it repeats: what is to be searched for words.
+    pub fn words(&self, command: impl fmt::Display) -> String {
+        // Not cut short: a long path may stand before the reason.
+        let lines: Vec<_> = (self.lines.iter())
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        without_names(&lines.join(" / "), &command.to_string())
+    }
+
+    /// Why the server said no to `command`.
     ///
     /// 550 means anything (RFC 959 section 4.2.2: "file not found, no access"), so its words are
     /// looked at; they are those of strerror(3) on most servers.
-    pub fn why(&self) -> Why {
+    pub fn why(&self, command: impl fmt::Display) -> Why {
+        let sent = command.to_string();
+        let text = self.words(&sent);
         match self.code {
             452 => return Why::NoSpace,
-            552 => return self.quota_or(Why::NoSpace),
+            552 if text.contains("quota") => return Why::Quota,
+            552 => return Why::NoSpace,
             421 => return Why::TooMany,
-            _ if self.is_of_length() => return Why::TooLong,
+            _ if self.is_of_length(&sent) => return Why::TooLong,
             500 | 502 | 504 => return Why::Unsupported,
             _ => {}
         }
-        let text = self.text().to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if says(&["quota"]) {
             Why::Quota
@@ -126,15 +140,7 @@ impl Reply {
         if matches!(self.code, 425 | 426) {
             return Error::lost(tried.to_string(), format!("the server said {self}"));
         }
-        Error::refused(self.why(), tried.to_string(), self.to_string())
-    }
-
-    fn quota_or(&self, other: Why) -> Why {
-        if self.text().to_ascii_lowercase().contains("quota") {
-            Why::Quota
-        } else {
-            other
-        }
+        Error::refused(self.why(&tried), tried.to_string(), self.to_string())
     }
 }
 
@@ -305,22 +311,93 @@ mod tests {
             ("/a/too long: File name too long", Why::TooLong),
             ("/a/too long: Permission denied", Why::Denied),
         ] {
-            assert_eq!(says(550, text).why(), why, "{text}");
+            assert_eq!(says(550, text).why(""), why, "{text}");
         }
-        assert_eq!(says(552, "x").why(), Why::NoSpace);
+        assert_eq!(says(552, "x").why(""), Why::NoSpace);
+    }
+
+    #[test]
+    fn names_in_a_reply_tell_nothing_of_the_reason() {
+        for (sent, text, why) in [
+            (
+                "MLST /d/busy/a.db",
+                "'/d/busy/a.db' cannot be listed",
+                Why::Unsaid,
+            ),
+            ("MKD /busy-dir", "busy-dir: File exists", Why::Exists),
+            ("MKD /busy-dir", "busy-dir refused", Why::Unsaid),
+            ("MKD /quota", "/quota: Permission denied", Why::Denied),
+            (
+                "STOR /home/exists",
+                "exists: No such file or directory",
+                Why::NotFound,
+            ),
+            ("STOR /exists", "File exists", Why::Exists),
+            ("STOR /exists", "exists: File exists", Why::Exists),
+            (
+                "RNTO /permission denied",
+                "Can't rename: Permission denied",
+                Why::Denied,
+            ),
+            (
+                "SIZE /disk full/x",
+                "/srv/disk full/x: not a regular file",
+                Why::IsDirectory,
+            ),
+            (
+                "SITE CHMOD 600 /disk full/x",
+                "disk full/x: Operation failed",
+                Why::Unsaid,
+            ),
+            (
+                "RMD /not empty",
+                "Can't remove directory '/not empty'",
+                Why::Unsaid,
+            ),
+            (
+                "RMD /not empty",
+                "Can't remove directory: Directory not empty",
+                Why::NotEmpty,
+            ),
+            (
+                "SIZE /it's busy/x",
+                "/it's busy/x: can't find the file",
+                Why::NotFound,
+            ),
+            (
+                "DELE /locked",
+                "The file 'locked' doesn't exist",
+                Why::NotFound,
+            ),
+            (
+                "STOR /not empty/x",
+                "/not empty: Permission denied",
+                Why::Denied,
+            ),
+        ] {
+            let sent = match sent.split_once(" /") {
+                Some((verb, path)) => format!("{verb} {}", format!("/{path}").escape_debug()),
+                None => sent.to_string(),
+            };
+            assert_eq!(says(550, text).why(&sent), why, "{sent}: {text}");
+        }
+        // A reason behind a path that is longer than what is shown.
+        let path = format!("/{}", "busy/".repeat(100));
+        let text = format!("{path}: No such file or directory");
+        assert_eq!(says(550, &text).why(format!("SIZE {path}")), Why::NotFound);
     }
 
     #[test]
     fn a_line_that_is_too_long_is_no_unknown_command() {
         for text in ["Command too long.", "Input line too long."] {
             let reply = says(500, text);
-            assert_eq!(reply.why(), Why::TooLong);
+            assert_eq!(reply.why(""), Why::TooLong);
             assert!(!reply.is_unknown_command());
         }
         let echoed = format!("{}: File name too long", "x".repeat(2000));
-        assert_eq!(says(550, &echoed).why(), Why::TooLong);
+        assert_eq!(says(550, &echoed).why(""), Why::TooLong);
         let unknown = says(500, "/a/too long: command not understood.");
-        assert_eq!(unknown.why(), Why::Unsupported);
+        assert_eq!(unknown.why(""), Why::Unsupported);
         assert!(unknown.is_unknown_command());
     }
 

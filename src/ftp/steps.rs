@@ -228,7 +228,8 @@ pub fn version_said(
     let time = replies.get(1);
     if !first.is_completion() {
         // "Not a plain file", BSD's ftpd and its kin say of what is not there, too; `MDTM` tells the two apart.
-        let absent = time.filter(|time| time.code >= 500 && time.why() == Why::NotFound);
+        let absent =
+            time.filter(|time| time.code >= 500 && time.why(Command::Mdtm(path)) == Why::NotFound);
         return Err(match absent {
             Some(time) => time.refusal(Command::Mdtm(path)),
             None => missing(first, Command::Size(path)),
@@ -310,7 +311,7 @@ impl Taking<'_> {
             return Ok(Err(cannot(step)));
         };
         let changed = |command: Command<'_>, but: Option<Why>| {
-            if reply.is_completion() || self.again && but == Some(reply.why()) {
+            if reply.is_completion() || self.again && but == Some(reply.why(command)) {
                 Ok(Done::Changed)
             } else {
                 Err(reply.refusal(command))
@@ -377,7 +378,7 @@ impl Taking<'_> {
             return cannot();
         };
         let reply = self.control.command(command, self.deadline)?;
-        if !reply.is_completion() && reply.why() == Why::NotFound {
+        if !reply.is_completion() && reply.why(command) == Why::NotFound {
             // It has looked for the other one.
             return cannot();
         }

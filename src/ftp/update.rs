@@ -154,8 +154,12 @@ impl Update<'_> {
             None => then.updated((self.steps)(&then.steps(file))),
         };
         let updated = ask(said)?;
+        if let (Plan::Append(base), Some(size)) = (plan, updated.version.size) {
+            self.judge_append(*base, size);
+        }
         if let (Plan::Append(base), Some(size)) = (plan, updated.version.size)
             && size < *base
+            && profile.ask(|learned| learned.appends)
         {
             // However long it is then: it has ours, and others cut it as they like.
             return match self.append_to_less(*base, then, size)? {
@@ -164,14 +168,33 @@ impl Update<'_> {
             };
         }
         check_size(file, change, plan, updated.version).inspect_err(|_| {
-            // Perhaps it has dropped what came before its consent.
-            profile.learn(|learned| learned.early_data = Some(false));
+            if !matches!(plan, Plan::Append(_)) {
+                // Perhaps it has dropped what came before its consent.
+                profile.learn(|learned| learned.early_data = Some(false));
+            }
             if matches!(plan, Plan::Patch { .. }) {
                 // Whatever was seen of this server before: it is to be looked at again.
                 profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
             }
         })?;
         Ok(updated)
+    }
+
+    /// Learns from the `size` of a file that had `base` bytes before an append whether what was there stayed.
+    fn judge_append(&self, base: u64, size: u64) {
+        let profile = self.pool.profile();
+        if base == 0 || profile.ask(|learned| learned.appends) {
+            return;
+        }
+        if size >= self.change.size {
+            profile.learn(|learned| learned.appends = true);
+        } else if size == self.change.size - base {
+            log::warn!(
+                "APPE: {}: the server replaced the file; it is stored whole",
+                self.file
+            );
+            profile.learn(|learned| learned.lacks(Part::Behind));
+        }
     }
 
     /// What is stored whole can be stored again, where the first connection broke.

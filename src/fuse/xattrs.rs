@@ -1,7 +1,7 @@
 //! Extended attributes: windows on the server, and on the mount itself.
 //!
 //! The one idea: what no system call asks for is asked for by a name. `user.ftp.*` tell what the server says of a file,
-//! `user.ftpfs.*` how the mount is.
+//! `system.ftpfs.*` how the mount is.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,14 +13,9 @@ use fuser::{Errno, ReplyIoctl, ReplyXattr, Request};
 
 use crate::fuse::adapter::Adapter;
 use crate::fuse::answers::{attribute, errno, is_ours};
-use crate::inquiry::{STATUS, STATUS_JSON};
+use crate::inquiry::{PENDING, REFUSED, STATUS, STATUS_JSON};
 use crate::remote::View;
 use crate::workers::Class;
-
-/// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
-const PENDING: &str = "user.ftpfs.pending";
-/// Whoever unmounts asks by this what was refused, see `unmount.rs`.
-const REFUSED: &str = "user.ftpfs.refused";
 
 impl Adapter {
     /// The value of an attribute.

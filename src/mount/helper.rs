@@ -17,6 +17,8 @@ use crate::mount::options::Options;
 const HELPER: &str = "/sbin/umount.fuse.ftpfs";
 /// mount(8). An absolute path: root runs it.
 const MOUNT: &str = "/bin/mount";
+/// umount(8), which is set-user-ID and knows `/etc/fstab`.
+const UMOUNT: &str = "/bin/umount";
 /// It writes a line into a local file, when nobody else does.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,5 +51,26 @@ pub fn note(mountpoint: &Path, options: &Options) {
     };
     if !said.is_empty() {
         log::info!("umount will not wait for uploads: {MOUNT}: {}", said.trim());
+    }
+}
+
+/// Unmounts with umount(8), which lets every user do so whom a `users`, `user`, `owner` or `group` in `/etc/fstab` allows it.
+/// `-i`: it must not call us again.
+pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
+    let failed = |said: &str| format!("{UMOUNT} -i: {}", said.trim());
+    let mut child = Command::new(UMOUNT)
+        .arg("-i")
+        .args(lazily.then_some("-l"))
+        .arg("--")
+        .arg(mountpoint)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&error.to_string()))?;
+    let said = finish(&mut child, PATIENCE);
+    match child.try_wait() {
+        Ok(Some(status)) if status.success() => Ok(()),
+        _ => Err(failed(&said)),
     }
 }

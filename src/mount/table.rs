@@ -43,6 +43,13 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Whether a FUSE file system is mounted there.
+    pub fn is_fuse(&self) -> bool {
+        self.kind == "fuse" || self.kind.starts_with("fuse.")
+    }
+}
+
 /// The mount that one sees at `mountpoint`: the last one there.
 pub fn top_mount(mountpoint: &Path) -> Result<Option<Entry>, Error> {
     let mut mounts = mounts()?;

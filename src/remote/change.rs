@@ -59,6 +59,8 @@ pub struct Change {
     pub size: u64,
     /// It was emptied here: nothing of what is there is to be left, whoever put it there.
     pub emptied: bool,
+    /// All of the file is here, so that what a server makes of an append can be repaired.
+    pub at_hand: bool,
     /// An earlier try broke off: some of the bytes behind the base may be ours.
     pub broke_off: bool,
     /// Becomes true when something of it may be on the server, however the update ends: it has begun

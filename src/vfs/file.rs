@@ -356,6 +356,7 @@ impl Body {
             dirty: self.joined(),
             size: self.size,
             emptied: self.emptied,
+            at_hand: self.missing().is_empty(),
             broke_off: self.failed && self.broke_off.is_some(),
             then: self.then(),
             ..Change::default()

@@ -38,7 +38,51 @@ fn who_appends_after_others_leaves_every_line() {
     let server = Server::start();
     let mount = Mount::of(&server);
     both_append(&server, &mount);
-    assert_eq!(server.count("STOR"), 0);
+    assert_eq!(server.count("STOR /log") + server.count("STOR /empty"), 0);
+}
+
+/// Large files, so that none of them is in the spool, and small ones, of which all is there.
+#[test]
+fn append_to_a_server_whose_appe_replaces_keeps_the_file() {
+    let server = Script::new().appe_replaces().start();
+    let large = "0123456789".repeat(50_000);
+    server.tree().put("/large", large.clone());
+    server.tree().put("/log", "first\n");
+    let mut mount = Mount::of(&server);
+    mount.sh("echo more >> large; echo more >> log; echo a > new; echo b >> new; cat new; : > e; echo 1 >> e; echo 2 >> e");
+    mount.sh("(head -c 700000 /dev/zero; sleep 1; echo end) > slow; (sleep 1; echo c) >> new");
+    assert!(text(&server, "/large") == large + "more\n");
+    assert_eq!(text(&server, "/log"), "first\nmore\n");
+    assert_eq!(text(&server, "/new"), "a\nb\nc\n");
+    assert_eq!(text(&server, "/e"), "1\n2\n");
+    assert!(text(&server, "/slow").len() == 700_004);
+    let asked = server.count("APPE");
+    assert!(
+        server
+            .since(0, &["APPE"])
+            .iter()
+            .all(|line| line != "APPE /large")
+    );
+    assert_eq!(server.tree().paths().len(), 5, "a scratch file is left");
+    assert_eq!(mount.lost().len(), 0);
+    // It is known then, in the next mount too.
+    mount.unmount();
+    mount.again(&server);
+    mount.sh("echo again >> log");
+    assert_eq!(text(&server, "/log"), "first\nmore\nagain\n");
+    assert_eq!(server.count("APPE"), asked);
+}
+
+/// All of it is here after it was written: the append itself shows what the server makes of it.
+#[test]
+fn append_that_replaced_a_file_of_which_all_is_here_is_repaired() {
+    let server = Script::new().appe_replaces().start();
+    let mount = Mount::of(&server);
+    mount.python(
+        "import os
+f = os.open('f', os.O_RDWR | os.O_CREAT); os.write(f, b'old'); os.fsync(f); os.write(f, b'new'); os.fsync(f)",
+    );
+    assert_eq!(text(&server, "/f"), "oldnew");
 }
 
 #[test]
@@ -110,7 +154,7 @@ fn who_writes_over_all_of_a_file_leaves_what_others_appended() {
 }
 
 /// What is written by `script`, after which a first fsync fails by `act`; then others append, and it is synced again.
-fn failed_once(script: &str, fails: &str, options: &str) -> String {
+fn failed_once(script: &str, fails: &[&str], options: &str) -> String {
     let server = Server::start();
     server.tree().put("/f", vec![b'o'; 200_000]);
     let mount = Mount::with(&server, options);
@@ -127,7 +171,9 @@ open(os.environ['S'] + '/go').read()
 os.fsync(f); print('stored')"
     );
     std::fs::write(mount.path("script"), script).unwrap();
-    server.once(fails, Act::Reply("451 Not now"));
+    for fails in fails {
+        server.once(fails, Act::Reply("451 Not now"));
+    }
     let mut running = mount.start("python3 -I $S/script");
     running.await_words("failed");
     append(&server, "/f", "THEIRS");
@@ -138,12 +184,13 @@ os.fsync(f); print('stored')"
 
 #[test]
 fn what_others_append_after_an_upload_that_was_refused_stays() {
-    let patched = failed_once("os.pwrite(f, b'P', 100_000)", "STOR /f", "");
+    let patched = failed_once("os.pwrite(f, b'P', 100_000)", &["STOR /f", "STOR /f"], "");
     assert_eq!(patched.len(), 200_006);
     assert!(patched.ends_with("oTHEIRS") && patched[100_000..].starts_with("Po"));
     let appended = failed_once(
         "os.lseek(f, 0, 2); os.write(f, b'P' * 600_000)",
-        "APPE /f",
+        // Refused to the stream, to the flush, and as a whole.
+        &["APPE /f", "APPE /f", "STOR /f"],
         "",
     );
     assert_eq!(appended.len(), 800_006);

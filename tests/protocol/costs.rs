@@ -86,7 +86,13 @@ fn on_a_server_with_facts() {
             // The first upload has shown that what flies behind it is answered behind it.
             ("ls d; cp $S/new d/one", "cp $S/new d/new", 2, 1),
             ("ls d; cp $S/new d/one", "cat $S/new > d/new", 1, 1),
-            ("ls d; cp $S/new d/one", "echo line >> d/f0", 1, 1),
+            // The first append was tried on a scratch file.
+            (
+                "ls d; cp $S/new d/one; echo line >> d/f1",
+                "echo line >> d/f0",
+                1,
+                1,
+            ),
             ("ls d", "rm d/f0", 1, 0),
             // mv(1) wants to know whether the new name is taken, and that must be true now.
             ("ls d", "mv d/f0 d/g", 2, 0),

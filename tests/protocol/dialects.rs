@@ -202,6 +202,8 @@ fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
         "451 f: Append/Restart not permitted, try again",
         "550 Permission denied.",
         "553 Could not create file.",
+        // rclone's FTP server.
+        "450 error during transfer: Function not implemented",
     ] {
         let server = Script::new().no_parts(words).start();
         let mut all = pattern(300_000);

@@ -58,12 +58,30 @@ on_every_server! {
     names:
         names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
-        names_long names_with_line_ends;
+        names_long names_with_line_ends names_like_reasons;
     others:
         cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:
         background by_umount by_sigterm by_sigint read_only owner_and_umask other_users encoded_path
         wrong_password missing_directory missing_mountpoint mountpoint_is_a_file mounted_twice refused_connection;
+}
+
+// rclone's FTP server sets no modes and no times, and stores as a cloud does: nothing is there before its transfer ends, and
+// rmdir, rename and STOR do not look at what a local file system would refuse. What rests on none of that:
+on_every_server! {@server rclone "rclone"
+        tools::rm_r tools::sqlite_delete tools::sqlite_wal tools::sed_i tools::append tools::truncate
+        tools::dd_notrunc tools::fsx tools::sha256_256_mib tools::eight_processes
+        files::read_at_any_offset files::write_in_any_order files::open_flags files::append_from_two_processes
+        files::mapped_read files::mapped_write files::subshell_and_children files::exec_beside_new_file
+        files::read_while_stored files::fsync_means_stored files::allocate files::unlink_open files::rename_open
+        directories::rename_over_existing directories::replaced_again_and_again directories::rename_no_replace
+        directories::room_for_more directories::no_links_made
+        names::names_with_line_ends names::names_like_reasons
+        others::cold_read_from_disk others::cold_read_after_curl others::curl_reads_ours others::change_seen_in_time
+        others::append_to_a_file_of_others
+        mounting::background mounting::by_umount mounting::by_sigterm mounting::by_sigint mounting::read_only
+        mounting::encoded_path mounting::wrong_password mounting::missing_directory mounting::missing_mountpoint
+        mounting::mountpoint_is_a_file mounting::mounted_twice mounting::refused_connection
 }
 
 /// One check on one server. What an exception lets off must fail, and as the exception says.
@@ -100,7 +118,7 @@ fn words_of(cause: &dyn std::any::Any) -> &str {
 fn exceptions_name_tests() {
     for exception in exceptions::all() {
         assert!(
-            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"].contains(&exception.server),
+            ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "rclone"].contains(&exception.server),
             "{exception:?}"
         );
         assert!(CHECKS.contains(&exception.test), "{exception:?}");

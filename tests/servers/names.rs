@@ -151,3 +151,23 @@ fn each(m: &mut Mounted, names: &[&str], body: &str) {
         ));
     }
 }
+
+/// Names made of the words by which replies are judged: a server that repeats a name does not say them.
+pub fn names_like_reasons(m: &mut Mounted) {
+    m.sh(
+        "for word in busy a.busy-1 quota 'disk full' 'no space' 'permission denied' denied exists 'not empty' 'is a directory' \
+             'not a directory' 'no such' 'not found' 'too long' locked PORT; do
+             mkdir \"$M/$word\"; cd \"$M/$word\"
+             gone absent; gone \"$word\"; refuses stat -- \"$word\"; grep -q 'No such file' $S/why
+             echo one >f; (set -C; echo two >\"$word\"); ! (set -C; echo three >\"$word\") 2>$S/why || fail three; grep -q 'cannot overwrite existing file' $S/why
+             refuses mkdir f; grep -q 'File exists' $S/why
+             is \"$(cat \"$word\")\" two; echo four >>\"$word\"; is \"$(xargs <\"$word\")\" 'two four'
+             mkdir \"d $word\"; refuses rmdir nothing; grep -q 'No such file' $S/why
+             echo x >\"d $word/x\"; refuses rmdir \"d $word\"; grep -q 'not empty' $S/why; rm \"d $word/x\"; rmdir \"d $word\"
+             mv \"$word\" \"$word.new\"; mv -T \"$word.new\" f; is \"$(xargs <f)\" 'two four'; rm f
+             refuses rm absent; grep -q 'No such file' $S/why
+             sqlite3 a.db 'create table t (x); insert into t values (7)'; is \"$(sqlite3 a.db 'select x from t')\" 7; rm a.db
+             cd $M; rmdir \"$word\"
+         done",
+    );
+}

@@ -138,6 +138,7 @@ pub struct Script {
     lists_left: bool,
     no_size: Option<&'static str>,
     no_parts: Option<&'static str>,
+    appe_replaces: bool,
     home: &'static str,
 }
 
@@ -206,6 +207,12 @@ impl Script {
     /// This is what it says to who would append to a file, or store a part of it.
     pub fn no_parts(mut self, words: &'static str) -> Self {
         self.no_parts = Some(words);
+        self
+    }
+
+    /// `APPE` replaces the file, as rclone's FTP server does.
+    pub fn appe_replaces(mut self) -> Self {
+        self.appe_replaces = true;
         self
     }
 

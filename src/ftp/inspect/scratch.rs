@@ -222,7 +222,7 @@ impl Trying<'_> {
         }
         let now = self.content(file)?;
         let appends = now == [self.bytes, b"more"].concat();
-        profile.learn(|learned| learned.appe = Some(appends));
+        profile.learn(|learned| (learned.appe, learned.appends) = (Some(appends), appends));
         Ok(match appends {
             true => Ok(()),
             false => Err(format!("the file then has {} bytes", now.len())),

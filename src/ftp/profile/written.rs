@@ -153,6 +153,11 @@ const FACTS: &[Fact] = &[
         hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),
     },
     Fact {
+        name: "appends",
+        say: |learned| learned.appends.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.appends = flag),
+    },
+    Fact {
         name: "stor_at",
         say: |learned| learned.stor_at.map(answer),
         hear: |learned, word| flag(word).map(|flag| learned.stor_at = Some(flag)),
@@ -317,6 +322,7 @@ mod tests {
             answers_behind: Some(true),
             early_data: Some(false),
             appe: Some(true),
+            appends: true,
             stor_at: Some(true),
             stor_keeps: Some(false),
             site_quota: Some(false),

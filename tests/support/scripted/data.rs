@@ -81,6 +81,7 @@ impl Session {
 
     pub(super) fn store(&mut self, path: &[u8], append: bool, act: &Act) -> Outcome {
         let restart = std::mem::take(&mut self.restart);
+        let append = append && !self.shared.script.appe_replaces;
         let is_there = self.tree().bytes(path).is_some();
         if let Some(words) = self.shared.script.no_parts
             && is_there

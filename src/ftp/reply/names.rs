@@ -1,0 +1,98 @@
+//! Removes from the text of a reply the names that it repeats, so that its words can be judged.
+//!
+//! ProFTPD answers `550 '/dir/busy/a.db' cannot be listed` for a name that does not exist: "busy" is no word of the server.
+//! The path of the command goes wherever it stands, its last name only where it is told from words: before a colon, in
+//! quotes, or if it has a character that no sentence has. `550 File exists` is to keep its "exists" for a file of that name.
+
+/// The lower-case text of a reply to the command that was sent as `sent`, without the names in it. `sent` is as commands are
+/// shown: verb, arguments, path.
+pub fn without_names(text: &str, sent: &str) -> String {
+    // As commands are shown: quotes and control characters are escaped there.
+    let mut text = text.escape_debug().to_string().to_lowercase();
+    let path = path_of(sent).to_lowercase();
+    let trimmed = path.trim_end_matches('/');
+    for part in parts(trimmed) {
+        text = text.replace(part, " ");
+    }
+    let name = trimmed.rsplit('/').next().unwrap_or_default();
+    if name.is_empty() {
+        return without_quoted(&text);
+    }
+    if name.chars().any(|c| !c.is_alphabetic() && c != ' ') && name != "read-only" {
+        text = text.replace(name, " ");
+    }
+    without_quoted(&without_labels(&text, name))
+}
+
+/// The path of a command: all from the first name of an absolute one, or what follows the verb.
+fn path_of(sent: &str) -> &str {
+    let at = sent.find(" /").or_else(|| sent.find(' '));
+    at.map_or("", |at| &sent[at + 1..])
+}
+
+/// The path, what of it a server in another root directory shows, and the directories above: the longest first. Each has a
+/// slash, by which it is no word.
+fn parts(path: &str) -> Vec<&str> {
+    let slashes = || path.match_indices('/').map(|(at, _)| at);
+    let ends = slashes().flat_map(|at| [&path[at..], &path[at + 1..]]);
+    let starts = slashes().map(|at| &path[..at]);
+    let mut parts: Vec<_> = std::iter::once(path)
+        .chain(ends)
+        .chain(starts)
+        .filter(|part| part.len() > 1 && part.contains('/'))
+        .collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts
+}
+
+/// Without `name` where a colon follows: `name: File exists`.
+fn without_labels(text: &str, name: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[name.len()..];
+        let begins = before.chars().last().or(kept.chars().last());
+        kept.push_str(before);
+        if !(after.starts_with(':') && begins.is_none_or(|c| !c.is_alphanumeric())) {
+            kept.push_str(name);
+        }
+        rest = after;
+    }
+    kept + rest
+}
+
+/// Without what stands in quotes. An apostrophe, as in "can't", begins none.
+fn without_quoted(text: &str) -> String {
+    // Escaped for the comparison with the command.
+    let text = text.replace("\\\"", "\"").replace("\\'", "'");
+    let mut kept = String::new();
+    let mut rest = &text[..];
+    while let Some(at) = rest.find(['"', '\'', '`']) {
+        let (before, quoted) = rest.split_at(at);
+        let opens = before
+            .chars()
+            .last()
+            .or(kept.chars().last())
+            .is_none_or(|c| !c.is_alphanumeric());
+        let close = if quoted.starts_with('"') { '"' } else { '\'' };
+        // The last one that no letter follows: names have quotes, too.
+        let end = quoted.char_indices().skip(1).filter(|&(end, c)| {
+            let next = quoted[end + 1..].chars().next();
+            c == close && next.is_none_or(|c| !c.is_alphanumeric())
+        });
+        kept.push_str(before);
+        match end.map(|(end, _)| end).next().filter(|_| opens) {
+            Some(end) => {
+                kept.push(' ');
+                rest = &quoted[end + 1..];
+            }
+            None => {
+                kept.push(' ');
+                kept.push_str(&quoted[..1]);
+                rest = &quoted[1..];
+            }
+        }
+    }
+    (kept + rest).replace(" '", "'")
+}
