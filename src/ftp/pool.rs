@@ -15,6 +15,7 @@
 mod first;
 mod growing;
 mod lease;
+mod old_sessions;
 mod state;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Spare};
+use crate::ftp::doubtful_paths::DoubtfulPaths;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::place::Place;
@@ -47,6 +49,7 @@ pub struct Pool {
     place: Place,
     profile: Arc<Profile>,
     kept: Arc<Kept>,
+    doubtful_paths: DoubtfulPaths,
     state: Mutex<State>,
     /// Something was given back, or has failed.
     changed: Condvar,
@@ -97,6 +100,7 @@ impl Pool {
             place,
             profile,
             kept: Arc::new(kept),
+            doubtful_paths: DoubtfulPaths::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
             rests: Condvar::new(),
@@ -135,6 +139,11 @@ impl Pool {
     /// Which data connections are made.
     pub fn data(&self) -> &data::Policy {
         &self.endpoint.data
+    }
+
+    /// Paths whose last change may still run.
+    pub fn doubtful_paths(&self) -> &DoubtfulPaths {
+        &self.doubtful_paths
     }
 
     /// Where the mounted directory lies.
@@ -242,6 +251,7 @@ impl Pool {
 
     /// Puts a connection among the idle ones, if it is still good for anything.
     fn rest(&self, id: u64, control: Control, spare: Option<Spare>) {
+        self.doubtful_paths.add(control.possibly_done());
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
             state.idle.push(Idle {
@@ -254,7 +264,7 @@ impl Pool {
                 self.rests.notify_all();
             }
         } else {
-            state.drop_connection(id);
+            state.give_up(id, &control);
         }
         drop(state);
         self.changed.notify_all();
