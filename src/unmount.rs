@@ -7,6 +7,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::mount;
 pub const PENDING: &str = "user.ftpfs.pending";
 /// How often the mount is asked.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long `-f` asks what is not stored.
+const FORCED_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the line is written where it can't be written over.
 const LINE: Duration = Duration::from_secs(5);
 /// The attribute that tells how many files were refused, and behind a blank where they are kept.
@@ -60,13 +63,37 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         }
     }
     let mountpoint = mountpoint.ok_or(USAGE)?;
-    let mut refusal = None;
-    if !force {
+    let unstored = if force {
+        unstored_by_now(&mountpoint)
+    } else {
         wait(&mountpoint)?;
-        refusal = refused(&mountpoint);
-    }
+        refused(&mountpoint)
+    };
     mount::unmount(&mountpoint, lazily || force).map_err(|error| error.to_string())?;
-    refusal.map_or(Ok(()), Err)
+    unstored.map_or(Ok(()), Err)
+}
+
+/// A line on what is not stored when nobody waits for it, if there is such. The kernel may have to ask the server for the
+/// root's permissions first: a mount that does not answer soon is taken for one without anything to tell.
+fn unstored_by_now(mountpoint: &Path) -> Option<String> {
+    let (answer, answered) = channel();
+    let asked = mountpoint.to_path_buf();
+    let ask = move || {
+        let line = match pending(&asked) {
+            Ok((0, _)) | Err(_) => refused(&asked),
+            Ok((files, bytes)) => Some(format!(
+                "{} is unmounted; {files} files ({} MiB) that were closed there are not stored yet: ftpfs goes on with them in \
+                 the background, and the journal keeps what is left for the next mount",
+                asked.display(),
+                bytes.div_ceil(1 << 20)
+            )),
+        };
+        // The answer may come too late for anybody to hear it.
+        let _ = answer.send(line);
+    };
+    let asks = thread::Builder::new().name("ask".into()).spawn(ask);
+    asks.ok()?;
+    answered.recv_timeout(FORCED_PATIENCE).ok().flatten()
 }
 
 fn wait(mountpoint: &Path) -> Result<(), String> {

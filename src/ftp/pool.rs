@@ -181,10 +181,11 @@ impl Pool {
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
+        // Before they are cut: what is idle has nothing to lose, and is closed without a reset.
+        state.idle.clear();
         for cutter in state.cutters.values() {
             cutter.cut();
         }
-        state.idle.clear();
         self.changed.notify_all();
         self.rests.notify_all();
         drop(state);

@@ -302,6 +302,15 @@ impl Stream {
     pub fn cutter(&self) -> io::Result<Cutter> {
         Ok(Cutter {
             tcp: self.tcp.try_clone()?,
+            resets: false,
+        })
+    }
+
+    /// The same for a connection whose end would be taken for the end of the file: it is cut by a reset.
+    pub fn resetting_cutter(&self) -> io::Result<Cutter> {
+        Ok(Cutter {
+            resets: true,
+            ..self.cutter()?
         })
     }
 
@@ -342,12 +351,30 @@ pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Cutter {
     tcp: TcpStream,
+    resets: bool,
 }
 
 impl Cutter {
     /// Ends the connection both ways.
     pub fn cut(&self) {
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        if !self.resets || self.reset().is_err() {
+            let _ = self.tcp.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Resets the connection and drops what was not sent, also while others hold the socket: close would wait for them.
+    fn reset(&self) -> io::Result<()> {
+        let none = libc::sockaddr {
+            sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
+            sa_data: [0; 14],
+        };
+        let length = libc::socklen_t::try_from(size_of_val(&none)).unwrap_or_default();
+        // SAFETY: connect(2) reads `length` bytes of an address that lives until it returns; AF_UNSPEC dissolves the
+        // association of the socket.
+        match unsafe { libc::connect(self.tcp.as_raw_fd(), &none, length) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 
@@ -413,6 +440,24 @@ mod tests {
         drop(stream);
         let got = reader.join().expect("a reader").expect("no reset");
         assert_eq!(got, sent.len());
+    }
+
+    #[test]
+    fn resetting_cutter_wakes_the_writer_and_resets() {
+        let (mut stream, mut peer) = connected();
+        let cutter = stream.resetting_cutter().expect("a cutter");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let writer = std::thread::spawn(move || {
+            let written = stream.write_all(&vec![0; 64 << 20], &patient);
+            (stream, written)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        cutter.cut();
+        let (_stream, written) = writer.join().expect("a writer");
+        let error = written.expect_err("it was cut");
+        assert_ne!(error.kind(), io::ErrorKind::TimedOut);
+        let error = peer.read_to_end(&mut Vec::new()).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Upload {
             ));
         };
         let cutter = data
-            .cutter()
+            .resetting_cutter()
             .ok()
             .map(|cutter| lease.pool().register_cutter(cutter));
         Ok(Self {

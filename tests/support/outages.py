@@ -110,30 +110,44 @@ def append_lines():
     return {"file": [BASE, *lines]}
 
 
-def names():
-    for _ in range(2):
-        attempt(os.rename, "file", "renamed")
-        attempt(os.mkdir, "made")
-        attempt(os.rmdir, "empty")
+def entries():
+    """What is there after the outage."""
     wait_for("healed")
-    # Whatever has happened by then: the opposite, and nothing undoes that later.
     there = set()
-    until = time.time() + PATIENCE
-    while not attempt(lambda: there.update(os.listdir("."))):
-        assert time.time() < until, "listing fails on, after the outage"
-        time.sleep(0.2)
-    if "renamed" in there:
+
+    def listing():
+        there.update(os.listdir("."))
+
+    insist(listing)
+    return there
+
+
+# Of each of these, what is done after the outage is the opposite of what was tried before, and must stay.
+
+
+def rename():
+    attempt(os.rename, "file", "renamed")
+    if "renamed" in entries():
         insist(os.rename, "renamed", "file")
     else:
         insist(save, "file", BASE)
-    if "made" in there:
-        insist(os.rmdir, "made")
-    insist(os.mkdir, "made")
+    return {"file": BASE, "renamed": None}
+
+
+def make_directory():
+    attempt(os.mkdir, "made")
+    if "made" not in entries():
+        insist(os.mkdir, "made")
     insist(os.rmdir, "made")
-    if "empty" in there:
+    return {"made": None}
+
+
+def remove_directory():
+    attempt(os.rmdir, "empty")
+    if "empty" in entries():
         insist(os.rmdir, "empty")
     insist(os.mkdir, "empty")
-    return {"file": BASE, "renamed": None, "made": None, "empty": "a directory"}
+    return {"empty": "a directory"}
 
 
 def killed():

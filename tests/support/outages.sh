@@ -66,7 +66,8 @@ mounts_at() {
 # unmounts_from NAME: the exit status is that of ftpfs umount
 unmounts_from() { timeout 60 "$FTPFS" umount "$S/at/$1" 2>>"$S/$1.said"; }
 
-scenarios="unlink_and_rewrite save_twice save_once save_by_close write_back append_lines names killed"
+scenarios="unlink_and_rewrite save_twice save_once save_by_close write_back append_lines rename make_directory remove_directory
+    killed"
 
 # outage FAULT SECONDS TIMEOUT AFTERWARDS: all scenarios within one outage, compared so many seconds after it
 outage() {

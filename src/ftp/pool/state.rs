@@ -99,6 +99,8 @@ const CHAIN: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 4;
 /// An idle connection is closed after so long: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
+/// Refused logins in a row that are put down to sessions that the server may still count.
+const REFUSED_LOGINS: u32 = 3;
 /// Pause after a refusal for sessions that the server may still count; doubled three times at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -240,10 +242,11 @@ impl State {
     /// be counting old sessions.
     pub fn note_refused(&mut self, error: &Error) -> bool {
         let counts_old = self.old_sessions.may_be_counted();
-        // A login that was accepted before is refused for lack of room, whatever the words.
+        // A login that was accepted before is refused for lack of room, whatever the words; but the password may have
+        // been changed, too.
         let is_full = match error.why() {
             Some(Why::TooMany) => true,
-            Some(Why::Login) => counts_old,
+            Some(Why::Login) => counts_old && self.refused_for_old < REFUSED_LOGINS,
             _ => false,
         };
         if is_full && counts_old {
