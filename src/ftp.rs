@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! inspect -> client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
+//!           recheck -> pool -> doubtful_paths
 //!           update -> upload -> transfer                    route -> proxy -> stream
 //!           steps -> rename, views
 //!           place, charset, zone, profile, features, listing, command, reply, time

@@ -35,7 +35,7 @@ pub fn settle(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> 
             "waiting for an earlier change of {shown:?} that was not confirmed"
         ))
     };
-    let mut before: Option<Vec<Answer>> = None;
+    let mut before: Option<Vec<Reply>> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -62,21 +62,19 @@ pub fn settle(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> 
     }
 }
 
-/// What the server says of one path.
-type Answer = Vec<Reply>;
-
-/// Asks about every path.
-fn answers(pool: &Arc<Pool>, paths: &[Vec<u8>], fresh: bool, ask: &Ask<'_>) -> Result<Vec<Answer>> {
+/// Asks about every path in one flight.
+fn answers(pool: &Arc<Pool>, paths: &[Vec<u8>], fresh: bool, ask: &Ask<'_>) -> Result<Vec<Reply>> {
     let stats = pool.profile().ask(Learned::stats);
+    let about = |path| match stats {
+        true => vec![Command::Mlst(path)],
+        false => vec![Command::Size(path), Command::Mdtm(path), Command::Cwd(path)],
+    };
+    let questions: Vec<_> = paths.iter().flat_map(|path| about(path)).collect();
     let mut lease = pool.lease(Purpose::Metadata, fresh, ask)?;
     let control = lease.control()?;
-    let mut answers = Vec::with_capacity(paths.len());
-    for path in paths {
-        let questions = match stats {
-            true => vec![Command::Mlst(path)],
-            false => vec![Command::Size(path), Command::Mdtm(path), Command::Cwd(path)],
-        };
-        answers.push(control.flight(&questions, ask.deadline)?);
+    let replies = control.flight(&questions, ask.deadline);
+    if control.strays() {
+        pool.profile().learn(|learned| learned.mlst = Some(false));
     }
-    Ok(answers)
+    replies
 }

@@ -19,7 +19,6 @@ ip link set near up
 nsenter --net=$far ip addr add $A/24 dev far
 nsenter --net=$far ip link set far up
 nsenter --net=$far ip link set lo up
-nsenter --net=$far sysctl -qw net.ipv4.ip_unprivileged_port_start=0 2>/dev/null || true
 
 launch() { LD_LIBRARY_PATH=$libraries nsenter --net=$far "$@" </dev/null >>"$S/server" 2>&1 & }
 
