@@ -33,6 +33,7 @@ use crate::mount::device::{
 };
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
+pub use crate::mount::helper::forget as forget_note;
 pub use crate::mount::options::Options;
 pub use crate::mount::table::{Entry, mounts};
 use crate::mount::table::{Identity, MOUNTINFO, top_mount};

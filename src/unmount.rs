@@ -70,7 +70,11 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         refused(&mountpoint)
     };
     mount::unmount(&mountpoint, lazily || force).map_err(|error| error.to_string())?;
-    unstored.map_or(Ok(()), Err)
+    let Some(line) = unstored else {
+        return Ok(());
+    };
+    mount::forget_note(&mountpoint);
+    Err(line)
 }
 
 /// A line on what is not stored when nobody waits for it, if there is such. The kernel may have to ask the server for the

@@ -17,6 +17,8 @@ use crate::mount::options::Options;
 const HELPER: &str = "/sbin/umount.fuse.ftpfs";
 /// mount(8). An absolute path: root runs it.
 const MOUNT: &str = "/bin/mount";
+/// umount(8), likewise.
+const UMOUNT: &str = "/bin/umount";
 /// It writes a line into a local file, when nobody else does.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,5 +51,27 @@ pub fn note(mountpoint: &Path, options: &Options) {
     };
     if !said.is_empty() {
         log::info!("umount will not wait for uploads: {MOUNT}: {}", said.trim());
+    }
+}
+
+/// Removes the note of a mount that has ended: umount(8) leaves it where its helper fails, as ours does to tell that
+/// something is not stored.
+pub fn forget(mountpoint: &Path) {
+    if !geteuid().is_root() || !Path::new(HELPER).exists() {
+        return;
+    }
+    let child = Command::new(UMOUNT)
+        .args(["--no-canonicalize", "-i", "--fake", "--"])
+        .arg(mountpoint)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let said = match child {
+        Ok(mut child) => finish(&mut child, PATIENCE),
+        Err(error) => error.to_string(),
+    };
+    if !said.is_empty() {
+        log::debug!("utab: {UMOUNT}: {}", said.trim());
     }
 }
