@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! inspect -> client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
+//!           recheck -> pool -> doubtful_paths
 //!           update -> upload -> transfer                    route -> proxy -> stream
 //!           steps -> rename, views
 //!           place, charset, zone, profile, features, listing, command, reply, time
@@ -19,6 +20,7 @@ mod command;
 mod control;
 mod data;
 mod directory;
+mod doubtful_paths;
 mod early;
 mod ending;
 mod endpoint;
@@ -38,6 +40,7 @@ mod place;
 mod pool;
 mod profile;
 mod proxy;
+mod recheck;
 mod rehearsal;
 mod rename;
 pub mod reply;

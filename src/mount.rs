@@ -35,6 +35,7 @@ use crate::mount::device::{
 };
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
+pub use crate::mount::helper::forget as forget_note;
 pub use crate::mount::lookup::find_mount;
 pub use crate::mount::options::Options;
 pub use crate::mount::table::{Entry, mounts};

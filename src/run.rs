@@ -302,7 +302,24 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     vfs.end();
     vfs.log_ahead();
     remote.close();
-    served
+    served.and_then(|()| all_stored(&vfs))
+}
+
+/// An error where something that was closed is not on the server at the end of the mount.
+fn all_stored(vfs: &Vfs) -> Result<(), String> {
+    let pending = vfs.pending().files;
+    if pending > 0 {
+        return Err(format!(
+            "write-back: {pending} files could not be stored; the journal keeps them for the next mount"
+        ));
+    }
+    match vfs.refusals() {
+        (0, _) => Ok(()),
+        (refused, place) => Err(format!(
+            "write-back: the server refused {refused} files; they are kept in {}",
+            place.display()
+        )),
+    }
 }
 
 /// What dead mounts have left elsewhere on the server, and how to get it there.

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::mount;
 
 /// How often the mount is asked.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long `-f` asks what is not stored.
+const FORCED_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the line is written where it can't be written over.
 const LINE: Duration = Duration::from_secs(5);
 /// What helps.
@@ -59,12 +62,13 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
     }
     let mountpoint = mountpoint.ok_or(USAGE)?;
     let mounted = inquiry::find(&mountpoint)?;
-    let mut refusal = None;
-    if !force {
+    let unstored = if force {
+        unstored_by_now(&mounted)
+    } else {
         match wait(&mounted) {
-            Ok(()) => refusal = refused(&mounted),
+            Ok(()) => refused(&mounted),
             Err(unanswered) if mounted.is_ours() => {
-                // Who does not listen is not told.
+                // A closed standard error is no reason to fail.
                 let _ = writeln!(
                     std::io::stderr(),
                     "ftpfs: {}; unmounting anyway: files that were closed may not be stored yet",
@@ -72,12 +76,40 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
                 );
                 // The unanswered question itself keeps the mount in use.
                 lazily |= matches!(unanswered, Unanswered::TimedOut);
+                None
             }
             Err(unanswered) => return Err(mounted.explain(&unanswered)),
         }
-    }
+    };
     mount::unmount(&mounted.entry, lazily || force).map_err(|error| error.to_string())?;
-    refusal.map_or(Ok(()), Err)
+    let Some(line) = unstored else {
+        return Ok(());
+    };
+    mount::forget_note(&mounted.entry.mountpoint);
+    Err(line)
+}
+
+/// A line on what is not stored when `umount` does not wait for it, if there is such. A mount that does not answer within
+/// [`FORCED_PATIENCE`] is taken for one without anything to report.
+fn unstored_by_now(mounted: &Mounted) -> Option<String> {
+    let (answer, answered) = channel();
+    let asked = mounted.clone();
+    let ask = move || {
+        let line = match pending(&asked) {
+            Ok((0, _)) | Err(_) => refused(&asked),
+            Ok((files, bytes)) => Some(format!(
+                "{} is unmounted; {files} files ({} MiB) that were closed there are not stored yet: ftpfs goes on with them in \
+                 the background, and the journal keeps what is left for the next mount",
+                asked.entry.mountpoint.display(),
+                bytes.div_ceil(1 << 20)
+            )),
+        };
+        // The answer may come too late.
+        let _ = answer.send(line);
+    };
+    let asks = thread::Builder::new().name("ask".into()).spawn(ask);
+    asks.ok()?;
+    answered.recv_timeout(FORCED_PATIENCE).ok().flatten()
 }
 
 /// Waits until nothing is left to be stored.

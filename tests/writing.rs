@@ -595,7 +595,8 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
          # By name of the directory and with what umount(8) passes on.
          mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; umount -v -t fuse.ftpfs $M 2>$S/said; cmp $S/file $D/file
          # Who does not wait leaves it to the process, which goes on.
-         rm $D/file; mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; umount -f $M; ! cmp -s $S/file $D/file || fail 'it waited'
+         rm $D/file; mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; ! umount -f $M 2>$S/said || fail 'it was said to be stored'
+         says $S/said 'not stored yet'; ! cmp -s $S/file $D/file || fail 'it waited'
          arrives() { cmp -s $S/file $D/file; }; soon arrives
          FTPFS=$FTPFS $SUPPORT/../../scripts/run --install $S/root; [ ! -s /run/mount/utab ] || fail 'a note is left'
          is \"$(ls $S/root/sbin | xargs)\" 'mount.ftpfs mount.fuse.ftpfs umount.ftpfs umount.fuse.ftpfs'",
@@ -609,7 +610,7 @@ fn unmounting_tells_of_what_was_refused() {
         "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
          echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
          says $S/said 'refused 1 of the files'; says $S/said $S/.cache/ftpfs/lost+found
-         ! mountpoint -q $M; wait $mounted; is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data",
+         ! mountpoint -q $M; ! wait $mounted || fail 'ftpfs says that all is stored'; is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data",
     );
 }
 
@@ -622,7 +623,8 @@ fn unmounting_waits_and_says_what_is_left() {
          ! cmp -s $S/file $D/file || fail 'it was there before its close'
          \"$FTPFS\" umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; wait $mounted
          # Who does not wait leaves it in the journal.
-         mounts writeback; cp $S/file $M/other; \"$FTPFS\" umount -f $M; kill -9 $mounted; wait $mounted || true
+         mounts writeback; cp $S/file $M/other; ! \"$FTPFS\" umount -f $M 2>$S/said || fail 'it was said to be stored'
+         says $S/said '1 files (12 MiB) that were closed there are not stored yet'; kill -9 $mounted; wait $mounted || true
          mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other;
          # One whose process has ended has nothing to wait for.
          mounts writeback; kill -9 $mounted; wait $mounted || true; \"$FTPFS\" umount $M; ! mountpoint -q $M",

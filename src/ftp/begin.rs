@@ -207,6 +207,8 @@ fn over_spare(
             if early.is_some() {
                 early::failed(profile, &error);
             }
+            // Its end may have been sent: nothing of it is to arrive later.
+            stream.abort();
             return Err(error);
         }
     };
@@ -217,6 +219,7 @@ fn over_spare(
         if let Err(error) = written {
             let error = blame(start.command.to_string(), &error);
             early::failed(profile, &error);
+            stream.abort();
             return Err(error);
         }
         return Ok(Some(Begun {

@@ -20,6 +20,7 @@ use crate::ftp::glance::{self, Outcome};
 use crate::ftp::parts;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::{Learned, Part};
+use crate::ftp::recheck;
 use crate::ftp::rehearsal;
 use crate::ftp::reply::Reply;
 use crate::ftp::restart::Doubtful;
@@ -79,7 +80,7 @@ impl Client {
     /// Begins to read a file, wherever the server begins then.
     pub fn begin(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Download> {
         let path = self.absolute(file)?;
-        self.repeat(Purpose::Transfer, ask, |lease, _| {
+        self.repeat(Purpose::Transfer, &[], ask, |lease, _| {
             Download::open(lease, &path, reading, ask.deadline)
         })
     }
@@ -98,13 +99,16 @@ impl Client {
     }
 
     /// Does `work` on a lease, and once more on a fresh connection when the first one broke.
-    /// `work` is told whether it is the second time.
+    /// `work` is told whether it is the second time. Before each time, an earlier change of one of `writes`, which are
+    /// absolute paths, comes to rest.
     fn repeat<T>(
         &self,
         purpose: Purpose,
+        writes: &[Vec<u8>],
         ask: &Ask<'_>,
         mut work: impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
+        recheck::settle(&self.pool, writes, ask)?;
         let lease = self.pool.lease(purpose, false, ask)?;
         match work(lease, false) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
@@ -112,6 +116,7 @@ impl Client {
                     return Err(error);
                 }
                 log::info!("{error}; trying again on a fresh connection");
+                recheck::settle(&self.pool, writes, ask)?;
                 work(self.pool.lease(purpose, true, ask)?, true)
             }
             result => result,
@@ -151,7 +156,7 @@ impl Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let path = self.absolute(directory)?;
-        self.repeat(Purpose::Listing, ask, |mut lease, again| {
+        self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             let mut names = BTreeSet::new();
             let completeness = self.list_over(&mut lease, &path, again, ask, &mut |entry| {
                 names.extend(self.pool.place().encode(&entry.name));
@@ -186,12 +191,32 @@ impl Client {
         lister.list(each)
     }
 
+    /// The absolute paths that are to be at rest before `steps`: those that are changed, and those whose version is asked
+    /// for, since that tells what to send.
+    fn settled_before(&self, steps: &[Step<'_>]) -> Vec<Vec<u8>> {
+        let paths = steps.iter().flat_map(|step| match step {
+            Step::Stat(_) => [None, None],
+            Step::Version(path)
+            | Step::Remove(path)
+            | Step::RemoveDirectory(path)
+            | Step::MakeDirectory(path)
+            | Step::MakeLink { link: path, .. }
+            | Step::SetMode(path, _)
+            | Step::SetModified(path, _) => [Some(*path), None],
+            Step::Rename { from, to } => [Some(*from), Some(*to)],
+        });
+        // A path that the server's charset lacks is refused later.
+        let absolute = paths.flatten().map(|path| self.absolute(path));
+        absolute.flatten().collect()
+    }
+
     fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
         Behind::of(self.pool.profile(), self.pool.place(), file, then)
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
-        self.repeat(Purpose::Metadata, ask, |mut lease, again| {
+        let writes = self.settled_before(steps);
+        self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let first_try = first_patience(&lease, again, ask);
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
@@ -282,7 +307,7 @@ impl Remote for Client {
             .take_if(|glanced| glanced.directory == *directory)
             .filter(|glanced| glanced.at.elapsed() < SOON);
         let mut names = BTreeSet::new();
-        let completeness = self.repeat(Purpose::Listing, ask, |mut lease, again| {
+        let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             self.list_over(&mut lease, directory, again, ask, &mut |entry| {
                 if glanced.is_some() {
                     names.extend(self.pool.place().encode(&entry.name));
@@ -319,7 +344,7 @@ impl Remote for Client {
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
         let directory = &self.absolute(&link.parent().unwrap_or_default())?;
         let name = self.pool.place().encode(link.name())?;
-        let target = self.repeat(Purpose::Listing, ask, |mut lease, _| {
+        let target = self.repeat(Purpose::Listing, &[], ask, |mut lease, _| {
             let (pool, lease) = (&self.pool, &mut lease);
             Lister {
                 pool,
@@ -367,8 +392,9 @@ impl Remote for Client {
             bytes: &first[..few],
             is_all: false,
         });
+        let writes = [path.clone()];
         let begin = |command, from| {
-            self.repeat(Purpose::Transfer, ask, |lease, _| {
+            self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
                 let store = Store {
                     command,
                     from,
@@ -418,7 +444,8 @@ impl Remote for Client {
         self.check_name(file)?;
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
-        self.repeat(Purpose::Transfer, ask, |lease, _| {
+        let writes = [path.clone()];
+        self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
             // What is there already must not be changed by what flies behind.
             let behind = self.behind(file, Then::default());
             begins();
@@ -464,7 +491,7 @@ impl Remote for Client {
 
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
         let path = self.absolute(directory)?;
-        self.repeat(Purpose::Metadata, ask, |mut lease, _| {
+        self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
             views::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
         })
     }
@@ -474,7 +501,7 @@ impl Remote for Client {
         let directory = &self.absolute(&path.parent().unwrap_or_default())?;
         let name = self.pool.place().encode(path.name())?;
         let profile = self.pool.profile();
-        self.repeat(Purpose::Metadata, ask, |mut lease, _| match view {
+        self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| match view {
             View::Facts => steps::facts(lease.control()?, profile, &absolute, ask.deadline),
             View::Hash => views::hash(lease.control()?, profile, &absolute, ask.deadline),
             View::Raw => {

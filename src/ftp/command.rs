@@ -159,6 +159,29 @@ impl Lines {
     }
 }
 
+impl<'a> Command<'a> {
+    /// The path that it changes, if it changes one.
+    pub fn written_path(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Appe(path)
+            | Self::Dele(path)
+            | Self::MdtmSet(_, path)
+            | Self::MffMode(_, path)
+            | Self::Mfmt(_, path)
+            | Self::Mkd(path)
+            | Self::Rmd(path)
+            | Self::Rnfr(path)
+            | Self::Rnto(path)
+            | Self::SiteChmod(_, path)
+            | Self::SiteSymlink(_, path)
+            | Self::SiteUtime(_, path)
+            | Self::SiteUtimeLong(_, path)
+            | Self::Stor(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl Command<'_> {
     /// Whether a reply can't be to this command, but is to another one (RFC 959 section 5.4, RFC 2428): its code
     /// says what only that does, or it tells a size where a time was asked for.

@@ -35,6 +35,12 @@ pub struct Control {
     collector: Collector,
     /// Final replies that the server still owes us.
     owed: usize,
+    /// Paths that the commands sent since nothing was owed last would change.
+    unanswered_writes: Vec<Vec<u8>>,
+    /// Bytes of all commands sent since then.
+    unanswered_bytes: usize,
+    /// The server has ended the connection, and with it whatever it was doing.
+    ended_by_server: bool,
     broken: bool,
     pipelining: bool,
     /// How flights of several commands went, if one did.
@@ -80,15 +86,19 @@ const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
     /// Connects by `route` and takes the greeting, within TLS if a session is given (with who judges it). `pipelining`
-    /// is whether flights may hold more than one unanswered command.
+    /// is whether flights may hold more than one unanswered command. `from` is the local address, where one is given.
     pub fn connect(
         route: &Route,
+        from: Option<SocketAddr>,
         implicit: Option<(Option<&Tls>, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let tried = || format!("connecting to {route}");
-        let stream = route.connect(deadline)?;
+        let stream = match from {
+            Some(local) => route.connect_from(local, deadline)?,
+            None => route.connect(deadline)?,
+        };
         let mut control = Self {
             stream,
             route: route.clone(),
@@ -97,6 +107,9 @@ impl Control {
             input: VecDeque::new(),
             collector: Collector::default(),
             owed: 1,
+            unanswered_writes: Vec::new(),
+            unanswered_bytes: 0,
+            ended_by_server: false,
             broken: false,
             pipelining,
             flights: None,
@@ -138,6 +151,7 @@ impl Control {
         let mut flying = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
+            self.forget_answered();
             // Not one command for each reply: many go in one packet as well.
             let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
@@ -153,6 +167,7 @@ impl Control {
                     break;
                 }
                 log::debug!("> {command}");
+                self.note_sending(command);
                 flying += size;
                 sizes.push_back(size);
                 next = unsent.next();
@@ -287,6 +302,7 @@ impl Control {
     ) -> Result<usize> {
         let mut out = Vec::new();
         let mut count = 0;
+        self.forget_answered();
         for command in commands {
             let before = out.len();
             command.write_to(&mut out, self.lines)?;
@@ -295,6 +311,7 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
+            self.note_sending(command);
             count += 1;
         }
         if count > 0 {
@@ -337,6 +354,7 @@ impl Control {
         let reply = result?;
         if reply.code == 421 {
             self.broken = true;
+            self.ended_by_server = true;
             // Before the login it means that the server has no room for one more.
             return Err(if self.logged_in {
                 Error::lost(tried.to_string(), format!("the server said {reply}"))
@@ -377,6 +395,51 @@ impl Control {
         self.owed = self.owed.saturating_sub(1);
     }
 
+    /// Paths that the server may still change although nobody waits for its reply any more: the commands have arrived and
+    /// were not answered. Where the server has ended the connection, or nothing has arrived, there are none.
+    pub fn possibly_done(&self) -> &[Vec<u8>] {
+        // Under TLS more bytes go than are counted.
+        let arrived = self.is_encrypted() || self.stream.unacknowledged() < self.unanswered_bytes;
+        match self.owed > 0 && arrived && !self.ended_by_server {
+            true => &self.unanswered_writes,
+            false => &[],
+        }
+    }
+
+    /// Whether the end of the connection was seen.
+    pub fn is_ended_by_server(&self) -> bool {
+        self.ended_by_server
+    }
+
+    /// Whether commands wait to be acknowledged by the server's kernel: dropping the connection drops them.
+    pub fn has_unacknowledged(&self) -> bool {
+        self.stream.unacknowledged() > 0
+    }
+
+    /// Before commands are sent: those before them are answered, if nothing is owed.
+    fn forget_answered(&mut self) {
+        if self.owed == 0 {
+            self.unanswered_writes.clear();
+            self.unanswered_bytes = 0;
+        }
+    }
+
+    fn note_sending(&mut self, command: &Command<'_>) {
+        self.unanswered_writes
+            .extend(command.written_path().map(<[u8]>::to_vec));
+    }
+
+    /// Takes an error of the connection.
+    fn note_error(&mut self, error: &io::Error) {
+        self.ended_by_server |= matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        );
+    }
+
     /// What is owed is no longer known: the connection must not be used again.
     pub fn give_up(&mut self) {
         self.broken = true;
@@ -410,6 +473,7 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Ok(0) | Err(_) => {
                     self.broken = true;
+                    self.ended_by_server = true;
                     return true;
                 }
                 Ok(length) => self.input.extend(&buffer[..length]),
@@ -457,8 +521,10 @@ impl Control {
         }
         self.owed = owed;
         self.answered = 0;
+        self.unanswered_bytes += bytes.len();
         self.stream.write_all(bytes, deadline).map_err(|error| {
             self.broken = true;
+            self.note_error(&error);
             blame(tried.to_string(), &error)
         })
     }
@@ -496,10 +562,26 @@ impl Control {
             }
             let mut buffer = [0; READ_SIZE];
             match self.stream.read(&mut buffer, deadline) {
-                Ok(0) => return Err(Error::lost(tried.to_string(), "the server hung up")),
+                Ok(0) => {
+                    self.ended_by_server = true;
+                    return Err(Error::lost(tried.to_string(), "the server hung up"));
+                }
                 Ok(length) => self.input.extend(&buffer[..length]),
-                Err(error) => return Err(blame(tried.to_string(), &error)),
+                Err(error) => {
+                    self.note_error(&error);
+                    return Err(blame(tried.to_string(), &error));
+                }
             }
+        }
+    }
+}
+
+impl Drop for Control {
+    /// Closes the connection: by a reset where commands are still on their way, which are dropped with it (see
+    /// `stream.rs`), and else by a FIN, which the kernel repeats until the server has it.
+    fn drop(&mut self) {
+        if !self.has_unacknowledged() {
+            self.stream.deliver_on_close();
         }
     }
 }
@@ -548,7 +630,8 @@ mod tests {
     #[test]
     fn a_flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -559,7 +642,8 @@ mod tests {
     #[test]
     fn a_thousand_commands_fly_without_a_jam() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -575,7 +659,7 @@ mod tests {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
             let mut control =
-                Control::connect(&address, None, true, &patient()).expect("a greeting");
+                Control::connect(&address, None, None, true, &patient()).expect("a greeting");
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -584,7 +668,8 @@ mod tests {
     #[test]
     fn a_reply_that_nobody_asked_for_makes_it_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control = Control::connect(&address, None, true, &patient()).expect("a greeting");
+        let mut control =
+            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

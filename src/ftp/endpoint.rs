@@ -78,10 +78,11 @@ impl Endpoint {
         proxy::place(&self.host, self.port)
     }
 
-    /// Connects by `route` and takes the greeting.
+    /// Connects by `route` and takes the greeting. `from` is the local address, where one is given.
     pub fn control(
         &self,
         route: &Route,
+        from: Option<SocketAddr>,
         profile: &Profile,
         deadline: &Deadline,
     ) -> Result<Control> {
@@ -94,7 +95,7 @@ impl Endpoint {
             None
         };
         let flights = profile.ask(|learned| learned.flights) != Some(false);
-        Control::connect(route, implicit, self.pipelining && flights, deadline)
+        Control::connect(route, from, implicit, self.pipelining && flights, deadline)
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.

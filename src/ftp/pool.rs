@@ -15,6 +15,7 @@
 mod first;
 mod growing;
 mod lease;
+mod old_sessions;
 mod state;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::ftp::control::Control;
 use crate::ftp::data::{self, Spare};
+use crate::ftp::doubtful_paths::DoubtfulPaths;
 use crate::ftp::endpoint::Endpoint;
 use crate::ftp::kept::Kept;
 use crate::ftp::place::Place;
@@ -47,6 +49,7 @@ pub struct Pool {
     place: Place,
     profile: Arc<Profile>,
     kept: Arc<Kept>,
+    doubtful_paths: DoubtfulPaths,
     state: Mutex<State>,
     /// Something was given back, or has failed.
     changed: Condvar,
@@ -97,6 +100,7 @@ impl Pool {
             place,
             profile,
             kept: Arc::new(kept),
+            doubtful_paths: DoubtfulPaths::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
             rests: Condvar::new(),
@@ -137,6 +141,11 @@ impl Pool {
         &self.endpoint.data
     }
 
+    /// Paths whose last change may still run.
+    pub fn doubtful_paths(&self) -> &DoubtfulPaths {
+        &self.doubtful_paths
+    }
+
     /// Where the mounted directory lies.
     pub fn place(&self) -> &Place {
         &self.place
@@ -172,10 +181,11 @@ impl Pool {
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
+        // Before they are cut: what is idle has nothing to lose, and is closed without a reset.
+        state.idle.clear();
         for cutter in state.cutters.values() {
             cutter.cut();
         }
-        state.idle.clear();
         self.changed.notify_all();
         self.rests.notify_all();
         drop(state);
@@ -242,6 +252,7 @@ impl Pool {
 
     /// Puts a connection among the idle ones, if it is still good for anything.
     fn rest(&self, id: u64, control: Control, spare: Option<Spare>) {
+        self.doubtful_paths.add(control.possibly_done());
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
             state.idle.push(Idle {
@@ -254,7 +265,7 @@ impl Pool {
                 self.rests.notify_all();
             }
         } else {
-            state.drop_connection(id);
+            state.give_up(id, &control);
         }
         drop(state);
         self.changed.notify_all();

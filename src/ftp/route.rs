@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::ftp::proxy::Proxy;
 use crate::ftp::stream::{Bind, Stream, blame};
-use crate::remote::{Deadline, Result};
+use crate::remote::{Deadline, Error, Result};
 
 /// The way to a server.
 #[derive(Clone, Debug)]
@@ -33,6 +33,18 @@ impl Route {
     /// Connects to the control port.
     pub fn connect(&self, deadline: &Deadline) -> Result<Stream> {
         self.go(&self.target, deadline)
+    }
+
+    /// The same from a local address; an error where that cannot be: through a proxy, or where it is in use.
+    pub fn connect_from(&self, local: SocketAddr, deadline: &Deadline) -> Result<Stream> {
+        let tried = || format!("connecting to {self} from {local}");
+        match &self.target {
+            Target::Address(address) => {
+                Stream::connect_from(local, *address, self.bind.as_ref(), deadline)
+                    .map_err(|error| blame(tried(), &error))
+            }
+            Target::Behind(..) => Err(Error::lost(tried(), "it goes through a proxy")),
+        }
     }
 
     /// Connects to a data port; `named` is an address that takes the place of the server's.

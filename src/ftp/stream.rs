@@ -3,19 +3,24 @@
 //! The one idea: the socket never blocks; what would wait polls the socket with what the
 //! deadline has left, so that no thread waits for a server longer than its operation may.
 //! Every byte that passes is progress. TLS is a filter over the same socket (`stream/protected.rs`).
+//!
+//! SO_LINGER: a close resets the connection and drops what was not sent yet (`l_linger` 0), unless
+//! [`Stream::finish_writing`], [`Stream::end`] or [`Stream::deliver_on_close`] was called before. Otherwise the kernel
+//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes a
+//! cut file for a whole one, long after the caller was told that it failed.
 
 mod protected;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protected::Protected;
 use rustls::client::UnbufferedClientConnection;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::remote::{Deadline, Error};
 
@@ -72,6 +77,28 @@ impl Stream {
         Ok(stream)
     }
 
+    /// Connects to `address` from the local address `local`.
+    pub fn connect_from(
+        local: SocketAddr,
+        address: SocketAddr,
+        bind: Option<&Bind>,
+        deadline: &Deadline,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if let Some(interface @ Bind::Interface(_)) = bind {
+            interface.tie(&socket)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&local.into())?;
+        let stream = Self::begin_over(socket, address)?;
+        stream.established(deadline)?;
+        Ok(stream)
+    }
+
     /// Begins to connect to `address`; [`Self::established`] waits for it.
     pub fn begin(address: SocketAddr, bind: Option<&Bind>) -> io::Result<Self> {
         let socket = Socket::new(
@@ -82,6 +109,10 @@ impl Stream {
         if let Some(bind) = bind {
             bind.tie(&socket)?;
         }
+        Self::begin_over(socket, address)
+    }
+
+    fn begin_over(socket: Socket, address: SocketAddr) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
@@ -118,6 +149,7 @@ impl Stream {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
+        socket.set_linger(Some(Duration::ZERO))?;
         Ok(Self {
             tcp: socket.into(),
             tls: None,
@@ -169,7 +201,7 @@ impl Stream {
     /// Tells the peer at once that what it sent has come, and what comes next likewise.
     pub fn acknowledge(&self) {
         // Where that can't be said, it is said a little later.
-        let _ = socket2::SockRef::from(&self.tcp).set_tcp_quickack(true);
+        let _ = SockRef::from(&self.tcp).set_tcp_quickack(true);
     }
 
     /// Writes all of `bytes`.
@@ -199,7 +231,7 @@ impl Stream {
         if self.tls.is_none() {
             // The end rides on the last packet: alone it would wait for an acknowledgement where the bytes just fill
             // the window of a fresh connection (ten packets), and an upload of 13 KB cost one more round trip.
-            socket2::SockRef::from(&self.tcp).set_tcp_cork(true)?;
+            SockRef::from(&self.tcp).set_tcp_cork(true)?;
         }
         self.write_all(bytes, deadline)?;
         self.finish_writing(deadline)
@@ -207,6 +239,8 @@ impl Stream {
 
     /// Tells the peer that nothing more will be written. Under TLS, waits for the peer's own end.
     pub fn finish_writing(&mut self, deadline: &Deadline) -> io::Result<()> {
+        // The end, and the bytes before it, are to arrive also when the socket is closed soon after.
+        self.deliver_on_close();
         let Some(tls) = &mut self.tls else {
             return self.tcp.shutdown(Shutdown::Write);
         };
@@ -222,6 +256,7 @@ impl Stream {
     /// Ends a connection whose end was read, also for those who hold a [`Cutter`]: ProFTPD and vsftpd
     /// wait for that before they say how the transfer went.
     pub fn end(mut self) {
+        self.deliver_on_close();
         if let Some(tls) = &mut self.tls {
             tls.close(&self.tcp);
         }
@@ -231,7 +266,27 @@ impl Stream {
     /// Breaks a connection off by a reset: an end would be taken for the end of the file.
     pub fn abort(self) {
         // Where the option can't be set, the missing end of TLS or the server's wits must do.
-        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Has a close deliver what was written, and then the end of the connection.
+    pub fn deliver_on_close(&self) {
+        if let Err(error) = SockRef::from(&self.tcp).set_linger(None) {
+            log::warn!(
+                "connection: SO_LINGER cannot be cleared: {error}; its last bytes may be lost"
+            );
+        }
+    }
+
+    /// Bytes that were written and that the peer's kernel has not acknowledged, sent or not.
+    pub fn unacknowledged(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ (tcp(7); TIOCOUTQ is the same number) stores one int, and the descriptor lives until it returns.
+        let done = unsafe { libc::ioctl(self.tcp.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+        match done {
+            0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Whether bytes or an end wait to be read. On a connection that should be silent that is a
@@ -247,6 +302,15 @@ impl Stream {
     pub fn cutter(&self) -> io::Result<Cutter> {
         Ok(Cutter {
             tcp: self.tcp.try_clone()?,
+            resets: false,
+        })
+    }
+
+    /// The same for a connection whose end would be taken for the end of the file: it is cut by a reset.
+    pub fn resetting_cutter(&self) -> io::Result<Cutter> {
+        Ok(Cutter {
+            resets: true,
+            ..self.cutter()?
         })
     }
 
@@ -287,12 +351,30 @@ pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Cutter {
     tcp: TcpStream,
+    resets: bool,
 }
 
 impl Cutter {
     /// Ends the connection both ways.
     pub fn cut(&self) {
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        if !self.resets || self.reset().is_err() {
+            let _ = self.tcp.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Resets the connection and drops what was not sent, also while others hold the socket: close would wait for them.
+    fn reset(&self) -> io::Result<()> {
+        let none = libc::sockaddr {
+            sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
+            sa_data: [0; 14],
+        };
+        let length = libc::socklen_t::try_from(size_of_val(&none)).unwrap_or_default();
+        // SAFETY: connect(2) reads `length` bytes of an address that lives until it returns; AF_UNSPEC dissolves the
+        // association of the socket.
+        match unsafe { libc::connect(self.tcp.as_raw_fd(), &none, length) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 
@@ -323,5 +405,74 @@ mod tests {
 
         stream.cutter().expect("a cutter").cut();
         assert_eq!(stream.read(&mut [0; 8], &patient).expect("an end"), 0);
+    }
+
+    /// A connection, and the socket of its peer, which reads nothing by itself.
+    fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let stream = Stream::connect(address, None, &patient).expect("a connection");
+        let (peer, _) = listener.accept().expect("a peer");
+        (stream, peer)
+    }
+
+    #[test]
+    fn close_without_an_end_resets() {
+        let (stream, mut peer) = connected();
+        drop(stream);
+        let error = peer.read(&mut [0; 1]).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn close_after_the_end_delivers_all_bytes() {
+        let (mut stream, mut peer) = connected();
+        let patient = Deadline::after(Duration::from_secs(20));
+        // More than the peer's socket takes at once.
+        let sent = vec![7; 8 << 20];
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).map(|_| got.len())
+        });
+        stream.write_all(&sent, &patient).expect("written");
+        stream.finish_writing(&patient).expect("an end");
+        drop(stream);
+        let got = reader.join().expect("a reader").expect("no reset");
+        assert_eq!(got, sent.len());
+    }
+
+    #[test]
+    fn resetting_cutter_wakes_the_writer_and_resets() {
+        let (mut stream, mut peer) = connected();
+        let cutter = stream.resetting_cutter().expect("a cutter");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let writer = std::thread::spawn(move || {
+            let written = stream.write_all(&vec![0; 64 << 20], &patient);
+            (stream, written)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        cutter.cut();
+        let (_stream, written) = writer.join().expect("a writer");
+        let error = written.expect_err("it was cut");
+        assert_ne!(error.kind(), io::ErrorKind::TimedOut);
+        let error = peer.read_to_end(&mut Vec::new()).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn acknowledged_bytes_leave_the_send_queue() {
+        let (mut stream, _peer) = connected();
+        let patient = Deadline::after(Duration::from_secs(20));
+        stream.write_all(b"NOOP\r\n", &patient).expect("written");
+        while stream.unacknowledged() > 0 {
+            std::thread::yield_now();
+        }
+        let hasty = Deadline::after(Duration::from_millis(20));
+        // The peer reads nothing: its socket fills up, and the rest stays here.
+        stream
+            .write_all(&vec![0; 64 << 20], &hasty)
+            .expect_err("no room");
+        assert!(stream.unacknowledged() > 0);
     }
 }

@@ -14,6 +14,7 @@ use crate::ftp::command::Command;
 use crate::ftp::parts;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::{Learned, Part};
+use crate::ftp::recheck;
 use crate::ftp::steps;
 use crate::ftp::transfer::Download;
 use crate::ftp::upload;
@@ -295,6 +296,12 @@ impl Update<'_> {
         Ok(ours == theirs)
     }
 
+    /// Waits until an earlier change of the file is at rest.
+    pub(super) fn settle(&self) -> Result<()> {
+        let path = self.pool.place().absolute(self.file)?;
+        recheck::settle(self.pool, &[path], self.ask)
+    }
+
     fn twice<T>(&self, send: impl Fn(bool) -> Result<T>) -> Result<T> {
         match send(false) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. }))
@@ -315,6 +322,7 @@ impl Update<'_> {
         then: Option<Then>,
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
+        self.settle()?;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
         self.bytes.begins();
         // An old file that may not be written to must keep its rights, and its time, by which others tell what it is:

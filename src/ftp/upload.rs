@@ -185,7 +185,7 @@ impl Upload {
             ));
         };
         let cutter = data
-            .cutter()
+            .resetting_cutter()
             .ok()
             .map(|cutter| lease.pool().register_cutter(cutter));
         Ok(Self {
@@ -248,7 +248,7 @@ impl Upload {
     }
 
     fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
-        let Some(mut data) = self.data.take() else {
+        let Some(data) = &mut self.data else {
             return Err(Error::lost(self.tried.clone(), "it broke off before"));
         };
         let ended = match self.ended {
@@ -256,18 +256,26 @@ impl Upload {
             false => data.finish_writing(deadline),
         };
         self.forget_cutter();
-        drop(data);
-        ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
+        if let Err(error) = ended {
+            if let Some(data) = self.data.take() {
+                data.abort();
+            }
+            return Err(self.broken(blame(self.tried.clone(), &error)));
+        }
         let pool = Arc::clone(self.lease.pool());
         let control = self.lease.control()?;
+        // The data connection stays open until the server has answered: where no answer comes, it is reset
+        // (`Drop`), and bytes that have not arrived by then never do.
         let Some(behind) = &self.behind else {
             let last = control.reply(&self.tried, deadline)?;
+            self.data = None;
             self.lease.want_spare();
             return confirm(&mut self.lease, &last, &self.tried)
                 .map_err(full)
                 .map(|()| None);
         };
         let said = behind.take(control, pool.profile(), &self.tried, deadline)?;
+        self.data = None;
         match said.port {
             Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
             None => self.lease.want_spare(),

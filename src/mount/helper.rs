@@ -54,7 +54,7 @@ pub fn note(mountpoint: &Path, options: &Options) {
     }
 }
 
-/// Unmounts with umount(8), which lets every user do so whom a `users`, `user`, `owner` or `group` in `/etc/fstab` allows it.
+/// Unmounts with umount(8), which allows it to each user whom a `users`, `user`, `owner` or `group` in `/etc/fstab` names.
 /// `-i`: it must not call us again.
 pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
     let failed = |said: &str| format!("{UMOUNT} -i: {}", said.trim());
@@ -72,5 +72,27 @@ pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
     match child.try_wait() {
         Ok(Some(status)) if status.success() => Ok(()),
         _ => Err(failed(&said)),
+    }
+}
+
+/// Removes the note of a mount that has ended: umount(8) leaves it where its helper fails, as ours does to report that
+/// something is not stored.
+pub fn forget(mountpoint: &Path) {
+    if !geteuid().is_root() || !Path::new(HELPER).exists() {
+        return;
+    }
+    let child = Command::new(UMOUNT)
+        .args(["--no-canonicalize", "-i", "--fake", "--"])
+        .arg(mountpoint)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let said = match child {
+        Ok(mut child) => finish(&mut child, PATIENCE),
+        Err(error) => error.to_string(),
+    };
+    if !said.is_empty() {
+        log::debug!("utab: {UMOUNT}: {}", said.trim());
     }
 }

@@ -113,6 +113,7 @@ mod tests {
             kind: kind.into(),
             source: "ftp://h/".into(),
             owner: None,
+            options: Vec::new(),
         }
     }
 

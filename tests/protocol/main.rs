@@ -21,6 +21,7 @@ mod dialects;
 mod doubts;
 mod glances;
 mod joints;
+mod late;
 mod mount;
 mod names;
 mod pauses;

@@ -50,7 +50,7 @@ pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
     let connect = |route: &Route| {
         let session = is_implicit.then(|| tls.onlooker()).transpose()?;
         let session = session.map(|session| (None, session));
-        Control::connect(route, session, false, deadline)
+        Control::connect(route, None, session, false, deadline)
     };
     let mut control = endpoint.first_control(&connect)?;
     let took = since.elapsed();

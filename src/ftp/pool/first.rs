@@ -129,7 +129,7 @@ impl Forerunner {
         let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
         let run = move || {
             let deadline = Deadline::after(GROWING_PATIENCE);
-            let met = endpoint.control(&route, &profile, &deadline);
+            let met = endpoint.control(&route, None, &profile, &deadline);
             // It has turned out to be another server, or the mount has failed.
             let Ok(()) = may_log_in.recv() else { return };
             let log_in = |control| further_login(control, &endpoint, &profile, true, &deadline);
@@ -176,7 +176,7 @@ fn first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
-    let connect = |route: &Route| endpoint.control(route, profile, deadline);
+    let connect = |route: &Route| endpoint.control(route, None, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.doubt_flights();

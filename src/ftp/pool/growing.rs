@@ -16,7 +16,7 @@ use crate::ftp::pool::state::State;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
 use crate::ftp::reply::Reply;
-use crate::remote::{Deadline, Error, Result, Why};
+use crate::remote::{Deadline, Error, Result};
 
 /// Flights that are lost in a row before no more are sent to a server that had answered some.
 const LOST_FLIGHTS: u32 = 2;
@@ -24,6 +24,8 @@ const LOST_FLIGHTS: u32 = 2;
 pub(super) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a spare data connection may take to be agreed: nobody waits for it.
 const ARMING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection from the port of an old session may take: a firewall may drop its SYN.
+const OLD_PORT_PATIENCE: Duration = Duration::from_secs(4);
 
 impl Pool {
     /// One more connection, which the pool does not count; the number is for [`Self::unregister`]. Where a transfer is
@@ -34,7 +36,7 @@ impl Pool {
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Spare>)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
-        let control = endpoint.control(&self.route, profile, deadline)?;
+        let control = self.connect_further(deadline)?;
         let id = self.register(&control);
         match further_login(control, endpoint, profile, arms, deadline) {
             Ok((mut control, port)) => {
@@ -46,6 +48,29 @@ impl Pool {
                 Err(error)
             }
         }
+    }
+
+    /// Connects from where an old session came, so that the server ends that one (see `old_sessions.rs`); or from any
+    /// port, where there is none or that fails.
+    fn connect_further(&self, deadline: &Deadline) -> Result<Control> {
+        let (endpoint, profile, route) = (&self.endpoint, &self.profile, &self.route);
+        let local = self.state.lock().old_sessions.take_address();
+        let Some(local) = local else {
+            return endpoint.control(route, None, profile, deadline);
+        };
+        let left = deadline.remaining().unwrap_or_default();
+        let short = Deadline::after(left.min(OLD_PORT_PATIENCE).min(left / 2));
+        let error = match endpoint.control(route, Some(local), profile, &short) {
+            Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => error,
+            result => return result,
+        };
+        log::debug!("pool: {error}; connecting from another port");
+        let connected = endpoint.control(route, None, profile, deadline);
+        if matches!(connected, Err(Error::Lost { .. } | Error::TimedOut { .. })) {
+            // The server was not reached at all.
+            self.state.lock().old_sessions.put_back(local);
+        }
+        connected
     }
 
     /// The spare data connection of which a login tells.
@@ -77,10 +102,12 @@ impl Pool {
         state.connecting -= 1;
         match grown {
             Ok((id, control, spare @ Some(_))) => {
+                state.note_accepted();
                 drop(state);
                 return self.rest(id, control, spare);
             }
             Ok((id, control, None)) => {
+                state.note_accepted();
                 // Who comes next finds it ready; who waits already is as quick by himself.
                 let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
                 if arms && Spare::is_possible(&self.profile) {
@@ -94,9 +121,7 @@ impl Pool {
             Err(error) => {
                 state.live -= 1;
                 state.grows_after = Some(Instant::now() + LOOK);
-                if error.why() == Some(Why::TooMany) && state.live > 0 {
-                    state.lower_limit(&error);
-                } else {
+                if !state.note_refused(&error) {
                     log::info!("no further connection: {error}");
                 }
             }

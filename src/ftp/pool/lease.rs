@@ -17,7 +17,7 @@ use crate::ftp::data::Spare;
 use crate::ftp::pool::growing::{GROWING_PATIENCE, note_flights};
 use crate::ftp::pool::state::{Idle, Next, Purpose, State};
 use crate::ftp::pool::{LOOK, Pool};
-use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
+use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
 /// How long what nobody waits for yet waits for a connection: it may hold what others come to need.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(100);
@@ -239,6 +239,7 @@ impl Pool {
         self.changed.notify_all();
         let error = match made {
             Ok((id, control, spare)) => {
+                state.note_accepted();
                 return Ok(Some(Taken {
                     id,
                     control,
@@ -249,12 +250,8 @@ impl Pool {
             Err(error) => error,
         };
         state.live -= 1;
-        if error.why() != Some(Why::TooMany) {
-            return Err(error);
-        }
-        if state.live > 0 {
-            state.lower_limit(&error);
-        } else if ask.deadline.remaining().is_none() {
+        let is_full = state.note_refused(&error);
+        if !is_full || state.live == 0 && ask.deadline.remaining().is_none() {
             return Err(error);
         }
         // It may still count connections of ours that have just died.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
 use crate::ftp::data::{SPARE_LIFE, Spare};
+use crate::ftp::pool::old_sessions::OldSessions;
 use crate::ftp::stream::Cutter;
-use crate::remote::{Error, Urgency};
+use crate::remote::{Error, Urgency, Why};
 
 /// What a lease is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct State {
     /// Connections at most, as configured.
     max_conns: usize,
     limited_until: Option<Instant>,
+    /// Sessions that the server may still count.
+    pub old_sessions: OldSessions,
+    /// Refusals in a row that were put down to them.
+    refused_for_old: u32,
     /// Who waits, by urgency.
     pub waiting: [usize; 3],
     /// Of these, who wants to transfer.
@@ -94,6 +99,10 @@ const CHAIN: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 4;
 /// An idle connection is closed after so long: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
+/// Refused logins in a row that are put down to sessions that the server may still count.
+const REFUSED_LOGINS: u32 = 3;
+/// Pause after a refusal for sessions that the server may still count; doubled three times at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 impl State {
     /// Nothing yet, and `max_conns` connections at most.
@@ -110,6 +119,8 @@ impl State {
             limit: max_conns,
             max_conns,
             limited_until: None,
+            old_sessions: OldSessions::default(),
+            refused_for_old: 0,
             waiting: [0; 3],
             waiting_transfers: 0,
             cutters: HashMap::new(),
@@ -139,6 +150,7 @@ impl State {
         if fresh {
             // Those that were idle since before the failure are as dead as the one that failed.
             while let Some(idle) = self.idle.pop() {
+                self.old_sessions.add_closed();
                 self.drop_connection(idle.id);
             }
         } else if let Some(at) = self.choose(purpose) {
@@ -223,6 +235,48 @@ impl State {
     /// Whether one transfer follows the other.
     pub fn transfers_go_on(&self) -> bool {
         self.transferred.is_some_and(|at| at.elapsed() < CHAIN)
+    }
+
+    /// Takes a failed attempt to make one more connection, and returns whether the server has no room for it now, so
+    /// that it is to be waited for. `live` counts without that attempt. The limit is lowered only where the server cannot
+    /// be counting old sessions.
+    pub fn note_refused(&mut self, error: &Error) -> bool {
+        let counts_old = self.old_sessions.may_be_counted();
+        // A login that was accepted before is refused for lack of room, whatever the words; but the password may have
+        // been changed, too.
+        let is_full = match error.why() {
+            Some(Why::TooMany) => true,
+            Some(Why::Login) => counts_old && self.refused_for_old < REFUSED_LOGINS,
+            _ => false,
+        };
+        if is_full && counts_old {
+            let pause = FIRST_PAUSE * (1 << self.refused_for_old.min(3));
+            self.refused_for_old += 1;
+            self.grows_after = Some(Instant::now() + pause);
+            log::info!(
+                "pool: {error}; the server may still count sessions from before an outage, next attempt in {pause:?}"
+            );
+        } else if is_full && self.live > 0 {
+            self.lower_limit(error);
+        }
+        is_full
+    }
+
+    /// A further login was accepted.
+    pub fn note_accepted(&mut self) {
+        self.refused_for_old = 0;
+    }
+
+    /// A connection that is out of step is gone.
+    pub fn give_up(&mut self, id: u64, control: &Control) {
+        let local = control.local_address().ok();
+        if control.has_unacknowledged() {
+            let local = local.filter(|_| !control.route().is_proxied());
+            self.old_sessions.add_reset(local);
+        } else if !control.is_ended_by_server() {
+            self.old_sessions.add_closed();
+        }
+        self.drop_connection(id);
     }
 
     /// The server has no more than what there is now.
