@@ -9,28 +9,11 @@
 //! printable, redact, private_dir, regular_file                              for all of them
 //! ```
 
-pub mod credentials;
-pub mod daemon;
+pub mod cli;
+pub mod commands;
 pub mod ftp;
 pub mod fuse;
-pub mod inquiry;
-pub mod json;
-pub mod logging;
-mod memory;
 pub mod mount;
-pub mod notices;
-pub mod options;
-pub mod places;
-pub mod printable;
-mod private_dir;
-pub mod probe;
-mod redact;
-mod regular_file;
+pub mod process;
 pub mod remote;
-pub mod run;
-pub mod server;
-pub mod source;
-pub mod status;
-mod unmount;
 pub mod vfs;
-pub mod workers;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::mount::error::Error;
-use crate::mount::table::{Entry, mounts};
+use crate::mount::mountinfo::{Entry, mounts};
 
 /// Symbolic links in one path, as the kernel limits them (MAXSYMLINKS, path_resolution(7)).
 const SYMLINK_LIMIT: usize = 40;
@@ -101,7 +101,7 @@ fn components(path: &Path) -> VecDeque<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::table::Identity;
+    use crate::mount::mountinfo::Identity;
 
     fn entry(mountpoint: &Path, kind: &str) -> Entry {
         Entry {

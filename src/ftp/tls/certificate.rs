@@ -7,8 +7,8 @@
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 
-use crate::ftp::time::unix_seconds;
-use crate::printable::{printable, printable_bytes};
+use crate::ftp::protocol::time_val::unix_seconds;
+use crate::process::printable::{printable, printable_bytes};
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

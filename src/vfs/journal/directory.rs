@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::private_dir::{PrivateDir, PrivatePath};
-use crate::vfs::spool::UNDONE;
+use crate::process::private_dir::{PrivateDir, PrivatePath};
+use crate::vfs::file::spool::UNDONE;
 
 /// The name of the common lock.
 const LOCK: &str = "lock";

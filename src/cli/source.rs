@@ -1,0 +1,541 @@
+//! What is mounted: the SOURCE of the command line, read into its parts.
+//!
+//! Two spellings: a URL (RFC 1738 section 3.2.2), whose path is relative to the login directory
+//! unless it begins with `%2F`, and `user@host:dir` as scp and sshfs have it. Pure functions on
+//! bytes: names on a server need not be UTF-8.
+//!
+//! Invariants: no part holds CR, LF or NUL, which would smuggle a command to the server; the
+//! password is shown neither by Display nor by Debug nor in an error.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::process::redact::redact;
+
+/// A directory on a server, and who goes there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Source {
+    /// How the connection is to be encrypted, as far as the scheme says.
+    pub scheme: Scheme,
+    /// The user named, if any.
+    pub user: Option<Vec<u8>>,
+    /// The password named, if any; there is none without a user.
+    pub password: Option<Vec<u8>>,
+    /// Name or address, an IPv6 address without its brackets.
+    pub host: String,
+    /// The port of the control connection.
+    pub port: u16,
+    /// The directory.
+    pub directory: Directory,
+}
+
+/// What stands before `://`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `ftp`, or none.
+    Ftp,
+    /// `ftps`: TLS from the first byte on.
+    Ftps,
+    /// `ftpes`: TLS after `AUTH TLS`.
+    Ftpes,
+}
+
+impl Scheme {
+    /// The scheme as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
+            Self::Ftpes => "ftpes",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Ftp | Self::Ftpes => FTP_PORT,
+            Self::Ftps => FTPS_PORT,
+        }
+    }
+}
+
+/// Which directory of the server becomes the mountpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// The one that the server puts the user in.
+    Login,
+    /// Below that one; never empty, and without `/` at either end.
+    Relative(Vec<u8>),
+    /// From the root; begins with exactly one `/` and ends with none, but for `/` itself.
+    Absolute(Vec<u8>),
+}
+
+impl Directory {
+    /// What `CWD` is to be told after the login; nothing for the login directory.
+    pub fn path(&self) -> Option<&[u8]> {
+        match self {
+            Self::Login => None,
+            Self::Relative(path) | Self::Absolute(path) => Some(path),
+        }
+    }
+
+    fn of_path(path: &[u8]) -> Self {
+        let relative = trim_slashes(path);
+        if path.first() == Some(&b'/') {
+            Self::Absolute([b"/", relative].concat())
+        } else if relative.is_empty() {
+            Self::Login
+        } else {
+            Self::Relative(relative.to_vec())
+        }
+    }
+}
+
+/// The port of FTP (RFC 959).
+const FTP_PORT: u16 = 21;
+/// The port of FTP within TLS (IANA).
+const FTPS_PORT: u16 = 990;
+
+impl Source {
+    /// The same server and user, at an absolute directory that ends with no `/`: empty for the root.
+    pub fn at(&self, directory: &[u8]) -> Self {
+        let root = b"/".as_slice();
+        let directory = if directory.is_empty() {
+            root
+        } else {
+            directory
+        };
+        Self {
+            directory: Directory::Absolute(directory.to_vec()),
+            ..self.clone()
+        }
+    }
+
+    /// Reads a source; the error is one line for whoever typed it.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        let text = text.as_bytes();
+        if text.iter().any(|byte| b"\r\n\0".contains(byte)) {
+            return Err(SMUGGLED.to_string());
+        }
+        if let Some(place) = find(text, b"://") {
+            let scheme = text[..place].to_ascii_lowercase();
+            let rest = &text[place + 3..];
+            return match scheme.as_slice() {
+                b"ftp" => Self::parse_url(Scheme::Ftp, rest),
+                b"ftps" => Self::parse_url(Scheme::Ftps, rest),
+                b"ftpes" => Self::parse_url(Scheme::Ftpes, rest),
+                _ => Err(format!(
+                    "{}:// is not a source for ftpfs; {FORMS}",
+                    scheme.escape_ascii()
+                )),
+            };
+        }
+        Self::parse_scp(text)
+    }
+
+    /// What stands behind `ftp://`.
+    fn parse_url(scheme: Scheme, rest: &[u8]) -> Result<Self, String> {
+        let slash = rest.iter().position(|&byte| byte == b'/');
+        let (authority, path) = match slash {
+            Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
+            None => (rest, None),
+        };
+        // The last @ parts, so that a password may hold one as people type it.
+        let (login, place) = match authority.iter().rposition(|&byte| byte == b'@') {
+            Some(at) => (Some(&authority[..at]), &authority[at + 1..]),
+            None => (None, authority),
+        };
+        let (user, password) = match login {
+            None => (None, None),
+            Some(login) => match login.iter().position(|&byte| byte == b':') {
+                Some(colon) => (Some(&login[..colon]), Some(&login[colon + 1..])),
+                None => (Some(login), None),
+            },
+        };
+        let (host, port) = split_port(place, scheme.port())?;
+        Ok(Self {
+            scheme,
+            user: user.map(user_name).transpose()?,
+            password: password
+                .map(|password| decode(password, "the password"))
+                .transpose()?,
+            host,
+            port,
+            // RFC 1738 has an empty first part mean "CWD to nothing"; curl and lftp take `//dir` for
+            // the absolute path that it looks like, and so do we.
+            directory: Directory::of_path(&decode(path.unwrap_or_default(), "the path")?),
+        })
+    }
+
+    /// `[user@]host:dir`, as scp has it: nothing is decoded, and there is no password.
+    fn parse_scp(text: &[u8]) -> Result<Self, String> {
+        let bracket = find(text, b"]:").map(|place| place + 1);
+        let colon = bracket.or_else(|| text.iter().position(|&byte| byte == b':'));
+        let Some(colon) = colon.filter(|&colon| !text[..colon].contains(&b'/')) else {
+            let shown = redact(OsStr::from_bytes(text));
+            return Err(format!("{shown} is not a source; {FORMS}"));
+        };
+        let (place, path) = (&text[..colon], &text[colon + 1..]);
+        let at = place.iter().rposition(|&byte| byte == b'@');
+        // `user:password@host:dir` would quietly take the user for a host.
+        if let (None, Some(later)) = (at, path.iter().position(|&byte| byte == b'@'))
+            && path[later..].contains(&b':')
+        {
+            return Err(
+                "a password can't stand in USER@HOST:DIR: write ftp://USER:PASSWORD@HOST/DIR, \
+                 or put it into ~/.netrc"
+                    .to_string(),
+            );
+        }
+        let (user, place) = match at {
+            Some(at) => (Some(&place[..at]), &place[at + 1..]),
+            None => (None, place),
+        };
+        if user.is_some_and(<[u8]>::is_empty) {
+            return Err(NO_USER.to_string());
+        }
+        let (host, port) = split_port(place, FTP_PORT)?;
+        Ok(Self {
+            scheme: Scheme::Ftp,
+            user: user.map(<[u8]>::to_vec),
+            password: None,
+            host,
+            port,
+            directory: Directory::of_path(path),
+        })
+    }
+
+    /// The source as a URL without its password: for the mount table and for messages. Only
+    /// printable ASCII, without blanks, commas and backslashes.
+    pub fn fsname(&self) -> String {
+        let mut text = format!("{}://", self.scheme.name());
+        if let Some(user) = &self.user {
+            encode(&mut text, user, b"");
+            text.push('@');
+        }
+        if self.host.contains(':') {
+            text.push_str(&format!("[{}]", self.host));
+        } else {
+            text.push_str(&self.host);
+        }
+        if self.port != self.scheme.port() {
+            text.push_str(&format!(":{}", self.port));
+        }
+        text.push('/');
+        match &self.directory {
+            Directory::Login => {}
+            Directory::Relative(path) => encode(&mut text, path, b"/@:"),
+            Directory::Absolute(path) => {
+                text.push_str("%2F");
+                encode(&mut text, &path[1..], b"/@:");
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fsname())
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({self})")
+    }
+}
+
+const FORMS: &str =
+    "write ftp://[USER@]HOST[:PORT]/PATH (or ftps://, ftpes://) or [USER@]HOST:PATH";
+const SMUGGLED: &str = "the source holds a line break or a NUL, which no server may be sent";
+const NO_USER: &str = "no user stands before the @ of the source; leave the @ out for anonymous";
+
+fn user_name(text: &[u8]) -> Result<Vec<u8>, String> {
+    if text.is_empty() {
+        return Err(NO_USER.to_string());
+    }
+    decode(text, "the user's name")
+}
+
+/// `host`, `host:port`, `[address]` or `[address]:port`.
+fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
+    let wrong = |what: &str| format!("{what} in the source; {FORMS}");
+    let place = std::str::from_utf8(place).map_err(|_| wrong("the host is not UTF-8"))?;
+    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
+        let (address, port) = rest
+            .split_once(']')
+            .ok_or_else(|| wrong("a [ without its ]"))?;
+        // RFC 6874 writes the zone of a link-local address behind %25.
+        let address = address.replacen("%25", "%", 1);
+        let bare = address.split('%').next().unwrap_or_default();
+        bare.parse::<Ipv6Addr>()
+            .map_err(|_| wrong(&format!("[{address}], which is no IPv6 address,")))?;
+        (address, port)
+    } else {
+        let colon = place.find(':').unwrap_or(place.len());
+        (place[..colon].to_string(), &place[colon..])
+    };
+    if place.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!(
+            "an IPv6 address needs brackets: [{place}]; {FORMS}"
+        ));
+    }
+    if host.is_empty() {
+        return Err(wrong("no host"));
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/\\@?#\"<>,".contains(c);
+    if host.contains(odd) || (host.contains('%') && !host.contains(':')) {
+        return Err(wrong(&format!(
+            "{}, which is no host,",
+            host.escape_debug()
+        )));
+    }
+    if port.contains("::") || port.matches(':').count() > 1 {
+        return Err(format!("an IPv6 address needs brackets; {FORMS}"));
+    }
+    let port = match port {
+        "" | ":" => default,
+        port => port
+            .strip_prefix(':')
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .filter(|&number| number != 0)
+            // Not shown: with a / typed in it, a password comes to stand here.
+            .ok_or_else(|| wrong("no port from 1 to 65535 after the host"))?,
+    };
+    Ok((host, port))
+}
+
+/// Undoes percent-encoding. `what` names the part without showing it: it may be a password.
+fn decode(text: &[u8], what: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        if first == b'%' {
+            let byte = after
+                .get(..2)
+                .and_then(|digits| std::str::from_utf8(digits).ok())
+                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| {
+                    format!("a % in {what} of the source is not followed by two hex digits; write %25 for a %")
+                })?;
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    if bytes.iter().any(|byte| b"\r\n\0".contains(byte)) {
+        return Err(SMUGGLED.to_string());
+    }
+    Ok(bytes)
+}
+
+/// Percent-encodes all but letters, digits, `-._~` and `plain`.
+fn encode(text: &mut String, bytes: &[u8], plain: &[u8]) {
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+fn trim_slashes(path: &[u8]) -> &[u8] {
+    let is_name = |&byte: &u8| byte != b'/';
+    match (
+        path.iter().position(is_name),
+        path.iter().rposition(is_name),
+    ) {
+        (Some(first), Some(last)) => &path[first..=last],
+        _ => &[],
+    }
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Directory::{Absolute, Login, Relative};
+    use super::*;
+
+    fn parse(text: &str) -> Result<Source, String> {
+        Source::parse(OsStr::new(text))
+    }
+
+    fn absolute(path: &str) -> Directory {
+        Absolute(path.into())
+    }
+
+    fn relative(path: &str) -> Directory {
+        Relative(path.into())
+    }
+
+    #[test]
+    fn a_url_names_user_password_host_port_and_directory() {
+        for (text, user, password, host, port, directory) in [
+            ("ftp://h", None, None, "h", 21, Login),
+            ("FTP://h/", None, None, "h", 21, Login),
+            ("ftp://h:2121/a/b/", None, None, "h", 2121, relative("a/b")),
+            (
+                "ftp://h/%2Fsrv/ftp",
+                None,
+                None,
+                "h",
+                21,
+                absolute("/srv/ftp"),
+            ),
+            ("ftp://h/%2f", None, None, "h", 21, absolute("/")),
+            ("ftp://h//srv", None, None, "h", 21, absolute("/srv")),
+            (
+                "ftp://u@h/a%20b#?",
+                Some("u"),
+                None,
+                "h",
+                21,
+                relative("a b#?"),
+            ),
+            ("ftp://u:p@h", Some("u"), Some("p"), "h", 21, Login),
+            ("ftp://u:@h", Some("u"), Some(""), "h", 21, Login),
+            (
+                "ftp://u:a:b@c@h:9/",
+                Some("u"),
+                Some("a:b@c"),
+                "h",
+                9,
+                Login,
+            ),
+            (
+                "ftp://u%40x:%2F%25@h/",
+                Some("u@x"),
+                Some("/%"),
+                "h",
+                21,
+                Login,
+            ),
+            ("ftp://[::1]:2121/x", None, None, "::1", 2121, relative("x")),
+            (
+                "ftp://[fe80::1%25eth0]",
+                None,
+                None,
+                "fe80::1%eth0",
+                21,
+                Login,
+            ),
+        ] {
+            let source = parse(text).expect(text);
+            assert_eq!(source.user.as_deref(), user.map(str::as_bytes), "{text}");
+            assert_eq!(
+                source.password.as_deref(),
+                password.map(str::as_bytes),
+                "{text}"
+            );
+            assert_eq!((source.host.as_str(), source.port), (host, port), "{text}");
+            assert_eq!(source.directory, directory, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_scp_tells_absolute_from_relative() {
+        for (text, user, host, directory) in [
+            ("u@h:/dir", Some("u"), "h", absolute("/dir")),
+            ("u@h:dir/sub/", Some("u"), "h", relative("dir/sub")),
+            ("u@h:", Some("u"), "h", Login),
+            ("h:/", None, "h", absolute("/")),
+            ("h:a%20b@c", None, "h", relative("a%20b@c")),
+            (
+                "u@mail.org@h:d@e:f",
+                Some("u@mail.org"),
+                "h",
+                relative("d@e:f"),
+            ),
+            ("u@[::1]:/x", Some("u"), "::1", absolute("/x")),
+        ] {
+            let source = parse(text).expect(text);
+            assert_eq!(source.user.as_deref(), user.map(str::as_bytes), "{text}");
+            assert_eq!((source.host.as_str(), source.port), (host, 21), "{text}");
+            assert_eq!(source.directory, directory, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_source_is_refused_with_a_mend() {
+        for (text, part) in [
+            ("", "write ftp://"),
+            ("host", "write ftp://"),
+            ("/local/dir", "write ftp://"),
+            ("./a:b", "write ftp://"),
+            (":dir", "no host"),
+            ("u@:dir", "no host"),
+            ("@h:dir", "no user"),
+            ("u:p@h:/dir", "a password can't stand"),
+            ("ftp://", "no host"),
+            ("ftp://@h/", "no user"),
+            ("ftp://:p@h/", "no user"),
+            ("ftp://h:0/", "no port"),
+            ("ftp://h:65536/", "no port"),
+            ("ftp://h:+1/", "no port"),
+            ("ftp://::1/", "brackets"),
+            ("ftp://fe80::1/", "brackets"),
+            ("ftp://[::1/", "without its ]"),
+            ("ftp://[h]/", "no IPv6 address"),
+            ("ftp://a b/", "no host"),
+            ("ftp://h/100%", "write %25"),
+            ("ftp://h/%0d%0aDELE%20x", "line break"),
+            ("ftp://u%00@h/", "line break"),
+            ("h:a\nb", "line break"),
+            ("sftp://h/", "sftp:// is not a source"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_the_password() {
+        let source = parse("ftp://u:secret@h:9/%2Fa b").expect("a good source");
+        assert_eq!(source.to_string(), "ftp://u@h:9/%2Fa%20b");
+        assert!(!format!("{source:?} {source}").contains("secret"));
+        for wrong in [
+            "ftp://u:secret%zz@h/",
+            "u:secret@h:/dir",
+            "ftp://u:secret@h:x/",
+        ] {
+            assert!(
+                !parse(wrong).expect_err(wrong).contains("secret"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same() {
+        for text in [
+            "ftp://h",
+            "ftp://u%2C%5C@h/a,b\\c",
+            "ftp://[::1]:99/%2Fx/%ff",
+            "u@h:/d",
+            "h:100%/@x",
+        ] {
+            let source = parse(text).expect(text);
+            let shown = source.fsname();
+            assert_eq!(parse(&shown).expect(&shown), source, "{text}");
+            assert!(!shown.contains([',', '\\', ' ']), "{shown}");
+        }
+    }
+
+    #[test]
+    fn cwd_is_told_the_path_as_it_is() {
+        assert_eq!(Login.path(), None);
+        assert_eq!(relative("a").path(), Some(&b"a"[..]));
+        assert_eq!(absolute("/a").path(), Some(&b"/a"[..]));
+    }
+}

@@ -1,0 +1,478 @@
+//! A connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
+//!
+//! The one idea: the socket never blocks; what would wait polls the socket with what the
+//! deadline has left, so that no thread waits for a server longer than its operation may.
+//! Every byte that passes is progress. TLS is a filter over the same socket (`stream/protected.rs`).
+//!
+//! SO_LINGER: a close resets the connection and drops what was not sent yet (`l_linger` 0), unless
+//! [`Stream::finish_writing`], [`Stream::end`] or [`Stream::deliver_on_close`] was called before. Otherwise the kernel
+//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes a
+//! cut file for a whole one, long after the caller was told that it failed.
+
+pub(crate) mod tls_stream;
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::ftp::net::stream::tls_stream::Protected;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustls::client::UnbufferedClientConnection;
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::remote::{Deadline, Error};
+
+/// A TCP connection to a server.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    tls: Option<Box<Protected>>,
+}
+
+/// How long a server may take to end a data connection when we have: what it still says are tickets
+/// for the next one, and to close before it is read resets the connection under the upload's end.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Idle seconds before TCP asks whether the peer still lives: below what NAT boxes remember.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Where connections go out from, and where active ones come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// From this address of ours.
+    Address(IpAddr),
+    /// Through this network interface.
+    Interface(String),
+}
+
+impl Bind {
+    /// Ties a socket that is about to connect, or to listen.
+    pub fn tie(&self, socket: &Socket) -> io::Result<()> {
+        match self {
+            Self::Address(address) => socket.bind(&SocketAddr::new(*address, 0).into()),
+            Self::Interface(name) => socket.bind_device(Some(name.as_bytes())),
+        }
+        .map_err(|error| {
+            let shown = match self {
+                Self::Address(address) => address.to_string(),
+                Self::Interface(name) => name.clone(),
+            };
+            let cause = format!("bind={shown}: {error}; name an address or interface of this host");
+            io::Error::new(error.kind(), cause)
+        })
+    }
+}
+
+impl Stream {
+    /// Connects to `address`.
+    pub fn connect(
+        address: SocketAddr,
+        bind: Option<&Bind>,
+        deadline: &Deadline,
+    ) -> io::Result<Self> {
+        let stream = Self::begin(address, bind)?;
+        stream.established(deadline)?;
+        Ok(stream)
+    }
+
+    /// Connects to `address` from the local address `local`.
+    pub fn connect_from(
+        local: SocketAddr,
+        address: SocketAddr,
+        bind: Option<&Bind>,
+        deadline: &Deadline,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if let Some(interface @ Bind::Interface(_)) = bind {
+            interface.tie(&socket)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&local.into())?;
+        let stream = Self::begin_over(socket, address)?;
+        stream.established(deadline)?;
+        Ok(stream)
+    }
+
+    /// Begins to connect to `address`; [`Self::established`] waits for it.
+    pub fn begin(address: SocketAddr, bind: Option<&Bind>) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if let Some(bind) = bind {
+            bind.tie(&socket)?;
+        }
+        Self::begin_over(socket, address)
+    }
+
+    fn begin_over(socket: Socket, address: SocketAddr) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            result => result?,
+        }
+        Self::over(socket)
+    }
+
+    /// Waits until a connection that was begun is there.
+    pub fn established(&self, deadline: &Deadline) -> io::Result<()> {
+        let mut over = false;
+        loop {
+            if let Some(error) = self.tcp.take_error()? {
+                return Err(error);
+            }
+            match self.tcp.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected && !over => {}
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    deadline.progress();
+                    return Ok(());
+                }
+            }
+            let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
+            wait_for(&mut fds, deadline)?;
+            // Cut while it was being made.
+            let events = fds[0].revents().unwrap_or(PollFlags::empty());
+            over = events.contains(PollFlags::POLLHUP);
+        }
+    }
+
+    /// A connection that was accepted.
+    pub fn over(socket: Socket) -> io::Result<Self> {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        Ok(Self {
+            tcp: socket.into(),
+            tls: None,
+        })
+    }
+
+    /// Goes over to TLS and shakes hands. The error holds that of TLS, if it is one.
+    pub fn encrypt(
+        &mut self,
+        connection: UnbufferedClientConnection,
+        deadline: &Deadline,
+    ) -> io::Result<&CommonState> {
+        let tls = Protected::begin(connection, &self.tcp, deadline)?;
+        Ok(self.tls.insert(Box::new(tls)).state())
+    }
+
+    /// The version of TLS, and whether the session was resumed; `None` in clear.
+    pub fn protection(&self) -> Option<(Option<ProtocolVersion>, bool)> {
+        let state = self.tls.as_ref()?.state();
+        let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some((state.protocol_version(), resumed))
+    }
+
+    /// Whether the end that was read is one that the peer has said. In clear there is no telling.
+    pub fn ended_in_full(&self) -> Option<bool> {
+        self.tls.as_ref().map(|tls| tls.ended_in_full())
+    }
+
+    /// Reads what is there, waiting for the first byte; 0 at the end.
+    pub fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> io::Result<usize> {
+        if let Some(tls) = &mut self.tls {
+            return tls.read(&self.tcp, buffer, deadline);
+        }
+        loop {
+            match self.tcp.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::POLLIN, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(length) => {
+                    deadline.progress();
+                    return Ok(length);
+                }
+                error => return error,
+            }
+        }
+    }
+
+    /// Tells the peer at once that what it sent has come, and what comes next likewise.
+    pub fn acknowledge(&self) {
+        // Where that can't be said, it is said a little later.
+        let _ = SockRef::from(&self.tcp).set_tcp_quickack(true);
+    }
+
+    /// Writes all of `bytes`.
+    pub fn write_all(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            return tls.write_all(&self.tcp, bytes, deadline);
+        }
+        while !bytes.is_empty() {
+            match self.tcp.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::POLLOUT, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    deadline.progress();
+                    bytes = &bytes[length..];
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes`, and that nothing more will be written.
+    pub fn write_last(&mut self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+        if self.tls.is_none() {
+            // The end rides on the last packet: alone it would wait for an acknowledgement where the bytes just fill
+            // the window of a fresh connection (ten packets), and an upload of 13 KB cost one more round trip.
+            SockRef::from(&self.tcp).set_tcp_cork(true)?;
+        }
+        self.write_all(bytes, deadline)?;
+        self.finish_writing(deadline)
+    }
+
+    /// Tells the peer that nothing more will be written. Under TLS, waits for the peer's own end.
+    pub fn finish_writing(&mut self, deadline: &Deadline) -> io::Result<()> {
+        // The end, and the bytes before it, are to arrive also when the socket is closed soon after.
+        self.deliver_on_close();
+        let Some(tls) = &mut self.tls else {
+            return self.tcp.shutdown(Shutdown::Write);
+        };
+        tls.finish_writing(&self.tcp, deadline)?;
+        self.tcp.shutdown(Shutdown::Write)?;
+        let patience = Deadline::after(CLOSE_PATIENCE.min(deadline.patience()));
+        let mut rest = [0; 1024];
+        // The server's own word on the upload is its reply; nothing here can spoil it.
+        while matches!(tls.read(&self.tcp, &mut rest, &patience), Ok(1..)) {}
+        Ok(())
+    }
+
+    /// Ends a connection whose end was read, also for those who hold a [`Cutter`]: ProFTPD and vsftpd
+    /// wait for that before they say how the transfer went.
+    pub fn end(mut self) {
+        self.deliver_on_close();
+        if let Some(tls) = &mut self.tls {
+            tls.close(&self.tcp);
+        }
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    /// Breaks a connection off by a reset: an end would be taken for the end of the file.
+    pub fn abort(self) {
+        // Where the option can't be set, the missing end of TLS or the server's wits must do.
+        let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Has a close deliver what was written, and then the end of the connection.
+    pub fn deliver_on_close(&self) {
+        if let Err(error) = SockRef::from(&self.tcp).set_linger(None) {
+            log::warn!(
+                "connection: SO_LINGER cannot be cleared: {error}; its last bytes may be lost"
+            );
+        }
+    }
+
+    /// Bytes that were written and that the peer's kernel has not acknowledged, sent or not.
+    pub fn unacknowledged(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ (tcp(7); TIOCOUTQ is the same number) stores one int, and the descriptor lives until it returns.
+        let done = unsafe { libc::ioctl(self.tcp.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+        match done {
+            0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Whether bytes or an end wait to be read. On a connection that should be silent that is a
+    /// good bye. What TLS has to say to itself is none.
+    pub fn has_news(&mut self) -> bool {
+        match &mut self.tls {
+            Some(tls) => tls.has_news(&self.tcp),
+            None => is_readable(&self.tcp),
+        }
+    }
+
+    /// A second handle by which another thread can cut this connection.
+    pub fn cutter(&self) -> io::Result<Cutter> {
+        Ok(Cutter {
+            tcp: self.tcp.try_clone()?,
+            resets: false,
+        })
+    }
+
+    /// The same for a connection whose end would be taken for the end of the file: it is cut by a reset.
+    pub fn resetting_cutter(&self) -> io::Result<Cutter> {
+        Ok(Cutter {
+            resets: true,
+            ..self.cutter()?
+        })
+    }
+
+    /// The address of our end.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    fn wait(&self, events: PollFlags, deadline: &Deadline) -> io::Result<()> {
+        wait_for(&mut [PollFd::new(self.tcp.as_fd(), events)], deadline)
+    }
+}
+
+/// Whether bytes, or an end, wait on a socket.
+fn is_readable(tcp: &TcpStream) -> bool {
+    let mut fds = [PollFd::new(tcp.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
+    }
+}
+
+/// Waits until one of `fds` has what is asked for, or for a moment less; the caller looks again.
+pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
+    let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+    // One more millisecond, lest a rest below one be rounded to a busy loop.
+    let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    match poll(fds, left) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts a connection from outside: whoever waits on it wakes up with its end.
+#[derive(Debug)]
+pub struct Cutter {
+    tcp: TcpStream,
+    resets: bool,
+}
+
+impl Cutter {
+    /// Ends the connection both ways.
+    pub fn cut(&self) {
+        if !self.resets || self.reset().is_err() {
+            let _ = self.tcp.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Resets the connection and drops what was not sent, also while others hold the socket: close would wait for them.
+    fn reset(&self) -> io::Result<()> {
+        let none = libc::sockaddr {
+            sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
+            sa_data: [0; 14],
+        };
+        let length = libc::socklen_t::try_from(size_of_val(&none)).unwrap_or_default();
+        // SAFETY: connect(2) reads `length` bytes of an address that lives until it returns; AF_UNSPEC dissolves the
+        // association of the socket.
+        match unsafe { libc::connect(self.tcp.as_raw_fd(), &none, length) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// The error of a connection, with what was tried on it.
+pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::timed_out(tried),
+        _ => Error::lost(tried, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_silent_peer_costs_a_time_out_and_a_cut_wakes_the_reader() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let mut stream = Stream::connect(address, None, &patient).expect("a connection");
+        let (_peer, _) = listener.accept().expect("a peer");
+
+        let hasty = Deadline::after(Duration::from_millis(20));
+        let error = stream.read(&mut [0; 8], &hasty).expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        stream.cutter().expect("a cutter").cut();
+        assert_eq!(stream.read(&mut [0; 8], &patient).expect("an end"), 0);
+    }
+
+    /// A connection, and the socket of its peer, which reads nothing by itself.
+    fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let stream = Stream::connect(address, None, &patient).expect("a connection");
+        let (peer, _) = listener.accept().expect("a peer");
+        (stream, peer)
+    }
+
+    #[test]
+    fn close_without_an_end_resets() {
+        let (stream, mut peer) = connected();
+        drop(stream);
+        let error = peer.read(&mut [0; 1]).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn close_after_the_end_delivers_all_bytes() {
+        let (mut stream, mut peer) = connected();
+        let patient = Deadline::after(Duration::from_secs(20));
+        // More than the peer's socket takes at once.
+        let sent = vec![7; 8 << 20];
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).map(|_| got.len())
+        });
+        stream.write_all(&sent, &patient).expect("written");
+        stream.finish_writing(&patient).expect("an end");
+        drop(stream);
+        let got = reader.join().expect("a reader").expect("no reset");
+        assert_eq!(got, sent.len());
+    }
+
+    #[test]
+    fn resetting_cutter_wakes_the_writer_and_resets() {
+        let (mut stream, mut peer) = connected();
+        let cutter = stream.resetting_cutter().expect("a cutter");
+        let patient = Deadline::after(Duration::from_secs(20));
+        let writer = std::thread::spawn(move || {
+            let written = stream.write_all(&vec![0; 64 << 20], &patient);
+            (stream, written)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        cutter.cut();
+        let (_stream, written) = writer.join().expect("a writer");
+        let error = written.expect_err("it was cut");
+        assert_ne!(error.kind(), io::ErrorKind::TimedOut);
+        let error = peer.read_to_end(&mut Vec::new()).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn acknowledged_bytes_leave_the_send_queue() {
+        let (mut stream, _peer) = connected();
+        let patient = Deadline::after(Duration::from_secs(20));
+        stream.write_all(b"NOOP\r\n", &patient).expect("written");
+        while stream.unacknowledged() > 0 {
+            std::thread::yield_now();
+        }
+        let hasty = Deadline::after(Duration::from_millis(20));
+        // The peer reads nothing: its socket fills up, and the rest stays here.
+        stream
+            .write_all(&vec![0; 64 << 20], &hasty)
+            .expect_err("no room");
+        assert!(stream.unacknowledged() > 0);
+    }
+}

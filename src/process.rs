@@ -1,0 +1,10 @@
+//! The process: daemon, logging, allocator, directories.
+
+pub(crate) mod allocator;
+pub mod daemon;
+pub mod logging;
+pub mod printable;
+pub(crate) mod private_dir;
+pub(crate) mod redact;
+pub(crate) mod regular_file;
+pub mod xdg_dirs;
