@@ -280,7 +280,6 @@ impl Mounted {
             write: true,
             truncate,
             exclusive: false,
-            process: 0,
         };
         let (parent, name) = self.place(path);
         let deadline = self.vfs.deadline();
@@ -579,7 +578,6 @@ fn an_upload_that_hangs_holds_nobody_for_ever() {
         write: true,
         truncate: true,
         exclusive: false,
-        process: 0,
     };
     let late = mounted
         .vfs

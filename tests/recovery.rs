@@ -90,7 +90,7 @@ impl Place {
 
 impl Mount {
     fn open(&self, name: &str, flags: i32) -> u64 {
-        let wants = Wants::from_flags(flags | libc::O_RDWR, 0);
+        let wants = Wants::from_flags(flags | libc::O_RDWR);
         let deadline = self.deadline();
         let opened = self.create(ROOT, name.as_bytes(), 0o644, wants, &deadline);
         opened.unwrap().1.handle
@@ -112,7 +112,7 @@ impl Mount {
         let attr = self.lookup(ROOT, name.as_bytes(), &deadline).unwrap();
         let open = self
             .0
-            .open(attr.ino, Wants::from_flags(libc::O_RDONLY, 0), &deadline);
+            .open(attr.ino, Wants::from_flags(libc::O_RDONLY), &deadline);
         self.release(open.unwrap().handle, &deadline);
     }
 

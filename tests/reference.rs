@@ -360,7 +360,7 @@ impl Run {
     fn look(&self, name: &str) {
         let deadline = self.vfs.deadline();
         let (parent, own) = self.place(name);
-        let wants = Wants::from_flags(libc::O_RDONLY, 0);
+        let wants = Wants::from_flags(libc::O_RDONLY);
         let found = self.vfs.lookup(parent, own, &deadline);
         if let Ok(open) = found.and_then(|attr| self.vfs.open(attr.ino, wants, &deadline)) {
             self.vfs.release(open.handle, &deadline);
@@ -374,7 +374,6 @@ impl Run {
             write: true,
             truncate,
             exclusive: false,
-            process: 0,
         };
         let (_, open) = self
             .vfs
@@ -870,13 +869,13 @@ fn what_a_stream_has_sent_is_not_completed_by_what_was_there_before() {
     run.server.store("f", &[1; 300_000], false);
     let ino = vfs.lookup(ROOT, b"f", &deadline).unwrap().ino;
     let handle = vfs
-        .open(ino, Wants::from_flags(libc::O_RDONLY, 0), &deadline)
+        .open(ino, Wants::from_flags(libc::O_RDONLY), &deadline)
         .unwrap()
         .handle;
     let read = vfs.read(handle, 0, LARGE, &deadline).unwrap();
     assert_eq!(read.len(), 300_000);
     vfs.release(handle, &deadline);
-    let wants = Wants::from_flags(libc::O_WRONLY | libc::O_TRUNC, 0);
+    let wants = Wants::from_flags(libc::O_WRONLY | libc::O_TRUNC);
     let handle = vfs.open(ino, wants, &deadline).unwrap().handle;
     let mut expected = Vec::new();
     for (fill, offset, length) in [(2, 0, 1534), (3, 481, 1567), (4, 200_207, 217)] {
@@ -917,7 +916,7 @@ fn each_of(
     for (round, name) in names.iter().enumerate() {
         let deadline = &vfs.deadline();
         let ino = vfs.lookup(ROOT, name.as_bytes(), deadline).unwrap().ino;
-        let wants = Wants::from_flags(libc::O_RDWR, 0);
+        let wants = Wants::from_flags(libc::O_RDWR);
         let handle = vfs.open(ino, wants, deadline).unwrap().handle;
         assert_eq!(vfs.read(handle, 0, LARGE, deadline).unwrap().len(), 300_000);
         work(round, name, (&server, &vfs, handle));

@@ -96,7 +96,7 @@ impl Adapter {
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
         let notices = Arc::clone(&self.notices);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
-            match vfs.open(ino, Wants::from_flags(flags, 0), deadline) {
+            match vfs.open(ino, Wants::from_flags(flags), deadline) {
                 Ok(open) => {
                     // The answer has no room for the size, by which the kernel cuts what is read.
                     notices.correct(ino, open.changed);
@@ -223,7 +223,6 @@ impl Filesystem for Adapter {
                 write: true,
                 truncate: false,
                 exclusive: true,
-                process: 0,
             };
             let made = vfs.create(parent.0, name.as_bytes(), mode, wants, deadline);
             let made = made.map(|(attr, open)| {
@@ -335,7 +334,7 @@ impl Filesystem for Adapter {
 
     fn create(
         &self,
-        req: &Request,
+        _req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -344,7 +343,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let wants = Wants::from_flags(flags, req.pid());
+        let wants = Wants::from_flags(flags);
         self.later(
             Class::Metadata,
             &[parent.0],

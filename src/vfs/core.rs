@@ -29,7 +29,6 @@ use crate::vfs::inode::attr_view::{Attr, Shown, Space};
 use crate::vfs::inode::symlink_policy::Links;
 use crate::vfs::inode::{Node, Tree, now};
 use crate::vfs::metadata::single_flight::{Listings, Places};
-use crate::vfs::ops::makers::Makers;
 use crate::vfs::prefetch::fetching::Fetching;
 use crate::vfs::prefetch::walk_detector::Walks;
 use crate::vfs::readahead::Shared;
@@ -94,7 +93,6 @@ pub struct Vfs {
     pub(crate) walks: Mutex<Walks>,
     pub(crate) ahead_places: Places,
     pub(crate) fetching: Fetching,
-    pub(crate) makers: Makers,
     /// By which threads that work beside find the file system.
     pub(crate) me: Weak<Vfs>,
     next_handle: AtomicU64,
@@ -199,7 +197,6 @@ impl Vfs {
             walks: Mutex::default(),
             ahead_places: Places::default(),
             fetching: Fetching::default(),
-            makers: Makers::default(),
             me: me.clone(),
             next_handle: AtomicU64::new(1),
             names_tally: Tally::default(),

@@ -203,12 +203,6 @@ impl Tree {
         children.into_iter().map(|(_, ino)| *ino).collect()
     }
 
-    /// How many names in `directory` are known.
-    pub fn count_children(&self, directory: u64) -> usize {
-        let node = self.nodes.get(&directory);
-        node.map_or(0, |node| node.directory.children.len())
-    }
-
     /// Whether something in `directory` is known, local things too.
     pub fn has_children(&self, directory: u64) -> bool {
         self.nodes

@@ -25,14 +25,6 @@ impl Vfs {
         self.list_now(directory, deadline)
     }
 
-    /// Lists a directory anew, unless somebody does.
-    pub(crate) fn renew(&self, directory: u64, deadline: &Deadline) -> Result<()> {
-        let Some(_claim) = self.listings.claim(directory, deadline) else {
-            return Ok(());
-        };
-        self.list_now(directory, deadline).map(|_| ())
-    }
-
     fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
         let asked = self.tree.lock().now();
         let path = self.path(directory)?;

@@ -85,7 +85,6 @@ impl Vfs {
     pub fn unlink(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
         self.writable()?;
         check_name(name)?;
-        self.makers.doubt(parent);
         let ino = self.find(parent, name, deadline)?;
         if self.kind(ino) == Some(Kind::Directory) {
             return Err(Error::IsDirectory);
@@ -142,8 +141,6 @@ impl Vfs {
         self.writable()?;
         check_name(name)?;
         check_name(new_name)?;
-        self.makers.doubt(parent);
-        self.makers.doubt(new_parent);
         let ino = self.find(parent, name, deadline)?;
         let target = if keep {
             self.ask_again(new_parent, new_name, deadline)?

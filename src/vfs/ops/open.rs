@@ -37,18 +37,15 @@ pub struct Wants {
     pub truncate: bool,
     /// That the name is not there yet.
     pub exclusive: bool,
-    /// Who opens it; 0 where that is not known.
-    pub process: u32,
 }
 
 impl Wants {
-    /// Reads the flags of an open(2) by `process`.
-    pub fn from_flags(flags: i32, process: u32) -> Self {
+    /// Reads the flags of an open(2).
+    pub fn from_flags(flags: i32) -> Self {
         Self {
             write: flags & libc::O_ACCMODE != libc::O_RDONLY,
             truncate: flags & libc::O_TRUNC != 0,
             exclusive: flags & libc::O_EXCL != 0,
-            process,
         }
     }
 }
@@ -105,10 +102,8 @@ impl Vfs {
         check_name(name)?;
         // What is to be emptied may be emptied unseen; everything else must not be taken for new because
         // it was not there some seconds ago.
-        // With write-back, what is known counts: the server hears of nothing before the close.
-        // So it does for one of a copy.
-        let copies = wants.exclusive && self.copies(wants.process, parent);
-        let must_be_new = wants.exclusive && !self.is_write_back() && !copies;
+        // With write-back the name is checked when the file is stored: the server hears of nothing before the close.
+        let must_be_new = wants.exclusive && !self.is_write_back();
         let makes = must_be_new && !self.is_atomic_in(parent);
         if wants.exclusive {
             let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
@@ -172,8 +167,7 @@ impl Vfs {
         if let Ok(handle) = self.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.mode = Some((mode, false));
-            // Of a copy the habit alone: see `copying.rs`.
-            body.exclusive = wants.exclusive && self.is_write_back() && !copies;
+            body.exclusive = wants.exclusive && self.is_write_back();
             if let Some(sink) = sink {
                 body.spool(&self.spool)?;
                 self.streams.start_over(&handle.file, &mut body, path, sink);

@@ -142,7 +142,6 @@ impl Vfs {
             write: true,
             truncate: false,
             exclusive: false,
-            process: 0,
         };
         let open = self.open(ino, wants, deadline)?;
         let result = self
