@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -87,8 +87,6 @@ pub struct Vfs {
     pub(crate) stores_in_place: Mutex<HashSet<u64>>,
     pub(crate) queue: Queue,
     pub(crate) listings: Listings,
-    /// Uploads that have begun before a flush.
-    pub(crate) early: AtomicUsize,
     /// Who walks through the tree, and what was listed for that.
     pub(crate) walks: Mutex<Walks>,
     pub(crate) ahead_places: Places,
@@ -193,7 +191,6 @@ impl Vfs {
             tree: Mutex::new(Tree::new(root)),
             opened: Mutex::default(),
             listings: Listings::default(),
-            early: AtomicUsize::new(0),
             walks: Mutex::default(),
             ahead_places: Places::default(),
             fetching: Fetching::default(),

@@ -4,7 +4,6 @@ pub(crate) mod atomic;
 pub(crate) mod begun;
 pub(crate) mod checksum;
 pub(crate) mod commit;
-pub(crate) mod early;
 pub(crate) mod exclusive;
 pub(crate) mod journaling;
 pub(crate) mod lost_found;

@@ -10,7 +10,6 @@ use crate::remote::ReadAt;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{Body, File};
-use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::spool::{Spool, SpoolFile};
 
 /// Where bytes are to be written.
@@ -92,7 +91,6 @@ impl Body {
         self.dirty.insert(to..to + length);
         self.size = to + length;
         (self.appended, self.broke_off) = (Some(to), None);
-        (self.young, self.written) = (RangeSet::default(), 0);
         Ok(())
     }
 }

@@ -108,10 +108,6 @@ pub struct Body {
     pub why: Option<Error>,
     /// The last upload failed: what could not be brought to the server is kept at the last close.
     pub failed: bool,
-    /// What was written since [`Body::written`] was 0 last, where parts may be sent early.
-    pub young: RangeSet,
-    /// Bytes that were written since somebody looked what may be sent early.
-    pub written: u64,
     /// From here on all of it was appended: it goes behind whatever others put before it (see `appending.rs`).
     pub appended: Option<u64>,
     /// Others' bytes have come into it: what the kernel has of it is wrong.
@@ -245,10 +241,6 @@ impl Body {
         if offset <= self.ordered {
             // What was written ahead of its turn counts when the gap before it is closed.
             self.ordered = self.dirty.stretch(self.ordered.max(end));
-        }
-        if self.kept > 0 {
-            self.young.insert(offset..end);
-            self.written += bytes.len() as u64;
         }
         Ok(())
     }

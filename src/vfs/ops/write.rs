@@ -107,7 +107,6 @@ impl Vfs {
         } else if body.stream.is_some() {
             file.uploaded.notify_all();
         }
-        self.send_early(file, body);
         Ok(offset)
     }
 
