@@ -5,31 +5,29 @@
 //! so that one sync of the disk keeps one close, or many that come at once; large ones have a file of
 //! their own beside it.
 //!
-//! The journal of a server and user is one directory, whatever of it is mounted: paths are absolute, and
-//! numbers, which tell what came first, are given out over all mounts (`journal/directory.rs`,
-//! `journal/neighbours.rs`). Each mount that lives writes to a log of its own; of what a dead one has left
-//! the next mount takes what lies under its root (`journal/left.rs`).
+//! The journal of a server and user is one directory, whatever of it is mounted; paths are absolute. Each live mount
+//! writes to a log of its own (`journal/directory.rs`) and does not read those of others. Of what a dead mount has left,
+//! the next mount takes over what lies under its root (`journal/takeover.rs`).
 //!
 //! Lock order: the directory's lock, then `state`; the disk is synced without either, but where all of a
 //! log is written anew.
 
 pub mod directory;
-pub mod neighbours;
 pub mod record;
 pub mod takeover;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::remote::ReadAt;
 use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
-use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
 
 /// A file with fewer dirty bytes lies in the journal itself.
@@ -40,14 +38,15 @@ pub const RANGES: usize = 1000;
 /// costs is less than what was written before.
 const COMPACT: u64 = 4 << 20;
 
+/// Bits of an intent's number that tell the logs of live mounts apart; those above are microseconds since 1970.
+const LOG_BITS: u32 = 8;
+
 /// The journal of this mount.
 #[derive(Debug)]
 pub struct Journal {
     directory: Directory,
     /// The name of its log.
     name: String,
-    /// The other mounts of the same server and user.
-    pub neighbours: Arc<Neighbours>,
     state: Mutex<State>,
     synced: Condvar,
 }
@@ -67,15 +66,17 @@ struct State {
     /// Where the records of each intent are, its last one and what came after it, and their lengths; done
     /// ones are none.
     live: HashMap<u64, Vec<(u64, u64)>>,
-    /// Of these, what nobody need wait for.
-    replaced: HashSet<u64>,
+    /// The highest number of an intent that is known.
     highest: u64,
+    /// The low bits of our own numbers, which no other live mount uses.
+    log_number: u64,
 }
 
 impl Journal {
     /// A journal without anything in it.
     fn new(directory: Directory, locked: &Locked) -> io::Result<Self> {
         let (name, log) = directory.new_log(locked)?;
+        let log_number = log_number(Path::new(&name));
         let state = State {
             log,
             length: 0,
@@ -84,11 +85,10 @@ impl Journal {
             ended: 0,
             syncing: false,
             live: HashMap::new(),
-            replaced: HashSet::new(),
             highest: 0,
+            log_number,
         };
         Ok(Self {
-            neighbours: Arc::new(Neighbours::new(directory.clone(), Some(name.clone()))),
             directory,
             name,
             state: Mutex::new(state),
@@ -96,22 +96,10 @@ impl Journal {
         })
     }
 
-    /// The number under which a close of `path` is to be committed: the one that it has, or a new one,
-    /// where it has none or another mount has closed the same path since.
-    pub fn claim(&self, path: &[u8], current: Option<u64>) -> io::Result<u64> {
-        let locked = self.directory.lock()?;
-        let (highest, newest) = self.neighbours.newest(&locked, path)?;
-        if let Some(current) = current.filter(|current| newest.is_none_or(|id| id < *current)) {
-            return Ok(current);
-        }
-        let id = {
-            let mut state = self.state.lock();
-            state.highest = state.highest.max(highest) + 1;
-            state.highest
-        };
-        let path = path.to_vec();
-        self.append(&Record::Claimed { id, path })?;
-        Ok(id)
+    /// A number for a new intent. Live mounts share the directory of data files, so the number is unique among them: the
+    /// time, and the number of this mount's log.
+    pub fn next_id(&self) -> u64 {
+        self.state.lock().next_id()
     }
 
     /// Writes an intent down; it is on the disk when this returns. `spool` has its dirty bytes.
@@ -161,22 +149,6 @@ impl Journal {
     pub fn arrived(&self, id: u64, size: u64) -> io::Result<()> {
         let end = self.append(&Record::Arrived { id, size })?;
         self.sync(end)
-    }
-
-    /// A later close takes the place of this one, or is about to: no other mount need wait for it.
-    pub fn replaced(&self, id: u64) {
-        let is_news = {
-            let mut state = self.state.lock();
-            state.live.contains_key(&id) && state.replaced.insert(id)
-        };
-        if is_news {
-            self.note(&Record::Replaced(id));
-        }
-    }
-
-    /// Whether it is known to be so.
-    pub fn is_replaced(&self, id: u64) -> bool {
-        self.state.lock().replaced.contains(&id)
     }
 
     /// The intent need not be carried out any more, or was never written down.
@@ -288,7 +260,24 @@ impl Journal {
     }
 }
 
+/// The low bits of the numbers that the owner of a log gives out.
+fn log_number(path: &Path) -> u64 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let number: u64 = stem.and_then(|stem| stem.parse().ok()).unwrap_or(0);
+    number % (1 << LOG_BITS)
+}
+
 impl State {
+    fn next_id(&mut self) -> u64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let time = micros.max((self.highest >> LOG_BITS) + 1);
+        self.highest = time << LOG_BITS | self.log_number;
+        self.highest
+    }
+
     /// Whether most of the log counts no more.
     fn is_long(&self) -> bool {
         let live = self.live.values().flatten();
@@ -299,11 +288,9 @@ impl State {
     /// Remembers where a record is that must not be lost.
     fn place(&mut self, record: &Record, at: (u64, u64)) {
         match record {
-            Record::Claimed { id, .. } => drop(self.live.insert(*id, vec![at])),
             Record::Intent(intent) => drop(self.live.insert(intent.id, vec![at])),
             Record::Done(id) => {
                 self.live.remove(id);
-                self.replaced.remove(id);
             }
             other => {
                 if let Some(records) = self.live.get_mut(&other.id()) {
@@ -324,14 +311,14 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
         let journal = opened.journal.expect("a journal");
-        let id = journal.claim(b"/f", None).expect("claimed");
+        let id = journal.next_id();
         journal.done(id);
         let ended = journal.state.lock().ended;
         assert!(journal.state.lock().kept < ended);
         journal.settle();
         assert_eq!(journal.state.lock().kept, ended);
         // Nothing new, nothing to wait for.
-        journal.note(&Record::Replaced(id));
+        journal.note(&Record::Begun(id));
         journal.settle();
         assert_eq!(journal.state.lock().kept, ended);
     }

@@ -42,10 +42,7 @@ impl Vfs {
         if body.appended.is_none() {
             return;
         }
-        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal.take()) {
-            body.superseded.push(id);
-            journal.replaced(id);
-        }
+        body.superseded.extend(body.journal.take());
     }
 }
 

@@ -115,12 +115,6 @@ impl Directory {
         })
     }
 
-    /// Whether an open log is still the one of this name.
-    pub fn is_at(&self, log: &File, name: &str) -> bool {
-        let directory = self.place.find();
-        directory.is_ok_and(|directory| directory.is_at(log, name).unwrap_or(false))
-    }
-
     /// Removes a file.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         self.place.find()?.remove(name)

@@ -10,7 +10,7 @@ use crate::remote::Version;
 /// What is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A close of this path is about to be written down; it comes after everything of a lower number.
+    /// Written by earlier versions: a close of this path is about to be written down.
     Claimed {
         /// The intent to come.
         id: u64,
@@ -32,7 +32,7 @@ pub enum Record {
     },
     /// It is on the server, or need not be any more.
     Done(u64),
-    /// A later close takes its place, or is about to: it counts only if the mount dies before that.
+    /// Written by earlier versions: a later close takes its place.
     Replaced(u64),
     /// The server has its first bytes, confirmed: these need not be here any more.
     Arrived {
@@ -41,7 +41,7 @@ pub enum Record {
         /// Bytes.
         size: u64,
     },
-    /// When its mount was dead, another one has changed what bears its name: it is not for the server any more.
+    /// Written by earlier versions: another mount has changed the file since this mount died.
     Overtaken(u64),
 }
 

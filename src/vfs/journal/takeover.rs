@@ -12,7 +12,6 @@ use std::path::Path;
 use crate::vfs::file::spool::{Spool, SpoolFile};
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, disown, is_free};
-use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
 
 /// What a mount that ended too soon has left.
@@ -119,14 +118,18 @@ impl Journal {
         for one in dead.iter().filter(|one| one.intents.is_empty()) {
             directory.remove(&one.name)?;
         }
-        let own = opened.journal.as_ref();
-        let others = Neighbours::new(directory.clone(), own.map(|own| own.name.clone()));
-        let damaged = dead.iter().any(|one| one.damaged);
+        let own = opened.journal.as_ref().map(|own| &own.name);
+        let is_live =
+            |name: &String| Some(name) != own && !dead.iter().any(|one| one.name == *name);
+        // The data files of live mounts are known to those alone: the last mount that is left sweeps.
+        if !directory.logs()?.iter().any(is_live) {
+            let damaged = dead.iter().any(|one| one.damaged);
+            let outside = dead.iter().flat_map(|one| one.intents.keys().copied());
+            let taken = opened.left.iter().map(|left| left.intent.id);
+            let counts: HashSet<u64> = outside.chain(taken).collect();
+            directory.sweep(&locked, damaged, |id| counts.contains(&id));
+        }
         drop(dead);
-        let numbers = others.numbers(&locked)?;
-        let taken: HashSet<u64> = opened.left.iter().map(|left| left.intent.id).collect();
-        let counts = |id| numbers.contains(&id) || taken.contains(&id);
-        directory.sweep(&locked, damaged, counts);
         if opened.journal.is_none() {
             directory.remove_if_empty(&locked);
         }

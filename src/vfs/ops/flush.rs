@@ -279,7 +279,7 @@ impl Vfs {
                 log::error!(
                     "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
                 );
-                self.journal_leave(&path, &mut body);
+                self.journal_leave(&mut body);
             }
             Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
         }

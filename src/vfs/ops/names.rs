@@ -10,7 +10,6 @@ use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_rename_unlink::Orphan;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::now;
-use crate::vfs::writeback::order::Reach;
 
 impl Vfs {
     /// Makes a directory.
@@ -61,7 +60,6 @@ impl Vfs {
             return Err(Error::NotEmpty);
         }
         let path = self.path(ino)?;
-        self.after_others(&path, Reach::Below, deadline)?;
         match self.step(Step::RemoveDirectory(&path), deadline) {
             Ok(_) => {
                 self.tree.lock().remove_own(ino);
@@ -90,7 +88,6 @@ impl Vfs {
             return Err(Error::IsDirectory);
         }
         // No upload may bring the name back once it is removed, of whatever mount.
-        self.after_others(&self.path(ino)?, Reach::Itself, deadline)?;
         let claim = self.claim(ino, deadline)?;
         let orphan = claim
             .as_ref()
@@ -163,13 +160,10 @@ impl Vfs {
         if let Some(target) = target {
             self.check_replacing(ino, target)?;
         }
-        let from = self.path(ino)?;
         let to = self
             .path(new_parent)?
             .join(new_name)
             .ok_or(Error::Invalid)?;
-        self.after_others(&from, Reach::Below, deadline)?;
-        self.after_others(&to, Reach::Below, deadline)?;
         // What is being written under the old name is brought to the server first.
         let claims = self.settle_below(ino, deadline)?;
         let from = self.path(ino)?;

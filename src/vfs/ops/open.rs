@@ -13,7 +13,6 @@ use crate::vfs::file::open_file::File;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::now;
 use crate::vfs::readahead::Reader;
-use crate::vfs::writeback::order::Reach;
 
 /// A file was opened.
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +104,6 @@ impl Vfs {
         // With write-back the name is checked when the file is stored: the server hears of nothing before the close.
         let must_be_new = wants.exclusive && !self.is_write_back();
         let makes = must_be_new && !self.is_atomic_in(parent);
-        if wants.exclusive {
-            let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
-            self.after_others(&path, Reach::Itself, deadline)?;
-        }
         let there = if makes {
             let tree = self.tree.lock();
             let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);

@@ -96,8 +96,6 @@ impl Vfs {
         body.modified = None;
         self.publish(file, body);
         let first = self.streams.start_of(body);
-        // What others have closed comes first.
-        let first = first.filter(|_| !self.is_behind_others_now(file));
         let path = match first {
             Some(first) => self.stream_to(file, body, first)?,
             None => None,

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use crate::remote::RemotePath;
 use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{Body, File};
@@ -26,9 +25,8 @@ impl Vfs {
             return Ok(false);
         }
         body.committing = true;
-        let before = body.number();
         drop(body);
-        let committed = self.write_down(journal, file, (path, before));
+        let committed = self.write_down(journal, file, path);
         let mut body = file.body.lock();
         body.committing = false;
         file.uploaded.notify_all();
@@ -43,12 +41,14 @@ impl Vfs {
         Ok(true)
     }
 
-    /// From now on the journal has the file under this number.
+    /// From now on the journal has the file under this number. The close before it is kept only if something of it may have
+    /// begun to arrive.
     fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
+        let unsent = body.number();
         if let Some(before) = body.journal.replace(id).filter(|&before| before != id) {
-            body.superseded.push(before);
-            if !body.uploading && body.stream.is_none() {
-                journal.replaced(before);
+            match unsent {
+                Some(_) => journal.done(before),
+                None => body.superseded.push(before),
             }
         }
         if body.begun {
@@ -58,13 +58,8 @@ impl Vfs {
     }
 
     /// The number under which the journal has the file as it is now.
-    fn write_down(
-        &self,
-        journal: &Journal,
-        file: &File,
-        (path, before): (Vec<u8>, Option<u64>),
-    ) -> Result<Option<u64>> {
-        let id = journal.claim(&path, before)?;
+    fn write_down(&self, journal: &Journal, file: &File, path: Vec<u8>) -> Result<Option<u64>> {
+        let id = journal.next_id();
         let committed = (|| {
             let (intent, spool) = {
                 let mut body = file.body.lock();
@@ -76,7 +71,7 @@ impl Vfs {
             journal.commit(intent, &spool)?;
             Ok(true)
         })();
-        if !matches!(committed, Ok(true)) && before != Some(id) {
+        if !matches!(committed, Ok(true)) {
             journal.done(id);
         }
         committed.map(|is| is.then_some(id))
@@ -90,7 +85,6 @@ impl Vfs {
         if size == 0 {
             // What was closed stays as it is until something takes its place.
             body.superseded.push(id);
-            journal.replaced(id);
             body.journal = None;
             body.spool = None;
             return Ok(());
@@ -120,7 +114,7 @@ impl Vfs {
             spool = rest;
         }
         if is_new {
-            intent.id = journal.claim(&intent.path, None)?;
+            intent.id = journal.next_id();
         }
         let id = intent.id;
         if let Err(error) = journal.commit(intent, &spool) {
@@ -164,12 +158,10 @@ impl Vfs {
         }
     }
 
-    /// What the journal has of the file stays there for the next mount, unless something comes there later.
-    pub(crate) fn journal_leave(&self, path: &RemotePath, body: &mut Body) {
-        let numbers = body.superseded.drain(..).chain(body.journal.take());
-        let mut stranded = self.queue.stranded.lock();
-        let left = stranded.entry(self.absolute_of(path)).or_default();
-        left.extend(numbers);
+    /// What the journal has of the file stays there for the next mount.
+    pub(crate) fn journal_leave(&self, body: &mut Body) {
+        body.superseded.clear();
+        body.journal = None;
     }
 }
 

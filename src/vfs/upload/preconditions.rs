@@ -79,6 +79,38 @@ impl Vfs {
         body.rebase(&self.spool, now)
     }
 
+    /// Before a file from the queue is stored: the server must have what this mount last saw under its name, or nothing for
+    /// a new name. What other clients did since the close is newer, and stays.
+    ///
+    /// Where something of ours may be there already, and where the file only grows, the upload itself tells.
+    pub(crate) fn check_unchanged(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        let base = {
+            let body = file.body.lock();
+            let appends = matches!(self.remote.plan(&body.change()), Plan::Append(_))
+                && body.appended.is_some();
+            let has_ours = body.touched || body.begun || body.unconfirmed || body.beside.is_some();
+            if appends || has_ours || !(body.resized || !body.dirty.is_empty()) {
+                return Ok(());
+            }
+            body.base
+        };
+        let path = self.path(file.ino)?;
+        let now = match self.step(Step::Version(&path), deadline) {
+            Ok(Done::Version(version)) => Some(version),
+            Ok(_) => None,
+            Err(error) if matches!(error.why(), Some(Why::NotFound)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let what = match (base, now) {
+            (None, None) => return Ok(()),
+            (Some(base), Some(now)) if base.may_be(&now) => return Ok(()),
+            (None, Some(_)) => "another client made that name after it was closed here",
+            (Some(_), None) => "another client removed it after it was closed here",
+            (Some(_), Some(_)) => "another client changed it after it was closed here",
+        };
+        Err(remote::Error::misbehaved(format!("storing {path}"), what).into())
+    }
+
     /// Has the server show on a small file what it makes of a part of one.
     pub(crate) fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);

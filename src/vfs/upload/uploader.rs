@@ -33,21 +33,17 @@ impl Vfs {
                 return Ok(());
             }
         }
-        self.in_turn(file, deadline)?;
-        self.upload_claimed(file, false, deadline).map(|_| ())
+        self.upload_claimed(file, false, deadline)
     }
 
-    /// The same, unless other mounts have yet to store what they had closed of it before; whether they have not.
-    pub(crate) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<bool> {
-        if self.is_behind_others(file) {
-            return Ok(false);
-        }
+    /// Brings a file to the server that was closed before, and whose caller has gone on: only if the server still has what
+    /// this mount last saw there.
+    pub(crate) fn upload_queued(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         self.upload_claimed(file, true, deadline)
     }
 
-    /// Brings a file to the server that nobody else does meanwhile. `waits` is whether it is left where it is behind
-    /// others: then false.
-    fn upload_claimed(&self, file: &Arc<File>, waits: bool, deadline: &Deadline) -> Result<bool> {
+    /// Brings a file to the server, which nobody else does meanwhile. `queued` is whether its close has returned before.
+    fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
             let mut body = self.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
@@ -55,22 +51,23 @@ impl Vfs {
             }
             if !body.is_dirty() {
                 self.journal_done(&mut body);
-                return Ok(true);
+                return Ok(());
             }
             body.uploading = true;
             body.until = Some(deadline.twin());
-        }
-        // Once more, since it may have been closed anew before it was claimed.
-        if waits && self.is_behind_others(file) {
-            file.body.lock().uploading = false;
-            file.uploaded.notify_all();
-            return Ok(false);
         }
         file.end_stream(End::Drained, deadline);
         let broken = file.body.lock().broken.take();
         let result = match broken {
             Some(error) => Err(error),
-            None => self.upload_now(file, deadline),
+            None => {
+                let checked = if queued {
+                    self.check_unchanged(file, deadline)
+                } else {
+                    Ok(())
+                };
+                checked.and_then(|()| self.upload_now(file, deadline))
+            }
         };
         let mut body = file.body.lock();
         body.uploading = false;
@@ -80,10 +77,9 @@ impl Vfs {
         if result.is_ok() && !body.is_dirty() {
             self.journal_done(&mut body);
         }
-        self.journal_replaced(&body);
         file.uploaded.notify_all();
         self.publish_upload(file, &mut body, &result);
-        result.map(|_| true)
+        result.map(drop)
     }
 
     fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {

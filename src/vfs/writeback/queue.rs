@@ -12,7 +12,6 @@ use crate::remote::RemotePath;
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
 use crate::vfs::journal::Journal;
-use crate::vfs::journal::neighbours::Neighbours;
 
 /// How closes are to return early.
 #[derive(Clone, Debug)]
@@ -28,10 +27,6 @@ pub struct WriteBack {
 pub struct Queue {
     /// What survives us.
     pub journal: Arc<OnceLock<Journal>>,
-    /// Other mounts of the same server and user, and what they have closed.
-    pub neighbours: OnceLock<Arc<Neighbours>>,
-    /// What an earlier mount has left and could not be taken up: numbers, by the absolute path.
-    pub stranded: Mutex<HashMap<Vec<u8>, Vec<u64>>>,
     /// The files.
     pub state: Mutex<State>,
     /// Something of that has changed.

@@ -43,8 +43,6 @@ impl Vfs {
                     log::error!(
                         "{path}, left by an earlier mount, has to wait for the next one: {error}"
                     );
-                    let numbers = versions.iter().map(|one| one.intent.id).collect();
-                    self.queue.stranded.lock().insert(absolute, numbers);
                 }
             }
         }

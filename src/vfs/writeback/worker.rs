@@ -20,8 +20,6 @@ use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::journal::Journal;
-use crate::vfs::journal::directory::Directory;
-use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::queue::{Job, Pending};
 
@@ -37,8 +35,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
 const FILES: usize = 400;
-/// What comes after something of another mount is looked at again after so long.
-const BEHIND: Duration = Duration::from_millis(50);
 /// How often somebody who waits for the end says what is left.
 const LINE: Duration = Duration::from_secs(5);
 
@@ -51,11 +47,6 @@ impl Vfs {
         };
         let inside = |path: &[u8]| self.inside(path).is_some();
         let opened = Journal::open(&settings.journal, settings.on, &inside)?;
-        let neighbours = match &opened.journal {
-            Some(journal) => Arc::clone(&journal.neighbours),
-            None => Arc::new(Neighbours::new(Directory::new(&settings.journal), None)),
-        };
-        let _ = self.queue.neighbours.set(neighbours);
         if let Some(journal) = opened.journal {
             let _ = self.queue.journal.set(journal);
         }
@@ -202,17 +193,7 @@ impl Vfs {
         while let Some(file) = self.next_job() {
             // Others may be due as well.
             self.wake();
-            let result = match self.upload_in_turn(&file, &self.deadline()) {
-                Ok(false) => {
-                    let mut state = self.queue.state.lock();
-                    if let Some(job) = state.jobs.get_mut(&file.ino) {
-                        job.running = false;
-                        job.due = Instant::now() + BEHIND;
-                    }
-                    continue;
-                }
-                result => result.map(|_| ()),
-            };
+            let result = self.upload_queued(&file, &self.deadline());
             let again = match &result {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
