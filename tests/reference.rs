@@ -465,7 +465,11 @@ impl Run {
         } else if !succeeded {
             self.contents[content].doubtful = true;
         } else {
-            self.contents[content].dirty = false;
+            let content = &mut self.contents[content];
+            // The queue does not overwrite what another client stored before the close.
+            content.doubtful |= content.mixed;
+            content.unknown |= content.mixed;
+            content.dirty = false;
         }
     }
 
