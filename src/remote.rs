@@ -303,6 +303,17 @@ pub trait Remote: Send + Sync {
     fn close(&self);
 }
 
+impl dyn Remote {
+    /// One step, for a caller that waits.
+    pub fn step(&self, step: Step<'_>, deadline: &Deadline) -> Result<Done> {
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        perform_one(self, step, &ask)
+    }
+}
+
 /// Asks for one step.
 pub fn perform_one(remote: &dyn Remote, step: Step<'_>, ask: &Ask<'_>) -> Result<Done> {
     remote

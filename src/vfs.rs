@@ -1,24 +1,37 @@
 //! The file system: inodes, attributes, listings, reading, writing.
 //!
-//! Knows the trait [`crate::remote::Remote`], and neither sockets nor FUSE. Its operations are
-//! FUSE's, in two forms where it matters: `x_cached` answers from memory or not at all, and `x` may
-//! ask the server.
+//! Knows the trait [`crate::remote::Remote`], and neither sockets nor FUSE. [`Vfs`] is a facade: its operations are those of
+//! FUSE, in two forms where it matters: `x_cached` answers from memory or not at all, and `x` may ask the server. Each
+//! component owns its state and its lock. From top to bottom; each uses only those below it (`tests/layers.rs`):
 //!
-//! ```text
-//! lookup, names, attributes, orphan, opening, reading, writing, flush   the operations
-//! uploads, early -> checks, outcome, exclusive, atomic, hash            bringing files to the server
-//! recover -> found; writeback, order -> begun, noting, keeping -> journal   closes that return early
-//! figures, forget                                 questions from outside
-//! fetch, ahead, copying -> listing, freshness, appending   what they share
-//! core                                            state, settings, and the lock order
-//! shown, inode, queue, streaming -> file -> readahead -> blocks, spool, ranges, links, error
-//! walk, fetching -> sequence, under_way; inode -> news; makers; holders
-//! ```
+//! | module | what it does |
+//! | --- | --- |
+//! | `ops` | the FUSE operations, methods of [`Vfs`] |
+//! | `prefetch` | lists the next directories and fetches the next small files before they are asked for |
+//! | `writeback` | closes that return early: queue, last close, recovery |
+//! | `upload` | brings written data to the server: streaming, plans, atomic replacement, lost+found |
+//! | `metadata` | names, attributes, listings: from memory while fresh, else from the server |
+//! | `attributes` | changes of modes and times, and what becomes of refusals |
+//! | `file` | open files: content, spool, upload state, journal state |
+//! | `settings` | how the file system behaves |
+//! | `readahead` | readers: streams ahead of sequential reads, segments in parallel, random reads |
+//! | `inode` | the inode table: numbers, names, attributes as last known, lookup counts |
+//! | `cache` | blocks in memory and on disk |
+//! | `journal` | the log of closed files on the local disk |
+//! | `spool` | local files that hold what was written |
+//! | `stats` | counters, and which directions of the line are busy |
+//! | `error` | errors, and the one function that makes an errno |
+//!
+//! # Lock order
+//!
+//! Outermost first: the table of open files (`OpenFiles::opened`), one file (`File::body`), the inode table
+//! (`inode::Table`), a reader's state (`Reader`), the block cache (`Blocks`). The locks of `metadata::Listings` and of the
+//! write-back queue are taken alone; those of the `prefetch` detectors before the inode table's. No lock is held while the
+//! server is asked.
 
+pub(crate) mod attributes;
 pub(crate) mod cache;
-pub(crate) mod core;
 pub(crate) mod error;
-pub(crate) mod events;
 pub(crate) mod file;
 pub(crate) mod inode;
 pub(crate) mod journal;
@@ -26,22 +39,156 @@ pub(crate) mod metadata;
 pub(crate) mod ops;
 pub(crate) mod prefetch;
 pub(crate) mod readahead;
+pub(crate) mod settings;
+pub(crate) mod spool;
 pub(crate) mod stats;
 pub(crate) mod upload;
 pub(crate) mod writeback;
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::remote::{Deadline, Remote};
+use crate::vfs::attributes::Policy;
+use crate::vfs::cache::disk::Disk;
+use crate::vfs::cache::memory::Blocks;
+use crate::vfs::file::open_files::OpenFiles;
+use crate::vfs::inode::table::Table;
+use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::metadata::Metadata;
+use crate::vfs::prefetch::Prefetcher;
+use crate::vfs::readahead::Shared;
+use crate::vfs::spool::Spool;
+use crate::vfs::stats::Tallies;
+use crate::vfs::upload::Uploader;
+
 pub use crate::vfs::cache::disk::DiskCache;
 pub use crate::vfs::cache::memory::Bytes;
-pub use crate::vfs::core::{Settings, Vfs};
 pub use crate::vfs::error::{Error, Result};
-pub use crate::vfs::events::{Listener, News};
 pub use crate::vfs::file::append::Spot;
 pub use crate::vfs::inode::ROOT;
 pub use crate::vfs::inode::attr_view::{Attr, Names, Shown, Space};
+pub use crate::vfs::inode::events::{Listener, News};
 pub use crate::vfs::inode::symlink_policy::Links;
 pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::lookup::Listed;
 pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::setattr::Changes;
+pub use crate::vfs::settings::{Settings, WriteBack};
 pub use crate::vfs::stats::{Figures, Unsent};
-pub use crate::vfs::writeback::queue::{Pending, WriteBack};
+pub use crate::vfs::writeback::queue::Pending;
+
+/// The file system.
+pub struct Vfs {
+    settings: Arc<Settings>,
+    remote: Arc<dyn Remote>,
+    table: Arc<Table>,
+    metadata: Arc<Metadata>,
+    attributes: Arc<Policy>,
+    files: Arc<OpenFiles>,
+    uploader: Arc<Uploader>,
+    writeback: Arc<writeback::WriteBack>,
+    prefetch: Arc<Prefetcher>,
+    readers: Shared,
+    /// The space of the server, and when it was asked for.
+    space: Mutex<Option<(Instant, Space)>>,
+    /// How often memory had the answer.
+    pub tallies: Tallies,
+}
+
+impl Vfs {
+    /// A file system over `remote`. The mounted directory must be there.
+    pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Arc<Self> {
+        let settings = Arc::new(settings);
+        let lifetime = settings.cache_timeout;
+        let readers = Shared {
+            remote: Arc::clone(&remote),
+            blocks: Arc::new(Blocks::new(settings.cache_size)),
+            patience: settings.timeout,
+            honesty: Arc::default(),
+            traffic: Arc::default(),
+            disk: settings.disk_cache.clone().map(|mut disk| {
+                disk.source.extend_from_slice(&settings.root);
+                Arc::new(Disk::new(disk))
+            }),
+        };
+        let table = Table::new(settings.shown.clone(), lifetime);
+        let is_write_back = settings.write_back.as_ref().is_some_and(|back| back.on);
+        let journal = Arc::new(JournalHandle::new(is_write_back, settings.root.clone()));
+        let spool = Spool::new(settings.spool.clone());
+        let files = OpenFiles::new(
+            Arc::clone(&remote),
+            Arc::clone(&table),
+            readers.clone(),
+            journal,
+            spool,
+        );
+        let attributes = Policy::new(
+            Arc::clone(&remote),
+            Arc::clone(&table),
+            lifetime,
+            settings.lenient,
+        );
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), lifetime);
+        let uploader = Uploader::new(
+            Arc::clone(&settings),
+            Arc::clone(&metadata),
+            Arc::clone(&attributes),
+            Arc::clone(&files),
+        );
+        let writeback = writeback::WriteBack::new(
+            Arc::clone(&settings),
+            Arc::clone(&metadata),
+            Arc::clone(&attributes),
+            Arc::clone(&files),
+            Arc::clone(&uploader),
+        );
+        let prefetch = Prefetcher::new(
+            Arc::clone(&metadata),
+            Arc::clone(&table),
+            readers.clone(),
+            lifetime,
+            settings.timeout,
+        );
+        Arc::new(Self {
+            settings,
+            remote,
+            table,
+            metadata,
+            attributes,
+            files,
+            uploader,
+            writeback,
+            prefetch,
+            readers,
+            space: Mutex::default(),
+            tallies: Tallies::default(),
+        })
+    }
+
+    /// A deadline for an operation that arrives now.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.settings.timeout)
+    }
+
+    /// From now on `listener` hears what other clients changed on the server; `None`: nothing does.
+    pub fn tell(&self, listener: Option<Arc<dyn Listener>>) {
+        self.table.lock().tell(listener);
+    }
+
+    /// News of a name that is gone were passed on, or never will be.
+    pub fn told(&self, ino: u64) {
+        self.table.lock().close(ino);
+    }
+
+    /// Refuses what would change something, on a read-only mount.
+    fn writable(&self) -> Result<()> {
+        if self.settings.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+}

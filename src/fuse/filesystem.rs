@@ -132,7 +132,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let known = self.vfs.lookup_cached(parent.0, name.as_bytes());
-        self.vfs.names_tally.note(known.is_some());
+        self.vfs.tallies.names.note(known.is_some());
         if let Some(known) = known {
             return entry("lookup", reply, known);
         }
@@ -152,7 +152,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let known = self.vfs.getattr_cached(ino.0);
-        self.vfs.names_tally.note(known.is_some());
+        self.vfs.tallies.names.note(known.is_some());
         if let Some(known) = known {
             return attributes("getattr", reply, known);
         }
@@ -377,7 +377,7 @@ impl Filesystem for Adapter {
     ) {
         let size = size as usize;
         let known = self.vfs.read_cached(fh.0, offset, size);
-        self.vfs.reads_tally.note(known.is_some());
+        self.vfs.tallies.reads.note(known.is_some());
         if let Some(known) = known {
             return data("read", reply, known);
         }

@@ -63,10 +63,10 @@ impl Adapter {
         if let Some(itself) = &itself
             && let Some(listed) = plus_cached(&self.vfs, handle, offset, itself, &mut reply)
         {
-            self.vfs.names_tally.note(true);
+            self.vfs.tallies.names.note(true);
             return listing(reply, listed);
         }
-        self.vfs.names_tally.note(false);
+        self.vfs.tallies.names.note(false);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             let listed = vfs.getattr(ino, deadline).and_then(|itself| {
                 if !plus_dots(&itself, offset, &mut reply) {

@@ -15,11 +15,13 @@
 //! Plain data without locks; `Vfs` keeps it under one.
 
 pub(crate) mod attr_view;
+pub(crate) mod events;
 pub(crate) mod eviction;
 pub(crate) mod local_changes;
 pub(crate) mod node;
 pub(crate) mod server_merge;
 pub(crate) mod symlink_policy;
+pub(crate) mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +29,9 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::remote::{Attributes, Completeness, Kind, RemotePath};
-use crate::vfs::events::Listener;
+use crate::remote::{self, Attributes, Completeness, Kind, RemotePath};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::events::Listener;
 
 use crate::vfs::inode::node::Directory;
 pub use crate::vfs::inode::node::{Node, now};
@@ -38,6 +41,21 @@ pub const ROOT: u64 = 1;
 
 /// Bits of a generation that count the contents of one node; those above tell the nodes apart.
 const GENERATIONS: u32 = 32;
+
+/// Bytes of a name, as on every Linux file system.
+pub(crate) const NAME_LENGTH: usize = 255;
+
+/// Refuses names that no server can have.
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_LENGTH {
+        return Err(Error::NameTooLong);
+    }
+    if remote::is_name(name) {
+        Ok(())
+    } else {
+        Err(Error::Invalid)
+    }
+}
 
 /// What the tree knows of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@
 //! log is written anew.
 
 pub mod directory;
+pub(crate) mod handle;
 pub mod record;
 pub mod takeover;
 
@@ -26,9 +27,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex};
 
 use crate::remote::ReadAt;
-use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::record::{Intent, Record};
+use crate::vfs::spool::SpoolFile;
 
 /// A file with fewer dirty bytes lies in the journal itself.
 const INLINE: u64 = 128 * 1024;

@@ -1,5 +1,39 @@
-//! Freshness of attributes and listings: what is served from memory and what is asked for.
+//! Metadata: names, attributes and listings, from memory while they are fresh, else from the server.
+//!
+//! A directory is listed by one caller at a time, and the others share that listing (single-flight). What was asked for
+//! before a local change never overwrites it (see `inode.rs`).
+//!
+//! Lock order: the inode table's lock alone, and never while the server is asked.
 
 pub(crate) mod list;
 pub(crate) mod revalidate;
 pub(crate) mod single_flight;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::remote::Remote;
+use crate::vfs::inode::table::Table;
+use crate::vfs::metadata::single_flight::Listings;
+
+/// What is known of names and attributes, and how it is learned.
+pub struct Metadata {
+    remote: Arc<dyn Remote>,
+    table: Arc<Table>,
+    /// The listings that are running.
+    pub(crate) listings: Listings,
+    /// How long attributes and listings live.
+    lifetime: Duration,
+}
+
+impl Metadata {
+    /// Nothing is known yet.
+    pub(crate) fn new(remote: Arc<dyn Remote>, table: Arc<Table>, lifetime: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            remote,
+            table,
+            listings: Listings::default(),
+            lifetime,
+        })
+    }
+}

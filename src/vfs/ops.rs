@@ -2,10 +2,10 @@
 
 pub(crate) mod flush;
 pub(crate) mod invalidate;
-pub(crate) mod lenient;
 pub(crate) mod lookup;
 pub(crate) mod names;
 pub(crate) mod open;
 pub(crate) mod read;
 pub(crate) mod setattr;
+pub(crate) mod status;
 pub(crate) mod write;

@@ -1,7 +1,74 @@
-//! Speculative work: listing the next directories and fetching the next small files of a walk.
+//! Speculative work: the next directories of a walk are listed, and the next small files fetched, before they are asked for.
+//!
+//! Two detectors watch what is looked at (`walk_detector`, `file_sequence`). Their guesses are carried out on connections
+//! that nobody waits for, with a limited number of threads (`permits`).
+//!
+//! Lock order: the detectors' locks before the inode table's.
 
 pub(crate) mod directories;
 pub(crate) mod fetching;
 pub(crate) mod file_sequence;
 pub(crate) mod files;
+pub(crate) mod permits;
 pub(crate) mod walk_detector;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::remote::Remote;
+use crate::vfs::inode::table::Table;
+use crate::vfs::metadata::Metadata;
+use crate::vfs::prefetch::fetching::Fetching;
+use crate::vfs::prefetch::permits::Permits;
+use crate::vfs::prefetch::walk_detector::Walks;
+use crate::vfs::readahead::Shared;
+
+/// Lists directories and fetches small files before they are asked for.
+pub struct Prefetcher {
+    remote: Arc<dyn Remote>,
+    table: Arc<Table>,
+    metadata: Arc<Metadata>,
+    readers: Shared,
+    /// The walks through the tree that are under way.
+    walks: Mutex<Walks>,
+    listing_permits: Permits,
+    fetching: Fetching,
+    /// How long attributes and listings live.
+    lifetime: Duration,
+    /// How long a request may make no progress.
+    timeout: Duration,
+    /// For the threads that it starts.
+    me: Weak<Prefetcher>,
+}
+
+impl Prefetcher {
+    /// Nothing was looked at yet.
+    pub(crate) fn new(
+        metadata: Arc<Metadata>,
+        table: Arc<Table>,
+        readers: Shared,
+        lifetime: Duration,
+        timeout: Duration,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            remote: Arc::clone(&readers.remote),
+            table,
+            metadata,
+            readers,
+            walks: Mutex::default(),
+            listing_permits: Permits::default(),
+            fetching: Fetching::default(),
+            lifetime,
+            timeout,
+            me: me.clone(),
+        })
+    }
+
+    /// Drops what the detectors have seen.
+    pub(crate) fn forget(&self) {
+        self.walks.lock().forget();
+        self.fetching.sequences.lock().forget();
+    }
+}

@@ -1,13 +1,14 @@
-//! Figures: what the file system has and did, for whoever asks how it is (`ftpfs status`).
+//! Statistics for `ftpfs status`, and flow control between the two directions of a line.
 //!
-//! The one idea: numbers that are there anyway, read without waiting. A file that is just busy is told of
-//! without its figures.
+//! Statistics are read without waiting: a file that is busy is reported without its figures. Reading and writing share a
+//! line, and a copy within the mount waits for both. A reader that runs far ahead fills the queues of the line, so that the
+//! acknowledgements of the other direction wait behind them. While there are both, a writer is held close to what was sent,
+//! and a reader runs ahead less far ([`Traffic`]).
 
-pub(crate) mod tally;
-pub(crate) mod traffic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::remote::RemotePath;
-use crate::vfs::core::Vfs;
 
 /// How the file system is.
 #[derive(Clone, Debug, Default)]
@@ -45,56 +46,90 @@ pub struct Unsent {
     pub failures: u32,
 }
 
-impl Vfs {
-    /// How it is. Waits for nothing but locks that are held for moments.
-    pub fn figures(&self) -> Figures {
-        let (open, known) = {
-            let opened = self.opened.lock();
-            let open = opened.files.len() + opened.directories.len();
-            (open, self.tree.lock().counts())
+/// How often memory had the answer, by kind of question.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Questions for names and attributes.
+    pub names: Tally,
+    /// Reads of files.
+    pub reads: Tally,
+}
+
+/// How often memory had the answer.
+#[derive(Debug, Default)]
+pub struct Tally {
+    memory: AtomicU64,
+    waited: AtomicU64,
+}
+
+impl Tally {
+    /// One more answer, from memory or after a wait for the server.
+    pub fn note(&self, from_memory: bool) {
+        let which = if from_memory {
+            &self.memory
+        } else {
+            &self.waited
         };
-        let listed_ahead = {
-            let walks = self.walks.lock();
-            (walks.hits, walks.wasted)
-        };
-        Figures {
-            names: self.names_tally.counts(),
-            reads: self.reads_tally.counts(),
-            blocks: (self.shared.blocks.bytes(), self.shared.blocks.budget()),
-            disk: self.shared.disk.as_ref().map(|disk| disk.size()),
-            known,
-            open,
-            listed_ahead,
-            fetched_ahead: self.fetched_ahead(),
-            unsent: self.unsent(),
-        }
+        which.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn unsent(&self) -> Vec<Unsent> {
-        let mut unsent = Vec::new();
-        for file in self.opened_files() {
-            let bytes = match file.body.try_lock() {
-                Some(body) if body.is_settled() => continue,
-                Some(body) => Some(body.unsent().iter().map(|part| part.end - part.start).sum()),
-                None => None,
-            };
-            let failures = {
-                let state = self.queue.state.lock();
-                state.jobs.get(&file.ino).map(|job| job.failures)
-            };
-            if bytes.is_none() && failures.is_none() && !self.tree.lock().is_local(file.ino) {
-                continue;
-            }
-            if let Ok(path) = self.path(file.ino) {
-                unsent.push(Unsent {
-                    path,
-                    bytes,
-                    closed: failures.is_some(),
-                    failures: failures.unwrap_or(0),
-                });
-            }
-        }
-        unsent.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        unsent
+    /// Answers from memory, and those that waited.
+    pub fn counts(&self) -> (u64, u64) {
+        (
+            self.memory.load(Ordering::Relaxed),
+            self.waited.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// Bytes that a reader and a writer may be ahead of the network while there are both: enough to keep a line of
+/// 1 Gbit/s and 30 ms full.
+pub const CLOSE: u64 = 4 << 20;
+
+/// How many files are under way.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    receiving: Arc<AtomicUsize>,
+    sending: Arc<AtomicUsize>,
+    /// Bytes moved for uploads: a caller that waits for their end sees by it that there is progress.
+    pub moved: AtomicU64,
+}
+
+impl Traffic {
+    /// One more file is received.
+    pub fn receive(&self) -> UnderWay {
+        UnderWay::new(&self.receiving)
+    }
+
+    /// One more file is sent.
+    pub fn send(&self) -> UnderWay {
+        UnderWay::new(&self.sending)
+    }
+
+    /// Whether any is received.
+    pub fn is_receiving(&self) -> bool {
+        self.receiving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether any is sent.
+    pub fn is_sending(&self) -> bool {
+        self.sending.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A file that is under way, until this is dropped.
+#[derive(Debug)]
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,13 +1,75 @@
 //! Uploads: bringing written data to the server, and checking that it arrived.
+//!
+//! The plan of an upload is the least that is true: append, patch, or the whole file (`uploader`). What an upload relies on
+//! is checked before a byte is sent (`preconditions`), what came of it afterwards (`commit`). Sequential writes stream while
+//! they are written (`stream`). What cannot be stored is kept in lost+found.
+//!
+//! Lock order: a file's lock before the inode table's; neither while the server is asked.
 
 pub(crate) mod atomic;
 pub(crate) mod begun;
 pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod exclusive;
-pub(crate) mod journaling;
 pub(crate) mod lost_found;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
 pub(crate) mod stream;
 pub(crate) mod uploader;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::remote::Remote;
+use crate::vfs::attributes::Policy;
+use crate::vfs::file::open_files::OpenFiles;
+use crate::vfs::inode::table::Table;
+use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::metadata::Metadata;
+use crate::vfs::settings::Settings;
+use crate::vfs::upload::stream::Streams;
+
+/// Brings written files to the server.
+pub struct Uploader {
+    remote: Arc<dyn Remote>,
+    settings: Arc<Settings>,
+    table: Arc<Table>,
+    metadata: Arc<Metadata>,
+    attributes: Arc<Policy>,
+    files: Arc<OpenFiles>,
+    journal: Arc<JournalHandle>,
+    pub(crate) streams: Arc<Streams>,
+    /// The directories in which the server does not let one file replace another: there nothing can appear at once.
+    stores_in_place: Mutex<HashSet<u64>>,
+}
+
+impl Uploader {
+    /// No upload yet.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        metadata: Arc<Metadata>,
+        attributes: Arc<Policy>,
+        files: Arc<OpenFiles>,
+    ) -> Arc<Self> {
+        let streams = Streams::new(
+            Arc::clone(&files.remote),
+            settings.timeout,
+            settings.spool_size,
+            Arc::clone(&files.readers.traffic),
+            Arc::clone(&files.journal),
+        );
+        Arc::new(Self {
+            remote: Arc::clone(&files.remote),
+            settings,
+            table: Arc::clone(&files.table),
+            metadata,
+            attributes,
+            journal: Arc::clone(&files.journal),
+            files,
+            streams,
+            stores_in_place: Mutex::default(),
+        })
+    }
+}

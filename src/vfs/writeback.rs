@@ -1,6 +1,64 @@
-//! Write-back: closes that return early, the queue behind them, and recovery after a crash.
+//! Write-back: closes that return before the server has the file.
+//!
+//! A close writes the file to the journal and to a queue, and returns. Threads upload what waits (`worker`). What a mount
+//! left in its journal, the next one takes over (`recovery`, `reconcile`). Without `-o writeback` nothing waits here but what
+//! an earlier mount has left.
+//!
+//! Lock order: the queue's lock is taken alone.
 
+pub(crate) mod last_close;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod recovery;
 pub(crate) mod worker;
+
+use std::sync::{Arc, Weak};
+
+use crate::remote::Remote;
+use crate::vfs::attributes::Policy;
+use crate::vfs::file::open_files::OpenFiles;
+use crate::vfs::inode::table::Table;
+use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::metadata::Metadata;
+use crate::vfs::settings::Settings;
+use crate::vfs::upload::Uploader;
+use crate::vfs::writeback::queue::Queue;
+
+/// The queue of closed files, and the last close of each.
+pub struct WriteBack {
+    remote: Arc<dyn Remote>,
+    settings: Arc<Settings>,
+    table: Arc<Table>,
+    metadata: Arc<Metadata>,
+    attributes: Arc<Policy>,
+    files: Arc<OpenFiles>,
+    journal: Arc<JournalHandle>,
+    uploader: Arc<Uploader>,
+    pub(crate) queue: Queue,
+    /// For the threads that it starts.
+    me: Weak<WriteBack>,
+}
+
+impl WriteBack {
+    /// Nothing waits yet.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        metadata: Arc<Metadata>,
+        attributes: Arc<Policy>,
+        files: Arc<OpenFiles>,
+        uploader: Arc<Uploader>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            remote: Arc::clone(&files.remote),
+            settings,
+            table: Arc::clone(&files.table),
+            metadata,
+            attributes,
+            journal: Arc::clone(&files.journal),
+            files,
+            uploader,
+            queue: Queue::default(),
+            me: me.clone(),
+        })
+    }
+}

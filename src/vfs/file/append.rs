@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use crate::remote::ReadAt;
-use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{Body, File};
-use crate::vfs::file::spool::{Spool, SpoolFile};
+use crate::vfs::file::open_files::OpenFiles;
+use crate::vfs::spool::{Spool, SpoolFile};
 
 /// Where bytes are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Spot {
 /// Bytes moved at once.
 const PIECE: usize = 1 << 20;
 
-impl Vfs {
+impl OpenFiles {
     /// The offset at which a write begins, as things are now.
     pub(crate) fn offset_of(&self, file: &File, body: &mut Body, spot: Spot) -> u64 {
         match spot {

@@ -21,8 +21,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::remote::{Change, Deadline, RemotePath, Then, Updated, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::spool::{Spool, SpoolFile};
 use crate::vfs::readahead::Reader;
+use crate::vfs::spool::{Spool, SpoolFile};
 
 /// An open file.
 pub struct File {
@@ -193,6 +193,41 @@ impl File {
             }),
             uploaded: Condvar::new(),
         })
+    }
+}
+
+/// How a stream is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// When everything that was written in a row so far is sent.
+    Drained,
+    /// At once.
+    Now,
+}
+
+impl File {
+    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. How it
+    /// ended is in `broken`.
+    pub fn end_stream(&self, end: End, deadline: &Deadline) {
+        let mut body = self.body.lock();
+        let size = body.size;
+        if let Some(stream) = &mut body.stream {
+            let goal = match end {
+                End::Drained => size,
+                End::Now => stream.sent,
+            };
+            stream.goal = Some(stream.goal.map_or(goal, |before| before.min(goal)));
+            self.uploaded.notify_all();
+        }
+        let mut seen = 0;
+        // The stream has a deadline of its own, by which it ends if nothing moves.
+        while let Some(stream) = &body.stream {
+            if stream.sent != seen {
+                seen = stream.sent;
+                deadline.progress();
+            }
+            self.uploaded.wait(&mut body);
+        }
     }
 }
 

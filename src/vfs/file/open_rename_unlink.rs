@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::remote::{Deadline, RemotePath, Step, name_aside};
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::File;
-use crate::vfs::ops::read::PULL_LIMIT;
+use crate::vfs::file::base_reads::PULL_LIMIT;
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::readahead::Hold;
 
 /// What became of an open file whose name is about to go.
@@ -26,18 +26,28 @@ pub(crate) enum Orphan {
 /// An open file that is not brought to the server while this lives.
 pub(crate) struct Claim {
     pub(crate) file: Arc<File>,
-    /// Nor is it read meanwhile, where it is to be read under another name then.
-    _hold: Option<Hold>,
+    /// Reads wait meanwhile, where the file is to be read under another name then.
+    hold: Option<Hold>,
 }
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.file.body.lock().uploading = false;
-        self.file.uploaded.notify_all();
+impl Claim {
+    /// Claims a file at rest, whose `body` is locked by the caller.
+    pub(crate) fn of(file: &Arc<File>, body: &mut Body, deadline: &Deadline) -> Self {
+        body.uploading = true;
+        body.until = Some(deadline.twin());
+        Self {
+            file: Arc::clone(file),
+            hold: None,
+        }
+    }
+
+    /// Ends the reading of the file, and keeps reads waiting as long as this lives.
+    pub(crate) fn hold_reads(&mut self, deadline: &Deadline) {
+        self.hold = Some(self.file.reader.hold(deadline));
     }
 }
 
-impl Vfs {
+impl OpenFiles {
     /// Makes what is open under a name independent of it, before the name is removed: the rest is
     /// fetched, or it gets another name.
     pub(crate) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
@@ -69,13 +79,13 @@ impl Vfs {
         }
         // Who reads on waits for the other name.
         let _hold = file.reader.hold(deadline);
-        let path = self.path(file.ino)?;
+        let path = self.table.path(file.ino)?;
         let name = name_aside("open", file.ino);
         let aside = path
             .parent()
             .and_then(|parent| parent.join(name.as_bytes()))
             .ok_or(Error::Invalid)?;
-        self.step(
+        self.remote.step(
             Step::Rename {
                 from: &path,
                 to: &aside,
@@ -92,12 +102,8 @@ impl Vfs {
         let Some(file) = self.opened_file(ino) else {
             return Ok(None);
         };
-        {
-            let mut body = self.rested(&file, deadline)?;
-            body.uploading = true;
-            body.until = Some(deadline.twin());
-        }
-        Ok(Some(Claim { file, _hold: None }))
+        let mut body = self.rested(&file, deadline)?;
+        Ok(Some(Claim::of(&file, &mut body, deadline)))
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
@@ -106,7 +112,7 @@ impl Vfs {
         let Some(aside) = opened.and_then(|file| file.body.lock().aside.take()) else {
             return;
         };
-        if let Err(error) = self.step(
+        if let Err(error) = self.remote.step(
             Step::Rename {
                 from: &aside,
                 to: path,
@@ -115,7 +121,7 @@ impl Vfs {
         ) {
             log::error!("{path} could not be replaced and is now called {aside}: {error}");
         }
-        self.tree.lock().doubt_listing(parent);
+        self.table.lock().doubt_listing(parent);
     }
 
     /// The name of an open file is gone: nothing of it goes to the server any more.
@@ -126,51 +132,13 @@ impl Vfs {
             body.removed = true;
             self.journal_done(&mut body);
         }
-        self.journal_settle();
+        self.journal.settle();
     }
+}
 
-    /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.
-    pub(crate) fn rename_journaled(&self, claims: Vec<Claim>) {
-        let written = |claim: &Claim| {
-            let body = claim.file.body.lock();
-            (body.is_dirty() && body.journal.is_some()).then(|| Arc::clone(&claim.file))
-        };
-        let files: Vec<_> = claims.iter().filter_map(written).collect();
-        drop(claims);
-        for file in files {
-            self.defer(&file);
-        }
-    }
-
-    /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
-    /// has changed: what is written from now on goes to the new one.
-    pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
-        let mut files: Vec<Arc<File>> = self.opened_files();
-        // Always in the same order, so that two who claim never wait for each other.
-        files.sort_unstable_by_key(|file| file.ino);
-        let mut claims = Vec::new();
-        for file in files {
-            if !self.tree.lock().is_within(file.ino, ino) {
-                continue;
-            }
-            loop {
-                self.upload(&file, deadline)?;
-                let mut body = self.rested(&file, deadline)?;
-                // Whoever goes on writing meanwhile need not be waited for: the rest goes to the new name. But what
-                // was begun beside the old name must not be left there.
-                if body.beside.is_none() {
-                    body.uploading = true;
-                    body.until = Some(deadline.twin());
-                    break;
-                }
-            }
-            let mut claim = Claim {
-                file: Arc::clone(&file),
-                _hold: None,
-            };
-            claim._hold = Some(file.reader.hold(deadline));
-            claims.push(claim);
-        }
-        Ok(claims)
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.file.body.lock().uploading = false;
+        self.file.uploaded.notify_all();
     }
 }

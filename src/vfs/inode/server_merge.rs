@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::remote::{Attributes, Completeness, Entry, Kind, Version};
-use crate::vfs::events::News;
 use crate::vfs::inode::Tree;
+use crate::vfs::inode::events::News;
 use crate::vfs::inode::node::Difference;
 
 impl Tree {
@@ -164,8 +164,8 @@ impl Tree {
 mod tests {
     use super::super::tests::{entry, file, listed};
     use super::*;
-    use crate::vfs::events::Listener;
     use crate::vfs::inode::ROOT;
+    use crate::vfs::inode::events::Listener;
 
     /// Keeps what it hears.
     #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::process::private_dir::{PrivateDir, PrivatePath};
-use crate::vfs::file::spool::UNDONE;
+use crate::vfs::spool::UNDONE;
 
 /// The name of the common lock.
 const LOCK: &str = "lock";

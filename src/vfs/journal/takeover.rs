@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::vfs::file::spool::{Spool, SpoolFile};
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, disown, is_free};
 use crate::vfs::journal::record::{Intent, Record};
+use crate::vfs::spool::{Spool, SpoolFile};
 
 /// What a mount that ended too soon has left.
 #[derive(Debug)]

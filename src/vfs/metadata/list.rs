@@ -4,19 +4,29 @@
 //! What was asked for before a local change does not undo it (see `inode.rs`).
 
 use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_aside};
-use crate::vfs::core::{NAME_LENGTH, Vfs};
 use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
+use crate::vfs::metadata::Metadata;
 
-impl Vfs {
+/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
+pub(crate) fn is_nameable(entry: &Entry) -> bool {
+    let fits = entry.name.len() <= NAME_LENGTH;
+    if !fits {
+        log::warn!("a name of {} bytes is left out", entry.name.len());
+    }
+    fits && !is_aside(&entry.name)
+}
+
+impl Metadata {
     /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
     pub(crate) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
         let _claim = match self.listings.claim(directory, deadline) {
             Some(claim) => claim,
             None => {
                 let claim = self.listings.await_claim(directory, deadline)?;
-                let age = self.settings.cache_timeout;
-                if let Some(completeness) = self.tree.lock().listing(directory, age) {
+                let age = self.lifetime;
+                if let Some(completeness) = self.table.lock().listing(directory, age) {
                     return Ok(completeness);
                 }
                 claim
@@ -26,8 +36,8 @@ impl Vfs {
     }
 
     fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
-        let asked = self.tree.lock().now();
-        let path = self.path(directory)?;
+        let asked = self.table.lock().now();
+        let path = self.table.path(directory)?;
         let mut entries = Vec::new();
         let ask = Ask {
             urgency: Urgency::Caller,
@@ -38,13 +48,13 @@ impl Vfs {
                 entries.push(entry);
             }
         });
-        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+        if !self.table.lock().stands(directory, asked) && deadline.remaining().is_some() {
             // It is of what has the directory's former name now.
             return self.list_now(directory, deadline);
         }
         let completeness = match result {
             Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
-                let mut tree = self.tree.lock();
+                let mut tree = self.table.lock();
                 if let Some(parent) = tree.get(directory).map(|node| node.parent) {
                     tree.merge_absence(parent, path.name(), asked);
                 }
@@ -53,13 +63,13 @@ impl Vfs {
             Err(error) if error.why() == Some(Why::Unsaid) && directory != ROOT => {
                 // vsftpd's "Failed to change directory." says no more: is it still there?
                 let parent = self
-                    .tree
+                    .table
                     .lock()
                     .get(directory)
                     .map_or(ROOT, |node| node.parent);
                 self.list(parent, deadline)?;
                 let gone = self
-                    .tree
+                    .table
                     .lock()
                     .get(directory)
                     .is_none_or(|node| node.removed);
@@ -67,18 +77,9 @@ impl Vfs {
             }
             result => result?,
         };
-        self.tree
+        self.table
             .lock()
             .merge_listing(directory, entries, completeness, asked);
         Ok(completeness)
     }
-}
-
-/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
-pub(crate) fn is_nameable(entry: &Entry) -> bool {
-    let fits = entry.name.len() <= NAME_LENGTH;
-    if !fits {
-        log::warn!("a name of {} bytes is left out", entry.name.len());
-    }
-    fits && !is_aside(&entry.name)
 }

@@ -14,10 +14,10 @@ use crate::remote::{
     Ask, Attributes, Completeness, Deadline, Done, Glance, Kind, Modified, Precision, RemotePath,
     Step, Urgency, Version, Why,
 };
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::{Known, ROOT};
+use crate::vfs::metadata::Metadata;
 
 /// An open asks the server again when what is known of the file is older.
 const REVALIDATE: Duration = Duration::from_secs(5);
@@ -27,15 +27,15 @@ const LINK: u32 = 0o777;
 /// A second name that is asked for within so short a time makes a listing worth its price.
 const SOON: Duration = Duration::from_secs(1);
 
-impl Vfs {
+impl Metadata {
     /// The attributes, if they are known and young enough.
     pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let Some(node) = tree.get(ino) else {
             return Some(Err(Error::Stale));
         };
-        node.is_fresh(self.settings.cache_timeout)
-            .then(|| Ok(self.attr(node)))
+        node.is_fresh(self.lifetime)
+            .then(|| Ok(self.table.attr(node)))
     }
 
     /// The attributes.
@@ -44,17 +44,15 @@ impl Vfs {
             return known;
         }
         self.refresh(ino, deadline)?;
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         tree.get(ino)
-            .map(|node| self.attr(node))
+            .map(|node| self.table.attr(node))
             .ok_or(Error::Stale)
     }
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.tree
-            .lock()
-            .known(directory, name, self.settings.cache_timeout)
+        self.table.lock().known(directory, name, self.lifetime)
     }
 
     /// Asks the server for a name.
@@ -66,7 +64,7 @@ impl Vfs {
         }
         let traits = self.remote.traits();
         let alone =
-            (traits.stats || traits.glances) && !self.tree.lock().asked_alone(directory, SOON);
+            (traits.stats || traits.glances) && !self.table.lock().asked_alone(directory, SOON);
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
@@ -74,7 +72,7 @@ impl Vfs {
             return told.ok_or(Error::NotFound);
         }
         let completeness = self.list(directory, deadline)?;
-        match self.tree.lock().child(directory, name) {
+        match self.table.lock().child(directory, name) {
             Some(ino) => return Ok(ino),
             None if completeness == Completeness::Whole => return Err(Error::NotFound),
             None => {}
@@ -89,8 +87,12 @@ impl Vfs {
         name: &[u8],
         deadline: &Deadline,
     ) -> Result<Option<Option<u64>>> {
-        let asked = self.tree.lock().now();
-        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let asked = self.table.lock().now();
+        let path = self
+            .table
+            .path(directory)?
+            .join(name)
+            .ok_or(Error::Invalid)?;
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline,
@@ -99,7 +101,7 @@ impl Vfs {
             log::info!("{error}; asking for the listing instead");
             None
         });
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         if !tree.stands(directory, asked) {
             // It is of what had the directory's former name.
             return Ok(None);
@@ -118,10 +120,14 @@ impl Vfs {
 
     /// Asks the server for a name, whatever is known of it.
     pub(crate) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
-        let asked = self.tree.lock().now();
-        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
-        let child = self.tree.lock().child(directory, name);
-        if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
+        let asked = self.table.lock().now();
+        let path = self
+            .table
+            .path(directory)?
+            .join(name)
+            .ok_or(Error::Invalid)?;
+        let child = self.table.lock().child(directory, name);
+        if child.is_some_and(|ino| self.table.kind(ino) == Some(Kind::Symlink)) {
             // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
             let listed = self.ask_listing(directory, name, deadline)?;
             return listed.ok_or(Error::NotFound);
@@ -132,8 +138,8 @@ impl Vfs {
         } else {
             Step::Version(&path)
         };
-        let answer = self.step(step, deadline);
-        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+        let answer = self.remote.step(step, deadline);
+        if !self.table.lock().stands(directory, asked) && deadline.remaining().is_some() {
             // It is of what has the directory's former name now.
             return self.ask_name(directory, name, deadline);
         }
@@ -144,7 +150,7 @@ impl Vfs {
             }
             Ok(Done::Attributes(attributes)) => attributes,
             Ok(Done::Version(version)) => {
-                let mut tree = self.tree.lock();
+                let mut tree = self.table.lock();
                 if let Some(ino) = tree.child(directory, name) {
                     tree.merge_version(ino, version, asked);
                     return Ok(ino);
@@ -153,12 +159,12 @@ impl Vfs {
             }
             Ok(Done::Changed) => return Err(Error::NotFound),
             Err(error) if error.why() == Some(Why::NotFound) => {
-                self.tree.lock().merge_absence(directory, name, asked);
+                self.table.lock().merge_absence(directory, name, asked);
                 return Err(Error::NotFound);
             }
             Err(error) => return Err(error.into()),
         };
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         tree.merge_entry(directory, name, attributes, asked)
             .ok_or(Error::NotFound)
     }
@@ -188,7 +194,7 @@ impl Vfs {
     /// Lists a directory for one name.
     fn ask_listing(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Option<u64>> {
         self.list(directory, deadline)?;
-        Ok(self.tree.lock().child(directory, name))
+        Ok(self.table.lock().child(directory, name))
     }
 
     /// Whether a name is that of a file on the server (or of anything, where any path can be asked
@@ -211,7 +217,7 @@ impl Vfs {
 
     /// What bears a name and is known here alone.
     fn local(&self, parent: u64, name: &[u8]) -> Option<u64> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let child = tree.child(parent, name)?;
         tree.get(child)
             .is_some_and(|node| node.local)
@@ -221,7 +227,7 @@ impl Vfs {
     /// Asks the server for the attributes of `ino`.
     pub(crate) fn refresh(&self, ino: u64, deadline: &Deadline) -> Result<()> {
         let (parent, name) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
             if node.removed {
                 return Ok(());
@@ -236,7 +242,7 @@ impl Vfs {
         } else {
             self.list(parent, deadline)?;
         }
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         match tree.get(ino) {
             Some(node) if !node.removed => Ok(()),
             _ => Err(Error::Stale),
@@ -246,11 +252,11 @@ impl Vfs {
     fn refresh_root(&self, deadline: &Deadline) -> Result<()> {
         let root = RemotePath::root();
         let answer = if self.remote.traits().stats {
-            self.step(Step::Stat(&root), deadline)
+            self.remote.step(Step::Stat(&root), deadline)
         } else {
             Ok(Done::Changed)
         };
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         let Some(node) = tree.get_mut(ROOT) else {
             return Ok(());
         };
@@ -266,24 +272,45 @@ impl Vfs {
         Ok(())
     }
 
+    /// Why a read of `ino` failed: where the server may have said that the name is gone, it is asked for, and the inode table
+    /// learns of it.
+    pub(crate) fn explain_read(&self, ino: u64, error: Error, deadline: &Deadline) -> Error {
+        let Error::Remote(refusal) = &error else {
+            return error;
+        };
+        if !matches!(refusal.why(), Some(Why::NotFound | Why::Unsaid)) {
+            return error;
+        }
+        let place = {
+            let tree = self.table.lock();
+            tree.get(ino)
+                .map(|node| (node.parent, Arc::clone(&node.name)))
+        };
+        let asked = place.map(|(parent, name)| self.ask_name(parent, &name, deadline));
+        match asked {
+            Some(Err(Error::NotFound)) => Error::Stale,
+            _ => error,
+        }
+    }
+
     /// How long an open relies on what is known of a file.
     pub(crate) fn checked_for(&self) -> Duration {
-        REVALIDATE.min(self.settings.cache_timeout)
+        REVALIDATE.min(self.lifetime)
     }
 
     /// Asks for size and time of an open file that is not being written, if what is known is old.
     pub(crate) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
         let age = self.checked_for();
         let (path, asked) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             match tree.get(ino) {
                 Some(node) if node.is_fresh(age) => return Ok(()),
                 Some(_) => (tree.path(ino).ok_or(Error::Stale)?, tree.now()),
                 None => return Err(Error::Stale),
             }
         };
-        let answer = self.step(Step::Version(&path), deadline);
-        let mut tree = self.tree.lock();
+        let answer = self.remote.step(Step::Version(&path), deadline);
+        let mut tree = self.table.lock();
         match answer {
             Ok(Done::Version(version)) => {
                 tree.merge_version(ino, version, asked);

@@ -5,8 +5,6 @@
 //! Lock order: the lock here is alone, and nothing is called under it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -95,28 +93,5 @@ impl Drop for Claim<'_> {
             self.listings.under_way.lock().remove(&self.directory);
             self.listings.ended.notify_all();
         }
-    }
-}
-
-/// Places for work that nobody waits for.
-#[derive(Debug, Default)]
-pub struct Places(Arc<AtomicUsize>);
-
-/// A place that is taken, until it is dropped.
-pub struct Place(Arc<AtomicUsize>);
-
-impl Places {
-    /// A place, unless so many are taken.
-    pub fn take(&self, limit: usize) -> Option<Place> {
-        // One that was too much is given back at once, by its end.
-        let place = Place(Arc::clone(&self.0));
-        let taken = self.0.fetch_add(1, Ordering::Relaxed);
-        (taken < limit).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

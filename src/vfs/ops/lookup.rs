@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use crate::remote;
 use crate::remote::{Deadline, Kind};
-use crate::vfs::core::{Listing, Vfs, check_name};
+use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_files::Listing;
 use crate::vfs::inode::Known;
 use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::check_name;
 
 /// One entry of a directory, with the attributes that the kernel takes along.
 pub struct Listed {
@@ -30,8 +32,8 @@ impl Vfs {
         if let Err(error) = check_name(name) {
             return Some(Err(error));
         }
-        match self.known(directory, name) {
-            Known::Inode(ino) => Some(self.remembered(ino)),
+        match self.metadata.known(directory, name) {
+            Known::Inode(ino) => Some(self.table.remembered(ino)),
             Known::Absent => Some(Err(Error::NotFound)),
             Known::Unknown => None,
         }
@@ -40,20 +42,31 @@ impl Vfs {
     /// The name. Counts a lookup when it is there.
     pub fn lookup(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Attr> {
         check_name(name)?;
-        let ino = self.find(directory, name, deadline)?;
-        self.remembered(ino)
+        let ino = self.metadata.find(directory, name, deadline)?;
+        self.table.remembered(ino)
+    }
+
+    /// The attributes, if they are known and young enough.
+    pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
+        self.metadata.getattr_cached(ino)
+    }
+
+    /// The attributes.
+    pub fn getattr(&self, ino: u64, deadline: &Deadline) -> Result<Attr> {
+        self.metadata.getattr(ino, deadline)
     }
 
     /// The kernel has forgotten lookups.
     pub fn forget(&self, ino: u64, lookups: u64) {
-        self.tree.lock().forget(ino, lookups);
+        self.table.lock().forget(ino, lookups);
     }
 
     /// Opens a directory.
     pub fn opendir(&self, ino: u64) -> u64 {
-        self.tree.lock().open(ino);
-        let handle = self.handle();
-        self.opened
+        self.table.lock().open(ino);
+        let handle = self.files.handle();
+        self.files
+            .opened
             .lock()
             .directories
             .insert(handle, Listing { ino, names: None });
@@ -62,9 +75,9 @@ impl Vfs {
 
     /// Closes a directory.
     pub fn releasedir(&self, handle: u64) {
-        let listing = self.opened.lock().directories.remove(&handle);
+        let listing = self.files.opened.lock().directories.remove(&handle);
         if let Some(listing) = listing {
-            self.tree.lock().close(listing.ino);
+            self.table.lock().close(listing.ino);
         }
     }
 
@@ -78,7 +91,7 @@ impl Vfs {
     ) -> Option<Result<()>> {
         let mut looked_at = None;
         let names = {
-            let mut opened = self.opened.lock();
+            let mut opened = self.files.opened.lock();
             let Some(listing) = opened.directories.get_mut(&handle) else {
                 return Some(Err(Error::BadHandle));
             };
@@ -86,7 +99,7 @@ impl Vfs {
                 listing.names = None;
             }
             if listing.names.is_none() {
-                let tree = self.tree.lock();
+                let tree = self.table.lock();
                 tree.listing(listing.ino, self.settings.cache_timeout)?;
                 listing.names = Some(Arc::new(tree.children(listing.ino)));
                 looked_at = Some(listing.ino);
@@ -94,7 +107,7 @@ impl Vfs {
             listing.names.clone()
         };
         if let Some(ino) = looked_at {
-            self.visited(ino);
+            self.prefetch.visited(ino);
         }
         Some(self.hand_out(names.as_deref().map_or(&[], Vec::as_slice), offset, each))
     }
@@ -111,16 +124,17 @@ impl Vfs {
             return done;
         }
         let ino = self
+            .files
             .opened
             .lock()
             .directories
             .get(&handle)
             .map(|listing| listing.ino);
         let ino = ino.ok_or(Error::BadHandle)?;
-        self.list(ino, deadline)?;
-        self.visited(ino);
-        let names = Arc::new(self.tree.lock().children(ino));
-        if let Some(listing) = self.opened.lock().directories.get_mut(&handle) {
+        self.metadata.list(ino, deadline)?;
+        self.prefetch.visited(ino);
+        let names = Arc::new(self.table.lock().children(ino));
+        if let Some(listing) = self.files.opened.lock().directories.get_mut(&handle) {
             listing.names = Some(Arc::clone(&names));
         }
         self.hand_out(&names, offset, each)
@@ -129,7 +143,7 @@ impl Vfs {
     /// Where a symbolic link points, seen from inside the mount.
     pub fn readlink(&self, ino: u64, deadline: &Deadline) -> Result<Vec<u8>> {
         let (path, target) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
             if node.attributes.kind != Kind::Symlink {
                 return Err(Error::Invalid);
@@ -147,7 +161,7 @@ impl Vfs {
                     deadline,
                 };
                 let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
-                if let Some(node) = self.tree.lock().get_mut(ino) {
+                if let Some(node) = self.table.lock().get_mut(ino) {
                     node.attributes.target = Some(target.clone());
                 }
                 target
@@ -157,7 +171,7 @@ impl Vfs {
             .links
             .shown(&self.settings.root, &path, &target)
             .ok_or_else(|| {
-                let mut tree = self.tree.lock();
+                let mut tree = self.table.lock();
                 // Once for each link: whoever lists its directory asks each time.
                 let told = tree
                     .get_mut(ino)
@@ -172,14 +186,6 @@ impl Vfs {
             })
     }
 
-    pub(crate) fn remembered(&self, ino: u64) -> Result<Attr> {
-        let mut tree = self.tree.lock();
-        tree.remember(ino);
-        tree.get(ino)
-            .map(|node| self.attr(node))
-            .ok_or(Error::Stale)
-    }
-
     fn hand_out(
         &self,
         names: &[(Arc<[u8]>, u64)],
@@ -187,13 +193,13 @@ impl Vfs {
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Result<()> {
         let first = usize::try_from(offset).unwrap_or(usize::MAX);
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         for (at, (name, ino)) in names.iter().enumerate().skip(first) {
             // One that was removed since the snapshot is no entry any more.
             let Some(node) = tree.get(*ino).filter(|node| !node.removed) else {
                 continue;
             };
-            let attr = self.attr(node);
+            let attr = self.table.attr(node);
             let listed = Listed {
                 next: at as u64 + 1,
                 name: Arc::clone(name),

@@ -3,12 +3,16 @@
 //! The one idea: the server is asked first, the tree is changed when it has said yes. What the server
 //! refuses without a reason is looked at once more, so that the caller gets the true one.
 
+use std::sync::Arc;
+
 use crate::remote;
 use crate::remote::{Attributes, Deadline, Kind, Step, Why};
-use crate::vfs::core::{Vfs, check_name};
+use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_rename_unlink::Orphan;
+use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_rename_unlink::{Claim, Orphan};
 use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::check_name;
 use crate::vfs::inode::now;
 
 impl Vfs {
@@ -16,7 +20,7 @@ impl Vfs {
     pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32, deadline: &Deadline) -> Result<Attr> {
         self.writable()?;
         check_name(name)?;
-        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         let ask = remote::Ask {
             urgency: remote::Urgency::Caller,
             deadline,
@@ -28,7 +32,8 @@ impl Vfs {
             .next()
             .unwrap_or_else(|| Err(remote::Error::misbehaved("MKD", "no answer")));
         if let Err(error) = made {
-            if error.why() == Some(Why::Unsaid) && self.ask_again(parent, name, deadline)?.is_some()
+            if error.why() == Some(Why::Unsaid)
+                && self.metadata.ask_again(parent, name, deadline)?.is_some()
             {
                 return Err(Error::Exists);
             }
@@ -42,32 +47,32 @@ impl Vfs {
             ..Attributes::of(Kind::Directory)
         };
         let ino = {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             if let Some(old) = tree.child(parent, name) {
                 tree.remove_own(old);
             }
             tree.add_own_directory(parent, name, attributes)
         };
-        self.remembered(ino)
+        self.table.remembered(ino)
     }
 
     /// Removes an empty directory.
     pub fn rmdir(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
         self.writable()?;
         check_name(name)?;
-        let ino = self.find(parent, name, deadline)?;
+        let ino = self.metadata.find(parent, name, deadline)?;
         if self.has_local_children(ino) {
             return Err(Error::NotEmpty);
         }
-        let path = self.path(ino)?;
-        match self.step(Step::RemoveDirectory(&path), deadline) {
+        let path = self.table.path(ino)?;
+        match self.remote.step(Step::RemoveDirectory(&path), deadline) {
             Ok(_) => {
-                self.tree.lock().remove_own(ino);
+                self.table.lock().remove_own(ino);
                 Ok(())
             }
             Err(error) if matches!(error.why(), Some(Why::Unsaid | Why::Denied)) => {
-                self.list(ino, deadline)?;
-                if self.tree.lock().has_children(ino) {
+                self.metadata.list(ino, deadline)?;
+                if self.table.lock().has_children(ino) {
                     return Err(Error::NotEmpty);
                 }
                 Err(error.into())
@@ -83,36 +88,36 @@ impl Vfs {
     pub fn unlink(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
         self.writable()?;
         check_name(name)?;
-        let ino = self.find(parent, name, deadline)?;
-        if self.kind(ino) == Some(Kind::Directory) {
+        let ino = self.metadata.find(parent, name, deadline)?;
+        if self.table.kind(ino) == Some(Kind::Directory) {
             return Err(Error::IsDirectory);
         }
         // No upload may bring the name back once it is removed, of whatever mount.
-        let claim = self.claim(ino, deadline)?;
+        let claim = self.files.claim(ino, deadline)?;
         let orphan = claim
             .as_ref()
-            .map(|claim| self.orphan(&claim.file, deadline))
+            .map(|claim| self.files.orphan(&claim.file, deadline))
             .transpose()?;
         if matches!(orphan, Some(Orphan::NeverStored | Orphan::Aside)) {
-            self.tree.lock().remove_own(ino);
-            self.forsake(ino);
+            self.table.lock().remove_own(ino);
+            self.files.forsake(ino);
             return Ok(());
         }
-        let path = self.path(ino)?;
+        let path = self.table.path(ino)?;
         let was_stored = claim
             .as_ref()
             .is_none_or(|claim| claim.file.body.lock().base.is_some());
-        match self.step(Step::Remove(&path), deadline) {
+        match self.remote.step(Step::Remove(&path), deadline) {
             Ok(_) => {}
             Err(error)
                 if !was_stored && matches!(error.why(), Some(Why::NotFound | Why::Unsaid)) => {}
             Err(error) if error.why() == Some(Why::NotFound) => {
-                self.tree.lock().remove_own(ino);
-                self.forsake(ino);
+                self.table.lock().remove_own(ino);
+                self.files.forsake(ino);
                 return Err(Error::NotFound);
             }
             Err(error) if error.why() == Some(Why::Unsaid) => {
-                if self.ask_again(parent, name, deadline)?.is_none() {
+                if self.metadata.ask_again(parent, name, deadline)?.is_none() {
                     return Err(Error::NotFound);
                 }
                 return Err(error.into());
@@ -122,8 +127,8 @@ impl Vfs {
                 return Err(error.into());
             }
         }
-        self.tree.lock().remove_own(ino);
-        self.forsake(ino);
+        self.table.lock().remove_own(ino);
+        self.files.forsake(ino);
         Ok(())
     }
 
@@ -138,11 +143,11 @@ impl Vfs {
         self.writable()?;
         check_name(name)?;
         check_name(new_name)?;
-        let ino = self.find(parent, name, deadline)?;
+        let ino = self.metadata.find(parent, name, deadline)?;
         let target = if keep {
-            self.ask_again(new_parent, new_name, deadline)?
+            self.metadata.ask_again(new_parent, new_name, deadline)?
         } else {
-            match self.find(new_parent, new_name, deadline) {
+            match self.metadata.find(new_parent, new_name, deadline) {
                 Ok(target) => Some(target),
                 Err(Error::NotFound) => None,
                 Err(error) => return Err(error),
@@ -154,28 +159,29 @@ impl Vfs {
         if target == Some(ino) {
             return Ok(());
         }
-        if self.tree.lock().is_within(new_parent, ino) {
+        if self.table.lock().is_within(new_parent, ino) {
             return Err(Error::Invalid);
         }
         if let Some(target) = target {
             self.check_replacing(ino, target)?;
         }
         let to = self
+            .table
             .path(new_parent)?
             .join(new_name)
             .ok_or(Error::Invalid)?;
         // What is being written under the old name is brought to the server first.
         let claims = self.settle_below(ino, deadline)?;
-        let from = self.path(ino)?;
+        let from = self.table.path(ino)?;
         let claim = match target {
-            Some(target) => self.claim(target, deadline)?,
+            Some(target) => self.files.claim(target, deadline)?,
             None => None,
         };
         let orphan = claim
             .as_ref()
-            .map(|claim| self.orphan(&claim.file, deadline))
+            .map(|claim| self.files.orphan(&claim.file, deadline))
             .transpose()?;
-        let renamed = self.step(
+        let renamed = self.remote.step(
             Step::Rename {
                 from: &from,
                 to: &to,
@@ -184,7 +190,8 @@ impl Vfs {
         );
         if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
             // In time of its own: the renaming may have taken all of it.
-            self.bring_back(target, new_parent, &to, &self.deadline());
+            self.files
+                .bring_back(target, new_parent, &to, &self.deadline());
         }
         match renamed {
             Ok(_) => {}
@@ -193,11 +200,12 @@ impl Vfs {
                 return Err(Error::NeverRenames);
             }
             Err(error) if error.why() == Some(Why::Unsaid) => {
-                return Err(match self.ask_again(parent, name, deadline)? {
+                return Err(match self.metadata.ask_again(parent, name, deadline)? {
                     None => Error::NotFound,
                     Some(_)
-                        if target
-                            .is_some_and(|target| self.kind(target) == Some(Kind::Directory)) =>
+                        if target.is_some_and(|target| {
+                            self.table.kind(target) == Some(Kind::Directory)
+                        }) =>
                     {
                         Error::NotEmpty
                     }
@@ -210,7 +218,7 @@ impl Vfs {
             }
         }
         self.forget_kept_at(ino, &to);
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         if let Some(target) = target {
             tree.remove_own(target);
         }
@@ -218,9 +226,9 @@ impl Vfs {
         drop(tree);
         self.rename_journaled(claims);
         if let Some(target) = target {
-            self.forsake(target);
+            self.files.forsake(target);
         }
-        self.journal_settle();
+        self.files.journal.settle();
         Ok(())
     }
 
@@ -234,8 +242,8 @@ impl Vfs {
     ) -> Result<Attr> {
         self.writable()?;
         check_name(name)?;
-        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
-        match self.step(
+        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        match self.remote.step(
             Step::MakeLink {
                 link: &path,
                 target,
@@ -252,17 +260,17 @@ impl Vfs {
             ..Attributes::of(Kind::Symlink)
         };
         let ino = {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             if let Some(old) = tree.child(parent, name) {
                 tree.remove_own(old);
             }
             tree.add_own(parent, name, attributes)
         };
-        self.remembered(ino)
+        self.table.remembered(ino)
     }
 
     fn has_local_children(&self, ino: u64) -> bool {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let children = tree.children(ino);
         children
             .iter()
@@ -270,7 +278,7 @@ impl Vfs {
     }
 
     fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {
-        match (self.kind(ino), self.kind(target)) {
+        match (self.table.kind(ino), self.table.kind(target)) {
             (Some(Kind::Directory), Some(Kind::Directory)) if self.has_local_children(target) => {
                 Err(Error::NotEmpty)
             }
@@ -290,7 +298,7 @@ impl Vfs {
         ) {
             return;
         }
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         for &directory in directories {
             for (_, ino) in tree.children(directory) {
                 if let Some(node) = tree.get_mut(ino) {
@@ -304,10 +312,51 @@ impl Vfs {
     /// A name that the server does not have is forgotten here too.
     fn or_gone(&self, parent: u64, name: &[u8], error: remote::Error) -> Error {
         if error.why() == Some(Why::NotFound) {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             let asked = tree.now();
             tree.merge_absence(parent, name, asked);
         }
         error.into()
+    }
+}
+
+impl Vfs {
+    /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
+    /// has changed: what is written from now on goes to the new one.
+    pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
+        let mut files: Vec<Arc<File>> = self.files.opened_files();
+        // Always in the same order, so that two who claim never wait for each other.
+        files.sort_unstable_by_key(|file| file.ino);
+        let mut claims = Vec::new();
+        for file in files {
+            if !self.table.lock().is_within(file.ino, ino) {
+                continue;
+            }
+            let mut claim = loop {
+                self.uploader.upload(&file, deadline)?;
+                let mut body = self.files.rested(&file, deadline)?;
+                // A writer that goes on meanwhile need not be waited for: the rest goes to the new name. But what was begun
+                // under a temporary name must not be left there.
+                if body.beside.is_none() {
+                    break Claim::of(&file, &mut body, deadline);
+                }
+            };
+            claim.hold_reads(deadline);
+            claims.push(claim);
+        }
+        Ok(claims)
+    }
+
+    /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.
+    pub(crate) fn rename_journaled(&self, claims: Vec<Claim>) {
+        let written = |claim: &Claim| {
+            let body = claim.file.body.lock();
+            (body.is_dirty() && body.journal.is_some()).then(|| Arc::clone(&claim.file))
+        };
+        let files: Vec<_> = claims.iter().filter_map(written).collect();
+        drop(claims);
+        for file in files {
+            self.writeback.defer(&file);
+        }
     }
 }

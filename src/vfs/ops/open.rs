@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
-use crate::vfs::core::{Handle, Vfs, check_name};
+use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_files::Handle;
 use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::check_name;
 use crate::vfs::inode::now;
 use crate::vfs::readahead::Reader;
 
@@ -38,21 +40,10 @@ pub struct Wants {
     pub exclusive: bool,
 }
 
-impl Wants {
-    /// Reads the flags of an open(2).
-    pub fn from_flags(flags: i32) -> Self {
-        Self {
-            write: flags & libc::O_ACCMODE != libc::O_RDONLY,
-            truncate: flags & libc::O_TRUNC != 0,
-            exclusive: flags & libc::O_EXCL != 0,
-        }
-    }
-}
-
 impl Vfs {
     /// Opens a file.
     pub fn open(&self, ino: u64, wants: Wants, deadline: &Deadline) -> Result<Open> {
-        match self.kind(ino) {
+        match self.table.kind(ino) {
             Some(Kind::File) => {}
             Some(Kind::Directory) => return Err(Error::IsDirectory),
             Some(_) => return Err(Error::NotAFile),
@@ -61,19 +52,20 @@ impl Vfs {
         if wants.write || wants.truncate {
             self.writable()?;
         }
-        if let Ok(path) = self.path(ino) {
-            self.tell_refused(&path)?;
+        if let Ok(path) = self.table.path(ino) {
+            self.writeback.tell_refused(&path)?;
         }
         let reads = !wants.write && !wants.truncate;
         let known = self.version(ino);
-        self.await_fetched(ino, deadline);
+        self.prefetch.await_fetched(ino, deadline);
         if reads {
-            self.opened_to_read(ino);
-            self.ride_along(ino, self.checked_for(), deadline);
+            self.prefetch.opened_to_read(ino);
+            self.prefetch
+                .ride_along(ino, self.metadata.checked_for(), deadline);
         }
-        self.revalidate(ino, deadline)?;
-        let is_gone = self.tree.lock().get(ino).is_none_or(|node| node.removed);
-        if is_gone && !self.opened.lock().files.contains_key(&ino) {
+        self.metadata.revalidate(ino, deadline)?;
+        let is_gone = self.table.lock().get(ino).is_none_or(|node| node.removed);
+        if is_gone && !self.files.opened.lock().files.contains_key(&ino) {
             // The kernel looks the name up again.
             return Err(Error::Stale);
         }
@@ -83,7 +75,7 @@ impl Vfs {
     }
 
     fn version(&self, ino: u64) -> Option<Version> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         tree.get(ino).map(|node| node.attributes.version())
     }
 
@@ -102,16 +94,16 @@ impl Vfs {
         // What is to be emptied may be emptied unseen; everything else must not be taken for new because
         // it was not there some seconds ago.
         // With write-back the name is checked when the file is stored: the server hears of nothing before the close.
-        let must_be_new = wants.exclusive && !self.is_write_back();
-        let makes = must_be_new && !self.is_atomic_in(parent);
+        let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
+        let makes = must_be_new && !self.uploader.is_atomic_in(parent);
         let there = if makes {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
             tree.child(parent, name).filter(local)
         } else if !wants.truncate && !wants.exclusive || must_be_new {
-            self.ask_file(parent, name, deadline)?
+            self.metadata.ask_file(parent, name, deadline)?
         } else {
-            match self.find(parent, name, deadline) {
+            match self.metadata.find(parent, name, deadline) {
                 Ok(ino) => Some(ino),
                 Err(Error::NotFound) => None,
                 Err(error) => return Err(error),
@@ -122,18 +114,18 @@ impl Vfs {
                 return Err(Error::Exists);
             }
             let open = self.open(ino, wants, deadline)?;
-            return Ok((self.remembered_attr(ino)?, open));
+            return Ok((self.table.remembered(ino)?, open));
         }
         let mode = mode & 0o7777;
-        let path = self.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
-        self.tell_refused(&path)?;
+        self.writeback.tell_refused(&path)?;
         let sink = match makes {
             true => self.make(parent, &path, deadline)?,
             false => None,
         };
         let ino = {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             let there = tree.child(parent, name);
             if there.is_some() && wants.exclusive && !makes {
                 return Err(Error::Exists);
@@ -159,25 +151,27 @@ impl Vfs {
             }
         };
         let open = self.open_known(ino, wants)?;
-        if let Ok(handle) = self.file(open.handle) {
+        if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.mode = Some((mode, false));
-            body.exclusive = wants.exclusive && self.is_write_back();
+            body.exclusive = wants.exclusive && self.files.journal.is_write_back();
             if let Some(sink) = sink {
-                body.spool(&self.spool)?;
-                self.streams.start_over(&handle.file, &mut body, path, sink);
+                body.spool(&self.files.spool)?;
+                self.uploader
+                    .streams
+                    .start_over(&handle.file, &mut body, path, sink);
             } else if must_be_new {
                 drop(body);
-                let made = self.upload(&handle.file, deadline);
+                let made = self.uploader.upload(&handle.file, deadline);
                 if let Err(error) = made {
                     handle.file.body.lock().removed = true;
-                    self.tree.lock().remove_own(ino);
+                    self.table.lock().remove_own(ino);
                     self.release(open.handle, deadline);
                     return Err(error);
                 }
             }
         }
-        Ok((self.remembered_attr(ino)?, open))
+        Ok((self.table.remembered(ino)?, open))
     }
 
     /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server
@@ -197,18 +191,20 @@ impl Vfs {
             Err(error) => error,
         };
         Err(match error.why() {
-            Some(Why::Unsupported) => match self.ask_again(parent, path.name(), deadline)? {
-                Some(_) => Error::Exists,
-                None => return Ok(None),
-            },
+            Some(Why::Unsupported) => {
+                match self.metadata.ask_again(parent, path.name(), deadline)? {
+                    Some(_) => Error::Exists,
+                    None => return Ok(None),
+                }
+            }
             Some(Why::Exists) => {
                 // The tree learns what it is.
-                let _ = self.ask_file(parent, path.name(), deadline);
+                let _ = self.metadata.ask_file(parent, path.name(), deadline);
                 Error::Exists
             }
             // A directory is refused in many words.
             Some(Why::Unsaid | Why::Denied | Why::IsDirectory) => {
-                match self.ask_again(parent, path.name(), deadline) {
+                match self.metadata.ask_again(parent, path.name(), deadline) {
                     Ok(Some(_)) => Error::Exists,
                     _ => error.into(),
                 }
@@ -218,14 +214,14 @@ impl Vfs {
     }
 
     fn open_known(&self, ino: u64, wants: Wants) -> Result<Open> {
-        let mut opened = self.opened.lock();
+        let mut opened = self.files.opened.lock();
         let (version, generation, is_new) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
             (node.attributes.version(), node.generation, node.local)
         };
         let (file, handles) = opened.files.entry(ino).or_insert_with(|| {
-            let reader = Reader::new(self.shared.clone(), ino, generation);
+            let reader = Reader::new(self.readers.clone(), ino, generation);
             (
                 File::new(ino, reader, (!is_new).then_some(version), generation),
                 0,
@@ -233,7 +229,7 @@ impl Vfs {
         });
         *handles += 1;
         let file = Arc::clone(file);
-        let handle = self.handle();
+        let handle = self.files.handle();
         opened.handles.insert(
             handle,
             Handle {
@@ -244,7 +240,7 @@ impl Vfs {
             },
         );
         drop(opened);
-        self.tree.lock().open(ino);
+        self.table.lock().open(ino);
         let sizeless = match self.begin(&file, wants) {
             Ok(sizeless) => sizeless,
             Err(error) => {
@@ -252,7 +248,7 @@ impl Vfs {
                 return Err(error);
             }
         };
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         let keep_pages = tree.get_mut(ino).is_some_and(|node| {
             let known = version.size.is_some() && version.modified.is_some();
             let keep = node.local || (known && node.pages == Some(version));
@@ -271,7 +267,7 @@ impl Vfs {
     fn begin(&self, file: &File, wants: Wants) -> Result<bool> {
         if !wants.truncate {
             let mut body = file.body.lock();
-            self.follow(file, &mut body);
+            self.files.follow(file, &mut body);
             // What is there can't be told from what is not: only a new beginning can be written.
             return if body.sizeless && wants.write {
                 Err(Error::Unsupported)
@@ -279,22 +275,25 @@ impl Vfs {
                 Ok(body.sizeless)
             };
         }
-        let mut body = self.rested(file, &self.deadline())?;
-        self.follow(file, &mut body);
+        let mut body = self.files.rested(file, &self.deadline())?;
+        self.files.follow(file, &mut body);
         if body.size > 0 || body.sizeless || body.base.is_some() {
-            self.journal_cut(file, &mut body, 0)?;
-            body.truncate(&self.spool, 0)?;
+            self.files.journal_cut(file, &mut body, 0)?;
+            body.truncate(&self.files.spool, 0)?;
             body.waited = false;
-            self.publish(file, &body);
+            self.files.publish(file, &body);
         }
         Ok(false)
     }
+}
 
-    fn remembered_attr(&self, ino: u64) -> Result<Attr> {
-        let mut tree = self.tree.lock();
-        tree.remember(ino);
-        tree.get(ino)
-            .map(|node| self.attr(node))
-            .ok_or(Error::Stale)
+impl Wants {
+    /// Reads the flags of an open(2).
+    pub fn from_flags(flags: i32) -> Self {
+        Self {
+            write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+            truncate: flags & libc::O_TRUNC != 0,
+            exclusive: flags & libc::O_EXCL != 0,
+        }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use crate::remote;
 use crate::remote::{Deadline, Done, Kind, Precision, Step};
-use crate::vfs::core::Vfs;
+use crate::vfs::Vfs;
+use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::{File, OWNER_WRITES};
+use crate::vfs::file::open_file::OWNER_WRITES;
 use crate::vfs::inode::ROOT;
 use crate::vfs::inode::attr_view::{Attr, Space};
-use crate::vfs::ops::lenient::{SETTING_MODES, SETTING_TIMES};
 
 /// What setattr is to change; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,25 +45,26 @@ impl Vfs {
     ) -> Result<Attr> {
         self.writable()?;
         let (uid, gid) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let node = tree.get(ino).ok_or(Error::Stale)?;
             self.settings.shown.owner(&node.attributes)
         };
         if changes.uid.is_some_and(|new| new != uid) || changes.gid.is_some_and(|new| new != gid) {
-            self.tolerate(Err(Error::Impossible), "changing owners")?;
+            self.attributes
+                .tolerate(Err(Error::Impossible), "changing owners")?;
         }
         if let Some(size) = changes.size {
             self.truncate(ino, handle, size, deadline)?;
         }
         if let Some(mode) = changes.mode {
             let changed = self.change_mode(ino, mode & 0o7777, deadline);
-            self.tolerate(changed, SETTING_MODES)?;
+            self.attributes.tolerate(changed, SETTING_MODES)?;
         }
         if let Some(modified) = changes.modified {
             let changed = self.change_modified(ino, modified, deadline);
-            self.tolerate(changed, SETTING_TIMES)?;
+            self.attributes.tolerate(changed, SETTING_TIMES)?;
         }
-        self.getattr(ino, deadline)
+        self.metadata.getattr(ino, deadline)
     }
 
     /// What there is of space, if the server need not be asked.
@@ -110,7 +111,7 @@ impl Vfs {
     /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
     /// goes by the bits that it was shown: who asks whether it would must hear the same.
     pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
         if wanted & libc::W_OK != 0 {
             self.writable()?;
@@ -143,7 +144,7 @@ impl Vfs {
         view: remote::View,
         deadline: &Deadline,
     ) -> Result<Option<Vec<u8>>> {
-        let path = self.path(ino)?;
+        let path = self.table.path(ino)?;
         let ask = remote::Ask {
             urgency: remote::Urgency::Caller,
             deadline,
@@ -151,52 +152,27 @@ impl Vfs {
         Ok(self.remote.describe(&path, view, &ask)?)
     }
 
-    /// Sets the permission bits of what is on the server.
-    pub(crate) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
-        let path = self.path(ino)?;
-        match self.step(Step::SetMode(&path, mode), deadline) {
-            Ok(_) => {}
-            Err(error @ remote::Error::Refused { .. }) if self.has_mode(ino, mode) => {
-                log::debug!("{error}; it has these bits already");
-                return Ok(());
-            }
-            Err(error) => return Err(Error::NotPermitted(error)),
-        }
-        let mut tree = self.tree.lock();
-        tree.touch(ino);
-        if let Some(node) = tree.get_mut(ino) {
-            node.attributes.mode = Some(mode);
-        }
-        Ok(())
-    }
-
-    /// Whether what is on the server was seen to have these permission bits lately.
-    fn has_mode(&self, ino: u64, mode: u32) -> bool {
-        let tree = self.tree.lock();
-        tree.get(ino).is_some_and(|node| {
-            let is_known = !node.local && node.is_fresh(self.settings.cache_timeout);
-            is_known && self.attr(node).mode == mode
-        })
-    }
-
     /// Sets the time of what is on the server; `seconds` since 1970 in UTC.
     fn set_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
-        let path = self.path(ino)?;
-        match self.step(Step::SetModified(&path, seconds), deadline) {
+        let path = self.table.path(ino)?;
+        match self
+            .remote
+            .step(Step::SetModified(&path, seconds), deadline)
+        {
             Ok(Done::Changed) => {}
             Ok(_) => return Ok(()),
             // The root may be another user's; its time matters to nobody.
             Err(error) => return Err(Error::NotPermitted(error)),
         }
-        if let Some(disk) = &self.shared.disk
-            && self.kind(ino) == Some(Kind::File)
+        if let Some(disk) = &self.readers.disk
+            && self.table.kind(ino) == Some(Kind::File)
         {
             // What had this time earlier may be another content.
-            let size = self.tree.lock().get(ino).and_then(|n| n.attributes.size);
+            let size = self.table.lock().get(ino).and_then(|n| n.attributes.size);
             let modified = Some(seconds);
             disk.forget(&path, &remote::Version { size, modified });
         }
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         tree.touch(ino);
         if let Some(node) = tree.get_mut(ino) {
             node.attributes.modified = Some(remote::Modified {
@@ -211,8 +187,10 @@ impl Vfs {
     }
 
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
-        let opened = self.opened_file(ino);
-        let written = opened.as_ref().is_some_and(|file| self.is_written(file));
+        let opened = self.files.opened_file(ino);
+        let written = opened
+            .as_ref()
+            .is_some_and(|file| self.files.is_written(file));
         // What is known to fail is to fail here, not where the file is closed.
         let may_ride = self.remote.traits().sets_modes;
         let rides = opened.is_some_and(|file| {
@@ -221,8 +199,8 @@ impl Vfs {
             let rides = rides && may_ride || body.removed;
             if rides {
                 body.mode = Some((mode, true));
-                self.journal_rights(&body);
-                let mut tree = self.tree.lock();
+                self.files.journal_rights(&body);
+                let mut tree = self.table.lock();
                 tree.touch(ino);
                 if let Some(node) = tree.get_mut(ino) {
                     node.attributes.mode = Some(mode);
@@ -233,31 +211,22 @@ impl Vfs {
         if rides {
             Ok(())
         } else {
-            self.set_mode(ino, mode, deadline)
+            self.attributes.set_mode(ino, mode, deadline)
         }
     }
 
-    /// Whether a handle of the file can write.
-    fn is_written(&self, file: &File) -> bool {
-        self.opened
-            .lock()
-            .handles
-            .values()
-            .any(|handle| handle.writes && handle.file.ino == file.ino)
-    }
-
     fn change_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
-        let opened = self.opened_file(ino);
+        let opened = self.files.opened_file(ino);
         let Some(file) = opened else {
             return self.set_modified(ino, seconds, deadline);
         };
         {
             let may_ride = self.remote.traits().sets_times;
-            let mut body = self.settled(&file, deadline)?;
+            let mut body = self.files.settled(&file, deadline)?;
             if body.is_dirty() && may_ride || body.removed {
                 body.modified = Some(seconds);
-                self.journal_rights(&body);
-                self.publish(&file, &body);
+                self.files.journal_rights(&body);
+                self.files.publish(&file, &body);
                 return Ok(());
             }
         }

@@ -11,13 +11,11 @@ use std::sync::Arc;
 
 use crate::remote;
 use crate::remote::Deadline;
-use crate::vfs::core::Vfs;
+use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::append::Spot;
 use crate::vfs::file::open_file::{Body, File};
-use crate::vfs::inode::now;
 use crate::vfs::ops::open::Wants;
-use crate::vfs::upload::stream::End;
 
 /// Zeros that are written at once.
 const ZEROS: usize = 1 << 20;
@@ -26,13 +24,17 @@ impl Vfs {
     /// Writes to the spool, if that need not wait for the network.
     /// Returns at which offset it was.
     pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
-        let file = match self.file(handle) {
+        let file = match self.files.file(handle) {
             Ok(handle) => Arc::clone(handle.write()),
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
-        let offset = self.offset_of(&file, &mut body, spot);
-        if self.streams.must_wait(&body, offset + bytes.len() as u64) {
+        let offset = self.files.offset_of(&file, &mut body, spot);
+        if self
+            .uploader
+            .streams
+            .must_wait(&body, offset + bytes.len() as u64)
+        {
             return None;
         }
         match self.write_now(&file, &mut body, spot, bytes) {
@@ -44,18 +46,25 @@ impl Vfs {
     /// Writes to the spool. Who is too far ahead of the network waits for it.
     /// Returns at which offset it was.
     pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
-        let file = Arc::clone(self.file(handle)?.write());
+        let file = Arc::clone(self.files.file(handle)?.write());
         let mut body = file.body.lock();
         loop {
-            let offset = self.offset_of(&file, &mut body, spot);
-            if !self.streams.must_wait(&body, offset + bytes.len() as u64) {
+            let offset = self.files.offset_of(&file, &mut body, spot);
+            if !self
+                .uploader
+                .streams
+                .must_wait(&body, offset + bytes.len() as u64)
+            {
                 match self.write_now(&file, &mut body, spot, bytes) {
                     Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => {}
                     result => return result,
                 }
             }
             // Room on a full disk comes with what is sent.
-            let tight = !self.streams.must_wait(&body, offset + bytes.len() as u64);
+            let tight = !self
+                .uploader
+                .streams
+                .must_wait(&body, offset + bytes.len() as u64);
             let Some(stream) = &mut body.stream else {
                 continue;
             };
@@ -89,19 +98,21 @@ impl Vfs {
             return Err(error.clone());
         }
         let offset = match spot {
-            Spot::At(offset) => body.write(&self.spool, bytes, offset).map(|()| offset),
-            Spot::End => body.append(&self.spool, bytes),
+            Spot::At(offset) => body
+                .write(&self.files.spool, bytes, offset)
+                .map(|()| offset),
+            Spot::End => body.append(&self.files.spool, bytes),
         }?;
         // A write makes the time of the file now, whatever was set before.
         body.modified = None;
-        self.publish(file, body);
-        let first = self.streams.start_of(body);
+        self.files.publish(file, body);
+        let first = self.uploader.streams.start_of(body);
         let path = match first {
-            Some(first) => self.stream_to(file, body, first)?,
+            Some(first) => self.uploader.stream_to(file, body, first)?,
             None => None,
         };
         if let (Some(first), Some(path)) = (first, path) {
-            self.streams.start(file, body, first, path);
+            self.uploader.streams.start(file, body, first, path);
         } else if body.stream.is_some() {
             file.uploaded.notify_all();
         }
@@ -118,21 +129,21 @@ impl Vfs {
     ) -> Result<()> {
         self.writable()?;
         if let Some(handle) = handle {
-            let file = Arc::clone(self.file(handle)?.write());
-            let mut body = self.settled(&file, deadline)?;
+            let file = Arc::clone(self.files.file(handle)?.write());
+            let mut body = self.files.settled(&file, deadline)?;
             if body
                 .stream
                 .as_ref()
                 .is_some_and(|stream| size < stream.sent)
             {
                 drop(body);
-                body = self.rested(&file, deadline)?;
+                body = self.files.rested(&file, deadline)?;
             }
-            self.journal_cut(&file, &mut body, size)?;
-            body.truncate(&self.spool, size)?;
+            self.files.journal_cut(&file, &mut body, size)?;
+            body.truncate(&self.files.spool, size)?;
             // Who says so means it, other than a shell that opens what a command may yet fill.
             body.waited = true;
-            self.publish(&file, &body);
+            self.files.publish(&file, &body);
             return Ok(());
         }
         let wants = Wants {
@@ -158,9 +169,9 @@ impl Vfs {
         keep: bool,
     ) -> Result<()> {
         self.writable()?;
-        let file = Arc::clone(self.file(handle)?.write());
+        let file = Arc::clone(self.files.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
-        let mut body = self.settled(&file, &self.deadline())?;
+        let mut body = self.files.settled(&file, &self.deadline())?;
         if zeroes {
             let end = if keep { end.min(body.size) } else { end };
             let zeros = vec![0; ZEROS];
@@ -169,61 +180,13 @@ impl Vfs {
                 let length = zeros
                     .len()
                     .min(usize::try_from(end - at).unwrap_or(usize::MAX));
-                body.write(&self.spool, &zeros[..length], at)?;
+                body.write(&self.files.spool, &zeros[..length], at)?;
                 at += length as u64;
             }
         } else if end > body.size {
-            body.truncate(&self.spool, end)?;
+            body.truncate(&self.files.spool, end)?;
         }
-        self.publish(&file, &body);
+        self.files.publish(&file, &body);
         Ok(())
-    }
-
-    /// The body of a file while no upload of it is under way, and it is not being written down. Who waits does
-    /// so for as long as the upload gets on.
-    pub(crate) fn settled<'a>(
-        &self,
-        file: &'a File,
-        deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
-        let mut body = file.body.lock();
-        while body.uploading || body.committing {
-            let theirs = body.until.as_ref().and_then(Deadline::remaining);
-            let left = deadline.remaining().max(theirs).ok_or_else(|| {
-                remote::Error::timed_out("waiting until an earlier upload of the file has ended")
-            })?;
-            file.uploaded.wait_for(&mut body, left);
-        }
-        Ok(body)
-    }
-
-    /// The body of a file while neither an upload nor a stream of it is under way.
-    pub(crate) fn rested<'a>(
-        &self,
-        file: &'a File,
-        deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
-        loop {
-            let body = self.settled(file, deadline)?;
-            if body.stream.is_none() {
-                return Ok(body);
-            }
-            drop(body);
-            file.end_stream(End::Now, deadline);
-        }
-    }
-
-    /// Tells the tree what a file is now.
-    pub(crate) fn publish(&self, file: &File, body: &Body) {
-        let mut tree = self.tree.lock();
-        tree.touch(file.ino);
-        if let Some(node) = tree.get_mut(file.ino) {
-            node.attributes.size = Some(body.size);
-            node.attributes.modified = match body.modified {
-                Some(seconds) => Some(crate::remote::Modified { seconds, ..now() }),
-                None => Some(now()),
-            };
-            node.local = body.is_dirty();
-        }
     }
 }

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use crate::remote::{Ask, Completeness, Entry, Kind, RemotePath, Result, Urgency};
-use crate::vfs::core::Vfs;
+use crate::remote::{Ask, Completeness, Deadline, Entry, Kind, RemotePath, Result, Urgency};
 use crate::vfs::metadata::list::is_nameable;
 use crate::vfs::metadata::single_flight::Claim;
+use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::walk_detector::Directory;
 
 /// Directories in one flight: few enough that the first is not long behind the round trip.
@@ -19,21 +19,24 @@ const FLIGHT: usize = 32;
 /// Flights, or listings one by one, that are under way at once.
 const AT_ONCE: usize = 8;
 
-impl Vfs {
+impl Prefetcher {
     /// Somebody looks at a directory that is listed.
     pub(crate) fn visited(&self, ino: u64) {
         let below = self.directories_in(ino).unwrap_or_default();
-        let age = self.settings.cache_timeout;
+        let age = self.lifetime;
         let wanted = self.walks.lock().visit(ino, below, age);
         self.list_ahead(wanted);
     }
 
+    /// What was gained and lost by listing ahead: directories that were looked at, and those that were not.
+    pub(crate) fn listed_ahead(&self) -> (u64, u64) {
+        let walks = self.walks.lock();
+        (walks.hits, walks.wasted)
+    }
+
     /// Says in the log what was gained and lost by doing things ahead.
     pub fn log_ahead(&self) {
-        let (listed, listed_in_vain) = {
-            let walks = self.walks.lock();
-            (walks.hits, walks.wasted)
-        };
+        let (listed, listed_in_vain) = self.listed_ahead();
         let (fetched, fetched_in_vain) = self.fetched_ahead();
         log::info!(
             "ahead: {listed} directories were listed and looked at, {listed_in_vain} in vain; \
@@ -46,7 +49,7 @@ impl Vfs {
         let mut room = self.remote.room(Urgency::Ahead);
         while !wanted.is_empty() && room > 0 {
             room -= 1;
-            let Some(place) = self.ahead_places.take(AT_ONCE) else {
+            let Some(place) = self.listing_permits.take(AT_ONCE) else {
                 return;
             };
             let rest = wanted.split_off(wanted.len().min(if together { FLIGHT } else { 1 }));
@@ -70,18 +73,18 @@ impl Vfs {
 
     /// Lists directories in one go, and says of each how that went.
     fn list_batch(self: &Arc<Self>, directories: &[u64]) {
-        let deadline = self.deadline();
+        let deadline = Deadline::after(self.timeout);
         // Who lists one of them already does it sooner.
         let claims: Vec<_> = directories
             .iter()
-            .filter_map(|&ino| self.listings.claim(ino, &deadline))
+            .filter_map(|&ino| self.metadata.listings.claim(ino, &deadline))
             .collect();
         let ask = Ask {
             urgency: Urgency::Ahead,
             deadline: &deadline,
         };
         let (asked, paths) = {
-            let tree = self.tree.lock();
+            let tree = self.table.lock();
             let there =
                 |claim: &Claim<'_>| Some((claim.directory(), tree.path(claim.directory())?));
             (
@@ -114,7 +117,7 @@ impl Vfs {
         match listed {
             Ok(completeness) => {
                 let entries = entries.into_iter().filter(is_nameable).collect();
-                let mut tree = self.tree.lock();
+                let mut tree = self.table.lock();
                 tree.merge_listing(ino, entries, completeness, asked);
             }
             // Whoever wants it will hear of it.
@@ -124,8 +127,8 @@ impl Vfs {
 
     /// The directories in a directory by name, as far as it was listed lately.
     fn directories_in(&self, ino: u64) -> Option<Vec<Directory>> {
-        let tree = self.tree.lock();
-        let age = self.settings.cache_timeout;
+        let tree = self.table.lock();
+        let age = self.lifetime;
         tree.listing(ino, age)?;
         let below = tree.children_of(ino, Kind::Directory);
         let directory = |ino| Directory {

@@ -9,8 +9,8 @@ use std::time::Instant;
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 
-use crate::vfs::metadata::single_flight::Places;
 use crate::vfs::prefetch::file_sequence::Sequences;
+use crate::vfs::prefetch::permits::Permits;
 
 /// Everything about fetching ahead.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct Fetching {
     pub sequences: Mutex<Sequences>,
     /// A file is at its next stage.
     pub moved: Condvar,
-    /// Places for threads.
-    pub places: Places,
+    /// Permits for threads.
+    pub places: Permits,
     /// The orders of directories that were looked at.
     pub orders: Mutex<LruCache<(u64, bool), Sorted>>,
 }
@@ -35,7 +35,7 @@ impl Default for Fetching {
         Self {
             sequences: Mutex::default(),
             moved: Condvar::new(),
-            places: Places::default(),
+            places: Permits::default(),
             orders: Mutex::new(LruCache::new(ORDERS)),
         }
     }

@@ -16,8 +16,8 @@ use parking_lot::MutexGuard;
 
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
-use crate::vfs::core::Vfs;
 use crate::vfs::inode::{Node, ROOT, Tree};
+use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
 
 /// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
@@ -59,7 +59,14 @@ struct Wanted {
     asked: u64,
 }
 
-impl Vfs {
+struct Search {
+    by_number: bool,
+    count: usize,
+    steps: usize,
+    found: Vec<u64>,
+}
+
+impl Prefetcher {
     /// Somebody opens a file to read it.
     pub(crate) fn opened_to_read(&self, ino: u64) {
         let more = {
@@ -110,7 +117,7 @@ impl Vfs {
             let version = node.attributes.version();
             !node.is_fresh(age) && version.modified.is_some() && node.pages != Some(version)
         };
-        let asks = self.shared.disk.is_none() && self.tree.lock().get(ino).is_some_and(comes);
+        let asks = self.readers.disk.is_none() && self.table.lock().get(ino).is_some_and(comes);
         if !asks || self.remote.room(Urgency::Caller) == 0 {
             return;
         }
@@ -196,7 +203,7 @@ impl Vfs {
     }
 
     fn wanted(&self, ino: u64) -> Option<Wanted> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let node = tree.get(ino)?;
         let version = node.attributes.version();
         let wanted = Wanted {
@@ -210,7 +217,7 @@ impl Vfs {
         };
         let content = (ino, node.generation);
         let is_there = self
-            .shared
+            .readers
             .blocks
             .collect(content, 0, version.size?)
             .is_ok();
@@ -219,7 +226,7 @@ impl Vfs {
 
     /// Fetches a file.
     fn fetch_whole(&self, wanted: &Wanted, urgency: Urgency) -> Result<Outcome> {
-        let deadline = self.deadline();
+        let deadline = Deadline::after(self.timeout);
         let ask = Ask {
             urgency,
             deadline: &deadline,
@@ -230,7 +237,7 @@ impl Vfs {
         };
         let mut source = self.remote.read(&wanted.path, &reading, &ask)?;
         if let Some(version) = source.version() {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             tree.merge_version(wanted.ino, version, wanted.asked);
             drop(tree);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
@@ -283,13 +290,13 @@ impl Vfs {
 
     /// Whether the path by which a file was asked for is still its own.
     fn stands(&self, wanted: &Wanted) -> bool {
-        self.tree.lock().stands(wanted.ino, wanted.asked)
+        self.table.lock().stands(wanted.ino, wanted.asked)
     }
 
     /// Puts the blocks of a file into the cache; false where its path may have become that of another one since it was
     /// asked for.
     fn show(&self, wanted: &Wanted, bytes: &[u8]) -> bool {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let stands = tree.stands(wanted.ino, wanted.asked);
         if stands {
             self.set_blocks(wanted, bytes, true);
@@ -306,7 +313,7 @@ impl Vfs {
                 index: index as u64,
             };
             if !there {
-                self.shared.blocks.remove(key);
+                self.readers.blocks.remove(key);
                 continue;
             }
             let block = Block {
@@ -314,13 +321,13 @@ impl Vfs {
                 bytes: piece.to_vec(),
                 ends: (index + 1) * BLOCK_LENGTH >= bytes.len(),
             };
-            self.shared.blocks.put(key, block);
+            self.readers.blocks.put(key, block);
         }
     }
 
     /// The numbers in a directory in one of the orders, if it was listed lately.
     fn sorted(&self, tree: &Tree, directory: u64, by_number: bool) -> Option<Arc<Vec<u64>>> {
-        tree.listing(directory, self.settings.cache_timeout)?;
+        tree.listing(directory, self.lifetime)?;
         let listed = tree.listed_at(directory)?;
         let mut orders = self.fetching.orders.lock();
         if let Some((from, sorted)) = orders.get(&(directory, by_number))
@@ -359,13 +366,6 @@ impl Vfs {
     }
 }
 
-struct Search {
-    by_number: bool,
-    count: usize,
-    steps: usize,
-    found: Vec<u64>,
-}
-
 impl Search {
     fn is_over(&mut self) -> bool {
         self.steps = self.steps.saturating_sub(1);
@@ -373,9 +373,9 @@ impl Search {
     }
 }
 
-impl Order for Vfs {
+impl Order for Prefetcher {
     fn after(&self, file: u64, by_number: bool, count: usize) -> Vec<u64> {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let mut search = Search {
             by_number,
             count,

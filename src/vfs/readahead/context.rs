@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
-use crate::vfs::stats::traffic::{CLOSE, Traffic};
+use crate::vfs::stats::{CLOSE, Traffic};
 
 /// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
 const LARGEST_WINDOW: u64 = 16 << 20;

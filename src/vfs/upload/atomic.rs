@@ -12,18 +12,18 @@ use crate::remote::{
     Ask, Change, Deadline, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated, Version,
     Why, perform_one,
 };
-use crate::vfs::core::Vfs;
 use crate::vfs::error as vfs;
+use crate::vfs::file::base_reads::PULL_LIMIT;
 use crate::vfs::file::open_file::{Beside, Body, File};
-use crate::vfs::ops::read::PULL_LIMIT;
+use crate::vfs::upload::Uploader;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
 pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
 
-impl Vfs {
+impl Uploader {
     /// Whether the next upload of a file is to appear at once.
     pub(crate) fn is_atomic(&self, ino: u64) -> bool {
-        let parent = || self.tree.lock().get(ino).map(|node| node.parent);
+        let parent = || self.table.lock().get(ino).map(|node| node.parent);
         self.settings.atomic && parent().is_none_or(|parent| self.is_atomic_in(parent))
     }
 
@@ -43,7 +43,7 @@ impl Vfs {
         if let Some(beside) = &body.beside {
             return Ok(Some(beside.path.clone()));
         }
-        let path = self.path(file.ino)?;
+        let path = self.table.path(file.ino)?;
         if !self.is_atomic(file.ino) {
             return Ok(Some(path));
         }
@@ -89,7 +89,7 @@ impl Vfs {
 
     /// What is to be set on a file that takes the place of `replaced`: the bits that this one has, if no others.
     pub(crate) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
-        let tree = self.tree.lock();
+        let tree = self.table.lock();
         let known = tree.get(ino).and_then(|node| node.attributes.mode);
         Then {
             mode: change.then.mode.or(known.filter(|_| replaced.is_some())),
@@ -132,7 +132,7 @@ impl Vfs {
             // What does not work now may do so later (RFC 959 section 4.2.1), and nobody is to see half a file.
             Err(error) if passes(&error) => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
-                let parent = self.tree.lock().get(ino).map(|node| node.parent);
+                let parent = self.table.lock().get(ino).map(|node| node.parent);
                 if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
                     log::warn!(
                         "{error}; from now on files in this directory are written in place, for all to see"
@@ -155,7 +155,7 @@ impl Vfs {
         check: Check<'_>,
         ask: &Ask<'_>,
     ) -> vfs::Result<Option<Updated>> {
-        let path = self.path(file.ino)?;
+        let path = self.table.path(file.ino)?;
         let stored = updated.version;
         check(&beside.path)?;
         if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
@@ -167,7 +167,7 @@ impl Vfs {
             body.base = Some(stored);
             body.rebased = true;
         }
-        self.complete(file, ask.deadline)?;
+        self.files.complete(file, ask.deadline)?;
         file.reader.stop(ask.deadline);
         self.remove_beside(&beside.path, ask.deadline);
         let mut body = file.body.lock();
@@ -191,7 +191,7 @@ impl Vfs {
         if missing == 0 || missing > PULL_LIMIT {
             return;
         }
-        if let Err(error) = self.complete(file, deadline) {
+        if let Err(error) = self.files.complete(file, deadline) {
             log::warn!("{error}");
         }
         file.reader.stop(deadline);
@@ -199,7 +199,7 @@ impl Vfs {
 
     /// Removes what was stored beside and is of no use any more.
     pub(crate) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
-        if let Err(error) = self.step(Step::Remove(beside), deadline)
+        if let Err(error) = self.remote.step(Step::Remove(beside), deadline)
             && error.why() != Some(Why::NotFound)
         {
             log::error!("{beside} is left on the server: {error}");

@@ -21,13 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::remote::ReadAt;
-use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::Body;
 use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::journal::Journal;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::upload::Uploader;
 
 /// The bytes of an upload, by which the journal hears when they begin to go.
 pub(crate) struct Bytes<'a> {
@@ -40,14 +41,34 @@ pub(crate) struct Bytes<'a> {
     next: AtomicU64,
 }
 
+impl Uploader {
+    /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.
+    pub(crate) fn secure(&self, file: &File, written: &RangeSet) -> Result<()> {
+        let Some(journal) = self.journal.get() else {
+            return Ok(());
+        };
+        {
+            let body = file.body.lock();
+            let mut more = body.flying.clone();
+            written.iter().for_each(|part| more.remove(part));
+            let in_place = body.beside.is_none() && body.base.is_some();
+            let is_wanted = body.journal.is_some() || self.journal.is_write_back();
+            if !in_place || !is_wanted || more.iter().next().is_none() {
+                return Ok(());
+            }
+        }
+        self.files.commit(journal, file).map(drop)
+    }
+}
+
 impl<'a> Bytes<'a> {
     /// The bytes of an upload of `file`.
-    pub(crate) fn new(vfs: &'a Vfs, file: &'a File, spool: Arc<SpoolFile>) -> Self {
+    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Arc<SpoolFile>) -> Self {
         Self {
             file,
             spool,
-            journal: vfs.queue.journal.get(),
-            moved: &vfs.streams.moved,
+            journal: files.journal.get(),
+            moved: &files.readers.traffic.moved,
             next: AtomicU64::new(0),
         }
     }
@@ -85,25 +106,5 @@ impl Body {
     pub(crate) fn number(&self) -> Option<u64> {
         let may = self.noted != self.journal || self.stream.is_some();
         self.journal.filter(|_| may)
-    }
-}
-
-impl Vfs {
-    /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.
-    pub(crate) fn secure(&self, file: &File, written: &RangeSet) -> Result<()> {
-        let Some(journal) = self.queue.journal.get() else {
-            return Ok(());
-        };
-        {
-            let body = file.body.lock();
-            let mut more = body.flying.clone();
-            written.iter().for_each(|part| more.remove(part));
-            let in_place = body.beside.is_none() && body.base.is_some();
-            let is_wanted = body.journal.is_some() || self.is_write_back();
-            if !in_place || !is_wanted || more.iter().next().is_none() {
-                return Ok(());
-            }
-        }
-        self.commit(journal, file).map(drop)
     }
 }

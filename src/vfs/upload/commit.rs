@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 
 use crate::remote;
 use crate::remote::{Change, Plan, Updated, Version, Why};
-use crate::vfs::core::Vfs;
+use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::ops::lenient::{SETTING_MODES, SETTING_TIMES};
+use crate::vfs::upload::Uploader;
 
-impl Vfs {
+impl Uploader {
     /// The server has it.
     pub(crate) fn updated(
         &self,
@@ -35,12 +35,12 @@ impl Vfs {
             body.rebased = true;
             if !body.dirty.is_empty() {
                 // What was written meanwhile comes behind that, or where it was put.
-                self.leave_journaled(body);
+                self.files.leave_journaled(body);
                 body.base = Some(Version {
                     size: Some(change.size),
                     ..version
                 });
-                body.rebase(&self.spool, version)?;
+                body.rebase(&self.files.spool, version)?;
             }
         }
         if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
@@ -52,7 +52,9 @@ impl Vfs {
         match updated.modified {
             Some(Err(error)) => {
                 let failed = Err(Error::NotPermitted(error));
-                self.tolerate(failed, SETTING_TIMES).map(|()| version)
+                self.attributes
+                    .tolerate(failed, SETTING_TIMES)
+                    .map(|()| version)
             }
             _ => Ok(version),
         }
@@ -70,14 +72,14 @@ impl Vfs {
         match &outcome {
             Some(Err(error)) if promised => {
                 let failed = Err(Error::NotPermitted(error.clone()));
-                self.tolerate(failed, SETTING_MODES)?;
+                self.attributes.tolerate(failed, SETTING_MODES)?;
             }
             Some(Err(error)) => {
                 log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
             }
             _ => {}
         }
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
             node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
         }
@@ -87,11 +89,11 @@ impl Vfs {
     /// Tells the tree what the server now has.
     pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
         // Before anybody can know the version by which it would be looked for.
-        if let Ok(path) = self.path(file.ino) {
+        if let Ok(path) = self.table.path(file.ino) {
             let made = body.base.filter(|_| result.is_ok());
             file.reader.made(&path, &made.unwrap_or_default());
         }
-        let mut tree = self.tree.lock();
+        let mut tree = self.table.lock();
         tree.touch(file.ino);
         let Some(node) = tree.get_mut(file.ino) else {
             return;

@@ -5,13 +5,13 @@
 
 use crate::remote;
 use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
-use crate::vfs::core::Vfs;
+use crate::vfs::upload::Uploader;
 use crate::vfs::upload::begun::Bytes;
 
 /// Bytes sent at once.
 const CHUNK: u64 = 256 * 1024;
 
-impl Vfs {
+impl Uploader {
     /// Stores a file under a name that must be new.
     pub(crate) fn store_new(
         &self,

@@ -7,14 +7,109 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::remote::RemotePath;
-use crate::vfs::core::Vfs;
-use crate::vfs::file::spool::SpoolFile;
+use crate::remote::{Deadline, RemotePath};
+use crate::vfs::error::Error;
+use crate::vfs::file::open_file::File;
+use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::upload::Uploader;
 
 /// So many parts are named; who wrote more finds them by what is no hole.
 const NAMED: usize = 100;
 
-impl Vfs {
+impl Uploader {
+    /// Keeps what can't be brought to the server, if it is whole, and forgets it here.
+    pub(crate) fn lose(&self, file: &File, error: Option<&Error>) {
+        let path = self.table.path(file.ino).unwrap_or_default();
+        let mut body = file.body.lock();
+        if !body.is_dirty() {
+            return;
+        }
+        let reason = (error.or(body.why.as_ref()))
+            .map_or_else(|| "its close failed".to_string(), ToString::to_string);
+        let mut useless = None;
+        if let Some(beside) = body.beside.take() {
+            body.base = beside.replaces;
+            if body.missing().is_empty() {
+                useless = Some(beside.path);
+            } else {
+                log::error!("{path}: what was sent of it is left as {}", beside.path);
+            }
+        }
+        let is_whole = body.missing().is_empty();
+        let parts = match is_whole {
+            true => std::iter::once(0..body.size).collect(),
+            false => body.unsent(),
+        };
+        let what = if is_whole {
+            "it"
+        } else {
+            "what was written of it"
+        };
+        let kept = match &body.spool {
+            Some(spool) => self.keep(&path, spool, (body.size, &parts), &reason),
+            None => Ok(None),
+        };
+        match kept {
+            Ok(Some(kept)) => {
+                log::error!(
+                    "{path} could not be stored ({reason}); {what} is kept as {}",
+                    kept.display()
+                );
+                if body.base.is_some() {
+                    // It is no spool any more.
+                    body.spool = None;
+                    body.present = RangeSet::default();
+                }
+                self.files.journal_done(&mut body);
+            }
+            Ok(None) if body.size == 0 => {
+                log::error!("{path}, an empty file, could not be stored ({reason})");
+                self.files.journal_done(&mut body);
+            }
+            Ok(None) => {
+                log::error!("{path} could not be cut to {} bytes ({reason})", body.size);
+                self.files.journal_done(&mut body);
+            }
+            Err(error) if body.journal.is_some() => {
+                log::error!(
+                    "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
+                );
+                self.files.journal_leave(&mut body);
+            }
+            Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
+        }
+        body.dirty = RangeSet::default();
+        (body.resized, body.emptied) = (false, false);
+        body.unconfirmed = false;
+        (body.broken, body.hopeless, body.why) = (None, None, None);
+        body.heard = false;
+        // What was to be set on it was for what it was to be.
+        (body.mode, body.modified) = (None, None);
+        let is_new = body.base.is_none();
+        body.removed |= is_new;
+        let mut tree = self.table.lock();
+        if let Some(node) = tree.get_mut(file.ino) {
+            node.local = false;
+            node.fetched = None;
+            node.pages = None;
+            node.generation += 1;
+        }
+        if is_new {
+            let parent = tree.get(file.ino).map(|node| node.parent);
+            tree.remove_own(file.ino);
+            // What came of it may be there all the same.
+            if let Some(parent) = parent {
+                tree.doubt_listing(parent);
+            }
+        }
+        drop(tree);
+        drop(body);
+        if let Some(beside) = useless {
+            self.remove_beside(&beside, &Deadline::after(self.settings.timeout));
+        }
+    }
+
     /// Keeps the `parts` of a file of `size` bytes; `None` where nothing of it was written here.
     pub(crate) fn keep(
         &self,
@@ -34,7 +129,10 @@ impl Vfs {
                 named(parts)
             ),
         };
-        let kept = self.spool.keep(spool, size, path.as_bytes(), &reason)?;
+        let kept = self
+            .files
+            .spool
+            .keep(spool, size, path.as_bytes(), &reason)?;
         Ok(Some(kept))
     }
 }

@@ -12,12 +12,12 @@ use crate::remote;
 use crate::remote::{
     Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, View, Why,
 };
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
+use crate::vfs::upload::Uploader;
 use crate::vfs::upload::checksum as hash;
 
-impl Vfs {
+impl Uploader {
     /// Before a part of a file is sent anew together with what it is part of: if others changed that,
     /// theirs is kept where we did not write.
     pub(crate) fn check_base(
@@ -45,7 +45,7 @@ impl Vfs {
         let Some(base) = base else {
             return Ok(());
         };
-        let now = match self.step(Step::Version(path), deadline) {
+        let now = match self.remote.step(Step::Version(path), deadline) {
             Ok(Done::Version(version)) => version,
             Ok(_) => return Ok(()),
             Err(error) if error.why() == Some(Why::NotFound) => {
@@ -65,7 +65,7 @@ impl Vfs {
         // Who reads meanwhile is to find the new base with the new generation, or the disk's bytes of the old one would be
         // taken for both.
         let mut body = file.body.lock();
-        if !self.mix(file, &mut body) {
+        if !self.files.mix(file, &mut body) {
             return Err(Error::Stale);
         }
         if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
@@ -75,8 +75,8 @@ impl Vfs {
             return Ok(());
         }
         log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
-        self.leave_journaled(&mut body);
-        body.rebase(&self.spool, now)
+        self.files.leave_journaled(&mut body);
+        body.rebase(&self.files.spool, now)
     }
 
     /// Before a file from the queue is stored: the server must have what this mount last saw under its name, or nothing for
@@ -94,8 +94,8 @@ impl Vfs {
             }
             body.base
         };
-        let path = self.path(file.ino)?;
-        let now = match self.step(Step::Version(&path), deadline) {
+        let path = self.table.path(file.ino)?;
+        let now = match self.remote.step(Step::Version(&path), deadline) {
             Ok(Done::Version(version)) => Some(version),
             Ok(_) => None,
             Err(error) if matches!(error.why(), Some(Why::NotFound)) => None,
@@ -116,7 +116,7 @@ impl Vfs {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = remote::name_aside("try", number);
-        let directory = self.path(file.ino)?.parent().unwrap_or_default();
+        let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
         let Some(beside) = directory.join(name.as_bytes()) else {
             return Ok(());
         };

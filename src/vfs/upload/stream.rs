@@ -15,17 +15,17 @@
 pub(crate) mod resume;
 pub(crate) mod sender;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::vfs::upload::stream::sender::Pump;
 
-use crate::remote::{Deadline, Plan, Remote, RemotePath, Sink, Version};
+use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File, Stream};
-use crate::vfs::journal::Journal;
-use crate::vfs::stats::traffic::{CLOSE, Traffic};
+use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::stats::{CLOSE, Traffic};
 
 /// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
 const START: u64 = 512 * 1024;
@@ -44,11 +44,9 @@ pub struct Streams {
     patience: Duration,
     /// Bytes of one file that the spool holds.
     window: u64,
-    traffic: Arc<Traffic>,
-    /// Bytes that went forward for what is to be stored: who waits for the end sees by it that something does.
-    pub moved: AtomicU64,
+    pub(crate) traffic: Arc<Traffic>,
     /// What hears that a transfer has begun.
-    journal: Arc<OnceLock<Journal>>,
+    journal: Arc<JournalHandle>,
     count: AtomicUsize,
 }
 
@@ -59,14 +57,13 @@ impl Streams {
         patience: Duration,
         window: u64,
         traffic: Arc<Traffic>,
-        journal: Arc<OnceLock<Journal>>,
+        journal: Arc<JournalHandle>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             patience,
             window,
             traffic,
-            moved: AtomicU64::new(0),
             journal,
             count: AtomicUsize::new(0),
         })
@@ -166,41 +163,6 @@ impl Streams {
     fn keep(&self, tight: bool) -> u64 {
         let keep = if tight { KEEP_TIGHT } else { KEEP };
         keep.min(self.window / 2)
-    }
-}
-
-/// How a stream is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// When everything that was written in a row so far is sent.
-    Drained,
-    /// At once.
-    Now,
-}
-
-impl File {
-    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. How it
-    /// ended is in `broken`.
-    pub fn end_stream(&self, end: End, deadline: &Deadline) {
-        let mut body = self.body.lock();
-        let size = body.size;
-        if let Some(stream) = &mut body.stream {
-            let goal = match end {
-                End::Drained => size,
-                End::Now => stream.sent,
-            };
-            stream.goal = Some(stream.goal.map_or(goal, |before| before.min(goal)));
-            self.uploaded.notify_all();
-        }
-        let mut seen = 0;
-        // The stream has a deadline of its own, by which it ends if nothing moves.
-        while let Some(stream) = &body.stream {
-            if stream.sent != seen {
-                seen = stream.sent;
-                deadline.progress();
-            }
-            self.uploaded.wait(&mut body);
-        }
     }
 }
 

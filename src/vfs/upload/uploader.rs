@@ -8,28 +8,58 @@ use std::sync::Arc;
 
 use crate::remote;
 use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Beside, File};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::spool::SpoolFile;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::upload::Uploader;
 use crate::vfs::upload::begun::Bytes;
-use crate::vfs::upload::stream::End;
 
 /// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
 /// cost less than the round trips of that.
 const REHEARSAL: u64 = 256 * 1024;
 
-impl Vfs {
+/// One try to bring a file to the server.
+struct Job {
+    change: Change,
+    /// `None` where everything is there.
+    plan: Option<Plan>,
+    /// What was dirty before, and is so again where it fails.
+    dirty: RangeSet,
+    spool: Arc<SpoolFile>,
+}
+
+/// Where a file is brought to.
+struct Place {
+    /// Its own name.
+    own: RemotePath,
+    /// The name that it bears meanwhile.
+    path: RemotePath,
+    /// That of a file that is to appear at once, and was streamed.
+    beside: Option<Beside>,
+}
+
+/// Why a try to bring a file to the server has failed.
+enum Failure {
+    /// The server does not let it take the old one's place: it goes there itself.
+    InPlace,
+    /// Of the server's file nothing can have changed, or nothing mends it.
+    Final(Error),
+    /// The server may have some of it.
+    BrokeOff(remote::Error),
+}
+
+impl Uploader {
     /// Brings a file to the server as it is now.
     pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.settled(file, deadline)?;
+            let mut body = self.files.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
                 return Err(error.clone());
             }
             if !body.is_dirty() {
-                self.journal_done(&mut body);
+                self.files.journal_done(&mut body);
                 return Ok(());
             }
         }
@@ -45,12 +75,12 @@ impl Vfs {
     /// Brings a file to the server, which nobody else does meanwhile. `queued` is whether its close has returned before.
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.settled(file, deadline)?;
+            let mut body = self.files.settled(file, deadline)?;
             if let Some(error) = &body.hopeless {
                 return Err(error.clone());
             }
             if !body.is_dirty() {
-                self.journal_done(&mut body);
+                self.files.journal_done(&mut body);
                 return Ok(());
             }
             body.uploading = true;
@@ -75,7 +105,7 @@ impl Vfs {
         body.why = result.as_ref().err().cloned();
         body.flying = RangeSet::default();
         if result.is_ok() && !body.is_dirty() {
-            self.journal_done(&mut body);
+            self.files.journal_done(&mut body);
         }
         file.uploaded.notify_all();
         self.publish_upload(file, &mut body, &result);
@@ -123,7 +153,7 @@ impl Vfs {
     /// Where the server gets a file now.
     fn place_of(&self, file: &File) -> Result<Place> {
         let beside = file.body.lock().beside.clone();
-        let own = self.path(file.ino)?;
+        let own = self.table.path(file.ino)?;
         let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
         Ok(Place { own, path, beside })
     }
@@ -136,7 +166,7 @@ impl Vfs {
         job: &Job,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
-        let bytes = Bytes::new(self, file, Arc::clone(&job.spool));
+        let bytes = Bytes::new(&self.files, file, Arc::clone(&job.spool));
         self.secure(file, &job.dirty).map_err(Failure::Final)?;
         let at_once = place.beside.is_none() && self.is_atomic(file.ino);
         let at_once = at_once && job.plan.is_some() && job.change.size > 0;
@@ -240,45 +270,17 @@ impl Vfs {
                             change,
                             plan,
                             dirty: std::mem::take(&mut body.dirty),
-                            spool: body.spool(&self.spool)?,
+                            spool: body.spool(&self.files.spool)?,
                         });
                     }
                 }
             };
             stopped = false;
-            self.fetch(file, gap, deadline)?;
+            self.files
+                .fetch(file, gap, deadline)
+                .map_err(|error| self.metadata.explain_read(file.ino, error, deadline))?;
         }
     }
-}
-
-/// One try to bring a file to the server.
-struct Job {
-    change: Change,
-    /// `None` where everything is there.
-    plan: Option<Plan>,
-    /// What was dirty before, and is so again where it fails.
-    dirty: RangeSet,
-    spool: Arc<SpoolFile>,
-}
-
-/// Where a file is brought to.
-struct Place {
-    /// Its own name.
-    own: RemotePath,
-    /// The name that it bears meanwhile.
-    path: RemotePath,
-    /// That of a file that is to appear at once, and was streamed.
-    beside: Option<Beside>,
-}
-
-/// Why a try to bring a file to the server has failed.
-enum Failure {
-    /// The server does not let it take the old one's place: it goes there itself.
-    InPlace,
-    /// Of the server's file nothing can have changed, or nothing mends it.
-    Final(Error),
-    /// The server may have some of it.
-    BrokeOff(remote::Error),
 }
 
 impl From<remote::Error> for Failure {

@@ -1,9 +1,8 @@
 //! The queue of what waits to be uploaded: plain data, which `writeback.rs` works on.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -11,22 +10,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::remote::RemotePath;
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
-use crate::vfs::journal::Journal;
-
-/// How closes are to return early.
-#[derive(Clone, Debug)]
-pub struct WriteBack {
-    /// Whether they do; otherwise the journal is only looked into.
-    pub on: bool,
-    /// Where the journals of this server and user lie.
-    pub journal: PathBuf,
-}
 
 /// What waits to be uploaded.
 #[derive(Default)]
 pub struct Queue {
-    /// What survives us.
-    pub journal: Arc<OnceLock<Journal>>,
     /// The files.
     pub state: Mutex<State>,
     /// Something of that has changed.

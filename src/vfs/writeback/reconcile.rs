@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use crate::remote::{Ask, Deadline, ReadAt, Reading, RemotePath, Source, Urgency, Version, Why};
-use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
-use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::journal::record::Intent;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::writeback::WriteBack;
 
 /// Bytes compared at once.
 const PIECE: usize = 256 * 1024;
@@ -37,7 +37,13 @@ pub(crate) struct Known<'a> {
     pub(crate) spool: &'a SpoolFile,
 }
 
-impl Vfs {
+/// What the server has, as it is read.
+struct Theirs<'a> {
+    source: Box<dyn Source>,
+    deadline: &'a Deadline,
+}
+
+impl WriteBack {
     /// What the server's `version` is, seen from all versions that were left, the newest first.
     pub(crate) fn compare(
         &self,
@@ -97,12 +103,6 @@ impl Vfs {
         }
         Ok(theirs)
     }
-}
-
-/// What the server has, as it is read.
-struct Theirs<'a> {
-    source: Box<dyn Source>,
-    deadline: &'a Deadline,
 }
 
 impl Theirs<'_> {

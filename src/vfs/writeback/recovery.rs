@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use crate::remote;
 use crate::remote::{Attributes, Deadline, Done, Kind, Modified, RemotePath, Step, Version};
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::inode::{ROOT, now};
 use crate::vfs::journal::takeover::Left;
 use crate::vfs::readahead::Reader;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::writeback::WriteBack;
 use crate::vfs::writeback::reconcile::{Found, Known};
 
-impl Vfs {
+impl WriteBack {
     /// Installs what was left.
     pub(crate) fn recover(&self, left: Vec<Left>) {
         // Of one path the last counts; what is under way may be of any of them.
@@ -33,10 +33,10 @@ impl Vfs {
         }
         let mut taken = 0;
         for (absolute, versions) in by_path {
-            let Some(path) = self.inside(&absolute) else {
+            let Some(path) = self.journal.inside(&absolute) else {
                 continue;
             };
-            let deadline = self.deadline();
+            let deadline = Deadline::after(self.settings.timeout);
             match self.install(&path, &versions, &deadline) {
                 Ok(stored) => taken += usize::from(stored),
                 Err(error) => {
@@ -51,21 +51,12 @@ impl Vfs {
         }
     }
 
-    /// An absolute path, seen from the mounted directory.
-    pub(crate) fn inside(&self, path: &[u8]) -> Option<RemotePath> {
-        let rest = path
-            .strip_prefix(&self.settings.root[..])?
-            .strip_prefix(b"/")?;
-        rest.split(|&byte| byte == b'/')
-            .try_fold(RemotePath::root(), |path, name| path.join(name))
-    }
-
     /// Whether it is to be stored, then.
     fn install(&self, path: &RemotePath, versions: &[Left], deadline: &Deadline) -> Result<bool> {
         let Some((last, older)) = versions.split_last() else {
             return Ok(false);
         };
-        let journal = self.queue.journal.get();
+        let journal = self.journal.get();
         let done = |ids: &[Left]| {
             for one in ids {
                 if let Some(journal) = journal {
@@ -73,7 +64,7 @@ impl Vfs {
                 }
             }
         };
-        let spool = match last.spool(&self.spool) {
+        let spool = match last.spool(&self.files.spool) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // The file goes when the server has it: a power cut brought just the intent back.
                 log::warn!("{path}: its bytes are gone from the journal; it was stored");
@@ -85,7 +76,7 @@ impl Vfs {
         };
         let spools: Vec<(&Left, SpoolFile)> = older
             .iter()
-            .filter_map(|one| Some((one, one.spool(&self.spool).ok()?)))
+            .filter_map(|one| Some((one, one.spool(&self.files.spool).ok()?)))
             .collect();
         let parent = match self.walk(&path.parent().unwrap_or_default(), deadline) {
             Ok(parent) => Some(parent),
@@ -93,10 +84,10 @@ impl Vfs {
             Err(error) => return Err(error),
         };
         let there = match parent {
-            Some(parent) => self.ask_again(parent, path.name(), deadline)?,
+            Some(parent) => self.metadata.ask_again(parent, path.name(), deadline)?,
             None => None,
         };
-        let kind = there.and_then(|ino| self.kind(ino));
+        let kind = there.and_then(|ino| self.table.kind(ino));
         let mut version = Version::default();
         let found = match (parent, kind) {
             _ if last.is_cut(&spool)? => Found::Others("its bytes in the journal were cut off"),
@@ -131,7 +122,7 @@ impl Vfs {
                 let reason =
                     format!("{path}: an earlier mount could not store it any more, and {why}");
                 let (size, parts) = (last.intent.size, &last.intent.dirty[..]);
-                match self.keep(path, &spool, (size, parts), &reason)? {
+                match self.uploader.keep(path, &spool, (size, parts), &reason)? {
                     Some(kept) => log::error!("{reason}; it is kept as {}", kept.display()),
                     None => log::error!("{reason}; it is not cut to {size} bytes"),
                 }
@@ -153,7 +144,7 @@ impl Vfs {
     /// An upload has arrived whose mount did not hear of that: what the disk has kept of what was there before may have
     /// its size and second.
     fn forget_before(&self, path: &RemotePath) {
-        if let Some(disk) = &self.shared.disk {
+        if let Some(disk) = &self.files.readers.disk {
             disk.forget_at(path);
         }
     }
@@ -164,7 +155,7 @@ impl Vfs {
         let mode = mode.map(|mode| Step::SetMode(path, mode));
         let modified = modified.map(|time| Step::SetModified(path, time));
         for step in [mode, modified].into_iter().flatten() {
-            match self.step(step, deadline) {
+            match self.remote.step(step, deadline) {
                 Ok(_) => {}
                 Err(error @ remote::Error::Refused { .. }) => log::info!("{error}"),
                 Err(error) => return Err(error.into()),
@@ -178,8 +169,8 @@ impl Vfs {
         let names = directory.as_bytes().split(|&byte| byte == b'/');
         let mut ino = ROOT;
         for name in names.filter(|name| !name.is_empty()) {
-            ino = self.find(ino, name, deadline)?;
-            if self.kind(ino) != Some(Kind::Directory) {
+            ino = self.metadata.find(ino, name, deadline)?;
+            if self.table.kind(ino) != Some(Kind::Directory) {
                 return Err(Error::NotDirectory);
             }
         }
@@ -187,7 +178,7 @@ impl Vfs {
     }
 
     fn version_of(&self, path: &RemotePath, deadline: &Deadline) -> Result<Version> {
-        match self.step(Step::Version(path), deadline)? {
+        match self.remote.step(Step::Version(path), deadline)? {
             Done::Version(version) => Ok(version),
             _ => Ok(Version::default()),
         }
@@ -204,7 +195,7 @@ impl Vfs {
     ) -> Result<Arc<File>> {
         let intent = &left.intent;
         let (ino, generation) = {
-            let mut tree = self.tree.lock();
+            let mut tree = self.table.lock();
             let ino = match tree.child(parent, path.name()) {
                 Some(ino) => ino,
                 None => tree.add_own(parent, path.name(), Attributes::of(Kind::File)),
@@ -221,7 +212,7 @@ impl Vfs {
             node.generation += 1;
             (ino, node.generation)
         };
-        let reader = Reader::new(self.shared.clone(), ino, generation);
+        let reader = Reader::new(self.files.readers.clone(), ino, generation);
         let file = File::new(ino, reader, intent.base, generation);
         let mut body = file.body.lock();
         let mut dirty = RangeSet::default();

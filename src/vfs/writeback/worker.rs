@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use crate::remote;
 use crate::remote::{Deadline, RemotePath, Why};
-use crate::vfs::core::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
+use crate::vfs::writeback::WriteBack;
 use crate::vfs::writeback::queue::{Job, Pending};
 
 /// Uploads at once. The pool has its own limit; who waits for a connection costs a thread.
@@ -38,17 +38,17 @@ const FILES: usize = 400;
 /// How often somebody who waits for the end says what is left.
 const LINE: Duration = Duration::from_secs(5);
 
-impl Vfs {
+impl WriteBack {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
     /// be called before the mount is live. Returns what was left outside of this mount.
     pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<Option<Outside>> {
         let Some(settings) = &self.settings.write_back else {
             return Ok(None);
         };
-        let inside = |path: &[u8]| self.inside(path).is_some();
+        let inside = |path: &[u8]| self.journal.inside(path).is_some();
         let opened = Journal::open(&settings.journal, settings.on, &inside)?;
         if let Some(journal) = opened.journal {
-            let _ = self.queue.journal.set(journal);
+            let _ = self.journal.set(journal);
         }
         self.recover(opened.left);
         Ok(Outside::of(&opened.outside))
@@ -86,24 +86,19 @@ impl Vfs {
             body.broken.is_some() && !body.heard && body.journal.is_some()
         };
         let held = self
+            .files
             .opened_files()
             .iter()
             .filter(|file| is_refused(file))
             .count();
         let files = self.queue.refusals.load(Ordering::Relaxed) + held as u64;
-        (files, self.spool.lost_and_found())
-    }
-
-    /// Whether closes return early.
-    pub(crate) fn is_write_back(&self) -> bool {
-        let settings = self.settings.write_back.as_ref();
-        settings.is_some_and(|back| back.on) && self.queue.journal.get().is_some()
+        (files, self.files.spool.lost_and_found())
     }
 
     /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
     /// close does.
     pub(crate) fn defer(&self, file: &Arc<File>) -> bool {
-        let Some(journal) = self.queue.journal.get().filter(|_| self.is_write_back()) else {
+        let Some(journal) = self.journal.get().filter(|_| self.journal.is_write_back()) else {
             return false;
         };
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
@@ -114,7 +109,7 @@ impl Vfs {
         if full && !held {
             return false;
         }
-        match self.commit(journal, file) {
+        match self.files.commit(journal, file) {
             Ok(true) => {}
             Ok(false) => return false,
             Err(error) => {
@@ -158,11 +153,11 @@ impl Vfs {
             }
         };
         if is_new {
-            let mut opened = self.opened.lock();
+            let mut opened = self.files.opened.lock();
             let entry = opened.files.entry(file.ino);
             entry.or_insert_with(|| (Arc::clone(file), 0)).1 += 1;
             drop(opened);
-            self.tree.lock().open(file.ino);
+            self.table.lock().open(file.ino);
         }
         self.wake();
     }
@@ -193,7 +188,9 @@ impl Vfs {
         while let Some(file) = self.next_job() {
             // Others may be due as well.
             self.wake();
-            let result = self.upload_queued(&file, &self.deadline());
+            let result = self
+                .uploader
+                .upload_queued(&file, &Deadline::after(self.settings.timeout));
             let again = match &result {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
@@ -210,7 +207,7 @@ impl Vfs {
                     let wait = FIRST_RETRY * (1 << job.failures.min(16));
                     job.due += wait.min(LONGEST_RETRY);
                     job.failures += 1;
-                    let path = self.path(file.ino).unwrap_or_default();
+                    let path = self.table.path(file.ino).unwrap_or_default();
                     log::warn!("{path} waits to be stored: {error}");
                 }
                 continue;
@@ -222,7 +219,7 @@ impl Vfs {
             }
             state.jobs.remove(&file.ino);
             drop(state);
-            self.let_go(&file, &self.deadline());
+            self.let_go(&file, &Deadline::after(self.settings.timeout));
             self.queue.changed.notify_all();
         }
     }
@@ -231,7 +228,7 @@ impl Vfs {
     /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
     fn refuse(&self, file: &File, error: Error) {
         let is_written = {
-            let opened = self.opened.lock();
+            let opened = self.files.opened.lock();
             let mut handles = opened.handles.values();
             handles.any(|handle| handle.writes && handle.file.ino == file.ino)
         };
@@ -239,8 +236,8 @@ impl Vfs {
             file.body.lock().broken = Some(error);
             return;
         }
-        let path = self.path(file.ino).unwrap_or_default();
-        self.lose(file, Some(&error));
+        let path = self.table.path(file.ino).unwrap_or_default();
+        self.uploader.lose(file, Some(&error));
         self.note_refusal(path, error);
     }
 
@@ -326,7 +323,7 @@ impl Vfs {
             let now = (
                 state.ended,
                 pending,
-                self.streams.moved.load(Ordering::Relaxed),
+                self.uploader.streams.traffic.moved.load(Ordering::Relaxed),
             );
             if now != before {
                 before = now;
@@ -352,16 +349,6 @@ impl Vfs {
             let left = body.until.as_ref().and_then(Deadline::remaining);
             body.uploading && left.is_some()
         })
-    }
-
-    /// The absolute path on the server.
-    pub(crate) fn absolute(&self, file: &File) -> Result<Vec<u8>> {
-        Ok(self.absolute_of(&self.path(file.ino)?))
-    }
-
-    /// The same of a path in the mount.
-    pub(crate) fn absolute_of(&self, path: &RemotePath) -> Vec<u8> {
-        [&self.settings.root[..], b"/", path.as_bytes()].concat()
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::remote;
 use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Urgency, Why};
 use crate::vfs::file::open_file::{Body, File};
-use crate::vfs::file::spool::SpoolFile;
+use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::stream::Streams;
 
 /// Bytes sent at once.
@@ -226,6 +226,7 @@ impl Pump {
             None => self.begin(range.start, &deadline)?,
         }
         self.streams
+            .traffic
             .moved
             .fetch_add(length as u64, Ordering::Relaxed);
         let mut body = self.file.body.lock();

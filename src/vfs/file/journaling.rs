@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use crate::vfs::core::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::journal::{Journal, RANGES};
 
-impl Vfs {
+impl OpenFiles {
     /// Writes a file down in the journal; false where what is here does not tell what it is.
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
-        let path = self.absolute(file)?;
+        let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
         // Of two closes at once the later one must not be written down first.
         while body.committing {
@@ -79,7 +79,7 @@ impl Vfs {
 
     /// The journal hears of a change that is made to a file which lies in it, before it is made.
     pub(crate) fn journal_cut(&self, file: &File, body: &mut Body, size: u64) -> Result<()> {
-        let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) else {
+        let (Some(journal), Some(id)) = (self.journal.get(), body.journal) else {
             return Ok(());
         };
         if size == 0 {
@@ -89,7 +89,8 @@ impl Vfs {
             body.spool = None;
             return Ok(());
         }
-        let Some(mut intent) = body.intent(id, self.absolute(file)?) else {
+        let Some(mut intent) = body.intent(id, self.journal.absolute(&self.table.path(file.ino)?))
+        else {
             return Ok(());
         };
         if size >= body.size {
@@ -130,7 +131,7 @@ impl Vfs {
 
     /// Rights or a time that are to be set on a file in the journal.
     pub(crate) fn journal_rights(&self, body: &Body) {
-        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal) {
+        if let (Some(journal), Some(id)) = (self.journal.get(), body.journal) {
             journal.note(&Record::Rights {
                 id,
                 mode: body.mode.map(|(mode, _)| mode),
@@ -141,20 +142,13 @@ impl Vfs {
 
     /// Nothing of the file is to be brought to the server any more, or all of it is there.
     pub(crate) fn journal_done(&self, body: &mut Body) {
-        let journal = self.queue.journal.get();
+        let journal = self.journal.get();
         // What is being written down would come behind this.
         let Some(journal) = journal.filter(|_| !body.committing) else {
             return;
         };
         for id in body.superseded.drain(..).chain(body.journal.take()) {
             journal.done(id);
-        }
-    }
-
-    /// A name has changed on the server: nothing that was stored under it before comes back, not even after a power cut.
-    pub(crate) fn journal_settle(&self) {
-        if let Some(journal) = self.queue.journal.get() {
-            journal.settle();
         }
     }
 

@@ -1,0 +1,98 @@
+//! What a lenient mount (`-o lenient`) passes over: what the server can't do to a file beside its bytes.
+//!
+//! The one idea: it is looked at wherever such a change has failed, be that at once or behind an upload, and a line in the
+//! log says so once for each kind.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::remote::{self, Deadline, Remote, Step};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::table::Table;
+
+/// A kind of change.
+pub(crate) const SETTING_MODES: &str = "setting permission bits";
+/// The same.
+pub(crate) const SETTING_TIMES: &str = "setting times";
+
+/// Changes of attributes on the server, and what becomes of refusals.
+pub struct Policy {
+    remote: Arc<dyn Remote>,
+    table: Arc<Table>,
+    /// How long attributes live.
+    lifetime: Duration,
+    /// Whether what the server has no means for succeeds.
+    lenient: bool,
+    /// The kinds of change that were passed over and logged.
+    pub(crate) tolerated: Mutex<HashSet<&'static str>>,
+}
+
+impl Policy {
+    /// The policy of a mount.
+    pub(crate) fn new(
+        remote: Arc<dyn Remote>,
+        table: Arc<Table>,
+        lifetime: Duration,
+        lenient: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            remote,
+            table,
+            lifetime,
+            lenient,
+            tolerated: Mutex::default(),
+        })
+    }
+
+    /// What the server can't do succeeds on a lenient mount, with one line in the log for each kind.
+    pub(crate) fn tolerate(&self, result: Result<()>, what: &'static str) -> Result<()> {
+        match result {
+            Err(
+                error @ (Error::NotPermitted(remote::Error::Refused { .. }) | Error::Impossible),
+            ) if self.lenient => {
+                if self.tolerated.lock().insert(what) {
+                    let why: &dyn std::fmt::Display = match &error {
+                        Error::NotPermitted(refused) => refused,
+                        other => other,
+                    };
+                    log::warn!(
+                        "{what}: {why}; from now on passed over, since the mount is lenient"
+                    );
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Sets the permission bits of what is on the server.
+    pub(crate) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
+        let path = self.table.path(ino)?;
+        match self.remote.step(Step::SetMode(&path, mode), deadline) {
+            Ok(_) => {}
+            Err(error @ remote::Error::Refused { .. }) if self.has_mode(ino, mode) => {
+                log::debug!("{error}; it has these bits already");
+                return Ok(());
+            }
+            Err(error) => return Err(Error::NotPermitted(error)),
+        }
+        let mut tree = self.table.lock();
+        tree.touch(ino);
+        if let Some(node) = tree.get_mut(ino) {
+            node.attributes.mode = Some(mode);
+        }
+        Ok(())
+    }
+
+    /// Whether what is on the server was seen to have these permission bits lately.
+    fn has_mode(&self, ino: u64, mode: u32) -> bool {
+        let tree = self.table.lock();
+        tree.get(ino).is_some_and(|node| {
+            let is_known = !node.local && node.is_fresh(self.lifetime);
+            is_known && self.table.attr(node).mode == mode
+        })
+    }
+}

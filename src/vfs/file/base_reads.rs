@@ -1,0 +1,138 @@
+//! Reads of what the server has of an open file, and following its changes.
+
+use crate::remote;
+use crate::remote::{Deadline, Why};
+use crate::vfs::cache::memory::Bytes;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::open_files::OpenFiles;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes that are fetched at once to complete a file.
+const PULL_STEP: usize = 1 << 20;
+/// More is not fetched of a file whose name is removed while it is open: it gets another name until the last close. Nor
+/// of one that was streamed beside its place and could not be stored.
+pub(crate) const PULL_LIMIT: u64 = 64 << 20;
+
+impl OpenFiles {
+    /// Lets an open file that nobody here has changed follow what the server was seen to have.
+    pub(crate) fn follow(&self, file: &File, body: &mut Body) {
+        self.follow_base(file, body);
+        if body.is_dirty() || body.removed || body.uploading {
+            return;
+        }
+        let (version, generation) = {
+            let tree = self.table.lock();
+            match tree.get(file.ino) {
+                Some(node) if !node.removed && node.generation != body.generation => {
+                    (node.attributes.version(), node.generation)
+                }
+                _ => return,
+            }
+        };
+        body.replace(version, generation);
+        file.reader.restart(generation);
+    }
+
+    /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
+    fn follow_base(&self, file: &File, body: &mut Body) {
+        if std::mem::take(&mut body.rebased) {
+            self.mix(file, body);
+        }
+    }
+
+    /// The content is another one from here on; false where the file is known no more.
+    pub(crate) fn mix(&self, file: &File, body: &mut Body) -> bool {
+        let Some(generation) = self.table.lock().mix(file.ino) else {
+            return false;
+        };
+        body.generation = generation;
+        file.reader.restart(generation);
+        true
+    }
+
+    /// Reads what the server has, under the name that the file has there now; `None` where that, or the content, became
+    /// another one meanwhile: the caller is to look anew at what it wants.
+    pub(crate) fn read_server(
+        &self,
+        file: &File,
+        offset: u64,
+        size: usize,
+        deadline: &Deadline,
+    ) -> Result<Option<Bytes>> {
+        let turn = file.reader.await_turn(deadline)?;
+        let (aside, version) = {
+            let mut body = file.body.lock();
+            self.follow_base(file, &mut body);
+            let beside = body.beside.as_ref().map(|beside| beside.path.clone());
+            let aside = body.aside.clone().or(beside);
+            (aside, body.base.unwrap_or_default())
+        };
+        let path = match aside {
+            Some(path) => path,
+            None => self.table.path(file.ino)?,
+        };
+        let result = file
+            .reader
+            .read(turn, (&path, version), offset, size, deadline);
+        if let (Ok(None), None) = (&result, deadline.remaining()) {
+            let tried = format!("reading {path}, which changes all the time");
+            return Err(remote::Error::timed_out(tried).into());
+        }
+        result.map_err(|error| match error.why() {
+            // The name may be gone: `Metadata::explain_read` asks.
+            Some(Why::NotFound | Why::Unsaid) => error.into(),
+            _ => {
+                // Perhaps it is not what we take it for: the next open asks.
+                if let Some(node) = self.table.lock().get_mut(file.ino) {
+                    node.fetched = None;
+                    if file.reader.is_to_forget() && !node.local {
+                        // Nor are the bytes that have come of it, here and with the kernel.
+                        node.generation += 1;
+                        node.pages = None;
+                    }
+                }
+                error.into()
+            }
+        })
+    }
+
+    /// Fetches the first bytes of a range that the spool lacks, as many as come at once; none where that is to be looked
+    /// at anew.
+    pub(crate) fn fetch(
+        &self,
+        file: &Arc<File>,
+        gap: std::ops::Range<u64>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let length = usize::try_from(gap.end - gap.start)
+            .unwrap_or(usize::MAX)
+            .min(PULL_STEP);
+        let Some(bytes) = self.read_server(file, gap.start, length, deadline)? else {
+            return Ok(());
+        };
+        if bytes.len() < length {
+            // Shorter than it was said to be: not to be completed by bytes that never were.
+            return Err(Error::Stale);
+        }
+        bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
+        self.readers
+            .traffic
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
+        deadline.progress();
+        Ok(())
+    }
+
+    /// Fetches what the spool lacks of a file.
+    pub(crate) fn complete(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        while let Some(gap) = {
+            let missing = file.body.lock().missing();
+            missing.into_iter().next()
+        } {
+            self.fetch(file, gap, deadline)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! The table of open files: by inode number, and by handle.
+//!
+//! One [`File`] serves all handles of an inode. The table counts the handles, so that of two last closes one is the last.
+//!
+//! Lock order: the table's lock before a file's, before the inode table's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::remote::{self, Deadline, Remote};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::{Body, End, File};
+use crate::vfs::inode::now;
+use crate::vfs::inode::table::Table;
+use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::readahead::Shared;
+use crate::vfs::spool::Spool;
+
+/// The open files, and what they need to read and write.
+pub struct OpenFiles {
+    pub(crate) opened: Mutex<Opened>,
+    next_handle: AtomicU64,
+    pub(crate) spool: Spool,
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) readers: Shared,
+    pub(crate) journal: Arc<JournalHandle>,
+}
+
+/// Everything that is open.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// By inode number, with the number of handles.
+    pub(crate) files: HashMap<u64, (Arc<File>, u32)>,
+    /// By handle.
+    pub(crate) handles: HashMap<u64, Handle>,
+    /// Snapshots of directories, by handle.
+    pub(crate) directories: HashMap<u64, Listing>,
+}
+
+/// An open file, as one opener sees it.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) file: Arc<File>,
+    pub(crate) writes: bool,
+    /// What was read by it last.
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    /// It has written something since a close of it failed.
+    pub(crate) wrote: Arc<AtomicBool>,
+}
+
+/// What was read by a handle last.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The generation of it; 0 before the first read.
+    pub(crate) generation: u64,
+    /// The offset behind it.
+    pub(crate) end: u64,
+}
+
+impl Handle {
+    /// It is about to write something.
+    pub(crate) fn write(&self) -> &Arc<File> {
+        self.wrote.store(true, Ordering::Relaxed);
+        &self.file
+    }
+}
+
+/// A name and the inode that bears it.
+pub(crate) type Name = (Arc<[u8]>, u64);
+
+/// An open directory: what was there when it was read from its start.
+pub(crate) struct Listing {
+    pub(crate) ino: u64,
+    pub(crate) names: Option<Arc<Vec<Name>>>,
+}
+
+impl OpenFiles {
+    /// No file is open.
+    pub(crate) fn new(
+        remote: Arc<dyn Remote>,
+        table: Arc<Table>,
+        readers: Shared,
+        journal: Arc<JournalHandle>,
+        spool: Spool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            opened: Mutex::default(),
+            next_handle: AtomicU64::new(1),
+            spool,
+            remote,
+            table,
+            readers,
+            journal,
+        })
+    }
+
+    /// The file of a handle.
+    pub(crate) fn file(&self, handle: u64) -> Result<Handle> {
+        self.opened
+            .lock()
+            .handles
+            .get(&handle)
+            .cloned()
+            .ok_or(Error::BadHandle)
+    }
+
+    /// The open file of a number, if it is open.
+    pub(crate) fn opened_file(&self, ino: u64) -> Option<Arc<File>> {
+        let opened = self.opened.lock();
+        opened.files.get(&ino).map(|(file, _)| Arc::clone(file))
+    }
+
+    /// Everything that is open.
+    pub(crate) fn opened_files(&self) -> Vec<Arc<File>> {
+        let opened = self.opened.lock();
+        opened
+            .files
+            .values()
+            .map(|(file, _)| Arc::clone(file))
+            .collect()
+    }
+
+    /// A number for a new handle.
+    pub(crate) fn handle(&self) -> u64 {
+        self.next_handle.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The body of a file while no upload of it is under way, and it is not being written down. Who waits does
+    /// so for as long as the upload gets on.
+    pub(crate) fn settled<'a>(
+        &self,
+        file: &'a File,
+        deadline: &Deadline,
+    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+        let mut body = file.body.lock();
+        while body.uploading || body.committing {
+            let theirs = body.until.as_ref().and_then(Deadline::remaining);
+            let left = deadline.remaining().max(theirs).ok_or_else(|| {
+                remote::Error::timed_out("waiting until an earlier upload of the file has ended")
+            })?;
+            file.uploaded.wait_for(&mut body, left);
+        }
+        Ok(body)
+    }
+
+    /// The body of a file while neither an upload nor a stream of it is under way.
+    pub(crate) fn rested<'a>(
+        &self,
+        file: &'a File,
+        deadline: &Deadline,
+    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+        loop {
+            let body = self.settled(file, deadline)?;
+            if body.stream.is_none() {
+                return Ok(body);
+            }
+            drop(body);
+            file.end_stream(End::Now, deadline);
+        }
+    }
+
+    /// Tells the tree what a file is now.
+    pub(crate) fn publish(&self, file: &File, body: &Body) {
+        let mut tree = self.table.lock();
+        tree.touch(file.ino);
+        if let Some(node) = tree.get_mut(file.ino) {
+            node.attributes.size = Some(body.size);
+            node.attributes.modified = match body.modified {
+                Some(seconds) => Some(crate::remote::Modified { seconds, ..now() }),
+                None => Some(now()),
+            };
+            node.local = body.is_dirty();
+        }
+    }
+
+    /// Whether a handle of the file can write.
+    pub(crate) fn is_written(&self, file: &File) -> bool {
+        self.opened
+            .lock()
+            .handles
+            .values()
+            .any(|handle| handle.writes && handle.file.ino == file.ino)
+    }
+}

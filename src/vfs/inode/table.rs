@@ -1,0 +1,63 @@
+//! The inode table: the tree of names under its lock, and how it is shown to the kernel.
+//!
+//! Lock order: innermost but for a reader's state and the block cache; nothing is asked of the server under it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::remote::{Attributes, Kind, RemotePath};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::attr_view::{Attr, Shown};
+use crate::vfs::inode::{Node, Tree, now};
+
+/// The inode table.
+#[derive(Debug)]
+pub struct Table {
+    tree: Mutex<Tree>,
+    shown: Shown,
+    /// How long attributes and listings live.
+    lifetime: Duration,
+}
+
+impl Table {
+    /// A table that knows the mounted directory alone.
+    pub(crate) fn new(shown: Shown, lifetime: Duration) -> Arc<Self> {
+        let root = Attributes {
+            modified: Some(now()),
+            ..Attributes::of(Kind::Directory)
+        };
+        Arc::new(Self {
+            tree: Mutex::new(Tree::new(root)),
+            shown,
+            lifetime,
+        })
+    }
+
+    /// The tree, locked.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock()
+    }
+
+    /// Where `ino` is now.
+    pub(crate) fn path(&self, ino: u64) -> Result<RemotePath> {
+        self.lock().path(ino).ok_or(Error::Stale)
+    }
+
+    pub(crate) fn kind(&self, ino: u64) -> Option<Kind> {
+        self.lock().get(ino).map(|node| node.attributes.kind)
+    }
+
+    pub(crate) fn attr(&self, node: &Node) -> Attr {
+        self.shown.attr(node, self.lifetime)
+    }
+
+    pub(crate) fn remembered(&self, ino: u64) -> Result<Attr> {
+        let mut tree = self.lock();
+        tree.remember(ino);
+        tree.get(ino)
+            .map(|node| self.attr(node))
+            .ok_or(Error::Stale)
+    }
+}

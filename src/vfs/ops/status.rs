@@ -1,0 +1,92 @@
+//! What `ftpfs status` reports, and the end of the mount.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::vfs::Vfs;
+use crate::vfs::journal::takeover::Outside;
+use crate::vfs::stats::{Figures, Unsent};
+use crate::vfs::writeback::queue::Pending;
+
+impl Vfs {
+    /// Takes over what an earlier mount has left, and lets closes return early, where that is wanted. To be called before
+    /// the mount is live. Returns what was left outside of this mount.
+    pub fn begin_write_back(&self) -> std::io::Result<Option<Outside>> {
+        self.writeback.begin_write_back()
+    }
+
+    /// What waits to be uploaded.
+    pub fn pending(&self) -> Pending {
+        self.writeback.pending()
+    }
+
+    /// How many files were closed and then refused by the server, and where they are kept.
+    pub fn refusals(&self) -> (u64, PathBuf) {
+        self.writeback.refusals()
+    }
+
+    /// Brings everything that was written to the server, or keeps it in `lost+found`, or leaves it in the journal where it
+    /// is after `limit`; for the end of the mount.
+    pub fn finish(&self, limit: Option<Duration>) {
+        self.writeback.finish(limit);
+    }
+
+    /// The end of the mount: no operation comes any more.
+    pub fn end(&self) {
+        self.writeback.end();
+    }
+
+    /// Logs what was gained and lost by speculative work.
+    pub fn log_ahead(&self) {
+        self.prefetch.log_ahead();
+    }
+
+    /// How it is. Waits for nothing but locks that are held for moments.
+    pub fn figures(&self) -> Figures {
+        let (open, known) = {
+            let opened = self.files.opened.lock();
+            let open = opened.files.len() + opened.directories.len();
+            (open, self.table.lock().counts())
+        };
+        let listed_ahead = self.prefetch.listed_ahead();
+        Figures {
+            names: self.tallies.names.counts(),
+            reads: self.tallies.reads.counts(),
+            blocks: (self.readers.blocks.bytes(), self.readers.blocks.budget()),
+            disk: self.readers.disk.as_ref().map(|disk| disk.size()),
+            known,
+            open,
+            listed_ahead,
+            fetched_ahead: self.prefetch.fetched_ahead(),
+            unsent: self.unsent(),
+        }
+    }
+
+    fn unsent(&self) -> Vec<Unsent> {
+        let mut unsent = Vec::new();
+        for file in self.files.opened_files() {
+            let bytes = match file.body.try_lock() {
+                Some(body) if body.is_settled() => continue,
+                Some(body) => Some(body.unsent().iter().map(|part| part.end - part.start).sum()),
+                None => None,
+            };
+            let failures = {
+                let state = self.writeback.queue.state.lock();
+                state.jobs.get(&file.ino).map(|job| job.failures)
+            };
+            if bytes.is_none() && failures.is_none() && !self.table.lock().is_local(file.ino) {
+                continue;
+            }
+            if let Ok(path) = self.table.path(file.ino) {
+                unsent.push(Unsent {
+                    path,
+                    bytes,
+                    closed: failures.is_some(),
+                    failures: failures.unwrap_or(0),
+                });
+            }
+        }
+        unsent.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        unsent
+    }
+}

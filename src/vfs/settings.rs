@@ -1,0 +1,53 @@
+//! The settings of the file system.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::vfs::cache::disk::DiskCache;
+use crate::vfs::inode::attr_view::Shown;
+use crate::vfs::inode::symlink_policy::Links;
+
+/// How the file system behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The mounted directory on the server, absolute, without a `/` at its end: what absolute targets
+    /// of links are seen from.
+    pub root: Vec<u8>,
+    /// Whose files are shown, and with which bits.
+    pub shown: Shown,
+    /// What the server has no means for succeeds, and is logged.
+    pub lenient: bool,
+    /// What becomes of links that leave the mount.
+    pub links: Links,
+    /// Bytes that the server is taken to have, where it does not say.
+    pub size: Option<u64>,
+    /// Nothing is changed on the server.
+    pub read_only: bool,
+    /// How long attributes and listings live.
+    pub cache_timeout: Duration,
+    /// How long an operation may make no progress.
+    pub timeout: Duration,
+    /// Where the spool files are.
+    pub spool: PathBuf,
+    /// Bytes of a file that is written in order that the spool holds at most.
+    pub spool_size: u64,
+    /// Files appear at once, by a rename.
+    pub atomic: bool,
+    /// What was stored is compared by its hash, where the server has one.
+    pub verify_hash: bool,
+    /// Closes that return before the server has the file, and what an earlier mount has left of them.
+    pub write_back: Option<WriteBack>,
+    /// Bytes of the block cache.
+    pub cache_size: u64,
+    /// The block cache on disk, if there is one; its source without the mounted directory.
+    pub disk_cache: Option<DiskCache>,
+}
+
+/// Write-back settings.
+#[derive(Clone, Debug)]
+pub struct WriteBack {
+    /// Whether closes return before the server has the file. Otherwise the journal is only read.
+    pub on: bool,
+    /// The directory of the journals of this server and user.
+    pub journal: PathBuf,
+}

@@ -1,0 +1,137 @@
+//! The last close of a file, and the end of the mount: the last chance of what was written.
+
+use crate::remote::{Deadline, Step};
+use crate::vfs::attributes::SETTING_MODES;
+use crate::vfs::file::open_file::File;
+use crate::vfs::writeback::WriteBack;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl WriteBack {
+    /// Somebody who held a file open does so no more; the last one brings it to the server.
+    pub(crate) fn let_go(&self, file: &Arc<File>, deadline: &Deadline) {
+        let mut gone = false;
+        let mut tried = false;
+        loop {
+            // Counted and judged under one lock: of two last closes one must be the last.
+            let mut opened = self.files.opened.lock();
+            let Some((_, handles)) = opened.files.get_mut(&file.ino) else {
+                break;
+            };
+            if *handles > 1 {
+                *handles -= 1;
+                break;
+            }
+            if tried {
+                opened.files.remove(&file.ino);
+                gone = true;
+                break;
+            }
+            drop(opened);
+            let is_to_come = {
+                let body = file.body.lock();
+                // What failed was told, and is not sent later behind anybody's back.
+                body.is_dirty() && !body.failed
+            };
+            if is_to_come && self.defer(file) {
+                continue;
+            }
+            self.last_upload(file, deadline);
+            tried = file.body.lock().is_settled() || deadline.remaining().is_none();
+        }
+        if gone {
+            file.reader.restart(u64::MAX);
+            self.remove_aside(file, deadline);
+        }
+        self.table.lock().close(file.ino);
+    }
+
+    /// The last chance of what was written: it reaches the server or `lost+found`.
+    fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
+        self.last_bytes(file, deadline);
+        let waiting = {
+            let Ok(mut body) = self.files.settled(file, deadline) else {
+                return;
+            };
+            let there = !body.removed && body.base.is_some();
+            let waiting = body.mode.take().filter(|_| there);
+            // The kernel does not wait for this: a rename that comes meanwhile has to.
+            body.uploading = waiting.is_some();
+            body.until = Some(deadline.twin());
+            waiting
+        };
+        let Some((mode, _)) = waiting else {
+            return;
+        };
+        let set = self.attributes.set_mode(file.ino, mode, deadline);
+        if let Err(error) = self.attributes.tolerate(set, SETTING_MODES) {
+            log::warn!("{error}");
+        }
+        file.body.lock().uploading = false;
+        file.uploaded.notify_all();
+    }
+
+    fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
+        let failed_before = {
+            let Ok(body) = self.files.settled(file, deadline) else {
+                return;
+            };
+            if !body.is_dirty() {
+                return;
+            }
+            body.failed
+        };
+        let error = if failed_before {
+            None
+        } else {
+            match self.uploader.upload(file, deadline) {
+                Ok(()) => return,
+                Err(error) => Some(error),
+            }
+        };
+        self.uploader.recall(file, deadline);
+        let unheard = {
+            let body = file.body.lock();
+            let broken = body.broken.as_ref().filter(|_| !body.heard);
+            error.as_ref().or(broken).cloned()
+        };
+        let path = self.table.path(file.ino).unwrap_or_default();
+        self.uploader.lose(file, error.as_ref());
+        // Its close has said that all is well, and this one has nobody to tell.
+        if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
+            self.note_refusal(path, error);
+        }
+    }
+
+    fn remove_aside(&self, file: &File, deadline: &Deadline) {
+        let Some(aside) = file.body.lock().aside.take() else {
+            return;
+        };
+        file.reader.stop(deadline);
+        if let Err(error) = self.remote.step(Step::Remove(&aside), deadline) {
+            log::error!("{aside} is left on the server: {error}");
+        }
+    }
+
+    /// Brings everything that was written to the server, or keeps it in `lost+found`, or leaves it in the
+    /// journal where it is after `limit`; for the end of the mount.
+    pub fn finish(&self, limit: Option<Duration>) {
+        self.drain(limit);
+        for file in self.files.opened_files() {
+            if file.body.lock().journal.is_some() {
+                continue;
+            }
+            let deadline = Deadline::after(self.settings.timeout);
+            self.last_upload(&file, &deadline);
+            self.remove_aside(&file, &deadline);
+        }
+    }
+
+    /// The last call: nothing is asked of the file system any more.
+    pub fn end(&self) {
+        self.finish(None);
+        if let Some(journal) = self.journal.get() {
+            journal.close();
+        }
+    }
+}
