@@ -342,11 +342,14 @@ impl Mounted {
         self.hold(true);
         self.client.broken.store(true, Ordering::SeqCst);
         self.vfs.finish(Some(Duration::ZERO));
+        let client = Arc::clone(&self.client);
+        drop(self);
+        // The threads of the write-back hold the client, and the lock of the log, until they end.
         let begun = Instant::now();
-        while Arc::strong_count(&self.vfs) > 1 && begun.elapsed() < LONG {
+        while Arc::strong_count(&client) > 1 && begun.elapsed() < LONG {
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(Arc::strong_count(&self.vfs), 1);
+        assert_eq!(Arc::strong_count(&client), 1);
     }
 }
 

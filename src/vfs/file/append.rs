@@ -31,7 +31,7 @@ impl OpenFiles {
             Spot::At(offset) => offset,
             Spot::End => {
                 self.follow(file, body);
-                body.size
+                body.content.size
             }
         }
     }
@@ -39,55 +39,58 @@ impl OpenFiles {
     /// What was closed lies in the journal as it was then; it is about to be moved here, and is left there until all
     /// of it is stored.
     pub(crate) fn leave_journaled(&self, body: &mut Body) {
-        if body.appended.is_none() {
+        if body.content.appended.is_none() {
             return;
         }
-        body.superseded.extend(body.journal.take());
+        body.journal.superseded.extend(body.journal.id.take());
     }
 }
 
 impl Body {
     /// Writes behind the end; returns where that was.
     pub fn append(&mut self, spool: &Spool, bytes: &[u8]) -> Result<u64> {
-        let (offset, before) = (self.size, self.appended);
+        let (offset, before) = (self.content.size, self.content.appended);
         self.write(spool, bytes, offset)?;
-        self.appended = before.or(Some(offset));
+        self.content.appended = before.or(Some(offset));
         Ok(offset)
     }
 
     /// The server has everything up to `stored`: of what was appended, what lies behind that is left.
     pub fn appended_from(&mut self, stored: u64) {
-        let rest = self.appended.filter(|_| self.size > stored);
-        self.appended = rest.map(|from| from.max(stored));
+        let rest = self.content.appended.filter(|_| self.content.size > stored);
+        self.content.appended = rest.map(|from| from.max(stored));
     }
 
     /// Moves what was appended behind a base of `base` bytes, and behind what else was written here.
     ///
     /// Into another spool file: the journal may have the old one, as it is.
     pub(crate) fn move_appended(&mut self, spool: &Spool, base: u64) -> Result<()> {
-        let Some(from) = self.appended else {
+        let Some(from) = self.content.appended else {
             return Ok(());
         };
-        let mut below = self.dirty.clone();
+        let mut below = self.content.dirty.clone();
         below.truncate(from);
         let to = base.max(below.end());
-        let (Some(old), true) = (&self.spool, self.dirty.contains(from..self.size)) else {
+        let (Some(old), true) = (
+            &self.content.spool,
+            self.content.dirty.contains(from..self.content.size),
+        ) else {
             return Ok(());
         };
         if to == from {
             return Ok(());
         }
-        let length = self.size - from;
+        let length = self.content.size - from;
         let new = spool.create()?;
         let placed = below.iter().map(|range| (range.clone(), range.start));
-        for (range, at) in placed.chain(std::iter::once((from..self.size, to))) {
+        for (range, at) in placed.chain(std::iter::once((from..self.content.size, to))) {
             copy(old.as_ref(), range, &new, at)?;
         }
-        (self.spool, self.dirty) = (Some(Arc::new(new)), below);
-        self.holes.truncate(to);
-        self.dirty.insert(to..to + length);
-        self.size = to + length;
-        (self.appended, self.broke_off) = (Some(to), None);
+        (self.content.spool, self.content.dirty) = (Some(Arc::new(new)), below);
+        self.content.holes.truncate(to);
+        self.content.dirty.insert(to..to + length);
+        self.content.size = to + length;
+        (self.content.appended, self.upload.broke_off) = (Some(to), None);
         Ok(())
     }
 }
@@ -111,6 +114,7 @@ fn copy(from: &dyn ReadAt, range: std::ops::Range<u64>, to: &SpoolFile, mut at: 
 mod tests {
     use super::*;
     use crate::remote::Version;
+    use crate::vfs::file::open_file::Content;
 
     fn of(size: u64) -> Version {
         Version {
@@ -123,10 +127,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().to_path_buf());
         let body = Body {
-            base: Some(of(size)),
-            kept: size,
-            size,
-            ordered: size,
+            content: Content {
+                base: Some(of(size)),
+                kept: size,
+                size,
+                ordered: size,
+                ..Content::default()
+            },
             ..Body::default()
         };
         (body, spool, directory)
@@ -134,7 +141,7 @@ mod tests {
 
     fn bytes(body: &Body, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        let spool = body.spool.as_ref().expect("a spool file");
+        let spool = body.content.spool.as_ref().expect("a spool file");
         spool.read_exact_at(&mut bytes, at).expect("read");
         bytes
     }
@@ -146,7 +153,7 @@ mod tests {
         assert_eq!(body.append(&spool, b"one").expect("appended"), 4);
         assert_eq!(body.append(&spool, b"two").expect("appended"), 7);
         body.rebase(&spool, of(6)).expect("rebased");
-        assert_eq!((body.kept, body.size), (6, 12));
+        assert_eq!((body.content.kept, body.content.size), (6, 12));
         assert_eq!(body.missing(), vec![0..1, 2..6]);
         assert_eq!(bytes(&body, 1, 1), b"W");
         assert_eq!(bytes(&body, 6, 6), b"onetwo");
@@ -157,7 +164,7 @@ mod tests {
         let (mut body, spool, _directory) = body(100);
         body.append(&spool, b"line").expect("appended");
         body.rebase(&spool, of(0)).expect("rebased");
-        assert_eq!((body.kept, body.size), (0, 4));
+        assert_eq!((body.content.kept, body.content.size), (0, 4));
         assert!(body.missing().is_empty());
         assert_eq!(bytes(&body, 0, 4), b"line");
     }
@@ -168,7 +175,7 @@ mod tests {
         body.append(&spool, b"one").expect("appended");
         body.write(&spool, b"two", 7).expect("written");
         body.rebase(&spool, of(6)).expect("rebased");
-        assert_eq!((body.kept, body.size), (6, 10));
+        assert_eq!((body.content.kept, body.content.size), (6, 10));
         assert_eq!(bytes(&body, 4, 6), b"onetwo");
     }
 
@@ -178,8 +185,8 @@ mod tests {
         body.append(&spool, b"one").expect("appended");
         body.append(&spool, b"two").expect("appended");
         body.appended_from(7);
-        assert_eq!(body.appended, Some(7));
+        assert_eq!(body.content.appended, Some(7));
         body.appended_from(10);
-        assert_eq!(body.appended, None);
+        assert_eq!(body.content.appended, None);
     }
 }

@@ -19,13 +19,13 @@ impl OpenFiles {
     /// Lets an open file that nobody here has changed follow what the server was seen to have.
     pub(crate) fn follow(&self, file: &File, body: &mut Body) {
         self.follow_base(file, body);
-        if body.is_dirty() || body.removed || body.uploading {
+        if body.is_dirty() || body.name.removed || body.upload.busy_until.is_some() {
             return;
         }
         let (version, generation) = {
             let tree = self.table.lock();
             match tree.get(file.ino) {
-                Some(node) if !node.removed && node.generation != body.generation => {
+                Some(node) if !node.removed && node.generation != body.content.generation => {
                     (node.attributes.version(), node.generation)
                 }
                 _ => return,
@@ -37,7 +37,7 @@ impl OpenFiles {
 
     /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
     fn follow_base(&self, file: &File, body: &mut Body) {
-        if std::mem::take(&mut body.rebased) {
+        if std::mem::take(&mut body.merged.rebased) {
             self.mix(file, body);
         }
     }
@@ -47,7 +47,7 @@ impl OpenFiles {
         let Some(generation) = self.table.lock().mix(file.ino) else {
             return false;
         };
-        body.generation = generation;
+        body.content.generation = generation;
         file.reader.restart(generation);
         true
     }
@@ -65,9 +65,9 @@ impl OpenFiles {
         let (aside, version) = {
             let mut body = file.body.lock();
             self.follow_base(file, &mut body);
-            let beside = body.beside.as_ref().map(|beside| beside.path.clone());
-            let aside = body.aside.clone().or(beside);
-            (aside, body.base.unwrap_or_default())
+            let beside = body.name.beside.as_ref().map(|beside| beside.path.clone());
+            let aside = body.name.aside.clone().or(beside);
+            (aside, body.content.base.unwrap_or_default())
         };
         let path = match aside {
             Some(path) => path,

@@ -17,24 +17,24 @@ impl OpenFiles {
         let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
         // Of two closes at once the later one must not be written down first.
-        while body.committing {
+        while body.journal.committing {
             file.uploaded.wait(&mut body);
         }
-        let known = body.hopeless.is_none() && body.broken.is_none();
-        if !known || body.removed || body.sizeless {
+        let known = body.upload.state.lost().is_none() && body.upload.state.to_report().is_none();
+        if !known || body.name.removed || body.content.sizeless {
             return Ok(false);
         }
-        body.committing = true;
+        body.journal.committing = true;
         drop(body);
         let committed = self.write_down(journal, file, path);
         let mut body = file.body.lock();
-        body.committing = false;
+        body.journal.committing = false;
         file.uploaded.notify_all();
         let Some(id) = committed? else {
             return Ok(false);
         };
         self.supersede(journal, &mut body, id);
-        if !body.is_dirty() && !body.uploading {
+        if !body.is_dirty() && body.upload.busy_until.is_none() {
             // An upload has brought it about meanwhile, and left the journal to us.
             self.journal_done(&mut body);
         }
@@ -45,13 +45,13 @@ impl OpenFiles {
     /// begun to arrive.
     fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
         let unsent = body.number();
-        if let Some(before) = body.journal.replace(id).filter(|&before| before != id) {
+        if let Some(before) = body.journal.id.replace(id).filter(|&before| before != id) {
             match unsent {
                 Some(_) => journal.done(before),
-                None => body.superseded.push(before),
+                None => body.journal.superseded.push(before),
             }
         }
-        if body.begun {
+        if body.journal.begun {
             // Perhaps just since it was written down.
             journal.note(&Record::Begun(id));
         }
@@ -79,21 +79,21 @@ impl OpenFiles {
 
     /// The journal hears of a change that is made to a file which lies in it, before it is made.
     pub(crate) fn journal_cut(&self, file: &File, body: &mut Body, size: u64) -> Result<()> {
-        let (Some(journal), Some(id)) = (self.journal.get(), body.journal) else {
+        let (Some(journal), Some(id)) = (self.journal.get(), body.journal.id) else {
             return Ok(());
         };
         if size == 0 {
             // What was closed stays as it is until something takes its place.
-            body.superseded.push(id);
-            body.journal = None;
-            body.spool = None;
+            body.journal.superseded.push(id);
+            body.journal.id = None;
+            body.content.spool = None;
             return Ok(());
         }
         let Some(mut intent) = body.intent(id, self.journal.absolute(&self.table.path(file.ino)?))
         else {
             return Ok(());
         };
-        if size >= body.size {
+        if size >= body.content.size {
             return Ok(());
         }
         intent.size = size;
@@ -104,12 +104,12 @@ impl OpenFiles {
         }
         let mut spool = body.spool(&self.spool)?;
         let is_new = body.number().is_none();
-        if is_new && body.stream.is_none() {
+        if is_new && body.upload.stream.is_none() {
             // What may have begun to arrive is to be known again.
             let rest = Arc::new(self.spool.create()?);
             // Zeros at its end are not copied.
             rest.set_size(size)?;
-            for part in body.present.within(0..size) {
+            for part in body.content.present.within(0..size) {
                 spool.copy_part(&rest, part)?;
             }
             spool = rest;
@@ -124,18 +124,18 @@ impl OpenFiles {
             }
             return Err(error.into());
         }
-        body.spool = Some(spool);
+        body.content.spool = Some(spool);
         self.supersede(journal, body, id);
         Ok(())
     }
 
     /// Rights or a time that are to be set on a file in the journal.
     pub(crate) fn journal_rights(&self, body: &Body) {
-        if let (Some(journal), Some(id)) = (self.journal.get(), body.journal) {
+        if let (Some(journal), Some(id)) = (self.journal.get(), body.journal.id) {
             journal.note(&Record::Rights {
                 id,
-                mode: body.mode.map(|(mode, _)| mode),
-                modified: body.modified,
+                mode: body.attributes.mode.map(|(mode, _)| mode),
+                modified: body.attributes.modified,
             });
         }
     }
@@ -144,27 +144,32 @@ impl OpenFiles {
     pub(crate) fn journal_done(&self, body: &mut Body) {
         let journal = self.journal.get();
         // What is being written down would come behind this.
-        let Some(journal) = journal.filter(|_| !body.committing) else {
+        let Some(journal) = journal.filter(|_| !body.journal.committing) else {
             return;
         };
-        for id in body.superseded.drain(..).chain(body.journal.take()) {
+        for id in body
+            .journal
+            .superseded
+            .drain(..)
+            .chain(body.journal.id.take())
+        {
             journal.done(id);
         }
     }
 
     /// What the journal has of the file stays there for the next mount.
     pub(crate) fn journal_leave(&self, body: &mut Body) {
-        body.superseded.clear();
-        body.journal = None;
+        body.journal.superseded.clear();
+        body.journal.id = None;
     }
 }
 
 impl Body {
     /// What the server can't be said to have yet: what is dirty, and what is on its way.
     pub(crate) fn unsent(&self) -> Vec<std::ops::Range<u64>> {
-        let mut unsent = self.dirty.clone();
-        unsent.extend(&self.flying);
-        if let Some(stream) = &self.stream {
+        let mut unsent = self.content.dirty.clone();
+        unsent.extend(&self.upload.in_flight);
+        if let Some(stream) = &self.upload.stream {
             unsent.insert(stream.confirmed..stream.sent);
         }
         unsent.iter().collect()
@@ -173,9 +178,9 @@ impl Body {
     /// What is to be done for the file, as it is now; `None` when that can't be told from what is here.
     fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
         let mut dirty = self.unsent();
-        if self.beside.is_some() {
+        if self.name.beside.is_some() {
             // What was sent has no name that counts after a crash.
-            dirty = std::iter::once(0..self.size).collect();
+            dirty = std::iter::once(0..self.content.size).collect();
             dirty.retain(|range| !range.is_empty());
         }
         if dirty.len() > RANGES {
@@ -184,21 +189,21 @@ impl Body {
         }
         if !dirty
             .iter()
-            .all(|range| self.present.contains(range.clone()))
+            .all(|range| self.content.present.contains(range.clone()))
         {
             return None;
         }
         Some(Intent {
             id,
             path,
-            base: (self.beside.as_ref()).map_or(self.base, |beside| beside.replaces),
-            kept: self.beside.as_ref().map_or(self.kept, |_| 0),
-            size: self.size,
-            mode: self.mode.map(|(mode, _)| mode),
-            modified: self.modified,
-            begun: self.begun,
+            base: (self.name.beside.as_ref()).map_or(self.content.base, |beside| beside.replaces),
+            kept: self.name.beside.as_ref().map_or(self.content.kept, |_| 0),
+            size: self.content.size,
+            mode: self.attributes.mode.map(|(mode, _)| mode),
+            modified: self.attributes.modified,
+            begun: self.journal.begun,
             overtaken: false,
-            exclusive: self.exclusive,
+            exclusive: self.upload.exclusive,
             dirty,
             bytes: None,
         })

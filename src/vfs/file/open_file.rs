@@ -36,9 +36,26 @@ pub struct File {
     pub uploaded: Condvar,
 }
 
-/// What of an open file differs from the server.
+/// What of an open file differs from the server, and what is being done about that.
 #[derive(Default)]
 pub struct Body {
+    /// What the file is here.
+    pub content: Content,
+    /// What is known of other clients' bytes in it.
+    pub merged: Merged,
+    /// What brings it to the server, and how that went.
+    pub upload: Upload,
+    /// What the journal has of it.
+    pub journal: JournalState,
+    /// Attributes that are to be set once it is stored.
+    pub attributes: PendingAttributes,
+    /// What it is called on the server.
+    pub name: NameState,
+}
+
+/// The content of an open file: the base on the server, and over it what was written here.
+#[derive(Default)]
+pub struct Content {
     /// What the server has; `None` when the name is not there yet.
     pub base: Option<Version>,
     /// The generation of the content that the base is.
@@ -51,77 +68,218 @@ pub struct Body {
     pub size: u64,
     /// The size is not known: reads go on to the end.
     pub sizeless: bool,
-    /// The server takes nothing behind what it has of the file: the rest goes with all of it, at a flush.
-    pub unappendable: bool,
     /// The local copy, made with the first write.
     pub spool: Option<Arc<SpoolFile>>,
     /// What the spool holds.
     pub present: RangeSet,
     /// What the server lacks.
     pub dirty: RangeSet,
-    /// Zeros that nobody wrote, between an old end and what was put behind it.
+    /// Zeros that no program wrote, between an old end and what was put behind it.
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
-    /// It was emptied here: whatever others make of the base meanwhile, nothing of it is to be left.
+    /// It was emptied here: whatever other clients make of the base meanwhile, nothing of it is to be left.
     pub emptied: bool,
-    /// Its name must be new on the server, which has not heard of it yet.
-    pub exclusive: bool,
-    /// What an upload that is under way brings: bytes that were not written here, too, where it goes over them.
-    pub flying: RangeSet,
-    /// A close of it is being written down.
-    pub committing: bool,
-    /// The number under which the journal has it.
-    pub journal: Option<u64>,
-    /// Earlier closes of it that the journal keeps until a later one is on the server.
-    pub superseded: Vec<u64>,
-    /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
-    pub begun: bool,
-    /// The number of what the journal knows that it may have begun to arrive.
-    pub noted: Option<u64>,
-    /// An upload is under way, or somebody else claims the file.
-    pub uploading: bool,
-    /// By when that ends, if it does not get on.
-    pub until: Option<Deadline>,
     /// What was written in order from the start or the base's end on reaches so far.
     pub ordered: u64,
+    /// From here on all of it was appended: it goes behind whatever other clients put before it (see `append.rs`).
+    pub appended: Option<u64>,
+}
+
+/// What is known of other clients' bytes in an open file.
+#[derive(Default)]
+pub struct Merged {
+    /// Other clients' bytes have come into it: what the kernel has of it is wrong.
+    pub mixed: bool,
+    /// Remote bytes were merged during the last upload, and the kernel has not been told the new size.
+    pub unheard: bool,
+    /// The base is a newer one than the reader knows of.
+    pub rebased: bool,
+}
+
+/// What brings an open file to the server, and how that went.
+#[derive(Default)]
+pub struct Upload {
+    /// How the last try ended.
+    pub state: UploadState,
+    /// By when the upload that is under way, or another claim of the file, ends if it makes no progress.
+    pub busy_until: Option<Deadline>,
+    /// What an upload that is under way brings: bytes that were not written here, too, where it goes over them.
+    pub in_flight: RangeSet,
     /// The transfer that brings to the server what is being written.
     pub stream: Option<Stream>,
     /// What streams have brought since the server was asked last went behind what was there before.
     pub behind: bool,
     /// Streams have brought everything, and the server has not been asked yet what it then had.
     pub unconfirmed: bool,
-    /// What the server said of it behind the last stream, and what was set by then.
+    /// What the server said of it after the last stream, and what was set by then.
     pub said: Option<(Then, Updated)>,
     /// There may be something of ours under the name, although the base does not tell of it: a transfer was taken
     /// that has not ended well (see `begun.rs`).
     pub touched: bool,
-    /// The base is a newer one than the reader knows of.
-    pub rebased: bool,
-    /// Why a stream ended, or an upload behind a close, until somebody was told.
-    pub broken: Option<Error>,
-    /// Who went on writing was told.
-    pub heard: bool,
-    /// A stream ended, and what it had sent is no longer here: nothing can bring the file about.
-    pub hopeless: Option<Error>,
-    /// Why the last upload failed.
-    pub why: Option<Error>,
-    /// The last upload failed: what could not be brought to the server is kept at the last close.
-    pub failed: bool,
-    /// From here on all of it was appended: it goes behind whatever others put before it (see `appending.rs`).
-    pub appended: Option<u64>,
-    /// Others' bytes have come into it: what the kernel has of it is wrong.
-    pub mixed: bool,
-    /// So they had when it was stored, and whoever waits for that has yet to hear of it.
-    pub unheard: bool,
     /// Up to where an append that broke off was to reach, while what it sent is still the same.
     pub broke_off: Option<u64>,
+    /// Its name must be new on the server, which has not heard of it yet.
+    pub exclusive: bool,
+    /// The server appends nothing to what it has of the file: the rest goes with all of it, at a flush.
+    pub unappendable: bool,
     /// A flush has found nothing to send but an empty file, and has waited for more.
     pub waited: bool,
-    /// Permission bits to be set behind the upload, and whether a caller was told that they are set.
+}
+
+/// How the last try to bring an open file to the server ended.
+#[derive(Clone, Debug, Default)]
+pub enum UploadState {
+    /// It succeeded, or there was none.
+    #[default]
+    Fine,
+    /// It failed: what could not be stored is kept at the last close.
+    Failed {
+        /// Why, where that is known.
+        why: Option<Error>,
+        /// Who has to be told.
+        report: Report,
+    },
+    /// A stream failed, and what it had sent is no longer here: nothing can store the file.
+    Lost {
+        /// Why.
+        why: Error,
+        /// Who has to be told.
+        report: Report,
+    },
+}
+
+/// Whether a failure was reported to a caller: one of a stream or of a queued upload has none at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A caller got the error.
+    Done,
+    /// No caller got it yet.
+    Due,
+    /// A write got it; the close still has to.
+    Written,
+}
+
+impl UploadState {
+    /// Whether the last try failed.
+    pub fn is_failed(&self) -> bool {
+        !matches!(self, Self::Fine)
+    }
+
+    /// Why the last try failed.
+    pub fn why(&self) -> Option<&Error> {
+        match self {
+            Self::Fine => None,
+            Self::Failed { why, .. } => why.as_ref(),
+            Self::Lost { why, .. } => Some(why),
+        }
+    }
+
+    /// Why nothing can store the file.
+    pub fn lost(&self) -> Option<&Error> {
+        match self {
+            Self::Lost { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
+    fn report_mut(&mut self) -> Option<&mut Report> {
+        match self {
+            Self::Fine => None,
+            Self::Failed { report, .. } | Self::Lost { report, .. } => Some(report),
+        }
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::Fine => Report::Done,
+            Self::Failed { report, .. } | Self::Lost { report, .. } => *report,
+        }
+    }
+
+    /// The failure that the next close has to report.
+    pub fn to_report(&self) -> Option<&Error> {
+        self.why().filter(|_| self.report() != Report::Done)
+    }
+
+    /// The failure that no caller has got yet.
+    pub fn unreported(&self) -> Option<&Error> {
+        self.why().filter(|_| self.report() == Report::Due)
+    }
+
+    /// The failure that a close is about to report.
+    pub fn take_report(&mut self) -> Option<Error> {
+        let why = self.to_report().cloned();
+        self.reported();
+        why
+    }
+
+    /// The failure that keeps a program from writing on, which a write is about to report.
+    pub fn refuse_write(&mut self) -> Option<Error> {
+        let why = self.lost().or(self.to_report()).cloned()?;
+        if let Some(report) = self.report_mut().filter(|report| **report == Report::Due) {
+            *report = Report::Written;
+        }
+        Some(why)
+    }
+
+    /// A caller got the error, or it concerns none any more.
+    pub fn reported(&mut self) {
+        if let Some(report) = self.report_mut() {
+            *report = Report::Done;
+        }
+    }
+
+    /// A try failed. What was lost stays so.
+    pub fn fail(&mut self, why: Option<Error>, report: Report) {
+        *self = match (std::mem::take(self), why) {
+            (Self::Lost { why: old, .. }, why) => Self::Lost {
+                why: why.unwrap_or(old),
+                report,
+            },
+            (_, why) => Self::Failed { why, report },
+        };
+    }
+
+    /// The content that could not be stored is gone: a new one can be.
+    pub fn start_over(&mut self) {
+        if let Self::Lost { why, .. } = self {
+            *self = Self::Failed {
+                why: Some(why.clone()),
+                report: Report::Done,
+            };
+        }
+        self.reported();
+    }
+}
+
+/// What the journal has of an open file.
+#[derive(Default)]
+pub struct JournalState {
+    /// The number under which the journal has it.
+    pub id: Option<u64>,
+    /// Earlier closes of it that the journal keeps until a later one is on the server.
+    pub superseded: Vec<u64>,
+    /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
+    pub begun: bool,
+    /// The number of what the journal knows that it may have begun to arrive.
+    pub noted: Option<u64>,
+    /// A close of it is being written down.
+    pub committing: bool,
+}
+
+/// Attributes that are to be set once an open file is stored.
+#[derive(Default)]
+pub struct PendingAttributes {
+    /// Permission bits, and whether a caller was told that they are set.
     pub mode: Option<(u32, bool)>,
-    /// A time to be set behind the upload.
+    /// A time, in seconds since 1970, UTC.
     pub modified: Option<i64>,
+}
+
+/// What an open file is called on the server.
+#[derive(Default)]
+pub struct NameState {
     /// It has no name any more: nothing of it goes to the server.
     pub removed: bool,
     /// A name that it bears on the server until the last close, after its own was removed.
@@ -182,13 +340,16 @@ impl File {
             ino,
             reader,
             body: Mutex::new(Body {
-                base,
-                generation,
-                kept: size.unwrap_or(0),
-                size: size.unwrap_or(0),
-                sizeless: base.is_some() && size.is_none(),
-                resized: base.is_none(),
-                ordered: size.unwrap_or(0),
+                content: Content {
+                    base,
+                    generation,
+                    kept: size.unwrap_or(0),
+                    size: size.unwrap_or(0),
+                    sizeless: base.is_some() && size.is_none(),
+                    resized: base.is_none(),
+                    ordered: size.unwrap_or(0),
+                    ..Content::default()
+                },
                 ..Body::default()
             }),
             uploaded: Condvar::new(),
@@ -210,8 +371,8 @@ impl File {
     /// ended is in `broken`.
     pub fn end_stream(&self, end: End, deadline: &Deadline) {
         let mut body = self.body.lock();
-        let size = body.size;
-        if let Some(stream) = &mut body.stream {
+        let size = body.content.size;
+        if let Some(stream) = &mut body.upload.stream {
             let goal = match end {
                 End::Drained => size,
                 End::Now => stream.sent,
@@ -221,7 +382,7 @@ impl File {
         }
         let mut seen = 0;
         // The stream has a deadline of its own, by which it ends if nothing moves.
-        while let Some(stream) = &body.stream {
+        while let Some(stream) = &body.upload.stream {
             if stream.sent != seen {
                 seen = stream.sent;
                 deadline.progress();
@@ -234,18 +395,19 @@ impl File {
 impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
-        let streamed = self.stream.is_some() || self.unconfirmed || self.beside.is_some();
-        !self.removed && (self.resized || streamed || !self.dirty.is_empty())
+        let streamed =
+            self.upload.stream.is_some() || self.upload.unconfirmed || self.name.beside.is_some();
+        !self.name.removed && (self.content.resized || streamed || !self.content.dirty.is_empty())
     }
 
     /// Whether nothing of it is still to be brought to the server.
     pub fn is_settled(&self) -> bool {
-        !self.is_dirty() && !self.uploading && self.mode.is_none()
+        !self.is_dirty() && self.upload.busy_until.is_none() && self.attributes.mode.is_none()
     }
 
     /// Whether the last close would have nothing to do.
     pub fn is_at_rest(&self) -> bool {
-        self.is_settled() && self.aside.is_none()
+        self.is_settled() && self.name.aside.is_none()
     }
 
     /// Writes to the spool.
@@ -254,84 +416,83 @@ impl Body {
             .checked_add(bytes.len() as u64)
             .ok_or(Error::TooBig)?;
         let file = self.spool(spool)?;
-        if offset > self.size {
+        if offset > self.content.size {
             // Something of a write that failed may be there.
-            file.zero(self.size..offset)?;
+            file.zero(self.content.size..offset)?;
         }
         file.write_at(bytes, offset)?;
         // Nothing that failed has changed the file.
-        if offset > self.size {
-            self.insert_dirty(self.size..offset);
-            self.holes.insert(self.size..offset);
+        if offset > self.content.size {
+            self.insert_dirty(self.content.size..offset);
+            self.content.holes.insert(self.content.size..offset);
         }
-        self.holes.remove(offset..end);
+        self.content.holes.remove(offset..end);
         self.insert_dirty(offset..end);
-        if end > self.size {
-            self.appended = None;
+        if end > self.content.size {
+            self.content.appended = None;
         }
-        self.size = self.size.max(end);
-        if self.broke_off.is_some_and(|end| offset < end) {
-            self.broke_off = None;
+        self.content.size = self.content.size.max(end);
+        if self.upload.broke_off.is_some_and(|end| offset < end) {
+            self.upload.broke_off = None;
         }
-        if offset <= self.ordered {
+        if offset <= self.content.ordered {
             // What was written ahead of its turn counts when the gap before it is closed.
-            self.ordered = self.dirty.stretch(self.ordered.max(end));
+            self.content.ordered = self.content.dirty.stretch(self.content.ordered.max(end));
         }
         Ok(())
     }
 
     /// Cuts the file, or extends it by zeros.
     pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
-        if size == 0 && self.base.is_some() {
+        if size == 0 && self.content.base.is_some() {
             // Also where it is taken for empty: others may have put something in it since that was seen.
-            (self.emptied, self.resized) = (true, true);
+            (self.content.emptied, self.content.resized) = (true, true);
         }
-        if size == self.size && !self.sizeless {
+        if size == self.content.size && !self.content.sizeless {
             return Ok(());
         }
-        if self.sizeless && size > 0 {
+        if self.content.sizeless && size > 0 {
             return Err(Error::Unsupported);
         }
-        self.sizeless = false;
-        if size < self.size {
-            self.broke_off = None;
+        self.content.sizeless = false;
+        if size < self.content.size {
+            self.upload.broke_off = None;
         }
         if size == 0 {
             // What went wrong with the content that goes concerns nobody any more.
-            (self.broken, self.hopeless) = (None, None);
-            self.heard = false;
+            self.upload.state.start_over();
         }
-        if size < self.size {
-            if let Some(file) = &self.spool {
+        if size < self.content.size {
+            if let Some(file) = &self.content.spool {
                 file.set_size(size)?;
             }
-            self.present.truncate(size);
-            self.dirty.truncate(size);
-            self.holes.truncate(size);
-            self.kept = self.kept.min(size);
-            self.ordered = self.ordered.min(size);
+            self.content.present.truncate(size);
+            self.content.dirty.truncate(size);
+            self.content.holes.truncate(size);
+            self.content.kept = self.content.kept.min(size);
+            self.content.ordered = self.content.ordered.min(size);
         } else {
             let file = self.spool(spool)?;
-            file.set_size(self.size)?;
+            file.set_size(self.content.size)?;
             file.set_size(size)?;
-            self.insert_dirty(self.size..size);
-            self.holes.insert(self.size..size);
+            self.insert_dirty(self.content.size..size);
+            self.content.holes.insert(self.content.size..size);
         }
         // Where it ends now was said.
-        self.appended = None;
-        self.size = size;
-        self.resized = true;
+        self.content.appended = None;
+        self.content.size = size;
+        self.content.resized = true;
         Ok(())
     }
 
     /// Who has the bytes at `offset`, up to `size` of them; `None` at the end of the file.
     pub fn piece(&self, offset: u64, size: usize) -> Option<Piece> {
-        if offset >= self.size {
+        if offset >= self.content.size {
             return None;
         }
-        let end = (offset + size as u64).min(self.size);
+        let end = (offset + size as u64).min(self.content.size);
         let length = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX);
-        let gap = self.present.gaps(offset..end).into_iter().next();
+        let gap = self.content.present.gaps(offset..end).into_iter().next();
         Some(match gap {
             None => Piece::Spool(length(end)),
             Some(gap) if gap.start > offset => Piece::Spool(length(gap.start)),
@@ -341,20 +502,20 @@ impl Body {
 
     /// The parts that must come from the server before the whole file can be sent.
     pub fn missing(&self) -> Vec<std::ops::Range<u64>> {
-        self.present.gaps(0..self.size)
+        self.content.present.gaps(0..self.content.size)
     }
 
     /// Keeps bytes that came from the server, where nothing was written meanwhile.
     pub fn fill(&mut self, spool: &Spool, bytes: &[u8], offset: u64) -> Result<()> {
-        let end = (offset + bytes.len() as u64).min(self.size);
+        let end = (offset + bytes.len() as u64).min(self.content.size);
         let file = self.spool(spool)?;
-        for gap in self.present.gaps(offset..end.max(offset)) {
+        for gap in self.content.present.gaps(offset..end.max(offset)) {
             let part = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
             let bytes = bytes
                 .get(part(gap.start)..part(gap.end))
                 .unwrap_or_default();
             file.write_at(bytes, gap.start)?;
-            self.present.insert(gap);
+            self.content.present.insert(gap);
         }
         Ok(())
     }
@@ -362,7 +523,8 @@ impl Body {
     /// The bits that may be set behind the next upload. Ones without the owner's right to write wait for the
     /// last close: until then more may have to be stored, which the server would refuse.
     fn mode_for_now(&self) -> Option<u32> {
-        self.mode
+        self.attributes
+            .mode
             .map(|(mode, _)| mode)
             .filter(|mode| mode & OWNER_WRITES != 0)
     }
@@ -371,20 +533,20 @@ impl Body {
     pub fn then(&self) -> Then {
         Then {
             mode: self.mode_for_now(),
-            modified: self.modified,
+            modified: self.attributes.modified,
         }
     }
 
     /// What is to be brought to the server.
     pub fn change(&self) -> Change {
         Change {
-            base: self.base,
-            kept: self.kept,
+            base: self.content.base,
+            kept: self.content.kept,
             dirty: self.joined(),
-            size: self.size,
-            emptied: self.emptied,
+            size: self.content.size,
+            emptied: self.content.emptied,
             at_hand: self.missing().is_empty(),
-            broke_off: self.failed && self.broke_off.is_some(),
+            broke_off: self.upload.state.is_failed() && self.upload.broke_off.is_some(),
             then: self.then(),
             ..Change::default()
         }
@@ -393,11 +555,11 @@ impl Body {
     /// What is dirty, in few ranges.
     fn joined(&self) -> Vec<std::ops::Range<u64>> {
         let mut joined: Vec<std::ops::Range<u64>> = Vec::new();
-        for range in self.dirty.iter() {
+        for range in self.content.dirty.iter() {
             match joined.last_mut() {
                 Some(last)
                     if range.start - last.end <= JOIN
-                        && self.present.contains(last.end..range.start) =>
+                        && self.content.present.contains(last.end..range.start) =>
                 {
                     last.end = range.end;
                 }
@@ -411,75 +573,82 @@ impl Body {
     pub fn replace(&mut self, base: Version, generation: u64) {
         let size = base.size.unwrap_or(0);
         let is_another = |old: Version| !old.may_be(&base) && old.size >= base.size;
-        if self.base.is_some_and(is_another) {
-            self.replaced = generation;
+        if self.content.base.is_some_and(is_another) {
+            self.content.replaced = generation;
         }
-        self.base = Some(base);
-        self.generation = generation;
-        (self.kept, self.size, self.ordered) = (size, size, size);
-        self.sizeless = base.size.is_none();
-        self.emptied = false;
-        self.appended = None;
-        self.present = RangeSet::default();
-        self.spool = None;
+        self.content.base = Some(base);
+        self.content.generation = generation;
+        (self.content.kept, self.content.size, self.content.ordered) = (size, size, size);
+        self.content.sizeless = base.size.is_none();
+        self.content.emptied = false;
+        self.content.appended = None;
+        self.content.present = RangeSet::default();
+        self.content.spool = None;
     }
 
     /// Others changed the server's file: what we wrote is laid over the new base.
     pub fn rebase(&mut self, spool: &Spool, base: Version) -> Result<()> {
-        let old = self.base.and_then(|base| base.size).unwrap_or(0);
+        let old = self.content.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
-        self.mixed = true;
-        if self.kept == old {
+        self.merged.mixed = true;
+        if self.content.kept == old {
             self.move_appended(spool, new)?;
             // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody
             // wrote give way to what others have put there.
-            self.size = new.max(self.dirty.end());
-            self.kept = new;
-            for hole in self.holes.within(0..new) {
-                self.dirty.remove(hole);
+            self.content.size = new.max(self.content.dirty.end());
+            self.content.kept = new;
+            for hole in self.content.holes.within(0..new) {
+                self.content.dirty.remove(hole);
             }
-            self.ordered = self.dirty.stretch(new);
+            self.content.ordered = self.content.dirty.stretch(new);
         } else {
-            self.kept = self.kept.min(new);
+            self.content.kept = self.content.kept.min(new);
         }
-        self.present = self.dirty.clone();
-        self.base = Some(base);
+        self.content.present = self.content.dirty.clone();
+        self.content.base = Some(base);
         // What neither the base nor we have is a hole.
-        let holes = self.present.gaps(self.kept.min(self.size)..self.size);
+        let holes = self
+            .content
+            .present
+            .gaps(self.content.kept.min(self.content.size)..self.content.size);
         for hole in holes {
-            if let Some(file) = &self.spool {
+            if let Some(file) = &self.content.spool {
                 file.zero(hole.clone())?;
             }
             self.insert_dirty(hole);
         }
-        if let Some(file) = &self.spool {
-            file.set_size(self.size)?;
+        if let Some(file) = &self.content.spool {
+            file.set_size(self.content.size)?;
         }
         Ok(())
     }
 
     /// What the server has behind the first `kept` bytes may be anything: the spool alone has it.
     pub fn lost_base(&mut self, kept: u64) {
-        self.kept = self.kept.min(kept);
-        for part in self.present.within(self.kept..self.size) {
-            self.dirty.insert(part);
+        self.content.kept = self.content.kept.min(kept);
+        for part in self
+            .content
+            .present
+            .within(self.content.kept..self.content.size)
+        {
+            self.content.dirty.insert(part);
         }
-        self.resized = true;
+        self.content.resized = true;
     }
 
     /// The local copy, for a file that has one.
     pub fn spool(&mut self, spool: &Spool) -> Result<Arc<SpoolFile>> {
-        if let Some(file) = &self.spool {
+        if let Some(file) = &self.content.spool {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(spool.create()?);
-        self.spool = Some(Arc::clone(&file));
+        self.content.spool = Some(Arc::clone(&file));
         Ok(file)
     }
 
     fn insert_dirty(&mut self, range: std::ops::Range<u64>) {
-        self.present.insert(range.clone());
-        self.dirty.insert(range);
+        self.content.present.insert(range.clone());
+        self.content.dirty.insert(range);
     }
 }
 
@@ -496,9 +665,12 @@ mod tests {
             modified: Some(1),
         };
         let body = Body {
-            base: Some(base),
-            kept: size,
-            size,
+            content: Content {
+                base: Some(base),
+                kept: size,
+                size,
+                ..Content::default()
+            },
             ..Body::default()
         };
         (body, spool, directory)
@@ -526,7 +698,7 @@ mod tests {
         let file = body.spool(&spool).expect("a spool file");
         file.read_exact_at(&mut bytes, 2).expect("read");
         assert_eq!(&bytes, b"a\0\0\0");
-        assert_eq!(body.kept, 3);
+        assert_eq!(body.content.kept, 3);
     }
 
     #[test]
@@ -544,8 +716,8 @@ mod tests {
         // Larger than any file can be.
         let failed = body.write(&spool, b"z", i64::MAX as u64);
         assert!(failed.is_err());
-        assert_eq!((body.size, body.kept), (10, 10));
-        assert!(!body.is_dirty() && body.holes.is_empty());
+        assert_eq!((body.content.size, body.content.kept), (10, 10));
+        assert!(!body.is_dirty() && body.content.holes.is_empty());
         assert_eq!(body.missing(), vec![0..10]);
     }
 
@@ -573,7 +745,7 @@ mod tests {
             },
         )
         .expect("rebased");
-        assert_eq!((body.size, body.kept), (8, 8));
+        assert_eq!((body.content.size, body.content.kept), (8, 8));
         assert_eq!(body.missing(), vec![0..1, 2..8]);
         body.rebase(
             &spool,
@@ -583,7 +755,7 @@ mod tests {
             },
         )
         .expect("rebased");
-        assert_eq!((body.size, body.kept), (2, 0));
+        assert_eq!((body.content.size, body.content.kept), (2, 0));
         assert!(body.missing().is_empty());
     }
 
@@ -599,7 +771,7 @@ mod tests {
             },
         )
         .expect("rebased");
-        assert_eq!((body.size, body.kept), (9, 6));
+        assert_eq!((body.content.size, body.content.kept), (9, 6));
         assert_eq!(body.missing(), vec![0..6]);
         assert_eq!(body.change().dirty, vec![6..9]);
     }

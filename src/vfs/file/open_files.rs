@@ -137,8 +137,12 @@ impl OpenFiles {
         deadline: &Deadline,
     ) -> Result<parking_lot::MutexGuard<'a, Body>> {
         let mut body = file.body.lock();
-        while body.uploading || body.committing {
-            let theirs = body.until.as_ref().and_then(Deadline::remaining);
+        while body.upload.busy_until.is_some() || body.journal.committing {
+            let theirs = body
+                .upload
+                .busy_until
+                .as_ref()
+                .and_then(Deadline::remaining);
             let left = deadline.remaining().max(theirs).ok_or_else(|| {
                 remote::Error::timed_out("waiting until an earlier upload of the file has ended")
             })?;
@@ -155,7 +159,7 @@ impl OpenFiles {
     ) -> Result<parking_lot::MutexGuard<'a, Body>> {
         loop {
             let body = self.settled(file, deadline)?;
-            if body.stream.is_none() {
+            if body.upload.stream.is_none() {
                 return Ok(body);
             }
             drop(body);
@@ -168,8 +172,8 @@ impl OpenFiles {
         let mut tree = self.table.lock();
         tree.touch(file.ino);
         if let Some(node) = tree.get_mut(file.ino) {
-            node.attributes.size = Some(body.size);
-            node.attributes.modified = match body.modified {
+            node.attributes.size = Some(body.content.size);
+            node.attributes.modified = match body.attributes.modified {
                 Some(seconds) => Some(crate::remote::Modified { seconds, ..now() }),
                 None => Some(now()),
             };

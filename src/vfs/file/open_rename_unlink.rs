@@ -33,8 +33,7 @@ pub(crate) struct Claim {
 impl Claim {
     /// Claims a file at rest, whose `body` is locked by the caller.
     pub(crate) fn of(file: &Arc<File>, body: &mut Body, deadline: &Deadline) -> Self {
-        body.uploading = true;
-        body.until = Some(deadline.twin());
+        body.upload.busy_until = Some(deadline.twin());
         Self {
             file: Arc::clone(file),
             hold: None,
@@ -53,24 +52,25 @@ impl OpenFiles {
     pub(crate) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
         let (missing, sizeless) = {
             let mut body = file.body.lock();
-            if let Some(beside) = body.beside.take() {
+            if let Some(beside) = body.name.beside.take() {
                 // What was sent of it stays where it is until the last close.
-                body.aside = Some(beside.path);
+                body.name.aside = Some(beside.path);
                 return Ok(match beside.replaces {
                     None => Orphan::NeverStored,
                     Some(_) => Orphan::Whole,
                 });
             }
             // After an upload that failed something of it may be there.
-            if body.base.is_none() && !body.failed && !body.touched {
+            if body.content.base.is_none() && !body.upload.state.is_failed() && !body.upload.touched
+            {
                 return Ok(Orphan::NeverStored);
             }
-            if body.hopeless.is_some() {
+            if body.upload.state.lost().is_some() {
                 // What is missing is nowhere.
                 return Ok(Orphan::Whole);
             }
             let missing: u64 = body.missing().iter().map(|gap| gap.end - gap.start).sum();
-            (missing, body.sizeless)
+            (missing, body.content.sizeless)
         };
         if missing <= PULL_LIMIT && !sizeless {
             self.complete(file, deadline)?;
@@ -92,7 +92,7 @@ impl OpenFiles {
             },
             deadline,
         )?;
-        file.body.lock().aside = Some(aside);
+        file.body.lock().name.aside = Some(aside);
         Ok(Orphan::Aside)
     }
 
@@ -109,7 +109,7 @@ impl OpenFiles {
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
     pub(crate) fn bring_back(&self, ino: u64, parent: u64, path: &RemotePath, deadline: &Deadline) {
         let opened = self.opened_file(ino);
-        let Some(aside) = opened.and_then(|file| file.body.lock().aside.take()) else {
+        let Some(aside) = opened.and_then(|file| file.body.lock().name.aside.take()) else {
             return;
         };
         if let Err(error) = self.remote.step(
@@ -129,7 +129,7 @@ impl OpenFiles {
         let opened = self.opened_file(ino);
         if let Some(file) = opened {
             let mut body = file.body.lock();
-            body.removed = true;
+            body.name.removed = true;
             self.journal_done(&mut body);
         }
         self.journal.settle();
@@ -138,7 +138,7 @@ impl OpenFiles {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.file.body.lock().uploading = false;
+        self.file.body.lock().upload.busy_until = None;
         self.file.uploaded.notify_all();
     }
 }

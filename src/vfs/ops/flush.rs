@@ -48,7 +48,8 @@ impl Vfs {
     fn is_failed(&self, file: &File) -> Result<bool> {
         let why = {
             let body = file.body.lock();
-            (body.is_dirty() && body.failed).then(|| body.why.clone())
+            (body.is_dirty() && body.upload.state.is_failed())
+                .then(|| body.upload.state.why().cloned())
         };
         let waits = self
             .writeback
@@ -70,9 +71,9 @@ impl Vfs {
         }
         {
             let mut body = self.files.settled(&handle.file, deadline)?;
-            let waits = body.is_dirty() && body.size == 0 && !body.waited;
+            let waits = body.is_dirty() && body.content.size == 0 && !body.upload.waited;
             if waits && self.may_be_held(&handle.file, process) {
-                body.waited = true;
+                body.upload.waited = true;
                 return Ok(());
             }
         }
@@ -99,7 +100,7 @@ impl Vfs {
     pub fn has_mixed(&self, handle: u64) -> bool {
         self.files
             .file(handle)
-            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().unheard))
+            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.unheard))
     }
 
     /// The last descriptor of the handle is gone.

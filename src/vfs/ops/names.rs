@@ -106,7 +106,7 @@ impl Vfs {
         let path = self.table.path(ino)?;
         let was_stored = claim
             .as_ref()
-            .is_none_or(|claim| claim.file.body.lock().base.is_some());
+            .is_none_or(|claim| claim.file.body.lock().content.base.is_some());
         match self.remote.step(Step::Remove(&path), deadline) {
             Ok(_) => {}
             Err(error)
@@ -337,7 +337,7 @@ impl Vfs {
                 let mut body = self.files.rested(&file, deadline)?;
                 // A writer that goes on meanwhile need not be waited for: the rest goes to the new name. But what was begun
                 // under a temporary name must not be left there.
-                if body.beside.is_none() {
+                if body.name.beside.is_none() {
                     break Claim::of(&file, &mut body, deadline);
                 }
             };
@@ -351,7 +351,7 @@ impl Vfs {
     pub(crate) fn rename_journaled(&self, claims: Vec<Claim>) {
         let written = |claim: &Claim| {
             let body = claim.file.body.lock();
-            (body.is_dirty() && body.journal.is_some()).then(|| Arc::clone(&claim.file))
+            (body.is_dirty() && body.journal.id.is_some()).then(|| Arc::clone(&claim.file))
         };
         let files: Vec<_> = claims.iter().filter_map(written).collect();
         drop(claims);

@@ -153,8 +153,8 @@ impl Vfs {
         let open = self.open_known(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
-            body.mode = Some((mode, false));
-            body.exclusive = wants.exclusive && self.files.journal.is_write_back();
+            body.attributes.mode = Some((mode, false));
+            body.upload.exclusive = wants.exclusive && self.files.journal.is_write_back();
             if let Some(sink) = sink {
                 body.spool(&self.files.spool)?;
                 self.uploader
@@ -164,7 +164,7 @@ impl Vfs {
                 drop(body);
                 let made = self.uploader.upload(&handle.file, deadline);
                 if let Err(error) = made {
-                    handle.file.body.lock().removed = true;
+                    handle.file.body.lock().name.removed = true;
                     self.table.lock().remove_own(ino);
                     self.release(open.handle, deadline);
                     return Err(error);
@@ -269,18 +269,18 @@ impl Vfs {
             let mut body = file.body.lock();
             self.files.follow(file, &mut body);
             // What is there can't be told from what is not: only a new beginning can be written.
-            return if body.sizeless && wants.write {
+            return if body.content.sizeless && wants.write {
                 Err(Error::Unsupported)
             } else {
-                Ok(body.sizeless)
+                Ok(body.content.sizeless)
             };
         }
         let mut body = self.files.rested(file, &self.deadline())?;
         self.files.follow(file, &mut body);
-        if body.size > 0 || body.sizeless || body.base.is_some() {
+        if body.content.size > 0 || body.content.sizeless || body.content.base.is_some() {
             self.files.journal_cut(file, &mut body, 0)?;
             body.truncate(&self.files.spool, 0)?;
-            body.waited = false;
+            body.upload.waited = false;
             self.files.publish(file, &body);
         }
         Ok(false)

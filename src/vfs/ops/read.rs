@@ -29,13 +29,13 @@ impl Vfs {
         let file = &handle.file;
         let mut body = file.body.try_lock()?;
         self.files.follow(file, &mut body);
-        if body.sizeless {
+        if body.content.sizeless {
             return None;
         }
         if let Err(error) = self.stays(&handle, &body, offset) {
             return Some(Err(error));
         }
-        let whole = usize::try_from(body.size.saturating_sub(offset))
+        let whole = usize::try_from(body.content.size.saturating_sub(offset))
             .unwrap_or(usize::MAX)
             .min(size);
         match body.piece(offset, size) {
@@ -43,9 +43,11 @@ impl Vfs {
             Some(Piece::Spool(length)) if length == whole => {
                 Some(read_spool(&body, offset, length).map(Bytes::from))
             }
-            Some(Piece::Server(length)) if length == whole && body.stream.is_none() => {
+            Some(Piece::Server(length)) if length == whole && body.upload.stream.is_none() => {
                 // A block that is too short is looked into by `read`.
-                if offset + length as u64 == body.size && file.reader.is_longer(body.size) {
+                if offset + length as u64 == body.content.size
+                    && file.reader.is_longer(body.content.size)
+                {
                     return None;
                 }
                 let bytes = file.reader.cached(offset, length);
@@ -83,14 +85,14 @@ impl Vfs {
                         bytes.append(read_spool(&body, at, length)?.into());
                         continue;
                     }
-                    Some(Piece::Server(_)) if body.stream.is_some() => {
+                    Some(Piece::Server(_)) if body.upload.stream.is_some() => {
                         // It was sent, and the spool has given it up: only what is confirmed can be read.
                         drop(body);
                         file.end_stream(End::Now, deadline);
                         continue;
                     }
-                    Some(Piece::Server(length)) => (length, body.sizeless),
-                    None if body.sizeless => (rest, true),
+                    Some(Piece::Server(length)) => (length, body.content.sizeless),
+                    None if body.content.sizeless => (rest, true),
                     // More than there was before may have come of what is on its way from here.
                     None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer(at) => {
                         drop(body);
@@ -138,7 +140,7 @@ impl Vfs {
     fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
         let mut seen = handle.seen.lock();
         let goes_on = offset > 0 && offset.abs_diff(seen.end) <= NEAR;
-        let is_torn = seen.generation > 0 && seen.generation < body.replaced;
+        let is_torn = seen.generation > 0 && seen.generation < body.content.replaced;
         if goes_on && is_torn && !handle.writes {
             let path = self.table.path(handle.file.ino)?;
             // As often as it is asked: the first answer may be for the kernel's own readahead.
@@ -148,7 +150,7 @@ impl Vfs {
             )
             .into());
         }
-        (seen.generation, seen.end) = (body.generation, offset);
+        (seen.generation, seen.end) = (body.content.generation, offset);
         Ok(())
     }
 
@@ -182,7 +184,7 @@ impl Vfs {
 
 fn read_spool(body: &Body, offset: u64, length: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; length];
-    let spool = body.spool.as_ref().ok_or(Error::BadHandle)?;
+    let spool = body.content.spool.as_ref().ok_or(Error::BadHandle)?;
     spool.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
 }

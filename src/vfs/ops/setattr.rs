@@ -196,9 +196,9 @@ impl Vfs {
         let rides = opened.is_some_and(|file| {
             let mut body = file.body.lock();
             let rides = body.is_dirty() || (written && mode & OWNER_WRITES == 0);
-            let rides = rides && may_ride || body.removed;
+            let rides = rides && may_ride || body.name.removed;
             if rides {
-                body.mode = Some((mode, true));
+                body.attributes.mode = Some((mode, true));
                 self.files.journal_rights(&body);
                 let mut tree = self.table.lock();
                 tree.touch(ino);
@@ -223,8 +223,8 @@ impl Vfs {
         {
             let may_ride = self.remote.traits().sets_times;
             let mut body = self.files.settled(&file, deadline)?;
-            if body.is_dirty() && may_ride || body.removed {
-                body.modified = Some(seconds);
+            if body.is_dirty() && may_ride || body.name.removed {
+                body.attributes.modified = Some(seconds);
                 self.files.journal_rights(&body);
                 self.files.publish(&file, &body);
                 return Ok(());
@@ -232,7 +232,7 @@ impl Vfs {
         }
         self.set_modified(ino, seconds, deadline)?;
         let mut body = file.body.lock();
-        if let Some(base) = &mut body.base {
+        if let Some(base) = &mut body.content.base {
             base.modified = Some(seconds);
         }
         Ok(())

@@ -38,7 +38,7 @@ impl Vfs {
             return None;
         }
         match self.write_now(&file, &mut body, spot, bytes) {
-            Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => None,
+            Err(Error::Spool(libc::ENOSPC)) if body.upload.stream.is_some() => None,
             result => Some(result),
         }
     }
@@ -56,7 +56,7 @@ impl Vfs {
                 .must_wait(&body, offset + bytes.len() as u64)
             {
                 match self.write_now(&file, &mut body, spot, bytes) {
-                    Err(Error::Spool(libc::ENOSPC)) if body.stream.is_some() => {}
+                    Err(Error::Spool(libc::ENOSPC)) if body.upload.stream.is_some() => {}
                     result => return result,
                 }
             }
@@ -65,7 +65,7 @@ impl Vfs {
                 .uploader
                 .streams
                 .must_wait(&body, offset + bytes.len() as u64);
-            let Some(stream) = &mut body.stream else {
+            let Some(stream) = &mut body.upload.stream else {
                 continue;
             };
             stream.tight = tight;
@@ -75,10 +75,10 @@ impl Vfs {
                 remote::Error::timed_out("writing as fast as the network takes it")
             })?;
             file.uploaded.wait_for(&mut body, left);
-            if let Some(stream) = &body.stream {
+            if let Some(stream) = &body.upload.stream {
                 if (stream.sent, stream.released) != before {
                     deadline.progress();
-                } else if tight && !stream.tight && stream.sent >= body.ordered {
+                } else if tight && !stream.tight && stream.sent >= body.content.ordered {
                     // All that is there was sent, and the spool has given up what it may.
                     return Err(Error::Spool(libc::ENOSPC));
                 }
@@ -93,9 +93,8 @@ impl Vfs {
         spot: Spot,
         bytes: &[u8],
     ) -> Result<u64> {
-        if let Some(error) = body.hopeless.as_ref().or(body.broken.as_ref()) {
-            body.heard = true;
-            return Err(error.clone());
+        if let Some(error) = body.upload.state.refuse_write() {
+            return Err(error);
         }
         let offset = match spot {
             Spot::At(offset) => body
@@ -104,7 +103,7 @@ impl Vfs {
             Spot::End => body.append(&self.files.spool, bytes),
         }?;
         // A write makes the time of the file now, whatever was set before.
-        body.modified = None;
+        body.attributes.modified = None;
         self.files.publish(file, body);
         let first = self.uploader.streams.start_of(body);
         let path = match first {
@@ -113,7 +112,7 @@ impl Vfs {
         };
         if let (Some(first), Some(path)) = (first, path) {
             self.uploader.streams.start(file, body, first, path);
-        } else if body.stream.is_some() {
+        } else if body.upload.stream.is_some() {
             file.uploaded.notify_all();
         }
         Ok(offset)
@@ -132,6 +131,7 @@ impl Vfs {
             let file = Arc::clone(self.files.file(handle)?.write());
             let mut body = self.files.settled(&file, deadline)?;
             if body
+                .upload
                 .stream
                 .as_ref()
                 .is_some_and(|stream| size < stream.sent)
@@ -142,7 +142,7 @@ impl Vfs {
             self.files.journal_cut(&file, &mut body, size)?;
             body.truncate(&self.files.spool, size)?;
             // Who says so means it, other than a shell that opens what a command may yet fill.
-            body.waited = true;
+            body.upload.waited = true;
             self.files.publish(&file, &body);
             return Ok(());
         }
@@ -173,7 +173,11 @@ impl Vfs {
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
         let mut body = self.files.settled(&file, &self.deadline())?;
         if zeroes {
-            let end = if keep { end.min(body.size) } else { end };
+            let end = if keep {
+                end.min(body.content.size)
+            } else {
+                end
+            };
             let zeros = vec![0; ZEROS];
             let mut at = offset;
             while at < end {
@@ -183,7 +187,7 @@ impl Vfs {
                 body.write(&self.files.spool, &zeros[..length], at)?;
                 at += length as u64;
             }
-        } else if end > body.size {
+        } else if end > body.content.size {
             body.truncate(&self.files.spool, end)?;
         }
         self.files.publish(&file, &body);

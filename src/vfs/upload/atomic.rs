@@ -40,7 +40,7 @@ impl Uploader {
         body: &mut Body,
         first: u64,
     ) -> vfs::Result<Option<RemotePath>> {
-        if let Some(beside) = &body.beside {
+        if let Some(beside) = &body.name.beside {
             return Ok(Some(beside.path.clone()));
         }
         let path = self.table.path(file.ino)?;
@@ -50,9 +50,9 @@ impl Uploader {
         let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
             return Ok(None);
         };
-        body.beside = Some(Beside {
+        body.name.beside = Some(Beside {
             path: beside.clone(),
-            replaces: body.base,
+            replaces: body.content.base,
         });
         Ok(Some(beside))
     }
@@ -159,19 +159,19 @@ impl Uploader {
         let stored = updated.version;
         check(&beside.path)?;
         if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
-            file.body.lock().beside = None;
+            file.body.lock().name.beside = None;
             return Ok(Some(updated));
         }
         {
             let mut body = file.body.lock();
-            body.base = Some(stored);
-            body.rebased = true;
+            body.content.base = Some(stored);
+            body.merged.rebased = true;
         }
         self.files.complete(file, ask.deadline)?;
         file.reader.stop(ask.deadline);
         self.remove_beside(&beside.path, ask.deadline);
         let mut body = file.body.lock();
-        (body.beside, body.base) = (None, beside.replaces);
+        (body.name.beside, body.content.base) = (None, beside.replaces);
         body.lost_base(0);
         Ok(None)
     }
@@ -181,7 +181,7 @@ impl Uploader {
     pub(crate) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
         let missing: u64 = {
             let body = file.body.lock();
-            let there = body.beside.as_ref().map(|_| body.missing());
+            let there = body.name.beside.as_ref().map(|_| body.missing());
             there
                 .into_iter()
                 .flatten()

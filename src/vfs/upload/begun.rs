@@ -49,10 +49,10 @@ impl Uploader {
         };
         {
             let body = file.body.lock();
-            let mut more = body.flying.clone();
+            let mut more = body.upload.in_flight.clone();
             written.iter().for_each(|part| more.remove(part));
-            let in_place = body.beside.is_none() && body.base.is_some();
-            let is_wanted = body.journal.is_some() || self.journal.is_write_back();
+            let in_place = body.name.beside.is_none() && body.content.base.is_some();
+            let is_wanted = body.journal.id.is_some() || self.journal.is_write_back();
             if !in_place || !is_wanted || more.iter().next().is_none() {
                 return Ok(());
             }
@@ -96,15 +96,15 @@ impl Body {
     /// The server is about to take something of the file; returns the number by which the journal is to hear of it, if it
     /// has not.
     pub(crate) fn begins(&mut self) -> Option<u64> {
-        self.begun = true;
-        let before = std::mem::replace(&mut self.noted, self.journal);
-        self.journal.filter(|_| before != self.journal)
+        self.journal.begun = true;
+        let before = std::mem::replace(&mut self.journal.noted, self.journal.id);
+        self.journal.id.filter(|_| before != self.journal.id)
     }
 
     /// The number under which the next close is to be written down, if not under a new one: what may have arrived is
     /// told by what the journal has of it, and must not be written over. What a stream has sent begins the later file, too.
     pub(crate) fn number(&self) -> Option<u64> {
-        let may = self.noted != self.journal || self.stream.is_some();
-        self.journal.filter(|_| may)
+        let may = self.journal.noted != self.journal.id || self.upload.stream.is_some();
+        self.journal.id.filter(|_| may)
     }
 }

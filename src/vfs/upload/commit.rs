@@ -11,6 +11,7 @@ use crate::remote;
 use crate::remote::{Change, Plan, Updated, Version, Why};
 use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::Report;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::upload::Uploader;
@@ -31,23 +32,25 @@ impl Uploader {
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
             // Others appended too: what was sent is read from the server, by whoever reads before this is published.
-            body.mixed = true;
-            body.rebased = true;
-            if !body.dirty.is_empty() {
+            body.merged.mixed = true;
+            body.merged.rebased = true;
+            if !body.content.dirty.is_empty() {
                 // What was written meanwhile comes behind that, or where it was put.
                 self.files.leave_journaled(body);
-                body.base = Some(Version {
+                body.content.base = Some(Version {
                     size: Some(change.size),
                     ..version
                 });
                 body.rebase(&self.files.spool, version)?;
             }
         }
-        if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
-            self.mode_outcome(file, body.mode.take(), updated.mode)?;
+        if change.then.mode.is_some()
+            && body.attributes.mode.map(|(mode, _)| mode) == change.then.mode
+        {
+            self.mode_outcome(file, body.attributes.mode.take(), updated.mode)?;
         }
-        if body.modified == change.then.modified {
-            body.modified = None;
+        if body.attributes.modified == change.then.modified {
+            body.attributes.modified = None;
         }
         match updated.modified {
             Some(Err(error)) => {
@@ -90,7 +93,7 @@ impl Uploader {
     pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
         // Before anybody can know the version by which it would be looked for.
         if let Ok(path) = self.table.path(file.ino) {
-            let made = body.base.filter(|_| result.is_ok());
+            let made = body.content.base.filter(|_| result.is_ok());
             file.reader.made(&path, &made.unwrap_or_default());
         }
         let mut tree = self.table.lock();
@@ -101,14 +104,14 @@ impl Uploader {
         node.local = body.is_dirty();
         if node.local {
             // What is read from the server from now on is of another version.
-            body.rebased |= result.is_ok();
+            body.merged.rebased |= result.is_ok();
             return;
         }
         // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
         // between.
-        let mixed = std::mem::take(&mut body.mixed);
+        let mixed = std::mem::take(&mut body.merged.mixed);
         let generation = node.generation + 1;
-        match body.base {
+        match body.content.base {
             Some(version) => {
                 node.refresh_version(version);
                 node.pages = (!mixed).then_some(version);
@@ -119,11 +122,11 @@ impl Uploader {
             node.fetched = None;
         }
         node.generation = generation;
-        body.unheard |= mixed;
+        body.merged.unheard |= mixed;
         drop(tree);
-        body.generation = generation;
+        body.content.generation = generation;
         // The reader knows now; what comes after this is others' doing.
-        body.rebased = false;
+        body.merged.rebased = false;
         file.reader.restart(generation);
     }
 }
@@ -136,14 +139,14 @@ impl Body {
         (change, plan): (&Change, Option<&Plan>),
         error: &remote::Error,
     ) -> bool {
-        self.failed = true;
+        self.upload.state.fail(None, Report::Done);
         let taken = change.taken.load(Ordering::Relaxed);
         match plan {
             None => false,
             // How much of it arrived shows what is there then.
             Some(Plan::Append(_)) => {
-                self.touched |= taken;
-                self.broke_off = Some(change.size);
+                self.upload.touched |= taken;
+                self.upload.broke_off = Some(change.size);
                 error.why() == Some(Why::Unsupported)
             }
             Some(Plan::Patch {
@@ -155,7 +158,7 @@ impl Body {
                 // Else all that is not ours is there as it was, whatever arrived.
                 let spoils = *tried || *cuts;
                 let base = change.base.and_then(|base| base.size);
-                self.touched |= taken && (spoils || base < Some(change.size));
+                self.upload.touched |= taken && (spoils || base < Some(change.size));
                 if taken && spoils {
                     self.lost_base(if *tried { 0 } else { first });
                 }
@@ -163,7 +166,7 @@ impl Body {
             }
             Some(Plan::Whole) => {
                 // Who removes a new name must not take our word that it is not there.
-                self.touched |= taken || self.base.is_none();
+                self.upload.touched |= taken || self.content.base.is_none();
                 if taken {
                     self.lost_base(0);
                 }
@@ -174,23 +177,23 @@ impl Body {
 
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
-        self.base = Some(version);
-        (self.begun, self.exclusive) = (false, false);
-        self.unappendable = false;
-        self.kept = size;
-        self.holes = RangeSet::default();
-        self.resized = false;
-        self.emptied = false;
+        self.content.base = Some(version);
+        (self.journal.begun, self.upload.exclusive) = (false, false);
+        self.upload.unappendable = false;
+        self.content.kept = size;
+        self.content.holes = RangeSet::default();
+        self.content.resized = false;
+        self.content.emptied = false;
         self.appended_from(size);
-        self.touched = false;
-        self.unconfirmed = false;
-        self.broke_off = None;
-        if version.size != Some(size) && self.dirty.is_empty() {
+        self.upload.touched = false;
+        self.upload.unconfirmed = false;
+        self.upload.broke_off = None;
+        if version.size != Some(size) && self.content.dirty.is_empty() {
             // Others appended too: what is where is theirs to say.
-            self.kept = version.size.unwrap_or(size);
-            self.size = self.kept;
-            self.ordered = self.size;
-            self.present = RangeSet::default();
+            self.content.kept = version.size.unwrap_or(size);
+            self.content.size = self.content.kept;
+            self.content.ordered = self.content.size;
+            self.content.present = RangeSet::default();
         }
     }
 }

@@ -24,13 +24,13 @@ impl Uploader {
             Ok(sink) => sink,
             Err(error) if matches!(error.why(), Some(Why::Exists | Why::Unsupported)) => {
                 self.check_new(path, bytes, ask)?;
-                bytes.file.body.lock().exclusive = false;
+                bytes.file.body.lock().upload.exclusive = false;
                 return self.remote.update(path, change, &Plan::Whole, bytes, ask);
             }
             Err(error) => return Err(error),
         };
         // From now on it is ours, whatever becomes of it.
-        bytes.file.body.lock().exclusive = false;
+        bytes.file.body.lock().upload.exclusive = false;
         let mut buffer = vec![0; usize::try_from(CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;
         while at < change.size {
@@ -76,7 +76,7 @@ impl Uploader {
         };
         match remote::perform_one(self.remote.as_ref(), Step::Version(path), ask) {
             Ok(Done::Version(version)) => {
-                let tried = bytes.file.body.lock().begun;
+                let tried = bytes.file.body.lock().journal.begun;
                 match tried && version.size == Some(0) {
                     true => Ok(()),
                     false => taken(),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::remote::{Deadline, RemotePath};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::UploadState;
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
@@ -25,11 +26,11 @@ impl Uploader {
         if !body.is_dirty() {
             return;
         }
-        let reason = (error.or(body.why.as_ref()))
+        let reason = (error.or(body.upload.state.why()))
             .map_or_else(|| "its close failed".to_string(), ToString::to_string);
         let mut useless = None;
-        if let Some(beside) = body.beside.take() {
-            body.base = beside.replaces;
+        if let Some(beside) = body.name.beside.take() {
+            body.content.base = beside.replaces;
             if body.missing().is_empty() {
                 useless = Some(beside.path);
             } else {
@@ -38,7 +39,7 @@ impl Uploader {
         }
         let is_whole = body.missing().is_empty();
         let parts = match is_whole {
-            true => std::iter::once(0..body.size).collect(),
+            true => std::iter::once(0..body.content.size).collect(),
             false => body.unsent(),
         };
         let what = if is_whole {
@@ -46,8 +47,8 @@ impl Uploader {
         } else {
             "what was written of it"
         };
-        let kept = match &body.spool {
-            Some(spool) => self.keep(&path, spool, (body.size, &parts), &reason),
+        let kept = match &body.content.spool {
+            Some(spool) => self.keep(&path, spool, (body.content.size, &parts), &reason),
             None => Ok(None),
         };
         match kept {
@@ -56,22 +57,25 @@ impl Uploader {
                     "{path} could not be stored ({reason}); {what} is kept as {}",
                     kept.display()
                 );
-                if body.base.is_some() {
+                if body.content.base.is_some() {
                     // It is no spool any more.
-                    body.spool = None;
-                    body.present = RangeSet::default();
+                    body.content.spool = None;
+                    body.content.present = RangeSet::default();
                 }
                 self.files.journal_done(&mut body);
             }
-            Ok(None) if body.size == 0 => {
+            Ok(None) if body.content.size == 0 => {
                 log::error!("{path}, an empty file, could not be stored ({reason})");
                 self.files.journal_done(&mut body);
             }
             Ok(None) => {
-                log::error!("{path} could not be cut to {} bytes ({reason})", body.size);
+                log::error!(
+                    "{path} could not be cut to {} bytes ({reason})",
+                    body.content.size
+                );
                 self.files.journal_done(&mut body);
             }
-            Err(error) if body.journal.is_some() => {
+            Err(error) if body.journal.id.is_some() => {
                 log::error!(
                     "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
                 );
@@ -79,15 +83,14 @@ impl Uploader {
             }
             Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
         }
-        body.dirty = RangeSet::default();
-        (body.resized, body.emptied) = (false, false);
-        body.unconfirmed = false;
-        (body.broken, body.hopeless, body.why) = (None, None, None);
-        body.heard = false;
+        body.content.dirty = RangeSet::default();
+        (body.content.resized, body.content.emptied) = (false, false);
+        body.upload.unconfirmed = false;
+        body.upload.state = UploadState::Fine;
         // What was to be set on it was for what it was to be.
-        (body.mode, body.modified) = (None, None);
-        let is_new = body.base.is_none();
-        body.removed |= is_new;
+        (body.attributes.mode, body.attributes.modified) = (None, None);
+        let is_new = body.content.base.is_none();
+        body.name.removed |= is_new;
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
             node.local = false;

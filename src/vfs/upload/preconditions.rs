@@ -31,16 +31,17 @@ impl Uploader {
             let change = body.change();
             // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
             // more behind them.
-            let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
-            let rewritten = cut || body.emptied;
-            let sends = body.resized || !body.dirty.is_empty();
+            let cut = body.content.kept == 0
+                && body.content.base.is_some_and(|base| base.size != Some(0));
+            let rewritten = cut || body.content.emptied;
+            let sends = body.content.resized || !body.content.dirty.is_empty();
             // What is appended changes nothing of what others wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && (body.beside.is_some() || !self.is_atomic(file.ino))
-                && body.holes.is_empty()
-                && (!(body.failed && body.touched) || change.broke_off);
+                && (body.name.beside.is_some() || !self.is_atomic(file.ino))
+                && body.content.holes.is_empty()
+                && (!(body.upload.state.is_failed() && body.upload.touched) || change.broke_off);
             let relies = sends && !rewritten && !appends;
-            body.base.filter(|_| relies)
+            body.content.base.filter(|_| relies)
         };
         let Some(base) = base else {
             return Ok(());
@@ -68,10 +69,13 @@ impl Uploader {
         if !self.files.mix(file, &mut body) {
             return Err(Error::Stale);
         }
-        if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
+        if body.upload.state.is_failed()
+            && body.upload.touched
+            && now.size.is_some_and(|size| size >= body.content.kept)
+        {
             // What broke off left some of its bytes, which are ours.
-            body.base = Some(now);
-            body.resized = true;
+            body.content.base = Some(now);
+            body.content.resized = true;
             return Ok(());
         }
         log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
@@ -87,12 +91,15 @@ impl Uploader {
         let base = {
             let body = file.body.lock();
             let appends = matches!(self.remote.plan(&body.change()), Plan::Append(_))
-                && body.appended.is_some();
-            let has_ours = body.touched || body.begun || body.unconfirmed || body.beside.is_some();
-            if appends || has_ours || !(body.resized || !body.dirty.is_empty()) {
+                && body.content.appended.is_some();
+            let has_ours = body.upload.touched
+                || body.journal.begun
+                || body.upload.unconfirmed
+                || body.name.beside.is_some();
+            if appends || has_ours || !(body.content.resized || !body.content.dirty.is_empty()) {
                 return Ok(());
             }
-            body.base
+            body.content.base
         };
         let path = self.table.path(file.ino)?;
         let now = match self.remote.step(Step::Version(&path), deadline) {
@@ -141,10 +148,11 @@ impl Uploader {
     ) -> remote::Result<()> {
         let same = || {
             let body = file.body.lock();
-            let is_whole = body.missing().is_empty() && body.dirty.is_empty();
-            body.spool
+            let is_whole = body.missing().is_empty() && body.content.dirty.is_empty();
+            body.content
+                .spool
                 .clone()
-                .filter(|_| is_whole && body.size == change.size)
+                .filter(|_| is_whole && body.content.size == change.size)
         };
         let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
             return Ok(());
@@ -183,7 +191,7 @@ impl Uploader {
     ) -> remote::Result<Updated> {
         let (said, behind) = {
             let mut body = file.body.lock();
-            (body.said.take(), body.behind)
+            (body.upload.said.take(), body.upload.behind)
         };
         let said = said.filter(|(then, _)| {
             let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;

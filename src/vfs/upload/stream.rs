@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::vfs::file::open_file::{Report, UploadState};
 use crate::vfs::upload::stream::sender::Pump;
 
 use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
@@ -75,30 +76,39 @@ impl Streams {
             true => CLOSE.min(self.window - self.keep(false)),
             false => self.window - self.keep(false),
         };
-        body.stream.as_ref().is_some_and(|stream| {
-            end.saturating_sub(stream.sent) > ahead && body.ordered > stream.sent
+        body.upload.stream.as_ref().is_some_and(|stream| {
+            end.saturating_sub(stream.sent) > ahead && body.content.ordered > stream.sent
         })
     }
 
     /// Whether a stream may begin now, and from where.
     pub fn start_of(&self, body: &Body) -> Option<u64> {
-        let busy = body.stream.is_some() || body.uploading || body.removed;
-        if busy || body.failed || body.hopeless.is_some() || body.sizeless {
+        let busy =
+            body.upload.stream.is_some() || body.upload.busy_until.is_some() || body.name.removed;
+        if busy
+            || body.upload.state.is_failed()
+            || body.upload.state.lost().is_some()
+            || body.content.sizeless
+        {
             return None;
         }
-        let first = body.dirty.first()?;
+        let first = body.content.dirty.first()?;
         let start = START.min(self.window / 4);
-        let due = body.dirty.stretch(first).min(body.ordered) >= first + start;
-        let begins = body.kept == 0 && first == 0
-            || body.base.is_some_and(|base| base.size == Some(first)) && body.kept == first;
-        let crowded =
-            self.count.load(Ordering::Relaxed) >= STREAMS && body.size - first < self.window / 2;
+        let due = body.content.dirty.stretch(first).min(body.content.ordered) >= first + start;
+        let begins = body.content.kept == 0 && first == 0
+            || body
+                .content
+                .base
+                .is_some_and(|base| base.size == Some(first))
+                && body.content.kept == first;
+        let crowded = self.count.load(Ordering::Relaxed) >= STREAMS
+            && body.content.size - first < self.window / 2;
         if !due || !begins || crowded {
             return None;
         }
         let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
         // Where there is a hole, what is appended has its place, which others may have taken.
-        let may_append = || !body.unappendable && body.holes.is_empty() && appends();
+        let may_append = || !body.upload.unappendable && body.content.holes.is_empty() && appends();
         (first == 0 || may_append()).then_some(first)
     }
 
@@ -134,15 +144,15 @@ impl Streams {
         path: RemotePath,
         sink: Option<Box<dyn Sink>>,
     ) {
-        let Some(spool) = body.spool.clone() else {
+        let Some(spool) = body.content.spool.clone() else {
             return;
         };
-        body.said = None;
+        body.upload.said = None;
         let anew = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
-        if !body.unconfirmed {
-            body.behind = !anew;
+        if !body.upload.unconfirmed {
+            body.upload.behind = !anew;
         }
-        body.stream = Some(Stream {
+        body.upload.stream = Some(Stream {
             sent: first,
             confirmed: first,
             taken: sink.is_some(),
@@ -156,7 +166,7 @@ impl Streams {
         if let Err(error) = pump.start() {
             log::warn!("no thread can be started for an upload: {error}");
             self.count.fetch_sub(1, Ordering::Relaxed);
-            body.stream = None;
+            body.upload.stream = None;
         }
     }
 
@@ -169,56 +179,66 @@ impl Streams {
 impl Body {
     /// The server has what the stream has sent.
     fn stream_confirmed(&mut self) {
-        let Some(stream) = &mut self.stream else {
+        let Some(stream) = &mut self.upload.stream else {
             return;
         };
         stream.confirmed = stream.sent;
         stream.taken = false;
-        self.touched = false;
-        self.base = Some(Version {
+        self.upload.touched = false;
+        self.content.base = Some(Version {
             size: Some(stream.sent),
             modified: None,
         });
-        self.kept = stream.sent;
-        self.begun = false;
-        self.resized = false;
-        self.emptied = false;
-        self.appended_from(self.kept);
-        self.unconfirmed = true;
-        self.rebased = true;
+        self.content.kept = stream.sent;
+        self.journal.begun = false;
+        self.content.resized = false;
+        self.content.emptied = false;
+        self.appended_from(self.content.kept);
+        self.upload.unconfirmed = true;
+        self.merged.rebased = true;
     }
 
     /// Where the server has taken nothing since it confirmed something: goes back to that, and returns true.
     fn rewind(&mut self) -> bool {
-        let Some(stream) = self.stream.as_mut().filter(|stream| !stream.taken) else {
+        let Some(stream) = self.upload.stream.as_mut().filter(|stream| !stream.taken) else {
             return false;
         };
         let unsent = stream.confirmed..stream.sent;
         stream.sent = stream.confirmed;
-        self.dirty.insert(unsent);
+        self.content.dirty.insert(unsent);
         true
     }
 
     /// What the stream sent may not be there.
     fn stream_failed(&mut self, error: Error) {
-        let confirmed = self.stream.as_ref().map_or(0, |stream| stream.confirmed);
-        let sent = self.stream.as_ref().map_or(0, |stream| stream.sent);
-        self.failed = true;
-        self.broke_off = None;
+        let confirmed = self
+            .upload
+            .stream
+            .as_ref()
+            .map_or(0, |stream| stream.confirmed);
+        let sent = self.upload.stream.as_ref().map_or(0, |stream| stream.sent);
+        self.upload.broke_off = None;
         if !self.rewind() {
-            self.touched = true;
+            self.upload.touched = true;
             // What was appended is looked for behind what was there.
-            let appends =
-                !self.emptied && self.base.is_some_and(|base| base.size == Some(confirmed));
-            self.broke_off = appends.then_some(sent);
+            let appends = !self.content.emptied
+                && self
+                    .content
+                    .base
+                    .is_some_and(|base| base.size == Some(confirmed));
+            self.upload.broke_off = appends.then_some(sent);
             self.lost_base(confirmed);
         }
         // Who removes a new name must not take our word that it is not there.
-        self.touched |= self.base.is_none();
-        if !self.present.contains(self.kept..self.size) {
-            self.hopeless = Some(error.clone());
-        }
-        self.why = Some(error.clone());
-        self.broken = Some(error);
+        self.upload.touched |= self.content.base.is_none();
+        let report = Report::Due;
+        let is_here = (self.content.present).contains(self.content.kept..self.content.size);
+        self.upload.state = match is_here {
+            true => UploadState::Failed {
+                why: Some(error),
+                report,
+            },
+            false => UploadState::Lost { why: error, report },
+        };
     }
 }

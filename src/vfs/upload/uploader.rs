@@ -11,6 +11,7 @@ use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, V
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Beside, File};
+use crate::vfs::file::open_file::{Report, UploadState};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
@@ -55,7 +56,7 @@ impl Uploader {
     pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
             let mut body = self.files.settled(file, deadline)?;
-            if let Some(error) = &body.hopeless {
+            if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
             if !body.is_dirty() {
@@ -76,18 +77,17 @@ impl Uploader {
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
             let mut body = self.files.settled(file, deadline)?;
-            if let Some(error) = &body.hopeless {
+            if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
             if !body.is_dirty() {
                 self.files.journal_done(&mut body);
                 return Ok(());
             }
-            body.uploading = true;
-            body.until = Some(deadline.twin());
+            body.upload.busy_until = Some(deadline.twin());
         }
         file.end_stream(End::Drained, deadline);
-        let broken = file.body.lock().broken.take();
+        let broken = file.body.lock().upload.state.take_report();
         let result = match broken {
             Some(error) => Err(error),
             None => {
@@ -100,10 +100,12 @@ impl Uploader {
             }
         };
         let mut body = file.body.lock();
-        body.uploading = false;
-        body.failed = result.is_err();
-        body.why = result.as_ref().err().cloned();
-        body.flying = RangeSet::default();
+        body.upload.busy_until = None;
+        match &result {
+            Ok(_) => body.upload.state = UploadState::Fine,
+            Err(error) => body.upload.state.fail(Some(error.clone()), Report::Done),
+        }
+        body.upload.in_flight = RangeSet::default();
         if result.is_ok() && !body.is_dirty() {
             self.files.journal_done(&mut body);
         }
@@ -132,7 +134,7 @@ impl Uploader {
                 Err(failure) => failure,
             };
             let mut body = file.body.lock();
-            body.dirty.extend(&job.dirty);
+            body.content.dirty.extend(&job.dirty);
             let error = match failure {
                 Failure::InPlace => continue,
                 Failure::Final(error) => return Err(error),
@@ -152,7 +154,7 @@ impl Uploader {
 
     /// Where the server gets a file now.
     fn place_of(&self, file: &File) -> Result<Place> {
-        let beside = file.body.lock().beside.clone();
+        let beside = file.body.lock().name.beside.clone();
         let own = self.table.path(file.ino)?;
         let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
         Ok(Place { own, path, beside })
@@ -170,7 +172,7 @@ impl Uploader {
         self.secure(file, &job.dirty).map_err(Failure::Final)?;
         let at_once = place.beside.is_none() && self.is_atomic(file.ino);
         let at_once = at_once && job.plan.is_some() && job.change.size > 0;
-        let exclusive = file.body.lock().exclusive;
+        let exclusive = file.body.lock().upload.exclusive;
         if exclusive && (at_once || place.beside.is_some()) {
             // A rename would take the place of whatever is there.
             self.check_new(&place.own, &bytes, ask)
@@ -233,17 +235,20 @@ impl Uploader {
             let gap = {
                 let mut body = file.body.lock();
                 let change = body.change();
-                let plan = match (body.resized || !body.dirty.is_empty(), whole) {
+                let plan = match (
+                    body.content.resized || !body.content.dirty.is_empty(),
+                    whole,
+                ) {
                     (false, _) => None,
                     (true, true) => Some(Plan::Whole),
                     (true, false) => Some(self.remote.plan(&change)),
                 };
                 let needs = plan
                     .as_ref()
-                    .map_or(Vec::new(), |plan| plan.needs(body.size));
+                    .map_or(Vec::new(), |plan| plan.needs(body.content.size));
                 let gaps: Vec<_> = needs
                     .iter()
-                    .flat_map(|need| body.present.gaps(need.clone()))
+                    .flat_map(|need| body.content.present.gaps(need.clone()))
                     .collect();
                 let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
                 let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
@@ -262,14 +267,14 @@ impl Uploader {
                         continue;
                     }
                     None => {
-                        body.flying = body.dirty.clone();
+                        body.upload.in_flight = body.content.dirty.clone();
                         for part in needs {
-                            body.flying.insert(part);
+                            body.upload.in_flight.insert(part);
                         }
                         return Ok(Job {
                             change,
                             plan,
-                            dirty: std::mem::take(&mut body.dirty),
+                            dirty: std::mem::take(&mut body.content.dirty),
                             spool: body.spool(&self.files.spool)?,
                         });
                     }

@@ -31,7 +31,7 @@ impl WriteBack {
             let is_to_come = {
                 let body = file.body.lock();
                 // What failed was told, and is not sent later behind anybody's back.
-                body.is_dirty() && !body.failed
+                body.is_dirty() && !body.upload.state.is_failed()
             };
             if is_to_come && self.defer(file) {
                 continue;
@@ -53,11 +53,10 @@ impl WriteBack {
             let Ok(mut body) = self.files.settled(file, deadline) else {
                 return;
             };
-            let there = !body.removed && body.base.is_some();
-            let waiting = body.mode.take().filter(|_| there);
+            let there = !body.name.removed && body.content.base.is_some();
+            let waiting = body.attributes.mode.take().filter(|_| there);
             // The kernel does not wait for this: a rename that comes meanwhile has to.
-            body.uploading = waiting.is_some();
-            body.until = Some(deadline.twin());
+            body.upload.busy_until = waiting.is_some().then(|| deadline.twin());
             waiting
         };
         let Some((mode, _)) = waiting else {
@@ -67,7 +66,7 @@ impl WriteBack {
         if let Err(error) = self.attributes.tolerate(set, SETTING_MODES) {
             log::warn!("{error}");
         }
-        file.body.lock().uploading = false;
+        file.body.lock().upload.busy_until = None;
         file.uploaded.notify_all();
     }
 
@@ -79,7 +78,7 @@ impl WriteBack {
             if !body.is_dirty() {
                 return;
             }
-            body.failed
+            body.upload.state.is_failed()
         };
         let error = if failed_before {
             None
@@ -92,8 +91,7 @@ impl WriteBack {
         self.uploader.recall(file, deadline);
         let unheard = {
             let body = file.body.lock();
-            let broken = body.broken.as_ref().filter(|_| !body.heard);
-            error.as_ref().or(broken).cloned()
+            error.as_ref().or(body.upload.state.unreported()).cloned()
         };
         let path = self.table.path(file.ino).unwrap_or_default();
         self.uploader.lose(file, error.as_ref());
@@ -104,7 +102,7 @@ impl WriteBack {
     }
 
     fn remove_aside(&self, file: &File, deadline: &Deadline) {
-        let Some(aside) = file.body.lock().aside.take() else {
+        let Some(aside) = file.body.lock().name.aside.take() else {
             return;
         };
         file.reader.stop(deadline);
@@ -118,7 +116,7 @@ impl WriteBack {
     pub fn finish(&self, limit: Option<Duration>) {
         self.drain(limit);
         for file in self.files.opened_files() {
-            if file.body.lock().journal.is_some() {
+            if file.body.lock().journal.id.is_some() {
                 continue;
             }
             let deadline = Deadline::after(self.settings.timeout);

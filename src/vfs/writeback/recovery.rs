@@ -12,6 +12,7 @@ use crate::remote;
 use crate::remote::{Attributes, Deadline, Done, Kind, Modified, RemotePath, Step, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::Report;
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::inode::{ROOT, now};
 use crate::vfs::journal::takeover::Left;
@@ -136,7 +137,7 @@ impl WriteBack {
             return Ok(false);
         };
         let file = self.install_file(parent, path, last, Arc::new(spool), changed)?;
-        file.body.lock().superseded = older.iter().map(|one| one.intent.id).collect();
+        file.body.lock().journal.superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
     }
@@ -219,28 +220,29 @@ impl WriteBack {
         for range in &intent.dirty {
             dirty.insert(range.clone());
         }
-        body.kept = intent.kept;
-        body.size = intent.size;
-        body.ordered = intent.size;
-        body.sizeless = false;
-        body.present = dirty.clone();
-        body.dirty = dirty;
-        body.spool = Some(spool);
-        body.resized = intent
+        body.content.kept = intent.kept;
+        body.content.size = intent.size;
+        body.content.ordered = intent.size;
+        body.content.sizeless = false;
+        body.content.present = dirty.clone();
+        body.content.dirty = dirty;
+        body.content.spool = Some(spool);
+        body.content.resized = intent
             .base
             .is_none_or(|base| base.size != Some(intent.size));
-        body.mode = intent.mode.map(|mode| (mode, true));
-        body.modified = intent.modified;
-        body.journal = Some(intent.id);
-        body.exclusive = intent.exclusive && changed.is_none();
+        body.attributes.mode = intent.mode.map(|mode| (mode, true));
+        body.attributes.modified = intent.modified;
+        body.journal.id = Some(intent.id);
+        body.upload.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
-            (body.failed, body.touched, body.begun) = (true, true, true);
-            body.noted = body.journal;
+            body.upload.state.fail(None, Report::Done);
+            (body.upload.touched, body.journal.begun) = (true, true);
+            body.journal.noted = body.journal.id;
             // What is there begins as the base did.
-            let there = body.kept.min(version.size.unwrap_or(0));
-            if body.present.contains(there..body.size) {
-                (body.base, body.kept) = (Some(version), there);
-                body.resized = true;
+            let there = body.content.kept.min(version.size.unwrap_or(0));
+            if body.content.present.contains(there..body.content.size) {
+                (body.content.base, body.content.kept) = (Some(version), there);
+                body.content.resized = true;
             }
         }
         drop(body);

@@ -18,6 +18,7 @@ use crate::remote;
 use crate::remote::{Deadline, RemotePath, Why};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::Report;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::WriteBack;
@@ -83,7 +84,7 @@ impl WriteBack {
         // What the kernel has not let go of yet is kept by its last close.
         let is_refused = |file: &Arc<File>| {
             let body = file.body.lock();
-            body.broken.is_some() && !body.heard && body.journal.is_some()
+            body.upload.state.unreported().is_some() && body.journal.id.is_some()
         };
         let held = self
             .files
@@ -104,7 +105,7 @@ impl WriteBack {
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
         let pending = self.pending();
         // A file without a byte takes no room, and nobody waits for the close that makes it.
-        let is_empty = file.body.lock().size == 0;
+        let is_empty = file.body.lock().content.size == 0;
         let full = pending.files >= FILES || pending.bytes > self.settings.spool_size && !is_empty;
         if full && !held {
             return false;
@@ -233,7 +234,8 @@ impl WriteBack {
             handles.any(|handle| handle.writes && handle.file.ino == file.ino)
         };
         if is_written {
-            file.body.lock().broken = Some(error);
+            let mut body = file.body.lock();
+            body.upload.state.fail(Some(error), Report::Due);
             return;
         }
         let path = self.table.path(file.ino).unwrap_or_default();
@@ -346,8 +348,12 @@ impl WriteBack {
         };
         files.iter().any(|file| {
             let body = file.body.lock();
-            let left = body.until.as_ref().and_then(Deadline::remaining);
-            body.uploading && left.is_some()
+            let left = body
+                .upload
+                .busy_until
+                .as_ref()
+                .and_then(Deadline::remaining);
+            left.is_some()
         })
     }
 }

@@ -28,13 +28,13 @@ impl Pump {
         let has = self.has(&deadline)?;
         let (sent, confirmed, clean) = {
             let body = self.file.body.lock();
-            let Some(stream) = &body.stream else {
+            let Some(stream) = &body.upload.stream else {
                 return Ok(());
             };
             let start = has.saturating_sub(TAIL).max(stream.confirmed);
             // What was written over since it was sent tells nothing.
             let tail = start.max(stream.released)..has.min(stream.sent);
-            let clean = body.dirty.gaps(tail.clone()).pop();
+            let clean = body.content.dirty.gaps(tail.clone()).pop();
             (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
         };
         let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
@@ -59,13 +59,13 @@ impl Pump {
             from = 0;
         }
         let mut body = self.file.body.lock();
-        if !body.present.contains(from..sent) {
+        if !body.content.present.contains(from..sent) {
             return Err(other(format!(
                 "it has {has} of {sent} bytes, and what lies between is no longer here"
             )));
         }
-        body.dirty.insert(from..sent);
-        if let Some(stream) = &mut body.stream {
+        body.content.dirty.insert(from..sent);
+        if let Some(stream) = &mut body.upload.stream {
             stream.sent = from;
         }
         if from > confirmed {

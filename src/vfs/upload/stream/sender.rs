@@ -102,7 +102,7 @@ impl Pump {
         match ended {
             // What is written from here on goes with the whole file, when that is flushed.
             Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
-                body.unappendable = true;
+                body.upload.unappendable = true;
                 log::info!("{error}; the rest of {} waits for its close", self.path);
             }
             Err(error) => {
@@ -111,7 +111,7 @@ impl Pump {
             }
             Ok(()) => {}
         }
-        body.stream = None;
+        body.upload.stream = None;
         self.file.uploaded.notify_all();
     }
 
@@ -151,7 +151,7 @@ impl Pump {
 
     fn sent(&self) -> u64 {
         let body = self.file.body.lock();
-        body.stream.as_ref().map_or(0, |stream| stream.sent)
+        body.upload.stream.as_ref().map_or(0, |stream| stream.sent)
     }
 
     /// Sends until the stream is to end, and has the server confirm it.
@@ -171,21 +171,21 @@ impl Pump {
         let mut guard = self.file.body.lock();
         loop {
             let body = &mut *guard;
-            let Some(stream) = &mut body.stream else {
+            let Some(stream) = &mut body.upload.stream else {
                 return Turn::End;
             };
-            let written = body.dirty.stretch(stream.sent);
-            let until = stream.goal.unwrap_or(body.ordered);
+            let written = body.content.dirty.stretch(stream.sent);
+            let until = stream.goal.unwrap_or(body.content.ordered);
             let end = written.min(until).min(stream.sent + CHUNK);
             // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
             let may_pause = self.sink.is_none()
                 || self.streams.remote.traits().goes_on
-                || body.present.contains(0..stream.sent);
+                || body.content.present.contains(0..stream.sent);
             let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
             if end > stream.sent {
                 // What the journal relies on goes only when the server has confirmed it.
-                let relied = body.journal.is_some() && body.superseded.is_empty();
-                let held = body.size.saturating_sub(stream.released) > self.streams.window
+                let relied = body.journal.id.is_some() && body.journal.superseded.is_empty();
+                let held = body.content.size.saturating_sub(stream.released) > self.streams.window
                     && stream.sent - stream.vouched >= self.streams.window / 2;
                 if self.sink.is_some() && relied && (held || stream.tight) {
                     return Turn::Yield;
@@ -194,7 +194,7 @@ impl Pump {
                     return Turn::Yield;
                 }
                 let range = stream.sent..end;
-                body.dirty.remove(range.clone());
+                body.content.dirty.remove(range.clone());
                 stream.sent = end;
                 return Turn::Send(range);
             }
@@ -204,7 +204,7 @@ impl Pump {
             if stream.tight {
                 self.release(body);
                 // Whoever waits for room on the disk tries again, and says so again if there is none.
-                if let Some(stream) = &mut body.stream {
+                if let Some(stream) = &mut body.upload.stream {
                     stream.tight = false;
                 }
                 self.file.uploaded.notify_all();
@@ -241,12 +241,12 @@ impl Pump {
         let exclusive = {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
-            let is_ours = body.base.is_none() || body.beside.is_some();
+            let is_ours = body.content.base.is_none() || body.name.beside.is_some();
             self.then = match is_ours {
                 true => body.then(),
                 false => Then::default(),
             };
-            body.exclusive && body.beside.is_none()
+            body.upload.exclusive && body.name.beside.is_none()
         };
         let remote = &self.streams.remote;
         let (sink, early) = if exclusive {
@@ -260,13 +260,13 @@ impl Pump {
         };
         self.since = Instant::now();
         let mut body = self.file.body.lock();
-        body.touched = true;
-        if let Some(stream) = &mut body.stream {
+        body.upload.touched = true;
+        if let Some(stream) = &mut body.upload.stream {
             stream.taken = true;
         }
         // That was of the transfer before.
-        body.said = None;
-        body.exclusive &= !exclusive;
+        body.upload.said = None;
+        body.upload.exclusive &= !exclusive;
         drop(body);
         let early = usize::try_from(early).unwrap_or(usize::MAX);
         let (early, rest) = self.buffer.split_at(early.min(self.buffer.len()));
@@ -286,21 +286,21 @@ impl Pump {
 
     /// Gives up what was sent long ago, once the window is full.
     fn release(&self, body: &mut Body) {
-        let Some(stream) = &mut body.stream else {
+        let Some(stream) = &mut body.upload.stream else {
             return;
         };
-        let full = body.size.saturating_sub(stream.released) > self.streams.window;
+        let full = body.content.size.saturating_sub(stream.released) > self.streams.window;
         let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
-        if body.journal.is_some() || body.committing {
+        if body.journal.id.is_some() || body.journal.committing {
             until = until.min(stream.vouched);
         }
         if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
         {
             return;
         }
-        for part in body.dirty.gaps(stream.released..until) {
+        for part in body.content.dirty.gaps(stream.released..until) {
             match self.spool.zero(part.clone()) {
-                Ok(()) => body.present.remove(part),
+                Ok(()) => body.content.present.remove(part),
                 Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
             }
         }
@@ -316,14 +316,15 @@ impl Pump {
         self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();
-        body.said = said.map(|said| (self.then, said));
+        body.upload.said = said.map(|said| (self.then, said));
         let number = body
             .journal
-            .filter(|_| !body.committing && body.superseded.is_empty());
+            .id
+            .filter(|_| !body.journal.committing && body.journal.superseded.is_empty());
         let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
             return Ok(());
         };
-        let Some(sent) = body.stream.as_ref().map(|stream| stream.sent) else {
+        let Some(sent) = body.upload.stream.as_ref().map(|stream| stream.sent) else {
             return Ok(());
         };
         drop(body);
@@ -332,8 +333,8 @@ impl Pump {
             return Ok(());
         }
         let mut body = self.file.body.lock();
-        let is_same = body.journal == Some(id) && !body.committing;
-        if let Some(stream) = body.stream.as_mut().filter(|_| is_same) {
+        let is_same = body.journal.id == Some(id) && !body.journal.committing;
+        if let Some(stream) = body.upload.stream.as_mut().filter(|_| is_same) {
             stream.vouched = sent;
         }
         self.release(&mut body);
