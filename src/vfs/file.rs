@@ -2,8 +2,10 @@
 
 pub(crate) mod append;
 pub(crate) mod base_reads;
+pub(crate) mod content;
 pub(crate) mod journaling;
 pub(crate) mod open_file;
 pub(crate) mod open_files;
 pub(crate) mod open_rename_unlink;
 pub(crate) mod range_set;
+pub(crate) mod upload_state;

@@ -114,7 +114,7 @@ fn copy(from: &dyn ReadAt, range: std::ops::Range<u64>, to: &SpoolFile, mut at: 
 mod tests {
     use super::*;
     use crate::remote::Version;
-    use crate::vfs::file::open_file::Content;
+    use crate::vfs::file::content::Content;
 
     fn of(size: u64) -> Version {
         Version {

@@ -5,26 +5,12 @@
 //!
 //! Lock order: `opened` before `tree`.
 
-use std::sync::Arc;
-
-use crate::remote;
-use crate::remote::{Deadline, Kind};
+use crate::remote::Deadline;
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_files::Listing;
 use crate::vfs::inode::Known;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
-
-/// One entry of a directory, with the attributes that the kernel takes along.
-pub struct Listed {
-    /// Where the next one begins.
-    pub next: u64,
-    /// The name.
-    pub name: Arc<[u8]>,
-    /// The attributes.
-    pub attr: Attr,
-}
 
 impl Vfs {
     /// The name, if it can be answered without asking the server. Counts a lookup when it is there.
@@ -59,157 +45,5 @@ impl Vfs {
     /// The kernel has forgotten lookups.
     pub fn forget(&self, ino: u64, lookups: u64) {
         self.table.lock().forget(ino, lookups);
-    }
-
-    /// Opens a directory.
-    pub fn opendir(&self, ino: u64) -> u64 {
-        self.table.lock().open(ino);
-        let handle = self.files.handle();
-        self.files
-            .opened
-            .lock()
-            .directories
-            .insert(handle, Listing { ino, names: None });
-        handle
-    }
-
-    /// Closes a directory.
-    pub fn releasedir(&self, handle: u64) {
-        let listing = self.files.opened.lock().directories.remove(&handle);
-        if let Some(listing) = listing {
-            self.table.lock().close(listing.ino);
-        }
-    }
-
-    /// The entries of an open directory from `offset` on, if the server need not be asked. `each` takes
-    /// one and says whether it has room for more; every entry that it takes counts a lookup.
-    pub fn readdir_cached(
-        &self,
-        handle: u64,
-        offset: u64,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Option<Result<()>> {
-        let mut looked_at = None;
-        let names = {
-            let mut opened = self.files.opened.lock();
-            let Some(listing) = opened.directories.get_mut(&handle) else {
-                return Some(Err(Error::BadHandle));
-            };
-            if offset == 0 {
-                listing.names = None;
-            }
-            if listing.names.is_none() {
-                let tree = self.table.lock();
-                tree.listing(listing.ino, self.settings.cache_timeout)?;
-                listing.names = Some(Arc::new(tree.children(listing.ino)));
-                looked_at = Some(listing.ino);
-            }
-            listing.names.clone()
-        };
-        if let Some(ino) = looked_at {
-            self.prefetch.visited(ino);
-        }
-        Some(self.hand_out(names.as_deref().map_or(&[], Vec::as_slice), offset, each))
-    }
-
-    /// The entries of an open directory from `offset` on.
-    pub fn readdir(
-        &self,
-        handle: u64,
-        offset: u64,
-        deadline: &Deadline,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Result<()> {
-        if let Some(done) = self.readdir_cached(handle, offset, each) {
-            return done;
-        }
-        let ino = self
-            .files
-            .opened
-            .lock()
-            .directories
-            .get(&handle)
-            .map(|listing| listing.ino);
-        let ino = ino.ok_or(Error::BadHandle)?;
-        self.metadata.list(ino, deadline)?;
-        self.prefetch.visited(ino);
-        let names = Arc::new(self.table.lock().children(ino));
-        if let Some(listing) = self.files.opened.lock().directories.get_mut(&handle) {
-            listing.names = Some(Arc::clone(&names));
-        }
-        self.hand_out(&names, offset, each)
-    }
-
-    /// Where a symbolic link points, seen from inside the mount.
-    pub fn readlink(&self, ino: u64, deadline: &Deadline) -> Result<Vec<u8>> {
-        let (path, target) = {
-            let tree = self.table.lock();
-            let node = tree.get(ino).ok_or(Error::Stale)?;
-            if node.attributes.kind != Kind::Symlink {
-                return Err(Error::Invalid);
-            }
-            (
-                tree.path(ino).ok_or(Error::Stale)?,
-                node.attributes.target.clone(),
-            )
-        };
-        let target = match target {
-            Some(target) => target,
-            None => {
-                let ask = remote::Ask {
-                    urgency: remote::Urgency::Caller,
-                    deadline,
-                };
-                let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
-                if let Some(node) = self.table.lock().get_mut(ino) {
-                    node.attributes.target = Some(target.clone());
-                }
-                target
-            }
-        };
-        self.settings
-            .links
-            .shown(&self.settings.root, &path, &target)
-            .ok_or_else(|| {
-                let mut tree = self.table.lock();
-                // Once for each link: whoever lists its directory asks each time.
-                let told = tree
-                    .get_mut(ino)
-                    .is_some_and(|node| std::mem::replace(&mut node.told, true));
-                if !told {
-                    log::warn!(
-                        "{path}: its target {} leads out of the mount",
-                        target.escape_ascii()
-                    );
-                }
-                Error::LeadsOut
-            })
-    }
-
-    fn hand_out(
-        &self,
-        names: &[(Arc<[u8]>, u64)],
-        offset: u64,
-        each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Result<()> {
-        let first = usize::try_from(offset).unwrap_or(usize::MAX);
-        let mut tree = self.table.lock();
-        for (at, (name, ino)) in names.iter().enumerate().skip(first) {
-            // One that was removed since the snapshot is no entry any more.
-            let Some(node) = tree.get(*ino).filter(|node| !node.removed) else {
-                continue;
-            };
-            let attr = self.table.attr(node);
-            let listed = Listed {
-                next: at as u64 + 1,
-                name: Arc::clone(name),
-                attr,
-            };
-            if !each(listed) {
-                return Ok(());
-            }
-            tree.remember(*ino);
-        }
-        Ok(())
     }
 }

@@ -3,8 +3,6 @@
 //! The one idea: what belongs to a file that is being written rides behind its upload, in the same
 //! flight; what belongs to a file that rests is set at once.
 
-use std::time::Instant;
-
 use crate::remote;
 use crate::remote::{Deadline, Done, Kind, Precision, Step};
 use crate::vfs::Vfs;
@@ -12,7 +10,7 @@ use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::OWNER_WRITES;
 use crate::vfs::inode::ROOT;
-use crate::vfs::inode::attr_view::{Attr, Space};
+use crate::vfs::inode::attr_view::Attr;
 
 /// What setattr is to change; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,11 +26,6 @@ pub struct Changes {
     /// The last modification, seconds since 1970 in UTC.
     pub modified: Option<i64>,
 }
-
-/// What no server tells us is taken to be large: programs refuse to save where nothing is free.
-const UNKNOWN_SPACE: u64 = 1 << 50;
-/// Files, for the same reason.
-const UNKNOWN_FILES: u64 = 1 << 32;
 
 impl Vfs {
     /// Changes attributes. Nothing is changed when one of them can't be.
@@ -65,91 +58,6 @@ impl Vfs {
             self.attributes.tolerate(changed, SETTING_TIMES)?;
         }
         self.metadata.getattr(ino, deadline)
-    }
-
-    /// What there is of space, if the server need not be asked.
-    pub fn statfs_cached(&self) -> Option<Space> {
-        self.space
-            .lock()
-            .filter(|(at, _)| at.elapsed() < self.settings.cache_timeout)
-            .map(|(_, space)| space)
-    }
-
-    /// What there is of space: what the server says, or `size=`, or a figure on which no program
-    /// stumbles.
-    pub fn statfs(&self, deadline: &Deadline) -> Space {
-        if let Some(space) = self.statfs_cached() {
-            return space;
-        }
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
-        let said = self
-            .remote
-            .space(&remote::RemotePath::root(), &ask)
-            .unwrap_or_else(|error| {
-                log::info!("asking for the free space: {error}");
-                None
-            });
-        let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);
-        let free = said.map_or(given, |said| said.free);
-        let total = said.and_then(|said| said.total).unwrap_or(given).max(free);
-        let block = u64::from(Space::BLOCK);
-        let space = Space {
-            blocks: total / block,
-            free: free / block,
-            files: UNKNOWN_FILES,
-            files_free: UNKNOWN_FILES,
-            name_length: 255,
-        };
-        *self.space.lock() = Some((Instant::now(), space));
-        space
-    }
-
-    /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
-    /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
-    /// goes by the bits that it was shown: who asks whether it would must hear the same.
-    pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
-        let tree = self.table.lock();
-        let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
-        if wanted & libc::W_OK != 0 {
-            self.writable()?;
-        }
-        if wanted & libc::X_OK != 0 && !self.settings.shown.can_be_started(attributes) {
-            return Err(Error::Denied);
-        }
-        let Some(perm) = attributes.perm else {
-            return Ok(());
-        };
-        // RFC 3659 section 7.5.5.
-        let (read, write, search): (&[u8], &[u8], &[u8]) = match attributes.kind {
-            Kind::Directory => (b"l", b"cmp", b"e"),
-            _ => (b"r", b"aw", b""),
-        };
-        let lacks = |asked: i32, letters: &[u8]| {
-            wanted & asked != 0
-                && !letters.is_empty()
-                && !letters.iter().any(|&letter| perm.has(letter))
-        };
-        let refused =
-            lacks(libc::R_OK, read) || lacks(libc::W_OK, write) || lacks(libc::X_OK, search);
-        if refused { Err(Error::Denied) } else { Ok(()) }
-    }
-
-    /// What the server says of `ino` in its own words.
-    pub fn describe(
-        &self,
-        ino: u64,
-        view: remote::View,
-        deadline: &Deadline,
-    ) -> Result<Option<Vec<u8>>> {
-        let path = self.table.path(ino)?;
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
-        Ok(self.remote.describe(&path, view, &ask)?)
     }
 
     /// Sets the time of what is on the server; `seconds` since 1970 in UTC.

@@ -11,9 +11,9 @@ use crate::remote;
 use crate::remote::{Change, Plan, Updated, Version, Why};
 use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::Report;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::file::upload_state::Report;
 use crate::vfs::upload::Uploader;
 
 impl Uploader {

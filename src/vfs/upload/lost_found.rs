@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use crate::remote::{Deadline, RemotePath};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
-use crate::vfs::file::open_file::UploadState;
 use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::file::upload_state::UploadState;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 

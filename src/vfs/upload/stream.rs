@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::vfs::file::open_file::{Report, UploadState};
+use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::upload::stream::sender::Pump;
 
 use crate::remote::{Plan, Remote, RemotePath, Sink, Version};

@@ -11,8 +11,8 @@ use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, V
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Beside, File};
-use crate::vfs::file::open_file::{Report, UploadState};
 use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 use crate::vfs::upload::begun::Bytes;

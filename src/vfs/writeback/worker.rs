@@ -18,7 +18,7 @@ use crate::remote;
 use crate::remote::{Deadline, RemotePath, Why};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
-use crate::vfs::file::open_file::Report;
+use crate::vfs::file::upload_state::Report;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::WriteBack;

@@ -1,0 +1,52 @@
+//! The content of an open file: a base version on the server, and over it what was written here.
+//!
+//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present.
+
+use crate::remote::Version;
+use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::spool::SpoolFile;
+use std::sync::Arc;
+
+/// The content of an open file: the base on the server, and over it what was written here.
+#[derive(Default)]
+pub struct Content {
+    /// What the server has; `None` when the name is not there yet.
+    pub base: Option<Version>,
+    /// The generation of the content that the base is.
+    pub generation: u64,
+    /// The generation that took the place of another content, if it did not just grow.
+    pub replaced: u64,
+    /// Bytes of the base that still stand, from its start.
+    pub kept: u64,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// The size is not known: reads go on to the end.
+    pub sizeless: bool,
+    /// The local copy, made with the first write.
+    pub spool: Option<Arc<SpoolFile>>,
+    /// What the spool holds.
+    pub present: RangeSet,
+    /// What the server lacks.
+    pub dirty: RangeSet,
+    /// Zeros that no program wrote, between an old end and what was put behind it.
+    pub holes: RangeSet,
+    /// The size differs from the base, or the name is new.
+    pub resized: bool,
+    /// It was emptied here: whatever other clients make of the base meanwhile, nothing of it is to be left.
+    pub emptied: bool,
+    /// What was written in order from the start or the base's end on reaches so far.
+    pub ordered: u64,
+    /// From here on all of it was appended: it goes behind whatever other clients put before it (see `append.rs`).
+    pub appended: Option<u64>,
+}
+
+/// What is known of other clients' bytes in an open file.
+#[derive(Default)]
+pub struct Merged {
+    /// Other clients' bytes have come into it: what the kernel has of it is wrong.
+    pub mixed: bool,
+    /// Remote bytes were merged during the last upload, and the kernel has not been told the new size.
+    pub unheard: bool,
+    /// The base is a newer one than the reader knows of.
+    pub rebased: bool,
+}

@@ -1,0 +1,53 @@
+//! access, and what the server says of a path in its own words.
+
+use crate::remote;
+use crate::remote::{Deadline, Kind};
+use crate::vfs::Vfs;
+use crate::vfs::error::{Error, Result};
+
+impl Vfs {
+    /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
+    /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
+    /// goes by the bits that it was shown: who asks whether it would must hear the same.
+    pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
+        let tree = self.table.lock();
+        let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;
+        if wanted & libc::W_OK != 0 {
+            self.writable()?;
+        }
+        if wanted & libc::X_OK != 0 && !self.settings.shown.can_be_started(attributes) {
+            return Err(Error::Denied);
+        }
+        let Some(perm) = attributes.perm else {
+            return Ok(());
+        };
+        // RFC 3659 section 7.5.5.
+        let (read, write, search): (&[u8], &[u8], &[u8]) = match attributes.kind {
+            Kind::Directory => (b"l", b"cmp", b"e"),
+            _ => (b"r", b"aw", b""),
+        };
+        let lacks = |asked: i32, letters: &[u8]| {
+            wanted & asked != 0
+                && !letters.is_empty()
+                && !letters.iter().any(|&letter| perm.has(letter))
+        };
+        let refused =
+            lacks(libc::R_OK, read) || lacks(libc::W_OK, write) || lacks(libc::X_OK, search);
+        if refused { Err(Error::Denied) } else { Ok(()) }
+    }
+
+    /// What the server says of `ino` in its own words.
+    pub fn describe(
+        &self,
+        ino: u64,
+        view: remote::View,
+        deadline: &Deadline,
+    ) -> Result<Option<Vec<u8>>> {
+        let path = self.table.path(ino)?;
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        Ok(self.remote.describe(&path, view, &ask)?)
+    }
+}

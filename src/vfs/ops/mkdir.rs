@@ -1,0 +1,117 @@
+//! mkdir and rmdir. The server is asked first; the inode table is changed once it has agreed.
+
+use crate::remote;
+use crate::remote::{Attributes, Deadline, Kind, Step, Why};
+use crate::vfs::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::check_name;
+use crate::vfs::inode::now;
+
+impl Vfs {
+    /// Makes a directory.
+    pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32, deadline: &Deadline) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        let mode = mode & 0o7777;
+        let steps = [Step::MakeDirectory(&path), Step::SetMode(&path, mode)];
+        let mut results = self.remote.perform(&steps, &ask).into_iter();
+        let made = results
+            .next()
+            .unwrap_or_else(|| Err(remote::Error::misbehaved("MKD", "no answer")));
+        if let Err(error) = made {
+            if error.why() == Some(Why::Unsaid)
+                && self.metadata.ask_again(parent, name, deadline)?.is_some()
+            {
+                return Err(Error::Exists);
+            }
+            self.doubt_outcome(&error, &[parent]);
+            return Err(error.into());
+        }
+        let has_mode = matches!(results.next(), Some(Ok(_)));
+        let attributes = Attributes {
+            mode: has_mode.then_some(mode),
+            modified: Some(now()),
+            ..Attributes::of(Kind::Directory)
+        };
+        let ino = {
+            let mut tree = self.table.lock();
+            if let Some(old) = tree.child(parent, name) {
+                tree.remove_own(old);
+            }
+            tree.add_own_directory(parent, name, attributes)
+        };
+        self.table.remembered(ino)
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&self, parent: u64, name: &[u8], deadline: &Deadline) -> Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        let ino = self.metadata.find(parent, name, deadline)?;
+        if self.has_local_children(ino) {
+            return Err(Error::NotEmpty);
+        }
+        let path = self.table.path(ino)?;
+        match self.remote.step(Step::RemoveDirectory(&path), deadline) {
+            Ok(_) => {
+                self.table.lock().remove_own(ino);
+                Ok(())
+            }
+            Err(error) if matches!(error.why(), Some(Why::Unsaid | Why::Denied)) => {
+                self.metadata.list(ino, deadline)?;
+                if self.table.lock().has_children(ino) {
+                    return Err(Error::NotEmpty);
+                }
+                Err(error.into())
+            }
+            Err(error) => {
+                self.doubt_outcome(&error, &[parent]);
+                Err(self.or_gone(parent, name, error))
+            }
+        }
+    }
+
+    pub(crate) fn has_local_children(&self, ino: u64) -> bool {
+        let tree = self.table.lock();
+        let children = tree.children(ino);
+        children
+            .iter()
+            .any(|(_, child)| tree.get(*child).is_some_and(|node| node.local))
+    }
+
+    /// What was asked for in these directories may have happened, though nobody heard of it: what is known of their
+    /// names is asked for again.
+    pub(crate) fn doubt_outcome(&self, error: &remote::Error, directories: &[u64]) {
+        if !matches!(
+            error,
+            remote::Error::TimedOut { .. } | remote::Error::Lost { .. }
+        ) {
+            return;
+        }
+        let mut tree = self.table.lock();
+        for &directory in directories {
+            for (_, ino) in tree.children(directory) {
+                if let Some(node) = tree.get_mut(ino) {
+                    node.fetched = None;
+                }
+            }
+            tree.doubt_listing(directory);
+        }
+    }
+
+    /// A name that the server does not have is forgotten here too.
+    pub(crate) fn or_gone(&self, parent: u64, name: &[u8], error: remote::Error) -> Error {
+        if error.why() == Some(Why::NotFound) {
+            let mut tree = self.table.lock();
+            let asked = tree.now();
+            tree.merge_absence(parent, name, asked);
+        }
+        error.into()
+    }
+}

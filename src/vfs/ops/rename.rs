@@ -1,0 +1,162 @@
+//! rename, with RENAME_NOREPLACE. What was written under the old name is stored first, and open files move along.
+
+use crate::remote::{Deadline, Kind, Step, Why};
+use crate::vfs::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_rename_unlink::{Claim, Orphan};
+use crate::vfs::inode::check_name;
+use std::sync::Arc;
+
+impl Vfs {
+    /// Renames as rename(2) does; with `keep` a name that is taken is not replaced.
+    pub fn rename(
+        &self,
+        (parent, name): (u64, &[u8]),
+        (new_parent, new_name): (u64, &[u8]),
+        keep: bool,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        check_name(new_name)?;
+        let ino = self.metadata.find(parent, name, deadline)?;
+        let target = if keep {
+            self.metadata.ask_again(new_parent, new_name, deadline)?
+        } else {
+            match self.metadata.find(new_parent, new_name, deadline) {
+                Ok(target) => Some(target),
+                Err(Error::NotFound) => None,
+                Err(error) => return Err(error),
+            }
+        };
+        if keep && target.is_some() {
+            return Err(Error::Exists);
+        }
+        if target == Some(ino) {
+            return Ok(());
+        }
+        if self.table.lock().is_within(new_parent, ino) {
+            return Err(Error::Invalid);
+        }
+        if let Some(target) = target {
+            self.check_replacing(ino, target)?;
+        }
+        let to = self
+            .table
+            .path(new_parent)?
+            .join(new_name)
+            .ok_or(Error::Invalid)?;
+        // What is being written under the old name is brought to the server first.
+        let claims = self.settle_below(ino, deadline)?;
+        let from = self.table.path(ino)?;
+        let claim = match target {
+            Some(target) => self.files.claim(target, deadline)?,
+            None => None,
+        };
+        let orphan = claim
+            .as_ref()
+            .map(|claim| self.files.orphan(&claim.file, deadline))
+            .transpose()?;
+        let renamed = self.remote.step(
+            Step::Rename {
+                from: &from,
+                to: &to,
+            },
+            deadline,
+        );
+        if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
+            // In time of its own: the renaming may have taken all of it.
+            self.files
+                .bring_back(target, new_parent, &to, &self.deadline());
+        }
+        match renamed {
+            Ok(_) => {}
+            Err(error) if error.why() == Some(Why::Unsupported) => {
+                log::info!("{error}; who wants it renamed has to copy it");
+                return Err(Error::NeverRenames);
+            }
+            Err(error) if error.why() == Some(Why::Unsaid) => {
+                return Err(match self.metadata.ask_again(parent, name, deadline)? {
+                    None => Error::NotFound,
+                    Some(_)
+                        if target.is_some_and(|target| {
+                            self.table.kind(target) == Some(Kind::Directory)
+                        }) =>
+                    {
+                        Error::NotEmpty
+                    }
+                    Some(_) => error.into(),
+                });
+            }
+            Err(error) => {
+                self.doubt_outcome(&error, &[parent, new_parent]);
+                return Err(self.or_gone(parent, name, error));
+            }
+        }
+        self.forget_kept_at(ino, &to);
+        let mut tree = self.table.lock();
+        if let Some(target) = target {
+            tree.remove_own(target);
+        }
+        tree.rename_own(ino, new_parent, new_name);
+        drop(tree);
+        self.rename_journaled(claims);
+        if let Some(target) = target {
+            self.files.forsake(target);
+        }
+        self.files.journal.settle();
+        Ok(())
+    }
+
+    fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {
+        match (self.table.kind(ino), self.table.kind(target)) {
+            (Some(Kind::Directory), Some(Kind::Directory)) if self.has_local_children(target) => {
+                Err(Error::NotEmpty)
+            }
+            (Some(Kind::Directory), Some(Kind::Directory)) => Ok(()),
+            (Some(Kind::Directory), _) => Err(Error::NotDirectory),
+            (_, Some(Kind::Directory)) => Err(Error::IsDirectory),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
+    /// has changed: what is written from now on goes to the new one.
+    pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
+        let mut files: Vec<Arc<File>> = self.files.opened_files();
+        // Always in the same order, so that two who claim never wait for each other.
+        files.sort_unstable_by_key(|file| file.ino);
+        let mut claims = Vec::new();
+        for file in files {
+            if !self.table.lock().is_within(file.ino, ino) {
+                continue;
+            }
+            let mut claim = loop {
+                self.uploader.upload(&file, deadline)?;
+                let mut body = self.files.rested(&file, deadline)?;
+                // A writer that goes on meanwhile need not be waited for: the rest goes to the new name. But what was begun
+                // under a temporary name must not be left there.
+                if body.name.beside.is_none() {
+                    break Claim::of(&file, &mut body, deadline);
+                }
+            };
+            claim.hold_reads(deadline);
+            claims.push(claim);
+        }
+        Ok(claims)
+    }
+
+    /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.
+    pub(crate) fn rename_journaled(&self, claims: Vec<Claim>) {
+        let written = |claim: &Claim| {
+            let body = claim.file.body.lock();
+            (body.is_dirty() && body.journal.id.is_some()).then(|| Arc::clone(&claim.file))
+        };
+        let files: Vec<_> = claims.iter().filter_map(written).collect();
+        drop(claims);
+        for file in files {
+            self.writeback.defer(&file);
+        }
+    }
+}

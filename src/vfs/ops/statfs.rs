@@ -1,0 +1,54 @@
+//! statfs: what the server reports of its space, or `size=`, or a figure on which no program stumbles.
+
+use crate::remote;
+use crate::remote::Deadline;
+use crate::vfs::Vfs;
+use crate::vfs::inode::attr_view::Space;
+use std::time::Instant;
+
+/// What no server tells us is taken to be large: programs refuse to save where nothing is free.
+const UNKNOWN_SPACE: u64 = 1 << 50;
+/// Files, for the same reason.
+const UNKNOWN_FILES: u64 = 1 << 32;
+
+impl Vfs {
+    /// What there is of space, if the server need not be asked.
+    pub fn statfs_cached(&self) -> Option<Space> {
+        self.space
+            .lock()
+            .filter(|(at, _)| at.elapsed() < self.settings.cache_timeout)
+            .map(|(_, space)| space)
+    }
+
+    /// What there is of space: what the server says, or `size=`, or a figure on which no program
+    /// stumbles.
+    pub fn statfs(&self, deadline: &Deadline) -> Space {
+        if let Some(space) = self.statfs_cached() {
+            return space;
+        }
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        let said = self
+            .remote
+            .space(&remote::RemotePath::root(), &ask)
+            .unwrap_or_else(|error| {
+                log::info!("asking for the free space: {error}");
+                None
+            });
+        let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);
+        let free = said.map_or(given, |said| said.free);
+        let total = said.and_then(|said| said.total).unwrap_or(given).max(free);
+        let block = u64::from(Space::BLOCK);
+        let space = Space {
+            blocks: total / block,
+            free: free / block,
+            files: UNKNOWN_FILES,
+            files_free: UNKNOWN_FILES,
+            name_length: 255,
+        };
+        *self.space.lock() = Some((Instant::now(), space));
+        space
+    }
+}

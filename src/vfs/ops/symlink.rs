@@ -1,0 +1,92 @@
+//! symlink and readlink, with the containment of targets.
+
+use crate::remote::{self, Attributes, Deadline, Kind, Step, Why};
+use crate::vfs::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::{check_name, now};
+
+impl Vfs {
+    /// Makes a symbolic link, where the server can.
+    pub fn symlink(
+        &self,
+        parent: u64,
+        name: &[u8],
+        target: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        match self.remote.step(
+            Step::MakeLink {
+                link: &path,
+                target,
+            },
+            deadline,
+        ) {
+            Ok(_) => {}
+            Err(error) if error.why() == Some(Why::Unsupported) => return Err(Error::Impossible),
+            Err(error) => return Err(error.into()),
+        }
+        let attributes = Attributes {
+            target: Some(target.into()),
+            modified: Some(now()),
+            ..Attributes::of(Kind::Symlink)
+        };
+        let ino = {
+            let mut tree = self.table.lock();
+            if let Some(old) = tree.child(parent, name) {
+                tree.remove_own(old);
+            }
+            tree.add_own(parent, name, attributes)
+        };
+        self.table.remembered(ino)
+    }
+
+    /// Where a symbolic link points, seen from inside the mount.
+    pub fn readlink(&self, ino: u64, deadline: &Deadline) -> Result<Vec<u8>> {
+        let (path, target) = {
+            let tree = self.table.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            if node.attributes.kind != Kind::Symlink {
+                return Err(Error::Invalid);
+            }
+            (
+                tree.path(ino).ok_or(Error::Stale)?,
+                node.attributes.target.clone(),
+            )
+        };
+        let target = match target {
+            Some(target) => target,
+            None => {
+                let ask = remote::Ask {
+                    urgency: remote::Urgency::Caller,
+                    deadline,
+                };
+                let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
+                if let Some(node) = self.table.lock().get_mut(ino) {
+                    node.attributes.target = Some(target.clone());
+                }
+                target
+            }
+        };
+        self.settings
+            .links
+            .shown(&self.settings.root, &path, &target)
+            .ok_or_else(|| {
+                let mut tree = self.table.lock();
+                // Once for each link: whoever lists its directory asks each time.
+                let told = tree
+                    .get_mut(ino)
+                    .is_some_and(|node| std::mem::replace(&mut node.told, true));
+                if !told {
+                    log::warn!(
+                        "{path}: its target {} leads out of the mount",
+                        target.escape_ascii()
+                    );
+                }
+                Error::LeadsOut
+            })
+    }
+}
