@@ -102,7 +102,11 @@ impl Uploader {
             body.content.base
         };
         let path = self.table.path(file.ino)?;
-        let now = match self.remote.step(Step::Version(&path), deadline) {
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        let now = match remote::perform_one(self.remote.as_ref(), Step::Version(&path), &ask) {
             Ok(Done::Version(version)) => Some(version),
             Ok(_) => None,
             Err(error) if matches!(error.why(), Some(Why::NotFound)) => None,
