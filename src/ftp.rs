@@ -10,64 +10,31 @@
 //!           place, charset, zone, profile, features, listing, command, reply, time
 //! ```
 
-mod appending;
-mod begin;
-mod behind;
-mod charset;
-mod client;
-mod command;
-mod control;
-mod data;
-mod directory;
-mod early;
-mod ending;
-mod endpoint;
-mod exact;
-mod features;
-mod follow;
-mod glance;
-mod inspect;
-mod kept;
-mod known;
-mod lines;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod control;
+pub(crate) mod data;
 pub mod listing;
-mod login;
-mod modes;
-mod parts;
-mod place;
-mod pool;
-mod profile;
-mod proxy;
-mod rehearsal;
-mod rename;
-pub mod reply;
-mod restart;
-mod route;
-mod sealed;
-mod steps;
-mod stream;
-pub mod time;
-mod tls;
-mod together;
-mod transfer;
-mod untold;
-mod update;
-mod upload;
-mod views;
-mod zone;
+pub(crate) mod net;
+pub(crate) mod pool;
+pub(crate) mod probe;
+pub(crate) mod profile;
+pub mod protocol;
+pub(crate) mod tls;
+pub(crate) mod transfer;
 
-pub use charset::Charset;
-pub use client::Client;
-pub use data::{Mode, Policy as DataPolicy};
-pub use endpoint::{Endpoint, Family, Manner};
-pub use inspect::{
+pub use crate::ftp::client::Client;
+pub use crate::ftp::config::{Endpoint, Family, Manner};
+pub use crate::ftp::control::login::Login;
+pub use crate::ftp::data::{Mode, Policy as DataPolicy};
+pub use crate::ftp::listing::timezone::Zone;
+pub use crate::ftp::net::proxy::Proxy;
+pub use crate::ftp::net::stream::Bind;
+pub use crate::ftp::pool::Connections;
+pub use crate::ftp::probe::{
     Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Remembered, Restart,
     Scratch, Server, Trial, Writing, look,
 };
-pub use login::Login;
-pub use pool::Connections;
-pub use profile::Way;
-pub use proxy::Proxy;
-pub use stream::Bind;
-pub use tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};
-pub use zone::Zone;
+pub use crate::ftp::profile::Way;
+pub use crate::ftp::protocol::charset::Charset;
+pub use crate::ftp::tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};

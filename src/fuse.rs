@@ -4,10 +4,12 @@
 //! `fuse/answers.rs`; what it is to be told goes through its notifier, on a thread of the notices' own. Only here and
 //! below `fuse/` types of the `fuser` crate are named.
 
-mod adapter;
-mod answers;
-mod directories;
-mod xattrs;
+pub(crate) mod filesystem;
+pub mod kernel_notify;
+pub(crate) mod readdir;
+pub(crate) mod reply;
+pub mod worker_pool;
+pub(crate) mod xattr;
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -16,9 +18,9 @@ use std::sync::Arc;
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 
-use crate::fuse::adapter::Adapter;
-pub use crate::fuse::adapter::Desk;
-use crate::notices::{Counts, Kernel, Notices};
+use crate::fuse::filesystem::Adapter;
+pub use crate::fuse::filesystem::Desk;
+use crate::fuse::kernel_notify::{Counts, Kernel, Notices};
 use crate::vfs::{Listener, Vfs};
 
 /// FUSE's loops. They never wait, so two keep two processors busy.

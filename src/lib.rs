@@ -8,24 +8,11 @@
 //!            \-> fuse -> vfs -> remote <- ftp   mount, workers, notices       edges | file system | vocabulary | engine
 //! ```
 
-pub mod credentials;
-pub mod daemon;
+pub mod cli;
+pub mod commands;
 pub mod ftp;
 pub mod fuse;
-pub mod inquiry;
-pub mod json;
-pub mod logging;
-mod memory;
 pub mod mount;
-pub mod notices;
-pub mod options;
-pub mod places;
-pub mod probe;
+pub mod process;
 pub mod remote;
-pub mod run;
-pub mod server;
-pub mod source;
-pub mod status;
-mod unmount;
 pub mod vfs;
-pub mod workers;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ftpfs::run::run(std::env::args_os())
+    ftpfs::commands::mount::run(std::env::args_os())
 }

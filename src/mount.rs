@@ -11,12 +11,13 @@
 //!
 //! Invariants: nothing of the crate is used here; every error is one line with cause and mend.
 
-mod device;
-mod error;
-mod fusermount;
-mod helper;
-mod options;
-mod table;
+pub(crate) mod error;
+pub(crate) mod fuse_device;
+pub(crate) mod fusermount;
+pub(crate) mod mount_options;
+pub(crate) mod mountinfo;
+pub mod query;
+pub(crate) mod utab;
 
 use std::fs::{self, File};
 use std::io;
@@ -28,14 +29,14 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
-use crate::mount::device::{
-    DEVICE, check_device, check_passed, open_device, passed_descriptor, take_passed,
-};
 pub use crate::mount::error::Error;
 use crate::mount::error::{quoted, unmount_hint};
-pub use crate::mount::options::Options;
-pub use crate::mount::table::{Entry, mounts};
-use crate::mount::table::{Identity, MOUNTINFO, top_mount};
+use crate::mount::fuse_device::{
+    DEVICE, check_device, check_passed, open_device, passed_descriptor, take_passed,
+};
+pub use crate::mount::mount_options::Options;
+pub use crate::mount::mountinfo::{Entry, mounts};
+use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
 
 /// KiB that the kernel asks ahead for, twice its own measure: half of the requests for a large file. With
 /// more, who reads waits longer for each of them, and gains nothing where there are few cores.
@@ -164,7 +165,7 @@ impl Mount {
     /// Has umount(8) wait for what is to be stored, where it can be told. To be called when the session answers.
     pub fn note_helper(&self, options: &Options) {
         if self.identity.is_some() {
-            helper::note(&self.mountpoint, options);
+            utab::note(&self.mountpoint, options);
         }
     }
 
@@ -242,7 +243,7 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
             Some(options.fsname.as_str()),
             mountpoint,
             Some(kind),
-            options::flags(options),
+            mount_options::flags(options),
             Some(data),
         )
     };

@@ -7,23 +7,23 @@
 //! Invariants: names and paths are bytes; a [`RemotePath`] is relative to the mounted directory
 //! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
 
-mod aside;
-mod attributes;
-mod change;
-mod error;
-mod path;
-mod step;
+pub(crate) mod attributes;
+pub(crate) mod change;
+pub(crate) mod error;
+pub(crate) mod path;
+pub(crate) mod step;
+pub(crate) mod temp_name;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use aside::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
-pub use attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
-pub use change::{Change, Plan, ReadAt, Then, Updated};
-pub use error::{Error, Result, Why};
-pub use path::{RemotePath, is_name};
-pub use step::{Done, Step};
+pub use crate::remote::attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
+pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
+pub use crate::remote::error::{Error, Result, Why};
+pub use crate::remote::path::{RemotePath, is_name};
+pub use crate::remote::step::{Done, Step};
+pub use crate::remote::temp_name::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
 
 /// Who waits. Of several who want a connection, the first in this order gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use ftpfs::ftp::listing::{Clock, Line, Reader};
-use ftpfs::ftp::time::{civil, unix_seconds};
+use ftpfs::ftp::protocol::time_val::{civil, unix_seconds};
 use ftpfs::remote::{Attributes, Entry, Kind, Modified, Perm, Precision, is_name};
 use proptest::prelude::*;
 

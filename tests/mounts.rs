@@ -21,7 +21,8 @@ use ftpfs::remote::{
     Ask, Change, Completeness, Done, Entry, Error, Plan, ReadAt, Reading, Remote, RemotePath,
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
-use ftpfs::vfs::{self, ROOT, Settings, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs;
+use ftpfs::vfs::{ROOT, Settings, Spot, Vfs, Wants, WriteBack};
 
 use memory::{Memory, Node};
 use settings::settings;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ftpfs::options::{
+use ftpfs::cli::{
     DROP_CACHE_FLAGS, FLAGS, Flag, Id, Mode, PROBE_FLAGS, Probe, Request, STATUS_FLAGS, Settings,
     Spec, Status, TABLE, help, parse,
 };

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use ftpfs::ftp::reply::{Collector, quoted_path};
+use ftpfs::ftp::protocol::reply::{Collector, quoted_path};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

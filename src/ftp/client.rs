@@ -4,6 +4,21 @@
 //! is safe to repeat is repeated once when the connection broke. Everything that differs between
 //! servers is looked up in the profile.
 
+pub(crate) mod append;
+pub(crate) mod chmod;
+pub(crate) mod list;
+pub(crate) mod mdtm_batch;
+pub(crate) mod partial_store;
+pub(crate) mod patch_probe;
+pub(crate) mod rename;
+pub(crate) mod stat_by_list;
+pub(crate) mod stat_flight;
+pub(crate) mod stat_from_listing;
+pub(crate) mod stat_list;
+pub(crate) mod steps;
+pub(crate) mod update;
+pub(crate) mod views;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,25 +26,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::ftp::behind::Behind;
-use crate::ftp::command::Command;
-use crate::ftp::directory::Lister;
-use crate::ftp::early::{EARLY, Early};
-use crate::ftp::endpoint::Endpoint;
-use crate::ftp::glance::{self, Outcome};
-use crate::ftp::parts;
+use crate::ftp::client::list::Lister;
+use crate::ftp::client::partial_store as parts;
+use crate::ftp::client::patch_probe as rehearsal;
+use crate::ftp::client::stat_by_list as glance;
+use crate::ftp::client::stat_by_list::Outcome;
+use crate::ftp::client::stat_from_listing as untold;
+use crate::ftp::client::stat_list as together;
+use crate::ftp::client::update::Update;
+use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::{Learned, Part};
-use crate::ftp::rehearsal;
-use crate::ftp::reply::Reply;
-use crate::ftp::restart::Doubtful;
-use crate::ftp::steps;
-use crate::ftp::together;
-use crate::ftp::transfer::Download;
-use crate::ftp::untold;
-use crate::ftp::update::{self, Update};
-use crate::ftp::upload::{Store, Upload};
-use crate::ftp::views;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::download::Download;
+use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::rest_check::Doubtful;
+use crate::ftp::transfer::upload::{Store, Upload};
+use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
     RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,

@@ -5,7 +5,8 @@
 //! are owed belongs to this file alone. After any error the debt is unknown: [`Control::in_step`]
 //! is false from then on, and the pool drops the connection and never uses it again.
 
-mod encryption;
+pub(crate) mod login;
+pub(crate) mod tls;
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,11 +15,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ftp::command::{Command, Lines};
-use crate::ftp::reply::{Collector, Reply};
-use crate::ftp::route::Route;
-pub use crate::ftp::stream::blame;
-use crate::ftp::stream::{Cutter, Stream};
+use crate::ftp::net::route::Route;
+pub use crate::ftp::net::stream::blame;
+use crate::ftp::net::stream::{Cutter, Stream};
+use crate::ftp::protocol::command::{Command, Lines};
+use crate::ftp::protocol::reply::{Collector, Reply};
 use crate::ftp::tls::{Session, Tls};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -513,7 +514,7 @@ impl AsFd for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::route::Target;
+    use crate::ftp::net::route::Target;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread;

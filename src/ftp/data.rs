@@ -9,24 +9,24 @@
 //! Invariant: whatever a server says, a data connection has the control connection's server at its
 //! other end (RFC 2577 sections 3 and 4), unless `pasv_ip=server` was asked for.
 
-mod active;
-mod passive;
-mod spare;
+pub(crate) mod active;
+pub(crate) mod passive;
+pub(crate) mod preconnected;
 
-pub use spare::{SPARE_LIFE, Spare};
+pub use crate::ftp::data::preconnected::{SPARE_LIFE, Spare};
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::ftp::command::Command;
 use crate::ftp::control::Control;
+use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{Profile, Way, Ways};
-use crate::ftp::reply::Reply;
-use crate::ftp::stream::Stream;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
-pub use passive::{is_private, passive_address};
+pub use crate::ftp::data::passive::{is_private, passive_address};
 
 /// Which data connections may be made, and how.
 #[derive(Clone, Debug, Default)]

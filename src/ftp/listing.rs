@@ -9,20 +9,18 @@
 //! climb out of the mount or smuggle a command; names are never trimmed; `.` and `..` are
 //! nothing; any bytes are read without a panic and in time that grows with their length alone.
 
-mod date;
-mod dos;
-mod facts;
-mod hosts;
-mod month;
-mod mvs;
-mod other;
-mod unix;
-mod vms;
-mod words;
+pub(crate) mod date;
+pub(crate) mod dos;
+pub(crate) mod legacy;
+pub(crate) mod mlsx;
+pub(crate) mod month_names;
+pub(crate) mod timezone;
+pub(crate) mod tokens;
+pub(crate) mod unix;
 
 use crate::remote::{Attributes, Entry, is_name};
 
-pub use facts::facts;
+pub use crate::ftp::listing::mlsx::facts;
 
 /// What is known of the server's clock: LIST prints local times, often without the year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +71,8 @@ impl Reader {
             how: How::List(List {
                 clock,
                 format: None,
-                vms: vms::Reader::default(),
-                mvs: mvs::Columns::default(),
+                vms: legacy::vms::Reader::default(),
+                mvs: legacy::mvs::Columns::default(),
             }),
         }
     }
@@ -107,7 +105,7 @@ impl Reader {
 
 /// An entry before its name was judged.
 #[derive(Debug)]
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     name: &'a [u8],
     attributes: Attributes,
 }
@@ -129,8 +127,8 @@ fn facts_line(line: &[u8]) -> Line {
     if line.trim_ascii().is_empty() {
         return Line::Nothing;
     }
-    match facts::read(line) {
-        Some((facts::Type::Around, ..)) => Line::Nothing,
+    match mlsx::read(line) {
+        Some((mlsx::Type::Around, ..)) => Line::Nothing,
         Some((_, attributes, name)) => Found { name, attributes }.judge(),
         None => Line::Unreadable,
     }
@@ -141,8 +139,8 @@ fn facts_line(line: &[u8]) -> Line {
 struct List {
     clock: Clock,
     format: Option<Format>,
-    vms: vms::Reader,
-    mvs: mvs::Columns,
+    vms: legacy::vms::Reader,
+    mvs: legacy::mvs::Columns,
 }
 
 /// The formats of LIST.
@@ -240,20 +238,20 @@ impl List {
         let found = match format {
             Format::Unix => unix::line(line, clock),
             Format::Dos => dos::line(line, clock),
-            Format::Eplf => other::eplf(line),
-            Format::Mvs => return mvs::line(&mut self.mvs, line, clock),
+            Format::Eplf => legacy::misc::eplf(line),
+            Format::Mvs => return legacy::mvs::line(&mut self.mvs, line, clock),
             Format::Vms => return self.vms.line(line, clock),
-            Format::Os400 => hosts::os400(line, clock),
-            Format::Os2 => hosts::os2(line, clock),
-            Format::NonStop => hosts::nonstop(line, clock),
-            Format::Zvm => return hosts::zvm(line, clock),
-            Format::Numbers => other::numbers(line),
-            Format::Connect => other::connect(line, clock),
-            Format::VShell => other::vshell(line, clock),
-            Format::VxWorks => other::vxworks(line, clock),
-            Format::Nortel => other::nortel(line, clock),
-            Format::Os9 => other::os9(line, clock),
-            Format::NameFirst => other::name_first(line, clock),
+            Format::Os400 => legacy::hosts::os400(line, clock),
+            Format::Os2 => legacy::hosts::os2(line, clock),
+            Format::NonStop => legacy::hosts::nonstop(line, clock),
+            Format::Zvm => return legacy::hosts::zvm(line, clock),
+            Format::Numbers => legacy::misc::numbers(line),
+            Format::Connect => legacy::misc::connect(line, clock),
+            Format::VShell => legacy::misc::vshell(line, clock),
+            Format::VxWorks => legacy::misc::vxworks(line, clock),
+            Format::Nortel => legacy::misc::nortel(line, clock),
+            Format::Os9 => legacy::misc::os9(line, clock),
+            Format::NameFirst => legacy::misc::name_first(line, clock),
         };
         found.map(Found::judge)
     }
@@ -262,7 +260,7 @@ impl List {
 /// A blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
 /// or z/VM.
 fn is_nothing(line: &[u8]) -> bool {
-    let mut words = words::Words::of(line);
+    let mut words = tokens::Words::of(line);
     let Some(first) = words.next() else {
         return true;
     };
@@ -284,7 +282,7 @@ fn is_nothing(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::time::{format_time_val, unix_seconds};
+    use crate::ftp::protocol::time_val::{format_time_val, unix_seconds};
     use proptest::prelude::*;
     use std::fmt::Write;
 
@@ -466,11 +464,11 @@ mod tests {
 
     /// Bytes that are looked at for words while a listing is read.
     fn work(mut reader: Reader, lines: &[Vec<u8>]) -> usize {
-        let before = words::LOOKED_AT.get();
+        let before = tokens::LOOKED_AT.get();
         for line in lines {
             let _ = reader.line(line);
         }
-        words::LOOKED_AT.get() - before
+        tokens::LOOKED_AT.get() - before
     }
 
     #[test]

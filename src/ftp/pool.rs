@@ -12,10 +12,10 @@
 //!
 //! Lock order: `state` is taken alone and nothing is called under it.
 
-mod first;
-mod growing;
-mod lease;
-mod state;
+pub(crate) mod bootstrap;
+pub(crate) mod connector;
+pub(crate) mod lease;
+pub(crate) mod wait_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,19 +24,20 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
-use crate::ftp::data::{self, Spare};
-use crate::ftp::endpoint::Endpoint;
-use crate::ftp::kept::Kept;
-use crate::ftp::place::Place;
-use crate::ftp::pool::first::First;
-use crate::ftp::pool::growing::GROWING_PATIENCE;
+use crate::ftp::data;
+use crate::ftp::data::Spare;
+use crate::ftp::net::route::Route;
+use crate::ftp::net::stream::Cutter;
+use crate::ftp::pool::bootstrap::First;
+use crate::ftp::pool::connector::GROWING_PATIENCE;
 pub use crate::ftp::pool::lease::Lease;
-pub use crate::ftp::pool::state::Purpose;
-use crate::ftp::pool::state::{Idle, State};
+pub use crate::ftp::pool::wait_queue::Purpose;
+use crate::ftp::pool::wait_queue::{Idle, State};
 use crate::ftp::profile::Profile;
-use crate::ftp::route::Route;
-use crate::ftp::stream::Cutter;
+use crate::ftp::profile::store::Kept;
+use crate::ftp::protocol::remote_root::Place;
 use crate::remote::{Deadline, Error, Result, Urgency};
 
 /// The pool.
@@ -90,7 +91,7 @@ impl Pool {
             looks,
             port,
             second,
-        } = first::meet(&endpoint, &profile, &kept, deadline)?;
+        } = bootstrap::meet(&endpoint, &profile, &kept, deadline)?;
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,

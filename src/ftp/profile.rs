@@ -6,16 +6,18 @@
 //!
 //! Lock order: the lock here is held for a moment only and nothing is called under it.
 
-pub mod written;
+pub(crate) mod file;
+pub mod format;
+pub(crate) mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::ftp::features::Features;
-use crate::ftp::reply::Reply;
-use crate::ftp::time::parse_time_val;
-use crate::ftp::zone::Zone;
+use crate::ftp::listing::timezone::Zone;
+use crate::ftp::protocol::features::Features;
+use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::time_val::parse_time_val;
 
 /// What is known of a server.
 #[derive(Debug, Default)]

@@ -8,11 +8,12 @@
 //! Whom we trust is for `tls/verifier.rs` to say; with `tls=try` what was seen on this host before counts
 //! too (`known.rs`).
 
-mod certificate;
-mod ciphers;
-mod files;
-mod session;
-mod verifier;
+pub(crate) mod certificate;
+pub(crate) mod cipher_suites;
+pub(crate) mod known_hosts;
+pub(crate) mod pem;
+pub(crate) mod session;
+pub(crate) mod verifier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,12 +21,12 @@ use std::sync::Arc;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, CommonState, SupportedProtocolVersion, version};
 
-pub use self::certificate::Certificate;
-use self::certificate::{fingerprint, shown};
-pub use self::files::Identity;
-pub use self::session::Session;
-use self::verifier::Verifier;
-use crate::ftp::known::{Known, Seen};
+pub use crate::ftp::tls::certificate::Certificate;
+use crate::ftp::tls::certificate::{fingerprint, shown};
+use crate::ftp::tls::known_hosts::{Known, Seen};
+pub use crate::ftp::tls::pem::Identity;
+pub use crate::ftp::tls::session::Session;
+use crate::ftp::tls::verifier::Verifier;
 use crate::remote::{Error, Result};
 
 /// When connections are encrypted, and who is trusted.
@@ -86,7 +87,7 @@ impl Tls {
         let bare = host.split('%').next().unwrap_or(host);
         let name = ServerName::try_from(bare.to_string())
             .map_err(|_| format!("{host}: no certificate can be for a name like this"))?;
-        let provider = Arc::new(ciphers::provider());
+        let provider = Arc::new(cipher_suites::provider());
         let verifier = Arc::new(Verifier::new(&policy, &provider)?);
         let config = |versions: &[&'static SupportedProtocolVersion]| {
             if versions.is_empty() {

@@ -18,7 +18,8 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{AccessFlags, access};
 
 use crate::mount::error::{Error, unmount_hint};
-use crate::mount::options::{self, Options};
+use crate::mount::mount_options as options;
+use crate::mount::mount_options::Options;
 
 const FUSERMOUNT: &str = "fusermount3";
 

@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::attributes::Version;
-use super::error::Result;
-use super::path::RemotePath;
-use super::step::{Done, Step};
+use crate::remote::attributes::Version;
+use crate::remote::error::Result;
+use crate::remote::path::RemotePath;
+use crate::remote::step::{Done, Step};
 
 /// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
 #[derive(Clone, Debug, PartialEq, Eq)]

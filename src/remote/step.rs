@@ -1,7 +1,7 @@
 //! Steps: small changes and questions, many of which can be taken at once.
 
-use super::attributes::{Attributes, Version};
-use super::path::RemotePath;
+use crate::remote::attributes::{Attributes, Version};
+use crate::remote::path::RemotePath;
 
 /// A small change or question that stands on its own; several can be asked for at once.
 #[derive(Clone, Debug)]

@@ -15,27 +15,28 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::remote;
 use crate::remote::{
-    self, Ask, Attributes, Deadline, Done, Kind, Remote, RemotePath, Step, Urgency, perform_one,
+    Ask, Attributes, Deadline, Done, Kind, Remote, RemotePath, Step, Urgency, perform_one,
 };
-use crate::vfs::blocks::Blocks;
-use crate::vfs::disk::{Disk, DiskCache};
+use crate::vfs::cache::disk::{Disk, DiskCache};
+use crate::vfs::cache::memory::Blocks;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::fetching::Fetching;
-use crate::vfs::file::File;
+use crate::vfs::events::Listener;
+use crate::vfs::file::open_file::File;
+use crate::vfs::file::spool::Spool;
+use crate::vfs::inode::attr_view::{Attr, Shown, Space};
+use crate::vfs::inode::symlink_policy::Links;
 use crate::vfs::inode::{Node, Tree, now};
-use crate::vfs::links::Links;
-use crate::vfs::makers::Makers;
-use crate::vfs::news::Listener;
-use crate::vfs::queue::{Queue, WriteBack};
+use crate::vfs::metadata::single_flight::{Listings, Places};
+use crate::vfs::ops::makers::Makers;
+use crate::vfs::prefetch::fetching::Fetching;
+use crate::vfs::prefetch::walk_detector::Walks;
 use crate::vfs::readahead::Shared;
-use crate::vfs::shown::{Attr, Shown, Space};
-use crate::vfs::spool::Spool;
-use crate::vfs::streaming::Streams;
-use crate::vfs::tally::Tally;
-use crate::vfs::traffic::Traffic;
-use crate::vfs::under_way::{Listings, Places};
-use crate::vfs::walk::Walks;
+use crate::vfs::stats::tally::Tally;
+use crate::vfs::stats::traffic::Traffic;
+use crate::vfs::upload::stream::Streams;
+use crate::vfs::writeback::queue::{Queue, WriteBack};
 
 /// How the file system behaves.
 #[derive(Clone, Debug)]
@@ -75,88 +76,88 @@ pub struct Settings {
 
 /// The file system.
 pub struct Vfs {
-    pub(super) remote: Arc<dyn Remote>,
-    pub(super) settings: Settings,
-    pub(super) tree: Mutex<Tree>,
-    pub(super) opened: Mutex<Opened>,
-    pub(super) shared: Shared,
-    pub(super) spool: Spool,
-    pub(super) streams: Arc<Streams>,
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) settings: Settings,
+    pub(crate) tree: Mutex<Tree>,
+    pub(crate) opened: Mutex<Opened>,
+    pub(crate) shared: Shared,
+    pub(crate) spool: Spool,
+    pub(crate) streams: Arc<Streams>,
     /// The directories in which the server does not let a file take another one's place: there nothing can appear at
     /// once.
-    pub(super) stores_in_place: Mutex<HashSet<u64>>,
-    pub(super) queue: Queue,
-    pub(super) listings: Listings,
+    pub(crate) stores_in_place: Mutex<HashSet<u64>>,
+    pub(crate) queue: Queue,
+    pub(crate) listings: Listings,
     /// Uploads that have begun before a flush.
-    pub(super) early: AtomicUsize,
+    pub(crate) early: AtomicUsize,
     /// Who walks through the tree, and what was listed for that.
-    pub(super) walks: Mutex<Walks>,
-    pub(super) ahead_places: Places,
-    pub(super) fetching: Fetching,
-    pub(super) makers: Makers,
+    pub(crate) walks: Mutex<Walks>,
+    pub(crate) ahead_places: Places,
+    pub(crate) fetching: Fetching,
+    pub(crate) makers: Makers,
     /// By which threads that work beside find the file system.
-    pub(super) me: Weak<Vfs>,
+    pub(crate) me: Weak<Vfs>,
     next_handle: AtomicU64,
     /// Whether questions for names and attributes waited for the server.
     pub names_tally: Tally,
     /// Whether reads of files did.
     pub reads_tally: Tally,
     /// What was passed over on a lenient mount.
-    pub(super) tolerated: Mutex<HashSet<&'static str>>,
+    pub(crate) tolerated: Mutex<HashSet<&'static str>>,
     /// What the server last said of its space.
-    pub(super) space: Mutex<Option<(Instant, Space)>>,
+    pub(crate) space: Mutex<Option<(Instant, Space)>>,
 }
 
 /// Everything that is open.
 #[derive(Default)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// By inode number, with the number of handles.
-    pub(super) files: HashMap<u64, (Arc<File>, u32)>,
+    pub(crate) files: HashMap<u64, (Arc<File>, u32)>,
     /// By handle.
-    pub(super) handles: HashMap<u64, Handle>,
+    pub(crate) handles: HashMap<u64, Handle>,
     /// Snapshots of directories, by handle.
-    pub(super) directories: HashMap<u64, Listing>,
+    pub(crate) directories: HashMap<u64, Listing>,
 }
 
 /// An open file, as one opener sees it.
 #[derive(Clone)]
-pub(super) struct Handle {
-    pub(super) file: Arc<File>,
-    pub(super) writes: bool,
+pub(crate) struct Handle {
+    pub(crate) file: Arc<File>,
+    pub(crate) writes: bool,
     /// What was read by it last.
-    pub(super) seen: Arc<Mutex<Seen>>,
+    pub(crate) seen: Arc<Mutex<Seen>>,
     /// It has written something since a close of it failed.
-    pub(super) wrote: Arc<AtomicBool>,
+    pub(crate) wrote: Arc<AtomicBool>,
 }
 
 /// What was read by a handle last.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The generation of it; 0 before the first read.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// The offset behind it.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 impl Handle {
     /// It is about to write something.
-    pub(super) fn write(&self) -> &Arc<File> {
+    pub(crate) fn write(&self) -> &Arc<File> {
         self.wrote.store(true, Ordering::Relaxed);
         &self.file
     }
 }
 
 /// A name and the inode that bears it.
-pub(super) type Name = (Arc<[u8]>, u64);
+pub(crate) type Name = (Arc<[u8]>, u64);
 
 /// An open directory: what was there when it was read from its start.
-pub(super) struct Listing {
-    pub(super) ino: u64,
-    pub(super) names: Option<Arc<Vec<Name>>>,
+pub(crate) struct Listing {
+    pub(crate) ino: u64,
+    pub(crate) names: Option<Arc<Vec<Name>>>,
 }
 
 /// Bytes of a name, as on every Linux file system.
-pub(super) const NAME_LENGTH: usize = 255;
+pub(crate) const NAME_LENGTH: usize = 255;
 
 impl Vfs {
     /// A file system over `remote`. The mounted directory must be there.
@@ -223,12 +224,12 @@ impl Vfs {
         self.tree.lock().close(ino);
     }
 
-    pub(super) fn attr(&self, node: &Node) -> Attr {
+    pub(crate) fn attr(&self, node: &Node) -> Attr {
         self.settings.shown.attr(node, self.settings.cache_timeout)
     }
 
     /// The file of a handle.
-    pub(super) fn file(&self, handle: u64) -> Result<Handle> {
+    pub(crate) fn file(&self, handle: u64) -> Result<Handle> {
         self.opened
             .lock()
             .handles
@@ -238,13 +239,13 @@ impl Vfs {
     }
 
     /// The open file of a number, if it is open.
-    pub(super) fn opened_file(&self, ino: u64) -> Option<Arc<File>> {
+    pub(crate) fn opened_file(&self, ino: u64) -> Option<Arc<File>> {
         let opened = self.opened.lock();
         opened.files.get(&ino).map(|(file, _)| Arc::clone(file))
     }
 
     /// Everything that is open.
-    pub(super) fn opened_files(&self) -> Vec<Arc<File>> {
+    pub(crate) fn opened_files(&self) -> Vec<Arc<File>> {
         let opened = self.opened.lock();
         opened
             .files
@@ -254,16 +255,16 @@ impl Vfs {
     }
 
     /// Where `ino` is now.
-    pub(super) fn path(&self, ino: u64) -> Result<RemotePath> {
+    pub(crate) fn path(&self, ino: u64) -> Result<RemotePath> {
         self.tree.lock().path(ino).ok_or(Error::Stale)
     }
 
-    pub(super) fn kind(&self, ino: u64) -> Option<Kind> {
+    pub(crate) fn kind(&self, ino: u64) -> Option<Kind> {
         self.tree.lock().get(ino).map(|node| node.attributes.kind)
     }
 
     /// One step, for a caller who waits.
-    pub(super) fn step(&self, step: Step<'_>, deadline: &Deadline) -> remote::Result<Done> {
+    pub(crate) fn step(&self, step: Step<'_>, deadline: &Deadline) -> remote::Result<Done> {
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline,
@@ -272,12 +273,12 @@ impl Vfs {
     }
 
     /// A number for a new handle.
-    pub(super) fn handle(&self) -> u64 {
+    pub(crate) fn handle(&self) -> u64 {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Refuses what would change something, on a read-only mount.
-    pub(super) fn writable(&self) -> Result<()> {
+    pub(crate) fn writable(&self) -> Result<()> {
         if self.settings.read_only {
             Err(Error::ReadOnly)
         } else {
@@ -287,7 +288,7 @@ impl Vfs {
 }
 
 /// Refuses names that no server can have.
-pub(super) fn check_name(name: &[u8]) -> Result<()> {
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
     if name.len() > NAME_LENGTH {
         return Err(Error::NameTooLong);
     }

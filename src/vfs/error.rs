@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::remote::{self, Why};
+use crate::remote;
+use crate::remote::Why;
 
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -14,10 +14,12 @@
 //!
 //! Plain data without locks; `Vfs` keeps it under one.
 
-mod budget;
-mod merge;
-mod node;
-mod own;
+pub(crate) mod attr_view;
+pub(crate) mod eviction;
+pub(crate) mod local_changes;
+pub(crate) mod node;
+pub(crate) mod server_merge;
+pub(crate) mod symlink_policy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,10 +28,10 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use crate::remote::{Attributes, Completeness, Kind, RemotePath};
-use crate::vfs::news::Listener;
+use crate::vfs::events::Listener;
 
-use node::Directory;
-pub use node::{Node, now};
+use crate::vfs::inode::node::Directory;
+pub use crate::vfs::inode::node::{Node, now};
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;
@@ -347,21 +349,21 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    pub(super) fn file(size: u64) -> Attributes {
+    pub(crate) fn file(size: u64) -> Attributes {
         Attributes {
             size: Some(size),
             ..Attributes::of(Kind::File)
         }
     }
 
-    pub(super) fn entry(name: &[u8], size: u64) -> Entry {
+    pub(crate) fn entry(name: &[u8], size: u64) -> Entry {
         Entry {
             name: name.to_vec(),
             attributes: file(size),
         }
     }
 
-    pub(super) fn listed(entries: Vec<Entry>) -> Tree {
+    pub(crate) fn listed(entries: Vec<Entry>) -> Tree {
         let mut tree = Tree::new(Attributes::of(Kind::Directory));
         tree.merge_listing(ROOT, entries, Completeness::Whole, 0);
         tree

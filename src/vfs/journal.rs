@@ -14,9 +14,9 @@
 //! log is written anew.
 
 pub mod directory;
-pub mod left;
 pub mod neighbours;
 pub mod record;
+pub mod takeover;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -28,10 +28,10 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use crate::remote::ReadAt;
+use crate::vfs::file::spool::SpoolFile;
 use crate::vfs::journal::directory::{Directory, Locked, open_log, own};
 use crate::vfs::journal::neighbours::Neighbours;
 use crate::vfs::journal::record::{Intent, Record};
-use crate::vfs::spool::SpoolFile;
 
 /// A file with fewer dirty bytes lies in the journal itself.
 const INLINE: u64 = 128 * 1024;

@@ -16,35 +16,35 @@
 //!
 //! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
 
-mod choice;
-mod joints;
-mod pump;
-mod shared;
-mod showing;
-mod streams;
-mod team;
+pub(crate) mod context;
+pub(crate) mod fetcher;
+pub(crate) mod parallelism;
+pub(crate) mod publish;
+pub(crate) mod scheduler;
+pub(crate) mod segment_check;
+pub(crate) mod stream_set;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::vfs::readahead::parallelism::Team;
+use crate::vfs::readahead::stream_set::State;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use streams::State;
-use team::Team;
 
 use crate::remote::{Deadline, Error, RemotePath, Result, Version, Why};
-use crate::vfs::blocks::{BLOCK, Block, Bytes, Key};
-use crate::vfs::disk::Content;
+use crate::vfs::cache::disk::Content;
+use crate::vfs::cache::memory::{BLOCK, Block, Bytes, Key};
 
-pub use shared::Shared;
+pub use crate::vfs::readahead::context::Shared;
 
 /// How often a reader whose own patience is over looks whether its stream still has some.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads one file.
 pub struct Reader {
-    pub(super) shared: Shared,
-    pub(super) ino: u64,
+    pub(crate) shared: Shared,
+    pub(crate) ino: u64,
     state: Mutex<State>,
     changed: Condvar,
     /// Bytes that its streams have received so far.

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use nix::poll::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::ftp::command::Command;
 use crate::ftp::control::{Control, blame};
 use crate::ftp::data::Policy;
+use crate::ftp::net::stream::{Bind, Stream, wait_for};
 use crate::ftp::profile::Way;
-use crate::ftp::reply::Reply;
-use crate::ftp::stream::{Bind, Stream, wait_for};
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// A socket that waits for the server.

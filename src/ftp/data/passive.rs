@@ -8,12 +8,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::ftp::command::Command;
 use crate::ftp::control::Control;
 use crate::ftp::data::{Ahead, Policy};
+use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{Profile, Way};
-use crate::ftp::reply::Reply;
-use crate::ftp::stream::Stream;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// Where the server listens.

@@ -7,36 +7,37 @@
 //! a month that could be two (`lis` is November in Polish, October in Croatian) is none; a date
 //! without a year is the latest that is at most a day ahead of the server's clock.
 
-use super::Clock;
-use super::month::{month, unpunctuated};
-use super::words::{self, Words};
-use crate::ftp::time::{civil, unix_seconds};
+use crate::ftp::listing::Clock;
+use crate::ftp::listing::month_names::{month, unpunctuated};
+use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens::Words;
+use crate::ftp::protocol::time_val::{civil, unix_seconds};
 use crate::remote::{Modified, Precision};
 
 /// A date of which the shape was right.
 #[derive(Debug)]
-pub(super) struct Date<'a> {
+pub(crate) struct Date<'a> {
     /// The time, where the words of the date made sense.
-    pub(super) modified: Option<Modified>,
+    pub(crate) modified: Option<Modified>,
     /// Behind the date.
-    pub(super) after: Words<'a>,
+    pub(crate) after: Words<'a>,
     /// A date without a time in a column for both: blanks behind it may be padding.
-    pub(super) padded: bool,
+    pub(crate) padded: bool,
 }
 
 /// A time of day as it was printed; hour 24 is the end of the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimeOfDay {
-    pub(super) hour: u32,
-    pub(super) minute: u32,
-    pub(super) second: Option<u32>,
+pub(crate) struct TimeOfDay {
+    pub(crate) hour: u32,
+    pub(crate) minute: u32,
+    pub(crate) second: Option<u32>,
 }
 
 /// Year, month and day; year and month where they are known.
 type Day = (Option<i64>, Option<u32>, u32);
 
 /// Reads the date that begins with the next word.
-pub(super) fn read<'a>(mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
+pub(crate) fn read<'a>(mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
     let first = words.next()?;
     if !first[0].is_ascii_digit() {
         return month_first(first, words, clock);
@@ -183,7 +184,7 @@ fn dated<'a>(
 }
 
 /// The moment of a date in the server's zone; without a year, the latest that is possible.
-pub(super) fn moment(
+pub(crate) fn moment(
     year: Option<i64>,
     month: u32,
     day: u32,
@@ -229,7 +230,7 @@ pub(super) fn moment(
 }
 
 /// `8:52`, `20:10`, `24:00`, `03:04:05`, `03:04:05.000000000`.
-pub(super) fn time_of_day(word: &[u8]) -> Option<TimeOfDay> {
+pub(crate) fn time_of_day(word: &[u8]) -> Option<TimeOfDay> {
     let colon = word.iter().take(3).position(|&byte| byte == b':')?;
     let hour = words::small(&word[..colon])?;
     let rest = &word[colon + 1..];
@@ -251,7 +252,7 @@ pub(super) fn time_of_day(word: &[u8]) -> Option<TimeOfDay> {
 }
 
 /// The year that two digits mean.
-pub(super) fn century(two_digits: u32) -> i64 {
+pub(crate) fn century(two_digits: u32) -> i64 {
     i64::from(two_digits) + if two_digits < 70 { 2000 } else { 1900 }
 }
 

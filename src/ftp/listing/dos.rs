@@ -7,16 +7,18 @@
 //! (`<JUNCTION>`, `<SYMLINKD>`) is taken for the directory that it leads to, since its target is
 //! a path of that machine and nothing that a client could follow.
 
-use super::date::{self, TimeOfDay};
-use super::words::{self, Words};
-use super::{Clock, Found};
+use crate::ftp::listing::date;
+use crate::ftp::listing::date::TimeOfDay;
+use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
 /// Bytes from the start of a tag to the name: `<DIR>` and ten blanks.
 const TAG_COLUMN: usize = 15;
 
 /// Reads one line, or says that it is none of this format.
-pub(super) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
+pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let mut words = Words::of(line);
     let (year, month, day) = day(words.next()?)?;
     let time = time(&mut words)?;
@@ -132,7 +134,7 @@ fn grouped(word: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::time::unix_seconds;
+    use crate::ftp::protocol::time_val::unix_seconds;
     use crate::remote::Precision;
 
     const CLOCK: Clock = Clock {

@@ -8,13 +8,15 @@
 //! Invariants: nothing is an entry that does not begin with a type letter and permissions; a name
 //! is never trimmed.
 
-use super::date::{self, Date};
-use super::words::{self, Words};
-use super::{Clock, Found};
+use crate::ftp::listing::date;
+use crate::ftp::listing::date::Date;
+use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
 /// Reads one line, or says that it is none of this format.
-pub(super) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
+pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let (head, words) = head(line)?;
     let mut found = tail(words, head.kind, clock)?;
     found.attributes.mode = head.mode;
@@ -113,7 +115,7 @@ fn is_short(letters: &[u8]) -> bool {
 }
 
 /// Owners, size, date and name.
-pub(super) fn tail<'a>(words: Words<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
+pub(crate) fn tail<'a>(words: Words<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
     let mut before = Before::default();
     let mut likely = None;
     let mut ahead = words.clone();
@@ -280,7 +282,7 @@ fn cut_target(found: &mut Found<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::time::unix_seconds;
+    use crate::ftp::protocol::time_val::unix_seconds;
     use crate::remote::Precision;
 
     /// 2024-07-01 00:00:00 UTC.

@@ -14,8 +14,8 @@ use parking_lot::MutexGuard;
 
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
-use crate::ftp::pool::growing::{GROWING_PATIENCE, note_flights};
-use crate::ftp::pool::state::{Idle, Next, Purpose, State};
+use crate::ftp::pool::connector::{GROWING_PATIENCE, note_flights};
+use crate::ftp::pool::wait_queue::{Idle, Next, Purpose, State};
 use crate::ftp::pool::{LOOK, Pool};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency, Why};
 

@@ -7,7 +7,7 @@
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 
-use crate::ftp::time::unix_seconds;
+use crate::ftp::protocol::time_val::unix_seconds;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::certificate::{fingerprint, shown};
-use super::files::certificates;
-use super::{Policy, When};
+use crate::ftp::tls::certificate::{fingerprint, shown};
+use crate::ftp::tls::pem::certificates;
+use crate::ftp::tls::{Policy, When};
 
 /// Checks certificates.
 #[derive(Clone, Debug)]

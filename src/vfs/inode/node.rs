@@ -24,7 +24,7 @@ pub struct Node {
     /// The stamp of the last local change.
     pub changed: u64,
     /// The stamp of the last time that we gave it another name.
-    pub(super) moved: u64,
+    pub(crate) moved: u64,
     /// Something is not on the server yet: its word about size and time does not count.
     pub local: bool,
     /// Changes with the content.
@@ -36,26 +36,26 @@ pub struct Node {
     /// The log has a line about where it leads.
     pub told: bool,
     /// What the kernel holds, in lookups.
-    pub(super) lookups: u64,
+    pub(crate) lookups: u64,
     /// Open handles, and news of it that are on their way.
-    pub(super) opens: u32,
+    pub(crate) opens: u32,
     /// If it is a directory.
-    pub(super) directory: Directory,
+    pub(crate) directory: Directory,
 }
 
 /// What is known of the names in a directory.
 #[derive(Debug, Default)]
 pub struct Directory {
     /// Their numbers.
-    pub(super) children: HashMap<Arc<[u8]>, u64>,
+    pub(crate) children: HashMap<Arc<[u8]>, u64>,
     /// When they were listed last.
-    pub(super) listed: Option<(Instant, Completeness)>,
+    pub(crate) listed: Option<(Instant, Completeness)>,
     /// Names that we removed, with the stamps.
-    pub(super) gone: HashMap<Arc<[u8]>, u64>,
+    pub(crate) gone: HashMap<Arc<[u8]>, u64>,
     /// Names that were asked for alone and are not there.
-    pub(super) absent: HashMap<Arc<[u8]>, Instant>,
+    pub(crate) absent: HashMap<Arc<[u8]>, Instant>,
     /// When a name was last asked for alone.
-    pub(super) asked_alone: Option<Instant>,
+    pub(crate) asked_alone: Option<Instant>,
 }
 
 /// How the server's word differs from what was known.

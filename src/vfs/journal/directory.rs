@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::vfs::spool::{UNDONE, make_private};
+use crate::vfs::file::spool::{UNDONE, make_private};
 
 /// The name of the common lock.
 const LOCK: &str = "lock";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 
-use ftpfs::ftp::time::{format_time_val, parse_time_val};
+use ftpfs::ftp::protocol::time_val::{format_time_val, parse_time_val};
 
 use super::tree::{self, Kind, MISSING};
 use super::{Act, Gate, PASSWORD, Shared, USER};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ftpfs::ftp::time::format_time_val;
+use ftpfs::ftp::protocol::time_val::format_time_val;
 
 /// When what tests put here was modified, unless they say otherwise: 2021-02-03 04:05:06.
 pub const THEN: i64 = 1_612_325_106;

@@ -1,0 +1,283 @@
+//! The command line: one table of options that feeds the parser, `--help` and the tests.
+//!
+//! The one idea: what can be said after `-o` stands in [`TABLE`], once, with its name, its value,
+//! its default and its line of help; `tests/options.rs` holds the manual and the README to it.
+//! [`parse`] turns words into [`Settings`], which are plain data: nothing here touches the disk,
+//! the network or the user database.
+//!
+//! Invariants: of two options that contradict each other the last one counts, as mount(8) has it;
+//! an error is one line that names the option, the value and what is allowed.
+
+pub(crate) mod completions;
+pub mod credentials;
+pub mod endpoint;
+pub(crate) mod help;
+pub mod json;
+pub(crate) mod option_list;
+pub(crate) mod option_table;
+pub(crate) mod option_value;
+pub(crate) mod settings;
+pub mod source;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+pub use crate::cli::help::{help, version};
+use crate::cli::option_list::{apply, split};
+use crate::cli::option_table::HELPER_FLAGS;
+pub use crate::cli::option_table::{
+    DROP_CACHE_FLAGS, FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE,
+};
+pub use crate::cli::settings::{Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Mount something.
+    Mount(Box<Settings>),
+    /// Look at a server and tell.
+    Probe(Box<Probe>),
+    /// Tell how mounts are.
+    Status(Status),
+    /// Have the mount here, or all of this user's, drop what they cache.
+    DropCache(Option<PathBuf>),
+    /// Print this text.
+    Print(String),
+}
+
+/// Reads a command line, the program's own name first.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
+    let mut arguments = arguments.into_iter().peekable();
+    let program = arguments.next().unwrap_or_default();
+    let helper = is_helper(&program);
+    // Only in the first place: no source is called so, and a mountpoint stands second.
+    if !helper && arguments.next_if(|first| first == PROBE).is_some() {
+        return parse_probe(arguments);
+    }
+    if !helper && arguments.next_if(|first| first == COMPLETIONS).is_some() {
+        return parse_completions(arguments);
+    }
+    if !helper && arguments.next_if(|first| first == STATUS).is_some() {
+        return parse_question(arguments, STATUS_FLAGS, STATUS_HINT, |mountpoint, found| {
+            let json = found.get_flag("json");
+            Request::Status(Status { mountpoint, json })
+        });
+    }
+    if !helper && arguments.next_if(|first| first == DROP_CACHE).is_some() {
+        return parse_question(
+            arguments,
+            DROP_CACHE_FLAGS,
+            DROP_CACHE_HINT,
+            |mountpoint, _| Request::DropCache(mountpoint),
+        );
+    }
+    let flags = if helper { HELPER_FLAGS } else { FLAGS };
+    let found = command(flags)
+        .try_get_matches_from(arguments)
+        .map_err(|error| one_line(&error, USAGE_HINT))?;
+    if found.get_flag("help") {
+        return Ok(Request::Print(help()));
+    }
+    if found.get_flag("version") {
+        return Ok(Request::Print(version()));
+    }
+
+    let mut settings = Settings::default();
+    if helper {
+        settings.fake = found.get_flag("fake");
+        settings.verbose = found.get_flag("verbose");
+        settings.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
+    } else {
+        settings.debug = found.get_flag("debug");
+        settings.foreground = found.get_flag("foreground") || settings.debug;
+    }
+    let sloppy = helper && found.get_flag("sloppy");
+    for word in option_words(&found)? {
+        apply(&mut settings, &word, helper, sloppy)?;
+    }
+    if settings.atomic && settings.links == Links::Followed {
+        return Err(
+            "atomic and follow_symlinks exclude each other: what is renamed over a link takes its place"
+                .to_string(),
+        );
+    }
+
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    let (source, mountpoint) = (words.next(), words.next());
+    if let Some(more) = words.next() {
+        return Err(format!(
+            "one argument too many: {}; {USAGE_HINT}",
+            more.display()
+        ));
+    }
+    match (source, mountpoint) {
+        (Some(source), Some(mountpoint)) => {
+            settings.source = Hidden(source.clone());
+            settings.mountpoint = PathBuf::from(mountpoint);
+            Ok(Request::Mount(Box::new(settings)))
+        }
+        (Some(_), None) => Err(format!("the mountpoint is missing; {USAGE_HINT}")),
+        _ => Err(format!("source and mountpoint are missing; {USAGE_HINT}")),
+    }
+}
+
+/// Reads what stands behind `ftpfs probe`.
+fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let found = command(PROBE_FLAGS)
+        .try_get_matches_from(arguments)
+        .map_err(|error| one_line(&error, PROBE_HINT))?;
+    if found.get_flag("help") {
+        return Ok(Request::Print(help()));
+    }
+    if found.get_flag("version") {
+        return Ok(Request::Print(version()));
+    }
+    let mut probe = Probe {
+        settings: Settings::default(),
+        words: Vec::new(),
+        write: found.get_flag("write"),
+        json: found.get_flag("json"),
+    };
+    probe.settings.debug = found.get_flag("debug");
+    for word in option_words(&found)? {
+        apply(&mut probe.settings, &word, false, false)?;
+        probe.words.push(Hidden(word.into()));
+    }
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    match (words.next(), words.next()) {
+        (Some(source), None) => {
+            probe.settings.source = Hidden(source.clone());
+            Ok(Request::Probe(Box::new(probe)))
+        }
+        (Some(_), Some(more)) => Err(format!(
+            "one argument too many: {}; {PROBE_HINT}",
+            more.display()
+        )),
+        (None, _) => Err(format!("the source is missing; {PROBE_HINT}")),
+    }
+}
+
+/// Reads what stands behind `ftpfs status` and `ftpfs drop-cache`.
+fn parse_question(
+    arguments: impl Iterator<Item = OsString>,
+    flags: &'static [Flag],
+    hint: &str,
+    request: impl FnOnce(Option<PathBuf>, &ArgMatches) -> Request,
+) -> Result<Request, String> {
+    let found = command(flags)
+        .try_get_matches_from(arguments)
+        .map_err(|error| one_line(&error, hint))?;
+    if found.get_flag("help") {
+        return Ok(Request::Print(help()));
+    }
+    if found.get_flag("version") {
+        return Ok(Request::Print(version()));
+    }
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    match (words.next(), words.next()) {
+        (mountpoint, None) => Ok(request(mountpoint.map(PathBuf::from), &found)),
+        (_, Some(more)) => Err(format!("one argument too many: {}; {hint}", more.display())),
+    }
+}
+
+/// Reads what stands behind `ftpfs completions`.
+fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let shell = arguments.next().unwrap_or_default();
+    let script = shell.to_str().and_then(completions::completions);
+    match (script, arguments.next()) {
+        (Some(script), None) => Ok(Request::Print(script)),
+        _ => Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string()),
+    }
+}
+
+/// The words of all lists behind `-o`.
+fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    for list in found.get_many::<OsString>("options").into_iter().flatten() {
+        let list = list
+            .to_str()
+            .ok_or_else(|| format!("-o {}: is not UTF-8", list.display()))?;
+        words.extend(split(list)?);
+    }
+    Ok(words)
+}
+
+/// The word that asks to look at a server instead of mounting it.
+const PROBE: &str = "probe";
+/// The word that asks how mounts are.
+const STATUS: &str = "status";
+/// The word that has caches dropped.
+const DROP_CACHE: &str = "drop-cache";
+/// The word that asks for the completions of a shell.
+const COMPLETIONS: &str = "completions";
+const PROBE_HINT: &str =
+    "usage: ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]; see ftpfs --help";
+const STATUS_HINT: &str = "usage: ftpfs status [MOUNTPOINT] [--json]; see ftpfs --help";
+const DROP_CACHE_HINT: &str = "usage: ftpfs drop-cache [MOUNTPOINT]; see ftpfs --help";
+const USAGE_HINT: &str =
+    "usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]; see ftpfs --help";
+
+/// Whether mount(8) called us as its helper: `-f` then means something else.
+fn is_helper(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().and_then(OsStr::to_str);
+    matches!(name, Some("mount.ftpfs" | "mount.fuse.ftpfs"))
+}
+
+fn command(flags: &'static [Flag]) -> Command {
+    let words = Arg::new("words")
+        .action(ArgAction::Append)
+        .num_args(0..)
+        .value_parser(value_parser!(OsString));
+    let flags = flags.iter().map(|flag| {
+        let arg = Arg::new(flag.long).short(flag.short).long(flag.long);
+        match flag.value {
+            Some(_) => arg
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString)),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    });
+    Command::new("ftpfs")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        // A flag may be given twice, as fstab lines and scripts do.
+        .args_override_self(true)
+        .arg(words)
+        .args(flags)
+}
+
+/// clap explains itself over several lines; we have one.
+fn one_line(error: &clap::Error, hint: &str) -> String {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        // "--options <OPT[,OPT...]>": the value is what is missing.
+        Some(ContextValue::String(argument)) => argument.split(' ').next().unwrap_or_default(),
+        _ => "an argument",
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => format!("unknown argument {argument}; {hint}"),
+        ErrorKind::InvalidValue | ErrorKind::NoEquals => {
+            format!("{argument}: needs a value; {hint}")
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            format!("{}; {hint}", line.trim_start_matches("error: "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_source_is_not_shown() {
+        let arguments = ["ftpfs", "ftp://u:secret@h/", "/m"].map(OsString::from);
+        let request = parse(arguments).expect("a good line");
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

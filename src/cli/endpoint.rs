@@ -1,0 +1,200 @@
+//! The server as the engine takes it: made of the command line, the source and the environment.
+//!
+//! The one idea: mounting and probing mean the same server by the same words. And what can't be
+//! connected to is explained here, in one line that says what helps.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cli as options;
+use crate::cli::credentials;
+use crate::cli::source::{Scheme, Source};
+use crate::cli::{Encrypt, Settings};
+use crate::ftp;
+use crate::ftp::{
+    Bind, Charset, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls, TlsPolicy, When, Zone,
+};
+use crate::process::xdg_dirs as places;
+use crate::remote::{Error, Why};
+
+/// Where the server is and how it is to be used. May ask for a password.
+pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String> {
+    let tls = Tls::new(
+        tls_policy(settings, source.scheme)?,
+        &source.host,
+        source.port,
+    )?;
+    let codepage = settings.codepage.as_deref().unwrap_or("utf8");
+    let charset = Charset::named(codepage)
+        .map_err(|allowed| format!("codepage={codepage}: not {allowed}"))?;
+    let zone = |name: &String| {
+        Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
+    };
+    let zone = settings.timezone.as_ref().map(zone).transpose()?;
+    let credentials = credentials::find(source)?;
+    Ok(Endpoint {
+        host: source.host.clone(),
+        port: source.port,
+        login: Login {
+            user: credentials.user,
+            password: credentials.password,
+        },
+        directory: source.directory.path().map(<[u8]>::to_vec),
+        max_conns: settings.max_conns,
+        pipelining: !settings.no_pipeline,
+        tls: Arc::new(tls),
+        data: data_policy(settings),
+        bind: settings.bind.as_ref().map(|bind| match bind.parse() {
+            Ok(address) => Bind::Address(address),
+            Err(_) => Bind::Interface(bind.clone()),
+        }),
+        proxy: proxy(settings, &source.host)?.map(Arc::new),
+        family: settings.family.map(|family| match family {
+            options::Family::V4 => ftp::Family::V4,
+            options::Family::V6 => ftp::Family::V6,
+        }),
+        charset,
+        manner: Manner {
+            exact_times: !settings.listed_times,
+            follow_links: settings.links == options::Links::Followed,
+            zone,
+        },
+        profiles: places::cache().map(|directory| directory.join("servers")),
+    })
+}
+
+/// The proxy that is named, or else the environment's.
+fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
+    match &settings.proxy {
+        Some(text) => Proxy::parse(&text.0.to_string_lossy())
+            .map_err(|allowed| format!("proxy=: must be {allowed}")),
+        None => Proxy::of_environment(host, |name| std::env::var(name).ok()),
+    }
+}
+
+fn data_policy(settings: &Settings) -> DataPolicy {
+    DataPolicy {
+        mode: match settings.mode {
+            options::Mode::Auto => ftp::Mode::Auto,
+            options::Mode::Passive => ftp::Mode::Passive,
+            options::Mode::Active => ftp::Mode::Active,
+        },
+        trusts_pasv: settings.trusts_pasv,
+        ports: settings.port_range.clone(),
+        external: settings.external_ip,
+    }
+}
+
+/// When to encrypt, by the options and the scheme of the source, and whom to trust.
+fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> {
+    // Who says whom to trust wants nobody else, and no clear text.
+    let demands =
+        settings.cacert.is_some() || settings.fingerprint.is_some() || settings.cert.is_some();
+    let when = match (scheme, settings.tls) {
+        (Scheme::Ftps, None | Some(Encrypt::Control)) => When::Implicit,
+        (Scheme::Ftpes, None | Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
+        (Scheme::Ftps | Scheme::Ftpes, Some(_)) => {
+            return Err(format!(
+                "tls= says something else than {}://; write ftp://, or leave tls= out",
+                scheme.name()
+            ));
+        }
+        (Scheme::Ftp, None) if demands => When::Explicit,
+        (Scheme::Ftp, None | Some(Encrypt::Try)) => When::Try,
+        (Scheme::Ftp, Some(Encrypt::Off)) => When::Off,
+        (Scheme::Ftp, Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
+    };
+    Ok(TlsPolicy {
+        when,
+        clear_data: settings.tls == Some(Encrypt::Control),
+        min_13: settings.tls_min_13,
+        max_12: settings.tls_max_12,
+        authorities: settings.cacert.clone(),
+        identity: settings
+            .cert
+            .as_ref()
+            .map(|cert| identity(settings, cert))
+            .transpose()?,
+        fingerprint: settings.fingerprint,
+        trusts_anyone: settings.no_verify_peer,
+        trusts_any_name: settings.no_verify_hostname,
+        known_hosts: places::config().map(|directory| directory.join("known_hosts")),
+    })
+}
+
+/// Our own certificate, with the passphrase of its key.
+fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
+    let key = settings.key.clone().unwrap_or_else(|| cert.to_path_buf());
+    let mut passphrase = settings
+        .pass
+        .as_ref()
+        .map(|pass| pass.0.as_encoded_bytes().to_vec());
+    let is_encrypted = std::fs::read_to_string(&key)
+        .is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"));
+    if passphrase.is_none() && is_encrypted {
+        let prompt = format!("Passphrase of {}: ", key.display());
+        passphrase = credentials::ask(&prompt)
+            .map_err(|error| format!("the passphrase can't be read: {error}"))?;
+    }
+    Ok(Identity {
+        certificates: cert.to_path_buf(),
+        key,
+        passphrase,
+    })
+}
+
+/// Why the server could not be mounted, and what helps, in one line.
+pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
+    match error {
+        Error::Refused {
+            why: Why::Login,
+            said,
+            ..
+        } if credentials::is_anonymous(user) => {
+            format!(
+                "{server}: the server lets nobody in without a user ({said}); name one: ftp://USER@HOST/"
+            )
+        }
+        Error::Refused {
+            why: Why::Login,
+            said,
+            ..
+        } => {
+            format!("{server}: the server refuses this user and password ({said}); check both")
+        }
+        Error::Refused {
+            why: Why::NotFound,
+            tried,
+            said,
+        } => {
+            format!(
+                "{server}: no such directory on the server: {tried}: {said}; check the path in the source"
+            )
+        }
+        Error::Refused {
+            why: Why::TooMany,
+            said,
+            ..
+        } => {
+            format!(
+                "{server}: the server takes no more connections ({said}); try again later or lower max_conns="
+            )
+        }
+        Error::Lost { tried, cause } if tried.starts_with("finding") => {
+            format!("{server}: no such host ({cause}); check its name and your network")
+        }
+        Error::Lost { tried, cause } if tried.contains("proxy") => {
+            format!("{server}: {tried}: {cause}; check proxy=, or the environment's proxy")
+        }
+        Error::Lost { cause, .. } => {
+            format!(
+                "{server}: can't connect: {cause}; check host and port, and that an FTP server runs there"
+            )
+        }
+        Error::Barred { tried, cause } => format!("{server}: {tried}: {cause}"),
+        Error::TimedOut { tried } => {
+            format!("{server}: no answer ({tried}); check host and port, or raise timeout=")
+        }
+        error => format!("{server}: {error}"),
+    }
+}

@@ -1,0 +1,149 @@
+//! The words behind `-o`: taken apart, looked up in the table, and done.
+
+use crate::cli::option_table::{Kind, Spec, TABLE};
+use crate::cli::settings::Settings;
+
+/// Takes a list of options apart at its commas. `\,` `\\` `\"` stand for the second character, and
+/// commas between quotes do not part (libmount writes `name="a,b"`).
+pub fn split(list: &str) -> Result<Vec<String>, String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = list.chars().peekable();
+    while let Some(character) = characters.next() {
+        let escaped =
+            characters.next_if(|next| character == '\\' && matches!(next, ',' | '\\' | '"'));
+        match (escaped, character) {
+            (None, '"') => quoted = !quoted,
+            (None, ',') if !quoted => words.push(String::new()),
+            (escaped, plain) => {
+                if let Some(word) = words.last_mut() {
+                    word.push(escaped.unwrap_or(plain));
+                }
+            }
+        }
+    }
+    if quoted {
+        return Err(format!(
+            "-o {list}: a quote is not closed; write \\\" for a quote that is meant"
+        ));
+    }
+    words.retain(|word| !word.is_empty());
+    Ok(words)
+}
+
+/// Does what one word of `-o` says.
+pub fn apply(
+    settings: &mut Settings,
+    text: &str,
+    helper: bool,
+    sloppy: bool,
+) -> Result<(), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let Some(spec) = find(name) else {
+        if sloppy {
+            return Ok(());
+        }
+        return Err(match nearest(name) {
+            Some(near) => format!("unknown option {name}: did you mean {near}?"),
+            None => format!("unknown option {name}: ftpfs --help lists them all"),
+        });
+    };
+    match (&spec.kind, value) {
+        (Kind::Switch(set), None) => set(settings),
+        (Kind::Value(set), Some(value)) => {
+            set(settings, value).map_err(|allowed| format!("{text}: must be {allowed}"))?;
+        }
+        (Kind::Value(_), None) => {
+            let value = spec.value.unwrap_or_default();
+            return Err(format!(
+                "{name}: needs a value: {name}={value}, {}",
+                spec.help
+            ));
+        }
+        (Kind::Kernel, None) => settings.kernel.push(spec.name),
+        // mount(8) says `user=NAME` of who mounts. From a person it is meant as the login, and to
+        // ignore that would mount as somebody else.
+        (Kind::Ignored, Some(user)) if name == "user" && !helper => {
+            return Err(format!(
+                "{text}: takes no value; the login name belongs into the source: ftp://{user}@HOST/"
+            ));
+        }
+        (Kind::Ignored, _) => {}
+        (Kind::Switch(_) | Kind::Kernel, Some(_)) => {
+            return Err(format!("{text}: {name} takes no value"));
+        }
+    }
+    Ok(())
+}
+
+fn find(name: &str) -> Option<&'static Spec> {
+    TABLE.iter().find(|spec| {
+        let bare = spec.name.trim_end_matches("=*");
+        match bare.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => bare == name,
+        }
+    })
+}
+
+/// The option whose name is nearest to `name`, if one is near enough to have been meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    TABLE
+        .iter()
+        .filter(|spec| !spec.name.ends_with('*'))
+        .map(|spec| (distance(name, spec.name), spec.name))
+        .filter(|&(distance, near)| distance <= 1 + near.len() / 4 && distance < near.len())
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// How many characters have to be put in, left out or changed (Levenshtein). A hyphen counts as
+/// the underscore that it was meant to be.
+fn distance(one: &str, other: &str) -> usize {
+    let one = one.to_lowercase().replace('-', "_");
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.chars().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_part_unless_they_are_quoted() {
+        for (list, words) in [
+            ("a,b=c", vec!["a", "b=c"]),
+            (",a,,b,", vec!["a", "b"]),
+            (r"a=b\,c,d", vec!["a=b,c", "d"]),
+            (r#"a="b,c",d"#, vec!["a=b,c", "d"]),
+            (r#"a="b\"c",d"#, vec!["a=b\"c", "d"]),
+            (r"a=b\\,c", vec![r"a=b\", "c"]),
+            (r"a=b\c", vec![r"a=b\c"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(split(list).expect(list), words, "{list}");
+        }
+        assert!(split(r#"a="b,c"#).expect_err("open").contains("not closed"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_that_was_meant() {
+        assert_eq!(nearest("allow-other"), Some("allow_other"));
+        assert_eq!(nearest("max_con"), Some("max_conns"));
+        assert_eq!(nearest("cachetimeout"), Some("cache_timeout"));
+        assert_eq!(nearest("entirely_else"), None);
+        assert_eq!(nearest("zz"), None);
+    }
+}

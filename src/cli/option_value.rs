@@ -1,0 +1,192 @@
+//! The values of options: each function reads one, or says what is allowed.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::cli::settings::Id;
+
+/// The seconds of a year: the longest time that makes sense for a cache.
+pub const YEAR: u64 = 365 * 24 * 60 * 60;
+
+/// A user or group, which is a `what`.
+pub fn id(text: &str, what: &str) -> Result<Id, String> {
+    let allowed = || format!("the number or the name of a {what}");
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':' || c == '\0') {
+        return Err(allowed());
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') {
+        let number = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
+        // The last number means "no change" to chown(2) and owns nothing.
+        return number
+            .filter(|&number| number != u32::MAX)
+            .map(Id::Number)
+            .ok_or_else(allowed);
+    }
+    Ok(Id::Name(text.to_string()))
+}
+
+/// Permission bits.
+pub fn octal(text: &str) -> Result<u32, String> {
+    let digits = text.chars().all(|digit| digit.is_digit(8));
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|&umask| digits && umask <= 0o777)
+        .ok_or_else(|| "an octal number from 0 to 777, such as 022".to_string())
+}
+
+/// A whole number; `unit` is what is counted.
+pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, String> {
+    let digits = text.chars().all(|digit| digit.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|number| digits && (least..=most).contains(number))
+        .ok_or_else(|| format!("a whole number from {least} to {most}{unit}"))
+}
+
+/// The size of the spool's window: what a broken upload goes on from must fit in.
+pub fn spool_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 32 << 20;
+    let size = bytes(text)?;
+    if size < LEAST {
+        return Err("32M or more".to_string());
+    }
+    Ok(size)
+}
+
+/// The size of the block cache: some blocks for each of the streams.
+pub fn cache_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 20;
+    let size = bytes(text)?;
+    if size < LEAST {
+        return Err("16M or more".to_string());
+    }
+    Ok(size)
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let allowed = || "a number of bytes, such as 500M or 2T".to_string();
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, letter)) if letter.is_ascii_alphabetic() => {
+            (&text[..at], letter.to_ascii_uppercase())
+        }
+        _ => (text, ' '),
+    };
+    let power = " KMGT".find(unit).ok_or_else(allowed)?;
+    let number = number(digits, 1, u64::MAX, "").map_err(|_| allowed())?;
+    number
+        .checked_shl(10 * power as u32)
+        .filter(|bytes| bytes >> (10 * power) == number)
+        .ok_or_else(allowed)
+}
+
+/// A name for the mount table.
+pub fn label(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a name without control characters".to_string());
+    }
+    Ok(text.to_string())
+}
+
+/// What may stand behind `fuse.` in the mount table, where a blank or a comma would part it.
+pub fn word(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err("a word of letters, digits and . _ - +".to_string());
+    }
+    Ok(text.to_string())
+}
+
+/// One of `choices`, by its name.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == text);
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|&(name, _)| name).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_string(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    })
+}
+
+/// The name of a file.
+pub fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the name of a file".to_string());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A fingerprint, `sha256:` and 64 digits; colons between them, as openssl(1) shows it, may be.
+pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let allowed =
+        || "sha256: and 64 hexadecimal digits, as in the message that names it".to_string();
+    let digits = text.strip_prefix("sha256:").ok_or_else(allowed)?;
+    let digits: String = digits.chars().filter(|&digit| digit != ':').collect();
+    if digits.len() != 64 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(allowed());
+    }
+    let mut print = [0; 32];
+    for (place, byte) in print.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).map_err(|_| allowed())?;
+    }
+    Ok(print)
+}
+
+/// Two ports, `LOW-HIGH`.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let port = |text: &str| number(text, 1, u16::MAX.into(), "").ok()?.try_into().ok();
+    let range = text
+        .split_once('-')
+        .and_then(|(low, high)| Some(port(low)?..=port(high)?));
+    range
+        .filter(|range: &RangeInclusive<u16>| !range.is_empty())
+        .ok_or_else(|| "two ports from 1 to 65535, the lower one first, as in 50000-50100".into())
+}
+
+/// An address of IPv4 or IPv6.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "an address, such as 203.0.113.7 or 2001:db8::7".to_string())
+}
+
+/// An address, or the name of an interface (15 bytes at most: the kernel's IFNAMSIZ).
+pub fn address_or_interface(text: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    let is_name = !text.is_empty() && text.len() <= 15 && !text.contains(odd);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_string());
+    }
+    Err("an address or the name of a network interface of this machine".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("512"), Ok(512));
+        assert_eq!(bytes("2k"), Ok(2048));
+        assert_eq!(bytes("1T"), Ok(1 << 40));
+        for wrong in ["", "T", "0", "-1", "1X", "99999999T", "1.5G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(choice("no", &[("yes", true), ("no", false)]), Ok(false));
+        assert_eq!(
+            choice("maybe", &[("yes", true), ("no", false)]),
+            Err("yes or no".to_string())
+        );
+    }
+
+    #[test]
+    fn an_id_is_a_number_or_a_name() {
+        assert_eq!(id("0", "user"), Ok(Id::Number(0)));
+        assert_eq!(id("nobody", "user"), Ok(Id::Name("nobody".into())));
+        for wrong in ["", "-1", "+1", "4294967295", "1a", "a b", "a:b"] {
+            assert!(id(wrong, "user").is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The subcommands: one file or folder for each.
+
+pub mod mount;
+pub mod probe;
+pub mod status;
+pub(crate) mod umount;

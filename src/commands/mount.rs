@@ -1,0 +1,317 @@
+//! The program from its command line to its exit status.
+//!
+//! The one idea: the only place that sees both the engine and the file system. The order is that of
+//! the cheapest refusal first: words, mountpoint, password, then the fork; behind it the server, the
+//! device, and only then "live".
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::unistd::{getgid, getuid};
+use parking_lot::Mutex;
+
+use crate::cli as options;
+use crate::cli::endpoint as server;
+use crate::cli::source::Source;
+use crate::cli::{Request, Settings};
+use crate::commands::probe;
+use crate::commands::status;
+use crate::commands::status::Desk;
+use crate::commands::umount as unmount;
+use crate::ftp::{Client, Endpoint};
+use crate::fuse;
+use crate::fuse::Audience;
+use crate::fuse::kernel_notify::Notices;
+use crate::mount;
+use crate::mount::Mount;
+use crate::process::allocator as memory;
+use crate::process::daemon;
+use crate::process::daemon::{Ready, Signals};
+use crate::process::logging;
+use crate::process::logging::Amount;
+use crate::process::xdg_dirs as places;
+use crate::remote::{Deadline, Remote};
+use crate::vfs;
+use crate::vfs::{Names, Shown, Vfs};
+
+/// The exit status of everything that failed; mount(8) passes it on.
+const FAILED: u8 = 1;
+/// How much longer than one operation the way to a live mount may take: some of them in turn.
+const START: u32 = 4;
+/// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
+const DRAIN: Duration = Duration::from_secs(75);
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let Some(words) = unmount::asked(&arguments) {
+        return end(unmount::run(words));
+    }
+    let outcome = match options::parse(arguments) {
+        Ok(Request::Print(text)) => {
+            // Who has hung up has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+        Ok(Request::Mount(settings)) => start(&settings),
+        Ok(Request::Probe(probe)) => return probe::run(&probe),
+        Ok(Request::Status(status)) => return status::run(&status),
+        Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
+        Err(error) => Err(error),
+    };
+    end(outcome)
+}
+
+fn end(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ftpfs: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Everything that the mount needs and that was found out before the fork.
+struct Plan {
+    endpoint: Endpoint,
+    mountpoint: PathBuf,
+    kernel: mount::Options,
+    vfs: vfs::Settings,
+    server: String,
+    source: Source,
+    /// The directory of the spool, if it was said.
+    spool: Option<PathBuf>,
+    background: bool,
+    audience: Audience,
+}
+
+fn start(settings: &Settings) -> Result<(), String> {
+    logging::start(match (settings.debug, settings.verbose) {
+        (true, _) => Amount::Everything,
+        (false, true) => Amount::Steps,
+        (false, false) => Amount::Warnings,
+    });
+    if let Some(namespace) = &settings.namespace {
+        mount::enter_namespace(namespace)?;
+    }
+    let plan = plan(settings)?;
+    if settings.fake {
+        return Ok(());
+    }
+    let timeout = settings.timeout;
+    if settings.foreground {
+        daemon::stay(|ready| serve(plan, timeout, ready))
+    } else {
+        daemon::start(timeout * START, |ready| serve(plan, timeout, ready))
+    }
+}
+
+fn plan(settings: &Settings) -> Result<Plan, String> {
+    let source = Source::parse(&settings.source.0)?;
+    let mountpoint = mount::check(&settings.mountpoint)?;
+    let uid = settings
+        .uid
+        .as_ref()
+        .map_or(Ok(getuid().as_raw()), options::Id::user)?;
+    let gid = settings
+        .gid
+        .as_ref()
+        .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+    let endpoint = server::endpoint(settings, &source)?;
+    let spool = settings
+        .spool_dir
+        .clone()
+        .unwrap_or_else(|| places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE)));
+    // Mounts of all directories of one server and user share their journals.
+    let Endpoint {
+        login, host, port, ..
+    } = &endpoint;
+    let server_name = format!("{}@{host}:{port}", login.user.escape_ascii()).replace('/', "%2F");
+    let logged_in = Source {
+        user: Some(login.user.clone()),
+        host: host.clone(),
+        port: *port,
+        ..source.clone()
+    };
+    let server = endpoint.place();
+    Ok(Plan {
+        endpoint,
+        mountpoint,
+        kernel: mount::Options {
+            fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
+            subtype: settings.subtype.clone(),
+            read_only: settings.read_only,
+            allow_other: settings.allow_other || settings.allow_root,
+            default_permissions: settings.default_permissions,
+            words: settings.kernel.clone(),
+        },
+        vfs: vfs::Settings {
+            root: Vec::new(),
+            shown: Shown {
+                uid,
+                gid,
+                umask: settings.umask.unwrap_or(0),
+                file_mode: settings.file_mode,
+                dir_mode: settings.dir_mode,
+                owners: settings.server_owners.then(local_names),
+            },
+            lenient: settings.lenient,
+            links: match settings.links {
+                options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
+                options::Links::FromRoot => vfs::Links::FromRoot,
+                options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+            },
+            size: settings.size,
+            read_only: settings.read_only,
+            cache_timeout: settings.cache_timeout,
+            timeout: settings.timeout,
+            spool_size: settings.spool_size,
+            atomic: settings.atomic,
+            verify_hash: settings.verify_hash,
+            write_back: (!settings.read_only).then(|| vfs::WriteBack {
+                on: settings.writeback,
+                journal: spool.join("journal").join(&server_name),
+            }),
+            spool,
+            cache_size: settings.cache_size,
+            disk_cache: settings.cache_dir.as_ref().map(|directory| vfs::DiskCache {
+                // A mount in the background leaves the working directory.
+                directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
+                size: settings.disk_cache_size,
+                source: format!("{server_name}\n").into_bytes(),
+            }),
+        },
+        server,
+        source: logged_in,
+        spool: settings.spool_dir.clone(),
+        background: !settings.foreground,
+        audience: match (settings.allow_other, settings.allow_root) {
+            (true, _) => Audience::Everybody,
+            (false, true) => Audience::OwnerAndRoot,
+            (false, false) => Audience::Owner,
+        },
+    })
+}
+
+/// The life of the mount, from the first connection to the last upload.
+fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
+    let live = Live::default();
+    end_by_signal(Signals::block()?, live.clone())?;
+    memory::tend();
+    let user = plan.endpoint.login.user.clone();
+    let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
+        .map_err(|error| server::explain(&plan.server, &user, &error))?;
+    let mut settings = plan.vfs;
+    settings.root = client.root();
+    let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
+    let client = Arc::new(client);
+    let remote: Arc<dyn Remote> = Arc::<Client>::clone(&client);
+    let vfs = Vfs::new(Arc::clone(&remote), settings);
+    match vfs.begin_write_back() {
+        Ok(None) => {}
+        Ok(Some(outside)) => log::warn!("{}", tell_outside(&outside, &plan.source, &plan.spool)),
+        Err(error) if writes_back => {
+            return Err(format!("the journal of what is to be stored: {error}"));
+        }
+        Err(error) => log::error!("what an earlier mount has left can't be looked for: {error}"),
+    }
+    let (device, mount) = {
+        // A signal waits until it can find the mount.
+        let mut live = live.lock();
+        let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
+        let mount = Arc::new(mount);
+        *live = Some((Arc::clone(&mount), Arc::clone(&vfs)));
+        (device, mount)
+    };
+    let audience = plan.audience;
+    let background = plan.background;
+    let kernel = plan.kernel.clone();
+    let notices = Arc::new(Notices::default());
+    let desk = Arc::new(Desk {
+        source: plan.source.fsname(),
+        user,
+        read_only: plan.kernel.read_only,
+        since: (SystemTime::now(), Instant::now()),
+        client,
+        vfs: Arc::clone(&vfs),
+        notices: Arc::clone(&notices),
+    });
+    let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
+        mount.read_ahead();
+        mount.note_helper(&kernel);
+        if background {
+            logging::to_syslog();
+        }
+        ready.live()
+    });
+    if served.is_err()
+        && let Err(error) = mount.unmount(true)
+    {
+        log::error!("{error}");
+    }
+    vfs.end();
+    vfs.log_ahead();
+    remote.close();
+    served
+}
+
+/// What dead mounts have left elsewhere on the server, and how to get it there.
+fn tell_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
+    let options = spool.as_ref().map_or(String::new(), |spool| {
+        format!(" -o spool_dir={}", spool.display())
+    });
+    format!(
+        "{} files that an earlier mount has left lie outside of this one; this stores them: ftpfs {} MOUNTPOINT{options}",
+        outside.files,
+        source.at(&outside.directory).fsname()
+    )
+}
+
+/// What a signal ends, once there is something.
+type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
+
+/// On a signal: what is written reaches the server, then the mount goes, also while it is in use.
+/// Before there is a mount, the process just ends.
+fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
+    let ends = move || {
+        let mut unmounted = false;
+        loop {
+            let signal = signals.wait();
+            let found = live.lock().clone();
+            let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
+                // The second signal waits for nothing; what is in a journal stays there.
+                std::process::exit(i32::from(FAILED));
+            };
+            log::info!("{signal}: unmounting");
+            unmounted = true;
+            let unmount = move || {
+                vfs.finish(Some(DRAIN));
+                if let Err(error) = mount.unmount(true) {
+                    log::error!("{error}");
+                }
+            };
+            // On a thread of its own, so that a second signal is heard meanwhile.
+            if let Err(error) = thread::Builder::new().name("unmount".into()).spawn(unmount) {
+                log::error!("no thread can be started to unmount: {error}");
+                std::process::exit(i32::from(FAILED));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("signals".into()).spawn(ends);
+    thread
+        .map(drop)
+        .map_err(|error| format!("no thread can be started for signals: {error}"))
+}
+
+/// The users and groups of this machine. Only what is in the files: asking a directory service could
+/// wait.
+fn local_names() -> Names {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    Names::parse(&read("/etc/passwd"), &read("/etc/group"))
+}

@@ -1,0 +1,145 @@
+//! Listing, reading and writing, in words.
+
+use crate::commands::probe::report::{Place, Report};
+use crate::commands::probe::text::Lines;
+use crate::ftp::{Answer, Beginning, Restart};
+
+/// How the server lists, reads and writes.
+pub fn files(report: &Report) -> Lines {
+    let mut lines = Vec::new();
+    if let Some(listed) = &report.listed {
+        let format = match listed.format {
+            Some("facts") | None => String::new(),
+            Some(format) => format!(", in the format of {format}"),
+        };
+        let unreadable = match &listed.unreadable {
+            (0, _) => String::new(),
+            (count, first) => format!(
+                "; {count} lines can't be read, the first: {}",
+                first.as_deref().unwrap_or_default()
+            ),
+        };
+        lines.push((
+            "listing",
+            format!(
+                "{}{format}, {} {}{unreadable}",
+                listed.by,
+                listed.entries,
+                if listed.entries == 1 {
+                    "entry"
+                } else {
+                    "entries"
+                }
+            ),
+        ));
+        let times = match (&report.settings.timezone, listed.zone, listed.mdtm) {
+            _ if listed.by == "MLSD" => "UTC, to the second".to_string(),
+            (Some(zone), _, _) => format!("as timezone={zone} says"),
+            (None, Some(seconds), _) => format!("UTC{}, learned from a file", offset(seconds)),
+            (None, None, Some(false)) => "of an unknown zone: there is no MDTM".to_string(),
+            (None, None, _) => "of a zone that the first file will tell".to_string(),
+        };
+        lines.push(("times", times));
+        lines.push((
+            "reading",
+            restart(report.reading.as_ref(), "no file here to try it by"),
+        ));
+    }
+    if let Some(writing) = &report.writing {
+        let answer = |answer: &Answer| match answer {
+            Ok(()) => "yes".to_string(),
+            Err(why) => format!("no: {why}"),
+        };
+        lines.push(("storing", answer(&writing.store)));
+        lines.push((
+            "  then reading",
+            restart(writing.reading.as_ref(), "not tried"),
+        ));
+        lines.push((
+            "  in the middle",
+            match &writing.beginning {
+                Beginning::Keeps => "REST before STOR writes there and keeps the rest".to_string(),
+                Beginning::Cuts => {
+                    "REST before STOR writes there and cuts off the rest".to_string()
+                }
+                Beginning::Appends => {
+                    "REST before STOR appends at the end instead: not honest".to_string()
+                }
+                Beginning::Replaces => {
+                    "REST before STOR is passed over, the file replaced: not honest".to_string()
+                }
+                Beginning::Wrong => "REST before STOR spoils the file: not honest".to_string(),
+                Beginning::Refused(why) => format!("REST before STOR is refused: {why}"),
+            },
+        ));
+        lines.push(("appending", answer(&writing.append)));
+        lines.push((
+            "renaming",
+            match &writing.replace {
+                Ok(()) => "replaces an existing file".to_string(),
+                Err(why) => {
+                    format!("does not replace an existing file ({why}): it is moved aside first")
+                }
+            },
+        ));
+        lines.push(("chmod", answer(&writing.chmod)));
+        lines.push((
+            "setting times",
+            match (&writing.times, &writing.directory_times) {
+                (Ok(by), Ok(())) => format!("by {by}, of directories too"),
+                (Ok(by), Err(_)) => format!("by {by}, but not of directories"),
+                (Err(why), _) => format!("no: {why}"),
+            },
+        ));
+    }
+    match &report.scratch {
+        Some(Place::Removed(place)) => {
+            lines.push(("scratch", format!("{place}, removed")));
+        }
+        Some(Place::Left(place, why)) => {
+            lines.push(("scratch", format!("{place} is STILL THERE: {why}")));
+        }
+        Some(Place::NotMade(why)) => lines.push(("writing", format!("no: {why}"))),
+        None if report.listed.is_some() => {
+            lines.push((
+                "writing",
+                "not tried; --write tries it in a directory of its own".into(),
+            ));
+        }
+        None => {}
+    }
+    lines
+}
+
+fn restart(restart: Option<&Restart>, untried: &str) -> String {
+    match restart {
+        Some(Restart::Honest) => "from anywhere: REST is honest".to_string(),
+        Some(Restart::Ignored) => "from the start only: REST is accepted and ignored".to_string(),
+        Some(Restart::Wrong) => "from the start only: REST brings other bytes".to_string(),
+        Some(Restart::Refused(why)) => format!("from the start only: REST is refused ({why})"),
+        Some(Restart::Undecided) => "the file does not tell whether REST is honest".to_string(),
+        None => format!("not tried: {untried}"),
+    }
+}
+
+/// `+02:00`; nothing for UTC itself.
+fn offset(seconds: i32) -> String {
+    let (sign, seconds) = match seconds {
+        0 => return String::new(),
+        ..0 => ('-', -seconds),
+        _ => ('+', seconds),
+    };
+    format!("{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_as_people_write_them() {
+        assert_eq!(offset(0), "");
+        assert_eq!(offset(7200), "+02:00");
+        assert_eq!(offset(-12_600), "-03:30");
+    }
+}

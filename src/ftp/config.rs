@@ -1,0 +1,151 @@
+//! Where a server is and how it is used, and the first connection to it.
+//!
+//! The one idea: what the user said about a server, in one place. The first connection tries the
+//! host's addresses in turn; every later one goes to the address of the first.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::ftp::control::Control;
+use crate::ftp::control::login::Login;
+use crate::ftp::data;
+use crate::ftp::listing::timezone::Zone;
+use crate::ftp::net::proxy;
+use crate::ftp::net::proxy::Proxy;
+use crate::ftp::net::route::{Route, Target};
+use crate::ftp::net::stream::Bind;
+use crate::ftp::profile::Profile;
+use crate::ftp::protocol::charset::Charset;
+use crate::ftp::tls::{Tls, When};
+use crate::remote::{Deadline, Error, Result};
+
+/// Where the server is and how it is to be used.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Name or address.
+    pub host: String,
+    /// The port of the control connection.
+    pub port: u16,
+    /// Who logs in.
+    pub login: Login,
+    /// What `CWD` is given before the mounted directory is asked for; `None` stays at the login.
+    pub directory: Option<Vec<u8>>,
+    /// Control connections at most, at least one.
+    pub max_conns: usize,
+    /// Whether several commands may be under way at once.
+    pub pipelining: bool,
+    /// When and how connections are encrypted.
+    pub tls: Arc<Tls>,
+    /// Which data connections are made.
+    pub data: data::Policy,
+    /// Where connections go out from.
+    pub bind: Option<Bind>,
+    /// The proxy that connections go through.
+    pub proxy: Option<Arc<Proxy>>,
+    /// The one family of addresses that is used; both by default.
+    pub family: Option<Family>,
+    /// The charset of names, where it is not UTF-8.
+    pub charset: Option<Charset>,
+    /// How listings are taken.
+    pub manner: Manner,
+    /// The directory in which it is kept what was learned of servers.
+    pub profiles: Option<PathBuf>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How listings are taken.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Files are asked for their exact times where the listing rounds them.
+    pub exact_times: bool,
+    /// Links are shown as what they lead to.
+    pub follow_links: bool,
+    /// The zone of the listing's times; learned from one file where it is not given.
+    pub zone: Option<Zone>,
+}
+
+impl Endpoint {
+    /// The server's host and port, for people.
+    pub fn place(&self) -> String {
+        proxy::place(&self.host, self.port)
+    }
+
+    /// Connects by `route` and takes the greeting.
+    pub fn control(
+        &self,
+        route: &Route,
+        profile: &Profile,
+        deadline: &Deadline,
+    ) -> Result<Control> {
+        let implicit = if self.tls.when() == When::Implicit {
+            let session = self
+                .tls
+                .session(profile.ask(|learned| learned.steps_back))?;
+            Some((Some(&*self.tls), session))
+        } else {
+            None
+        };
+        let flights = profile.ask(|learned| learned.flights) != Some(false);
+        Control::connect(route, implicit, self.pipelining && flights, deadline)
+    }
+
+    /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.
+    fn allows(&self, address: &SocketAddr) -> bool {
+        let is_wanted = match self.family {
+            Some(Family::V4) => address.is_ipv4(),
+            Some(Family::V6) => address.is_ipv6(),
+            None => true,
+        };
+        let is_bound = match &self.bind {
+            Some(Bind::Address(ours)) => ours.is_ipv4() == address.is_ipv4(),
+            _ => true,
+        };
+        is_wanted && is_bound
+    }
+
+    /// Connects, by `connect`, to the first of the host's addresses that answers.
+    pub fn first_control(&self, connect: &dyn Fn(&Route) -> Result<Control>) -> Result<Control> {
+        let to = |target| Route {
+            bind: self.bind.clone(),
+            target,
+        };
+        if let Some(proxy) = &self.proxy {
+            let target = Target::Behind(Arc::clone(proxy), self.host.clone(), self.port);
+            return connect(&to(target));
+        }
+        let tried = || format!("finding {}", self.host);
+        let addresses: Vec<_> = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| Error::lost(tried(), error))?
+            .collect();
+        let mut last = match addresses.first() {
+            None => Error::lost(tried(), "the name has no address"),
+            Some(other) => Error::barred(
+                self.host.clone(),
+                format!(
+                    "it has no address of the family that ipv4, ipv6 or bind= asks for, but {}",
+                    other.ip()
+                ),
+            ),
+        };
+        for address in addresses {
+            if !self.allows(&address) {
+                continue;
+            }
+            match connect(&to(Target::Address(address))) {
+                Ok(control) => return Ok(control),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}

@@ -1,0 +1,238 @@
+//! From a greeting to a connection that can work: `USER`, `PASS`, features, type, charset.
+//!
+//! The one idea: the first connection asks what the server can do (some tell only after the login)
+//! and where the mounted directory lies; later ones say just what they must, in one flight.
+//! The password never flies: it is sent once `USER` was answered, and a refused login is not
+//! tried again. Before it comes TLS, where it is asked for or offered.
+
+use crate::ftp::control::Control;
+use crate::ftp::profile::Profile;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::features::Features;
+use crate::ftp::protocol::reply::{Reply, quoted_path};
+use crate::ftp::tls::{Tls, When};
+use crate::remote::{Deadline, Error, Result, Why};
+
+/// Who logs in.
+#[derive(Clone)]
+pub struct Login {
+    /// The user's name.
+    pub user: Vec<u8>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({}, hidden)", self.user.escape_ascii())
+    }
+}
+
+/// Logs in on the first connection and learns what the server can do. `accepted` is called in between.
+pub fn first(
+    control: &mut Control,
+    login: &Login,
+    tls: &Tls,
+    profile: &Profile,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<()> {
+    encrypt(control, tls, profile, deadline)?;
+    identify(control, login, deadline)?;
+    accepted(control);
+    let reply = control.command(Command::Feat, deadline)?;
+    let print = print(control.greeting(), &reply);
+    profile.learn(|learned| learned.print = print);
+    if reply.is_completion() {
+        let features = Features::parse(&reply.lines);
+        if features.tls && tls.when() == When::Off && login.user != b"anonymous" {
+            log::warn!(
+                "{}: the password went over the network in clear, though the server offers TLS; \
+                 leave out tls=off",
+                control.route()
+            );
+        }
+        profile.learn(|learned| learned.features = features);
+    }
+    prepare(control, tls, profile, None, deadline).map(|_| ())
+}
+
+/// A digest by which a server is known again (FNV-1a): of the first line of its greeting, since others
+/// tell the time and count users, and of its features.
+fn print(greeting: &Reply, features: &Reply) -> u64 {
+    let lines = greeting.lines.iter().take(1).chain(&features.lines);
+    let mut print = 0xcbf2_9ce4_8422_2325;
+    for byte in lines.flat_map(|line| line.iter().chain(b"\n")) {
+        print = (print ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    print
+}
+
+/// Logs in on a further connection. `asks` flies with the last commands, where commands may fly: its reply is returned
+/// then.
+pub fn again(
+    control: &mut Control,
+    login: &Login,
+    tls: &Tls,
+    profile: &Profile,
+    asks: Option<Command<'_>>,
+    deadline: &Deadline,
+) -> Result<Option<Reply>> {
+    encrypt(control, tls, profile, deadline)?;
+    identify(control, login, deadline)?;
+    prepare(control, tls, profile, asks, deadline)
+}
+
+/// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
+fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
+    // One refusal answers for this mount, where clear text may be.
+    let refused = tls.when() == When::Try && profile.ask(|learned| learned.no_auth);
+    if control.is_encrypted() || tls.when() == When::Off || refused {
+        return Ok(());
+    }
+    let reply = control.command(Command::AuthTls, deadline)?;
+    if reply.is_completion() {
+        let session = tls.session(profile.ask(|learned| learned.steps_back))?;
+        return control.encrypt(Some(tls), session, deadline);
+    }
+    let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
+    if tls.when() != When::Try {
+        return Err(Error::barred(
+            offered(),
+            "nothing was sent in clear; use tls=try or tls=off if that may be",
+        ));
+    }
+    if tls.was_seen() {
+        return Err(Error::barred(
+            offered(),
+            "it did encrypt before, so that somebody may stand between; use tls=off if clear text may be",
+        ));
+    }
+    log::info!("{}: everything goes in clear", offered());
+    profile.learn(|learned| learned.no_auth = true);
+    Ok(())
+}
+
+/// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
+/// without a `/` at its end. `asks` flies with that, where commands may fly: its reply is returned then.
+pub fn locate(
+    control: &mut Control,
+    directory: Option<&[u8]>,
+    asks: Option<Command<'_>>,
+    deadline: &Deadline,
+) -> Result<(Vec<u8>, Option<Reply>)> {
+    let enters = directory.map(Command::Cwd);
+    let asks = asks.filter(|_| control.is_pipelining());
+    let flight: Vec<_> = enters
+        .into_iter()
+        .chain([Command::Pwd])
+        .chain(asks)
+        .collect();
+    let mut replies = control.flight(&flight, deadline)?;
+    let asked = asks.and_then(|_| replies.pop());
+    let no_reply = || Error::misbehaved("PWD", "no reply");
+    let reply = replies.pop().ok_or_else(no_reply)?;
+    if asked.is_some() && matches!(reply.code, 227 | 229) {
+        // That is what was asked behind it: what says where we are came later, or belongs to something else.
+        control.give_up();
+        return Err(Error::misbehaved(
+            Command::Pwd.to_string(),
+            reply.to_string(),
+        ));
+    }
+    if let Some((command, entered)) = enters.zip(replies.pop())
+        && !entered.is_completion()
+    {
+        return Err(Error::refused(
+            Why::NotFound,
+            command.to_string(),
+            entered.to_string(),
+        ));
+    }
+    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
+    let mut path = match quoted_path(text) {
+        Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
+        // A server that can't say where we are: what we asked for, taken from its root.
+        _ => {
+            log::warn!("PWD gave no path: {reply}");
+            let mut path = directory.unwrap_or_default().to_vec();
+            if !path.starts_with(b"/") {
+                path.insert(0, b'/');
+            }
+            path
+        }
+    };
+    while path.last() == Some(&b'/') {
+        path.pop();
+    }
+    Ok((path, asked))
+}
+
+fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result<()> {
+    let user = Command::User(&login.user);
+    let mut reply = control.command(user, deadline)?;
+    if reply.is_intermediate() {
+        reply = control.command(Command::Pass(&login.password), deadline)?;
+    }
+    if reply.is_completion() {
+        control.note_login();
+        return Ok(());
+    }
+    let tried = format!("logging in as {}", login.user.escape_ascii());
+    if reply.code == 332 {
+        let said = "it wants an account (ACCT), which ftpfs can't give";
+        return Err(Error::refused(Why::Login, tried, said));
+    }
+    // 530 is also what servers say that have no room for one more connection.
+    let text = reply.text().to_ascii_lowercase();
+    let full = ["too many", "maximum", "no more connections", "limit"]
+        .iter()
+        .any(|words| text.contains(words));
+    let why = if full { Why::TooMany } else { Why::Login };
+    Err(Error::refused(why, tried, reply.to_string()))
+}
+
+/// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
+/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that flew.
+fn prepare(
+    control: &mut Control,
+    tls: &Tls,
+    profile: &Profile,
+    asks: Option<Command<'_>>,
+    deadline: &Deadline,
+) -> Result<Option<Reply>> {
+    let features = profile.ask(|learned| learned.features.clone());
+    let facts = features.wanted_facts();
+    let mut flight = vec![Command::TypeImage];
+    if features.utf8 {
+        flight.push(Command::Opts("UTF8 ON"));
+    }
+    if let Some(facts) = &facts {
+        flight.push(Command::Opts(facts));
+    }
+    if control.is_encrypted() {
+        let level = if tls.clear_data() { 'C' } else { 'P' };
+        flight.extend([Command::Pbsz, Command::Prot(level)]);
+    }
+    let asks = asks.filter(|_| control.is_pipelining());
+    flight.extend(asks);
+    let mut replies = control.flight(&flight, deadline)?;
+    let asked = asks.and_then(|_| replies.pop());
+    if let Some(protection) = replies.last().filter(|_| control.is_encrypted()) {
+        let agreed = protection.is_completion();
+        if !agreed && !tls.clear_data() && tls.when() != When::Try {
+            return Err(Error::barred(
+                format!("PROT P: the server encrypts no data connections ({protection})"),
+                "use tls=control if files may go in clear",
+            ));
+        }
+        if !agreed && !tls.clear_data() {
+            log::warn!("PROT P: {protection}; files go in clear, the password does not");
+        }
+        control.set_protects_data(agreed && !tls.clear_data());
+    }
+    match replies.first() {
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
+        _ => Ok(asked),
+    }
+}

@@ -1,0 +1,184 @@
+//! A spare data connection: made when a transfer has ended, for the next one.
+//!
+//! The one idea: `EPSV` and the handshake of TCP cost two round trips, and neither depends on what is
+//! transferred. Done ahead, the next transfer costs one; so does the first one of a mount, where it is known
+//! from an earlier one how data connections come about. It is passive only, in clear until a transfer
+//! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
+//! uses one must be ready to go on without.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::Control;
+use crate::ftp::data::{Ahead, Attempt, Policy, passive};
+use crate::ftp::net::stream::{Stream, blame};
+use crate::ftp::profile::{Profile, Way};
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
+use crate::remote::{Deadline, Result};
+
+/// A data connection for the next transfer of its control connection.
+#[derive(Debug)]
+pub struct Spare {
+    way: Way,
+    stream: Stream,
+    made: Instant,
+    /// The directory in which we were then; see [`Control::directory`].
+    made_in: Option<Arc<[u8]>>,
+}
+
+/// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
+/// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
+pub const SPARE_LIFE: Duration = Duration::from_secs(10);
+/// A transfer that could not begin over a spare connection weighs as much as so many that did: a long mount has some
+/// behind a line that breaks now and then.
+const MISFIRE: u32 = 32;
+/// From this weight on none is made here any more.
+const TOO_MANY: u32 = 3 * MISFIRE;
+
+impl Spare {
+    /// Whether spare connections can be made to this server.
+    pub fn is_possible(profile: &Profile) -> bool {
+        profile.ask(|learned| {
+            let passive = learned.ways.likely().is_some_and(|way| !way.is_active());
+            passive && !learned.pret && learned.spare_debt < TOO_MANY
+        })
+    }
+
+    /// Makes one, or begins to: TCP's own handshake goes on behind this.
+    pub fn make(
+        control: &mut Control,
+        profile: &Profile,
+        policy: &Policy,
+        deadline: &Deadline,
+    ) -> Result<Option<Self>> {
+        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+            return Ok(None);
+        };
+        let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
+        let port = passive::listen(control, profile, policy, way, what, &mut ahead, deadline)?;
+        Ok(Some(Self {
+            way,
+            stream: port.begin(control, deadline)?,
+            made: Instant::now(),
+            made_in: control.directory().cloned(),
+        }))
+    }
+
+    /// The command that asks for one, where one can be made.
+    pub fn command(profile: &Profile) -> Option<Command<'static>> {
+        let way = profile.ask(|learned| learned.ways.likely());
+        way.filter(|_| Self::is_possible(profile))
+            .map(passive::command)
+    }
+
+    /// The command that asks for one behind the end of a transfer's data, before the final reply: the
+    /// server has sent all, and is about to say so.
+    pub fn early(profile: &Profile) -> Option<Command<'static>> {
+        Self::command(profile).filter(|_| !profile.ask(|learned| learned.late_spares))
+    }
+
+    /// One from the reply to [`Self::command`].
+    pub fn of_reply(
+        reply: &Reply,
+        control: &mut Control,
+        profile: &Profile,
+        policy: &Policy,
+        deadline: &Deadline,
+    ) -> Result<Option<Self>> {
+        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+            return Ok(None);
+        };
+        let port = passive::port_in(reply, passive::command(way), control, policy)?;
+        Ok(Some(Self {
+            way,
+            stream: port.begin(control, deadline)?,
+            made: Instant::now(),
+            made_in: control.directory().cloned(),
+        }))
+    }
+
+    /// What there is of an attempt to get one: a failed one is remembered, and nobody need hear of it.
+    pub fn if_made(made: Result<Option<Self>>, profile: &Profile) -> Option<Self> {
+        made.unwrap_or_else(|error| {
+            log::debug!("no spare data connection: {error}");
+            Self::note_misfire(profile);
+            None
+        })
+    }
+
+    /// The directory in which we were when it was made; `None` where the login had left us.
+    pub fn made_in(&self) -> Option<&[u8]> {
+        self.made_in.as_deref()
+    }
+
+    /// Whether it is to be given up.
+    pub fn is_old(&self) -> bool {
+        self.made.elapsed() >= SPARE_LIFE
+    }
+
+    /// Whether a transfer may be tried over it: it is young, and has not ended.
+    pub fn is_good(&mut self, profile: &Profile) -> bool {
+        !self.is_old()
+            && profile.ask(|learned| learned.ways.likely()) == Some(self.way)
+            && !self.stream.has_news()
+    }
+
+    /// A transfer begins over it: so its way works.
+    pub fn attempt(&self, profile: &Profile) -> Attempt {
+        let known = profile.ask(|learned| learned.ways.works) == Some(self.way);
+        Attempt {
+            way: self.way,
+            known,
+        }
+    }
+
+    /// The connection, once TCP's handshake is done.
+    pub fn into_stream(self, deadline: &Deadline) -> Result<Stream> {
+        let there = self.stream.established(deadline);
+        there.map_err(|error| blame("connecting ahead", &error))?;
+        Ok(self.stream)
+    }
+
+    /// A transfer has begun over one.
+    pub fn note_success(profile: &Profile) {
+        if profile.ask(|learned| learned.spare_debt > 0) {
+            profile.learn(|learned| learned.spare_debt = learned.spare_debt.saturating_sub(1));
+        }
+    }
+
+    /// A transfer could not begin over one.
+    pub fn note_misfire(profile: &Profile) {
+        profile.learn(|learned| {
+            let before = learned.spare_debt;
+            learned.spare_debt += MISFIRE;
+            if before < TOO_MANY && learned.spare_debt >= TOO_MANY {
+                log::info!("this server keeps no data connections: going on without spare ones");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misfires_are_forgiven_for_many_transfers_that_began() {
+        let profile = Profile::default();
+        profile.learn(|learned| learned.ways.works = Some(Way::Epsv));
+        for _ in 0..10 {
+            Spare::note_misfire(&profile);
+            Spare::note_misfire(&profile);
+            assert!(Spare::is_possible(&profile));
+            for _ in 0..2 * MISFIRE {
+                Spare::note_success(&profile);
+            }
+        }
+        for _ in 0..3 {
+            assert!(Spare::is_possible(&profile));
+            Spare::note_misfire(&profile);
+        }
+        assert!(!Spare::is_possible(&profile));
+    }
+}

@@ -1,0 +1,139 @@
+//! A line taken apart at its blanks, and the numbers in it.
+//!
+//! The one idea: a cursor that can be copied for a look ahead, and that still knows what follows
+//! byte by byte, because a name is never put together again from words.
+//!
+//! Invariants: a word is never empty and holds no blank; numbers that do not fit are `None`.
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that were looked at for words on this thread: the measure of work in tests.
+    pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// The words of a line, and where the last of them ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Words<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    /// The words of `line`, from its start.
+    pub(crate) fn of(line: &'a [u8]) -> Self {
+        Self { line, at: 0 }
+    }
+
+    /// What follows the last word, blanks and all.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.line[self.at..]
+    }
+
+    /// What follows the last word and one blank: further blanks belong to the name.
+    pub(crate) fn name(&self) -> Option<&'a [u8]> {
+        let (&blank, name) = self.rest().split_first()?;
+        (blank == b' ').then_some(name)
+    }
+
+    /// What follows the last word and all blanks, for servers that pad the name into a column.
+    pub(crate) fn padded_name(&self) -> &'a [u8] {
+        self.rest().trim_ascii_start()
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest();
+        let start = rest.iter().position(|&byte| !is_blank(byte))?;
+        let length = rest[start..]
+            .iter()
+            .position(|&byte| is_blank(byte))
+            .unwrap_or(rest.len() - start);
+        self.at += start + length;
+        #[cfg(test)]
+        LOOKED_AT.with(|bytes| bytes.set(bytes.get() + start + length));
+        Some(&rest[start..start + length])
+    }
+}
+
+/// Whether a byte parts words.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// A number of at most nine digits, and nothing else.
+pub(crate) fn small(word: &[u8]) -> Option<u32> {
+    if word.is_empty() || word.len() > 9 {
+        return None;
+    }
+    word.iter().try_fold(0, |number, byte| {
+        byte.is_ascii_digit()
+            .then(|| number * 10 + u32::from(byte - b'0'))
+    })
+}
+
+/// Whether a word is digits only.
+pub(crate) fn is_number(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(u8::is_ascii_digit)
+}
+
+/// A size in bytes; `None` for what is no number, or more than any file can have.
+///
+/// Servers that print an unknown size as -1 show it as 18446744073709551615.
+pub(crate) fn size(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = 0u64;
+    for byte in digits {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        number = number
+            .checked_mul(10)?
+            .checked_add(u64::from(byte - b'0'))?;
+    }
+    (i64::try_from(number).is_ok()).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_all_blanks_but_the_first() {
+        let mut words = Words::of(b"  one\t two   a b ");
+        assert_eq!(words.next(), Some(&b"one"[..]));
+        assert_eq!(words.next(), Some(&b"two"[..]));
+        assert_eq!(words.name(), Some(&b"  a b "[..]));
+        assert_eq!(words.padded_name(), b"a b ");
+        assert_eq!(words.by_ref().count(), 2);
+        assert_eq!(words.rest(), b" ");
+    }
+
+    #[test]
+    fn a_line_that_ends_has_no_name() {
+        let mut words = Words::of(b"one");
+        words.next();
+        assert_eq!(words.name(), None);
+        assert_eq!(words.next(), None);
+    }
+
+    #[test]
+    fn a_size_is_a_number_that_a_file_can_have() {
+        assert_eq!(size(b"0"), Some(0));
+        assert_eq!(size(b"9223372036854775807"), Some(i64::MAX as u64));
+        for none in [
+            &b""[..],
+            b"-1",
+            b"1k",
+            b"9223372036854775808",
+            b"18446744073709551615",
+            b"99999999999999999999999",
+        ] {
+            assert_eq!(size(none), None);
+        }
+    }
+}

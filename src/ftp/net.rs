@@ -1,0 +1,5 @@
+//! The network below FTP: sockets with deadlines, the TLS record layer, routes and proxies.
+
+pub(crate) mod proxy;
+pub(crate) mod route;
+pub(crate) mod stream;

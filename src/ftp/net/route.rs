@@ -1,0 +1,110 @@
+//! The way to the server: straight to an address, or by way of a proxy to a name.
+//!
+//! The one idea: the control connection and its data connections go the same way, to the same place,
+//! and only the port differs.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::ftp::net::proxy::Proxy;
+use crate::ftp::net::stream::{Bind, Stream, blame};
+use crate::remote::{Deadline, Result};
+
+/// The way to a server.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Where connections go out from.
+    pub bind: Option<Bind>,
+    /// Where they go to.
+    pub target: Target,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// At an address.
+    Address(SocketAddr),
+    /// Where a proxy finds it.
+    Behind(Arc<Proxy>, String, u16),
+}
+
+impl Route {
+    /// Connects to the control port.
+    pub fn connect(&self, deadline: &Deadline) -> Result<Stream> {
+        self.go(&self.target, deadline)
+    }
+
+    /// Connects to a data port; `named` is an address that takes the place of the server's.
+    pub fn connect_to(
+        &self,
+        port: u16,
+        named: Option<Ipv4Addr>,
+        deadline: &Deadline,
+    ) -> Result<Stream> {
+        self.go(&self.data_target(port, named), deadline)
+    }
+
+    /// Begins to connect to a data port; whoever wants to use it waits for it then. A proxy has to be
+    /// spoken to first, so that there the connection is whole when this returns.
+    pub fn begin_to(
+        &self,
+        port: u16,
+        named: Option<Ipv4Addr>,
+        deadline: &Deadline,
+    ) -> Result<Stream> {
+        match self.data_target(port, named) {
+            Target::Address(address) => Stream::begin(address, self.bind.as_ref())
+                .map_err(|error| blame(format!("connecting to {address}"), &error)),
+            target => self.go(&target, deadline),
+        }
+    }
+
+    fn data_target(&self, port: u16, named: Option<Ipv4Addr>) -> Target {
+        match (&self.target, named) {
+            (Target::Address(_), Some(host)) => Target::Address((host, port).into()),
+            (Target::Address(address), None) => {
+                let mut address = *address;
+                address.set_port(port);
+                Target::Address(address)
+            }
+            (Target::Behind(proxy, _, _), Some(host)) => {
+                Target::Behind(Arc::clone(proxy), host.to_string(), port)
+            }
+            (Target::Behind(proxy, host, _), None) => {
+                Target::Behind(Arc::clone(proxy), host.clone(), port)
+            }
+        }
+    }
+
+    fn go(&self, target: &Target, deadline: &Deadline) -> Result<Stream> {
+        let bind = self.bind.as_ref();
+        match target {
+            Target::Address(address) => Stream::connect(*address, bind, deadline)
+                .map_err(|error| blame(format!("connecting to {address}"), &error)),
+            Target::Behind(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
+        }
+    }
+
+    /// The server's address, as far as we know it.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.target {
+            Target::Address(address) => Some(address.ip()),
+            Target::Behind(_, host, _) => host.parse().ok(),
+        }
+    }
+
+    /// Whether a proxy stands between: then nobody can connect to us.
+    pub fn is_proxied(&self) -> bool {
+        matches!(self.target, Target::Behind(..))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Address(address) => write!(f, "{address}"),
+            Target::Behind(_, host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The first connection: who the server is, and where the mounted directory lies.
+//!
+//! The one idea: who mounts is about to look, and behind an automount somebody waits already. So what a first file or
+//! listing needs is asked for with the last question of the login, and a second connection is on its way by then.
+//!
+//! A server that loses commands which come together is found out here, and gets a second login without.
+//!
+//! Lock order: as in `pool.rs`.
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use crate::ftp::config::Endpoint;
+use crate::ftp::control::Control;
+use crate::ftp::control::login;
+use crate::ftp::data::Spare;
+use crate::ftp::net::route::Route;
+use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, note_flights};
+use crate::ftp::pool::wait_queue::State;
+use crate::ftp::pool::{LOOK, Pool};
+use crate::ftp::profile::Profile;
+use crate::ftp::profile::store::Kept;
+use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::reply::Reply;
+use crate::remote::{Deadline, Error, Result, Urgency, Why};
+
+/// What there is when a server has been found.
+pub(crate) struct First {
+    /// The connection, logged in and in the directory.
+    pub control: Control,
+    /// Where that lies.
+    pub place: Place,
+    /// The connections, of which this is one.
+    pub state: State,
+    /// Somebody is about to look, and a spare data connection can be made for that.
+    pub looks: bool,
+    /// Where the server listens for it, if it was asked already.
+    pub port: Option<Reply>,
+    /// A second connection, which the pool is to wait for.
+    pub second: Option<Forerunner>,
+}
+
+/// Finds the server, logs in, learns what it can do and enters the directory.
+pub(crate) fn meet(
+    endpoint: &Arc<Endpoint>,
+    profile: &Arc<Profile>,
+    kept: &Kept,
+    deadline: &Deadline,
+) -> Result<First> {
+    profile.learn(|learned| learned.steps_back = kept.steps_back());
+    if kept.loses_flights() {
+        profile.learn(|learned| learned.flights = Some(false));
+    }
+    let mut state = State::new(endpoint.max_conns.max(1));
+    state.live = 1;
+    let is_known = kept.is_known();
+    let is_wanted = is_known && state.may_grow(Urgency::Ahead);
+    let mut second = None;
+    // Not before the first login was accepted: nothing that is refused is tried twice.
+    let mut accepted = |control: &Control| {
+        second = is_wanted
+            .then(|| Forerunner::start(endpoint, control.route(), profile))
+            .flatten();
+    };
+    let longer = Deadline::after(deadline.patience() * 2);
+    let (mut control, deadline) =
+        match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
+            Err(Error::TimedOut { .. })
+                if profile.ask(|learned| learned.flights) == Some(false) =>
+            {
+                let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
+                (again?, &longer)
+            }
+            result => (result?, deadline),
+        };
+    kept.adopt(profile, &network(&control), endpoint.data.is_free());
+    let looks = Spare::is_possible(profile);
+    let second = second.filter(|_| looks).map(Forerunner::log_in);
+    let lines = control.lines();
+    let here = Place::new(Vec::new(), endpoint.charset, lines);
+    let directory = endpoint.directory.as_deref();
+    let directory = directory.map(|path| here.encode(path)).transpose()?;
+    // Through a proxy a data connection takes longer than to begin one.
+    let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
+    let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
+    let flights = control.take_flights();
+    let is_lost = flights.is_some_and(|flights| note_flights(profile, flights));
+    let (base, port) = match located {
+        // Without what was only asked for later use.
+        Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
+            log::info!("{error}; once more, on another connection");
+            Spare::note_misfire(profile);
+            // A server may have room for one alone, and count this one until it is gone.
+            drop(control);
+            control = match first_login(endpoint, profile, is_known, &mut |_| (), &longer) {
+                Err(error) if error.why() == Some(Why::TooMany) => {
+                    thread::sleep(LOOK);
+                    first_login(endpoint, profile, is_known, &mut |_| (), &longer)?
+                }
+                result => result?,
+            };
+            login::locate(&mut control, directory.as_deref(), None, &longer)?
+        }
+        located => located?,
+    };
+    Ok(First {
+        control,
+        place: Place::new(base, endpoint.charset, lines),
+        state,
+        looks,
+        port,
+        second,
+    })
+}
+
+/// A further connection that is being made while the first one still asks what the server can do and where the directory
+/// lies, and there is no pool yet: it is ready so much sooner for what comes beside the first look. It is given up where
+/// this is dropped.
+pub(crate) struct Forerunner {
+    log_in: mpsc::Sender<()>,
+    pool: mpsc::Sender<Arc<Pool>>,
+}
+
+impl Forerunner {
+    /// Begins to make it, where that can be: no more than a greeting is waited for.
+    fn start(endpoint: &Arc<Endpoint>, route: &Route, profile: &Arc<Profile>) -> Option<Self> {
+        let (log_in, may_log_in) = mpsc::channel();
+        let (sender, pool) = mpsc::channel::<Arc<Pool>>();
+        let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
+        let run = move || {
+            let deadline = Deadline::after(GROWING_PATIENCE);
+            let met = endpoint.control(&route, &profile, &deadline);
+            // It has turned out to be another server, or the mount has failed.
+            let Ok(()) = may_log_in.recv() else { return };
+            let log_in = |control| further_login(control, &endpoint, &profile, true, &deadline);
+            let made = met.and_then(log_in);
+            // Where the mount has failed, there will be none.
+            let Ok(pool) = pool.recv() else { return };
+            pool.take_in(made.map(|(mut control, port)| {
+                let spare = port.and_then(|port| pool.spare_at(&port, &mut control));
+                (pool.register(&control), control, spare)
+            }));
+        };
+        let thread = thread::Builder::new().name("connect".into()).spawn(run);
+        thread.is_ok().then_some(Self {
+            log_in,
+            pool: sender,
+        })
+    }
+
+    /// What the server can do is known.
+    fn log_in(self) -> Self {
+        // Where its thread has ended, `join` sees it.
+        self.log_in.send(()).ok();
+        self
+    }
+
+    /// The pool is there, and counts on it.
+    pub(crate) fn join(self, pool: &Arc<Pool>) {
+        let mut state = pool.state.lock();
+        state.note_transfer();
+        state.live += 1;
+        state.connecting += 1;
+        if self.pool.send(Arc::clone(pool)).is_err() {
+            state.live -= 1;
+            state.connecting -= 1;
+        }
+    }
+}
+
+/// Connects and logs in; a server that loses commands which come together is found out.
+fn first_login(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    is_known: bool,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<Control> {
+    let connect = |route: &Route| endpoint.control(route, profile, deadline);
+    let mut control = endpoint.first_control(&connect)?;
+    if !is_known {
+        control.doubt_flights();
+    }
+    let Endpoint { login, tls, .. } = endpoint;
+    let result = login::first(&mut control, login, tls, profile, accepted, deadline);
+    if let Some(flights) = control.take_flights() {
+        note_flights(profile, flights);
+    }
+    result.map(|()| control)
+}
+
+/// Where we are, as far as it matters to data connections.
+fn network(control: &Control) -> String {
+    let proxied = if control.route().is_proxied() {
+        " by-proxy"
+    } else {
+        ""
+    };
+    match control.local_address() {
+        Ok(address) => format!("{}{proxied}", address.ip()),
+        Err(_) => "unknown".to_string(),
+    }
+}

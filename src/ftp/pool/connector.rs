@@ -1,0 +1,184 @@
+//! Growing: logins, and the spare data connections of what is idle.
+//!
+//! The one idea: what nobody waits for is made on a thread of its own, so that who comes next finds it ready; it counts
+//! as `connecting` or `arming` until then.
+//!
+//! Lock order: as in `pool.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ftp::config::Endpoint;
+use crate::ftp::control::login;
+use crate::ftp::control::{Control, Flights};
+use crate::ftp::data::Spare;
+use crate::ftp::pool::wait_queue::State;
+use crate::ftp::pool::{LOOK, Pool};
+use crate::ftp::profile::Profile;
+use crate::ftp::protocol::reply::Reply;
+use crate::remote::{Deadline, Error, Result, Why};
+
+/// Flights that are lost in a row before no more are sent to a server that had answered some.
+const LOST_FLIGHTS: u32 = 2;
+/// How long a connection may take to be made that nobody waits for yet.
+pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a spare data connection may take to be agreed: nobody waits for it.
+const ARMING_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Pool {
+    /// One more connection, which the pool does not count; the number is for [`Self::unregister`]. Where a transfer is
+    /// to follow (`arms`), it asks for its spare data connection while it logs in.
+    pub fn new_control(
+        &self,
+        arms: bool,
+        deadline: &Deadline,
+    ) -> Result<(u64, Control, Option<Spare>)> {
+        let (endpoint, profile) = (&self.endpoint, &self.profile);
+        let control = endpoint.control(&self.route, profile, deadline)?;
+        let id = self.register(&control);
+        match further_login(control, endpoint, profile, arms, deadline) {
+            Ok((mut control, port)) => {
+                let spare = port.and_then(|port| self.spare_at(&port, &mut control));
+                Ok((id, control, spare))
+            }
+            Err(error) => {
+                self.unregister(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// The spare data connection of which a login tells.
+    pub(crate) fn spare_at(&self, port: &Reply, control: &mut Control) -> Option<Spare> {
+        let deadline = Deadline::after(ARMING_PATIENCE);
+        let made = Spare::of_reply(port, control, &self.profile, self.data(), &deadline);
+        Spare::if_made(made, &self.profile)
+    }
+
+    pub(crate) fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
+        state.live += 1;
+        state.connecting += 1;
+        if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
+            state.live -= 1;
+            state.connecting -= 1;
+        }
+    }
+
+    /// Makes one more connection for whoever is next.
+    fn grow(&self, deadline: &Deadline) {
+        let arms = self.state.lock().transfers_go_on();
+        let grown = self.new_control(arms, deadline);
+        self.take_in(grown);
+    }
+
+    /// Counts a further connection in or out.
+    pub(crate) fn take_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
+        let mut state = self.state.lock();
+        state.connecting -= 1;
+        match grown {
+            Ok((id, control, spare @ Some(_))) => {
+                drop(state);
+                return self.rest(id, control, spare);
+            }
+            Ok((id, control, None)) => {
+                // Who comes next finds it ready; who waits already is as quick by himself.
+                let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
+                if arms && Spare::is_possible(&self.profile) {
+                    state.arming += 1;
+                    drop(state);
+                    return self.arm(id, control);
+                }
+                drop(state);
+                return self.rest(id, control, None);
+            }
+            Err(error) => {
+                state.live -= 1;
+                state.grows_after = Some(Instant::now() + LOOK);
+                if error.why() == Some(Why::TooMany) && state.live > 0 {
+                    state.lower_limit(&error);
+                } else {
+                    log::info!("no further connection: {error}");
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Gets a spare data connection for an idle control connection, while others go on.
+    pub(crate) fn arm_beside(self: &Arc<Self>, id: u64, control: Control) {
+        self.state.lock().arming += 1;
+        if !self.spawn("spare", move |pool| pool.arm(id, control)) {
+            let mut state = self.state.lock();
+            state.arming -= 1;
+            state.drop_connection(id);
+        }
+    }
+
+    /// Gets a spare data connection for a connection that counts as arming.
+    fn arm(&self, id: u64, mut control: Control) {
+        let deadline = Deadline::after(ARMING_PATIENCE);
+        let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
+        let spare = Spare::if_made(made, &self.profile);
+        self.state.lock().arming -= 1;
+        self.rest(id, control, spare);
+    }
+}
+
+/// Logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
+pub(crate) fn further_login(
+    mut control: Control,
+    endpoint: &Endpoint,
+    profile: &Profile,
+    arms: bool,
+    deadline: &Deadline,
+) -> Result<(Control, Option<Reply>)> {
+    let Endpoint { login, tls, .. } = endpoint;
+    // Through a proxy a data connection takes longer than to begin one: nobody who needs this one is to wait for that.
+    let arms = arms && !control.route().is_proxied();
+    let asks = arms.then(|| Spare::command(profile)).flatten();
+    let result = login::again(&mut control, login, tls, profile, asks, deadline);
+    if let Some(flights) = control.take_flights() {
+        note_flights(profile, flights);
+    }
+    if let (Err(error), Some(_)) = (&result, asks)
+        && !matches!(error, Error::Refused { .. })
+        && control.is_logged_in()
+    {
+        // Perhaps it has no answer to that, which is asked behind the login: one must not fail for it for ever.
+        Spare::note_misfire(profile);
+    }
+    result.map(|port| (control, port))
+}
+
+/// What became of several commands at once. Where they were seen to be answered and then are lost it was the network,
+/// unless it happens again before any work; a server that answers them in another order is none to send them. True when
+/// none is to be sent any more.
+pub(crate) fn note_flights(profile: &Profile, flights: Flights) -> bool {
+    let mut is_news = false;
+    profile.learn(|learned| {
+        let ends = match flights {
+            Flights::Answered => {
+                learned.flights_lost = 0;
+                learned.flights = learned.flights.or(Some(true));
+                false
+            }
+            Flights::Lost => {
+                learned.flights_lost += 1;
+                learned.flights.is_none() || learned.flights_lost >= LOST_FLIGHTS
+            }
+            Flights::Mixed => true,
+        };
+        is_news = ends && learned.flights != Some(false);
+        if ends {
+            learned.flights = Some(false);
+        }
+    });
+    if is_news {
+        let does = match flights {
+            Flights::Mixed => "answers commands that come together out of order",
+            _ => "loses commands that come together",
+        };
+        log::warn!("this server {does}: one by one from now on");
+    }
+    is_news
+}

@@ -1,0 +1,302 @@
+//! Who has which connection, who waits for one, and who is next.
+//!
+//! The one idea: plain data and its rules, without a lock and without a server. Whoever waits has an
+//! urgency; callers come first, and what is fetched ahead takes only what leaves a place for them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::Control;
+use crate::ftp::data::{SPARE_LIFE, Spare};
+use crate::ftp::net::stream::Cutter;
+use crate::remote::{Error, Urgency};
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Some replies: soon given back.
+    Metadata,
+    /// A directory: soon given back too, and wants a data connection.
+    Listing,
+    /// A file: may take long.
+    Transfer,
+}
+
+/// The connections and who waits for them.
+#[derive(Debug)]
+pub struct State {
+    /// Free for anybody.
+    pub idle: Vec<Idle>,
+    /// Connections that exist or are being made.
+    pub live: usize,
+    /// Of these, those that are just getting a spare data connection: soon idle.
+    pub arming: usize,
+    /// Of these, those that carry a file.
+    pub transfers: usize,
+    /// Of these, those that carry a small one that nobody waits for yet.
+    pub ahead: usize,
+    /// Of these, those that are being made.
+    pub connecting: usize,
+    /// No more is made before this, after an attempt that failed.
+    pub grows_after: Option<Instant>,
+    /// When a transfer or a listing last began.
+    transferred: Option<Instant>,
+    /// Connections at most, now.
+    pub limit: usize,
+    /// Connections at most, as configured.
+    max_conns: usize,
+    limited_until: Option<Instant>,
+    /// Who waits, by urgency.
+    pub waiting: [usize; 3],
+    /// Of these, who wants to transfer.
+    pub waiting_transfers: usize,
+    /// By which every connection can be cut.
+    pub cutters: HashMap<u64, Cutter>,
+    /// The number of the next connection.
+    pub next_id: u64,
+    /// The mount ends.
+    pub closed: bool,
+}
+
+/// A connection that nobody uses.
+#[derive(Debug)]
+pub struct Idle {
+    /// Its number.
+    pub id: u64,
+    /// The connection.
+    pub control: Control,
+    /// Its spare data connection.
+    pub spare: Option<Spare>,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What somebody who wants a connection is to do.
+pub enum Next {
+    /// Take this one.
+    Take(Box<Idle>),
+    /// Make one.
+    Connect,
+    /// Have one made, and wait for that or for another one.
+    Grow,
+    /// Wait.
+    Wait,
+    /// Give up.
+    Closed,
+}
+
+/// How long a limit that the server named is kept before more is tried again.
+const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+/// A transfer that follows another within so long is one of a chain.
+const CHAIN: Duration = Duration::from_secs(1);
+/// Connections that are made at once: a login takes six round trips, and a server that has no more of them
+/// says so to each.
+const AT_ONCE: usize = 4;
+/// An idle connection is closed after so long: servers do so after some minutes, less politely.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+impl State {
+    /// Nothing yet, and `max_conns` connections at most.
+    pub fn new(max_conns: usize) -> Self {
+        Self {
+            idle: Vec::new(),
+            live: 0,
+            arming: 0,
+            transfers: 0,
+            ahead: 0,
+            connecting: 0,
+            grows_after: None,
+            transferred: None,
+            limit: max_conns,
+            max_conns,
+            limited_until: None,
+            waiting: [0; 3],
+            waiting_transfers: 0,
+            cutters: HashMap::new(),
+            next_id: 0,
+            closed: false,
+        }
+    }
+
+    /// What somebody is to do now who has waited with this urgency. `fresh` wants a new connection.
+    pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
+        if self.closed {
+            return Next::Closed;
+        }
+        if self
+            .limited_until
+            .is_some_and(|until| until < Instant::now())
+        {
+            self.limited_until = None;
+            self.limit = self.max_conns;
+        }
+        let first_in_line = self.waiting[..urgency as usize]
+            .iter()
+            .all(|&waiting| waiting == 0);
+        if !first_in_line || !self.has_place(purpose, urgency) {
+            return Next::Wait;
+        }
+        if fresh {
+            // Those that were idle since before the failure are as dead as the one that failed.
+            while let Some(idle) = self.idle.pop() {
+                self.drop_connection(idle.id);
+            }
+        } else if let Some(at) = self.choose(purpose) {
+            return Next::Take(Box::new(self.idle.remove(at)));
+        }
+        if self.live >= self.limit || self.connecting > 0 && !self.may_grow(urgency) {
+            return Next::Wait;
+        }
+        let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
+        match self.live {
+            0 => Next::Connect,
+            _ if fresh => Next::Connect,
+            _ if soon_idle || !self.may_grow(urgency) => Next::Wait,
+            _ => Next::Grow,
+        }
+    }
+
+    /// How many could take an idle connection now.
+    pub fn room(&self, urgency: Urgency) -> usize {
+        let waits = self.waiting[..=urgency as usize]
+            .iter()
+            .any(|&waiting| waiting > 0);
+        match urgency {
+            _ if self.closed || waits => 0,
+            Urgency::Ahead => self
+                .idle
+                .len()
+                .min(self.limit.saturating_sub(self.busy() + 1)),
+            _ => self.idle.len(),
+        }
+    }
+
+    /// Whether one more connection may be made now. Also what is done ahead may have the last one made: the place that it
+    /// leaves free is kept by [`Self::has_place`], and a caller finds a connection there instead of the six round trips
+    /// of a login.
+    pub fn may_grow(&self, urgency: Urgency) -> bool {
+        let barred = self.is_barred();
+        let wanted = match urgency {
+            // What is fetched ahead takes as many as it may have.
+            Urgency::Ahead => AT_ONCE,
+            _ => self.waiting.iter().sum::<usize>().max(1),
+        };
+        let more = self.connecting < wanted.min(AT_ONCE);
+        !self.closed && more && !barred && self.live < self.limit
+    }
+
+    fn is_barred(&self) -> bool {
+        self.grows_after.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Connections that somebody uses.
+    pub fn busy(&self) -> usize {
+        self.live - self.idle.len() - self.arming
+    }
+
+    /// Whether one more transfer leaves a place for metadata. What is done ahead is over soon.
+    pub fn may_transfer(&self) -> bool {
+        self.limit < 2 || self.transfers - self.ahead + 1 < self.limit
+    }
+
+    /// Whether nobody waits for a connection.
+    pub fn nobody_waits(&self) -> bool {
+        self.waiting.iter().all(|&waiting| waiting == 0)
+    }
+
+    /// Whether a caller who waits gets nothing unless a transfer makes way.
+    pub fn is_stuck(&self) -> bool {
+        let callers =
+            self.waiting[Urgency::Caller as usize] + self.waiting[Urgency::Flush as usize];
+        // Nor are more to be had where one was just refused, in whatever words.
+        let none_to_come = self.live >= self.limit || self.is_barred() && self.connecting == 0;
+        let none_left = self.idle.is_empty() && self.arming == 0 && none_to_come;
+        let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
+        callers > 0 && (none_left || none_to_transfer)
+    }
+
+    /// A transfer or a listing begins.
+    pub fn note_transfer(&mut self) {
+        self.transferred = Some(Instant::now());
+    }
+
+    /// Whether one transfer follows the other.
+    pub fn transfers_go_on(&self) -> bool {
+        self.transferred.is_some_and(|at| at.elapsed() < CHAIN)
+    }
+
+    /// The server has no more than what there is now.
+    pub fn lower_limit(&mut self, error: &Error) {
+        log::warn!("{error}; going on with {} connections", self.live);
+        self.limit = self.live;
+        self.limited_until = Some(Instant::now() + LIMIT_MEMORY);
+    }
+
+    /// A connection is gone.
+    pub fn drop_connection(&mut self, id: u64) {
+        self.live -= 1;
+        self.cutters.remove(&id);
+    }
+
+    /// Drops what has been idle for too long; returns when to look again, if anything is idle.
+    pub fn prune(&mut self) -> Option<Instant> {
+        while self.idle.first().is_some_and(Idle::is_old) {
+            let idle = self.idle.remove(0);
+            self.drop_connection(idle.id);
+        }
+        for idle in &mut self.idle {
+            idle.spare.take_if(|spare| spare.is_old());
+        }
+        (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
+    }
+
+    /// Whether there is a place for this purpose. What is done ahead leaves one more free.
+    fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
+        let is_ahead = urgency == Urgency::Ahead;
+        let fits = match purpose {
+            Purpose::Transfer if !is_ahead => self.may_transfer(),
+            _ => true,
+        };
+        fits && !(is_ahead && self.busy() + 2 > self.limit)
+    }
+
+    /// Which idle connection is best: one with a spare data connection for what wants one (the oldest
+    /// first, before it gets too old), else the one that was used last.
+    fn choose(&self, purpose: Purpose) -> Option<usize> {
+        let wants_spare = purpose != Purpose::Metadata;
+        let mut fitting =
+            (0..self.idle.len()).filter(|&at| self.idle[at].spare.is_some() == wants_spare);
+        let best = if wants_spare {
+            fitting.next()
+        } else {
+            fitting.next_back()
+        };
+        best.or_else(|| self.idle.len().checked_sub(1))
+    }
+}
+
+impl Idle {
+    /// Whether the server may be about to close it.
+    pub fn is_old(&self) -> bool {
+        self.since.elapsed() > IDLE_LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_ahead_has_every_connection_made_and_leaves_one_to_callers() {
+        let mut state = State::new(3);
+        state.live = 2;
+        assert!(state.may_grow(Urgency::Ahead));
+        assert!(!state.has_place(Purpose::Listing, Urgency::Ahead));
+        assert!(state.has_place(Purpose::Listing, Urgency::Caller));
+        // One that is only getting its spare data connection leaves room.
+        state.live = 3;
+        state.arming = 2;
+        assert!(state.has_place(Purpose::Listing, Urgency::Ahead));
+        assert!(!state.may_grow(Urgency::Caller));
+    }
+}

@@ -1,0 +1,247 @@
+//! A server looked at closely, for `ftpfs probe`: facts about it and about the way to it.
+//!
+//! The one idea: what is tried is what a mount does, by the same code over the same connections, one thing
+//! at a time and each within a deadline of its own; what comes of it stands in plain values, and the words
+//! for people are made elsewhere. What is learned goes into the profile that mounts use.
+//!
+//! Invariant: nothing is written to the server but by [`Scratch`].
+
+pub(crate) mod data_modes;
+pub(crate) mod listing;
+pub(crate) mod prelogin;
+pub(crate) mod write_test;
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::ftp::client::Client;
+use crate::ftp::config::Endpoint;
+use crate::ftp::control::Control;
+use crate::ftp::data::is_private as is_private_v4;
+use crate::ftp::pool::{Lease, Purpose};
+use crate::ftp::profile::{Way, Ways, format as written};
+use crate::ftp::protocol::command::Command;
+use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
+
+pub use crate::ftp::probe::data_modes::{Fault, Named, Trial};
+pub use crate::ftp::probe::listing::{Listed, Restart};
+pub use crate::ftp::probe::prelogin::{Door, Encryption, look};
+pub use crate::ftp::probe::write_test::{Beginning, Scratch, Writing};
+
+/// How long a server may count a connection that has ended.
+const STILL_COUNTED: Duration = Duration::from_secs(5);
+/// How long it is left in peace before it is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether something works; the error is why not, in the server's words where it said any.
+pub type Answer<T = ()> = std::result::Result<T, String>;
+
+/// A server that let us in.
+#[derive(Debug)]
+pub struct Inspection {
+    client: Client,
+    took: Duration,
+    /// How long a login may take, whatever else is tried over it.
+    patience: Duration,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its answer to `SYST`.
+    pub system: Answer<String>,
+    /// The lines of its answer to `FEAT`.
+    pub features: Vec<String>,
+    /// The directory that would be mounted.
+    pub directory: String,
+    /// From the first packet to the end of the login.
+    pub took: Duration,
+    /// Our address, as the server's side would have to reach it.
+    pub local: Option<String>,
+    /// Our address has no meaning where the server is: there is NAT in between.
+    pub behind_nat: bool,
+    /// Whether data connections are encrypted too.
+    pub protects_data: bool,
+}
+
+/// What is kept of a server from one mount to the next.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The file that holds it; without a home there is none.
+    pub file: Option<String>,
+    /// The facts, as they stand there: `way EPSV`.
+    pub facts: Vec<String>,
+}
+
+impl Inspection {
+    /// Logs in as a mount does. A server that has no room is asked again for some seconds: it may count
+    /// a connection of ours still that has just ended.
+    pub fn open(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
+        let begun = Instant::now();
+        loop {
+            let since = Instant::now();
+            match Client::connect(endpoint.clone(), deadline) {
+                Ok(client) => {
+                    let took = since.elapsed();
+                    return Ok(Self {
+                        client,
+                        took,
+                        patience: deadline.patience(),
+                    });
+                }
+                Err(error)
+                    if error.why() == Some(Why::TooMany) && begun.elapsed() < STILL_COUNTED =>
+                {
+                    log::info!("{error}; asking again");
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends all connections at once; whoever uses one gets an error.
+    pub fn close(&self) {
+        self.client.close();
+    }
+
+    /// Keeps what was learned for mounts.
+    pub fn keep(&self) {
+        self.client.pool().keep();
+    }
+
+    /// What is kept for mounts.
+    pub fn kept(&self) -> Remembered {
+        let pool = self.client.pool();
+        Remembered {
+            file: pool.kept().path().map(|path| path.display().to_string()),
+            facts: pool.profile().ask(written::facts),
+        }
+    }
+
+    /// What the server says of itself.
+    pub fn server(&self, deadline: &Deadline) -> Result<Server> {
+        let mut lease = self.lease(deadline)?;
+        let control = lease.control()?;
+        let system = control.command(Command::Syst, deadline)?;
+        let features = control.command(Command::Feat, deadline)?;
+        let remote = control
+            .route()
+            .ip()
+            .filter(|_| !control.route().is_proxied());
+        let local = control.local_address().ok();
+        let local = local.map(|local| local.ip().to_canonical());
+        let inner = features.lines.len().saturating_sub(1);
+        let lines = features.lines.iter().take(inner).skip(1);
+        Ok(Server {
+            system: if system.is_completion() {
+                Ok(system.text())
+            } else {
+                Err(system.to_string())
+            },
+            features: match features.is_completion() {
+                true => lines.map(|line| text(line.trim_ascii())).collect(),
+                false => Vec::new(),
+            },
+            directory: match self.client.root() {
+                root if root.is_empty() => "/".to_string(),
+                root => text(&root),
+            },
+            took: self.took,
+            local: local.map(|local| local.to_string()),
+            behind_nat: local.is_some_and(is_private)
+                && remote.is_some_and(|remote| !is_private(remote)),
+            protects_data: control.protects_data(),
+        })
+    }
+
+    /// Has data connections made by this way from now on; mounts try it first.
+    pub fn settle(&self, way: Option<Way>) {
+        self.client.pool().profile().learn(|learned| {
+            learned.ways = Ways {
+                works: way,
+                ..Ways::default()
+            };
+        });
+    }
+
+    /// What is known of the server's clock: seconds east of UTC of the times in `LIST`, and whether `MDTM`
+    /// answers.
+    pub fn clock(&self) -> (Option<i32>, Option<bool>) {
+        let profile = self.client.pool().profile();
+        profile.ask(|learned| (learned.zone, learned.mdtm))
+    }
+
+    /// Whether data connections have to keep to TLS 1.2.
+    pub fn steps_back(&self) -> bool {
+        self.client
+            .pool()
+            .profile()
+            .ask(|learned| learned.steps_back)
+    }
+
+    /// How many connections the server takes at once, up to `most`, and what it said to one more.
+    pub fn connections(&self, most: usize, deadline: &Deadline) -> Result<(usize, Option<String>)> {
+        let pool = self.client.pool();
+        let _first = self.lease(deadline)?;
+        let before = pool.live(deadline);
+        let mut more: Vec<(u64, Control)> = Vec::new();
+        let mut refusal = None;
+        while before + more.len() < most {
+            match pool.new_control(false, deadline) {
+                Ok((id, control, _)) => more.push((id, control)),
+                Err(Error::Closed) => return Err(Error::Closed),
+                Err(error) => {
+                    refusal = Some(said(&error));
+                    break;
+                }
+            }
+        }
+        for (id, _) in &more {
+            pool.unregister(*id);
+        }
+        Ok((before + more.len(), refusal))
+    }
+
+    fn lease(&self, deadline: &Deadline) -> Result<Lease> {
+        let pool = self.client.pool();
+        let mut lease = pool.lease(Purpose::Metadata, false, &caller(deadline))?;
+        // A data connection that was made ahead would hide how one comes about.
+        drop(lease.take_spare());
+        Ok(lease)
+    }
+}
+
+/// Whether an address has a meaning only near its owner.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_private_v4(address),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+fn caller(deadline: &Deadline) -> Ask<'_> {
+    Ask {
+        urgency: Urgency::Caller,
+        deadline,
+    }
+}
+
+/// Bytes of a server for people: a terminal would obey control characters.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .collect()
+}
+
+/// What an error says: the server's own words, where there are any.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Refused { said, .. } => said.clone(),
+        other => other.to_string(),
+    }
+}

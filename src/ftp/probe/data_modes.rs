@@ -1,0 +1,278 @@
+//! The four ways to a data connection, each tried by itself.
+//!
+//! The one idea: a way is tried by listing the directory over it, as a mount would, and only over it. What
+//! fails is told apart by where it failed: the command was refused, the port could not be reached, the
+//! server did not reach us, or TLS failed on a connection that was there.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::blame;
+use crate::ftp::data::{is_private, passive_address};
+use crate::ftp::pool::Lease;
+use crate::ftp::profile::Way;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::transfer::finish::{confirm, last_words};
+use crate::ftp::transfer::listing_stream::is_empty_directory;
+use crate::ftp::transfer::start::{Start, begin};
+use crate::remote::{Deadline, Error, RemotePath, Result};
+
+use crate::ftp::probe::{Answer, Inspection, said};
+
+/// Bytes of a listing after which the rest of it is not waited for.
+const ENOUGH: usize = 64 * 1024;
+
+/// One way, tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Which.
+    pub way: Way,
+    /// From its command to the first line of a listing, or to the failure.
+    pub took: Duration,
+    /// The address that the server names for passive connections, right or wrong.
+    pub named: Option<Named>,
+    /// Whether the TLS session was resumed; `None` in clear.
+    pub resumed: Option<bool>,
+    /// What went wrong, if anything did.
+    pub fault: Option<Fault>,
+}
+
+/// An address that a server names for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The address.
+    pub address: String,
+    /// It is not the one that we reach the server at.
+    pub is_another: bool,
+    /// It has a meaning only near the server.
+    pub is_private: bool,
+}
+
+/// Where a way failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The server does not take the command.
+    Refused(String),
+    /// Passive: something answers at the port, and refuses.
+    Closed(String),
+    /// Passive: nothing answers at the port.
+    Filtered(String),
+    /// Active: the server did not connect; with what it said, if it said anything.
+    Unreached(Option<String>),
+    /// It was connected, but could not be encrypted.
+    Unencrypted(String),
+    /// It can't be tried from here.
+    Barred(String),
+    /// Something else.
+    Other(String),
+}
+
+impl Inspection {
+    /// Tries a way. An error is one of the control connection, which says nothing about the way.
+    pub fn try_way(&self, way: Way, patience: Duration) -> Result<Trial> {
+        let profile = self.client.pool().profile();
+        let named = match way {
+            Way::Pasv => self.named_address(&Deadline::after(patience))?,
+            _ => None,
+        };
+        let manner =
+            || profile.ask(|learned| (learned.steps_back, learned.active_flights, learned.flights));
+        let mut before = manner();
+        let mut trial = self.try_once(way, patience)?;
+        while trial.fault.is_some() && manner() != before {
+            // It goes with TLS 1.2, or without flights, as a mount finds out too.
+            before = manner();
+            trial = self.try_once(way, patience)?;
+        }
+        Ok(Trial { named, ..trial })
+    }
+
+    fn try_once(&self, way: Way, patience: Duration) -> Result<Trial> {
+        self.settle(Some(way));
+        let mut lease = self.lease(&Deadline::after(self.patience))?;
+        let deadline = Deadline::after(patience);
+        let tally = |lease: &mut Lease| {
+            let session = lease.control().ok().and_then(|control| control.session());
+            session.map_or((0, 0), |session| session.tally())
+        };
+        let before = tally(&mut lease);
+        let since = Instant::now();
+        let carried = self.carry(&mut lease, &deadline);
+        let took = *carried.as_ref().unwrap_or(&since.elapsed());
+        let after = tally(&mut lease);
+        let resumed = (after != before).then_some(after.0 > before.0);
+        let fault = match carried {
+            Ok(_) => None,
+            Err(Error::Closed) => return Err(Error::Closed),
+            Err(error) => Some(fault(way, error, after != before)),
+        };
+        Ok(Trial {
+            way,
+            took,
+            named: None,
+            resumed,
+            fault,
+        })
+    }
+
+    /// Begins a listing and takes enough of it to know that the data connection carries something; returns
+    /// how long the first of it took.
+    fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
+        let command = Command::List("");
+        let directory = self.client.pool().place().absolute(&RemotePath::root())?;
+        let start = Start {
+            ahead: &[Command::Cwd(&directory)],
+            is_strict: true,
+            ..Start::of(command)
+        };
+        let since = Instant::now();
+        let begun = match begin(lease, start, deadline) {
+            Err(error) if is_empty_directory(&error, command) => return Ok(since.elapsed()),
+            begun => begun?,
+        };
+        let mut took = None;
+        if let Some(mut data) = begun.data {
+            let mut buffer = [0; 4096];
+            let mut total = 0;
+            loop {
+                match data.read(&mut buffer, deadline) {
+                    Ok(0) => break,
+                    Ok(length) => total += length,
+                    Err(error) => {
+                        drop(data);
+                        let error = blame(command.to_string(), &error);
+                        return Err(last_words(lease, &command).unwrap_or(error));
+                    }
+                }
+                let took = *took.get_or_insert_with(|| since.elapsed());
+                if total > ENOUGH {
+                    lease.control()?.give_up();
+                    return Ok(took);
+                }
+            }
+            data.end();
+        }
+        let took = took.unwrap_or_else(|| since.elapsed());
+        if !begun.confirmed {
+            let reply = lease.control()?.reply(&command, deadline)?;
+            match confirm(lease, &reply, &command) {
+                Err(error) if is_empty_directory(&error, command) => {}
+                result => result?,
+            }
+        }
+        Ok(took)
+    }
+
+    /// The address in the reply to `PASV`.
+    fn named_address(&self, deadline: &Deadline) -> Result<Option<Named>> {
+        let mut lease = self.lease(deadline)?;
+        let control = lease.control()?;
+        let reply = control.command(Command::Pasv, deadline)?;
+        let named = passive_address(&reply).filter(|_| reply.is_completion());
+        let peer = control.route().ip();
+        Ok(named.map(|(address, _)| Named {
+            address: address.to_string(),
+            is_another: peer.is_some_and(|peer| peer != IpAddr::from(address)),
+            is_private: is_private(address),
+        }))
+    }
+
+    /// Whether the server refuses data connections that do not resume the TLS session; what it then
+    /// says. `None` where data go in clear. By a way that works.
+    pub fn demands_resumption(&self, patience: Duration) -> Result<Option<Answer>> {
+        let deadline = Deadline::after(patience);
+        let profile = self.client.pool().profile();
+        let before = profile.ask(|learned| learned.steps_back);
+        let mut lease = self.lease(&deadline)?;
+        let control = lease.control()?;
+        if !control.protects_data() {
+            return Ok(None);
+        }
+        let Some(session) = control.session() else {
+            return Ok(None);
+        };
+        session.forget();
+        let carried = self.carry(&mut lease, &deadline);
+        lease.control()?.give_up();
+        // The refusal was our own doing.
+        profile.learn(|learned| learned.steps_back = before);
+        match carried {
+            Ok(_) => Ok(Some(Ok(()))),
+            Err(Error::Closed) => Err(Error::Closed),
+            Err(error @ Error::TimedOut { .. }) => Err(error),
+            Err(error) => Ok(Some(Err(said(&error)))),
+        }
+    }
+}
+
+/// Where a way failed, by what was tried last. `shook_hands` is whether TLS was reached.
+fn fault(way: Way, error: Error, shook_hands: bool) -> Fault {
+    let is_connecting = |tried: &str| tried.contains("connecting to");
+    let place = |tried: &str| {
+        let place = tried.rsplit("connecting to ").next();
+        place.unwrap_or_default().to_string()
+    };
+    match error {
+        Error::TimedOut { tried } if !way.is_active() && is_connecting(&tried) => {
+            Fault::Filtered(place(&tried))
+        }
+        Error::Lost { tried, cause } if !way.is_active() && is_connecting(&tried) => {
+            Fault::Closed(format!("{}: {cause}", place(&tried)))
+        }
+        Error::Refused { tried, said, .. } if tried.starts_with(&way.to_string()) => {
+            Fault::Refused(said)
+        }
+        // Servers without the command say so only to the transfer: "Use PORT or PASV first."
+        Error::Refused { said, .. } if said.to_ascii_uppercase().contains("PASV") => {
+            Fault::Refused(said)
+        }
+        Error::Barred { tried, cause } if tried.contains("encrypting") => Fault::Unencrypted(cause),
+        Error::Barred { cause, .. } => Fault::Barred(cause),
+        error if shook_hands => Fault::Unencrypted(said(&error)),
+        Error::TimedOut { .. } if way.is_active() => Fault::Unreached(None),
+        Error::Lost { cause, .. } if way.is_active() => Fault::Unreached(Some(cause)),
+        error => Fault::Other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Why;
+
+    #[test]
+    fn a_fault_is_told_by_where_it_was() {
+        let connecting = "EPSV: connecting to 192.0.2.1:50000";
+        let lost = |tried: &str| Error::lost(tried, "Connection refused");
+        for (way, error, expected) in [
+            (
+                Way::Epsv,
+                Error::timed_out(connecting),
+                Fault::Filtered("192.0.2.1:50000".into()),
+            ),
+            (
+                Way::Epsv,
+                lost(connecting),
+                Fault::Closed("192.0.2.1:50000: Connection refused".into()),
+            ),
+            (
+                Way::Pasv,
+                Error::refused(Why::Unsupported, "PASV", "502 No"),
+                Fault::Refused("502 No".into()),
+            ),
+            (
+                Way::Port,
+                Error::refused(Why::Unsaid, "PORT 127,0,0,1,1,1", "500 Illegal PORT"),
+                Fault::Refused("500 Illegal PORT".into()),
+            ),
+            (Way::Eprt, Error::timed_out("LIST"), Fault::Unreached(None)),
+            (
+                Way::Eprt,
+                Error::lost("LIST", "425 Can't connect"),
+                Fault::Unreached(Some("425 Can't connect".into())),
+            ),
+        ] {
+            assert_eq!(fault(way, error, false), expected);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The door: what a server shows to anybody, before a login.
+//!
+//! The one idea: a connection that looks only. It goes over to TLS where that is offered, whatever the
+//! certificate, judges that by the rules of the mount, and hangs up without having sent anything secret.
+//! So a certificate that a mount would refuse can be shown, and pinned.
+
+use std::time::{Duration, Instant};
+
+use crate::ftp::config::Endpoint;
+use crate::ftp::control::Control;
+use crate::ftp::net::route::Route;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::tls::{Certificate, Tls, When};
+use crate::remote::{Deadline, Error, Result};
+
+use crate::ftp::probe::{Answer, text};
+
+/// What anybody sees.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Where it is: an address and a port, or a name behind a proxy.
+    pub place: String,
+    /// What the server says first.
+    pub greeting: Vec<String>,
+    /// From the first packet to the end of the greeting.
+    pub took: Duration,
+    /// Its encryption, or why there is none.
+    pub encryption: Answer<Encryption>,
+}
+
+/// The encryption of a control connection.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// `TLS 1.3`.
+    pub version: String,
+    /// The cipher suite.
+    pub cipher: String,
+    /// Who the server says that it is.
+    pub certificate: Certificate,
+    /// Whether that is to be believed by the rules of the mount, or what is wrong with it.
+    pub verdict: Answer,
+}
+
+/// Looks at a server.
+pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
+    let tls = &*endpoint.tls;
+    let is_implicit = tls.when() == When::Implicit;
+    let since = Instant::now();
+    let connect = |route: &Route| {
+        let session = is_implicit.then(|| tls.onlooker()).transpose()?;
+        let session = session.map(|session| (None, session));
+        Control::connect(route, session, false, deadline)
+    };
+    let mut control = endpoint.first_control(&connect)?;
+    let took = since.elapsed();
+    let encryption = match is_implicit {
+        true => shown(tls, &mut control),
+        false => upgrade(tls, &mut control, deadline),
+    };
+    let greeting = control.greeting();
+    Ok(Door {
+        place: control.route().to_string(),
+        greeting: greeting
+            .lines
+            .iter()
+            .map(|line| without_code(line))
+            .collect(),
+        took,
+        encryption,
+    })
+}
+
+/// A line of a greeting: those in its middle may bear its code too (RFC 959 section 4.2).
+fn without_code(line: &[u8]) -> String {
+    let line = line.strip_prefix(b"220").unwrap_or(line);
+    text(line.strip_prefix(b"-").unwrap_or(line).trim_ascii())
+}
+
+/// Goes over to TLS by `AUTH TLS`.
+fn upgrade(tls: &Tls, control: &mut Control, deadline: &Deadline) -> Answer<Encryption> {
+    let reply = control
+        .command(Command::AuthTls, deadline)
+        .map_err(|error| error.to_string())?;
+    if !reply.is_completion() {
+        return Err(reply.to_string());
+    }
+    tls.onlooker()
+        .and_then(|session| control.encrypt(None, session, deadline))
+        .map_err(|error| match error {
+            Error::Barred { cause, .. } => cause,
+            other => other.to_string(),
+        })?;
+    shown(tls, control)
+}
+
+fn shown(tls: &Tls, control: &mut Control) -> Answer<Encryption> {
+    let session = control.session().ok_or("there is no session")?;
+    let (version, cipher) = session.shown();
+    let own = session.chain().first();
+    Ok(Encryption {
+        version,
+        cipher,
+        certificate: own.map(Certificate::read).unwrap_or_default(),
+        verdict: tls.verdict(session),
+    })
+}

@@ -1,0 +1,363 @@
+//! What was learned of a server, kept from one mount to the next: a small file for each server and user.
+//!
+//! The one idea: the file is a hint that can be deleted at any time. It counts only for a server that
+//! greets and lists its features as it did then, for some days, and what it says of data connections
+//! only from the address that we had then; a way is tried again before it is believed, and a zone is
+//! learned anew from the first file that tells. It holds no password.
+//!
+//! Several mounts write it: each writes a whole file beside it and renames that over it, with the facts
+//! that it finds there and does not know itself. Writing is done by a thread of its own, so that nobody
+//! waits for a home directory that hangs.
+//!
+//! Lock order: the lock here is held for a moment only and nothing is called under it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+
+use crate::ftp::profile::file::{is_fresh, load, write};
+use crate::ftp::profile::format as written;
+use crate::ftp::profile::format::Head;
+use crate::ftp::profile::{Learned, Profile, Ways};
+use crate::ftp::protocol::time_val::now;
+
+/// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
+const NAME_LIMIT: usize = 200;
+
+/// The place of what is known of one server.
+#[derive(Debug)]
+pub struct Kept {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the file said when the mount began.
+    found: Option<(Head, Learned)>,
+    /// Set once the server is known to be that of the file, or to be another.
+    head: Option<Head>,
+    /// Whether the way to data connections is read and written.
+    ways: bool,
+    revision: u64,
+    noted: String,
+    written: String,
+    is_writing: bool,
+}
+
+impl Kept {
+    /// What is kept in `directory` of a server and a user; without a directory nothing is kept.
+    pub fn open(directory: Option<&Path>, host: &str, port: u16, user: &[u8]) -> Self {
+        let path = directory.and_then(|directory| {
+            let host = host.to_ascii_lowercase();
+            let name = format!("{}@{}:{port}", plain(user), plain(host.as_bytes()));
+            (name.len() <= NAME_LIMIT).then(|| directory.join(name))
+        });
+        let found = match &path {
+            None => {
+                log::debug!("what is learned of the server is kept nowhere: there is no home");
+                None
+            }
+            Some(path) => load(path).and_then(|text| match written::read(&text) {
+                Ok((head, _)) if !is_fresh(head.since) => None,
+                Ok(found) => Some(found),
+                Err(fault) => {
+                    log::info!("{}: ignored, since {fault}", path.display());
+                    None
+                }
+            }),
+        };
+        let state = State {
+            found,
+            ..State::default()
+        };
+        Self {
+            path,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Whether data connections had to keep to TLS 1.2: to be known before the first handshake. If the
+    /// server is another one now, [`Self::adopt`] takes it back.
+    pub fn steps_back(&self) -> bool {
+        let state = self.state.lock();
+        state
+            .found
+            .as_ref()
+            .is_some_and(|(_, learned)| learned.steps_back)
+    }
+
+    /// Something is kept of a server at this place; whether it is this one is seen in [`Self::adopt`].
+    pub fn is_known(&self) -> bool {
+        self.state.lock().found.is_some()
+    }
+
+    /// Whether the server was seen to lose commands that come together: to be known before the first of
+    /// them are sent.
+    pub fn loses_flights(&self) -> bool {
+        let state = self.state.lock();
+        let found = state.found.as_ref();
+        found.is_some_and(|(_, learned)| learned.flights == Some(false))
+    }
+
+    /// Takes over what the file says, once the server has shown who it is. `network` is where we are;
+    /// `ways` is whether a way to data connections is taken from there, and written there.
+    pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {
+        let print = profile.ask(|learned| learned.print);
+        let found = self.state.lock().found.take();
+        let found = found.filter(|(head, _)| head.print == print);
+        let since = found.as_ref().map_or_else(now, |(head, _)| head.since);
+        profile.learn(|learned| match found {
+            Some((head, before)) => {
+                let new = std::mem::take(learned);
+                *learned = before;
+                learned.flights = new.flights.or(learned.flights);
+                learned.no_auth = new.no_auth;
+                learned.features = new.features;
+                learned.print = new.print;
+                if learned.no_mlsd {
+                    learned.features.facts = None;
+                }
+                if head.network != network || !ways {
+                    learned.ways.before = None;
+                }
+            }
+            None => learned.steps_back = false,
+        });
+        let mut state = self.state.lock();
+        state.head = Some(Head {
+            print,
+            since,
+            network: network.to_string(),
+        });
+        state.ways = ways;
+        drop(state);
+        let text = self.text(profile).unwrap_or_default();
+        let mut state = self.state.lock();
+        state.written.clone_from(&text);
+        state.noted = text;
+    }
+
+    /// Where it is kept, if anywhere.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Writes what is new, if anything is, without waiting for it.
+    pub fn note(self: &Arc<Self>, profile: &Profile) {
+        if !self.take_note(profile) {
+            return;
+        }
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_writing, true) {
+            return;
+        }
+        drop(state);
+        let kept = Arc::clone(self);
+        let writer = thread::Builder::new().name("profile".into());
+        if writer.spawn(move || kept.write_all()).is_err() {
+            self.state.lock().is_writing = false;
+        }
+    }
+
+    /// Writes what is new, if anything is, at the end.
+    pub fn finish(&self, profile: &Profile) {
+        self.take_note(profile);
+        self.write_all();
+    }
+
+    /// Whether there is something new to be written.
+    fn take_note(&self, profile: &Profile) -> bool {
+        let revision = profile.revision();
+        if self.path.is_none() || self.state.lock().revision == revision {
+            return false;
+        }
+        let Some(text) = self.text(profile) else {
+            return false;
+        };
+        let mut state = self.state.lock();
+        state.revision = revision;
+        state.noted = text;
+        state.noted != state.written
+    }
+
+    fn text(&self, profile: &Profile) -> Option<String> {
+        let state = self.state.lock();
+        let (head, ways) = (state.head.clone()?, state.ways);
+        drop(state);
+        let mut learned = profile.get();
+        if !ways {
+            learned.ways = Ways::default();
+        }
+        Some(written::write(&head, &learned))
+    }
+
+    fn write_all(&self) {
+        let Some(path) = &self.path else { return };
+        loop {
+            let (text, head, ways) = {
+                let mut state = self.state.lock();
+                if state.noted == state.written {
+                    state.is_writing = false;
+                    return;
+                }
+                state.written = state.noted.clone();
+                (state.noted.clone(), state.head.clone(), state.ways)
+            };
+            let Some(head) = head else { return };
+            if let Err(error) = write(path, text, &head, ways) {
+                // A convenience only: the mount goes on as well without it.
+                log::info!("{}: can't be written: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// A part of a file's name: letters, digits and `.-_`, others as `%XX`.
+fn plain(bytes: &[u8]) -> String {
+    let mut name = String::new();
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::profile::Way;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    const HERE: &str = "192.0.2.7";
+
+    fn open(directory: &Path) -> Arc<Kept> {
+        Arc::new(Kept::open(Some(directory), "Host", 21, b"us/er"))
+    }
+
+    /// The profile of a mount whose server shows `print`.
+    fn begin(kept: &Kept, print: u64, network: &str) -> Profile {
+        let profile = Profile::default();
+        profile.learn(|learned| learned.print = print);
+        kept.adopt(&profile, network, true);
+        profile
+    }
+
+    fn learn(profile: &Profile) {
+        profile.learn(|learned| {
+            learned.mdtm = Some(false);
+            learned.steps_back = true;
+            learned.ways = Ways {
+                works: Some(Way::Pasv),
+                ..Ways::default()
+            };
+        });
+    }
+
+    #[test]
+    fn what_one_mount_learned_the_next_one_knows() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = directory.path().join("deep/servers");
+        let kept = open(&place);
+        let profile = begin(&kept, 1, HERE);
+        learn(&profile);
+        kept.finish(&profile);
+
+        let kept = open(&place);
+        assert!(kept.steps_back());
+        let profile = begin(&kept, 1, HERE);
+        let learned = profile.get();
+        assert_eq!(learned.mdtm, Some(false));
+        assert_eq!(learned.ways.before, Some(Way::Pasv));
+
+        let files: Vec<_> = fs::read_dir(&place)
+            .expect("files")
+            .map(|entry| entry.expect("one").path())
+            .collect();
+        assert_eq!(files, [place.join("us%2Fer@host:21")]);
+        assert_eq!(fs::metadata(&files[0]).expect("it").mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&place).expect("it").mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn another_server_and_another_network_begin_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let kept = open(directory.path());
+        let profile = begin(&kept, 1, HERE);
+        learn(&profile);
+        kept.finish(&profile);
+
+        let learned = begin(&open(directory.path()), 1, "198.51.100.2").get();
+        assert_eq!((learned.mdtm, learned.ways.before), (Some(false), None));
+        let learned = begin(&open(directory.path()), 2, HERE).get();
+        assert_eq!((learned.mdtm, learned.steps_back), (None, false));
+    }
+
+    #[test]
+    fn what_is_old_spoilt_or_too_large_is_ignored_and_written_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("us%2Fer@host:21");
+        let old = now() - 4 * 24 * 3600;
+        for text in [
+            format!("ftpfs-server 1\nprint 1\nlearned {old}\nnetwork {HERE}\nmdtm no\n"),
+            "ftpfs-server 99\nsomething else\n".to_string(),
+            "junk".to_string(),
+            "x".repeat(5000),
+        ] {
+            fs::write(&path, text).expect("written");
+            let kept = open(directory.path());
+            let profile = begin(&kept, 1, HERE);
+            assert_eq!(profile.get().mdtm, None);
+            profile.learn(|learned| learned.appe = Some(true));
+            kept.finish(&profile);
+            assert_eq!(
+                begin(&open(directory.path()), 1, HERE).get().appe,
+                Some(true)
+            );
+        }
+    }
+
+    #[test]
+    fn many_mounts_at_once_leave_one_whole_file_with_the_facts_of_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounts: Vec<_> = (0..2).map(|_| open(directory.path())).collect();
+        let profiles: Vec<_> = mounts.iter().map(|kept| begin(kept, 1, HERE)).collect();
+        thread::scope(|scope| {
+            for (at, (kept, profile)) in mounts.iter().zip(&profiles).enumerate() {
+                scope.spawn(move || {
+                    for turn in 0..50 {
+                        profile.learn(|learned| match at {
+                            0 => learned.zone = Some(turn),
+                            _ => learned.list_all = Some(turn % 2 == 0),
+                        });
+                        kept.finish(profile);
+                        let text = fs::read_to_string(kept.path.as_ref().expect("one"));
+                        written::read(&text.expect("a file")).expect("a whole one");
+                    }
+                });
+            }
+        });
+        profiles[0].learn(|learned| learned.appe = Some(true));
+        mounts[0].finish(&profiles[0]);
+        let learned = begin(&open(directory.path()), 1, HERE).get();
+        assert_eq!(learned.zone, Some(49));
+        assert!(learned.list_all.is_some() && learned.appe == Some(true));
+        assert_eq!(fs::read_dir(directory.path()).expect("it").count(), 1);
+    }
+
+    #[test]
+    fn without_a_home_nothing_is_kept_and_all_goes_on() {
+        let kept = Arc::new(Kept::open(None, "host", 21, b"u"));
+        let profile = begin(&kept, 1, HERE);
+        learn(&profile);
+        kept.note(&profile);
+        kept.finish(&profile);
+        assert!(!kept.steps_back());
+    }
+}

@@ -1,0 +1,133 @@
+//! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
+
+use crate::ftp::protocol::charset::Charset;
+use crate::ftp::protocol::command::{Lines, too_long};
+use crate::remote::{Error, LONGEST_ASIDE, RemotePath, Result, is_anybodys_aside};
+
+/// The mounted directory, and how names are written there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Absolute, without a `/` at its end, in the server's bytes.
+    base: Vec<u8>,
+    charset: Option<Charset>,
+    /// How the server takes the lines that absolute paths come in.
+    lines: Lines,
+}
+
+impl Place {
+    /// A place at `base`, on a server that takes such lines.
+    pub fn new(base: Vec<u8>, charset: Option<Charset>, lines: Lines) -> Self {
+        Self {
+            base,
+            charset,
+            lines,
+        }
+    }
+
+    /// Whether the server can be asked about that absolute path.
+    pub fn takes(&self, path: &[u8]) -> bool {
+        self.lines.length(path) <= self.longest(path)
+    }
+
+    /// Bytes that a path may have on the way. Beside every file there is room for the name that it bears while it is
+    /// stored, or open though it was removed.
+    fn longest(&self, path: &[u8]) -> usize {
+        let name = path.rsplit(|&byte| byte == b'/').next();
+        let kept = match name.is_some_and(is_anybodys_aside) {
+            true => 0,
+            false => LONGEST_ASIDE,
+        };
+        self.lines.longest_path() - kept
+    }
+
+    /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ, a path that is too long for one
+    /// command ENAMETOOLONG.
+    pub fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
+        let below = self.encode(path.as_bytes())?;
+        let mut absolute = self.base.clone();
+        if !below.is_empty() || absolute.is_empty() {
+            absolute.push(b'/');
+        }
+        absolute.extend(below);
+        if !self.takes(&absolute) {
+            let (length, longest) = (self.lines.length(&absolute), self.longest(&absolute));
+            return Err(too_long("a path", length, longest));
+        }
+        Ok(absolute)
+    }
+
+    /// Our bytes as the server's.
+    pub fn encode(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        match self.charset {
+            None => Ok(bytes.to_vec()),
+            Some(charset) => charset.encode(bytes).ok_or_else(|| Error::Local {
+                tried: format!(
+                    "{}: not in the charset that codepage= names",
+                    bytes.escape_ascii()
+                ),
+                errno: libc::EILSEQ,
+            }),
+        }
+    }
+
+    /// The server's bytes as ours.
+    pub fn decode(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.charset {
+            None => bytes.to_vec(),
+            Some(charset) => charset.decode(bytes),
+        }
+    }
+
+    /// The mounted directory in our bytes.
+    pub fn shown(&self) -> Vec<u8> {
+        self.decode(&self.base)
+    }
+}
+
+/// The absolute path of `name` in the absolute path `directory`.
+pub fn below(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = directory.to_vec();
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_in_the_servers_charset() {
+        let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
+        let cyrillic = Charset::named("cp1251").expect("known");
+        let place = Place::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
+        assert_eq!(
+            place.absolute(&path).ok().as_deref(),
+            Some(&b"/home/\xE6"[..])
+        );
+        assert_eq!(
+            place.absolute(&RemotePath::root()).ok().as_deref(),
+            Some(&b"/home"[..])
+        );
+        let top = Place::new(Vec::new(), None, Lines::of("here"));
+        assert_eq!(
+            top.absolute(&RemotePath::root()).ok().as_deref(),
+            Some(&b"/"[..])
+        );
+        let longest = Lines::of("here").longest_path() - LONGEST_ASIDE;
+        let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
+        let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
+        assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));
+        // It is sent twice.
+        assert!(fits(of(0xFF, longest / 2 - 1)) && !fits(of(0xFF, longest / 2)));
+        assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
+    }
+
+    #[test]
+    fn paths_below_a_directory_have_one_slash() {
+        assert_eq!(below(b"/", b"a"), b"/a");
+        assert_eq!(below(b"/d", b" a"), b"/d/ a");
+    }
+}

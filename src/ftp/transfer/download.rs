@@ -1,0 +1,200 @@
+//! Downloads: a file on its way to us, from the command that begins it to the final reply.
+//!
+//! The one idea: a transfer owns its lease. However it ends, the control connection is either in
+//! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
+//! just that the data connection ended. How one begins is in `begin.rs`, how it ends in
+//! `ending.rs`.
+
+use std::time::Duration;
+
+use crate::ftp::client::steps;
+use crate::ftp::control::blame;
+use crate::ftp::net::stream::Stream;
+use crate::ftp::pool::Lease;
+use crate::ftp::profile::Profile;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::transfer::download_followup::Follow;
+use crate::ftp::transfer::finish::{last_words, settle};
+use crate::ftp::transfer::start::{Start, begin};
+use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
+
+/// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
+const SMALL: u64 = 64 * 1024;
+
+/// How often a transfer that brings nothing looks whether the server has given it up.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// A file on its way to us.
+#[derive(Debug)]
+pub struct Download {
+    lease: Lease,
+    data: Option<Stream>,
+    tried: String,
+    version: Option<Version>,
+    follow: Follow,
+    /// Whether the final reply has come with the preliminary one (or instead of it).
+    confirmed: bool,
+    cutter: u64,
+}
+
+impl Download {
+    /// Begins to retrieve the file at the absolute path `path`.
+    pub fn open(
+        mut lease: Lease,
+        path: &[u8],
+        reading: &Reading,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let (command, verify) = (Command::Retr(path), reading.verify);
+        let left = reading.size.and_then(|size| size.checked_sub(reading.from));
+        let follow = match left.is_some_and(|left| left <= SMALL) {
+            true => Follow::of(&mut lease)?,
+            false => Follow::Nothing,
+        };
+        let learned = lease.pool().profile().get();
+        let ahead = if verify {
+            steps::version_commands(&learned, path)
+        } else {
+            Vec::new()
+        };
+        let start = Start {
+            ahead: &ahead,
+            from: reading.from,
+            behind: follow.commands(),
+            halves: follow.halves(&mut lease)?,
+            ..Start::of(command)
+        };
+        let mut opened = begin(&mut lease, start, deadline)?;
+        let version = verify
+            .then(|| steps::version_said(lease.pool().profile(), &learned, path, &opened.ahead))
+            .and_then(Result::ok);
+        let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
+            Some(cutter) => lease.pool().register_cutter(cutter),
+            None => u64::MAX,
+        };
+        Ok(Self {
+            lease,
+            data: opened.data,
+            tried: command.to_string(),
+            version,
+            follow,
+            confirmed: opened.confirmed,
+            cutter,
+        })
+    }
+
+    fn finish(&mut self, deadline: &Deadline) -> Result<()> {
+        // Closed for good, the cutter's handle too: ProFTPD confirms a transfer only when we have closed.
+        self.lease.pool().unregister(self.cutter);
+        let mut in_full = None;
+        if let Some(data) = self.data.take() {
+            in_full = data.ended_in_full();
+            data.end();
+        }
+        self.lease.note_data_end();
+        if self.confirmed {
+            self.lease.want_spare();
+        } else {
+            self.confirmed = true;
+            self.follow
+                .conclude(&mut self.lease, &self.tried, deadline)?;
+        }
+        check_end(self.lease.pool().profile(), in_full, &self.tried)
+    }
+}
+
+impl Download {
+    /// The next bytes; 0 at the end of the data, whatever the server will say of it.
+    pub fn receive(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
+        let error = loop {
+            let Some(data) = &mut self.data else {
+                return Ok(0);
+            };
+            let left = deadline.remaining().unwrap_or_default();
+            let slice = Deadline::after(left.min(LISTEN));
+            let error = match data.read(buffer, &slice) {
+                Ok(length) => {
+                    deadline.progress();
+                    self.lease.pool().note_progress();
+                    return Ok(length);
+                }
+                Err(error) => blame(self.tried.clone(), &error),
+            };
+            if slice.mark() > 0 {
+                // Parts of what is encrypted are no bytes yet.
+                deadline.progress();
+            }
+            if !matches!(error, Error::TimedOut { .. }) {
+                break error;
+            }
+            if self.is_given_up() {
+                break Error::lost(self.tried.clone(), "the server has given it up");
+            }
+            if deadline.remaining().is_none() {
+                return Err(error);
+            }
+        };
+        let words = last_words(&mut self.lease, &self.tried);
+        // The final reply is in, or will never come: nothing is left to settle.
+        self.data = None;
+        Err(words.unwrap_or(error))
+    }
+
+    /// Whether the server has said that it does not go on. The end of its data connection may never have come: what a
+    /// NAT has forgotten brings no reset.
+    fn is_given_up(&mut self) -> bool {
+        // Else it may be the answer to what follows.
+        let is_alone = self.follow.commands().is_empty() && !self.confirmed;
+        is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())
+    }
+}
+
+impl Source for Download {
+    fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
+        match self.receive(buffer, deadline)? {
+            0 if self.data.is_some() => self.finish(deadline).map(|()| 0),
+            length => Ok(length),
+        }
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    fn wanted(&self) -> bool {
+        self.lease.pool().is_wanted()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.lease.pool().unregister(self.cutter);
+        if self.data.take().is_some()
+            && !self.confirmed
+            && let Ok(control) = self.lease.control()
+        {
+            settle(control, &self.tried, self.follow.commands().len());
+            self.lease.want_spare();
+        }
+    }
+}
+
+/// An encrypted connection can be cut by others, but only the server can say that it is at its end.
+/// Where the server is known to say so, an end without that is none.
+pub fn check_end(
+    profile: &Profile,
+    in_full: Option<bool>,
+    tried: &dyn std::fmt::Display,
+) -> Result<()> {
+    match in_full {
+        Some(true) => {
+            profile.learn(|learned| learned.ends_in_full = true);
+            Ok(())
+        }
+        Some(false) if profile.ask(|learned| learned.ends_in_full) => Err(Error::lost(
+            tried.to_string(),
+            "the encrypted data ended without the server's saying so",
+        )),
+        _ => Ok(()),
+    }
+}

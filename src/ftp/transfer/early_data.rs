@@ -1,0 +1,75 @@
+//! Data before consent: the first bytes of an upload, all of a small one, go out right behind `STOR`, over a spare
+//! data connection, without waiting for the 150.
+//!
+//! The one idea: they wait in the server's socket until it comes to read them, so that a small upload costs one
+//! round trip, and a large one finds its connection's window opened a round trip sooner. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
+//! the connection), so this is done only where [`Behind`](crate::ftp::transfer::upload_followup::Behind) has seen one that does one thing
+//! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
+
+use std::io;
+use std::time::Duration;
+
+use crate::ftp::control::Control;
+use crate::ftp::net::stream::Stream;
+use crate::ftp::profile::Profile;
+use crate::remote::{Deadline, Error};
+
+/// What goes early.
+#[derive(Clone, Copy, Debug)]
+pub struct Early<'a> {
+    /// The bytes, [`EARLY`] at most.
+    pub bytes: &'a [u8],
+    /// They are all that there is: their end goes with them.
+    pub is_all: bool,
+}
+
+/// Bytes of an upload that may go early: less than a fresh connection's window (64 KiB), so that the server's
+/// system takes them whether it reads or not.
+pub const EARLY: u64 = 32 * 1024;
+/// How long the first upload of this kind may take: who drops the bytes may say nothing more.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// Whether it may go early over this connection. The trial is a small upload, which is soon over.
+pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
+    let (works, in_order) = profile.ask(|learned| (learned.early_data, learned.answers_behind));
+    let is_tried = works == Some(true) || works.is_none() && early.is_all;
+    // TLS begins with the server's consent.
+    is_tried && in_order == Some(true) && control.is_pipelining() && !control.protects_data()
+}
+
+/// How long an upload whose bytes went early may take, of the patience that is left.
+pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
+    let left = deadline.remaining().unwrap_or_default();
+    let tried = profile.ask(|learned| learned.early_data).is_some();
+    Deadline::after(if tried { left } else { left.min(TRIAL) })
+}
+
+/// Sends it.
+pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::Result<()> {
+    match early.is_all {
+        true => stream.write_last(early.bytes, deadline),
+        false => stream.write_all(early.bytes, deadline),
+    }
+}
+
+/// An upload whose bytes went early is stored.
+pub fn worked(profile: &Profile) {
+    if profile.ask(|learned| learned.early_data).is_none() {
+        profile.learn(|learned| learned.early_data = Some(true));
+    }
+}
+
+/// One has failed: the first failure is enough where none had worked, and elsewhere the next one is a trial again.
+pub fn failed(profile: &Profile, error: &Error) {
+    if !matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) {
+        return;
+    }
+    match profile.ask(|learned| learned.early_data) {
+        Some(true) => profile.learn(|learned| learned.early_data = None),
+        Some(false) => {}
+        None => {
+            log::info!("{error}; from now on no data before the server's consent");
+            profile.learn(|learned| learned.early_data = Some(false));
+        }
+    }
+}

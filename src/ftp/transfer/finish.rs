@@ -1,0 +1,108 @@
+//! Ending a transfer: what its last reply says, and a control connection that is in step again.
+//!
+//! The one idea: a transfer is over when its final reply is in. Where it broke off, the server's reason is better than
+//! ours; where we broke it off, whatever the server says to that is taken, or the connection is given up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ftp::control::Control;
+use crate::ftp::pool::Lease;
+use crate::ftp::profile::Profile;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
+use crate::remote::{Deadline, Error, Result};
+
+/// How long an ended transfer may take to bring the control connection back in step.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long a server that broke off a transfer may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Reads the final reply to a transfer.
+pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
+    if reply.is_completion() {
+        return Ok(());
+    }
+    let pool = Arc::clone(lease.pool());
+    let control = lease.control()?;
+    // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
+    if matches!(reply.code, 425 | 522) && pool.step_back(control) {
+        control.give_up();
+        log::info!("{tried}: {reply}; going on with TLS 1.2");
+        return Err(Error::lost(tried.to_string(), reply));
+    }
+    Err(reply.refusal(tried))
+}
+
+/// The replies to a transfer and to what came behind it are in no order: which is whose can't be told, now nor later.
+pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
+    profile.learn(|learned| match command {
+        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
+        _ => learned.follows = Some(false),
+    });
+    control.give_up();
+    Error::lost(
+        command.to_string(),
+        "what came behind it was answered out of order",
+    )
+}
+
+/// What the server says after a data connection broke: its reason is better than ours. `None`
+/// when it says nothing, or nothing bad.
+pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> {
+    let control = lease.control().ok()?;
+    match control.reply(tried, &Deadline::after(LAST_WORDS)) {
+        Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
+        _ => {
+            control.give_up();
+            None
+        }
+    }
+}
+
+/// Whether a reply is one to what flies behind a transfer that brings bytes: `NOOP`, `EPSV` or `PASV`.
+fn is_answer(reply: &Reply) -> bool {
+    matches!(reply.code, 200 | 227 | 229)
+}
+
+/// Brings a control connection back in step after its data connection was closed by us.
+///
+/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
+/// it marks the end, and what flew behind the transfer, `behind` commands, is answered before that. Whatever does not
+/// fit leaves the connection out of step, and the pool drops it.
+pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
+    let deadline = Deadline::after(SETTLE);
+    let mut noop_answered = || -> Result<()> {
+        // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
+        let first = control.reply(tried, &deadline)?;
+        if first.is_preliminary() {
+            control.expect_one_less();
+        }
+        let mut all_end = behind > 0 && !is_answer(&first);
+        for _ in 0..behind {
+            all_end &= !is_answer(&control.reply(tried, &deadline)?);
+        }
+        if all_end {
+            // Two replies to the transfer: those to what flew behind it would be taken for that to NOOP.
+            control.give_up();
+            return Err(first.refusal(tried));
+        }
+        control.send(&[Command::Noop], &deadline)?;
+        let mut reply = control.reply(&Command::Noop, &deadline)?;
+        if reply.code != 200 {
+            // That was a second reply to the broken transfer; the one to NOOP is still owed.
+            control.expect_one_more();
+            reply = control.reply(&Command::Noop, &deadline)?;
+        }
+        if reply.code == 200 {
+            Ok(())
+        } else {
+            control.give_up();
+            Err(reply.refusal(Command::Noop))
+        }
+    };
+    if let Err(error) = noop_answered() {
+        log::debug!("dropping a control connection after an ended transfer: {error}");
+    }
+}

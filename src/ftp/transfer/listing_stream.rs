@@ -1,0 +1,218 @@
+//! Listings on their way to us: lines over a data connection.
+//!
+//! The one idea: the lines are there when the data ends, the server's word on them a round trip later. What they make
+//! one ask next goes out in between, and is answered right behind that word.
+
+use std::sync::Arc;
+
+use crate::ftp::control::blame;
+use crate::ftp::net::stream::Stream;
+use crate::ftp::pool::Lease;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::download::check_end;
+use crate::ftp::transfer::download_followup::Follow;
+use crate::ftp::transfer::finish::{last_words, out_of_order};
+use crate::ftp::transfer::start::{Start, begin};
+use crate::remote::{Deadline, Error, Result};
+
+/// Bytes taken at once.
+const CHUNK: usize = 256 * 1024;
+/// Bytes of one line of a listing, far above what a name can need.
+const LINE_LIMIT: usize = 64 * 1024;
+/// Bytes of a listing: some five million entries.
+const LISTING_LIMIT: u64 = 512 << 20;
+
+/// The reply to `MDTM` (RFC 3659 section 3): it ends no transfer.
+const FILE_STATUS: u16 = 213;
+
+/// A listing whose lines are all there.
+#[must_use = "its final reply is owed"]
+#[derive(Debug)]
+pub struct Listing<'a> {
+    command: Command<'a>,
+    /// What follows its final reply, which is owed; `None` where that is in.
+    owed: Option<Follow>,
+    /// Commands that were sent since.
+    asked: usize,
+    in_full: Option<bool>,
+    whole: bool,
+}
+
+/// Lists the absolute path `directory` by `command`, line by line; returns when the last line is there.
+pub fn listing<'a>(
+    lease: &mut Lease,
+    directory: &[u8],
+    command: Command<'a>,
+    deadline: &Deadline,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<Listing<'a>> {
+    // Into the directory first and no argument then: names may hold what servers take for
+    // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
+    let follow = Follow::of(lease)?;
+    let start = Start {
+        ahead: &[Command::Cwd(directory)],
+        is_strict: true,
+        behind: follow.commands(),
+        halves: follow.halves(lease)?,
+        ..Start::of(command)
+    };
+    let mut listing = Listing {
+        command,
+        owed: None,
+        asked: 0,
+        in_full: None,
+        whole: true,
+    };
+    let opened = match begin(lease, start, deadline) {
+        Err(error) if is_empty_directory(&error, command) => return Ok(listing),
+        opened => opened?,
+    };
+    if let Some(mut data) = opened.data {
+        let whole = match lines(&mut data, command, deadline, each) {
+            Err(error @ Error::TimedOut { .. }) => return Err(error),
+            Err(error) => {
+                drop(data);
+                return Err(last_words(lease, &command).unwrap_or(error));
+            }
+            Ok(whole) => whole,
+        };
+        if !whole {
+            lease.control()?.give_up();
+            listing.whole = false;
+            return Ok(listing);
+        }
+        listing.in_full = data.ended_in_full();
+        data.end();
+    }
+    listing.owed = (!opened.confirmed).then_some(follow);
+    Ok(listing)
+}
+
+impl Listing<'_> {
+    /// Sends commands that are answered behind the final reply, as many as may be under way, where that is owed and
+    /// this server was seen to answer in order. None may begin a transfer.
+    pub fn ask(
+        &mut self,
+        lease: &mut Lease,
+        commands: &[Command<'_>],
+        deadline: &Deadline,
+    ) -> Result<()> {
+        if let Some(Follow::Spare(_)) = self.owed {
+            self.asked = lease.control()?.send_some(commands, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the final reply. Returns whether all of the listing came (false when it was cut off, at our limit or by the
+    /// server's own word), and the replies to the first of what was [asked](Self::ask).
+    pub fn conclude(
+        mut self,
+        lease: &mut Lease,
+        deadline: &Deadline,
+    ) -> Result<(bool, Vec<Reply>)> {
+        let Some(follow) = self.owed else {
+            return Ok((self.whole, Vec::new()));
+        };
+        let whole = match follow.conclude(lease, &self.command, deadline) {
+            Err(error) if is_empty_directory(&error, self.command) => {
+                // Of that the data has no end that could be missing.
+                self.in_full = None;
+                true
+            }
+            Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
+                return Err(disorder(lease, self.command));
+            }
+            last => !is_cut_off(&last?),
+        };
+        let mut replies = Vec::with_capacity(self.asked);
+        for _ in 0..self.asked {
+            let reply = lease.control()?.reply(&self.command, deadline)?;
+            if is_of_transfer(&reply) {
+                return Err(disorder(lease, self.command));
+            }
+            replies.push(reply);
+        }
+        if self.asked > 0 && !lease.control()?.in_step() {
+            // More came than was asked for: which reply is whose can't be told.
+            return Err(disorder(lease, self.command));
+        }
+        check_end(lease.pool().profile(), self.in_full, &self.command)?;
+        Ok((whole, replies))
+    }
+}
+
+/// The replies to a listing and to what was asked behind it are in no order.
+fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
+    let pool = Arc::clone(lease.pool());
+    let control = lease.control();
+    control.map_or_else(
+        |error| error,
+        |control| out_of_order(control, command, pool.profile()),
+    )
+}
+
+/// Whether a reply tells of a transfer or of its data connection, and so of no file (RFC 959 section 5.4).
+fn is_of_transfer(reply: &Reply) -> bool {
+    reply.is_preliminary() || matches!(reply.code, 226 | 227 | 229 | 425 | 426)
+}
+
+/// Whether the server says that a listing does not show all that there is: "226 Output truncated to 10000 matches"
+/// (Pure-FTPd, by default).
+fn is_cut_off(reply: &Reply) -> bool {
+    reply.lines.iter().any(|line| says_cut_off(line))
+}
+
+/// Whether a line of such a reply says so.
+pub fn says_cut_off(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
+    ["truncat", "incomplete", "too many"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// Some servers refuse to list a directory that holds nothing: "550 No files found".
+/// Of the refusal to enter a directory that says nothing: its path may hold the words.
+pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
+    matches!(error, Error::Refused { tried, said, .. }
+        if *tried == command.to_string() && said.to_ascii_lowercase().contains("no files"))
+}
+
+/// Cuts a data connection into lines; false when there were too many.
+fn lines(
+    data: &mut Stream,
+    command: Command<'_>,
+    deadline: &Deadline,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool> {
+    let mut buffer = vec![0; CHUNK];
+    let mut rest: Vec<u8> = Vec::new();
+    let mut total = 0;
+    loop {
+        let length = data
+            .read(&mut buffer, deadline)
+            .map_err(|error| blame(command.to_string(), &error))?;
+        if length == 0 {
+            if !rest.is_empty() {
+                each(&rest);
+            }
+            return Ok(true);
+        }
+        total += length as u64;
+        let mut input = &buffer[..length];
+        while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
+            if rest.is_empty() {
+                each(&input[..end]);
+            } else {
+                rest.extend_from_slice(&input[..end]);
+                each(&rest);
+                rest.clear();
+            }
+            input = &input[end + 1..];
+        }
+        rest.extend_from_slice(input);
+        if rest.len() > LINE_LIMIT || total > LISTING_LIMIT {
+            return Ok(false);
+        }
+    }
+}

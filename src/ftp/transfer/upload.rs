@@ -1,0 +1,411 @@
+//! Uploads: bytes on their way to the server, by `STOR` or `APPE`.
+//!
+//! The one idea: an upload is a success only when the final reply says so (2xx). An end of the data
+//! connection is the end of the file to a server, so one that is no end is made by a reset instead.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::ftp::client::partial_store as parts;
+use crate::ftp::control::blame;
+use crate::ftp::net::stream::Stream;
+use crate::ftp::pool::Lease;
+use crate::ftp::profile::Part;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::early_data as early;
+use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::finish::{confirm, last_words};
+use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
+use crate::ftp::transfer::upload_followup::Behind;
+use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
+
+/// Bytes moved at once between the spool and the data connection.
+const CHUNK: usize = 256 * 1024;
+
+/// A file on its way to the server.
+#[derive(Debug)]
+pub struct Upload {
+    lease: Lease,
+    data: Option<Stream>,
+    tried: String,
+    cutter: Option<u64>,
+    behind: Option<Behind>,
+    /// Bytes that were sent.
+    sent: u64,
+    /// Bytes that were sent before the server's consent.
+    early: u64,
+    /// The end was sent, too.
+    ended: bool,
+}
+
+/// An upload that is to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// STOR or APPE.
+    pub command: Command<'a>,
+    /// The offset from which on it writes, in bytes.
+    pub from: u64,
+    /// Its first bytes, or all.
+    pub early: Option<Early<'a>>,
+    /// Becomes true when something of it may be there.
+    pub taken: Option<&'a AtomicBool>,
+}
+
+impl Upload {
+    /// Begins to store.
+    pub fn open(
+        mut lease: Lease,
+        store: Store<'_>,
+        behind: Option<Behind>,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let behind = possible(&mut lease, behind)?;
+        let start = Start {
+            from: store.from,
+            early: store.early,
+            taken: store.taken,
+            behind: &commands(behind.as_ref()),
+            ..Start::of(store.command)
+        };
+        let opened = begin(&mut lease, start, deadline)?;
+        let early = store.early.filter(|_| opened.early);
+        let mut upload = Self::over(lease, opened, store.command, behind)?;
+        if let Some(early) = early {
+            upload.early = early.bytes.len() as u64;
+            upload.sent = upload.early;
+            upload.ended = early.is_all;
+        }
+        Ok(upload)
+    }
+
+    /// Bytes that were sent before the server's consent.
+    pub fn early(&self) -> u64 {
+        self.early
+    }
+
+    /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
+    /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
+    /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
+    /// Before that it is somebody else's, whatever became of an earlier try.
+    pub fn create(
+        lease: Lease,
+        path: &[u8],
+        behind: Option<Behind>,
+        made: &AtomicBool,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let appends = lease.pool().profile().ask(|learned| learned.appe) != Some(false);
+        Self::make(lease, path, behind, made, appends, deadline)
+    }
+
+    fn make(
+        mut lease: Lease,
+        path: &[u8],
+        behind: Option<Behind>,
+        made: &AtomicBool,
+        appends: bool,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let again = made.load(Ordering::Relaxed);
+        let profile = lease.pool().profile();
+        let ahead = [Command::Size(path)];
+        let is_there =
+            |reply: &Reply| reply.is_completion() && !(again && reply.text().trim() == "0");
+        let exists = |reply: &Reply| {
+            Err(Error::refused(
+                Why::Exists,
+                ahead[0].to_string(),
+                reply.to_string(),
+            ))
+        };
+        if !appends || !profile.ask(|learned| learned.features.size) {
+            let reply = lease.control()?.command(ahead[0], deadline)?;
+            if reply.is_unknown_command() {
+                return Err(reply.refusal(ahead[0]));
+            }
+            if is_there(&reply) {
+                return exists(&reply);
+            }
+        }
+        if !appends {
+            let store = Store {
+                command: Command::Stor(path),
+                from: 0,
+                early: None,
+                taken: None,
+            };
+            let pool = Arc::clone(lease.pool());
+            let upload = Self::open(lease, store, behind, deadline)?;
+            parts::took_all(pool.profile(), path);
+            return Ok(upload);
+        }
+        let command = Command::Appe(path);
+        let behind = possible(&mut lease, behind)?;
+        let start = Start {
+            ahead: &ahead,
+            behind: &commands(behind.as_ref()),
+            agreed: Some(made),
+            ..Start::of(command)
+        };
+        let opened = match begin(&mut lease, start, deadline) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let error = parts::refused(lease.pool().profile(), Part::Behind, path, error);
+                return match error.why() {
+                    Some(Why::Unsupported) => {
+                        Self::make(lease, path, behind, made, false, deadline)
+                    }
+                    _ => Err(error),
+                };
+            }
+        };
+        let size = opened.ahead.first().cloned();
+        let upload = Self::over(lease, opened, command, behind)?;
+        match size.filter(is_there) {
+            Some(reply) => {
+                // Nothing was sent, so nothing has changed, however this ends.
+                let _ = upload.close(deadline);
+                exists(&reply)
+            }
+            None => Ok(upload),
+        }
+    }
+
+    fn over(
+        lease: Lease,
+        opened: Begun,
+        command: Command<'_>,
+        behind: Option<Behind>,
+    ) -> Result<Self> {
+        let (Some(data), false) = (opened.data, opened.confirmed) else {
+            return Err(Error::misbehaved(
+                command.to_string(),
+                "the server said that it was done before it got a byte",
+            ));
+        };
+        let cutter = data
+            .cutter()
+            .ok()
+            .map(|cutter| lease.pool().register_cutter(cutter));
+        Ok(Self {
+            lease,
+            data: Some(data),
+            tried: command.to_string(),
+            cutter,
+            behind,
+            sent: 0,
+            early: 0,
+            ended: false,
+        })
+    }
+
+    /// Sends a range of `bytes`.
+    pub fn send(
+        &mut self,
+        bytes: &dyn ReadAt,
+        range: Range<u64>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let Range { start: mut at, end } = range;
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
+        while at < end {
+            let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
+            let chunk = &mut buffer[..length];
+            bytes
+                .read_exact_at(chunk, at)
+                .map_err(|error| Error::local("reading the spool", &error))?;
+            self.send_bytes(chunk, deadline)?;
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the data and awaits the server's word; with what it said of the file behind that, if it did.
+    pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
+        let pool = Arc::clone(self.lease.pool());
+        let profile = pool.profile();
+        if self.ended {
+            let closed = self.conclude(&early::patience(profile, deadline));
+            match &closed {
+                Ok(_) => early::worked(profile),
+                Err(error) => early::failed(profile, error),
+            }
+            return closed;
+        }
+        let updated = self.conclude(deadline);
+        let updated = updated.inspect_err(|error| self.doubt_early(error))?;
+        if self.early > 0 {
+            let size = updated.as_ref().and_then(|updated| updated.version.size);
+            if let Some(size) = size.filter(|&size| size < self.sent) {
+                // Perhaps it has dropped what came before its consent.
+                profile.learn(|learned| learned.early_data = Some(false));
+                let saw = format!("of {} bytes it has {size}", self.sent);
+                return Err(Error::lost(self.tried.clone(), saw));
+            }
+        }
+        Ok(updated)
+    }
+
+    fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
+        let Some(mut data) = self.data.take() else {
+            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+        };
+        let ended = match self.ended {
+            true => Ok(()),
+            false => data.finish_writing(deadline),
+        };
+        self.forget_cutter();
+        drop(data);
+        ended.map_err(|error| self.broken(blame(self.tried.clone(), &error)))?;
+        let pool = Arc::clone(self.lease.pool());
+        let control = self.lease.control()?;
+        let Some(behind) = &self.behind else {
+            let last = control.reply(&self.tried, deadline)?;
+            self.lease.want_spare();
+            return confirm(&mut self.lease, &last, &self.tried)
+                .map_err(full)
+                .map(|()| None);
+        };
+        let said = behind.take(control, pool.profile(), &self.tried, deadline)?;
+        match said.port {
+            Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
+            None => self.lease.want_spare(),
+        }
+        confirm(&mut self.lease, &said.last, &self.tried).map_err(full)?;
+        Ok(said.updated)
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
+        let Some(data) = &mut self.data else {
+            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+        };
+        match data.write_all(bytes, deadline) {
+            Ok(()) => {
+                self.sent += bytes.len() as u64;
+                self.lease.pool().note_progress();
+                Ok(())
+            }
+            Err(error) => {
+                self.data = None;
+                self.forget_cutter();
+                let error = self.broken(blame(self.tried.clone(), &error));
+                self.doubt_early(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// It broke, perhaps for the bytes that came before the server's consent: its next try does without. Others that
+    /// break with it prove nothing more.
+    fn doubt_early(&self, error: &Error) {
+        let profile = self.lease.pool().profile();
+        if self.early > 0 && profile.ask(|learned| learned.early_data) == Some(true) {
+            early::failed(profile, error);
+        }
+    }
+
+    /// The data connection broke: the server's own reason, if it has one.
+    fn broken(&mut self, error: Error) -> Error {
+        if matches!(error, Error::TimedOut { .. }) {
+            // The patience is over: no more of it for the server's words.
+            if let Ok(control) = self.lease.control() {
+                control.give_up();
+            }
+            return error;
+        }
+        last_words(&mut self.lease, &self.tried).map_or(error, full)
+    }
+
+    fn forget_cutter(&mut self) {
+        if let Some(cutter) = self.cutter.take() {
+            self.lease.pool().unregister(cutter);
+        }
+    }
+}
+
+impl Sink for Upload {
+    fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
+        self.send_bytes(bytes, deadline)
+    }
+
+    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>> {
+        self.close(deadline)
+    }
+
+    fn wanted(&self) -> bool {
+        self.lease.pool().is_wanted()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.forget_cutter();
+        if let Some(data) = self.data.take() {
+            data.abort();
+            if let Ok(control) = self.lease.control() {
+                control.give_up();
+            }
+        }
+    }
+}
+
+/// 451 is a "local error in processing" (RFC 959 section 4.2.1). What can go wrong there with bytes
+/// that are being stored is the disk, which is full as a rule: vsftpd ("Failure writing to local file.")
+/// and Pure-FTPd ("Error during write to file") say no more.
+fn full(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            why: Why::Unsaid,
+            tried,
+            said,
+        } if said.starts_with("451") => Error::refused(Why::NoSpace, tried, said),
+        error => error,
+    }
+}
+
+/// What may fly behind an upload over this connection.
+fn possible(lease: &mut Lease, behind: Option<Behind>) -> Result<Option<Behind>> {
+    let may = lease.control()?.is_pipelining();
+    Ok(behind.filter(|_| may))
+}
+
+fn commands(behind: Option<&Behind>) -> Vec<Command<'_>> {
+    behind.map(Behind::commands).unwrap_or_default()
+}
+
+/// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
+/// confirmed it; with what it said of the file behind that, if it did. `taken` becomes true when something of it may
+/// be there, however it ends.
+pub fn upload(
+    lease: Lease,
+    (command, from): (Command<'_>, u64),
+    (bytes, range): (&dyn ReadAt, Range<u64>),
+    behind: Option<Behind>,
+    taken: &AtomicBool,
+    deadline: &Deadline,
+) -> Result<Option<Updated>> {
+    let size = range.end - range.start;
+    let mut few = Vec::new();
+    if size <= EARLY {
+        few.resize(usize::try_from(size).unwrap_or_default(), 0);
+        bytes
+            .read_exact_at(&mut few, range.start)
+            .map_err(|error| Error::local("reading the spool", &error))?;
+    }
+    let store = Store {
+        command,
+        from,
+        early: (size <= EARLY).then_some(Early {
+            bytes: &few,
+            is_all: true,
+        }),
+        taken: Some(taken),
+    };
+    let mut upload = Upload::open(lease, store, behind, deadline)?;
+    if !upload.ended {
+        upload.send(bytes, range, deadline)?;
+    }
+    upload.close(deadline)
+}

@@ -1,0 +1,632 @@
+//! Requests: unpacks what the kernel asks, and has it answered.
+//!
+//! The one idea: what memory can answer is answered in FUSE's own loop; everything else moves to a worker together with
+//! its reply and a deadline that begins now. A loop never waits.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use crate::fuse::kernel_notify::Notices;
+use crate::fuse::reply::{
+    attribute, attributes, data, done, entry, errno, file_attr, filled, is_ours, open_flags,
+    seconds,
+};
+use crate::fuse::worker_pool::{Class, Workers};
+use crate::mount::query::DROP_CACHE;
+use crate::remote::Deadline;
+use crate::vfs::{Changes, Result, Spot, Vfs, Wants};
+
+/// Requests of the kernel's own readahead that may be under way.
+const BACKGROUND: u16 = 64;
+
+/// Who answers questions about the mount (`inquiry.rs`).
+pub trait Desk: Send + Sync {
+    /// How it is, in words or in JSON. Must not wait.
+    fn status(&self, json: bool) -> String;
+    /// Drops what is cached, and has the kernel do the same.
+    fn drop_cache(&self);
+}
+
+/// Who answers the kernel.
+pub(crate) struct Adapter {
+    pub(crate) vfs: Arc<Vfs>,
+    workers: Workers,
+    notices: Arc<Notices>,
+    pub(crate) desk: Arc<dyn Desk>,
+    /// Somebody has the caches dropped just now.
+    pub(crate) dropping: Arc<AtomicBool>,
+}
+
+impl Adapter {
+    /// Answers by `vfs`, and by `desk` what is asked about the mount.
+    pub(crate) fn new(vfs: Arc<Vfs>, notices: Arc<Notices>, desk: Arc<dyn Desk>) -> Self {
+        Self {
+            vfs,
+            workers: Workers::default(),
+            notices,
+            desk,
+            dropping: Arc::default(),
+        }
+    }
+
+    /// Has a worker do what may wait. Until it is done the kernel holds locks of the inodes `held`, which
+    /// it would need for a notice too.
+    pub(crate) fn later(
+        &self,
+        class: Class,
+        held: &[u64],
+        job: impl FnOnce(&Vfs, &Deadline) + Send + 'static,
+    ) {
+        let deadline = self.vfs.deadline();
+        let vfs = Arc::clone(&self.vfs);
+        let busy = self.notices.busy(held);
+        self.workers.submit(class, move || {
+            job(&vfs, &deadline);
+            drop(busy);
+        });
+    }
+
+    /// Has a worker bring a file to the server. Where others' bytes were found in it, the kernel hears of its size.
+    fn store_later(
+        &self,
+        operation: &'static str,
+        held: &[u64],
+        (ino, handle): (u64, u64),
+        reply: ReplyEmpty,
+        store: impl FnOnce(&Vfs, &Deadline) -> Result<()> + Send + 'static,
+    ) {
+        let notices = Arc::clone(&self.notices);
+        self.later(Class::Transfer, held, move |vfs, deadline| {
+            let stored = store(vfs, deadline);
+            notices.correct(ino, vfs.has_mixed(handle));
+            done(operation, reply, stored)
+        });
+    }
+
+    fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
+        let notices = Arc::clone(&self.notices);
+        self.later(Class::Metadata, &[ino], move |vfs, deadline| {
+            match vfs.open(ino, Wants::from_flags(flags, 0), deadline) {
+                Ok(open) => {
+                    // The answer has no room for the size, by which the kernel cuts what is read.
+                    notices.correct(ino, open.changed);
+                    reply.opened(FileHandle(open.handle), open_flags(open, flags));
+                }
+                Err(error) => reply.error(errno("open", &error)),
+            }
+        });
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            // Listings bring the attributes along, always.
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // open(2) with O_TRUNC is one request.
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            // A changed size or time drops the kernel's pages.
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ];
+        for capability in wanted {
+            // A kernel without one of them works too, more slowly.
+            let _ = config.add_capabilities(capability);
+        }
+        let _ = config.set_max_background(BACKGROUND);
+        let _ = config.set_time_granularity(Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let known = self.vfs.lookup_cached(parent.0, name.as_bytes());
+        self.vfs.names_tally.note(known.is_some());
+        if let Some(known) = known {
+            return entry("lookup", reply, known);
+        }
+        let name = name.to_owned();
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
+            entry(
+                "lookup",
+                reply,
+                vfs.lookup(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.vfs.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let known = self.vfs.getattr_cached(ino.0);
+        self.vfs.names_tally.note(known.is_some());
+        if let Some(known) = known {
+            return attributes("getattr", reply, known);
+        }
+        self.later(Class::Metadata, &[], move |vfs, deadline| {
+            attributes("getattr", reply, vfs.getattr(ino.0, deadline));
+        });
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        // Access times are kept nowhere: setting one is neither refused nor sent.
+        let modified = mtime.map(seconds);
+        let changes = Changes {
+            mode,
+            uid,
+            gid,
+            size,
+            modified,
+        };
+        let handle = fh.map(|fh| fh.0);
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
+            attributes(
+                "setattr",
+                reply,
+                vfs.setattr(ino.0, handle, changes, deadline),
+            );
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
+            data("readlink", reply, vfs.readlink(ino.0, deadline));
+        });
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        let name = name.to_owned();
+        self.later(Class::Transfer, &[parent.0], move |vfs, deadline| {
+            let wants = Wants {
+                write: true,
+                truncate: false,
+                exclusive: true,
+                process: 0,
+            };
+            let made = vfs.create(parent.0, name.as_bytes(), mode, wants, deadline);
+            let made = made.map(|(attr, open)| {
+                vfs.release(open.handle, deadline);
+                attr
+            });
+            entry("mknod", reply, made);
+        });
+    }
+
+    fn mkdir(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
+            entry(
+                "mkdir",
+                reply,
+                vfs.mkdir(parent.0, name.as_bytes(), mode, deadline),
+            );
+        });
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
+            done(
+                "unlink",
+                reply,
+                vfs.unlink(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
+            done(
+                "rmdir",
+                reply,
+                vfs.rmdir(parent.0, name.as_bytes(), deadline),
+            );
+        });
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
+            return reply.error(Errno::EINVAL);
+        }
+        let keep = flags.contains(RenameFlags::RENAME_NOREPLACE);
+        let (name, newname) = (name.to_owned(), newname.to_owned());
+        self.later(
+            Class::Metadata,
+            &[parent.0, newparent.0],
+            move |vfs, deadline| {
+                let (from, to) = (
+                    (parent.0, name.as_bytes()),
+                    (newparent.0, newname.as_bytes()),
+                );
+                done("rename", reply, vfs.rename(from, to, keep, deadline));
+            },
+        );
+    }
+
+    fn symlink(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &std::path::Path,
+        reply: ReplyEntry,
+    ) {
+        let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
+        self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
+            let made = vfs.symlink(parent.0, name.as_bytes(), target.as_bytes(), deadline);
+            entry("symlink", reply, made);
+        });
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.open_later(ino.0, flags.0, reply);
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let name = name.to_owned();
+        let wants = Wants::from_flags(flags, req.pid());
+        self.later(
+            Class::Metadata,
+            &[parent.0],
+            move |vfs, deadline| match vfs.create(parent.0, name.as_bytes(), mode, wants, deadline)
+            {
+                Ok((attr, open)) => {
+                    let handle = FileHandle(open.handle);
+                    reply.created(
+                        &attr.ttl,
+                        &file_attr(&attr),
+                        Generation(0),
+                        handle,
+                        open_flags(open, flags),
+                    );
+                }
+                Err(error) => reply.error(errno("create", &error)),
+            },
+        );
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let size = size as usize;
+        let known = self.vfs.read_cached(fh.0, offset, size);
+        self.vfs.reads_tally.note(known.is_some());
+        if let Some(known) = known {
+            return data("read", reply, known);
+        }
+        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
+            data("read", reply, vfs.read(fh.0, offset, size, deadline));
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        // Of who appends, the kernel's offset is but the end that it knows of. What comes of a mapping has its place.
+        let appends =
+            flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let spot = if appends { Spot::End } else { Spot::At(offset) };
+        // Where it has kept the bytes in the wrong place: it asks for the size before it uses them, and drops what it
+        // has when that is another.
+        let written = move |reply: ReplyWrite, result: Result<u64>| match result {
+            Ok(_) => reply.written(length),
+            Err(error) => reply.error(errno("write", &error)),
+        };
+        if let Some(result) = self.vfs.write_cached(fh.0, spot, data) {
+            return written(reply, result);
+        }
+        let data = data.to_vec();
+        self.later(Class::Transfer, &[ino.0], move |vfs, deadline| {
+            written(reply, vfs.write(fh.0, spot, &data, deadline));
+        });
+    }
+
+    fn flush(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        if self.vfs.is_clean(fh.0) {
+            return reply.ok();
+        }
+        let process = req.pid();
+        let flush = move |vfs: &Vfs, deadline: &Deadline| vfs.flush(fh.0, process, deadline);
+        self.store_later("close", &[], (ino.0, fh.0), reply, flush);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        if self.vfs.is_clean(fh.0) {
+            self.vfs.release(fh.0, &self.vfs.deadline());
+            return reply.ok();
+        }
+        self.later(Class::Transfer, &[], move |vfs, deadline| {
+            vfs.release(fh.0, deadline);
+            reply.ok();
+        });
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let sync = move |vfs: &Vfs, deadline: &Deadline| vfs.fsync(fh.0, deadline);
+        self.store_later("fsync", &[ino.0], (ino.0, fh.0), reply, sync);
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let zeroes = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => true,
+            // Room beyond the end of a file can be promised by no server.
+            0 if !keep => false,
+            _ => return reply.error(Errno::EOPNOTSUPP),
+        };
+        self.later(Class::Metadata, &[ino.0], move |vfs, _| {
+            done(
+                "fallocate",
+                reply,
+                vfs.fallocate(fh.0, offset, length, zeroes, keep),
+            );
+        });
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(self.vfs.opendir(ino.0)), FopenFlags::empty());
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        self.list(ino.0, fh.0, offset, reply);
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        self.list_plus(ino.0, fh.0, offset, reply);
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.vfs.releasedir(fh.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        // Names are on the server when the call that changed them returns.
+        reply.ok();
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        if let Some(space) = self.vfs.statfs_cached() {
+            return filled(reply, space);
+        }
+        self.later(Class::Metadata, &[], move |vfs, deadline| {
+            filled(reply, vfs.statfs(deadline))
+        });
+    }
+
+    fn access(&self, _req: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        done("access", reply, self.vfs.access(ino.0, mask.bits()));
+    }
+
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.tell(req, ino.0, name, size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
+        // What can be asked for is not listed: cp -a would ask for every file's hash.
+        attribute(reply, size, b"");
+    }
+
+    // ENOSYS tells the kernel not to ask again: it then answers by itself, or says "not supported".
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        match cmd {
+            DROP_CACHE if is_ours(req) => self.drop_cache(reply),
+            DROP_CACHE => reply.error(Errno::EACCES),
+            _ => reply.error(Errno::ENOTTY),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The block cache on disk (`cache_dir=`): what was read survives the mount.
+//!
+//! The one idea: each content of each file has a sparse file of its own, named by who, where, size and time,
+//! with its blocks at their own offsets; beside it lies a *map*, with the path and a digest of each block that
+//! is there. A block counts only if it has the digest that the map says. So nothing need be synced, a crash
+//! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
+//! write the same bytes to the same place.
+//!
+//! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
+//! the size and the second of what was there before: what was kept under that name goes then (`forget`), and where that name is
+//! not known whatever has its path, or one below it (`forget_at`). The files that were used longest ago go
+//! when there is too much.
+//!
+//! Lock order: the locks here are taken alone; nothing else is called under them.
+
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use crate::remote::{RemotePath, Version};
+use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH};
+use crate::vfs::file::spool::make_private;
+
+/// Bytes of a digest in a map.
+const DIGEST: usize = 8;
+/// The first bytes of a map: the format, and the size of blocks.
+const HEAD: &[u8; 16] = b"ftpfs cache2 128";
+/// Bytes of the digest of a source, behind that.
+const SOURCE: usize = 32;
+/// Where the digests of a map begin: before them, behind the source, there is room for the longest path, with a 0 at its
+/// end.
+const DIGESTS: u64 = 4096;
+/// After so many bytes written it is looked whether there is too much: the share of what is allowed.
+const SHARE: u64 = 16;
+/// What a blocks' file is allocated in, as `st_blocks` counts.
+const SECTOR: u64 = 512;
+/// The ends of the names of the two files.
+const DATA: &str = "blocks";
+const MAP: &str = "map";
+
+/// How much is kept on disk, and where.
+#[derive(Clone, Debug)]
+pub struct DiskCache {
+    /// The directory; it is made, for its owner only, when it is needed.
+    pub directory: PathBuf,
+    /// Bytes that it may take.
+    pub size: u64,
+    /// Who is at which server, and the mounted directory there: what paths are relative to.
+    pub source: Vec<u8>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Disk {
+    settings: DiskCache,
+    /// Bytes written since it was last looked how much there is.
+    written: AtomicU64,
+    clearing: Mutex<()>,
+}
+
+/// One content of one file.
+#[derive(Debug)]
+pub struct Content {
+    data: File,
+    map: File,
+    size: u64,
+}
+
+impl Disk {
+    /// A cache.
+    pub fn new(settings: DiskCache) -> Self {
+        Self {
+            settings,
+            written: AtomicU64::new(0),
+            clearing: Mutex::new(()),
+        }
+    }
+
+    /// The content that a file has in this version, if it can be kept.
+    pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
+        let name = self.name(path, version)?;
+        match self.open(&name, path, version.size?) {
+            Ok(content) => Some(Arc::new(content)),
+            Err(error) => {
+                log::warn!("{}: {error}", self.settings.directory.display());
+                None
+            }
+        }
+    }
+
+    /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
+    /// with files that nobody else finds. A version that is not known yet may come to be anything.
+    pub fn forget(&self, path: &RemotePath, version: &Version) {
+        match self.name(path, version) {
+            Some(name) => forget_map(&self.settings.directory.join(format!("{name}.{MAP}"))),
+            None => self.forget_at(path),
+        }
+    }
+
+    /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
+    pub fn forget_at(&self, path: &RemotePath) {
+        let head = self.head(path);
+        let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
+        let maps = match contents(&self.settings.directory) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let place = self.settings.directory.display();
+                return log::warn!("wrong bytes may stay in {place}: {error}");
+            }
+        };
+        for (_, _, map) in maps {
+            let mut begins = vec![0; head.len()];
+            let read = File::open(&map).and_then(|map| map.read_exact_at(&mut begins, 0));
+            // One that is too short for a path holds no digests.
+            if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
+                forget_map(&map);
+            }
+        }
+    }
+
+    /// What a map of a file of this path begins with.
+    fn head(&self, path: &RemotePath) -> Vec<u8> {
+        let source = digest_of(&self.settings.source);
+        [HEAD, source.as_ref(), path.as_bytes(), &[0]].concat()
+    }
+
+    /// The name of a content, if it can be kept.
+    fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
+        let (size, modified) = (version.size?, version.modified?);
+        let words = [
+            HEAD.as_slice(),
+            &self.settings.source,
+            path.as_bytes(),
+            &size.to_be_bytes(),
+            &modified.to_be_bytes(),
+        ];
+        let name = digest_of(&words.join(&b'\n'));
+        Some(name.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn open(&self, name: &str, path: &RemotePath, size: u64) -> io::Result<Content> {
+        let head = self.head(path);
+        if head.len() as u64 > DIGESTS {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+        }
+        make_private(&self.settings.directory)?;
+        let open = |end: &str| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.settings.directory.join(format!("{name}.{end}")))
+        };
+        let (data, map) = (open(DATA)?, open(MAP)?);
+        map.write_all_at(&head, 0)?;
+        // What was used last goes last.
+        map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
+        Ok(Content { data, map, size })
+    }
+
+    /// Keeps a block, if it is whole.
+    pub fn put(&self, content: &Content, index: u64, bytes: &[u8]) {
+        match content.put(index, bytes) {
+            Ok(()) => {
+                let bytes = bytes.len() as u64;
+                let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                if written > self.settings.size / SHARE {
+                    self.keep(self.settings.size - self.settings.size / SHARE);
+                }
+            }
+            // Nobody asked for it: the disk may be full.
+            Err(error) => log::debug!("{}: {error}", self.settings.directory.display()),
+        }
+    }
+
+    /// Bytes that it may take.
+    pub fn size(&self) -> u64 {
+        self.settings.size
+    }
+
+    /// Removes everything.
+    pub fn clear(&self) {
+        self.keep(0);
+    }
+
+    /// Removes what was used longest ago, while there is more than so many bytes.
+    fn keep(&self, bytes: u64) {
+        let Some(_one) = self.clearing.try_lock() else {
+            return;
+        };
+        self.written.store(0, Ordering::Relaxed);
+        let mut contents = match contents(&self.settings.directory) {
+            Ok(contents) => contents,
+            Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
+        };
+        contents.sort_unstable_by_key(|(used, _, _)| *used);
+        let mut total: u64 = contents.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, taken, map) in contents {
+            if total <= bytes && bytes > 0 {
+                return;
+            }
+            // The data first: a map alone says nothing, and is cleared the next time.
+            let _ = fs::remove_file(map.with_extension(DATA));
+            let _ = fs::remove_file(&map);
+            total -= taken;
+        }
+    }
+}
+
+/// When each content was last used, the bytes that it takes, and its map.
+fn contents(directory: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let map = entry?.path();
+        if map.extension().is_some_and(|end| end == MAP)
+            && let Ok(known) = fs::metadata(&map)
+        {
+            let data = fs::metadata(map.with_extension(DATA)).map_or(0, |data| data.blocks());
+            let bytes = (data + known.blocks()) * SECTOR;
+            found.push((known.modified()?, bytes, map));
+        }
+    }
+    Ok(found)
+}
+
+impl Content {
+    /// A block, if it is there.
+    pub fn get(&self, index: u64) -> Option<Vec<u8>> {
+        let mut known = [0; DIGEST];
+        self.map.read_exact_at(&mut known, place(index)).ok()?;
+        if known == [0; DIGEST] {
+            return None;
+        }
+        let mut bytes = vec![0; self.length(index)];
+        self.data.read_exact_at(&mut bytes, index * BLOCK).ok()?;
+        (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
+    }
+
+    /// Nothing that was put here is to be believed.
+    pub fn forget(&self) {
+        if let Err(error) = self.map.set_len(DIGESTS) {
+            log::warn!("wrong bytes stay in the cache on disk: {error}");
+        }
+    }
+
+    fn put(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() || bytes.len() != self.length(index) {
+            return Ok(());
+        }
+        self.data.write_all_at(bytes, index * BLOCK)?;
+        let digest = digest(bytes, index).to_be_bytes();
+        self.map.write_all_at(&digest, place(index))
+    }
+
+    /// Bytes of a whole block: those of the last one are fewer.
+    fn length(&self, index: u64) -> usize {
+        let rest = self.size.saturating_sub(index * BLOCK);
+        usize::try_from(rest).map_or(BLOCK_LENGTH, |rest| rest.min(BLOCK_LENGTH))
+    }
+}
+
+fn place(index: u64) -> u64 {
+    DIGESTS + index * DIGEST as u64
+}
+
+/// Removes a map and its data. The map first: data alone says nothing.
+fn forget_map(map: &Path) {
+    for path in [map, &map.with_extension(DATA)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("wrong bytes stay in {}: {error}", path.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A digest that nobody can make another content for (SHA-256).
+fn digest_of(bytes: &[u8]) -> [u8; SOURCE] {
+    let mut digest = [0; SOURCE];
+    let made = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.copy_from_slice(made.as_ref());
+    digest
+}
+
+/// A digest that is the same in every version of the program; never 0. It tells torn blocks from whole ones, and is
+/// no protection from who may write to the directory: nobody but its owner may.
+fn digest(bytes: &[u8], seed: u64) -> u64 {
+    // The multiplier of FNV-1a does too little to the upper bits of whole words: a shift mixes them.
+    const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |state: u64, word: u64| {
+        let state = (state ^ word).wrapping_mul(PRIME);
+        state ^ (state >> 32)
+    };
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut state = mix(seed.wrapping_add(1), bytes.len() as u64);
+    for &word in words {
+        state = mix(state, u64::from_le_bytes(word));
+    }
+    mix(state, u64::from_le_bytes(last)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(directory: &Path, size: u64) -> Disk {
+        Disk::new(DiskCache {
+            directory: directory.join("cache"),
+            size,
+            source: b"somebody@somewhere:21/".to_vec(),
+        })
+    }
+
+    fn version(size: u64, modified: i64) -> Version {
+        Version {
+            size: Some(size),
+            modified: Some(modified),
+        }
+    }
+
+    fn path(name: &str) -> RemotePath {
+        RemotePath::root().join(name.as_bytes()).expect("a name")
+    }
+
+    #[test]
+    fn a_block_is_there_for_the_next_mount_and_for_this_version_alone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let size = BLOCK + 3;
+        let content = |modified| {
+            let disk = disk(scratch.path(), 1 << 30);
+            disk.content(&path("f"), &version(size, modified))
+                .expect("a content")
+        };
+        let first = disk(scratch.path(), 1 << 30);
+        let kept = content(1);
+        first.put(&kept, 1, b"end");
+        first.put(&kept, 0, b"too short");
+        assert_eq!(content(1).get(1), Some(b"end".to_vec()));
+        assert_eq!(content(1).get(0), None);
+        assert_eq!(content(2).get(1), None);
+        let unknown = Version {
+            size: Some(size),
+            modified: None,
+        };
+        assert!(first.content(&path("f"), &unknown).is_none());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_for_those_who_come_later() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let disk = disk(scratch.path(), 1 << 30);
+        let content = || disk.content(&path("f"), &version(3, 1)).expect("a content");
+        let old = content();
+        disk.put(&old, 0, b"old");
+        disk.forget(&path("f"), &version(3, 1));
+        // Who still has it must not bring it back.
+        disk.put(&old, 0, b"old");
+        assert_eq!(content().get(0), None);
+        disk.forget(&path("g"), &version(3, 1));
+    }
+
+    #[test]
+    fn what_is_below_a_path_is_forgotten_of_this_source_alone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let here = disk(scratch.path(), 1 << 30);
+        let mut there = disk(scratch.path(), 1 << 30);
+        there.settings.source = b"somebody@elsewhere:21/".to_vec();
+        let below = |name: &str| path("d").join(name.as_bytes()).expect("a name");
+        let all = |disk: &Disk| {
+            [path("d"), below("f"), below("g"), path("dd"), path("e")].map(|path| {
+                let content = disk.content(&path, &version(3, 1)).expect("a content");
+                let kept = content.get(0).is_some();
+                disk.put(&content, 0, b"old");
+                kept
+            })
+        };
+        for disk in [&here, &there] {
+            assert_eq!(all(disk), [false; 5]);
+        }
+        here.forget_at(&path("d"));
+        assert_eq!(all(&there), [true; 5]);
+        assert_eq!(all(&here), [false, false, false, true, true]);
+        // What it is now can't be known yet.
+        here.forget(&path("e"), &Version::default());
+        assert_eq!(all(&here), [true, true, true, true, false]);
+        let nowhere = disk(&scratch.path().join("none"), 1 << 30);
+        nowhere.forget_at(&path("d"));
+    }
+
+    #[test]
+    fn a_torn_block_is_none() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let disk = disk(scratch.path(), 1 << 30);
+        let content = disk.content(&path("f"), &version(BLOCK, 1));
+        let content = content.expect("a content");
+        disk.put(&content, 0, &vec![7; BLOCK_LENGTH]);
+        assert_eq!(content.get(0), Some(vec![7; BLOCK_LENGTH]));
+        content.data.write_all_at(&[0; 4096], 8192).expect("torn");
+        assert_eq!(content.get(0), None);
+        // A block at another's place is none either.
+        assert_ne!(digest(&[7; 16], 0), digest(&[7; 16], 1));
+        assert_ne!(digest(&[0; 8], 0), digest(&[0; 9], 0));
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let size = 16 * BLOCK;
+        let disk = disk(scratch.path(), size);
+        let keep = |name: &str| {
+            let content = disk.content(&path(name), &version(8 * BLOCK, 1));
+            let content = content.expect("a content");
+            (0..8).for_each(|index| disk.put(&content, index, &vec![1; BLOCK_LENGTH]));
+        };
+        for name in ["a", "b", "c", "d"] {
+            keep(name);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        disk.keep(size - size / SHARE);
+        let there = contents(&disk.settings.directory).expect("a listing");
+        let total: u64 = there.iter().map(|(_, bytes, _)| bytes).sum();
+        assert!(total <= size, "{total}");
+        let last = disk.content(&path("d"), &version(8 * BLOCK, 1));
+        assert!(last.expect("a content").get(3).is_some());
+        disk.clear();
+        let left = fs::read_dir(&disk.settings.directory).expect("a listing");
+        assert_eq!(left.count(), 0);
+    }
+}

@@ -1,0 +1,190 @@
+//! Appending: what is put behind the end of a file goes there, wherever that is by then.
+//!
+//! The one idea: who appends (`O_APPEND`) names no place. The kernel works one out from the size that it knows, which
+//! others may have changed since; so the place is chosen here, and may still move until the bytes are on the server:
+//! the end of a body that was *appended* goes behind whatever others put before it meanwhile.
+
+use std::sync::Arc;
+
+use crate::remote::ReadAt;
+use crate::vfs::core::Vfs;
+use crate::vfs::error::Result;
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::file::spool::{Spool, SpoolFile};
+
+/// Where bytes are to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// At this offset.
+    At(u64),
+    /// Behind the end.
+    End,
+}
+
+/// Bytes moved at once.
+const PIECE: usize = 1 << 20;
+
+impl Vfs {
+    /// The offset at which a write begins, as things are now.
+    pub(crate) fn offset_of(&self, file: &File, body: &mut Body, spot: Spot) -> u64 {
+        match spot {
+            Spot::At(offset) => offset,
+            Spot::End => {
+                self.follow(file, body);
+                body.size
+            }
+        }
+    }
+
+    /// What was closed lies in the journal as it was then; it is about to be moved here, and is left there until all
+    /// of it is stored.
+    pub(crate) fn leave_journaled(&self, body: &mut Body) {
+        if body.appended.is_none() {
+            return;
+        }
+        if let (Some(journal), Some(id)) = (self.queue.journal.get(), body.journal.take()) {
+            body.superseded.push(id);
+            journal.replaced(id);
+        }
+    }
+}
+
+impl Body {
+    /// Writes behind the end; returns where that was.
+    pub fn append(&mut self, spool: &Spool, bytes: &[u8]) -> Result<u64> {
+        let (offset, before) = (self.size, self.appended);
+        self.write(spool, bytes, offset)?;
+        self.appended = before.or(Some(offset));
+        Ok(offset)
+    }
+
+    /// The server has everything up to `stored`: of what was appended, what lies behind that is left.
+    pub fn appended_from(&mut self, stored: u64) {
+        let rest = self.appended.filter(|_| self.size > stored);
+        self.appended = rest.map(|from| from.max(stored));
+    }
+
+    /// Moves what was appended behind a base of `base` bytes, and behind what else was written here.
+    ///
+    /// Into another spool file: the journal may have the old one, as it is.
+    pub(crate) fn move_appended(&mut self, spool: &Spool, base: u64) -> Result<()> {
+        let Some(from) = self.appended else {
+            return Ok(());
+        };
+        let mut below = self.dirty.clone();
+        below.truncate(from);
+        let to = base.max(below.end());
+        let (Some(old), true) = (&self.spool, self.dirty.contains(from..self.size)) else {
+            return Ok(());
+        };
+        if to == from {
+            return Ok(());
+        }
+        let length = self.size - from;
+        let new = spool.create()?;
+        let placed = below.iter().map(|range| (range.clone(), range.start));
+        for (range, at) in placed.chain(std::iter::once((from..self.size, to))) {
+            copy(old.as_ref(), range, &new, at)?;
+        }
+        (self.spool, self.dirty) = (Some(Arc::new(new)), below);
+        self.holes.truncate(to);
+        self.dirty.insert(to..to + length);
+        self.size = to + length;
+        (self.appended, self.broke_off) = (Some(to), None);
+        (self.young, self.written) = (RangeSet::default(), 0);
+        Ok(())
+    }
+}
+
+fn copy(from: &dyn ReadAt, range: std::ops::Range<u64>, to: &SpoolFile, mut at: u64) -> Result<()> {
+    let mut buffer = vec![0; PIECE.min(usize::try_from(range.end - range.start).unwrap_or(PIECE))];
+    let mut start = range.start;
+    while start < range.end {
+        let length = buffer
+            .len()
+            .min(usize::try_from(range.end - start).unwrap_or(PIECE));
+        from.read_exact_at(&mut buffer[..length], start)?;
+        to.write_at(&buffer[..length], at)?;
+        start += length as u64;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Version;
+
+    fn of(size: u64) -> Version {
+        Version {
+            size: Some(size),
+            modified: Some(2),
+        }
+    }
+
+    fn body(size: u64) -> (Body, Spool, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().to_path_buf());
+        let body = Body {
+            base: Some(of(size)),
+            kept: size,
+            size,
+            ordered: size,
+            ..Body::default()
+        };
+        (body, spool, directory)
+    }
+
+    fn bytes(body: &Body, at: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let spool = body.spool.as_ref().expect("a spool file");
+        spool.read_exact_at(&mut bytes, at).expect("read");
+        bytes
+    }
+
+    #[test]
+    fn what_was_appended_moves_behind_what_others_appended() {
+        let (mut body, spool, _directory) = body(4);
+        body.write(&spool, b"W", 1).expect("written");
+        assert_eq!(body.append(&spool, b"one").expect("appended"), 4);
+        assert_eq!(body.append(&spool, b"two").expect("appended"), 7);
+        body.rebase(&spool, of(6)).expect("rebased");
+        assert_eq!((body.kept, body.size), (6, 12));
+        assert_eq!(body.missing(), vec![0..1, 2..6]);
+        assert_eq!(bytes(&body, 1, 1), b"W");
+        assert_eq!(bytes(&body, 6, 6), b"onetwo");
+    }
+
+    #[test]
+    fn what_was_appended_moves_to_where_others_have_cut_the_file() {
+        let (mut body, spool, _directory) = body(100);
+        body.append(&spool, b"line").expect("appended");
+        body.rebase(&spool, of(0)).expect("rebased");
+        assert_eq!((body.kept, body.size), (0, 4));
+        assert!(body.missing().is_empty());
+        assert_eq!(bytes(&body, 0, 4), b"line");
+    }
+
+    #[test]
+    fn what_was_put_at_an_offset_stays_there() {
+        let (mut body, spool, _directory) = body(4);
+        body.append(&spool, b"one").expect("appended");
+        body.write(&spool, b"two", 7).expect("written");
+        body.rebase(&spool, of(6)).expect("rebased");
+        assert_eq!((body.kept, body.size), (6, 10));
+        assert_eq!(bytes(&body, 4, 6), b"onetwo");
+    }
+
+    #[test]
+    fn what_is_stored_moves_no_more() {
+        let (mut body, spool, _directory) = body(4);
+        body.append(&spool, b"one").expect("appended");
+        body.append(&spool, b"two").expect("appended");
+        body.appended_from(7);
+        assert_eq!(body.appended, Some(7));
+        body.appended_from(10);
+        assert_eq!(body.appended, None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What is kept of the tree, and what goes.
+//!
+//! The one idea: what the kernel knows, what is open and what is not on the server yet is kept, however much it is. Of the
+//! rest there is a budget, and the directories whose listings were not used for longest give up theirs first.
+
+use std::sync::Arc;
+
+use crate::vfs::inode::node::Node;
+use crate::vfs::inode::{ROOT, Tree};
+
+/// Nodes that are kept although nothing needs them: some 200 bytes each.
+const NODE_BUDGET: usize = 500_000;
+
+impl Tree {
+    /// The kernel was told of the node once more.
+    pub fn remember(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups += 1;
+        }
+    }
+
+    /// The kernel has forgotten `lookups` of its lookups.
+    pub fn forget(&mut self, ino: u64, lookups: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino)
+            && ino != ROOT
+        {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        self.drop_unneeded(ino);
+    }
+
+    /// A handle was opened.
+    pub fn open(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.opens += 1;
+        }
+    }
+
+    /// A handle was closed, or news of it were passed on.
+    pub fn close(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.opens = node.opens.saturating_sub(1);
+        }
+        self.drop_unneeded(ino);
+    }
+
+    pub(crate) fn drop_unneeded(&mut self, ino: u64) {
+        let unneeded = |node: &Node| node.removed && node.lookups == 0 && node.opens == 0;
+        if self.nodes.get(&ino).is_some_and(unneeded) {
+            self.nodes.remove(&ino);
+            self.listings.pop(&ino);
+        }
+    }
+
+    /// Drops the listings that were not used for longest, as far as nothing needs their nodes.
+    pub(crate) fn keep_budget(&mut self) {
+        while self.nodes.len() > NODE_BUDGET && self.listings.len() > 1 {
+            let Some((directory, ())) = self.listings.pop_lru() else {
+                return;
+            };
+            if self.drop_children(directory)
+                && let Some(node) = self.nodes.get_mut(&directory)
+            {
+                node.directory.listed = None;
+            }
+        }
+    }
+
+    /// Drops what nothing needs in a directory, unless somebody is reading that.
+    pub(crate) fn drop_children(&mut self, directory: u64) -> bool {
+        let is_read = |node: &Node| node.opens > 0;
+        if self.nodes.get(&directory).is_none_or(is_read) {
+            return false;
+        }
+        for (_, ino) in self.children(directory) {
+            self.drop_child(directory, ino);
+        }
+        true
+    }
+
+    fn drop_child(&mut self, directory: u64, ino: u64) {
+        let unneeded = |node: &Node| {
+            node.lookups == 0
+                && node.opens == 0
+                && !node.local
+                && node.directory.children.is_empty()
+        };
+        let Some(node) = self.nodes.get(&ino).filter(|node| unneeded(node)) else {
+            return;
+        };
+        let name = Arc::clone(&node.name);
+        self.nodes.remove(&ino);
+        self.listings.pop(&ino);
+        if let Some(parent) = self.nodes.get_mut(&directory) {
+            parent.directory.children.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, listed};
+    use super::*;
+
+    #[test]
+    fn a_removed_node_stays_as_long_as_the_kernel_knows_it() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.remember(a);
+        tree.remove_own(a);
+        assert!(tree.get(a).is_some() && tree.path(a).is_none());
+        tree.forget(a, 1);
+        assert!(tree.get(a).is_none());
+    }
+}

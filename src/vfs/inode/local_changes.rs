@@ -1,0 +1,137 @@
+//! Our own changes of names: what was made, removed, renamed or changed here.
+//!
+//! The one idea: each of them has a stamp, so that what the server was asked before counts for nothing that it touched
+//! (see `merge.rs`). A name that goes is remembered with its stamp until a later listing has come.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::remote::{Attributes, Completeness};
+use crate::vfs::inode::{ROOT, Tree, now};
+
+impl Tree {
+    /// A name that we made. One of the same name must have been removed before.
+    pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        let ino = self.add(directory, name, attributes);
+        self.touch(ino);
+        self.touch_directory(directory);
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.gone.remove(name);
+        }
+        ino
+    }
+
+    /// An empty directory that we made: its listing is known.
+    pub fn add_own_directory(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        attributes: Attributes,
+    ) -> u64 {
+        let ino = self.add_own(directory, name, attributes);
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.directory.listed = Some((Instant::now(), Completeness::Whole));
+        }
+        self.listings.put(ino, ());
+        ino
+    }
+
+    /// We removed the name of `ino`. The node stays as long as something holds it.
+    pub fn remove_own(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get(&ino) else {
+            return;
+        };
+        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        self.stamp += 1;
+        let stamp = self.stamp;
+        self.detach(ino);
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.directory.gone.insert(name, stamp);
+        }
+        self.touch_directory(parent);
+    }
+
+    /// We gave `ino` another name. One that bore it must have been removed before.
+    pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
+        let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
+        let name: Arc<[u8]> = Arc::from(name);
+        node.parent = directory;
+        node.name = Arc::clone(&name);
+        self.touch(ino);
+        let stamp = self.stamp;
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.moved = stamp;
+        }
+        if let Some(parent) = self.nodes.get_mut(&old_parent) {
+            parent.directory.children.remove(&old_name);
+            parent.directory.gone.insert(old_name, stamp);
+        }
+        if let Some(parent) = self.nodes.get_mut(&directory) {
+            parent.directory.gone.remove(&name);
+            parent.directory.absent.remove(&name);
+            parent.directory.children.insert(name, ino);
+        }
+        self.touch_directory(old_parent);
+        self.touch_directory(directory);
+    }
+
+    /// A local change of `ino`: whatever was asked before is late news.
+    pub fn touch(&mut self, ino: u64) {
+        self.stamp += 1;
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.changed = self.stamp;
+        }
+    }
+
+    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or got
+    /// another name since. Where it has not, what was asked for by that path may be told of something else.
+    pub fn stands(&self, ino: u64, asked: u64) -> bool {
+        let mut at = ino;
+        while at != ROOT {
+            match self.nodes.get(&at) {
+                Some(node) if !node.removed && node.moved <= asked => at = node.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Our own change made the directory's time now; the server's own says so to the second.
+    fn touch_directory(&mut self, directory: u64) {
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.attributes.modified = Some(now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, file, listed};
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_same_after_a_remount_and_kept_over_a_rename() {
+        let mut one = listed(vec![entry(b"a", 1)]);
+        let other = listed(vec![entry(b"b", 1), entry(b"a", 1)]);
+        let a = one.child(ROOT, b"a").expect("a");
+        assert_eq!(Some(a), other.child(ROOT, b"a"));
+        one.rename_own(a, ROOT, b"z");
+        assert_eq!(one.child(ROOT, b"z"), Some(a));
+        let again = one.add_own(ROOT, b"a", file(0));
+        assert_ne!(again, a);
+        assert_eq!(one.path(again).expect("a path").as_bytes(), b"a");
+    }
+
+    #[test]
+    fn a_number_that_comes_back_is_of_another_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        let generation = tree.get(a).expect("a").generation;
+        tree.remove_own(a);
+        assert_eq!(tree.add_own(ROOT, b"a", file(1)), a);
+        assert_ne!(tree.get(a).expect("a").generation, generation);
+    }
+}

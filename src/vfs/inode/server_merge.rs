@@ -1,0 +1,301 @@
+//! Merging: what the server says of names, against what was known and what was changed here meanwhile.
+//!
+//! The one idea: an answer counts for what it was asked about, at the stamp at which it was asked: what was changed
+//! here since, and what is not on the server yet, it says nothing about. What it changes of what the kernel knows is
+//! told to the listener.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::remote::{Attributes, Completeness, Entry, Kind, Version};
+use crate::vfs::events::News;
+use crate::vfs::inode::Tree;
+use crate::vfs::inode::node::Difference;
+
+impl Tree {
+    /// A listing that was asked for at the stamp `asked` has come.
+    pub fn merge_listing(
+        &mut self,
+        directory: u64,
+        entries: Vec<Entry>,
+        completeness: Completeness,
+        asked: u64,
+    ) {
+        if !self.stands(directory, asked) {
+            return;
+        }
+        let mut seen = HashSet::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
+                seen.insert(ino);
+            }
+        }
+        let missing: Vec<u64> = self
+            .children(directory)
+            .into_iter()
+            .map(|(_, ino)| ino)
+            .filter(|ino| !seen.contains(ino))
+            .filter(|ino| {
+                self.nodes
+                    .get(ino)
+                    .is_some_and(|node| !node.local && node.changed <= asked)
+            })
+            .collect();
+        if completeness == Completeness::Whole {
+            for ino in missing {
+                self.vanish(ino);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.listed = Some((Instant::now(), completeness));
+            node.directory.gone.retain(|_, stamp| *stamp > asked);
+            node.directory.absent.clear();
+        }
+        self.listings.put(directory, ());
+        self.keep_budget();
+    }
+
+    /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
+    /// the name was removed since, or the directory has another one.
+    pub fn merge_entry(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        attributes: Attributes,
+        asked: u64,
+    ) -> Option<u64> {
+        let parent = self.nodes.get(&directory)?;
+        if !self.stands(directory, asked)
+            || parent
+                .directory
+                .gone
+                .get(name)
+                .is_some_and(|stamp| *stamp > asked)
+        {
+            return None;
+        }
+        if let Some(ino) = parent.directory.children.get(name).copied() {
+            let node = self.nodes.get_mut(&ino)?;
+            if node.changed > asked || node.local {
+                return Some(ino);
+            }
+            if node.attributes.kind == attributes.kind {
+                let difference = node.refresh(attributes);
+                self.spread(ino, difference);
+                return Some(ino);
+            }
+            self.vanish(ino);
+        }
+        Some(self.add(directory, name, attributes))
+    }
+
+    /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
+    pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
+        let stands = self.stands(ino, asked);
+        if let Some(node) = self.nodes.get_mut(&ino).filter(|_| stands)
+            && node.changed <= asked
+            && !node.local
+        {
+            let difference = node.refresh_version(version);
+            self.spread(ino, difference);
+        }
+    }
+
+    /// Others changed the content of `ino` while we did.
+    pub fn mix(&mut self, ino: u64) -> Option<u64> {
+        let node = self.nodes.get_mut(&ino)?;
+        node.generation += 1;
+        let generation = node.generation;
+        self.spread(ino, Difference::Content);
+        Some(generation)
+    }
+
+    /// The listener hears what is different now, if the kernel knows the node.
+    fn spread(&self, ino: u64, difference: Difference) {
+        let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
+            return;
+        };
+        if difference == Difference::Nothing || node.lookups == 0 {
+            return;
+        }
+        // Of a directory the kernel keeps no content.
+        let content = difference == Difference::Content && node.attributes.kind != Kind::Directory;
+        listener.hear(News::Changed { ino, content });
+    }
+
+    /// Others took the name of `ino` away.
+    fn vanish(&mut self, ino: u64) {
+        if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
+            && node.lookups > 0
+        {
+            let news = News::Gone {
+                parent: node.parent,
+                name: Arc::clone(&node.name),
+                ino,
+            };
+            // No other file may have the number before the kernel was told.
+            node.opens += u32::from(listener.hear(news));
+        }
+        self.detach(ino);
+    }
+
+    /// The server says that the name is not there; asked for at the stamp `asked`.
+    pub fn merge_absence(&mut self, directory: u64, name: &[u8], asked: u64) {
+        if !self.stands(directory, asked) {
+            return;
+        }
+        if let Some(ino) = self.child(directory, name) {
+            let node = self.nodes.get(&ino);
+            if node.is_some_and(|node| node.local || node.changed > asked) {
+                return;
+            }
+            self.vanish(ino);
+        }
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory
+                .absent
+                .insert(Arc::from(name), Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, file, listed};
+    use super::*;
+    use crate::vfs::events::Listener;
+    use crate::vfs::inode::ROOT;
+
+    /// Keeps what it hears.
+    #[derive(Debug, Default)]
+    struct Heard(parking_lot::Mutex<Vec<News>>);
+
+    impl Listener for Heard {
+        fn hear(&self, news: News) -> bool {
+            self.0.lock().push(news);
+            true
+        }
+    }
+
+    #[test]
+    fn a_listing_asked_before_a_change_does_not_undo_it() {
+        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1)]);
+        let asked = tree.now();
+        let a = tree.child(ROOT, b"a").expect("a");
+        let b = tree.child(ROOT, b"b").expect("b");
+        tree.remove_own(a);
+        tree.rename_own(b, ROOT, b"c");
+        let d = tree.add_own(ROOT, b"d", file(4));
+        tree.merge_listing(
+            ROOT,
+            vec![entry(b"a", 1), entry(b"b", 1)],
+            Completeness::Whole,
+            asked,
+        );
+        let names: Vec<_> = tree
+            .children(ROOT)
+            .into_iter()
+            .map(|(name, ino)| (name.to_vec(), ino))
+            .collect();
+        assert_eq!(names, [(b"c".to_vec(), b), (b"d".to_vec(), d)]);
+    }
+
+    #[test]
+    fn what_was_asked_under_a_former_name_is_told_of_nothing() {
+        let directory = |name: &[u8]| Entry {
+            name: name.to_vec(),
+            attributes: Attributes::of(Kind::Directory),
+        };
+        let mut tree = listed(vec![directory(b"d")]);
+        let d = tree.child(ROOT, b"d").expect("d");
+        tree.merge_listing(d, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
+        let a = tree.child(d, b"a").expect("a");
+        let asked = tree.now();
+        tree.rename_own(d, ROOT, b"old");
+        let new = tree.add_own_directory(ROOT, b"d", Attributes::of(Kind::Directory));
+        assert!(!tree.stands(a, asked) && tree.stands(a, tree.now()));
+        // All of these are of the new directory.
+        tree.merge_listing(d, vec![], Completeness::Whole, asked);
+        tree.merge_absence(d, b"a", asked);
+        assert_eq!(tree.merge_entry(d, b"b", file(1), asked), None);
+        let version = file(7).version();
+        tree.merge_version(a, version, asked);
+        assert_eq!(tree.child(d, b"a"), Some(a));
+        assert_eq!(tree.get(a).expect("a").attributes.size, Some(1));
+        assert!(tree.stands(new, tree.now()));
+    }
+
+    #[test]
+    fn what_is_local_ignores_the_server() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.get_mut(a).expect("a").local = true;
+        tree.merge_listing(ROOT, vec![entry(b"a", 7)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").attributes.size, Some(1));
+        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
+        assert!(tree.child(ROOT, b"a").is_some());
+    }
+
+    #[test]
+    fn a_file_that_became_a_directory_is_another_inode() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        tree.remember(a);
+        let directory = Entry {
+            name: b"a".to_vec(),
+            attributes: Attributes::of(Kind::Directory),
+        };
+        tree.merge_listing(ROOT, vec![directory], Completeness::Whole, tree.now());
+        assert_ne!(tree.child(ROOT, b"a"), Some(a));
+        assert!(tree.get(a).expect("still known").removed);
+    }
+
+    #[test]
+    fn what_others_change_of_what_the_kernel_knows_is_told() {
+        let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
+        let heard = Arc::new(Heard::default());
+        tree.tell(Some(heard.clone()));
+        let number = |name: &[u8]| tree.child(ROOT, name).expect("listed");
+        let (a, b, c) = (number(b"a"), number(b"b"), number(b"c"));
+        tree.remember(a);
+        tree.remember(b);
+        let mut mode = entry(b"b", 1);
+        mode.attributes.mode = Some(0o600);
+        // The kernel does not know c.
+        let now = vec![entry(b"a", 2), mode.clone()];
+        tree.merge_listing(ROOT, now, Completeness::Whole, tree.now());
+        let changed = |ino, content| News::Changed { ino, content };
+        let told = || std::mem::take(&mut *heard.0.lock());
+        assert!(tree.get(c).is_none());
+        assert_eq!(told(), [changed(a, true), changed(b, false)]);
+        // The same again is no news, nor what we did ourselves.
+        tree.remove_own(a);
+        tree.merge_listing(ROOT, vec![mode], Completeness::Whole, tree.now());
+        assert_eq!(told(), []);
+        tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
+        let (parent, name) = (ROOT, Arc::from(&b"b"[..]));
+        let gone = News::Gone {
+            parent,
+            name,
+            ino: b,
+        };
+        assert_eq!(told(), [gone]);
+        // Until it is passed on the number is not given to another file.
+        tree.forget(b, 1);
+        assert_ne!(tree.add_own(ROOT, b"b", file(1)), b);
+        tree.close(b);
+        assert!(tree.get(b).is_none());
+    }
+
+    #[test]
+    fn a_changed_version_is_a_new_generation() {
+        let mut tree = listed(vec![entry(b"a", 1)]);
+        let a = tree.child(ROOT, b"a").expect("a");
+        let first = tree.get(a).expect("a").generation;
+        tree.merge_listing(ROOT, vec![entry(b"a", 1)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, first);
+        tree.merge_listing(ROOT, vec![entry(b"a", 2)], Completeness::Whole, tree.now());
+        assert_eq!(tree.get(a).expect("a").generation, first + 1);
+    }
+}

@@ -1,0 +1,295 @@
+//! What mounts that ended too soon have left, and how the next one takes it over.
+//!
+//! The one idea: of a log without an owner each intent goes to the log of the first mount whose root
+//! contains its path, numbers and all, and the others stay where they are. A log is removed when nothing
+//! of it counts any more; one that was damaged is kept beside, since nobody knows what it told of.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::vfs::file::spool::{Spool, SpoolFile};
+use crate::vfs::journal::Journal;
+use crate::vfs::journal::directory::{Directory, Locked, disown, is_free, open_log};
+use crate::vfs::journal::neighbours::Neighbours;
+use crate::vfs::journal::record::{Intent, Record};
+
+/// What a mount that ended too soon has left.
+#[derive(Debug)]
+pub struct Left {
+    /// What it was about to do.
+    pub intent: Intent,
+    /// The file of its bytes, where they are not in the intent.
+    pub file: Option<PathBuf>,
+}
+
+/// What a mount begins with.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where it writes down what it closes; none where that is not wanted and nothing was left for it.
+    pub journal: Option<Journal>,
+    /// What it has taken over.
+    pub left: Vec<Left>,
+    /// Absolute paths on the server of what was left outside of it.
+    pub outside: Vec<Vec<u8>>,
+}
+
+/// What dead mounts have left that a mount does not contain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Files.
+    pub files: usize,
+    /// The lowest directory that contains them all, absolute, without a `/` at its end.
+    pub directory: Vec<u8>,
+}
+
+impl Outside {
+    /// What these absolute paths have in common; `None` where there are none.
+    pub fn of(paths: &[Vec<u8>]) -> Option<Self> {
+        let mut directories = paths.iter().map(|path| {
+            let mut names: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+            names.pop();
+            names
+        });
+        let mut common = directories.next()?;
+        for other in directories {
+            let same = common.iter().zip(other).take_while(|(a, b)| **a == *b);
+            common.truncate(same.count());
+        }
+        Some(Self {
+            files: paths.len(),
+            directory: common.join(&b'/'),
+        })
+    }
+}
+
+/// A log whose mount is dead; it is ours as long as this lives.
+struct Dead {
+    path: PathBuf,
+    log: File,
+    /// Something in its midst can't be read.
+    damaged: bool,
+    intents: BTreeMap<u64, Intent>,
+}
+
+impl Journal {
+    /// Opens the journal in `directory`, which is made when it is missing, and takes over what dead mounts
+    /// have left of the paths that are `inside`. `make` is whether one is wanted where nothing was left.
+    pub fn open(
+        directory: &Path,
+        make: bool,
+        inside: &dyn Fn(&[u8]) -> bool,
+    ) -> io::Result<Opened> {
+        let directory = Directory::new(directory);
+        let mut opened = Opened {
+            journal: None,
+            left: Vec::new(),
+            outside: Vec::new(),
+        };
+        if !make && directory.logs()?.is_empty() {
+            return Ok(opened);
+        }
+        let locked = directory.lock()?;
+        let mut dead = find_dead(&directory, &locked)?;
+        let mut ours: BTreeMap<u64, Intent> = BTreeMap::new();
+        for intent in dead.iter().flat_map(|dead| dead.intents.values()) {
+            if inside(&intent.path) {
+                ours.insert(intent.id, intent.clone());
+            } else {
+                opened.outside.push(intent.path.clone());
+            }
+        }
+        if make || !ours.is_empty() {
+            let journal = Self::new(directory.clone(), &locked)?;
+            if let Err(error) = journal.take_over(&mut dead, &ours) {
+                // Nothing was taken from where it was.
+                fs::remove_file(&journal.path)?;
+                return Err(error);
+            }
+            opened.journal = Some(journal);
+        }
+        opened.left = ours
+            .into_values()
+            .map(|intent| Left {
+                file: (intent.bytes.is_none()).then(|| directory.data(intent.id)),
+                intent,
+            })
+            .collect();
+        for one in dead.iter().filter(|one| one.intents.is_empty()) {
+            fs::remove_file(&one.path)?;
+        }
+        let own = opened.journal.as_ref();
+        let others = Neighbours::new(directory.clone(), own.map(|own| own.path.clone()));
+        let damaged = dead.iter().any(|one| one.damaged);
+        drop(dead);
+        let numbers = others.numbers(&locked)?;
+        let taken: HashSet<u64> = opened.left.iter().map(|left| left.intent.id).collect();
+        let counts = |id| numbers.contains(&id) || taken.contains(&id);
+        directory.sweep(&locked, damaged, counts);
+        if opened.journal.is_none() {
+            directory.remove_if_empty(&locked);
+        }
+        Ok(opened)
+    }
+
+    /// Writes the intents down here, and then that the dead need not carry them out any more.
+    fn take_over(&self, dead: &mut [Dead], ours: &BTreeMap<u64, Intent>) -> io::Result<()> {
+        let mut end = 0;
+        for intent in ours.values() {
+            end = self.append(&Record::Intent(intent.clone()))?;
+        }
+        self.sync(end)?;
+        let mut state = self.state.lock();
+        let highest = dead.iter().filter_map(|one| one.intents.keys().last());
+        state.highest = highest.copied().max().unwrap_or(0);
+        drop(state);
+        for one in dead {
+            for id in ours.keys().filter(|id| one.intents.remove(id).is_some()) {
+                one.log.write_all(&Record::Done(*id).write())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The logs whose mounts are dead, and what counts of each.
+fn find_dead(directory: &Directory, _: &Locked) -> io::Result<Vec<Dead>> {
+    let mut dead = Vec::new();
+    for path in directory.logs()? {
+        let log = open_log(&mut OpenOptions::new(), &path)?;
+        if is_free(&log)? {
+            dead.push(Dead::read(path, log)?);
+        }
+    }
+    Ok(dead)
+}
+
+impl Dead {
+    fn read(path: PathBuf, mut log: File) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes)?;
+        let mut intents: BTreeMap<u64, Intent> = BTreeMap::new();
+        let (mut rest, mut damaged) = (&bytes[..], 0);
+        while !rest.is_empty() {
+            let Some((record, length)) = Record::read(rest) else {
+                let Some(next) = Record::seek(rest) else {
+                    log::warn!("{}: its last record is torn and left out", path.display());
+                    break;
+                };
+                damaged += next;
+                rest = &rest[next..];
+                continue;
+            };
+            rest = &rest[length..];
+            match record {
+                Record::Intent(intent) => drop(intents.insert(intent.id, intent)),
+                Record::Done(id) => drop(intents.remove(&id)),
+                Record::Arrived { id, size } => {
+                    let intent = intents.get_mut(&id);
+                    if intent.is_some_and(|intent| intent.arrived(size)) {
+                        intents.remove(&id);
+                    }
+                }
+                other => {
+                    if let Some(intent) = intents.get_mut(&other.id()) {
+                        intent.hear(&other);
+                    }
+                }
+            }
+        }
+        if damaged > 0 {
+            keep_damaged(&path, &bytes, damaged);
+        }
+        Ok(Self {
+            path,
+            log,
+            damaged: damaged > 0,
+            intents,
+        })
+    }
+}
+
+impl Drop for Dead {
+    fn drop(&mut self) {
+        disown(&self.log);
+    }
+}
+
+impl Intent {
+    /// Takes in what was written down later.
+    fn hear(&mut self, record: &Record) {
+        match record {
+            Record::Begun(_) => self.begun = true,
+            Record::Overtaken(_) => self.overtaken = true,
+            Record::Rights { mode, modified, .. } => {
+                (self.mode, self.modified) = (*mode, *modified);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keeps a log that lacks something in its midst for whoever can make sense of it.
+fn keep_damaged(path: &Path, bytes: &[u8], damaged: usize) {
+    let kept = path.with_extension("damaged");
+    // Not once more for each mount that leaves it where it is.
+    let outcome = match File::create_new(&kept).and_then(|mut kept| kept.write_all(bytes)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            format!("no copy could be made: {error}")
+        }
+        _ => format!("a copy is kept as {}", kept.display()),
+    };
+    log::error!(
+        "{}: {damaged} bytes of it are damaged, and what they told of is lost; {outcome}",
+        path.display()
+    );
+}
+
+impl Left {
+    /// Its bytes, in a spool file.
+    pub fn spool(&self, spool: &Spool) -> io::Result<SpoolFile> {
+        let Some(bytes) = &self.intent.bytes else {
+            return SpoolFile::open(&self.file.clone().unwrap_or_default());
+        };
+        let file = spool.create()?;
+        let mut rest = &bytes[..];
+        for range in &self.intent.dirty {
+            let length = range.end.saturating_sub(range.start);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let (part, behind) = rest
+                .split_at_checked(length)
+                .ok_or(io::ErrorKind::InvalidData)?;
+            file.write_at(part, range.start)?;
+            rest = behind;
+        }
+        Ok(file)
+    }
+}
+
+impl Left {
+    /// Whether its bytes end before what was written down of it.
+    pub fn is_cut(&self, spool: &SpoolFile) -> io::Result<bool> {
+        let end = self.intent.dirty.last().map_or(0, |last| last.end);
+        Ok(spool.length()? < end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_has_a_directory_in_common() {
+        let of = |paths: &[&str]| {
+            let paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+            let outside = Outside::of(&paths).expect("some");
+            String::from_utf8(outside.directory).expect("a text")
+        };
+        assert_eq!(of(&["/a/b/c"]), "/a/b");
+        assert_eq!(of(&["/a/b/c", "/a/b/d/e"]), "/a/b");
+        assert_eq!(of(&["/a/b/c", "/a/bc/c"]), "/a");
+        assert_eq!(of(&["/a/b", "/a"]), "");
+        assert_eq!(Outside::of(&[]), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! Listing directories into the tree.
+//!
+//! The one idea: a directory is listed by one at a time; who comes meanwhile waits for that and shares it.
+//! What was asked for before a local change does not undo it (see `inode.rs`).
+
+use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_aside};
+use crate::vfs::core::{NAME_LENGTH, Vfs};
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::ROOT;
+
+impl Vfs {
+    /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
+    pub(crate) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
+        let _claim = match self.listings.claim(directory, deadline) {
+            Some(claim) => claim,
+            None => {
+                let claim = self.listings.await_claim(directory, deadline)?;
+                let age = self.settings.cache_timeout;
+                if let Some(completeness) = self.tree.lock().listing(directory, age) {
+                    return Ok(completeness);
+                }
+                claim
+            }
+        };
+        self.list_now(directory, deadline)
+    }
+
+    /// Lists a directory anew, unless somebody does.
+    pub(crate) fn renew(&self, directory: u64, deadline: &Deadline) -> Result<()> {
+        let Some(_claim) = self.listings.claim(directory, deadline) else {
+            return Ok(());
+        };
+        self.list_now(directory, deadline).map(|_| ())
+    }
+
+    fn list_now(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
+        let asked = self.tree.lock().now();
+        let path = self.path(directory)?;
+        let mut entries = Vec::new();
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let result = self.remote.list(&path, &ask, &mut |entry| {
+            if is_nameable(&entry) {
+                entries.push(entry);
+            }
+        });
+        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+            // It is of what has the directory's former name now.
+            return self.list_now(directory, deadline);
+        }
+        let completeness = match result {
+            Err(error) if error.why() == Some(Why::NotFound) && directory != ROOT => {
+                let mut tree = self.tree.lock();
+                if let Some(parent) = tree.get(directory).map(|node| node.parent) {
+                    tree.merge_absence(parent, path.name(), asked);
+                }
+                return Err(Error::NotFound);
+            }
+            Err(error) if error.why() == Some(Why::Unsaid) && directory != ROOT => {
+                // vsftpd's "Failed to change directory." says no more: is it still there?
+                let parent = self
+                    .tree
+                    .lock()
+                    .get(directory)
+                    .map_or(ROOT, |node| node.parent);
+                self.list(parent, deadline)?;
+                let gone = self
+                    .tree
+                    .lock()
+                    .get(directory)
+                    .is_none_or(|node| node.removed);
+                return Err(if gone { Error::NotFound } else { error.into() });
+            }
+            result => result?,
+        };
+        self.tree
+            .lock()
+            .merge_listing(directory, entries, completeness, asked);
+        Ok(completeness)
+    }
+}
+
+/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
+pub(crate) fn is_nameable(entry: &Entry) -> bool {
+    let fits = entry.name.len() <= NAME_LENGTH;
+    if !fits {
+        log::warn!("a name of {} bytes is left out", entry.name.len());
+    }
+    fits && !is_aside(&entry.name)
+}

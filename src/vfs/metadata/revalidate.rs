@@ -1,0 +1,315 @@
+//! Freshness: what is known of names and attributes is young enough, or the server is asked.
+//!
+//! The one idea: what the tree knows and is young enough is answered at once; everything else asks
+//! the server, merges the answer into the tree and looks again. What was learned is never older than
+//! what was changed here (see `inode.rs`).
+//!
+//! Lock order: `tree` alone, and never while the server is asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::remote;
+use crate::remote::{
+    Ask, Attributes, Completeness, Deadline, Done, Glance, Kind, Modified, Precision, RemotePath,
+    Step, Urgency, Version, Why,
+};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::{Known, ROOT};
+
+/// An open asks the server again when what is known of the file is older.
+const REVALIDATE: Duration = Duration::from_secs(5);
+/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
+/// the link's size: only a listing tells.
+const LINK: u32 = 0o777;
+/// A second name that is asked for within so short a time makes a listing worth its price.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Vfs {
+    /// The attributes, if they are known and young enough.
+    pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
+        let tree = self.tree.lock();
+        let Some(node) = tree.get(ino) else {
+            return Some(Err(Error::Stale));
+        };
+        node.is_fresh(self.settings.cache_timeout)
+            .then(|| Ok(self.attr(node)))
+    }
+
+    /// The attributes.
+    pub fn getattr(&self, ino: u64, deadline: &Deadline) -> Result<Attr> {
+        if let Some(known) = self.getattr_cached(ino) {
+            return known;
+        }
+        self.refresh(ino, deadline)?;
+        let tree = self.tree.lock();
+        tree.get(ino)
+            .map(|node| self.attr(node))
+            .ok_or(Error::Stale)
+    }
+
+    /// What is known of a name without asking.
+    pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
+        self.tree
+            .lock()
+            .known(directory, name, self.settings.cache_timeout)
+    }
+
+    /// Asks the server for a name.
+    pub(crate) fn find(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        match self.known(directory, name) {
+            Known::Inode(ino) => return Ok(ino),
+            Known::Absent => return Err(Error::NotFound),
+            Known::Unknown => {}
+        }
+        let traits = self.remote.traits();
+        let alone =
+            (traits.stats || traits.glances) && !self.tree.lock().asked_alone(directory, SOON);
+        if alone && traits.stats {
+            return self.ask_name(directory, name, deadline);
+        }
+        if alone && let Some(told) = self.glance(directory, name, deadline)? {
+            return told.ok_or(Error::NotFound);
+        }
+        let completeness = self.list(directory, deadline)?;
+        match self.tree.lock().child(directory, name) {
+            Some(ino) => return Ok(ino),
+            None if completeness == Completeness::Whole => return Err(Error::NotFound),
+            None => {}
+        }
+        self.ask_name(directory, name, deadline)
+    }
+
+    /// Asks for one name where no path can be asked for; the outer `None` is where a listing has to tell.
+    fn glance(
+        &self,
+        directory: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<Option<u64>>> {
+        let asked = self.tree.lock().now();
+        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let told = self.remote.glance(&path, &ask).unwrap_or_else(|error| {
+            log::info!("{error}; asking for the listing instead");
+            None
+        });
+        let mut tree = self.tree.lock();
+        if !tree.stands(directory, asked) {
+            // It is of what had the directory's former name.
+            return Ok(None);
+        }
+        Ok(match told {
+            Some(Glance::There(attributes)) => {
+                Some(tree.merge_entry(directory, name, attributes, asked))
+            }
+            Some(Glance::Absent) => {
+                tree.merge_absence(directory, name, asked);
+                Some(None)
+            }
+            None => None,
+        })
+    }
+
+    /// Asks the server for a name, whatever is known of it.
+    pub(crate) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        let asked = self.tree.lock().now();
+        let path = self.path(directory)?.join(name).ok_or(Error::Invalid)?;
+        let child = self.tree.lock().child(directory, name);
+        if child.is_some_and(|ino| self.kind(ino) == Some(Kind::Symlink)) {
+            // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
+            let listed = self.ask_listing(directory, name, deadline)?;
+            return listed.ok_or(Error::NotFound);
+        }
+        let stats = self.remote.traits().stats;
+        let step = if stats {
+            Step::Stat(&path)
+        } else {
+            Step::Version(&path)
+        };
+        let answer = self.step(step, deadline);
+        if !self.tree.lock().stands(directory, asked) && deadline.remaining().is_some() {
+            // It is of what has the directory's former name now.
+            return self.ask_name(directory, name, deadline);
+        }
+        let attributes = match answer {
+            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
+                let listed = self.ask_listing(directory, name, deadline)?;
+                return listed.ok_or(Error::NotFound);
+            }
+            Ok(Done::Attributes(attributes)) => attributes,
+            Ok(Done::Version(version)) => {
+                let mut tree = self.tree.lock();
+                if let Some(ino) = tree.child(directory, name) {
+                    tree.merge_version(ino, version, asked);
+                    return Ok(ino);
+                }
+                file_of(version)
+            }
+            Ok(Done::Changed) => return Err(Error::NotFound),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                self.tree.lock().merge_absence(directory, name, asked);
+                return Err(Error::NotFound);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut tree = self.tree.lock();
+        tree.merge_entry(directory, name, attributes, asked)
+            .ok_or(Error::NotFound)
+    }
+
+    /// Whether a name is on the server, asked now.
+    pub(crate) fn ask_again(
+        &self,
+        parent: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        let traits = self.remote.traits();
+        if traits.glances
+            && self.local(parent, name).is_none()
+            && let Some(told) = self.glance(parent, name, deadline)?
+        {
+            return Ok(told);
+        }
+        let found = self.ask_file(parent, name, deadline)?;
+        if found.is_some() || traits.stats {
+            return Ok(found);
+        }
+        // Only a listing tells of directories then.
+        self.ask_listing(parent, name, deadline)
+    }
+
+    /// Lists a directory for one name.
+    fn ask_listing(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Option<u64>> {
+        self.list(directory, deadline)?;
+        Ok(self.tree.lock().child(directory, name))
+    }
+
+    /// Whether a name is that of a file on the server (or of anything, where any path can be asked
+    /// for), asked now.
+    pub(crate) fn ask_file(
+        &self,
+        parent: u64,
+        name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        if let Some(ino) = self.local(parent, name) {
+            return Ok(Some(ino));
+        }
+        match self.ask_name(parent, name, deadline) {
+            Ok(ino) => Ok(Some(ino)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What bears a name and is known here alone.
+    fn local(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        let tree = self.tree.lock();
+        let child = tree.child(parent, name)?;
+        tree.get(child)
+            .is_some_and(|node| node.local)
+            .then_some(child)
+    }
+
+    /// Asks the server for the attributes of `ino`.
+    pub(crate) fn refresh(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        let (parent, name) = {
+            let tree = self.tree.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            if node.removed {
+                return Ok(());
+            }
+            (node.parent, Arc::clone(&node.name))
+        };
+        if ino == ROOT {
+            return self.refresh_root(deadline);
+        }
+        if self.remote.traits().stats {
+            self.ask_name(parent, &name, deadline)?;
+        } else {
+            self.list(parent, deadline)?;
+        }
+        let tree = self.tree.lock();
+        match tree.get(ino) {
+            Some(node) if !node.removed => Ok(()),
+            _ => Err(Error::Stale),
+        }
+    }
+
+    fn refresh_root(&self, deadline: &Deadline) -> Result<()> {
+        let root = RemotePath::root();
+        let answer = if self.remote.traits().stats {
+            self.step(Step::Stat(&root), deadline)
+        } else {
+            Ok(Done::Changed)
+        };
+        let mut tree = self.tree.lock();
+        let Some(node) = tree.get_mut(ROOT) else {
+            return Ok(());
+        };
+        match answer {
+            Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
+                // Whoever asks for it is told; nobody asks for it before.
+                node.refresh(attributes);
+            }
+            // Not every server answers for its own root; what was known stays.
+            Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// How long an open relies on what is known of a file.
+    pub(crate) fn checked_for(&self) -> Duration {
+        REVALIDATE.min(self.settings.cache_timeout)
+    }
+
+    /// Asks for size and time of an open file that is not being written, if what is known is old.
+    pub(crate) fn revalidate(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        let age = self.checked_for();
+        let (path, asked) = {
+            let tree = self.tree.lock();
+            match tree.get(ino) {
+                Some(node) if node.is_fresh(age) => return Ok(()),
+                Some(_) => (tree.path(ino).ok_or(Error::Stale)?, tree.now()),
+                None => return Err(Error::Stale),
+            }
+        };
+        let answer = self.step(Step::Version(&path), deadline);
+        let mut tree = self.tree.lock();
+        match answer {
+            Ok(Done::Version(version)) => {
+                tree.merge_version(ino, version, asked);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                if let Some(parent) = tree.get(ino).map(|node| node.parent) {
+                    tree.merge_absence(parent, path.name(), asked);
+                }
+                // The kernel looks the name up again.
+                Err(Error::Stale)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The attributes of a file of which just size and time are known.
+fn file_of(version: Version) -> Attributes {
+    Attributes {
+        size: version.size,
+        modified: version.modified.map(|seconds| Modified {
+            seconds,
+            precision: Precision::Second,
+        }),
+        ..Attributes::of(Kind::File)
+    }
+}

@@ -1,0 +1,122 @@
+//! What is under way: which directories are being listed, and how much is done ahead.
+//!
+//! The one idea: rights to do something, each given back when its holder drops it.
+//!
+//! Lock order: the lock here is alone, and nothing is called under it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::remote;
+use crate::remote::Deadline;
+use crate::vfs::error::Result;
+
+/// Which directories are being listed, and by when those who do give up.
+#[derive(Debug, Default)]
+pub struct Listings {
+    under_way: Mutex<HashMap<u64, Deadline>>,
+    ended: Condvar,
+}
+
+/// The share of somebody's patience for which he waits for a listing of others that does not get on; then he lists
+/// the directory himself.
+const SHARE: u32 = 3;
+/// How often who waits looks whether it gets on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The right to list a directory, as long as it lives.
+pub struct Claim<'a> {
+    listings: &'a Listings,
+    directory: u64,
+    /// Somebody else has it too, and does not get on.
+    is_second: bool,
+}
+
+impl Listings {
+    /// The right to list a directory until `deadline`, unless somebody has it.
+    pub fn claim(&self, directory: u64, deadline: &Deadline) -> Option<Claim<'_>> {
+        let mut under_way = self.under_way.lock();
+        if under_way.contains_key(&directory) {
+            return None;
+        }
+        under_way.insert(directory, deadline.twin());
+        Some(Claim {
+            listings: self,
+            directory,
+            is_second: false,
+        })
+    }
+
+    /// The right to list a directory, once nobody else does, or does not get on with it.
+    pub fn await_claim(&self, directory: u64, deadline: &Deadline) -> Result<Claim<'_>> {
+        let mut under_way = self.under_way.lock();
+        let mut seen = None;
+        let mut since = Instant::now();
+        let is_second = loop {
+            let Some(theirs) = under_way.get(&directory) else {
+                under_way.insert(directory, deadline.twin());
+                break false;
+            };
+            let mark = theirs.mark();
+            if seen.replace(mark).is_some_and(|before| before != mark) {
+                deadline.progress();
+                since = Instant::now();
+            }
+            if since.elapsed() > deadline.patience() / SHARE {
+                break true;
+            }
+            let left = deadline
+                .remaining()
+                .ok_or_else(|| remote::Error::timed_out("waiting for a listing"))?;
+            self.ended.wait_for(&mut under_way, left.min(LOOK));
+        };
+        Ok(Claim {
+            listings: self,
+            directory,
+            is_second,
+        })
+    }
+}
+
+impl Claim<'_> {
+    /// The directory.
+    pub fn directory(&self) -> u64 {
+        self.directory
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_second {
+            self.listings.under_way.lock().remove(&self.directory);
+            self.listings.ended.notify_all();
+        }
+    }
+}
+
+/// Places for work that nobody waits for.
+#[derive(Debug, Default)]
+pub struct Places(Arc<AtomicUsize>);
+
+/// A place that is taken, until it is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Places {
+    /// A place, unless so many are taken.
+    pub fn take(&self, limit: usize) -> Option<Place> {
+        // One that was too much is given back at once, by its end.
+        let place = Place(Arc::clone(&self.0));
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        (taken < limit).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

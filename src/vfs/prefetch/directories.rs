@@ -1,0 +1,137 @@
+//! Listing ahead: directories are listed before they are asked for, where somebody walks a tree.
+//!
+//! The one idea: `walk.rs` says what will be looked at next; here it is listed, on connections that nobody
+//! else wants, and merged like every other listing. Whoever asks for one meanwhile shares it.
+//!
+//! Lock order: `walks` is taken alone, or before `tree`.
+
+use std::sync::Arc;
+use std::thread;
+
+use crate::remote::{Ask, Completeness, Entry, Kind, RemotePath, Result, Urgency};
+use crate::vfs::core::Vfs;
+use crate::vfs::metadata::list::is_nameable;
+use crate::vfs::metadata::single_flight::Claim;
+use crate::vfs::prefetch::walk_detector::Directory;
+
+/// Directories in one flight: few enough that the first is not long behind the round trip.
+const FLIGHT: usize = 32;
+/// Flights, or listings one by one, that are under way at once.
+const AT_ONCE: usize = 8;
+
+impl Vfs {
+    /// Somebody looks at a directory that is listed.
+    pub(crate) fn visited(&self, ino: u64) {
+        let below = self.directories_in(ino).unwrap_or_default();
+        let age = self.settings.cache_timeout;
+        let wanted = self.walks.lock().visit(ino, below, age);
+        self.list_ahead(wanted);
+    }
+
+    /// Says in the log what was gained and lost by doing things ahead.
+    pub fn log_ahead(&self) {
+        let (listed, listed_in_vain) = {
+            let walks = self.walks.lock();
+            (walks.hits, walks.wasted)
+        };
+        let (fetched, fetched_in_vain) = self.fetched_ahead();
+        log::info!(
+            "ahead: {listed} directories were listed and looked at, {listed_in_vain} in vain; \
+             {fetched} files were fetched and read, {fetched_in_vain} in vain"
+        );
+    }
+
+    fn list_ahead(&self, mut wanted: Vec<u64>) {
+        let together = self.remote.traits().lists_together;
+        let mut room = self.remote.room(Urgency::Ahead);
+        while !wanted.is_empty() && room > 0 {
+            room -= 1;
+            let Some(place) = self.ahead_places.take(AT_ONCE) else {
+                return;
+            };
+            let rest = wanted.split_off(wanted.len().min(if together { FLIGHT } else { 1 }));
+            let now = std::mem::replace(&mut wanted, rest);
+            let Some(vfs) = self.me.upgrade() else {
+                return;
+            };
+            self.walks.lock().begin(&now);
+            let job = move || {
+                vfs.list_batch(&now);
+                drop(place);
+                let more = vfs.walks.lock().wanted();
+                vfs.list_ahead(more);
+            };
+            if let Err(error) = thread::Builder::new().name("ahead".into()).spawn(job) {
+                log::error!("no thread can be started: {error}");
+                return;
+            }
+        }
+    }
+
+    /// Lists directories in one go, and says of each how that went.
+    fn list_batch(self: &Arc<Self>, directories: &[u64]) {
+        let deadline = self.deadline();
+        // Who lists one of them already does it sooner.
+        let claims: Vec<_> = directories
+            .iter()
+            .filter_map(|&ino| self.listings.claim(ino, &deadline))
+            .collect();
+        let ask = Ask {
+            urgency: Urgency::Ahead,
+            deadline: &deadline,
+        };
+        let (asked, paths) = {
+            let tree = self.tree.lock();
+            let there =
+                |claim: &Claim<'_>| Some((claim.directory(), tree.path(claim.directory())?));
+            (
+                tree.now(),
+                claims.iter().filter_map(there).collect::<Vec<_>>(),
+            )
+        };
+        let (known, paths): (Vec<u64>, Vec<RemotePath>) = paths.into_iter().unzip();
+        let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); paths.len()];
+        let results = self.remote.list_many(&paths, &ask, &mut |at, entry| {
+            entries[at].push(entry);
+        });
+        for ((&ino, entries), result) in known.iter().zip(entries).zip(results) {
+            self.take_listing(ino, entries, result, asked);
+        }
+        drop(claims);
+        for &ino in directories {
+            let below = self.directories_in(ino);
+            self.walks.lock().end(ino, below);
+        }
+    }
+
+    fn take_listing(
+        &self,
+        ino: u64,
+        entries: Vec<Entry>,
+        listed: Result<Completeness>,
+        asked: u64,
+    ) {
+        match listed {
+            Ok(completeness) => {
+                let entries = entries.into_iter().filter(is_nameable).collect();
+                let mut tree = self.tree.lock();
+                tree.merge_listing(ino, entries, completeness, asked);
+            }
+            // Whoever wants it will hear of it.
+            Err(error) => log::debug!("listing ahead: {error}"),
+        }
+    }
+
+    /// The directories in a directory by name, as far as it was listed lately.
+    fn directories_in(&self, ino: u64) -> Option<Vec<Directory>> {
+        let tree = self.tree.lock();
+        let age = self.settings.cache_timeout;
+        tree.listing(ino, age)?;
+        let below = tree.children_of(ino, Kind::Directory);
+        let directory = |ino| Directory {
+            ino,
+            below: tree.listing(ino, age).map(|_| Vec::new()),
+        };
+        Some(below.into_iter().map(directory).collect())
+    }
+}

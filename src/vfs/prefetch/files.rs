@@ -1,0 +1,413 @@
+//! Small files ahead: fetched whole before they are asked for, where somebody reads one after the other.
+//!
+//! The one idea: `sequence.rs` says what will be read next; here it is fetched, on connections that nobody
+//! else wants, into the block cache, where the reader finds it. What a file is (size and time) comes in
+//! the same flight, so that its open need not ask either.
+//!
+//! In the same way the bytes of a small file ride along when its open has to ask what it is now.
+//!
+//! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+
+use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
+use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
+use crate::vfs::core::Vfs;
+use crate::vfs::inode::{Node, ROOT, Tree};
+use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
+
+/// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
+const LARGEST: u64 = 256 * 1024;
+/// Larger files do not ride along with the question of an open, in bytes: it would wait for all of them.
+const RIDES: usize = 64 * 1024;
+/// Files that are fetched at once, if there are connections.
+const AT_ONCE: usize = 8;
+/// Entries that are looked at to find the next files.
+const STEPS: usize = 2000;
+/// The share of somebody's patience for which he waits for a file that is fetched and does not get on; then he fetches
+/// it himself.
+const SHARE: u32 = 3;
+/// How often who waits looks whether it gets on.
+const LOOK: Duration = Duration::from_millis(500);
+/// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// What became of a file that was to be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is there.
+    There,
+    /// It is not what it was taken for.
+    Other,
+    /// Somebody else wanted the connection.
+    Yielded,
+}
+
+/// A file that is to be fetched.
+struct Wanted {
+    ino: u64,
+    path: RemotePath,
+    version: Version,
+    generation: u64,
+    size: usize,
+    verify: bool,
+    /// The stamp at which it had this path.
+    asked: u64,
+}
+
+impl Vfs {
+    /// Somebody opens a file to read it.
+    pub(crate) fn opened_to_read(&self, ino: u64) {
+        let more = {
+            let mut sequences = self.fetching.sequences.lock();
+            sequences.open(ino, self);
+            sequences.has_more()
+        };
+        if more {
+            self.fetch_more();
+        }
+    }
+
+    /// Waits for a file that is just coming, and takes one off the list that is still to be asked for.
+    pub(crate) fn await_fetched(&self, ino: u64, deadline: &Deadline) {
+        let mut sequences = self.fetching.sequences.lock();
+        if sequences.stage(ino) == Some(Stage::Queued) {
+            return sequences.drop_file(ino);
+        }
+        self.await_stage(sequences, ino, &[Stage::Coming], deadline);
+    }
+
+    /// Waits as long as a file is at one of these stages and gets on.
+    fn await_stage(
+        &self,
+        mut sequences: MutexGuard<'_, Sequences>,
+        ino: u64,
+        stages: &[Stage],
+        deadline: &Deadline,
+    ) {
+        let mut seen = None;
+        while let Some(since) = sequences.since(ino, stages) {
+            if seen.replace(since).is_some_and(|before| before != since) {
+                deadline.progress();
+            }
+            if since.elapsed() > deadline.patience() / SHARE || deadline.remaining().is_none() {
+                return;
+            }
+            self.fetching.moved.wait_for(&mut sequences, LOOK);
+        }
+    }
+
+    /// Somebody opens a file to read it, of which what is known is older than `age`. A small one whose bytes
+    /// are nowhere here is fetched in the flight of the question what it is now; returns once that is
+    /// answered and the bytes are there, or why ever it can't be: then the question is still open.
+    pub(crate) fn ride_along(&self, ino: u64, age: Duration, deadline: &Deadline) {
+        // What the disk has, or the kernel, need not come: the question alone will do.
+        let comes = |node: &Node| {
+            let version = node.attributes.version();
+            !node.is_fresh(age) && version.modified.is_some() && node.pages != Some(version)
+        };
+        let asks = self.shared.disk.is_none() && self.tree.lock().get(ino).is_some_and(comes);
+        if !asks || self.remote.room(Urgency::Caller) == 0 {
+            return;
+        }
+        let wanted = self.wanted(ino).filter(|wanted| wanted.size <= RIDES);
+        let (Some(mut wanted), Some(vfs)) = (wanted, self.me.upgrade()) else {
+            return;
+        };
+        wanted.verify = true;
+        let mut sequences = self.fetching.sequences.lock();
+        if sequences.stage(ino).is_some() {
+            // Somebody else is at it.
+            return;
+        }
+        sequences.set(ino, Stage::Asked);
+        // On a thread of its own, since the server's last word is not worth a wait.
+        let job = move || {
+            if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
+                log::debug!("fetching along with an open: {error}");
+            }
+            // Not ahead of anybody: neither a hit nor in vain.
+            vfs.fetching.sequences.lock().drop_file(ino);
+            vfs.fetching.moved.notify_all();
+        };
+        if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
+            log::error!("no thread can be started: {error}");
+            return sequences.drop_file(ino);
+        }
+        self.await_stage(sequences, ino, &[Stage::Asked, Stage::Coming], deadline);
+        self.fetching.sequences.lock().drop_file(ino);
+    }
+
+    /// What was gained and lost by fetching ahead: files that were read, and those that were not.
+    pub(crate) fn fetched_ahead(&self) -> (u64, u64) {
+        let sequences = self.fetching.sequences.lock();
+        (sequences.hits, sequences.wasted)
+    }
+
+    /// Puts more threads to work, if there is room for what they do.
+    fn fetch_more(&self) {
+        let mut room = self.remote.room(Urgency::Ahead);
+        while room > 0 {
+            room -= 1;
+            let (Some(place), Some(vfs)) = (self.fetching.places.take(AT_ONCE), self.me.upgrade())
+            else {
+                return;
+            };
+            let job = move || {
+                let _place = place;
+                vfs.fetch_on();
+            };
+            if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
+                log::error!("no thread can be started: {error}");
+                return;
+            }
+        }
+    }
+
+    /// Fetches what is queued, until that is all or others want the connections.
+    fn fetch_on(&self) {
+        loop {
+            let Some(ino) = self.fetching.sequences.lock().next() else {
+                return;
+            };
+            if self.remote.room(Urgency::Ahead) == 0 {
+                return self.fetching.sequences.lock().put_back(ino);
+            }
+            let fetched = self.wanted(ino).map_or(Ok(Outcome::Other), |wanted| {
+                self.fetch_whole(&wanted, Urgency::Ahead)
+            });
+            if let Err(error) = &fetched {
+                log::debug!("fetching ahead: {error}");
+            }
+            let mut sequences = self.fetching.sequences.lock();
+            match fetched {
+                Ok(Outcome::There) => sequences.set(ino, Stage::There),
+                Ok(Outcome::Yielded) => sequences.put_back(ino),
+                // Who reads it will see what it is.
+                _ => sequences.set(ino, Stage::Passed),
+            }
+            drop(sequences);
+            self.fetching.moved.notify_all();
+        }
+    }
+
+    fn wanted(&self, ino: u64) -> Option<Wanted> {
+        let tree = self.tree.lock();
+        let node = tree.get(ino)?;
+        let version = node.attributes.version();
+        let wanted = Wanted {
+            ino,
+            path: tree.path(ino)?,
+            version,
+            generation: node.generation,
+            size: usize::try_from(version.size?).ok()?,
+            verify: !node.is_fresh(FRESH),
+            asked: tree.now(),
+        };
+        let content = (ino, node.generation);
+        let is_there = self
+            .shared
+            .blocks
+            .collect(content, 0, version.size?)
+            .is_ok();
+        (!is_there && is_small(&tree, ino)).then_some(wanted)
+    }
+
+    /// Fetches a file.
+    fn fetch_whole(&self, wanted: &Wanted, urgency: Urgency) -> Result<Outcome> {
+        let deadline = self.deadline();
+        let ask = Ask {
+            urgency,
+            deadline: &deadline,
+        };
+        let reading = Reading {
+            verify: wanted.verify,
+            ..Reading::default()
+        };
+        let mut source = self.remote.read(&wanted.path, &reading, &ask)?;
+        if let Some(version) = source.version() {
+            let mut tree = self.tree.lock();
+            tree.merge_version(wanted.ino, version, wanted.asked);
+            drop(tree);
+            if version.size != wanted.version.size || !version.may_be(&wanted.version) {
+                // Whoever waits need not wait for the end of the transfer.
+                self.fetching
+                    .sequences
+                    .lock()
+                    .set(wanted.ino, Stage::Passed);
+                self.fetching.moved.notify_all();
+                return Ok(Outcome::Other);
+            }
+        }
+        let mut bytes = vec![0; wanted.size + 1];
+        let mut filled = 0;
+        let mut shown = false;
+        loop {
+            if filled == wanted.size && !shown {
+                if !self.show(wanted, &bytes[..filled]) {
+                    return Ok(Outcome::Other);
+                }
+                shown = true;
+                self.fetching.sequences.lock().set(wanted.ino, Stage::There);
+                self.fetching.moved.notify_all();
+            }
+            if !shown {
+                // The time of this stage is that of the last piece.
+                let mut sequences = self.fetching.sequences.lock();
+                sequences.set(wanted.ino, Stage::Coming);
+                drop(sequences);
+                if urgency == Urgency::Ahead && source.wanted() {
+                    return Ok(Outcome::Yielded);
+                }
+            }
+            let outcome = source.read(&mut bytes[filled..], &deadline);
+            match outcome {
+                Ok(0) if shown && filled == wanted.size && self.stands(wanted) => {
+                    return Ok(Outcome::There);
+                }
+                Ok(length) if length > 0 && filled + length <= wanted.size => filled += length,
+                // Longer or shorter than it was said to be, or broken off: whoever reads it will see.
+                outcome => {
+                    if shown {
+                        self.set_blocks(wanted, &bytes[..wanted.size], false);
+                    }
+                    return outcome.map(|_| Outcome::Other);
+                }
+            }
+        }
+    }
+
+    /// Whether the path by which a file was asked for is still its own.
+    fn stands(&self, wanted: &Wanted) -> bool {
+        self.tree.lock().stands(wanted.ino, wanted.asked)
+    }
+
+    /// Puts the blocks of a file into the cache; false where its path may have become that of another one since it was
+    /// asked for.
+    fn show(&self, wanted: &Wanted, bytes: &[u8]) -> bool {
+        let tree = self.tree.lock();
+        let stands = tree.stands(wanted.ino, wanted.asked);
+        if stands {
+            self.set_blocks(wanted, bytes, true);
+        }
+        stands
+    }
+
+    /// Puts the blocks of a file into the cache, or takes them out again.
+    fn set_blocks(&self, wanted: &Wanted, bytes: &[u8], there: bool) {
+        for (index, piece) in bytes.chunks(BLOCK_LENGTH).enumerate() {
+            let key = Key {
+                ino: wanted.ino,
+                generation: wanted.generation,
+                index: index as u64,
+            };
+            if !there {
+                self.shared.blocks.remove(key);
+                continue;
+            }
+            let block = Block {
+                from: 0,
+                bytes: piece.to_vec(),
+                ends: (index + 1) * BLOCK_LENGTH >= bytes.len(),
+            };
+            self.shared.blocks.put(key, block);
+        }
+    }
+
+    /// The numbers in a directory in one of the orders, if it was listed lately.
+    fn sorted(&self, tree: &Tree, directory: u64, by_number: bool) -> Option<Arc<Vec<u64>>> {
+        tree.listing(directory, self.settings.cache_timeout)?;
+        let listed = tree.listed_at(directory)?;
+        let mut orders = self.fetching.orders.lock();
+        if let Some((from, sorted)) = orders.get(&(directory, by_number))
+            && *from == listed
+        {
+            return Some(Arc::clone(sorted));
+        }
+        let children = tree.children(directory);
+        let mut numbers: Vec<u64> = children.into_iter().map(|(_, ino)| ino).collect();
+        if by_number {
+            numbers.sort_unstable();
+        }
+        let sorted = Arc::new(numbers);
+        orders.put((directory, by_number), (listed, Arc::clone(&sorted)));
+        Some(sorted)
+    }
+
+    /// Adds the files at and below `ino`, depth first.
+    fn collect(&self, tree: &Tree, ino: u64, search: &mut Search) {
+        let Some(node) = tree.get(ino) else {
+            return;
+        };
+        if node.attributes.kind != Kind::Directory {
+            if is_small(tree, ino) {
+                search.found.push(ino);
+            }
+            return;
+        }
+        let sorted = self.sorted(tree, ino, search.by_number);
+        for &child in sorted.iter().flat_map(|sorted| sorted.iter()) {
+            if search.is_over() {
+                return;
+            }
+            self.collect(tree, child, search);
+        }
+    }
+}
+
+struct Search {
+    by_number: bool,
+    count: usize,
+    steps: usize,
+    found: Vec<u64>,
+}
+
+impl Search {
+    fn is_over(&mut self) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        self.steps == 0 || self.found.len() >= self.count
+    }
+}
+
+impl Order for Vfs {
+    fn after(&self, file: u64, by_number: bool, count: usize) -> Vec<u64> {
+        let tree = self.tree.lock();
+        let mut search = Search {
+            by_number,
+            count,
+            steps: STEPS,
+            found: Vec::new(),
+        };
+        let mut at = file;
+        while at != ROOT && !search.is_over() {
+            let Some(parent) = tree.get(at).map(|node| node.parent) else {
+                break;
+            };
+            let sorted = self.sorted(&tree, parent, by_number);
+            let after = sorted.iter().flat_map(|sorted| sorted.iter());
+            for &next in after.skip_while(|&&ino| ino != at).skip(1) {
+                if search.is_over() {
+                    break;
+                }
+                self.collect(&tree, next, &mut search);
+            }
+            at = parent;
+        }
+        search.found
+    }
+}
+
+/// Whether a file is worth fetching whole, and nobody here has it open.
+fn is_small(tree: &Tree, ino: u64) -> bool {
+    tree.get(ino).is_some_and(|node| {
+        let size = node.attributes.size;
+        node.attributes.kind == Kind::File
+            && size.is_some_and(|size| size > 0 && size <= LARGEST)
+            && !node.local
+            && !node.is_open()
+    })
+}

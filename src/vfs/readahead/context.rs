@@ -1,0 +1,76 @@
+//! What the readers of all files share.
+//!
+//! The one idea: what one of them learns of the server and of the line counts for all: how far a stream may run
+//! ahead, and whether it may begin in the middle of a file.
+//!
+//! Lock order: none is taken here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::remote::Remote;
+use crate::vfs::cache::disk::Disk;
+use crate::vfs::cache::memory::Blocks;
+use crate::vfs::stats::traffic::{CLOSE, Traffic};
+
+/// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
+const LARGEST_WINDOW: u64 = 16 << 20;
+/// The share of the block cache that one stream's window may take. Seven streams (all that eight
+/// connections allow) leave half of it for what was read.
+const WINDOW_SHARE: u64 = 16;
+
+/// What the readers of all files share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The server.
+    pub remote: Arc<dyn Remote>,
+    /// The block cache.
+    pub blocks: Arc<Blocks>,
+    /// The time without progress after which a stream gives up.
+    pub patience: Duration,
+    /// Whether transfers begin where they are told to.
+    pub honesty: Arc<Honesty>,
+    /// The block cache on disk.
+    pub disk: Option<Arc<Disk>>,
+    /// What is under way in either direction.
+    pub traffic: Arc<Traffic>,
+}
+
+impl Shared {
+    /// Whether a transfer may begin in the middle of a file.
+    pub(crate) fn can_seek(&self) -> bool {
+        !self.honesty.is_broken() && self.remote.traits().seeks
+    }
+
+    /// Bytes that a stream runs ahead at most.
+    pub(crate) fn largest_window(&self) -> u64 {
+        let largest = if self.traffic.is_sending() {
+            CLOSE
+        } else {
+            LARGEST_WINDOW
+        };
+        largest.min(self.blocks.budget() / WINDOW_SHARE)
+    }
+}
+
+/// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
+/// it does so at some places only.
+#[derive(Debug, Default)]
+pub struct Honesty {
+    broken: AtomicBool,
+}
+
+impl Honesty {
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// One was seen to begin elsewhere.
+    pub(crate) fn doubt(&self) {
+        log::warn!(
+            "the server begins transfers elsewhere than it is told to: files are read from their start only"
+        );
+        self.broken.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,96 @@
+//! Showing: what a stream has brought is put where readers find it, in memory and on disk.
+//!
+//! The one idea: a piece is shown once it agrees with what others have brought or seen at its place (see `joints.rs`), and
+//! readers are woken only for what one of them waits for.
+//!
+//! Lock order: the reader's `state` before the block cache; the disk is written under neither.
+
+use std::sync::Arc;
+
+use crate::remote::Result;
+use crate::vfs::cache::disk::Content;
+use crate::vfs::cache::memory::{BLOCK, Block, Key};
+use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::segment_check::agree;
+
+impl Pump {
+    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
+    pub(crate) fn keep(&self, key: Key) {
+        let shared = &self.reader.shared;
+        if shared.honesty.is_broken() {
+            return;
+        }
+        let file = (self.reader.ino, self.generation);
+        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
+            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
+        {
+            bytes.with(|bytes| disk.put(&content, key.index, bytes));
+            // It may have turned out to be wrong just before, and what was there was forgotten.
+            if shared.honesty.is_broken() {
+                content.forget();
+            }
+        }
+    }
+
+    /// What the disk has of the content.
+    pub(crate) fn content(&self) -> Option<Arc<Content>> {
+        let file = (&self.path, &self.version);
+        self.reader.content(file, self.generation)
+    }
+
+    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
+    pub(crate) fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
+        let start = key.index * BLOCK;
+        let (from, end) = (start + block.from as u64, start + block.to() as u64);
+        let mut state = self.reader.state.lock();
+        if self.is_ahead && state.find(self.id).is_none() {
+            // What nobody will compare is kept from all.
+            return Ok(());
+        }
+        let mut is_last = is_last;
+        if let Some(proof) = state.proofs.remove(&from) {
+            if !agree(&proof, &block.bytes) {
+                drop(state);
+                return Err(self.contradicts());
+            }
+            state.doubted.remove(&from);
+            is_last = true;
+        }
+        let is_own = !self.is_ahead;
+        if let Some(joint) = state
+            .doubted
+            .range(from..end)
+            .next()
+            .copied()
+            .filter(|_| is_own)
+        {
+            // It runs on over the beginning of what others bring on trial.
+            let file = (self.reader.ino, self.generation);
+            let theirs = self.reader.shared.blocks.collect(file, joint, end);
+            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
+            if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
+                drop(state);
+                return Err(self.contradicts());
+            }
+            state.doubted.remove(&joint);
+            is_last = true;
+        }
+        self.reader.shared.blocks.put(key, block);
+        // Readers who wait for more would only look and wait again.
+        let is_awaited = state.bring(start, end);
+        drop(state);
+        if is_awaited || is_last {
+            self.reader.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// The block that is being brought.
+    pub(crate) fn key(&self) -> Key {
+        Key {
+            ino: self.reader.ino,
+            generation: self.generation,
+            index: self.next / BLOCK,
+        }
+    }
+}

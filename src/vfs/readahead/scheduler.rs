@@ -1,0 +1,160 @@
+//! The choice of streams: which begin, for a reader or for the team, and which go.
+//!
+//! The one idea: whenever a reader has got something, or misses something, the numbers of its streams are shown to the
+//! team (`team.rs`), and what that orders is done. The rules for one reader are in `streams.rs`.
+//!
+//! Lock order: the caller holds the reader's `state`, which comes before the block cache.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::remote::{Error, RemotePath, Version};
+use crate::vfs::cache::memory::{BLOCK, Key};
+use crate::vfs::readahead::Reader;
+use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::parallelism::{Look, Order, TRIAL};
+use crate::vfs::readahead::stream_set::{FIRST_WINDOW, Role, State, Stream};
+
+/// Streams begin at multiples of this many bytes: kernels ask for whole pages.
+const PAGE: u64 = 4096;
+
+impl Reader {
+    /// A reader has got everything up to `end`.
+    pub(crate) fn go_on(self: &Arc<Self>, state: &mut State, end: u64) {
+        state.position = end;
+        if state.follow(end, self.shared.largest_window()) {
+            self.changed.notify_all();
+        }
+        if state.team.is_many() {
+            self.arrange(state);
+        }
+    }
+
+    /// Does what the team needs now.
+    pub(crate) fn arrange(self: &Arc<Self>, state: &mut State) {
+        let Some(look) = self.look(state) else {
+            return;
+        };
+        for order in state.team.step(&look) {
+            log::debug!("inode {}: {order:?} at {}", self.ino, look.position);
+            match order {
+                Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
+                Order::Bring(segment) => self.start_member(state, segment, Role::Member),
+                Order::End(limit) => state.end_front_at(limit),
+                Order::Keep => state.keep_newcomers(),
+                Order::Dismiss => self.dismiss(state),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// The newcomers go, and with them what nobody will compare with anything.
+    fn dismiss(&self, state: &mut State) {
+        let (ino, generation) = (self.ino, state.generation);
+        for gone in state
+            .streams
+            .extract_if(.., |one| one.role == Role::Newcomer)
+        {
+            state.doubted.remove(&gone.begin);
+            for index in gone.begin / BLOCK..gone.next.div_ceil(BLOCK) {
+                let key = Key {
+                    ino,
+                    generation,
+                    index,
+                };
+                self.shared.blocks.remove(key);
+            }
+        }
+    }
+
+    fn look(&self, state: &State) -> Option<Look> {
+        let size = state.target.as_ref()?.1.size?;
+        let front = match state.front() {
+            Some(at) => state.streams[at].next,
+            None if state.team.is_many() => state.position,
+            None => return None,
+        };
+        if !self.shared.can_seek() {
+            return None;
+        }
+        let newcomers = || {
+            let all = state.streams.iter();
+            all.filter(|stream| stream.role == Role::Newcomer)
+        };
+        let at_work = |stream: &&Stream| stream.limit.is_some() && stream.role != Role::Newcomer;
+        let members = state.streams.iter().filter(at_work);
+        Some(Look {
+            now: Instant::now(),
+            received: self.received.load(Ordering::Relaxed),
+            front,
+            position: state.position,
+            size,
+            working: members.count(),
+            waiting: newcomers()
+                .filter(|stream| !stream.signal.begun.load(Ordering::Relaxed))
+                .count(),
+            done: newcomers()
+                .filter(|stream| stream.next >= stream.begin + TRIAL)
+                .count(),
+            budget: self.shared.blocks.budget(),
+        })
+    }
+
+    /// Starts a stream for a reader who misses these bytes. It begins there if it can.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        (path, version): (&RemotePath, Version),
+        missing: Range<u64>,
+        can_begin: bool,
+    ) {
+        let (from, end) = (missing.start, missing.end);
+        let can_begin = can_begin && self.shared.can_seek();
+        state.make_place();
+        state.target = Some((path.clone(), version));
+        let limit = state.gap_in_team(from, self.shared.blocks.budget());
+        // Without REST everything comes from the start.
+        let next = if can_begin { from / PAGE * PAGE } else { 0 };
+        let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
+        let stream = state.add(next, end + window, limit);
+        (stream.window, stream.first) = (window, end);
+        stream.can_begin = can_begin;
+        stream.signal.demand.store(end, Ordering::Relaxed);
+        let id = stream.id;
+        if let Err(error) = self.start_pump(state, id) {
+            state.end(id, Err(Error::local("starting a thread", &error)));
+        }
+        // Whoever had to make way.
+        self.changed.notify_all();
+    }
+
+    /// Starts a stream for the team.
+    fn start_member(self: &Arc<Self>, state: &mut State, segment: Range<u64>, role: Role) {
+        let goal = match role {
+            Role::Newcomer => segment.end.min(segment.start + TRIAL),
+            _ => segment.end,
+        };
+        let stream = state.add(segment.start, goal, Some(segment.end));
+        stream.role = role;
+        let id = stream.id;
+        state.doubted.insert(segment.start);
+        if let Err(error) = self.start_pump(state, id) {
+            log::debug!("no thread for one more stream: {error}");
+            state.forget(id);
+            state.team.settle(Instant::now());
+        }
+    }
+
+    fn start_pump(self: &Arc<Self>, state: &mut State, id: u64) -> std::io::Result<()> {
+        if let (Some(target), Some(stream)) = (
+            state.target.clone(),
+            state.streams.iter().find(|stream| stream.id == id),
+        ) {
+            Pump::new(self, target, state.generation, stream).start()?;
+            state.running.insert(id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Joints: where the segments of two streams meet.
+//!
+//! The one idea: who comes to the end of a segment reads on for a little, and compares that with what somebody else has
+//! brought of it. Only bytes that agree are put behind one another; where they do not, either others have changed the
+//! file, or the server begins transfers elsewhere than it is told to.
+//!
+//! Lock order: the reader's `state` before the block cache; the server is asked under neither.
+
+use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, Urgency, perform_one};
+use crate::vfs::readahead::fetcher::Pump;
+
+/// Bytes that are compared to see that two transfers agree.
+const PROOF: usize = 4096;
+
+impl Pump {
+    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
+    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
+    pub(crate) fn check_joint(
+        &mut self,
+        source: &mut dyn Source,
+        end: u64,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.is_joined = true;
+        let ours = first_bytes(source, PROOF, deadline)?;
+        let file = (self.reader.ino, self.generation);
+        let blocks = &self.reader.shared.blocks;
+        let mut state = self.reader.state.lock();
+        let theirs = match blocks.collect(file, end, end + ours.len() as u64) {
+            Err(missing) if missing > end => blocks.collect(file, end, missing),
+            theirs => theirs,
+        };
+        match theirs {
+            Err(_) => {
+                state.proofs.insert(end, ours);
+                Ok(())
+            }
+            Ok(theirs) if theirs.with(|theirs| agree(theirs, &ours)) => {
+                state.doubted.remove(&end);
+                drop(state);
+                self.reader.changed.notify_all();
+                Ok(())
+            }
+            Ok(_) => {
+                drop(state);
+                Err(self.contradicts())
+            }
+        }
+    }
+
+    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
+    pub(crate) fn contradiction(&self) -> Error {
+        let tried = format!("reading {}", self.path);
+        let deadline = Deadline::after(self.reader.shared.patience);
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline: &deadline,
+        };
+        let remote = self.reader.shared.remote.as_ref();
+        let why = match perform_one(remote, Step::Version(&self.path), &ask) {
+            Ok(Done::Version(now)) if !self.version.may_be(&now) => {
+                "it was changed by others while it was read"
+            }
+            _ => {
+                self.reader.shared.honesty.doubt();
+                self.reader.state.lock().is_wrong = true;
+                "two transfers have brought different bytes of one place"
+            }
+        };
+        if let Some(content) = self.content() {
+            content.forget();
+        }
+        Error::misbehaved(tried, why)
+    }
+
+    pub(crate) fn contradicts(&mut self) -> Error {
+        self.contradicts = true;
+        Error::misbehaved(self.path.to_string(), "it is not what others have brought")
+    }
+
+    /// Whether our segment ends at `end`.
+    pub(crate) fn is_limit(&self, end: u64) -> bool {
+        let mut state = self.reader.state.lock();
+        state.find(self.id).and_then(|stream| stream.limit) == Some(end)
+    }
+}
+
+/// Whether two pieces from the same place are the same, as far as both reach.
+pub(crate) fn agree(one: &[u8], other: &[u8]) -> bool {
+    one.iter().zip(other).all(|(one, other)| one == other)
+}
+
+/// The first bytes of a transfer, so many of them, or as many as there are.
+fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match source.read(&mut bytes[filled..], deadline)? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

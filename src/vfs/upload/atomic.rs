@@ -1,0 +1,220 @@
+//! Uploads that appear at once: under a name of their own first, then renamed over the old file.
+//!
+//! The one idea: nobody ever sees half a file, at the price that every change sends all of it. A file that
+//! is new, or written anew, streams to the other name while it is written; until it is closed that is what
+//! its *base* is, and where it is read. Where the server does not let the new file take the old one's place,
+//! it is stored in place from then on, and the log says so.
+
+use std::sync::Arc;
+
+use crate::remote;
+use crate::remote::{
+    Ask, Change, Deadline, Done, Plan, ReadAt, RemotePath, Result, Step, Then, Updated, Version,
+    Why, perform_one,
+};
+use crate::vfs::core::Vfs;
+use crate::vfs::error as vfs;
+use crate::vfs::file::open_file::{Beside, Body, File};
+use crate::vfs::ops::read::PULL_LIMIT;
+
+/// Looks whether what was stored under a name is right, before it takes another one's place.
+pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
+
+impl Vfs {
+    /// Whether the next upload of a file is to appear at once.
+    pub(crate) fn is_atomic(&self, ino: u64) -> bool {
+        let parent = || self.tree.lock().get(ino).map(|node| node.parent);
+        self.settings.atomic && parent().is_none_or(|parent| self.is_atomic_in(parent))
+    }
+
+    /// Whether files in a directory are to appear at once.
+    pub(crate) fn is_atomic_in(&self, directory: u64) -> bool {
+        self.settings.atomic && !self.stores_in_place.lock().contains(&directory)
+    }
+
+    /// Where what is written in order may go while it is written, from the offset `first` on: for a file
+    /// that is to appear at once, to a name of its own, which has it from its start on.
+    pub(crate) fn stream_to(
+        &self,
+        file: &File,
+        body: &mut Body,
+        first: u64,
+    ) -> vfs::Result<Option<RemotePath>> {
+        if let Some(beside) = &body.beside {
+            return Ok(Some(beside.path.clone()));
+        }
+        let path = self.path(file.ino)?;
+        if !self.is_atomic(file.ino) {
+            return Ok(Some(path));
+        }
+        let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
+            return Ok(None);
+        };
+        body.beside = Some(Beside {
+            path: beside.clone(),
+            replaces: body.base,
+        });
+        Ok(Some(beside))
+    }
+
+    /// Stores all of a file beside its place and has it take that. `None` where the server lets it not.
+    pub(crate) fn replace(
+        &self,
+        (ino, path): (u64, &RemotePath),
+        change: &Change,
+        bytes: &dyn ReadAt,
+        check: Check<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Updated>> {
+        let Some(beside) = beside(path, ino) else {
+            return Ok(None);
+        };
+        let change = Change {
+            base: None,
+            then: self.then_beside(ino, change, change.base),
+            ..change.clone()
+        };
+        let remote = self.remote.as_ref();
+        let stored = remote.update(&beside, &change, &Plan::Whole, bytes, ask);
+        let placed = stored.and_then(|updated| {
+            check(&beside)?;
+            self.put((ino, &beside), path, &change, updated, ask)
+        });
+        if !matches!(placed, Ok(Some(_))) {
+            // Whatever came of it is of no use; the error is the upload's.
+            let _ = perform_one(remote, Step::Remove(&beside), ask);
+        }
+        placed
+    }
+
+    /// What is to be set on a file that takes the place of `replaced`: the bits that this one has, if no others.
+    pub(crate) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
+        let tree = self.tree.lock();
+        let known = tree.get(ino).and_then(|node| node.attributes.mode);
+        Then {
+            mode: change.then.mode.or(known.filter(|_| replaced.is_some())),
+            ..change.then
+        }
+    }
+
+    /// Has what was stored beside take its place. `None` where the server lets it not.
+    pub(crate) fn put(
+        &self,
+        (ino, beside): (u64, &RemotePath),
+        path: &RemotePath,
+        change: &Change,
+        updated: Updated,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Updated>> {
+        let steps = [
+            Step::Rename {
+                from: beside,
+                to: path,
+            },
+            Step::Version(path),
+        ];
+        let mut results = self.remote.perform(&steps, ask).into_iter();
+        let renamed = results.next().unwrap_or(Err(remote::Error::Closed));
+        match renamed {
+            Ok(_) => {
+                let version = match results.next() {
+                    Some(Ok(Done::Version(version))) => version,
+                    _ => Version::default(),
+                };
+                if let Some(size) = version.size.filter(|&size| size != change.size) {
+                    return Err(remote::Error::misbehaved(
+                        format!("storing {path}"),
+                        format!("it confirmed {} bytes and now has {size}", change.size),
+                    ));
+                }
+                Ok(Some(Updated { version, ..updated }))
+            }
+            // What does not work now may do so later (RFC 959 section 4.2.1), and nobody is to see half a file.
+            Err(error) if passes(&error) => Err(error),
+            Err(error @ remote::Error::Refused { .. }) => {
+                let parent = self.tree.lock().get(ino).map(|node| node.parent);
+                if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
+                    log::warn!(
+                        "{error}; from now on files in this directory are written in place, for all to see"
+                    );
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has a file that was streamed take its place, of which `updated` tells what was stored beside. `None`
+    /// where the server lets it not: then all of it is here, and to be stored.
+    pub(crate) fn take_place(
+        &self,
+        file: &Arc<File>,
+        beside: &Beside,
+        change: &Change,
+        updated: Updated,
+        check: Check<'_>,
+        ask: &Ask<'_>,
+    ) -> vfs::Result<Option<Updated>> {
+        let path = self.path(file.ino)?;
+        let stored = updated.version;
+        check(&beside.path)?;
+        if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
+            file.body.lock().beside = None;
+            return Ok(Some(updated));
+        }
+        {
+            let mut body = file.body.lock();
+            body.base = Some(stored);
+            body.rebased = true;
+        }
+        self.complete(file, ask.deadline)?;
+        file.reader.stop(ask.deadline);
+        self.remove_beside(&beside.path, ask.deadline);
+        let mut body = file.body.lock();
+        (body.beside, body.base) = (None, beside.replaces);
+        body.lost_base(0);
+        Ok(None)
+    }
+
+    /// Before what was streamed is given up: what only the other name has comes back, if it is not much, since nobody
+    /// looks for it there.
+    pub(crate) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
+        let missing: u64 = {
+            let body = file.body.lock();
+            let there = body.beside.as_ref().map(|_| body.missing());
+            there
+                .into_iter()
+                .flatten()
+                .map(|gap| gap.end - gap.start)
+                .sum()
+        };
+        if missing == 0 || missing > PULL_LIMIT {
+            return;
+        }
+        if let Err(error) = self.complete(file, deadline) {
+            log::warn!("{error}");
+        }
+        file.reader.stop(deadline);
+    }
+
+    /// Removes what was stored beside and is of no use any more.
+    pub(crate) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
+        if let Err(error) = self.step(Step::Remove(beside), deadline)
+            && error.why() != Some(Why::NotFound)
+        {
+            log::error!("{beside} is left on the server: {error}");
+        }
+    }
+}
+
+/// Whether a refusal is for now only.
+fn passes(error: &remote::Error) -> bool {
+    matches!(error, remote::Error::Refused { said, .. } if said.starts_with('4'))
+}
+
+/// The name that a file bears until it is whole.
+fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
+    let name = remote::name_aside("new", ino);
+    let parent = path.parent().unwrap_or_default();
+    parent.join(name.as_bytes())
+}

@@ -1,0 +1,194 @@
+//! The outcome of an upload: what is known of the file once the server has it, or once it has failed.
+//!
+//! The one idea: what the server has confirmed is the new base, with what others have put behind it; what it may have spoilt
+//! counts for nothing any more, and is dirty again.
+//!
+//! Lock order: a file's `body` before `tree`.
+
+use std::sync::atomic::Ordering;
+
+use crate::remote;
+use crate::remote::{Change, Plan, Updated, Version, Why};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::ops::lenient::{SETTING_MODES, SETTING_TIMES};
+
+impl Vfs {
+    /// The server has it.
+    pub(crate) fn updated(
+        &self,
+        file: &File,
+        body: &mut Body,
+        change: &Change,
+        updated: Updated,
+    ) -> Result<Version> {
+        let version = Version {
+            size: updated.version.size.or(Some(change.size)),
+            modified: updated.version.modified,
+        };
+        body.uploaded(version, change.size);
+        if version.size != Some(change.size) {
+            // Others appended too: what was sent is read from the server, by whoever reads before this is published.
+            body.mixed = true;
+            body.rebased = true;
+            if !body.dirty.is_empty() {
+                // What was written meanwhile comes behind that, or where it was put.
+                self.leave_journaled(body);
+                body.base = Some(Version {
+                    size: Some(change.size),
+                    ..version
+                });
+                body.rebase(&self.spool, version)?;
+            }
+        }
+        if change.then.mode.is_some() && body.mode.map(|(mode, _)| mode) == change.then.mode {
+            self.mode_outcome(file, body.mode.take(), updated.mode)?;
+        }
+        if body.modified == change.then.modified {
+            body.modified = None;
+        }
+        match updated.modified {
+            Some(Err(error)) => {
+                let failed = Err(Error::NotPermitted(error));
+                self.tolerate(failed, SETTING_TIMES).map(|()| version)
+            }
+            _ => Ok(version),
+        }
+    }
+
+    fn mode_outcome(
+        &self,
+        file: &File,
+        mode: Option<(u32, bool)>,
+        outcome: Option<remote::Result<()>>,
+    ) -> Result<()> {
+        let Some((mode, promised)) = mode else {
+            return Ok(());
+        };
+        match &outcome {
+            Some(Err(error)) if promised => {
+                let failed = Err(Error::NotPermitted(error.clone()));
+                self.tolerate(failed, SETTING_MODES)?;
+            }
+            Some(Err(error)) => {
+                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
+            }
+            _ => {}
+        }
+        let mut tree = self.tree.lock();
+        if let Some(node) = tree.get_mut(file.ino) {
+            node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
+        }
+        Ok(())
+    }
+
+    /// Tells the tree what the server now has.
+    pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
+        // Before anybody can know the version by which it would be looked for.
+        if let Ok(path) = self.path(file.ino) {
+            let made = body.base.filter(|_| result.is_ok());
+            file.reader.made(&path, &made.unwrap_or_default());
+        }
+        let mut tree = self.tree.lock();
+        tree.touch(file.ino);
+        let Some(node) = tree.get_mut(file.ino) else {
+            return;
+        };
+        node.local = body.is_dirty();
+        if node.local {
+            // What is read from the server from now on is of another version.
+            body.rebased |= result.is_ok();
+            return;
+        }
+        // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
+        // between.
+        let mixed = std::mem::take(&mut body.mixed);
+        let generation = node.generation + 1;
+        match body.base {
+            Some(version) => {
+                node.refresh_version(version);
+                node.pages = (!mixed).then_some(version);
+            }
+            None => node.fetched = None,
+        }
+        if result.is_err() {
+            node.fetched = None;
+        }
+        node.generation = generation;
+        body.unheard |= mixed;
+        drop(tree);
+        body.generation = generation;
+        // The reader knows now; what comes after this is others' doing.
+        body.rebased = false;
+        file.reader.restart(generation);
+    }
+}
+
+impl Body {
+    /// What the server has counts for nothing any more where a try may have spoilt it; the spool has it. Returns whether
+    /// sending all of it mends that.
+    pub(crate) fn upload_failed(
+        &mut self,
+        (change, plan): (&Change, Option<&Plan>),
+        error: &remote::Error,
+    ) -> bool {
+        self.failed = true;
+        let taken = change.taken.load(Ordering::Relaxed);
+        match plan {
+            None => false,
+            // How much of it arrived shows what is there then.
+            Some(Plan::Append(_)) => {
+                self.touched |= taken;
+                self.broke_off = Some(change.size);
+                error.why() == Some(Why::Unsupported)
+            }
+            Some(Plan::Patch {
+                ranges,
+                tried,
+                cuts,
+            }) => {
+                let first = ranges.first().map_or(0, |range| range.start);
+                // Else all that is not ours is there as it was, whatever arrived.
+                let spoils = *tried || *cuts;
+                let base = change.base.and_then(|base| base.size);
+                self.touched |= taken && (spoils || base < Some(change.size));
+                if taken && spoils {
+                    self.lost_base(if *tried { 0 } else { first });
+                }
+                error.why() == Some(Why::Unsupported)
+            }
+            Some(Plan::Whole) => {
+                // Who removes a new name must not take our word that it is not there.
+                self.touched |= taken || self.base.is_none();
+                if taken {
+                    self.lost_base(0);
+                }
+                false
+            }
+        }
+    }
+
+    /// The server has the first `size` bytes of this as `version`.
+    fn uploaded(&mut self, version: Version, size: u64) {
+        self.base = Some(version);
+        (self.begun, self.exclusive) = (false, false);
+        self.unappendable = false;
+        self.kept = size;
+        self.holes = RangeSet::default();
+        self.resized = false;
+        self.emptied = false;
+        self.appended_from(size);
+        self.touched = false;
+        self.unconfirmed = false;
+        self.broke_off = None;
+        if version.size != Some(size) && self.dirty.is_empty() {
+            // Others appended too: what is where is theirs to say.
+            self.kept = version.size.unwrap_or(size);
+            self.size = self.kept;
+            self.ordered = self.size;
+            self.present = RangeSet::default();
+        }
+    }
+}

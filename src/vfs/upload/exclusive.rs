@@ -1,0 +1,90 @@
+//! Files whose names must be new (O_EXCL), and of which the server hears when they are closed.
+//!
+//! The one idea: that a name was free when it was opened says nothing of the moment when its file is stored. So the file is
+//! made by what harms no other one (`Remote::create`), and where others were first theirs stays.
+
+use crate::remote;
+use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
+use crate::vfs::core::Vfs;
+use crate::vfs::upload::begun::Bytes;
+
+/// Bytes sent at once.
+const CHUNK: u64 = 256 * 1024;
+
+impl Vfs {
+    /// Stores a file under a name that must be new.
+    pub(crate) fn store_new(
+        &self,
+        path: &RemotePath,
+        change: &Change,
+        bytes: &Bytes<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Updated> {
+        let mut sink = match self.remote.create(path, &|| bytes.begins(), ask) {
+            Ok(sink) => sink,
+            Err(error) if matches!(error.why(), Some(Why::Exists | Why::Unsupported)) => {
+                self.check_new(path, bytes, ask)?;
+                bytes.file.body.lock().exclusive = false;
+                return self.remote.update(path, change, &Plan::Whole, bytes, ask);
+            }
+            Err(error) => return Err(error),
+        };
+        // From now on it is ours, whatever becomes of it.
+        bytes.file.body.lock().exclusive = false;
+        let mut buffer = vec![0; usize::try_from(CHUNK.min(change.size)).unwrap_or(0)];
+        let mut at = 0;
+        while at < change.size {
+            let length = usize::try_from(CHUNK.min(change.size - at)).unwrap_or(0);
+            bytes
+                .read_exact_at(&mut buffer[..length], at)
+                .map_err(|error| remote::Error::local("reading the spool", &error))?;
+            sink.write(&buffer[..length], ask.deadline)?;
+            at += length as u64;
+        }
+        let said = sink.finish(ask.deadline)?;
+        let is_all = change.then == remote::Then::default();
+        let updated = match said.filter(|_| is_all) {
+            Some(updated) => updated,
+            None => {
+                let steps = change.then.steps(path);
+                change.then.updated(self.remote.perform(&steps, ask))?
+            }
+        };
+        if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
+            return Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it confirmed {} bytes and now has {size}", change.size),
+            ));
+        }
+        Ok(updated)
+    }
+
+    /// Whether there is nothing of a name but what an earlier try may have made.
+    pub(crate) fn check_new(
+        &self,
+        path: &RemotePath,
+        bytes: &Bytes<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<()> {
+        let taken = || {
+            let said = "others have made it since it was opened";
+            Err(remote::Error::refused(
+                Why::Exists,
+                format!("making {path}"),
+                said,
+            ))
+        };
+        match remote::perform_one(self.remote.as_ref(), Step::Version(path), ask) {
+            Ok(Done::Version(version)) => {
+                let tried = bytes.file.body.lock().begun;
+                match tried && version.size == Some(0) {
+                    true => Ok(()),
+                    false => taken(),
+                }
+            }
+            Ok(_) => taken(),
+            Err(error) if error.why() == Some(Why::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

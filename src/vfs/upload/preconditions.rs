@@ -1,0 +1,178 @@
+//! Checks: what is looked at on the server before an upload, and behind it.
+//!
+//! The one idea: what an upload relies on is looked at before a byte is sent, and what came of it before anybody is told
+//! that it is there.
+//!
+//! Lock order: a file's `body` before `tree`, and neither while the server is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::remote;
+use crate::remote::{
+    Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, View, Why,
+};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::File;
+use crate::vfs::upload::checksum as hash;
+
+impl Vfs {
+    /// Before a part of a file is sent anew together with what it is part of: if others changed that,
+    /// theirs is kept where we did not write.
+    pub(crate) fn check_base(
+        &self,
+        file: &Arc<File>,
+        path: &RemotePath,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let base = {
+            let body = file.body.lock();
+            let change = body.change();
+            // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
+            // more behind them.
+            let cut = body.kept == 0 && body.base.is_some_and(|base| base.size != Some(0));
+            let rewritten = cut || body.emptied;
+            let sends = body.resized || !body.dirty.is_empty();
+            // What is appended changes nothing of what others wrote.
+            let appends = matches!(self.remote.plan(&change), Plan::Append(_))
+                && (body.beside.is_some() || !self.is_atomic(file.ino))
+                && body.holes.is_empty()
+                && (!(body.failed && body.touched) || change.broke_off);
+            let relies = sends && !rewritten && !appends;
+            body.base.filter(|_| relies)
+        };
+        let Some(base) = base else {
+            return Ok(());
+        };
+        let now = match self.step(Step::Version(path), deadline) {
+            Ok(Done::Version(version)) => version,
+            Ok(_) => return Ok(()),
+            Err(error) if error.why() == Some(Why::NotFound) => {
+                let mut body = file.body.lock();
+                if !body.missing().is_empty() {
+                    // What we lack is nowhere any more, and zeros are no substitute.
+                    return Err(Error::Stale);
+                }
+                body.lost_base(0);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if base.may_be(&now) {
+            return Ok(());
+        }
+        // Who reads meanwhile is to find the new base with the new generation, or the disk's bytes of the old one would be
+        // taken for both.
+        let mut body = file.body.lock();
+        if !self.mix(file, &mut body) {
+            return Err(Error::Stale);
+        }
+        if body.failed && body.touched && now.size.is_some_and(|size| size >= body.kept) {
+            // What broke off left some of its bytes, which are ours.
+            body.base = Some(now);
+            body.resized = true;
+            return Ok(());
+        }
+        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
+        self.leave_journaled(&mut body);
+        body.rebase(&self.spool, now)
+    }
+
+    /// Has the server show on a small file what it makes of a part of one.
+    pub(crate) fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = remote::name_aside("try", number);
+        let directory = self.path(file.ino)?.parent().unwrap_or_default();
+        let Some(beside) = directory.join(name.as_bytes()) else {
+            return Ok(());
+        };
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        if let Err(error) = self.remote.rehearse(&beside, &ask) {
+            log::info!("{error}; what the server makes of a part shows on the file itself");
+        }
+        Ok(())
+    }
+
+    /// Compares what was stored by its hash, where that is wanted, the server has one, and all of the
+    /// file is here and still the same.
+    pub(crate) fn check_hash(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<()> {
+        let same = || {
+            let body = file.body.lock();
+            let is_whole = body.missing().is_empty() && body.dirty.is_empty();
+            body.spool
+                .clone()
+                .filter(|_| is_whole && body.size == change.size)
+        };
+        let Some(spool) = same().filter(|_| self.settings.verify_hash) else {
+            return Ok(());
+        };
+        let said = match self.remote.describe(path, View::Hash, ask) {
+            Ok(Some(said)) => said,
+            Ok(None) => {
+                log::info!("{path}: the server has no hashes; its size was right");
+                return Ok(());
+            }
+            // Of this one it has none: too large, or not allowed.
+            Err(error @ remote::Error::Refused { .. }) => {
+                log::info!("{error}; the size of {path} was right");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let agrees = hash::agrees(&said, spool.as_ref(), change.size)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        match agrees {
+            Some(false) if same().is_some() => Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it is another content, by its hash {}", said.escape_ascii()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server has now of what streams have brought, with what is to be set behind them.
+    pub(crate) fn confirm(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let (said, behind) = {
+            let mut body = file.body.lock();
+            (body.said.take(), body.behind)
+        };
+        let said = said.filter(|(then, _)| {
+            let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
+            has(change.then.modified, then.modified)
+                && has(change.then.mode.map(i64::from), then.mode.map(i64::from))
+        });
+        let updated = match said {
+            Some((_, updated)) => updated,
+            None => {
+                let steps = change.then.steps(path);
+                change.then.updated(self.remote.perform(&steps, ask))?
+            }
+        };
+        // Others may have appended too.
+        let fits = |size| size == change.size || behind && size > change.size;
+        if let Some(size) = updated.version.size.filter(|&size| !fits(size)) {
+            return Err(remote::Error::misbehaved(
+                format!("storing {path}"),
+                format!("it confirmed {} bytes and now has {size}", change.size),
+            ));
+        }
+        Ok(updated)
+    }
+}

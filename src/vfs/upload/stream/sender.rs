@@ -1,0 +1,348 @@
+//! The thread of a stream: it moves what is written in order from the spool into one transfer after the other.
+//!
+//! The one idea: it looks at its file's `Stream` before each piece, and what it takes is dirty no more. Whenever a transfer
+//! breaks off it goes on with another one (`streaming/resume.rs`), a few times.
+//!
+//! Invariant: of what the journal relies on, the spool gives up only what the server has confirmed.
+//!
+//! Lock order: the file's `body`, and no call to the server under it.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::remote;
+use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Urgency, Why};
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::spool::SpoolFile;
+use crate::vfs::upload::stream::Streams;
+
+/// Bytes sent at once.
+const CHUNK: u64 = 512 * 1024;
+/// The spool gives up so many bytes at once.
+const RELEASE: u64 = 4 << 20;
+/// A stream that gets nothing to send is finished after so long: servers hang up on idle ones, and others
+/// may want the connection.
+const IDLE: Duration = Duration::from_secs(5);
+/// A stream keeps its connection so long when somebody else waits for one.
+const SLICE: Duration = Duration::from_millis(500);
+/// How often a stream without bytes looks whether its connection is wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// Times in a row that a broken stream is taken up again without having got on.
+const RETRIES: u32 = 6;
+/// It is taken up again at once, then after four times this, and after twice as long each further time,
+/// within the patience of the mount: some twelve seconds, in which a server can be started again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread of a stream.
+pub(crate) struct Pump {
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) file: Arc<File>,
+    pub(crate) path: RemotePath,
+    pub(crate) spool: Arc<SpoolFile>,
+    sink: Option<Box<dyn Sink>>,
+    /// It began with an empty file, not behind what was there.
+    pub(crate) anew: bool,
+    /// What the transfer sets at its end.
+    then: Then,
+    /// When the transfer began.
+    since: Instant,
+    buffer: Vec<u8>,
+    /// The file's first bytes, where they were sent before the server's consent and are not confirmed yet.
+    pub(crate) early: Vec<u8>,
+}
+
+/// What a stream does next.
+enum Turn {
+    Send(Range<u64>),
+    /// The transfer is finished, and another one begins when there is more.
+    Yield,
+    End,
+}
+
+impl Pump {
+    /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
+    pub(crate) fn new(
+        streams: &Arc<Streams>,
+        file: &Arc<File>,
+        path: RemotePath,
+        spool: Arc<SpoolFile>,
+        sink: Option<Box<dyn Sink>>,
+        anew: bool,
+    ) -> Self {
+        Self {
+            streams: Arc::clone(streams),
+            file: Arc::clone(file),
+            path,
+            spool,
+            sink,
+            anew,
+            then: Then::default(),
+            since: Instant::now(),
+            buffer: Vec::new(),
+            early: Vec::new(),
+        }
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("upload".into());
+        thread.spawn(move || self.run()).map(drop)
+    }
+
+    fn run(mut self) {
+        let _sending = self.streams.traffic.send();
+        let ended = self.insist();
+        self.sink = None;
+        self.streams.count.fetch_sub(1, Ordering::Relaxed);
+        let mut body = self.file.body.lock();
+        match ended {
+            // What is written from here on goes with the whole file, when that is flushed.
+            Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
+                body.unappendable = true;
+                log::info!("{error}; the rest of {} waits for its close", self.path);
+            }
+            Err(error) => {
+                log::warn!("{}: {error}", self.path);
+                body.stream_failed(error.into());
+            }
+            Ok(()) => {}
+        }
+        body.stream = None;
+        self.file.uploaded.notify_all();
+    }
+
+    /// Sends until the stream is to end, over as many transfers as it takes.
+    fn insist(&mut self) -> remote::Result<()> {
+        let mut failures = 0;
+        let mut reached = 0;
+        let mut since = Instant::now();
+        loop {
+            let result = match failures {
+                0 => self.pump(),
+                _ => self.resume().and_then(|()| self.pump()),
+            };
+            let Err(error) = result else {
+                return Ok(());
+            };
+            self.sink = None;
+            let sent = self.sent();
+            if failures == 0 || sent > reached {
+                (reached, failures) = (sent, 0);
+                since = Instant::now();
+            }
+            failures += 1;
+            // Who timed out has waited for long enough.
+            let passes = matches!(error, remote::Error::Lost { .. });
+            let pause = FIRST_PAUSE * (1 << failures.min(RETRIES));
+            let late = since.elapsed() + pause > self.streams.patience;
+            if !passes || late || failures > RETRIES {
+                return Err(error);
+            }
+            log::info!("{error}; looking what of {} has arrived", self.path);
+            if failures > 1 {
+                thread::sleep(pause);
+            }
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        let body = self.file.body.lock();
+        body.stream.as_ref().map_or(0, |stream| stream.sent)
+    }
+
+    /// Sends until the stream is to end, and has the server confirm it.
+    fn pump(&mut self) -> remote::Result<()> {
+        loop {
+            match self.turn() {
+                Turn::Send(range) => self.send(range)?,
+                Turn::Yield => self.finish()?,
+                Turn::End => return self.finish(),
+            }
+        }
+    }
+
+    /// Waits until there is something to do. Bytes that are to be sent are taken: dirty no more.
+    fn turn(&self) -> Turn {
+        let since = Instant::now();
+        let mut guard = self.file.body.lock();
+        loop {
+            let body = &mut *guard;
+            let Some(stream) = &mut body.stream else {
+                return Turn::End;
+            };
+            let written = body.dirty.stretch(stream.sent);
+            let until = stream.goal.unwrap_or(body.ordered);
+            let end = written.min(until).min(stream.sent + CHUNK);
+            // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
+            let may_pause = self.sink.is_none()
+                || self.streams.remote.traits().goes_on
+                || body.present.contains(0..stream.sent);
+            let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
+            if end > stream.sent {
+                // What the journal relies on goes only when the server has confirmed it.
+                let relied = body.journal.is_some() && body.superseded.is_empty();
+                let held = body.size.saturating_sub(stream.released) > self.streams.window
+                    && stream.sent - stream.vouched >= self.streams.window / 2;
+                if self.sink.is_some() && relied && (held || stream.tight) {
+                    return Turn::Yield;
+                }
+                if wanted && self.since.elapsed() > SLICE {
+                    return Turn::Yield;
+                }
+                let range = stream.sent..end;
+                body.dirty.remove(range.clone());
+                stream.sent = end;
+                return Turn::Send(range);
+            }
+            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE {
+                return Turn::End;
+            }
+            if stream.tight {
+                self.release(body);
+                // Whoever waits for room on the disk tries again, and says so again if there is none.
+                if let Some(stream) = &mut body.stream {
+                    stream.tight = false;
+                }
+                self.file.uploaded.notify_all();
+            }
+            let look = if self.sink.is_some() { LOOK } else { IDLE };
+            self.file.uploaded.wait_for(&mut guard, look);
+        }
+    }
+
+    fn send(&mut self, range: Range<u64>) -> remote::Result<()> {
+        let deadline = Deadline::after(self.streams.patience);
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        self.buffer.resize(length, 0);
+        self.spool
+            .read_exact_at(&mut self.buffer, range.start)
+            .map_err(|error| remote::Error::local("reading the spool", &error))?;
+        match &mut self.sink {
+            Some(sink) => sink.write(&self.buffer, &deadline)?,
+            None => self.begin(range.start, &deadline)?,
+        }
+        self.streams
+            .moved
+            .fetch_add(length as u64, Ordering::Relaxed);
+        let mut body = self.file.body.lock();
+        self.release(&mut body);
+        self.file.uploaded.notify_all();
+        Ok(())
+    }
+
+    /// Begins a transfer at an offset, with what is in the buffer.
+    fn begin(&mut self, from: u64, deadline: &Deadline) -> remote::Result<()> {
+        let ask = flush(deadline);
+        let exclusive = {
+            let body = self.file.body.lock();
+            // What is set on an old file must wait until that has been written to: it may not.
+            let is_ours = body.base.is_none() || body.beside.is_some();
+            self.then = match is_ours {
+                true => body.then(),
+                false => Then::default(),
+            };
+            body.exclusive && body.beside.is_none()
+        };
+        let remote = &self.streams.remote;
+        let (sink, early) = if exclusive {
+            self.then = Then::default();
+            (remote.create(&self.path, &|| self.begins(), &ask)?, 0)
+        } else {
+            let anew = self.anew && from == 0;
+            let behind = (!anew).then_some(from);
+            let begins = || self.begins();
+            remote.write(&self.path, behind, self.then, &self.buffer, &begins, &ask)?
+        };
+        self.since = Instant::now();
+        let mut body = self.file.body.lock();
+        body.touched = true;
+        if let Some(stream) = &mut body.stream {
+            stream.taken = true;
+        }
+        // That was of the transfer before.
+        body.said = None;
+        body.exclusive &= !exclusive;
+        drop(body);
+        let early = usize::try_from(early).unwrap_or(usize::MAX);
+        let (early, rest) = self.buffer.split_at(early.min(self.buffer.len()));
+        if from == 0 {
+            self.early = early.to_vec();
+        }
+        self.sink.insert(sink).write(rest, deadline)
+    }
+
+    /// The journal hears that the server takes something, if it has the file.
+    fn begins(&self) {
+        let news = self.file.body.lock().begins();
+        if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
+            journal.begun(id);
+        }
+    }
+
+    /// Gives up what was sent long ago, once the window is full.
+    fn release(&self, body: &mut Body) {
+        let Some(stream) = &mut body.stream else {
+            return;
+        };
+        let full = body.size.saturating_sub(stream.released) > self.streams.window;
+        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        if body.journal.is_some() || body.committing {
+            until = until.min(stream.vouched);
+        }
+        if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
+        {
+            return;
+        }
+        for part in body.dirty.gaps(stream.released..until) {
+            match self.spool.zero(part.clone()) {
+                Ok(()) => body.present.remove(part),
+                Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
+            }
+        }
+        stream.released = until;
+    }
+
+    /// Has the server confirm what was sent so far.
+    fn finish(&mut self) -> remote::Result<()> {
+        let Some(sink) = self.sink.take() else {
+            return Ok(());
+        };
+        let said = sink.finish(&Deadline::after(self.streams.patience))?;
+        self.early = Vec::new();
+        let mut body = self.file.body.lock();
+        body.stream_confirmed();
+        body.said = said.map(|said| (self.then, said));
+        let number = body
+            .journal
+            .filter(|_| !body.committing && body.superseded.is_empty());
+        let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
+            return Ok(());
+        };
+        let Some(sent) = body.stream.as_ref().map(|stream| stream.sent) else {
+            return Ok(());
+        };
+        drop(body);
+        if let Err(error) = journal.arrived(id, sent) {
+            log::warn!("the journal can't be written: {error}");
+            return Ok(());
+        }
+        let mut body = self.file.body.lock();
+        let is_same = body.journal == Some(id) && !body.committing;
+        if let Some(stream) = body.stream.as_mut().filter(|_| is_same) {
+            stream.vouched = sent;
+        }
+        self.release(&mut body);
+        Ok(())
+    }
+}
+
+pub(crate) fn flush(deadline: &Deadline) -> Ask<'_> {
+    Ask {
+        urgency: Urgency::Flush,
+        deadline,
+    }
+}

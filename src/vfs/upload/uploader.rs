@@ -1,0 +1,292 @@
+//! Uploads: bringing what was written to the server, once, whoever wants it: a close, an fsync, the queue.
+//!
+//! The one idea: what is dirty is taken out, sent by the plan that is least to send, and put back where that
+//! fails. What the server may have spoilt on the way the spool has, and one more try mends it; what others changed
+//! meanwhile stays where nothing was written here.
+
+use std::sync::Arc;
+
+use crate::remote;
+use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::{Beside, File};
+use crate::vfs::file::range_set::RangeSet;
+use crate::vfs::file::spool::SpoolFile;
+use crate::vfs::upload::begun::Bytes;
+use crate::vfs::upload::stream::End;
+
+/// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
+/// cost less than the round trips of that.
+const REHEARSAL: u64 = 256 * 1024;
+
+impl Vfs {
+    /// Brings a file to the server as it is now.
+    pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
+        {
+            let mut body = self.settled(file, deadline)?;
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
+            if !body.is_dirty() {
+                self.journal_done(&mut body);
+                return Ok(());
+            }
+        }
+        self.in_turn(file, deadline)?;
+        self.upload_claimed(file, false, deadline).map(|_| ())
+    }
+
+    /// The same, unless other mounts have yet to store what they had closed of it before; whether they have not.
+    pub(crate) fn upload_in_turn(&self, file: &Arc<File>, deadline: &Deadline) -> Result<bool> {
+        if self.is_behind_others(file) {
+            return Ok(false);
+        }
+        self.upload_claimed(file, true, deadline)
+    }
+
+    /// Brings a file to the server that nobody else does meanwhile. `waits` is whether it is left where it is behind
+    /// others: then false.
+    fn upload_claimed(&self, file: &Arc<File>, waits: bool, deadline: &Deadline) -> Result<bool> {
+        {
+            let mut body = self.settled(file, deadline)?;
+            if let Some(error) = &body.hopeless {
+                return Err(error.clone());
+            }
+            if !body.is_dirty() {
+                self.journal_done(&mut body);
+                return Ok(true);
+            }
+            body.uploading = true;
+            body.until = Some(deadline.twin());
+        }
+        // Once more, since it may have been closed anew before it was claimed.
+        if waits && self.is_behind_others(file) {
+            file.body.lock().uploading = false;
+            file.uploaded.notify_all();
+            return Ok(false);
+        }
+        file.end_stream(End::Drained, deadline);
+        let broken = file.body.lock().broken.take();
+        let result = match broken {
+            Some(error) => Err(error),
+            None => self.upload_now(file, deadline),
+        };
+        let mut body = file.body.lock();
+        body.uploading = false;
+        body.failed = result.is_err();
+        body.why = result.as_ref().err().cloned();
+        body.flying = RangeSet::default();
+        if result.is_ok() && !body.is_dirty() {
+            self.journal_done(&mut body);
+        }
+        self.journal_replaced(&body);
+        file.uploaded.notify_all();
+        self.publish_upload(file, &mut body, &result);
+        result.map(|_| true)
+    }
+
+    fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        // Once more, and then all of it.
+        let mut again = false;
+        loop {
+            let place = self.place_of(file)?;
+            let whole = again || place.beside.is_none() && self.is_atomic(file.ino);
+            self.check_base(file, &place.path, deadline)?;
+            let job = self.prepare(file, whole, deadline)?;
+            let failure = match self.try_once(file, &place, &job, &ask) {
+                Ok(updated) => {
+                    let mut body = file.body.lock();
+                    return self.updated(file, &mut body, &job.change, updated);
+                }
+                Err(failure) => failure,
+            };
+            let mut body = file.body.lock();
+            body.dirty.extend(&job.dirty);
+            let error = match failure {
+                Failure::InPlace => continue,
+                Failure::Final(error) => return Err(error),
+                Failure::BrokeOff(error) => error,
+            };
+            let mends = body.upload_failed((&job.change, job.plan.as_ref()), &error);
+            let wrong = matches!(error, remote::Error::Misbehaved { .. });
+            if wrong && body.missing().is_empty() && !again {
+                log::warn!("{error}; storing it again");
+                body.lost_base(0);
+            } else if !mends || again {
+                return Err(error.into());
+            }
+            again = true;
+        }
+    }
+
+    /// Where the server gets a file now.
+    fn place_of(&self, file: &File) -> Result<Place> {
+        let beside = file.body.lock().beside.clone();
+        let own = self.path(file.ino)?;
+        let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
+        Ok(Place { own, path, beside })
+    }
+
+    /// Brings a file to its place, and looks whether it is right there.
+    fn try_once(
+        &self,
+        file: &Arc<File>,
+        place: &Place,
+        job: &Job,
+        ask: &Ask<'_>,
+    ) -> std::result::Result<Updated, Failure> {
+        let bytes = Bytes::new(self, file, Arc::clone(&job.spool));
+        self.secure(file, &job.dirty).map_err(Failure::Final)?;
+        let at_once = place.beside.is_none() && self.is_atomic(file.ino);
+        let at_once = at_once && job.plan.is_some() && job.change.size > 0;
+        let exclusive = file.body.lock().exclusive;
+        if exclusive && (at_once || place.beside.is_some()) {
+            // A rename would take the place of whatever is there.
+            self.check_new(&place.own, &bytes, ask)
+                .map_err(|error| Failure::Final(error.into()))?;
+        }
+        // What is to take another one's place is looked at before it does.
+        let check = |path: &RemotePath| self.check_hash(file, path, &job.change, ask);
+        if at_once {
+            let target = (file.ino, &place.path);
+            let replaced = self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+            if let Some(updated) = replaced {
+                return Ok(updated);
+            }
+        }
+        let updated = self.send(place, job, &bytes, exclusive, ask)?;
+        let Some(beside) = &place.beside else {
+            check(&place.own)?;
+            return Ok(updated);
+        };
+        match self.take_place(file, beside, &job.change, updated, &check, ask) {
+            Ok(Some(updated)) => Ok(updated),
+            Ok(None) => Err(Failure::InPlace),
+            Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
+            Err(error) => Err(Failure::Final(error)),
+        }
+    }
+
+    /// Sends a file by its plan, or asks what became of it where everything was sent.
+    fn send(
+        &self,
+        place: &Place,
+        job: &Job,
+        bytes: &Bytes<'_>,
+        exclusive: bool,
+        ask: &Ask<'_>,
+    ) -> remote::Result<Updated> {
+        let (path, file) = (&place.path, bytes.file);
+        let change = Change {
+            then: match &place.beside {
+                Some(beside) => self.then_beside(file.ino, &job.change, beside.replaces),
+                None => job.change.then,
+            },
+            ..job.change.clone()
+        };
+        match &job.plan {
+            Some(Plan::Whole) if exclusive && place.beside.is_none() => {
+                self.store_new(path, &change, bytes, ask)
+            }
+            Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
+            None => self.confirm(file, path, &change, ask),
+        }
+    }
+
+    /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
+    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
+        // What is missing comes as one stream; before anything is sent, nobody reads.
+        let mut stopped = false;
+        let mut rehearsed = false;
+        loop {
+            let gap = {
+                let mut body = file.body.lock();
+                let change = body.change();
+                let plan = match (body.resized || !body.dirty.is_empty(), whole) {
+                    (false, _) => None,
+                    (true, true) => Some(Plan::Whole),
+                    (true, false) => Some(self.remote.plan(&change)),
+                };
+                let needs = plan
+                    .as_ref()
+                    .map_or(Vec::new(), |plan| plan.needs(body.size));
+                let gaps: Vec<_> = needs
+                    .iter()
+                    .flat_map(|need| body.present.gaps(need.clone()))
+                    .collect();
+                let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+                let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
+                if is_trial && missing > REHEARSAL && !rehearsed {
+                    drop(body);
+                    rehearsed = true;
+                    self.rehearse(file, deadline)?;
+                    continue;
+                }
+                match gaps.into_iter().next() {
+                    Some(gap) => gap,
+                    None if !stopped => {
+                        drop(body);
+                        file.reader.stop(deadline);
+                        stopped = true;
+                        continue;
+                    }
+                    None => {
+                        body.flying = body.dirty.clone();
+                        for part in needs {
+                            body.flying.insert(part);
+                        }
+                        return Ok(Job {
+                            change,
+                            plan,
+                            dirty: std::mem::take(&mut body.dirty),
+                            spool: body.spool(&self.spool)?,
+                        });
+                    }
+                }
+            };
+            stopped = false;
+            self.fetch(file, gap, deadline)?;
+        }
+    }
+}
+
+/// One try to bring a file to the server.
+struct Job {
+    change: Change,
+    /// `None` where everything is there.
+    plan: Option<Plan>,
+    /// What was dirty before, and is so again where it fails.
+    dirty: RangeSet,
+    spool: Arc<SpoolFile>,
+}
+
+/// Where a file is brought to.
+struct Place {
+    /// Its own name.
+    own: RemotePath,
+    /// The name that it bears meanwhile.
+    path: RemotePath,
+    /// That of a file that is to appear at once, and was streamed.
+    beside: Option<Beside>,
+}
+
+/// Why a try to bring a file to the server has failed.
+enum Failure {
+    /// The server does not let it take the old one's place: it goes there itself.
+    InPlace,
+    /// Of the server's file nothing can have changed, or nothing mends it.
+    Final(Error),
+    /// The server may have some of it.
+    BrokeOff(remote::Error),
+}
+
+impl From<remote::Error> for Failure {
+    fn from(error: remote::Error) -> Self {
+        Self::BrokeOff(error)
+    }
+}

@@ -1,0 +1,418 @@
+//! Write-back: closes that return before the server has the file, and what becomes of it then.
+//!
+//! The one idea: a file that waits to be brought to the server stays open here, held by the queue, so
+//! that reading, renaming and removing it go on as for any open file. All that is added is the journal,
+//! which has it before its close returns, and threads that upload what waits.
+//!
+//! Without `writeback` nothing waits here but what an earlier mount has left.
+//!
+//! Lock order: the queue's lock is taken alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::remote;
+use crate::remote::{Deadline, RemotePath, Why};
+use crate::vfs::core::Vfs;
+use crate::vfs::error::{Error, Result};
+use crate::vfs::file::open_file::File;
+use crate::vfs::journal::Journal;
+use crate::vfs::journal::directory::Directory;
+use crate::vfs::journal::neighbours::Neighbours;
+use crate::vfs::journal::takeover::Outside;
+use crate::vfs::writeback::queue::{Job, Pending};
+
+/// Uploads at once. The pool has its own limit; who waits for a connection costs a thread.
+const THREADS: usize = 8;
+/// A thread without work ends after so long.
+const IDLE: Duration = Duration::from_secs(10);
+/// An empty file waits so long for its first bytes: a shell's `cmd > f` flushes it before the command runs.
+const EMPTY: Duration = Duration::from_millis(500);
+/// After its first failure an upload is tried again after so long, and twice as long after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// But never after longer than this.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
+const FILES: usize = 400;
+/// What comes after something of another mount is looked at again after so long.
+const BEHIND: Duration = Duration::from_millis(50);
+/// How often somebody who waits for the end says what is left.
+const LINE: Duration = Duration::from_secs(5);
+
+impl Vfs {
+    /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
+    /// be called before the mount is live. Returns what was left outside of this mount.
+    pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<Option<Outside>> {
+        let Some(settings) = &self.settings.write_back else {
+            return Ok(None);
+        };
+        let inside = |path: &[u8]| self.inside(path).is_some();
+        let opened = Journal::open(&settings.journal, settings.on, &inside)?;
+        let neighbours = match &opened.journal {
+            Some(journal) => Arc::clone(&journal.neighbours),
+            None => Arc::new(Neighbours::new(Directory::new(&settings.journal), None)),
+        };
+        let _ = self.queue.neighbours.set(neighbours);
+        if let Some(journal) = opened.journal {
+            let _ = self.queue.journal.set(journal);
+        }
+        self.recover(opened.left);
+        Ok(Outside::of(&opened.outside))
+    }
+
+    /// What waits to be uploaded.
+    pub fn pending(&self) -> Pending {
+        let files: Vec<_> = {
+            let state = self.queue.state.lock();
+            state
+                .jobs
+                .values()
+                .map(|job| Arc::clone(&job.file))
+                .collect()
+        };
+        let dirty = |file: &Arc<File>| {
+            let body = file.body.lock();
+            let ranges = body.unsent();
+            ranges
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>()
+        };
+        Pending {
+            files: files.len(),
+            bytes: files.iter().map(dirty).sum(),
+        }
+    }
+
+    /// How many files were closed and then refused by the server, and where they are kept.
+    pub fn refusals(&self) -> (u64, PathBuf) {
+        // What the kernel has not let go of yet is kept by its last close.
+        let is_refused = |file: &Arc<File>| {
+            let body = file.body.lock();
+            body.broken.is_some() && !body.heard && body.journal.is_some()
+        };
+        let held = self
+            .opened_files()
+            .iter()
+            .filter(|file| is_refused(file))
+            .count();
+        let files = self.queue.refusals.load(Ordering::Relaxed) + held as u64;
+        (files, self.spool.lost_and_found())
+    }
+
+    /// Whether closes return early.
+    pub(crate) fn is_write_back(&self) -> bool {
+        let settings = self.settings.write_back.as_ref();
+        settings.is_some_and(|back| back.on) && self.queue.journal.get().is_some()
+    }
+
+    /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
+    /// close does.
+    pub(crate) fn defer(&self, file: &Arc<File>) -> bool {
+        let Some(journal) = self.queue.journal.get().filter(|_| self.is_write_back()) else {
+            return false;
+        };
+        let held = self.queue.state.lock().jobs.contains_key(&file.ino);
+        let pending = self.pending();
+        // A file without a byte takes no room, and nobody waits for the close that makes it.
+        let is_empty = file.body.lock().size == 0;
+        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size && !is_empty;
+        if full && !held {
+            return false;
+        }
+        match self.commit(journal, file) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                log::warn!("the journal: {error}; closes wait for the server");
+                return false;
+            }
+        }
+        self.enqueue(file, if is_empty { EMPTY } else { Duration::ZERO });
+        true
+    }
+
+    /// Tells somebody who uses a path that what was closed there was refused.
+    pub(crate) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
+        let mut refused = self.queue.refused.lock();
+        refused.remove(path).map_or(Ok(()), Err)
+    }
+
+    /// Holds a file open until it is uploaded.
+    pub(crate) fn enqueue(&self, file: &Arc<File>, delay: Duration) {
+        let due = Instant::now() + delay;
+        let is_new = {
+            let mut state = self.queue.state.lock();
+            match state.jobs.get_mut(&file.ino) {
+                Some(job) => {
+                    job.due = job.due.min(due);
+                    job.failures = 0;
+                    job.again = true;
+                    false
+                }
+                None => {
+                    let job = Job {
+                        file: Arc::clone(file),
+                        due,
+                        failures: 0,
+                        running: false,
+                        again: false,
+                    };
+                    state.jobs.insert(file.ino, job);
+                    true
+                }
+            }
+        };
+        if is_new {
+            let mut opened = self.opened.lock();
+            let entry = opened.files.entry(file.ino);
+            entry.or_insert_with(|| (Arc::clone(file), 0)).1 += 1;
+            drop(opened);
+            self.tree.lock().open(file.ino);
+        }
+        self.wake();
+    }
+
+    /// Sees to it that somebody looks at the queue.
+    fn wake(&self) {
+        let mut state = self.queue.state.lock();
+        self.queue.changed.notify_all();
+        if state.stopped || state.idle > 0 || state.threads >= THREADS {
+            return;
+        }
+        let Some(vfs) = self.me.upgrade() else {
+            return;
+        };
+        state.threads += 1;
+        drop(state);
+        let spawned = thread::Builder::new()
+            .name("write-back".into())
+            .spawn(move || vfs.write_back());
+        if let Err(error) = spawned {
+            log::error!("no thread can be started for uploads: {error}");
+            self.queue.state.lock().threads -= 1;
+        }
+    }
+
+    /// The life of a thread that uploads what waits.
+    fn write_back(&self) {
+        while let Some(file) = self.next_job() {
+            // Others may be due as well.
+            self.wake();
+            let result = match self.upload_in_turn(&file, &self.deadline()) {
+                Ok(false) => {
+                    let mut state = self.queue.state.lock();
+                    if let Some(job) = state.jobs.get_mut(&file.ino) {
+                        job.running = false;
+                        job.due = Instant::now() + BEHIND;
+                    }
+                    continue;
+                }
+                result => result.map(|_| ()),
+            };
+            let again = match &result {
+                Ok(()) => file.body.lock().is_dirty(),
+                Err(error) => error.passes(),
+            };
+            let mut state = self.queue.state.lock();
+            if result.is_ok() {
+                state.ended += 1;
+            }
+            let job = state.jobs.get_mut(&file.ino);
+            if let Some(job) = job.filter(|job| again || result.is_ok() && job.again) {
+                job.running = false;
+                job.due = Instant::now();
+                if let Err(error) = &result {
+                    let wait = FIRST_RETRY * (1 << job.failures.min(16));
+                    job.due += wait.min(LONGEST_RETRY);
+                    job.failures += 1;
+                    let path = self.path(file.ino).unwrap_or_default();
+                    log::warn!("{path} waits to be stored: {error}");
+                }
+                continue;
+            }
+            if let Err(error) = result {
+                drop(state);
+                self.refuse(&file, error);
+                state = self.queue.state.lock();
+            }
+            state.jobs.remove(&file.ino);
+            drop(state);
+            self.let_go(&file, &self.deadline());
+            self.queue.changed.notify_all();
+        }
+    }
+
+    /// The server has refused what was closed. Who still writes to the file is told so by the next call, and what becomes of
+    /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
+    fn refuse(&self, file: &File, error: Error) {
+        let is_written = {
+            let opened = self.opened.lock();
+            let mut handles = opened.handles.values();
+            handles.any(|handle| handle.writes && handle.file.ino == file.ino)
+        };
+        if is_written {
+            file.body.lock().broken = Some(error);
+            return;
+        }
+        let path = self.path(file.ino).unwrap_or_default();
+        self.lose(file, Some(&error));
+        self.note_refusal(path, error);
+    }
+
+    /// What was closed could not be stored, and nobody has heard of it: who opens that name next, or unmounts, is told.
+    pub(crate) fn note_refusal(&self, path: RemotePath, error: Error) {
+        self.queue.refusals.fetch_add(1, Ordering::Relaxed);
+        self.queue.refused.lock().insert(path, error);
+    }
+
+    fn next_job(&self) -> Option<Arc<File>> {
+        let mut state = self.queue.state.lock();
+        loop {
+            if state.stopped {
+                state.threads -= 1;
+                return None;
+            }
+            let now = Instant::now();
+            let waiting = state.jobs.values_mut().filter(|job| !job.running);
+            let next = waiting.min_by_key(|job| job.due);
+            let wait = match next {
+                Some(job) if job.due <= now => {
+                    (job.running, job.again) = (true, false);
+                    return Some(Arc::clone(&job.file));
+                }
+                Some(job) => (job.due - now).min(IDLE),
+                None => IDLE,
+            };
+            let empty = state.jobs.values().all(|job| job.running);
+            state.idle += 1;
+            let timed_out = self.queue.changed.wait_for(&mut state, wait).timed_out();
+            state.idle -= 1;
+            if timed_out && empty {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+
+    /// Waits until everything is uploaded, saying from time to time what is left. Gives up when `limit`
+    /// is over, or when nothing has got on for the patience of the mount; then the journal has it.
+    pub(crate) fn drain(&self, limit: Option<Duration>) {
+        let begun = Instant::now();
+        let mut progressed = begun;
+        let mut said = begun;
+        let mut before = (0, Pending::default(), 0);
+        while !self.queue.state.lock().stopped {
+            let pending = self.pending();
+            if pending.files == 0 {
+                break;
+            }
+            let late = limit.is_some_and(|limit| begun.elapsed() > limit);
+            // What the network has taken may yet be on its way: an upload has its own patience for the server's word.
+            let patience = match self.is_uploading() {
+                true => self.settings.timeout * 2,
+                false => self.settings.timeout,
+            };
+            if late || progressed.elapsed() > patience {
+                log::error!(
+                    "{} files could not be stored in time; the next mount goes on with them",
+                    pending.files
+                );
+                break;
+            }
+            if said.elapsed() > LINE {
+                said = Instant::now();
+                log::warn!(
+                    "{} files, {} bytes, are being stored",
+                    pending.files,
+                    pending.bytes
+                );
+            }
+            self.wake();
+            let mut state = self.queue.state.lock();
+            for job in state.jobs.values_mut() {
+                // Nothing more is to be waited for but the server.
+                let wait = if job.failures == 0 {
+                    Duration::ZERO
+                } else {
+                    FIRST_RETRY
+                };
+                job.due = job.due.min(Instant::now() + wait);
+            }
+            let now = (
+                state.ended,
+                pending,
+                self.streams.moved.load(Ordering::Relaxed),
+            );
+            if now != before {
+                before = now;
+                progressed = Instant::now();
+            }
+            self.queue
+                .changed
+                .wait_for(&mut state, Duration::from_millis(50));
+        }
+        self.queue.state.lock().stopped = true;
+        self.queue.changed.notify_all();
+    }
+
+    /// Whether an upload of what waits is within its own patience.
+    fn is_uploading(&self) -> bool {
+        let files: Vec<_> = {
+            let state = self.queue.state.lock();
+            let running = state.jobs.values().filter(|job| job.running);
+            running.map(|job| Arc::clone(&job.file)).collect()
+        };
+        files.iter().any(|file| {
+            let body = file.body.lock();
+            let left = body.until.as_ref().and_then(Deadline::remaining);
+            body.uploading && left.is_some()
+        })
+    }
+
+    /// The absolute path on the server.
+    pub(crate) fn absolute(&self, file: &File) -> Result<Vec<u8>> {
+        Ok(self.absolute_of(&self.path(file.ino)?))
+    }
+
+    /// The same of a path in the mount.
+    pub(crate) fn absolute_of(&self, path: &RemotePath) -> Vec<u8> {
+        [&self.settings.root[..], b"/", path.as_bytes()].concat()
+    }
+}
+
+impl Error {
+    /// Whether an upload that failed by this is worth another try, later.
+    fn passes(&self) -> bool {
+        match self {
+            // A full or failing local disk is nothing that the server has refused.
+            Self::Spool(errno) => is_of_disk(*errno),
+            Self::Remote(error) => match error {
+                remote::Error::Refused { why, .. } => matches!(why, Why::TooMany | Why::Busy),
+                remote::Error::Local { errno, .. } => is_of_disk(*errno),
+                remote::Error::Lost { .. }
+                | remote::Error::TimedOut { .. }
+                | remote::Error::Barred { .. }
+                | remote::Error::Closed => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// What the local disk says when it is full or fails, or what a busy machine lacks.
+fn is_of_disk(errno: i32) -> bool {
+    let passes = [
+        libc::ENOSPC,
+        libc::EDQUOT,
+        libc::EIO,
+        libc::ENOMEM,
+        libc::EMFILE,
+        libc::ENFILE,
+    ];
+    passes.contains(&errno)
+}
