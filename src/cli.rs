@@ -87,18 +87,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
 
     let mut settings = Settings::default();
     if helper {
-        settings.fake = found.get_flag("fake");
-        settings.verbose = found.get_flag("verbose");
-        settings.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
+        settings.command.fake = found.get_flag("fake");
+        settings.command.verbose = found.get_flag("verbose");
+        settings.command.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
     } else {
-        settings.debug = found.get_flag("debug");
-        settings.foreground = found.get_flag("foreground") || settings.debug;
+        settings.command.debug = found.get_flag("debug");
+        settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
     }
     let sloppy = helper && found.get_flag("sloppy");
     for word in option_words(&found)? {
         apply(&mut settings, &word, helper, sloppy)?;
     }
-    if settings.atomic && settings.links == Links::Followed {
+    if settings.write.atomic && settings.attributes.links == Links::Followed {
         return Err(
             "atomic and follow_symlinks exclude each other: what is renamed over a link takes its place"
                 .to_string(),
@@ -141,7 +141,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
         write: found.get_flag("write"),
         json: found.get_flag("json"),
     };
-    probe.settings.debug = found.get_flag("debug");
+    probe.settings.command.debug = found.get_flag("debug");
     for word in option_words(&found)? {
         apply(&mut probe.settings, &word, false, false)?;
         probe.words.push(Hidden(word.into()));

@@ -24,13 +24,13 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         &source.host,
         source.port,
     )?;
-    let codepage = settings.codepage.as_deref().unwrap_or("utf8");
+    let codepage = settings.server.codepage.as_deref().unwrap_or("utf8");
     let charset = Charset::named(codepage)
         .map_err(|allowed| format!("codepage={codepage}: not {allowed}"))?;
     let zone = |name: &String| {
         Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
     };
-    let zone = settings.timezone.as_ref().map(zone).transpose()?;
+    let zone = settings.server.timezone.as_ref().map(zone).transpose()?;
     let credentials = credentials::find(source)?;
     Ok(Endpoint {
         host: source.host.clone(),
@@ -40,23 +40,27 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
             password: credentials.password,
         },
         directory: source.directory.path().map(<[u8]>::to_vec),
-        max_conns: settings.max_conns,
-        pipelining: !settings.no_pipeline,
+        max_conns: settings.server.max_conns,
+        pipelining: !settings.server.no_pipeline,
         tls: Arc::new(tls),
         data: data_policy(settings),
-        bind: settings.bind.as_ref().map(|bind| match bind.parse() {
-            Ok(address) => Bind::Address(address),
-            Err(_) => Bind::Interface(bind.clone()),
-        }),
+        bind: settings
+            .network
+            .bind
+            .as_ref()
+            .map(|bind| match bind.parse() {
+                Ok(address) => Bind::Address(address),
+                Err(_) => Bind::Interface(bind.clone()),
+            }),
         proxy: proxy(settings, &source.host)?.map(Arc::new),
-        family: settings.family.map(|family| match family {
+        family: settings.network.family.map(|family| match family {
             options::Family::V4 => ftp::Family::V4,
             options::Family::V6 => ftp::Family::V6,
         }),
         charset,
         manner: Manner {
-            exact_times: !settings.listed_times,
-            follow_links: settings.links == options::Links::Followed,
+            exact_times: !settings.server.listed_times,
+            follow_links: settings.attributes.links == options::Links::Followed,
             zone,
         },
         profiles: places::cache().map(|directory| directory.join("servers")),
@@ -65,7 +69,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
 
 /// The proxy that is named, or else the environment's.
 fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
-    match &settings.proxy {
+    match &settings.network.proxy {
         Some(text) => Proxy::parse(&text.0.to_string_lossy())
             .map_err(|allowed| format!("proxy=: must be {allowed}")),
         None => Proxy::of_environment(host, |name| std::env::var(name).ok()),
@@ -74,23 +78,24 @@ fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
 
 fn data_policy(settings: &Settings) -> DataPolicy {
     DataPolicy {
-        mode: match settings.mode {
+        mode: match settings.network.mode {
             options::Mode::Auto => ftp::Mode::Auto,
             options::Mode::Passive => ftp::Mode::Passive,
             options::Mode::Active => ftp::Mode::Active,
         },
-        trusts_pasv: settings.trusts_pasv,
-        ports: settings.port_range.clone(),
-        external: settings.external_ip,
+        trusts_pasv: settings.network.trusts_pasv,
+        ports: settings.network.port_range.clone(),
+        external: settings.network.external_ip,
     }
 }
 
 /// When to encrypt, by the options and the scheme of the source, and whom to trust.
 fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> {
     // Who says whom to trust wants nobody else, and no clear text.
-    let demands =
-        settings.cacert.is_some() || settings.fingerprint.is_some() || settings.cert.is_some();
-    let when = match (scheme, settings.tls) {
+    let demands = settings.tls.cacert.is_some()
+        || settings.tls.fingerprint.is_some()
+        || settings.tls.cert.is_some();
+    let when = match (scheme, settings.tls.when) {
         (Scheme::Ftps, None | Some(Encrypt::Control)) => When::Implicit,
         (Scheme::Ftpes, None | Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
         (Scheme::Ftps | Scheme::Ftpes, Some(_)) => {
@@ -106,26 +111,32 @@ fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> 
     };
     Ok(TlsPolicy {
         when,
-        clear_data: settings.tls == Some(Encrypt::Control),
-        min_13: settings.tls_min_13,
-        max_12: settings.tls_max_12,
-        authorities: settings.cacert.clone(),
+        clear_data: settings.tls.when == Some(Encrypt::Control),
+        min_13: settings.tls.min_13,
+        max_12: settings.tls.max_12,
+        authorities: settings.tls.cacert.clone(),
         identity: settings
+            .tls
             .cert
             .as_ref()
             .map(|cert| identity(settings, cert))
             .transpose()?,
-        fingerprint: settings.fingerprint,
-        trusts_anyone: settings.no_verify_peer,
-        trusts_any_name: settings.no_verify_hostname,
+        fingerprint: settings.tls.fingerprint,
+        trusts_anyone: settings.tls.no_verify_peer,
+        trusts_any_name: settings.tls.no_verify_hostname,
         known_hosts: places::config().map(|directory| directory.join("known_hosts")),
     })
 }
 
 /// Our own certificate, with the passphrase of its key.
 fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
-    let key = settings.key.clone().unwrap_or_else(|| cert.to_path_buf());
+    let key = settings
+        .tls
+        .key
+        .clone()
+        .unwrap_or_else(|| cert.to_path_buf());
     let mut passphrase = settings
+        .tls
         .pass
         .as_ref()
         .map(|pass| pass.0.as_encoded_bytes().to_vec());

@@ -63,7 +63,7 @@ pub fn apply(
                 spec.help
             ));
         }
-        (Kind::Kernel, None) => settings.kernel.push(spec.name),
+        (Kind::Kernel, None) => settings.mount.kernel.push(spec.name),
         // mount(8) says `user=NAME` of who mounts. From a person it is meant as the login, and to
         // ignore that would mount as somebody else.
         (Kind::Ignored, Some(user)) if name == "user" && !helper => {

@@ -86,25 +86,25 @@ pub(crate) enum Kind {
 /// Every option of `-o`.
 pub const TABLE: &[Spec] = &[
     switch("ro", "nothing can be changed", Group::Rights, |s| {
-        s.read_only = true;
+        s.mount.read_only = true;
     }),
     switch("rw", "files can be changed (default)", Group::Rights, |s| {
-        s.read_only = false;
+        s.mount.read_only = false;
     }),
     switch(
         "allow_other",
         "other users may use the mount; brings default_permissions",
         Group::Rights,
         |s| {
-            s.allow_other = true;
-            s.default_permissions = true;
+            s.mount.allow_other = true;
+            s.mount.default_permissions = true;
         },
     ),
     switch(
         "default_permissions",
         "the kernel checks permission bits",
         Group::Rights,
-        |s| s.default_permissions = true,
+        |s| s.mount.default_permissions = true,
     ),
     value(
         "uid",
@@ -112,7 +112,7 @@ pub const TABLE: &[Spec] = &[
         "you",
         "owner of all files, by number or name",
         Group::Rights,
-        |s, text| id(text, "user").map(|id| s.uid = Some(id)),
+        |s, text| id(text, "user").map(|id| s.attributes.uid = Some(id)),
     ),
     value(
         "gid",
@@ -120,7 +120,7 @@ pub const TABLE: &[Spec] = &[
         "your group",
         "group of all files, by number or name",
         Group::Rights,
-        |s, text| id(text, "group").map(|id| s.gid = Some(id)),
+        |s, text| id(text, "group").map(|id| s.attributes.gid = Some(id)),
     ),
     value(
         "umask",
@@ -128,15 +128,15 @@ pub const TABLE: &[Spec] = &[
         "none",
         "permission bits that are taken away from all files",
         Group::Rights,
-        |s, text| octal(text).map(|umask| s.umask = Some(umask)),
+        |s, text| octal(text).map(|umask| s.attributes.umask = Some(umask)),
     ),
     switch(
         "allow_root",
         "root may use the mount too; brings default_permissions",
         Group::Rights,
         |s| {
-            s.allow_root = true;
-            s.default_permissions = true;
+            s.mount.allow_root = true;
+            s.mount.default_permissions = true;
         },
     ),
     value(
@@ -145,7 +145,7 @@ pub const TABLE: &[Spec] = &[
         "the server's",
         "permission bits of all files",
         Group::Rights,
-        |s, text| octal(text).map(|mode| s.file_mode = Some(mode)),
+        |s, text| octal(text).map(|mode| s.attributes.file_mode = Some(mode)),
     ),
     value(
         "dir_mode",
@@ -153,7 +153,7 @@ pub const TABLE: &[Spec] = &[
         "the server's",
         "permission bits of all directories",
         Group::Rights,
-        |s, text| octal(text).map(|mode| s.dir_mode = Some(mode)),
+        |s, text| octal(text).map(|mode| s.attributes.dir_mode = Some(mode)),
     ),
     value(
         "owners",
@@ -163,14 +163,14 @@ pub const TABLE: &[Spec] = &[
         Group::Rights,
         |s, text| {
             choice(text, &[("user", false), ("server", true)])
-                .map(|server| s.server_owners = server)
+                .map(|server| s.attributes.server_owners = server)
         },
     ),
     switch(
         "lenient",
         "what the server can't do (chmod, chown, some times) is logged once and passed over",
         Group::Rights,
-        |s| s.lenient = true,
+        |s| s.attributes.lenient = true,
     ),
     value(
         "contain_symlinks",
@@ -180,20 +180,20 @@ pub const TABLE: &[Spec] = &[
         Group::Links,
         |s, text| {
             let links = [("yes", Links::Contained), ("no", Links::AsTheyAre)];
-            choice(text, &links).map(|links| s.links = links)
+            choice(text, &links).map(|links| s.attributes.links = links)
         },
     ),
     switch(
         "transform_symlinks",
         "absolute targets of links are taken from the mounted directory",
         Group::Links,
-        |s| s.links = Links::FromRoot,
+        |s| s.attributes.links = Links::FromRoot,
     ),
     switch(
         "follow_symlinks",
         "links are shown as what they lead to on the server",
         Group::Links,
-        |s| s.links = Links::Followed,
+        |s| s.attributes.links = Links::Followed,
     ),
     value(
         "max_conns",
@@ -201,13 +201,13 @@ pub const TABLE: &[Spec] = &[
         "8",
         "connections to the server at most, 1 to 64",
         Group::Server,
-        |s, text| number(text, 1, 64, "").map(|n| s.max_conns = n as usize),
+        |s, text| number(text, 1, 64, "").map(|n| s.server.max_conns = n as usize),
     ),
     switch(
         "nopipeline",
         "commands are sent one by one, each when the one before is answered",
         Group::Server,
-        |s| s.no_pipeline = true,
+        |s| s.server.no_pipeline = true,
     ),
     value(
         "cache_timeout",
@@ -216,7 +216,8 @@ pub const TABLE: &[Spec] = &[
         "how long attributes and listings live; 0 asks every time",
         Group::Server,
         |s, text| {
-            number(text, 0, YEAR, " (seconds)").map(|n| s.cache_timeout = Duration::from_secs(n))
+            number(text, 0, YEAR, " (seconds)")
+                .map(|n| s.cache.cache_timeout = Duration::from_secs(n))
         },
     ),
     value(
@@ -225,7 +226,9 @@ pub const TABLE: &[Spec] = &[
         "30",
         "an operation fails after so long without progress, 1 to 3600",
         Group::Server,
-        |s, text| number(text, 1, 3600, " (seconds)").map(|n| s.timeout = Duration::from_secs(n)),
+        |s, text| {
+            number(text, 1, 3600, " (seconds)").map(|n| s.server.timeout = Duration::from_secs(n))
+        },
     ),
     value(
         "codepage",
@@ -233,7 +236,7 @@ pub const TABLE: &[Spec] = &[
         "utf8",
         "charset of the names on the server",
         Group::Server,
-        |s, text| label(text).map(|name| s.codepage = Some(name)),
+        |s, text| label(text).map(|name| s.server.codepage = Some(name)),
     ),
     value(
         "timezone",
@@ -241,7 +244,7 @@ pub const TABLE: &[Spec] = &[
         "learned",
         "zone of the times in listings, such as Europe/Berlin or +02:00",
         Group::Server,
-        |s, text| label(text).map(|name| s.timezone = Some(name)),
+        |s, text| label(text).map(|name| s.server.timezone = Some(name)),
     ),
     value(
         "times",
@@ -250,7 +253,8 @@ pub const TABLE: &[Spec] = &[
         "times of files: exact, or as in the list (to the minute, and sooner)",
         Group::Server,
         |s, text| {
-            choice(text, &[("exact", false), ("list", true)]).map(|listed| s.listed_times = listed)
+            choice(text, &[("exact", false), ("list", true)])
+                .map(|listed| s.server.listed_times = listed)
         },
     ),
     value(
@@ -259,13 +263,13 @@ pub const TABLE: &[Spec] = &[
         "very large",
         "size of the file system (K, M, G, T) where the server does not tell",
         Group::Server,
-        |s, text| bytes(text).map(|size| s.size = Some(size)),
+        |s, text| bytes(text).map(|size| s.attributes.size = Some(size)),
     ),
     switch(
         "atomic",
         "files are stored under another name and renamed when whole",
         Group::Server,
-        |s| s.atomic = true,
+        |s| s.write.atomic = true,
     ),
     value(
         "verify",
@@ -273,13 +277,15 @@ pub const TABLE: &[Spec] = &[
         "size",
         "what was stored is compared by its size, or by its hash",
         Group::Server,
-        |s, text| choice(text, &[("size", false), ("hash", true)]).map(|hash| s.verify_hash = hash),
+        |s, text| {
+            choice(text, &[("size", false), ("hash", true)]).map(|hash| s.write.verify_hash = hash)
+        },
     ),
     switch(
         "writeback",
         "closes return when a local journal has the file; fsync and unmounting wait",
         Group::Server,
-        |s| s.writeback = true,
+        |s| s.write.writeback = true,
     ),
     value(
         "spool_dir",
@@ -287,7 +293,7 @@ pub const TABLE: &[Spec] = &[
         "~/.cache/ftpfs",
         "local directory of what is being written, and of lost+found",
         Group::Server,
-        |s, text| file(text).map(|path| s.spool_dir = Some(path)),
+        |s, text| file(text).map(|path| s.write.spool_dir = Some(path)),
     ),
     value(
         "spool_size",
@@ -295,7 +301,7 @@ pub const TABLE: &[Spec] = &[
         "1G",
         "a file written in order is so far ahead of the network at most; 32M or more",
         Group::Server,
-        |s, text| spool_size(text).map(|bytes| s.spool_size = bytes),
+        |s, text| spool_size(text).map(|bytes| s.write.spool_size = bytes),
     ),
     value(
         "cache_size",
@@ -303,7 +309,7 @@ pub const TABLE: &[Spec] = &[
         "256M",
         "memory for what was read and is read ahead; 16M or more",
         Group::Server,
-        |s, text| cache_size(text).map(|bytes| s.cache_size = bytes),
+        |s, text| cache_size(text).map(|bytes| s.cache.cache_size = bytes),
     ),
     value(
         "cache_dir",
@@ -311,7 +317,7 @@ pub const TABLE: &[Spec] = &[
         "none",
         "local directory that keeps what was read from mount to mount",
         Group::Server,
-        |s, text| file(text).map(|path| s.cache_dir = Some(path)),
+        |s, text| file(text).map(|path| s.cache.cache_dir = Some(path)),
     ),
     value(
         "disk_cache_size",
@@ -319,7 +325,7 @@ pub const TABLE: &[Spec] = &[
         "4G",
         "how much cache_dir= may take; 16M or more",
         Group::Server,
-        |s, text| cache_size(text).map(|bytes| s.disk_cache_size = bytes),
+        |s, text| cache_size(text).map(|bytes| s.cache.disk_cache_size = bytes),
     ),
     value(
         "mode",
@@ -333,7 +339,7 @@ pub const TABLE: &[Spec] = &[
                 ("passive", Mode::Passive),
                 ("active", Mode::Active),
             ];
-            choice(text, &modes).map(|mode| s.mode = mode)
+            choice(text, &modes).map(|mode| s.network.mode = mode)
         },
     ),
     value(
@@ -344,7 +350,7 @@ pub const TABLE: &[Spec] = &[
         Group::Data,
         |s, text| {
             let which = [("control", false), ("server", true)];
-            choice(text, &which).map(|trusts| s.trusts_pasv = trusts)
+            choice(text, &which).map(|trusts| s.network.trusts_pasv = trusts)
         },
     ),
     value(
@@ -353,7 +359,7 @@ pub const TABLE: &[Spec] = &[
         "any free port",
         "active: the ports that we listen on",
         Group::Data,
-        |s, text| ports(text).map(|range| s.port_range = Some(range)),
+        |s, text| ports(text).map(|range| s.network.port_range = Some(range)),
     ),
     value(
         "external_ip",
@@ -361,7 +367,7 @@ pub const TABLE: &[Spec] = &[
         "our own",
         "active: the address that the server is told, for use behind NAT",
         Group::Data,
-        |s, text| address(text).map(|address| s.external_ip = Some(address)),
+        |s, text| address(text).map(|address| s.network.external_ip = Some(address)),
     ),
     value(
         "bind",
@@ -369,7 +375,7 @@ pub const TABLE: &[Spec] = &[
         "as the system routes",
         "the address or the interface that connections go out from",
         Group::Data,
-        |s, text| address_or_interface(text).map(|bind| s.bind = Some(bind)),
+        |s, text| address_or_interface(text).map(|bind| s.network.bind = Some(bind)),
     ),
     value(
         "proxy",
@@ -378,15 +384,15 @@ pub const TABLE: &[Spec] = &[
         "http://[USER:PASSWORD@]HOST:PORT, socks5://... or none",
         Group::Data,
         |s, text| {
-            s.proxy = Some(Hidden(text.into()));
+            s.network.proxy = Some(Hidden(text.into()));
             Ok(())
         },
     ),
     switch("ipv4", "only use IPv4", Group::Data, |s| {
-        s.family = Some(Family::V4);
+        s.network.family = Some(Family::V4);
     }),
     switch("ipv6", "only use IPv6", Group::Data, |s| {
-        s.family = Some(Family::V6);
+        s.network.family = Some(Family::V6);
     }),
     value(
         "tls",
@@ -401,7 +407,7 @@ pub const TABLE: &[Spec] = &[
                 ("control", Encrypt::Control),
                 ("off", Encrypt::Off),
             ];
-            choice(text, &when).map(|when| s.tls = Some(when))
+            choice(text, &when).map(|when| s.tls.when = Some(when))
         },
     ),
     value(
@@ -410,7 +416,7 @@ pub const TABLE: &[Spec] = &[
         "1.2",
         "the least version of TLS, 1.2 or 1.3",
         Group::Encryption,
-        |s, text| choice(text, &[("1.2", false), ("1.3", true)]).map(|least| s.tls_min_13 = least),
+        |s, text| choice(text, &[("1.2", false), ("1.3", true)]).map(|least| s.tls.min_13 = least),
     ),
     value(
         "tls_max",
@@ -418,7 +424,7 @@ pub const TABLE: &[Spec] = &[
         "1.3",
         "the most version of TLS, 1.2 or 1.3",
         Group::Encryption,
-        |s, text| choice(text, &[("1.2", true), ("1.3", false)]).map(|most| s.tls_max_12 = most),
+        |s, text| choice(text, &[("1.2", true), ("1.3", false)]).map(|most| s.tls.max_12 = most),
     ),
     value(
         "cacert",
@@ -426,7 +432,7 @@ pub const TABLE: &[Spec] = &[
         "the system's",
         "a file or directory of certificates to trust; demands TLS",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.cacert = Some(path)),
+        |s, text| file(text).map(|path| s.tls.cacert = Some(path)),
     ),
     value(
         "cert",
@@ -434,7 +440,7 @@ pub const TABLE: &[Spec] = &[
         "none",
         "our own certificate, for servers that ask for one",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.cert = Some(path)),
+        |s, text| file(text).map(|path| s.tls.cert = Some(path)),
     ),
     value(
         "key",
@@ -442,7 +448,7 @@ pub const TABLE: &[Spec] = &[
         "the file of cert=",
         "the key to our own certificate",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.key = Some(path)),
+        |s, text| file(text).map(|path| s.tls.key = Some(path)),
     ),
     value(
         "pass",
@@ -451,7 +457,7 @@ pub const TABLE: &[Spec] = &[
         "the passphrase of the key; others can see it in ps(1)",
         Group::Encryption,
         |s, text| {
-            s.pass = Some(Hidden(text.into()));
+            s.tls.pass = Some(Hidden(text.into()));
             Ok(())
         },
     ),
@@ -461,19 +467,19 @@ pub const TABLE: &[Spec] = &[
         "none",
         "take just the certificate with this SHA-256; demands TLS",
         Group::Encryption,
-        |s, text| fingerprint(text).map(|print| s.fingerprint = Some(print)),
+        |s, text| fingerprint(text).map(|print| s.tls.fingerprint = Some(print)),
     ),
     switch(
         "no_verify_peer",
         "take any certificate: anybody can stand between",
         Group::Encryption,
-        |s| s.no_verify_peer = true,
+        |s| s.tls.no_verify_peer = true,
     ),
     switch(
         "no_verify_hostname",
         "take a certificate that is for another name",
         Group::Encryption,
-        |s| s.no_verify_hostname = true,
+        |s| s.tls.no_verify_hostname = true,
     ),
     value(
         "fsname",
@@ -481,7 +487,7 @@ pub const TABLE: &[Spec] = &[
         "the source, without its password",
         "the source that the mount table shows",
         Group::Mount,
-        |s, text| label(text).map(|name| s.fsname = Some(name)),
+        |s, text| label(text).map(|name| s.mount.fsname = Some(name)),
     ),
     value(
         "subtype",
@@ -489,7 +495,7 @@ pub const TABLE: &[Spec] = &[
         "ftpfs",
         "the type that the mount table shows is fuse.NAME",
         Group::Mount,
-        |s, text| word(text).map(|name| s.subtype = name),
+        |s, text| word(text).map(|name| s.mount.subtype = name),
     ),
     kernel("nosuid", "set-user-ID bits have no effect (always so)"),
     kernel("nodev", "device files have no effect (always so)"),

@@ -92,20 +92,20 @@ struct Plan {
 }
 
 fn start(settings: &Settings) -> Result<(), String> {
-    logging::start(match (settings.debug, settings.verbose) {
+    logging::start(match (settings.command.debug, settings.command.verbose) {
         (true, _) => Amount::Everything,
         (false, true) => Amount::Steps,
         (false, false) => Amount::Warnings,
     });
-    if let Some(namespace) = &settings.namespace {
+    if let Some(namespace) = &settings.command.namespace {
         mount::enter_namespace(namespace)?;
     }
     let plan = plan(settings)?;
-    if settings.fake {
+    if settings.command.fake {
         return Ok(());
     }
-    let timeout = settings.timeout;
-    if settings.foreground {
+    let timeout = settings.server.timeout;
+    if settings.command.foreground {
         daemon::stay(|ready| serve(plan, timeout, ready))
     } else {
         daemon::start(timeout * START, |ready| serve(plan, timeout, ready))
@@ -116,18 +116,20 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
     let source = Source::parse(&settings.source.0)?;
     let mountpoint = mount::check(&settings.mountpoint)?;
     let uid = settings
+        .attributes
         .uid
         .as_ref()
         .map_or(Ok(getuid().as_raw()), options::Id::user)?;
     let gid = settings
+        .attributes
         .gid
         .as_ref()
         .map_or(Ok(getgid().as_raw()), options::Id::group)?;
     let endpoint = server::endpoint(settings, &source)?;
-    let spool = settings
-        .spool_dir
-        .clone()
-        .unwrap_or_else(|| places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE)));
+    let spool =
+        settings.write.spool_dir.clone().unwrap_or_else(|| {
+            places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE))
+        });
     // Mounts of all directories of one server and user share their journals.
     let Endpoint {
         login, host, port, ..
@@ -144,54 +146,62 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         endpoint,
         mountpoint,
         kernel: mount::Options {
-            fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
-            subtype: settings.subtype.clone(),
-            read_only: settings.read_only,
-            allow_other: settings.allow_other || settings.allow_root,
-            default_permissions: settings.default_permissions,
-            words: settings.kernel.clone(),
+            fsname: settings
+                .mount
+                .fsname
+                .clone()
+                .unwrap_or_else(|| source.fsname()),
+            subtype: settings.mount.subtype.clone(),
+            read_only: settings.mount.read_only,
+            allow_other: settings.mount.allow_other || settings.mount.allow_root,
+            default_permissions: settings.mount.default_permissions,
+            words: settings.mount.kernel.clone(),
         },
         vfs: vfs::Settings {
             root: Vec::new(),
             shown: Shown {
                 uid,
                 gid,
-                umask: settings.umask.unwrap_or(0),
-                file_mode: settings.file_mode,
-                dir_mode: settings.dir_mode,
-                owners: settings.server_owners.then(local_names),
+                umask: settings.attributes.umask.unwrap_or(0),
+                file_mode: settings.attributes.file_mode,
+                dir_mode: settings.attributes.dir_mode,
+                owners: settings.attributes.server_owners.then(local_names),
             },
-            lenient: settings.lenient,
-            links: match settings.links {
+            lenient: settings.attributes.lenient,
+            links: match settings.attributes.links {
                 options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
                 options::Links::FromRoot => vfs::Links::FromRoot,
                 options::Links::AsTheyAre => vfs::Links::AsTheyAre,
             },
-            size: settings.size,
-            read_only: settings.read_only,
-            cache_timeout: settings.cache_timeout,
-            timeout: settings.timeout,
-            spool_size: settings.spool_size,
-            atomic: settings.atomic,
-            verify_hash: settings.verify_hash,
-            write_back: (!settings.read_only).then(|| vfs::WriteBack {
-                on: settings.writeback,
+            size: settings.attributes.size,
+            read_only: settings.mount.read_only,
+            cache_timeout: settings.cache.cache_timeout,
+            timeout: settings.server.timeout,
+            spool_size: settings.write.spool_size,
+            atomic: settings.write.atomic,
+            verify_hash: settings.write.verify_hash,
+            write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
+                on: settings.write.writeback,
                 journal: spool.join("journal").join(&server_name),
             }),
             spool,
-            cache_size: settings.cache_size,
-            disk_cache: settings.cache_dir.as_ref().map(|directory| vfs::DiskCache {
-                // A mount in the background leaves the working directory.
-                directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
-                size: settings.disk_cache_size,
-                source: format!("{server_name}\n").into_bytes(),
-            }),
+            cache_size: settings.cache.cache_size,
+            disk_cache: settings
+                .cache
+                .cache_dir
+                .as_ref()
+                .map(|directory| vfs::DiskCache {
+                    // A mount in the background leaves the working directory.
+                    directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
+                    size: settings.cache.disk_cache_size,
+                    source: format!("{server_name}\n").into_bytes(),
+                }),
         },
         server,
         source: logged_in,
-        spool: settings.spool_dir.clone(),
-        background: !settings.foreground,
-        audience: match (settings.allow_other, settings.allow_root) {
+        spool: settings.write.spool_dir.clone(),
+        background: !settings.command.foreground,
+        audience: match (settings.mount.allow_other, settings.mount.allow_root) {
             (true, _) => Audience::Everybody,
             (false, true) => Audience::OwnerAndRoot,
             (false, false) => Audience::Owner,

@@ -52,7 +52,7 @@ const ALL_STEPS: u32 = 20;
 
 /// Runs `ftpfs probe`.
 pub fn run(probe: &Probe) -> ExitCode {
-    logging::start(match probe.settings.debug {
+    logging::start(match probe.settings.command.debug {
         true => Amount::Everything,
         false => Amount::Warnings,
     });
@@ -64,7 +64,7 @@ pub fn run(probe: &Probe) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let timeout = probe.settings.timeout;
+    let timeout = probe.settings.server.timeout;
     let stop = Arc::new(Stop::default());
     let watched = stop.watch(signals, timeout * ALL_STEPS);
     if let Err(error) = watched {
@@ -152,7 +152,7 @@ struct Looking<'a> {
 impl Looking<'_> {
     /// Fills the report; an error is why it ends early.
     fn look(&mut self) -> Result<()> {
-        let timeout = self.probe.settings.timeout;
+        let timeout = self.probe.settings.server.timeout;
         let deadline = || Deadline::after(timeout);
         self.report.door = Some(ftp::look(&self.endpoint, &deadline())?);
         let inspection = Inspection::open(self.endpoint.clone(), &deadline());
@@ -201,14 +201,14 @@ impl Looking<'_> {
     }
 
     fn ways(&mut self, inspection: &Inspection) -> Result<()> {
-        let patience = self.probe.settings.timeout.min(WAY_PATIENCE);
+        let patience = self.probe.settings.server.timeout.min(WAY_PATIENCE);
         for way in [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port] {
             let trial = inspection.try_way(way, patience)?;
             self.report.trials.push(trial);
         }
         // From here on, and in the next mount, by what was seen to work.
         let best = self.report.trials.iter().find(|trial| {
-            let wanted = match self.probe.settings.mode {
+            let wanted = match self.probe.settings.network.mode {
                 Mode::Auto => true,
                 Mode::Passive => !trial.way.is_active(),
                 Mode::Active => trial.way.is_active(),
@@ -221,7 +221,7 @@ impl Looking<'_> {
 
     /// Tries writing in a directory of ours, and removes that, whatever happens.
     fn write(&mut self, inspection: &Inspection) -> Result<()> {
-        let timeout = self.probe.settings.timeout;
+        let timeout = self.probe.settings.server.timeout;
         let deadline = || Deadline::after(timeout);
         let Some(scratch) = Scratch::new() else {
             return Ok(());

@@ -93,8 +93,8 @@ fn encryption(report: &Report, door: &Door) -> Json {
         Ok(found) => found,
     };
     let certificate = &found.certificate;
-    let checked =
-        report.settings.tls != Some(crate::cli::Encrypt::Off) && !report.settings.no_verify_peer;
+    let checked = report.settings.tls.when != Some(crate::cli::Encrypt::Off)
+        && !report.settings.tls.no_verify_peer;
     let fault = found.verdict.clone().err().filter(|_| checked);
     let verified = checked.then_some(fault.is_none());
     let data = report.server.as_ref().map(|server| server.protects_data);
@@ -228,7 +228,7 @@ fn connections(report: &Report) -> Json {
         return Json::Null;
     };
     Json::Object(vec![
-        ("wanted", report.settings.max_conns.into()),
+        ("wanted", report.settings.server.max_conns.into()),
         ("taken", (*taken).into()),
         ("refusal", refusal.clone().into()),
     ])

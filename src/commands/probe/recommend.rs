@@ -82,11 +82,11 @@ fn encryption(report: &Report, advice: &mut Advice) {
         Err(why) => advice.note(format!(
             "The server offers no encryption ({why}): the password and all files go over the network in clear."
         )),
-        Ok(_) if report.settings.tls == Some(crate::cli::Encrypt::Off) => {
+        Ok(_) if report.settings.tls.when == Some(crate::cli::Encrypt::Off) => {
             advice.note("The server offers TLS; with tls=off the password goes over the network in clear.");
         }
         Ok(encryption) => {
-            let pinned = report.settings.fingerprint.is_some() || report.settings.no_verify_peer;
+            let pinned = report.settings.tls.fingerprint.is_some() || report.settings.tls.no_verify_peer;
             if encryption.verdict.is_err() && !pinned {
                 let print = &encryption.certificate.fingerprint;
                 advice.note(format!(
@@ -111,7 +111,7 @@ fn ways(report: &Report, advice: &mut Advice) {
         return;
     }
     let (passive, active) = (report.works_by(false), report.works_by(true));
-    match (passive, active, report.settings.mode) {
+    match (passive, active, report.settings.network.mode) {
         (true, _, Mode::Active) if !active => advice.replace("mode", "mode=passive".into()),
         (false, true, Mode::Auto | Mode::Passive) => advice.replace("mode", "mode=active".into()),
         (false, false, _) => advice.note(
@@ -168,7 +168,7 @@ fn files(report: &Report, advice: &mut Advice) {
             ));
         }
         let is_unsure = listed.by != "MLSD" && listed.zone.is_none() && listed.mdtm == Some(false);
-        if is_unsure && report.settings.timezone.is_none() {
+        if is_unsure && report.settings.server.timezone.is_none() {
             advice.note("The zone of the server's times can't be learned: say it by timezone=.");
         }
     }
@@ -192,7 +192,7 @@ fn files(report: &Report, advice: &mut Advice) {
         .into_iter()
         .filter_map(|(what, lacks)| lacks.then_some(what))
         .collect();
-        if !lacking.is_empty() && !report.settings.lenient {
+        if !lacking.is_empty() && !report.settings.attributes.lenient {
             advice.note(format!(
                 "Can't be set: {}; rsync -a and cp -a say so, unless -o lenient passes it over.",
                 lacking.join(", ")
@@ -208,7 +208,7 @@ fn files(report: &Report, advice: &mut Advice) {
 
 fn connections(report: &Report, advice: &mut Advice) {
     if let Some((taken, Some(_))) = report.connections
-        && taken < report.settings.max_conns
+        && taken < report.settings.server.max_conns
     {
         advice.replace("max_conns", format!("max_conns={taken}"));
     }

@@ -95,7 +95,7 @@ impl Report {
     /// Whether data connections come about as they were asked for.
     pub fn works(&self) -> bool {
         self.trials.iter().any(|trial| {
-            let wanted = match self.settings.mode {
+            let wanted = match self.settings.network.mode {
                 Mode::Auto => true,
                 Mode::Passive => !trial.way.is_active(),
                 Mode::Active => trial.way.is_active(),

@@ -135,9 +135,9 @@ fn encryption(report: &Report) -> Lines {
 fn verdict(report: &Report, encryption: &Encryption) -> String {
     let settings = &report.settings;
     match &encryption.verdict {
-        _ if settings.tls == Some(Encrypt::Off) => "not looked at, with tls=off".to_string(),
-        _ if settings.no_verify_peer => "not looked at, with no_verify_peer".to_string(),
-        Ok(()) if settings.fingerprint.is_some() => "it is the one of fingerprint=".to_string(),
+        _ if settings.tls.when == Some(Encrypt::Off) => "not looked at, with tls=off".to_string(),
+        _ if settings.tls.no_verify_peer => "not looked at, with no_verify_peer".to_string(),
+        Ok(()) if settings.tls.fingerprint.is_some() => "it is the one of fingerprint=".to_string(),
         Ok(()) => "yes".to_string(),
         Err(why) if report.server.is_some() => {
             format!("no: {why}. Taken, since it was seen first, or as before")
@@ -213,7 +213,7 @@ pub fn why(report: &Report, fault: &Fault) -> String {
 }
 
 fn connections(report: &Report) -> Lines {
-    let most = report.settings.max_conns;
+    let most = report.settings.server.max_conns;
     match &report.connections {
         None => Vec::new(),
         Some((taken, None)) => vec![("at once", format!("{taken} are taken; more were not tried"))],
@@ -248,7 +248,7 @@ fn mount(report: &Report) -> Lines {
         lines.push((FSTAB, advice.fstab(report)));
     }
     if report.server.is_some() && !report.works() && report.error.is_none() {
-        let asked = match report.settings.mode {
+        let asked = match report.settings.network.mode {
             Mode::Auto => "no data connection works".to_string(),
             Mode::Passive => "no data connection works with mode=passive".to_string(),
             Mode::Active => "no data connection works with mode=active".to_string(),

@@ -32,7 +32,7 @@ pub fn files(report: &Report) -> Lines {
                 }
             ),
         ));
-        let times = match (&report.settings.timezone, listed.zone, listed.mdtm) {
+        let times = match (&report.settings.server.timezone, listed.zone, listed.mdtm) {
             _ if listed.by == "MLSD" => "UTC, to the second".to_string(),
             (Some(zone), _, _) => format!("as timezone={zone} says"),
             (None, Some(seconds), _) => format!("UTC{}, learned from a file", offset(seconds)),
