@@ -12,7 +12,6 @@ pub(crate) mod completions;
 pub mod credentials;
 pub mod endpoint;
 pub(crate) mod help;
-pub mod json;
 pub(crate) mod option_list;
 pub(crate) mod option_table;
 pub(crate) mod option_value;

@@ -294,7 +294,7 @@ impl Looking<'_> {
             self.report.error = Some(why);
         }
         if self.probe.json {
-            say(&format!("{}\n", json::shown(&self.report)));
+            say(&format!("{}\n", json::to_text(&self.report)));
             return;
         }
         self.show(Section::Mount);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::cli::Status;
-use crate::cli::json::Json;
+use crate::commands::json;
 use crate::commands::status::report::Report;
 use crate::ftp::Client;
 use crate::fuse;
@@ -62,7 +62,7 @@ impl fuse::Desk for Desk {
             errors: logging::lately(),
         };
         if json {
-            report.json(inquiry::LONGEST).to_string()
+            report.json(inquiry::LONGEST)
         } else {
             text::words(&report, inquiry::LONGEST)
         }
@@ -134,12 +134,12 @@ fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>
     let mut failed = false;
     let objects: Vec<String> = answers
         .map(|(mount, answer)| {
-            let at = Json::from(mount.mountpoint.to_string_lossy().into_owned());
+            let at = json::to_text(&mount.mountpoint.to_string_lossy());
             let (name, value) = match answer {
                 Ok(status) => ("status", status),
                 Err(error) => {
                     failed = true;
-                    ("error", Json::from(error).to_string())
+                    ("error", json::to_text(&error))
                 }
             };
             format!("{{\"mountpoint\": {at}, \"{name}\": {value}}}")

@@ -223,7 +223,7 @@ mod tests {
     fn an_answer_is_bounded_however_much_waits() {
         let longest = 64 * 1024;
         let report = report(5000);
-        let (text, json) = (words(&report, longest), report.json(longest).to_string());
+        let (text, json) = (words(&report, longest), report.json(longest));
         assert!(text.len() < longest && json.len() < longest);
         assert!(
             text.contains("5000 files") && text.contains(" more\n"),
