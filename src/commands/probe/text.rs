@@ -86,11 +86,8 @@ fn encryption(report: &Report) -> Lines {
         Ok(encryption) => encryption,
     };
     let certificate = &encryption.certificate;
-    let date = |seconds: Option<i64>| match seconds {
-        Some(seconds) => {
-            let day = civil(seconds);
-            format!("{:04}-{:02}-{:02}", day.year, day.month, day.day)
-        }
+    let date = |seconds: Option<i64>| match seconds.and_then(civil) {
+        Some(at) => at.date().to_string(),
         None => "?".to_string(),
     };
     let mut lines = vec![
