@@ -1,5 +1,6 @@
 //! The subcommands: one file or folder for each.
 
+pub(crate) mod human;
 pub(crate) mod json;
 pub mod mount;
 pub mod probe;

@@ -2,9 +2,8 @@
 
 pub(crate) mod files;
 
-use std::time::Duration;
-
 use crate::cli::{Encrypt, Mode};
+use crate::commands::human::latency;
 use crate::commands::probe::recommend as advice;
 use crate::commands::probe::report::{Report, Section};
 use crate::ftp::protocol::time_val::civil;
@@ -52,11 +51,11 @@ type Lines = Vec<(&'static str, String)>;
 fn server(report: &Report) -> Lines {
     let mut lines = vec![("source", report.source.clone())];
     if let Some(door) = &report.door {
-        let greeted = format!("{}, greets after {}", door.place, time(door.took));
+        let greeted = format!("{}, greets after {}", door.place, latency(door.took));
         lines.push((
             "address",
             match &report.server {
-                Some(server) => format!("{greeted}, logs in after {}", time(server.took)),
+                Some(server) => format!("{greeted}, logs in after {}", latency(server.took)),
                 None => greeted,
             },
         ));
@@ -157,7 +156,7 @@ fn ways(report: &Report) -> Lines {
 }
 
 fn way(report: &Report, trial: &Trial) -> String {
-    let took = time(trial.took);
+    let took = latency(trial.took);
     let named = match &trial.named {
         Some(named) if named.is_another && named.is_private => {
             format!("; the server names {}, a private address", named.address)
@@ -277,25 +276,14 @@ fn wrap(text: &str) -> Vec<String> {
     lines
 }
 
-fn time(duration: Duration) -> String {
-    match duration.as_millis() {
-        0 => "less than 1 ms".to_string(),
-        millis @ 1..10_000 => format!("{millis} ms"),
-        millis => format!("{} s", millis / 1000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_times_are_as_people_write_them() {
+    fn long_lines_are_wrapped() {
         assert_eq!(wrap(&"word ".repeat(30)).len(), 2);
         assert_eq!(wrap("a b"), ["a b"]);
         assert_eq!(wrap(""), [""]);
-        assert_eq!(time(Duration::from_micros(300)), "less than 1 ms");
-        assert_eq!(time(Duration::from_millis(5012)), "5012 ms");
-        assert_eq!(time(Duration::from_millis(10_012)), "10 s");
     }
 }

@@ -1,7 +1,6 @@
 //! How a mount is, in words for people: a line for each thing.
 
-use std::time::Duration;
-
+use crate::commands::human::{date_time, duration, size};
 use crate::commands::status::report::{Report, seconds, shown};
 use crate::vfs::Unsent;
 
@@ -23,8 +22,8 @@ pub fn words(report: &Report, longest: usize) -> String {
         "mounted",
         format!(
             "{}, {} ago; process {}, ftpfs {}",
-            date(seconds(report.since)),
-            span(report.lasts),
+            date_time(seconds(report.since)),
+            duration(report.lasts),
             report.process,
             env!("CARGO_PKG_VERSION")
         ),
@@ -96,7 +95,10 @@ pub fn words(report: &Report, longest: usize) -> String {
         errors => {
             for (number, error) in errors.iter().enumerate() {
                 let name = if number == 0 { "errors" } else { "" };
-                line(name, format!("{} {}", date(seconds(error.at)), error.text));
+                line(
+                    name,
+                    format!("{} {}", date_time(seconds(error.at)), error.text),
+                );
             }
         }
     }
@@ -122,43 +124,9 @@ fn plain(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// Bytes.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let (mut value, mut unit) = (bytes / 1024, 0);
-    let mut rest = bytes % 1024;
-    while value >= 1024 && unit + 1 < UNITS.len() {
-        rest = value % 1024;
-        value /= 1024;
-        unit += 1;
-    }
-    format!("{value}.{} {}", rest * 10 / 1024, UNITS[unit])
-}
-
-/// A moment, in the zone of this machine.
-fn date(seconds: i64) -> String {
-    let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    let zoned = moment.to_zoned(jiff::tz::TimeZone::system());
-    zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-fn span(time: Duration) -> String {
-    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
-    let (hours, days) = (minutes / 60, minutes / (24 * 60));
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {seconds} s"),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::ftp::Connections;
@@ -230,21 +198,5 @@ mod tests {
             "{text}"
         );
         assert!(json.contains("\"files\": 5000"));
-    }
-
-    #[test]
-    fn sizes_and_spans_are_short() {
-        let sizes = [0, 1023, 1024, 1536, 10 << 20, 3 << 40].map(size);
-        let expected = [
-            "0 bytes",
-            "1023 bytes",
-            "1.0 KiB",
-            "1.5 KiB",
-            "10.0 MiB",
-            "3.0 TiB",
-        ];
-        assert_eq!(sizes, expected);
-        let spans = [5, 65, 3700, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
     }
 }
