@@ -87,13 +87,15 @@ impl Report {
         };
         let ahead = |(used, in_vain)| AheadJson { used, in_vain };
         json::to_text(&StatusJson {
-            format: FORMAT,
-            source: &self.source,
-            user: &self.user,
-            read_only: self.read_only,
-            since: seconds(self.since),
-            process: self.process,
-            version: env!("CARGO_PKG_VERSION"),
+            mount: MountJson {
+                format: FORMAT,
+                source: &self.source,
+                user: &self.user,
+                read_only: self.read_only,
+                since: seconds(self.since),
+                process: self.process,
+                version: env!("CARGO_PKG_VERSION"),
+            },
             connections: ConnectionsJson {
                 open: self.connections.open,
                 busy: self.connections.busy,
@@ -136,13 +138,8 @@ const FORMAT: u32 = 1;
 /// The JSON of a mount's status. The manual documents the keys.
 #[derive(Serialize)]
 struct StatusJson<'a> {
-    format: u32,
-    source: &'a str,
-    user: &'a str,
-    read_only: bool,
-    since: i64,
-    process: u32,
-    version: &'static str,
+    #[serde(flatten)]
+    mount: MountJson<'a>,
     connections: ConnectionsJson,
     names: AnswersJson,
     reads: AnswersJson,
@@ -155,6 +152,17 @@ struct StatusJson<'a> {
     notices: NoticesJson,
     unsent: UnsentJson,
     errors: Vec<ErrorJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct MountJson<'a> {
+    format: u32,
+    source: &'a str,
+    user: &'a str,
+    read_only: bool,
+    since: i64,
+    process: u32,
+    version: &'static str,
 }
 
 #[derive(Serialize)]
