@@ -15,4 +15,5 @@ pub mod fuse;
 pub mod mount;
 pub mod process;
 pub mod remote;
+pub mod thread;
 pub mod vfs;

@@ -15,15 +15,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["commands"]),
     (
         "commands",
-        &["cli", "fuse", "mount", "process", "vfs", "ftp", "remote"],
+        &[
+            "cli", "fuse", "mount", "process", "vfs", "ftp", "remote", "thread",
+        ],
     ),
     ("cli", &["process", "ftp", "remote"]),
-    ("fuse", &["mount", "vfs", "remote"]),
-    ("mount", &[]),
-    ("process", &[]),
-    ("vfs", &["remote"]),
-    ("ftp", &["remote"]),
+    ("fuse", &["mount", "vfs", "remote", "thread"]),
+    ("mount", &["thread"]),
+    ("process", &["thread"]),
+    ("vfs", &["remote", "thread"]),
+    ("ftp", &["remote", "thread"]),
     ("remote", &[]),
+    ("thread", &[]),
 ];
 
 /// Folders whose modules have an order, from top to bottom.

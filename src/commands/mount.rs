@@ -9,7 +9,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::unistd::{getgid, getuid};
@@ -36,6 +35,7 @@ use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::xdg_dirs as places;
 use crate::remote::{Deadline, Remote};
+use crate::thread::spawn_thread;
 use crate::vfs;
 use crate::vfs::{Names, Shown, Vfs};
 
@@ -307,15 +307,12 @@ fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
                 }
             };
             // On a thread of its own, so that a second signal is heard meanwhile.
-            if let Err(error) = thread::Builder::new().name("unmount".into()).spawn(unmount) {
-                log::error!("no thread can be started to unmount: {error}");
+            if spawn_thread("unmount", unmount).is_err() {
                 std::process::exit(i32::from(FAILED));
             }
         }
     };
-    let thread = thread::Builder::new().name("signals".into()).spawn(ends);
-    thread
-        .map(drop)
+    spawn_thread("signals", ends)
         .map_err(|error| format!("no thread can be started for signals: {error}"))
 }
 

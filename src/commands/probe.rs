@@ -31,6 +31,7 @@ use crate::process::daemon::Signals;
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::remote::{Deadline, Error, Result};
+use crate::thread::spawn_thread;
 
 /// The server can be mounted as it was asked for.
 const FINE: u8 = 0;
@@ -106,8 +107,7 @@ impl Stop {
     /// Ends everything at a signal, or when it takes longer than `patience`.
     fn watch(self: &Arc<Self>, signals: Signals, patience: Duration) -> std::io::Result<()> {
         let stop = Arc::clone(self);
-        let named = |name: &str| thread::Builder::new().name(name.into());
-        named("signals").spawn(move || {
+        spawn_thread("signals", move || {
             signals.wait();
             stop.end();
             // The second one does not wait until our directory is removed.
@@ -115,12 +115,11 @@ impl Stop {
             std::process::exit(i32::from(INTERRUPTED));
         })?;
         let stop = Arc::clone(self);
-        named("patience").spawn(move || {
+        spawn_thread("patience", move || {
             thread::sleep(patience);
             stop.late.store(true, Ordering::Release);
             stop.end();
-        })?;
-        Ok(())
+        })
     }
 
     fn end(&self) {

@@ -19,11 +19,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::thread::spawn_thread;
 use crate::vfs::{Listener, News};
 
 /// What the kernel can be told.
@@ -126,11 +126,11 @@ impl Notices {
                 gone.into_iter().for_each(&passed);
             }
         };
-        let spawned = thread::Builder::new().name("notices".into()).spawn(tell);
+        let spawned = spawn_thread("notices", tell);
         if spawned.is_err() {
             self.end();
         }
-        spawned.map(drop)
+        spawned
     }
 
     /// Tells the kernel that all it keeps of these inodes may be wrong; returns when that is done. To be

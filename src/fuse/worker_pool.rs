@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::thread::spawn_thread;
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +66,9 @@ impl Workers {
         state.threads += 1;
         drop(state);
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name(format!("{class:?}").to_lowercase());
-        let spawned = thread.spawn(move || {
-            shared.lines[class as usize].work();
-        });
-        if let Err(error) = spawned {
-            // Those that sit already will come to it; with none, the reply is an error.
-            log::error!("no thread can be started: {error}");
+        let work = move || shared.lines[class as usize].work();
+        if spawn_thread(&format!("{class:?}").to_lowercase(), work).is_err() {
+            // The other threads will do the job; without any, the reply is an error.
             let mut state = line.state.lock();
             state.threads -= 1;
             if state.threads == 0 {

@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use fuser::{Errno, ReplyIoctl, ReplyXattr, Request};
 
@@ -16,6 +15,7 @@ use crate::fuse::reply::{attribute, errno, is_ours};
 use crate::fuse::worker_pool::Class;
 use crate::mount::query::{STATUS, STATUS_JSON};
 use crate::remote::View;
+use crate::thread::spawn_thread;
 
 /// The extended attribute that tells how much waits to be stored: files and bytes, with a blank between.
 const PENDING: &str = "user.ftpfs.pending";
@@ -71,11 +71,7 @@ impl Adapter {
             reply.ioctl(0, &[]);
         };
         // The reply that is dropped becomes an error.
-        if let Err(error) = thread::Builder::new()
-            .name("drop-cache".into())
-            .spawn(drops)
-        {
-            log::error!("no thread can be started to drop the caches: {error}");
+        if spawn_thread("drop-cache", drops).is_err() {
             self.dropping.store(false, Ordering::Release);
         }
     }

@@ -18,7 +18,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,6 +25,7 @@ use nix::unistd::{geteuid, getuid};
 
 use crate::mount;
 use crate::mount::Entry;
+use crate::thread::spawn_thread;
 
 /// The attribute that tells how the mount is, in words.
 pub const STATUS: &str = "system.ftpfs.status";
@@ -139,7 +139,7 @@ impl Mounted {
     ) -> Result<T, String> {
         let owner = self.owner;
         let (answer, answered) = channel();
-        let thread = thread::Builder::new().name("ask".into()).spawn(move || {
+        let thread = spawn_thread("ask", move || {
             // Who waits no longer needs no answer.
             let _ = answer.send(become_owner(owner).and_then(|()| ask()));
         });

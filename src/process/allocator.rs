@@ -10,6 +10,8 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::thread::spawn_thread;
+
 /// Arenas: as many threads allocate at once without waiting for each other.
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 4;
@@ -32,8 +34,8 @@ pub fn tend() {
             before = before.min(resident());
         }
     };
-    if let Err(error) = thread::Builder::new().name("memory".into()).spawn(look) {
-        log::warn!("no thread can be started, so that memory may be kept in vain: {error}");
+    if spawn_thread("memory", look).is_err() {
+        log::warn!("allocator: free memory is not returned to the system");
     }
 }
 

@@ -6,9 +6,9 @@
 //! Lock order: `walks` is taken alone, or before `tree`.
 
 use std::sync::Arc;
-use std::thread;
 
 use crate::remote::{Ask, Completeness, Entry, Kind, RemotePath, Result, Urgency};
+use crate::thread::spawn_thread;
 use crate::vfs::core::Vfs;
 use crate::vfs::metadata::list::is_nameable;
 use crate::vfs::metadata::single_flight::Claim;
@@ -61,8 +61,7 @@ impl Vfs {
                 let more = vfs.walks.lock().wanted();
                 vfs.list_ahead(more);
             };
-            if let Err(error) = thread::Builder::new().name("ahead".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+            if spawn_thread("ahead", job).is_err() {
                 return;
             }
         }

@@ -9,12 +9,12 @@
 //! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
+use crate::thread::spawn_thread;
 use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::core::Vfs;
 use crate::vfs::inode::{Node, ROOT, Tree};
@@ -134,8 +134,7 @@ impl Vfs {
             vfs.fetching.sequences.lock().drop_file(ino);
             vfs.fetching.moved.notify_all();
         };
-        if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-            log::error!("no thread can be started: {error}");
+        if spawn_thread("fetch", job).is_err() {
             return sequences.drop_file(ino);
         }
         self.await_stage(sequences, ino, &[Stage::Asked, Stage::Coming], deadline);
@@ -161,8 +160,7 @@ impl Vfs {
                 let _place = place;
                 vfs.fetch_on();
             };
-            if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+            if spawn_thread("fetch", job).is_err() {
                 return;
             }
         }
