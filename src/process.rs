@@ -1,4 +1,4 @@
-//! The process: daemon, logging, allocator, directories.
+//! Handles the process itself: background, signals, logging, memory, directories.
 
 pub(crate) mod allocator;
 pub mod daemon;

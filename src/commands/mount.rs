@@ -28,7 +28,7 @@ use crate::fuse::Audience;
 use crate::fuse::kernel_notify::Notices;
 use crate::mount;
 use crate::mount::Mount;
-use crate::process::allocator as memory;
+use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::logging;
@@ -213,7 +213,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
     end_by_signal(Signals::block()?, live.clone())?;
-    memory::tend();
+    allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
         .map_err(|error| server::explain(&plan.server, &user, &error))?;

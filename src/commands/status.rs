@@ -59,7 +59,7 @@ impl fuse::Desk for Desk {
             connections: self.client.pool().figures(),
             figures: self.vfs.figures(),
             notices: self.notices.counts(),
-            errors: logging::lately(),
+            errors: logging::recent_errors(),
         };
         if json {
             report.json(inquiry::LONGEST)
