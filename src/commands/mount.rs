@@ -253,8 +253,8 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         notices: Arc::clone(&notices),
     });
     let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
-        mount.read_ahead();
-        mount.note_helper(&kernel);
+        mount.raise_readahead();
+        mount.register_umount_helper(&kernel);
         if background {
             logging::to_syslog();
         }

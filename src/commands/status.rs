@@ -21,7 +21,7 @@ use crate::commands::status::report::Report;
 use crate::ftp::Client;
 use crate::fuse;
 use crate::fuse::kernel_notify::Notices;
-use crate::mount::query as inquiry;
+use crate::mount::query;
 use crate::mount::query::Mounted;
 use crate::process::logging;
 use crate::vfs::Vfs;
@@ -62,9 +62,9 @@ impl fuse::Desk for Desk {
             errors: logging::recent_errors(),
         };
         if json {
-            report.json(inquiry::LONGEST)
+            report.json(query::MAX_ANSWER_SIZE)
         } else {
-            text::words(&report, inquiry::LONGEST)
+            text::words(&report, query::MAX_ANSWER_SIZE)
         }
     }
 
@@ -115,8 +115,8 @@ pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
 /// Asks the mount that is meant, or all of this user's. `ask` returns whether something failed.
 fn each(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
     let mounts = match mountpoint {
-        Some(mountpoint) => inquiry::find(mountpoint).map(|mount| vec![mount]),
-        None => inquiry::all(),
+        Some(mountpoint) => query::find(mountpoint).map(|mount| vec![mount]),
+        None => query::all(),
     };
     let failed = match mounts {
         Ok(mounts) => ask(&mounts),

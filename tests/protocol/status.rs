@@ -107,7 +107,7 @@ fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
     assert!(
         refused
             .output
-            .contains("only who mounted it, and root, may ask"),
+            .contains("only the user who mounted it and root may ask"),
         "{}",
         refused.output
     );
@@ -273,7 +273,7 @@ fn what_is_no_mount_or_a_dead_one_is_told_in_one_line() {
         assert_eq!(outcome.output.lines().count(), 1, "{}", outcome.output);
     };
     for word in ["status", "drop-cache"] {
-        says(&[word, "/proc"], "/proc: no mount of ftpfs, but proc");
+        says(&[word, "/proc"], "/proc: not a mount of ftpfs but proc");
         says(&[word, "/no/such"], "/no/such: nothing is mounted there");
         says(&[word, &at, "more"], "one argument too many: more");
     }
