@@ -20,12 +20,12 @@ use crate::cli::source::Source;
 use crate::cli::{Request, Settings};
 use crate::commands::probe;
 use crate::commands::status;
-use crate::commands::status::Desk;
+use crate::commands::status::MountQueries;
 use crate::commands::umount as unmount;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
 use crate::fuse::Audience;
-use crate::fuse::kernel_notify::Notices;
+use crate::fuse::kernel_notify::KernelNotifier;
 use crate::mount;
 use crate::mount::Mount;
 use crate::process::allocator;
@@ -242,24 +242,31 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let audience = plan.audience;
     let background = plan.background;
     let kernel = plan.kernel.clone();
-    let notices = Arc::new(Notices::default());
-    let desk = Arc::new(Desk {
+    let notifier = Arc::new(KernelNotifier::default());
+    let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
         read_only: plan.kernel.read_only,
         since: (SystemTime::now(), Instant::now()),
         client,
         vfs: Arc::clone(&vfs),
-        notices: Arc::clone(&notices),
+        notifier: Arc::clone(&notifier),
     });
-    let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
-        mount.raise_readahead();
-        mount.register_umount_helper(&kernel);
-        if background {
-            logging::to_syslog();
-        }
-        ready.live()
-    });
+    let served = fuse::serve(
+        Arc::clone(&vfs),
+        notifier,
+        queries,
+        device,
+        audience,
+        || {
+            mount.raise_readahead();
+            mount.register_umount_helper(&kernel);
+            if background {
+                logging::to_syslog();
+            }
+            ready.live()
+        },
+    );
     if served.is_err()
         && let Err(error) = mount.unmount(true)
     {

@@ -20,7 +20,7 @@ use crate::commands::json;
 use crate::commands::status::report::Report;
 use crate::ftp::Client;
 use crate::fuse;
-use crate::fuse::kernel_notify::Notices;
+use crate::fuse::kernel_notify::KernelNotifier;
 use crate::mount::query;
 use crate::mount::query::Mounted;
 use crate::process::logging;
@@ -30,7 +30,7 @@ use crate::vfs::Vfs;
 const FAILED: u8 = 1;
 
 /// What the mount answers with.
-pub struct Desk {
+pub struct MountQueries {
     /// The source, as mount tables show it.
     pub source: String,
     /// Who logged in.
@@ -44,10 +44,10 @@ pub struct Desk {
     /// The file system.
     pub vfs: Arc<Vfs>,
     /// What the kernel was told.
-    pub notices: Arc<Notices>,
+    pub notifier: Arc<KernelNotifier>,
 }
 
-impl fuse::Desk for Desk {
+impl fuse::QueryHandler for MountQueries {
     fn status(&self, json: bool) -> String {
         let report = Report {
             source: self.source.clone(),
@@ -58,7 +58,7 @@ impl fuse::Desk for Desk {
             process: std::process::id(),
             connections: self.client.pool().figures(),
             figures: self.vfs.figures(),
-            notices: self.notices.counts(),
+            notices: self.notifier.counts(),
             errors: logging::recent_errors(),
         };
         if json {
@@ -70,7 +70,7 @@ impl fuse::Desk for Desk {
 
     fn drop_cache(&self) {
         let known = self.vfs.forget_all();
-        self.notices.forget(&known);
+        self.notifier.invalidate(&known);
         log::info!("the caches were dropped, of {} inodes", known.len());
     }
 }
