@@ -155,7 +155,7 @@ fn of_two_options_the_last_one_counts() {
 #[test]
 fn what_appears_at_once_would_take_the_place_of_a_link() {
     let refused = with("atomic,follow_symlinks").err();
-    assert!(refused.is_some_and(|error| error.contains("exclude each other")));
+    assert!(refused.is_some_and(|error| error.contains("cannot be combined")));
     assert!(with("atomic").is_ok() && with("follow_symlinks").is_ok());
 }
 

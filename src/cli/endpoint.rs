@@ -1,7 +1,7 @@
-//! The server as the engine takes it: made of the command line, the source and the environment.
+//! Builds the endpoint (server, login, TLS and data settings) from the command line, the source and
+//! the environment, the same for mounting and probing.
 //!
-//! The one idea: mounting and probing mean the same server by the same words. And what can't be
-//! connected to is explained here, in one line that says what helps.
+//! It also explains, in one line with a remedy, why a server can't be connected to.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::ftp::{
 use crate::process::xdg_dirs as places;
 use crate::remote::{Error, Why};
 
-/// Where the server is and how it is to be used. May ask for a password.
+/// Builds the endpoint. May prompt for a password.
 pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String> {
     let tls = Tls::new(
         tls_policy(settings, source.scheme)?,
@@ -67,7 +67,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
     })
 }
 
-/// The proxy that is named, or else the environment's.
+/// Returns the proxy of the command line, or else of the environment.
 fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
     match &settings.network.proxy {
         Some(text) => Proxy::parse(&text.0.to_string_lossy())
@@ -89,10 +89,10 @@ fn data_policy(settings: &Settings) -> DataPolicy {
     }
 }
 
-/// When to encrypt, by the options and the scheme of the source, and whom to trust.
+/// Returns when to encrypt, and which certificates to accept.
 fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> {
-    // Who says whom to trust wants nobody else, and no clear text.
-    let demands = settings.tls.cacert.is_some()
+    // Options about certificates require TLS.
+    let requires_tls = settings.tls.cacert.is_some()
         || settings.tls.fingerprint.is_some()
         || settings.tls.cert.is_some();
     let when = match (scheme, settings.tls.when) {
@@ -100,11 +100,11 @@ fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> 
         (Scheme::Ftpes, None | Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
         (Scheme::Ftps | Scheme::Ftpes, Some(_)) => {
             return Err(format!(
-                "tls= says something else than {}://; write ftp://, or leave tls= out",
+                "tls= contradicts {}://; write ftp://, or omit tls=",
                 scheme.name()
             ));
         }
-        (Scheme::Ftp, None) if demands => When::Explicit,
+        (Scheme::Ftp, None) if requires_tls => When::Explicit,
         (Scheme::Ftp, None | Some(Encrypt::Try)) => When::Try,
         (Scheme::Ftp, Some(Encrypt::Off)) => When::Off,
         (Scheme::Ftp, Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
@@ -128,7 +128,7 @@ fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> 
     })
 }
 
-/// Our own certificate, with the passphrase of its key.
+/// Returns the client certificate with its key; may prompt for the passphrase.
 fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     let key = settings
         .tls
@@ -145,7 +145,7 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     if passphrase.is_none() && is_encrypted {
         let prompt = format!("Passphrase of {}: ", key.display());
         passphrase = credentials::ask(&prompt)
-            .map_err(|error| format!("the passphrase can't be read: {error}"))?;
+            .map_err(|error| format!("can't read the passphrase: {error}"))?;
     }
     Ok(Identity {
         certificates: cert.to_path_buf(),
@@ -154,7 +154,7 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     })
 }
 
-/// Why the server could not be mounted, and what helps, in one line.
+/// Explains why the server can't be mounted, with a remedy, in one line.
 pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
     match error {
         Error::Refused {
@@ -162,16 +162,14 @@ pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
             said,
             ..
         } if credentials::is_anonymous(user) => {
-            format!(
-                "{server}: the server lets nobody in without a user ({said}); name one: ftp://USER@HOST/"
-            )
+            format!("{server}: anonymous login refused: {said}; name a user: ftp://USER@HOST/")
         }
         Error::Refused {
             why: Why::Login,
             said,
             ..
         } => {
-            format!("{server}: the server refuses this user and password ({said}); check both")
+            format!("{server}: login refused: {said}; check user and password")
         }
         Error::Refused {
             why: Why::NotFound,
@@ -187,9 +185,7 @@ pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
             said,
             ..
         } => {
-            format!(
-                "{server}: the server takes no more connections ({said}); try again later or lower max_conns="
-            )
+            format!("{server}: too many connections: {said}; try again later or lower max_conns=")
         }
         Error::Lost { tried, cause } if tried.starts_with("finding") => {
             format!("{server}: no such host ({cause}); check its name and your network")
