@@ -1,4 +1,4 @@
-//! The subcommands: one file or folder for each.
+//! Runs the subcommands: one file or folder for each.
 
 pub(crate) mod human;
 pub(crate) mod json;

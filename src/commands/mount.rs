@@ -1,7 +1,7 @@
-//! The program from its command line to its exit status.
+//! Runs ftpfs from the command line to the exit status, and mounts.
 //!
-//! The one idea: the only place that sees both the engine and the file system. The order is that of
-//! the cheapest refusal first: words, mountpoint, password, then the fork; behind it the server, the
+//! This is the only place that connects the FTP client, the file system and FUSE. Checks come in the
+//! order of their cost: arguments, mountpoint, password, then the fork; in the child the server, the
 //! device, and only then "live".
 
 use std::ffi::OsString;
@@ -39,22 +39,22 @@ use crate::thread::spawn_thread;
 use crate::vfs;
 use crate::vfs::{Names, Shown, Vfs};
 
-/// The exit status of everything that failed; mount(8) passes it on.
+/// Exit status of a failure; mount(8) passes it on.
 const FAILED: u8 = 1;
-/// How much longer than one operation the way to a live mount may take: some of them in turn.
-const START: u32 = 4;
-/// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
-const DRAIN: Duration = Duration::from_secs(75);
+/// Timeouts of one operation that may pass until the mount is live: it takes some operations in turn.
+const START_TIMEOUTS: u32 = 4;
+/// How long uploads may take after a signal: less than the 90 s after which systemd kills.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     if let Some(words) = unmount::asked(&arguments) {
-        return end(unmount::run(words));
+        return exit_code(unmount::run(words));
     }
     let outcome = match options::parse(arguments) {
         Ok(Request::Print(text)) => {
-            // Who has hung up has read enough.
+            // A closed pipe is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
@@ -64,10 +64,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
         Err(error) => Err(error),
     };
-    end(outcome)
+    exit_code(outcome)
 }
 
-fn end(outcome: Result<(), String>) -> ExitCode {
+fn exit_code(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,7 +77,7 @@ fn end(outcome: Result<(), String>) -> ExitCode {
     }
 }
 
-/// Everything that the mount needs and that was found out before the fork.
+/// What the mount needs and is determined before the fork.
 struct Plan {
     endpoint: Endpoint,
     mountpoint: PathBuf,
@@ -85,7 +85,7 @@ struct Plan {
     vfs: vfs::Settings,
     server: String,
     source: Source,
-    /// The directory of the spool, if it was said.
+    /// `spool_dir`, if it was given.
     spool: Option<PathBuf>,
     background: bool,
     audience: Audience,
@@ -108,7 +108,9 @@ fn start(settings: &Settings) -> Result<(), String> {
     if settings.command.foreground {
         daemon::stay(|ready| serve(plan, timeout, ready))
     } else {
-        daemon::start(timeout * START, |ready| serve(plan, timeout, ready))
+        daemon::start(timeout * START_TIMEOUTS, |ready| {
+            serve(plan, timeout, ready)
+        })
     }
 }
 
@@ -209,10 +211,10 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
     })
 }
 
-/// The life of the mount, from the first connection to the last upload.
+/// Runs the mount from the first connection to the last upload.
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
-    end_by_signal(Signals::block()?, live.clone())?;
+    unmount_on_signal(Signals::block()?, live.clone())?;
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
@@ -225,14 +227,14 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let vfs = Vfs::new(Arc::clone(&remote), settings);
     match vfs.begin_write_back() {
         Ok(None) => {}
-        Ok(Some(outside)) => log::warn!("{}", tell_outside(&outside, &plan.source, &plan.spool)),
+        Ok(Some(outside)) => log::warn!("{}", explain_outside(&outside, &plan.source, &plan.spool)),
         Err(error) if writes_back => {
-            return Err(format!("the journal of what is to be stored: {error}"));
+            return Err(format!("write-back journal: {error}"));
         }
-        Err(error) => log::error!("what an earlier mount has left can't be looked for: {error}"),
+        Err(error) => log::error!("recovery: can't look for files of earlier mounts: {error}"),
     }
     let (device, mount) = {
-        // A signal waits until it can find the mount.
+        // A signal waits for this lock until the mount exists.
         let mut live = live.lock();
         let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
         let mount = Arc::new(mount);
@@ -278,42 +280,42 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     served
 }
 
-/// What dead mounts have left elsewhere on the server, and how to get it there.
-fn tell_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
+/// Explains how to upload files of earlier mounts that are outside of this mount.
+fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
     let options = spool.as_ref().map_or(String::new(), |spool| {
         format!(" -o spool_dir={}", spool.display())
     });
     format!(
-        "{} files that an earlier mount has left lie outside of this one; this stores them: ftpfs {} MOUNTPOINT{options}",
+        "recovery: {} files of an earlier mount are outside of this one; to upload them: ftpfs {} MOUNTPOINT{options}",
         outside.files,
         source.at(&outside.directory).fsname()
     )
 }
 
-/// What a signal ends, once there is something.
+/// The mount that a signal ends, once there is one.
 type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
 
-/// On a signal: what is written reaches the server, then the mount goes, also while it is in use.
-/// Before there is a mount, the process just ends.
-fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
+/// On a signal, waits for uploads and then unmounts, even while the mount is in use. Before there is a
+/// mount, the process exits.
+fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
     let ends = move || {
         let mut unmounted = false;
         loop {
             let signal = signals.wait();
             let found = live.lock().clone();
             let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
-                // The second signal waits for nothing; what is in a journal stays there.
+                // The second signal does not wait; files in a journal stay there.
                 std::process::exit(i32::from(FAILED));
             };
             log::info!("{signal}: unmounting");
             unmounted = true;
             let unmount = move || {
-                vfs.finish(Some(DRAIN));
+                vfs.finish(Some(DRAIN_TIMEOUT));
                 if let Err(error) = mount.unmount(true) {
                     log::error!("{error}");
                 }
             };
-            // On a thread of its own, so that a second signal is heard meanwhile.
+            // On a thread of its own, so that a second signal is handled meanwhile.
             if spawn_thread("unmount", unmount).is_err() {
                 std::process::exit(i32::from(FAILED));
             }
@@ -323,8 +325,7 @@ fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
         .map_err(|error| format!("no thread can be started for signals: {error}"))
 }
 
-/// The users and groups of this machine. Only what is in the files: asking a directory service could
-/// wait.
+/// Returns the users and groups of this machine, from the files only: a directory service could block.
 fn local_names() -> Names {
     let read = |path| std::fs::read(path).unwrap_or_default();
     Names::parse(&read("/etc/passwd"), &read("/etc/group"))

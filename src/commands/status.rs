@@ -1,10 +1,10 @@
-//! `ftpfs status` and `ftpfs drop-cache`: asking mounts, and what they answer.
+//! Runs `ftpfs status` and `ftpfs drop-cache`, and answers their queries in the mount.
 //!
-//! The one idea: the mount itself puts its answer into words (or JSON), as it alone knows what its figures
-//! mean; whoever asks prints what comes. How questions get there is in `inquiry.rs`; `status/report.rs` has
-//! what there is to tell.
+//! The mount formats its status as text or JSON, since it alone knows the meaning of its figures; the
+//! command prints the answer. `mount/query.rs` carries queries to the mount; `status/report.rs` defines
+//! what is reported.
 //!
-//! Invariants: to answer waits for no server and no upload; no password is in an answer.
+//! Invariants: an answer waits for no server and no upload; it contains no password.
 
 pub(crate) mod report;
 pub(crate) mod text;
@@ -26,24 +26,24 @@ use crate::mount::query::Mounted;
 use crate::process::logging;
 use crate::vfs::Vfs;
 
-/// Something could not be asked, or there was nothing to ask.
+/// Exit status: a query failed, or there was no mount.
 const FAILED: u8 = 1;
 
-/// What the mount answers with.
+/// Answers the queries of a mount.
 pub struct MountQueries {
     /// The source, as mount tables show it.
     pub source: String,
-    /// Who logged in.
+    /// The user who logged in.
     pub user: Vec<u8>,
-    /// Nothing can be changed.
+    /// A read-only mount.
     pub read_only: bool,
-    /// Since when.
+    /// Time of the mount.
     pub since: (SystemTime, Instant),
-    /// The engine.
+    /// The FTP client.
     pub client: Arc<Client>,
     /// The file system.
     pub vfs: Arc<Vfs>,
-    /// What the kernel was told.
+    /// The notifications of the kernel.
     pub notifier: Arc<KernelNotifier>,
 }
 
@@ -64,35 +64,35 @@ impl fuse::QueryHandler for MountQueries {
         if json {
             report.json(query::MAX_ANSWER_SIZE)
         } else {
-            text::words(&report, query::MAX_ANSWER_SIZE)
+            text::format(&report, query::MAX_ANSWER_SIZE)
         }
     }
 
     fn drop_cache(&self) {
         let known = self.vfs.forget_all();
         self.notifier.invalidate(&known);
-        log::info!("the caches were dropped, of {} inodes", known.len());
+        log::info!("caches dropped: {} inodes", known.len());
     }
 }
 
 /// Runs `ftpfs status`.
 pub fn run(status: &Status) -> ExitCode {
-    each(status.mountpoint.as_ref(), |mounts| {
+    query_mounts(status.mountpoint.as_ref(), |mounts| {
         let answers = mounts
             .iter()
             .map(|mount| (mount, mount.status(status.json)));
         if status.json {
-            list(answers)
+            print_json(answers)
         } else {
             let mut failed = false;
             for (mount, answer) in answers {
                 match answer {
                     Ok(text) => print(&format!("{}\n{text}", mount.mountpoint.display())),
-                    Err(error) => failed |= say(&error),
+                    Err(error) => failed |= print_error(&error),
                 }
             }
             if mounts.is_empty() {
-                eprintln!("ftpfs: you have mounted nothing");
+                eprintln!("ftpfs: you have no mounts");
             }
             failed
         }
@@ -101,26 +101,26 @@ pub fn run(status: &Status) -> ExitCode {
 
 /// Runs `ftpfs drop-cache`.
 pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
-    each(mountpoint, |mounts| {
+    query_mounts(mountpoint, |mounts| {
         let mut failed = false;
         for mount in mounts {
             if let Err(error) = mount.drop_cache() {
-                failed |= say(&error);
+                failed |= print_error(&error);
             }
         }
         failed
     })
 }
 
-/// Asks the mount that is meant, or all of this user's. `ask` returns whether something failed.
-fn each(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
+/// Queries the mount at `mountpoint`, or all of this user's. `ask` returns whether something failed.
+fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
     let mounts = match mountpoint {
         Some(mountpoint) => query::find(mountpoint).map(|mount| vec![mount]),
         None => query::all(),
     };
     let failed = match mounts {
         Ok(mounts) => ask(&mounts),
-        Err(error) => say(&error),
+        Err(error) => print_error(&error),
     };
     if failed {
         ExitCode::from(FAILED)
@@ -129,8 +129,8 @@ fn each(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> E
     }
 }
 
-/// One list, whatever was asked for: of each mount where it is, and how, or why it did not answer.
-fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
+/// Prints a list in JSON with the mountpoint of each mount and its status or error.
+fn print_json<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
     let mut failed = false;
     let objects: Vec<String> = answers
         .map(|(mount, answer)| {
@@ -150,11 +150,11 @@ fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>
 }
 
 fn print(text: &str) {
-    // Who has hung up has read enough.
+    // A closed pipe is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn say(error: &str) -> bool {
+fn print_error(error: &str) -> bool {
     eprintln!("ftpfs: {error}");
     true
 }

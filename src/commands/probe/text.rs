@@ -1,4 +1,4 @@
-//! A report in words, for people: a heading for each section, and a line for each fact.
+//! Formats a report for people: a heading for each section, and a line for each fact.
 
 pub(crate) mod files;
 
@@ -9,15 +9,15 @@ use crate::commands::probe::report::{Report, Section};
 use crate::ftp::protocol::time_val::civil;
 use crate::ftp::{Encryption, Fault, Trial};
 
-/// How wide the names of facts are.
-const LEFT: usize = 15;
+/// Width of the names.
+const NAME_WIDTH: usize = 15;
 
-/// How wide the facts are, at most, where they can be broken.
-const RIGHT: usize = 92;
+/// Maximum width of the facts.
+const FACT_WIDTH: usize = 92;
 const COMMAND: &str = "command";
 const FSTAB: &str = "/etc/fstab";
 
-/// One section, as far as it is known; empty where nothing is.
+/// Formats a section; empty if nothing is known.
 pub fn section(report: &Report, section: Section) -> String {
     let (heading, lines) = match section {
         Section::Server => ("Server", server(report)),
@@ -33,12 +33,12 @@ pub fn section(report: &Report, section: Section) -> String {
     }
     let mut text = format!("{heading}\n");
     for (name, words) in lines {
-        // What is to be copied stays in one piece.
+        // Text to copy is not wrapped.
         let whole = matches!(name, COMMAND | FSTAB | "fingerprint");
         let parts = if whole { vec![words] } else { wrap(&words) };
         for (at, part) in parts.iter().enumerate() {
             let name = if at == 0 { name } else { "" };
-            text.push_str(format!("  {name:LEFT$} {part}").trim_end());
+            text.push_str(format!("  {name:NAME_WIDTH$} {part}").trim_end());
             text.push('\n');
         }
     }
@@ -67,7 +67,7 @@ fn server(report: &Report) -> Lines {
         lines.push((
             "features",
             match server.features.is_empty() {
-                true => "it lists none".to_string(),
+                true => "none listed".to_string(),
                 false => server.features.join(", "),
             },
         ));
@@ -113,7 +113,7 @@ fn encryption(report: &Report) -> Lines {
             _ => String::new(),
         };
         let data = match (server.protects_data, report.resumes()) {
-            (false, _) => "in clear".to_string(),
+            (false, _) => "clear text".to_string(),
             (true, None) => "encrypted".to_string(),
             (true, Some(true)) => format!("encrypted, sessions are resumed{demand}"),
             (true, Some(false)) => format!("encrypted, not all sessions are resumed{demand}"),
@@ -131,12 +131,12 @@ fn encryption(report: &Report) -> Lines {
 fn verdict(report: &Report, encryption: &Encryption) -> String {
     let settings = &report.settings;
     match &encryption.verdict {
-        _ if settings.tls.when == Some(Encrypt::Off) => "not looked at, with tls=off".to_string(),
-        _ if settings.tls.no_verify_peer => "not looked at, with no_verify_peer".to_string(),
-        Ok(()) if settings.tls.fingerprint.is_some() => "it is the one of fingerprint=".to_string(),
+        _ if settings.tls.when == Some(Encrypt::Off) => "not checked (tls=off)".to_string(),
+        _ if settings.tls.no_verify_peer => "not checked (no_verify_peer)".to_string(),
+        Ok(()) if settings.tls.fingerprint.is_some() => "matches fingerprint=".to_string(),
         Ok(()) => "yes".to_string(),
         Err(why) if report.server.is_some() => {
-            format!("no: {why}. Taken, since it was seen first, or as before")
+            format!("no: {why}; accepted on first use, or as before")
         }
         Err(why) => format!("no: {why}"),
     }
@@ -172,7 +172,7 @@ fn way(report: &Report, trial: &Trial) -> String {
     }
 }
 
-/// What is wrong with a way.
+/// Explains why a data connection failed.
 pub fn why(report: &Report, fault: &Fault) -> String {
     match fault {
         Fault::Refused(said) => format!("the server refuses it ({said})"),
@@ -182,9 +182,7 @@ pub fn why(report: &Report, fault: &Fault) -> String {
             )
         }
         Fault::Filtered(place) => {
-            format!(
-                "nothing answers at {place}: the server's passive ports are filtered by a firewall"
-            )
+            format!("no answer from {place}: a firewall filters the server's passive ports")
         }
         Fault::Unreached(said) => {
             let server = report.server.as_ref();
@@ -202,7 +200,7 @@ pub fn why(report: &Report, fault: &Fault) -> String {
                 local.unwrap_or("our address")
             )
         }
-        Fault::Unencrypted(cause) => format!("it is connected, but can't be encrypted ({cause})"),
+        Fault::Unencrypted(cause) => format!("connected, but can't be encrypted ({cause})"),
         Fault::Barred(cause) => format!("not possible from here ({cause})"),
         Fault::Other(cause) => cause.clone(),
     }
@@ -212,11 +210,11 @@ fn connections(report: &Report) -> Lines {
     let most = report.settings.server.max_conns;
     match &report.connections {
         None => Vec::new(),
-        Some((taken, None)) => vec![("at once", format!("{taken} are taken; more were not tried"))],
+        Some((taken, None)) => vec![("at once", format!("{taken} accepted; more were not tried"))],
         Some((taken, Some(why))) => {
             vec![(
                 "at once",
-                format!("{taken} of {most}; one more is refused ({why})"),
+                format!("{taken} of {most}; one more was refused ({why})"),
             )]
         }
     }
@@ -231,7 +229,7 @@ fn kept(report: &Report) -> Lines {
         ("what", kept.facts.join(", ")),
         (
             "where",
-            file.unwrap_or_else(|| "nowhere: there is no home".to_string()),
+            file.unwrap_or_else(|| "nowhere: there is no home directory".to_string()),
         ),
     ]
 }
@@ -258,12 +256,12 @@ fn mount(report: &Report) -> Lines {
     lines
 }
 
-/// Breaks a text at blanks into lines.
+/// Wraps a text at blanks.
 fn wrap(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > RIGHT {
+        if line > 0 && line + 1 + word.chars().count() > FACT_WIDTH {
             lines.push(String::new());
         }
         if let Some(line) = lines.last_mut() {

@@ -1,4 +1,4 @@
-//! What there is to tell of a mount, and its form for programs.
+//! Defines the status of a mount, and its form in JSON.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,47 +10,47 @@ use crate::fuse::kernel_notify::Counts;
 use crate::process::logging::Line;
 use crate::vfs::{Figures, Unsent};
 
-/// How a mount is.
+/// The status of a mount.
 #[derive(Debug)]
 pub struct Report {
-    /// What is mounted, without a password.
+    /// The source, without a password.
     pub source: String,
-    /// Who logged in.
+    /// The user who logged in.
     pub user: String,
-    /// Nothing can be changed.
+    /// A read-only mount.
     pub read_only: bool,
-    /// When it began.
+    /// Time of the mount.
     pub since: SystemTime,
-    /// How long ago that was.
+    /// Age of the mount.
     pub lasts: Duration,
-    /// The number of its process.
+    /// Process ID.
     pub process: u32,
-    /// Its connections.
+    /// Connections.
     pub connections: Connections,
-    /// Caches, and what was done ahead.
+    /// Caches, prefetch, pending uploads.
     pub figures: Figures,
-    /// What the kernel was told.
+    /// Notifications of the kernel.
     pub notices: Counts,
-    /// What went wrong lately, the last of it last.
+    /// The last warnings and errors, the newest last.
     pub errors: Vec<Line>,
 }
 
-/// The share of an answer that the names of what waits to be stored may take: there may be hundreds.
-const NAMES_SHARE: usize = 4;
-/// Bytes that stand around a name.
-const AROUND_A_NAME: usize = 200;
-/// Bytes that one byte of a name takes at most: `\u0001`.
-const ESCAPED: usize = 6;
+/// The list of pending uploads, which may be long, takes at most this fraction of an answer.
+const UNSENT_FRACTION: usize = 4;
+/// Bytes of an entry besides the name.
+const ENTRY_OVERHEAD: usize = 200;
+/// Maximum bytes of an escaped byte: `\u0001`.
+const ESCAPED_BYTE: usize = 6;
 
 impl Report {
-    /// What waits to be stored, as far as its names have room in an answer of `longest` bytes, and
-    /// how much more there is.
+    /// Returns the pending uploads whose names fit into an answer of `longest` bytes, and the number of
+    /// the others.
     pub fn unsent(&self, longest: usize) -> (&[Unsent], usize) {
-        let mut room = longest / NAMES_SHARE;
+        let mut room = longest / UNSENT_FRACTION;
         let all = &self.figures.unsent;
         let mut count = 0;
         for unsent in all {
-            let taken = AROUND_A_NAME + ESCAPED * unsent.path.as_bytes().len();
+            let taken = ENTRY_OVERHEAD + ESCAPED_BYTE * unsent.path.as_bytes().len();
             if taken > room {
                 break;
             }
@@ -60,13 +60,13 @@ impl Report {
         (&all[..count], all.len() - count)
     }
 
-    /// Bytes that wait, as far as they are known.
+    /// Returns the pending bytes, as far as they are known.
     pub fn unsent_bytes(&self) -> u64 {
         let unsent = self.figures.unsent.iter();
         unsent.filter_map(|unsent| unsent.bytes).sum()
     }
 
-    /// The status in JSON, of at most `longest` bytes.
+    /// Returns the status in JSON, of at most `longest` bytes.
     pub fn json(&self, longest: usize) -> String {
         let figures = &self.figures;
         let (unsent, not_listed) = self.unsent(longest);
@@ -227,12 +227,12 @@ struct ErrorJson<'a> {
     text: &'a str,
 }
 
-/// The path of a file. What is not UTF-8 in it can't be shown.
+/// Returns the path of a file; bytes that are not UTF-8 are replaced.
 pub fn shown(unsent: &Unsent) -> String {
     format!("/{}", String::from_utf8_lossy(unsent.path.as_bytes()))
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub fn seconds(at: SystemTime) -> i64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
