@@ -185,7 +185,9 @@ pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
             said,
             ..
         } => {
-            format!("{server}: the server accepts no more connections: {said}; try again later or lower max_conns=")
+            format!(
+                "{server}: the server accepts no more connections: {said}; try again later or lower max_conns="
+            )
         }
         Error::Lost { tried, cause } if tried.starts_with("finding") => {
             format!("{server}: no such host ({cause}); check its name and your network")

@@ -114,6 +114,7 @@ fn start(settings: &Settings) -> Result<(), String> {
     }
 }
 
+/// Checks the settings and prepares the mount. May prompt for a password.
 fn plan(settings: &Settings) -> Result<Plan, String> {
     let source = Source::parse(&settings.source.0)?;
     let mountpoint = mount::check(&settings.mountpoint)?;
@@ -159,46 +160,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             default_permissions: settings.mount.default_permissions,
             words: settings.mount.kernel.clone(),
         },
-        vfs: vfs::Settings {
-            root: Vec::new(),
-            shown: Shown {
-                uid,
-                gid,
-                umask: settings.attributes.umask.unwrap_or(0),
-                file_mode: settings.attributes.file_mode,
-                dir_mode: settings.attributes.dir_mode,
-                owners: settings.attributes.server_owners.then(local_names),
-            },
-            lenient: settings.attributes.lenient,
-            links: match settings.attributes.links {
-                options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
-                options::Links::FromRoot => vfs::Links::FromRoot,
-                options::Links::AsTheyAre => vfs::Links::AsTheyAre,
-            },
-            size: settings.attributes.size,
-            read_only: settings.mount.read_only,
-            cache_timeout: settings.cache.cache_timeout,
-            timeout: settings.server.timeout,
-            spool_size: settings.write.spool_size,
-            atomic: settings.write.atomic,
-            verify_hash: settings.write.verify_hash,
-            write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
-                on: settings.write.writeback,
-                journal: spool.join("journal").join(&server_name),
-            }),
-            spool,
-            cache_size: settings.cache.cache_size,
-            disk_cache: settings
-                .cache
-                .cache_dir
-                .as_ref()
-                .map(|directory| vfs::DiskCache {
-                    // A mount in the background leaves the working directory.
-                    directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
-                    size: settings.cache.disk_cache_size,
-                    source: format!("{server_name}\n").into_bytes(),
-                }),
-        },
+        vfs: vfs_settings(settings, (uid, gid), spool, &server_name),
         server,
         source: logged_in,
         spool: settings.write.spool_dir.clone(),
@@ -209,6 +171,55 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
             (false, false) => Audience::Owner,
         },
     })
+}
+
+/// Returns the settings of the file system.
+fn vfs_settings(
+    settings: &Settings,
+    (uid, gid): (u32, u32),
+    spool: PathBuf,
+    server_name: &str,
+) -> vfs::Settings {
+    vfs::Settings {
+        root: Vec::new(),
+        shown: Shown {
+            uid,
+            gid,
+            umask: settings.attributes.umask.unwrap_or(0),
+            file_mode: settings.attributes.file_mode,
+            dir_mode: settings.attributes.dir_mode,
+            owners: settings.attributes.server_owners.then(local_names),
+        },
+        lenient: settings.attributes.lenient,
+        links: match settings.attributes.links {
+            options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
+            options::Links::FromRoot => vfs::Links::FromRoot,
+            options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+        },
+        size: settings.attributes.size,
+        read_only: settings.mount.read_only,
+        cache_timeout: settings.cache.cache_timeout,
+        timeout: settings.server.timeout,
+        spool_size: settings.write.spool_size,
+        atomic: settings.write.atomic,
+        verify_hash: settings.write.verify_hash,
+        write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
+            on: settings.write.writeback,
+            journal: spool.join("journal").join(server_name),
+        }),
+        spool,
+        cache_size: settings.cache.cache_size,
+        disk_cache: settings
+            .cache
+            .cache_dir
+            .as_ref()
+            .map(|directory| vfs::DiskCache {
+                // A mount in the background leaves the working directory.
+                directory: std::path::absolute(directory).unwrap_or_else(|_| directory.clone()),
+                size: settings.cache.disk_cache_size,
+                source: format!("{server_name}\n").into_bytes(),
+            }),
+    }
 }
 
 /// Runs the mount from the first connection to the last upload.
