@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli as options;
+use crate::cli;
 use crate::cli::credentials;
 use crate::cli::source::{Scheme, Source};
 use crate::cli::{Encrypt, Settings};
@@ -14,7 +14,7 @@ use crate::ftp;
 use crate::ftp::{
     Bind, Charset, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls, TlsPolicy, When, Zone,
 };
-use crate::process::xdg_dirs as places;
+use crate::process::xdg_dirs;
 use crate::remote::{Error, Why};
 
 /// Builds the endpoint. May prompt for a password.
@@ -54,16 +54,16 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
             }),
         proxy: proxy(settings, &source.host)?.map(Arc::new),
         family: settings.network.family.map(|family| match family {
-            options::Family::V4 => ftp::Family::V4,
-            options::Family::V6 => ftp::Family::V6,
+            cli::Family::V4 => ftp::Family::V4,
+            cli::Family::V6 => ftp::Family::V6,
         }),
         charset,
         manner: Manner {
             exact_times: !settings.server.listed_times,
-            follow_links: settings.attributes.links == options::Links::Followed,
+            follow_links: settings.attributes.links == cli::Links::Followed,
             zone,
         },
-        profiles: places::cache().map(|directory| directory.join("servers")),
+        profiles: xdg_dirs::cache().map(|directory| directory.join("servers")),
     })
 }
 
@@ -79,9 +79,9 @@ fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
 fn data_policy(settings: &Settings) -> DataPolicy {
     DataPolicy {
         mode: match settings.network.mode {
-            options::Mode::Auto => ftp::Mode::Auto,
-            options::Mode::Passive => ftp::Mode::Passive,
-            options::Mode::Active => ftp::Mode::Active,
+            cli::Mode::Auto => ftp::Mode::Auto,
+            cli::Mode::Passive => ftp::Mode::Passive,
+            cli::Mode::Active => ftp::Mode::Active,
         },
         trusts_pasv: settings.network.trusts_pasv,
         ports: settings.network.port_range.clone(),
@@ -124,7 +124,7 @@ fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> 
         fingerprint: settings.tls.fingerprint,
         trusts_anyone: settings.tls.no_verify_peer,
         trusts_any_name: settings.tls.no_verify_hostname,
-        known_hosts: places::config().map(|directory| directory.join("known_hosts")),
+        known_hosts: xdg_dirs::config().map(|directory| directory.join("known_hosts")),
     })
 }
 

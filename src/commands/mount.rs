@@ -14,14 +14,14 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
-use crate::cli as options;
-use crate::cli::endpoint as server;
+use crate::cli;
+use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Request, Settings};
 use crate::commands::probe;
 use crate::commands::status;
 use crate::commands::status::MountQueries;
-use crate::commands::umount as unmount;
+use crate::commands::umount;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
 use crate::fuse::Audience;
@@ -33,7 +33,7 @@ use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::logging;
 use crate::process::logging::Amount;
-use crate::process::xdg_dirs as places;
+use crate::process::xdg_dirs;
 use crate::remote::{Deadline, Remote};
 use crate::thread::spawn_thread;
 use crate::vfs;
@@ -49,10 +49,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    if let Some(words) = unmount::asked(&arguments) {
-        return exit_code(unmount::run(words));
+    if let Some(words) = umount::asked(&arguments) {
+        return exit_code(umount::run(words));
     }
-    let outcome = match options::parse(arguments) {
+    let outcome = match cli::parse(arguments) {
         Ok(Request::Print(text)) => {
             // A closed pipe is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -122,17 +122,16 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         .attributes
         .uid
         .as_ref()
-        .map_or(Ok(getuid().as_raw()), options::Id::user)?;
+        .map_or(Ok(getuid().as_raw()), cli::Id::user)?;
     let gid = settings
         .attributes
         .gid
         .as_ref()
-        .map_or(Ok(getgid().as_raw()), options::Id::group)?;
-    let endpoint = server::endpoint(settings, &source)?;
-    let spool =
-        settings.write.spool_dir.clone().unwrap_or_else(|| {
-            places::cache().unwrap_or_else(|| PathBuf::from(places::SYSTEM_CACHE))
-        });
+        .map_or(Ok(getgid().as_raw()), cli::Id::group)?;
+    let endpoint = endpoint::endpoint(settings, &source)?;
+    let spool = settings.write.spool_dir.clone().unwrap_or_else(|| {
+        xdg_dirs::cache().unwrap_or_else(|| PathBuf::from(xdg_dirs::SYSTEM_CACHE))
+    });
     // Mounts of all directories of one server and user share their journals.
     let Endpoint {
         login, host, port, ..
@@ -192,9 +191,9 @@ fn vfs_settings(
         },
         lenient: settings.attributes.lenient,
         links: match settings.attributes.links {
-            options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
-            options::Links::FromRoot => vfs::Links::FromRoot,
-            options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+            cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
+            cli::Links::FromRoot => vfs::Links::FromRoot,
+            cli::Links::AsTheyAre => vfs::Links::AsTheyAre,
         },
         size: settings.attributes.size,
         read_only: settings.mount.read_only,
@@ -229,7 +228,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
-        .map_err(|error| server::explain(&plan.server, &user, &error))?;
+        .map_err(|error| endpoint::explain(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
     let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);

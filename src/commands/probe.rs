@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cli::endpoint as server;
+use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe};
 use crate::commands::probe::report::{Place, Report, Section};
@@ -91,7 +91,7 @@ fn print(text: &str) {
 
 fn prepare(probe: &Probe) -> std::result::Result<(Source, Endpoint, Signals), String> {
     let source = Source::parse(&probe.settings.source.0)?;
-    let endpoint = server::endpoint(&probe.settings, &source)?;
+    let endpoint = endpoint::endpoint(&probe.settings, &source)?;
     Ok((source, endpoint, Signals::block()?))
 }
 
@@ -287,7 +287,7 @@ impl Run<'_> {
                 Error::Closed => "interrupted".to_string(),
                 error => {
                     let user = &self.endpoint.login.user;
-                    server::explain(&self.endpoint.place(), user, &error)
+                    endpoint::explain(&self.endpoint.place(), user, &error)
                 }
             };
             self.report.error = Some(why);

@@ -20,7 +20,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{AccessFlags, access};
 
 use crate::mount::error::{Error, unmount_hint};
-use crate::mount::mount_options as options;
+use crate::mount::mount_options;
 use crate::mount::mount_options::Options;
 
 const FUSERMOUNT: &str = "fusermount3";
@@ -60,7 +60,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
     // whatever other threads start meanwhile.
     let mut child = Command::new(&program)
         .arg("-o")
-        .arg(options::list(options))
+        .arg(mount_options::list(options))
         .arg("--")
         .arg(mountpoint)
         .env("_FUSE_COMMFD", "0")

@@ -4,7 +4,7 @@ pub(crate) mod files;
 
 use crate::cli::{Encrypt, Mode};
 use crate::commands::human::latency;
-use crate::commands::probe::recommend as advice;
+use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Report, Section};
 use crate::ftp::protocol::time_val::civil;
 use crate::ftp::{Encryption, Fault, Trial};
@@ -235,7 +235,7 @@ fn kept(report: &Report) -> Lines {
 }
 
 fn mount(report: &Report) -> Lines {
-    let advice = advice::of(report);
+    let advice = recommend::of(report);
     let mut lines = Vec::new();
     if report.door.is_some() {
         lines.push((COMMAND, advice.command(report)));
