@@ -1,6 +1,6 @@
 //! Runs `ftpfs probe SOURCE`: probes a server, reports the results, and recommends mount options.
 //!
-//! The checks run in turn, each with its own deadline, and fill a [`Report`] of plain values; a section
+//! The checks run in turn, each with its own deadline, and fill a `Report` of plain values; a section
 //! is printed as soon as it is complete. The modules in `probe/` turn the report into text, JSON and
 //! options.
 //!

@@ -8,7 +8,7 @@
 //! The attribute is in the namespace `system`: for `user` the kernel checks permissions first, for
 //! which it may ask for the root's attributes, and the server may be unreachable.
 //!
-//! Invariant: every query ends within [`QUERY_TIMEOUT`].
+//! Invariant: every query ends within `QUERY_TIMEOUT`.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};

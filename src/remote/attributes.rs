@@ -119,7 +119,7 @@ impl Attributes {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name as the server sent it, never trimmed; [`is_name`] holds.
+    /// The name as the server sent it, never trimmed; [`is_name`](crate::remote::is_name) holds.
     pub name: Vec<u8>,
     /// Its attributes.
     pub attributes: Attributes,

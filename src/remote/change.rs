@@ -12,7 +12,7 @@ use crate::remote::error::Result;
 use crate::remote::path::RemotePath;
 use crate::remote::step::{Done, Step};
 
-/// How a changed file is stored; the FTP client decides (see [`Remote::plan`]).
+/// How a changed file is stored; the FTP client decides (see [`Remote::plan`](crate::remote::Remote::plan)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Append the bytes from this offset to the end; nothing below is needed.

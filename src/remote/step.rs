@@ -6,7 +6,7 @@ use crate::remote::path::RemotePath;
 /// A small, independent command or query; several can be pipelined.
 #[derive(Clone, Debug)]
 pub enum Step<'a> {
-    /// Query the attributes of any path. Fails with [`Why::Unsupported`] without [`Traits::stats`].
+    /// Query the attributes of any path. Fails with [`Why::Unsupported`](crate::remote::Why) without `Traits::stats`.
     Stat(&'a RemotePath),
     /// Query size and time of a path that is known to be a file.
     Version(&'a RemotePath),
