@@ -1,18 +1,17 @@
-//! The command line: one table of options that feeds the parser, `--help` and the tests.
+//! Parses the command line.
 //!
-//! The one idea: what can be said after `-o` stands in [`TABLE`], once, with its name, its value,
-//! its default and its line of help; `tests/options.rs` holds the manual and the README to it.
-//! [`parse`] turns words into [`Settings`], which are plain data: nothing here touches the disk,
-//! the network or the user database.
+//! [`TABLE`] lists each option once, with its name, value, default and help; the parser, `--help` and
+//! the completions use it, and `tests/options.rs` checks the manual and the README against it.
+//! [`parse`] returns [`Settings`], which are plain data: nothing here accesses the disk, the network
+//! or the user database.
 //!
-//! Invariants: of two options that contradict each other the last one counts, as mount(8) has it;
-//! an error is one line that names the option, the value and what is allowed.
+//! Invariants: of two options that contradict each other the last one applies, as in mount(8); an
+//! error is one line that names the option, the value and what is allowed.
 
 pub(crate) mod completions;
 pub mod credentials;
 pub mod endpoint;
 pub(crate) mod help;
-pub mod json;
 pub(crate) mod option_list;
 pub(crate) mod option_table;
 pub(crate) mod option_value;
@@ -34,27 +33,27 @@ pub use crate::cli::option_table::{
 pub use crate::cli::settings::{Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status};
 use crate::process::redact::redact;
 
-/// What the command line asks for.
+/// The request of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Mount something.
     Mount(Box<Settings>),
-    /// Look at a server and tell.
+    /// Probe a server.
     Probe(Box<Probe>),
-    /// Tell how mounts are.
+    /// Show the status of mounts.
     Status(Status),
-    /// Have the mount here, or all of this user's, drop what they cache.
+    /// Drop the caches of the mount there, or of all of this user's mounts.
     DropCache(Option<PathBuf>),
     /// Print this text.
     Print(String),
 }
 
-/// Reads a command line, the program's own name first.
+/// Parses a command line, the program's own name first.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter().peekable();
     let program = arguments.next().unwrap_or_default();
     let helper = is_helper(&program);
-    // Only in the first place: no source is called so, and a mountpoint stands second.
+    // Only as the first argument: no source has such a name, and a mountpoint comes second.
     if !helper && arguments.next_if(|first| first == PROBE).is_some() {
         return parse_probe(arguments);
     }
@@ -62,13 +61,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         return parse_completions(arguments);
     }
     if !helper && arguments.next_if(|first| first == STATUS).is_some() {
-        return parse_question(arguments, STATUS_FLAGS, STATUS_HINT, |mountpoint, found| {
+        return parse_query(arguments, STATUS_FLAGS, STATUS_HINT, |mountpoint, found| {
             let json = found.get_flag("json");
             Request::Status(Status { mountpoint, json })
         });
     }
     if !helper && arguments.next_if(|first| first == DROP_CACHE).is_some() {
-        return parse_question(
+        return parse_query(
             arguments,
             DROP_CACHE_FLAGS,
             DROP_CACHE_HINT,
@@ -88,18 +87,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
 
     let mut settings = Settings::default();
     if helper {
-        settings.fake = found.get_flag("fake");
-        settings.verbose = found.get_flag("verbose");
-        settings.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
+        settings.command.fake = found.get_flag("fake");
+        settings.command.verbose = found.get_flag("verbose");
+        settings.command.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
     } else {
-        settings.debug = found.get_flag("debug");
-        settings.foreground = found.get_flag("foreground") || settings.debug;
+        settings.command.debug = found.get_flag("debug");
+        settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
     }
     let sloppy = helper && found.get_flag("sloppy");
     apply_all(&mut settings, &option_words(&found)?, helper, sloppy)?;
-    if settings.atomic && settings.links == Links::Followed {
+    if settings.write.atomic && settings.attributes.links == Links::Followed {
         return Err(
-            "atomic and follow_symlinks exclude each other: what is renamed over a link takes its place"
+            "options atomic and follow_symlinks cannot be combined: the rename would replace the link, not its target"
                 .to_string(),
         );
     }
@@ -127,7 +126,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     }
 }
 
-/// Reads what stands behind `ftpfs probe`.
+/// Parses the arguments of `ftpfs probe`.
 fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let found = command(PROBE_FLAGS)
         .try_get_matches_from(arguments)
@@ -144,7 +143,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
         write: found.get_flag("write"),
         json: found.get_flag("json"),
     };
-    probe.settings.debug = found.get_flag("debug");
+    probe.settings.command.debug = found.get_flag("debug");
     let options = option_words(&found)?;
     apply_all(&mut probe.settings, &options, false, false)?;
     probe.words = options
@@ -165,8 +164,8 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     }
 }
 
-/// Reads what stands behind `ftpfs status` and `ftpfs drop-cache`.
-fn parse_question(
+/// Parses the arguments of `ftpfs status` and `ftpfs drop-cache`.
+fn parse_query(
     arguments: impl Iterator<Item = OsString>,
     flags: &'static [Flag],
     hint: &str,
@@ -192,7 +191,7 @@ fn parse_question(
     }
 }
 
-/// Reads what stands behind `ftpfs completions`.
+/// Parses the arguments of `ftpfs completions`.
 fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let shell = arguments.next().unwrap_or_default();
     let script = shell.to_str().and_then(completions::completions);
@@ -202,7 +201,7 @@ fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Re
     }
 }
 
-/// The words of all lists behind `-o`.
+/// Returns the options of all `-o` lists.
 fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     for list in found.get_many::<OsString>("options").into_iter().flatten() {
@@ -214,13 +213,13 @@ fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The word that asks to look at a server instead of mounting it.
+/// The subcommand that probes a server.
 const PROBE: &str = "probe";
-/// The word that asks how mounts are.
+/// The subcommand that shows the status of mounts.
 const STATUS: &str = "status";
-/// The word that has caches dropped.
+/// The subcommand that drops caches.
 const DROP_CACHE: &str = "drop-cache";
-/// The word that asks for the completions of a shell.
+/// The subcommand that prints shell completions.
 const COMPLETIONS: &str = "completions";
 const PROBE_HINT: &str =
     "usage: ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]; see ftpfs --help";
@@ -238,7 +237,7 @@ fn is_source(argument: &OsStr) -> bool {
         .any(|part| part == b"://")
 }
 
-/// Whether mount(8) called us as its helper: `-f` then means something else.
+/// Whether mount(8) called us as its helper: `-f` then means "fake".
 fn is_helper(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
     matches!(name, Some("mount.ftpfs" | "mount.fuse.ftpfs"))
@@ -262,16 +261,16 @@ fn command(flags: &'static [Flag]) -> Command {
         .no_binary_name(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        // A flag may be given twice, as fstab lines and scripts do.
+        // A flag may be repeated, as fstab lines and scripts do.
         .args_override_self(true)
         .arg(words)
         .args(flags)
 }
 
-/// clap explains itself over several lines; we have one.
+/// Turns an error of clap, which has several lines, into one line.
 fn one_line(error: &clap::Error, hint: &str) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
-        // "--options <OPT[,OPT...]>": the value is what is missing.
+        // "--options <OPT[,OPT...]>": the value is missing.
         // An unknown one may bring a value: `--password=...`.
         Some(ContextValue::String(argument)) => {
             argument.split([' ', '=']).next().unwrap_or_default()
@@ -298,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_in_the_source_is_not_shown() {
+    fn debug_of_request_hides_the_password() {
         let arguments = ["ftpfs", "ftp://u:secret@h/", "/m"].map(OsString::from);
         let request = parse(arguments).expect("a good line");
         assert!(!format!("{request:?}").contains("secret"));

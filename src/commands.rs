@@ -1,5 +1,7 @@
-//! The subcommands: one file or folder for each.
+//! Runs the subcommands: one file or folder for each.
 
+pub(crate) mod human;
+pub(crate) mod json;
 pub mod mount;
 pub mod probe;
 pub mod status;

@@ -1,8 +1,8 @@
-//! FUSE: the session with the kernel.
+//! Runs the FUSE session with the kernel.
 //!
-//! The one idea: a shell. What the kernel asks is unpacked in `fuse/adapter.rs` and answered in the words of
-//! `fuse/answers.rs`; what it is to be told goes through its notifier, on a thread of the notices' own. Only here and
-//! below `fuse/` types of the `fuser` crate are named.
+//! `fuse/filesystem.rs` unpacks the requests, `fuse/reply.rs` makes the replies, and
+//! `fuse/kernel_notify.rs` sends notifications on a thread of its own. Types of the `fuser` crate are
+//! named only here and below `fuse/`.
 
 pub(crate) mod filesystem;
 pub mod kernel_notify;
@@ -19,42 +19,42 @@ use std::sync::Arc;
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 
 use crate::fuse::filesystem::Adapter;
-pub use crate::fuse::filesystem::Desk;
-use crate::fuse::kernel_notify::{Counts, Kernel, Notices};
+pub use crate::fuse::filesystem::QueryHandler;
+use crate::fuse::kernel_notify::{Counts, Kernel, KernelNotifier};
 use crate::vfs::{Listener, Vfs};
 
-/// FUSE's loops. They never wait, so two keep two processors busy.
-const LOOPS: usize = 2;
+/// Number of threads that read requests. They never block, so two keep two processors busy.
+const SESSION_THREADS: usize = 2;
 
 /// Who may use the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Who mounted it.
+    /// The user who mounted it.
     Owner,
-    /// And root.
+    /// That user and root.
     OwnerAndRoot,
-    /// Everybody, within the permission bits.
+    /// All users, within the permission bits.
     Everybody,
 }
 
-/// Serves the mount behind `device` until it is unmounted. `live` is called when the kernel has
-/// been answered for the first time.
+/// Serves the mount of `device` until it is unmounted. `live` is called after the reply to the first
+/// request, FUSE_INIT.
 pub fn serve(
     vfs: Arc<Vfs>,
-    notices: Arc<Notices>,
-    desk: Arc<dyn Desk>,
+    notifier: Arc<KernelNotifier>,
+    queries: Arc<dyn QueryHandler>,
     device: OwnedFd,
     audience: Audience,
     live: impl FnOnce() -> std::result::Result<(), String>,
 ) -> std::result::Result<(), String> {
     let mut config = Config::default();
-    config.n_threads = Some(LOOPS);
+    config.n_threads = Some(SESSION_THREADS);
     let acl = match audience {
         Audience::Owner => SessionACL::Owner,
         Audience::OwnerAndRoot => SessionACL::RootAndOwner,
         Audience::Everybody => SessionACL::All,
     };
-    let adapter = Adapter::new(Arc::clone(&vfs), Arc::clone(&notices), desk);
+    let adapter = Adapter::new(Arc::clone(&vfs), Arc::clone(&notifier), queries);
     let session = Session::from_fd(adapter, device, acl, config)
         .map_err(|error| format!("the kernel did not accept the mount: {error}"))?;
     live()?;
@@ -62,17 +62,17 @@ pub fn serve(
         let vfs = Arc::clone(&vfs);
         move |ino| vfs.told(ino)
     };
-    match notices.start(Arc::new(session.notifier()), passed) {
-        Ok(()) => vfs.tell(Some(Arc::clone(&notices) as Arc<dyn Listener>)),
-        Err(error) => log::error!("no thread can be started to tell the kernel: {error}"),
+    match notifier.start(Arc::new(session.notifier()), passed) {
+        Ok(()) => vfs.tell(Some(Arc::clone(&notifier) as Arc<dyn Listener>)),
+        Err(error) => log::error!(
+            "kernel notifications disabled: {error}; changes of other clients show after a second"
+        ),
     }
     let ended = session.run();
     vfs.tell(None);
-    notices.end();
-    let Counts { told, dropped } = notices.counts();
-    log::info!(
-        "the kernel was told {told} times what others changed; {dropped} times it was not worth it"
-    );
+    notifier.end();
+    let Counts { told, dropped } = notifier.counts();
+    log::info!("kernel notifications: {told} sent, {dropped} dropped");
     ended.map_err(|error| format!("the mount ended with an error: {error}"))
 }
 
@@ -82,7 +82,7 @@ impl Kernel for Notifier {
     }
 
     fn changed(&self, ino: u64, content: bool) -> std::io::Result<()> {
-        // Of no byte, or of all of them; of the attributes in any case.
+        // A negative offset invalidates the attributes alone.
         self.inval_inode(INodeNo(ino), if content { 0 } else { -1 }, 0)
     }
 }

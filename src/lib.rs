@@ -1,12 +1,17 @@
 //! ftpfs mounts a remote FTP server as a local directory.
 //!
-//! The floors, from the ground up; a file uses only what stands below it (`tests/layers.rs`):
+//! The top-level modules, from the top down; each uses only those that `tests/layers.rs` allows:
 //!
 //! ```text
-//! main -> run -> status -> inquiry
-//!            \-> probe -> server -> options, source, credentials, places      the program
-//!            \-> fuse -> vfs -> remote <- ftp   mount, workers, notices       edges | file system | vocabulary | engine
-//! printable, redact, private_dir, regular_file                              for all of them
+//! main
+//! commands   the subcommands: mount, umount, status, drop-cache, probe
+//! cli        command line: options, source, credentials
+//! fuse       FUSE session: requests, replies, kernel notifications
+//! vfs        file system: inodes, caches, readahead, uploads, write-back journal
+//! ftp        FTP client: connections, transfers, listings, server profile
+//! mount      mount(2), fusermount3, mount table, queries to a mount
+//! remote     interface between vfs and ftp
+//! process    leaf modules: background, signals, logging, directories, private files, escaped text
 //! ```
 
 pub mod cli;

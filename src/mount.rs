@@ -1,15 +1,15 @@
-//! Getting the FUSE device for a mountpoint, and giving the mountpoint back.
+//! Mounts and unmounts: opens the FUSE device and attaches it to a mountpoint.
 //!
-//! The one idea: this file mounts by itself and hands a bare file descriptor to the session, so
-//! that every failure has words of its own and an unmount touches our own mount only. Root calls
-//! mount(2); everybody else goes through `fusermount3`, which sends the descriptor over a socket
-//! (`_FUSE_COMMFD`); with `/dev/fd/N` for a mountpoint somebody else has mounted already
-//! (mount.fuse3(8), `drop_privileges`).
+//! The session gets a bare file descriptor, so that each failure has its own message and only our
+//! own mount is unmounted. Root calls mount(2); other users go through `fusermount3`, which sends
+//! the descriptor over a socket (`_FUSE_COMMFD`). With `/dev/fd/N` as the mountpoint the device was
+//! mounted before and is passed as descriptor N (mount.fuse3(8), `drop_privileges`).
 //!
-//! A mount is known by its number and device in `/proc/self/mountinfo`, which is read without
-//! asking the file system below: a stat(2) would wait for a session that does not run yet.
+//! A mount is identified by its number and device in `/proc/self/mountinfo`, which is read without
+//! asking the file system: stat(2) would wait for a session that does not run yet.
 //!
-//! Invariants: nothing of the crate is used here; every error is one line with cause and mend.
+//! Invariants: of the crate only `thread` is used here; each error is one line with cause and
+//! remedy.
 
 pub(crate) mod error;
 pub(crate) mod fuse_device;
@@ -42,20 +42,20 @@ pub use crate::mount::mountinfo::{Entry, mounts};
 use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
 pub use crate::mount::utab::forget as forget_note;
 
-/// KiB that the kernel asks ahead for, twice its own measure: half of the requests for a large file. With
-/// more, who reads waits longer for each of them, and gains nothing where there are few cores.
+/// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
+/// readers wait longer for each request and gain nothing on few cores.
 const READ_AHEAD_KIB: &str = "256";
 
-/// A mount that we made. It stays when this is dropped: [`Mount::unmount`] ends it.
+/// A mount made by this process. It stays when this is dropped: [`Mount::unmount`] ends it.
 #[derive(Debug)]
 pub struct Mount {
     mountpoint: PathBuf,
-    /// `None` where somebody else mounted and will unmount.
+    /// `None` if another program mounted and will unmount.
     identity: Option<Identity>,
 }
 
-/// Looks, before anything is connected, whether a mount at `mountpoint` can work, and returns the
-/// path without links and dots: a mount in the background leaves the working directory.
+/// Checks, before anything is connected, that a mount at `mountpoint` can work. Returns the path
+/// without links and dots, since a mount in the background leaves the working directory.
 pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
     if let Some(fd) = passed_descriptor(mountpoint) {
         let fd = fd?;
@@ -80,9 +80,9 @@ pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
                     "{shown}: there is no such directory; make it with: mkdir -p {}",
                     quoted(mountpoint)
                 )),
-                // Root is told this by a mount of somebody else that has no allow_other.
+                // Root gets this from another user's mount without allow_other.
                 Some(libc::EACCES) => Error(format!(
-                    "{shown}: you may not look at it; choose a directory of your own, \
+                    "{shown}: permission denied; choose a directory of your own, \
                      or, if something is mounted there, unmount it with: {unmount}"
                 )),
                 _ => Error(format!("{shown}: can't be used as a mountpoint: {error}")),
@@ -111,8 +111,8 @@ pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
     Ok(real)
 }
 
-/// Mounts at `mountpoint`, a path that [`check`] returned. The session must soon be run with the
-/// device: until then whoever touches the mountpoint waits.
+/// Mounts at `mountpoint`, a path that [`check`] returned. The session must run with the device
+/// soon: until then every access to the mountpoint blocks.
 pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), Error> {
     if let Some(fd) = passed_descriptor(mountpoint) {
         let device = take_passed(fd?)?;
@@ -136,7 +136,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), 
             };
             Ok((device, mount))
         }
-        // We could never tell our mount from another one: better to have none.
+        // Without an identity our mount could not be told from another one later.
         identity => {
             drop(device);
             let _ = call_umount(mountpoint, true);
@@ -151,14 +151,14 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), 
 }
 
 impl Mount {
-    /// Where it is.
+    /// Returns the mountpoint.
     pub fn mountpoint(&self) -> &Path {
         &self.mountpoint
     }
 
-    /// Has the kernel ask ahead for more than it does by itself, where we may say so: only root may. To be
-    /// called when the session has begun, whose answer to the kernel would undo it.
-    pub fn read_ahead(&self) {
+    /// Raises the kernel's readahead, which only root may. Call it after the session has started: the
+    /// reply to FUSE_INIT resets it.
+    pub fn raise_readahead(&self) {
         let Some(identity) = &self.identity else {
             return;
         };
@@ -168,16 +168,16 @@ impl Mount {
         }
     }
 
-    /// Has umount(8) wait for what is to be stored, where it can be told. To be called when the session answers.
-    pub fn note_helper(&self, options: &Options) {
+    /// Registers our helper, which waits for uploads, with umount(8). Call it when the session answers.
+    pub fn register_umount_helper(&self, options: &Options) {
         if self.identity.is_some() {
-            utab::note(&self.mountpoint, options);
+            utab::register_helper(&self.mountpoint, options);
         }
     }
 
-    /// Unmounts. `lazily` takes the mount out of the tree at once, also while files are open; the
-    /// session then ends with the last of them. Fine when it has gone already; a mount that is not
-    /// ours is left alone.
+    /// Unmounts. `lazily` detaches the mount at once, even while files are open; the session then ends
+    /// with the last of them. It is no error if the mount is gone already; another mount at the same
+    /// place is left alone.
     pub fn unmount(&self, lazily: bool) -> Result<(), Error> {
         let Some(identity) = &self.identity else {
             return Ok(());
@@ -186,8 +186,8 @@ impl Mount {
     }
 }
 
-/// Enters the mount namespace at `path` (`/proc/PID/ns/mnt`), as `mount -N` asks for. There must
-/// be one thread yet.
+/// Enters the mount namespace at `path` (`/proc/PID/ns/mnt`), for `mount -N`. The process must have
+/// one thread.
 pub fn enter_namespace(path: &Path) -> Result<(), Error> {
     let shown = path.display();
     let failed =
@@ -200,23 +200,23 @@ pub fn enter_namespace(path: &Path) -> Result<(), Error> {
         .map_err(|errno| failed(errno.into()))
 }
 
-/// The rules of `fusermount3`, asked beforehand for the sake of a better message.
+/// Checks the rules of `fusermount3` before it does, for a better message.
 fn check_rights(mountpoint: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
     let shown = mountpoint.display();
     let sticky = metadata.mode() & libc::S_ISVTX != 0;
     if sticky && metadata.uid() != geteuid().as_raw() {
         return Err(Error(format!(
-            "{shown}: belongs to somebody else and is sticky; choose a directory of your own"
+            "{shown}: belongs to another user and is sticky; choose a directory of your own"
         )));
     }
     access(mountpoint, AccessFlags::W_OK).map_err(|_| {
         Error(format!(
-            "{shown}: you may not write there; choose a directory of your own"
+            "{shown}: no permission to write; choose a directory of your own"
         ))
     })
 }
 
-/// mount(2), for root.
+/// Mounts with mount(2), for root.
 fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
     let device = open_device()?;
     let mut data = format!(
@@ -243,7 +243,7 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
         )
     };
     let outcome = match mount(&format!("fuse.{}", options.subtype), &data) {
-        // Kernels that know no subtype in the type take it as an option.
+        // Kernels that do not support a subtype in the type take it as an option.
         Err(Errno::ENODEV | Errno::EINVAL) => {
             mount("fuse", &format!("{data},subtype={}", options.subtype))
         }
@@ -314,8 +314,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_unmounted_that_is_not_ours() {
-        // The root directory stands for a mount of somebody else; ours has another number.
+    fn unmount_leaves_other_mounts_alone() {
+        // The root directory stands for another mount: the number differs.
         let mount = Mount {
             mountpoint: "/".into(),
             identity: Some(Identity {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_mountpoint_is_told_with_a_mend() {
+    fn unusable_mountpoint_is_refused_with_remedy() {
         // Without the device every answer is about the device.
         if check_device().is_err() {
             panic!("/dev/fuse can't be opened here: run the tests where it can");

@@ -1,4 +1,5 @@
-//! The process: daemon, logging, allocator, directories.
+//! Leaf modules that every other module may use: the process itself (background, signals, logging, memory, threads,
+//! directories), private and regular files, and text that is safe to show.
 
 pub(crate) mod allocator;
 pub mod daemon;
@@ -7,4 +8,5 @@ pub mod printable;
 pub(crate) mod private_dir;
 pub(crate) mod redact;
 pub(crate) mod regular_file;
+pub(crate) mod thread;
 pub mod xdg_dirs;

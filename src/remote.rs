@@ -1,147 +1,90 @@
-//! What a remote file server is: the vocabulary that the engine and the file system share.
+//! Defines the interface of a remote file server, which the FTP client and the file system share.
 //!
-//! This file stands below both of its users, so that neither imports the other and a server in
-//! memory can stand in for the engine in tests. The trait [`Remote`] says *what* is wanted, never
-//! *how*: no command of the protocol, no lease and no connection is named above this line.
+//! It stands below both, so that neither imports the other and tests can put a server in memory in
+//! place of the client. The trait [`Remote`] says *what* is wanted, never *how*: no FTP command, no
+//! connection and no lease is named here.
 //!
 //! Invariants: names and paths are bytes; a [`RemotePath`] is relative to the mounted directory
 //! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
 
 pub(crate) mod attributes;
 pub(crate) mod change;
+pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod path;
 pub(crate) mod step;
 pub(crate) mod temp_name;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
 pub use crate::remote::attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
 pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
+pub use crate::remote::deadline::Deadline;
 pub use crate::remote::error::{Error, Result, Why};
 pub use crate::remote::path::{RemotePath, is_name};
 pub use crate::remote::step::{Done, Step};
 pub use crate::remote::temp_name::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
 
-/// Who waits. Of several who want a connection, the first in this order gets it.
+/// Priority of a request. Requests get connections in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// A caller waits for the answer.
     Caller,
     /// A caller waits for a long upload to end.
     Flush,
-    /// Nobody waits yet.
+    /// Nothing waits for it yet: prefetch.
     Ahead,
 }
 
-/// The end of an operation's patience: so much time *without progress*.
-///
-/// One is made when the operation arrives and passed down through everything that it does,
-/// retries too. Every byte that arrives or leaves counts as progress.
-#[derive(Debug)]
-pub struct Deadline {
-    made: Instant,
-    patience: Duration,
-    /// Milliseconds after `made` at which something last went forward.
-    progressed: Arc<AtomicU64>,
-}
-
-impl Deadline {
-    /// A deadline that passes after `patience` without progress, from now on.
-    pub fn after(patience: Duration) -> Self {
-        Self {
-            made: Instant::now(),
-            patience,
-            progressed: Arc::default(),
-        }
-    }
-
-    /// The same deadline for somebody who waits for what is done by this one: progress counts for both.
-    pub fn twin(&self) -> Self {
-        Self {
-            progressed: Arc::clone(&self.progressed),
-            ..*self
-        }
-    }
-
-    /// Something went forward: the patience begins anew.
-    pub fn progress(&self) {
-        let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.progressed.fetch_max(now, Ordering::Relaxed);
-    }
-
-    /// A number that grows with progress.
-    pub fn mark(&self) -> u64 {
-        self.progressed.load(Ordering::Relaxed)
-    }
-
-    /// How much time is left, or `None` once it has passed.
-    pub fn remaining(&self) -> Option<Duration> {
-        let progressed = Duration::from_millis(self.progressed.load(Ordering::Relaxed));
-        let left =
-            (self.made + progressed + self.patience).saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// The time without progress that this deadline allows.
-    pub fn patience(&self) -> Duration {
-        self.patience
-    }
-}
-
-/// What comes with every request: who waits, and for how long.
+/// Priority and deadline of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// Who waits.
+    /// The priority.
     pub urgency: Urgency,
-    /// Until when.
+    /// The deadline.
     pub deadline: &'a Deadline,
 }
 
-/// Whether a listing may be taken for all that there is.
+/// Whether a listing is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// A name that was not listed does not exist.
     Whole,
-    /// Nothing may be concluded from an absence: lines could not be read, or a limit was met.
+    /// A name that was not listed may exist: lines could not be parsed, or a limit was reached.
     Partial,
 }
 
-/// What holds for a server, as far as the file system needs to know.
+/// Properties of a server that the file system depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
-    /// [`Step::Stat`] works: one path can be asked for alone.
+    /// [`Step::Stat`] works: a single path can be asked for (MLST).
     pub stats: bool,
-    /// [`Remote::glance`] is worth a try: [`Step::Stat`] does not work, and yet one name can be told alone.
+    /// [`Remote::glance`] may work: a single path can be asked for although [`Step::Stat`] does not work.
     pub glances: bool,
-    /// A read can begin in the middle of a file.
+    /// A read can start in the middle of a file (REST).
     pub seeks: bool,
-    /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
-    /// takes one call for one directory.
+    /// [`Remote::list_many`] pipelines. False until that was seen, which takes one call for one
+    /// directory.
     pub lists_together: bool,
-    /// What was stored can be gone on with at its end. True until that was seen not to be so.
+    /// A stored file can be appended to. True until that was seen to fail.
     pub goes_on: bool,
-    /// [`Step::SetMode`] may work. True until that was seen not to be so.
+    /// [`Step::SetMode`] may work. True until it was seen to fail.
     pub sets_modes: bool,
-    /// [`Step::SetModified`] may work. True until that was seen not to be so.
+    /// [`Step::SetModified`] may work. True until it was seen to fail.
     pub sets_times: bool,
 }
 
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
-    /// Where to begin, in bytes from the file's start.
+    /// Offset to start at, in bytes.
     pub from: u64,
-    /// Bytes of the file, as far as the caller knows.
+    /// Bytes of the file, if the caller knows them.
     pub size: Option<u64>,
-    /// Ask at the same time what the file is, at no price ([`Source::version`]).
+    /// Ask for the version of the file in the same flight ([`Source::version`]).
     pub verify: bool,
 }
 
 impl Reading {
-    /// From an offset to the end.
+    /// Reads from an offset to the end.
     pub fn at(from: u64) -> Self {
         Self {
             from,
@@ -150,82 +93,84 @@ impl Reading {
     }
 }
 
-/// A file that is being read from some offset to its end.
+/// A download: a file that is being read from some offset to its end.
 ///
-/// Dropping it ends the transfer, which can take a moment: drop it off the caller's path.
+/// Dropping it aborts the transfer, which can take a moment: do not drop it while a caller waits.
 pub trait Source: Send {
-    /// The next bytes; 0 at the end, and only after the server has confirmed that it is the end.
+    /// Reads the next bytes; returns 0 at the end, after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
 
-    /// What the file was when the reading began, where that was asked for and the server told.
+    /// Returns the version of the file at the start of the read, if it was asked for and answered.
     fn version(&self) -> Option<Version>;
 
-    /// Whether somebody waits for the connection that this transfer keeps busy.
+    /// Whether another request waits for the connection of this transfer.
     fn wanted(&self) -> bool;
 }
 
-/// A file that is being written, from its start or from its end on.
+/// An upload: a file that is being written, from its start or appended to.
 ///
-/// Dropping it breaks the transfer off: the server may keep what it got.
+/// Dropping it aborts the transfer: the server may keep what it received.
 pub trait Sink: Send {
     /// Sends all of `bytes`.
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()>;
 
-    /// Ends the transfer; returns once the server has confirmed everything, with what it said behind that
-    /// of the file, if it did.
+    /// Ends the transfer; returns after the server has confirmed all bytes, with the version that it
+    /// reported after that, if any.
     fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>>;
 
-    /// Whether somebody waits for the connection that this transfer keeps busy.
+    /// Whether another request waits for the connection of this transfer.
     fn wanted(&self) -> bool;
 }
 
-/// The space of a server.
+/// Space on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub total: Option<u64>,
 }
 
-/// What one name is.
+/// The answer of [`Remote::glance`].
 #[derive(Clone, Debug)]
 pub enum Glance {
-    /// It is there.
+    /// The name exists.
     There(Attributes),
     /// There is no such name.
     Absent,
 }
 
-/// A view of a path in the server's own words.
+/// What [`Remote::describe`] asks the server about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The facts (RFC 3659 section 7.5).
     Facts,
     /// The line of a listing.
     Raw,
-    /// A hash of the content, with the name of the algorithm before it.
+    /// A hash of the content, after the name of the algorithm.
     Hash,
 }
 
 /// A remote file server.
 pub trait Remote: Send + Sync {
-    /// What holds for this server.
+    /// Returns the properties of this server.
     fn traits(&self) -> Traits;
 
-    /// How many requests of this urgency could begin now without waiting for a connection.
+    /// Returns how many requests of this priority could start now without waiting for a connection.
     fn room(&self, urgency: Urgency) -> usize;
 
-    /// Steps, taken in order, each answered at its own place; one that fails does not stop the next.
+    /// Performs steps in order and returns their results in that order; a failed step does not stop the
+    /// next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
 
-    /// What one name is, where that can be told by one question and for certain; `None` where a listing has to tell.
+    /// Returns the attributes of a name if one command answers that for certain; `None` if it takes a
+    /// listing.
     fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
         let _ = (path, ask);
         Ok(None)
     }
 
-    /// Lists a directory; `each` gets every entry but `.` and `..`. The entry may come twice.
+    /// Lists a directory; `each` gets every entry except `.` and `..`. An entry may come twice.
     fn list(
         &self,
         directory: &RemotePath,
@@ -233,8 +178,8 @@ pub trait Remote: Send + Sync {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness>;
 
-    /// Lists many directories, as far as can be in one flight (see [`Traits::lists_together`]); `each`
-    /// gets the number of the directory and an entry. An entry may come twice.
+    /// Lists many directories, pipelined if possible (see [`Traits::lists_together`]); `each` gets the
+    /// index of the directory and an entry. An entry may come twice.
     fn list_many(
         &self,
         directories: &[RemotePath],
@@ -247,16 +192,16 @@ pub trait Remote: Send + Sync {
         directories.iter().enumerate().map(one).collect()
     }
 
-    /// Where a symbolic link points, as the server says it; for links that were listed without a target.
+    /// Returns the target of a symbolic link as the server reports it; for links that were listed without.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
 
-    /// Reads a file. Where it can't be told that the server would begin in the middle of it, that is refused
-    /// with [`Why::Unsupported`]: it can be read from its start then.
+    /// Reads a file. Fails with [`Why::Unsupported`] if the server is not known to start in the middle of
+    /// a file; it can be read from its start then.
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
-    /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Of `first`, the bytes to
-    /// begin with, some may be sent with that; how many were is returned. Where the server allows, `then` is done at the
-    /// end. `begins` is called when the server is there, and about to be told.
+    /// Starts to write a file: from its start, or appended after `behind` bytes and whatever other clients
+    /// appended. `first` are its first bytes, of which some may be sent early; their number is returned. If
+    /// the server can, `then` is done at the end. `begins` is called before the command is sent.
     fn write(
         &self,
         file: &RemotePath,
@@ -267,23 +212,24 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
     ) -> Result<(Box<dyn Sink>, u64)>;
 
-    /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
-    /// one already, which stays untouched. `begins` is called when the server is there, and about to be told.
+    /// Creates a file and starts to write it. Fails with [`Why::Exists`] if the name exists, which then
+    /// stays untouched. `begins` is called before the command is sent.
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
-    /// Refuses a name that the server's charset lacks, or that it would change without a word. Asks nobody.
+    /// Refuses a name that the server's charset can't encode, or that the server would change silently.
+    /// Sends nothing.
     fn check_name(&self, path: &RemotePath) -> Result<()>;
 
-    /// How [`Remote::update`] would bring this change about, so that the caller can provide the
-    /// bytes before a connection is taken.
+    /// Returns how [`Remote::update`] would store this change, so that the caller can provide the bytes
+    /// before a connection is taken.
     fn plan(&self, change: &Change) -> Plan;
 
-    /// Finds out what the server makes of a part of a file, so that no plan has to be tried on one that matters
-    /// ([`Plan::Patch`]). For that a small file is made at `beside`, which must name nothing, and removed again.
+    /// Probes how the server stores a part of a file (REST before STOR), so that [`Plan::Patch`] is not tried
+    /// on a real file first. It creates and removes a small file at `beside`, which must not exist.
     fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
 
-    /// Brings a change about by `plan` and returns what the file then is. The bytes that the plan
-    /// names are in `bytes`.
+    /// Stores a change with `plan` and returns the version of the file after that. `bytes` provides the
+    /// bytes that the plan needs.
     fn update(
         &self,
         file: &RemotePath,
@@ -293,13 +239,13 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
     ) -> Result<Updated>;
 
-    /// The space below `directory`, where the server tells.
+    /// Returns the space below `directory`, if the server reports it.
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>>;
 
-    /// What the server says of a path in its own words, where it says anything.
+    /// Returns what the server reports about a path, in its own words, if it does.
     fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>>;
 
-    /// Ends everything that still runs, at once, for good.
+    /// Closes all connections at once and for good.
     fn close(&self);
 }
 
@@ -314,24 +260,10 @@ impl dyn Remote {
     }
 }
 
-/// Asks for one step.
+/// Performs one step.
 pub fn perform_one(remote: &dyn Remote, step: Step<'_>, ask: &Ask<'_>) -> Result<Done> {
     remote
         .perform(&[step], ask)
         .pop()
         .unwrap_or_else(|| Err(Error::misbehaved("a step", "no answer")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_begins_anew_with_progress() {
-        let deadline = Deadline::after(Duration::ZERO);
-        assert!(deadline.remaining().is_none());
-        let deadline = Deadline::after(Duration::from_secs(3600));
-        deadline.progress();
-        assert!(deadline.remaining().is_some());
-    }
 }

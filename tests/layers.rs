@@ -18,11 +18,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["cli", "fuse", "mount", "process", "vfs", "ftp", "remote"],
     ),
     ("cli", &["process", "ftp", "remote"]),
-    ("fuse", &["mount", "vfs", "remote"]),
-    ("mount", &[]),
+    ("fuse", &["mount", "vfs", "remote", "process"]),
+    ("mount", &["process"]),
     ("process", &[]),
-    ("vfs", &["remote"]),
-    ("ftp", &["remote"]),
+    ("vfs", &["remote", "process"]),
+    ("ftp", &["remote", "process"]),
     ("remote", &[]),
 ];
 

@@ -302,10 +302,15 @@ impl Expected {
 /// A time as the corpus writes it. Of one that is exact to the day there are two forms: the day, and all
 /// of it with a `?`; `length` tells which is asked for.
 fn time_shown(modified: Modified, length: usize) -> String {
-    let at = civil(modified.seconds);
+    let at = civil(modified.seconds).expect("a date");
     let full = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-        at.year, at.month, at.day, at.hour, at.minute, at.second
+        at.year(),
+        at.month(),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
     );
     match modified.precision {
         Precision::Day if length > full.len() => full + "?",
@@ -527,17 +532,17 @@ fn unix_line(entry: &Entry) -> Vec<u8> {
         .size
         .map_or("1,   3".to_string(), |size| size.to_string());
     let modified = known.modified.expect("a time");
-    let at = civil(modified.seconds);
-    let month = MONTHS[at.month as usize - 1];
+    let at = civil(modified.seconds).expect("a date");
+    let month = MONTHS[at.month() as usize - 1];
     let (owner, group) = (text(&known.owner), text(&known.group));
     let _ = write!(
         line,
         "   1 {owner:8} {group:8} {size:>8} {month} {:2} ",
-        at.day
+        at.day()
     );
     let _ = match modified.precision {
-        Precision::Minute => write!(line, "{:02}:{:02} ", at.hour, at.minute),
-        _ => write!(line, " {:4} ", at.year),
+        Precision::Minute => write!(line, "{:02}:{:02} ", at.hour(), at.minute()),
+        _ => write!(line, " {:4} ", at.year()),
     };
     let mut line = line.into_bytes();
     line.extend_from_slice(&entry.name);
@@ -609,10 +614,15 @@ fn facts_line(entry: &Entry, turn: usize) -> Vec<u8> {
     add("Size", known.size.map(|size| size.to_string()));
     add("unique", Some("FE03U1A".to_string()));
     let time = known.modified.map(|modified| {
-        let at = civil(modified.seconds);
+        let at = civil(modified.seconds).expect("a date");
         format!(
             "{:04}{:02}{:02}{:02}{:02}{:02}",
-            at.year, at.month, at.day, at.hour, at.minute, at.second
+            at.year(),
+            at.month(),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second()
         )
     });
     add("modify", time);
@@ -659,23 +669,23 @@ fn of_dos() -> impl Strategy<Value = Entry> {
 /// The line that IIS prints.
 fn dos_line(entry: &Entry, four_digits: bool, half_days: bool) -> Vec<u8> {
     let known = &entry.attributes;
-    let at = civil(known.modified.expect("a time").seconds);
-    let mut line = format!("{:02}-{:02}-", at.month, at.day);
+    let at = civil(known.modified.expect("a time").seconds).expect("a date");
+    let mut line = format!("{:02}-{:02}-", at.month(), at.day());
     let _ = match four_digits {
-        true => write!(line, "{:04}", at.year),
-        false => write!(line, "{:02}", at.year % 100),
+        true => write!(line, "{:04}", at.year()),
+        false => write!(line, "{:02}", at.year() % 100),
     };
     let _ = match half_days {
         true => {
-            let half = if at.hour < 12 { "AM" } else { "PM" };
+            let half = if at.hour() < 12 { "AM" } else { "PM" };
             write!(
                 line,
                 "  {:02}:{:02}{half}",
-                (at.hour + 11) % 12 + 1,
-                at.minute
+                (at.hour() + 11) % 12 + 1,
+                at.minute()
             )
         }
-        false => write!(line, "  {:02}:{:02}", at.hour, at.minute),
+        false => write!(line, "  {:02}:{:02}", at.hour(), at.minute()),
     };
     let _ = match known.size {
         Some(size) => write!(line, " {size:>20} "),

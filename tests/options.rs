@@ -50,27 +50,38 @@ fn source_and_mountpoint_stand_anywhere_among_the_flags() {
         let settings = settings_of(&arguments).expect("a good line");
         assert_eq!(settings.source.0, "h:", "{arguments:?}");
         assert_eq!(settings.mountpoint, Path::new("/m"), "{arguments:?}");
-        assert!(settings.foreground && settings.read_only, "{arguments:?}");
+        assert!(
+            settings.command.foreground && settings.mount.read_only,
+            "{arguments:?}"
+        );
     }
 }
 
 #[test]
 fn what_is_not_said_has_its_default() {
     let settings = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
-    assert_eq!(settings.max_conns, 8);
-    assert_eq!(settings.cache_timeout, Duration::from_secs(30));
-    assert_eq!(settings.timeout, Duration::from_secs(30));
+    assert_eq!(settings.server.max_conns, 8);
+    assert_eq!(settings.cache.cache_timeout, Duration::from_secs(30));
+    assert_eq!(settings.server.timeout, Duration::from_secs(30));
     assert_eq!(
-        (settings.fsname, settings.subtype.as_str()),
+        (settings.mount.fsname, settings.mount.subtype.as_str()),
         (None, "ftpfs")
     );
     assert_eq!(
-        (settings.uid, settings.gid, settings.umask),
+        (
+            settings.attributes.uid,
+            settings.attributes.gid,
+            settings.attributes.umask
+        ),
         (None, None, None)
     );
-    assert!(!settings.read_only && !settings.allow_other && !settings.default_permissions);
-    assert!(!settings.foreground && !settings.debug && !settings.fake);
-    assert!(settings.kernel.is_empty());
+    assert!(
+        !settings.mount.read_only
+            && !settings.mount.allow_other
+            && !settings.mount.default_permissions
+    );
+    assert!(!settings.command.foreground && !settings.command.debug && !settings.command.fake);
+    assert!(settings.mount.kernel.is_empty());
 }
 
 #[test]
@@ -78,10 +89,10 @@ fn the_defaults_in_the_table_are_the_true_ones() {
     let default = Settings::default();
     for spec in TABLE {
         let said = match spec.name {
-            "max_conns" => default.max_conns.to_string(),
-            "cache_timeout" => default.cache_timeout.as_secs().to_string(),
-            "timeout" => default.timeout.as_secs().to_string(),
-            "subtype" => default.subtype.clone(),
+            "max_conns" => default.server.max_conns.to_string(),
+            "cache_timeout" => default.cache.cache_timeout.as_secs().to_string(),
+            "timeout" => default.server.timeout.as_secs().to_string(),
+            "subtype" => default.mount.subtype.clone(),
             _ => continue,
         };
         assert_eq!(spec.default, said, "{}", spec.name);
@@ -90,24 +101,36 @@ fn the_defaults_in_the_table_are_the_true_ones() {
 
 #[test]
 fn every_option_says_what_it_says() {
-    assert!(good("ro").read_only && !good("rw").read_only);
-    assert!(good("allow_other").allow_other && good("allow_other").default_permissions);
-    assert!(good("default_permissions").default_permissions);
-    assert_eq!(good("uid=1000").uid, Some(Id::Number(1000)));
-    assert_eq!(good("gid=users").gid, Some(Id::Name("users".into())));
-    assert_eq!(good("umask=022").umask, Some(0o022));
-    assert_eq!(good("umask=0").umask, Some(0));
-    assert_eq!(good("max_conns=64").max_conns, 64);
-    assert_eq!(good("cache_dir=/tmp/c").cache_dir, Some("/tmp/c".into()));
-    assert_eq!(good("disk_cache_size=1G").disk_cache_size, 1 << 30);
-    assert_eq!(good("cache_size=16M").cache_size, 16 << 20);
-    assert_eq!(good("cache_timeout=0").cache_timeout, Duration::ZERO);
-    assert_eq!(good("timeout=3600").timeout, Duration::from_secs(3600));
-    assert_eq!(good(r"fsname=a\,b").fsname.as_deref(), Some("a,b"));
-    assert_eq!(good(r#"fsname="a,b",ro"#).fsname.as_deref(), Some("a,b"));
-    assert_eq!(good("subtype=curlftpfs").subtype, "curlftpfs");
+    assert!(good("ro").mount.read_only && !good("rw").mount.read_only);
+    assert!(good("allow_other").mount.allow_other && good("allow_other").mount.default_permissions);
+    assert!(good("default_permissions").mount.default_permissions);
+    assert_eq!(good("uid=1000").attributes.uid, Some(Id::Number(1000)));
+    assert_eq!(
+        good("gid=users").attributes.gid,
+        Some(Id::Name("users".into()))
+    );
+    assert_eq!(good("umask=022").attributes.umask, Some(0o022));
+    assert_eq!(good("umask=0").attributes.umask, Some(0));
+    assert_eq!(good("max_conns=64").server.max_conns, 64);
+    assert_eq!(
+        good("cache_dir=/tmp/c").cache.cache_dir,
+        Some("/tmp/c".into())
+    );
+    assert_eq!(good("disk_cache_size=1G").cache.disk_cache_size, 1 << 30);
+    assert_eq!(good("cache_size=16M").cache.cache_size, 16 << 20);
+    assert_eq!(good("cache_timeout=0").cache.cache_timeout, Duration::ZERO);
+    assert_eq!(
+        good("timeout=3600").server.timeout,
+        Duration::from_secs(3600)
+    );
+    assert_eq!(good(r"fsname=a\,b").mount.fsname.as_deref(), Some("a,b"));
+    assert_eq!(
+        good(r#"fsname="a,b",ro"#).mount.fsname.as_deref(),
+        Some("a,b")
+    );
+    assert_eq!(good("subtype=curlftpfs").mount.subtype, "curlftpfs");
     let kernel = "nosuid,nodev,noexec,exec,noatime,atime,relatime,sync,async,dirsync";
-    assert_eq!(good(kernel).kernel.join(","), kernel);
+    assert_eq!(good(kernel).mount.kernel.join(","), kernel);
     let settings = good(
         "suid,dev,defaults,auto,noauto,user,users,nouser,owner,group,_netdev,nofail,nonempty,\
          x-systemd.automount,x-gvfs-name=A B,X-mount.mkdir=0755,comment=any thing",
@@ -118,25 +141,28 @@ fn every_option_says_what_it_says() {
 
 #[test]
 fn of_two_options_the_last_one_counts() {
-    assert!(!good("ro,rw").read_only && good("rw,ro").read_only);
-    assert_eq!(good("timeout=1,timeout=2").timeout, Duration::from_secs(2));
+    assert!(!good("ro,rw").mount.read_only && good("rw,ro").mount.read_only);
+    assert_eq!(
+        good("timeout=1,timeout=2").server.timeout,
+        Duration::from_secs(2)
+    );
     let twice = ["ftpfs", "h:", "/m", "-o", "ro,timeout=1", "-o", "rw"];
     let settings = settings_of(&twice).expect("a good line");
-    assert!(!settings.read_only);
-    assert_eq!(settings.timeout, Duration::from_secs(1));
+    assert!(!settings.mount.read_only);
+    assert_eq!(settings.server.timeout, Duration::from_secs(1));
 }
 
 #[test]
 fn what_appears_at_once_would_take_the_place_of_a_link() {
     let refused = with("atomic,follow_symlinks").err();
-    assert!(refused.is_some_and(|error| error.contains("exclude each other")));
+    assert!(refused.is_some_and(|error| error.contains("cannot be combined")));
     assert!(with("atomic").is_ok() && with("follow_symlinks").is_ok());
 }
 
 #[test]
 fn debugging_stays_in_the_foreground() {
     let settings = settings_of(&["ftpfs", "-d", "h:", "/m"]).expect("a good line");
-    assert!(settings.debug && settings.foreground);
+    assert!(settings.command.debug && settings.command.foreground);
 }
 
 #[test]
@@ -155,13 +181,16 @@ fn a_helper_of_mount_reads_the_flags_of_mount() {
             "fuse.ftpfs",
         ];
         let settings = settings_of(&line).expect("a good line");
-        assert!(settings.fake && settings.verbose && !settings.foreground);
-        assert_eq!(settings.namespace, Some(PathBuf::from("/proc/1/ns/mnt")));
+        assert!(settings.command.fake && settings.command.verbose && !settings.command.foreground);
+        assert_eq!(
+            settings.command.namespace,
+            Some(PathBuf::from("/proc/1/ns/mnt"))
+        );
     }
     let strict = ["mount.ftpfs", "h:", "/m", "-o", "wibble"];
     assert!(settings_of(&strict).is_err());
     let settings = settings_of(&["ftpfs", "-f", "h:", "/m"]).expect("a good line");
-    assert!(settings.foreground && !settings.fake);
+    assert!(settings.command.foreground && !settings.command.fake);
 }
 
 #[test]
@@ -243,8 +272,8 @@ fn to_probe_is_the_first_word_and_takes_the_options_of_a_mount() {
     ];
     let probe = probe_of(&line).expect("a good line");
     assert_eq!(probe.settings.source.0, "h:");
-    assert_eq!(probe.settings.mode, Mode::Active);
-    assert!(probe.write && !probe.json && !probe.settings.debug);
+    assert_eq!(probe.settings.network.mode, Mode::Active);
+    assert!(probe.write && !probe.json && !probe.settings.command.debug);
     let words: Vec<_> = probe.words.iter().map(|word| word.0.clone()).collect();
     assert_eq!(words, ["mode=active", "ro", "pass=a"]);
     assert!(!format!("{probe:?}").contains("pass=a"));

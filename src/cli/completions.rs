@@ -1,11 +1,11 @@
-//! Completions for shells, made of the table: `ftpfs completions bash`, `zsh` or `fish`.
+//! Generates shell completions: `ftpfs completions bash`, `zsh` or `fish`.
 //!
-//! The one idea: what a shell offers is what the parser takes, since both read the same table. Behind
-//! `-o` the words are parted by commas, and each shell has its own way to complete the last one.
+//! They are generated from the table that the parser uses. After `-o` options are separated by
+//! commas, and each shell has its own way to complete the last one.
 
 use crate::cli::option_table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
 
-/// The script for a shell, if it is one that we know.
+/// Returns the script for a shell, or `None` for an unknown one.
 pub fn completions(shell: &str) -> Option<String> {
     match shell {
         "bash" => Some(bash()),
@@ -15,32 +15,35 @@ pub fn completions(shell: &str) -> Option<String> {
     }
 }
 
-/// The options that are worth offering.
-fn offered() -> impl Iterator<Item = &'static Spec> {
+/// Returns the options to complete.
+fn completed_options() -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(|spec| spec.group != Group::Ignored)
 }
 
-/// What can stand in the place of a source.
-const WORDS: [(&str, &str); 4] = [
-    ("probe", "look at a server and say how to mount it"),
-    ("status", "tell how a mount is, or all of yours"),
-    ("drop-cache", "have a mount forget what it cached"),
-    ("umount", "wait until all is stored, and unmount"),
+/// The subcommands, with their descriptions.
+const SUBCOMMANDS: [(&str, &str); 4] = [
+    ("probe", "probe a server and recommend options"),
+    (
+        "status",
+        "show the status of a mount, or of all your mounts",
+    ),
+    ("drop-cache", "drop the caches of a mount"),
+    ("umount", "wait for uploads and unmount"),
 ];
 
-/// Flags that a mount does not take.
-fn beyond(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
+/// Returns the flags that `ftpfs SOURCE MOUNTPOINT` does not have.
+fn not_for_mount(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
     flags
         .iter()
         .filter(|flag| FLAGS.iter().all(|other| other.long != flag.long))
 }
 
 fn only_probe() -> impl Iterator<Item = &'static Flag> {
-    beyond(PROBE_FLAGS)
+    not_for_mount(PROBE_FLAGS)
 }
 
 fn only_status() -> impl Iterator<Item = &'static Flag> {
-    beyond(STATUS_FLAGS)
+    not_for_mount(STATUS_FLAGS)
 }
 
 fn bash() -> String {
@@ -48,7 +51,7 @@ fn bash() -> String {
         let words = flags.map(|flag| format!("-{} --{}", flag.short, flag.long));
         words.collect::<Vec<_>>().join(" ")
     };
-    let options: Vec<_> = offered()
+    let options: Vec<_> = completed_options()
         .map(|spec| match spec.value {
             Some(_) => format!("{}=", spec.name),
             None => spec.name.to_string(),
@@ -85,13 +88,13 @@ complete -F _ftpfs ftpfs
         flags = names(&mut FLAGS.iter()),
         probe = names(&mut only_probe()),
         status = names(&mut only_status()),
-        words = WORDS.map(|(word, _)| word).join(" "),
+        words = SUBCOMMANDS.map(|(word, _)| word).join(" "),
     )
 }
 
 fn zsh() -> String {
     let quoted = |text: &str| text.replace('\'', "'\\''");
-    // In a specification of _arguments and _values these part the fields.
+    // These separate the fields of _arguments and _values.
     let plain = |text: &str| {
         let escaped = text
             .replace('[', "\\[")
@@ -100,7 +103,7 @@ fn zsh() -> String {
         quoted(&escaped)
     };
     let mut text = String::from("#compdef ftpfs\nlocal -a options\noptions=(\n");
-    for spec in offered() {
+    for spec in completed_options() {
         let value = spec.value.map(|value| format!(":{}:", plain(value)));
         let value = value.unwrap_or_default();
         text.push_str(&format!("  '{}[{}]{value}'\n", spec.name, plain(spec.help)));
@@ -115,7 +118,7 @@ fn zsh() -> String {
             None => format!("  '(-{short} --{long})'{{-{short},--{long}}}'[{help}]' \\\n"),
         });
     }
-    let words = WORDS.map(|(word, _)| word).join(" ");
+    let words = SUBCOMMANDS.map(|(word, _)| word).join(" ");
     text.push_str(&format!(
         "  '1:source:({words})' \\\n  '2:mountpoint:_files -/'\n"
     ));
@@ -125,7 +128,7 @@ fn zsh() -> String {
 fn fish() -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
     let mut text = String::from("function __ftpfs_options\n");
-    for spec in offered() {
+    for spec in completed_options() {
         let equals = if spec.value.is_some() { "=" } else { "" };
         let help = quoted(spec.help);
         text.push_str(&format!(
@@ -151,7 +154,7 @@ fn fish() -> String {
     for one in only_status() {
         text.push_str(&flag(one, " -n '__fish_seen_subcommand_from status'"));
     }
-    for (word, help) in WORDS {
+    for (word, help) in SUBCOMMANDS {
         text.push_str(&format!(
             "complete -c ftpfs -n __fish_use_subcommand -a {word} -d '{help}'\n"
         ));
@@ -164,16 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shell_is_told_every_option_and_flag() {
+    fn every_shell_completes_every_option_and_flag() {
         for shell in ["bash", "zsh", "fish"] {
             let script = completions(shell).expect(shell);
-            for spec in offered() {
+            for spec in completed_options() {
                 assert!(script.contains(spec.name), "{shell}: {}", spec.name);
             }
             for flag in FLAGS.iter().chain(PROBE_FLAGS) {
                 assert!(script.contains(flag.long), "{shell}: {}", flag.long);
             }
-            for (word, _) in WORDS {
+            for (word, _) in SUBCOMMANDS {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

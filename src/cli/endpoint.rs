@@ -1,12 +1,12 @@
-//! The server as the engine takes it: made of the command line, the source and the environment.
+//! Builds the endpoint (server, login, TLS and data settings) from the command line, the source and
+//! the environment, the same for mounting and probing.
 //!
-//! The one idea: mounting and probing mean the same server by the same words. And what can't be
-//! connected to is explained here, in one line that says what helps.
+//! It also explains, in one line with a remedy, why a server can't be connected to.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli as options;
+use crate::cli;
 use crate::cli::credentials;
 use crate::cli::source::{Scheme, Source};
 use crate::cli::{Encrypt, Settings};
@@ -15,23 +15,23 @@ use crate::ftp::{
     Bind, Charset, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls, TlsPolicy, When, Zone,
 };
 use crate::process::regular_file;
-use crate::process::xdg_dirs as places;
+use crate::process::xdg_dirs;
 use crate::remote::{Error, Why};
 
-/// Where the server is and how it is to be used. May ask for a password.
+/// Builds the endpoint. May prompt for a password.
 pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String> {
     let tls = Tls::new(
         tls_policy(settings, source.scheme)?,
         &source.host,
         source.port,
     )?;
-    let codepage = settings.codepage.as_deref().unwrap_or("utf8");
+    let codepage = settings.server.codepage.as_deref().unwrap_or("utf8");
     let charset = Charset::named(codepage)
         .map_err(|allowed| format!("codepage={codepage}: not {allowed}"))?;
     let zone = |name: &String| {
         Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
     };
-    let zone = settings.timezone.as_ref().map(zone).transpose()?;
+    let zone = settings.server.timezone.as_ref().map(zone).transpose()?;
     let credentials = credentials::find(source)?;
     Ok(Endpoint {
         host: source.host.clone(),
@@ -41,32 +41,36 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
             password: credentials.password,
         },
         directory: source.directory.path().map(<[u8]>::to_vec),
-        max_conns: settings.max_conns,
-        pipelining: !settings.no_pipeline,
+        max_conns: settings.server.max_conns,
+        pipelining: !settings.server.no_pipeline,
         tls: Arc::new(tls),
         data: data_policy(settings),
-        bind: settings.bind.as_ref().map(|bind| match bind.parse() {
-            Ok(address) => Bind::Address(address),
-            Err(_) => Bind::Interface(bind.clone()),
-        }),
+        bind: settings
+            .network
+            .bind
+            .as_ref()
+            .map(|bind| match bind.parse() {
+                Ok(address) => Bind::Address(address),
+                Err(_) => Bind::Interface(bind.clone()),
+            }),
         proxy: proxy(settings, &source.host)?.map(Arc::new),
-        family: settings.family.map(|family| match family {
-            options::Family::V4 => ftp::Family::V4,
-            options::Family::V6 => ftp::Family::V6,
+        family: settings.network.family.map(|family| match family {
+            cli::Family::V4 => ftp::Family::V4,
+            cli::Family::V6 => ftp::Family::V6,
         }),
         charset,
         manner: Manner {
-            exact_times: !settings.listed_times,
-            follow_links: settings.links == options::Links::Followed,
+            exact_times: !settings.server.listed_times,
+            follow_links: settings.attributes.links == cli::Links::Followed,
             zone,
         },
-        profiles: places::cache().map(|directory| directory.join("servers")),
+        profiles: xdg_dirs::cache().map(|directory| directory.join("servers")),
     })
 }
 
-/// The proxy that is named, or else the environment's.
+/// Returns the proxy of the command line, or else of the environment.
 fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
-    match &settings.proxy {
+    match &settings.network.proxy {
         Some(text) => Proxy::parse(&text.0.to_string_lossy())
             .map_err(|allowed| format!("proxy=: must be {allowed}")),
         None => Proxy::of_environment(host, |name| std::env::var(name).ok()),
@@ -75,61 +79,68 @@ fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
 
 fn data_policy(settings: &Settings) -> DataPolicy {
     DataPolicy {
-        mode: match settings.mode {
-            options::Mode::Auto => ftp::Mode::Auto,
-            options::Mode::Passive => ftp::Mode::Passive,
-            options::Mode::Active => ftp::Mode::Active,
+        mode: match settings.network.mode {
+            cli::Mode::Auto => ftp::Mode::Auto,
+            cli::Mode::Passive => ftp::Mode::Passive,
+            cli::Mode::Active => ftp::Mode::Active,
         },
-        trusts_pasv: settings.trusts_pasv,
-        ports: settings.port_range.clone(),
-        external: settings.external_ip,
+        trusts_pasv: settings.network.trusts_pasv,
+        ports: settings.network.port_range.clone(),
+        external: settings.network.external_ip,
     }
 }
 
-/// When to encrypt, by the options and the scheme of the source, and whom to trust.
+/// Returns when to encrypt, and which certificates to accept.
 fn tls_policy(settings: &Settings, scheme: Scheme) -> Result<TlsPolicy, String> {
-    // Who says whom to trust wants nobody else, and no clear text.
-    let demands =
-        settings.cacert.is_some() || settings.fingerprint.is_some() || settings.cert.is_some();
-    let when = match (scheme, settings.tls) {
+    // Options about certificates require TLS.
+    let requires_tls = settings.tls.cacert.is_some()
+        || settings.tls.fingerprint.is_some()
+        || settings.tls.cert.is_some();
+    let when = match (scheme, settings.tls.when) {
         (Scheme::Ftps, None | Some(Encrypt::Control)) => When::Implicit,
         (Scheme::Ftpes, None | Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
         (Scheme::Ftps | Scheme::Ftpes, Some(_)) => {
             return Err(format!(
-                "tls= says something else than {}://; write ftp://, or leave tls= out",
+                "tls= contradicts {}://; write ftp://, or omit tls=",
                 scheme.name()
             ));
         }
-        (Scheme::Ftp, None) if demands => When::Explicit,
+        (Scheme::Ftp, None) if requires_tls => When::Explicit,
         (Scheme::Ftp, None | Some(Encrypt::Try)) => When::Try,
         (Scheme::Ftp, Some(Encrypt::Off)) => When::Off,
         (Scheme::Ftp, Some(Encrypt::Explicit | Encrypt::Control)) => When::Explicit,
     };
     Ok(TlsPolicy {
         when,
-        clear_data: settings.tls == Some(Encrypt::Control),
-        min_13: settings.tls_min_13,
-        max_12: settings.tls_max_12,
-        authorities: settings.cacert.clone(),
+        clear_data: settings.tls.when == Some(Encrypt::Control),
+        min_13: settings.tls.min_13,
+        max_12: settings.tls.max_12,
+        authorities: settings.tls.cacert.clone(),
         identity: settings
+            .tls
             .cert
             .as_ref()
             .map(|cert| identity(settings, cert))
             .transpose()?,
-        fingerprint: settings.fingerprint,
-        trusts_anyone: settings.no_verify_peer,
-        trusts_any_name: settings.no_verify_hostname,
-        known_hosts: places::config().map(|directory| directory.join("known_hosts")),
+        fingerprint: settings.tls.fingerprint,
+        trusts_anyone: settings.tls.no_verify_peer,
+        trusts_any_name: settings.tls.no_verify_hostname,
+        known_hosts: xdg_dirs::config().map(|directory| directory.join("known_hosts")),
     })
 }
 
-/// Above any file with a private key, and certificates beside it.
+/// Bytes of a certificate file: above any key with its certificates.
 const KEY_LIMIT: u64 = 1 << 20;
 
-/// Our own certificate, with the passphrase of its key.
+/// Returns the client certificate with its key; may prompt for the passphrase.
 fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
-    let key = settings.key.clone().unwrap_or_else(|| cert.to_path_buf());
+    let key = settings
+        .tls
+        .key
+        .clone()
+        .unwrap_or_else(|| cert.to_path_buf());
     let mut passphrase = settings
+        .tls
         .pass
         .as_ref()
         .map(|pass| pass.0.as_encoded_bytes().to_vec());
@@ -138,7 +149,7 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     if passphrase.is_none() && is_encrypted {
         let prompt = format!("Passphrase of {}: ", key.display());
         passphrase = credentials::ask(&prompt)
-            .map_err(|error| format!("the passphrase can't be read: {error}"))?;
+            .map_err(|error| format!("can't read the passphrase: {error}"))?;
     }
     Ok(Identity {
         certificates: cert.to_path_buf(),
@@ -147,7 +158,7 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
     })
 }
 
-/// Why the server could not be mounted, and what helps, in one line.
+/// Explains why the server can't be mounted, with a remedy, in one line.
 pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
     match error {
         Error::Refused {
@@ -155,16 +166,14 @@ pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
             said,
             ..
         } if credentials::is_anonymous(user) => {
-            format!(
-                "{server}: the server lets nobody in without a user ({said}); name one: ftp://USER@HOST/"
-            )
+            format!("{server}: anonymous login refused: {said}; name a user: ftp://USER@HOST/")
         }
         Error::Refused {
             why: Why::Login,
             said,
             ..
         } => {
-            format!("{server}: the server refuses this user and password ({said}); check both")
+            format!("{server}: login refused: {said}; check user and password")
         }
         Error::Refused {
             why: Why::NotFound,
@@ -181,7 +190,7 @@ pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
             ..
         } => {
             format!(
-                "{server}: the server takes no more connections ({said}); try again later or lower max_conns="
+                "{server}: the server accepts no more connections: {said}; try again later or lower max_conns="
             )
         }
         Error::Lost { tried, cause } if tried.starts_with("finding") => {

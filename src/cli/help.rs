@@ -1,8 +1,8 @@
-//! `--help` and `--version`, made of the table.
+//! Generates the text of `--help` and `--version` from the table of options.
 
 use crate::cli::option_table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, TABLE};
 
-/// The text of `--help`.
+/// Returns the text of `--help`.
 pub fn help() -> String {
     let mut text = String::from(
         "ftpfs mounts a remote FTP server as a local directory.
@@ -16,7 +16,7 @@ Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
 
 Sources:
   ftp://[user[:password]@]host[:port][/path]  path below the login directory;
-                                              one that begins with %2F is absolute
+                                              absolute if it begins with %2F
   ftpes://..., ftps://...                     the same, encrypted: by AUTH TLS, or on port 990
   [user@]host:path                            path below the login directory
   [user@]host:/path                           absolute path
@@ -25,20 +25,20 @@ Flags:
 ",
     );
     for flag in FLAGS {
-        row(&mut text, &left(flag), flag.help);
+        row(&mut text, &flag_synopsis(flag), flag.help);
     }
-    text.push_str("\nFlags of ftpfs probe, which looks at a server and says how to mount it:\n");
+    text.push_str("\nFlags of ftpfs probe, which probes a server and recommends options:\n");
     for flag in PROBE_FLAGS {
         let common = FLAGS.iter().any(|other| other.long == flag.long);
         if !common {
-            row(&mut text, &left(flag), flag.help);
+            row(&mut text, &flag_synopsis(flag), flag.help);
         }
     }
-    text.push_str("\nFlags of ftpfs status, which tells how a mount is, or all of yours:\n");
+    text.push_str("\nFlags of ftpfs status, which shows the status of a mount, or of all yours:\n");
     for flag in STATUS_FLAGS {
         let common = FLAGS.iter().any(|other| other.long == flag.long);
         if !common {
-            row(&mut text, &left(flag), flag.help);
+            row(&mut text, &flag_synopsis(flag), flag.help);
         }
     }
     for group in Group::ALL {
@@ -63,16 +63,16 @@ Flags:
             row(&mut text, &left, &right);
         }
     }
-    text.push_str("\nThe end of a mount: fusermount3 -u MOUNTPOINT. More: man ftpfs.\n");
+    text.push_str("\nTo unmount: fusermount3 -u MOUNTPOINT. See also: man ftpfs.\n");
     text
 }
 
-/// The text of `--version`.
+/// Returns the text of `--version`.
 pub fn version() -> String {
     format!("ftpfs {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-fn left(flag: &Flag) -> String {
+fn flag_synopsis(flag: &Flag) -> String {
     let value = flag.value.map(|value| format!(" {value}"));
     format!(
         "-{}, --{}{}",
@@ -82,9 +82,9 @@ fn left(flag: &Flag) -> String {
     )
 }
 
-/// How wide the left column of the help is.
-const LEFT: usize = 27;
+/// Width of the left column.
+const LEFT_WIDTH: usize = 27;
 
 fn row(text: &mut String, left: &str, right: &str) {
-    text.push_str(&format!("  {left:LEFT$} {right}\n"));
+    text.push_str(&format!("  {left:LEFT_WIDTH$} {right}\n"));
 }

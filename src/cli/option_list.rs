@@ -1,5 +1,7 @@
 //! The words behind `-o`: taken apart, looked up in the table, and done.
 
+use strsim::levenshtein;
+
 use crate::cli::option_table::{Kind, Spec, TABLE};
 use crate::cli::settings::Settings;
 use crate::process::printable::printable;
@@ -90,7 +92,7 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
                 spec.help
             ));
         }
-        (Kind::Kernel, None) => settings.kernel.push(spec.name),
+        (Kind::Kernel, None) => settings.mount.kernel.push(spec.name),
         // mount(8) says `user=NAME` of who mounts. From a person it is meant as the login, and to
         // ignore that would mount as somebody else.
         (Kind::Ignored, Some(user)) if name == "user" && !helper => {
@@ -119,32 +121,17 @@ fn find(name: &str) -> Option<&'static Spec> {
     })
 }
 
-/// The option whose name is nearest to `name`, if one is near enough to have been meant.
+/// The option whose name is nearest to `name`, if one is near enough to have been meant. A hyphen
+/// counts as the underscore that it was meant to be.
 fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase().replace('-', "_");
     TABLE
         .iter()
         .filter(|spec| !spec.name.ends_with('*'))
-        .map(|spec| (distance(name, spec.name), spec.name))
+        .map(|spec| (levenshtein(&name, spec.name), spec.name))
         .filter(|&(distance, near)| distance <= 1 + near.len() / 4 && distance < near.len())
         .min()
         .map(|(_, near)| near)
-}
-
-/// How many characters have to be put in, left out or changed (Levenshtein). A hyphen counts as
-/// the underscore that it was meant to be.
-fn distance(one: &str, other: &str) -> usize {
-    let one = one.to_lowercase().replace('-', "_");
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.chars().enumerate() {
-            let changed = corner + usize::from(a != b);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The table of options: everything that can be said after `-o`, and the flags beside it.
+//! Defines the table of options: everything that can follow `-o`, and the flags.
 //!
 //! A new option is a line here, a field in `settings.rs`, an entry in `man/ftpfs.1` and a row in
 //! the README; `tests/options.rs` fails until all are there.
@@ -13,38 +13,38 @@ use crate::cli::settings::{Encrypt, Family, Hidden, Links, Mode, Settings};
 
 /// One option of `-o`.
 pub struct Spec {
-    /// The name; one that ends in `*` stands for all that begin like it.
+    /// The name; one that ends in `*` is a prefix.
     pub name: &'static str,
-    /// What stands for the value in the help; `None` where there is none.
+    /// Placeholder of the value in the help; `None` for an option without a value.
     pub value: Option<&'static str>,
-    /// The default, in words; empty where none is worth a word.
+    /// The default for the help; empty if it is not shown.
     pub default: &'static str,
     /// One line of help.
     pub help: &'static str,
-    /// Under which heading it stands.
+    /// The heading in the help.
     pub group: Group,
-    /// What it does.
+    /// The effect.
     pub(crate) kind: Kind,
 }
 
 /// The headings of the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Who may do what.
+    /// Permissions and owners.
     Rights,
-    /// What becomes of symbolic links.
+    /// Symbolic links.
     Links,
-    /// How the server is used.
+    /// FTP session, caches and uploads.
     Server,
-    /// Where files and listings come through.
+    /// Data connections and addresses.
     Data,
-    /// What is encrypted, and who is trusted.
+    /// Encryption and certificates.
     Encryption,
-    /// How the mount shows itself.
+    /// The entry in the mount table.
     Mount,
-    /// What the kernel does by itself.
+    /// Options of the kernel.
     Kernel,
-    /// What only fstab(5) and mount(8) care for.
+    /// Options of fstab(5) and mount(8), without effect.
     Ignored,
 }
 
@@ -62,19 +62,19 @@ impl Group {
 
     pub(crate) fn heading(self) -> &'static str {
         match self {
-            Self::Rights => "Rights (-o)",
+            Self::Rights => "Permissions (-o)",
             Self::Links => "Symbolic links (-o)",
             Self::Server => "Server (-o)",
             Self::Data => "Data connections and addresses (-o)",
             Self::Encryption => "Encryption (-o)",
             Self::Mount => "Mount table (-o)",
-            Self::Kernel => "Left to the kernel (-o)",
-            Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) bring them (-o)",
+            Self::Kernel => "Options of the kernel (-o)",
+            Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) pass them (-o)",
         }
     }
 }
 
-/// What an option does.
+/// Effect of an option.
 pub(crate) enum Kind {
     Switch(fn(&mut Settings)),
     /// The error says what is allowed.
@@ -85,26 +85,26 @@ pub(crate) enum Kind {
 
 /// Every option of `-o`.
 pub const TABLE: &[Spec] = &[
-    switch("ro", "nothing can be changed", Group::Rights, |s| {
-        s.read_only = true;
+    switch("ro", "read-only mount", Group::Rights, |s| {
+        s.mount.read_only = true;
     }),
-    switch("rw", "files can be changed (default)", Group::Rights, |s| {
-        s.read_only = false;
+    switch("rw", "read-write mount (default)", Group::Rights, |s| {
+        s.mount.read_only = false;
     }),
     switch(
         "allow_other",
-        "other users may use the mount; brings default_permissions",
+        "allow other users; implies default_permissions",
         Group::Rights,
         |s| {
-            s.allow_other = true;
-            s.default_permissions = true;
+            s.mount.allow_other = true;
+            s.mount.default_permissions = true;
         },
     ),
     switch(
         "default_permissions",
-        "the kernel checks permission bits",
+        "let the kernel check permission bits",
         Group::Rights,
-        |s| s.default_permissions = true,
+        |s| s.mount.default_permissions = true,
     ),
     value(
         "uid",
@@ -112,7 +112,7 @@ pub const TABLE: &[Spec] = &[
         "you",
         "owner of all files, by number or name",
         Group::Rights,
-        |s, text| id(text, "user").map(|id| s.uid = Some(id)),
+        |s, text| id(text, "user").map(|id| s.attributes.uid = Some(id)),
     ),
     value(
         "gid",
@@ -120,23 +120,23 @@ pub const TABLE: &[Spec] = &[
         "your group",
         "group of all files, by number or name",
         Group::Rights,
-        |s, text| id(text, "group").map(|id| s.gid = Some(id)),
+        |s, text| id(text, "group").map(|id| s.attributes.gid = Some(id)),
     ),
     value(
         "umask",
         "OCTAL",
         "none",
-        "permission bits that are taken away from all files",
+        "permission bits to clear on all files",
         Group::Rights,
-        |s, text| octal(text).map(|umask| s.umask = Some(umask)),
+        |s, text| octal(text).map(|umask| s.attributes.umask = Some(umask)),
     ),
     switch(
         "allow_root",
-        "root may use the mount too; brings default_permissions",
+        "allow root too; implies default_permissions",
         Group::Rights,
         |s| {
-            s.allow_root = true;
-            s.default_permissions = true;
+            s.mount.allow_root = true;
+            s.mount.default_permissions = true;
         },
     ),
     value(
@@ -145,7 +145,7 @@ pub const TABLE: &[Spec] = &[
         "the server's",
         "permission bits of all files",
         Group::Rights,
-        |s, text| octal(text).map(|mode| s.file_mode = Some(mode)),
+        |s, text| octal(text).map(|mode| s.attributes.file_mode = Some(mode)),
     ),
     value(
         "dir_mode",
@@ -153,179 +153,185 @@ pub const TABLE: &[Spec] = &[
         "the server's",
         "permission bits of all directories",
         Group::Rights,
-        |s, text| octal(text).map(|mode| s.dir_mode = Some(mode)),
+        |s, text| octal(text).map(|mode| s.attributes.dir_mode = Some(mode)),
     ),
     value(
         "owners",
         "WHOSE",
         "user",
-        "owners that files show: user (you) or server (the server's)",
+        "owners of files: user (you) or server (the server's)",
         Group::Rights,
         |s, text| {
             choice(text, &[("user", false), ("server", true)])
-                .map(|server| s.server_owners = server)
+                .map(|server| s.attributes.server_owners = server)
         },
     ),
     switch(
         "lenient",
-        "what the server can't do (chmod, chown, some times) is logged once and passed over",
+        "log and ignore unsupported chmod, chown and utimes",
         Group::Rights,
-        |s| s.lenient = true,
+        |s| s.attributes.lenient = true,
     ),
     value(
         "contain_symlinks",
         "ANSWER",
         "yes",
-        "yes: links that leave the mount are refused; no: shown as they are",
+        "yes: refuse links that leave the mount; no: pass them on",
         Group::Links,
         |s, text| {
             let links = [("yes", Links::Contained), ("no", Links::AsTheyAre)];
-            choice(text, &links).map(|links| s.links = links)
+            choice(text, &links).map(|links| s.attributes.links = links)
         },
     ),
     switch(
         "transform_symlinks",
-        "absolute targets of links are taken from the mounted directory",
+        "make absolute link targets relative to the mount",
         Group::Links,
-        |s| s.links = Links::FromRoot,
+        |s| s.attributes.links = Links::FromRoot,
     ),
     switch(
         "follow_symlinks",
-        "links are shown as what they lead to on the server",
+        "present links as the files that they lead to",
         Group::Links,
-        |s| s.links = Links::Followed,
+        |s| s.attributes.links = Links::Followed,
     ),
     value(
         "max_conns",
         "N",
         "8",
-        "connections to the server at most, 1 to 64",
+        "maximum number of connections, 1 to 64",
         Group::Server,
-        |s, text| number(text, 1, 64, "").map(|n| s.max_conns = n as usize),
+        |s, text| number(text, 1, 64, "").map(|n| s.server.max_conns = n as usize),
     ),
     switch(
         "nopipeline",
-        "commands are sent one by one, each when the one before is answered",
+        "disable command pipelining",
         Group::Server,
-        |s| s.no_pipeline = true,
+        |s| s.server.no_pipeline = true,
     ),
     value(
         "cache_timeout",
         "SECONDS",
         "30",
-        "how long attributes and listings live; 0 asks every time",
+        "TTL of attributes and listings in seconds; 0: no cache",
         Group::Server,
         |s, text| {
-            number(text, 0, YEAR, " (seconds)").map(|n| s.cache_timeout = Duration::from_secs(n))
+            number(text, 0, YEAR, " (seconds)")
+                .map(|n| s.cache.cache_timeout = Duration::from_secs(n))
         },
     ),
     value(
         "timeout",
         "SECONDS",
         "30",
-        "an operation fails after so long without progress, 1 to 3600",
+        "seconds without progress before an operation fails",
         Group::Server,
-        |s, text| number(text, 1, 3600, " (seconds)").map(|n| s.timeout = Duration::from_secs(n)),
+        |s, text| {
+            number(text, 1, 3600, " (seconds)").map(|n| s.server.timeout = Duration::from_secs(n))
+        },
     ),
     value(
         "codepage",
         "CHARSET",
         "utf8",
-        "charset of the names on the server",
+        "charset of names on the server",
         Group::Server,
-        |s, text| label(text).map(|name| s.codepage = Some(name)),
+        |s, text| label(text).map(|name| s.server.codepage = Some(name)),
     ),
     value(
         "timezone",
         "ZONE",
         "learned",
-        "zone of the times in listings, such as Europe/Berlin or +02:00",
+        "time zone of listings, such as Europe/Berlin or +02:00",
         Group::Server,
-        |s, text| label(text).map(|name| s.timezone = Some(name)),
+        |s, text| label(text).map(|name| s.server.timezone = Some(name)),
     ),
     value(
         "times",
         "HOW",
         "exact",
-        "times of files: exact, or as in the list (to the minute, and sooner)",
+        "file times: exact (MDTM), or list (to the minute, faster)",
         Group::Server,
         |s, text| {
-            choice(text, &[("exact", false), ("list", true)]).map(|listed| s.listed_times = listed)
+            choice(text, &[("exact", false), ("list", true)])
+                .map(|listed| s.server.listed_times = listed)
         },
     ),
     value(
         "size",
         "BYTES",
         "very large",
-        "size of the file system (K, M, G, T) where the server does not tell",
+        "size of the file system if the server reports none",
         Group::Server,
-        |s, text| bytes(text).map(|size| s.size = Some(size)),
+        |s, text| bytes(text).map(|size| s.attributes.size = Some(size)),
     ),
     switch(
         "atomic",
-        "files are stored under another name and renamed when whole",
+        "upload to a temporary name, then rename",
         Group::Server,
-        |s| s.atomic = true,
+        |s| s.write.atomic = true,
     ),
     value(
         "verify",
         "HOW",
         "size",
-        "what was stored is compared by its size, or by its hash",
+        "compare an uploaded file by size, or by hash",
         Group::Server,
-        |s, text| choice(text, &[("size", false), ("hash", true)]).map(|hash| s.verify_hash = hash),
+        |s, text| {
+            choice(text, &[("size", false), ("hash", true)]).map(|hash| s.write.verify_hash = hash)
+        },
     ),
     switch(
         "writeback",
-        "closes return when a local journal has the file; fsync and unmounting wait",
+        "return from close early; fsync and unmount wait",
         Group::Server,
-        |s| s.writeback = true,
+        |s| s.write.writeback = true,
     ),
     value(
         "spool_dir",
         "DIRECTORY",
         "~/.cache/ftpfs",
-        "local directory of what is being written, and of lost+found",
+        "local directory of pending uploads and lost+found",
         Group::Server,
-        |s, text| file(text).map(|path| s.spool_dir = Some(path)),
+        |s, text| file(text).map(|path| s.write.spool_dir = Some(path)),
     ),
     value(
         "spool_size",
         "BYTES",
         "1G",
-        "a file written in order is so far ahead of the network at most; 32M or more",
+        "maximum bytes of a file waiting for upload, 32M or more",
         Group::Server,
-        |s, text| spool_size(text).map(|bytes| s.spool_size = bytes),
+        |s, text| spool_size(text).map(|bytes| s.write.spool_size = bytes),
     ),
     value(
         "cache_size",
         "BYTES",
         "256M",
-        "memory for what was read and is read ahead; 16M or more",
+        "memory for file data and readahead, 16M or more",
         Group::Server,
-        |s, text| cache_size(text).map(|bytes| s.cache_size = bytes),
+        |s, text| cache_size(text).map(|bytes| s.cache.cache_size = bytes),
     ),
     value(
         "cache_dir",
         "DIRECTORY",
         "none",
-        "local directory that keeps what was read from mount to mount",
+        "local directory of the persistent disk cache",
         Group::Server,
-        |s, text| file(text).map(|path| s.cache_dir = Some(path)),
+        |s, text| file(text).map(|path| s.cache.cache_dir = Some(path)),
     ),
     value(
         "disk_cache_size",
         "BYTES",
         "4G",
-        "how much cache_dir= may take; 16M or more",
+        "maximum size of the disk cache, 16M or more",
         Group::Server,
-        |s, text| cache_size(text).map(|bytes| s.disk_cache_size = bytes),
+        |s, text| cache_size(text).map(|bytes| s.cache.disk_cache_size = bytes),
     ),
     value(
         "mode",
         "MODE",
         "auto",
-        "who connects for data: auto, passive (we), active (the server)",
+        "data connections: auto, passive or active",
         Group::Data,
         |s, text| {
             let modes = [
@@ -333,43 +339,43 @@ pub const TABLE: &[Spec] = &[
                 ("passive", Mode::Passive),
                 ("active", Mode::Active),
             ];
-            choice(text, &modes).map(|mode| s.mode = mode)
+            choice(text, &modes).map(|mode| s.network.mode = mode)
         },
     ),
     value(
         "pasv_ip",
         "WHICH",
         "control",
-        "passive: go where control goes, or where the server says",
+        "passive: address of control, or of the server's reply",
         Group::Data,
         |s, text| {
             let which = [("control", false), ("server", true)];
-            choice(text, &which).map(|trusts| s.trusts_pasv = trusts)
+            choice(text, &which).map(|trusts| s.network.trusts_pasv = trusts)
         },
     ),
     value(
         "port_range",
         "LOW-HIGH",
         "any free port",
-        "active: the ports that we listen on",
+        "active: local ports to listen on",
         Group::Data,
-        |s, text| ports(text).map(|range| s.port_range = Some(range)),
+        |s, text| ports(text).map(|range| s.network.port_range = Some(range)),
     ),
     value(
         "external_ip",
         "ADDRESS",
         "our own",
-        "active: the address that the server is told, for use behind NAT",
+        "active: address to announce, for use behind NAT",
         Group::Data,
-        |s, text| address(text).map(|address| s.external_ip = Some(address)),
+        |s, text| address(text).map(|address| s.network.external_ip = Some(address)),
     ),
     value(
         "bind",
         "WHERE",
         "as the system routes",
-        "the address or the interface that connections go out from",
+        "local address or interface of outgoing connections",
         Group::Data,
-        |s, text| address_or_interface(text).map(|bind| s.bind = Some(bind)),
+        |s, text| address_or_interface(text).map(|bind| s.network.bind = Some(bind)),
     ),
     value(
         "proxy",
@@ -378,21 +384,21 @@ pub const TABLE: &[Spec] = &[
         "http://[USER:PASSWORD@]HOST:PORT, socks5://... or none",
         Group::Data,
         |s, text| {
-            s.proxy = Some(Hidden(text.into()));
+            s.network.proxy = Some(Hidden(text.into()));
             Ok(())
         },
     ),
-    switch("ipv4", "only use IPv4", Group::Data, |s| {
-        s.family = Some(Family::V4);
+    switch("ipv4", "use IPv4 only", Group::Data, |s| {
+        s.network.family = Some(Family::V4);
     }),
-    switch("ipv6", "only use IPv6", Group::Data, |s| {
-        s.family = Some(Family::V6);
+    switch("ipv6", "use IPv6 only", Group::Data, |s| {
+        s.network.family = Some(Family::V6);
     }),
     value(
         "tls",
         "WHEN",
         "try",
-        "encrypt: try, explicit (demand it), control (not the data), off",
+        "TLS: try, explicit (required), control (not data), off",
         Group::Encryption,
         |s, text| {
             let when = [
@@ -401,57 +407,57 @@ pub const TABLE: &[Spec] = &[
                 ("control", Encrypt::Control),
                 ("off", Encrypt::Off),
             ];
-            choice(text, &when).map(|when| s.tls = Some(when))
+            choice(text, &when).map(|when| s.tls.when = Some(when))
         },
     ),
     value(
         "tls_min",
         "VERSION",
         "1.2",
-        "the least version of TLS, 1.2 or 1.3",
+        "minimum TLS version, 1.2 or 1.3",
         Group::Encryption,
-        |s, text| choice(text, &[("1.2", false), ("1.3", true)]).map(|least| s.tls_min_13 = least),
+        |s, text| choice(text, &[("1.2", false), ("1.3", true)]).map(|least| s.tls.min_13 = least),
     ),
     value(
         "tls_max",
         "VERSION",
         "1.3",
-        "the most version of TLS, 1.2 or 1.3",
+        "maximum TLS version, 1.2 or 1.3",
         Group::Encryption,
-        |s, text| choice(text, &[("1.2", true), ("1.3", false)]).map(|most| s.tls_max_12 = most),
+        |s, text| choice(text, &[("1.2", true), ("1.3", false)]).map(|most| s.tls.max_12 = most),
     ),
     value(
         "cacert",
         "PATH",
         "the system's",
-        "a file or directory of certificates to trust; demands TLS",
+        "file or directory of CA certificates; requires TLS",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.cacert = Some(path)),
+        |s, text| file(text).map(|path| s.tls.cacert = Some(path)),
     ),
     value(
         "cert",
         "FILE",
         "none",
-        "our own certificate, for servers that ask for one",
+        "client certificate, for servers that request one",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.cert = Some(path)),
+        |s, text| file(text).map(|path| s.tls.cert = Some(path)),
     ),
     value(
         "key",
         "FILE",
         "the file of cert=",
-        "the key to our own certificate",
+        "private key of the client certificate",
         Group::Encryption,
-        |s, text| file(text).map(|path| s.key = Some(path)),
+        |s, text| file(text).map(|path| s.tls.key = Some(path)),
     ),
     value(
         "pass",
         "WORDS",
         "asked for",
-        "the passphrase of the key; others can see it in ps(1)",
+        "passphrase of the key; visible in ps(1)",
         Group::Encryption,
         |s, text| {
-            s.pass = Some(Hidden(text.into()));
+            s.tls.pass = Some(Hidden(text.into()));
             Ok(())
         },
     ),
@@ -459,53 +465,50 @@ pub const TABLE: &[Spec] = &[
         "fingerprint",
         "sha256:HEX",
         "none",
-        "take just the certificate with this SHA-256; demands TLS",
+        "accept only the certificate with this hash; requires TLS",
         Group::Encryption,
-        |s, text| fingerprint(text).map(|print| s.fingerprint = Some(print)),
+        |s, text| fingerprint(text).map(|print| s.tls.fingerprint = Some(print)),
     ),
     switch(
         "no_verify_peer",
-        "take any certificate: anybody can stand between",
+        "do not verify the certificate (insecure)",
         Group::Encryption,
-        |s| s.no_verify_peer = true,
+        |s| s.tls.no_verify_peer = true,
     ),
     switch(
         "no_verify_hostname",
-        "take a certificate that is for another name",
+        "accept a certificate for another name",
         Group::Encryption,
-        |s| s.no_verify_hostname = true,
+        |s| s.tls.no_verify_hostname = true,
     ),
     value(
         "fsname",
         "NAME",
         "the source, without its password",
-        "the source that the mount table shows",
+        "source in the mount table",
         Group::Mount,
-        |s, text| label(text).map(|name| s.fsname = Some(name)),
+        |s, text| label(text).map(|name| s.mount.fsname = Some(name)),
     ),
     value(
         "subtype",
         "NAME",
         "ftpfs",
-        "the type that the mount table shows is fuse.NAME",
+        "type in the mount table, as fuse.NAME",
         Group::Mount,
-        |s, text| word(text).map(|name| s.subtype = name),
+        |s, text| word(text).map(|name| s.mount.subtype = name),
     ),
     kernel("nosuid", "set-user-ID bits have no effect (always so)"),
     kernel("nodev", "device files have no effect (always so)"),
-    kernel("noexec", "programs can't be started"),
-    kernel("exec", "programs can be started (default)"),
-    kernel("noatime", "reading does not change access times"),
-    kernel("atime", "reading may change access times (default)"),
-    kernel("relatime", "access times change now and then"),
-    kernel("sync", "every write is sent at once: slow"),
-    kernel(
-        "async",
-        "writes are gathered until close or fsync (default)",
-    ),
-    kernel("dirsync", "changes of directories are made at once"),
-    // A server's word must not make a program run as root: these two are said by mount.fuse3(8)
-    // and mount(8) unasked, so that they can't be taken for somebody's wish.
+    kernel("noexec", "programs can't be executed"),
+    kernel("exec", "programs can be executed (default)"),
+    kernel("noatime", "do not update access times"),
+    kernel("atime", "update access times (default)"),
+    kernel("relatime", "update access times now and then"),
+    kernel("sync", "write synchronously (slow)"),
+    kernel("async", "buffer writes until close or fsync (default)"),
+    kernel("dirsync", "change directories synchronously"),
+    // Ignored, since a set-user-ID bit of the server must have no effect: mount.fuse3(8) and mount(8)
+    // add these two by themselves, so that the user may not have asked for them.
     ignored("suid"),
     ignored("dev"),
     ignored("defaults"),
@@ -530,7 +533,7 @@ pub struct Flag {
     pub short: char,
     /// The long form.
     pub long: &'static str,
-    /// What stands for the value in the help; `None` where there is none.
+    /// Placeholder of the value in the help; `None` for an option without a value.
     pub value: Option<&'static str>,
     /// One line of help.
     pub help: &'static str,
@@ -561,15 +564,15 @@ pub const PROBE_FLAGS: &[Flag] = &[
         'o',
         "options",
         Some("OPT[,OPT...]"),
-        "the options of the mount that is meant",
+        "options of the mount to probe for",
     ),
     flag(
         'w',
         "write",
         None,
-        "try writing too, in a directory of its own that it removes",
+        "probe writing too, in a scratch directory that is removed",
     ),
-    flag('j', "json", None, "answer in JSON, for programs"),
+    flag('j', "json", None, "print JSON"),
     flag('d', "debug", None, "log every command and reply"),
     flag('h', "help", None, "print this help"),
     flag('V', "version", None, "print the version"),
@@ -577,7 +580,7 @@ pub const PROBE_FLAGS: &[Flag] = &[
 
 /// Every flag of `ftpfs status`.
 pub const STATUS_FLAGS: &[Flag] = &[
-    flag('j', "json", None, "answer in JSON, for programs"),
+    flag('j', "json", None, "print JSON"),
     flag('h', "help", None, "print this help"),
     flag('V', "version", None, "print the version"),
 ];
@@ -592,11 +595,16 @@ pub const DROP_CACHE_FLAGS: &[Flag] = &[
 pub(crate) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),
     flag('s', "sloppy", None, "ignore unknown options"),
-    flag('f', "fake", None, "check everything and mount nothing"),
-    flag('n', "no-mtab", None, "nothing: the kernel keeps the table"),
-    flag('v', "verbose", None, "log what is done"),
+    flag('f', "fake", None, "check everything, mount nothing"),
+    flag(
+        'n',
+        "no-mtab",
+        None,
+        "no effect: the kernel keeps the mount table",
+    ),
+    flag('v', "verbose", None, "log at level info"),
     flag('N', "namespace", Some("NS"), "mount in this namespace"),
-    flag('t', "types", Some("TYPE"), "nothing: there is one type"),
+    flag('t', "types", Some("TYPE"), "no effect: there is one type"),
     flag('h', "help", None, "print this help"),
     flag('V', "version", None, "print the version"),
 ];

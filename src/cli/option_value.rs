@@ -1,4 +1,4 @@
-//! The values of options: each function reads one, or says what is allowed.
+//! Parses the values of options. The error of each function says what is allowed.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use crate::cli::settings::Id;
 
-/// The seconds of a year: the longest time that makes sense for a cache.
+/// Seconds of a year, the maximum of `cache_timeout`.
 pub const YEAR: u64 = 365 * 24 * 60 * 60;
 
-/// A user or group, which is a `what`.
+/// Parses a user or group; `what` is the word for the error.
 pub fn id(text: &str, what: &str) -> Result<Id, String> {
     let allowed = || format!("the number or the name of a {what}");
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':' || c == '\0') {
@@ -17,7 +17,7 @@ pub fn id(text: &str, what: &str) -> Result<Id, String> {
     }
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') {
         let number = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
-        // The last number means "no change" to chown(2) and owns nothing.
+        // chown(2) takes u32::MAX for "no change"; it is no ID.
         return number
             .filter(|&number| number != u32::MAX)
             .map(Id::Number)
@@ -26,7 +26,7 @@ pub fn id(text: &str, what: &str) -> Result<Id, String> {
     Ok(Id::Name(text.to_string()))
 }
 
-/// Permission bits.
+/// Parses permission bits.
 pub fn octal(text: &str) -> Result<u32, String> {
     let digits = text.chars().all(|digit| digit.is_digit(8));
     u32::from_str_radix(text, 8)
@@ -35,7 +35,7 @@ pub fn octal(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "an octal number from 0 to 777, such as 022".to_string())
 }
 
-/// A whole number; `unit` is what is counted.
+/// Parses a whole number; `unit` is added to the error.
 pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, String> {
     let digits = text.chars().all(|digit| digit.is_ascii_digit());
     text.parse()
@@ -44,27 +44,27 @@ pub fn number(text: &str, least: u64, most: u64, unit: &str) -> Result<u64, Stri
         .ok_or_else(|| format!("a whole number from {least} to {most}{unit}"))
 }
 
-/// The size of the spool's window: what a broken upload goes on from must fit in.
+/// Parses `spool_size`: a window from which an aborted upload can resume must fit in.
 pub fn spool_size(text: &str) -> Result<u64, String> {
-    const LEAST: u64 = 32 << 20;
+    const MINIMUM: u64 = 32 << 20;
     let size = bytes(text)?;
-    if size < LEAST {
+    if size < MINIMUM {
         return Err("32M or more".to_string());
     }
     Ok(size)
 }
 
-/// The size of the block cache: some blocks for each of the streams.
+/// Parses a cache size: some blocks for each stream must fit in.
 pub fn cache_size(text: &str) -> Result<u64, String> {
-    const LEAST: u64 = 16 << 20;
+    const MINIMUM: u64 = 16 << 20;
     let size = bytes(text)?;
-    if size < LEAST {
+    if size < MINIMUM {
         return Err("16M or more".to_string());
     }
     Ok(size)
 }
 
-/// A number of bytes, with K, M, G or T for powers of 1024.
+/// Parses a number of bytes, with K, M, G or T for powers of 1024.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let allowed = || "a number of bytes, such as 500M or 2T".to_string();
     let (digits, unit) = match text.char_indices().last() {
@@ -81,7 +81,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(allowed)
 }
 
-/// A name for the mount table.
+/// Parses a name for the mount table.
 pub fn label(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err("a name without control characters".to_string());
@@ -89,7 +89,7 @@ pub fn label(text: &str) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-/// What may stand behind `fuse.` in the mount table, where a blank or a comma would part it.
+/// Parses a type for the mount table, where a blank or a comma would separate fields.
 pub fn word(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
     if text.is_empty() || !text.chars().all(plain) {
@@ -98,7 +98,7 @@ pub fn word(text: &str) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-/// One of `choices`, by its name.
+/// Parses the name of one of `choices`.
 pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == text);
     found.map(|&(_, value)| value).ok_or_else(|| {
@@ -111,7 +111,7 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     })
 }
 
-/// The name of a file.
+/// Parses the path of a file.
 pub fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("the name of a file".to_string());
@@ -119,7 +119,7 @@ pub fn file(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-/// A fingerprint, `sha256:` and 64 digits; colons between them, as openssl(1) shows it, may be.
+/// Parses a fingerprint: `sha256:` and 64 digits, with or without the colons that openssl(1) prints.
 pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     let allowed =
         || "sha256: and 64 hexadecimal digits, as in the message that names it".to_string();
@@ -135,7 +135,7 @@ pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     Ok(print)
 }
 
-/// Two ports, `LOW-HIGH`.
+/// Parses a range of ports, `LOW-HIGH`.
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let port = |text: &str| number(text, 1, u16::MAX.into(), "").ok()?.try_into().ok();
     let range = text
@@ -146,13 +146,13 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         .ok_or_else(|| "two ports from 1 to 65535, the lower one first, as in 50000-50100".into())
 }
 
-/// An address of IPv4 or IPv6.
+/// Parses an IPv4 or IPv6 address.
 pub fn address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| "an address, such as 203.0.113.7 or 2001:db8::7".to_string())
 }
 
-/// An address, or the name of an interface (15 bytes at most: the kernel's IFNAMSIZ).
+/// Parses an address or the name of an interface (at most 15 bytes: the kernel's IFNAMSIZ).
 pub fn address_or_interface(text: &str) -> Result<String, String> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
     let is_name = !text.is_empty() && text.len() <= 15 && !text.contains(odd);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_number_or_a_name() {
+    fn id_is_a_number_or_a_name() {
         assert_eq!(id("0", "user"), Ok(Id::Number(0)));
         assert_eq!(id("nobody", "user"), Ok(Id::Name("nobody".into())));
         for wrong in ["", "-1", "+1", "4294967295", "1a", "a b", "a:b"] {

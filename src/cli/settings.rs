@@ -1,4 +1,4 @@
-//! What was said on the command line: plain data.
+//! Defines the values of the command line, in groups by subject, and their defaults.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -6,176 +6,72 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What was said on the command line, and the defaults of what was not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Values of the command line; the defaults for what was not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the server is, as typed; `source.rs` reads it. May hold a password: never logged.
+    /// The server as typed; parsed in `source.rs`. May hold a password: never logged.
     pub source: Hidden,
-    /// Where it is to appear, as typed.
+    /// The mountpoint as typed.
     pub mountpoint: PathBuf,
+    /// How the command itself runs.
+    pub command: CommandSettings,
+    /// The mount and its entry in the mount table.
+    pub mount: MountSettings,
+    /// How files, directories and symbolic links are presented.
+    pub attributes: AttributeSettings,
+    /// The FTP session.
+    pub server: ServerSettings,
+    /// Data connections and addresses.
+    pub network: NetworkSettings,
+    /// Encryption and certificates.
+    pub tls: TlsSettings,
+    /// What is cached, where and for how long.
+    pub cache: CacheSettings,
+    /// How files are stored.
+    pub write: WriteSettings,
+}
+
+/// How the command itself runs: the flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandSettings {
     /// Stay in the foreground.
     pub foreground: bool,
     /// Log every command and reply.
     pub debug: bool,
-    /// Log what is done, not just what fails (`-v` of mount(8)).
+    /// Log at level info (`-v` of mount(8)).
     pub verbose: bool,
     /// Check everything and mount nothing (`-f` of mount(8)).
     pub fake: bool,
     /// The mount namespace to mount in (`-N` of mount(8)).
     pub namespace: Option<PathBuf>,
-    /// Nothing may be changed.
+}
+
+/// The mount: who may use it, and its entry in the mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSettings {
+    /// A read-only mount.
     pub read_only: bool,
-    /// Other users may use the mount. Brings `default_permissions`.
+    /// Other users may use the mount. Implies `default_permissions`.
     pub allow_other: bool,
+    /// Root may use the mount too. Implies `default_permissions`.
+    pub allow_root: bool,
     /// The kernel checks permission bits.
     pub default_permissions: bool,
-    /// The owner shown; the mounting user by default.
-    pub uid: Option<Id>,
-    /// The group shown; the mounting user's by default.
-    pub gid: Option<Id>,
-    /// Permission bits that are taken away from what is shown.
-    pub umask: Option<u32>,
-    /// The owners shown are the server's.
-    pub server_owners: bool,
-    /// The permission bits of all files.
-    pub file_mode: Option<u32>,
-    /// The permission bits of all directories.
-    pub dir_mode: Option<u32>,
-    /// What the server can't do is passed over.
-    pub lenient: bool,
-    /// Root may use the mount too. Brings `default_permissions`.
-    pub allow_root: bool,
-    /// What becomes of symbolic links.
-    pub links: Links,
-    /// Control connections at most.
-    pub max_conns: usize,
-    /// Commands are sent one by one.
-    pub no_pipeline: bool,
-    /// How long attributes and listings live.
-    pub cache_timeout: Duration,
-    /// How long an operation waits without progress.
-    pub timeout: Duration,
-    /// The charset of the server's names; UTF-8 by default.
-    pub codepage: Option<String>,
-    /// The zone of the server's listings; learned by default.
-    pub timezone: Option<String>,
-    /// Files keep the times of the listing, to the minute.
-    pub listed_times: bool,
-    /// Bytes of the file system, where the server does not tell.
-    pub size: Option<u64>,
-    /// Files appear at once, by a rename.
-    pub atomic: bool,
-    /// What was stored is compared by its hash.
-    pub verify_hash: bool,
-    /// Closes return before the server has the file.
-    pub writeback: bool,
-    /// Where the spool is; the user's cache by default.
-    pub spool_dir: Option<PathBuf>,
-    /// Bytes of a file written in order that wait for the network at most.
-    pub spool_size: u64,
-    /// Where what was read is kept on disk, if anywhere.
-    pub cache_dir: Option<PathBuf>,
-    /// Bytes of it at most.
-    pub disk_cache_size: u64,
-    /// Bytes of memory for what was read.
-    pub cache_size: u64,
-    /// Who makes data connections.
-    pub mode: Mode,
-    /// The address that a reply to PASV names counts.
-    pub trusts_pasv: bool,
-    /// The ports for data connections that the server makes.
-    pub port_range: Option<RangeInclusive<u16>>,
-    /// The address under which the server reaches us.
-    pub external_ip: Option<IpAddr>,
-    /// The address or the interface that connections go out from.
-    pub bind: Option<String>,
-    /// The one family of addresses that is used.
-    pub family: Option<Family>,
-    /// The proxy, as typed; the environment's by default. May hold a password.
-    pub proxy: Option<Hidden>,
-    /// When connections are encrypted; `None` is as the source says.
-    pub tls: Option<Encrypt>,
-    /// TLS 1.3 is the least.
-    pub tls_min_13: bool,
-    /// TLS 1.2 is the most.
-    pub tls_max_12: bool,
-    /// Certificates to trust in place of the system's.
-    pub cacert: Option<PathBuf>,
-    /// Our own certificate.
-    pub cert: Option<PathBuf>,
-    /// The key to it; in the same file by default.
-    pub key: Option<PathBuf>,
-    /// The passphrase of the key.
-    pub pass: Option<Hidden>,
-    /// The SHA-256 of the one certificate that is taken.
-    pub fingerprint: Option<[u8; 32]>,
-    /// Any certificate is taken.
-    pub no_verify_peer: bool,
-    /// A certificate may be for another name.
-    pub no_verify_hostname: bool,
-    /// The source shown in the mount table; made of the source by default.
+    /// The source in the mount table; the server's URL by default.
     pub fsname: Option<String>,
-    /// The type shown in the mount table, behind `fuse.`.
+    /// The type in the mount table, after `fuse.`.
     pub subtype: String,
-    /// What mount(2) is told besides, in the words of fstab(5), in order.
+    /// Options passed to mount(2), in the words of fstab(5), in order.
     pub kernel: Vec<&'static str>,
 }
 
-impl Default for Settings {
+impl Default for MountSettings {
     fn default() -> Self {
         Self {
-            source: Hidden(OsString::new()),
-            mountpoint: PathBuf::new(),
-            foreground: false,
-            debug: false,
-            verbose: false,
-            fake: false,
-            namespace: None,
             read_only: false,
             allow_other: false,
-            default_permissions: false,
-            uid: None,
-            gid: None,
-            umask: None,
-            server_owners: false,
-            file_mode: None,
-            dir_mode: None,
-            lenient: false,
             allow_root: false,
-            links: Links::Contained,
-            codepage: None,
-            timezone: None,
-            listed_times: false,
-            size: None,
-            atomic: false,
-            verify_hash: false,
-            writeback: false,
-            spool_dir: None,
-            spool_size: 1 << 30,
-            cache_size: 256 << 20,
-            cache_dir: None,
-            disk_cache_size: 4 << 30,
-            max_conns: 8,
-            no_pipeline: false,
-            cache_timeout: Duration::from_secs(30),
-            timeout: Duration::from_secs(30),
-            mode: Mode::Auto,
-            trusts_pasv: false,
-            port_range: None,
-            external_ip: None,
-            bind: None,
-            family: None,
-            proxy: None,
-            tls: None,
-            tls_min_13: false,
-            tls_max_12: false,
-            cacert: None,
-            cert: None,
-            key: None,
-            pass: None,
-            fingerprint: None,
-            no_verify_peer: false,
-            no_verify_hostname: false,
+            default_permissions: false,
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
@@ -183,36 +79,185 @@ impl Default for Settings {
     }
 }
 
-/// What `ftpfs probe` was told.
+/// How files, directories and symbolic links are presented.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttributeSettings {
+    /// Owner of all files; the mounting user by default.
+    pub uid: Option<Id>,
+    /// Group of all files; the mounting user's by default.
+    pub gid: Option<Id>,
+    /// Permission bits to clear on all files.
+    pub umask: Option<u32>,
+    /// Files have the server's owners.
+    pub server_owners: bool,
+    /// Permission bits of all files.
+    pub file_mode: Option<u32>,
+    /// Permission bits of all directories.
+    pub dir_mode: Option<u32>,
+    /// Attribute changes that the server does not support succeed without effect.
+    pub lenient: bool,
+    /// How symbolic links are presented.
+    pub links: Links,
+    /// Bytes of the file system, where the server does not report them.
+    pub size: Option<u64>,
+}
+
+/// The FTP session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Maximum number of control connections.
+    pub max_conns: usize,
+    /// Disable command pipelining.
+    pub no_pipeline: bool,
+    /// How long an operation waits without progress.
+    pub timeout: Duration,
+    /// Charset of the server's names; UTF-8 by default.
+    pub codepage: Option<String>,
+    /// Time zone of the server's listings; detected by default.
+    pub timezone: Option<String>,
+    /// Files have the times of the listing, with minute precision.
+    pub listed_times: bool,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            max_conns: 8,
+            no_pipeline: false,
+            timeout: Duration::from_secs(30),
+            codepage: None,
+            timezone: None,
+            listed_times: false,
+        }
+    }
+}
+
+/// Data connections and addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// Which side opens data connections.
+    pub mode: Mode,
+    /// Data connections go to the address in the reply to PASV.
+    pub trusts_pasv: bool,
+    /// Local ports to listen on in active mode.
+    pub port_range: Option<RangeInclusive<u16>>,
+    /// Address to announce to the server in active mode.
+    pub external_ip: Option<IpAddr>,
+    /// Local address or interface of outgoing connections.
+    pub bind: Option<String>,
+    /// The only address family to use.
+    pub family: Option<Family>,
+    /// The proxy, as typed; the environment's by default. May hold a password.
+    pub proxy: Option<Hidden>,
+}
+
+/// Encryption and certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// When connections are encrypted; `None` is decided by the scheme of the source.
+    pub when: Option<Encrypt>,
+    /// The minimum version is TLS 1.3.
+    pub min_13: bool,
+    /// The maximum version is TLS 1.2.
+    pub max_12: bool,
+    /// Certificates to trust in place of the system's.
+    pub cacert: Option<PathBuf>,
+    /// Client certificate.
+    pub cert: Option<PathBuf>,
+    /// Private key of the client certificate; in the same file by default.
+    pub key: Option<PathBuf>,
+    /// Passphrase of the private key.
+    pub pass: Option<Hidden>,
+    /// SHA-256 of the only certificate to accept.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Accept any certificate.
+    pub no_verify_peer: bool,
+    /// Accept a certificate for another name.
+    pub no_verify_hostname: bool,
+}
+
+/// What is cached, where and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// TTL of attributes and listings.
+    pub cache_timeout: Duration,
+    /// Bytes of memory for file contents.
+    pub cache_size: u64,
+    /// Directory of the disk cache, if there is one.
+    pub cache_dir: Option<PathBuf>,
+    /// Maximum bytes of the disk cache.
+    pub disk_cache_size: u64,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            cache_timeout: Duration::from_secs(30),
+            cache_size: 256 << 20,
+            cache_dir: None,
+            disk_cache_size: 4 << 30,
+        }
+    }
+}
+
+/// How files are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteSettings {
+    /// Upload to a temporary name, then rename.
+    pub atomic: bool,
+    /// Compare the hash of a stored file.
+    pub verify_hash: bool,
+    /// Closes return before the server has the file.
+    pub writeback: bool,
+    /// Directory of the spool; the user's cache by default.
+    pub spool_dir: Option<PathBuf>,
+    /// Maximum bytes of a file written in order that wait for the network.
+    pub spool_size: u64,
+}
+
+impl Default for WriteSettings {
+    fn default() -> Self {
+        Self {
+            atomic: false,
+            verify_hash: false,
+            writeback: false,
+            spool_dir: None,
+            spool_size: 1 << 30,
+        }
+    }
+}
+
+/// Arguments of `ftpfs probe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The server, and the options that a mount would have.
+    /// The server, and the options of the mount to probe for.
     pub settings: Settings,
-    /// The words of `-o`, one by one, as typed. May hold passwords: never logged.
+    /// The options of `-o`, one by one, as typed. May hold passwords: never logged.
     pub words: Vec<Hidden>,
-    /// Try writing too, in a directory of our own.
+    /// Probe writing too, in a scratch directory.
     pub write: bool,
-    /// Answer in JSON.
+    /// Print JSON.
     pub json: bool,
 }
 
-/// What `ftpfs status` was told.
+/// Arguments of `ftpfs status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Where the mount is; all of this user's by default.
+    /// The mountpoint; all mounts of this user by default.
     pub mountpoint: Option<PathBuf>,
-    /// Answer in JSON.
+    /// Print JSON.
     pub json: bool,
 }
 
-/// Who makes data connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which side opens data connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Whatever works.
+    /// Whichever works.
+    #[default]
     Auto,
-    /// We do.
+    /// The client.
     Passive,
-    /// The server does.
+    /// The server.
     Active,
 }
 
@@ -221,11 +266,11 @@ pub enum Mode {
 pub enum Encrypt {
     /// Never.
     Off,
-    /// Where the server offers it.
+    /// If the server offers it.
     Try,
     /// Always.
     Explicit,
-    /// Always, but not the data.
+    /// Always, except data connections.
     Control,
 }
 
@@ -238,21 +283,22 @@ pub enum Family {
     V6,
 }
 
-/// What becomes of symbolic links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How symbolic links are presented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {
-    /// Those that leave the mount are refused.
+    /// Links that leave the mount are refused.
+    #[default]
     Contained,
-    /// Absolute targets are taken from the mounted directory.
+    /// Absolute targets are relative to the mounted directory.
     FromRoot,
-    /// They are shown as the server says them.
+    /// Targets are passed on as the server reports them.
     AsTheyAre,
-    /// They are shown as what they lead to.
+    /// A link has the attributes and content of its target.
     Followed,
 }
 
-/// Words that may hold a password, so that Debug does not show them.
-#[derive(Clone, PartialEq, Eq)]
+/// A string that may hold a password: Debug does not print it.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Hidden(pub OsString);
 
 impl std::fmt::Debug for Hidden {
@@ -271,14 +317,14 @@ pub enum Id {
 }
 
 impl Id {
-    /// The number of this user; asks the user database for a name.
+    /// Returns the number of this user; looks a name up in the user database.
     pub fn user(&self) -> Result<u32, String> {
         self.number("uid", "user", |name| {
             nix::unistd::User::from_name(name).map(|user| user.map(|user| user.uid.as_raw()))
         })
     }
 
-    /// The number of this group; asks the group database for a name.
+    /// Returns the number of this group; looks a name up in the group database.
     pub fn group(&self) -> Result<u32, String> {
         self.number("gid", "group", |name| {
             nix::unistd::Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw()))

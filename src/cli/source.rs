@@ -13,6 +13,7 @@ use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::process::redact::redact;
+use percent_encoding::percent_decode;
 
 /// A directory on a server, and who goes there.
 #[derive(Clone, PartialEq, Eq)]
@@ -310,25 +311,16 @@ fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
 
 /// Undoes percent-encoding. `what` names the part without showing it: it may be a password.
 fn decode(text: &[u8], what: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%' {
-            let byte = after
-                .get(..2)
-                .and_then(|digits| std::str::from_utf8(digits).ok())
-                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .ok_or_else(|| {
-                    format!("a % in {what} of the source is not followed by two hex digits; write %25 for a %")
-                })?;
-            bytes.push(byte);
-            rest = &after[2..];
-        } else {
-            bytes.push(first);
-            rest = after;
-        }
+    let is_escape = |after: &[u8]| {
+        let digits = after.get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split(|&byte| byte == b'%').skip(1).all(is_escape) {
+        return Err(format!(
+            "a % in {what} of the source is not followed by two hex digits; write %25 for a %"
+        ));
     }
+    let bytes: Vec<u8> = percent_decode(text).collect();
     if bytes.iter().any(|byte| b"\r\n\0".contains(byte)) {
         return Err(SMUGGLED.to_string());
     }

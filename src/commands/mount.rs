@@ -1,7 +1,7 @@
-//! The program from its command line to its exit status.
+//! Runs ftpfs from the command line to the exit status, and mounts.
 //!
-//! The one idea: the only place that sees both the engine and the file system. The order is that of
-//! the cheapest refusal first: words, mountpoint, password, then the fork; behind it the server, the
+//! This is the only place that connects the FTP client, the file system and FUSE. Checks come in the
+//! order of their cost: arguments, mountpoint, password, then the fork; in the child the server, the
 //! device, and only then "live".
 
 use std::ffi::OsString;
@@ -9,27 +9,26 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
-use crate::cli as options;
-use crate::cli::endpoint as server;
+use crate::cli;
+use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Request, Settings};
 use crate::commands::probe;
 use crate::commands::status;
-use crate::commands::status::Desk;
-use crate::commands::umount as unmount;
+use crate::commands::status::MountQueries;
+use crate::commands::umount;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
 use crate::fuse::Audience;
-use crate::fuse::kernel_notify::Notices;
+use crate::fuse::kernel_notify::KernelNotifier;
 use crate::mount;
 use crate::mount::Mount;
-use crate::process::allocator as memory;
+use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::logging;
@@ -37,28 +36,29 @@ use crate::process::logging::Amount;
 use crate::process::printable::printable;
 use crate::process::private_dir;
 use crate::process::redact;
-use crate::process::xdg_dirs as places;
+use crate::process::thread::spawn_thread;
+use crate::process::xdg_dirs;
 use crate::remote::{Deadline, Remote};
 use crate::vfs;
 use crate::vfs::{Names, Shown, Vfs};
 
-/// The exit status of everything that failed; mount(8) passes it on.
+/// Exit status of a failure; mount(8) passes it on.
 const FAILED: u8 = 1;
-/// How much longer than one operation the way to a live mount may take: some of them in turn.
-const START: u32 = 4;
-/// How long a signal waits for what is being stored: less than systemd's own patience of 90 s.
-const DRAIN: Duration = Duration::from_secs(75);
+/// Timeouts of one operation that may pass until the mount is live: it takes some operations in turn.
+const START_TIMEOUTS: u32 = 4;
+/// How long uploads may take after a signal: less than the 90 s after which systemd kills.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     protect_secrets(&arguments);
-    if let Some(words) = unmount::asked(&arguments) {
-        return end(unmount::run(words));
+    if let Some(words) = umount::asked(&arguments) {
+        return exit_code(umount::run(words));
     }
-    let outcome = match options::parse(arguments) {
+    let outcome = match cli::parse(arguments) {
         Ok(Request::Print(text)) => {
-            // Who has hung up has read enough.
+            // A closed pipe is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
@@ -68,7 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
         Err(error) => Err(error),
     };
-    end(outcome)
+    exit_code(outcome)
 }
 
 /// Keeps passwords from other users and from the disk, in this process and in those that it forks.
@@ -83,7 +83,7 @@ fn protect_secrets(arguments: &[OsString]) {
     }
 }
 
-fn end(outcome: Result<(), String>) -> ExitCode {
+fn exit_code(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -93,7 +93,7 @@ fn end(outcome: Result<(), String>) -> ExitCode {
     }
 }
 
-/// Everything that the mount needs and that was found out before the fork.
+/// What the mount needs and is determined before the fork.
 struct Plan {
     endpoint: Endpoint,
     mountpoint: PathBuf,
@@ -101,54 +101,63 @@ struct Plan {
     vfs: vfs::Settings,
     server: String,
     source: Source,
-    /// The directory of the spool, if it was said.
+    /// `spool_dir`, if it was given.
     spool: Option<PathBuf>,
     background: bool,
     audience: Audience,
 }
 
 fn start(settings: &Settings) -> Result<(), String> {
-    logging::start(match (settings.debug, settings.verbose) {
+    logging::start(match (settings.command.debug, settings.command.verbose) {
         (true, _) => Amount::Everything,
         (false, true) => Amount::Steps,
         (false, false) => Amount::Warnings,
     });
-    if let Some(namespace) = &settings.namespace {
+    if let Some(namespace) = &settings.command.namespace {
         mount::enter_namespace(namespace)?;
     }
     let plan = plan(settings)?;
-    if settings.fake {
+    if settings.command.fake {
         return Ok(());
     }
-    let timeout = settings.timeout;
-    if settings.foreground {
+    let timeout = settings.server.timeout;
+    if settings.command.foreground {
         daemon::stay(|ready| serve(plan, timeout, ready))
     } else {
-        daemon::start(timeout * START, |ready| serve(plan, timeout, ready))
+        daemon::start(timeout * START_TIMEOUTS, |ready| {
+            serve(plan, timeout, ready)
+        })
     }
 }
 
+/// Checks the settings and prepares the mount. May prompt for a password.
 fn plan(settings: &Settings) -> Result<Plan, String> {
     let source = Source::parse(&settings.source.0)?;
     let kernel = mount::Options {
-        fsname: settings.fsname.clone().unwrap_or_else(|| source.fsname()),
-        subtype: settings.subtype.clone(),
-        read_only: settings.read_only,
-        allow_other: settings.allow_other || settings.allow_root,
-        default_permissions: settings.default_permissions,
-        words: settings.kernel.clone(),
+        fsname: settings
+            .mount
+            .fsname
+            .clone()
+            .unwrap_or_else(|| source.fsname()),
+        subtype: settings.mount.subtype.clone(),
+        read_only: settings.mount.read_only,
+        allow_other: settings.mount.allow_other || settings.mount.allow_root,
+        default_permissions: settings.mount.default_permissions,
+        words: settings.mount.kernel.clone(),
     };
     let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
     let uid = settings
+        .attributes
         .uid
         .as_ref()
-        .map_or(Ok(getuid().as_raw()), options::Id::user)?;
+        .map_or(Ok(getuid().as_raw()), cli::Id::user)?;
     let gid = settings
+        .attributes
         .gid
         .as_ref()
-        .map_or(Ok(getgid().as_raw()), options::Id::group)?;
+        .map_or(Ok(getgid().as_raw()), cli::Id::group)?;
     let directories = (spool_directory(settings)?, cache_directory(settings)?);
-    let endpoint = server::endpoint(settings, &source)?;
+    let endpoint = endpoint::endpoint(settings, &source)?;
     // Mounts of all directories of one server and user share their journals.
     let Endpoint {
         login, host, port, ..
@@ -168,9 +177,9 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         vfs: vfs_settings(settings, (uid, gid), &server_name, directories),
         server,
         source: logged_in,
-        spool: settings.spool_dir.clone(),
-        background: !settings.foreground,
-        audience: match (settings.allow_other, settings.allow_root) {
+        spool: settings.write.spool_dir.clone(),
+        background: !settings.command.foreground,
+        audience: match (settings.mount.allow_other, settings.mount.allow_root) {
             (true, _) => Audience::Everybody,
             (false, true) => Audience::OwnerAndRoot,
             (false, false) => Audience::Owner,
@@ -178,7 +187,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
     })
 }
 
-/// How the file system is to behave.
+/// Returns the settings of the file system.
 fn vfs_settings(
     settings: &Settings,
     (uid, gid): (u32, u32),
@@ -190,33 +199,33 @@ fn vfs_settings(
         shown: Shown {
             uid,
             gid,
-            umask: settings.umask.unwrap_or(0),
-            file_mode: settings.file_mode,
-            dir_mode: settings.dir_mode,
-            owners: settings.server_owners.then(local_names),
+            umask: settings.attributes.umask.unwrap_or(0),
+            file_mode: settings.attributes.file_mode,
+            dir_mode: settings.attributes.dir_mode,
+            owners: settings.attributes.server_owners.then(local_names),
         },
-        lenient: settings.lenient,
-        links: match settings.links {
-            options::Links::Contained | options::Links::Followed => vfs::Links::Contained,
-            options::Links::FromRoot => vfs::Links::FromRoot,
-            options::Links::AsTheyAre => vfs::Links::AsTheyAre,
+        lenient: settings.attributes.lenient,
+        links: match settings.attributes.links {
+            cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
+            cli::Links::FromRoot => vfs::Links::FromRoot,
+            cli::Links::AsTheyAre => vfs::Links::AsTheyAre,
         },
-        size: settings.size,
-        read_only: settings.read_only,
-        cache_timeout: settings.cache_timeout,
-        timeout: settings.timeout,
-        spool_size: settings.spool_size,
-        atomic: settings.atomic,
-        verify_hash: settings.verify_hash,
-        write_back: (!settings.read_only).then(|| vfs::WriteBack {
-            on: settings.writeback,
+        size: settings.attributes.size,
+        read_only: settings.mount.read_only,
+        cache_timeout: settings.cache.cache_timeout,
+        timeout: settings.server.timeout,
+        spool_size: settings.write.spool_size,
+        atomic: settings.write.atomic,
+        verify_hash: settings.write.verify_hash,
+        write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
+            on: settings.write.writeback,
             journal: spool.join("journal").join(server_name),
         }),
         spool,
-        cache_size: settings.cache_size,
+        cache_size: settings.cache.cache_size,
         disk_cache: disk_cache.map(|directory| vfs::DiskCache {
             directory,
-            size: settings.disk_cache_size,
+            size: settings.cache.disk_cache_size,
             source: format!("{server_name}\n").into_bytes(),
         }),
     }
@@ -224,22 +233,22 @@ fn vfs_settings(
 
 /// The directory of the disk cache, if one was named.
 fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
-    let directory = settings.cache_dir.as_ref().map(|directory| {
+    let directory = settings.cache.cache_dir.as_ref().map(|directory| {
         private_dir::check(directory)
             .map_err(|error| format!("cache_dir={}: {error}", directory.display()))
     });
     directory.transpose()
 }
 
-/// Where the spool is to be: as it was said, or in the user's cache. One that other users could replace is
-/// an error if it was said.
+/// The directory of the spool: `spool_dir=`, or the user's cache. One that other users could replace is an error if it was
+/// named.
 fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
-    if let Some(directory) = &settings.spool_dir {
+    if let Some(directory) = &settings.write.spool_dir {
         return private_dir::check(directory)
             .map_err(|error| format!("spool_dir={}: {error}", directory.display()));
     }
-    let system = PathBuf::from(places::SYSTEM_CACHE);
-    let Some(cache) = places::cache() else {
+    let system = PathBuf::from(xdg_dirs::SYSTEM_CACHE);
+    let Some(cache) = xdg_dirs::cache() else {
         return Ok(system);
     };
     private_dir::check(&cache).or_else(|error| {
@@ -250,14 +259,14 @@ fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
     })
 }
 
-/// The life of the mount, from the first connection to the last upload.
+/// Runs the mount from the first connection to the last upload.
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
-    end_by_signal(Signals::block()?, live.clone())?;
-    memory::tend();
+    unmount_on_signal(Signals::block()?, live.clone())?;
+    allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
-        .map_err(|error| server::explain(&plan.server, &user, &error))?;
+        .map_err(|error| endpoint::explain(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
     let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
@@ -266,14 +275,14 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let vfs = Vfs::new(Arc::clone(&remote), settings);
     match vfs.begin_write_back() {
         Ok(None) => {}
-        Ok(Some(outside)) => log::warn!("{}", tell_outside(&outside, &plan.source, &plan.spool)),
+        Ok(Some(outside)) => log::warn!("{}", explain_outside(&outside, &plan.source, &plan.spool)),
         Err(error) if writes_back => {
-            return Err(format!("the journal of what is to be stored: {error}"));
+            return Err(format!("write-back journal: {error}"));
         }
-        Err(error) => log::error!("what an earlier mount has left can't be looked for: {error}"),
+        Err(error) => log::error!("recovery: can't look for files of earlier mounts: {error}"),
     }
     let (device, mount) = {
-        // A signal waits until it can find the mount.
+        // A signal waits for this lock until the mount exists.
         let mut live = live.lock();
         let (device, mount) = mount::attach(&plan.mountpoint, &plan.kernel)?;
         let mount = Arc::new(mount);
@@ -283,24 +292,31 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let audience = plan.audience;
     let background = plan.background;
     let kernel = plan.kernel.clone();
-    let notices = Arc::new(Notices::default());
-    let desk = Arc::new(Desk {
+    let notifier = Arc::new(KernelNotifier::default());
+    let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
         read_only: plan.kernel.read_only,
         since: (SystemTime::now(), Instant::now()),
         client,
         vfs: Arc::clone(&vfs),
-        notices: Arc::clone(&notices),
+        notifier: Arc::clone(&notifier),
     });
-    let served = fuse::serve(Arc::clone(&vfs), notices, desk, device, audience, || {
-        mount.read_ahead();
-        mount.note_helper(&kernel);
-        if background {
-            logging::to_syslog();
-        }
-        ready.live()
-    });
+    let served = fuse::serve(
+        Arc::clone(&vfs),
+        notifier,
+        queries,
+        device,
+        audience,
+        || {
+            mount.raise_readahead();
+            mount.register_umount_helper(&kernel);
+            if background {
+                logging::to_syslog();
+            }
+            ready.live()
+        },
+    );
     if served.is_err()
         && let Err(error) = mount.unmount(true)
     {
@@ -329,56 +345,52 @@ fn all_stored(vfs: &Vfs) -> Result<(), String> {
     }
 }
 
-/// What dead mounts have left elsewhere on the server, and how to get it there.
-fn tell_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
+/// Explains how to upload files of earlier mounts that are outside of this mount.
+fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathBuf>) -> String {
     let options = spool.as_ref().map_or(String::new(), |spool| {
         format!(" -o spool_dir={}", spool.display())
     });
     format!(
-        "{} files that an earlier mount has left lie outside of this one; this stores them: ftpfs {} MOUNTPOINT{options}",
+        "recovery: {} files of an earlier mount are outside of this one; to upload them: ftpfs {} MOUNTPOINT{options}",
         outside.files,
         source.at(&outside.directory).fsname()
     )
 }
 
-/// What a signal ends, once there is something.
+/// The mount that a signal ends, once there is one.
 type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
 
-/// On a signal: what is written reaches the server, then the mount goes, also while it is in use.
-/// Before there is a mount, the process just ends.
-fn end_by_signal(signals: Signals, live: Live) -> Result<(), String> {
+/// On a signal, waits for uploads and then unmounts, even while the mount is in use. Before there is a
+/// mount, the process exits.
+fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
     let ends = move || {
         let mut unmounted = false;
         loop {
             let signal = signals.wait();
             let found = live.lock().clone();
             let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
-                // The second signal waits for nothing; what is in a journal stays there.
+                // The second signal does not wait; files in a journal stay there.
                 std::process::exit(i32::from(FAILED));
             };
             log::info!("{signal}: unmounting");
             unmounted = true;
             let unmount = move || {
-                vfs.finish(Some(DRAIN));
+                vfs.finish(Some(DRAIN_TIMEOUT));
                 if let Err(error) = mount.unmount(true) {
                     log::error!("{error}");
                 }
             };
-            // On a thread of its own, so that a second signal is heard meanwhile.
-            if let Err(error) = thread::Builder::new().name("unmount".into()).spawn(unmount) {
-                log::error!("no thread can be started to unmount: {error}");
+            // On a thread of its own, so that a second signal is handled meanwhile.
+            if spawn_thread("unmount", unmount).is_err() {
                 std::process::exit(i32::from(FAILED));
             }
         }
     };
-    let thread = thread::Builder::new().name("signals".into()).spawn(ends);
-    thread
-        .map(drop)
+    spawn_thread("signals", ends)
         .map_err(|error| format!("no thread can be started for signals: {error}"))
 }
 
-/// The users and groups of this machine. Only what is in the files: asking a directory service could
-/// wait.
+/// Returns the users and groups of this machine, from the files only: a directory service could block.
 fn local_names() -> Names {
     let read = |path| std::fs::read(path).unwrap_or_default();
     Names::parse(&read("/etc/passwd"), &read("/etc/group"))

@@ -1,11 +1,11 @@
-//! `ftpfs probe SOURCE`: looks at a server, says what it found, and how to mount it.
+//! Runs `ftpfs probe SOURCE`: probes a server, reports the results, and recommends mount options.
 //!
-//! The one idea: one thing after the other, each within a deadline of its own, into a [`Report`] of plain
-//! values; every section is shown as soon as it is whole. What the report means in words, in JSON and in
-//! options is made from it in `probe/`.
+//! The checks run in turn, each with its own deadline, and fill a `Report` of plain values; a section
+//! is printed as soon as it is complete. The modules in `probe/` turn the report into text, JSON and
+//! options.
 //!
-//! Invariants: nothing is written to the server without `--write`, and then only inside a directory that
-//! is made for it and always removed: after a signal too, by a connection of its own.
+//! Invariants: nothing is written to the server without `--write`, and then only in a scratch directory
+//! that is always removed: after a signal too, on a new connection.
 
 pub(crate) mod json;
 pub(crate) mod recommend;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cli::endpoint as server;
+use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe};
 use crate::commands::probe::report::{Place, Report, Section};
@@ -31,29 +31,30 @@ use crate::process::daemon::Signals;
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::printable::printable;
+use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result};
 
-/// The server can be mounted as it was asked for.
+/// The server can be mounted with these options.
 const FINE: u8 = 0;
-/// It can't be reached, or does not let us in; or the command line is wrong.
+/// The server can't be reached or refuses the login; or the command line is wrong.
 const FAILED: u8 = 1;
-/// It lets us in, and no data connection works as it was asked for.
+/// The login works, but no data connection with these options.
 const NO_DATA: u8 = 2;
-/// The directory that was written to could not be removed.
+/// The scratch directory could not be removed.
 const LEFT_BEHIND: u8 = 3;
-/// A signal ended it.
+/// Ended by a signal.
 const INTERRUPTED: u8 = 130;
 
-/// How long one way to a data connection may take: longer than TCP needs to ask three times.
-const WAY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long removing our directory may take at the end.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(15);
-/// All together: so many times the patience of one operation.
-const ALL_STEPS: u32 = 20;
+/// Timeout of a data connection: long enough for three SYNs of TCP.
+const DATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of removing the scratch directory.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of the whole probe, in timeouts of one operation.
+const TOTAL_TIMEOUTS: u32 = 20;
 
 /// Runs `ftpfs probe`.
 pub fn run(probe: &Probe) -> ExitCode {
-    logging::start(match probe.settings.debug {
+    logging::start(match probe.settings.command.debug {
         true => Amount::Everything,
         false => Amount::Warnings,
     });
@@ -65,37 +66,37 @@ pub fn run(probe: &Probe) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let timeout = probe.settings.timeout;
+    let timeout = probe.settings.server.timeout;
     let stop = Arc::new(Stop::default());
-    let watched = stop.watch(signals, timeout * ALL_STEPS);
+    let watched = stop.watch(signals, timeout * TOTAL_TIMEOUTS);
     if let Err(error) = watched {
         eprintln!("ftpfs: no thread can be started for signals: {error}");
         return ExitCode::from(FAILED);
     }
-    let mut looking = Looking {
+    let mut run = Run {
         probe,
         endpoint,
         stop,
         report: Report::new(&source, probe),
     };
-    let outcome = looking.look();
-    let status = looking.status(&outcome);
-    looking.end(outcome);
+    let outcome = run.fill_report();
+    let status = run.exit_status(&outcome);
+    run.finish(outcome);
     ExitCode::from(status)
 }
 
-/// Prints to whoever still reads: one who has hung up has read enough.
-fn say(text: &str) {
+/// Prints; a closed pipe is no failure.
+fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn prepare(probe: &Probe) -> std::result::Result<(Source, Endpoint, Signals), String> {
     let source = Source::parse(&probe.settings.source.0)?;
-    let endpoint = server::endpoint(&probe.settings, &source)?;
+    let endpoint = endpoint::endpoint(&probe.settings, &source)?;
     Ok((source, endpoint, Signals::block()?))
 }
 
-/// What ends it before its time.
+/// Ends the probe early: on a signal or after its timeout.
 #[derive(Default)]
 struct Stop {
     stopped: AtomicBool,
@@ -104,36 +105,34 @@ struct Stop {
 }
 
 impl Stop {
-    /// Ends everything at a signal, or when it takes longer than `patience`.
-    fn watch(self: &Arc<Self>, signals: Signals, patience: Duration) -> std::io::Result<()> {
+    /// Starts the threads that end the probe on a signal or after `timeout`.
+    fn watch(self: &Arc<Self>, signals: Signals, timeout: Duration) -> std::io::Result<()> {
         let stop = Arc::clone(self);
-        let named = |name: &str| thread::Builder::new().name(name.into());
-        named("signals").spawn(move || {
+        spawn_thread("signals", move || {
             signals.wait();
             stop.end();
-            // The second one does not wait until our directory is removed.
+            // The second signal does not wait until the scratch directory is removed.
             signals.wait();
             std::process::exit(i32::from(INTERRUPTED));
         })?;
         let stop = Arc::clone(self);
-        named("patience").spawn(move || {
-            thread::sleep(patience);
+        spawn_thread("timeout", move || {
+            thread::sleep(timeout);
             stop.late.store(true, Ordering::Release);
             stop.end();
-        })?;
-        Ok(())
+        })
     }
 
     fn end(&self) {
         self.stopped.store(true, Ordering::Release);
         match self.connections.lock().as_ref() {
             Some(inspection) => inspection.close(),
-            // Nobody is logged in yet: nothing is to be cleaned up.
+            // Not logged in yet: there is nothing to clean up.
             None => std::process::exit(i32::from(INTERRUPTED)),
         }
     }
 
-    /// Takes note of the connections that are to be cut; none may be used if it is too late.
+    /// Registers the connections to close; an error if the probe has been ended already.
     fn guard(&self, inspection: &Arc<Inspection>) -> Result<()> {
         *self.connections.lock() = Some(Arc::clone(inspection));
         match self.stopped.load(Ordering::Acquire) {
@@ -143,17 +142,17 @@ impl Stop {
     }
 }
 
-struct Looking<'a> {
+struct Run<'a> {
     probe: &'a Probe,
     endpoint: Endpoint,
     stop: Arc<Stop>,
     report: Report,
 }
 
-impl Looking<'_> {
-    /// Fills the report; an error is why it ends early.
-    fn look(&mut self) -> Result<()> {
-        let timeout = self.probe.settings.timeout;
+impl Run<'_> {
+    /// Fills the report; an error if it ends early.
+    fn fill_report(&mut self) -> Result<()> {
+        let timeout = self.probe.settings.server.timeout;
         let deadline = || Deadline::after(timeout);
         self.report.door = Some(ftp::look(&self.endpoint, &deadline())?);
         let inspection = Inspection::open(self.endpoint.clone(), &deadline());
@@ -169,12 +168,12 @@ impl Looking<'_> {
         self.report.server = Some(inspection.server(&deadline())?);
         self.show(Section::Server);
 
-        self.ways(&inspection)?;
-        let patience = timeout.min(WAY_PATIENCE);
+        self.try_data_connections(&inspection)?;
+        let patience = timeout.min(DATA_TIMEOUT);
         if self.report.works() {
             self.report.resumption = match inspection.demands_resumption(patience) {
                 Err(Error::Closed) => return Err(Error::Closed),
-                // A server that says nothing at all to it has not answered the question.
+                // Without any reply the question is open.
                 answer => answer.ok().flatten(),
             };
         }
@@ -187,7 +186,7 @@ impl Looking<'_> {
             self.report.reading = inspection.reading(&listed.samples, &deadline())?;
             self.report.listed = Some(listed);
             if self.probe.write {
-                self.write(&inspection)?;
+                self.try_writing(&inspection)?;
             }
         }
         self.show(Section::Files);
@@ -201,15 +200,15 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn ways(&mut self, inspection: &Inspection) -> Result<()> {
-        let patience = self.probe.settings.timeout.min(WAY_PATIENCE);
+    fn try_data_connections(&mut self, inspection: &Inspection) -> Result<()> {
+        let patience = self.probe.settings.server.timeout.min(DATA_TIMEOUT);
         for way in [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port] {
             let trial = inspection.try_way(way, patience)?;
             self.report.trials.push(trial);
         }
-        // From here on, and in the next mount, by what was seen to work.
+        // From here on, and in the next mount, with the mode that works.
         let best = self.report.trials.iter().find(|trial| {
-            let wanted = match self.probe.settings.mode {
+            let wanted = match self.probe.settings.network.mode {
                 Mode::Auto => true,
                 Mode::Passive => !trial.way.is_active(),
                 Mode::Active => trial.way.is_active(),
@@ -220,9 +219,9 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Tries writing in a directory of ours, and removes that, whatever happens.
-    fn write(&mut self, inspection: &Inspection) -> Result<()> {
-        let timeout = self.probe.settings.timeout;
+    /// Probes writing in a scratch directory, and removes it in any case.
+    fn try_writing(&mut self, inspection: &Inspection) -> Result<()> {
+        let timeout = self.probe.settings.server.timeout;
         let deadline = || Deadline::after(timeout);
         let Some(scratch) = Scratch::new() else {
             return Ok(());
@@ -230,8 +229,8 @@ impl Looking<'_> {
         let place = scratch.shown();
         match scratch.make(inspection, &deadline()) {
             Err(Error::Closed) => {
-                // It may have been made before the connection went.
-                let _ = self.remove_anew(&scratch);
+                // It may have been created before the connection was lost.
+                let _ = self.remove_on_new_connection(&scratch);
                 return Err(Error::Closed);
             }
             Err(error) => {
@@ -242,8 +241,8 @@ impl Looking<'_> {
         }
         let written = scratch.explore(inspection, &deadline());
         let removed = scratch
-            .remove(inspection, &Deadline::after(REMOVE_PATIENCE))
-            .or_else(|_| self.remove_anew(&scratch));
+            .remove(inspection, &Deadline::after(REMOVE_TIMEOUT))
+            .or_else(|_| self.remove_on_new_connection(&scratch));
         self.report.scratch = Some(match removed {
             Ok(()) => Place::Removed(place),
             Err(error) => Place::Left(place, error.to_string()),
@@ -255,20 +254,20 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Removes our directory by a connection of its own.
-    fn remove_anew(&self, scratch: &Scratch) -> Result<()> {
-        let deadline = Deadline::after(REMOVE_PATIENCE);
+    /// Removes the scratch directory on a new connection.
+    fn remove_on_new_connection(&self, scratch: &Scratch) -> Result<()> {
+        let deadline = Deadline::after(REMOVE_TIMEOUT);
         let inspection = Inspection::open(self.endpoint.clone(), &deadline)?;
         scratch.remove(&inspection, &deadline)
     }
 
     fn show(&self, section: Section) {
         if !self.probe.json {
-            say(&text::section(&self.report, section));
+            print(&text::section(&self.report, section));
         }
     }
 
-    fn status(&self, outcome: &Result<()>) -> u8 {
+    fn exit_status(&self, outcome: &Result<()>) -> u8 {
         let left = matches!(self.report.scratch, Some(Place::Left(..)));
         match outcome {
             _ if left => LEFT_BEHIND,
@@ -279,23 +278,23 @@ impl Looking<'_> {
         }
     }
 
-    /// Says what is left to say.
-    fn end(mut self, outcome: Result<()>) {
+    /// Prints the rest of the report.
+    fn finish(mut self, outcome: Result<()>) {
         if let Err(error) = outcome {
             let why = match error {
                 Error::Closed if self.stop.late.load(Ordering::Acquire) => {
-                    "it took too long; what is shown is what was found".to_string()
+                    "the probe took too long; the report is incomplete".to_string()
                 }
                 Error::Closed => "interrupted".to_string(),
                 error => {
                     let user = &self.endpoint.login.user;
-                    server::explain(&self.endpoint.place(), user, &error)
+                    endpoint::explain(&self.endpoint.place(), user, &error)
                 }
             };
             self.report.error = Some(why);
         }
         if self.probe.json {
-            say(&format!("{}\n", json::shown(&self.report)));
+            print(&format!("{}\n", json::to_text(&self.report)));
             return;
         }
         self.show(Section::Mount);

@@ -1,10 +1,10 @@
-//! `ftpfs status` and `ftpfs drop-cache`: asking mounts, and what they answer.
+//! Runs `ftpfs status` and `ftpfs drop-cache`, and answers their queries in the mount.
 //!
-//! The one idea: the mount itself puts its answer into words (or JSON), as it alone knows what its figures
-//! mean; whoever asks prints what comes. How questions get there is in `inquiry.rs`; `status/report.rs` has
-//! what there is to tell.
+//! The mount formats its status as text or JSON, since it alone knows the meaning of its figures; the
+//! command prints the answer. `mount/query.rs` carries queries to the mount; `status/report.rs` defines
+//! what is reported.
 //!
-//! Invariants: to answer waits for no server and no upload; no password is in an answer.
+//! Invariants: an answer waits for no server and no upload; it contains no password.
 
 pub(crate) mod report;
 pub(crate) mod text;
@@ -16,39 +16,39 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::cli::Status;
-use crate::cli::json::Json;
+use crate::commands::json;
 use crate::commands::status::report::Report;
 use crate::ftp::Client;
 use crate::fuse;
-use crate::fuse::kernel_notify::Notices;
-use crate::mount::query as inquiry;
+use crate::fuse::kernel_notify::KernelNotifier;
+use crate::mount::query;
 use crate::mount::query::Mounted;
 use crate::process::logging;
 use crate::process::printable::printable;
 use crate::vfs::Vfs;
 
-/// Something could not be asked, or there was nothing to ask.
+/// Exit status: a query failed, or there was no mount.
 const FAILED: u8 = 1;
 
-/// What the mount answers with.
-pub struct Desk {
+/// Answers the queries of a mount.
+pub struct MountQueries {
     /// The source, as mount tables show it.
     pub source: String,
-    /// Who logged in.
+    /// The user who logged in.
     pub user: Vec<u8>,
-    /// Nothing can be changed.
+    /// A read-only mount.
     pub read_only: bool,
-    /// Since when.
+    /// Time of the mount.
     pub since: (SystemTime, Instant),
-    /// The engine.
+    /// The FTP client.
     pub client: Arc<Client>,
     /// The file system.
     pub vfs: Arc<Vfs>,
-    /// What the kernel was told.
-    pub notices: Arc<Notices>,
+    /// The notifications of the kernel.
+    pub notifier: Arc<KernelNotifier>,
 }
 
-impl fuse::Desk for Desk {
+impl fuse::QueryHandler for MountQueries {
     fn status(&self, json: bool) -> String {
         let report = Report {
             source: self.source.clone(),
@@ -59,31 +59,31 @@ impl fuse::Desk for Desk {
             process: std::process::id(),
             connections: self.client.pool().figures(),
             figures: self.vfs.figures(),
-            notices: self.notices.counts(),
-            errors: logging::lately(),
+            notices: self.notifier.counts(),
+            errors: logging::recent_errors(),
         };
         if json {
-            report.json(inquiry::LONGEST).to_string()
+            report.json(query::MAX_ANSWER_SIZE)
         } else {
-            text::words(&report, inquiry::LONGEST)
+            text::format(&report, query::MAX_ANSWER_SIZE)
         }
     }
 
     fn drop_cache(&self) {
         let known = self.vfs.forget_all();
-        self.notices.forget(&known);
-        log::info!("the caches were dropped, of {} inodes", known.len());
+        self.notifier.invalidate(&known);
+        log::info!("caches dropped: {} inodes", known.len());
     }
 }
 
 /// Runs `ftpfs status`.
 pub fn run(status: &Status) -> ExitCode {
-    each(status.mountpoint.as_ref(), |mounts| {
+    query_mounts(status.mountpoint.as_ref(), |mounts| {
         let answers = mounts
             .iter()
             .map(|mount| (mount, mount.status(status.json)));
         if status.json {
-            list(answers)
+            print_json(answers)
         } else {
             let mut failed = false;
             for (mount, answer) in answers {
@@ -94,11 +94,11 @@ pub fn run(status: &Status) -> ExitCode {
                         let lines = text.lines().map(|line| printable(line) + "\n");
                         print(&format!("{mountpoint}\n{}", lines.collect::<String>()));
                     }
-                    Err(error) => failed |= say(&error),
+                    Err(error) => failed |= print_error(&error),
                 }
             }
             if mounts.is_empty() {
-                eprintln!("ftpfs: you have mounted nothing");
+                eprintln!("ftpfs: you have no mounts");
             }
             failed
         }
@@ -107,26 +107,26 @@ pub fn run(status: &Status) -> ExitCode {
 
 /// Runs `ftpfs drop-cache`.
 pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
-    each(mountpoint, |mounts| {
+    query_mounts(mountpoint, |mounts| {
         let mut failed = false;
         for mount in mounts {
             if let Err(error) = mount.drop_cache() {
-                failed |= say(&error);
+                failed |= print_error(&error);
             }
         }
         failed
     })
 }
 
-/// Asks the mount that is meant, or all of this user's. `ask` returns whether something failed.
-fn each(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
+/// Queries the mount at `mountpoint`, or all of this user's. `ask` returns whether something failed.
+fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
     let mounts = match mountpoint {
-        Some(mountpoint) => inquiry::find(mountpoint).map(|mount| vec![mount]),
-        None => inquiry::all(),
+        Some(mountpoint) => query::find(mountpoint).map(|mount| vec![mount]),
+        None => query::all(),
     };
     let failed = match mounts {
         Ok(mounts) => ask(&mounts),
-        Err(error) => say(&error),
+        Err(error) => print_error(&error),
     };
     if failed {
         ExitCode::from(FAILED)
@@ -135,17 +135,17 @@ fn each(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> E
     }
 }
 
-/// One list, whatever was asked for: of each mount where it is, and how, or why it did not answer.
-fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
+/// Prints a list in JSON with the mountpoint of each mount and its status or error.
+fn print_json<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
     let mut failed = false;
     let objects: Vec<String> = answers
         .map(|(mount, answer)| {
-            let at = Json::from(mount.entry.mountpoint.to_string_lossy().into_owned());
+            let at = json::to_text(&mount.entry.mountpoint.to_string_lossy());
             let (name, value) = match answer {
                 Ok(status) => ("status", status),
                 Err(error) => {
                     failed = true;
-                    ("error", Json::from(error).to_string())
+                    ("error", json::to_text(&error))
                 }
             };
             format!("{{\"mountpoint\": {at}, \"{name}\": {value}}}")
@@ -156,11 +156,11 @@ fn list<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>
 }
 
 fn print(text: &str) {
-    // Who has hung up has read enough.
+    // A closed pipe is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn say(error: &str) -> bool {
+fn print_error(error: &str) -> bool {
     eprintln!("ftpfs: {}", printable(error));
     true
 }

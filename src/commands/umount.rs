@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_no_mount_of_ours_is_left_alone() {
         let error = run(&words("/")).expect_err("not ours");
-        assert!(error.contains("no mount of ftpfs"), "{error}");
+        assert!(error.contains("not a mount of ftpfs"), "{error}");
         assert_eq!(run(&words("-x /mnt")), Err(USAGE.to_string()));
         assert_eq!(run(&words("-f")), Err(USAGE.to_string()));
     }

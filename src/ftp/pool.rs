@@ -21,7 +21,6 @@ pub(crate) mod wait_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -41,6 +40,7 @@ use crate::ftp::pool::wait_queue::{Idle, State};
 use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
 use crate::ftp::protocol::remote_root::Place;
+use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency};
 
 /// The pool.
@@ -289,12 +289,6 @@ impl Pool {
     /// Does something beside; false when that can't be.
     fn spawn(self: &Arc<Self>, name: &str, job: impl FnOnce(&Self) + Send + 'static) -> bool {
         let pool = Arc::clone(self);
-        let spawned = thread::Builder::new()
-            .name(name.into())
-            .spawn(move || job(&pool));
-        if let Err(error) = &spawned {
-            log::error!("no thread can be started: {error}");
-        }
-        spawned.is_ok()
+        spawn_thread(name, move || job(&pool)).is_ok()
     }
 }

@@ -1,7 +1,7 @@
-//! Requests: unpacks what the kernel asks, and has it answered.
+//! Implements `fuser::Filesystem`: unpacks the kernel's requests and sends the replies.
 //!
-//! The one idea: what memory can answer is answered in FUSE's own loop; everything else moves to a worker together with
-//! its reply and a deadline that begins now. A loop never waits.
+//! What memory can answer is answered in FUSE's own loop, which never blocks. Everything else moves
+//! to a worker together with its reply and a deadline that starts now.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,51 +16,55 @@ use fuser::{
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use crate::fuse::kernel_notify::Notices;
+use crate::fuse::kernel_notify::KernelNotifier;
 use crate::fuse::reply::{
-    attribute, attributes, data, done, entry, errno, file_attr, filled, is_ours, open_flags,
-    seconds,
+    attribute, attributes, data, done, entry, errno, file_attr, filled, is_owner_or_root,
+    open_flags, seconds,
 };
 use crate::fuse::worker_pool::{Class, Workers};
 use crate::mount::query::DROP_CACHE;
 use crate::remote::Deadline;
 use crate::vfs::{Changes, Result, Spot, Vfs, Wants};
 
-/// Requests of the kernel's own readahead that may be under way.
-const BACKGROUND: u16 = 64;
+/// Maximum number of background requests (readahead) that the kernel sends at once.
+const MAX_BACKGROUND: u16 = 64;
 
-/// Who answers questions about the mount (`inquiry.rs`).
-pub trait Desk: Send + Sync {
-    /// How it is, in words or in JSON. Must not wait.
+/// Answers queries about the mount (`mount/query.rs`).
+pub trait QueryHandler: Send + Sync {
+    /// Returns the status, as text or in JSON. Must not block.
     fn status(&self, json: bool) -> String;
-    /// Drops what is cached, and has the kernel do the same.
+    /// Drops all caches, those of the kernel too.
     fn drop_cache(&self);
 }
 
-/// Who answers the kernel.
+/// Handles the requests of the kernel.
 pub(crate) struct Adapter {
     pub(crate) vfs: Arc<Vfs>,
     workers: Workers,
-    notices: Arc<Notices>,
-    pub(crate) desk: Arc<dyn Desk>,
-    /// Somebody has the caches dropped just now.
+    notifier: Arc<KernelNotifier>,
+    pub(crate) queries: Arc<dyn QueryHandler>,
+    /// A query is dropping the caches.
     pub(crate) dropping: Arc<AtomicBool>,
 }
 
 impl Adapter {
-    /// Answers by `vfs`, and by `desk` what is asked about the mount.
-    pub(crate) fn new(vfs: Arc<Vfs>, notices: Arc<Notices>, desk: Arc<dyn Desk>) -> Self {
+    /// Creates the handler of file system requests (`vfs`) and of queries (`queries`).
+    pub(crate) fn new(
+        vfs: Arc<Vfs>,
+        notifier: Arc<KernelNotifier>,
+        queries: Arc<dyn QueryHandler>,
+    ) -> Self {
         Self {
             vfs,
             workers: Workers::default(),
-            notices,
-            desk,
+            notifier,
+            queries,
             dropping: Arc::default(),
         }
     }
 
-    /// Has a worker do what may wait. Until it is done the kernel holds locks of the inodes `held`, which
-    /// it would need for a notice too.
+    /// Runs a job that may block on a worker. Until it is done the kernel holds locks of the inodes
+    /// `held`, which it would need for a notification too.
     pub(crate) fn later(
         &self,
         class: Class,
@@ -69,14 +73,15 @@ impl Adapter {
     ) {
         let deadline = self.vfs.deadline();
         let vfs = Arc::clone(&self.vfs);
-        let busy = self.notices.busy(held);
+        let busy = self.notifier.busy(held);
         self.workers.submit(class, move || {
             job(&vfs, &deadline);
             drop(busy);
         });
     }
 
-    /// Has a worker bring a file to the server. Where others' bytes were found in it, the kernel hears of its size.
+    /// Stores a file on a worker. If it was merged with bytes of other clients, the kernel's size of it is
+    /// invalidated.
     fn store_later(
         &self,
         operation: &'static str,
@@ -85,21 +90,21 @@ impl Adapter {
         reply: ReplyEmpty,
         store: impl FnOnce(&Vfs, &Deadline) -> Result<()> + Send + 'static,
     ) {
-        let notices = Arc::clone(&self.notices);
+        let notifier = Arc::clone(&self.notifier);
         self.later(Class::Transfer, held, move |vfs, deadline| {
             let stored = store(vfs, deadline);
-            notices.correct(ino, vfs.has_mixed(handle));
+            notifier.invalidate_attributes(ino, vfs.has_mixed(handle));
             done(operation, reply, stored)
         });
     }
 
     fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
-        let notices = Arc::clone(&self.notices);
+        let notifier = Arc::clone(&self.notifier);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             match vfs.open(ino, Wants::from_flags(flags), deadline) {
                 Ok(open) => {
-                    // The answer has no room for the size, by which the kernel cuts what is read.
-                    notices.correct(ino, open.changed);
+                    // The reply to open has no size, and the kernel cuts reads at the one it knows.
+                    notifier.invalidate_attributes(ino, open.changed);
                     reply.opened(FileHandle(open.handle), open_flags(open, flags));
                 }
                 Err(error) => reply.error(errno("open", &error)),
@@ -111,10 +116,10 @@ impl Adapter {
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         let wanted = [
-            // Listings bring the attributes along, always.
+            // Listings always include the attributes.
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
-            // open(2) with O_TRUNC is one request.
+            // open(2) with O_TRUNC is a single request.
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             // A changed size or time drops the kernel's pages.
             InitFlags::FUSE_AUTO_INVAL_DATA,
@@ -122,10 +127,10 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_CACHE_SYMLINKS,
         ];
         for capability in wanted {
-            // A kernel without one of them works too, more slowly.
+            // Optional: a kernel without one of them is slower.
             let _ = config.add_capabilities(capability);
         }
-        let _ = config.set_max_background(BACKGROUND);
+        let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.set_time_granularity(Duration::from_secs(1));
         Ok(())
     }
@@ -179,7 +184,7 @@ impl Filesystem for Adapter {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        // Access times are kept nowhere: setting one is neither refused nor sent.
+        // Access times are not stored: setting one succeeds without effect.
         let modified = mtime.map(seconds);
         let changes = Changes {
             mode,
@@ -399,12 +404,13 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        // Of who appends, the kernel's offset is but the end that it knows of. What comes of a mapping has its place.
+        // With O_APPEND the kernel's offset is the end of file that it knows, which may be stale. Pages
+        // of a mapping have a real offset.
         let appends =
             flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let spot = if appends { Spot::End } else { Spot::At(offset) };
-        // Where it has kept the bytes in the wrong place: it asks for the size before it uses them, and drops what it
-        // has when that is another.
+        // The kernel may cache the bytes at a wrong offset. It asks for the size before it uses them, and
+        // drops its pages if the size differs.
         let written = move |reply: ReplyWrite, result: Result<u64>| match result {
             Ok(_) => reply.written(length),
             Err(error) => reply.error(errno("write", &error)),
@@ -479,7 +485,7 @@ impl Filesystem for Adapter {
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let zeroes = match mode & !libc::FALLOC_FL_KEEP_SIZE {
             libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => true,
-            // Room beyond the end of a file can be promised by no server.
+            // FTP can't reserve space beyond the end of a file.
             0 if !keep => false,
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
@@ -538,7 +544,7 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        // Names are on the server when the call that changed them returns.
+        // Changes of names are on the server when their system calls return.
         reply.ok();
     }
 
@@ -556,15 +562,15 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.tell(req, ino.0, name, size, reply);
+        self.reply_xattr(req, ino.0, name, size, reply);
     }
 
     fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
-        // What can be asked for is not listed: cp -a would ask for every file's hash.
+        // The attributes are not listed: cp -a would read the hash of every file.
         attribute(reply, size, b"");
     }
 
-    // ENOSYS tells the kernel not to ask again: it then answers by itself, or says "not supported".
+    // After ENOSYS the kernel does not ask again: it handles the call itself, or fails it.
 
     fn setxattr(
         &self,
@@ -623,7 +629,7 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         match cmd {
-            DROP_CACHE if is_ours(req) => self.drop_cache(reply),
+            DROP_CACHE if is_owner_or_root(req) => self.drop_cache(reply),
             DROP_CACHE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }

@@ -1,17 +1,18 @@
-//! Notices: the kernel is told what others changed on the server, so that what it keeps goes at once.
+//! Notifies the kernel of changes that other clients made on the server, so that it drops what it
+//! caches (FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_DELETE).
 //!
-//! The one idea: to take a notice in, the kernel takes locks (of the directory, of the inode, of pages that
-//! are being read), and whoever holds one of them may be waiting for an answer of ours. So one thread of its
-//! own tells it, which holds no lock of ours; and it tells nothing of what a request is under way for. That
-//! thread would only wait, but a process that is killed while one of its threads waits so keeps the mount,
-//! and everybody in it, from ending.
+//! To handle a notification the kernel takes locks (of the directory, of the inode, of pages that are
+//! being read), and a process that holds one of them may wait for a reply of ours. So a thread of its
+//! own, which holds none of our locks, notifies the kernel, and skips inodes for which a request is
+//! being handled. It would only block, but a process that is killed while one of its threads blocks
+//! like that keeps the mount, and everything that uses it, from ending.
 //!
-//! For attributes alone the kernel takes no lock. So an open that has found other ones corrects them itself
-//! before it is answered: the kernel would cut what is read to the size that it knows.
+//! To invalidate attributes alone the kernel takes no lock. So an open that has found other attributes
+//! invalidates them itself before its reply: the kernel would cut reads at the size that it knows.
 //!
-//! Nobody waits for a notice, and one may be lost. Names and attributes time out in the kernel a second
-//! after they were told (`vfs/shown.rs`); a changed size or time makes it drop pages when it hears of it.
-//! So a full queue takes no more, and what could not be told for long is told no more.
+//! Nothing waits for a notification, and one may be lost. Names and attributes time out in the kernel
+//! after a second (`vfs/inode/attr_view.rs`); the kernel drops pages when it sees another size or time.
+//! So a full queue refuses notifications, and those that could not be sent for long are dropped.
 //!
 //! Lock order: the lock here is taken under the file system's, and nothing is called under it.
 
@@ -19,37 +20,39 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::process::thread::spawn_thread;
 use crate::vfs::{Listener, News};
 
-/// What the kernel can be told.
+/// The notifications of the kernel.
 pub trait Kernel: Send + Sync {
-    /// `name` in `parent` was `ino`, and is gone.
+    /// The entry `name` of `parent`, which was `ino`, no longer exists.
     fn gone(&self, parent: u64, name: &[u8], ino: u64) -> io::Result<()>;
-    /// The attributes of `ino` have changed, and with `content` its bytes.
+    /// The attributes of `ino` have changed, and with `content` its data too.
     fn changed(&self, ino: u64, content: bool) -> io::Result<()>;
 }
 
-/// Notices that wait. Some 100 bytes each: this is the news of a large directory all of which was changed.
-const QUEUE: usize = 16 * 1024;
-/// Of these, so many may be about what the kernel forgets by itself soon.
-const PASSING: usize = QUEUE / 4 * 3;
-/// Names and attributes last a second in the kernel: later there is nothing to be told of them.
-const LASTS: Duration = Duration::from_secs(1);
-/// Pages stay: whoever has mapped them is worth a longer wait. Those who read ask for the attributes.
-const PAGES_LAST: Duration = Duration::from_secs(30);
-/// Notices that are looked at for one that can be told now.
-const LOOK: usize = 64;
-/// How often it is looked whether a notice that can't be told is old enough to be dropped.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Maximum length of the queue, of about 100 bytes each: enough for a large directory in which
+/// everything has changed.
+const QUEUE_LIMIT: usize = 16 * 1024;
+/// Maximum length for notifications about entries that time out in the kernel anyway.
+const SHORT_LIVED_LIMIT: usize = QUEUE_LIMIT / 4 * 3;
+/// Maximum age of a notification about names and attributes: the TTL in the kernel.
+const ATTRIBUTE_MAX_AGE: Duration = Duration::from_secs(1);
+/// Maximum age of a notification about data. Pages have no TTL, and a mapping reads them without asking
+/// for attributes.
+const DATA_MAX_AGE: Duration = Duration::from_secs(30);
+/// Number of notifications that are searched for one that can be sent now.
+const SEARCH_LIMIT: usize = 64;
+/// How often blocked notifications are checked for their age.
+const AGE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The notices.
+/// The queue of notifications and the thread that sends them.
 #[derive(Default)]
-pub struct Notices {
+pub struct KernelNotifier {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -57,39 +60,39 @@ pub struct Notices {
 #[derive(Default)]
 struct State {
     queue: VecDeque<(News, Instant)>,
-    /// For which inodes requests are under way, and how many.
+    /// Number of requests being handled, by inode.
     busy: HashMap<u64, u32>,
-    /// The thread has one of them in hand.
-    telling: bool,
-    /// Who is told; `None` before the start and after the end.
+    /// The thread is sending one of them.
+    sending: bool,
+    /// The kernel; `None` before the start and after the end.
     kernel: Option<Arc<dyn Kernel>>,
     told: u64,
     dropped: u64,
 }
 
-/// How many notices there were.
+/// Numbers of notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The kernel was told.
+    /// Sent.
     pub told: u64,
-    /// It was not: too many, or too late.
+    /// Dropped: the queue was full, or they were too old.
     pub dropped: u64,
 }
 
-/// Requests are under way for some inodes, until this is dropped.
+/// Marks inodes as busy with a request, until it is dropped.
 pub struct Busy {
-    notices: Arc<Notices>,
+    notifier: Arc<KernelNotifier>,
     inodes: Box<[u64]>,
 }
 
-/// What is to be done next.
+/// What the thread does next.
 enum Next {
     Tell(News),
     Drop(News),
 }
 
-impl Notices {
-    /// A request is under way for which the kernel may hold locks of these inodes.
+impl KernelNotifier {
+    /// Marks these inodes as busy: the kernel may hold their locks until the request is answered.
     pub fn busy(self: &Arc<Self>, inodes: &[u64]) -> Busy {
         if !inodes.is_empty() {
             let mut state = self.state.lock();
@@ -98,22 +101,22 @@ impl Notices {
             }
         }
         Busy {
-            notices: Arc::clone(self),
+            notifier: Arc::clone(self),
             inodes: inodes.into(),
         }
     }
 
-    /// Starts to tell `kernel`, by a thread of its own, until [`Self::end`]. `passed` gets the number of
-    /// each inode whose name was gone, once the kernel was told or will not be.
+    /// Starts the thread that notifies `kernel` until [`Self::end`]. `passed` gets the inode of each
+    /// removed entry, after the notification was sent or dropped.
     pub fn start(
         self: &Arc<Self>,
         kernel: Arc<dyn Kernel>,
         passed: impl Fn(u64) + Send + 'static,
     ) -> io::Result<()> {
         self.state.lock().kernel = Some(Arc::clone(&kernel));
-        let notices = Arc::clone(self);
+        let notifier = Arc::clone(self);
         let tell = move || {
-            while let Some(next) = notices.next() {
+            while let Some(next) = notifier.next() {
                 let gone = match &next {
                     Next::Tell(news) | Next::Drop(news) => match news {
                         News::Gone { ino, .. } => Some(*ino),
@@ -121,22 +124,22 @@ impl Notices {
                     },
                 };
                 if let Next::Tell(news) = &next {
-                    notices.tell(kernel.as_ref(), news);
+                    notifier.send(kernel.as_ref(), news);
                 }
                 gone.into_iter().for_each(&passed);
             }
         };
-        let spawned = thread::Builder::new().name("notices".into()).spawn(tell);
+        let spawned = spawn_thread("kernel-notify", tell);
         if spawned.is_err() {
             self.end();
         }
-        spawned.map(drop)
+        spawned
     }
 
-    /// Tells the kernel that all it keeps of these inodes may be wrong; returns when that is done. To be
-    /// called by a thread that answers no request, with no lock held. Names stay: they last no longer than
-    /// the attributes, and to drop one would unmount what is mounted below it.
-    pub fn forget(&self, inodes: &[u64]) {
+    /// Invalidates all that the kernel caches of these inodes; returns when that is done. Must be called
+    /// by a thread that handles no request and holds no lock. Names stay: their TTL is that of the
+    /// attributes, and to drop one would unmount what is mounted below it.
+    pub fn invalidate(&self, inodes: &[u64]) {
         for &ino in inodes {
             let (kernel, is_busy) = {
                 let state = self.state.lock();
@@ -145,31 +148,31 @@ impl Notices {
             let Some(kernel) = kernel else {
                 return;
             };
-            // Attributes need no lock.
+            // To invalidate attributes the kernel takes no lock.
             let changed = |content| News::Changed { ino, content };
-            self.tell(kernel.as_ref(), &changed(!is_busy));
+            self.send(kernel.as_ref(), &changed(!is_busy));
             if is_busy {
                 self.hear(changed(true));
             }
         }
     }
 
-    /// Has the kernel ask for the attributes of `ino` anew, if they have changed or may have: before an
-    /// answer by which it goes on to use them. This may be called by the thread that gives the answer, since
-    /// for attributes alone the kernel takes no lock that somebody could hold while he waits for us.
-    pub fn correct(&self, ino: u64, changed: bool) {
+    /// Invalidates the attributes of `ino` in the kernel if they have changed or may have, before a reply
+    /// after which it uses them. The thread that replies may call it, since the kernel takes no lock to
+    /// invalidate attributes alone.
+    pub fn invalidate_attributes(&self, ino: u64, changed: bool) {
         let kernel = {
             let state = self.state.lock();
-            let may_be = changed || state.telling || !state.queue.is_empty();
+            let may_be = changed || state.sending || !state.queue.is_empty();
             state.kernel.clone().filter(|_| may_be)
         };
         if let Some(kernel) = kernel {
             let content = false;
-            self.tell(kernel.as_ref(), &News::Changed { ino, content });
+            self.send(kernel.as_ref(), &News::Changed { ino, content });
         }
     }
 
-    /// Nothing more is told.
+    /// Stops the thread; nothing more is sent.
     pub fn end(&self) {
         let mut state = self.state.lock();
         state.kernel = None;
@@ -177,7 +180,7 @@ impl Notices {
         self.changed.notify_all();
     }
 
-    /// How many there were.
+    /// Returns how many notifications were sent and dropped.
     pub fn counts(&self) -> Counts {
         let state = self.state.lock();
         Counts {
@@ -186,61 +189,63 @@ impl Notices {
         }
     }
 
-    fn tell(&self, kernel: &dyn Kernel, news: &News) {
-        let told = match news {
+    fn send(&self, kernel: &dyn Kernel, news: &News) {
+        let sent = match news {
             News::Gone { parent, name, ino } => kernel.gone(*parent, name, *ino),
             News::Changed { ino, content } => kernel.changed(*ino, *content),
         };
-        match told {
+        match sent {
             Ok(()) => self.state.lock().told += 1,
             Err(error) => match error.raw_os_error() {
-                // It does not know it any more; or it is in use (a mountpoint, a directory that somebody
-                // is in), and then the name is forgotten all the same.
+                // The kernel does not cache it any more; or it is in use (a mountpoint, a working
+                // directory), and then the name is dropped all the same.
                 Some(libc::ENOENT | libc::ENOTEMPTY | libc::EBUSY) => {}
                 // The mount is ending.
                 Some(libc::ENODEV | libc::ENOTCONN | libc::ECONNABORTED) => self.end(),
-                // Its own timeouts will do.
-                _ => log::debug!("telling the kernel {news:?}: {error}"),
+                // The TTL in the kernel has the same effect, later.
+                _ => log::debug!("kernel notification {news:?} failed: {error}"),
             },
         }
     }
 
-    /// Waits for the next one; `None` at the end.
+    /// Waits for the next notification; `None` at the end.
     fn next(&self) -> Option<Next> {
         let mut state = self.state.lock();
         loop {
             state.kernel.as_ref()?;
             let next = state.take(Instant::now());
-            state.telling = next.is_some();
+            state.sending = next.is_some();
             if let Some(next) = next {
                 return Some(next);
             }
             if state.queue.is_empty() {
                 self.changed.wait(&mut state);
             } else {
-                self.changed.wait_for(&mut state, AGAIN);
+                self.changed.wait_for(&mut state, AGE_CHECK_INTERVAL);
             }
         }
     }
 }
 
-impl fmt::Debug for Notices {
+impl fmt::Debug for KernelNotifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Notices").field(&self.counts()).finish()
+        f.debug_tuple("KernelNotifier")
+            .field(&self.counts())
+            .finish()
     }
 }
 
-impl Listener for Notices {
+impl Listener for KernelNotifier {
     fn hear(&self, news: News) -> bool {
         let room = match news {
-            News::Changed { content: true, .. } => QUEUE,
-            _ => PASSING,
+            News::Changed { content: true, .. } => QUEUE_LIMIT,
+            _ => SHORT_LIVED_LIMIT,
         };
         let mut state = self.state.lock();
         if state.kernel.is_none() {
             return false;
         }
-        // Not the oldest instead: whoever sent it relies on hearing of it again.
+        // The new one is refused, not the oldest dropped: its sender relies on `passed` being called.
         if state.queue.len() >= room {
             state.dropped += 1;
             return false;
@@ -255,21 +260,26 @@ impl Listener for Notices {
 }
 
 impl State {
-    /// The first that can be told, or that is too old to be.
+    /// Removes the first notification that can be sent or is too old.
     fn take(&mut self, now: Instant) -> Option<Next> {
-        for at in 0..self.queue.len().min(LOOK) {
+        for at in 0..self.queue.len().min(SEARCH_LIMIT) {
             let (news, since) = &self.queue[at];
-            let (is_busy, lasts) = match news {
-                News::Gone { parent, ino, .. } => {
-                    (self.is_busy(*parent) || self.is_busy(*ino), LASTS)
-                }
+            let (is_busy, max_age) = match news {
+                News::Gone { parent, ino, .. } => (
+                    self.is_busy(*parent) || self.is_busy(*ino),
+                    ATTRIBUTE_MAX_AGE,
+                ),
                 News::Changed { ino, content } => (
                     self.is_busy(*ino),
-                    if *content { PAGES_LAST } else { LASTS },
+                    if *content {
+                        DATA_MAX_AGE
+                    } else {
+                        ATTRIBUTE_MAX_AGE
+                    },
                 ),
             };
-            let is_late = now.saturating_duration_since(*since) > lasts;
-            if !is_busy || is_late {
+            let is_expired = now.saturating_duration_since(*since) > max_age;
+            if !is_busy || is_expired {
                 let (news, _) = self.queue.remove(at)?;
                 if is_busy {
                     self.dropped += 1;
@@ -291,7 +301,7 @@ impl Drop for Busy {
         if self.inodes.is_empty() {
             return;
         }
-        let mut state = self.notices.state.lock();
+        let mut state = self.notifier.state.lock();
         for ino in &self.inodes {
             if let Some(requests) = state.busy.get_mut(ino) {
                 *requests -= 1;
@@ -301,7 +311,7 @@ impl Drop for Busy {
             }
         }
         if !state.queue.is_empty() {
-            self.notices.changed.notify_one();
+            self.notifier.changed.notify_one();
         }
     }
 }
@@ -314,10 +324,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A kernel that says what it was told.
-    struct Says(Sender<String>);
+    /// A kernel that records its notifications.
+    struct RecordingKernel(Sender<String>);
 
-    impl Kernel for Says {
+    impl Kernel for RecordingKernel {
         fn gone(&self, parent: u64, name: &[u8], ino: u64) -> io::Result<()> {
             let said = format!("gone {parent} {} {ino}", name.escape_ascii());
             self.0.send(said).expect("somebody listens");
@@ -331,15 +341,15 @@ mod tests {
         }
     }
 
-    fn started() -> (Arc<Notices>, Receiver<String>, Receiver<u64>) {
-        let notices = Arc::new(Notices::default());
+    fn started() -> (Arc<KernelNotifier>, Receiver<String>, Receiver<u64>) {
+        let notifier = Arc::new(KernelNotifier::default());
         let ((say, said), (pass, passed)) = (channel(), channel());
-        notices
-            .start(Arc::new(Says(say)), move |ino| {
+        notifier
+            .start(Arc::new(RecordingKernel(say)), move |ino| {
                 pass.send(ino).expect("listens")
             })
             .expect("a thread");
-        (notices, said, passed)
+        (notifier, said, passed)
     }
 
     fn gone(ino: u64) -> News {
@@ -355,36 +365,36 @@ mod tests {
     }
 
     #[test]
-    fn news_reach_the_kernel_and_numbers_are_given_back() {
-        let (notices, said, passed) = started();
-        assert!(notices.hear(gone(7)) && notices.hear(changed(8)));
+    fn notification_is_sent_and_inode_passed_on() {
+        let (notifier, said, passed) = started();
+        assert!(notifier.hear(gone(7)) && notifier.hear(changed(8)));
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("gone 1 n 7"));
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 true"));
         assert_eq!(passed.recv_timeout(LONG), Ok(7));
-        notices.end();
-        assert!(!notices.hear(gone(9)));
+        notifier.end();
+        assert!(!notifier.hear(gone(9)));
     }
 
     #[test]
-    fn nothing_is_told_of_what_a_request_is_under_way_for() {
-        let (notices, said, _passed) = started();
-        let (one, two) = (notices.busy(&[8, 1]), notices.busy(&[8]));
-        notices.hear(changed(8));
-        notices.hear(changed(9));
+    fn busy_inode_is_not_notified() {
+        let (notifier, said, _passed) = started();
+        let (one, two) = (notifier.busy(&[8, 1]), notifier.busy(&[8]));
+        notifier.hear(changed(8));
+        notifier.hear(changed(9));
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 9 true"));
         drop(one);
-        notices.hear(changed(10));
+        notifier.hear(changed(10));
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 10 true"));
         drop(two);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 true"));
-        assert!(notices.state.lock().busy.is_empty());
+        assert!(notifier.state.lock().busy.is_empty());
     }
 
     #[test]
-    fn all_is_told_to_be_wrong_and_pages_that_are_read_a_little_later() {
-        let (notices, said, _passed) = started();
-        let busy = notices.busy(&[8]);
-        notices.forget(&[7, 8]);
+    fn invalidation_of_busy_inode_sends_data_later() {
+        let (notifier, said, _passed) = started();
+        let busy = notifier.busy(&[8]);
+        notifier.invalidate(&[7, 8]);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 7 true"));
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 false"));
         drop(busy);
@@ -392,27 +402,27 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_corrected_where_they_have_changed_or_may_have() {
-        let (notices, said, _passed) = started();
-        notices.correct(8, false);
-        notices.correct(8, true);
+    fn attributes_are_invalidated_if_changed_or_pending() {
+        let (notifier, said, _passed) = started();
+        notifier.invalidate_attributes(8, false);
+        notifier.invalidate_attributes(8, true);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 8 false"));
-        let busy = notices.busy(&[9]);
-        notices.hear(changed(9));
-        notices.correct(9, false);
+        let busy = notifier.busy(&[9]);
+        notifier.hear(changed(9));
+        notifier.invalidate_attributes(9, false);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 9 false"));
         drop(busy);
         assert_eq!(said.recv_timeout(LONG).as_deref(), Ok("changed 9 true"));
     }
 
     #[test]
-    fn what_times_out_by_itself_is_dropped_and_its_number_given_back() {
-        let (notices, _said, passed) = started();
-        let busy = notices.busy(&[1]);
-        notices.hear(gone(7));
+    fn expired_notification_is_dropped_and_inode_passed_on() {
+        let (notifier, _said, passed) = started();
+        let busy = notifier.busy(&[1]);
+        notifier.hear(gone(7));
         assert_eq!(passed.recv_timeout(LONG), Ok(7));
         assert_eq!(
-            notices.counts(),
+            notifier.counts(),
             Counts {
                 told: 0,
                 dropped: 1
@@ -422,13 +432,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_takes_no_more_and_keeps_a_part_for_contents() {
-        let (notices, _said, _passed) = started();
-        let busy = notices.busy(&[1, 8]);
-        let names = (0..2 * QUEUE).filter(|_| notices.hear(gone(7))).count();
-        let contents = (0..2 * QUEUE).filter(|_| notices.hear(changed(8))).count();
-        assert_eq!((names, contents), (PASSING, QUEUE - PASSING));
-        notices.end();
+    fn full_queue_refuses_and_reserves_room_for_data() {
+        let (notifier, _said, _passed) = started();
+        let busy = notifier.busy(&[1, 8]);
+        let names = (0..2 * QUEUE_LIMIT)
+            .filter(|_| notifier.hear(gone(7)))
+            .count();
+        let contents = (0..2 * QUEUE_LIMIT)
+            .filter(|_| notifier.hear(changed(8)))
+            .count();
+        assert_eq!(
+            (names, contents),
+            (SHORT_LIVED_LIMIT, QUEUE_LIMIT - SHORT_LIVED_LIMIT)
+        );
+        notifier.end();
         drop(busy);
     }
 }

@@ -1,7 +1,7 @@
-//! Listings in FUSE's words.
+//! Implements readdir and readdirplus.
 //!
-//! The one idea: a reply has room for so many entries, and the kernel comes back for what is behind the last one's
-//! offset. `.` and `..` come first.
+//! A reply has room for a number of entries; the kernel asks again with the offset of the last one.
+//! `.` and `..` come first.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,11 +13,11 @@ use crate::fuse::reply::{errno, file_attr, file_type};
 use crate::fuse::worker_pool::Class;
 use crate::vfs::{Attr, Listed, Result, Vfs};
 
-/// `.` and `..` come before the file system's own entries.
+/// Number of entries before the file system's own: `.` and `..`.
 const DOTS: u64 = 2;
 
 impl Adapter {
-    /// Lists names alone, from `offset` on.
+    /// Lists names without attributes, from `offset` on.
     pub(crate) fn list(&self, ino: u64, handle: u64, offset: u64, mut reply: ReplyDirectory) {
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             let mut taken = Vec::new();
@@ -42,7 +42,7 @@ impl Adapter {
             } else {
                 Ok(())
             };
-            // This form of the request counts no lookups.
+            // Plain readdir does not count as a lookup.
             taken.into_iter().for_each(|ino| vfs.forget(ino, 1));
             match result {
                 Ok(()) => reply.ok(),
@@ -51,7 +51,7 @@ impl Adapter {
         });
     }
 
-    /// Lists names with what is known of them, from `offset` on.
+    /// Lists names with attributes, from `offset` on.
     pub(crate) fn list_plus(
         &self,
         ino: u64,
@@ -91,7 +91,7 @@ fn listing(reply: ReplyDirectoryPlus, result: Result<()>) {
     }
 }
 
-/// The whole reply from memory, or nothing added to it.
+/// Fills the whole reply from memory, or adds nothing.
 fn plus_cached(
     vfs: &Vfs,
     handle: u64,
@@ -104,14 +104,14 @@ fn plus_cached(
         *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
     })
     .inspect(|_| {
-        // An empty directory has no entry that would have brought them.
+        // In an empty directory no entry has added them.
         if dots.is_none() {
             plus_dots(itself, offset, reply);
         }
     })
 }
 
-/// Adds `.` and `..` as far as they belong behind `offset`; false when there is no more room.
+/// Adds `.` and `..` if they come after `offset`; false if the reply is full.
 fn plus_dots(itself: &Attr, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
     (offset..DOTS).all(|at| {
         let name = if at == 0 { "." } else { ".." };

@@ -1,7 +1,6 @@
-//! Answers in FUSE's words: what the file system says, as the kernel wants to hear it.
+//! Makes replies to the kernel: attributes, data, errors.
 //!
-//! The one idea: each kind of reply is made in one place, and an error becomes an errno in one function, which
-//! also writes the line in the log.
+//! Each kind of reply is made in one place. One function turns an error into an errno and logs it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +12,13 @@ use fuser::{
 use crate::remote::Kind;
 use crate::vfs::{Attr, Bytes, Error, Open, Result, Space};
 
-/// What cp(1) and stdio take for the best size of a request, in bytes.
+/// `st_blksize` in bytes, which cp(1) and stdio use as the size of a request.
 const BLOCK_SIZE: u32 = 128 * 1024;
 /// Mode bits shown to the kernel: permissions and sticky. Set-uid and set-gid would let the server choose
 /// whose rights a program runs with, and a mount made by mount.fuse3(8) may lack `nosuid`.
 const SHOWN_MODE: u32 = 0o1777;
 
-/// The error number for the kernel; what the user can't find out otherwise is logged.
+/// Returns the errno for the kernel, and logs errors that an errno does not explain.
 pub(crate) fn errno(operation: &str, error: &Error) -> Errno {
     if error.is_worth_a_line() {
         log::warn!("{operation}: {error}");
@@ -68,13 +67,13 @@ pub(crate) fn filled(reply: ReplyStatfs, space: Space) {
     );
 }
 
-/// Whether who asks has made the mount, or is root.
-pub(crate) fn is_ours(request: &Request) -> bool {
+/// Whether the request comes from the owner of the mount or from root.
+pub(crate) fn is_owner_or_root(request: &Request) -> bool {
     let uid = request.uid();
     uid == 0 || uid == nix::unistd::geteuid().as_raw()
 }
 
-/// Answers with a value, or with its length where that is asked for.
+/// Replies with a value, or with its length if the size is 0 (getxattr(2)).
 pub(crate) fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
         Ok(length) if size == 0 => reply.size(length),
@@ -101,7 +100,7 @@ pub(crate) fn file_type(kind: Kind) -> FileType {
         Kind::File => FileType::RegularFile,
         Kind::Directory => FileType::Directory,
         Kind::Symlink => FileType::Symlink,
-        // Never a device node: a socket can't be opened, and FTP doesn't tell which device it is.
+        // Never a device node: a socket can't be opened, and FTP does not report which device it is.
         Kind::Special => FileType::Socket,
     }
 }

@@ -1,34 +1,35 @@
-//! Threads for what must wait for the server.
+//! Runs jobs that may block on the server, in a pool of threads.
 //!
-//! The one idea: FUSE's own loops never wait. What can't be answered at once becomes a job, and jobs
-//! of the two classes have seats of their own, so that readers stuck on a stalled server
-//! never keep a listing from its turn. Threads come with the work and go when there is none.
+//! FUSE's own loops never block: what can't be answered at once becomes a job. Each of the two classes
+//! has threads of its own, so that readers blocked by a stalled server never delay a listing. Threads
+//! start with the jobs and end when idle.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// What a job does.
+use crate::process::thread::spawn_thread;
+
+/// The class of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Names and attributes.
     Metadata,
-    /// Bytes of files.
+    /// File data.
     Transfer,
 }
 
-/// Seats of each class. Far more than connections: most who sit wait for one.
-const SEATS: [usize; 2] = [16, 32];
-/// A thread without work ends after so long.
-const IDLE: Duration = Duration::from_secs(10);
+/// Maximum threads of each class: far more than connections, since most of them wait for one.
+const MAX_THREADS: [usize; 2] = [16, 32];
+/// How long a thread waits for a job before it ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads.
+/// The pool.
 #[derive(Clone, Default)]
 pub struct Workers {
     shared: Arc<Shared>,
@@ -36,11 +37,11 @@ pub struct Workers {
 
 #[derive(Default)]
 struct Shared {
-    lines: [Line; 2],
+    queues: [Queue; 2],
 }
 
 #[derive(Default)]
-struct Line {
+struct Queue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -53,26 +54,22 @@ struct State {
 }
 
 impl Workers {
-    /// Does `job` soon.
+    /// Queues `job`, and starts a thread for it if none is idle.
     pub fn submit(&self, class: Class, job: impl FnOnce() + Send + 'static) {
-        let line = &self.shared.lines[class as usize];
-        let mut state = line.state.lock();
+        let queue = &self.shared.queues[class as usize];
+        let mut state = queue.state.lock();
         state.jobs.push_back(Box::new(job));
-        if state.idle >= state.jobs.len() || state.threads >= SEATS[class as usize] {
-            line.changed.notify_one();
+        if state.idle >= state.jobs.len() || state.threads >= MAX_THREADS[class as usize] {
+            queue.changed.notify_one();
             return;
         }
         state.threads += 1;
         drop(state);
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name(format!("{class:?}").to_lowercase());
-        let spawned = thread.spawn(move || {
-            shared.lines[class as usize].work();
-        });
-        if let Err(error) = spawned {
-            // Those that sit already will come to it; with none, the reply is an error.
-            log::error!("no thread can be started: {error}");
-            let mut state = line.state.lock();
+        let work = move || shared.queues[class as usize].work();
+        if spawn_thread(&format!("{class:?}").to_lowercase(), work).is_err() {
+            // The other threads will do the job; without any, the reply is an error.
+            let mut state = queue.state.lock();
             state.threads -= 1;
             if state.threads == 0 {
                 state.jobs.clear();
@@ -81,21 +78,23 @@ impl Workers {
     }
 }
 
-impl Line {
+impl Queue {
     fn work(&self) {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // The panic's own message is on stderr or gone; the dropped reply becomes an error.
+                // The panic's own message is on stderr; the dropped reply becomes an error.
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    log::error!("a request failed by a fault of ftpfs; please report it");
+                    log::error!(
+                        "internal error: a request handler panicked; please report this bug"
+                    );
                 }
                 state = self.state.lock();
                 continue;
             }
             state.idle += 1;
-            let timed_out = self.changed.wait_for(&mut state, IDLE).timed_out();
+            let timed_out = self.changed.wait_for(&mut state, IDLE_TIMEOUT).timed_out();
             state.idle -= 1;
             if timed_out && state.jobs.is_empty() {
                 state.threads -= 1;
@@ -113,7 +112,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn stuck_transfers_do_not_keep_metadata_waiting() {
+    fn blocked_transfers_do_not_delay_metadata() {
         let workers = Workers::default();
         let gate = Arc::new(Mutex::new(()));
         let closed = gate.lock();
@@ -123,21 +122,21 @@ mod tests {
         }
         let (done, wait) = channel();
         workers.submit(Class::Metadata, move || {
-            done.send(()).expect("somebody waits")
+            done.send(()).expect("the receiver waits")
         });
         wait.recv_timeout(LONG).expect("the metadata job is done");
         drop(closed);
     }
 
     #[test]
-    fn a_panic_costs_one_job_and_no_seat() {
+    fn panic_ends_one_job_and_no_thread() {
         let workers = Workers::default();
-        for _ in 0..SEATS[0] * 2 {
+        for _ in 0..MAX_THREADS[0] * 2 {
             workers.submit(Class::Metadata, || panic!("on purpose"));
         }
         let (done, wait) = channel();
         workers.submit(Class::Metadata, move || {
-            done.send(()).expect("somebody waits")
+            done.send(()).expect("the receiver waits")
         });
         wait.recv_timeout(LONG).expect("done after all");
     }

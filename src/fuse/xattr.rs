@@ -1,25 +1,31 @@
-//! Extended attributes: windows on the server, and on the mount itself.
+//! Implements the extended attributes.
 //!
-//! The one idea: what no system call asks for is asked for by a name. `user.ftp.*` tell what the server says of a file,
-//! `system.ftpfs.*` how the mount is.
+//! `user.ftp.*` are the server's own words about a file, `system.ftpfs.*` the state of the mount.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use fuser::{Errno, ReplyIoctl, ReplyXattr, Request};
 
 use crate::fuse::filesystem::Adapter;
-use crate::fuse::reply::{attribute, errno, is_ours};
+use crate::fuse::reply::{attribute, errno, is_owner_or_root};
 use crate::fuse::worker_pool::Class;
 use crate::mount::query::{PENDING, REFUSED, STATUS, STATUS_JSON};
+use crate::process::thread::spawn_thread;
 use crate::remote::View;
 
 impl Adapter {
-    /// The value of an attribute.
-    pub(crate) fn tell(&self, req: &Request, ino: u64, name: &OsStr, size: u32, reply: ReplyXattr) {
+    /// Replies with the value of an attribute.
+    pub(crate) fn reply_xattr(
+        &self,
+        req: &Request,
+        ino: u64,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
         if name == PENDING {
             let pending = self.vfs.pending();
             let value = format!("{} {}", pending.files, pending.bytes);
@@ -31,14 +37,14 @@ impl Adapter {
             value.extend_from_slice(place.as_os_str().as_bytes());
             return attribute(reply, size, &value);
         }
-        if let Some(json) = inquiry(name) {
-            return match is_ours(req) {
-                true => attribute(reply, size, self.desk.status(json).as_bytes()),
+        if let Some(json) = status_format(name) {
+            return match is_owner_or_root(req) {
+                true => attribute(reply, size, self.queries.status(json).as_bytes()),
                 false => reply.error(Errno::EACCES),
             };
         }
         let Some(view) = view(name) else {
-            // "Not supported" of a whole kind has ls(1) ask for it once, and not for every file.
+            // After EOPNOTSUPP ls(1) asks for this kind of attribute only once, not for each file.
             let none = match name.as_bytes().starts_with(b"user.") {
                 true => Errno::ENODATA,
                 false => Errno::EOPNOTSUPP,
@@ -54,29 +60,25 @@ impl Adapter {
         });
     }
 
-    /// Drops the caches, on a thread of its own: it is not a request's to tell the kernel something.
+    /// Drops the caches, on a new thread: a thread that handles a request must not notify the kernel.
     pub(crate) fn drop_cache(&self, reply: ReplyIoctl) {
         if self.dropping.swap(true, Ordering::Acquire) {
             return reply.error(Errno::EBUSY);
         }
-        let (desk, dropping) = (Arc::clone(&self.desk), Arc::clone(&self.dropping));
+        let (queries, dropping) = (Arc::clone(&self.queries), Arc::clone(&self.dropping));
         let drops = move || {
-            desk.drop_cache();
+            queries.drop_cache();
             dropping.store(false, Ordering::Release);
             reply.ioctl(0, &[]);
         };
-        // The reply that is dropped becomes an error.
-        if let Err(error) = thread::Builder::new()
-            .name("drop-cache".into())
-            .spawn(drops)
-        {
-            log::error!("no thread can be started to drop the caches: {error}");
+        // The dropped reply becomes an error.
+        if spawn_thread("drop-cache", drops).is_err() {
             self.dropping.store(false, Ordering::Release);
         }
     }
 }
 
-/// The extended attributes: windows on the server.
+/// Returns the view that an attribute of the server asks for.
 fn view(name: &OsStr) -> Option<View> {
     match name.as_bytes() {
         b"user.ftp.facts" => Some(View::Facts),
@@ -86,8 +88,8 @@ fn view(name: &OsStr) -> Option<View> {
     }
 }
 
-/// Whether the attribute asks how the mount is, and if so whether for JSON.
-fn inquiry(name: &OsStr) -> Option<bool> {
+/// Returns whether the status is asked for in JSON; `None` if the attribute is another.
+fn status_format(name: &OsStr) -> Option<bool> {
     [(STATUS, false), (STATUS_JSON, true)]
         .into_iter()
         .find_map(|(asked, json)| (name == asked).then_some(json))

@@ -1,11 +1,11 @@
-//! What could not be done, in one line for the person who wanted it, and the commands that help.
+//! Defines the error of mounting: one line with cause and remedy.
 
 use std::fmt;
 use std::path::Path;
 
 use nix::unistd::geteuid;
 
-/// What could not be done, why, and what helps.
+/// What failed, why, and the remedy, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(pub(crate) String);
 
@@ -23,7 +23,7 @@ impl From<Error> for String {
     }
 }
 
-/// The command that unmounts, ready to be pasted.
+/// Returns the command that unmounts, ready to be pasted.
 pub fn unmount_hint(mountpoint: &Path) -> String {
     let command = if geteuid().is_root() {
         "umount"
@@ -33,7 +33,7 @@ pub fn unmount_hint(mountpoint: &Path) -> String {
     format!("{command} {}", quoted(mountpoint))
 }
 
-/// A path as a shell wants to have it.
+/// Quotes a path for the shell, if it needs to be.
 pub fn quoted(path: &Path) -> String {
     let text = path.as_os_str().to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+@:,=%".contains(c);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_quoted_for_the_shell_where_it_needs_to_be() {
+    fn path_is_quoted_for_the_shell_if_needed() {
         assert_eq!(quoted(Path::new("/mnt/a-b")), "/mnt/a-b");
         assert_eq!(quoted(Path::new("/mnt/it's")), r"'/mnt/it'\''s'");
     }

@@ -1,4 +1,4 @@
-//! The FUSE device: opened here, or passed to us already mounted as `/dev/fd/N`.
+//! Opens the FUSE device, or takes one that is passed already mounted as `/dev/fd/N`.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -12,7 +12,7 @@ use crate::mount::mountinfo::{Entry, mounts};
 /// The FUSE device.
 pub const DEVICE: &str = "/dev/fuse";
 
-/// Opens the device for a mount of our own.
+/// Opens the device for a new mount.
 pub fn open_device() -> Result<OwnedFd, Error> {
     OpenOptions::new()
         .read(true)
@@ -23,11 +23,11 @@ pub fn open_device() -> Result<OwnedFd, Error> {
         .map_err(|error| {
             Error(match error.raw_os_error() {
                 Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => format!(
-                    "there is no {DEVICE}: load it as root with: modprobe fuse \
+                    "there is no {DEVICE}: run as root: modprobe fuse \
                      (a container needs --device {DEVICE} --cap-add SYS_ADMIN)"
                 ),
                 Some(libc::EACCES | libc::EPERM) => format!(
-                    "{DEVICE} may not be opened by you: let root run: chmod 666 {DEVICE} \
+                    "{DEVICE}: permission denied: run as root: chmod 666 {DEVICE} \
                      (a container needs --device {DEVICE} --cap-add SYS_ADMIN)"
                 ),
                 _ => format!("{DEVICE} can't be opened: {error}"),
@@ -35,12 +35,12 @@ pub fn open_device() -> Result<OwnedFd, Error> {
         })
 }
 
-/// Opens the device for a moment: the only way to know that it is there and may be used.
+/// Checks that the device exists and may be used, by opening it.
 pub fn check_device() -> Result<(), Error> {
     open_device().map(drop)
 }
 
-/// The number N of a mountpoint `/dev/fd/N`.
+/// Returns the number N of a mountpoint `/dev/fd/N`.
 pub fn passed_descriptor(mountpoint: &Path) -> Option<Result<RawFd, Error>> {
     let number = mountpoint
         .as_os_str()
@@ -60,13 +60,13 @@ pub fn passed_descriptor(mountpoint: &Path) -> Option<Result<RawFd, Error>> {
     }))
 }
 
-/// Looks whether descriptor `fd` is open on the device.
+/// Checks that descriptor `fd` is open on the device.
 pub fn check_passed(fd: RawFd) -> Result<(), Error> {
     let path = format!("/dev/fd/{fd}");
     // The link is followed to the open file without opening it again.
     let metadata = fs::metadata(&path).map_err(|error| {
         Error(format!(
-            "{path}: whoever mounted must pass the open device as descriptor {fd}: {error}"
+            "{path}: the program that mounted must pass the open device as descriptor {fd}: {error}"
         ))
     })?;
     let device = libc::makedev(10, 229);
@@ -74,7 +74,7 @@ pub fn check_passed(fd: RawFd) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error(format!(
-            "{path}: is not {DEVICE}; whoever mounted must pass the device that was mounted"
+            "{path}: is not {DEVICE}; the program that mounted must pass the device that it mounted"
         )))
     }
 }
@@ -140,7 +140,7 @@ fn missing(entry: &Entry, judged: bool) -> Vec<&'static str> {
     .collect()
 }
 
-/// Takes descriptor `fd` over from whoever passed it.
+/// Takes over descriptor `fd` from the program that passed it.
 pub fn take_passed(fd: RawFd) -> Result<OwnedFd, Error> {
     check_passed(fd)?;
     // SAFETY: descriptor above 2, open on the device, named by our caller for us to take; nothing
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_for_a_mountpoint_must_be_the_device() {
+    fn passed_descriptor_must_be_the_device() {
         assert!(passed_descriptor(Path::new("/mnt")).is_none());
         for wrong in ["/dev/fd/", "/dev/fd/2", "/dev/fd/x", "/dev/fd/+5"] {
             assert!(

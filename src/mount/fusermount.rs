@@ -1,5 +1,7 @@
-//! `fusermount3`: the set-user-ID program that mounts for everybody, and sends the device over a
-//! socket. It must be installed, and has rules of its own; its words are passed on with a mend.
+//! Mounts and unmounts with `fusermount3`, for users other than root.
+//!
+//! `fusermount3` is a set-user-ID program that mounts and sends the device over a socket. It must be
+//! installed and has rules of its own; its errors are passed on with a remedy.
 
 use std::fmt;
 use std::io::{IoSliceMut, Read};
@@ -18,15 +20,15 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{AccessFlags, access};
 
 use crate::mount::error::{Error, unmount_hint};
-use crate::mount::mount_options as options;
+use crate::mount::mount_options;
 use crate::mount::mount_options::Options;
 
 const FUSERMOUNT: &str = "fusermount3";
 
-/// How long `fusermount3` may take. It touches local directories only.
-const FUSERMOUNT_PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of `fusermount3`. It accesses local directories only.
+const FUSERMOUNT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where `fusermount3` is. mount(8) may start us with an empty PATH.
+/// Finds `fusermount3`. mount(8) may start us with an empty PATH.
 pub fn program() -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -52,13 +54,13 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
         SockFlag::SOCK_CLOEXEC,
     )
     .map_err(|error| failed(&error))?;
-    let patience = TimeVal::new(FUSERMOUNT_PATIENCE.as_secs() as i64, 0);
-    setsockopt(&ours, ReceiveTimeout, &patience).map_err(|error| failed(&error))?;
-    // Its end of the socket is its standard input: the one descriptor that needs no care to be
-    // passed on, whatever other threads start.
+    let timeout = TimeVal::new(FUSERMOUNT_TIMEOUT.as_secs() as i64, 0);
+    setsockopt(&ours, ReceiveTimeout, &timeout).map_err(|error| failed(&error))?;
+    // Its end of the socket is its standard input: that descriptor is inherited by this child only,
+    // whatever other threads start meanwhile.
     let mut child = Command::new(&program)
         .arg("-o")
-        .arg(options::list(options))
+        .arg(mount_options::list(options))
         .arg("--")
         .arg(mountpoint)
         .env("_FUSE_COMMFD", "0")
@@ -68,7 +70,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
         .spawn()
         .map_err(|error| failed(&error))?;
     let device = receive_descriptor(&ours);
-    let said = finish(&mut child, FUSERMOUNT_PATIENCE);
+    let said = wait_for_stderr(&mut child, FUSERMOUNT_TIMEOUT);
     match device {
         Ok(Some(device)) => Ok(device),
         Ok(None) => Err(Error(format!(
@@ -80,7 +82,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Unmounts what is at the top of `mountpoint`, if it is ours to unmount.
+/// Unmounts the top mount at `mountpoint`, if this user may.
 pub fn detach(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
     let mut command = Command::new(program()?);
     command.arg("-u").args(lazily.then_some("-z"));
@@ -92,7 +94,7 @@ pub fn detach(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Error(format!("{FUSERMOUNT}: {error}")))?;
-    let said = finish(&mut child, FUSERMOUNT_PATIENCE);
+    let said = wait_for_stderr(&mut child, FUSERMOUNT_TIMEOUT);
     match child.try_wait() {
         Ok(Some(status)) if status.success() => Ok(()),
         _ => Err(Error(format!(
@@ -103,7 +105,7 @@ pub fn detach(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
     }
 }
 
-/// One descriptor from the socket, or `None` when it was closed without one.
+/// Receives one descriptor from the socket; `None` if it was closed without one.
 fn receive_descriptor(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!(RawFd);
@@ -116,7 +118,7 @@ fn receive_descriptor(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
                     if let ControlMessageOwned::ScmRights(fds) = control
                         && let Some(&fd) = fds.first()
                     {
-                        // SAFETY: the kernel has just made this descriptor for us.
+                        // SAFETY: the kernel has just created this descriptor for us.
                         return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
                     }
                 }
@@ -129,21 +131,21 @@ fn receive_descriptor(socket: &OwnedFd) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
-/// What a program wrote to standard error, once it has ended; killed if it does not.
-pub fn finish(child: &mut std::process::Child, patience: Duration) -> String {
-    let until = Instant::now() + patience;
+/// Waits for a program to end, kills it after `timeout`, and returns what it wrote to standard error.
+pub fn wait_for_stderr(child: &mut std::process::Child, timeout: Duration) -> String {
+    let until = Instant::now() + timeout;
     loop {
         match child.try_wait() {
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return format!("did not end within {} s", patience.as_secs());
+                return format!("did not end within {} s", timeout.as_secs());
             }
             _ => break,
         }
     }
-    // It writes a line or two, which the pipe holds.
+    // It writes a line or two, which fit into the pipe.
     let mut said = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         let _ = stderr.take(4096).read_to_end(&mut said);
@@ -151,20 +153,19 @@ pub fn finish(child: &mut std::process::Child, patience: Duration) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// One line for what `fusermount3` said.
+/// Turns the output of `fusermount3` into one line with a remedy.
 fn explain(said: &str, mountpoint: &Path) -> String {
     let prefix = format!("{FUSERMOUNT}: ");
     let line = said
         .lines()
-        // Its own name stands before it, sometimes with its path.
+        // The lines begin with its name, sometimes with its path.
         .map(|line| line.rsplit(&prefix).next().unwrap_or(line).trim())
         .rfind(|line| !line.is_empty())
-        .unwrap_or("ended without a word");
-    let mend = if line.contains("user_allow_other") {
-        "; let root write the line user_allow_other into /etc/fuse.conf, or leave allow_other out"
-            .to_string()
+        .unwrap_or("ended without a message");
+    let remedy = if line.contains("user_allow_other") {
+        "; add the line user_allow_other to /etc/fuse.conf as root, or omit allow_other".to_string()
     } else if line.contains("too many FUSE filesystems") {
-        "; unmount some, or let root raise mount_max in /etc/fuse.conf".to_string()
+        "; unmount some, or raise mount_max in /etc/fuse.conf as root".to_string()
     } else if line.contains("Operation not permitted") {
         format!(
             "; {FUSERMOUNT} must be set-user-ID root, and a container needs --cap-add SYS_ADMIN"
@@ -174,7 +175,7 @@ fn explain(said: &str, mountpoint: &Path) -> String {
     } else {
         String::new()
     };
-    format!("{FUSERMOUNT}: {line}{mend}")
+    format!("{FUSERMOUNT}: {line}{remedy}")
 }
 
 #[cfg(test)]
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fusermount_says_becomes_one_line_with_a_mend() {
+    fn fusermount_error_becomes_one_line_with_remedy() {
         let said = "/usr/bin/fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n";
         let line = explain(said, Path::new("/m"));
         assert!(
@@ -190,9 +191,9 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("leave allow_other out") && !line.contains('\n'),
+            line.contains("omit allow_other") && !line.contains('\n'),
             "{line}"
         );
-        assert!(explain("", Path::new("/m")).contains("without a word"));
+        assert!(explain("", Path::new("/m")).contains("without a message"));
     }
 }

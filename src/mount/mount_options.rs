@@ -1,15 +1,15 @@
-//! What is asked of a mount, as mount(2) wants to hear it and as `fusermount3` does.
+//! Formats the options of a mount for mount(2) and for `fusermount3`.
 
 use nix::mount::MsFlags;
 
-/// How the mount shows itself and what the kernel is to do for it.
+/// The entry in the mount table, and what the kernel enforces.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The source in the mount table.
     pub fsname: String,
-    /// The type in the mount table, behind `fuse.`.
+    /// The type in the mount table, after `fuse.`.
     pub subtype: String,
-    /// Nothing may be changed.
+    /// A read-only mount.
     pub read_only: bool,
     /// Other users may use the mount.
     pub allow_other: bool,
@@ -20,8 +20,8 @@ pub struct Options {
     pub words: Vec<&'static str>,
 }
 
-/// The flags of mount(2). A server's word makes no program run as root, whatever the words say:
-/// mount.fuse3(8) and mount(8) add `suid` and `dev` unasked.
+/// Returns the flags of mount(2). `nosuid` and `nodev` are always set, so that no set-user-ID bit of
+/// the server has an effect: mount.fuse3(8) and mount(8) add `suid` and `dev` by themselves.
 pub fn flags(options: &Options) -> MsFlags {
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     for word in &options.words {
@@ -42,8 +42,8 @@ pub fn flags(options: &Options) -> MsFlags {
     flags
 }
 
-/// The list that `fusermount3 -o` is given. It splits at commas, so that a name from outside could
-/// bring options along; a backslash keeps it from that.
+/// Returns the list for `fusermount3 -o`, which splits it at commas. Commas in names are escaped with
+/// a backslash, so that a name can't add options.
 pub fn list(options: &Options) -> String {
     let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
     let mut list = format!(
@@ -62,7 +62,7 @@ pub fn list(options: &Options) -> String {
         }
     }
     for word in &options.words {
-        // Those two are there, and the last it does not know: the kernel does so by itself.
+        // The first two are in the list; `relatime` is unknown to fusermount3 and the default.
         if !matches!(*word, "nosuid" | "nodev" | "relatime") {
             list.push(',');
             list.push_str(word);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_brings_no_options_along() {
+    fn name_adds_no_options() {
         assert_eq!(
             list(&options(&[])),
             r"fsname=ftp://u@h/a\,ro\\,subtype=ftpfs,nosuid,nodev"
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_words_the_last_one_counts() {
+    fn last_of_two_options_applies() {
         let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         assert_eq!(flags(&options(&[])), safe);
         assert_eq!(flags(&options(&["noexec", "exec"])), safe);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn fusermount_is_not_told_what_it_refuses() {
+    fn fusermount_gets_no_option_it_refuses() {
         let list = list(&options(&["nosuid", "nodev", "relatime", "noatime"]));
         assert!(list.ends_with(",nosuid,nodev,noatime"), "{list}");
     }

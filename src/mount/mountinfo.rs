@@ -1,4 +1,4 @@
-//! The mount table, read from `/proc/self/mountinfo` (proc(5)) without asking any file system.
+//! Parses the mount table, `/proc/self/mountinfo` (proc(5)), without asking any file system.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::mount::error::Error;
 /// The mount table of this process.
 pub const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// What tells one mount from another at the same path.
+/// Identifies a mount among those at the same path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The number of the mount.
@@ -22,15 +22,15 @@ pub struct Identity {
 /// A line of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Which mount it is.
+    /// Identity of the mount.
     pub identity: Identity,
-    /// Where it is.
+    /// The mountpoint.
     pub mountpoint: PathBuf,
-    /// Its type, such as `fuse.ftpfs`.
+    /// The type, such as `fuse.ftpfs`.
     pub kind: String,
-    /// What is mounted.
+    /// The source.
     pub source: String,
-    /// Of a FUSE mount the user and the group that made it.
+    /// User and group that made a FUSE mount.
     pub owner: Option<(u32, u32)>,
     /// Options of this mount (`nosuid`), and of its file system (`allow_other`).
     pub options: Vec<String>,
@@ -50,14 +50,14 @@ impl Entry {
     }
 }
 
-/// The mount that one sees at `mountpoint`: the last one there.
+/// Returns the visible mount at `mountpoint`: the last one there.
 pub fn top_mount(mountpoint: &Path) -> Result<Option<Entry>, Error> {
     let mut mounts = mounts()?;
     mounts.retain(|entry| entry.mountpoint == mountpoint);
     Ok(mounts.pop())
 }
 
-/// All mounts, each after those that it covers.
+/// Returns all mounts, each after those that it covers.
 pub fn mounts() -> Result<Vec<Entry>, Error> {
     let text = fs::read(MOUNTINFO).map_err(|error| {
         Error(format!(
@@ -70,7 +70,7 @@ pub fn mounts() -> Result<Vec<Entry>, Error> {
         .collect())
 }
 
-/// `36 35 98:0 /root /mountpoint options fields... - type source super`, see proc(5).
+/// Parses `36 35 98:0 /root /mountpoint options fields... - type source super`, see proc(5).
 fn entry(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|&byte| byte == b' ');
     let mount_id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
@@ -108,7 +108,8 @@ fn words(list: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// The kernel writes blanks, tabs, line ends and backslashes as `\` and three octal digits.
+/// Decodes blanks, tabs, line ends and backslashes, which the kernel writes as `\` and three octal
+/// digits.
 fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_table_is_read_with_its_escapes() {
+    fn mountinfo_line_is_parsed_with_escapes() {
         let line = br"71 28 0:53 / /mnt/a\040b\134c rw,nosuid shared:1 master:2 - fuse.ftpfs ftp://h/\040 rw,user_id=7,group_id=9,allow_other";
         let entry = entry(line).expect("a good line");
         assert_eq!(entry.identity.mount_id, 71);
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_directory_is_in_the_mount_table() {
+    fn root_directory_is_in_the_mount_table() {
         assert!(top_mount(Path::new("/")).expect("a table").is_some());
     }
 }

@@ -1,14 +1,14 @@
-//! Asking a mount from outside: how it is, and to drop its caches.
+//! Queries a running mount: its status, and the request to drop its caches.
 //!
-//! The one idea: the mount is its own door. What is asked goes through the kernel to the file system, as an
-//! extended attribute of its root that is read, or an ioctl(2) on it. So there is no socket, no name and no
-//! file that could be left behind, be wrong, or be found by somebody else; it works wherever the mount is
-//! seen, however it was made; and who may ask is for the kernel and the mount to say: its owner, and root.
+//! Queries go through the mount itself, as a read of an extended attribute of its root or an ioctl(2)
+//! on it. So there is no socket and no state file that could be stale or in the wrong place, and it
+//! works wherever the mount is visible. The kernel and the mount decide who may ask: its owner and
+//! root.
 //!
-//! The attribute is of the namespace `system`, since for `user` the kernel first looks at the permissions,
-//! for which it may ask for the root's attributes, and the server for these may be gone.
+//! The attribute is in the namespace `system`: for `user` the kernel checks permissions first, for
+//! which it may ask for the root's attributes, and the server may be unreachable.
 //!
-//! Invariants: every question ends ([`PATIENCE`]).
+//! Invariant: every query ends within `QUERY_TIMEOUT`.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::channel;
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,25 +25,26 @@ use nix::unistd::{geteuid, getuid};
 
 use crate::mount;
 use crate::mount::Entry;
+use crate::process::thread::spawn_thread;
 
-/// The attribute that tells how the mount is, in words.
+/// The attribute with the status as text.
 pub const STATUS: &str = "system.ftpfs.status";
-/// The same, in JSON.
+/// The attribute with the status in JSON.
 pub const STATUS_JSON: &str = "system.ftpfs.status.json";
-/// The attribute that tells how much waits to be stored: files and bytes, with a blank between.
+/// The attribute with the number of files and bytes that wait for upload, separated by a blank.
 pub const PENDING: &str = "system.ftpfs.pending";
-/// The attribute that tells how many files were refused, and after a blank where they are kept.
+/// The attribute with the number of refused files and the path of lost+found, separated by a blank.
 pub const REFUSED: &str = "system.ftpfs.refused";
-/// The ioctl that drops the caches: without data, "ftpfs" by its letter, and a number that nobody has.
+/// The ioctl that drops the caches: without data, of type `f`, with an unused number.
 pub const DROP_CACHE: u32 = 0x66fd;
-/// Bytes of an answer: the most that the kernel lets an attribute have.
-pub const LONGEST: usize = 64 * 1024;
-/// How long a mount may take to answer. It does so without asking its server.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How the sources of our mounts begin, unless they are told to be called otherwise.
+/// Maximum bytes of an answer: the kernel's limit for an attribute.
+pub const MAX_ANSWER_SIZE: usize = 64 * 1024;
+/// Timeout of a query. The mount answers without asking its server.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prefixes of the sources of our mounts, unless `fsname` names another.
 const SCHEMES: [&str; 3] = ["ftp://", "ftps://", "ftpes://"];
 
-/// A mount that can be asked.
+/// A mount that can be queried.
 #[derive(Clone, Debug)]
 pub struct Mounted {
     /// Its line of the mount table.
@@ -56,16 +56,16 @@ pub struct Mounted {
 pub enum Unanswered {
     /// The kernel or the mount refused.
     Failed(io::Error),
-    /// No answer within [`PATIENCE`]. The question is still under way, and keeps the mount in use.
+    /// No answer within [`QUERY_TIMEOUT`]. The question is still under way, and keeps the mount in use.
     TimedOut,
 }
 
-/// The mount at `mountpoint`, which is not touched for it.
+/// Finds the mount at `mountpoint` in the mount table, without accessing it.
 pub fn find(mountpoint: &Path) -> Result<Mounted, String> {
     let entry = mount::find_mount(mountpoint).map_err(|error| error.to_string())?;
     if !entry.is_fuse() {
         return Err(format!(
-            "{}: no mount of ftpfs, but {} ({}), is there",
+            "{}: not a mount of ftpfs but {} ({})",
             mountpoint.display(),
             entry.source,
             entry.kind
@@ -74,7 +74,7 @@ pub fn find(mountpoint: &Path) -> Result<Mounted, String> {
     Ok(Mounted { entry })
 }
 
-/// The mounts of ftpfs that this user has made, in the order of the table.
+/// Returns the mounts of ftpfs that this user has made, in the order of the mount table.
 pub fn all() -> Result<Vec<Mounted>, String> {
     let mounts = mount::mounts().map_err(|error| error.to_string())?;
     let uid = getuid().as_raw();
@@ -106,7 +106,7 @@ impl Mounted {
         entry.kind == "fuse.ftpfs" || entry.is_fuse() && is_source()
     }
 
-    /// How it is, in words or in JSON.
+    /// Returns the status as text or in JSON.
     pub fn status(&self, json: bool) -> Result<String, String> {
         let name = if json { STATUS_JSON } else { STATUS };
         let told = self.attribute(name);
@@ -114,7 +114,7 @@ impl Mounted {
             .map_err(|unanswered| self.explain(&unanswered))
     }
 
-    /// Has it drop its caches; returns when that is done.
+    /// Drops the caches of the mount; returns when that is done.
     pub fn drop_cache(&self) -> Result<(), String> {
         let path = self.entry.mountpoint.clone();
         self.ask(move || {
@@ -130,23 +130,23 @@ impl Mounted {
     /// The value of an extended attribute of its root.
     pub fn attribute(&self, name: &'static str) -> Result<Vec<u8>, Unanswered> {
         let path = self.entry.mountpoint.clone();
-        self.ask(move || attribute(&path, name))
+        self.ask(move || read_attribute(&path, name))
     }
 
-    /// Asks on a thread of its own, since a question to a mount can't be broken off; and as the owner of the
-    /// mount, since the kernel lets not even root in otherwise.
+    /// Asks on a new thread, since a system call on a mount can't be interrupted; and as the owner of
+    /// the mount, since the kernel refuses even root otherwise.
     fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Unanswered> {
         let owner = self.entry.owner;
         let (answer, answered) = channel();
-        let thread = thread::Builder::new().name("ask".into()).spawn(move || {
-            // Who waits no longer needs no answer.
+        let thread = spawn_thread("ask", move || {
+            // After the timeout nothing waits for the answer.
             let _ = answer.send(become_owner(owner).and_then(|()| ask()));
         });
         thread.map_err(Unanswered::Failed)?;
-        match answered.recv_timeout(PATIENCE) {
+        match answered.recv_timeout(QUERY_TIMEOUT) {
             Ok(answer) => answer.map_err(Unanswered::Failed),
             Err(_) => Err(Unanswered::TimedOut),
         }
@@ -159,7 +159,7 @@ impl Mounted {
             Unanswered::Failed(error) => self.explain_error(error),
             Unanswered::TimedOut => format!(
                 "{shown}: the mount did not answer within {} seconds",
-                PATIENCE.as_secs()
+                QUERY_TIMEOUT.as_secs()
             ),
         }
     }
@@ -169,28 +169,28 @@ impl Mounted {
         match error.raw_os_error() {
             Some(libc::ENODATA | libc::EOPNOTSUPP | libc::ENOTTY | libc::ENOSYS | libc::EINVAL) => {
                 format!(
-                    "{shown}: no mount of ftpfs that can be asked, but {} ({}), is there",
+                    "{shown}: not a mount of ftpfs that answers queries but {} ({})",
                     self.entry.source, self.entry.kind
                 )
             }
             Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV) => format!(
-                "{shown}: its process has ended; remove what is left with: fusermount3 -u {shown}"
+                "{shown}: its process has ended; remove the mount with: fusermount3 -u {shown}"
             ),
             Some(libc::EACCES | libc::EPERM) => {
-                format!("{shown}: only who mounted it, and root, may ask")
+                format!("{shown}: only the user who mounted it and root may ask")
             }
-            Some(libc::EBUSY) => format!("{shown}: that is being done already"),
+            Some(libc::EBUSY) => format!("{shown}: caches are being dropped already"),
             _ => format!("{shown}: {error}"),
         }
     }
 }
 
-/// The value of an extended attribute.
-fn attribute(path: &Path, name: &str) -> io::Result<Vec<u8>> {
+/// Reads an extended attribute.
+fn read_attribute(path: &Path, name: &str) -> io::Result<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let name = CString::new(name)?;
-    let mut value = vec![0_u8; LONGEST];
-    // SAFETY: both strings end in NUL, and the buffer is as long as is said.
+    let mut value = vec![0_u8; MAX_ANSWER_SIZE];
+    // SAFETY: both strings end in NUL, and the length is that of the buffer.
     let length = unsafe {
         libc::getxattr(
             path.as_ptr(),
@@ -204,17 +204,17 @@ fn attribute(path: &Path, name: &str) -> io::Result<Vec<u8>> {
 }
 
 fn drop_cache(root: &File) -> io::Result<()> {
-    // SAFETY: this number takes no data, and the descriptor lives until it returns.
+    // SAFETY: this ioctl takes no data, and the descriptor lives until it returns.
     let done = unsafe { libc::ioctl(root.as_raw_fd(), DROP_CACHE as libc::Ioctl) };
     Errno::result(done).map(drop).map_err(io::Error::from)
 }
 
-/// Root becomes the owner of the mount, on this thread alone: to the kernel users are a matter of threads.
+/// Makes root the owner of the mount on this thread only: the kernel keeps user IDs per thread.
 fn become_owner(owner: Option<(u32, u32)>) -> io::Result<()> {
     let Some((user, group)) = owner.filter(|(user, _)| geteuid().is_root() && *user != 0) else {
         return Ok(());
     };
-    // SAFETY: both take numbers. The calls of the C library would change all threads.
+    // SAFETY: both take numbers. The functions of the C library would change all threads.
     let done = unsafe {
         match libc::syscall(libc::SYS_setresgid, group, group, group) {
             0 => libc::syscall(libc::SYS_setresuid, user, user, user),
@@ -229,9 +229,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_mount_of_ours_is_told_so() {
+    fn path_without_our_mount_is_refused() {
         let error = find(Path::new("/proc")).expect_err("not ours");
-        assert!(error.contains("no mount of ftpfs, but proc"), "{error}");
+        assert!(error.contains("not a mount of ftpfs but proc"), "{error}");
         let error = find(Path::new("/no/such/place")).expect_err("nothing");
         assert_eq!(error, "/no/such/place: nothing is mounted there");
     }

@@ -1,8 +1,8 @@
-//! umount(8) and us: it waits for what is still to be stored only where it calls `umount.fuse.ftpfs`.
+//! Registers `umount.fuse.ftpfs`, which waits for uploads, with umount(8).
 //!
-//! The one idea: for root, umount(8) does not look into the table of mounts, and takes the type from statfs(2),
-//! which knows just `fuse`; unless `/run/mount/utab`, its own notes about mounts, names a helper. mount(8)
-//! writes such a note for a mount that is there already, when it only seems to mount (`-f`).
+//! For root, umount(8) does not read the mount table. It takes the type from statfs(2), which is just
+//! `fuse`, unless its own notes in `/run/mount/utab` name a helper. mount(8) writes such a note for a
+//! mount that exists already if it is told not to mount (`-f`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::mount::fusermount::finish;
+use crate::mount::fusermount::wait_for_stderr;
 use crate::mount::mount_options::Options;
 
-/// The helper, as umount(8) finds it; without it there is nothing to be noted.
+/// The helper where umount(8) looks for it; if it is not installed, nothing is registered.
 const HELPER: &str = "/sbin/umount.fuse.ftpfs";
-/// mount(8). An absolute path: root runs it.
+/// mount(8). An absolute path, since root runs it.
 const MOUNT: &str = "/bin/mount";
 /// umount(8), which is set-user-ID and knows `/etc/fstab`.
 const UMOUNT: &str = "/bin/umount";
-/// It writes a line into a local file, when nobody else does.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of mount(8) and umount(8), which lock a local file and write a line.
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Has umount(8) call our helper for this mount, where it is installed. Only root's umount needs that, and
-/// only root can say so. To be called when the mount answers.
-pub fn note(mountpoint: &Path, options: &Options) {
+/// Makes umount(8) call our helper for this mount, if it is installed. Only root's umount(8) needs
+/// that, and only root can do it. Call it when the mount answers.
+pub fn register_helper(mountpoint: &Path, options: &Options) {
     if !geteuid().is_root() || !Path::new(HELPER).exists() {
         return;
     }
@@ -46,11 +46,14 @@ pub fn note(mountpoint: &Path, options: &Options) {
         .stderr(Stdio::piped())
         .spawn();
     let said = match child {
-        Ok(mut child) => finish(&mut child, PATIENCE),
+        Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
         Err(error) => error.to_string(),
     };
     if !said.is_empty() {
-        log::info!("umount will not wait for uploads: {MOUNT}: {}", said.trim());
+        log::info!(
+            "utab: {MOUNT} failed: {}; umount(8) does not wait for uploads",
+            said.trim()
+        );
     }
 }
 
@@ -68,7 +71,7 @@ pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| failed(&error.to_string()))?;
-    let said = finish(&mut child, PATIENCE);
+    let said = wait_for_stderr(&mut child, MOUNT_TIMEOUT);
     match child.try_wait() {
         Ok(Some(status)) if status.success() => Ok(()),
         _ => Err(failed(&said)),
@@ -89,7 +92,7 @@ pub fn forget(mountpoint: &Path) {
         .stderr(Stdio::piped())
         .spawn();
     let said = match child {
-        Ok(mut child) => finish(&mut child, PATIENCE),
+        Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
         Err(error) => error.to_string(),
     };
     if !said.is_empty() {

@@ -1,66 +1,68 @@
-//! The program's memory: what the allocator keeps of what is free.
+//! Limits the memory that the allocator keeps after it was freed.
 //!
-//! The one idea: glibc has up to eight *arenas* for each processor, and gives threads that come and go, as those of
-//! transfers do, now this one and now that. What is free in one serves no other, so that a mount whose caches hold 250 MB
-//! was seen to take 740. Few arenas do, for threads that wait for a network; and what they keep free goes back to the
-//! system when the program has grown.
+//! glibc has up to eight arenas for each processor and spreads threads over them. Transfer threads
+//! come and go, and memory that is free in one arena serves no other: a mount whose caches held
+//! 250 MB was seen to take 740. Four arenas are enough for threads that wait for a network, and
+//! `malloc_trim` returns free memory to the system after the resident size has grown.
 //!
-//! Other C libraries need none of this.
+//! Other C libraries need neither.
 
 use std::thread;
 use std::time::Duration;
 
-/// Arenas: as many threads allocate at once without waiting for each other.
+use crate::process::thread::spawn_thread;
+
+/// Number of arenas: so many threads can allocate at the same time without lock contention.
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 4;
-/// How often it is looked at how large the program is.
-const LOOK: Duration = Duration::from_secs(5);
-/// Bytes by which it has to grow for free memory to be looked for: that takes a while.
-const GROWTH: u64 = 32 << 20;
+/// How often the resident size is checked.
+const RSS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Growth of the resident size, in bytes, after which memory is trimmed. Trimming takes a while.
+const TRIM_GROWTH: u64 = 32 << 20;
 
-/// Begins to keep the program small; before it has other threads.
-pub fn tend() {
-    share_arenas();
-    let look = || {
+/// Limits the arenas and starts the thread that trims memory. Call it before other threads start.
+pub fn start_trimming() {
+    limit_arenas();
+    let trim = || {
         let mut before = resident();
         loop {
-            thread::sleep(LOOK);
-            if resident() > before + GROWTH {
-                give_back();
+            thread::sleep(RSS_CHECK_INTERVAL);
+            if resident() > before + TRIM_GROWTH {
+                trim_free_memory();
                 before = resident();
             }
             before = before.min(resident());
         }
     };
-    if let Err(error) = thread::Builder::new().name("memory".into()).spawn(look) {
-        log::warn!("no thread can be started, so that memory may be kept in vain: {error}");
+    if spawn_thread("memory", trim).is_err() {
+        log::warn!("allocator: free memory is not returned to the system");
     }
 }
 
 #[cfg(target_env = "gnu")]
-fn share_arenas() {
-    // SAFETY: it sets a number.
+fn limit_arenas() {
+    // SAFETY: mallopt(3) takes two numbers.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn share_arenas() {}
+fn limit_arenas() {}
 
-/// Gives free memory back to the system.
+/// Returns free memory to the system.
 #[cfg(target_env = "gnu")]
-fn give_back() {
-    // SAFETY: it may be called by any thread at any time, and touches only what is free.
+fn trim_free_memory() {
+    // SAFETY: malloc_trim(3) may be called by any thread at any time.
     unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn give_back() {}
+fn trim_free_memory() {}
 
-/// Bytes of memory that the program takes; 0 where that can't be told.
+/// Returns the resident size in bytes; 0 if it is unknown.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let said = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = said.and_then(|said| said.trim().strip_suffix(" kB"));
+    let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     #[cfg(target_env = "gnu")]
-    fn what_lies_free_between_what_is_used_is_given_back() {
+    fn fragmented_memory_is_returned_to_the_system() {
         const PIECES: usize = 200_000;
         let mut pieces: Vec<Option<Box<[u8; 1024]>>> = Vec::new();
         pieces.resize_with(PIECES, || Some(Box::new([1; 1024])));
@@ -78,7 +80,7 @@ mod tests {
         for (number, piece) in pieces.iter_mut().enumerate() {
             piece.take_if(|_| number % 64 != 0);
         }
-        give_back();
+        trim_free_memory();
         assert!(resident() + (100 << 20) < full, "{full}");
         assert!(pieces.iter().flatten().all(|piece| piece[1000] == 1));
     }

@@ -1,10 +1,10 @@
-//! Where log lines go: standard error in the foreground, syslog behind.
+//! Logs to standard error in the foreground and to syslog in the background.
 //!
-//! The one idea: one logger is installed for the life of the process, with one switch in it. What
-//! is logged does not depend on where: the same filter counts on both sides, warnings and errors
-//! by default, what RUST_LOG says, everything that goes over the wire with `-d`.
+//! One logger is installed for the life of the process; [`to_syslog`] switches its destination. The
+//! same filter applies to both: warnings and errors by default, RUST_LOG, and every command and
+//! reply with `-d`.
 //!
-//! The last lines that tell of something wrong are kept too, whatever the filter says: [`lately`].
+//! The last warnings and errors are kept in memory too, whatever the filter is: [`recent_errors`].
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -18,37 +18,37 @@ use parking_lot::Mutex;
 
 use crate::process::printable::printable;
 
-/// Lines that are kept.
-const LINES: usize = 16;
-/// Characters of a line that are kept.
-const LONGEST: usize = 400;
+/// Number of lines kept in memory.
+const RECENT_LINES: usize = 16;
+/// Characters kept of each line.
+const RECENT_LINE_LENGTH: usize = 400;
 
-/// A line about something wrong.
+/// A warning or an error that was logged.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// When.
+    /// When it was logged.
     pub at: SystemTime,
-    /// How wrong: a warning or an error.
+    /// Warning or error.
     pub level: Level,
-    /// What.
+    /// The message.
     pub text: String,
 }
 
-/// How much is logged. RUST_LOG adds to it.
+/// What is logged. RUST_LOG adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// What went wrong.
+    /// Warnings and errors.
     Warnings,
-    /// What is done, too.
+    /// Level info, too.
     Steps,
-    /// Every command and reply, too. Passwords are not among them.
+    /// Every command and reply, too, without passwords.
     Everything,
 }
 
-/// Installs the logger, which writes to standard error for now. Later calls do nothing.
+/// Installs the logger, which writes to standard error. Later calls do nothing.
 pub fn start(amount: Amount) {
     let mut builder = env_logger::Builder::new();
-    // A round trip is some milliseconds.
+    // A round trip takes milliseconds.
     builder.format_timestamp_millis();
     builder.parse_filters(match amount {
         Amount::Warnings => "warn",
@@ -65,38 +65,38 @@ pub fn start(amount: Amount) {
     }
 }
 
-/// From now on lines go to syslog, as the daemon `ftpfs`.
+/// Switches the log to syslog, with the name `ftpfs`.
 pub fn to_syslog() {
     // SAFETY: the name is static, as openlog(3) needs it, since syslog(3) reads it each time.
     unsafe { libc::openlog(c"ftpfs".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) };
-    SWITCH.behind.store(true, Ordering::Release);
+    SWITCH.to_syslog.store(true, Ordering::Release);
 }
 
-/// The last lines about something wrong, the last of them last.
-pub fn lately() -> Vec<Line> {
-    SWITCH.lately.lock().iter().cloned().collect()
+/// Returns the last warnings and errors, the newest last.
+pub fn recent_errors() -> Vec<Line> {
+    SWITCH.recent.lock().iter().cloned().collect()
 }
 
 struct Switch {
     stderr: OnceLock<Logger>,
-    behind: AtomicBool,
-    lately: Mutex<VecDeque<Line>>,
+    to_syslog: AtomicBool,
+    recent: Mutex<VecDeque<Line>>,
 }
 
 static SWITCH: Switch = Switch {
     stderr: OnceLock::new(),
-    behind: AtomicBool::new(false),
-    lately: Mutex::new(VecDeque::new()),
+    to_syslog: AtomicBool::new(false),
+    recent: Mutex::new(VecDeque::new()),
 };
 
 impl Switch {
     fn keep(&self, record: &Record<'_>) {
-        let text = line(record).chars().take(LONGEST).collect();
-        let mut lately = self.lately.lock();
-        if lately.len() == LINES {
-            lately.pop_front();
+        let text = line(record).chars().take(RECENT_LINE_LENGTH).collect();
+        let mut recent = self.recent.lock();
+        if recent.len() == RECENT_LINES {
+            recent.pop_front();
         }
-        lately.push_back(Line {
+        recent.push_back(Line {
             at: SystemTime::now(),
             level: record.level(),
             text,
@@ -117,8 +117,8 @@ impl Log for Switch {
         let Some(stderr) = self.stderr.get().filter(|stderr| stderr.matches(record)) else {
             return;
         };
-        if self.behind.load(Ordering::Acquire) {
-            // SAFETY: the format takes one string, and gets one that ends in NUL.
+        if self.to_syslog.load(Ordering::Acquire) {
+            // SAFETY: the format takes one string, and the argument ends in NUL.
             unsafe {
                 libc::syslog(
                     priority(record.level()),
@@ -150,7 +150,7 @@ fn priority(level: Level) -> i32 {
     }
 }
 
-/// One line of text: a server's words must not begin a line of their own in the log, nor command a terminal.
+/// Returns the message as one escaped line: text from a server must not forge a log line, nor command a terminal.
 fn line(record: &Record<'_>) -> String {
     printable(&record.args().to_string())
 }
@@ -160,25 +160,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_for_syslog_is_one_line() {
+    fn syslog_line_has_no_line_end() {
         let args = format_args!("550 no\r\nsuch\0file");
         let record = Record::builder().args(args).build();
         assert_eq!(line(&record), r"550 no\r\nsuch\u{0}file");
     }
 
     #[test]
-    fn the_last_lines_are_kept_and_no_more() {
+    fn recent_errors_are_the_last_lines() {
         for number in 0..40 {
             let args = format_args!("{number} {:0>1000}", 0);
             SWITCH.keep(&Record::builder().args(args).level(Level::Warn).build());
         }
-        let kept = lately();
-        assert_eq!(kept.len(), LINES);
-        assert!(kept[LINES - 1].text.starts_with("39 ") && kept[0].text.len() == LONGEST);
+        let kept = recent_errors();
+        assert_eq!(kept.len(), RECENT_LINES);
+        assert!(
+            kept[RECENT_LINES - 1].text.starts_with("39 ")
+                && kept[0].text.len() == RECENT_LINE_LENGTH
+        );
     }
 
     #[test]
-    fn levels_have_their_priorities() {
+    fn levels_map_to_syslog_priorities() {
         assert_eq!(priority(Level::Error), libc::LOG_ERR);
         assert_eq!(priority(Level::Trace), libc::LOG_DEBUG);
     }

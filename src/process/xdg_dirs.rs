@@ -1,24 +1,23 @@
-//! Where files of ours lie on this machine: with the user's configuration, and in the user's cache.
+//! Finds the user's configuration and cache directories (XDG Base Directory Specification).
 //!
-//! The one idea: the XDG base directories, and without a home nothing, so that the caller has to say
-//! what it does then.
+//! Without a home directory there are none; the caller decides what follows.
 
 use std::path::PathBuf;
 
-/// The cache of the system, for those who have no home.
+/// The cache directory for users without a home directory.
 pub const SYSTEM_CACHE: &str = "/var/cache/ftpfs";
 
-/// What is to be kept: `~/.config/ftpfs`, or below `XDG_CONFIG_HOME`.
+/// Directory for files to keep: `~/.config/ftpfs`, or below `XDG_CONFIG_HOME`.
 pub fn config() -> Option<PathBuf> {
     of_user("XDG_CONFIG_HOME", ".config")
 }
 
-/// What may be deleted at any time: `~/.cache/ftpfs`, or below `XDG_CACHE_HOME`.
+/// Directory for files that may be deleted at any time: `~/.cache/ftpfs`, or below `XDG_CACHE_HOME`.
 pub fn cache() -> Option<PathBuf> {
     of_user("XDG_CACHE_HOME", ".cache")
 }
 
-/// A relative path counts for nothing, as the specification has it.
+/// Returns the directory; relative paths in the environment are ignored, as the specification demands.
 fn of_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |path: &PathBuf| path.is_absolute();
     std::env::var_os(variable)

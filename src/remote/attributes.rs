@@ -1,8 +1,8 @@
-//! What is known of a file: its kind, its attributes and its version.
+//! Defines what is known of a remote file: kind, attributes, version.
 //!
-//! The one idea: everything may be unknown, and what is known says how exactly. Times are seconds since 1970 in UTC.
+//! Any attribute may be unknown, and a time has a precision.
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -11,11 +11,11 @@ pub enum Kind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A device, a socket or a pipe: it can be seen, but not opened.
+    /// A device, a socket or a pipe: it is listed, but can't be opened.
     Special,
 }
 
-/// How exact a time is. A listing by `LIST` has minutes, and days for what is old.
+/// Precision of a time. `LIST` reports minutes, and days for old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// To the day.
@@ -26,12 +26,12 @@ pub enum Precision {
     Second,
 }
 
-/// When a file was last modified.
+/// Time of the last modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modified {
     /// Seconds since 1970, UTC.
     pub seconds: i64,
-    /// How much of [`Self::seconds`] the server really said.
+    /// The precision that the server reported.
     pub precision: Precision,
 }
 
@@ -46,7 +46,7 @@ pub struct Perm(u16);
 impl Perm {
     const LETTERS: &'static [u8] = b"acdeflmprw";
 
-    /// The rights that `letters` name, in any case and order; unknown letters are skipped.
+    /// Parses `letters`, in any case and order; unknown letters are skipped.
     pub fn of(letters: &[u8]) -> Self {
         Self(
             letters
@@ -55,12 +55,12 @@ impl Perm {
         )
     }
 
-    /// Whether the right of this letter is given.
+    /// Whether the permission of this letter is granted.
     pub fn has(self, letter: u8) -> bool {
         self.0 & Self::bit(letter) != 0
     }
 
-    /// The bit of a letter; none for an unknown one.
+    /// Returns the bit of a letter; 0 for an unknown one.
     fn bit(letter: u8) -> u16 {
         let letter = letter.to_ascii_lowercase();
         let place = Self::LETTERS.iter().position(|&known| known == letter);
@@ -68,10 +68,10 @@ impl Perm {
     }
 }
 
-/// What a server says of one file, directory or link. What it did not say is `None`.
+/// What a server reports about a file, directory or link; `None` if it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// Bytes.
     pub size: Option<u64>,
@@ -79,18 +79,18 @@ pub struct Attributes {
     pub modified: Option<Modified>,
     /// The permission bits, `0o7777` at most.
     pub mode: Option<u32>,
-    /// The owner as the server names it: a name or a number.
+    /// The owner as the server reports it: a name or a number.
     pub owner: Option<Box<[u8]>>,
-    /// The group as the server names it: a name or a number.
+    /// The group as the server reports it: a name or a number.
     pub group: Option<Box<[u8]>>,
-    /// Where a symbolic link points, as the server wrote it.
+    /// Target of a symbolic link, as the server reports it.
     pub target: Option<Box<[u8]>>,
-    /// What the user may do with it.
+    /// Permissions of the user who is logged in.
     pub perm: Option<Perm>,
 }
 
 impl Attributes {
-    /// Attributes of which nothing but the kind is known.
+    /// Returns attributes of which only the kind is known.
     pub fn of(kind: Kind) -> Self {
         Self {
             kind,
@@ -104,7 +104,7 @@ impl Attributes {
         }
     }
 
-    /// The version that these attributes tell of.
+    /// Returns the version of the file with these attributes.
     pub fn version(&self) -> Version {
         Version {
             size: self.size,
@@ -119,23 +119,23 @@ impl Attributes {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name as the server wrote it, never trimmed; [`is_name`] holds.
+    /// The name as the server sent it, never trimmed; [`is_name`](crate::remote::is_name) holds.
     pub name: Vec<u8>,
-    /// What the server said of it.
+    /// Its attributes.
     pub attributes: Attributes,
 }
 
-/// What tells one content of a file from another.
+/// Version of a file's content: size and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     /// Bytes.
     pub size: Option<u64>,
-    /// Seconds since 1970, UTC; only where the server says seconds.
+    /// Seconds since 1970, UTC; only with a precision of seconds.
     pub modified: Option<i64>,
 }
 
 impl Version {
-    /// Whether `self` and `other` can be the same content: nothing that both know differs.
+    /// Whether `self` and `other` may be the same content: no value known in both differs.
     pub fn may_be(&self, other: &Version) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             match (one, other) {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_perm_has_the_letters_that_it_was_made_of() {
+    fn perm_has_the_letters_parsed() {
         let perm = Perm::of(b"RdX f");
         for letter in b"acdeflmprw" {
             assert_eq!(perm.has(*letter), b"rdf".contains(letter));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_differs_only_in_what_both_know() {
+    fn versions_differ_only_in_values_known_in_both() {
         let known = Version {
             size: Some(1),
             modified: Some(2),

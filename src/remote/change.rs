@@ -1,7 +1,7 @@
-//! Changes of files: what became of one here, how it gets onto the server, and what is there then.
+//! Defines changes of files: what changed here, how it is stored on the server, and the result.
 //!
-//! The one idea: the file system says what changed ([`Change`]), the engine how it would bring that about
-//! ([`Plan`]), so that the bytes which that takes are at hand before a connection is taken.
+//! The file system describes a change ([`Change`]), the FTP client how it would store it ([`Plan`]), so
+//! that the bytes for it are available before a connection is taken.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use crate::remote::error::Result;
 use crate::remote::path::RemotePath;
 use crate::remote::step::{Done, Step};
 
-/// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
+/// How a changed file is stored; the FTP client decides (see [`Remote::plan`](crate::remote::Remote::plan)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// The bytes from here to the end are appended; nothing below is read.
+    /// Append the bytes from this offset to the end; nothing below is needed.
     Append(u64),
-    /// These ranges are sent, in order; what the server has elsewhere stays.
+    /// Send these ranges, in order; all other bytes on the server stay.
     Patch {
-        /// Where bytes are sent, in bytes from the file's start.
+        /// The ranges to send, in bytes from the start of the file.
         ranges: Vec<Range<u64>>,
-        /// What the server does with them is looked at afterwards, and mended by the whole file where
-        /// it is wrong: all of the file must be at hand.
+        /// The result is checked, and the whole file is sent if it is wrong: all of the file must be
+        /// available.
         tried: bool,
-        /// What the server has behind the last range goes: a try that breaks off takes it along.
+        /// The server truncates after the last range, also when the transfer is aborted.
         cuts: bool,
     },
-    /// Every byte of the file is sent.
+    /// Send the whole file.
     Whole,
 }
 
 impl Plan {
-    /// The bytes that must be at hand, of a file of `size` bytes, besides those that were written here.
+    /// Returns the ranges of a file of `size` bytes that must be available besides those written here.
     pub fn needs(&self, size: u64) -> Vec<Range<u64>> {
         match self {
             Self::Append(_) => Vec::new(),
@@ -46,38 +46,38 @@ impl Plan {
     }
 }
 
-/// What became of a file since its base version.
+/// What changed in a file since its base version.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// What the server had before; `None` when the name is new.
+    /// The version on the server before; `None` if the name is new.
     pub base: Option<Version>,
-    /// Bytes of the base that still stand, from its start, but for the dirty ones.
+    /// Bytes from the start of the base that are unchanged, except the dirty ranges.
     pub kept: u64,
-    /// What differs from the base, in order.
+    /// The ranges that differ from the base, in order.
     pub dirty: Vec<Range<u64>>,
-    /// Bytes of the whole file now.
+    /// Size of the changed file in bytes.
     pub size: u64,
-    /// It was emptied here: nothing of what is there is to be left, whoever put it there.
+    /// The file was truncated to 0 here: no byte on the server may stay, even of other clients.
     pub emptied: bool,
     /// All of the file is here, so that what a server makes of an append can be repaired.
     pub at_hand: bool,
-    /// An earlier try broke off: some of the bytes behind the base may be ours.
+    /// An earlier attempt was aborted: some of the bytes after the base may be ours.
     pub broke_off: bool,
-    /// Becomes true when something of it may be on the server, however the update ends: it has begun
+    /// Set when some of the bytes may be on the server, however the update ends: it has started
     /// ([`ReadAt::begins`]), and was not refused.
     pub taken: Arc<AtomicBool>,
-    /// What is to be set behind the upload.
+    /// Attributes to set after the upload.
     pub then: Then,
 }
 
 impl Change {
-    /// The first byte that differs from the base.
+    /// Returns the offset of the first byte that differs from the base.
     pub fn first_dirty(&self) -> u64 {
         self.dirty.first().map_or(self.size, |range| range.start)
     }
 }
 
-/// What is to be set on a file behind its upload.
+/// Attributes to set on a file after its upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Then {
     /// Permission bits.
@@ -87,7 +87,7 @@ pub struct Then {
 }
 
 impl Then {
-    /// The steps of it on `file`, and the question what the file then is.
+    /// Returns the steps for `file`, with a query for its version at the end.
     pub fn steps<'a>(&self, file: &'a RemotePath) -> Vec<Step<'a>> {
         let mut steps = Vec::new();
         steps.extend(self.mode.map(|mode| Step::SetMode(file, mode)));
@@ -96,7 +96,7 @@ impl Then {
         steps
     }
 
-    /// What the results of [`Self::steps`] say; an error where the file can't be asked for.
+    /// Evaluates the results of [`Self::steps`]; an error if the query for the version failed.
     pub fn updated(&self, mut results: Vec<Result<Done>>) -> Result<Updated> {
         let version = match results.pop() {
             Some(Ok(Done::Version(version))) => version,
@@ -112,14 +112,14 @@ impl Then {
     }
 }
 
-/// What an upload left on the server.
+/// Result of an upload.
 #[derive(Clone, Debug)]
 pub struct Updated {
-    /// What the file now is.
+    /// The version of the file after it.
     pub version: Version,
-    /// What became of [`Then::mode`].
+    /// Result of setting [`Then::mode`].
     pub mode: Option<Result<()>>,
-    /// What became of [`Then::modified`].
+    /// Result of setting [`Then::modified`].
     pub modified: Option<Result<()>>,
 }
 
@@ -128,8 +128,8 @@ pub trait ReadAt: Sync {
     /// Fills `buffer` from `offset`, both in bytes; an end of file before that is an error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
 
-    /// The server is there, and about to be told to take these bytes: from now on it may have some of them. May be called
-    /// several times.
+    /// Called before the command that stores these bytes is sent: from then on the server may have some of
+    /// them. May be called several times.
     fn begins(&self) {}
 }
 

@@ -1,99 +1,98 @@
-//! What goes wrong with a remote file server.
+//! Defines the errors of a remote file server.
 //!
-//! The one idea: an error says what was tried and what was seen instead, in words for people, and by its kind what
-//! may be done about it.
+//! An error names the command, the reply or event, and by its kind what may be done about it.
 
 use std::fmt;
 
-/// The result of anything that a remote file server is asked for.
+/// Result of a request to a remote file server.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server said no, as far as its reply tells.
+/// Why a server refused, as far as its reply says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// There is no such file or directory.
+    /// No such file or directory.
     NotFound,
-    /// The name is taken.
+    /// The name exists.
     Exists,
-    /// The user may not do that.
+    /// Permission denied.
     Denied,
-    /// The directory holds something.
+    /// The directory is not empty.
     NotEmpty,
     /// It is a directory.
     IsDirectory,
     /// It is not a directory.
     NotDirectory,
-    /// No space is left on the server.
+    /// No space left on the server.
     NoSpace,
-    /// The user's quota is used up.
+    /// The user's quota is exceeded.
     Quota,
     /// The file is in use.
     Busy,
-    /// The name is too long for the server, or the path with the command.
+    /// The name, or the command with the path, is too long for the server.
     TooLong,
-    /// The server can't do that at all.
+    /// The server does not support it.
     Unsupported,
-    /// The server has no more connections for us.
+    /// The server accepts no more connections.
     TooMany,
-    /// User or password are wrong.
+    /// Wrong user or password.
     Login,
     /// The reply does not say.
     Unsaid,
-    /// It failed over a question, for now, and does not say why.
+    /// A query failed, temporarily, and the reply does not say why.
     Failed,
 }
 
-/// What went wrong, by who is to blame. Each tells what was tried.
+/// Error by its origin, with the command or operation.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// The server said no.
+    /// The server refused.
     Refused {
-        /// The reason, as far as the reply tells.
+        /// The reason, as far as the reply says.
         why: Why,
-        /// What was asked.
+        /// The command or operation.
         tried: String,
-        /// The server's words.
+        /// The server's reply.
         said: String,
     },
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     Misbehaved {
-        /// What was asked.
+        /// The command or operation.
         tried: String,
-        /// What came instead of an answer.
+        /// What was received instead of a reply.
         saw: String,
     },
-    /// The connection could not be made, or broke.
+    /// The connection could not be opened, or was lost.
     Lost {
-        /// What was asked.
+        /// The command or operation.
         tried: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         cause: String,
     },
     /// The deadline passed without progress.
     TimedOut {
-        /// What was asked.
+        /// The command or operation.
         tried: String,
     },
-    /// The way is barred, by a firewall or by our own rules: to try again changes nothing.
+    /// The connection is blocked, by a firewall or by our own rules: a retry is useless.
     Barred {
-        /// What was tried.
+        /// The operation.
         tried: String,
-        /// What is in the way, and what mends it.
+        /// The cause, with the remedy.
         cause: String,
     },
-    /// Something here failed: the disk under the spool, for one.
+    /// A local failure, such as of the disk with the spool.
     Local {
-        /// What was tried.
+        /// The operation.
         tried: String,
-        /// The operating system's error number.
+        /// The error number.
         errno: i32,
     },
-    /// The mount is ending.
+    /// The mount is being unmounted.
     Closed,
 }
 
 impl Error {
-    /// A refusal.
+    /// Creates [`Self::Refused`].
     pub fn refused(why: Why, tried: impl Into<String>, said: impl Into<String>) -> Self {
         Self::Refused {
             why,
@@ -102,7 +101,7 @@ impl Error {
         }
     }
 
-    /// A breach of the protocol.
+    /// Creates [`Self::Misbehaved`].
     pub fn misbehaved(tried: impl Into<String>, saw: impl Into<String>) -> Self {
         Self::Misbehaved {
             tried: tried.into(),
@@ -110,7 +109,7 @@ impl Error {
         }
     }
 
-    /// A broken connection.
+    /// Creates [`Self::Lost`].
     pub fn lost(tried: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self::Lost {
             tried: tried.into(),
@@ -118,14 +117,14 @@ impl Error {
         }
     }
 
-    /// A deadline that has passed.
+    /// Creates [`Self::TimedOut`].
     pub fn timed_out(tried: impl Into<String>) -> Self {
         Self::TimedOut {
             tried: tried.into(),
         }
     }
 
-    /// A way that is barred.
+    /// Creates [`Self::Barred`].
     pub fn barred(tried: impl Into<String>, cause: impl Into<String>) -> Self {
         Self::Barred {
             tried: tried.into(),
@@ -133,7 +132,7 @@ impl Error {
         }
     }
 
-    /// A failure of this machine.
+    /// Creates [`Self::Local`].
     pub fn local(tried: impl Into<String>, error: &std::io::Error) -> Self {
         Self::Local {
             tried: tried.into(),
@@ -141,7 +140,7 @@ impl Error {
         }
     }
 
-    /// The reason of a refusal; `None` for every other error.
+    /// Returns the reason of a refusal; `None` for other errors.
     pub fn why(&self) -> Option<Why> {
         match self {
             Self::Refused { why, .. } => Some(*why),

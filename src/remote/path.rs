@@ -1,11 +1,11 @@
-//! Paths and names below the mounted directory.
+//! Defines paths and names below the mounted directory.
 //!
-//! Invariant: a [`RemotePath`] holds neither empty names nor `.` and `..`, and no byte by which a command of
-//! the protocol could be ended.
+//! Invariant: a [`RemotePath`] holds neither empty names nor `.` and `..`, and no byte that could end a
+//! command.
 
 use std::fmt;
 
-/// A pathname below the mounted directory: names joined by `/`, without one at either end.
+/// A pathname below the mounted directory: names joined with `/`, without one at either end.
 ///
 /// The empty path is the mounted directory itself. Bytes, as RFC 3659 section 2.2 has them; a
 /// name never holds `/`, NUL, CR or LF.
@@ -18,7 +18,7 @@ impl RemotePath {
         Self::default()
     }
 
-    /// The path of `name` in this directory, or `None` when `name` can't be a name on a server:
+    /// Returns the path of `name` in this directory, or `None` if `name` can't be a name on a server:
     /// empty, `.`, `..`, or holding `/`, NUL, CR or LF (which would smuggle a second command).
     pub fn join(&self, name: &[u8]) -> Option<Self> {
         if !is_name(name) {
@@ -33,7 +33,7 @@ impl RemotePath {
         Some(Self(path))
     }
 
-    /// The directory that holds this path; `None` for the mounted directory.
+    /// Returns the parent directory; `None` for the mounted directory.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
@@ -42,7 +42,7 @@ impl RemotePath {
         Some(Self(self.0[..cut].to_vec()))
     }
 
-    /// The last name; empty for the mounted directory.
+    /// Returns the last name; empty for the mounted directory.
     pub fn name(&self) -> &[u8] {
         match self.0.iter().rposition(|&byte| byte == b'/') {
             Some(slash) => &self.0[slash + 1..],
@@ -55,12 +55,12 @@ impl RemotePath {
         self.0.is_empty()
     }
 
-    /// The bytes, without a leading `/`.
+    /// Returns the bytes, without a leading `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether this path is `other` or lies below it.
+    /// Whether this path is `other` or below it.
     pub fn is_within(&self, other: &RemotePath) -> bool {
         other.is_root()
             || self.0 == other.0
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_takes_names_apart_and_together() {
+    fn path_joins_and_splits_names() {
         let path = RemotePath::root()
             .join(b"a b")
             .and_then(|path| path.join(b" c"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_smuggle_or_climb_is_no_name() {
+    fn name_with_line_end_or_dots_is_refused() {
         for name in [
             &b""[..],
             b".",
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn within_goes_by_names_not_by_bytes() {
+    fn is_within_compares_whole_names() {
         let a = RemotePath::root().join(b"a").expect("a name");
         let ab = RemotePath::root().join(b"ab").expect("a name");
         let below = a.join(b"b").expect("a name");

@@ -1,14 +1,14 @@
-//! Steps: small changes and questions, many of which can be taken at once.
+//! Defines steps: small commands and queries that can be pipelined.
 
 use crate::remote::attributes::{Attributes, Version};
 use crate::remote::path::RemotePath;
 
-/// A small change or question that stands on its own; several can be asked for at once.
+/// A small, independent command or query; several can be pipelined.
 #[derive(Clone, Debug)]
 pub enum Step<'a> {
-    /// The attributes of any path. Refused with [`Why::Unsupported`] where [`Traits::stats`] is not.
+    /// Query the attributes of any path. Fails with [`Why::Unsupported`](crate::remote::Why) without `Traits::stats`.
     Stat(&'a RemotePath),
-    /// Size and time of a path that is known to be a file.
+    /// Query size and time of a path that is known to be a file.
     Version(&'a RemotePath),
     /// Delete a file or a link.
     Remove(&'a RemotePath),
@@ -16,7 +16,7 @@ pub enum Step<'a> {
     RemoveDirectory(&'a RemotePath),
     /// Make a directory.
     MakeDirectory(&'a RemotePath),
-    /// Give a file or directory another name; what bears that name is replaced, as by rename(2).
+    /// Rename a file or directory; an existing target is replaced, as with rename(2).
     Rename {
         /// The old path.
         from: &'a RemotePath,
@@ -27,7 +27,7 @@ pub enum Step<'a> {
     MakeLink {
         /// The new name.
         link: &'a RemotePath,
-        /// Where it points: bytes, as the caller of symlink(2) gave them.
+        /// The target as passed to symlink(2).
         target: &'a [u8],
     },
     /// Set the permission bits (`0o7777` at most).
@@ -36,13 +36,13 @@ pub enum Step<'a> {
     SetModified(&'a RemotePath, i64),
 }
 
-/// What a [`Step`] brought.
+/// Result of a [`Step`].
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// It happened.
+    /// The change was made.
     Changed,
-    /// The answer to [`Step::Stat`].
+    /// Result of [`Step::Stat`].
     Attributes(Attributes),
-    /// The answer to [`Step::Version`].
+    /// Result of [`Step::Version`].
     Version(Version),
 }

@@ -1,42 +1,42 @@
-//! Names of our own on the server, under which files are put aside for a while.
+//! Makes temporary names on the server, `.ftpfs-WORD-PROCESS-NUMBER`.
 //!
-//! The one idea: a process number is none: two containers, or two machines, have the same ones. So 64 random bits are
-//! in every such name, made once for a process, and whoever looks for names of this process goes by them.
+//! PROCESS are 64 random bits, made once for each process: process numbers are the same in different
+//! containers and on different machines.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::LowerHex;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
-/// What they begin with. Those of this process are not shown.
-const OURS: &str = ".ftpfs-";
-/// Bytes of such a name, at most.
+/// The prefix of temporary names. Those of this process are hidden in listings.
+const PREFIX: &str = ".ftpfs-";
+/// Maximum bytes of a temporary name.
 pub const LONGEST_ASIDE: usize = 48;
 
-/// The name of a file that is put aside for the reason `word`; `number` tells it from others of this process.
+/// Returns a temporary name for the purpose `word`; `number` makes it unique in this process.
 pub fn name_aside(word: &str, number: impl LowerHex) -> String {
-    format!("{OURS}{word}-{}-{number:x}", mark())
+    format!("{PREFIX}{word}-{}-{number:x}", process_tag())
 }
 
-/// Whether a name is one of those under which some process puts files aside.
+/// Whether a name is a temporary name of any process.
 pub fn is_anybodys_aside(name: &[u8]) -> bool {
-    name.starts_with(OURS.as_bytes())
+    name.starts_with(PREFIX.as_bytes())
 }
 
-/// Whether a name is one of those under which this process puts files aside.
+/// Whether a name is a temporary name of this process.
 pub fn is_aside(name: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(OURS.as_bytes()) else {
+    let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else {
         return false;
     };
     let mut words = rest.split(|&byte| byte == b'-').skip(1);
-    words.next() == Some(mark().as_bytes())
+    words.next() == Some(process_tag().as_bytes())
 }
 
-/// What tells this process from every other.
-fn mark() -> &'static str {
-    static MARK: OnceLock<String> = OnceLock::new();
-    MARK.get_or_init(|| {
-        // The keys of a hash are random: what it makes of nothing is, too.
+/// Returns the random bits of this process.
+fn process_tag() -> &'static str {
+    static TAG: OnceLock<String> = OnceLock::new();
+    TAG.get_or_init(|| {
+        // The keys of the hash are random, and so is the hash of nothing.
         let bits = RandomState::new().build_hasher().finish();
         format!("{bits:016x}")
     })
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_process_put_aside_is_known_by_its_name() {
+    fn temporary_names_of_this_process_are_recognized() {
         let (open, new) = (name_aside("open", 31_u64), name_aside("new", 31_u64));
         assert_ne!(open, new);
         assert!(is_anybodys_aside(open.as_bytes()) && !is_anybodys_aside(b".ftp"));

@@ -53,7 +53,7 @@ fn a_mount_tells_what_it_is_and_did() {
         format!("user         {USER}\n"),
         format!("ftpfs {}", env!("CARGO_PKG_VERSION")),
         "8 at most".to_owned(),
-        "to be sent   nothing".to_owned(),
+        "uploads      none".to_owned(),
         "errors       none".to_owned(),
     ] {
         assert!(text.contains(&part), "{part:?} is not in:\n{text}");
@@ -107,7 +107,7 @@ fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
     assert!(
         refused
             .output
-            .contains("only who mounted it, and root, may ask"),
+            .contains("only the user who mounted it and root may ask"),
         "{}",
         refused.output
     );
@@ -143,7 +143,7 @@ fn what_waits_to_be_stored_is_named() {
         "[(f['path'], f['bytes'], f['closed'], f['failures']) for f in m['unsent']['list']]";
     assert_eq!(of_json(&mount, listed), "[('/d/new', 300000, True, 0)]");
     let text = status(&mount);
-    assert!(text.contains("to be sent   1 file, 292.9 KiB"), "{text}");
+    assert!(text.contains("uploads      1 file, 292.9 KiB"), "{text}");
     assert!(text.contains("/d/new: 292.9 KiB, closed"), "{text}");
     // It is no cache: it must reach the server still.
     drop_cache(&mount);
@@ -273,7 +273,7 @@ fn what_is_no_mount_or_a_dead_one_is_told_in_one_line() {
         assert_eq!(outcome.output.lines().count(), 1, "{}", outcome.output);
     };
     for word in ["status", "drop-cache"] {
-        says(&[word, "/proc"], "/proc: no mount of ftpfs, but proc");
+        says(&[word, "/proc"], "/proc: not a mount of ftpfs but proc");
         says(&[word, "/no/such"], "/no/such: nothing is mounted there");
         says(&[word, &at, "more"], "one argument too many: more");
     }

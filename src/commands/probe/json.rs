@@ -1,163 +1,261 @@
-//! A report in JSON, for programs. The keys are a promise: they stay, and `format` counts up when one
-//! changes its meaning. What was not tried, or is not known, is null.
+//! Writes a report in JSON, for programs.
+//!
+//! The keys are a promise: they stay, and `format` counts up when one changes its meaning. A value
+//! that was not probed, or is not known, is null. The manual documents the keys.
 
-use crate::cli::json::Json;
-use crate::commands::probe::recommend as advice;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::cli::Encrypt;
+use crate::commands::json;
+use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Place, Report};
-use crate::commands::probe::text as words;
+use crate::commands::probe::text;
 use crate::ftp::{Answer, Beginning, Door, Fault, Restart, Trial, Writing};
 
 /// Counts up when a key changes its meaning.
-const FORMAT: i64 = 1;
+const FORMAT: u32 = 1;
 
-/// The whole report.
-pub fn shown(report: &Report) -> Json {
-    let advice = advice::of(report);
-    let mountable = report.error.is_none() && report.works();
-    Json::Object(vec![
-        ("format", FORMAT.into()),
-        ("source", report.source.clone().into()),
-        ("mountable", mountable.into()),
-        ("error", report.error.clone().into()),
-        ("server", server(report)),
-        (
-            "encryption",
-            report
-                .door
-                .as_ref()
-                .map_or(Json::Null, |door| encryption(report, door)),
-        ),
-        (
-            "data_connections",
-            Json::List(
-                report
-                    .trials
-                    .iter()
-                    .map(|trial| way(report, trial))
-                    .collect(),
-            ),
-        ),
-        ("listing", listing(report)),
-        ("reading", report.reading.as_ref().map(restart).into()),
-        (
-            "writing",
-            report.writing.as_ref().map_or(Json::Null, writing),
-        ),
-        ("scratch", scratch(report)),
-        ("connections", connections(report)),
-        ("kept", kept(report)),
-        (
-            "advice",
-            Json::Object(vec![
-                ("options", advice.options.clone().into()),
-                ("mount", advice.command(report).into()),
-                ("fstab", advice.fstab(report).into()),
-                ("notes", advice.notes.clone().into()),
-            ]),
-        ),
-    ])
+/// Returns the report in JSON.
+pub fn to_text(report: &Report) -> String {
+    let advice = recommend::of(report);
+    json::to_text(&ReportJson {
+        format: FORMAT,
+        source: &report.source,
+        mountable: report.error.is_none() && report.works(),
+        error: report.error.as_deref(),
+        server: report.door.as_ref().map(|door| server(report, door)),
+        encryption: report.door.as_ref().map(|door| encryption(report, door)),
+        data_connections: report
+            .trials
+            .iter()
+            .map(|trial| data_connection(report, trial))
+            .collect(),
+        listing: report.listed.as_ref().map(|listed| ListingJson {
+            by: &listed.by,
+            format: listed.format,
+            entries: listed.entries,
+            whole: listed.is_whole,
+            unreadable: listed.unreadable.0,
+            zone_seconds: listed.zone,
+            mdtm: listed.mdtm,
+        }),
+        reading: report.reading.as_ref().map(restart),
+        writing: report.writing.as_ref().map(writing),
+        scratch: report.scratch.as_ref().map(scratch),
+        connections: report
+            .connections
+            .as_ref()
+            .map(|(taken, refusal)| ConnectionsJson {
+                wanted: report.settings.server.max_conns,
+                taken: *taken,
+                refusal: refusal.as_deref(),
+            }),
+        kept: report.kept.as_ref().map(|kept| KeptJson {
+            file: kept.file.as_deref(),
+            facts: &kept.facts,
+        }),
+        advice: AdviceJson {
+            options: &advice.options,
+            mount: advice.command(report),
+            fstab: advice.fstab(report),
+            notes: &advice.notes,
+        },
+    })
 }
 
-fn server(report: &Report) -> Json {
-    let Some(door) = &report.door else {
-        return Json::Null;
-    };
+#[derive(Serialize)]
+struct ReportJson<'a> {
+    format: u32,
+    source: &'a str,
+    mountable: bool,
+    error: Option<&'a str>,
+    server: Option<ServerJson<'a>>,
+    encryption: Option<EncryptionJson<'a>>,
+    data_connections: Vec<DataConnectionJson<'a>>,
+    listing: Option<ListingJson<'a>>,
+    reading: Option<&'static str>,
+    writing: Option<WritingJson>,
+    scratch: Option<ScratchJson<'a>>,
+    connections: Option<ConnectionsJson<'a>>,
+    kept: Option<KeptJson<'a>>,
+    advice: AdviceJson<'a>,
+}
+
+#[derive(Serialize)]
+struct ServerJson<'a> {
+    address: &'a str,
+    greeting: &'a [String],
+    #[serde(serialize_with = "milliseconds")]
+    greets_after_ms: Option<Duration>,
+    #[serde(serialize_with = "milliseconds")]
+    logs_in_after_ms: Option<Duration>,
+    system: Option<&'a str>,
+    features: Option<&'a [String]>,
+    directory: Option<&'a str>,
+    behind_nat: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum EncryptionJson<'a> {
+    Refused {
+        offered: bool,
+        refusal: &'a str,
+    },
+    Offered {
+        offered: bool,
+        version: &'a str,
+        cipher: &'a str,
+        subject: &'a str,
+        issuer: &'a str,
+        not_before: Option<i64>,
+        not_after: Option<i64>,
+        fingerprint: &'a str,
+        verified: Option<bool>,
+        fault: Option<&'a str>,
+        data: Option<bool>,
+        resumes: Option<bool>,
+        resumption_demanded: Option<bool>,
+        steps_back: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct DataConnectionJson<'a> {
+    way: String,
+    works: bool,
+    #[serde(serialize_with = "milliseconds")]
+    took_ms: Option<Duration>,
+    fault: Option<&'static str>,
+    why: Option<String>,
+    named: Option<&'a str>,
+    named_private: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct ListingJson<'a> {
+    by: &'a str,
+    format: Option<&'static str>,
+    entries: usize,
+    whole: bool,
+    unreadable: usize,
+    zone_seconds: Option<i32>,
+    mdtm: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct WritingJson {
+    store: bool,
+    reading: Option<&'static str>,
+    rest_stor: &'static str,
+    append: bool,
+    rename_replaces: bool,
+    chmod: bool,
+    sets_times: Option<&'static str>,
+    sets_times_of_directories: bool,
+}
+
+#[derive(Serialize)]
+struct ScratchJson<'a> {
+    path: Option<&'a str>,
+    removed: Option<bool>,
+    why: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ConnectionsJson<'a> {
+    wanted: usize,
+    taken: usize,
+    refusal: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct KeptJson<'a> {
+    file: Option<&'a str>,
+    facts: &'a [String],
+}
+
+#[derive(Serialize)]
+struct AdviceJson<'a> {
+    options: &'a [String],
+    mount: String,
+    fstab: String,
+    notes: &'a [String],
+}
+
+fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        .serialize(serializer)
+}
+
+fn server<'a>(report: &'a Report, door: &'a Door) -> ServerJson<'a> {
     let server = report.server.as_ref();
-    let system = server.and_then(|server| server.system.clone().ok());
-    Json::Object(vec![
-        ("address", door.place.clone().into()),
-        ("greeting", door.greeting.clone().into()),
-        ("greets_after_ms", door.took.into()),
-        ("logs_in_after_ms", server.map(|server| server.took).into()),
-        ("system", system.into()),
-        (
-            "features",
-            server.map(|server| server.features.clone()).into(),
-        ),
-        (
-            "directory",
-            server.map(|server| server.directory.clone()).into(),
-        ),
-        ("behind_nat", server.map(|server| server.behind_nat).into()),
-    ])
+    ServerJson {
+        address: &door.place,
+        greeting: &door.greeting,
+        greets_after_ms: Some(door.took),
+        logs_in_after_ms: server.map(|server| server.took),
+        system: server.and_then(|server| server.system.as_deref().ok()),
+        features: server.map(|server| server.features.as_slice()),
+        directory: server.map(|server| server.directory.as_str()),
+        behind_nat: server.map(|server| server.behind_nat),
+    }
 }
 
-fn encryption(report: &Report, door: &Door) -> Json {
+fn encryption<'a>(report: &'a Report, door: &'a Door) -> EncryptionJson<'a> {
     let found = match &door.encryption {
-        Err(why) => {
-            return Json::Object(vec![
-                ("offered", false.into()),
-                ("refusal", why.clone().into()),
-            ]);
+        Err(refusal) => {
+            return EncryptionJson::Refused {
+                offered: false,
+                refusal,
+            };
         }
         Ok(found) => found,
     };
-    let certificate = &found.certificate;
-    let checked =
-        report.settings.tls != Some(crate::cli::Encrypt::Off) && !report.settings.no_verify_peer;
-    let fault = found.verdict.clone().err().filter(|_| checked);
-    let verified = checked.then_some(fault.is_none());
-    let data = report.server.as_ref().map(|server| server.protects_data);
-    let demanded = report.resumption.as_ref().map(Result::is_err);
-    Json::Object(vec![
-        ("offered", true.into()),
-        ("version", found.version.clone().into()),
-        ("cipher", found.cipher.clone().into()),
-        ("subject", certificate.subject.clone().into()),
-        ("issuer", certificate.issuer.clone().into()),
-        ("not_before", certificate.not_before.into()),
-        ("not_after", certificate.not_after.into()),
-        ("fingerprint", certificate.fingerprint.clone().into()),
-        ("verified", verified.into()),
-        ("fault", fault.into()),
-        ("data", data.into()),
-        ("resumes", report.resumes().into()),
-        ("resumption_demanded", demanded.into()),
-        ("steps_back", report.steps_back.into()),
-    ])
+    let tls = &report.settings.tls;
+    let is_checked = tls.when != Some(Encrypt::Off) && !tls.no_verify_peer;
+    let verdict = found.verdict.as_ref();
+    let fault = verdict.err().filter(|_| is_checked).map(String::as_str);
+    EncryptionJson::Offered {
+        offered: true,
+        version: &found.version,
+        cipher: &found.cipher,
+        subject: &found.certificate.subject,
+        issuer: &found.certificate.issuer,
+        not_before: found.certificate.not_before,
+        not_after: found.certificate.not_after,
+        fingerprint: &found.certificate.fingerprint,
+        verified: is_checked.then_some(fault.is_none()),
+        fault,
+        data: report.server.as_ref().map(|server| server.protects_data),
+        resumes: report.resumes(),
+        resumption_demanded: report.resumption.as_ref().map(Result::is_err),
+        steps_back: report.steps_back,
+    }
 }
 
-fn way(report: &Report, trial: &Trial) -> Json {
-    let kind = trial.fault.as_ref().map(|fault| match fault {
-        Fault::Refused(_) => "refused",
-        Fault::Closed(_) => "closed",
-        Fault::Filtered(_) => "filtered",
-        Fault::Unreached(_) => "unreached",
-        Fault::Unencrypted(_) => "unencrypted",
-        Fault::Barred(_) => "barred",
-        Fault::Other(_) => "other",
-    });
-    let why = trial.fault.as_ref();
+fn data_connection<'a>(report: &Report, trial: &'a Trial) -> DataConnectionJson<'a> {
+    let fault = trial.fault.as_ref();
     let named = trial.named.as_ref();
-    Json::Object(vec![
-        ("way", trial.way.to_string().into()),
-        ("works", trial.fault.is_none().into()),
-        ("took_ms", trial.took.into()),
-        ("fault", kind.into()),
-        ("why", why.map(|fault| words::why(report, fault)).into()),
-        ("named", named.map(|named| named.address.clone()).into()),
-        (
-            "named_private",
-            named
-                .map(|named| named.is_another && named.is_private)
-                .into(),
-        ),
-    ])
-}
-
-fn listing(report: &Report) -> Json {
-    let Some(listed) = &report.listed else {
-        return Json::Null;
-    };
-    Json::Object(vec![
-        ("by", listed.by.clone().into()),
-        ("format", listed.format.into()),
-        ("entries", listed.entries.into()),
-        ("whole", listed.is_whole.into()),
-        ("unreadable", listed.unreadable.0.into()),
-        ("zone_seconds", listed.zone.map(i64::from).into()),
-        ("mdtm", listed.mdtm.into()),
-    ])
+    DataConnectionJson {
+        way: trial.way.to_string(),
+        works: fault.is_none(),
+        took_ms: Some(trial.took),
+        fault: fault.map(|fault| match fault {
+            Fault::Refused(_) => "refused",
+            Fault::Closed(_) => "closed",
+            Fault::Filtered(_) => "filtered",
+            Fault::Unreached(_) => "unreached",
+            Fault::Unencrypted(_) => "unencrypted",
+            Fault::Barred(_) => "barred",
+            Fault::Other(_) => "other",
+        }),
+        why: fault.map(|fault| text::why(report, fault)),
+        named: named.map(|named| named.address.as_str()),
+        named_private: named.map(|named| named.is_another && named.is_private),
+    }
 }
 
 fn restart(restart: &Restart) -> &'static str {
@@ -170,66 +268,32 @@ fn restart(restart: &Restart) -> &'static str {
     }
 }
 
-fn writing(writing: &Writing) -> Json {
-    let beginning = match writing.beginning {
-        Beginning::Keeps => "keeps",
-        Beginning::Cuts => "cuts",
-        Beginning::Appends => "appends",
-        Beginning::Replaces => "replaces",
-        Beginning::Wrong => "wrong",
-        Beginning::Refused(_) => "refused",
-    };
-    let yes = |answer: &Answer| Json::Bool(answer.is_ok());
-    Json::Object(vec![
-        ("store", yes(&writing.store)),
-        ("reading", writing.reading.as_ref().map(restart).into()),
-        ("rest_stor", beginning.into()),
-        ("append", yes(&writing.append)),
-        ("rename_replaces", yes(&writing.replace)),
-        ("chmod", yes(&writing.chmod)),
-        ("sets_times", writing.times.clone().ok().into()),
-        ("sets_times_of_directories", yes(&writing.directory_times)),
-    ])
-}
-
-fn scratch(report: &Report) -> Json {
-    match &report.scratch {
-        None => Json::Null,
-        Some(Place::NotMade(why)) => Json::Object(vec![
-            ("path", Json::Null),
-            ("removed", Json::Null),
-            ("why", why.clone().into()),
-        ]),
-        Some(Place::Removed(path)) => Json::Object(vec![
-            ("path", path.clone().into()),
-            ("removed", true.into()),
-            ("why", Json::Null),
-        ]),
-        Some(Place::Left(path, why)) => Json::Object(vec![
-            ("path", path.clone().into()),
-            ("removed", false.into()),
-            ("why", why.clone().into()),
-        ]),
+fn writing(writing: &Writing) -> WritingJson {
+    let works = |answer: &Answer| answer.is_ok();
+    WritingJson {
+        store: works(&writing.store),
+        reading: writing.reading.as_ref().map(restart),
+        rest_stor: match writing.beginning {
+            Beginning::Keeps => "keeps",
+            Beginning::Cuts => "cuts",
+            Beginning::Appends => "appends",
+            Beginning::Replaces => "replaces",
+            Beginning::Wrong => "wrong",
+            Beginning::Refused(_) => "refused",
+        },
+        append: works(&writing.append),
+        rename_replaces: works(&writing.replace),
+        chmod: works(&writing.chmod),
+        sets_times: writing.times.as_ref().ok().copied(),
+        sets_times_of_directories: works(&writing.directory_times),
     }
 }
 
-fn kept(report: &Report) -> Json {
-    let Some(kept) = &report.kept else {
-        return Json::Null;
+fn scratch(place: &Place) -> ScratchJson<'_> {
+    let (path, removed, why) = match place {
+        Place::NotMade(why) => (None, None, Some(why.as_str())),
+        Place::Removed(path) => (Some(path.as_str()), Some(true), None),
+        Place::Left(path, why) => (Some(path.as_str()), Some(false), Some(why.as_str())),
     };
-    Json::Object(vec![
-        ("file", kept.file.clone().into()),
-        ("facts", kept.facts.clone().into()),
-    ])
-}
-
-fn connections(report: &Report) -> Json {
-    let Some((taken, refusal)) = &report.connections else {
-        return Json::Null;
-    };
-    Json::Object(vec![
-        ("wanted", report.settings.max_conns.into()),
-        ("taken", (*taken).into()),
-        ("refusal", refusal.clone().into()),
-    ])
+    ScratchJson { path, removed, why }
 }

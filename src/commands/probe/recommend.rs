@@ -1,22 +1,22 @@
-//! What a report means for whoever wants to mount the server: options, a command, a line for fstab(5).
+//! Recommends how to mount a probed server: options, a command, a line for fstab(5).
 //!
-//! The one idea: what a mount finds out by itself needs no option. One is advised where it saves a wait
-//! at each mount, or where the mount would fail without it; all else is a note.
+//! What a mount detects by itself needs no option. An option is recommended if it saves a wait at each
+//! mount, or if the mount would fail without it; all else is a note.
 
 use crate::cli::Mode;
 use crate::commands::probe::report::{Place, Report};
 use crate::ftp::{Fault, Restart, Trial};
 
-/// What to do.
+/// The recommendation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advice {
-    /// The options to mount with: those that were given and those that the server needs; without secrets.
+    /// Options to mount with: those given and those that the server needs, without secrets.
     pub options: Vec<String>,
-    /// What is worth knowing, a sentence each.
+    /// Notes, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// Makes advice of a report.
+/// Returns the recommendation for a report.
 pub fn of(report: &Report) -> Advice {
     let mut advice = Advice {
         options: report
@@ -34,7 +34,7 @@ pub fn of(report: &Report) -> Advice {
 }
 
 impl Advice {
-    /// The options as one word of `-o`; empty without any.
+    /// Returns the list for `-o`; empty without options.
     pub fn list(&self) -> String {
         let quoted = self.options.iter().map(|word| match word.split_once('=') {
             Some((name, value)) if value.contains([',', '"', '\\']) => {
@@ -46,7 +46,7 @@ impl Advice {
         quoted.collect::<Vec<_>>().join(",")
     }
 
-    /// The command that mounts.
+    /// Returns the command that mounts.
     pub fn command(&self, report: &Report) -> String {
         let source = shell_word(&report.source);
         match self.list() {
@@ -55,10 +55,10 @@ impl Advice {
         }
     }
 
-    /// The line of /etc/fstab, to be mounted on first use.
+    /// Returns the line for /etc/fstab, to mount on first use.
     pub fn fstab(&self, report: &Report) -> String {
         const ALWAYS: &str = "noauto,x-systemd.automount,_netdev,nofail";
-        // Blanks part the fields there: fstab(5) writes them as numbers.
+        // Blanks separate fields there: fstab(5) escapes them in octal.
         let list = self.list().replace('\\', "\\134").replace(' ', "\\040");
         let comma = if list.is_empty() { "" } else { "," };
         let source = &report.source;
@@ -80,18 +80,18 @@ fn encryption(report: &Report, advice: &mut Advice) {
     let Some(door) = &report.door else { return };
     match &door.encryption {
         Err(why) => advice.note(format!(
-            "The server offers no encryption ({why}): the password and all files go over the network in clear."
+            "The server offers no encryption ({why}): the password and all files are sent in clear text."
         )),
-        Ok(_) if report.settings.tls == Some(crate::cli::Encrypt::Off) => {
-            advice.note("The server offers TLS; with tls=off the password goes over the network in clear.");
+        Ok(_) if report.settings.tls.when == Some(crate::cli::Encrypt::Off) => {
+            advice.note("The server offers TLS; with tls=off the password is sent in clear text.");
         }
         Ok(encryption) => {
-            let pinned = report.settings.fingerprint.is_some() || report.settings.no_verify_peer;
+            let pinned = report.settings.tls.fingerprint.is_some() || report.settings.tls.no_verify_peer;
             if encryption.verdict.is_err() && !pinned {
                 let print = &encryption.certificate.fingerprint;
                 advice.note(format!(
-                    "The certificate can't be verified. Compare its fingerprint with what the server's administrator \
-                     says; fingerprint={print} then takes just this one."
+                    "The certificate can't be verified. Compare its fingerprint with the one that the server's \
+                     administrator gives; fingerprint={print} then accepts only this certificate."
                 ));
                 if report.server.is_none() {
                     advice.replace("fingerprint", format!("fingerprint={print}"));
@@ -100,9 +100,9 @@ fn encryption(report: &Report, advice: &mut Advice) {
         }
     }
     if report.steps_back {
-        advice.note("Data connections need TLS 1.2 here, since the server's sessions of TLS 1.3 can't be resumed; ftpfs sees to that.");
+        advice.note("Data connections need TLS 1.2, since the server's TLS 1.3 sessions can't be resumed; ftpfs does so by itself.");
     } else if report.resumes() == Some(false) {
-        advice.note("TLS sessions are not resumed on data connections: each costs a full handshake; tls_max=1.2 may mend that.");
+        advice.note("TLS sessions are not resumed on data connections: each costs a full handshake; tls_max=1.2 may help.");
     }
 }
 
@@ -111,7 +111,7 @@ fn ways(report: &Report, advice: &mut Advice) {
         return;
     }
     let (passive, active) = (report.works_by(false), report.works_by(true));
-    match (passive, active, report.settings.mode) {
+    match (passive, active, report.settings.network.mode) {
         (true, _, Mode::Active) if !active => advice.replace("mode", "mode=passive".into()),
         (false, true, Mode::Auto | Mode::Passive) => advice.replace("mode", "mode=active".into()),
         (false, false, _) => advice.note(
@@ -136,14 +136,14 @@ fn ways(report: &Report, advice: &mut Advice) {
     if failed(true, |fault| matches!(fault, Fault::Unreached(_))) && !passive {
         advice.note(
             "Active: let connections from the server in to a port_range=LOW-HIGH of your choice; behind NAT forward \
-             these ports and say external_ip=ADDRESS.",
+             these ports and set external_ip=ADDRESS.",
         );
     }
-    if let Some(named) = report.trials.iter().find_map(another) {
+    if let Some(named) = report.trials.iter().find_map(foreign_address) {
         advice.note(match named {
             (address, true) => format!(
-                "The server names {address} for passive connections, a private address: it is behind NAT and not \
-                 told its public one. ftpfs ignores that; other programs may fail."
+                "The server names {address} for passive connections, a private address: it is behind NAT and does \
+                 not know its public address. ftpfs ignores that; other programs may fail."
             ),
             (address, false) => format!(
                 "The server names {address} for passive connections, not the address that it is reached at. If it \
@@ -153,8 +153,8 @@ fn ways(report: &Report, advice: &mut Advice) {
     }
 }
 
-/// The address that a server names besides its own, and whether it is a private one.
-fn another(trial: &Trial) -> Option<(&str, bool)> {
+/// Returns the address in the reply to PASV if it is not the server's, and whether it is private.
+fn foreign_address(trial: &Trial) -> Option<(&str, bool)> {
     let named = trial.named.as_ref().filter(|named| named.is_another)?;
     Some((&named.address, named.is_private))
 }
@@ -163,24 +163,26 @@ fn files(report: &Report, advice: &mut Advice) {
     if let Some(listed) = &report.listed {
         if listed.unreadable.0 > 0 {
             advice.note(format!(
-                "{} lines of the listing can't be read: these files are not seen.",
+                "{} lines of the listing can't be parsed: these files are missing.",
                 listed.unreadable.0
             ));
         }
         let is_unsure = listed.by != "MLSD" && listed.zone.is_none() && listed.mdtm == Some(false);
-        if is_unsure && report.settings.timezone.is_none() {
-            advice.note("The zone of the server's times can't be learned: say it by timezone=.");
+        if is_unsure && report.settings.server.timezone.is_none() {
+            advice.note("The time zone of the server's listings can't be detected: set timezone=.");
         }
     }
     if matches!(
         report.reading,
         Some(Restart::Ignored | Restart::Wrong | Restart::Refused(_))
     ) {
-        advice.note("A read that begins in the middle of a file takes all of it from its start: large files are slow to jump in.");
+        advice.note(
+            "The server can't start a transfer at an offset: seeking in large files is slow.",
+        );
     }
     if let Some(Place::NotMade(why)) = &report.scratch {
         advice.note(format!(
-            "Nothing can be written in this directory ({why}); -o ro tells programs so."
+            "This directory is not writable ({why}); consider -o ro."
         ));
     }
     if let Some(writing) = &report.writing {
@@ -192,9 +194,9 @@ fn files(report: &Report, advice: &mut Advice) {
         .into_iter()
         .filter_map(|(what, lacks)| lacks.then_some(what))
         .collect();
-        if !lacking.is_empty() && !report.settings.lenient {
+        if !lacking.is_empty() && !report.settings.attributes.lenient {
             advice.note(format!(
-                "Can't be set: {}; rsync -a and cp -a say so, unless -o lenient passes it over.",
+                "Can't be set: {}; rsync -a and cp -a report errors unless -o lenient is given.",
                 lacking.join(", ")
             ));
         }
@@ -208,13 +210,13 @@ fn files(report: &Report, advice: &mut Advice) {
 
 fn connections(report: &Report, advice: &mut Advice) {
     if let Some((taken, Some(_))) = report.connections
-        && taken < report.settings.max_conns
+        && taken < report.settings.server.max_conns
     {
         advice.replace("max_conns", format!("max_conns={taken}"));
     }
 }
 
-/// A word of `-o` as it may be shown.
+/// Returns an option without its password.
 fn without_secret(word: &str) -> String {
     match word.split_once('=') {
         Some(("pass", _)) => "pass=WORDS".to_string(),
@@ -231,7 +233,7 @@ fn without_secret(word: &str) -> String {
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for the shell, if it needs to be.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:.,=@%_+-".contains(c);
     match word.chars().all(plain) {

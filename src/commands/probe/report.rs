@@ -1,57 +1,57 @@
-//! What was found, in plain values.
+//! Defines the report of a probe, as plain values.
 
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe, Settings};
 use crate::ftp::{Answer, Door, Listed, Remembered, Restart, Server, Trial, Writing};
 
-/// Everything about a server and the way to it, as far as it was looked at.
+/// Results about a server and the connections to it; `None` for what was not probed.
 pub struct Report {
     /// The source, without its password.
     pub source: String,
     /// The options that were given.
     pub settings: Settings,
-    /// The words of these options, as typed.
+    /// These options as typed.
     pub words: Vec<String>,
-    /// Why it ended early.
+    /// Why the probe ended early.
     pub error: Option<String>,
-    /// What anybody sees.
+    /// What the server shows before the login.
     pub door: Option<Door>,
-    /// What the server says of itself.
+    /// What the server reports about itself.
     pub server: Option<Server>,
-    /// The ways to data connections, in the order of trying.
+    /// The data connections, in the order of trying.
     pub trials: Vec<Trial>,
-    /// Whether data connections without a resumed session are taken.
+    /// Whether the server accepts data connections without a resumed TLS session.
     pub resumption: Option<Answer>,
-    /// Data connections have to keep to TLS 1.2.
+    /// Data connections are limited to TLS 1.2.
     pub steps_back: bool,
     /// The listing.
     pub listed: Option<Listed>,
-    /// Whether reading begins where it is told to.
+    /// Whether reads start at the offset of REST.
     pub reading: Option<Restart>,
-    /// What writing showed.
+    /// Results of writing.
     pub writing: Option<Writing>,
-    /// What became of the directory for it.
+    /// The scratch directory.
     pub scratch: Option<Place>,
-    /// Connections that were taken at once, and what one more was told.
+    /// Number of simultaneous connections, and the reply that refused one more.
     pub connections: Option<(usize, Option<String>)>,
-    /// What is kept for mounts.
+    /// What is stored for mounts.
     pub kept: Option<Remembered>,
 }
 
-/// What became of the directory that was written to.
+/// What happened to the scratch directory.
 pub enum Place {
-    /// It could not be made.
+    /// It could not be created.
     NotMade(String),
-    /// It was made and removed.
+    /// It was created and removed.
     Removed(String),
-    /// It is still there, and why.
+    /// It could not be removed, and why.
     Left(String, String),
 }
 
-/// The parts of a report, in their order.
+/// Sections of the report, in order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// Who it is.
+    /// The server.
     Server,
     /// TLS.
     Encryption,
@@ -59,16 +59,16 @@ pub enum Section {
     Ways,
     /// Listing, reading, writing.
     Files,
-    /// How many at once.
+    /// Number of connections.
     Connections,
-    /// What mounts are told.
+    /// What is stored for mounts.
     Kept,
-    /// What to do with all that.
+    /// How to mount it.
     Mount,
 }
 
 impl Report {
-    /// A report that holds nothing yet.
+    /// Creates an empty report.
     pub fn new(source: &Source, probe: &Probe) -> Self {
         let words = probe.words.iter();
         Self {
@@ -92,10 +92,10 @@ impl Report {
         }
     }
 
-    /// Whether data connections come about as they were asked for.
+    /// Whether a data connection works with the options given.
     pub fn works(&self) -> bool {
         self.trials.iter().any(|trial| {
-            let wanted = match self.settings.mode {
+            let wanted = match self.settings.network.mode {
                 Mode::Auto => true,
                 Mode::Passive => !trial.way.is_active(),
                 Mode::Active => trial.way.is_active(),
@@ -104,14 +104,14 @@ impl Report {
         })
     }
 
-    /// Whether a way of that kind works.
+    /// Whether a passive or an active data connection works.
     pub fn works_by(&self, active: bool) -> bool {
         self.trials
             .iter()
             .any(|trial| trial.way.is_active() == active && trial.fault.is_none())
     }
 
-    /// Whether all TLS data connections resumed their session; `None` where there were none.
+    /// Whether all TLS data connections resumed their session; `None` without any.
     pub fn resumes(&self) -> Option<bool> {
         let mut resumed = self.trials.iter().filter_map(|trial| trial.resumed);
         let first = resumed.next()?;

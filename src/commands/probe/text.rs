@@ -1,25 +1,24 @@
-//! A report in words, for people: a heading for each section, and a line for each fact.
+//! Formats a report for people: a heading for each section, and a line for each fact.
 
 pub(crate) mod files;
 
-use std::time::Duration;
-
 use crate::cli::{Encrypt, Mode};
-use crate::commands::probe::recommend as advice;
+use crate::commands::human::latency;
+use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Report, Section};
 use crate::ftp::protocol::time_val::civil;
 use crate::ftp::{Encryption, Fault, Trial};
 use crate::process::printable::printable;
 
-/// How wide the names of facts are.
-const LEFT: usize = 15;
+/// Width of the names.
+const NAME_WIDTH: usize = 15;
 
-/// How wide the facts are, at most, where they can be broken.
-const RIGHT: usize = 92;
+/// Maximum width of the facts.
+const FACT_WIDTH: usize = 92;
 const COMMAND: &str = "command";
 const FSTAB: &str = "/etc/fstab";
 
-/// One section, as far as it is known; empty where nothing is.
+/// Formats a section; empty if nothing is known.
 pub fn section(report: &Report, section: Section) -> String {
     let (heading, lines) = match section {
         Section::Server => ("Server", server(report)),
@@ -36,12 +35,12 @@ pub fn section(report: &Report, section: Section) -> String {
     let mut text = format!("{heading}\n");
     for (name, words) in lines {
         let words = printable(&words);
-        // What is to be copied stays in one piece.
+        // Text to copy is not wrapped.
         let whole = matches!(name, COMMAND | FSTAB | "fingerprint");
         let parts = if whole { vec![words] } else { wrap(&words) };
         for (at, part) in parts.iter().enumerate() {
             let name = if at == 0 { name } else { "" };
-            text.push_str(format!("  {name:LEFT$} {part}").trim_end());
+            text.push_str(format!("  {name:NAME_WIDTH$} {part}").trim_end());
             text.push('\n');
         }
     }
@@ -54,11 +53,11 @@ type Lines = Vec<(&'static str, String)>;
 fn server(report: &Report) -> Lines {
     let mut lines = vec![("source", report.source.clone())];
     if let Some(door) = &report.door {
-        let greeted = format!("{}, greets after {}", door.place, time(door.took));
+        let greeted = format!("{}, greets after {}", door.place, latency(door.took));
         lines.push((
             "address",
             match &report.server {
-                Some(server) => format!("{greeted}, logs in after {}", time(server.took)),
+                Some(server) => format!("{greeted}, logs in after {}", latency(server.took)),
                 None => greeted,
             },
         ));
@@ -70,7 +69,7 @@ fn server(report: &Report) -> Lines {
         lines.push((
             "features",
             match server.features.is_empty() {
-                true => "it lists none".to_string(),
+                true => "none listed".to_string(),
                 false => server.features.join(", "),
             },
         ));
@@ -88,11 +87,8 @@ fn encryption(report: &Report) -> Lines {
         Ok(encryption) => encryption,
     };
     let certificate = &encryption.certificate;
-    let date = |seconds: Option<i64>| match seconds {
-        Some(seconds) => {
-            let day = civil(seconds);
-            format!("{:04}-{:02}-{:02}", day.year, day.month, day.day)
-        }
+    let date = |seconds: Option<i64>| match seconds.and_then(civil) {
+        Some(at) => at.date().to_string(),
         None => "?".to_string(),
     };
     let mut lines = vec![
@@ -119,7 +115,7 @@ fn encryption(report: &Report) -> Lines {
             _ => String::new(),
         };
         let data = match (server.protects_data, report.resumes()) {
-            (false, _) => "in clear".to_string(),
+            (false, _) => "clear text".to_string(),
             (true, None) => "encrypted".to_string(),
             (true, Some(true)) => format!("encrypted, sessions are resumed{demand}"),
             (true, Some(false)) => format!("encrypted, not all sessions are resumed{demand}"),
@@ -137,12 +133,12 @@ fn encryption(report: &Report) -> Lines {
 fn verdict(report: &Report, encryption: &Encryption) -> String {
     let settings = &report.settings;
     match &encryption.verdict {
-        _ if settings.tls == Some(Encrypt::Off) => "not looked at, with tls=off".to_string(),
-        _ if settings.no_verify_peer => "not looked at, with no_verify_peer".to_string(),
-        Ok(()) if settings.fingerprint.is_some() => "it is the one of fingerprint=".to_string(),
+        _ if settings.tls.when == Some(Encrypt::Off) => "not checked (tls=off)".to_string(),
+        _ if settings.tls.no_verify_peer => "not checked (no_verify_peer)".to_string(),
+        Ok(()) if settings.tls.fingerprint.is_some() => "matches fingerprint=".to_string(),
         Ok(()) => "yes".to_string(),
         Err(why) if report.server.is_some() => {
-            format!("no: {why}. Taken, since it was seen first, or as before")
+            format!("no: {why}; accepted on first use, or as before")
         }
         Err(why) => format!("no: {why}"),
     }
@@ -162,7 +158,7 @@ fn ways(report: &Report) -> Lines {
 }
 
 fn way(report: &Report, trial: &Trial) -> String {
-    let took = time(trial.took);
+    let took = latency(trial.took);
     let named = match &trial.named {
         Some(named) if named.is_another && named.is_private => {
             format!("; the server names {}, a private address", named.address)
@@ -178,7 +174,7 @@ fn way(report: &Report, trial: &Trial) -> String {
     }
 }
 
-/// What is wrong with a way.
+/// Explains why a data connection failed.
 pub fn why(report: &Report, fault: &Fault) -> String {
     match fault {
         Fault::Refused(said) => format!("the server refuses it ({said})"),
@@ -188,9 +184,7 @@ pub fn why(report: &Report, fault: &Fault) -> String {
             )
         }
         Fault::Filtered(place) => {
-            format!(
-                "nothing answers at {place}: the server's passive ports are filtered by a firewall"
-            )
+            format!("no answer from {place}: a firewall filters the server's passive ports")
         }
         Fault::Unreached(said) => {
             let server = report.server.as_ref();
@@ -208,21 +202,21 @@ pub fn why(report: &Report, fault: &Fault) -> String {
                 local.unwrap_or("our address")
             )
         }
-        Fault::Unencrypted(cause) => format!("it is connected, but can't be encrypted ({cause})"),
+        Fault::Unencrypted(cause) => format!("connected, but can't be encrypted ({cause})"),
         Fault::Barred(cause) => format!("not possible from here ({cause})"),
         Fault::Other(cause) => cause.clone(),
     }
 }
 
 fn connections(report: &Report) -> Lines {
-    let most = report.settings.max_conns;
+    let most = report.settings.server.max_conns;
     match &report.connections {
         None => Vec::new(),
-        Some((taken, None)) => vec![("at once", format!("{taken} are taken; more were not tried"))],
+        Some((taken, None)) => vec![("at once", format!("{taken} accepted; more were not tried"))],
         Some((taken, Some(why))) => {
             vec![(
                 "at once",
-                format!("{taken} of {most}; one more is refused ({why})"),
+                format!("{taken} of {most}; one more was refused ({why})"),
             )]
         }
     }
@@ -237,20 +231,20 @@ fn kept(report: &Report) -> Lines {
         ("what", kept.facts.join(", ")),
         (
             "where",
-            file.unwrap_or_else(|| "nowhere: there is no home".to_string()),
+            file.unwrap_or_else(|| "nowhere: there is no home directory".to_string()),
         ),
     ]
 }
 
 fn mount(report: &Report) -> Lines {
-    let advice = advice::of(report);
+    let advice = recommend::of(report);
     let mut lines = Vec::new();
     if report.door.is_some() {
         lines.push((COMMAND, advice.command(report)));
         lines.push((FSTAB, advice.fstab(report)));
     }
     if report.server.is_some() && !report.works() && report.error.is_none() {
-        let asked = match report.settings.mode {
+        let asked = match report.settings.network.mode {
             Mode::Auto => "no data connection works".to_string(),
             Mode::Passive => "no data connection works with mode=passive".to_string(),
             Mode::Active => "no data connection works with mode=active".to_string(),
@@ -264,12 +258,12 @@ fn mount(report: &Report) -> Lines {
     lines
 }
 
-/// Breaks a text at blanks into lines.
+/// Wraps a text at blanks.
 fn wrap(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > RIGHT {
+        if line > 0 && line + 1 + word.chars().count() > FACT_WIDTH {
             lines.push(String::new());
         }
         if let Some(line) = lines.last_mut() {
@@ -282,25 +276,14 @@ fn wrap(text: &str) -> Vec<String> {
     lines
 }
 
-fn time(duration: Duration) -> String {
-    match duration.as_millis() {
-        0 => "less than 1 ms".to_string(),
-        millis @ 1..10_000 => format!("{millis} ms"),
-        millis => format!("{} s", millis / 1000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_times_are_as_people_write_them() {
+    fn long_lines_are_wrapped() {
         assert_eq!(wrap(&"word ".repeat(30)).len(), 2);
         assert_eq!(wrap("a b"), ["a b"]);
         assert_eq!(wrap(""), [""]);
-        assert_eq!(time(Duration::from_micros(300)), "less than 1 ms");
-        assert_eq!(time(Duration::from_millis(5012)), "5012 ms");
-        assert_eq!(time(Duration::from_millis(10_012)), "10 s");
     }
 }

@@ -1,19 +1,18 @@
-//! How a mount is, in words for people: a line for each thing.
+//! Formats the status of a mount for people: a line for each subject.
 
-use std::time::Duration;
-
+use crate::commands::human::{date_time, duration, size};
 use crate::commands::status::report::{Report, seconds, shown};
 use crate::process::printable::printable;
 use crate::vfs::Unsent;
 
-/// How wide the names of things are.
-const LEFT: usize = 12;
+/// Width of the names.
+const NAME_WIDTH: usize = 12;
 
-/// The text, of `longest` bytes at most.
-pub fn words(report: &Report, longest: usize) -> String {
+/// Formats the status in at most `longest` bytes.
+pub fn format(report: &Report, longest: usize) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
-        text.push_str(format!("  {name:LEFT$} {}", printable(&words)).trim_end());
+        text.push_str(format!("  {name:NAME_WIDTH$} {}", printable(&words)).trim_end());
         text.push('\n');
     };
     let figures = &report.figures;
@@ -24,8 +23,8 @@ pub fn words(report: &Report, longest: usize) -> String {
         "mounted",
         format!(
             "{}, {} ago; process {}, ftpfs {}",
-            date(seconds(report.since)),
-            span(report.lasts),
+            date_time(seconds(report.since)),
+            duration(report.lasts),
             report.process,
             env!("CARGO_PKG_VERSION")
         ),
@@ -36,14 +35,14 @@ pub fn words(report: &Report, longest: usize) -> String {
         connections.open, connections.busy, connections.limit
     );
     if connections.limit < connections.wanted {
-        words.push_str(", since the server takes no more");
+        words.push_str(", since the server accepts no more");
     }
     if connections.waiting > 0 {
-        words.push_str(&format!("; {} wait for one", connections.waiting));
+        words.push_str(&format!("; {} requests waiting", connections.waiting));
     }
     line("connections", words);
     let answers = |(memory, waited): (u64, u64)| {
-        format!("{memory} answered from memory, {waited} waited for the server")
+        format!("{memory} answered from memory, {waited} by the server")
     };
     line("names", answers(figures.names));
     line("reads", answers(figures.reads));
@@ -52,42 +51,42 @@ pub fn words(report: &Report, longest: usize) -> String {
     line(
         "memory",
         format!(
-            "{} of {} of what was read; {names} names, {directories} listings; {} open",
+            "{} of {} of file data; {names} names, {directories} listings; {} open",
             size(bytes),
             size(limit),
             figures.open
         ),
     );
     if let Some(limit) = figures.disk {
-        line("disk", format!("{} of what was read at most", size(limit)));
+        line("disk", format!("{} of file data at most", size(limit)));
     }
     let ((listed, listed_in_vain), (fetched, fetched_in_vain)) =
         (figures.listed_ahead, figures.fetched_ahead);
     line(
-        "ahead",
+        "prefetch",
         format!(
-            "{listed} directories listed and looked at, {listed_in_vain} in vain; \
-             {fetched} files fetched and read, {fetched_in_vain} in vain"
+            "{listed} listings used, {listed_in_vain} unused; \
+             {fetched} files used, {fetched_in_vain} unused"
         ),
     );
     line(
-        "others",
+        "kernel",
         format!(
-            "the kernel was told of {} changes, {} dropped",
+            "{} changes notified, {} dropped",
             report.notices.told, report.notices.dropped
         ),
     );
     let (listed, more) = report.unsent(longest);
     match figures.unsent.len() {
-        0 => line("to be sent", "nothing".to_string()),
+        0 => line("uploads", "none".to_string()),
         files => {
             let word = if files == 1 { "file" } else { "files" };
             let bytes = size(report.unsent_bytes());
-            line("to be sent", format!("{files} {word}, {bytes}"));
+            line("uploads", format!("{files} {word}, {bytes}"));
         }
     }
     for unsent in listed {
-        line("", waiting(unsent));
+        line("", pending_file(unsent));
     }
     if more > 0 {
         line("", format!("and {more} more"));
@@ -97,63 +96,32 @@ pub fn words(report: &Report, longest: usize) -> String {
         errors => {
             for (number, error) in errors.iter().enumerate() {
                 let name = if number == 0 { "errors" } else { "" };
-                line(name, format!("{} {}", date(seconds(error.at)), error.text));
+                line(
+                    name,
+                    format!("{} {}", date_time(seconds(error.at)), error.text),
+                );
             }
         }
     }
     text
 }
 
-fn waiting(unsent: &Unsent) -> String {
+fn pending_file(unsent: &Unsent) -> String {
     let bytes = match unsent.bytes {
         Some(bytes) => size(bytes),
-        None => "just being worked on".to_string(),
+        None => "in use".to_string(),
     };
     let state = if unsent.closed { "closed" } else { "open" };
     let tries = match unsent.failures {
         0 => String::new(),
-        failures => format!(", {failures} tries failed"),
+        failures => format!(", {failures} attempts failed"),
     };
     format!("{}: {bytes}, {state}{tries}", shown(unsent))
 }
 
-/// Bytes.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let (mut value, mut unit) = (bytes / 1024, 0);
-    let mut rest = bytes % 1024;
-    while value >= 1024 && unit + 1 < UNITS.len() {
-        rest = value % 1024;
-        value /= 1024;
-        unit += 1;
-    }
-    format!("{value}.{} {}", rest * 10 / 1024, UNITS[unit])
-}
-
-/// A moment, in the zone of this machine.
-fn date(seconds: i64) -> String {
-    let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    let zoned = moment.to_zoned(jiff::tz::TimeZone::system());
-    zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-fn span(time: Duration) -> String {
-    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
-    let (hours, days) = (minutes / 60, minutes / (24 * 60));
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {seconds} s"),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::ftp::Connections;
@@ -200,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn words_tell_what_there_is() {
-        let text = words(&report(1), 1 << 16);
+    fn text_names_every_value() {
+        let text = format(&report(1), 1 << 16);
         for part in [
             "ftp://anna@\\u{1b}[1m/\n",
-            "3 open, 1 busy, 2 at most, since the server takes no more",
+            "3 open, 1 busy, 2 at most, since the server accepts no more",
             "2 h 1 min ago; process 7",
             "1 file, 3.0 MiB",
-            "ä-\\u{1}-0: 3.0 MiB, closed, 2 tries failed",
+            "ä-\\u{1}-0: 3.0 MiB, closed, 2 attempts failed",
             "STOR: 552 \"full\"",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -215,31 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_bounded_however_much_waits() {
+    fn answer_is_bounded_with_many_pending_files() {
         let longest = 64 * 1024;
         let report = report(5000);
-        let (text, json) = (words(&report, longest), report.json(longest).to_string());
+        let (text, json) = (format(&report, longest), report.json(longest));
         assert!(text.len() < longest && json.len() < longest);
         assert!(
             text.contains("5000 files") && text.contains(" more\n"),
             "{text}"
         );
         assert!(json.contains("\"files\": 5000"));
-    }
-
-    #[test]
-    fn sizes_and_spans_are_short() {
-        let sizes = [0, 1023, 1024, 1536, 10 << 20, 3 << 40].map(size);
-        let expected = [
-            "0 bytes",
-            "1023 bytes",
-            "1.0 KiB",
-            "1.5 KiB",
-            "10.0 MiB",
-            "3.0 TiB",
-        ];
-        assert_eq!(sizes, expected);
-        let spans = [5, 65, 3700, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
     }
 }

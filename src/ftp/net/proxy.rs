@@ -10,6 +10,8 @@ pub(crate) mod socks5;
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 
+use percent_encoding::percent_decode_str;
+
 use crate::ftp::net::stream::{Bind, Stream, blame};
 use crate::remote::{Deadline, Error, Result};
 
@@ -67,6 +69,7 @@ impl Proxy {
             Some(port) => port.parse().map_err(|_| allowed())?,
         };
         let odd = |c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c);
+        let decode = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
         let (user, password) = (decode(user), decode(password));
         let too_long = user.len().max(password.len()) > usize::from(u8::MAX);
         if host.is_empty() || host.contains(odd) || port == 0 || too_long {
@@ -208,26 +211,6 @@ fn is_exempt(host: &str, list: &str) -> bool {
         };
         entry == "*" || !entry.is_empty() && (host == entry || is_below())
     })
-}
-
-/// Undoes percent-encoding, of what is encoded.
-fn decode(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) if first == b'%' => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

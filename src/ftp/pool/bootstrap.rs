@@ -22,6 +22,7 @@ use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
+use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency, Why};
 
 /// What there is when a server has been found.
@@ -141,7 +142,7 @@ impl Forerunner {
                 (pool.register(&control), control, spare)
             }));
         };
-        let thread = thread::Builder::new().name("connect".into()).spawn(run);
+        let thread = spawn_thread("connect", run);
         thread.is_ok().then_some(Self {
             log_in,
             pool: sender,

@@ -13,7 +13,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use parking_lot::Mutex;
 
@@ -22,6 +21,7 @@ use crate::ftp::profile::format as written;
 use crate::ftp::profile::format::Head;
 use crate::ftp::profile::{Learned, Profile, Ways};
 use crate::ftp::protocol::time_val::now;
+use crate::process::thread::spawn_thread;
 
 /// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
 const NAME_LIMIT: usize = 200;
@@ -156,8 +156,7 @@ impl Kept {
         }
         drop(state);
         let kept = Arc::clone(self);
-        let writer = thread::Builder::new().name("profile".into());
-        if writer.spawn(move || kept.write_all()).is_err() {
+        if spawn_thread("profile", move || kept.write_all()).is_err() {
             self.state.lock().is_writing = false;
         }
     }
@@ -230,6 +229,8 @@ fn plain(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::ftp::profile::Way;
     use std::fs;

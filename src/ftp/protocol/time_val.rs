@@ -1,37 +1,17 @@
-//! The calendar: seconds since 1970 to dates and back, and the `time-val` of RFC 3659 section 2.3.
+//! Parses and writes the `time-val` of RFC 3659 section 2.3, in seconds since 1970.
 //!
-//! The one idea: a day's number is arithmetic, not a table. Years are counted from March, so that
-//! the leap day is the last of its year, and in eras of 400 years, after which the Gregorian
-//! calendar repeats. The calendar is taken to hold for all times, before 1582 too.
-//!
-//! Invariants: nothing overflows for any input; [`civil`] and [`unix_seconds`] undo each other
-//! for every `i64`; time zones are the caller's business, everything here is UTC.
+//! The calendar is that of `jiff::civil`: proleptic Gregorian, years -9999 to 9999. Not its
+//! `Timestamp`, which ends a day before the year 9999 does: certificates without an end name the
+//! last second of that year (RFC 5280 section 4.1.2.5). Everything here is UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const DAY: i64 = 86_400;
-const DAYS_OF_ERA: i64 = 146_097;
-/// Days from 1 March of the year 0 to 1 January 1970.
-const TO_1970: i64 = 719_468;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 
-/// A date and a time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Civil {
-    /// The year; 0 is the year before the year 1.
-    pub year: i64,
-    /// 1 to 12.
-    pub month: u32,
-    /// 1 to 31.
-    pub day: u32,
-    /// 0 to 23.
-    pub hour: u32,
-    /// 0 to 59.
-    pub minute: u32,
-    /// 0 to 59.
-    pub second: u32,
-}
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
-/// Seconds since 1970 of a date in UTC; `None` when there is no such date or time of day.
+/// Returns the seconds since 1970 of a date in UTC; `None` if there is no such date or time of day.
 ///
 /// Second 60, which RFC 3659 allows for a leap second, is the first second of the next minute.
 pub fn unix_seconds(
@@ -42,52 +22,23 @@ pub fn unix_seconds(
     minute: u32,
     second: u32,
 ) -> Option<i64> {
-    if !(1..=12).contains(&month) || day == 0 || day > days_of_month(year, month) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // An i64 of seconds ends before the year 300,000,000,000; below that all fits.
-    if year.unsigned_abs() > 300_000_000_000 {
-        return None;
-    }
-    let shifted = if month > 2 { year } else { year - 1 };
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let month_from_march = i64::from((month + 9) % 12);
-    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * DAYS_OF_ERA + day_of_era - TO_1970;
-    let time = i64::from(hour * 3600 + minute * 60 + second);
-    i64::try_from(i128::from(days) * i128::from(DAY) + i128::from(time)).ok()
+    let small = |number: u32| i8::try_from(number).ok();
+    let leap = u32::from(second == 60);
+    let at = DateTime::new(
+        i16::try_from(year).ok()?,
+        small(month)?,
+        small(day)?,
+        small(hour)?,
+        small(minute)?,
+        small(second - leap)?,
+        0,
+    );
+    Some(at.ok()?.duration_since(EPOCH).as_secs() + i64::from(leap))
 }
 
-/// The date and time of day, in UTC, of seconds since 1970.
-pub fn civil(seconds: i64) -> Civil {
-    let days = seconds.div_euclid(DAY) + TO_1970;
-    let time = seconds.rem_euclid(DAY);
-    let era = days.div_euclid(DAYS_OF_ERA);
-    let day_of_era = days.rem_euclid(DAYS_OF_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    Civil {
-        year,
-        month: small(month),
-        day: small(day),
-        hour: small(time / 3600),
-        minute: small(time / 60 % 60),
-        second: small(time % 60),
-    }
+/// Returns the date and time of day in UTC; `None` outside the years -9999 to 9999.
+pub fn civil(seconds: i64) -> Option<DateTime> {
+    EPOCH.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// Reads `YYYYMMDDHHMMSS[.sss]` in UTC (RFC 3659 section 2.3); the fraction is dropped.
@@ -112,22 +63,8 @@ pub fn parse_time_val(text: &[u8]) -> Option<i64> {
 
 /// Writes `YYYYMMDDHHMMSS` in UTC; `None` outside the years 1 to 9999.
 pub fn format_time_val(seconds: i64) -> Option<String> {
-    let at = civil(seconds);
-    (1..=9999).contains(&at.year).then(|| {
-        format!(
-            "{:04}{:02}{:02}{:02}{:02}{:02}",
-            at.year, at.month, at.day, at.hour, at.minute, at.second
-        )
-    })
-}
-
-fn days_of_month(year: i64, month: u32) -> u32 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
+    let at = civil(seconds).filter(|at| at.year() >= 1)?;
+    Some(at.strftime("%Y%m%d%H%M%S").to_string())
 }
 
 /// A number of at most nine digits.
@@ -138,12 +75,7 @@ fn number(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// The callers' values are below 100 and never negative.
-fn small(value: i64) -> u32 {
-    u32::try_from(value).unwrap_or(0)
-}
-
-/// This moment, in seconds since 1970.
+/// Returns the current time in seconds since 1970.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -156,6 +88,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn fields(at: DateTime) -> (i64, u32, u32, u32, u32, u32) {
+        let [month, day, hour, minute, second] =
+            [at.month(), at.day(), at.hour(), at.minute(), at.second()].map(|n| n as u32);
+        (at.year().into(), month, day, hour, minute, second)
+    }
+
     #[test]
     fn known_moments_are_where_they_belong() {
         for (date, seconds) in [
@@ -164,22 +102,15 @@ mod tests {
             ((2000, 2, 29, 12, 0, 0), 951_825_600),
             ((2038, 1, 19, 3, 14, 8), 1 << 31),
             ((1601, 1, 1, 0, 0, 0), -11_644_473_600),
-            ((0, 3, 1, 0, 0, 0), -TO_1970 * DAY),
+            ((0, 3, 1, 0, 0, 0), -719_468 * 86_400),
         ] {
             let (year, month, day, hour, minute, second) = date;
             assert_eq!(
                 unix_seconds(year, month, day, hour, minute, second),
                 Some(seconds)
             );
-            let back = Civil {
-                year,
-                month,
-                day,
-                hour,
-                minute,
-                second,
-            };
-            assert_eq!(civil(seconds), back);
+            let at = civil(seconds).expect("a date");
+            assert_eq!(fields(at), date);
         }
     }
 
@@ -269,10 +200,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_second_becomes_a_date_and_comes_back(seconds: i64) {
-            let at = civil(seconds);
-            let back = unix_seconds(at.year, at.month, at.day, at.hour, at.minute, at.second);
-            prop_assert_eq!(back, Some(seconds));
+        fn every_second_becomes_a_date_and_comes_back(
+            seconds in -377_705_116_800..=253_402_300_799i64,
+        ) {
+            let (year, month, day, hour, minute, second) = fields(civil(seconds).expect("a date"));
+            prop_assert_eq!(unix_seconds(year, month, day, hour, minute, second), Some(seconds));
+        }
+
+        #[test]
+        fn no_seconds_make_it_panic(seconds: i64) {
+            let _ = (civil(seconds), format_time_val(seconds));
         }
 
         #[test]

@@ -6,8 +6,8 @@
 //! Lock order: `walks` is taken alone, or before `tree`.
 
 use std::sync::Arc;
-use std::thread;
 
+use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Completeness, Deadline, Entry, Kind, RemotePath, Result, Urgency};
 use crate::vfs::metadata::list::is_nameable;
 use crate::vfs::metadata::single_flight::Claim;
@@ -64,8 +64,7 @@ impl Prefetcher {
                 let more = vfs.walks.lock().wanted();
                 vfs.list_ahead(more);
             };
-            if let Err(error) = thread::Builder::new().name("ahead".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+            if spawn_thread("ahead", job).is_err() {
                 return;
             }
         }

@@ -9,11 +9,11 @@
 //! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
+use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::inode::{Node, ROOT, Tree};
@@ -141,8 +141,7 @@ impl Prefetcher {
             vfs.fetching.sequences.lock().drop_file(ino);
             vfs.fetching.moved.notify_all();
         };
-        if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-            log::error!("no thread can be started: {error}");
+        if spawn_thread("fetch", job).is_err() {
             return sequences.drop_file(ino);
         }
         self.await_stage(sequences, ino, &[Stage::Asked, Stage::Coming], deadline);
@@ -168,8 +167,7 @@ impl Prefetcher {
                 let _place = place;
                 vfs.fetch_on();
             };
-            if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+            if spawn_thread("fetch", job).is_err() {
                 return;
             }
         }

@@ -8,9 +8,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::process::thread::spawn_thread;
 use crate::remote::{
     Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
@@ -93,8 +93,7 @@ impl Pump {
 
     /// Starts the thread.
     pub(crate) fn start(self) -> io::Result<()> {
-        let thread = thread::Builder::new().name("stream".into());
-        thread.spawn(move || self.run()).map(drop)
+        spawn_thread("stream", move || self.run())
     }
 
     fn run(mut self) {

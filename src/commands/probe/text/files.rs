@@ -1,10 +1,10 @@
-//! Listing, reading and writing, in words.
+//! Formats the results about listing, reading and writing.
 
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text::Lines;
 use crate::ftp::{Answer, Beginning, Restart};
 
-/// How the server lists, reads and writes.
+/// Formats the section about files.
 pub fn files(report: &Report) -> Lines {
     let mut lines = Vec::new();
     if let Some(listed) = &report.listed {
@@ -15,7 +15,7 @@ pub fn files(report: &Report) -> Lines {
         let unreadable = match &listed.unreadable {
             (0, _) => String::new(),
             (count, first) => format!(
-                "; {count} lines can't be read, the first: {}",
+                "; {count} lines can't be parsed, the first: {}",
                 first.as_deref().unwrap_or_default()
             ),
         };
@@ -32,17 +32,17 @@ pub fn files(report: &Report) -> Lines {
                 }
             ),
         ));
-        let times = match (&report.settings.timezone, listed.zone, listed.mdtm) {
+        let times = match (&report.settings.server.timezone, listed.zone, listed.mdtm) {
             _ if listed.by == "MLSD" => "UTC, to the second".to_string(),
             (Some(zone), _, _) => format!("as timezone={zone} says"),
             (None, Some(seconds), _) => format!("UTC{}, learned from a file", offset(seconds)),
-            (None, None, Some(false)) => "of an unknown zone: there is no MDTM".to_string(),
-            (None, None, _) => "of a zone that the first file will tell".to_string(),
+            (None, None, Some(false)) => "unknown time zone: MDTM is not supported".to_string(),
+            (None, None, _) => "time zone unknown until the first file".to_string(),
         };
         lines.push(("times", times));
         lines.push((
             "reading",
-            restart(report.reading.as_ref(), "no file here to try it by"),
+            restart(report.reading.as_ref(), "no file to test with"),
         ));
     }
     if let Some(writing) = &report.writing {
@@ -59,16 +59,14 @@ pub fn files(report: &Report) -> Lines {
             "  in the middle",
             match &writing.beginning {
                 Beginning::Keeps => "REST before STOR writes there and keeps the rest".to_string(),
-                Beginning::Cuts => {
-                    "REST before STOR writes there and cuts off the rest".to_string()
-                }
+                Beginning::Cuts => "REST before STOR writes there and truncates".to_string(),
                 Beginning::Appends => {
                     "REST before STOR appends at the end instead: not honest".to_string()
                 }
                 Beginning::Replaces => {
-                    "REST before STOR is passed over, the file replaced: not honest".to_string()
+                    "REST before STOR is ignored, the file replaced: not honest".to_string()
                 }
-                Beginning::Wrong => "REST before STOR spoils the file: not honest".to_string(),
+                Beginning::Wrong => "REST before STOR corrupts the file: not honest".to_string(),
                 Beginning::Refused(why) => format!("REST before STOR is refused: {why}"),
             },
         ));
@@ -86,8 +84,8 @@ pub fn files(report: &Report) -> Lines {
         lines.push((
             "setting times",
             match (&writing.times, &writing.directory_times) {
-                (Ok(by), Ok(())) => format!("by {by}, of directories too"),
-                (Ok(by), Err(_)) => format!("by {by}, but not of directories"),
+                (Ok(by), Ok(())) => format!("with {by}, of directories too"),
+                (Ok(by), Err(_)) => format!("with {by}, not of directories"),
                 (Err(why), _) => format!("no: {why}"),
             },
         ));
@@ -103,7 +101,7 @@ pub fn files(report: &Report) -> Lines {
         None if report.listed.is_some() => {
             lines.push((
                 "writing",
-                "not tried; --write tries it in a directory of its own".into(),
+                "not tried; --write tries it in a scratch directory".into(),
             ));
         }
         None => {}
@@ -115,14 +113,16 @@ fn restart(restart: Option<&Restart>, untried: &str) -> String {
     match restart {
         Some(Restart::Honest) => "from anywhere: REST is honest".to_string(),
         Some(Restart::Ignored) => "from the start only: REST is accepted and ignored".to_string(),
-        Some(Restart::Wrong) => "from the start only: REST brings other bytes".to_string(),
+        Some(Restart::Wrong) => "from the start only: REST returns wrong bytes".to_string(),
         Some(Restart::Refused(why)) => format!("from the start only: REST is refused ({why})"),
-        Some(Restart::Undecided) => "the file does not tell whether REST is honest".to_string(),
+        Some(Restart::Undecided) => {
+            "unknown: the file does not show whether REST is honest".to_string()
+        }
         None => format!("not tried: {untried}"),
     }
 }
 
-/// `+02:00`; nothing for UTC itself.
+/// Formats an offset as `+02:00`; empty for UTC.
 fn offset(seconds: i32) -> String {
     let (sign, seconds) = match seconds {
         0 => return String::new(),
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_as_people_write_them() {
+    fn offset_has_hours_and_minutes() {
         assert_eq!(offset(0), "");
         assert_eq!(offset(7200), "+02:00");
         assert_eq!(offset(-12_600), "-03:30");

@@ -1,0 +1,78 @@
+//! Formats sizes, durations and times for people.
+
+use std::time::Duration;
+
+/// Formats a number of bytes, in binary units with one digit after the point.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let (mut value, mut unit) = (bytes / 1024, 0);
+    let mut rest = bytes % 1024;
+    while value >= 1024 && unit + 1 < UNITS.len() {
+        rest = value % 1024;
+        value /= 1024;
+        unit += 1;
+    }
+    format!("{value}.{} {}", rest * 10 / 1024, UNITS[unit])
+}
+
+/// Formats how long something has lasted, in its two largest units.
+pub fn duration(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    let (hours, days) = (minutes / 60, minutes / (24 * 60));
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {seconds} s"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// Formats how long an answer took, in milliseconds up to 10 s.
+pub fn latency(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "less than 1 ms".to_string(),
+        millis @ 1..10_000 => format!("{millis} ms"),
+        millis => format!("{} s", millis / 1000),
+    }
+}
+
+/// Formats seconds since 1970 in the time zone of this machine.
+pub fn date_time(seconds: i64) -> String {
+    let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    let zoned = moment.to_zoned(jiff::tz::TimeZone::system());
+    zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_digit_after_the_point() {
+        let sizes = [0, 1023, 1024, 1536, 10 << 20, 3 << 40].map(size);
+        let expected = [
+            "0 bytes",
+            "1023 bytes",
+            "1.0 KiB",
+            "1.5 KiB",
+            "10.0 MiB",
+            "3.0 TiB",
+        ];
+        assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let durations = [5, 65, 3700, 90_000].map(|seconds| duration(Duration::from_secs(seconds)));
+        assert_eq!(durations, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn latencies_are_milliseconds_up_to_ten_seconds() {
+        let latencies = [300, 5_012_000, 10_012_000].map(|us| latency(Duration::from_micros(us)));
+        assert_eq!(latencies, ["less than 1 ms", "5012 ms", "10 s"]);
+    }
+}
