@@ -7,20 +7,13 @@
 //! The short form (one fault, 8 s) runs by default. FTPFS_ALL_TESTS=1 (`scripts/test --all`) adds the long one: three faults,
 //! outages of 8, 20 and 38 s, files compared 60 s later. Needs root and `/dev/fuse`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
-
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::thread;
 
-use namespace::run;
+use crate::namespace::run;
 
-const PRELUDE: &str = include_str!("support/outages.sh");
+const PRELUDE: &str = include_str!("../support/outages.sh");
 
 const SERVERS: [&str; 3] = ["vsftpd", "proftpd", "pure_ftpd"];
 const FAULTS: [&str; 3] = ["neighbour", "link", "filter"];

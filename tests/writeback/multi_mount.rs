@@ -1,15 +1,6 @@
 //! Several mounts of one server and user with write-back: a queued upload never overwrites what another mount stored
 //! since, and nothing is lost silently; the next mount takes over what a dead one has left.
 
-// Helpers whose failure is a test's.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/memory.rs"]
-#[allow(dead_code)]
-mod memory;
-#[path = "support/settings.rs"]
-mod settings;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +15,8 @@ use ftpfs::remote::{
 use ftpfs::vfs;
 use ftpfs::vfs::{ROOT, Settings, Spot, Vfs, Wants, WriteBack};
 
-use memory::{Memory, Node};
-use settings::settings;
+use crate::memory::{Memory, Node};
+use crate::settings::settings;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);

@@ -1,14 +1,6 @@
 //! What a mount that ends too soon leaves in its journal, and what the next one makes of it: above a server in memory, which
 //! goes wrong when it is told to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[allow(dead_code)] // No test needs all of it.
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/settings.rs"]
-mod settings;
-
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -17,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use ftpfs::vfs::{Changes, Error, ROOT, Settings, Spot, Vfs, Wants};
 
-use memory::{Fault, Memory};
-use settings::settings;
+use crate::memory::{Fault, Memory};
+use crate::settings::settings;
 
 /// A server, and what the mounts of it have on this machine.
 struct Place {

@@ -1,14 +1,9 @@
 //! What writing costs, and what becomes of it when something breaks: each test has a network of its own with a real server
 //! in it, whose bytes are counted, and which may be cut off, killed, or full.
 //!
-//! Needs root and `/dev/fuse`; `cargo test --test writing`.
+//! Needs root and `/dev/fuse`; `cargo test --test real_servers write_cost::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
+use crate::namespace;
 
 /// Shell functions for what goes over the wire.
 const COUNTING: &str = r#"

@@ -1,15 +1,8 @@
 //! How data connections come about, with real servers behind real firewalls: each test has a network of its own.
 //!
-//! Needs root and `/dev/fuse`; `cargo test --test modes`.
+//! Needs root and `/dev/fuse`; `cargo test --test real_servers data_modes::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
-
-use namespace::run;
+use crate::namespace::run;
 
 #[test]
 fn passive_by_default() {

@@ -1,13 +1,8 @@
 //! Through proxies, to real servers: each test has a network of its own, in which a proxy listens on port 1080.
 //!
-//! Needs root, `/dev/fuse`, Python and openssl(1); `cargo test --test proxies`.
+//! Needs root, `/dev/fuse`, Python and openssl(1); `cargo test --test real_servers proxies::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
+use crate::namespace;
 
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-ca");
 

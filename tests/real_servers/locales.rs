@@ -1,15 +1,8 @@
 //! Servers elsewhere: in another zone, and with names in another charset. Each test has a network of its own.
 //!
-//! Needs root and `/dev/fuse`; `cargo test --test locales`.
+//! Needs root and `/dev/fuse`; `cargo test --test real_servers locales::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
-
-use namespace::run;
+use crate::namespace::run;
 
 /// In the winter and the summer of a zone that has both, the last half year's among them, which LIST writes
 /// otherwise; then times that are set, and what others set, each seen on both sides.

@@ -1,7 +1,7 @@
 //! The product: ordinary tools in a real mount of each real server. Each test has a mount and a directory of its own, and
 //! looks at the bytes on the server's disk, through the mount, and again after a fresh mount.
 //!
-//! `scripts/servers start`, then `cargo test --test servers`, or one of them: `cargo test --test servers vsftpd::rsync_twice`.
+//! `scripts/servers start`, then `cargo test --test real_servers`, or one of them: `cargo test --test real_servers vsftpd::rsync_twice`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,15 +11,24 @@ mod exceptions;
 mod limited;
 #[path = "../support/mounted.rs"]
 mod mounted;
+#[path = "../support/namespace.rs"]
+mod namespace;
 #[path = "../support/server.rs"]
 mod server;
 
+mod data_modes;
 mod directories;
 mod files;
+mod locales;
 mod mounting;
 mod names;
-mod others;
+mod other_clients;
+mod probe;
+mod proxies;
+mod tls;
 mod tools;
+mod unmounting;
+mod write_cost;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -59,7 +68,7 @@ on_every_server! {
         names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
         names_long names_with_line_ends names_like_reasons;
-    others:
+    other_clients:
         cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:
         background by_umount by_sigterm by_sigint read_only owner_and_umask other_users encoded_path
@@ -77,8 +86,8 @@ on_every_server! {@server rclone "rclone"
         directories::rename_over_existing directories::replaced_again_and_again directories::rename_no_replace
         directories::room_for_more directories::no_links_made
         names::names_with_line_ends names::names_like_reasons
-        others::cold_read_from_disk others::cold_read_after_curl others::curl_reads_ours others::change_seen_in_time
-        others::append_to_a_file_of_others
+        other_clients::cold_read_from_disk other_clients::cold_read_after_curl other_clients::curl_reads_ours other_clients::change_seen_in_time
+        other_clients::append_to_a_file_of_others
         mounting::background mounting::by_umount mounting::by_sigterm mounting::by_sigint mounting::read_only
         mounting::encoded_path mounting::wrong_password mounting::missing_directory mounting::missing_mountpoint
         mounting::mountpoint_is_a_file mounting::mounted_twice mounting::refused_connection

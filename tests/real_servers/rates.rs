@@ -1,15 +1,8 @@
 //! Reading from real servers that limit each connection, and in no order: each test has a network of its own.
 //!
-//! Needs root and `/dev/fuse`; `cargo test --test rates`.
+//! Needs root and `/dev/fuse`; `cargo test --test timing rates::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
-
-use namespace::run;
+use crate::namespace::run;
 
 /// Two million bytes a second for each connection, as each server has it said.
 const SLOW: [&str; 3] = [

@@ -1,15 +1,7 @@
 //! `ftpfs umount`, `status` and `drop-cache`: which mount a path names, and that 0 means unmounted, also when the server
 //! or the mount's own process gives no answer.
 
-// Helpers whose failure is a test's.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
-
-use namespace::run;
+use crate::namespace::run;
 
 /// Shell functions for mounts of several users.
 const USERS: &str = r#"

@@ -1,13 +1,8 @@
 //! `ftpfs probe` on real servers, with and without firewalls: its verdicts, one by one. Each test has a network of its own.
 //!
-//! Needs root, Python and openssl(1); `cargo test --test probe`.
+//! Needs root, Python and openssl(1); `cargo test --test real_servers probe::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
+use crate::namespace;
 
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-ca");
 

@@ -1,13 +1,8 @@
 //! Encryption, with real servers that demand it: each test has a network of its own, and certificates of `scripts/test-ca`.
 //!
-//! Needs root, `/dev/fuse` and openssl(1); `cargo test --test tls`.
+//! Needs root, `/dev/fuse` and openssl(1); `cargo test --test real_servers tls::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/limited.rs"]
-mod limited;
-#[path = "support/namespace.rs"]
-mod namespace;
+use crate::namespace;
 
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test-ca");
 

@@ -8,9 +8,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[allow(dead_code)] // No test needs all of it.
-#[path = "support/memory.rs"]
+#[path = "../support/memory.rs"]
 mod memory;
-#[path = "support/settings.rs"]
+#[path = "../support/settings.rs"]
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
