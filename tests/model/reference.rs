@@ -553,7 +553,7 @@ impl Run {
     fn check(&self, may_fail: bool) {
         let deadline = self.vfs.deadline();
         if self.kind.shared {
-            // Who has a file open may go on reading what it was until somebody opens it again.
+            // A handle may go on reading the old content until the next open.
             self.names.keys().for_each(|name| self.look(name));
         }
         for (handle, content) in &self.handles {
@@ -678,21 +678,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(150), failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_done_is_read_back_and_is_on_the_server_in_the_end(
+    fn random_operations_match_the_model_and_the_server(
         ops in prop::collection::vec(op(), 1..40), kind in kind(false),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
     }
 
     #[test]
-    fn what_others_do_is_seen_and_not_undone(
+    fn changes_of_other_clients_are_seen_and_kept(
         ops in prop::collection::vec(shared_op(), 1..40), kind in shared_kind(false),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
     }
 
     #[test]
-    fn what_others_do_is_seen_and_not_undone_whatever_fails(
+    fn changes_of_other_clients_survive_faults(
         ops in prop::collection::vec(shared_op(), 1..40), faults in prop::collection::vec(fault(), 0..40),
         kind in shared_kind(false),
     ) {
@@ -700,7 +700,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_fails_what_succeeds_is_true(
+    fn random_faults_leave_successes_true(
         ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(false),
     ) {
         Run::new(kind, faults).run(&ops, true);
@@ -712,14 +712,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(60), failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_closed_is_read_back_at_once_and_is_on_the_server_in_the_end(
+    fn writeback_closed_files_read_back_and_reach_the_server(
         ops in prop::collection::vec(op(), 1..40), kind in kind(true),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
     }
 
     #[test]
-    fn what_others_do_is_seen_and_not_undone_with_write_back(
+    fn writeback_keeps_changes_of_other_clients(
         ops in prop::collection::vec(shared_op(), 1..40), kind in shared_kind(true),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
@@ -730,7 +730,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(12), failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_closed_arrives_though_uploads_break_off(
+    fn writeback_closed_files_arrive_after_broken_uploads(
         ops in prop::collection::vec(op(), 1..30), faults in prop::collection::vec(passing_fault(), 0..30), kind in kind(true),
     ) {
         Run::new(kind, faults).run(&ops, true);
@@ -739,7 +739,7 @@ proptest! {
 
 /// Inputs that once went wrong, some of them rarely: each is run a few times.
 #[test]
-fn what_once_went_wrong() {
+fn past_failures_stay_fixed() {
     use Op::{Append, Close, Flush, Fsync, Open, Rename, Truncate, Unlink, Write};
     let open = |name, truncate| Open { name, truncate };
     let write = |handle, offset, length| Write {
@@ -805,7 +805,7 @@ fn what_once_went_wrong() {
 /// A hole that was made before another client's bytes were seen left none of them; and a change of theirs right behind our
 /// upload was not noticed.
 #[test]
-fn what_once_went_wrong_with_another_client() {
+fn past_failures_with_another_client_stay_fixed() {
     use Op::{Append, Flush, Fsync, Open, Theirs, Write};
     let open = Open {
         name: 2,
@@ -858,7 +858,7 @@ fn what_once_went_wrong_with_another_client() {
 /// What the spool has given up of a stream comes from what the stream has sent, never from what was read of the file that
 /// it replaced.
 #[test]
-fn what_a_stream_has_sent_is_not_completed_by_what_was_there_before() {
+fn streamed_file_is_not_completed_from_its_old_content() {
     let kind = Kind {
         stats: true,
         patches: false,
@@ -930,7 +930,7 @@ fn each_of(
 
 /// Who reads just when others' change is found out has none of the old bytes go over the new ones.
 #[test]
-fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
+fn remotely_changed_file_is_not_completed_from_disk_cache() {
     let cache = tempfile::tempdir().unwrap();
     let disk = DiskCache {
         directory: cache.path().join("cache"),
@@ -963,7 +963,7 @@ fn what_others_have_changed_is_not_completed_by_what_the_disk_had_of_it() {
 
 /// What was stored is read at once, and never what was there before, though others append meanwhile.
 #[test]
-fn what_was_stored_is_not_read_as_it_was_before_where_others_append() {
+fn stored_file_with_remote_appends_is_not_read_stale() {
     let mut appended = 0;
     each_of(
         (150, true),
@@ -1003,7 +1003,7 @@ fn what_was_stored_is_not_read_as_it_was_before_where_others_append() {
 /// A file of zeros that was in the journal could not be cut; and an empty one that was closed while much waited was lost
 /// when the connection broke.
 #[test]
-fn what_once_went_wrong_with_write_back() {
+fn past_failures_with_writeback_stay_fixed() {
     use Op::{Close, Fsync, Open, Truncate, Write};
     let open = |name| Open {
         name,
@@ -1054,7 +1054,7 @@ fn what_once_went_wrong_with_write_back() {
 
 /// What was begun beside, and failed, goes away in the end.
 #[test]
-fn nothing_is_left_beside_a_file_that_could_not_be_stored() {
+fn failed_upload_leaves_no_temporary_file() {
     use Fault::{Half, None, Refused};
     let ops = [
         Op::Open {

@@ -1,4 +1,4 @@
-//! What others append, cut or write anew to a file while it is written here.
+//! Other clients append to, truncate or rewrite a file while it is written here.
 
 use crate::mount::{Mount, soon};
 use crate::scripted::{Act, Gate, Script, Server};
@@ -34,7 +34,7 @@ fn both_append(server: &Server, mount: &Mount) {
 }
 
 #[test]
-fn who_appends_after_others_leaves_every_line() {
+fn append_after_other_clients_keeps_every_line() {
     let server = Server::start();
     let mount = Mount::of(&server);
     both_append(&server, &mount);
@@ -75,7 +75,7 @@ fn append_to_a_server_whose_appe_replaces_keeps_the_file() {
 
 /// All of it is here after it was written: the append itself shows what the server makes of it.
 #[test]
-fn append_that_replaced_a_file_of_which_all_is_here_is_repaired() {
+fn append_that_replaced_a_cached_file_is_repaired() {
     let server = Script::new().appe_replaces().start();
     let mount = Mount::of(&server);
     mount.python(
@@ -86,19 +86,19 @@ f = os.open('f', os.O_RDWR | os.O_CREAT); os.write(f, b'old'); os.fsync(f); os.w
 }
 
 #[test]
-fn who_appends_after_others_on_a_server_that_can_not_leaves_every_line() {
+fn append_after_other_clients_without_appe_keeps_every_line() {
     let server = Script::new().without(&["APPE"]).start();
     both_append(&server, &Mount::of(&server));
 }
 
 #[test]
-fn who_appends_after_others_to_what_appears_at_once_leaves_every_line() {
+fn atomic_append_after_other_clients_keeps_every_line() {
     let server = Server::start();
     both_append(&server, &Mount::with(&server, "atomic"));
 }
 
 #[test]
-fn one_descriptor_that_appends_lets_others_append_between_its_lines() {
+fn appends_of_one_descriptor_interleave_with_other_clients() {
     let server = Server::start();
     server.tree().put("/log", "first\n");
     let mount = Mount::of(&server);
@@ -126,7 +126,7 @@ print(os.pread(f, 1000, 0).decode(), end='')";
 }
 
 #[test]
-fn what_is_emptied_here_is_empty_whatever_others_put_in_it() {
+fn truncated_file_drops_appends_of_other_clients() {
     let server = Server::start();
     server.tree().put("/f", "");
     server.tree().put("/g", "");
@@ -143,7 +143,7 @@ fn what_is_emptied_here_is_empty_whatever_others_put_in_it() {
 }
 
 #[test]
-fn who_writes_over_all_of_a_file_leaves_what_others_appended() {
+fn full_overwrite_keeps_appends_of_other_clients() {
     let server = Server::start();
     server.tree().put("/f", "0123456789");
     let mount = Mount::of(&server);
@@ -183,7 +183,7 @@ os.fsync(f); print('stored')"
 }
 
 #[test]
-fn what_others_append_after_an_upload_that_was_refused_stays() {
+fn appends_of_other_clients_after_a_refused_upload_stay() {
     let patched = failed_once("os.pwrite(f, b'P', 100_000)", &["STOR /f", "STOR /f"], "");
     assert_eq!(patched.len(), 200_006);
     assert!(patched.ends_with("oTHEIRS") && patched[100_000..].starts_with("Po"));
@@ -221,7 +221,7 @@ print('stored')"
 }
 
 #[test]
-fn what_a_stream_appends_while_others_append_is_stored() {
+fn streamed_append_during_remote_appends_is_stored() {
     let server = Server::start();
     server.tree().put("/f", "0123456789");
     let script = "theirs(); os.write(f, b'x' * (1 << 20)); os.write(f, b'end')";
@@ -232,7 +232,7 @@ fn what_a_stream_appends_while_others_append_is_stored() {
 }
 
 #[test]
-fn who_appends_to_a_log_that_others_have_emptied_goes_on_at_its_start() {
+fn append_after_remote_truncation_starts_at_offset_zero() {
     let server = Server::start();
     server.tree().put("/f", "o".repeat(1000));
     let script = "
@@ -243,8 +243,9 @@ os.write(f, b'four\\n')";
     assert_eq!(text(&server, "/f"), "new\ntwo\nthree\nfour\n");
 }
 
+/// The server stored the line and its 226 was lost while another client appended, too.
 #[test]
-fn a_line_whose_confirmation_is_lost_is_not_appended_twice_though_others_append() {
+fn append_with_lost_reply_among_remote_appends_is_not_repeated() {
     for before in [true, false] {
         let server = Server::start();
         server.tree().put("/f", "first\n");

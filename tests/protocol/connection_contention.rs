@@ -1,12 +1,13 @@
-//! Who waits for whom: what nobody waits for yet, and what takes long, makes way.
+//! Requests without a free connection: prefetches and long transfers yield theirs.
 
 use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Script, Server};
 
 const MIB: usize = 1 << 20;
 
+/// It does not wait until the reader's block of the cache is full.
 #[test]
-fn a_listing_gets_a_connection_of_a_slow_reader_before_a_block_is_full() {
+fn listing_takes_a_slow_readers_connection_within_a_block() {
     let server = Server::start();
     server.tree().put("/f", pattern(MIB));
     server.tree().put("/d/g", "x");
@@ -29,7 +30,7 @@ fn a_listing_gets_a_connection_of_a_slow_reader_before_a_block_is_full() {
 }
 
 #[test]
-fn a_reader_of_a_server_without_rest_keeps_its_connection_until_all_has_come() {
+fn reader_without_rest_keeps_its_connection_to_the_end() {
     let server = Script::new().without(&["REST"]).start();
     server.tree().put("/f", pattern(2 * MIB));
     server.tree().put("/d/g", "x");
@@ -43,7 +44,7 @@ fn a_reader_of_a_server_without_rest_keeps_its_connection_until_all_has_come() {
 }
 
 #[test]
-fn where_further_connections_are_refused_without_a_word_transfers_make_way() {
+fn transfers_yield_when_connections_are_refused_silently() {
     let server = Server::start();
     for name in ["/f", "/g"] {
         server.tree().put(name, pattern(64 * MIB));
@@ -61,7 +62,7 @@ fn where_further_connections_are_refused_without_a_word_transfers_make_way() {
 }
 
 #[test]
-fn a_file_whose_fetching_ahead_hangs_is_read_all_the_same() {
+fn file_with_hanging_prefetch_is_read() {
     let server = Server::start();
     for number in 0..8 {
         server.tree().put(&format!("/f{number}"), vec![b'x'; 1000]);
@@ -74,7 +75,7 @@ fn a_file_whose_fetching_ahead_hangs_is_read_all_the_same() {
 }
 
 #[test]
-fn what_is_slowly_fetched_ahead_is_waited_for_as_long_as_it_gets_on() {
+fn slow_prefetch_is_awaited_while_it_progresses() {
     let server = Server::start();
     for number in 0..8 {
         server.tree().put(&format!("/f{number}"), pattern(50_000));

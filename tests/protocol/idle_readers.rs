@@ -11,7 +11,7 @@ const MIB: usize = 1 << 20;
 const LARGE: usize = 64 * MIB;
 /// The largest window, and what the sockets of both ends may hold (tcp_rmem, tcp_wmem).
 const UNDER_WAY: usize = (16 + 6 + 4) * MIB;
-/// Bytes a second of a transfer that others beside it make up for.
+/// Bytes a second of a transfer that is slow enough for parallel ones to pay.
 const SLOW: usize = 2_000_000;
 
 /// Reads a file up to `first` bytes, and goes on when the pipe `go` is written to.
@@ -54,7 +54,7 @@ fn a_reader_that_stops_leaves_its_window_full_and_no_more() {
 }
 
 #[test]
-fn a_paused_stream_gives_its_connection_to_whoever_needs_it() {
+fn paused_stream_yields_its_connection_to_others() {
     for connections in [1, 2] {
         let server = Server::start();
         let options = format!("max_conns={connections}");
@@ -74,7 +74,7 @@ fn a_paused_stream_gives_its_connection_to_whoever_needs_it() {
 }
 
 #[test]
-fn several_streams_make_way_when_others_need_their_connections() {
+fn parallel_streams_yield_connections_to_others() {
     let server = Server::start();
     server.tree().put("/f", pattern(40 * MIB));
     for number in 0..4 {
@@ -96,7 +96,7 @@ fn several_streams_make_way_when_others_need_their_connections() {
 }
 
 #[test]
-fn a_writer_on_a_server_that_can_not_append_makes_way_and_stores_all() {
+fn writer_without_appe_yields_and_stores_all() {
     let server = Script::new().without(&["APPE"]).start();
     server.tree().put("/d/small", "here it is");
     let mount = Mount::with(&server, "max_conns=1");

@@ -134,7 +134,7 @@ impl Mount {
         self.python(&script).trim().to_owned()
     }
 
-    /// Starts a script of bash in the mount; whoever drops it kills it.
+    /// Starts a script of bash in the mount; dropping it kills it.
     pub fn start(&self, script: &str) -> Running {
         let output = self.path(&format!(
             "running-{}",
@@ -181,7 +181,7 @@ impl Mount {
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 
-    /// What is kept of files that could not be stored, by name, without the times. Each has its reason beside it.
+    /// What is kept of files that could not be stored, by name, without the times. Each has its reason in a file next to it.
     pub fn lost(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.path("cache/ftpfs/lost+found"))
             .into_iter()
@@ -263,7 +263,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Killing it frees whoever hangs in the mount.
+            // Killing it frees processes that hang in the mount.
             let _ = process.kill();
             limited::within(LIMIT, || process.try_wait().ok().flatten());
         }

@@ -57,7 +57,7 @@ fn a_wrong_password_is_named_and_sent_just_once() {
 }
 
 #[test]
-fn where_nobody_was_named_a_user_is_asked_for_not_a_password() {
+fn missing_user_name_asks_for_user_not_password() {
     let server = Server::start();
     let said = refusal(&format!("ftp://127.0.0.1:{}/", server.port()));
     assert!(said.contains("ftp://USER@HOST/"), "{said}");
@@ -100,7 +100,7 @@ fn a_server_without_room_says_so() {
 }
 
 #[test]
-fn a_password_that_is_accepted_by_a_server_without_room_is_no_wrong_password() {
+fn full_server_after_password_is_no_wrong_password() {
     let server = Server::start();
     server.limit(0, "530 Sorry, the maximum number of clients is reached");
     let said = refusal(&server.url());

@@ -23,7 +23,7 @@ fn a_sequential_read_of_a_large_file_is_one_retr() {
 }
 
 #[test]
-fn what_was_read_is_not_read_again() {
+fn read_blocks_are_not_fetched_again() {
     let server = Server::start();
     server.tree().put("/f", pattern(1 << 20));
     let mount = Mount::of(&server);
@@ -112,7 +112,7 @@ fn transfers_that_bring_nothing_are_an_error() {
 }
 
 #[test]
-fn a_transfer_that_says_it_is_whole_and_is_not_never_brings_zeros() {
+fn short_transfer_with_226_never_reads_as_zeros() {
     let server = Server::start();
     server.tree().put("/f", pattern(3_000_000));
     server.once("RETR", Act::Short(500_000));
@@ -146,7 +146,7 @@ fn a_file_that_shrank_is_shorter_or_an_error_and_never_zeros() {
 }
 
 #[test]
-fn a_file_that_is_replaced_while_it_is_read_is_never_half_of_each() {
+fn file_replaced_during_read_is_never_mixed() {
     let server = Server::start();
     server.tree().put("/f", pattern(LARGE));
     server.once("RETR", Act::Cut(3_000_000));
@@ -160,7 +160,7 @@ fn a_file_that_is_replaced_while_it_is_read_is_never_half_of_each() {
     gate.open();
     assert!(reader.end().contains("failed"));
     assert!(pattern(LARGE).starts_with(&mount.scratch("got")));
-    // Who opens it anew gets the new content.
+    // The next open gets the new content.
     is_right(&mount, &server, "f");
 }
 

@@ -6,7 +6,7 @@ use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Server};
 
 const MIB: usize = 1 << 20;
-/// Bytes a second of a transfer that others beside it make up for.
+/// Bytes a second of a transfer that is slow enough for parallel ones to pay.
 const SLOW: usize = 2_000_000;
 
 fn is_right(mount: &Mount, server: &Server) {
@@ -59,7 +59,7 @@ fn a_mount_of_one_connection_reads_by_one_stream() {
 }
 
 #[test]
-fn who_waits_for_a_part_of_a_block_gets_it_though_others_wait_for_more() {
+fn reader_of_part_of_a_block_is_served_before_the_rest() {
     const HALF: usize = 64 << 10;
     let server = Server::start();
     server.tree().put("/f", pattern(2 * HALF));
@@ -102,7 +102,7 @@ for n in range(1000):
 }
 
 #[test]
-fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
+fn disk_cache_outlives_mounts_until_the_file_changes() {
     const SIZE: usize = 5 * MIB + 321;
     // 4,096 bytes, and eight for each block of 128 KiB.
     const MAP: u64 = 4096 + 41 * 8;
@@ -112,7 +112,7 @@ fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
     let options = format!("cache_dir={}", cache.path().join("made").display());
     let first = Mount::with(&server, &options);
     is_right(&first, &server);
-    // The end is kept once the server has said that it is one: whoever unmounts before fetches it again.
+    // The end is kept once the server has confirmed it: after an earlier unmount it is fetched again.
     soon("all of it is kept", || {
         let kept = std::fs::read_dir(cache.path().join("made")).unwrap();
         let is_whole = |file: std::fs::DirEntry| {
@@ -154,8 +154,9 @@ fn what_was_read_stays_on_disk_over_mounts_until_it_changes() {
     assert_eq!(server.count("RETR"), retrieved + 1);
 }
 
+/// The cached content is of the same size and time.
 #[test]
-fn what_we_have_made_is_not_taken_for_what_the_disk_keeps_of_the_same_size_and_time() {
+fn disk_cache_is_not_used_for_a_locally_rewritten_file() {
     let begin = "
 def write(path, byte, when=10**9):
     with open(path, 'wb') as f: f.write(byte * 200000)
@@ -189,8 +190,9 @@ def write(path, byte, when=10**9):
     }
 }
 
+/// The directory was never listed at its new path, at which a file of the same size and time is cached.
 #[test]
-fn a_directory_that_was_never_listed_is_not_taken_for_what_the_disk_keeps_at_its_new_path() {
+fn disk_cache_is_not_used_below_a_renamed_directory() {
     let server = Server::start();
     for (directory, byte) in [("d", b'a'), ("e", b'b')] {
         let file = format!("/{directory}/below/f");
@@ -206,8 +208,9 @@ fn a_directory_that_was_never_listed_is_not_taken_for_what_the_disk_keeps_at_its
     mount.python(&format!("{renames}; assert {looks} b'b'"));
 }
 
+/// The upload arrived although its reply was lost; what is cached has the same size and time.
 #[test]
-fn what_arrived_unheard_is_not_taken_for_what_the_disk_keeps_of_the_same_size_and_time() {
+fn disk_cache_is_dropped_after_unconfirmed_upload() {
     let server = Server::start();
     let put = |byte: u8, modified| {
         server.tree().put("/f", vec![byte; 200_000]);
@@ -256,7 +259,7 @@ fn many_files_read_at_once_stay_within_the_budget() {
 }
 
 #[test]
-fn a_small_file_that_is_refused_is_tried_once_ahead_of_its_reader() {
+fn refused_small_file_is_prefetched_once() {
     let server = Server::start();
     for number in 10..60 {
         server.tree().put(&format!("/d/{number}"), pattern(2000));

@@ -77,7 +77,7 @@ fn server() -> Server {
 }
 
 #[test]
-fn a_server_that_begins_at_the_start_in_spite_of_rest_is_found_out() {
+fn probe_detects_a_server_that_ignores_rest() {
     let server = server();
     server.on("REST", Act::Reply("350 As you like"));
     let json = probe(&server, &["--write"], 0);
@@ -129,7 +129,7 @@ fn where_nothing_can_be_made_nothing_is_written() {
 }
 
 #[test]
-fn what_can_not_be_removed_is_named() {
+fn probe_names_files_it_cannot_remove() {
     let server = server();
     server.on("RMD", Act::Reply("550 Not now"));
     let json = probe(&server, &["--write"], 3);
@@ -140,7 +140,7 @@ fn what_can_not_be_removed_is_named() {
 }
 
 #[test]
-fn a_connection_that_breaks_leaves_nothing_behind() {
+fn probe_with_broken_connection_leaves_no_files() {
     for act in [Act::HangUp, Act::CutBoth(10)] {
         let server = server();
         server.once("STOR", act);
@@ -150,7 +150,7 @@ fn a_connection_that_breaks_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_signal_leaves_nothing_behind() {
+fn probe_ended_by_a_signal_leaves_no_files() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let server = server();
         let gate = Gate::default();
@@ -181,7 +181,7 @@ fn a_server_that_falls_silent_has_its_verdict_in_time() {
 }
 
 #[test]
-fn a_server_with_few_connections_is_told_from_one_with_many() {
+fn probe_distinguishes_few_from_many_connections() {
     let server = server();
     server.limit(2, "421 No more than two");
     let json = probe(&server, &[], 0);
@@ -191,7 +191,7 @@ fn a_server_with_few_connections_is_told_from_one_with_many() {
 }
 
 #[test]
-fn what_a_server_says_can_not_break_the_json() {
+fn server_text_is_escaped_in_the_json() {
     let server = server();
     server.on("SYST", Act::Raw(b"215 \"\\ \x01\xff\x1b[2J\r\n".to_vec()));
     let json = probe(&server, &[], 0);

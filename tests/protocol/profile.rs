@@ -28,7 +28,7 @@ fn kept(mount: &Mount) -> String {
 }
 
 #[test]
-fn a_second_mount_does_not_try_again_what_the_first_one_did() {
+fn second_mount_does_not_repeat_the_first_ones_tests() {
     let server = quirky();
     let mut mount = Mount::of(&server);
     mount.sh(ALL);
@@ -96,7 +96,7 @@ fn a_spoilt_file_is_passed_over_with_a_line_and_replaced() {
 }
 
 #[test]
-fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
+fn mount_of_a_known_server_prepares_its_first_transfer() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::of(&server);
@@ -114,7 +114,7 @@ fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
 }
 
 #[test]
-fn a_second_connection_waits_with_its_login_until_the_server_is_known_again() {
+fn second_login_waits_until_a_known_server_is_recognized() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::of(&server);
@@ -154,7 +154,7 @@ fn another_server_at_the_same_place_is_met_by_one_connection() {
 }
 
 #[test]
-fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the_same() {
+fn known_server_silent_to_early_commands_is_mounted() {
     for act in [
         Act::Reply("500 What?"),
         Act::Reply("229 Nowhere"),
@@ -173,9 +173,9 @@ fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the
     }
 }
 
+/// The server allows one connection, and hangs up or falls silent at the early `EPSV`.
 #[test]
-fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_it_is_asked_early()
-{
+fn known_server_with_one_slot_silent_to_early_commands_mounts() {
     for act in [Act::HangUp, Act::Silence] {
         let server = Server::start();
         server.tree().put("/d/f", "content");
@@ -190,8 +190,9 @@ fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_
     }
 }
 
+/// The replies to `PWD` and `EPSV`, which are pipelined, are swapped.
 #[test]
-fn what_is_asked_early_and_answered_first_does_not_tell_where_the_directory_lies() {
+fn early_replies_in_wrong_order_do_not_set_the_directory() {
     let server = Script::new().home("/home").start();
     server.tree().put("/home/f", "content");
     let mut mount = Mount::of(&server);
@@ -207,7 +208,7 @@ fn what_is_asked_early_and_answered_first_does_not_tell_where_the_directory_lies
 }
 
 #[test]
-fn a_mount_that_fails_leaves_no_connection_behind() {
+fn failed_mount_closes_its_connections() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
     let mut mount = Mount::of(&server);
@@ -226,7 +227,7 @@ fn a_mount_that_fails_leaves_no_connection_behind() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_asked_again_in_the_next_mount() {
+fn unanswered_question_is_asked_again_by_the_next_mount() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     server.tree().put("/d/f", "content");
     server.on("STAT", Act::Silence);

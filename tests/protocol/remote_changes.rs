@@ -59,7 +59,7 @@ assert open('l').read() == 'B'";
 }
 
 #[test]
-fn who_has_mapped_a_file_sees_what_others_make_of_it() {
+fn mapped_file_shows_remote_changes() {
     let server = Server::start();
     server.tree().put("/f", vec![b'o'; 100_000]);
     let mount = Mount::with(&server, SHORT);
@@ -78,7 +78,7 @@ soon(lambda: page[:3] == b'NNN' and page[-3:] == b'NNN')";
 }
 
 #[test]
-fn who_follows_a_file_sees_it_grow() {
+fn followed_file_shows_remote_growth() {
     let server = Server::start();
     server.tree().put("/log", "one\n");
     let mount = Mount::with(&server, SHORT);
@@ -126,7 +126,7 @@ assert set(got) == {{b{replacement:?}}}, got"
 }
 
 #[test]
-fn who_opens_a_file_that_others_have_replaced_reads_all_of_the_new_one() {
+fn open_after_remote_replacement_reads_the_new_file() {
     let before = "assert set(map(read, names)) == {b'one\\n'}";
     for replacement in ["this one is longer\n", "s\n"] {
         who_opens_reads_all_of_the_new_one(before, replacement);
@@ -134,14 +134,14 @@ fn who_opens_a_file_that_others_have_replaced_reads_all_of_the_new_one() {
 }
 
 #[test]
-fn who_opens_a_file_that_was_listed_only_reads_all_of_what_others_have_made_of_it() {
+fn open_after_listing_reads_a_remotely_replaced_file() {
     for replacement in ["this one is longer\n", "s\n", "two\n"] {
         who_opens_reads_all_of_the_new_one("", replacement);
     }
 }
 
 #[test]
-fn who_watches_a_file_hears_that_others_have_removed_it() {
+fn inotify_reports_remote_removal() {
     let server = Server::start();
     for path in ["/d/f", "/d/g", "/gone/below/f"] {
         server.tree().put(path, "x");
@@ -232,7 +232,7 @@ fn an_unmount_amid_notices_ends_well() {
 /// The kernel holds the directory's lock while it waits for MKD: a notice that waited for the lock would keep the
 /// process from ending, and that the request from failing.
 #[test]
-fn a_crash_with_notices_that_wait_frees_everybody() {
+fn crash_with_pending_notices_frees_all_callers() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
     server.tree().put("/d/g", pattern(10));

@@ -22,7 +22,7 @@ fn a_rename_over_an_existing_file_is_one_rnfr_and_rnto() {
 }
 
 #[test]
-fn a_rename_over_an_existing_file_works_where_the_server_refuses_to_replace() {
+fn rename_over_a_file_works_where_replacing_is_refused() {
     for without in [&[][..], &["MLST", "MLSD"][..]] {
         let server = Script::new().without(without).keeps_names().start();
         server.tree().put("/a", "new");
@@ -75,7 +75,7 @@ fn noreplace_is_eexist_and_exchange_is_einval() {
 }
 
 #[test]
-fn a_file_that_is_renamed_while_it_is_written_arrives_under_its_new_name_alone() {
+fn file_renamed_while_written_arrives_under_its_new_name_only() {
     let server = Server::start();
     server.tree().directory("/d");
     let mount = Mount::of(&server);
@@ -87,7 +87,7 @@ fn a_file_that_is_renamed_while_it_is_written_arrives_under_its_new_name_alone()
 }
 
 #[test]
-fn a_file_whose_parent_is_renamed_while_it_is_written_arrives_there() {
+fn file_with_parent_renamed_while_written_arrives_there() {
     let server = Server::start();
     server.tree().put("/d/e/old", "old");
     let mount = Mount::of(&server);
@@ -114,7 +114,7 @@ open(os.environ['S'] + '/got', 'wb').write(first + f.read())",
 }
 
 #[test]
-fn a_removed_file_that_is_too_large_to_keep_is_moved_aside_until_its_last_close() {
+fn large_removed_open_file_is_renamed_until_its_last_close() {
     let server = Server::start();
     server.tree().put("/f", pattern(80 << 20));
     let mount = Mount::of(&server);
@@ -142,7 +142,7 @@ h = open('h', 'wb', 0); h.write(b'one'); os.unlink('h'); open('h', 'w').write('s
 }
 
 #[test]
-fn a_listing_that_comes_late_does_not_undo_what_was_written_meanwhile() {
+fn late_listing_does_not_undo_newer_writes() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     server.tree().put("/d/f", "old");
     server.tree().put("/d/other", "other");
@@ -166,7 +166,7 @@ fn a_listing_that_comes_late_does_not_undo_what_was_written_meanwhile() {
 }
 
 #[test]
-fn names_that_no_file_can_have_are_left_out_and_the_others_are_shown() {
+fn invalid_names_are_left_out_of_listings() {
     let fact = "type=file;size=1;modify=20210101000000; ";
     let line = "-rw-r--r-- 1 o g 1 Jan 01  2021 ";
     for (verb, without, head) in [
@@ -251,7 +251,7 @@ fn a_link_that_leads_out_of_the_mount_is_eperm() {
 }
 
 #[test]
-fn a_link_to_an_absolute_path_outside_of_the_mounted_directory_is_eperm() {
+fn absolute_link_out_of_the_mount_is_eperm() {
     let server = Script::new().home("/home").start();
     server.tree().directory("/home");
     server.tree().link("/home/out", "/etc/passwd");
@@ -302,7 +302,7 @@ fn on_a_server_that_folds_case_a_name_changes_its_case_alone() {
 
 /// One that does not even let a file have its own name in another case.
 #[test]
-fn on_a_server_that_folds_case_and_keeps_names_nothing_is_lost_by_a_new_case() {
+fn case_change_on_a_case_preserving_server_loses_nothing() {
     let server = Script::new().folds_case().keeps_names().start();
     server.tree().put("/readme", "read me");
     server.once(
@@ -343,7 +343,7 @@ over = True; writer.join(); print(count)",
 }
 
 #[test]
-fn a_path_that_is_too_long_for_one_command_is_enametoolong_and_none_is_sent() {
+fn path_longer_than_a_command_is_enametoolong_and_unsent() {
     // A server that lists only is asked for the time of each file.
     for without in [&[][..], &["MLSD", "MLST"]] {
         let server = Script::new().without(without).start();
@@ -372,7 +372,7 @@ fn a_path_that_is_too_long_for_one_command_is_enametoolong_and_none_is_sent() {
 }
 
 #[test]
-fn a_name_that_is_too_long_with_what_is_doubled_on_the_way_hides_no_other() {
+fn name_too_long_once_escaped_hides_no_other_name() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     let directory = format!(
         "{}/{}",

@@ -7,7 +7,7 @@ use crate::scripted::{Act, Gate, Server};
 const SLOW: usize = 1_000_000;
 
 #[test]
-fn a_file_that_is_fetched_ahead_is_not_shown_under_a_name_that_is_another_ones_now() {
+fn prefetched_file_is_not_shown_under_a_reused_name() {
     let server = Server::start();
     for number in 0..8 {
         let bytes = number.to_string().repeat(1000);
@@ -27,7 +27,7 @@ fn a_file_that_is_fetched_ahead_is_not_shown_under_a_name_that_is_another_ones_n
 }
 
 #[test]
-fn what_is_being_read_can_be_renamed_and_is_read_to_its_end() {
+fn file_renamed_while_read_is_read_to_its_end() {
     for rename in ["mv d/f d/g", "mv d e"] {
         let server = Server::start();
         server.tree().put("/d/f", pattern(3 << 20));

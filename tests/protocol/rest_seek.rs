@@ -34,8 +34,9 @@ fn kept(mount: &Mount, fact: &str) -> bool {
         .any(|text| text.lines().any(|line| line == fact))
 }
 
+/// A `REST` to the last byte must bring that byte alone.
 #[test]
-fn the_first_seek_proves_itself_by_the_last_byte_once_and_for_all_mounts() {
+fn first_seek_checks_rest_by_the_last_byte_once_for_all_mounts() {
     let server = server();
     let mut mount = Mount::with(&server, "max_conns=1");
     is_right_at(&mount, 4 << 20, 4096);
@@ -50,7 +51,7 @@ fn the_first_seek_proves_itself_by_the_last_byte_once_and_for_all_mounts() {
 }
 
 #[test]
-fn the_end_of_a_file_proves_itself() {
+fn seek_to_the_end_checks_rest_by_itself() {
     let server = server();
     let mut mount = Mount::of(&server);
     is_right_at(&mount, SIZE - (64 << 10), 64 << 10);
@@ -61,7 +62,7 @@ fn the_end_of_a_file_proves_itself() {
 }
 
 #[test]
-fn a_server_that_ignores_rest_is_found_out_before_a_byte_is_believed() {
+fn ignored_rest_is_detected_before_bytes_are_used() {
     for at in [4 << 20, SIZE - (64 << 10)] {
         let server = server();
         server.on("REST", AS_YOU_LIKE);
@@ -90,7 +91,7 @@ fn a_server_that_refuses_rest_is_read_from_the_start_at_once() {
 }
 
 #[test]
-fn a_file_that_grows_while_rest_is_tried_is_no_proof_against_the_server() {
+fn file_growing_during_the_rest_check_leaves_rest_untested() {
     let server = server();
     let mut mount = Mount::of(&server);
     mount.sh("ls -l");
@@ -103,8 +104,9 @@ fn a_file_that_grows_while_rest_is_tried_is_no_proof_against_the_server() {
     assert!(!kept(&mount, "rest no"));
 }
 
+/// Some servers end an aborted transfer with another 150.
 #[test]
-fn a_server_that_ends_what_is_broken_off_by_a_second_150_keeps_its_connections() {
+fn second_150_after_an_aborted_transfer_keeps_connections() {
     let server = server();
     // Pure-FTPd does.
     server.on("RETR", Act::BrokenOff("150 0.2 seconds (measured here)"));
@@ -167,7 +169,7 @@ fn a_file_that_grows_shows_its_new_lines_within_the_cache_time() {
 }
 
 #[test]
-fn a_file_that_vanishes_or_shrinks_in_the_middle_of_a_read_is_an_error_behind_right_bytes() {
+fn file_vanished_or_shrunk_during_read_fails_after_right_bytes() {
     for now in [None, Some(1_000_001)] {
         let server = server();
         server.once("RETR", Act::Cut(3 << 20));

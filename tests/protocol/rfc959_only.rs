@@ -25,7 +25,7 @@ fn a_server_of_rfc_959_alone_takes_files_and_gives_them() {
         let server = Script::new().without(&later).keeps_names().start();
         let mut mount = Mount::with(&server, options);
         mount.sh(WORK);
-        // What is older than the kernel and we remember is asked for anew.
+        // Attributes older than the cache of the kernel and of the mount are asked for again.
         mount.sh("echo one > f; sleep 6; [ \"$(cat f)\" = one ]; echo two >> f; sync f");
         assert_eq!(mount.sh("cat f"), "one\ntwo\n");
         mount.unmount();
@@ -35,7 +35,7 @@ fn a_server_of_rfc_959_alone_takes_files_and_gives_them() {
 }
 
 #[test]
-fn what_a_server_can_not_tell_the_size_of_may_be_absent() {
+fn path_without_size_reply_may_be_absent() {
     for (words, others) in [
         // BSD's ftpd and its kin.
         ("550 not a plain file.", &["MLSD", "MLST"][..]),
@@ -55,8 +55,9 @@ fn what_a_server_can_not_tell_the_size_of_may_be_absent() {
     }
 }
 
+/// The server takes the time in `MDTM time name` for a part of the name.
 #[test]
-fn a_server_that_takes_a_time_for_a_name_sets_none_and_stores_all() {
+fn mdtm_taken_for_a_name_sets_no_time_and_stores_all() {
     let there = "550 20010909014640 /f: No such file or directory";
     for words in [there, "550 Could not do that."] {
         let server = Script::new().without(&["MFMT", "SITE"]).start();
@@ -78,7 +79,7 @@ fn a_server_that_takes_a_time_for_a_name_sets_none_and_stores_all() {
 }
 
 #[test]
-fn a_server_that_answers_in_an_order_of_its_own_gets_one_command_after_the_other() {
+fn server_that_reorders_replies_gets_one_command_at_a_time() {
     let server = Server::start();
     let mount = Mount::of(&server);
     server.once(
@@ -99,11 +100,11 @@ fn a_server_that_answers_in_an_order_of_its_own_gets_one_command_after_the_other
 }
 
 #[test]
-fn a_server_that_waits_at_a_port_is_not_left_waiting_where_a_transfer_was_refused() {
+fn refused_transfer_leaves_no_passive_port_waiting() {
     let server = Script::new().without(&["APPE"]).awaits().start();
     server.tree().put("/refused", pattern(100));
     let mount = Mount::with(&server, "timeout=5");
-    // What flies behind an upload is known to be answered in order, then.
+    // After these, commands pipelined after an upload are known to be answered in order.
     mount.sh("echo one > first; echo two > second");
     mount.sh("set -C; echo mine > new; set +C; cat first second new");
     server.on("RETR /refused", Act::Reply("550 Permission denied"));
@@ -114,8 +115,9 @@ fn a_server_that_waits_at_a_port_is_not_left_waiting_where_a_transfer_was_refuse
     );
 }
 
+/// Attributes that the server cannot set are no error of close, nor for the first file.
 #[test]
-fn a_lenient_mount_closes_what_it_stores_also_before_it_is_known_what_can_not_be_set() {
+fn lenient_mount_closes_before_unsettable_attributes_are_known() {
     let put = "
 f = open('f', 'wb'); f.write(b'content'); f.flush()
 os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
@@ -128,8 +130,9 @@ os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
     }
 }
 
+/// Some servers list the directory that was the current one when the data connection was opened.
 #[test]
-fn a_server_that_lists_where_it_was_when_its_port_was_made_is_found_out() {
+fn list_of_the_directory_at_pasv_time_is_detected() {
     let server = Script::new()
         .without(&["MLSD", "MLST", "STAT"])
         .lists_left()
@@ -238,7 +241,7 @@ fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
 }
 
 #[test]
-fn who_may_not_write_to_one_file_may_append_to_the_others() {
+fn append_denied_for_one_file_is_allowed_for_others() {
     let server = Server::start();
     for name in ["/f", "/g", "/denied"] {
         server.tree().put(name, "one\n");
@@ -256,8 +259,9 @@ fn who_may_not_write_to_one_file_may_append_to_the_others() {
     assert_eq!(server.tree().bytes("/denied"), Some(&b"one\n"[..]));
 }
 
+/// ProFTPD joins and splits the words of `SITE CHMOD` again.
 #[test]
-fn what_is_put_together_from_words_changes_the_mode_of_no_other_file() {
+fn chmod_of_a_re_split_path_changes_no_other_file() {
     let server = Server::start();
     for name in ["/a b", "/a  b", "/c  d", "/e\tf"] {
         server.tree().put(name, "content");
@@ -290,7 +294,7 @@ fn bits_that_can_not_be_set_and_are_there_are_no_error() {
 }
 
 #[test]
-fn what_is_streamed_and_can_not_be_gone_on_with_is_asked_about_once() {
+fn interrupted_stream_without_resume_is_queried_once() {
     let words = "451 f: Append/Restart not permitted, try again";
     let server = Script::new().no_parts(words).start();
     let mount = Mount::with(&server, "spool_size=32M");

@@ -1,4 +1,4 @@
-//! What operations cost: round trips that somebody waits for, and data connections.
+//! What operations cost: round trips that a caller waits for, and data connections.
 //!
 //! A round trip is a piece of commands that comes in one write. Everything is counted by the server.
 
@@ -69,7 +69,7 @@ fn check(without: &[&'static str], rows: &[Row]) {
 }
 
 #[test]
-fn on_a_server_with_facts() {
+fn operations_on_a_server_with_mlsd_cost_round_trips() {
     check(
         &[],
         &[
@@ -83,7 +83,7 @@ fn on_a_server_with_facts() {
             ("ls d; sleep 6", "cat d/f0", 1, 1),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "cat $S/new > d/new", 2, 1),
-            // The first upload has shown that what flies behind it is answered behind it.
+            // The first upload has shown that pipelined commands are answered in order.
             ("ls d; cp $S/new d/one", "cp $S/new d/new", 2, 1),
             ("ls d; cp $S/new d/one", "cat $S/new > d/new", 1, 1),
             // The first append was tried on a scratch file.
@@ -104,7 +104,7 @@ fn on_a_server_with_facts() {
 }
 
 #[test]
-fn on_a_server_that_lists_only() {
+fn operations_on_a_server_with_list_only_cost_round_trips() {
     check(
         &LIST_ONLY,
         &[
@@ -129,8 +129,8 @@ fn on_a_server_that_lists_only() {
     );
 }
 
-/// A server that lists only, with a directory that the mount has not looked at: another one has shown that what flies
-/// behind a listing is answered behind it, and that times are told.
+/// A server that lists only, with a directory that the mount has not looked at: another one has shown that commands
+/// pipelined after a listing are answered in order, and that `MDTM` works.
 fn known_to_answer_in_order(options: &str) -> (Server, Mount) {
     let server = Script::new().without(&LIST_ONLY).start();
     for name in ["/one/f", "/d/f", "/d/g"] {
@@ -150,7 +150,7 @@ fn exact_times_are_asked_for_before_a_listing_is_confirmed() {
 }
 
 #[test]
-fn times_that_are_told_before_a_listing_is_confirmed_are_not_taken_for_its_end() {
+fn mdtm_replies_before_a_226_do_not_end_the_listing() {
     let (server, mount) = known_to_answer_in_order("timeout=30");
     server.on("LIST", Act::Refuse(1000, "213 20200101000000"));
     assert_eq!(mount.sh("stat -c %Y d/f d/g"), "1612325106\n1612325106\n");
@@ -158,7 +158,7 @@ fn times_that_are_told_before_a_listing_is_confirmed_are_not_taken_for_its_end()
 }
 
 #[test]
-fn a_listing_that_is_answered_once_too_often_gives_no_file_the_time_of_another() {
+fn listing_with_an_extra_reply_mixes_up_no_times() {
     for words in [
         "226 All of it\r\n226 All of it",
         "226 All of it\r\n150 Here it comes",

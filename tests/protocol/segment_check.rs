@@ -4,7 +4,7 @@ use crate::mount::{Mount, pattern};
 use crate::scripted::{Act, Server};
 
 const SIZE: usize = 16 << 20;
-/// Bytes a second of a transfer that others beside it make up for.
+/// Bytes a second of a transfer that is slow enough for parallel ones to pay.
 const SLOW: usize = 2_000_000;
 
 /// A server that begins where it is told to near the start and at the last byte, and a little before elsewhere.
@@ -17,7 +17,7 @@ fn lie(at: usize) -> usize {
 }
 
 #[test]
-fn streams_that_do_not_fit_together_are_an_error_before_a_wrong_byte() {
+fn mismatched_streams_fail_before_a_wrong_byte() {
     let server = Server::start();
     server.tree().put("/f", pattern(SIZE));
     server.on("RETR", Act::Pace(SLOW));

@@ -4,7 +4,7 @@ use crate::mount::{Mount, pattern};
 use crate::scripted::{Act, Server};
 
 #[test]
-fn with_64_readers_stuck_a_cached_listing_is_answered_and_the_readers_get_an_error() {
+fn stuck_64_readers_fail_and_cached_listing_is_answered() {
     let server = Server::start();
     for number in 0..64 {
         server
@@ -28,7 +28,7 @@ fn with_64_readers_stuck_a_cached_listing_is_answered_and_the_readers_get_an_err
 }
 
 #[test]
-fn with_readers_stuck_what_is_not_cached_is_listed_too() {
+fn stuck_readers_do_not_block_an_uncached_listing() {
     let server = Server::start();
     server.tree().put("/e/small", "small");
     for number in 0..64 {
@@ -80,7 +80,7 @@ fn an_unmount_does_not_wait_for_a_server_that_answers_nothing() {
 }
 
 #[test]
-fn sigterm_ends_the_mount_though_somebody_is_stuck_in_it() {
+fn sigterm_ends_a_mount_with_stuck_callers() {
     let server = Server::start();
     server.tree().put("/f", pattern(1_000_000));
     let mut mount = Mount::with(&server, "timeout=4");
@@ -93,7 +93,7 @@ fn sigterm_ends_the_mount_though_somebody_is_stuck_in_it() {
 }
 
 #[test]
-fn a_reader_that_was_killed_holds_up_nobody() {
+fn killed_reader_delays_no_other() {
     let server = Server::start();
     server.tree().put("/f", pattern(1_000_000));
     server.tree().put("/g", "content");
@@ -106,8 +106,9 @@ fn a_reader_that_was_killed_holds_up_nobody() {
     mount.unmount();
 }
 
+/// The server aborts it on the control connection alone.
 #[test]
-fn a_transfer_that_the_server_gives_up_ends_though_its_data_connection_stands() {
+fn transfer_aborted_by_the_server_ends_with_data_socket_open() {
     let server = Server::start();
     server.tree().put("/f", pattern(300_000));
     // Nothing here waits for that.

@@ -35,7 +35,7 @@ fn a_name_that_is_not_there_is_not_there() {
 }
 
 #[test]
-fn what_is_of_another_directory_is_not_believed() {
+fn listing_of_another_directory_is_rejected() {
     // It takes what follows a switch for nothing, and lists the directory that it is in.
     let words = "213-Here\r\ndrwxr-xr-x 1 o g 4096 Feb 03  2021 .\r\n\
                  drwxr-xr-x 1 o g 4096 Feb 03  2021 none\r\n213 End\r\n";
@@ -48,7 +48,7 @@ fn what_is_of_another_directory_is_not_believed() {
 }
 
 #[test]
-fn what_the_answers_leave_in_doubt_a_listing_tells() {
+fn ambiguous_stat_falls_back_to_a_listing() {
     const HEAD: &str = "drwxr-xr-x 1 o g 4096 Feb 03  2021 .\r\n";
     for (command, answer) in [
         // Two commands say two things of one file, or one of them nothing.
@@ -149,7 +149,7 @@ fn an_answer_is_not_compared_with_a_listing_of_another_time() {
     server.once("LIST", Act::Until(gate.clone()));
     let mut looks = mount.start("cd d && ls && sleep 3 && ls");
     soon("the listing", || server.count("LIST") == 2);
-    // It waits for that listing, and has an answer already that nobody compares.
+    // It waits for that listing, and has an answer already that is not compared.
     let mut asks = mount.start("[ ! -e d/none ]");
     soon("the question", || server.count("STAT") == 1);
     gate.open();
@@ -161,7 +161,7 @@ fn an_answer_is_not_compared_with_a_listing_of_another_time() {
 }
 
 #[test]
-fn a_server_that_has_no_answer_over_a_fresh_connection_is_listed_in_time() {
+fn stat_without_reply_on_a_new_connection_becomes_a_listing() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     server.tree().put("/f", "content");
     let mount = Mount::with(&server, "timeout=4");

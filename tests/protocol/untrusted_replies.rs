@@ -30,7 +30,7 @@ fn a_listing_that_is_said_to_be_cut_off_answers_no_absence() {
 }
 
 #[test]
-fn what_is_refused_for_now_is_no_absence() {
+fn temporary_refusal_is_not_enoent() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
     server.on(
@@ -44,7 +44,7 @@ fn what_is_refused_for_now_is_no_absence() {
 }
 
 #[test]
-fn a_directory_that_can_not_be_entered_is_not_empty_whatever_its_name_says() {
+fn unenterable_directory_is_not_shown_empty() {
     let server = Server::start();
     server.tree().put("/no files/f", "content");
     server.on(
@@ -56,8 +56,9 @@ fn a_directory_that_can_not_be_entered_is_not_empty_whatever_its_name_says() {
     assert_eq!(mount.sh("cat 'no files/f'"), "content");
 }
 
+/// The connection replies to `EPSV` with something that is no port.
 #[test]
-fn a_connection_that_answers_something_else_than_where_it_listens_is_not_used_again() {
+fn connection_with_wrong_reply_to_epsv_is_dropped() {
     let server = Server::start();
     server.tree().put("/f", "content");
     server.once("EPSV", Act::Reply("250 Fine"));
@@ -74,7 +75,7 @@ fn a_connection_that_answers_something_else_than_where_it_listens_is_not_used_ag
 }
 
 #[test]
-fn a_server_that_ceases_to_take_several_commands_at_once_is_found_out() {
+fn server_that_stops_accepting_pipelining_is_detected() {
     let server = Server::start();
     for number in 0..9 {
         server.tree().put(&format!("/d{number}/f"), "content");
@@ -96,7 +97,7 @@ fn a_server_that_ceases_to_take_several_commands_at_once_is_found_out() {
 }
 
 #[test]
-fn who_reads_on_over_a_file_that_others_have_replaced_is_told_so() {
+fn reading_on_after_remote_replacement_is_an_error() {
     let server = Server::start();
     let size = 24 << 20;
     server.tree().put("/f", pattern(size));
@@ -121,7 +122,7 @@ fn who_reads_on_over_a_file_that_others_have_replaced_is_told_so() {
 }
 
 #[test]
-fn a_file_that_is_longer_than_the_server_says_is_an_error_unless_it_has_grown() {
+fn file_longer_than_its_size_is_an_error_unless_grown() {
     for size in [1500, 400_000] {
         let server = Server::start();
         server.tree().put("/f", pattern(size));

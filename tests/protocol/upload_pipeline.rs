@@ -26,8 +26,9 @@ fn has(server: &Server, path: &str, bytes: &[u8]) -> bool {
     server.tree().bytes(path) == Some(bytes)
 }
 
+/// The order of replies after the first `STOR` shows what this server can do.
 #[test]
-fn one_upload_shows_whether_questions_may_fly_behind_the_next() {
+fn first_upload_shows_whether_queries_can_be_pipelined() {
     let server = Server::start();
     let mount = mounted(&server);
     let first = put(&mount, "first", 3000);
@@ -51,7 +52,7 @@ fn one_upload_shows_whether_questions_may_fly_behind_the_next() {
 }
 
 #[test]
-fn a_server_that_answers_at_once_is_asked_behind_the_confirmation() {
+fn server_answering_early_is_queried_after_the_226() {
     let server = Script::new().eager().start();
     let mount = mounted(&server);
     for name in ["a", "b", "c"] {
@@ -66,7 +67,7 @@ fn a_server_that_answers_at_once_is_asked_behind_the_confirmation() {
 }
 
 #[test]
-fn bytes_that_came_too_early_are_sent_again_and_never_early_again() {
+fn lost_early_data_is_resent_and_then_disabled() {
     let server = Script::new().drops_early().start();
     let mount = mounted(&server);
     for name in ["a", "b", "c", "d"] {
@@ -80,7 +81,7 @@ fn bytes_that_came_too_early_are_sent_again_and_never_early_again() {
 }
 
 #[test]
-fn a_stream_whose_first_bytes_went_early_and_were_lost_is_sent_again() {
+fn stream_with_lost_early_data_is_sent_again() {
     const SIZE: usize = 1 << 20;
     let server = Server::start();
     let mount = mounted(&server);
@@ -97,7 +98,7 @@ fn a_stream_whose_first_bytes_went_early_and_were_lost_is_sent_again() {
 }
 
 #[test]
-fn a_stream_that_lost_its_first_bytes_is_not_gone_on_with_behind_the_others() {
+fn stream_with_lost_early_data_is_not_resumed() {
     const SIZE: usize = 1 << 20;
     for act in [Act::LoseEarly(SIZE), Act::LoseEarly(SIZE / 2)] {
         let server = Server::start();
@@ -115,7 +116,7 @@ fn a_stream_that_lost_its_first_bytes_is_not_gone_on_with_behind_the_others() {
 }
 
 #[test]
-fn a_refused_stream_whose_first_bytes_went_early_leaves_its_connection_in_step() {
+fn refused_stream_with_early_data_keeps_replies_in_order() {
     let server = Server::start();
     let mount = mounted(&server);
     for name in ["a", "b", "c"] {
@@ -134,7 +135,7 @@ except PermissionError:
 }
 
 #[test]
-fn a_refused_upload_leaves_its_connection_in_step() {
+fn refused_upload_keeps_replies_in_order() {
     let server = Server::start();
     let mount = mounted(&server);
     put(&mount, "first", 3000);
@@ -151,7 +152,7 @@ except PermissionError:
 }
 
 #[test]
-fn what_is_said_behind_a_cut_upload_has_it_sent_again() {
+fn size_reply_after_a_cut_upload_causes_a_resend() {
     let server = Server::start();
     let mount = mounted(&server);
     put(&mount, "first", 3000);
@@ -162,7 +163,7 @@ fn what_is_said_behind_a_cut_upload_has_it_sent_again() {
 }
 
 #[test]
-fn exclusive_create_stores_bytes_with_the_command_that_made_the_file() {
+fn exclusive_create_stores_data_with_the_creating_command() {
     let server = Server::start();
     let mount = Mount::of(&server);
     mount.python(
@@ -222,8 +223,9 @@ except OSError:
     }
 }
 
+/// The connection is lost at the query before; the empty file is another client's.
 #[test]
-fn an_empty_file_of_others_is_not_taken_for_our_own_because_a_try_to_make_it_was_lost() {
+fn exclusive_create_after_lost_reply_rejects_an_empty_file() {
     let server = Server::start();
     let mount = mounted(&server);
     put(&mount, "first", 3000);
@@ -234,7 +236,7 @@ fn an_empty_file_of_others_is_not_taken_for_our_own_because_a_try_to_make_it_was
 }
 
 #[test]
-fn a_file_of_others_is_not_touched_by_one_that_must_be_new() {
+fn exclusive_create_keeps_anothers_file() {
     let server = Server::start();
     let mount = Mount::of(&server);
     put(&mount, "first", 3000);
@@ -249,8 +251,9 @@ fn a_file_of_others_is_not_touched_by_one_that_must_be_new() {
     assert!(server.since(mark, &["SITE"]).is_empty());
 }
 
+/// `EPSV` for the next transfer is sent together with the next `LIST`.
 #[test]
-fn a_listing_shows_whether_the_next_data_connection_may_be_asked_for_with_the_next_one() {
+fn first_listing_shows_whether_epsv_can_be_pipelined() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
     let mount = Mount::with(&server, ONE);
@@ -260,7 +263,7 @@ fn a_listing_shows_whether_the_next_data_connection_may_be_asked_for_with_the_ne
 }
 
 #[test]
-fn a_small_file_that_is_broken_off_leaves_its_connection_in_step() {
+fn aborted_small_file_keeps_replies_in_order() {
     let server = Server::start();
     server.tree().put("/f", pattern(3000));
     server.tree().put("/g", pattern(3000));
@@ -272,7 +275,7 @@ fn a_small_file_that_is_broken_off_leaves_its_connection_in_step() {
 }
 
 #[test]
-fn questions_that_are_answered_before_the_consent_spoil_no_upload() {
+fn query_replies_before_the_150_spoil_no_upload() {
     let server = Server::start();
     server.hurry(Hurry::First);
     let mount = mounted(&server);
@@ -322,7 +325,7 @@ fn facts_that_come_before_the_end_are_not_taken_for_it() {
 }
 
 #[test]
-fn a_listing_that_is_cut_is_not_whole_because_something_else_went_well() {
+fn cut_listing_with_later_success_is_not_complete() {
     for (when, words) in [
         (Hurry::First, "200 Fine"),
         (Hurry::Second, "200 Fine"),
@@ -341,7 +344,7 @@ fn a_listing_that_is_cut_is_not_whole_because_something_else_went_well() {
 }
 
 #[test]
-fn a_server_that_has_come_to_refuse_what_follows_a_listing_still_lists() {
+fn server_that_starts_refusing_pipelined_commands_lists() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
     server.tree().put("/e/f", pattern(10));
@@ -359,7 +362,7 @@ fn a_server_that_has_come_to_refuse_what_follows_a_listing_still_lists() {
 }
 
 #[test]
-fn a_file_that_must_be_new_is_looked_for_where_sizes_are_not_told() {
+fn exclusive_create_without_size_checks_by_listing() {
     let server = Script::new().without(&["SIZE"]).start();
     let mount = Mount::of(&server);
     put(&mount, "first", 3000);
@@ -374,8 +377,9 @@ fn a_file_that_must_be_new_is_looked_for_where_sizes_are_not_told() {
     assert!(has(&server, "/mine", b"mine\n"));
 }
 
+/// A size that was queried while the file was streamed is no confirmation of all of it.
 #[test]
-fn what_was_said_of_a_part_of_a_stream_is_not_taken_for_a_word_on_all_of_it() {
+fn size_reply_to_part_of_a_stream_is_not_its_final_size() {
     let server = Server::start();
     server.tree().put("/a/f", pattern(10));
     let mount = mounted(&server);
@@ -408,7 +412,7 @@ fn change(mount: &Mount) {
 }
 
 #[test]
-fn the_small_file_of_a_rehearsal_goes_again_even_where_the_connection_does_first() {
+fn rehearsal_file_is_removed_after_a_lost_connection() {
     let server = Server::start();
     let mut large = pattern(2 << 20);
     server.tree().put("/large", large.clone());
@@ -428,7 +432,7 @@ fn the_small_file_of_a_rehearsal_goes_again_even_where_the_connection_does_first
 }
 
 #[test]
-fn where_no_small_file_can_be_made_or_removed_a_file_changes_all_the_same() {
+fn file_changes_where_the_rehearsal_file_is_refused() {
     for (command, reply) in [
         ("STOR", "553 Permission denied"),
         ("DELE", "550 Permission denied"),
@@ -470,7 +474,7 @@ except PermissionError:
 }
 
 #[test]
-fn without_flights_no_command_comes_before_the_last_one_is_answered() {
+fn nopipeline_sends_no_command_before_the_last_reply() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
     let mount = Mount::with(&server, "max_conns=1,nopipeline,timeout=3");

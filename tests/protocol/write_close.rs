@@ -6,7 +6,7 @@ use crate::scripted::{Script, Server};
 const STORES: [&str; 2] = ["STOR", "APPE"];
 
 #[test]
-fn what_three_children_write_into_one_descriptor_arrives_whole_by_one_stor_and_one_appe() {
+fn children_sharing_a_descriptor_cost_one_stor_and_one_appe() {
     let server = Server::start();
     let mount = Mount::of(&server);
     mount.sh("(echo a; /bin/echo b; /bin/echo c) > f");
@@ -15,7 +15,7 @@ fn what_three_children_write_into_one_descriptor_arrives_whole_by_one_stor_and_o
 }
 
 #[test]
-fn what_was_written_through_a_mapping_arrives_though_the_file_was_closed_before() {
+fn mapped_writes_after_close_arrive() {
     let server = Server::start();
     server.tree().put("/f", pattern(10_000));
     let mount = Mount::of(&server);
@@ -50,7 +50,7 @@ fn an_empty_file_is_made_however_it_is_made() {
 }
 
 #[test]
-fn a_redirection_over_an_existing_file_replaces_what_was_in_it() {
+fn redirection_over_a_file_replaces_its_content() {
     let server = Server::start();
     server.tree().put("/f", pattern(100_000));
     server.tree().put("/emptied", pattern(100_000));
@@ -64,7 +64,7 @@ fn a_redirection_over_an_existing_file_replaces_what_was_in_it() {
 }
 
 #[test]
-fn what_is_appended_is_sent_alone() {
+fn append_sends_only_the_new_bytes() {
     let server = Server::start();
     server.tree().put("/f", pattern(1_000_000));
     let mount = Mount::of(&server);
@@ -99,7 +99,7 @@ fn a_server_without_appe_gets_appended_files_whole() {
 }
 
 #[test]
-fn rights_and_time_set_while_a_file_is_dirty_ride_behind_its_upload() {
+fn mode_and_time_of_a_dirty_file_are_set_after_its_upload() {
     let server = Server::start();
     let mount = Mount::of(&server);
     let mark = server.mark();
@@ -118,7 +118,7 @@ s = os.stat('f'); assert (s.st_mode & 0o7777, s.st_mtime, s.st_size) == (0o600, 
 }
 
 #[test]
-fn a_file_made_without_the_right_to_write_it_ends_so_with_its_content() {
+fn file_created_read_only_arrives_read_only_with_content() {
     let server = Server::start();
     let mount = Mount::of(&server);
     mount.python(
@@ -135,7 +135,7 @@ os.write(f, b'end'); os.close(f)",
 }
 
 #[test]
-fn a_server_that_sets_neither_rights_nor_times_takes_copies_but_no_promises() {
+fn server_without_chmod_and_mfmt_takes_copies() {
     let without = ["SITE", "MFMT", "MDTM-SET"];
     let server = Script::new().without(&without).start();
     let mount = Mount::of(&server);
@@ -147,7 +147,7 @@ fn a_server_that_sets_neither_rights_nor_times_takes_copies_but_no_promises() {
 }
 
 #[test]
-fn what_was_being_written_at_sigterm_is_on_the_server() {
+fn sigterm_stores_files_being_written() {
     let server = Server::start();
     let mut mount = Mount::of(&server);
     let writer = mount.start(

@@ -175,7 +175,7 @@ os.close(f)",
 }
 
 #[test]
-fn a_patch_that_broke_off_halfway_leaves_the_whole_file_after_the_next_try() {
+fn interrupted_patch_is_completed_by_the_next_try() {
     let acts = [
         Act::Refuse(300, "452 Insufficient storage"),
         Act::Short(300),
@@ -203,7 +203,7 @@ os.close(f)",
 }
 
 #[test]
-fn a_patch_of_a_file_that_others_removed_is_an_error_and_no_file_of_zeros() {
+fn patch_of_a_remotely_removed_file_is_an_error() {
     let server = Server::start();
     server.tree().put("/f", pattern(10_000));
     let mount = Mount::of(&server);
@@ -219,7 +219,7 @@ fn a_patch_of_a_file_that_others_removed_is_an_error_and_no_file_of_zeros() {
 }
 
 #[test]
-fn a_patch_of_a_file_that_others_changed_is_laid_over_theirs() {
+fn patch_of_a_remotely_changed_file_is_merged() {
     let server = Server::start();
     server.tree().put("/f", pattern(10_000));
     let mount = Mount::of(&server);
@@ -252,7 +252,7 @@ fn a_patch_that_broke_off_for_good_is_kept_whole() {
 }
 
 #[test]
-fn a_directory_that_can_not_be_listed_is_not_asked_for_again_and_again() {
+fn unlistable_directory_is_listed_once() {
     let server = Server::start();
     for name in ["a", "b", "c", "d"] {
         server.tree().put(&format!("/{name}/f"), "content");
@@ -265,8 +265,9 @@ fn a_directory_that_can_not_be_listed_is_not_asked_for_again_and_again() {
     assert!(server.count("CWD /c") <= 4, "{}", server.count("CWD /c"));
 }
 
+/// A new file into which nothing is written is stored at its close.
 #[test]
-fn a_new_file_without_a_byte_that_is_refused_is_an_error_of_its_close() {
+fn refused_empty_file_is_an_error_of_close() {
     let server = Server::start();
     server.tree().put("/old", "old\n");
     let mount = Mount::of(&server);

@@ -69,7 +69,7 @@ fn epsv_refused_is_pasv() {
     );
 }
 
-/// 10.9.8.7 is nobody's: a connection to it would fail.
+/// No host has the address 10.9.8.7: a connection to it would fail.
 #[test]
 fn the_address_in_a_227_counts_only_when_it_is_asked_for() {
     run(
@@ -112,7 +112,7 @@ fn filtered_passive_ports_are_passed_by_within_one_timeout() {
 }
 
 #[test]
-fn what_worked_is_remembered() {
+fn working_data_mode_is_remembered() {
     run(
         60,
         "vsftpd pasv_enable=NO; mounts cache_timeout=0; for n in {1..5}; do ls $M >/dev/null; sleep 1.1; done
@@ -146,7 +146,7 @@ fn bound_to_an_address_or_an_interface() {
 
 /// As behind NAT: the server reaches us only at the address outside, from which these ports are forwarded.
 #[test]
-fn an_external_address_is_told_and_its_ports_are_forwarded() {
+fn external_address_is_sent_and_its_ports_forwarded() {
     run(
         90,
         "ip address add 203.0.113.9/32 dev lo; proftpd 'AllowForeignAddress on'

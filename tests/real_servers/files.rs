@@ -80,7 +80,7 @@ PY");
     m.sh("is \"$(cat $M/f)\" xyz");
 }
 
-/// A file without a byte may wait for its last close, which nobody hears of.
+/// An empty file may be stored at its last close, whose errors no program receives.
 pub fn empty_file(m: &mut Mounted) {
     m.sh(
         ": >$M/a; touch $M/b; cp /dev/null $M/c; for f in a b c; do soon [ -f $D/$f ]; done
@@ -174,7 +174,7 @@ pub fn subshell_and_children(m: &mut Mounted) {
     m.sh("is \"$(cat $M/f)\" $'a\\nb\\nc'; is \"$(wc -l <$M/g)\" 2001");
 }
 
-/// A child that starts a program closes what it does not hand on, and nobody may look at it meanwhile.
+/// A child that starts a program closes inherited descriptors, and the file is not looked at meanwhile.
 pub fn exec_beside_new_file(m: &mut Mounted) {
     m.sh("timeout -s KILL 20 python3 - <<'PY'
 import os, subprocess

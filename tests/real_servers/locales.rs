@@ -18,7 +18,7 @@ const TIMES: &str = "
     chown -R $account: $D/there";
 
 #[test]
-fn vsftpd_in_a_zone_of_its_own_that_it_keeps_to_itself() {
+fn vsftpd_in_another_time_zone_shows_right_times() {
     run(
         90,
         &format!(
@@ -33,7 +33,7 @@ fn vsftpd_in_a_zone_of_its_own_that_it_keeps_to_itself() {
 /// With `use_localtime` vsftpd writes its own zone's times into listings, and takes and gives them by MDTM too: all
 /// at the offset of today, also those of another season.
 #[test]
-fn vsftpd_that_tells_local_times() {
+fn vsftpd_with_local_times_shows_right_times() {
     for zone in ["Asia/Kolkata", "America/New_York"] {
         run(
             90,
@@ -49,7 +49,7 @@ fn vsftpd_that_tells_local_times() {
 }
 
 #[test]
-fn proftpd_that_tells_local_times() {
+fn proftpd_with_local_times_shows_right_times() {
     run(
         90,
         &format!(

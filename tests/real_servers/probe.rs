@@ -174,7 +174,7 @@ fn nothing_gets_through() {
 }
 
 #[test]
-fn we_are_behind_nat() {
+fn client_behind_nat_is_recognized() {
     run(
         120,
         "ip address add 203.0.113.5/32 dev lo; proftpd 'DefaultAddress 203.0.113.5'; drops 40000-40009
@@ -194,7 +194,7 @@ fn ipv6_has_its_own_ways() {
 }
 
 #[test]
-fn through_a_proxy_nobody_connects_to_us() {
+fn proxy_makes_active_mode_impossible() {
     run(
         60,
         "launch /usr/bin/python3 $SUPPORT/proxy_server.py 1080 $S/proxied u:s3cret; soon answers 127.0.0.1 1080; vsftpd
@@ -228,7 +228,7 @@ fn a_zone_is_learned_from_a_file() {
 }
 
 #[test]
-fn tls_and_who_demands_that_it_is_resumed() {
+fn tls_session_resumption_demand_is_recognized() {
     for (server, demanded) in [
         ("vsftpd_tls", "True"),
         ("proftpd_tls", "True"),
@@ -263,7 +263,7 @@ fn tls_from_the_first_byte_on() {
 }
 
 #[test]
-fn a_bad_certificate_is_shown_and_nothing_is_said_to_it() {
+fn bad_certificate_is_shown_and_no_password_sent() {
     for (certificate, options, words) in [
         ("good", "tls=explicit", "no authority (CA)"),
         ("self", "$TRUST", "signed by itself"),
@@ -286,7 +286,7 @@ fn a_bad_certificate_is_shown_and_nothing_is_said_to_it() {
 }
 
 #[test]
-fn a_certificate_that_is_taken_on_first_use_is_not_called_verified() {
+fn certificate_trusted_on_first_use_is_not_called_verified() {
     run_tls(
         60,
         "vsftpd_tls; probes 0 ''; has \"r['mountable'] and r['encryption']['verified'] is False and r['encryption']['fault']\"
@@ -296,7 +296,7 @@ fn a_certificate_that_is_taken_on_first_use_is_not_called_verified() {
 }
 
 #[test]
-fn people_get_words_and_no_password() {
+fn text_report_contains_no_password() {
     run(
         60,
         "vsftpd pasv_enable=NO; $FTPFS probe $URL -o ro,proxy=none --write >$S/said 2>$S/log
@@ -313,7 +313,7 @@ fn people_get_words_and_no_password() {
 }
 
 #[test]
-fn a_mount_begins_with_what_it_learned() {
+fn mount_uses_what_probe_learned() {
     run(
         60,
         "vsftpd pasv_enable=NO; probes 0 ''; says $HOME/.cache/ftpfs/servers/$account@127.0.0.1:21 'way EPRT'
@@ -323,7 +323,7 @@ fn a_mount_begins_with_what_it_learned() {
 }
 
 #[test]
-fn what_keeps_us_out_is_one_line() {
+fn failed_login_is_one_line() {
     run(
         60,
         "vsftpd; SOURCE=ftp://$account:wrong@127.0.0.1/; probes 1 ''; has \"'user and password' in r['error'] and r['server']['greeting']\"

@@ -18,7 +18,7 @@ count() { grep -c "> $1" "$S/log"; }
 "#;
 
 #[test]
-fn what_is_slow_on_each_connection_comes_over_several() {
+fn rate_limited_file_is_read_over_several_connections() {
     for server in SLOW {
         run(
             120,

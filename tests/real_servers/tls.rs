@@ -168,7 +168,7 @@ fn tried_by_default_trusted_on_first_use_and_then_only_that() {
 }
 
 #[test]
-fn a_server_without_tls_is_spoken_to_in_clear_unless_it_is_demanded() {
+fn server_without_tls_is_used_in_clear_unless_tls_is_required() {
     run(
         60,
         "vsftpd; mounts ''; copies; unmounts; said=$(grep -c '\"PASS' $S/commands)
@@ -221,7 +221,7 @@ fn a_server_that_gives_no_tickets_is_spoken_to_in_tls_12() {
     }
 }
 
-/// Whoever answers at the data port in place of the server has another certificate, be it a good one.
+/// An impostor at the data port has another certificate, even if a valid one.
 #[test]
 fn a_data_connection_that_shows_another_certificate_is_refused() {
     for options in ["$TRUST", "$TRUST,tls_max=1.2", "no_verify_peer", ""] {
@@ -240,7 +240,7 @@ fn a_data_connection_that_shows_another_certificate_is_refused() {
 
 /// An attacker can cut an encrypted connection, but can't end it: where the server ends them, what is cut is no whole.
 #[test]
-fn data_that_ends_without_being_said_to_is_not_taken_for_the_whole() {
+fn data_without_close_notify_is_not_complete() {
     run(
         60,
         "odd_tls cut; touch $D/there/{a..e}; mounts $TRUST,cache_timeout=0; [ $(ls $M/there | wc -l) = 7 ]; cmp $M/there/down $D/there/down
@@ -262,7 +262,7 @@ fn an_empty_directory_whose_listing_is_refused_is_empty() {
 
 /// Many servers just hang up.
 #[test]
-fn a_server_that_never_says_the_end_is_taken_at_its_reply() {
+fn missing_close_notify_with_226_is_complete() {
     run(
         60,
         "odd_tls unsaid; mounts $TRUST; cmp $M/there/down $D/there/down; is \"$(ls $M/there | xargs)\" 'down nothing'

@@ -32,7 +32,7 @@ fn run(limit: u64, script: &str) {
 /// The first change shows on a small file beside what the server makes of a part of one; nothing of the large file is
 /// fetched.
 #[test]
-fn a_byte_changed_in_a_large_file_costs_little_where_the_server_keeps_the_rest() {
+fn byte_changed_in_a_large_file_sends_little() {
     for server in ["vsftpd", "proftpd", "pyftpdlib"] {
         run(
             60,
@@ -45,7 +45,7 @@ fn a_byte_changed_in_a_large_file_costs_little_where_the_server_keeps_the_rest()
                  put 5000000 Y $S/file; mark; costs 65536 put 5000000 Y $M/file; cmp $S/file $D/file
                  [ $(sent | wc -l) -le 12 ] || fail \"so many commands: $(sent)\"
                  [ $(sent | grep -c RETR) = 0 ] || fail 'something was fetched'
-                 # STOR behind REST 0 begins anew: the first byte takes the whole file with it.
+                 # STOR behind REST 0 starts again: the first byte takes the whole file with it.
                  put 0 Z $S/file; put 0 Z $M/file; cmp $S/file $D/file
                  put 8388607 E $S/file; costs 65536 put 8388607 E $M/file; cmp $S/file $D/file
                  put 8388607 tail $S/file; costs 65536 put 8388607 tail $M/file; cmp $S/file $D/file; cmp $S/file $M/file
@@ -90,7 +90,7 @@ PY
 
 /// Two hands write the halves of a new file: the second half goes when the first has reached it.
 #[test]
-fn what_was_written_ahead_of_its_turn_is_on_its_way_before_it_is_closed() {
+fn out_of_order_write_is_sent_before_close() {
     run(
         60,
         "vsftpd; head -c 40M /dev/urandom >$S/file; mounts cache_timeout=30
@@ -112,8 +112,9 @@ PY
     );
 }
 
+/// The server cuts files after a patched part; from then on, it gets all from the first change to the end.
 #[test]
-fn a_server_that_cuts_is_found_out_and_mended_and_gets_the_rest_to_the_end_from_then_on() {
+fn server_that_truncates_patches_is_detected_and_repaired() {
     run(
         60,
         "pure_ftpd; head -c 4M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
@@ -125,8 +126,9 @@ fn a_server_that_cuts_is_found_out_and_mended_and_gets_the_rest_to_the_end_from_
     );
 }
 
+/// ProFTPD refuses `REST` before `STOR` as configured by default.
 #[test]
-fn a_server_of_defaults_that_takes_no_parts_of_files_takes_all_of_them() {
+fn default_server_without_partial_store_gets_whole_files() {
     run(
         60,
         "restart=off proftpd; head -c 4M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
@@ -155,7 +157,7 @@ fn a_line_appended_to_a_large_file_costs_a_line() {
 
 /// What others wrote meanwhile stays where nothing was written here.
 #[test]
-fn what_others_change_meanwhile_stays() {
+fn concurrent_remote_change_is_kept() {
     run(
         60,
         "vsftpd; head -c 4M /dev/zero >$D/file; chown $account: $D/file
@@ -175,7 +177,7 @@ PY
 }
 
 #[test]
-fn what_is_written_in_order_arrives_while_it_is_written_and_reads_back_meanwhile() {
+fn sequential_write_is_streamed_and_reads_back() {
     for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
         run(
             90,
@@ -209,7 +211,7 @@ PY
 }
 
 #[test]
-fn a_file_larger_than_the_local_disk_is_written_in_little_memory() {
+fn file_larger_than_the_local_disk_needs_little_memory() {
     run(
         120,
         "vsftpd; mkdir $S/small; mount -t tmpfs -o size=64M none $S/small
@@ -222,7 +224,7 @@ fn a_file_larger_than_the_local_disk_is_written_in_little_memory() {
 
 /// A stream that gets nothing is finished, and goes on behind what is there.
 #[test]
-fn a_writer_who_pauses_keeps_no_connection() {
+fn paused_writer_keeps_no_connection() {
     run(
         60,
         "vsftpd; head -c 4M /dev/urandom >$S/file; mounts max_conns=1
@@ -267,7 +269,7 @@ fn a_server_that_is_started_again_in_the_middle_costs_no_file() {
 
 /// The server's disk is full: the caller hears of it, and what was whole here is kept.
 #[test]
-fn a_full_server_is_told_and_nothing_is_lost() {
+fn full_server_is_reported_and_nothing_is_lost() {
     let full = "No space left on device";
     // pyftpdlib says "426 None; transfer aborted.", as of a broken connection.
     for (server, said) in [
@@ -353,7 +355,7 @@ print(known)
 
 /// 50 times: the mount is killed in the middle of it all, mounted again, and everything that was closed is there.
 #[test]
-fn what_was_closed_survives_the_death_of_the_mount() {
+fn closed_file_survives_a_killed_mount() {
     run(
         300,
         &format!(
@@ -420,7 +422,7 @@ PY
 }
 
 #[test]
-fn nobody_sees_half_a_file_that_is_to_appear_at_once() {
+fn atomic_upload_never_shows_half_a_file() {
     for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
         run(
             60,
@@ -451,7 +453,7 @@ PY
 
 /// Under a name of its own, which is gone when the file is there, or removed.
 #[test]
-fn what_is_to_appear_at_once_streams_too() {
+fn atomic_upload_is_streamed() {
     for server in ["vsftpd", "proftpd", "pure_ftpd", "pyftpdlib"] {
         run(
             90,
@@ -501,7 +503,7 @@ PY
 }
 
 #[test]
-fn where_nothing_can_take_a_place_what_was_streamed_is_stored_in_place() {
+fn atomic_stream_where_replacing_is_refused_is_stored_in_place() {
     run(
         60,
         "vsftpd cmds_denied=RNFR,RNTO; head -c 60M /dev/urandom >$S/file; mounts atomic,spool_size=32M
@@ -512,7 +514,7 @@ fn where_nothing_can_take_a_place_what_was_streamed_is_stored_in_place() {
 
 /// ProFTPD's mod_digest has hashes; a content that is changed behind the upload is found out, and stored again.
 #[test]
-fn what_was_stored_is_compared_by_its_hash() {
+fn stored_file_is_verified_by_hash() {
     run(
         60,
         "proftpd 'LoadModule mod_digest.c'; mounts verify=hash
@@ -590,7 +592,7 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
 }
 
 #[test]
-fn unmounting_tells_of_what_was_refused() {
+fn umount_reports_refused_uploads() {
     run(
         60,
         "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
@@ -601,7 +603,7 @@ fn unmounting_tells_of_what_was_refused() {
 }
 
 #[test]
-fn unmounting_waits_and_says_what_is_left() {
+fn umount_waits_and_reports_what_is_left() {
     run(
         60,
         "vsftpd local_max_rate=2000000; head -c 12M /dev/urandom >$S/file; mounts writeback
@@ -619,7 +621,7 @@ fn unmounting_waits_and_says_what_is_left() {
 
 /// What is sent takes longer than the patience of the mount, and gets on all the time.
 #[test]
-fn who_ends_waits_for_as_long_as_an_upload_gets_on() {
+fn sigterm_waits_while_an_upload_progresses() {
     run(
         60,
         "vsftpd local_max_rate=2500000; head -c 16M /dev/urandom >$S/file

@@ -22,7 +22,7 @@ const A_SCRIPT: Duration = Duration::from_secs(60);
 
 pub struct Mounted {
     pub server: Server,
-    /// The directory on the server: the test's name, and the number of this run, since another may go on beside it.
+    /// The directory on the server: the test's name, and the number of this run, since another run may be active at the same time.
     place: String,
     /// `$M`
     mountpoint: PathBuf,

@@ -57,7 +57,7 @@ pub enum Act {
     Until(Gate),
     /// Waits, and then does it.
     Wait(Duration),
-    /// PASV and EPSV: names a port where nobody listens.
+    /// PASV and EPSV: names a port without a listener.
     DeadPort,
     /// PASV: names this address.
     Elsewhere([u8; 4]),
@@ -186,7 +186,7 @@ impl Script {
         self
     }
 
-    /// Behind a port it answers nothing until somebody connects to it, as Twisted does.
+    /// After it opened a passive port, it answers nothing until a client connects to it, as Twisted does.
     pub fn awaits(mut self) -> Self {
         self.awaits = true;
         self

@@ -453,7 +453,7 @@ fn queued_file_is_not_made_again_after_a_removal_or_rename() {
 }
 
 #[test]
-fn queued_file_does_not_replace_what_a_synchronous_close_stored() {
+fn queued_file_does_not_replace_a_synchronously_closed_one() {
     let world = World::new();
     let first = world.mount("/a");
     let second = world.mount_with("/a/b", false, LONG);
@@ -499,7 +499,7 @@ fn queued_appends_of_two_mounts_are_all_stored() {
 }
 
 #[test]
-fn the_next_mount_takes_what_lies_under_it_and_tells_of_the_rest() {
+fn next_mount_takes_over_its_subtree_and_reports_the_rest() {
     let world = World::new();
     let whole = world.mount("");
     whole.hold(true);
@@ -535,7 +535,7 @@ fn the_next_mount_takes_what_lies_under_it_and_tells_of_the_rest() {
 
 /// One dies, the other goes on: what it then does with the same names is newer than what was left.
 #[test]
-fn takeover_does_not_overwrite_what_a_live_mount_stored() {
+fn takeover_does_not_overwrite_a_live_mounts_file() {
     let world = World::new();
     let (dies, lives) = (world.mount("/a"), world.mount("/a/b"));
     dies.hold(true);
@@ -568,7 +568,7 @@ fn takeover_does_not_overwrite_what_a_live_mount_stored() {
 }
 
 #[test]
-fn of_what_two_dead_mounts_left_of_one_name_the_newest_counts() {
+fn newest_of_two_dead_mounts_files_is_stored() {
     let world = World::new();
     let (whole, part) = (world.mount("/a"), world.mount("/a/b"));
     for mounted in [&whole, &part] {
@@ -590,7 +590,7 @@ fn of_what_two_dead_mounts_left_of_one_name_the_newest_counts() {
 /// The journal's bytes are spoilt at many places: the mount comes, what is stored is what was closed, and damage in the
 /// midst of a log costs no more than the records that it hit.
 #[test]
-fn damage_costs_what_it_hits() {
+fn damaged_journal_loses_only_damaged_entries() {
     let names: Vec<String> = (0..6).map(|number| format!("f{number}")).collect();
     for seed in 0..40_usize {
         let world = World::new();
@@ -625,7 +625,7 @@ fn damage_costs_what_it_hits() {
 }
 
 #[test]
-fn a_journal_of_noise_is_no_end() {
+fn journal_of_noise_does_not_stop_the_mount() {
     let world = World::new();
     fs::create_dir_all(world.journal()).unwrap();
     let noise: Vec<u8> = (0..100_000_u32)
@@ -638,9 +638,9 @@ fn a_journal_of_noise_is_no_end() {
     assert_eq!(world.stored("a/f").as_deref(), Some("text"));
 }
 
-/// Whoever needs a file at rest waits for an upload of it that gets nowhere, but not longer than for anything else.
+/// Changes of a file wait for its upload as long as for any operation, then fail with ETIMEDOUT.
 #[test]
-fn an_upload_that_hangs_holds_nobody_for_ever() {
+fn hanging_upload_fails_later_changes_by_timeout() {
     let world = World::new();
     let mounted = world.mount_with("/a", true, Duration::from_millis(300));
     mounted.hold(true);

@@ -136,14 +136,14 @@ impl Mount {
         }
     }
 
-    /// It is killed: nothing is stored any more, and what it has of the journal is nobody's.
+    /// It is killed: it stores nothing any more, and its part of the journal has no owner.
     fn dies(self) {
         self.finish(Some(Duration::ZERO));
         let vfs = Arc::downgrade(&self.0);
         drop(self);
         let until = Instant::now() + Duration::from_secs(10);
         while vfs.strong_count() > 0 {
-            assert!(Instant::now() < until, "somebody still works");
+            assert!(Instant::now() < until, "a thread still runs");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -157,7 +157,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_refused_is_kept_as_far_as_it_was_written_and_why() {
+fn refused_file_is_kept_with_the_reason() {
     let place = Place::new(true);
     place.server.store("f", &pattern(9000), false);
     let mount = place.mount();
@@ -184,7 +184,7 @@ fn what_is_refused_is_kept_as_far_as_it_was_written_and_why() {
 }
 
 #[test]
-fn what_can_not_be_kept_stays_in_the_journal() {
+fn file_that_cannot_be_kept_stays_in_the_journal() {
     let place = Place::new(true);
     let mount = place.mount();
     let lost = place.local.path().join("lost+found");
@@ -200,7 +200,7 @@ fn what_can_not_be_kept_stays_in_the_journal() {
 }
 
 #[test]
-fn what_failed_without_write_back_is_kept_with_the_reason() {
+fn failed_synchronous_file_is_kept_with_the_reason() {
     let place = Place::new(true);
     let mount = place.mount_with(false, |_| {});
     let handle = mount.open("f", 0);
@@ -220,7 +220,7 @@ fn what_failed_without_write_back_is_kept_with_the_reason() {
 
 /// The queue's upload was refused for good while the file was still open.
 #[test]
-fn who_still_writes_is_told_that_what_was_closed_was_refused() {
+fn open_writer_is_told_of_a_refused_earlier_close() {
     for old in [None, Some(pattern(300_000))] {
         for call in ["write", "fsync", "close"] {
             let place = Place::new(true);
@@ -264,9 +264,9 @@ fn who_still_writes_is_told_that_what_was_closed_was_refused() {
     }
 }
 
-/// An error that was told ends it, whoever else has the file open.
+/// A reported error ends it, even with other handles open.
 #[test]
-fn who_wrote_nothing_does_not_store_what_failed() {
+fn close_without_writes_does_not_retry_a_failed_upload() {
     for write_back in [false, true] {
         let place = Place::new(true);
         place.server.store("f", b"old", false);
@@ -289,7 +289,7 @@ fn who_wrote_nothing_does_not_store_what_failed() {
 }
 
 #[test]
-fn a_part_that_others_were_in_the_way_of_is_kept_once() {
+fn patch_refused_by_a_remote_change_is_kept_once() {
     let place = Place::new(true);
     place.server.store("f", &pattern(9000), false);
     let mount = place.mount();
@@ -320,7 +320,7 @@ fn a_part_that_others_were_in_the_way_of_is_kept_once() {
 
 /// The only copy of what an upload goes over would be in a spool that dies with the mount.
 #[test]
-fn bytes_that_nobody_touched_outlive_an_upload_that_goes_over_them() {
+fn untouched_bytes_survive_an_interrupted_upload() {
     for (patches, size, syncs) in [
         (false, 150_000, false),
         (true, 300_000, true),
@@ -360,7 +360,7 @@ type Theirs = &'static dyn Fn(&Memory);
 
 /// Nothing of ours has ever begun to arrive: whatever is there is theirs.
 #[test]
-fn what_others_did_while_the_server_was_away_stays() {
+fn remote_changes_during_an_outage_stay() {
     let append: &dyn Fn(&Mount) = &|mount| {
         let handle = mount.open("f", 0);
         mount.put(handle, 10, b"OURS-LINE\n");
@@ -371,9 +371,9 @@ fn what_others_did_while_the_server_was_away_stays() {
         mount.put(handle, 5, b"Z");
         mount.close(handle);
     };
-    let anew: &dyn Fn(&Mount) = &|mount| {
+    let rewrite: &dyn Fn(&Mount) = &|mount| {
         let handle = mount.open("f", libc::O_TRUNC);
-        mount.put(handle, 0, b"ours, anew");
+        mount.put(handle, 0, b"ours, again");
         mount.close(handle);
     };
     let append_theirs: Theirs = &|server| server.store("f", b"THEIR", true);
@@ -387,10 +387,10 @@ fn what_others_did_while_the_server_was_away_stays() {
         (patch, append_theirs),
         (patch, same_size),
         (patch, empty),
-        (anew, append_theirs),
-        (anew, same_size),
-        (anew, empty),
-        (anew, begins_alike),
+        (rewrite, append_theirs),
+        (rewrite, same_size),
+        (rewrite, empty),
+        (rewrite, begins_alike),
     ] {
         let place = Place::new(true);
         place.server.store("f", b"0123456789", false);
@@ -410,7 +410,7 @@ fn what_others_did_while_the_server_was_away_stays() {
 
 /// Half of ours has arrived: that is no change of others'.
 #[test]
-fn what_has_half_arrived_is_stored_by_the_next_mount() {
+fn half_arrived_file_is_stored_by_the_next_mount() {
     for (size, cut) in [
         (300, 0),
         (300_000, 0),
@@ -458,7 +458,7 @@ fn what_has_half_arrived_is_stored_by_the_next_mount() {
 
 /// `cp -p`: the bytes had arrived when the mount died, and the time had not.
 #[test]
-fn the_time_of_what_has_arrived_is_set_by_the_next_mount() {
+fn time_of_an_arrived_file_is_set_by_the_next_mount() {
     let place = Place::new(true);
     place.server.store("f", b"older and longer", false);
     let mount = place.mount();
@@ -520,7 +520,7 @@ fn a_name_that_must_be_new_is_new_when_its_file_is_stored() {
 }
 
 #[test]
-fn what_must_be_new_and_is_arrives_whatever_breaks_off() {
+fn exclusive_new_file_arrives_despite_interruptions() {
     for length in [0, 300, 900_000] {
         for fault in [Fault::None, Fault::Lost, Fault::Half, Fault::Unconfirmed] {
             let place = Place::new(true);
@@ -542,7 +542,7 @@ fn what_must_be_new_and_is_arrives_whatever_breaks_off() {
 
 /// A descriptor is closed in the midst of a long file: a stream that goes on gives nothing up that the journal needs.
 #[test]
-fn what_was_closed_in_the_midst_of_a_stream_outlives_the_mount() {
+fn file_closed_amid_a_stream_survives_the_mount() {
     for (written, removes) in [(40, false), (40, true), (200, false)] {
         let place = Place::new(true);
         let mount = place.mount_with(true, |settings| settings.spool_size = 4 << 20);

@@ -225,7 +225,7 @@ impl Session {
                     sleep(Duration::from_micros(200));
                 }
                 Err(_) => {
-                    self.say("425 Nobody came")?;
+                    self.say("425 No connection came")?;
                     return Ok(None);
                 }
             }

@@ -95,15 +95,15 @@ impl Session {
             .unwrap_or_default()
             .to_ascii_uppercase();
         let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
-        // Nobody waits for what asks for the next data connection already.
+        // A command that prepares the next data connection costs no round trip.
         let is_ahead = self.transferred && matches!(&verb[..], "EPSV" | "PASV");
         if is_first && !is_ahead {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
         }
-        // What flies behind a transfer ends nothing.
-        let flies_behind = self.transferred && !is_first;
+        // A command pipelined after a transfer does not end it.
+        let is_pipelined = self.transferred && !is_first;
         self.transferred =
-            flies_behind || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
+            is_pipelined || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
         self.shared.log(self.number, text.clone());
         let act = self.shared.act(&text);
         match act {
