@@ -8,11 +8,11 @@ use crate::scripted::{Act, Script, Server};
 
 const MIB: usize = 1 << 20;
 /// More than all that may be under way to a reader that stops.
-const LARGE: usize = 64 * MIB;
+const FILE_SIZE: usize = 64 * MIB;
 /// The largest window, and what the sockets of both ends may hold (tcp_rmem, tcp_wmem).
-const UNDER_WAY: usize = (16 + 6 + 4) * MIB;
+const IN_FLIGHT_LIMIT: usize = (16 + 6 + 4) * MIB;
 /// Bytes a second of a transfer that is slow enough for parallel ones to pay.
-const SLOW: usize = 2_000_000;
+const SLOW_RATE: usize = 2_000_000;
 
 /// Reads a file up to `first` bytes, and goes on when the pipe `go` is written to.
 fn start(mount: &Mount, name: &str, first: usize) -> Running {
@@ -45,12 +45,12 @@ fn settled(server: &Server) -> usize {
 #[test]
 fn a_reader_that_stops_leaves_its_window_full_and_no_more() {
     let server = Server::start();
-    server.tree().put("/f", pattern(LARGE));
+    server.tree().put("/f", pattern(FILE_SIZE));
     let mount = Mount::of(&server);
     let mut reader = start(&mount, "f", 3 * MIB);
     let sent = settled(&server);
-    assert!(sent < 3 * MIB + UNDER_WAY, "{sent} bytes");
-    is_whole(&mount, &mut reader, "f", &pattern(LARGE));
+    assert!(sent < 3 * MIB + IN_FLIGHT_LIMIT, "{sent} bytes");
+    is_whole(&mount, &mut reader, "f", &pattern(FILE_SIZE));
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn paused_stream_yields_its_connection_to_others() {
         let options = format!("max_conns={connections}");
         let names = ["f", "g"];
         for name in names {
-            server.tree().put(&format!("/{name}"), pattern(LARGE));
+            server.tree().put(&format!("/{name}"), pattern(FILE_SIZE));
         }
         server.tree().put("/small", "here it is");
         let mount = Mount::with(&server, &options);
         let mut readers: Vec<_> = names.iter().map(|name| start(&mount, name, MIB)).collect();
         assert_eq!(mount.sh("cat small; ls"), "here it isf\ng\nsmall\n");
         for (name, reader) in names.iter().zip(&mut readers) {
-            is_whole(&mount, reader, name, &pattern(LARGE));
+            is_whole(&mount, reader, name, &pattern(FILE_SIZE));
         }
         assert!(server.connections() <= connections);
     }
@@ -80,7 +80,7 @@ fn parallel_streams_yield_connections_to_others() {
     for number in 0..4 {
         server.tree().put(&format!("/other{number}"), pattern(MIB));
     }
-    server.on("RETR /f", Act::Pace(SLOW));
+    server.on("RETR /f", Act::Pace(SLOW_RATE));
     let mount = Mount::with(&server, "max_conns=4");
     let mut reader = mount.start("cat f > $S/got");
     server.await_count("REST", 3);
@@ -122,7 +122,7 @@ fn a_copy_within_the_mount_reads_and_writes_at_once() {
     for (copy, store) in [("cp f g", "APPE /g"), ("cat f > g", "STOR /g")] {
         let server = Server::start();
         server.tree().put("/f", pattern(6 * MIB));
-        server.on("RETR", Act::Pace(SLOW));
+        server.on("RETR", Act::Pace(SLOW_RATE));
         let mount = Mount::of(&server);
         let mut copier = mount.start(copy);
         server.await_count(store, 1);

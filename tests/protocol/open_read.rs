@@ -4,7 +4,7 @@ use crate::mount::{Mount, pattern};
 use crate::scripted::{Act, Gate, Script, Server};
 
 /// More than what is read ahead.
-const LARGE: usize = 20 << 20;
+const FILE_SIZE: usize = 20 << 20;
 
 /// What `f` holds is as on the server.
 fn is_right(mount: &Mount, server: &Server, name: &str) {
@@ -16,7 +16,7 @@ fn is_right(mount: &Mount, server: &Server, name: &str) {
 #[test]
 fn a_sequential_read_of_a_large_file_is_one_retr() {
     let server = Server::start();
-    server.tree().put("/f", pattern(LARGE));
+    server.tree().put("/f", pattern(FILE_SIZE));
     let mount = Mount::of(&server);
     is_right(&mount, &server, "f");
     assert_eq!(server.since(0, &["RETR", "REST"]), ["RETR /f"]);
@@ -49,10 +49,10 @@ while True:
 #[test]
 fn a_seek_restarts_where_it_goes() {
     let server = Server::start();
-    server.tree().put("/f", pattern(LARGE));
+    server.tree().put("/f", pattern(FILE_SIZE));
     let mount = Mount::of(&server);
     mount.python("f = open('f', 'rb', 0); f.read(10); f.seek(15 << 20); open(os.environ['S'] + '/got', 'wb').write(f.read(1000))");
-    assert!(mount.scratch("got") == pattern(LARGE)[15 << 20..][..1000]);
+    assert!(mount.scratch("got") == pattern(FILE_SIZE)[15 << 20..][..1000]);
     // Between them, the last byte shows that the server begins where it is told to.
     let commands = server.since(0, &["REST", "RETR"]);
     assert_eq!(
@@ -70,23 +70,23 @@ fn a_seek_restarts_where_it_goes() {
 #[test]
 fn without_rest_a_seek_brings_the_right_bytes_still() {
     let server = Script::new().without(&["REST"]).start();
-    server.tree().put("/f", pattern(LARGE));
+    server.tree().put("/f", pattern(FILE_SIZE));
     let mount = Mount::of(&server);
     mount.python("f = open('f', 'rb', 0); f.seek(15 << 20); open(os.environ['S'] + '/got', 'wb').write(f.read(1000))");
-    assert!(mount.scratch("got") == pattern(LARGE)[15 << 20..][..1000]);
+    assert!(mount.scratch("got") == pattern(FILE_SIZE)[15 << 20..][..1000]);
 }
 
 #[test]
 fn a_transfer_that_is_cut_is_taken_up_where_it_ended() {
     for act in [Act::Cut(3_000_000), Act::CutBoth(3_000_000)] {
         let server = Server::start();
-        server.tree().put("/f", pattern(LARGE));
+        server.tree().put("/f", pattern(FILE_SIZE));
         server.once("RETR", act);
         let mount = Mount::of(&server);
         is_right(&mount, &server, "f");
         // Between them, where something had come already, the last byte shows that the server begins where it is
         // told to.
-        let proofs = server.count(&format!("REST {}", LARGE - 1));
+        let proofs = server.count(&format!("REST {}", FILE_SIZE - 1));
         assert_eq!(server.count("RETR") - proofs, 2);
     }
 }
@@ -148,7 +148,7 @@ fn a_file_that_shrank_is_shorter_or_an_error_and_never_zeros() {
 #[test]
 fn file_replaced_during_read_is_never_mixed() {
     let server = Server::start();
-    server.tree().put("/f", pattern(LARGE));
+    server.tree().put("/f", pattern(FILE_SIZE));
     server.once("RETR", Act::Cut(3_000_000));
     // Before the transfer is taken up again, another content comes.
     let gate = Gate::default();
@@ -156,10 +156,10 @@ fn file_replaced_during_read_is_never_mixed() {
     let mount = Mount::of(&server);
     let mut reader = mount.start("cat f > $S/got || echo failed");
     server.await_count("MLST /f", 2);
-    server.tree().put("/f", vec![b'N'; LARGE + 5]);
+    server.tree().put("/f", vec![b'N'; FILE_SIZE + 5]);
     gate.open();
     assert!(reader.end().contains("failed"));
-    assert!(pattern(LARGE).starts_with(&mount.scratch("got")));
+    assert!(pattern(FILE_SIZE).starts_with(&mount.scratch("got")));
     // The next open gets the new content.
     is_right(&mount, &server, "f");
 }

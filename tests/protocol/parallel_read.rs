@@ -7,7 +7,7 @@ use crate::scripted::{Act, Gate, Server};
 
 const MIB: usize = 1 << 20;
 /// Bytes a second of a transfer that is slow enough for parallel ones to pay.
-const SLOW: usize = 2_000_000;
+const SLOW_RATE: usize = 2_000_000;
 
 fn is_right(mount: &Mount, server: &Server) {
     let expected = server.tree().bytes("/f").map(<[u8]>::to_vec);
@@ -19,7 +19,7 @@ fn is_right(mount: &Mount, server: &Server) {
 fn several_streams_share_a_file_where_the_server_slows_each() {
     let server = Server::start();
     server.tree().put("/f", pattern(16 * MIB));
-    server.on("RETR", Act::Pace(SLOW));
+    server.on("RETR", Act::Pace(SLOW_RATE));
     let mount = Mount::of(&server);
     is_right(&mount, &server);
     // One to begin with, one to see that the server begins where it is told to, and some that share the rest.
@@ -40,7 +40,7 @@ fn several_streams_share_a_file_where_the_server_slows_each() {
 fn a_server_that_ignores_rest_is_read_by_one_stream() {
     let server = Server::start();
     server.tree().put("/f", pattern(6 * MIB));
-    server.on("RETR", Act::Pace(SLOW));
+    server.on("RETR", Act::Pace(SLOW_RATE));
     server.on("REST", Act::Reply("350 As you like"));
     let mount = Mount::of(&server);
     is_right(&mount, &server);
@@ -52,7 +52,7 @@ fn a_server_that_ignores_rest_is_read_by_one_stream() {
 fn a_mount_of_one_connection_reads_by_one_stream() {
     let server = Server::start();
     server.tree().put("/f", pattern(4 * MIB));
-    server.on("RETR", Act::Pace(SLOW));
+    server.on("RETR", Act::Pace(SLOW_RATE));
     let mount = Mount::with(&server, "max_conns=1");
     is_right(&mount, &server);
     assert_eq!(server.connected(), 1);
@@ -60,15 +60,15 @@ fn a_mount_of_one_connection_reads_by_one_stream() {
 
 #[test]
 fn reader_of_part_of_a_block_is_served_before_the_rest() {
-    const HALF: usize = 64 << 10;
+    const HALF_BLOCK: usize = 64 << 10;
     let server = Server::start();
-    server.tree().put("/f", pattern(2 * HALF));
+    server.tree().put("/f", pattern(2 * HALF_BLOCK));
     let (first, second) = (Gate::default(), Gate::default());
     let gates = [first.clone(), second.clone()];
-    server.on("RETR", Act::Steps(HALF, gates));
+    server.on("RETR", Act::Steps(HALF_BLOCK, gates));
     let mount = Mount::with(&server, "timeout=5");
     let half = |n: usize| {
-        let read = format!("dd if=f bs={HALF} count=1 iflag=direct status=none");
+        let read = format!("dd if=f bs={HALF_BLOCK} count=1 iflag=direct status=none");
         mount.start(&format!("{read} skip={n} > $S/half{n}; echo got"))
     };
     let mut one = half(0);
@@ -81,7 +81,7 @@ fn reader_of_part_of_a_block_is_served_before_the_rest() {
     second.open();
     assert_eq!(other.end(), "got\n");
     let halves = [mount.scratch("half0"), mount.scratch("half1")].concat();
-    assert!(halves == pattern(2 * HALF));
+    assert!(halves == pattern(2 * HALF_BLOCK));
 }
 
 #[test]
@@ -105,7 +105,7 @@ for n in range(1000):
 fn disk_cache_outlives_mounts_until_the_file_changes() {
     const SIZE: usize = 5 * MIB + 321;
     // 4,096 bytes, and eight for each block of 128 KiB.
-    const MAP: u64 = 4096 + 41 * 8;
+    const MAP_SIZE: u64 = 4096 + 41 * 8;
     let server = Server::start();
     server.tree().put("/f", pattern(SIZE));
     let cache = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn disk_cache_outlives_mounts_until_the_file_changes() {
         let is_whole = |file: std::fs::DirEntry| {
             let path = file.path();
             let is_map = path.extension().is_some_and(|end| end == "map");
-            is_map && path.metadata().is_ok_and(|map| map.len() == MAP)
+            is_map && path.metadata().is_ok_and(|map| map.len() == MAP_SIZE)
         };
         kept.flatten().any(is_whole)
     });

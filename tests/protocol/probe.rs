@@ -12,7 +12,7 @@ use crate::limited;
 use crate::mount::FTPFS;
 use crate::scripted::{Act, Gate, PASSWORD, Script, Server};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A run of `ftpfs probe --json`.
 struct Probe {
@@ -40,7 +40,7 @@ impl Probe {
 
     /// What it found, as it ended with this status.
     fn end(mut self, status: i32) -> String {
-        let ended = limited::within(LIMIT, || self.process.try_wait().unwrap());
+        let ended = limited::within(PROBE_LIMIT, || self.process.try_wait().unwrap());
         let read = |name| fs::read_to_string(self.directory.path().join(name)).unwrap();
         let (json, log) = (read("json"), read("log"));
         assert_eq!(
@@ -57,7 +57,7 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         let _ = self.process.kill();
-        limited::within(LIMIT, || self.process.try_wait().ok().flatten());
+        limited::within(PROBE_LIMIT, || self.process.try_wait().ok().flatten());
     }
 }
 
@@ -174,7 +174,7 @@ fn a_server_that_falls_silent_has_its_verdict_in_time() {
         server.on(verb, Act::Silence);
         let started = Probe::start(&server, &["-o", "timeout=1"]);
         let mut started = started;
-        let ended = limited::within(LIMIT, || started.process.try_wait().unwrap());
+        let ended = limited::within(PROBE_LIMIT, || started.process.try_wait().unwrap());
         let code = ended.and_then(|ended| ended.code());
         assert!(matches!(code, Some(0..=2)), "{verb}: {code:?}");
     }

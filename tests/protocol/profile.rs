@@ -18,7 +18,7 @@ fn quirky() -> Server {
 }
 
 /// Uses all that has to be tried.
-const ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
+const USE_ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
 
 fn kept(mount: &Mount) -> String {
     let files = fs::read_dir(mount.path("cache/ftpfs/servers")).unwrap();
@@ -31,7 +31,7 @@ fn kept(mount: &Mount) -> String {
 fn second_mount_does_not_repeat_the_first_ones_tests() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let tried = ["EPSV", "MDTM 20010909014640"];
     assert_eq!(tried.map(|words| server.count(words)), [1, 1]);
@@ -39,7 +39,7 @@ fn second_mount_does_not_repeat_the_first_ones_tests() {
 
     let mark = server.mark();
     mount.again(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let again = tried.map(|words| server.since(mark, &[words]).len());
     assert_eq!(again, [0, 0], "{:#?}", server.commands_since(mark));
@@ -50,7 +50,7 @@ fn second_mount_does_not_repeat_the_first_ones_tests() {
 fn a_way_that_no_longer_works_is_left_for_one_that_does() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert!(kept(&mount).contains("\nway PASV\n"));
     // The network is another one.
@@ -66,7 +66,7 @@ fn a_way_that_no_longer_works_is_left_for_one_that_does() {
 fn of_another_server_at_the_same_place_nothing_is_believed() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     // It lists other features now: it was updated.
     server.on(
@@ -74,7 +74,7 @@ fn of_another_server_at_the_same_place_nothing_is_believed() {
         Act::Reply("211-Features:\r\n SIZE\r\n MDTM\r\n MFMT\r\n211 End"),
     );
     mount.again(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert_eq!(server.count("EPSV"), 2);
 }
@@ -83,14 +83,14 @@ fn of_another_server_at_the_same_place_nothing_is_believed() {
 fn a_spoilt_file_is_passed_over_with_a_line_and_replaced() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let place = mount.path("cache/ftpfs/servers");
     let file = fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
     fs::write(&file, "ftpfs-server 77\nanything\n").unwrap();
     mount.again(&server);
     assert!(mount.log().contains("another version"), "{}", mount.log());
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert!(kept(&mount).starts_with("ftpfs-server 1\n"));
 }
@@ -141,7 +141,7 @@ fn second_login_waits_until_a_known_server_is_recognized() {
 fn another_server_at_the_same_place_is_met_by_one_connection() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     server.on(
         "FEAT",

@@ -7,9 +7,9 @@ use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Server};
 
 /// Attributes and listings of this mount last a second.
-const SHORT: &str = "cache_timeout=1";
+const SHORT_CACHE: &str = "cache_timeout=1";
 /// Has the mount list a directory that it has listed before.
-const LEARN: &str = "
+const RELIST: &str = "
 def learn(directory = '.'):
     time.sleep(1.1)
     for name in 'no', 'none': assert not os.path.exists(f'{directory}/{name}')
@@ -27,7 +27,7 @@ def rendezvous():
 fn around(mount: &Mount, script: &str, change: impl FnOnce()) -> String {
     std::fs::write(
         mount.path("script"),
-        format!("import ctypes, mmap, os, select, time\n{LEARN}\n{script}\nprint('done')\n"),
+        format!("import ctypes, mmap, os, select, time\n{RELIST}\n{script}\nprint('done')\n"),
     )
     .unwrap();
     let mut running = mount.start("python3 -I $S/script 2>&1");
@@ -47,7 +47,7 @@ fn a_link_that_leads_elsewhere_is_followed_there() {
     server.tree().put("/a", "A");
     server.tree().put("/b", "B");
     server.tree().link("/l", "a");
-    let mount = Mount::with(&server, SHORT);
+    let mount = Mount::with(&server, SHORT_CACHE);
     let script = "
 assert os.readlink('l') == 'a' and open('l').read() == 'A'
 held = os.open('l', os.O_PATH | os.O_NOFOLLOW)
@@ -62,7 +62,7 @@ assert open('l').read() == 'B'";
 fn mapped_file_shows_remote_changes() {
     let server = Server::start();
     server.tree().put("/f", vec![b'o'; 100_000]);
-    let mount = Mount::with(&server, SHORT);
+    let mount = Mount::with(&server, SHORT_CACHE);
     let script = "
 file = open('f', 'rb')
 page = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -81,7 +81,7 @@ soon(lambda: page[:3] == b'NNN' and page[-3:] == b'NNN')";
 fn followed_file_shows_remote_growth() {
     let server = Server::start();
     server.tree().put("/log", "one\n");
-    let mount = Mount::with(&server, SHORT);
+    let mount = Mount::with(&server, SHORT_CACHE);
     let script = "
 file = open('log')
 assert file.read() == 'one\\n'
@@ -146,7 +146,7 @@ fn inotify_reports_remote_removal() {
     for path in ["/d/f", "/d/g", "/gone/below/f"] {
         server.tree().put(path, "x");
     }
-    let mount = Mount::with(&server, SHORT);
+    let mount = Mount::with(&server, SHORT_CACHE);
     let script = "
 libc = ctypes.CDLL(None, use_errno=True)
 inotify = libc.inotify_init1(os.O_CLOEXEC)
@@ -176,7 +176,7 @@ assert os.path.exists('d/g') and not os.path.exists('d/f') and not os.path.exist
 fn a_file_that_became_a_directory_is_one() {
     let server = Server::start();
     server.tree().put("/x", "file");
-    let mount = Mount::with(&server, SHORT);
+    let mount = Mount::with(&server, SHORT_CACHE);
     let script = "
 held = open('x')
 rendezvous()
@@ -196,7 +196,7 @@ fn ten_thousand_changes_at_once_are_all_seen() {
     for number in 0..FILES {
         server.tree().put(&format!("/d/{number}"), "old");
     }
-    let mut mount = Mount::with(&server, SHORT);
+    let mut mount = Mount::with(&server, SHORT_CACHE);
     assert_eq!(mount.sh("ls -l d | grep -c ' 3 '").trim(), "10000");
     {
         let mut tree = server.tree();
@@ -220,7 +220,7 @@ fn an_unmount_amid_notices_ends_well() {
     for number in 0..3000 {
         server.tree().put(&format!("/d/{number}"), "old");
     }
-    let mut mount = Mount::with(&server, SHORT);
+    let mut mount = Mount::with(&server, SHORT_CACHE);
     mount.sh("ls -l d > /dev/null");
     for number in 0..3000 {
         server.tree().put(&format!("/d/{number}"), "longer");
@@ -236,7 +236,7 @@ fn crash_with_pending_notices_frees_all_callers() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
     server.tree().put("/d/g", pattern(10));
-    let mut mount = Mount::with(&server, SHORT);
+    let mut mount = Mount::with(&server, SHORT_CACHE);
     mount.sh("ls -l d > /dev/null");
     let gate = Gate::default();
     server.once("MKD", Act::Hold(gate.clone()));

@@ -4,7 +4,7 @@ use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Server};
 
 /// Bytes a second of a transfer that takes some seconds.
-const SLOW: usize = 1_000_000;
+const SLOW_RATE: usize = 1_000_000;
 
 #[test]
 fn prefetched_file_is_not_shown_under_a_reused_name() {
@@ -31,7 +31,7 @@ fn file_renamed_while_read_is_read_to_its_end() {
     for rename in ["mv d/f d/g", "mv d e"] {
         let server = Server::start();
         server.tree().put("/d/f", pattern(3 << 20));
-        server.on("RETR", Act::Pace(SLOW));
+        server.on("RETR", Act::Pace(SLOW_RATE));
         let mount = Mount::with(&server, "timeout=5");
         let mut reader = mount.start("cat d/f > $S/got");
         soon("bytes have come", || server.sent() > 200_000);

@@ -5,7 +5,7 @@ use crate::scripted::{Act, Server};
 
 const SIZE: usize = 16 << 20;
 /// Bytes a second of a transfer that is slow enough for parallel ones to pay.
-const SLOW: usize = 2_000_000;
+const SLOW_RATE: usize = 2_000_000;
 
 /// A server that begins where it is told to near the start and at the last byte, and a little before elsewhere.
 fn lie(at: usize) -> usize {
@@ -20,7 +20,7 @@ fn lie(at: usize) -> usize {
 fn mismatched_streams_fail_before_a_wrong_byte() {
     let server = Server::start();
     server.tree().put("/f", pattern(SIZE));
-    server.on("RETR", Act::Pace(SLOW));
+    server.on("RETR", Act::Pace(SLOW_RATE));
     server.on("REST", Act::Misplace(lie));
     let cache = tempfile::tempdir().unwrap();
     let options = format!("cache_dir={}", cache.path().display());

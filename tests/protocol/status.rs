@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use crate::limited::{self, Outcome};
-use crate::mount::{LIMIT, Mount, soon};
+use crate::mount::{Mount, SCRIPT_LIMIT, soon};
 use crate::scripted::{Act, Gate, PASSWORD, Server, USER};
 
 fn ask(mount: &Mount, arguments: &[&str]) -> Outcome {
-    limited::run(&mut mount.ftpfs(arguments), LIMIT, &mount.path("."))
+    limited::run(&mut mount.ftpfs(arguments), SCRIPT_LIMIT, &mount.path("."))
 }
 
 fn point(mount: &Mount) -> String {
@@ -103,7 +103,7 @@ fn status_works_with_a_silent_server() {
         &format!("cp {ftpfs} $S/ftpfs; exec {as_nobody} $S/ftpfs status {at}"),
     ]);
     other_user.env("S", mount.path("."));
-    let refused = limited::run(&mut other_user, LIMIT, &mount.path("."));
+    let refused = limited::run(&mut other_user, SCRIPT_LIMIT, &mount.path("."));
     assert!(
         refused
             .output
@@ -126,7 +126,7 @@ fn of_json_elsewhere(mount: &Mount, expression: &str) -> String {
     python
         .args(["-I", "-c", &script])
         .current_dir(mount.path("."));
-    limited::run(&mut python, LIMIT, &mount.path("."))
+    limited::run(&mut python, SCRIPT_LIMIT, &mount.path("."))
         .output
         .trim()
         .to_owned()

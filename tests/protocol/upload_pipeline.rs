@@ -4,12 +4,12 @@ use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Hurry, Script, Server};
 
 /// By which a mount keeps to one connection, so that what flew is seen in order.
-const ONE: &str = "max_conns=1";
+const ONE_CONNECTION: &str = "max_conns=1";
 const UPLOADS: [&str; 6] = ["STOR", "APPE", "SIZE", "MDTM", "MLST", "SITE"];
 
 /// A mount that knows what is there.
 fn mounted(server: &Server) -> Mount {
-    let mount = Mount::with(server, ONE);
+    let mount = Mount::with(server, ONE_CONNECTION);
     mount.sh("ls");
     mount
 }
@@ -256,7 +256,7 @@ fn exclusive_create_keeps_anothers_file() {
 fn first_listing_shows_whether_epsv_can_be_pipelined() {
     let server = Server::start();
     server.tree().put("/d/f", pattern(10));
-    let mount = Mount::with(&server, ONE);
+    let mount = Mount::with(&server, ONE_CONNECTION);
     mount.sh("ls; ls d");
     let all = server.since(0, &["MLSD", "NOOP", "EPSV"]);
     assert_eq!(all, ["EPSV", "MLSD", "NOOP", "EPSV", "MLSD", "EPSV"]);
@@ -337,7 +337,7 @@ fn cut_listing_with_later_success_is_not_complete() {
         }
         server.hurry(when);
         server.on("NOOP", Act::Reply(words));
-        let mount = Mount::with(&server, ONE);
+        let mount = Mount::with(&server, ONE_CONNECTION);
         server.once("MLSD", Act::Cut(200));
         assert_eq!(mount.sh("ls d").lines().count(), 10, "{when:?} {words}");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::mounted::Mounted;
 
-const LONG: Duration = Duration::from_secs(240);
+const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
 
 pub fn cp_r(m: &mut Mounted) {
     m.sh(
@@ -118,7 +118,7 @@ pub fn git_clone_commit_fsck(m: &mut Mounted) {
           for n in 1 2 3; do echo $n >files/a/file$n; git add -A; git commit -qm $n; done",
     );
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         "git clone -q $S/origin $M/clone; cd $M/clone; is \"$(git status --porcelain)\" ''
          echo changed >files/a/file1; git mv files/a/file2 files/renamed; git rm -q files/a/file3
          git add -A; git commit -qm 'a change'; is \"$(git status --porcelain)\" ''
@@ -126,7 +126,7 @@ pub fn git_clone_commit_fsck(m: &mut Mounted) {
     );
     m.remount();
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         "cd $M/clone; git fsck --strict --no-progress; is \"$(git status --porcelain)\" ''
          git -C $D/clone fsck --strict --no-progress; is \"$(git -C $D/clone log --format=%s | xargs)\" 'a change 3 2 1'
          git push -q origin HEAD:pushed; is \"$(git -C $S/origin rev-parse pushed)\" \"$(git rev-parse HEAD)\"
@@ -147,7 +147,7 @@ fn sqlite(m: &mut Mounted, journal: &str) {
     let whole = "is \"$(sqlite3 $DB 'PRAGMA integrity_check')\" ok
                  is \"$(sqlite3 $DB 'SELECT count(*), sum(n) FROM t')\" '1000|500500'";
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         &format!(
             "DB=$M/db; {{
                echo 'PRAGMA journal_mode={journal}; CREATE TABLE t (n INTEGER PRIMARY KEY, text TEXT); BEGIN;'
@@ -232,7 +232,7 @@ PY");
 /// Its default weights: reads, writes, mapped ones, truncations, reopening and the rest, checked against a model.
 pub fn fsx(m: &mut Mounted) {
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         "fsx -N 2000 -S 20 -P $S $M/f; soon cmp $M/f $D/f; cp $M/f $S/f",
     );
     m.remount();
@@ -240,22 +240,22 @@ pub fn fsx(m: &mut Mounted) {
 }
 
 pub fn sha256_256_mib(m: &mut Mounted) {
-    m.sh_within(LONG, "head -c 256M /dev/urandom >$S/ours; cp $S/ours $M/ours; cmp $S/ours $D/ours; sha256sum <$S/ours >$S/sum");
+    m.sh_within(SCRIPT_LIMIT, "head -c 256M /dev/urandom >$S/ours; cp $S/ours $M/ours; cmp $S/ours $D/ours; sha256sum <$S/ours >$S/sum");
     m.remount();
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         "is \"$(sha256sum <$M/ours)\" \"$(cat $S/sum)\"; cp $M/ours $S/back; cmp $S/ours $S/back",
     );
     // cache_size= by default, and all else.
-    const BUDGET: u64 = 256 + 64;
+    const MEMORY_LIMIT_MIB: u64 = 256 + 64;
     let peak = m.peak_memory();
-    assert!(peak < BUDGET, "{peak} MiB resident");
+    assert!(peak < MEMORY_LIMIT_MIB, "{peak} MiB resident");
 }
 
 /// Each writes, renames, changes and removes files of its own in one directory and reads what the others read.
 pub fn eight_processes(m: &mut Mounted) {
     m.sh_within(
-        LONG,
+        SCRIPT_LIMIT,
         "head -c 5000000 /dev/urandom >$S/shared; cp $S/shared $D/shared; theirs; mkdir $M/d
          work() {
            local n

@@ -19,7 +19,7 @@ use crate::memory::{Memory, Node};
 use crate::settings::settings;
 
 /// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// A client of the server that sees one directory of it, and whose uploads can be held up.
 struct Client {
@@ -43,7 +43,7 @@ impl Client {
     fn pass(&self) -> Result<()> {
         thread::sleep(Duration::from_millis(self.slow.load(Ordering::SeqCst)));
         let begun = Instant::now();
-        while self.held.load(Ordering::SeqCst) && begun.elapsed() < LONG {
+        while self.held.load(Ordering::SeqCst) && begun.elapsed() < WAIT_LIMIT {
             if self.broken.load(Ordering::SeqCst) {
                 return Err(Error::lost("STOR", "the mount is dead"));
             }
@@ -225,7 +225,7 @@ impl World {
     }
 
     fn mount(&self, root: &'static str) -> Mounted {
-        self.mount_with(root, true, LONG)
+        self.mount_with(root, true, WAIT_LIMIT)
     }
 
     fn stored(&self, path: &str) -> Option<String> {
@@ -322,7 +322,7 @@ impl Mounted {
 
     fn await_empty_queue(&self) {
         let begun = Instant::now();
-        while self.vfs.pending().files > 0 && begun.elapsed() < LONG {
+        while self.vfs.pending().files > 0 && begun.elapsed() < WAIT_LIMIT {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(self.vfs.pending().files, 0);
@@ -346,7 +346,7 @@ impl Mounted {
         drop(self);
         // The threads of the write-back hold the client, and the lock of the log, until they end.
         let begun = Instant::now();
-        while Arc::strong_count(&client) > 1 && begun.elapsed() < LONG {
+        while Arc::strong_count(&client) > 1 && begun.elapsed() < WAIT_LIMIT {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(Arc::strong_count(&client), 1);
@@ -456,7 +456,7 @@ fn queued_file_is_not_made_again_after_a_removal_or_rename() {
 fn queued_file_does_not_replace_a_synchronously_closed_one() {
     let world = World::new();
     let first = world.mount("/a");
-    let second = world.mount_with("/a/b", false, LONG);
+    let second = world.mount_with("/a/b", false, WAIT_LIMIT);
     first.hold(true);
     first.write("b/f", "first");
     second.write("f", "second");
@@ -525,7 +525,7 @@ fn next_mount_takes_over_its_subtree_and_reports_the_rest() {
     );
     assert_eq!(world.stored("a/f"), None);
     // Also without write-back, and then nothing is left of it all.
-    let above = world.mount_with("/a", false, LONG);
+    let above = world.mount_with("/a", false, WAIT_LIMIT);
     assert_eq!(above.outside, None);
     above.end();
     assert_eq!(world.stored("a/f").as_deref(), Some("above"));

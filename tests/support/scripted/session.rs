@@ -36,7 +36,7 @@ pub(super) struct Session {
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
-const INPUT: usize = 64 * 1024;
+const INPUT_SIZE: usize = 64 * 1024;
 
 /// The connection has ended.
 pub(super) struct Ended;
@@ -53,7 +53,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         .insert(number, socket.try_clone().unwrap());
     let mut session = Session {
         number,
-        input: BufReader::with_capacity(INPUT, socket.try_clone().unwrap()),
+        input: BufReader::with_capacity(INPUT_SIZE, socket.try_clone().unwrap()),
         socket,
         directory: shared.script.home.into(),
         user: String::new(),
