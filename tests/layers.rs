@@ -74,6 +74,15 @@ const FOREIGN: &[(&str, &[&str])] = &[
 const FOLDER_ENTRIES: usize = 15;
 /// Fields of a struct.
 const STRUCT_FIELDS: usize = 15;
+/// Lines of a file that is no folder's own one: what is shorter is a fragment of another file's subject.
+const FILE_LINES: usize = 40;
+/// Files with fewer lines whose subject is a whole one.
+const SHORT_FILES: &[&str] = &[
+    "ftp/client/chmod",
+    "process/xdg_dirs",
+    "vfs/inode/events",
+    "vfs/prefetch/permits",
+];
 /// Structs with more fields: one value for each option of the command line.
 const WIDE_STRUCTS: &[&str] = &[];
 
@@ -158,6 +167,27 @@ fn folders_are_small() {
             folder.display()
         );
     }
+}
+
+#[test]
+fn files_are_no_fragments() {
+    let all = files();
+    let mut short = BTreeSet::new();
+    for (file, module) in &all {
+        let is_root = matches!(&module[..], [name] if name == "lib" || name == "main");
+        let is_head = all
+            .iter()
+            .any(|(_, other)| other.len() > module.len() && other.starts_with(module));
+        let text = fs::read_to_string(file).expect("a readable source");
+        if !is_root && !is_head && text.lines().count() < FILE_LINES {
+            short.insert(module.join("/"));
+        }
+    }
+    let named: BTreeSet<String> = SHORT_FILES.iter().map(|name| (*name).to_string()).collect();
+    assert_eq!(
+        short, named,
+        "files under {FILE_LINES} lines, SHORT_FILES of tests/layers.rs"
+    );
 }
 
 #[test]

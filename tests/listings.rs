@@ -1,11 +1,11 @@
 //! The listings of many servers, and what ftpfs sees in them.
 //!
-//! The one idea: the corpus is data (`tests/fixtures/corpus`, whose README tells its form), and
+//! The corpus is data (`tests/fixtures/corpus`, whose README tells its form), and
 //! what is not read as it says is an exception that is named here, with its reason. An exception
 //! that is no longer needed fails too, so that the list only tells the truth.
 //!
-//! Beside the corpus: no line takes another along, wherever one that can't be read stands; and
-//! whatever we can write as a server would, we read back.
+//! Besides the corpus, generated input: an unreadable line never drops another one, and lines that are written
+//! as a server writes them are read back.
 
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 
@@ -41,7 +41,7 @@ const AT_LEAST: [(Tier, usize); 3] = [
     (Tier::Exotic, 105),
 ];
 
-/// Lines that nobody can read, in whatever listing they stand.
+/// Lines that are unreadable in every format.
 const BROKEN: [&[u8]; 4] = [
     b"ls: reading directory '.': Input/output error",
     b"-rw-r--r--   1 root     other     ",
@@ -370,7 +370,7 @@ fn the_corpus_is_whole() {
 }
 
 #[test]
-fn a_broken_line_takes_no_other_along_wherever_it_comes_between() {
+fn broken_line_at_any_place_drops_no_other_line() {
     for listing in corpus() {
         let (entries, unreadable) = read(listing.facts, listing.lines());
         for broken in BROKEN {
@@ -389,7 +389,7 @@ fn a_broken_line_takes_no_other_along_wherever_it_comes_between() {
 }
 
 #[test]
-fn a_line_that_breaks_takes_only_itself() {
+fn broken_line_drops_only_itself() {
     for listing in corpus() {
         if !LINE_BY_LINE.contains(&listing.family.as_str()) {
             continue;
@@ -714,7 +714,7 @@ fn among(facts: bool, line: &[u8]) -> Vec<Entry> {
 
 proptest! {
     #[test]
-    fn what_ls_prints_is_read_back(entry in listed()) {
+    fn generated_ls_lines_parse_back(entry in listed()) {
         // ls does not tell an arrow in the name of a link from its own.
         let with_arrow = [&entry.name, &b" -> "[..]].concat();
         let first = with_arrow.windows(4).position(|part| part == b" -> ");
@@ -725,21 +725,21 @@ proptest! {
     }
 
     #[test]
-    fn what_facts_tell_is_read_back(entry in told(), turn: usize) {
+    fn generated_mlsd_facts_parse_back(entry in told(), turn: usize) {
         let line = facts_line(&entry, turn);
         prop_assert_eq!(read(true, [&line[..]]), (vec![entry.clone()], 0));
         prop_assert_eq!(among(true, &line), vec![entry]);
     }
 
     #[test]
-    fn what_dir_prints_is_read_back(entry in of_dos(), four_digits: bool, half_days: bool) {
+    fn generated_dos_lines_parse_back(entry in of_dos(), four_digits: bool, half_days: bool) {
         let line = dos_line(&entry, four_digits, half_days);
         prop_assert_eq!(read(false, [&line[..]]), (vec![entry.clone()], 0));
         prop_assert_eq!(among(false, &line), vec![entry]);
     }
 
     #[test]
-    fn any_bytes_are_lines_that_do_no_harm(lines: Vec<Vec<u8>>, facts: bool) {
+    fn random_bytes_parse_without_panic(lines: Vec<Vec<u8>>, facts: bool) {
         let (entries, unreadable) = read(facts, lines.iter().map(Vec::as_slice));
         prop_assert!(entries.len() + unreadable <= lines.len() + 1);
         prop_assert!(entries.iter().all(|entry| is_name(&entry.name)));

@@ -58,7 +58,7 @@ fn source_and_mountpoint_stand_anywhere_among_the_flags() {
 }
 
 #[test]
-fn what_is_not_said_has_its_default() {
+fn absent_options_have_their_defaults() {
     let settings = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
     assert_eq!(settings.server.max_conns, 8);
     assert_eq!(settings.cache.cache_timeout, Duration::from_secs(30));
@@ -153,7 +153,7 @@ fn of_two_options_the_last_one_counts() {
 }
 
 #[test]
-fn what_appears_at_once_would_take_the_place_of_a_link() {
+fn atomic_and_follow_symlinks_exclude_each_other() {
     let refused = with("atomic,follow_symlinks").err();
     assert!(refused.is_some_and(|error| error.contains("cannot be combined")));
     assert!(with("atomic").is_ok() && with("follow_symlinks").is_ok());
@@ -194,7 +194,7 @@ fn a_helper_of_mount_reads_the_flags_of_mount() {
 }
 
 #[test]
-fn an_error_is_one_line_that_names_the_option_and_what_is_allowed() {
+fn option_error_is_one_line_with_name_and_allowed_values() {
     for (list, parts) in [
         ("alow_other", &["alow_other", "allow_other?"][..]),
         ("Timeout=3", &["Timeout", "timeout?"]),
@@ -298,7 +298,7 @@ fn to_probe_is_the_first_word_and_takes_the_options_of_a_mount() {
 }
 
 #[test]
-fn what_is_called_probe_can_still_be_mounted() {
+fn source_named_probe_can_be_mounted() {
     let settings = settings_of(&["ftpfs", "probe:probe", "probe"]).expect("a host");
     assert_eq!(settings.source.0, "probe:probe");
     assert_eq!(settings.mountpoint, Path::new("probe"));
@@ -504,7 +504,7 @@ fn the_readme_names_every_option_and_no_other() {
 }
 
 #[test]
-fn the_readme_begins_with_what_it_is_and_the_two_commands() {
+fn readme_begins_with_purpose_and_commands() {
     let readme = read("README.md");
     let place = |text: &str| {
         readme

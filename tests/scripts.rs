@@ -50,7 +50,7 @@ fn taken(of_root: &str, of_caller: &str) -> String {
 }
 
 #[test]
-fn a_rust_of_whoever_called_sudo_is_found_behind_an_older_one_of_root() {
+fn rust_of_the_sudo_caller_is_used_where_roots_is_older() {
     assert_eq!(taken("60.0.0", "91.0.0"), "rustc 91.0.0 (x)");
     assert_eq!(taken("90.1.0", "91.0.0"), "rustc 90.1.0 (x)");
     assert_eq!(taken("60.0.0", "89.9.0"), "");

@@ -37,7 +37,7 @@ fn a_directory_where_nothing_can_be_replaced_is_the_only_one() {
 }
 
 #[test]
-fn what_can_not_be_replaced_just_now_stays_as_it_is() {
+fn atomic_replace_refused_for_now_keeps_the_old_file() {
     let server = Server::start();
     server.tree().put("/f", "old\n");
     let mount = Mount::with(&server, "atomic");
@@ -58,7 +58,7 @@ fn what_can_not_be_replaced_just_now_stays_as_it_is() {
 }
 
 #[test]
-fn what_is_wrong_by_its_hash_replaces_nothing() {
+fn atomic_upload_with_wrong_hash_replaces_nothing() {
     for size in [10, 1 << 20] {
         let server = Server::start();
         server.tree().put("/f", "old\n");
@@ -88,8 +88,9 @@ fn a_hash_that_is_refused_is_none() {
     }
 }
 
+/// An atomic upload has a longer name until it is renamed into place.
 #[test]
-fn a_path_is_too_long_where_it_has_no_room_for_the_name_that_it_bears_meanwhile() {
+fn path_without_room_for_its_temporary_name_is_enametoolong() {
     let server = Server::start();
     let directory = format!("/{}", "d".repeat(200)).repeat(9);
     let [path, longer] = [108, 150].map(|length| format!("{directory}/{}/f", "e".repeat(length)));

@@ -38,8 +38,9 @@ fn logins_that_break_off_early_say_nothing_of_data_connections() {
     assert!(!mount.log().contains("keeps no data connections"));
 }
 
+/// A reset shows only at the next command.
 #[test]
-fn an_idle_connection_that_gets_a_421_or_dies_at_the_next_command_is_replaced() {
+fn idle_connection_after_421_or_reset_is_replaced() {
     for act in [Act::Farewell("421 Idle for too long"), Act::HangUp] {
         for verb in [
             "MLST", "MLSD", "CWD", "EPSV", "RETR", "STOR", "SITE", "RNFR", "RNTO", "DELE", "MKD",
@@ -59,7 +60,7 @@ fn an_idle_connection_that_gets_a_421_or_dies_at_the_next_command_is_replaced() 
 }
 
 #[test]
-fn a_change_whose_answer_was_lost_is_not_an_error_when_it_happened() {
+fn change_with_lost_reply_that_happened_succeeds() {
     let server = Server::start();
     server.tree().put("/f", "content");
     server.tree().put("/g", "content");
@@ -94,7 +95,7 @@ fn a_server_with_few_connections_is_used_with_few() {
 }
 
 #[test]
-fn with_one_connection_a_listing_comes_in_between_and_a_copy_within_the_mount_works() {
+fn single_connection_serves_listing_and_copy_during_a_read() {
     for without in [&[][..], &LIST_ONLY[..]] {
         let server = Script::new().without(without).start();
         server.tree().put("/large", pattern(30_000_000));
@@ -116,8 +117,9 @@ assert rest == 30000000, rest",
     }
 }
 
+/// Refused by a reply, or a passive port that cannot be reached.
 #[test]
-fn where_epsv_is_refused_or_its_port_is_dead_pasv_is_used_and_remembered() {
+fn epsv_refused_or_dead_falls_back_to_pasv_and_is_remembered() {
     for act in [
         Act::Reply("500 Unknown command"),
         Act::Reply("522 Wrong protocol"),
@@ -183,7 +185,7 @@ fn junk_instead_of_a_reply_is_eio_and_nothing_worse() {
 }
 
 #[test]
-fn replies_that_nobody_asked_for_shift_no_answer() {
+fn unsolicited_replies_shift_no_answer() {
     let server = Server::start();
     server.tree().put("/f", "content");
     server.tree().put("/longer", "longer content");
@@ -200,7 +202,7 @@ fn replies_that_nobody_asked_for_shift_no_answer() {
 
 /// drftpd and glftpd want to know what a data connection is for before they make one.
 #[test]
-fn where_pret_is_demanded_it_says_what_each_data_connection_is_for() {
+fn pret_where_demanded_names_each_transfer() {
     let server = Server::start();
     server.tree().put("/f", "content");
     server.on("PRET", Act::Reply("200 OK, planning to do that"));
@@ -236,7 +238,7 @@ fn where_pret_is_demanded_it_says_what_each_data_connection_is_for() {
 }
 
 #[test]
-fn a_server_that_loses_commands_which_come_together_is_found_out_and_remembered() {
+fn dropped_pipelined_commands_are_detected_and_remembered() {
     let server = Script::new().forgets().start();
     server.tree().put("/d/f", "content");
     let mut mount = Mount::with(&server, "timeout=3");
@@ -251,7 +253,7 @@ fn a_server_that_loses_commands_which_come_together_is_found_out_and_remembered(
 }
 
 #[test]
-fn a_server_that_loses_commands_is_found_out_long_before_all_patience_is_over() {
+fn dropped_commands_are_detected_before_the_timeout() {
     let server = Script::new().forgets().start();
     server.tree().put("/d/f", "content");
     let mount = Mount::with(&server, "timeout=300");

@@ -15,7 +15,7 @@ use crate::scripted::Server;
 
 pub const FTPFS: &str = env!("CARGO_BIN_EXE_ftpfs");
 /// Far more than anything here needs, and the longest that a hang can take.
-pub const LIMIT: Duration = Duration::from_secs(40);
+pub const SCRIPT_LIMIT: Duration = Duration::from_secs(40);
 
 pub struct Mount {
     process: Option<Child>,
@@ -67,7 +67,7 @@ impl Mount {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         mount.process = Some(command.spawn().unwrap());
-        let live = limited::within(LIMIT, || {
+        let live = limited::within(SCRIPT_LIMIT, || {
             let ended = mount.process.as_mut().unwrap().try_wait().unwrap();
             ended
                 .map(|_| false)
@@ -96,7 +96,7 @@ impl Mount {
 
     /// Runs a script of bash in the mount.
     pub fn try_sh(&self, script: &str) -> Outcome {
-        limited::run(&mut self.bash(script), LIMIT, self.directory.path())
+        limited::run(&mut self.bash(script), SCRIPT_LIMIT, self.directory.path())
     }
 
     /// The same; it must succeed. Returns what it printed.
@@ -134,7 +134,7 @@ impl Mount {
         self.python(&script).trim().to_owned()
     }
 
-    /// Starts a script of bash in the mount; whoever drops it kills it.
+    /// Starts a script of bash in the mount; dropping it kills it.
     pub fn start(&self, script: &str) -> Running {
         let output = self.path(&format!(
             "running-{}",
@@ -181,7 +181,7 @@ impl Mount {
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 
-    /// What is kept of files that could not be stored, by name, without the times. Each has its reason beside it.
+    /// What is kept of files that could not be stored, by name, without the times. Each has its reason in a file next to it.
     pub fn lost(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.path("cache/ftpfs/lost+found"))
             .into_iter()
@@ -214,7 +214,7 @@ impl Mount {
         let mut command = Command::new("fusermount3");
         let done = limited::run(
             command.args(["-u", self.point().to_str().unwrap()]),
-            LIMIT,
+            SCRIPT_LIMIT,
             self.directory.path(),
         );
         assert!(done.succeeded(), "{}", done.output);
@@ -224,7 +224,7 @@ impl Mount {
     /// Waits for the process to end well.
     pub fn ended(&mut self) {
         let mut process = self.process.take().unwrap();
-        let ended = limited::within(LIMIT, || process.try_wait().unwrap());
+        let ended = limited::within(SCRIPT_LIMIT, || process.try_wait().unwrap());
         self.process = ended.is_none().then_some(process);
         assert!(
             ended.is_some_and(|status| status.success()),
@@ -248,7 +248,7 @@ impl Mount {
         let mut command = Command::new("umount");
         let outcome = limited::run(
             command.arg("-l").arg(self.point()),
-            LIMIT,
+            SCRIPT_LIMIT,
             self.directory.path(),
         );
         assert!(outcome.succeeded(), "{}", outcome.output);
@@ -263,15 +263,15 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Killing it frees whoever hangs in the mount.
+            // Killing it frees processes that hang in the mount.
             let _ = process.kill();
-            limited::within(LIMIT, || process.try_wait().ok().flatten());
+            limited::within(SCRIPT_LIMIT, || process.try_wait().ok().flatten());
         }
         if is_mounted(&self.point()) {
             let mut command = Command::new("umount");
             limited::run(
                 command.arg("-l").arg(self.point()),
-                LIMIT,
+                SCRIPT_LIMIT,
                 self.directory.path(),
             );
         }
@@ -292,7 +292,7 @@ pub struct Running {
 impl Running {
     /// Waits for its end, which must come; returns what it printed.
     pub fn end(&mut self) -> String {
-        let ended = limited::within(LIMIT, || self.child.try_wait().unwrap());
+        let ended = limited::within(SCRIPT_LIMIT, || self.child.try_wait().unwrap());
         assert!(ended.is_some(), "it did not end");
         fs::read_to_string(&self.output).unwrap()
     }
@@ -304,7 +304,7 @@ impl Running {
 
     /// Waits until it has printed this.
     pub fn await_words(&self, words: &str) {
-        let said = limited::within(LIMIT, || {
+        let said = limited::within(SCRIPT_LIMIT, || {
             fs::read_to_string(&self.output)
                 .unwrap()
                 .contains(words)
@@ -329,7 +329,7 @@ impl Drop for Running {
 
 /// Waits for what the kernel, or the server, is told without anybody waiting for it.
 pub fn soon(what: &str, mut holds: impl FnMut() -> bool) {
-    let held = limited::within(LIMIT, || holds().then_some(()));
+    let held = limited::within(SCRIPT_LIMIT, || holds().then_some(()));
     assert!(held.is_some(), "not soon: {what}");
 }
 

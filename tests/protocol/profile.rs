@@ -18,7 +18,7 @@ fn quirky() -> Server {
 }
 
 /// Uses all that has to be tried.
-const ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
+const USE_ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
 
 fn kept(mount: &Mount) -> String {
     let files = fs::read_dir(mount.path("cache/ftpfs/servers")).unwrap();
@@ -28,10 +28,10 @@ fn kept(mount: &Mount) -> String {
 }
 
 #[test]
-fn a_second_mount_does_not_try_again_what_the_first_one_did() {
+fn second_mount_does_not_repeat_the_first_ones_tests() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let tried = ["EPSV", "MDTM 20010909014640"];
     assert_eq!(tried.map(|words| server.count(words)), [1, 1]);
@@ -39,7 +39,7 @@ fn a_second_mount_does_not_try_again_what_the_first_one_did() {
 
     let mark = server.mark();
     mount.again(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let again = tried.map(|words| server.since(mark, &[words]).len());
     assert_eq!(again, [0, 0], "{:#?}", server.commands_since(mark));
@@ -50,7 +50,7 @@ fn a_second_mount_does_not_try_again_what_the_first_one_did() {
 fn a_way_that_no_longer_works_is_left_for_one_that_does() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert!(kept(&mount).contains("\nway PASV\n"));
     // The network is another one.
@@ -66,7 +66,7 @@ fn a_way_that_no_longer_works_is_left_for_one_that_does() {
 fn of_another_server_at_the_same_place_nothing_is_believed() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     // It lists other features now: it was updated.
     server.on(
@@ -74,7 +74,7 @@ fn of_another_server_at_the_same_place_nothing_is_believed() {
         Act::Reply("211-Features:\r\n SIZE\r\n MDTM\r\n MFMT\r\n211 End"),
     );
     mount.again(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert_eq!(server.count("EPSV"), 2);
 }
@@ -83,20 +83,20 @@ fn of_another_server_at_the_same_place_nothing_is_believed() {
 fn a_spoilt_file_is_passed_over_with_a_line_and_replaced() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     let place = mount.path("cache/ftpfs/servers");
     let file = fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
     fs::write(&file, "ftpfs-server 77\nanything\n").unwrap();
     mount.again(&server);
     assert!(mount.log().contains("another version"), "{}", mount.log());
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     assert!(kept(&mount).starts_with("ftpfs-server 1\n"));
 }
 
 #[test]
-fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
+fn mount_of_a_known_server_prepares_its_first_transfer() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::of(&server);
@@ -114,7 +114,7 @@ fn a_mount_of_a_known_server_makes_ready_what_its_first_file_needs() {
 }
 
 #[test]
-fn a_second_connection_waits_with_its_login_until_the_server_is_known_again() {
+fn second_login_waits_until_a_known_server_is_recognized() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::of(&server);
@@ -141,7 +141,7 @@ fn a_second_connection_waits_with_its_login_until_the_server_is_known_again() {
 fn another_server_at_the_same_place_is_met_by_one_connection() {
     let server = quirky();
     let mut mount = Mount::of(&server);
-    mount.sh(ALL);
+    mount.sh(USE_ALL);
     mount.unmount();
     server.on(
         "FEAT",
@@ -154,7 +154,7 @@ fn another_server_at_the_same_place_is_met_by_one_connection() {
 }
 
 #[test]
-fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the_same() {
+fn known_server_silent_to_early_commands_is_mounted() {
     for act in [
         Act::Reply("500 What?"),
         Act::Reply("229 Nowhere"),
@@ -173,9 +173,9 @@ fn a_known_server_that_does_not_answer_what_it_is_asked_early_is_mounted_all_the
     }
 }
 
+/// The server allows one connection, and hangs up or falls silent at the early `EPSV`.
 #[test]
-fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_it_is_asked_early()
-{
+fn known_server_with_one_slot_silent_to_early_commands_mounts() {
     for act in [Act::HangUp, Act::Silence] {
         let server = Server::start();
         server.tree().put("/d/f", "content");
@@ -190,8 +190,9 @@ fn a_known_server_that_has_room_for_one_is_mounted_when_it_does_not_answer_what_
     }
 }
 
+/// The replies to `PWD` and `EPSV`, which are pipelined, are swapped.
 #[test]
-fn what_is_asked_early_and_answered_first_does_not_tell_where_the_directory_lies() {
+fn early_replies_in_wrong_order_do_not_set_the_directory() {
     let server = Script::new().home("/home").start();
     server.tree().put("/home/f", "content");
     let mut mount = Mount::of(&server);
@@ -207,7 +208,7 @@ fn what_is_asked_early_and_answered_first_does_not_tell_where_the_directory_lies
 }
 
 #[test]
-fn a_mount_that_fails_leaves_no_connection_behind() {
+fn failed_mount_closes_its_connections() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
     let mut mount = Mount::of(&server);
@@ -226,7 +227,7 @@ fn a_mount_that_fails_leaves_no_connection_behind() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_asked_again_in_the_next_mount() {
+fn unanswered_question_is_asked_again_by_the_next_mount() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     server.tree().put("/d/f", "content");
     server.on("STAT", Act::Silence);

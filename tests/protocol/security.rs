@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::limited::{self, Outcome};
-use crate::mount::{FTPFS, LIMIT, Mount, is_mounted};
+use crate::mount::{FTPFS, Mount, SCRIPT_LIMIT, is_mounted};
 use crate::scripted::{Act, Gate, PASSWORD, Server};
 
 /// A server with a set-uid program and a set-gid directory.
@@ -47,7 +47,7 @@ impl Passed {
             .arg(self.point())
             .args(["-o", &format!("drop_privileges,{options}")])
             .env("XDG_CACHE_HOME", self.directory.path().join("cache"));
-        limited::run(&mut command, LIMIT, self.directory.path())
+        limited::run(&mut command, SCRIPT_LIMIT, self.directory.path())
     }
 }
 
@@ -189,7 +189,7 @@ fn terminal_sequences_of_the_server_are_escaped() {
             .args(["probe", &server.url(), "-d"])
             .args(arguments)
             .env("XDG_CACHE_HOME", directory.path());
-        limited::run(&mut command, LIMIT, directory.path()).output
+        limited::run(&mut command, SCRIPT_LIMIT, directory.path()).output
     };
     for arguments in [&[][..], &["--json"]] {
         let text = probe(arguments);
@@ -202,7 +202,7 @@ fn terminal_sequences_of_the_server_are_escaped() {
     for arguments in [&["status"][..], &["status", "--json"]] {
         let mut command = mount.ftpfs(arguments);
         command.arg(&point);
-        let outcome = limited::run(&mut command, LIMIT, &mount.path(""));
+        let outcome = limited::run(&mut command, SCRIPT_LIMIT, &mount.path(""));
         assert!(outcome.output.contains("DELE"), "{}", outcome.output);
         assert_printable(&outcome.output);
     }
@@ -226,7 +226,7 @@ fn refused(server: &Server, home: &Path, options: &str) -> String {
         .env("HOME", home)
         .env_remove("XDG_CACHE_HOME")
         .env_remove("XDG_CONFIG_HOME");
-    let outcome = limited::run(&mut command, LIMIT, home);
+    let outcome = limited::run(&mut command, SCRIPT_LIMIT, home);
     assert!(
         outcome.status.is_some_and(|status| !status.success()),
         "{}",
@@ -262,7 +262,7 @@ fn special_files_are_refused_without_a_wait() {
         .env_remove("XDG_CACHE_HOME")
         .env_remove("XDG_CONFIG_HOME");
     // The user is unknown to the server: what counts is that it gets there.
-    let said = limited::run(&mut command, LIMIT, home);
+    let said = limited::run(&mut command, SCRIPT_LIMIT, home);
     assert!(said.status.is_some());
     for file in [".netrc", "known_hosts"] {
         let wanted = format!("{file}: can't be read: is not a regular file");
@@ -316,7 +316,7 @@ fn files_are_private_whatever_the_umask() {
         .arg(&point)
         .arg(format!("spool_dir={place},cache_dir={place}"))
         .env("XDG_CACHE_HOME", home.path().join("cache"));
-    let outcome = limited::run(&mut command, LIMIT, home.path());
+    let outcome = limited::run(&mut command, SCRIPT_LIMIT, home.path());
     assert!(outcome.succeeded(), "{}", outcome.output);
     let own = shared
         .path()

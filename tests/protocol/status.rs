@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use crate::limited::{self, Outcome};
-use crate::mount::{LIMIT, Mount, soon};
+use crate::mount::{Mount, SCRIPT_LIMIT, soon};
 use crate::scripted::{Act, Gate, PASSWORD, Server, USER};
 
 fn ask(mount: &Mount, arguments: &[&str]) -> Outcome {
-    limited::run(&mut mount.ftpfs(arguments), LIMIT, &mount.path("."))
+    limited::run(&mut mount.ftpfs(arguments), SCRIPT_LIMIT, &mount.path("."))
 }
 
 fn point(mount: &Mount) -> String {
@@ -40,7 +40,7 @@ fn drop_cache(mount: &Mount) {
 }
 
 #[test]
-fn a_mount_tells_what_it_is_and_did() {
+fn status_reports_mount_and_counters() {
     let server = Server::start();
     server.tree().put("/d/f", "12345");
     let mount = Mount::of(&server);
@@ -82,7 +82,7 @@ fn a_mount_tells_what_it_is_and_did() {
 }
 
 #[test]
-fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
+fn status_works_with_a_silent_server() {
     let server = Server::start();
     server.tree().put("/f", "x");
     let mount = Mount::with(&server, "allow_other,cache_timeout=0");
@@ -91,19 +91,19 @@ fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
     stuck.await_words("ready");
     server.on("", Act::Silence);
     fs::write(mount.path("go"), "\n").unwrap();
-    soon("somebody waits for the server", || {
+    soon("a caller waits for the server", || {
         of_json_elsewhere(&mount, "m['connections']['busy']") == "1"
     });
     let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     fs::set_permissions(mount.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     let (ftpfs, at) = (crate::mount::FTPFS, point(&mount));
-    let mut nobody = std::process::Command::new("sh");
-    nobody.args([
+    let mut other_user = std::process::Command::new("sh");
+    other_user.args([
         "-c",
         &format!("cp {ftpfs} $S/ftpfs; exec {as_nobody} $S/ftpfs status {at}"),
     ]);
-    nobody.env("S", mount.path("."));
-    let refused = limited::run(&mut nobody, LIMIT, &mount.path("."));
+    other_user.env("S", mount.path("."));
+    let refused = limited::run(&mut other_user, SCRIPT_LIMIT, &mount.path("."));
     assert!(
         refused
             .output
@@ -126,14 +126,14 @@ fn of_json_elsewhere(mount: &Mount, expression: &str) -> String {
     python
         .args(["-I", "-c", &script])
         .current_dir(mount.path("."));
-    limited::run(&mut python, LIMIT, &mount.path("."))
+    limited::run(&mut python, SCRIPT_LIMIT, &mount.path("."))
         .output
         .trim()
         .to_owned()
 }
 
 #[test]
-fn what_waits_to_be_stored_is_named() {
+fn status_names_pending_uploads() {
     let server = Server::start();
     let gate = Gate::default();
     server.on("STOR", Act::Until(gate.clone()));
@@ -160,7 +160,7 @@ fn what_waits_to_be_stored_is_named() {
 }
 
 #[test]
-fn what_went_wrong_lately_is_told() {
+fn status_reports_recent_errors() {
     let server = Server::start();
     for verb in ["STOR", "APPE"] {
         server.on(verb, Act::Reply("552 Quota exceeded, \"sorry\""));
@@ -173,7 +173,7 @@ fn what_went_wrong_lately_is_told() {
 }
 
 #[test]
-fn dropped_caches_hold_nothing_of_what_was() {
+fn drop_cache_forgets_all_content() {
     let server = Server::start();
     server.tree().put("/d/f", "old");
     server.tree().put("/d/gone", "old");
@@ -206,7 +206,7 @@ fn dropped_caches_hold_nothing_of_what_was() {
 }
 
 #[test]
-fn dropping_caches_takes_nothing_from_who_writes_or_lists() {
+fn drop_cache_keeps_open_writes_and_listings() {
     let server = Server::start();
     for number in 0..3000 {
         server.tree().put(&format!("/wide/{number:04}"), "x");
@@ -236,7 +236,7 @@ print(sorted([first] + [entry.name for entry in names]) == [f'{n:04}' for n in r
 }
 
 #[test]
-fn many_may_ask_at_once() {
+fn status_answers_concurrent_queries() {
     let server = Server::start();
     server.tree().put("/f", vec![b'x'; 8 << 20]);
     let mount = Mount::of(&server);
@@ -258,7 +258,7 @@ fn many_may_ask_at_once() {
 }
 
 #[test]
-fn what_is_no_mount_or_a_dead_one_is_told_in_one_line() {
+fn status_of_no_mount_or_a_dead_one_is_one_line() {
     let server = Server::start();
     let mut mount = Mount::of(&server);
     let at = point(&mount);

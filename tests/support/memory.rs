@@ -71,7 +71,7 @@ impl Memory {
         self.slow.store(micros, Ordering::SeqCst);
     }
 
-    /// Another client stores a file: all of it anew, or more at its end.
+    /// Another client stores a file: all of it, or more at its end.
     pub fn store(&self, path: &str, bytes: &[u8], appends: bool) {
         let modified = self.tick();
         let mut nodes = self.nodes();

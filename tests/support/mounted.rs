@@ -16,13 +16,13 @@ use crate::server::{ACCOUNT, Server};
 const FTPFS: &str = env!("CARGO_BIN_EXE_ftpfs");
 const PRELUDE: &str = include_str!("prelude.sh");
 
-const TO_MOUNT: Duration = Duration::from_secs(20);
-const TO_UNMOUNT: Duration = Duration::from_secs(30);
-const A_SCRIPT: Duration = Duration::from_secs(60);
+const MOUNT_LIMIT: Duration = Duration::from_secs(20);
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(30);
+const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Mounted {
     pub server: Server,
-    /// The directory on the server: the test's name, and the number of this run, since another may go on beside it.
+    /// The directory on the server: the test's name, and the number of this run, since another run may be active at the same time.
     place: String,
     /// `$M`
     mountpoint: PathBuf,
@@ -108,14 +108,14 @@ impl Mounted {
         }
         let child = self.process.insert(command.spawn().unwrap());
         let mountpoint = &self.mountpoint;
-        let live = limited::within(TO_MOUNT, || match child.try_wait().unwrap() {
+        let live = limited::within(MOUNT_LIMIT, || match child.try_wait().unwrap() {
             Some(status) => Some(Err(status)),
             None => is_mounted(mountpoint).then_some(Ok(())),
         });
         match live {
             Some(Ok(())) => {}
             Some(Err(status)) => panic!("ftpfs ended before it mounted: {status}"),
-            None => panic!("ftpfs did not mount within {TO_MOUNT:?}"),
+            None => panic!("ftpfs did not mount within {MOUNT_LIMIT:?}"),
         }
         // The table has it before the kernel and ftpfs have agreed on how to speak: an unmount in between is an error.
         self.ftpfs(&["status", self.mountpoint()]);
@@ -125,7 +125,7 @@ impl Mounted {
     pub fn unmount(&mut self) {
         let unmounted = self.run(
             Command::new("fusermount3").arg("-u").arg(&self.mountpoint),
-            TO_UNMOUNT,
+            UNMOUNT_LIMIT,
         );
         assert!(
             unmounted.succeeded(),
@@ -133,12 +133,12 @@ impl Mounted {
             unmounted.output
         );
         let mut child = self.process.take().unwrap();
-        let ended = limited::within(TO_UNMOUNT, || child.try_wait().unwrap());
+        let ended = limited::within(UNMOUNT_LIMIT, || child.try_wait().unwrap());
         if ended.is_none() {
             let _ = child.kill();
         }
         let status = ended
-            .unwrap_or_else(|| panic!("ftpfs was still there {TO_UNMOUNT:?} after its unmount"));
+            .unwrap_or_else(|| panic!("ftpfs was still there {UNMOUNT_LIMIT:?} after its unmount"));
         assert!(
             status.success(),
             "ftpfs ended with {status}:\n{}",
@@ -160,7 +160,7 @@ impl Mounted {
 
     /// Runs a script of bash in the mount and returns what it printed. It must succeed within a minute.
     pub fn sh(&self, script: &str) -> String {
-        self.sh_within(A_SCRIPT, script)
+        self.sh_within(SCRIPT_LIMIT, script)
     }
 
     pub fn sh_within(&self, limit: Duration, script: &str) -> String {
@@ -180,7 +180,7 @@ impl Mounted {
 
     /// Runs `ftpfs` by itself, beside the mount.
     pub fn ftpfs(&self, arguments: &[&str]) -> Outcome {
-        self.run(Command::new(FTPFS).args(arguments), A_SCRIPT)
+        self.run(Command::new(FTPFS).args(arguments), SCRIPT_LIMIT)
     }
 
     /// How often the server was sent this verb since the test began.
@@ -211,7 +211,7 @@ impl Mounted {
     /// Waits for the process to end by itself.
     pub fn ended(&mut self) {
         let mut child = self.process.take().unwrap();
-        let ended = limited::within(TO_UNMOUNT, || child.try_wait().unwrap());
+        let ended = limited::within(UNMOUNT_LIMIT, || child.try_wait().unwrap());
         self.process = ended.is_none().then_some(child);
         assert!(
             ended.is_some_and(|status| status.success()),

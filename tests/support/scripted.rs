@@ -32,7 +32,7 @@ pub const USER: &str = "someone";
 pub const PASSWORD: &str = "s3cret-word";
 
 /// Longer than anything that a test waits for.
-const LONG: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is done instead of, or beside, what a good server does. Numbers are bytes over the data connection.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub enum Act {
     Until(Gate),
     /// Waits, and then does it.
     Wait(Duration),
-    /// PASV and EPSV: names a port where nobody listens.
+    /// PASV and EPSV: names a port without a listener.
     DeadPort,
     /// PASV: names this address.
     Elsewhere([u8; 4]),
@@ -114,7 +114,10 @@ impl Gate {
 
     fn pass(&self) {
         let closed = self.0.0.lock().unwrap();
-        let _ = self.0.1.wait_timeout_while(closed, LONG, |open| !*open);
+        let _ = self
+            .0
+            .1
+            .wait_timeout_while(closed, WAIT_LIMIT, |open| !*open);
     }
 }
 
@@ -186,7 +189,7 @@ impl Script {
         self
     }
 
-    /// Behind a port it answers nothing until somebody connects to it, as Twisted does.
+    /// After it opened a passive port, it answers nothing until a client connects to it, as Twisted does.
     pub fn awaits(mut self) -> Self {
         self.awaits = true;
         self
@@ -413,7 +416,7 @@ impl Server {
 
     /// Waits until so many commands began so.
     pub fn await_count(&self, begin: &str, number: usize) {
-        let until = Instant::now() + LONG / 2;
+        let until = Instant::now() + WAIT_LIMIT / 2;
         let mut log = self.shared.log.lock().unwrap();
         while log.iter().filter(|(_, line)| begins(line, begin)).count() < number {
             let left = until.saturating_duration_since(Instant::now());

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::session::{Ended, Outcome, Session};
 use super::tree::MISSING;
-use super::{Act, Gate, Hurry, LONG};
+use super::{Act, Gate, Hurry, WAIT_LIMIT};
 
-const CHUNK: usize = 64 * 1024;
+const CHUNK_SIZE: usize = 64 * 1024;
 /// Pieces a second of a transfer that is slow.
-const PIECES: usize = 100;
+const SLOW_PIECES_PER_SECOND: usize = 100;
 /// How often something that stalls looks whether the client is still there.
-const LOOK: Duration = Duration::from_millis(20);
+const STALL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Session {
     pub(super) fn retrieve(&mut self, path: &[u8], act: &Act) -> Outcome {
@@ -41,9 +41,12 @@ impl Session {
         };
         let limit = odd_limit(act).unwrap_or(rest.len());
         let (piece, pause) = match act {
-            Act::Pace(rate) => (rate / PIECES, Duration::from_secs(1) / PIECES as u32),
+            Act::Pace(rate) => (
+                rate / SLOW_PIECES_PER_SECOND,
+                Duration::from_secs(1) / SLOW_PIECES_PER_SECOND as u32,
+            ),
             Act::Steps(first, _) => (*first, Duration::ZERO),
-            _ => (CHUNK, Duration::ZERO),
+            _ => (CHUNK_SIZE, Duration::ZERO),
         };
         let mut gates = match act {
             Act::Steps(_, gates) => gates.iter(),
@@ -66,7 +69,7 @@ impl Session {
         };
         let sent = match act {
             Act::Endless(line) => {
-                let many = line.repeat(1 + CHUNK / line.len());
+                let many = line.repeat(1 + CHUNK_SIZE / line.len());
                 while !self.shared.is_stopped() && data.write_all(&many).is_ok() {}
                 false
             }
@@ -122,13 +125,13 @@ impl Session {
         let limit = odd_limit(act).unwrap_or(usize::MAX);
         // One that is said to be short takes all and keeps less.
         let takes_all = matches!(act, Act::Short(_));
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_SIZE];
         let mut taken = 0;
         let whole = loop {
             let room = if takes_all {
-                CHUNK
+                CHUNK_SIZE
             } else {
-                CHUNK.min(limit - taken)
+                CHUNK_SIZE.min(limit - taken)
             };
             if room == 0 {
                 break false;
@@ -152,11 +155,11 @@ impl Session {
 
     /// Whether bytes wait already; they are lost then.
     fn came_early(&mut self) -> bool {
-        const UNDER_WAY: Duration = Duration::from_millis(100);
+        const EARLY_DATA_DELAY: Duration = Duration::from_millis(100);
         let Some(listener) = &self.passive else {
             return false;
         };
-        sleep(UNDER_WAY);
+        sleep(EARLY_DATA_DELAY);
         listener.set_nonblocking(true).unwrap();
         let Ok((data, _)) = listener.accept() else {
             return false;
@@ -171,17 +174,20 @@ impl Session {
 
     /// Takes what has come over a data connection already, and keeps nothing of it.
     fn lose_early(&mut self) {
-        const UNDER_WAY: Duration = Duration::from_millis(100);
+        const EARLY_DATA_DELAY: Duration = Duration::from_millis(100);
         let Some(listener) = &self.passive else {
             return;
         };
-        sleep(UNDER_WAY);
+        sleep(EARLY_DATA_DELAY);
         listener.set_nonblocking(true).unwrap();
         let Ok((mut data, _)) = listener.accept() else {
             return;
         };
         data.set_nonblocking(true).unwrap();
-        while data.read(&mut [0; CHUNK]).is_ok_and(|length| length > 0) {}
+        while data
+            .read(&mut [0; CHUNK_SIZE])
+            .is_ok_and(|length| length > 0)
+        {}
         self.accepted = Some(data);
     }
 
@@ -209,7 +215,7 @@ impl Session {
             return Ok(Some(data));
         }
         listener.set_nonblocking(true).unwrap();
-        let until = Instant::now() + LONG / 2;
+        let until = Instant::now() + WAIT_LIMIT / 2;
         loop {
             match listener.accept() {
                 Ok((data, _)) => {
@@ -225,7 +231,7 @@ impl Session {
                     sleep(Duration::from_micros(200));
                 }
                 Err(_) => {
-                    self.say("425 Nobody came")?;
+                    self.say("425 No connection came")?;
                     return Ok(None);
                 }
             }
@@ -273,14 +279,14 @@ impl Session {
     /// Until the client closes the data connection.
     fn stall(&self, data: &TcpStream) {
         data.set_nonblocking(true).unwrap();
-        let until = Instant::now() + LONG;
+        let until = Instant::now() + WAIT_LIMIT;
         while !self.shared.is_stopped() && Instant::now() < until {
             match data.peek(&mut [0]) {
                 Ok(length) if length > 0 => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 _ => return,
             }
-            sleep(LOOK);
+            sleep(STALL_POLL_INTERVAL);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Session {
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
-const INPUT: usize = 64 * 1024;
+const INPUT_SIZE: usize = 64 * 1024;
 
 /// The connection has ended.
 pub(super) struct Ended;
@@ -53,7 +53,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         .insert(number, socket.try_clone().unwrap());
     let mut session = Session {
         number,
-        input: BufReader::with_capacity(INPUT, socket.try_clone().unwrap()),
+        input: BufReader::with_capacity(INPUT_SIZE, socket.try_clone().unwrap()),
         socket,
         directory: shared.script.home.into(),
         user: String::new(),
@@ -95,15 +95,15 @@ impl Session {
             .unwrap_or_default()
             .to_ascii_uppercase();
         let argument = line.get(verb.len() + 1..).unwrap_or_default().to_vec();
-        // Nobody waits for what asks for the next data connection already.
+        // A command that prepares the next data connection costs no round trip.
         let is_ahead = self.transferred && matches!(&verb[..], "EPSV" | "PASV");
         if is_first && !is_ahead {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
         }
-        // What flies behind a transfer ends nothing.
-        let flies_behind = self.transferred && !is_first;
+        // A command pipelined after a transfer does not end it.
+        let is_pipelined = self.transferred && !is_first;
         self.transferred =
-            flies_behind || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
+            is_pipelined || matches!(&verb[..], "RETR" | "STOR" | "APPE" | "LIST" | "MLSD");
         self.shared.log(self.number, text.clone());
         let act = self.shared.act(&text);
         match act {
@@ -272,17 +272,27 @@ impl Session {
             "RETR" => self.retrieve(&path, &act),
             "STOR" => self.store(&path, false, &act),
             "APPE" => self.store(&path, true, &act),
+            "LIST" | "STAT" | "MLSD" | "MLST" | "SIZE" => self.query(verb, &path, &text, &act),
+            "MDTM" => self.time(&text),
+            "MFMT" | "SITE" => self.set(verb, &text),
+            _ => self.change_names(verb, path, argument),
+        }
+    }
+
+    /// Listings, and what one name is.
+    fn query(&mut self, verb: &str, path: &[u8], text: &str, act: &Act) -> Outcome {
+        match verb {
             "LIST" => {
                 let listing = match self.shared.script.lists_left {
                     true => self.tree().lines_of(&self.port_made_in, false),
                     false => self.tree().lines_of(&self.directory, text.contains('a')),
                 };
-                self.list(listing, &act)
+                self.list(listing, act)
             }
             "STAT" => {
                 let (switches, path) = match text.split_once(' ') {
                     Some((switches, path)) if switches.starts_with('-') => (switches, path),
-                    _ => ("", &text[..]),
+                    _ => ("", text),
                 };
                 let path = self.path(path.as_bytes());
                 let listing = self.tree().lines_of(&path, switches.contains('a'));
@@ -292,24 +302,30 @@ impl Session {
             }
             "MLSD" => {
                 let listing = self.tree().facts_of(&self.directory);
-                self.list(listing, &act)
+                self.list(listing, act)
             }
             "MLST" => {
-                let facts = self.tree().node(&path).map(tree::facts);
+                let facts = self.tree().node(path).map(tree::facts);
                 match facts {
                     Some(facts) => self.say(&format!(
                         "250-Facts\r\n {facts} {}\r\n250 End",
-                        String::from_utf8_lossy(&path)
+                        String::from_utf8_lossy(path)
                     )),
                     None => self.say(MISSING),
                 }
             }
             "SIZE" => {
-                let size = self.tree().bytes(&path).map(<[u8]>::len);
+                let size = self.tree().bytes(path).map(<[u8]>::len);
                 let none = self.shared.script.no_size.unwrap_or(MISSING);
                 self.say(&size.map_or(none.to_owned(), |size| format!("213 {size}")))
             }
-            "MDTM" => self.time(&text),
+            _ => self.say("502 Command not implemented"),
+        }
+    }
+
+    /// Times and permission bits.
+    fn set(&mut self, verb: &str, text: &str) -> Outcome {
+        match verb {
             "MFMT" => {
                 let (time, name) = text.split_once(' ').unwrap_or_default();
                 let changed = self.change(name, |node| {
@@ -329,6 +345,13 @@ impl Session {
                 }
                 None => self.say("500 Unknown SITE command"),
             },
+            _ => self.say("502 Command not implemented"),
+        }
+    }
+
+    /// Renaming, removing and directories.
+    fn change_names(&mut self, verb: &str, path: Vec<u8>, argument: &[u8]) -> Outcome {
+        match verb {
             "RNFR" => {
                 let is_there = self.tree().node(&path).is_some();
                 self.rename_from = is_there.then_some(path);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ftpfs::ftp::protocol::time_val::format_time_val;
 
 /// When what tests put here was modified, unless they say otherwise: 2021-02-03 04:05:06.
-pub const THEN: i64 = 1_612_325_106;
+pub const DEFAULT_MTIME: i64 = 1_612_325_106;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -46,7 +46,7 @@ impl Tree {
         let node = Node {
             kind: Kind::File(bytes.into()),
             mode: 0o644,
-            modified: THEN,
+            modified: DEFAULT_MTIME,
         };
         self.nodes.insert(path.into(), node);
     }
@@ -60,7 +60,7 @@ impl Tree {
         let node = Node {
             kind,
             mode: 0o777,
-            modified: THEN,
+            modified: DEFAULT_MTIME,
         };
         self.nodes.insert(path.into(), node);
     }
@@ -304,7 +304,7 @@ fn directory() -> Node {
     Node {
         kind: Kind::Directory,
         mode: 0o755,
-        modified: THEN,
+        modified: DEFAULT_MTIME,
     }
 }
 

@@ -1,0 +1,306 @@
+//! Servers that speak dialects of FTP: those that have no more than RFC 959, BSD's ftpd and its kin, those that answer
+//! in an order of their own. None of that costs a file.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Script, Server};
+
+/// What people do with files, and the bytes that they find.
+const WORK: &str = "
+mkdir d; echo one > d/f; [ \"$(cat d/f)\" = one ]
+echo two >> d/f; [ \"$(cat d/f)\" = $'one\\ntwo' ]
+head -c 300000 /dev/zero > big; printf x | dd of=big bs=1 seek=150000 conv=notrunc status=none
+[ $(wc -c < big) = 300000 ]; [ $(tr -d '\\0' < big) = x ]
+truncate -s 10 big; [ $(stat -c %s big) = 10 ]
+set -C; echo new > g; ! echo again > g; set +C
+mv g d/f; [ \"$(cat d/f)\" = new ]; mv d/f e; [ \"$(ls d)\" = '' ]
+[ ! -e none ]; ! cat none; rm e big; rmdir d; [ \"$(ls)\" = '' ]";
+
+#[test]
+fn a_server_of_rfc_959_alone_takes_files_and_gives_them() {
+    let later = [
+        "AUTH", "FEAT", "OPTS", "EPSV", "EPRT", "MLSD", "MLST", "SIZE", "MDTM", "MDTM-SET", "MFMT",
+        "SITE",
+    ];
+    for options in ["", "writeback", "nopipeline"] {
+        let server = Script::new().without(&later).keeps_names().start();
+        let mut mount = Mount::with(&server, options);
+        mount.sh(WORK);
+        // Attributes older than the cache of the kernel and of the mount are asked for again.
+        mount.sh("echo one > f; sleep 6; [ \"$(cat f)\" = one ]; echo two >> f; sync f");
+        assert_eq!(mount.sh("cat f"), "one\ntwo\n");
+        mount.unmount();
+        let expected = b"one\ntwo\n".to_vec();
+        assert_eq!(server.tree().bytes("/f"), Some(&expected[..]));
+    }
+}
+
+#[test]
+fn path_without_size_reply_may_be_absent() {
+    for (words, others) in [
+        // BSD's ftpd and its kin.
+        ("550 not a plain file.", &["MLSD", "MLST"][..]),
+        // nodeftpd.
+        ("450 Failed to get size", &["MLSD", "MLST", "MDTM"]),
+        // uftpd, whose MDTM says likewise of what is not there.
+        (
+            "550 No such file, or argument is a directory.",
+            &["MLSD", "MLST", "MDTM"],
+        ),
+    ] {
+        let server = Script::new().without(others).no_size(words).start();
+        let mount = Mount::of(&server);
+        // What is neither to be emptied nor to be new is asked for before it is made.
+        mount.sh("ls; echo mine >> new; mv new old; echo more >> old");
+        assert_eq!(server.tree().bytes("/old"), Some(&b"mine\nmore\n"[..]));
+    }
+}
+
+/// The server takes the time in `MDTM time name` for a part of the name.
+#[test]
+fn mdtm_taken_for_a_name_sets_no_time_and_stores_all() {
+    let there = "550 20010909014640 /f: No such file or directory";
+    for words in [there, "550 Could not do that."] {
+        let server = Script::new().without(&["MFMT", "SITE"]).start();
+        server.on("MDTM 20010909014640", Act::Reply(words));
+        server.tree().put("/f", pattern(10));
+        let mount = Mount::of(&server);
+        assert_eq!(mount.error("os.utime('f', (10**9, 10**9))"), "EPERM");
+        let tried = server.count("MDTM 20010909014640");
+        // Now it is known: who asks for it is told then, and what is closed is stored.
+        let said = mount.error_with(
+            "f = open('g', 'wb'); f.write(b'content'); f.flush()",
+            "os.utime(f.fileno(), (10**9, 10**9))",
+        );
+        assert_eq!(said, "EPERM");
+        assert_eq!(server.tree().bytes("/g"), Some(&b"content"[..]));
+        mount.sh("cp -p f h 2> $S/said || true; cmp f h");
+        assert_eq!(server.count("MDTM 20010909014640"), tried);
+    }
+}
+
+#[test]
+fn server_that_reorders_replies_gets_one_command_at_a_time() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    server.once(
+        "MKD",
+        Act::Raw(b"502 What is SITE?\r\n257 \"/d\" made\r\n".to_vec()),
+    );
+    server.once("SITE", Act::Raw(Vec::new()));
+    mount.sh("mkdir d; mkdir d/e; echo content > d/f; [ \"$(cat d/f)\" = content ]");
+    let said = mount.log();
+    assert!(said.contains("out of order"), "{said}");
+    assert!(server.tree().node("/d/e").is_some());
+    server.once("MKD", Act::Raw(Vec::new()));
+    let mark = server.mark();
+    let _waits = mount.start("mkdir g");
+    server.await_count("MKD /g", 1);
+    mount.sh("sleep 0.3");
+    assert_eq!(server.since(mark, &["SITE"]), [""; 0]);
+}
+
+#[test]
+fn refused_transfer_leaves_no_passive_port_waiting() {
+    let server = Script::new().without(&["APPE"]).awaits().start();
+    server.tree().put("/refused", pattern(100));
+    let mount = Mount::with(&server, "timeout=5");
+    // After these, commands pipelined after an upload are known to be answered in order.
+    mount.sh("echo one > first; echo two > second");
+    mount.sh("set -C; echo mine > new; set +C; cat first second new");
+    server.on("RETR /refused", Act::Reply("550 Permission denied"));
+    assert_eq!(mount.error("open('refused').read()"), "EACCES");
+    assert_eq!(
+        mount.sh("ls; cat new"),
+        "first\nnew\nrefused\nsecond\nmine\n"
+    );
+}
+
+/// Attributes that the server cannot set are no error of close, nor for the first file.
+#[test]
+fn lenient_mount_closes_before_unsettable_attributes_are_known() {
+    let put = "
+f = open('f', 'wb'); f.write(b'content'); f.flush()
+os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
+    for (options, said) in [("lenient", "None"), ("", "EPERM")] {
+        let server = Script::new().without(&["MDTM-SET", "MFMT", "SITE"]).start();
+        let mut mount = Mount::with(&server, options);
+        assert_eq!(mount.error_with(put, "f.close()"), said, "{options}");
+        mount.unmount();
+        assert_eq!(server.tree().bytes("/f"), Some(&b"content"[..]));
+    }
+}
+
+/// Some servers list the directory that was the current one when the data connection was opened.
+#[test]
+fn list_of_the_directory_at_pasv_time_is_detected() {
+    let server = Script::new()
+        .without(&["MLSD", "MLST", "STAT"])
+        .lists_left()
+        .start();
+    for name in ["/top", "/a/one", "/a/b/two", "/c/three", "/c/d/four"] {
+        server.tree().put(name, "content");
+    }
+    // Of one connection, so that its data connection is of the listing before; the same directory twice proves nothing.
+    const OPTIONS: &str = "cache_timeout=1,max_conns=1";
+    let looks = "ls; sleep 1.1; ls; sleep 1.1; ls c; ls c/d; ls; ls a/b; sleep 1.1; ls c";
+    let mut mount = Mount::with(&server, OPTIONS);
+    for round in 0..3 {
+        let listed = mount.sh(looks);
+        let all = "a\nc\ntop\na\nc\ntop\nd\nthree\nfour\na\nc\ntop\ntwo\nd\nthree\n";
+        assert_eq!(listed, all, "{round}");
+        mount.unmount();
+        mount.again_with(&server, OPTIONS);
+    }
+}
+
+#[test]
+fn where_mlst_is_offered_and_does_not_answer_listings_tell() {
+    for words in [
+        // uftpd, where a data connection is ready.
+        "125 Data connection already open; transfer starting.",
+        "500 What is that?",
+        "502 Command not implemented",
+    ] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        server.on("MLST", Act::Reply(words));
+        let mut mount = Mount::with(&server, "timeout=5");
+        let uses = "[ \"$(cat d/f)\" = content ]; echo new > d/g; mv d/g d/h; echo more >> d/h
+            [ ! -e d/g ]; [ $(stat -c %s d/h) = 9 ]; mkdir d/e; rmdir d/e; rm d/h; ls -l d; stat .";
+        mount.sh(uses);
+        assert_eq!(server.tree().paths(), ["/d", "/d/f"], "{words}");
+        assert!(
+            server.count("MLST") <= 2,
+            "{words}: {}",
+            server.count("MLST")
+        );
+        assert!(server.count("MLSD") > 0, "{words}");
+        mount.unmount();
+        let asked = server.count("MLST");
+        mount.again(&server);
+        mount.sh(uses);
+        assert_eq!(server.count("MLST"), asked, "{words}");
+        assert_eq!(mount.lost().len(), 0, "{words}");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_renamed_mv_copies() {
+    let server = Script::new().without(&["RNFR"]).start();
+    server.tree().put("/f", "content");
+    server.tree().put("/g", "other");
+    server.tree().put("/d/e/h", "deep");
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.rename('f', 'new')"), "EXDEV");
+    assert_eq!(mount.error("os.rename('f', 'g')"), "EXDEV");
+    mount.sh("mv f g; mv d moved; [ \"$(cat g)\" = content ]; [ \"$(cat moved/e/h)\" = deep ]");
+    let expected = ["/g", "/moved", "/moved/e", "/moved/e/h"];
+    assert_eq!(server.tree().paths(), expected);
+}
+
+#[test]
+fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
+    for words in [
+        // ProFTPD without AllowStoreRestart, its default.
+        "451 f: Append/Restart not permitted, try again",
+        "550 Permission denied.",
+        "553 Could not create file.",
+        // rclone's FTP server.
+        "450 error during transfer: Function not implemented",
+    ] {
+        let server = Script::new().no_parts(words).start();
+        let mut all = pattern(300_000);
+        server.tree().put("/big", all.clone());
+        server.tree().put("/log", "one\n");
+        let mut mount = Mount::of(&server);
+        mount.sh("echo two >> log; echo three >> log; sed -i s/one/1/ log; echo 4 >> log");
+        mount.sh("printf PART | dd of=big bs=1 seek=150000 conv=notrunc status=none; sync big");
+        mount.sh("truncate -s 300010 big; truncate -s 200000 big; echo end >> big");
+        mount.sh("(echo a; sleep 1; echo b) > slow; (set -C; echo new > new); echo c >> new");
+        all.truncate(200_000);
+        all[150_000..150_004].copy_from_slice(b"PART");
+        all.extend(b"end\n");
+        let log = &b"1\ntwo\nthree\n4\n"[..];
+        assert_eq!(server.tree().bytes("/log"), Some(log), "{words}");
+        assert!(server.tree().bytes("/big") == Some(&all), "{words}");
+        assert_eq!(server.tree().bytes("/slow"), Some(&b"a\nb\n"[..]));
+        assert_eq!(server.tree().bytes("/new"), Some(&b"new\nc\n"[..]));
+        assert_eq!(mount.lost().len(), 0, "{words}");
+        // It is known then, in the next mount too.
+        mount.unmount();
+        assert!(
+            server.count("APPE") < 4,
+            "{words}: {}",
+            server.count("APPE")
+        );
+        let asked = server.count("APPE");
+        mount.again(&server);
+        mount.sh("echo 5 >> log");
+        assert_eq!(server.count("APPE"), asked, "{words}");
+    }
+}
+
+#[test]
+fn append_denied_for_one_file_is_allowed_for_others() {
+    let server = Server::start();
+    for name in ["/f", "/g", "/denied"] {
+        server.tree().put(name, "one\n");
+    }
+    for verb in ["APPE /denied", "STOR /denied"] {
+        server.on(verb, Act::Reply("550 Permission denied."));
+    }
+    let mount = Mount::of(&server);
+    let denied = "f = open('denied', 'ab'); f.write(b'two\\n')";
+    assert_eq!(mount.error_with(denied, "f.close()"), "EACCES");
+    mount.sh("echo two >> f");
+    assert_eq!(mount.error_with(denied, "f.close()"), "EACCES");
+    mount.sh("echo two >> g");
+    assert_eq!(server.count("APPE /f") + server.count("APPE /g"), 2);
+    assert_eq!(server.tree().bytes("/denied"), Some(&b"one\n"[..]));
+}
+
+/// ProFTPD joins and splits the words of `SITE CHMOD` again.
+#[test]
+fn chmod_of_a_re_split_path_changes_no_other_file() {
+    let server = Server::start();
+    for name in ["/a b", "/a  b", "/c  d", "/e\tf"] {
+        server.tree().put(name, "content");
+    }
+    // So does ProFTPD, which looks for "/e f".
+    let absent = Act::Reply("550 /e f: No such file or directory");
+    server.on("SITE CHMOD 600 /e\tf", absent);
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.chmod('a  b', 0o600)"), "EPERM");
+    assert_eq!(server.count("SITE CHMOD"), 0);
+    assert_eq!(mount.error("os.chmod('e\\tf', 0o600)"), "EPERM");
+    mount.sh("chmod 600 'c  d' 'a b'; echo new > 'g  h'; chmod 640 'g  h'");
+    assert_eq!(server.tree().bytes("/g  h"), Some(&b"new\n"[..]));
+}
+
+/// Pure-FTPd with `-R`, as a much used container image runs it.
+#[test]
+fn bits_that_can_not_be_set_and_are_there_are_no_error() {
+    let server = Server::start();
+    server.tree().put("/f", "old\n");
+    let refused = Act::Reply("550 Could not change perms");
+    server.on("SITE CHMOD", refused);
+    let mount = Mount::of(&server);
+    mount.sh("sed -i s/old/new/ f; chmod 644 f; cp -p f g; mkdir d; chmod 755 d");
+    assert_eq!(server.tree().bytes("/g"), Some(&b"new\n"[..]));
+    assert_eq!(mount.error("os.chmod('f', 0o600)"), "EPERM");
+    let put = "f = open('h', 'wb'); f.write(b'content'); f.flush(); os.fchmod(f.fileno(), 0o600)";
+    assert_eq!(mount.error_with(put, "f.close()"), "EPERM");
+    assert_eq!(mount.sh("stat -c %a f h"), "644\n644\n");
+}
+
+#[test]
+fn interrupted_stream_without_resume_is_queried_once() {
+    let words = "451 f: Append/Restart not permitted, try again";
+    let server = Script::new().no_parts(words).start();
+    let mount = Mount::with(&server, "spool_size=32M");
+    std::fs::write(mount.path("expected"), pattern(60_000_000)).unwrap();
+    // The first one closes it, and the second one goes on.
+    mount.sh("(head -c 20000000; cat) < $S/expected > f");
+    assert!(server.tree().bytes("/f") == Some(&pattern(60_000_000)));
+    assert!(server.count("APPE") <= 2, "{}", server.count("APPE"));
+}

@@ -1,0 +1,119 @@
+//! Servers that stop in the middle: nothing hangs, and what is known is answered.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Server};
+
+#[test]
+fn stuck_64_readers_fail_and_cached_listing_is_answered() {
+    let server = Server::start();
+    for number in 0..64 {
+        server
+            .tree()
+            .put(&format!("/d/f{number}"), pattern(1_000_000));
+    }
+    let mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l d");
+    server.on("RETR", Act::Stall(1000));
+    let mut readers =
+        mount.start("for i in {0..63}; do (cat d/f$i > /dev/null || echo failed) & done; wait");
+    server.await_count("RETR", 7);
+    for _ in 0..3 {
+        let listed = mount.sh("ls -l d");
+        assert_eq!(listed.lines().count(), 65);
+    }
+    let said = readers.end();
+    assert_eq!(said.matches("failed").count(), 64, "{said}");
+    server.behave();
+    assert_eq!(mount.sh("cat d/f5 | wc -c").trim(), "1000000");
+}
+
+#[test]
+fn stuck_readers_do_not_block_an_uncached_listing() {
+    let server = Server::start();
+    server.tree().put("/e/small", "small");
+    for number in 0..64 {
+        server
+            .tree()
+            .put(&format!("/d/f{number}"), pattern(1_000_000));
+    }
+    let mount = Mount::with(&server, "timeout=20");
+    server.on("RETR", Act::Stall(1000));
+    let _readers = mount.start("for i in {0..63}; do cat d/f$i > /dev/null & done; wait");
+    server.await_count("RETR", 7);
+    mount.sh("ls -l e; stat e/small; mkdir e/new; mv e/new e/renamed");
+    assert!(server.tree().node("/e/renamed").is_some());
+}
+
+#[test]
+fn a_server_that_answers_nothing_costs_an_error() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l");
+    server.on("", Act::Silence);
+    assert_eq!(mount.error("os.stat('new')"), "ENOENT");
+    assert_eq!(mount.error("open('f').read()"), "ETIMEDOUT");
+    assert_eq!(mount.error("os.mkdir('d')"), "ETIMEDOUT");
+    assert_eq!(mount.error("os.unlink('f')"), "ETIMEDOUT");
+    server.behave();
+    assert_eq!(mount.sh("cat f"), "content");
+}
+
+#[test]
+fn a_listing_that_stalls_costs_an_error() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=3");
+    server.on("MLSD", Act::Stall(5));
+    assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
+    server.behave();
+    assert_eq!(mount.sh("ls d").trim(), "f");
+}
+
+#[test]
+fn an_unmount_does_not_wait_for_a_server_that_answers_nothing() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600");
+    mount.sh("ls -l");
+    server.on("", Act::Silence);
+    mount.unmount();
+}
+
+#[test]
+fn sigterm_ends_a_mount_with_stuck_callers() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(1_000_000));
+    let mut mount = Mount::with(&server, "timeout=4");
+    server.on("RETR", Act::Stall(1000));
+    let mut reader = mount.start("cat f || echo failed");
+    server.await_count("RETR", 1);
+    mount.terminate();
+    assert!(reader.end().contains("failed"));
+    mount.ended();
+}
+
+#[test]
+fn killed_reader_delays_no_other() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(1_000_000));
+    server.tree().put("/g", "content");
+    let mut mount = Mount::with(&server, "timeout=4");
+    server.on("RETR /f", Act::Stall(1000));
+    let reader = mount.start("exec cat f");
+    server.await_count("RETR /f", 1);
+    drop(reader);
+    assert_eq!(mount.sh("cat g"), "content");
+    mount.unmount();
+}
+
+/// The server aborts it on the control connection alone.
+#[test]
+fn transfer_aborted_by_the_server_ends_with_data_socket_open() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(300_000));
+    // Nothing here waits for that.
+    let mount = Mount::with(&server, "timeout=600");
+    server.on("RETR", Act::Abandon(200_000));
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == pattern(300_000));
+}

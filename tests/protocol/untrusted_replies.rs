@@ -1,0 +1,148 @@
+//! What a server says that is not to be believed, or not of everything.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::mount::{Mount, pattern, soon};
+use crate::scripted::{Act, Script, Server};
+
+#[test]
+fn a_listing_that_is_said_to_be_cut_off_answers_no_absence() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        for number in 0..50 {
+            server.tree().put(&format!("/d/file{number:02}"), "x");
+        }
+        // The first lines of it, and the words of Pure-FTPd.
+        let words = "226-Options: -a -l\r\n226 Output truncated to 10 matches";
+        for command in ["LIST", "MLSD"] {
+            server.on(command, Act::Refuse(600, words));
+        }
+        let mount = Mount::of(&server);
+        let listed = mount.sh("ls d | wc -l; stat -c %s d/file49");
+        let (number, size) = listed.trim().split_once('\n').unwrap();
+        assert!(
+            number.parse::<usize>().unwrap() < 50 && size == "1",
+            "{listed}"
+        );
+        assert_eq!(mount.error("os.stat('d/file77')"), "ENOENT");
+    }
+}
+
+#[test]
+fn temporary_refusal_is_not_enoent() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    server.on(
+        "MLST /d/f",
+        Act::Reply("451 Requested action aborted: local error"),
+    );
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.stat('d/f')"), "EIO");
+    server.behave();
+    assert_eq!(mount.sh("cat d/f"), "content");
+}
+
+#[test]
+fn unenterable_directory_is_not_shown_empty() {
+    let server = Server::start();
+    server.tree().put("/no files/f", "content");
+    server.on(
+        "CWD /no files",
+        Act::Reply("550 /no files: Permission denied"),
+    );
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.listdir('no files')"), "EACCES");
+    assert_eq!(mount.sh("cat 'no files/f'"), "content");
+}
+
+/// The connection replies to `EPSV` with something that is no port.
+#[test]
+fn connection_with_wrong_reply_to_epsv_is_dropped() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.once("EPSV", Act::Reply("250 Fine"));
+    let mount = Mount::of(&server);
+    assert_eq!(mount.sh("ls; cat f"), "f\ncontent");
+    let commands = server.commands_since(0);
+    let bad = commands
+        .iter()
+        .position(|(_, line)| line == "EPSV")
+        .unwrap();
+    let number = commands[bad].0;
+    let later = commands[bad + 1..].iter();
+    assert_eq!(later.filter(|(other, _)| *other == number).count(), 0);
+}
+
+#[test]
+fn server_that_stops_accepting_pipelining_is_detected() {
+    let server = Server::start();
+    for number in 0..9 {
+        server.tree().put(&format!("/d{number}/f"), "content");
+    }
+    let mut mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l d0 d1; cat d0/f");
+    server.forget();
+    // What comes before it is found out may fail: a command that was lost is missed after `timeout=`.
+    mount.try_sh("cat d2/f; cat d3/f; cat d4/f");
+    soon("the loss of commands is found out", || {
+        mount.log().contains("one by one")
+    });
+    assert_eq!(mount.sh("ls d5 d6; cat d7/f"), "d5:\nf\n\nd6:\nf\ncontent");
+    let lost = server.lost();
+    mount.unmount();
+    mount.again(&server);
+    mount.sh("cat d8/f");
+    assert_eq!(server.lost(), lost);
+}
+
+#[test]
+fn reading_on_after_remote_replacement_is_an_error() {
+    let server = Server::start();
+    let size = 24 << 20;
+    server.tree().put("/f", pattern(size));
+    let mount = Mount::with(&server, "cache_timeout=1");
+    mount.make_fifo("go");
+    let mut reader = mount.start(
+        "exec 3<>$S/go
+        { head -c 3000000 >$S/got; echo stopped; read -r <&3; cat >>$S/got || echo failed; } <f",
+    );
+    reader.await_words("stopped");
+    // Another one of the same size.
+    server.tree().put("/f", vec![0; size]);
+    server.tree().node_mut("/f").unwrap().modified = 1_700_000_000;
+    sleep(Duration::from_secs(2));
+    mount.sh("stat f >/dev/null; echo > $S/go");
+    let said = reader.end();
+    let got = mount.scratch("got");
+    assert!(said.contains("failed"), "{said}");
+    assert!(pattern(size).starts_with(&got), "{} bytes", got.len());
+    // From its start it is read as it is now.
+    assert_eq!(mount.sh("cat f | tr -d '\\0' | wc -c").trim(), "0");
+}
+
+#[test]
+fn file_longer_than_its_size_is_an_error_unless_grown() {
+    for size in [1500, 400_000] {
+        let server = Server::start();
+        server.tree().put("/f", pattern(size));
+        let facts = format!(
+            "250-Facts\r\n type=file;size={};modify=20210203040506; /f\r\n250 End\r\n",
+            size - 500
+        );
+        server.on("MLST /f", Act::Raw(facts.into()));
+        let mount = Mount::of(&server);
+        assert_eq!(mount.error("open('f', 'rb').read()"), "EIO");
+        server.behave();
+        mount.sh("ls -l");
+        drop(mount);
+        let mount = Mount::of(&server);
+        mount.sh("stat f");
+        server.tree().put("/f", pattern(size + 100));
+        let got = mount.sh("cat f | wc -c");
+        assert!(
+            [size, size + 100].contains(&got.trim().parse().unwrap()),
+            "{got}"
+        );
+    }
+}

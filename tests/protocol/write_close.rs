@@ -1,0 +1,167 @@
+//! Writing that goes well: what arrives, and by how many commands.
+
+use crate::mount::{Mount, pattern, soon};
+use crate::scripted::{Script, Server};
+
+const STORES: [&str; 2] = ["STOR", "APPE"];
+
+#[test]
+fn children_sharing_a_descriptor_cost_one_stor_and_one_appe() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    mount.sh("(echo a; /bin/echo b; /bin/echo c) > f");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"a\nb\nc\n"[..]));
+    assert_eq!(server.since(0, &STORES), ["STOR /f", "APPE /f"]);
+}
+
+#[test]
+fn mapped_writes_after_close_arrive() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(10_000));
+    let mount = Mount::of(&server);
+    mount.python(
+        "f = open('f', 'r+b'); m = mmap.mmap(f.fileno(), 0); f.close()
+m[5000:5003] = b'new'; m.close()",
+    );
+    let mut expected = pattern(10_000);
+    expected[5000..5003].copy_from_slice(b"new");
+    soon("the mapped write arrives", || {
+        server.tree().bytes("/f") == Some(&expected)
+    });
+    assert_eq!(server.since(0, &STORES), ["STOR /f"]);
+}
+
+#[test]
+fn an_empty_file_is_made_however_it_is_made() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    for (name, script) in [
+        ("/colon", ": > colon"),
+        ("/touched", "touch touched"),
+        ("/python", "python3 -c \"open('python', 'w').close()\""),
+        ("/excl", "set -C; : > excl"),
+    ] {
+        mount.sh(script);
+        soon(name, || server.tree().bytes(name) == Some(b""));
+        // APPE harms nothing where the name is there after all.
+        let verb = if name == "/excl" { "APPE" } else { "STOR" };
+        assert_eq!(server.count(&format!("{verb} {name}")), 1);
+    }
+}
+
+#[test]
+fn redirection_over_a_file_replaces_its_content() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(100_000));
+    server.tree().put("/emptied", pattern(100_000));
+    let mount = Mount::of(&server);
+    mount.sh("ls -l; echo new > f; : > emptied; [ \"$(cat f)\" = new ]");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"new\n"[..]));
+    soon("it is empty", || {
+        server.tree().bytes("/emptied") == Some(b"")
+    });
+    assert_eq!(server.since(0, &STORES), ["STOR /f", "STOR /emptied"]);
+}
+
+#[test]
+fn append_sends_only_the_new_bytes() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(1_000_000));
+    let mount = Mount::of(&server);
+    mount.sh("echo more >> f");
+    assert_eq!(
+        server.tree().bytes("/f"),
+        Some(&[&pattern(1_000_000)[..], b"more\n"].concat()[..])
+    );
+    // The first append is tried on a scratch file.
+    let sent = server.since(0, &["STOR", "APPE", "RETR"]);
+    assert!(
+        sent[..3]
+            .iter()
+            .all(|line| line.contains(" /.ftpfs-append-")),
+        "{sent:?}"
+    );
+    assert_eq!(sent[3..], ["APPE /f"]);
+    mount.sh("echo more >> f");
+    assert_eq!(server.since(0, &["APPE /f"]).len(), 2);
+    assert_eq!(server.since(0, &["STOR", "APPE", "RETR"]).len(), 5);
+}
+
+#[test]
+fn a_server_without_appe_gets_appended_files_whole() {
+    let server = Script::new().without(&["APPE"]).start();
+    server.tree().put("/f", "old\n");
+    let mount = Mount::of(&server);
+    mount.sh("echo more >> f; echo again >> f");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"old\nmore\nagain\n"[..]));
+    assert_eq!(server.count("APPE"), 1);
+    assert_eq!(server.since(0, &["STOR /f"]).len(), 2);
+}
+
+#[test]
+fn mode_and_time_of_a_dirty_file_are_set_after_its_upload() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    let mark = server.mark();
+    mount.python(
+        "f = os.open('f', os.O_WRONLY | os.O_CREAT, 0o644); os.write(f, b'x' * 100000)
+os.fchmod(f, 0o600); os.utime(f, (1000000000, 1000000000)); os.close(f)
+s = os.stat('f'); assert (s.st_mode & 0o7777, s.st_mtime, s.st_size) == (0o600, 1000000000, 100000), s",
+    );
+    let node = server.tree().node("/f").cloned().expect("it is there");
+    assert_eq!((node.mode, node.modified), (0o600, 1_000_000_000));
+    let changes = server.since(mark, &["STOR", "APPE", "SITE", "MFMT"]);
+    assert_eq!(
+        changes,
+        ["STOR /f", "SITE CHMOD 600 /f", "MFMT 20010909014640 /f"]
+    );
+}
+
+#[test]
+fn file_created_read_only_arrives_read_only_with_content() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    mount.python(
+        "f = os.open('f', os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444); os.write(f, b'x' * 300000); os.fsync(f)
+os.write(f, b'end'); os.close(f)",
+    );
+    soon("the last close sets the mode", || {
+        server
+            .tree()
+            .node("/f")
+            .is_some_and(|node| node.mode == 0o444)
+    });
+    assert_eq!(server.tree().bytes("/f").map(<[u8]>::len), Some(300_003));
+}
+
+#[test]
+fn server_without_chmod_and_mfmt_takes_copies() {
+    let without = ["SITE", "MFMT", "MDTM-SET"];
+    let server = Script::new().without(&without).start();
+    let mount = Mount::of(&server);
+    mount.sh("echo a > $S/a; chmod 755 $S/a; touch -d 2001-01-01 $S/a; cp $S/a b; cmp $S/a b");
+    let copied = mount.try_sh("cp -p $S/a c");
+    assert!(copied.status.is_some() && !copied.succeeded());
+    assert_eq!(server.tree().bytes("/b"), Some(&b"a\n"[..]));
+    assert_eq!(server.tree().bytes("/c"), Some(&b"a\n"[..]));
+}
+
+#[test]
+fn sigterm_stores_files_being_written() {
+    let server = Server::start();
+    let mut mount = Mount::of(&server);
+    let writer = mount.start(
+        "exec > f; echo first; sleep 0.2; head -c 3000000 /dev/zero; echo written >&2; exec sleep 100",
+    );
+    writer.await_words("written");
+    mount.terminate();
+    soon("the file arrives", || {
+        let tree = server.tree();
+        tree.bytes("/f")
+            .is_some_and(|bytes| bytes.len() == 3_000_006)
+    });
+    drop(writer);
+    mount.ended();
+    assert_eq!(server.tree().bytes("/f").map(<[u8]>::len), Some(3_000_006));
+    assert!(mount.lost().is_empty());
+}

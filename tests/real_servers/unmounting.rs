@@ -1,0 +1,123 @@
+//! `ftpfs umount`, `status` and `drop-cache`: which mount a path names, and that 0 means unmounted, also when the server
+//! or the mount's own process gives no answer.
+
+use crate::namespace::run;
+
+/// Shell functions for mounts of several users.
+const USERS: &str = r#"
+# A device that every user may open, as udev makes it; containers have another one.
+mount -t tmpfs -o dev none $S/run; mknod -m 666 $S/run/fuse c 10 229; mount --bind $S/run/fuse /dev/fuse
+# mount(8) passes no HOME to its helper.
+sed "s|^nobody:.*|nobody:x:65534:65534::$S/home:/bin/sh|; s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd
+echo "other:x:65533:65533::$S/home/other:/bin/sh" >>$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
+chmod 777 $M; chmod 777 $D; mkdir -m 777 $S/home $S/home/other
+for uid in 65534 65533 0; do
+    home=$S/home; [ $uid != 65533 ] || home=$S/home/other; [ $uid != 0 ] || home=$S
+    echo "machine $A login $account password $password" >$home/.netrc; chown $uid $home/.netrc; chmod 600 $home/.netrc
+done
+as_nobody='setpriv --reuid 65534 --regid 65534 --clear-groups env HOME='$S/home
+as_other='setpriv --reuid 65533 --regid 65533 --clear-groups env HOME='$S/home/other
+"#;
+
+#[test]
+fn umount_of_a_link_unmounts_and_of_a_path_below_fails() {
+    run(
+        60,
+        "vsftpd; mounts ''; ln -s mount $S/link; ln -s link $S/twice; ln -s mount/there $S/below
+         for path in $M/there $S/link/there $S/below $M/there/..; do
+             for command in umount 'umount -f' 'umount -l' status drop-cache; do
+                 ! \"$FTPFS\" $command $path 2>$S/said || fail \"$command of $path\"
+                 says $S/said \"below the mountpoint $M\"; mountpoint -q $M
+             done
+         done
+         cd $M/there; ! \"$FTPFS\" umount . 2>$S/said || fail 'the working directory is below'; cd /; mountpoint -q $M
+         for path in $M/ $S/link $S/twice $S/link/. $M/../link; do
+             \"$FTPFS\" status $path >$S/said; says $S/said \"$M\"; \"$FTPFS\" drop-cache $path
+         done
+         \"$FTPFS\" umount $S/twice; ! mountpoint -q $M; wait $mounted
+         for path in $M $S/twice $S/below $S/absent; do
+             for option in -n -f -l; do
+                 ! \"$FTPFS\" umount $option $path 2>$S/said || fail \"$path is not mounted\"
+                 says $S/said 'nothing is mounted there'
+             done
+         done",
+    );
+}
+
+/// A mount that others may use, whose cached attributes have expired: the kernel would ask the server for the root's mode.
+#[test]
+fn umount_without_the_server_succeeds_at_once() {
+    run(
+        60,
+        "vsftpd
+         for options in cache_timeout=1 cache_timeout=1,allow_other cache_timeout=1,writeback; do
+             mounts $options; ls -l $M >/dev/null; sleep 1.5; pkill -STOP -x vsftpd
+             timeout 5 \"$FTPFS\" umount $M 2>$S/said || fail \"$options: $(cat $S/said)\"
+             ! mountpoint -q $M; is \"$(cat $S/said)\" ''; pkill -CONT -x vsftpd; wait $mounted
+         done
+         mounts cache_timeout=1,allow_other; ls -l $M >/dev/null; sleep 1.5; pkill -KILL -x vsftpd
+         timeout 5 \"$FTPFS\" umount $M; ! mountpoint -q $M",
+    );
+}
+
+#[test]
+fn umount_of_a_mount_that_gives_no_answer_warns() {
+    run(
+        60,
+        "vsftpd; mounts ''; ls $M >/dev/null; kill -STOP $mounted
+         timeout 30 \"$FTPFS\" umount $M 2>$S/said || fail \"$(cat $S/said)\"
+         ! mountpoint -q $M; says $S/said 'did not answer'; says $S/said 'may not be stored'
+         kill -CONT $mounted; wait $mounted",
+    );
+}
+
+#[test]
+fn umount_by_root_of_another_users_mount_waits() {
+    run(
+        60,
+        &format!(
+            "{USERS} vsftpd local_max_rate=2000000; head -c 6M /dev/urandom >$S/file
+         for path in $M $S/link; do
+             $as_nobody \"$FTPFS\" $URL $M -o writeback; ln -sfn mount $S/link; ! ls $M 2>/dev/null || fail 'root may look'
+             $as_nobody cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+             \"$FTPFS\" umount $path 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; ! mountpoint -q $M; rm $D/file
+         done"
+        ),
+    );
+}
+
+/// umount(8) calls the helper as the user who asks, and fusermount3 refuses all but the user who mounted. A mount without
+/// allow_other answers its user and root only: the uploads go on without umount, and it says so. umount(8) compares the
+/// source with the mount table, which has no passwords: they come from ~/.netrc.
+#[test]
+fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
+    run(
+        60,
+        &format!(
+            "{USERS} mkdir -p /run/mount; mount -t tmpfs none /run/mount
+         mkdir $S/over; mount -t tmpfs none $S/over
+         for directory in /usr/sbin /usr/local; do
+             mkdir -p $S/over$directory/{{upper,work}}
+             mount -t overlay none -o lowerdir=$directory,upperdir=$S/over$directory/upper,workdir=$S/over$directory/work $directory
+         done
+         FTPFS=$FTPFS $SUPPORT/../../scripts/run --install
+         vsftpd local_max_rate=2000000; head -c 4M /dev/urandom >$S/file
+         : >$S/fstab; mount --bind $S/fstab /etc/fstab; echo user_allow_other >$S/fuse.conf; mount --bind $S/fuse.conf /etc/fuse.conf
+         arrives() {{ cmp -s $S/file $D/file; }}
+         for line in 65533,writeback nobody,writeback,allow_other root,writeback,allow_other nobody,writeback root,writeback; do
+             options=${{line#*,}}; as=$as_nobody; [ ${{line%%,*}} != root ] || as=; [ ${{line%%,*}} != 65533 ] || as=$as_other
+             echo \"ftp://$account@$A/ $M fuse.ftpfs users,noauto,$options 0 0\" >$S/fstab
+             for command in umount \"$FTPFS umount\"; do
+                 $as mount $M; $as cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+                 timeout 20 $as_other $command $M 2>$S/said || fail \"$line, $command: $(cat $S/said)\"
+                 ! mountpoint -q $M
+                 case $line in
+                     65533* | *allow_other) says $S/said 'are being stored'; cmp $S/file $D/file ;;
+                     *) says $S/said 'may not be stored yet'; soon arrives ;;
+                 esac
+                 rm $D/file
+             done
+         done"
+        ),
+    );
+}
