@@ -4,7 +4,7 @@
 //! is safe to repeat is repeated once when the connection broke. Everything that differs between
 //! servers is looked up in the profile.
 
-pub(crate) mod append;
+pub(crate) mod checksum;
 pub(crate) mod chmod;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
@@ -12,13 +12,13 @@ pub(crate) mod partial_store;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
+pub(crate) mod set_attributes;
+pub(crate) mod space;
+pub(crate) mod stat;
 pub(crate) mod stat_by_list;
-pub(crate) mod stat_flight;
-pub(crate) mod stat_from_listing;
 pub(crate) mod stat_list;
-pub(crate) mod steps;
+pub(crate) mod step_flight;
 pub(crate) mod update;
-pub(crate) mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,7 +32,6 @@ use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::patch_probe as rehearsal;
 use crate::ftp::client::stat_by_list as glance;
 use crate::ftp::client::stat_by_list::Outcome;
-use crate::ftp::client::stat_from_listing as untold;
 use crate::ftp::client::stat_list as together;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
@@ -235,7 +234,7 @@ impl Client {
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
-            steps::perform(lease.control()?, profile, place, steps, again, deadline)
+            step_flight::perform(lease.control()?, profile, place, steps, again, deadline)
         })
     }
 }
@@ -270,11 +269,11 @@ impl Remote for Client {
                 continue;
             };
             match step {
-                Step::Version(file) if untold::says_nothing(error) => {
-                    *result = untold::version(self, file, ask).map(Done::Version);
+                Step::Version(file) if glance::proves_nothing(error) => {
+                    *result = glance::version(self, file, ask).map(Done::Version);
                 }
                 Step::Stat(path) if error.why() == Some(Why::Unsupported) => {
-                    *result = untold::attributes(self, path, ask).map(Done::Attributes);
+                    *result = glance::attributes(self, path, ask).map(Done::Attributes);
                 }
                 _ => {}
             }
@@ -471,7 +470,7 @@ impl Remote for Client {
     fn check_name(&self, path: &RemotePath) -> Result<()> {
         // Its charset may lack it.
         self.absolute(path)?;
-        let refusal = |learned: &_| steps::refuse_changed(learned, path);
+        let refusal = |learned: &_| step_flight::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }
 
@@ -506,7 +505,7 @@ impl Remote for Client {
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
         let path = self.absolute(directory)?;
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
-            views::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
+            space::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
         })
     }
 
@@ -516,8 +515,8 @@ impl Remote for Client {
         let name = self.pool.place().encode(path.name())?;
         let profile = self.pool.profile();
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| match view {
-            View::Facts => steps::facts(lease.control()?, profile, &absolute, ask.deadline),
-            View::Hash => views::hash(lease.control()?, profile, &absolute, ask.deadline),
+            View::Facts => stat::facts(lease.control()?, profile, &absolute, ask.deadline),
+            View::Hash => checksum::hash(lease.control()?, profile, &absolute, ask.deadline),
             View::Raw => {
                 let (pool, lease) = (&self.pool, &mut lease);
                 Lister {

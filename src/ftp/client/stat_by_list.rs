@@ -10,16 +10,18 @@
 
 use crate::ftp::client::list::{Listed, Taker, hand_out};
 use crate::ftp::client::mdtm_batch as exact;
-use crate::ftp::client::stat_flight as sealed;
+use crate::ftp::client::stat::number;
 use crate::ftp::client::stat_list as together;
 use crate::ftp::client::stat_list::STAT_ALL;
-use crate::ftp::client::steps::number;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Result};
+use crate::remote::{
+    Ask, Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Remote, RemotePath,
+    Result, Version, Why,
+};
 
 /// A name of which something is to be known.
 pub struct Name<'a> {
@@ -63,7 +65,7 @@ pub fn glance(
         Command::Size(name.path),
     ];
     flight.extend(times.then_some(Command::Mdtm(name.path)));
-    let replies = sealed::flight(lease.control()?, profile, &flight, deadline);
+    let replies = together::flight_with_nonce(lease.control()?, profile, &flight, deadline);
     if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
         profile.learn(|learned| learned.no_glances = true);
     }
@@ -83,13 +85,13 @@ pub fn glance(
     let bytes = number(&size).filter(|_| size.is_completion());
     let kind = found.as_ref().map(|entry| entry.attributes.kind);
     let is_certain = match &found {
-        None => completeness == Completeness::Whole && says_nothing(&size),
+        None => completeness == Completeness::Whole && is_absent(&size),
         Some(entry) => match entry.attributes.kind {
             Kind::File => {
                 let is_same = bytes.is_some() && entry.attributes.size == bytes;
                 is_same && exact::is_understood(pool, entry)
             }
-            Kind::Directory => says_nothing(&size),
+            Kind::Directory => is_absent(&size),
             Kind::Symlink | Kind::Special => false,
         },
     };
@@ -155,6 +157,57 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
 }
 
 /// Whether `SIZE` refuses for good: there is no such file.
-fn says_nothing(size: &Reply) -> bool {
+fn is_absent(size: &Reply) -> bool {
     size.code >= 500 && !size.is_unknown_command()
+}
+
+/// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), it is for
+/// now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there, or it speaks of directories, as that of BSD's
+/// ftpd and uftpd's does of what is not there ("No such file, or argument is a directory"), or of rights, as vsftpd's does
+/// with `cmds_denied=SIZE`.
+pub fn proves_nothing(error: &Error) -> bool {
+    match error {
+        Error::Refused { why, said, .. } => {
+            let of_all = matches!(why, Why::Unsupported | Why::IsDirectory | Why::Denied);
+            of_all || said.starts_with('4')
+        }
+        _ => false,
+    }
+}
+
+/// The version of a file, by its directory's listing. Refuses what [`attributes`] refuses, and what is no file.
+pub fn version(remote: &dyn Remote, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
+    match attributes(remote, file, ask)? {
+        found if found.kind == Kind::File => Ok(found.version()),
+        _ => Err(refused(file, Why::IsDirectory, "it is no file")),
+    }
+}
+
+/// The attributes of a name, by its directory's listing. Refuses what is not there, and what a listing that was cut off
+/// does not show.
+pub fn attributes(remote: &dyn Remote, path: &RemotePath, ask: &Ask<'_>) -> Result<Attributes> {
+    let Some(directory) = path.parent() else {
+        return Err(refused(path, Why::Unsupported, "nothing lists it"));
+    };
+    let mut found = None;
+    let completeness = remote.list(&directory, ask, &mut |entry| {
+        if entry.name == path.name() {
+            found = Some(entry.attributes);
+        }
+    })?;
+    match (found, completeness) {
+        (Some(found), _) => Ok(found),
+        (None, Completeness::Whole) => {
+            let said = "its directory does not list it";
+            Err(refused(path, Why::NotFound, said))
+        }
+        (None, Completeness::Partial) => {
+            let said = "the listing of its directory was cut off";
+            Err(refused(path, Why::Failed, said))
+        }
+    }
+}
+
+fn refused(path: &RemotePath, why: Why, said: &str) -> Error {
+    Error::refused(why, format!("looking for {path}"), said)
 }

@@ -5,19 +5,25 @@
 //! one directory was seen to look the same by `LIST`; and since some answer for a missing directory
 //! with an empty success, and cut long listings off, only what names itself (`.`) and is not long is
 //! taken. Everything else is left to `LIST`.
+//!
+//! A flight with `STAT` ends with a nonce: vsftpd shows names in its reply to `STAT` as they are, so that one with line
+//! breaks in it can end that reply and forge those to the commands that follow. Servers repeat the offset of a `REST`
+//! ("350 Restart position accepted (4711)."), and ours is drawn for each flight: no name can hold it. Where it does not
+//! come at its place, no reply of the flight is believed.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::ftp::client::list::{Listed, Taker, hand_out};
 use crate::ftp::client::mdtm_batch as exact;
-use crate::ftp::client::stat_flight as sealed;
+use crate::ftp::control::Control;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::listing_stream::says_cut_off;
-use crate::remote::{Completeness, Deadline, Entry, Result};
+use crate::remote::{Completeness, Deadline, Entry, Error, Result};
 
 /// Entries from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others
 /// have 2,000 and more).
@@ -51,7 +57,7 @@ pub fn list(
         .iter()
         .map(|path| Command::Stat(STAT_ALL, path))
         .collect();
-    let replies = sealed::flight(lease.control()?, pool.profile(), &flight, deadline)?;
+    let replies = flight_with_nonce(lease.control()?, pool.profile(), &flight, deadline)?;
     let mut listed: Vec<Option<Listed>> = directories
         .iter()
         .zip(&replies)
@@ -88,7 +94,7 @@ pub fn compare(
     }
     let command = Command::Stat(STAT_ALL, directory);
     let control = lease.control()?;
-    for reply in sealed::flight(control, pool.profile(), &[command], deadline)? {
+    for reply in flight_with_nonce(control, pool.profile(), &[command], deadline)? {
         judge(pool, directory, names, &reply);
     }
     Ok(())
@@ -150,4 +156,36 @@ pub fn is_long(reply: &Reply) -> bool {
 /// Whether no server takes the path for a pattern or for switches.
 pub fn is_plain(path: &[u8]) -> bool {
     !path.iter().any(|byte| b"*?[]{}~\\".contains(byte)) && path.trim_ascii() == path
+}
+
+/// Offsets that every server takes, also one that counts in 31 bits.
+const OFFSETS: u64 = 1 << 31;
+
+/// Sends the commands in one go, and returns the final reply to each. Where they can't be told from what names say, the
+/// connection is given up, and `STAT` is not used in this mount any more.
+pub fn flight_with_nonce(
+    control: &mut Control,
+    profile: &Profile,
+    commands: &[Command<'_>],
+    deadline: &Deadline,
+) -> Result<Vec<Reply>> {
+    // What a hash with random keys makes of nothing is random.
+    let mark = RandomState::new().hash_one(()) % OFFSETS;
+    // The second one takes the first one back: it would be the beginning of the next transfer.
+    let seal = [Command::Rest(mark), Command::Rest(0)];
+    let mut replies = control.flight(&[commands, &seal].concat(), deadline)?;
+    let sealed = replies.get(commands.len()).is_some_and(|reply| {
+        let text = reply.text();
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+        reply.is_intermediate() && numbers.any(|number| number == mark.to_string())
+    });
+    if !sealed {
+        control.give_up();
+        profile.learn(|learned| learned.unsealed = true);
+        let tried = commands.first().map(ToString::to_string);
+        let cause = "what was answered can't be told from what names say";
+        return Err(Error::lost(tried.unwrap_or_default(), cause));
+    }
+    replies.truncate(commands.len());
+    Ok(replies)
 }

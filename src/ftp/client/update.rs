@@ -6,12 +6,14 @@
 //!
 //! Seen: vsftpd, ProFTPD and pyftpdlib keep what lies behind the last byte, Pure-FTPd cuts it off.
 
+pub(crate) mod append;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::recheck;
-use crate::ftp::client::steps;
+use crate::ftp::client::step_flight;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::{Learned, Part};
 use crate::ftp::protocol::command::Command;
@@ -129,7 +131,7 @@ impl Update<'_> {
     pub fn run(&self, plan: &Plan) -> Result<Updated> {
         let (file, change) = (self.file, self.change);
         let profile = self.pool.profile();
-        if let Some(refusal) = profile.ask(|learned| steps::refuse_changed(learned, file)) {
+        if let Some(refusal) = profile.ask(|learned| step_flight::refuse_changed(learned, file)) {
             return Err(refusal);
         }
         let then = Then {

@@ -98,6 +98,16 @@ pub(crate) fn size(digits: &[u8]) -> Option<u64> {
     (i64::try_from(number).is_ok()).then_some(number)
 }
 
+/// A number of at most seven octal digits.
+pub(crate) fn octal(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 7 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, byte| {
+        matches!(byte, b'0'..=b'7').then(|| number * 8 + u32::from(byte - b'0'))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,9 @@ pub struct Reply {
     pub lines: Vec<Vec<u8>>,
 }
 
+/// "Command not implemented" (RFC 959 section 4.2.2).
+pub const NOT_IMPLEMENTED: u16 = 502;
+
 /// What an empty line costs us all the same, in bytes.
 const LINE_COST: usize = 32;
 /// Bytes of one reply: a thousand times what servers send.

@@ -13,7 +13,7 @@
 use std::fmt;
 
 use crate::ftp::client::chmod as modes;
-use crate::ftp::client::steps::Prepared;
+use crate::ftp::client::step_flight::Prepared;
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
 use crate::ftp::profile::Profile;

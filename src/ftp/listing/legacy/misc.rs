@@ -1,10 +1,10 @@
-//! Small formats of LIST, one function each: EPLF, and the one-line formats of servers that are
-//! no host system of their own.
+//! Parses small formats of LIST, one function each: one-line formats of servers that are no operating system of their own.
 //!
-//! The one idea: each has a mark that no other format has, and a line without it is refused, so
-//! the order in which they are tried does not matter.
+//! Each format has a mark that no other format has, and a line without it is refused, so the order in which they are tried
+//! does not matter.
 //!
-//! Invariants: a size is given only where the server prints bytes.
+//! # Invariants
+//! A size is given only where the server prints bytes.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::TimeOfDay;
@@ -14,49 +14,11 @@ use crate::ftp::listing::tokens::Words;
 use crate::ftp::listing::{Clock, Found, unix};
 use crate::remote::{Attributes, Kind, Modified, Precision};
 
-/// EPLF (Easily Parsed LIST Format, publicfile and anonftpd): `+i8388621.48594,m825718503,r,s280,`
-/// and a tab before the name. Its times are UTC, to the second.
-pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
-    let line = line.strip_prefix(b"+")?;
-    let tab = line.iter().position(|&byte| byte == b'\t')?;
-    let mut attributes = Attributes::of(Kind::File);
-    let mut any = false;
-    for fact in line[..tab].split(|&byte| byte == b',') {
-        any |= match fact {
-            b"/" => {
-                attributes.kind = Kind::Directory;
-                true
-            }
-            b"r" => true,
-            [b's', digits @ ..] => {
-                attributes.size = words::size(digits);
-                attributes.size.is_some()
-            }
-            [b'm', digits @ ..] => {
-                let seconds = words::size(digits).and_then(|seconds| i64::try_from(seconds).ok());
-                attributes.modified = seconds.map(|seconds| Modified {
-                    seconds,
-                    precision: Precision::Second,
-                });
-                seconds.is_some()
-            }
-            [b'u', b'p', digits @ ..] => {
-                attributes.mode = octal(digits).map(|mode| mode & 0o7777);
-                true
-            }
-            [b'i', ..] => true,
-            _ => false,
-        };
-    }
-    let name = &line[tab + 1..];
-    any.then_some(Found { name, attributes })
-}
-
 /// The numbers of stat(2) as they are: `0100644   500  101   12345    123456789       name`.
 pub(crate) fn numbers(line: &[u8]) -> Option<Found<'_>> {
     let mut words = Words::of(line);
     let mode = words.next().filter(|word| matches!(word.len(), 6 | 7))?;
-    let mode = octal(mode)?;
+    let mode = words::octal(mode)?;
     let kind = match mode & 0o170_000 {
         0o100_000 => Kind::File,
         0o040_000 => Kind::Directory,
@@ -222,60 +184,10 @@ pub(crate) fn name_first<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>>
     Some(Found { name, attributes })
 }
 
-fn octal(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > 7 {
-        return None;
-    }
-    digits.iter().try_fold(0, |number, byte| {
-        matches!(byte, b'0'..=b'7').then(|| number * 8 + u32::from(byte - b'0'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::protocol::time_val::format_time_val;
-
-    const CLOCK: Clock = Clock {
-        now: 1_719_792_000,
-        zone: 0,
-    };
-
-    /// Kind, size, time and name in one line.
-    fn shown(found: Option<Found<'_>>) -> String {
-        let Some(found) = found else {
-            return "none".to_string();
-        };
-        let known = found.attributes;
-        let time = known.modified.and_then(|m| format_time_val(m.seconds));
-        format!(
-            "{:?} {} {} {}",
-            known.kind,
-            known.size.map_or("-".to_string(), |size| size.to_string()),
-            time.unwrap_or("-".to_string()),
-            String::from_utf8_lossy(found.name)
-        )
-    }
-
-    #[test]
-    fn eplf_tells_facts_before_a_tab() {
-        for (line, expected) in [
-            (
-                &b"+i8388621.48594,m825718503,r,s280,up755\ta b "[..],
-                "File 280 19960301221503 a b ",
-            ),
-            (b"+/,m824255907\tdata", "Directory - 19960213235827 data"),
-            (b"+s10,r\t\tx", "File 10 - \tx"),
-            (b"+\tx", "none"),
-            (b"+r x", "none"),
-            (b"r\tx", "none"),
-            (b"+m99999999999999999999\tx", "none"),
-        ] {
-            assert_eq!(shown(eplf(line)), expected);
-        }
-        let mode = eplf(b"+r,up755\tx").and_then(|found| found.attributes.mode);
-        assert_eq!(mode, Some(0o755));
-    }
+    use crate::ftp::listing::legacy::testing::{CLOCK, found as shown};
 
     #[test]
     fn each_small_format_reads_its_own_lines() {
@@ -329,7 +241,7 @@ mod tests {
             b"550 No such file or directory",
             b"000000000x ",
         ] {
-            assert!(eplf(line).is_none() && numbers(line).is_none());
+            assert!(numbers(line).is_none());
             for format in [connect, vshell, vxworks, nortel, os9, name_first] {
                 assert!(format(line, &CLOCK).is_none());
             }

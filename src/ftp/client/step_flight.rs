@@ -5,14 +5,18 @@
 
 use crate::ftp::client::chmod as modes;
 use crate::ftp::client::rename;
+use crate::ftp::client::set_attributes::{
+    SETTING_MODE, SETTING_TIME, SetAttributes, no_command, set_time, setters,
+};
+use crate::ftp::client::stat::{
+    note_mlst, stat, version_commands, version_said, versions_by_facts,
+};
 use crate::ftp::control::Control;
-use crate::ftp::listing;
-use crate::ftp::profile::{Learned, Profile, TimeSetter};
+use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::protocol::time_val::format_time_val;
-use crate::remote::{Attributes, Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
+use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 
 /// Takes the steps over one control connection.
 ///
@@ -203,91 +207,12 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
     }
 }
 
-/// What asks for size and time of the absolute path `path`.
-pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a>> {
-    if versions_by_facts(learned) {
-        return vec![Command::Mlst(path)];
-    }
-    let mut commands = vec![Command::Size(path)];
-    commands.extend((learned.mdtm != Some(false)).then_some(Command::Mdtm(path)));
-    commands
-}
-
-/// What the replies to [`version_commands`] say.
-pub fn version_said(
-    profile: &Profile,
-    learned: &Learned,
-    path: &[u8],
-    replies: &[Reply],
-) -> Result<Version> {
-    let no_reply = || Error::misbehaved("SIZE", "no reply");
-    let first = replies.first().ok_or_else(no_reply)?;
-    if versions_by_facts(learned) {
-        return stat(path, first).map(|attributes| attributes.version());
-    }
-    let time = replies.get(1);
-    if !first.is_completion() {
-        // "Not a plain file", BSD's ftpd and its kin say of what is not there, too; `MDTM` tells the two apart.
-        let absent =
-            time.filter(|time| time.code >= 500 && time.why(Command::Mdtm(path)) == Why::NotFound);
-        return Err(match absent {
-            Some(time) => time.refusal(Command::Mdtm(path)),
-            None => missing(first, Command::Size(path)),
-        });
-    }
-    if let Some(time) = time {
-        let known = !time.is_unknown_command();
-        profile.learn(|learned| learned.mdtm = Some(known));
-    }
-    Ok(Version {
-        size: number(first),
-        modified: time.and_then(|reply| learned.mdtm_time(reply)),
-    })
-}
-
-/// Whether one `MLST` tells size and time.
-fn versions_by_facts(learned: &Learned) -> bool {
-    learned.stats()
-        && learned.features.facts.as_ref().is_some_and(|facts| {
-            facts.is_empty()
-                || ["size", "modify"]
-                    .iter()
-                    .all(|wanted| facts.iter().any(|fact| fact == wanted))
-        })
-}
-
-/// What may set a time on this server, best first.
-fn setters(learned: &Learned) -> Vec<TimeSetter> {
-    match learned.sets_times {
-        Some(setter) => setter.into_iter().collect(),
-        None if learned.features.mfmt => vec![TimeSetter::Mfmt],
-        None => vec![
-            TimeSetter::Mdtm,
-            TimeSetter::Mfmt,
-            TimeSetter::SiteUtime,
-            TimeSetter::SiteUtimeLong,
-        ],
-    }
-}
-
 /// What makes links on this server, if anything does: it parts its arguments at blanks.
 fn make_link<'a>(learned: &Learned, target: &'a [u8], path: &'a [u8]) -> Option<Command<'a>> {
     let plain = |bytes: &[u8]| !bytes.iter().any(u8::is_ascii_whitespace);
     let can = learned.features.site_symlink && plain(target) && plain(path);
     can.then_some(Command::SiteSymlink(target, path))
 }
-
-fn set_time<'a>(learned: &Learned, setter: TimeSetter, time: i64, path: &'a [u8]) -> Command<'a> {
-    match setter {
-        TimeSetter::Mfmt => Command::Mfmt(time, path),
-        TimeSetter::Mdtm => Command::MdtmSet(learned.told_to_mdtm(time), path),
-        TimeSetter::SiteUtime => Command::SiteUtime(time, path),
-        TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
-    }
-}
-
-/// "Command not implemented" (RFC 959 section 4.2.2).
-const NOT_IMPLEMENTED: u16 = 502;
 
 /// One step whose first replies are in.
 struct Taking<'a> {
@@ -319,12 +244,12 @@ impl Taking<'_> {
         };
         Ok(match step {
             Step::Stat(_) => {
-                self.note_mlst(reply);
+                note_mlst(self.profile, self.learned, reply);
                 stat(path, reply).map(Done::Attributes)
             }
             Step::Version(_) => {
                 if versions_by_facts(self.learned) {
-                    self.note_mlst(reply);
+                    note_mlst(self.profile, self.learned, reply);
                 }
                 version_said(self.profile, self.learned, path, replies).map(Done::Version)
             }
@@ -350,184 +275,31 @@ impl Taking<'_> {
             }
             Step::MakeLink { target, .. } => changed(Command::SiteSymlink(target, path), None),
             Step::SetMode(_, mode) if paths.is_endangered(self.learned) => {
-                return self.mode_of_folded(path, *mode, replies);
+                return self.attributes().mode_of_folded(path, *mode, replies);
             }
-            Step::SetMode(_, mode) => self.mode(path, *mode, reply),
-            Step::SetModified(_, time) => return self.modified(path, *time, reply.clone()),
+            Step::SetMode(_, mode) => self.attributes().mode(path, *mode, reply),
+            Step::SetModified(_, time) => {
+                return self.attributes().modified(path, *time, reply.clone());
+            }
         })
     }
 
-    /// What a reply to `MLST` says of it: one that has told of something before may have disliked this name.
-    fn note_mlst(&self, reply: &Reply) {
-        let is_unknown = reply.is_unknown_command() && matches!(reply.code, 500 | NOT_IMPLEMENTED);
-        let answers = match reply.is_completion() {
-            true => true,
-            false if is_unknown => false,
-            false => return,
-        };
-        if self.learned.mlst.is_none() {
-            self.profile.learn(|learned| learned.mlst = Some(answers));
+    fn attributes(&mut self) -> SetAttributes<'_> {
+        SetAttributes {
+            control: self.control,
+            profile: self.profile,
+            learned: self.learned,
+            deadline: self.deadline,
         }
-    }
-
-    /// Sets the bits of a name that [`modes::folded`] changes, when no other file can be meant by that.
-    fn mode_of_folded(&mut self, path: &[u8], mode: u32, others: &[Reply]) -> Result<Result<Done>> {
-        let cannot = || Ok(Err(cannot(&Step::SetMode(&RemotePath::root(), mode))));
-        let command = modes::set_mode(self.learned, mode, path);
-        let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
-            return cannot();
-        };
-        let reply = self.control.command(command, self.deadline)?;
-        if !reply.is_completion() && reply.why(command) == Why::NotFound {
-            // It has looked for the other one.
-            return cannot();
-        }
-        Ok(self.mode(path, mode, &reply))
-    }
-
-    fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
-        if reply.is_completion() {
-            self.profile.learn(|learned| learned.chmod = Some(true));
-            return Ok(Done::Changed);
-        }
-        // What worked before may have disliked this one's bits.
-        let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
-        if is_unknown || reply.code == NOT_IMPLEMENTED {
-            self.profile.learn(|learned| learned.chmod = Some(false));
-        }
-        Err(reply.refusal(
-            modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
-        ))
-    }
-
-    /// Tries one way after the other until one works; that one is kept.
-    fn modified(&mut self, path: &[u8], time: i64, first: Reply) -> Result<Result<Done>> {
-        let setters = setters(self.learned);
-        let mut reply = first;
-        let mut refused = None;
-        for (at, setter) in setters.iter().enumerate() {
-            let command = set_time(self.learned, *setter, time, path);
-            if at > 0 {
-                reply = self.control.command(command, self.deadline)?;
-            }
-            if reply.is_completion() {
-                self.profile
-                    .learn(|learned| learned.sets_times = Some(Some(*setter)));
-                return Ok(Ok(Done::Changed));
-            }
-            if !reply.is_unknown_command() && refused.is_none() {
-                refused = Some((command, reply.clone()));
-            }
-        }
-        if let Some((command, reply)) = refused
-            && !self.takes_time_for_name(command, path, &reply)?
-        {
-            return Ok(Err(reply.refusal(command)));
-        }
-        if self.learned.sets_times.is_some() || self.learned.features.mfmt {
-            // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
-            let command = setters
-                .first()
-                .map(|setter| set_time(self.learned, *setter, time, path));
-            let tried = command
-                .map(|command| command.to_string())
-                .unwrap_or_default();
-            return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
-        }
-        self.profile
-            .learn(|learned| learned.sets_times = Some(None));
-        Ok(Err(cannot(&Step::SetModified(&RemotePath::root(), time))))
-    }
-
-    /// Whether a server that sets no times by `MDTM` has looked for a file whose name begins with the time: it says so,
-    /// or has a time for the file that it was said not to find.
-    fn takes_time_for_name(
-        &mut self,
-        command: Command<'_>,
-        path: &[u8],
-        reply: &Reply,
-    ) -> Result<bool> {
-        let Command::MdtmSet(time, _) = command else {
-            return Ok(false);
-        };
-        if self.learned.sets_times.is_some() || reply.code < 500 {
-            return Ok(false);
-        }
-        let name = format!("{} ", format_time_val(time).unwrap_or_default());
-        if reply.text().contains(&name) {
-            return Ok(true);
-        }
-        let there = self.control.command(Command::Mdtm(path), self.deadline)?;
-        Ok(there.is_completion())
     }
 }
 
 /// The refusal of a step for which the server has no command.
 fn cannot(step: &Step<'_>) -> Error {
-    let tried = match step {
+    no_command(match step {
         Step::MakeLink { .. } => "making a symbolic link",
-        Step::SetMode(..) => "setting permission bits",
+        Step::SetMode(..) => SETTING_MODE,
         Step::Stat(_) => "asking for one name",
-        _ => "setting the time of a file",
-    };
-    Error::refused(Why::Unsupported, tried, "it has no command for that")
-}
-
-/// The facts of the absolute path `path`, in the server's words; `None` where it has none.
-pub fn facts(
-    control: &mut Control,
-    profile: &Profile,
-    path: &[u8],
-    deadline: &Deadline,
-) -> Result<Option<Vec<u8>>> {
-    if !profile.ask(Learned::stats) {
-        return Ok(None);
-    }
-    let command = Command::Mlst(path);
-    let reply = control.command(command, deadline)?;
-    if !reply.is_completion() {
-        return Err(missing(&reply, command));
-    }
-    let line = reply.lines.get(1).map(|line| line.trim_ascii_start());
-    Ok(line
-        .and_then(|line| line.split(|&byte| byte == b' ').next())
-        .map(<[u8]>::to_vec))
-}
-
-/// A question about a path that is refused for good and without a reason (vsftpd's "550 Could not get file size."): the
-/// usual one is that there is no such path. What is refused for now (4xx, RFC 959 section 4.2.1) says nothing.
-fn missing(reply: &Reply, command: Command<'_>) -> Error {
-    match reply.refusal(command) {
-        Error::Refused {
-            why: Why::Unsaid,
-            tried,
-            said,
-        } => {
-            let is_final = reply.code >= 500;
-            let why = if is_final { Why::NotFound } else { Why::Failed };
-            Error::refused(why, tried, said)
-        }
-        error => error,
-    }
-}
-
-/// The attributes in a reply to `MLST` (RFC 3659 section 7.2): the one line that begins with a blank.
-fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
-    let command = Command::Mlst(path);
-    if !reply.is_completion() {
-        return Err(missing(reply, command));
-    }
-    // Between the first line and the last; some servers leave out the blank before the facts.
-    let inner = reply.lines.get(1..reply.lines.len().saturating_sub(1));
-    inner
-        .unwrap_or_default()
-        .iter()
-        .find_map(|line| listing::facts(line))
-        .map(|(attributes, _)| attributes)
-        .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
-}
-
-/// The number in a reply to `SIZE` (RFC 3659 section 4).
-pub fn number(reply: &Reply) -> Option<u64> {
-    reply.text().trim().parse().ok()
+        _ => SETTING_TIME,
+    })
 }
