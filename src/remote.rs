@@ -23,7 +23,9 @@ pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::error::{Error, Result, Why};
 pub use crate::remote::path::{RemotePath, is_name};
 pub use crate::remote::step::{Done, Step};
-pub use crate::remote::temp_name::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
+pub use crate::remote::temp_name::{
+    TEMP_NAME_LIMIT, is_own_temp_name, is_temp_name, make_temp_name,
+};
 
 /// Who waits. Of several who want a connection, the first in this order gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

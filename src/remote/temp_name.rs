@@ -1,42 +1,42 @@
-//! Names of our own on the server, under which files are put aside for a while.
+//! Makes and recognizes temporary names on the server: `.ftpfs-REASON-PROCESS-NUMBER`.
 //!
-//! The one idea: a process number is none: two containers, or two machines, have the same ones. So 64 random bits are
-//! in every such name, made once for a process, and whoever looks for names of this process goes by them.
+//! `PROCESS` is 64 random bits that are drawn once for a process. A process number would not do: two containers, or two
+//! machines, have the same ones.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::LowerHex;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
-/// What they begin with. Those of this process are not shown.
-const OURS: &str = ".ftpfs-";
-/// Bytes of such a name, at most.
-pub const LONGEST_ASIDE: usize = 48;
+/// The prefix of all temporary names. The mount hides those of its own process.
+const PREFIX: &str = ".ftpfs-";
+/// The longest temporary name, in bytes.
+pub const TEMP_NAME_LIMIT: usize = 48;
 
-/// The name of a file that is put aside for the reason `word`; `number` tells it from others of this process.
-pub fn name_aside(word: &str, number: impl LowerHex) -> String {
-    format!("{OURS}{word}-{}-{number:x}", mark())
+/// A temporary name for the purpose `word`; `number` is unique within this process.
+pub fn make_temp_name(word: &str, number: impl LowerHex) -> String {
+    format!("{PREFIX}{word}-{}-{number:x}", process_id())
 }
 
-/// Whether a name is one of those under which some process puts files aside.
-pub fn is_anybodys_aside(name: &[u8]) -> bool {
-    name.starts_with(OURS.as_bytes())
+/// Whether a name is a temporary name of any ftpfs process.
+pub fn is_temp_name(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
 }
 
-/// Whether a name is one of those under which this process puts files aside.
-pub fn is_aside(name: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(OURS.as_bytes()) else {
+/// Whether a name is a temporary name of this process.
+pub fn is_own_temp_name(name: &[u8]) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else {
         return false;
     };
-    let mut words = rest.split(|&byte| byte == b'-').skip(1);
-    words.next() == Some(mark().as_bytes())
+    let mut parts = rest.split(|&byte| byte == b'-').skip(1);
+    parts.next() == Some(process_id().as_bytes())
 }
 
-/// What tells this process from every other.
-fn mark() -> &'static str {
-    static MARK: OnceLock<String> = OnceLock::new();
-    MARK.get_or_init(|| {
-        // The keys of a hash are random: what it makes of nothing is, too.
+/// The random bits of this process, in hexadecimal.
+fn process_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        // The keys of `RandomState` are random, and so is its hash of nothing.
         let bits = RandomState::new().build_hasher().finish();
         format!("{bits:016x}")
     })
@@ -47,18 +47,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_process_put_aside_is_known_by_its_name() {
-        let (open, new) = (name_aside("open", 31_u64), name_aside("new", 31_u64));
+    fn temp_name_of_this_process_is_recognized() {
+        let (open, new) = (
+            make_temp_name("open", 31_u64),
+            make_temp_name("new", 31_u64),
+        );
         assert_ne!(open, new);
-        assert!(is_anybodys_aside(open.as_bytes()) && !is_anybodys_aside(b".ftp"));
-        assert!(name_aside("aside", u64::MAX).len() <= LONGEST_ASIDE);
-        assert!(is_aside(open.as_bytes()) && is_aside(new.as_bytes()));
+        assert!(is_temp_name(open.as_bytes()) && !is_temp_name(b".ftp"));
+        assert!(make_temp_name("aside", u64::MAX).len() <= TEMP_NAME_LIMIT);
+        assert!(is_own_temp_name(open.as_bytes()) && is_own_temp_name(new.as_bytes()));
         assert!(open.starts_with(".ftpfs-open-") && open.ends_with("-1f"));
         // Another process, also one of the same number in another container.
         let process = std::process::id();
         let theirs = format!(".ftpfs-open-{process}-1f");
-        assert!(!is_aside(theirs.as_bytes()));
-        assert!(!is_aside(b".ftpfs-open-0123456789abcdef-1f"));
-        assert!(!is_aside(b".ftpfs-open") && !is_aside(b"f"));
+        assert!(!is_own_temp_name(theirs.as_bytes()));
+        assert!(!is_own_temp_name(b".ftpfs-open-0123456789abcdef-1f"));
+        assert!(!is_own_temp_name(b".ftpfs-open") && !is_own_temp_name(b"f"));
     }
 }

@@ -15,7 +15,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::upload::upload;
-use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, name_aside};
+use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, make_temp_name};
 
 /// What the file has first, and what is put where.
 const BEFORE: &[u8] = b"0123456789";
@@ -55,7 +55,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
         (true, _) => return Ok(true),
         (false, _) => {}
     }
-    let name = name_aside("append", COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = make_temp_name("append", COUNT.fetch_add(1, Ordering::Relaxed));
     let Some(scratch) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
         return Ok(false);
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ftp::control::Control;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Deadline, Done, Result, Why, name_aside};
+use crate::remote::{Deadline, Done, Result, Why, make_temp_name};
 
 /// The absolute paths of a rename.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ pub fn outcome(
         return Ok(Ok(Done::Changed));
     }
     let made_way = match kind(control, names.to, deadline)? {
-        Some(Bears::File) => aside(control, names, deadline)?,
+        Some(Bears::File) => replace_file(control, names, deadline)?,
         Some(Bears::Directory) => instead_of_empty(control, names, deadline)?,
         None => false,
     };
@@ -95,34 +95,34 @@ fn rename(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Resul
     Ok(replies.last().is_some_and(Reply::is_completion))
 }
 
-fn aside(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
-    let aside = aside_name(names.to);
+fn replace_file(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+    let temp = temp_path(names.to);
     let away = Names {
         from: names.to,
-        to: &aside,
+        to: &temp,
     };
     if !rename(control, away, deadline)? {
         return Ok(false);
     }
     if rename(control, names, deadline)? {
-        let reply = control.command(Command::Dele(&aside), deadline)?;
+        let reply = control.command(Command::Dele(&temp), deadline)?;
         if !reply.is_completion() {
             log::warn!(
                 "a replaced file is left on the server: {}",
-                reply.refusal(Command::Dele(&aside))
+                reply.refusal(Command::Dele(&temp))
             );
         }
         return Ok(true);
     }
     let back = Names {
-        from: &aside,
+        from: &temp,
         to: names.to,
     };
     if !rename(control, back, deadline)? {
         log::error!(
             "{} could not be replaced and is now called {}",
             names.to.escape_ascii(),
-            aside.escape_ascii()
+            temp.escape_ascii()
         );
     }
     Ok(false)
@@ -137,16 +137,16 @@ fn differ_in_case(names: Names<'_>) -> bool {
 /// Where a file's own name in another case counts as taken: by a name that nothing else has. False, with
 /// all as it was, where the new name is another file's after all.
 fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
-    let between = aside_name(names.to);
+    let temp = temp_path(names.to);
     let away = Names {
         from: names.from,
-        to: &between,
+        to: &temp,
     };
     if !rename(control, away, deadline)? {
         return Ok(false);
     }
     for (to, arrived) in [(names.to, true), (names.from, false)] {
-        let on = Names { from: &between, to };
+        let on = Names { from: &temp, to };
         if rename(control, on, deadline)? {
             return Ok(arrived);
         }
@@ -154,7 +154,7 @@ fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline)
     log::error!(
         "{} could not be renamed and is now called {}",
         names.from.escape_ascii(),
-        between.escape_ascii()
+        temp.escape_ascii()
     );
     Ok(false)
 }
@@ -174,15 +174,15 @@ fn instead_of_empty(control: &mut Control, names: Names<'_>, deadline: &Deadline
     Ok(false)
 }
 
-/// A name beside `path` that nobody else uses: hidden, and unlike any other.
-fn aside_name(path: &[u8]) -> Vec<u8> {
+/// A temporary name in the directory of `path`.
+fn temp_path(path: &[u8]) -> Vec<u8> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cut = path
         .iter()
         .rposition(|&byte| byte == b'/')
         .map_or(0, |slash| slash + 1);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut aside = path[..cut].to_vec();
-    aside.extend_from_slice(name_aside("aside", number).as_bytes());
-    aside
+    let mut temp = path[..cut].to_vec();
+    temp.extend_from_slice(make_temp_name("aside", number).as_bytes());
+    temp
 }

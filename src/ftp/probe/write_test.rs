@@ -12,7 +12,7 @@ use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::upload::upload;
 use crate::remote::{
-    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, name_aside,
+    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, make_temp_name,
     perform_one,
 };
 
@@ -77,7 +77,7 @@ impl Scratch {
     pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = name_aside("probe", number);
+        let name = make_temp_name("probe", number);
         let directory = RemotePath::root().join(name.as_bytes())?;
         Some(Self {
             files: ["a", "b"]

@@ -2,7 +2,7 @@
 
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::protocol::command::{Lines, too_long};
-use crate::remote::{Error, LONGEST_ASIDE, RemotePath, Result, is_anybodys_aside};
+use crate::remote::{Error, RemotePath, Result, TEMP_NAME_LIMIT, is_temp_name};
 
 /// The mounted directory, and how names are written there.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ impl Place {
     /// stored, or open though it was removed.
     fn longest(&self, path: &[u8]) -> usize {
         let name = path.rsplit(|&byte| byte == b'/').next();
-        let kept = match name.is_some_and(is_anybodys_aside) {
+        let kept = match name.is_some_and(is_temp_name) {
             true => 0,
-            false => LONGEST_ASIDE,
+            false => TEMP_NAME_LIMIT,
         };
         self.lines.longest_path() - kept
     }
@@ -116,7 +116,7 @@ mod tests {
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
         );
-        let longest = Lines::of("here").longest_path() - LONGEST_ASIDE;
+        let longest = Lines::of("here").longest_path() - TEMP_NAME_LIMIT;
         let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
         let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
         assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));

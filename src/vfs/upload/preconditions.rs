@@ -126,7 +126,7 @@ impl Uploader {
     pub(crate) fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = remote::name_aside("try", number);
+        let name = remote::make_temp_name("try", number);
         let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
         let Some(beside) = directory.join(name.as_bytes()) else {
             return Ok(());
