@@ -116,8 +116,8 @@ pub enum Completeness {
 pub struct Traits {
     /// [`Step::Stat`] works: one path can be asked for alone.
     pub stats: bool,
-    /// [`Remote::glance`] is worth a try: [`Step::Stat`] does not work, and yet one name can be told alone.
-    pub glances: bool,
+    /// [`Remote::stat_without_mlst`] is worth a try: [`Step::Stat`] does not work, and yet one name can be told alone.
+    pub stats_without_mlst: bool,
     /// A read can begin in the middle of a file.
     pub seeks: bool,
     /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
@@ -192,9 +192,9 @@ pub struct Room {
 
 /// What one name is.
 #[derive(Clone, Debug)]
-pub enum Glance {
+pub enum NameStatus {
     /// It is there.
-    There(Attributes),
+    Exists(Attributes),
     /// There is no such name.
     Absent,
 }
@@ -222,7 +222,7 @@ pub trait Remote: Send + Sync {
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
 
     /// What one name is, where that can be told by one question and for certain; `None` where a listing has to tell.
-    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
+    fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
         let _ = (path, ask);
         Ok(None)
     }

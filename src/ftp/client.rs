@@ -28,11 +28,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::patch_probe as rehearsal;
-use crate::ftp::client::stat_by_list as glance;
 use crate::ftp::client::stat_by_list::Outcome;
-use crate::ftp::client::stat_list as together;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
@@ -45,20 +42,21 @@ use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
 use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
-    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
+    Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
+    Why,
 };
 
 /// An FTP server.
 #[derive(Debug)]
 pub struct Client {
     pool: Arc<Pool>,
-    glanced: Mutex<Option<Glanced>>,
+    stat_listing: Mutex<Option<StatListing>>,
 }
 
 /// What `STAT` says of a directory: to be compared with its listing.
 #[derive(Debug)]
-struct Glanced {
+struct StatListing {
     /// Absolute and in the server's bytes.
     directory: Vec<u8>,
     reply: Reply,
@@ -76,7 +74,7 @@ impl Client {
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
         Ok(Self {
             pool: Pool::connect(endpoint, deadline)?,
-            glanced: Mutex::default(),
+            stat_listing: Mutex::default(),
         })
     }
 
@@ -137,7 +135,7 @@ impl Client {
     }
 
     /// Lists what can be listed in one flight.
-    fn together(
+    fn list_by_stat(
         &self,
         directories: &[RemotePath],
         ask: &Ask<'_>,
@@ -146,7 +144,7 @@ impl Client {
         let paths: Result<Vec<_>> = directories.iter().map(|path| self.absolute(path)).collect();
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-        let listed = together::list(&self.pool, &mut lease, &paths, ask.deadline, each);
+        let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
         listed.inspect_err(|error| self.note_stat(error))
     }
 
@@ -162,7 +160,7 @@ impl Client {
     }
 
     /// Lists one directory, and finds out whether it could be listed together with others.
-    fn compared(
+    fn list_and_compare(
         &self,
         directory: &RemotePath,
         ask: &Ask<'_>,
@@ -176,7 +174,7 @@ impl Client {
                 each(entry);
             })?;
             // Over the same connection: where there are few, another one would not be had, and nothing ever found out.
-            let compared = together::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
+            let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
             if let Err(error) = &compared {
                 log::debug!("{error}; the listing itself is good");
                 self.note_stat(error);
@@ -244,8 +242,8 @@ impl Remote for Client {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.stats(),
             seeks: learned.rest != Some(false),
-            glances: glance::is_possible(learned),
-            lists_together: together::is_possible(learned),
+            stats_without_mlst: stat_by_list::is_possible(learned),
+            lists_together: stat_list::is_possible(learned),
             goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
             sets_modes: learned.features.mff_mode || learned.chmod != Some(false),
             sets_times: learned.sets_times != Some(None),
@@ -269,11 +267,11 @@ impl Remote for Client {
                 continue;
             };
             match step {
-                Step::Version(file) if glance::proves_nothing(error) => {
-                    *result = glance::version(self, file, ask).map(Done::Version);
+                Step::Version(file) if stat_by_list::proves_nothing(error) => {
+                    *result = stat_by_list::version(self, file, ask).map(Done::Version);
                 }
                 Step::Stat(path) if error.why() == Some(Why::Unsupported) => {
-                    *result = glance::attributes(self, path, ask).map(Done::Attributes);
+                    *result = stat_by_list::attributes(self, path, ask).map(Done::Attributes);
                 }
                 _ => {}
             }
@@ -281,12 +279,12 @@ impl Remote for Client {
         results
     }
 
-    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
-        if !self.pool.profile().ask(glance::is_possible) {
+    fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
+        if !self.pool.profile().ask(stat_by_list::is_possible) {
             return Ok(None);
         }
         let directory = self.absolute(&path.parent().unwrap_or_default())?;
-        let name = glance::Name {
+        let name = stat_by_list::Name {
             directory: &directory,
             path: &self.absolute(path)?,
             name: &self.pool.place().encode(path.name())?,
@@ -295,10 +293,10 @@ impl Remote for Client {
         // A listing that has to tell instead must still have its chance, however good the connection is.
         let first_try = share(ask);
         Ok(
-            match glance::glance(&self.pool, &mut lease, &name, &first_try)? {
-                Outcome::Told(glance) => Some(glance),
+            match stat_by_list::stat(&self.pool, &mut lease, &name, &first_try)? {
+                Outcome::Known(status) => Some(status),
                 Outcome::Listing(reply) => {
-                    *self.glanced.lock() = reply.map(|reply| Glanced {
+                    *self.stat_listing.lock() = reply.map(|reply| StatListing {
                         directory,
                         reply,
                         at: Instant::now(),
@@ -316,20 +314,20 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        let glanced = (self.glanced.lock())
-            .take_if(|glanced| glanced.directory == *directory)
-            .filter(|glanced| glanced.at.elapsed() < SOON);
+        let stat_listing = (self.stat_listing.lock())
+            .take_if(|stat| stat.directory == *directory)
+            .filter(|stat| stat.at.elapsed() < SOON);
         let mut names = BTreeSet::new();
         let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             self.list_over(&mut lease, directory, again, ask, &mut |entry| {
-                if glanced.is_some() {
+                if stat_listing.is_some() {
                     names.extend(self.pool.place().encode(&entry.name));
                 }
                 each(entry);
             })
         })?;
-        if let Some(glanced) = glanced {
-            together::judge(&self.pool, directory, &names, &glanced.reply);
+        if let Some(stat) = stat_listing {
+            stat_list::judge(&self.pool, directory, &names, &stat.reply);
         }
         Ok(completeness)
     }
@@ -341,15 +339,17 @@ impl Remote for Client {
         each: &mut dyn FnMut(usize, Entry),
     ) -> Vec<Result<Completeness>> {
         let mut listed = vec![None; directories.len()];
-        if self.pool.profile().ask(together::is_possible) {
-            match self.together(directories, ask, each) {
-                Ok(together) => listed = together,
+        if self.pool.profile().ask(stat_list::is_possible) {
+            match self.list_by_stat(directories, ask, each) {
+                Ok(by_stat) => listed = by_stat,
                 Err(error) => log::info!("{error}; listing one by one"),
             }
         }
         let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {
             Some(completeness) => Ok(completeness),
-            None => self.compared(&directories[number], ask, &mut |entry| each(number, entry)),
+            None => {
+                self.list_and_compare(&directories[number], ask, &mut |entry| each(number, entry))
+            }
         };
         listed.into_iter().enumerate().map(one_by_one).collect()
     }
@@ -432,10 +432,10 @@ impl Remote for Client {
         if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    parts::took(profile, Part::Behind);
+                    partial_store::took(profile, Part::Behind);
                     return Ok(begun);
                 }
-                Err(error) => match parts::refused(profile, Part::Behind, &path, error) {
+                Err(error) => match partial_store::refused(profile, Part::Behind, &path, error) {
                     error if error.why() == Some(Why::Unsupported) => {}
                     error => return Err(error),
                 },
@@ -444,7 +444,7 @@ impl Remote for Client {
         // Where it was seen to put a part into its place, it does so behind the end, too.
         match profile.ask(|learned| learned.stor_at) {
             Some(true) if from > 0 => begin(Command::Stor(&path), from)
-                .map_err(|error| parts::refused(profile, Part::Within, &path, error)),
+                .map_err(|error| partial_store::refused(profile, Part::Within, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),

@@ -7,7 +7,7 @@
 //!
 //! Names stay in the server's charset until they are handed out.
 
-use crate::ftp::client::mdtm_batch as exact;
+use crate::ftp::client::mdtm_batch;
 use crate::ftp::listing::{Line, Reader};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
@@ -70,7 +70,7 @@ impl Lister<'_> {
         let mut reader = if facts {
             Reader::facts()
         } else {
-            Reader::list(exact::clock(self.pool))
+            Reader::list(mdtm_batch::clock(self.pool))
         };
         let mut found = None;
         let mut take = |line: &[u8]| {
@@ -110,11 +110,11 @@ impl Lister<'_> {
             times,
             ..
         } = self.plain(true)?;
-        let mut listings = [exact::Listing {
+        let mut listings = [mdtm_batch::Listing {
             directory: self.directory,
             entries: &mut entries,
         }];
-        exact::settle(
+        mdtm_batch::settle(
             self.pool,
             self.lease.control()?,
             &mut listings,
@@ -192,7 +192,7 @@ impl Lister<'_> {
 
     /// One `LIST`, its times as a clock on the server shows them.
     fn with(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
-        let reader = Reader::list(exact::clock(self.pool));
+        let reader = Reader::list(mdtm_batch::clock(self.pool));
         self.taken(reader, Command::List(switches), times)
     }
 
@@ -206,7 +206,7 @@ impl Lister<'_> {
         let (lease, deadline) = (&mut *self.lease, self.deadline);
         let mut listing = lines::listing(lease, self.directory, command, deadline, &mut take)?;
         if times {
-            let wanted = exact::wanted_paths(self.pool, self.directory, &taker.entries);
+            let wanted = mdtm_batch::wanted_paths(self.pool, self.directory, &taker.entries);
             let commands: Vec<_> = wanted.iter().map(|path| Command::Mdtm(path)).collect();
             listing.ask(lease, &commands, deadline)?;
         }

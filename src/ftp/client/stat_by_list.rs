@@ -9,9 +9,9 @@
 //! the answers are compared then. Links are always left to a listing, since `SIZE` follows them.
 
 use crate::ftp::client::list::{Listed, Taker, hand_out};
-use crate::ftp::client::mdtm_batch as exact;
+use crate::ftp::client::mdtm_batch;
 use crate::ftp::client::stat::number;
-use crate::ftp::client::stat_list as together;
+use crate::ftp::client::stat_list;
 use crate::ftp::client::stat_list::STAT_ALL;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
@@ -19,7 +19,7 @@ use crate::ftp::profile::Learned;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{
-    Ask, Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Remote, RemotePath,
+    Ask, Attributes, Completeness, Deadline, Entry, Error, Kind, NameStatus, Remote, RemotePath,
     Result, Version, Why,
 };
 
@@ -42,13 +42,13 @@ pub fn is_possible(learned: &Learned) -> bool {
 /// What came of a glance.
 pub enum Outcome {
     /// It is certain.
-    Told(Glance),
-    /// A listing has to tell. With the reply to `STAT` where that can be compared with it ([`together::judge`]).
+    Known(NameStatus),
+    /// A listing has to tell. With the reply to `STAT` where that can be compared with it ([`stat_list::judge`]).
     Listing(Option<Reply>),
 }
 
 /// What `name` is.
-pub fn glance(
+pub fn stat(
     pool: &Pool,
     lease: &mut Lease,
     name: &Name<'_>,
@@ -56,16 +56,16 @@ pub fn glance(
 ) -> Result<Outcome> {
     let profile = pool.profile();
     let doubtful = Ok(Outcome::Listing(None));
-    if !together::is_plain(name.directory) {
+    if !stat_list::is_plain(name.directory) {
         return doubtful;
     }
-    let times = profile.ask(|learned| learned.mdtm != Some(false)) && exact::is_wanted(pool);
+    let times = profile.ask(|learned| learned.mdtm != Some(false)) && mdtm_batch::is_wanted(pool);
     let mut flight = vec![
         Command::Stat(STAT_ALL, name.directory),
         Command::Size(name.path),
     ];
     flight.extend(times.then_some(Command::Mdtm(name.path)));
-    let replies = together::flight_with_nonce(lease.control()?, profile, &flight, deadline);
+    let replies = stat_list::flight_with_nonce(lease.control()?, profile, &flight, deadline);
     if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
         profile.learn(|learned| learned.no_glances = true);
     }
@@ -89,7 +89,7 @@ pub fn glance(
         Some(entry) => match entry.attributes.kind {
             Kind::File => {
                 let is_same = bytes.is_some() && entry.attributes.size == bytes;
-                is_same && exact::is_understood(pool, entry)
+                is_same && mdtm_batch::is_understood(pool, entry)
             }
             Kind::Directory => is_absent(&size),
             Kind::Symlink | Kind::Special => false,
@@ -103,7 +103,7 @@ pub fn glance(
         return Ok(Outcome::Listing(Some(stat)));
     }
     let Some(found) = found else {
-        return Ok(Outcome::Told(Glance::Absent));
+        return Ok(Outcome::Known(NameStatus::Absent));
     };
     let early: Vec<Reply> = match found.attributes.kind {
         Kind::File => replies.collect(),
@@ -114,19 +114,23 @@ pub fn glance(
         found.attributes.kind == Kind::Directory && entry.attributes.kind == Kind::File
     });
     let mut entries: Vec<Entry> = [found].into_iter().chain(witness).collect();
-    entries.truncate(if exact::is_zone_known(pool) { 1 } else { 2 });
-    let mut listings = [exact::Listing {
+    entries.truncate(if mdtm_batch::is_zone_known(pool) {
+        1
+    } else {
+        2
+    });
+    let mut listings = [mdtm_batch::Listing {
         directory: name.directory,
         entries: &mut entries,
     }];
-    exact::settle(pool, lease.control()?, &mut listings, early, deadline)?;
+    mdtm_batch::settle(pool, lease.control()?, &mut listings, early, deadline)?;
     entries.truncate(1);
     let mut seen: Option<Attributes> = None;
     hand_out(pool, entries, completeness, &mut |entry| {
         seen = Some(entry.attributes);
     });
     Ok(seen.map_or(Outcome::Listing(None), |attributes| {
-        Outcome::Told(Glance::There(attributes))
+        Outcome::Known(NameStatus::Exists(attributes))
     }))
 }
 
@@ -137,19 +141,19 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     if reply.is_unknown_command() {
         profile.learn(|learned| learned.stat_lists = Some(false));
     }
-    let lines = together::listed_lines(reply).filter(|lines| !lines.is_empty())?;
-    if !together::names_itself(lines) {
+    let lines = stat_list::listed_lines(reply).filter(|lines| !lines.is_empty())?;
+    if !stat_list::names_itself(lines) {
         // Where it was seen to list, that is of this one: it may have become something else.
         if profile.ask(|learned| learned.stat_lists.is_none()) {
             profile.learn(|learned| learned.stat_lists = Some(false));
         }
         return None;
     }
-    let mut taker = Taker::new(Reader::list(exact::clock(pool)));
+    let mut taker = Taker::new(Reader::list(mdtm_batch::clock(pool)));
     for line in lines {
         taker.line(line);
     }
-    let is_long = together::is_long(reply);
+    let is_long = stat_list::is_long(reply);
     if is_long {
         profile.learn(|learned| learned.no_glances = true);
     }

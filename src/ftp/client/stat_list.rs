@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::ftp::client::list::{Listed, Taker, hand_out};
-use crate::ftp::client::mdtm_batch as exact;
+use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Control;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
@@ -68,10 +68,10 @@ pub fn list(
         .zip(&mut listed)
         .filter_map(|(directory, listed)| {
             let entries = &mut listed.as_mut()?.0;
-            Some(exact::Listing { directory, entries })
+            Some(mdtm_batch::Listing { directory, entries })
         })
         .collect();
-    exact::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
+    mdtm_batch::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
     let handed = listed.into_iter().enumerate().map(|(number, listed)| {
         let (entries, completeness) = listed?;
         Some(hand_out(pool, entries, completeness, &mut |entry| {
@@ -127,7 +127,7 @@ fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
-    let mut taker = Taker::new(Reader::list(exact::clock(pool)));
+    let mut taker = Taker::new(Reader::list(mdtm_batch::clock(pool)));
     for line in inner {
         taker.line(line);
     }
