@@ -282,7 +282,7 @@ pub trait Remote: Send + Sync {
 
     /// Finds out what the server makes of a part of a file, so that no plan has to be tried on one that matters
     /// ([`Plan::Patch`]). For that a small file is made at `beside`, which must name nothing, and removed again.
-    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
+    fn probe_patch(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
 
     /// Brings a change about by `plan` and returns what the file then is. The bytes that the plan
     /// names are in `bytes`.

@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::patch_probe as rehearsal;
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
@@ -427,7 +426,7 @@ impl Remote for Client {
         let appends = match from {
             // Nothing is there that could be lost.
             0 => profile.ask(|learned| learned.appe) != Some(false),
-            _ => rehearsal::appends(&self.pool, file, ask)?,
+            _ => patch_probe::appends(&self.pool, file, ask)?,
         };
         if appends {
             match begin(Command::Appe(&path), 0) {
@@ -478,8 +477,8 @@ impl Remote for Client {
         update::plan(&self.pool.profile().get(), change)
     }
 
-    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
-        rehearsal::rehearse(&self.pool, &self.absolute(beside)?, ask)
+    fn probe_patch(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        patch_probe::probe_patch(&self.pool, &self.absolute(beside)?, ask)
     }
 
     fn update(

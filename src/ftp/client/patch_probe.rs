@@ -26,7 +26,7 @@ const REMOVAL: Duration = Duration::from_secs(5);
 
 /// Learns whether `STOR` behind `REST` puts a part into its place, and whether what lies behind it stays.
 /// `path` is absolute and names nothing yet. An error says that nothing could be learned.
-pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
+pub fn probe_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
     let (at, keeps) = with_scratch(pool, path, ask, || play(pool, path, ask))?;
     log::info!(
         "{}",

@@ -5,7 +5,7 @@
 //! before, and at the end. What can't be found is appended once more: twice is better than not at all.
 
 use crate::ftp::client::partial_store as parts;
-use crate::ftp::client::patch_probe as rehearsal;
+use crate::ftp::client::patch_probe;
 use crate::ftp::client::update::Update;
 use crate::ftp::profile::Part;
 use crate::ftp::protocol::command::Command;
@@ -19,7 +19,9 @@ impl Update<'_> {
     pub(crate) fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let end = self.change.size;
-        if base > 0 && !self.change.at_hand && !rehearsal::appends(self.pool, self.file, self.ask)?
+        if base > 0
+            && !self.change.at_hand
+            && !patch_probe::appends(self.pool, self.file, self.ask)?
         {
             return Err(Error::refused(
                 Why::Unsupported,
