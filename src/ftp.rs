@@ -33,7 +33,7 @@ pub use crate::ftp::net::proxy::Proxy;
 pub use crate::ftp::net::stream::Bind;
 pub use crate::ftp::pool::Connections;
 pub use crate::ftp::probe::{
-    Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Remembered, Restart,
+    Answer, Door, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Remembered, Restart,
     Scratch, Server, Trial, Writing, look,
 };
 pub use crate::ftp::profile::Way;

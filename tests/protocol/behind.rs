@@ -441,7 +441,7 @@ fn where_no_small_file_can_be_made_or_removed_a_file_changes_all_the_same() {
         change(&mount);
         large[1 << 20] = b'!';
         assert!(has(&server, "/large", &large));
-        let told = mount.log().contains("of ours is left on the server");
+        let told = mount.log().contains("patch probe: temporary file");
         assert_eq!(told, command == "DELE", "{}", mount.log());
     }
 }

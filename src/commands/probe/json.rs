@@ -5,7 +5,7 @@ use crate::cli::json::Json;
 use crate::commands::probe::recommend as advice;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text as words;
-use crate::ftp::{Answer, Beginning, Door, Fault, Restart, Trial, Writing};
+use crate::ftp::{Answer, Door, Fault, PatchOutcome, Restart, Trial, Writing};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: i64 = 1;
@@ -171,13 +171,13 @@ fn restart(restart: &Restart) -> &'static str {
 }
 
 fn writing(writing: &Writing) -> Json {
-    let beginning = match writing.beginning {
-        Beginning::Keeps => "keeps",
-        Beginning::Cuts => "cuts",
-        Beginning::Appends => "appends",
-        Beginning::Replaces => "replaces",
-        Beginning::Wrong => "wrong",
-        Beginning::Refused(_) => "refused",
+    let beginning = match writing.patch {
+        PatchOutcome::Keeps => "keeps",
+        PatchOutcome::Cuts => "cuts",
+        PatchOutcome::Appends => "appends",
+        PatchOutcome::Replaces => "replaces",
+        PatchOutcome::Wrong => "wrong",
+        PatchOutcome::Refused(_) => "refused",
     };
     let yes = |answer: &Answer| Json::Bool(answer.is_ok());
     Json::Object(vec![

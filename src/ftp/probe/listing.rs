@@ -1,12 +1,13 @@
 //! How a server lists a directory, and whether it begins a file where it is told to.
 
+use crate::ftp::client::patch_probe::read_up_to;
 use crate::ftp::listing::{Clock, Line, Reader};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::time_val::now;
 use crate::ftp::transfer::listing_stream as lines;
 use crate::process::printable::printable_bytes;
 use crate::remote::{
-    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
+    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Why,
 };
 
 use crate::ftp::probe::{Inspection, caller, said};
@@ -156,18 +157,9 @@ impl Inspection {
         let mut source = self
             .client
             .begin(file, &Reading::at(from), &caller(deadline))?;
-        let mut bytes = vec![0; SAMPLE];
-        let mut filled = 0;
-        while filled < SAMPLE {
-            match source.read(&mut bytes[filled..], deadline)? {
-                0 => {
-                    bytes.truncate(filled);
-                    return Ok((bytes, true));
-                }
-                length => filled += length,
-            }
-        }
-        Ok((bytes, false))
+        let bytes = read_up_to(SAMPLE, &mut source, deadline)?;
+        let ends = bytes.len() < SAMPLE;
+        Ok((bytes, ends))
     }
 }
 

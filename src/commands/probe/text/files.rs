@@ -2,7 +2,7 @@
 
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text::Lines;
-use crate::ftp::{Answer, Beginning, Restart};
+use crate::ftp::{Answer, PatchOutcome, Restart};
 
 /// How the server lists, reads and writes.
 pub fn files(report: &Report) -> Lines {
@@ -57,19 +57,21 @@ pub fn files(report: &Report) -> Lines {
         ));
         lines.push((
             "  in the middle",
-            match &writing.beginning {
-                Beginning::Keeps => "REST before STOR writes there and keeps the rest".to_string(),
-                Beginning::Cuts => {
+            match &writing.patch {
+                PatchOutcome::Keeps => {
+                    "REST before STOR writes there and keeps the rest".to_string()
+                }
+                PatchOutcome::Cuts => {
                     "REST before STOR writes there and cuts off the rest".to_string()
                 }
-                Beginning::Appends => {
+                PatchOutcome::Appends => {
                     "REST before STOR appends at the end instead: not honest".to_string()
                 }
-                Beginning::Replaces => {
+                PatchOutcome::Replaces => {
                     "REST before STOR is passed over, the file replaced: not honest".to_string()
                 }
-                Beginning::Wrong => "REST before STOR spoils the file: not honest".to_string(),
-                Beginning::Refused(why) => format!("REST before STOR is refused: {why}"),
+                PatchOutcome::Wrong => "REST before STOR spoils the file: not honest".to_string(),
+                PatchOutcome::Refused(why) => format!("REST before STOR is refused: {why}"),
             },
         ));
         lines.push(("appending", answer(&writing.append)));
