@@ -40,7 +40,7 @@ pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, State};
 use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
-use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::remote::{Deadline, Error, Result, Urgency};
 
 /// The pool.
@@ -48,7 +48,7 @@ use crate::remote::{Deadline, Error, Result, Urgency};
 pub struct Pool {
     endpoint: Arc<Endpoint>,
     route: Route,
-    place: Place,
+    place: RemoteRoot,
     profile: Arc<Profile>,
     kept: Arc<Kept>,
     doubtful_paths: DoubtfulPaths,
@@ -149,7 +149,7 @@ impl Pool {
     }
 
     /// Where the mounted directory lies.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &RemoteRoot {
         &self.place
     }
 

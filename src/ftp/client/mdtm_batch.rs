@@ -45,9 +45,9 @@ fn offset(pool: &Pool, now: i64) -> i32 {
 }
 
 /// Whether `MDTM` said what the listing says, in a zone where that can't be UTC.
-fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) -> bool {
+fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(EntryIndex, i64)]) -> bool {
     let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
-    let as_listed = |&((number, at), seconds): &(Place, i64)| {
+    let as_listed = |&((number, at), seconds): &(EntryIndex, i64)| {
         let listed = listings[number].entries[at].attributes.modified;
         listed.and_then(|listed| offset_of(listed, seconds)) == Some(0)
             && offset(pool, seconds) != 0
@@ -168,7 +168,7 @@ fn is_asked(pool: &Pool, directory: &[u8], entry: &Entry) -> bool {
 }
 
 /// Which entry: the number of its listing, and its place there.
-type Place = (usize, usize);
+type EntryIndex = (usize, usize);
 
 /// The exact times of the files at those places, in as few flights as can be; of some less when the
 /// server does not tell.
@@ -176,9 +176,9 @@ fn ask(
     pool: &Pool,
     control: &mut Control,
     listings: &[Listing<'_>],
-    files: &[Place],
+    files: &[EntryIndex],
     deadline: &Deadline,
-) -> Result<Vec<(Place, i64)>> {
+) -> Result<Vec<(EntryIndex, i64)>> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     let mut left = files;
@@ -191,7 +191,7 @@ fn ask(
         };
         let (now, later) = left.split_at(left.len().min(alone));
         left = later;
-        let path = |&(number, at): &Place| {
+        let path = |&(number, at): &EntryIndex| {
             let listing = &listings[number];
             below(listing.directory, &listing.entries[at].name)
         };
@@ -204,7 +204,7 @@ fn ask(
 }
 
 /// What the replies to `MDTM` say of the files at those places.
-fn said(pool: &Pool, replies: &[Reply], files: &[Place]) -> Vec<(Place, i64)> {
+fn said(pool: &Pool, replies: &[Reply], files: &[EntryIndex]) -> Vec<(EntryIndex, i64)> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     for (reply, &place) in replies.iter().zip(files) {

@@ -14,7 +14,7 @@ use crate::ftp::client::stat::{
 use crate::ftp::control::Control;
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 
@@ -25,12 +25,12 @@ use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 pub fn perform(
     control: &mut Control,
     profile: &Profile,
-    place: &Place,
+    root: &RemoteRoot,
     steps: &[Step<'_>],
     again: bool,
     deadline: &Deadline,
 ) -> Result<Vec<Result<Done>>> {
-    let prepared = match Prepared::of(place, profile.get(), steps) {
+    let prepared = match Prepared::of(root, profile.get(), steps) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
     };
@@ -51,11 +51,11 @@ pub struct Prepared {
 
 impl Prepared {
     /// Prepares the steps; an error where one of them may not be taken at all.
-    pub fn of(place: &Place, learned: Learned, steps: &[Step<'_>]) -> Result<Self> {
+    pub fn of(root: &RemoteRoot, learned: Learned, steps: &[Step<'_>]) -> Result<Self> {
         if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
             return Err(refusal);
         }
-        let paths: Result<_> = steps.iter().map(|step| Paths::of(place, step)).collect();
+        let paths: Result<_> = steps.iter().map(|step| Paths::of(root, step)).collect();
         Ok(Self {
             paths: paths?,
             learned,
@@ -154,7 +154,7 @@ struct Paths {
 }
 
 impl Paths {
-    fn of(place: &Place, step: &Step<'_>) -> Result<Self> {
+    fn of(root: &RemoteRoot, step: &Step<'_>) -> Result<Self> {
         let (path, to) = match step {
             Step::Stat(path)
             | Step::Version(path)
@@ -166,13 +166,13 @@ impl Paths {
             Step::MakeLink { link, .. } => (*link, None),
             Step::Rename { from, to } => (*from, Some(*to)),
         };
-        let path = place.absolute(path)?;
+        let path = root.absolute(path)?;
         Ok(Self {
             folded: match step {
                 Step::SetMode(..) => modes::folded(&path),
                 _ => Vec::new(),
             },
-            to: to.map_or(Ok(Vec::new()), |to| place.absolute(to))?,
+            to: to.map_or(Ok(Vec::new()), |to| root.absolute(to))?,
             path,
         })
     }

@@ -6,7 +6,7 @@ use crate::remote::{Error, RemotePath, Result, TEMP_NAME_LIMIT, is_temp_name};
 
 /// The mounted directory, and how names are written there.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct RemoteRoot {
     /// Absolute, without a `/` at its end, in the server's bytes.
     base: Vec<u8>,
     charset: Option<Charset>,
@@ -14,7 +14,7 @@ pub struct Place {
     lines: Lines,
 }
 
-impl Place {
+impl RemoteRoot {
     /// A place at `base`, on a server that takes such lines.
     pub fn new(base: Vec<u8>, charset: Option<Charset>, lines: Lines) -> Self {
         Self {
@@ -102,7 +102,7 @@ mod tests {
     fn a_path_is_absolute_and_in_the_servers_charset() {
         let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
         let cyrillic = Charset::named("cp1251").expect("known");
-        let place = Place::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
+        let place = RemoteRoot::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
         assert_eq!(
             place.absolute(&path).ok().as_deref(),
             Some(&b"/home/\xE6"[..])
@@ -111,7 +111,7 @@ mod tests {
             place.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/home"[..])
         );
-        let top = Place::new(Vec::new(), None, Lines::of("here"));
+        let top = RemoteRoot::new(Vec::new(), None, Lines::of("here"));
         assert_eq!(
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
