@@ -23,7 +23,7 @@ pub(crate) mod unix;
 use crate::remote::{Attributes, Entry, is_name};
 
 pub use crate::ftp::listing::mlsx::facts;
-pub use crate::ftp::listing::parser::Reader;
+pub use crate::ftp::listing::parser::Parser;
 
 /// What is known of the server's clock: LIST prints local times, often without the year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

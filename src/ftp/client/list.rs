@@ -8,7 +8,7 @@
 //! Names stay in the server's charset until they are handed out.
 
 use crate::ftp::client::mdtm_batch;
-use crate::ftp::listing::{Line, Reader};
+use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
@@ -67,14 +67,14 @@ impl Lister<'_> {
             (true, _) => Command::Mlsd,
             (false, all) => Command::List(if all { "-a" } else { "" }),
         };
-        let mut reader = if facts {
-            Reader::facts()
+        let mut parser = if facts {
+            Parser::facts()
         } else {
-            Reader::list(mdtm_batch::clock(self.pool))
+            Parser::list(mdtm_batch::clock(self.pool))
         };
         let mut found = None;
         let mut take = |line: &[u8]| {
-            if matches!(reader.line(line), Line::Entry(entry) if entry.name == name) {
+            if matches!(parser.line(line), Line::Entry(entry) if entry.name == name) {
                 found = Some(line.trim_ascii_end().to_vec());
             }
         };
@@ -91,7 +91,7 @@ impl Lister<'_> {
 
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
-            match self.taken(Reader::facts(), Command::Mlsd, false) {
+            match self.taken(Parser::facts(), Command::Mlsd, false) {
                 Err(Error::Refused {
                     why: Why::Unsupported,
                     ..
@@ -192,12 +192,12 @@ impl Lister<'_> {
 
     /// One `LIST`, its times as a clock on the server shows them.
     fn with(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
-        let reader = Reader::list(mdtm_batch::clock(self.pool));
-        self.taken(reader, Command::List(switches), times)
+        let parser = Parser::list(mdtm_batch::clock(self.pool));
+        self.taken(parser, Command::List(switches), times)
     }
 
-    fn taken(&mut self, reader: Reader, command: Command<'_>, times: bool) -> Result<Taken> {
-        let mut taker = Taker::new(reader);
+    fn taken(&mut self, parser: Parser, command: Command<'_>, times: bool) -> Result<Taken> {
+        let mut taker = Taker::new(parser);
         let mut names_itself = false;
         let mut take = |line: &[u8]| {
             names_itself |= line.trim_ascii_end().ends_with(b" .");
@@ -298,17 +298,17 @@ pub fn hand_out(
 
 /// Takes lines, keeps entries, and counts what can't be read.
 pub struct Taker {
-    reader: Reader,
+    parser: Parser,
     entries: Vec<Entry>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
 }
 
 impl Taker {
-    /// Takes lines that `reader` reads.
-    pub fn new(reader: Reader) -> Self {
+    /// Takes lines that `parser` reads.
+    pub fn new(parser: Parser) -> Self {
         Self {
-            reader,
+            parser,
             entries: Vec::new(),
             unreadable: 0,
             first_unreadable: Vec::new(),
@@ -317,7 +317,7 @@ impl Taker {
 
     /// Takes a line.
     pub fn line(&mut self, line: &[u8]) {
-        match self.reader.line(line) {
+        match self.parser.line(line) {
             Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
             Line::Nothing => {}
             Line::Entry(_) | Line::Unreadable => {
@@ -331,7 +331,7 @@ impl Taker {
 
     /// What there was; `all` is whether the listing came to its end.
     pub fn finish(mut self, directory: &[u8], all: bool) -> Listed {
-        self.entries.extend(self.reader.finish());
+        self.entries.extend(self.parser.finish());
         if self.unreadable > 0 {
             log::warn!(
                 "{} lines in the listing of {} can't be read, the first: {}",

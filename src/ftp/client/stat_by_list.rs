@@ -13,7 +13,7 @@ use crate::ftp::client::mdtm_batch;
 use crate::ftp::client::stat::number;
 use crate::ftp::client::stat_list;
 use crate::ftp::client::stat_list::STAT_ALL;
-use crate::ftp::listing::Reader;
+use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;
 use crate::ftp::protocol::command::Command;
@@ -149,7 +149,7 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
         }
         return None;
     }
-    let mut taker = Taker::new(Reader::list(mdtm_batch::clock(pool)));
+    let mut taker = Taker::new(Parser::list(mdtm_batch::clock(pool)));
     for line in lines {
         taker.line(line);
     }

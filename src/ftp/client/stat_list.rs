@@ -17,7 +17,7 @@ use std::hash::{BuildHasher, RandomState};
 use crate::ftp::client::list::{Listed, Taker, hand_out};
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Control;
-use crate::ftp::listing::Reader;
+use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
@@ -127,7 +127,7 @@ fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
-    let mut taker = Taker::new(Reader::list(mdtm_batch::clock(pool)));
+    let mut taker = Taker::new(Parser::list(mdtm_batch::clock(pool)));
     for line in inner {
         taker.line(line);
     }

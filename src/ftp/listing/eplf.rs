@@ -3,7 +3,7 @@
 //! A leading `+` and a tab before the name mark the format. Sizes are bytes; times are UTC, to the second.
 
 use crate::ftp::listing::Found;
-use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens;
 use crate::remote::{Attributes, Kind, Modified, Precision};
 
 /// EPLF (Easily Parsed LIST Format, publicfile and anonftpd): `+i8388621.48594,m825718503,r,s280,`
@@ -21,11 +21,11 @@ pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
             }
             b"r" => true,
             [b's', digits @ ..] => {
-                attributes.size = words::size(digits);
+                attributes.size = tokens::size(digits);
                 attributes.size.is_some()
             }
             [b'm', digits @ ..] => {
-                let seconds = words::size(digits).and_then(|seconds| i64::try_from(seconds).ok());
+                let seconds = tokens::size(digits).and_then(|seconds| i64::try_from(seconds).ok());
                 attributes.modified = seconds.map(|seconds| Modified {
                     seconds,
                     precision: Precision::Second,
@@ -33,7 +33,7 @@ pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
                 seconds.is_some()
             }
             [b'u', b'p', digits @ ..] => {
-                attributes.mode = words::octal(digits).map(|mode| mode & 0o7777);
+                attributes.mode = tokens::octal(digits).map(|mode| mode & 0o7777);
                 true
             }
             [b'i', ..] => true,

@@ -7,7 +7,7 @@
 //! Invariants: facts may come in any case and any order; an unknown or broken fact is skipped,
 //! never the line.
 
-use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens;
 use crate::ftp::protocol::time_val as time;
 use crate::remote::{Attributes, Kind, Modified, Perm, Precision};
 
@@ -37,7 +37,7 @@ pub(crate) fn read(line: &[u8]) -> Option<(Type, Attributes, &[u8])> {
     loop {
         match rest.first() {
             None => break,
-            Some(&byte) if words::is_blank(byte) => {
+            Some(&byte) if tokens::is_blank(byte) => {
                 rest = &rest[1..];
                 break;
             }
@@ -64,7 +64,7 @@ pub(crate) fn read(line: &[u8]) -> Option<(Type, Attributes, &[u8])> {
 /// One fact, what follows it, and whether that is the pathname already, because a blank came
 /// where a semicolon should have been.
 fn split(text: &[u8]) -> (&[u8], &[u8], bool) {
-    let ends = |&byte: &u8| byte == b';' || words::is_blank(byte);
+    let ends = |&byte: &u8| byte == b';' || tokens::is_blank(byte);
     let Some(mut end) = text.iter().position(ends) else {
         return (text, b"", true);
     };
@@ -115,7 +115,7 @@ impl Found {
         if is(b"type") {
             self.take_type(value);
         } else if is(b"size") || is(b"sizd") {
-            known.size = words::size(value).or(known.size);
+            known.size = tokens::size(value).or(known.size);
         } else if is(b"modify") {
             known.modified = time::parse_time_val(value).map(|seconds| Modified {
                 seconds,

@@ -8,7 +8,7 @@ use crate::remote::Entry;
 
 /// Reads the lines of one listing in their order.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct Parser {
     how: How,
 }
 
@@ -18,8 +18,8 @@ enum How {
     List(List),
 }
 
-impl Reader {
-    /// A reader of what MLSD answers.
+impl Parser {
+    /// A parser of what MLSD answers.
     ///
     /// Names with a `/` are unreadable: no server is known that gives every pathname in full, and
     /// those that give one so mean something outside the directory.
@@ -27,7 +27,7 @@ impl Reader {
         Self { how: How::Facts }
     }
 
-    /// A reader of what LIST answers, in any known format.
+    /// A parser of what LIST answers, in any known format.
     ///
     /// The format of the first line that was read goes first for those that follow.
     pub fn list(clock: Clock) -> Self {
@@ -35,7 +35,7 @@ impl Reader {
             how: How::List(List {
                 clock,
                 format: None,
-                vms: legacy::vms::Reader::default(),
+                vms: legacy::vms::Parser::default(),
                 mvs: legacy::mvs::Columns::default(),
             }),
         }
@@ -83,7 +83,7 @@ fn facts_line(line: &[u8]) -> Line {
 struct List {
     clock: Clock,
     format: Option<Format>,
-    vms: legacy::vms::Reader,
+    vms: legacy::vms::Parser,
     mvs: legacy::mvs::Columns,
 }
 
@@ -204,11 +204,11 @@ impl List {
 /// A blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
 /// or z/VM.
 fn is_nothing(line: &[u8]) -> bool {
-    let mut words = tokens::Words::of(line);
-    let Some(first) = words.next() else {
+    let mut tokens = tokens::Tokens::of(line);
+    let Some(first) = tokens.next() else {
         return true;
     };
-    match (words.next(), words.next()) {
+    match (tokens.next(), tokens.next()) {
         (None, _) => matches!(first, b"." | b".." | b".:"),
         (Some(sum), None) => {
             let number = |byte: &u8| byte.is_ascii_digit() || b".,KMGT".contains(byte);
@@ -250,24 +250,24 @@ mod tests {
         Clock { now, zone: 0 }
     }
 
-    fn reader(name: &str) -> Reader {
+    fn parser(name: &str) -> Parser {
         match name.ends_with(".mlsd") {
-            true => Reader::facts(),
-            false => Reader::list(clock()),
+            true => Parser::facts(),
+            false => Parser::list(clock()),
         }
     }
 
     /// All that a listing says, a line for each of its lines.
-    fn shown(reader: &mut Reader, listing: &str) -> String {
+    fn shown(parser: &mut Parser, listing: &str) -> String {
         let mut text = String::new();
         for line in listing.split_terminator('\n') {
-            match reader.line(line.as_bytes()) {
+            match parser.line(line.as_bytes()) {
                 Line::Entry(entry) => text += &entry_shown(&entry),
                 Line::Nothing => text += "nothing\n",
                 Line::Unreadable => text += "unreadable\n",
             }
         }
-        if let Some(entry) = reader.finish() {
+        if let Some(entry) = parser.finish() {
             text += &entry_shown(&entry);
         }
         text
@@ -310,10 +310,10 @@ mod tests {
             fixture!("pyftpdlib.mlsd"),
             fixture!("iis.list"),
         ] {
-            assert_eq!(shown(&mut reader(name), listing), expected, "{name}");
+            assert_eq!(shown(&mut parser(name), listing), expected, "{name}");
             let crlf = listing.replace('\n', "\r\n");
             assert_eq!(
-                shown(&mut reader(name), &crlf),
+                shown(&mut parser(name), &crlf),
                 expected,
                 "{name} with CRLF"
             );
@@ -340,8 +340,8 @@ mod tests {
             "File         Code             EOF  Last Modification    Owner  RWEP",
             "Filename FileType  Fm Format Lrecl  Records Blocks Date      Time",
         ] {
-            let mut reader = Reader::list(clock());
-            assert_eq!(reader.line(line.as_bytes()), Line::Nothing, "{line}");
+            let mut parser = Parser::list(clock());
+            assert_eq!(parser.line(line.as_bytes()), Line::Nothing, "{line}");
         }
         for line in [
             "",
@@ -350,8 +350,8 @@ mod tests {
             "type=cdir;modify=20200101000000; /a/b",
             "type=dir; .",
         ] {
-            let mut reader = Reader::facts();
-            assert_eq!(reader.line(line.as_bytes()), Line::Nothing, "{line}");
+            let mut parser = Parser::facts();
+            assert_eq!(parser.line(line.as_bytes()), Line::Nothing, "{line}");
         }
     }
 
@@ -359,11 +359,11 @@ mod tests {
     fn a_name_that_could_smuggle_or_climb_is_unreadable() {
         for name in ["a/b", "../x", "/etc/passwd", "a\0b", "a\rb", "a\nb"] {
             let line = format!("-rw-r--r-- 1 u g 7 Jan  1  2020 {name}");
-            let mut reader = Reader::list(clock());
-            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let mut parser = Parser::list(clock());
+            assert_eq!(parser.line(line.as_bytes()), Line::Unreadable, "{line}");
             let line = format!("type=file; {name}");
-            let mut reader = Reader::facts();
-            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let mut parser = Parser::facts();
+            assert_eq!(parser.line(line.as_bytes()), Line::Unreadable, "{line}");
         }
     }
 
@@ -376,23 +376,23 @@ mod tests {
             "total of nothing",
             "plain",
         ] {
-            let mut reader = Reader::list(clock());
-            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
-            let mut reader = Reader::facts();
-            assert_eq!(reader.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let mut parser = Parser::list(clock());
+            assert_eq!(parser.line(line.as_bytes()), Line::Unreadable, "{line}");
+            let mut parser = Parser::facts();
+            assert_eq!(parser.line(line.as_bytes()), Line::Unreadable, "{line}");
         }
     }
 
     #[test]
     fn a_first_line_that_misleads_does_no_harm() {
-        let mut reader = Reader::list(clock());
+        let mut parser = Parser::list(clock());
         for line in [
             "NOTES 101 7 6-Apr-07 14:21:18 255,255 \"oooo\"",
             "-rw-r--r--   1 u g            7 Jan  1  2020 a",
             "04-27-10  11:01AM       <DIR>          b",
             "-rw-r--r--   1 u g            7 Jan  1  2020 c;1",
         ] {
-            let line = reader.line(line.as_bytes());
+            let line = parser.line(line.as_bytes());
             assert!(matches!(line, Line::Entry(_)), "{line:?}");
         }
     }
@@ -404,14 +404,14 @@ mod tests {
         let expected = "nothing\nnothing\nnothing\n\
                         \"LONG_NAME.TXT\" File modified=20030224131724/Second\n\
                         nothing\n\"LAST.TXT\" File\n";
-        assert_eq!(shown(&mut Reader::list(clock()), listing), expected);
+        assert_eq!(shown(&mut Parser::list(clock()), listing), expected);
     }
 
-    /// Bytes that are looked at for words while a listing is read.
-    fn work(mut reader: Reader, lines: &[Vec<u8>]) -> usize {
+    /// Bytes that are looked at for tokens while a listing is read.
+    fn work(mut parser: Parser, lines: &[Vec<u8>]) -> usize {
         let before = tokens::LOOKED_AT.get();
         for line in lines {
-            let _ = reader.line(line);
+            let _ = parser.line(line);
         }
         tokens::LOOKED_AT.get() - before
     }
@@ -460,21 +460,21 @@ mod tests {
                 let line = format!("{start}{}", piece.repeat(count)).into_bytes();
                 let limit = WORK * line.len();
                 let lines = [line];
-                let done = work(Reader::list(clock()), &lines);
+                let done = work(Parser::list(clock()), &lines);
                 assert!(done <= limit, "{start}{piece} x {count}: {done}");
-                let done = work(Reader::facts(), &lines);
+                let done = work(Parser::facts(), &lines);
                 assert!(done <= limit, "{start}{piece} x {count}: {done}");
             }
         }
     }
 
     /// How often a byte of a line is looked at, at most: every format may look, and a date at every
-    /// word.
+    /// token.
     const WORK: usize = 30;
 
     /// Lines that begin like those of a server, to get beyond the first check.
     fn likely() -> impl Strategy<Value = Vec<u8>> {
-        let words = prop::sample::select(vec![
+        let tokens = prop::sample::select(vec![
             "-rw-r--r--",
             "drwxr-xr-x+",
             "lrwxrwxrwx",
@@ -558,8 +558,8 @@ mod tests {
             "\r",
             "\u{e9}",
         ]);
-        prop::collection::vec((words, " {0,3}"), 0..14).prop_map(|words| {
-            let line: String = words
+        prop::collection::vec((tokens, " {0,3}"), 0..14).prop_map(|tokens| {
+            let line: String = tokens
                 .into_iter()
                 .map(|(word, blanks)| format!("{word}{blanks}"))
                 .collect();
@@ -567,22 +567,22 @@ mod tests {
         })
     }
 
-    fn all_are_names(reader: &mut Reader, lines: &[Vec<u8>]) -> bool {
+    fn all_are_names(parser: &mut Parser, lines: &[Vec<u8>]) -> bool {
         let mut good = true;
         for line in lines {
-            if let Line::Entry(entry) = reader.line(line) {
+            if let Line::Entry(entry) = parser.line(line) {
                 good &= is_name(&entry.name);
             }
         }
-        good && reader.finish().is_none_or(|entry| is_name(&entry.name))
+        good && parser.finish().is_none_or(|entry| is_name(&entry.name))
     }
 
     proptest! {
         #[test]
         fn any_bytes_give_names_or_nothing(lines: Vec<Vec<u8>>, now: i64, zone: i32) {
-            prop_assert!(all_are_names(&mut Reader::facts(), &lines));
+            prop_assert!(all_are_names(&mut Parser::facts(), &lines));
             let clock = Clock { now, zone };
-            prop_assert!(all_are_names(&mut Reader::list(clock), &lines));
+            prop_assert!(all_are_names(&mut Parser::list(clock), &lines));
         }
 
         #[test]
@@ -591,9 +591,9 @@ mod tests {
             now: i64,
             zone: i32,
         ) {
-            prop_assert!(all_are_names(&mut Reader::facts(), &lines));
+            prop_assert!(all_are_names(&mut Parser::facts(), &lines));
             let clock = Clock { now, zone };
-            prop_assert!(all_are_names(&mut Reader::list(clock), &lines));
+            prop_assert!(all_are_names(&mut Parser::list(clock), &lines));
         }
 
         #[test]
@@ -603,8 +603,8 @@ mod tests {
         ) {
             let lines: Vec<_> = lines.iter().map(|line| line.repeat(times)).collect();
             let limit = WORK * lines.iter().map(|line| line.len() + 1).sum::<usize>();
-            prop_assert!(work(Reader::facts(), &lines) <= limit);
-            prop_assert!(work(Reader::list(clock()), &lines) <= limit);
+            prop_assert!(work(Parser::facts(), &lines) <= limit);
+            prop_assert!(work(Parser::list(clock()), &lines) <= limit);
         }
 
         #[test]
@@ -616,13 +616,13 @@ mod tests {
                 format!("12-31-23  12:00AM                    0 {name}"),
                 format!("12-31-23  12:00AM       <DIR>          {name}"),
             ] {
-                let Line::Entry(entry) = Reader::list(clock()).line(line.as_bytes()) else {
+                let Line::Entry(entry) = Parser::list(clock()).line(line.as_bytes()) else {
                     return Err(TestCaseError::fail(line));
                 };
                 prop_assert_eq!(lossy(&entry.name), name.clone());
             }
             let line = format!("type=file;size=1;UNIX.groupname=a b; {name}");
-            let Line::Entry(entry) = Reader::facts().line(line.as_bytes()) else {
+            let Line::Entry(entry) = Parser::facts().line(line.as_bytes()) else {
                 return Err(TestCaseError::fail(line));
             };
             prop_assert_eq!(lossy(&entry.name), name);

@@ -1,7 +1,7 @@
 //! How a server lists a directory, and whether it begins a file where it is told to.
 
 use crate::ftp::client::patch_probe::read_up_to;
-use crate::ftp::listing::{Clock, Line, Reader};
+use crate::ftp::listing::{Clock, Line, Parser};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::time_val::now;
 use crate::ftp::transfer::listing_stream as lines;
@@ -64,8 +64,8 @@ impl Inspection {
             .client
             .list(&root, &caller(deadline), &mut |entry| entries.push(entry))?;
         let learned = self.client.pool().profile().get();
-        let (command, mut reader) = if learned.features.mlst() {
-            (Command::Mlsd, Reader::facts())
+        let (command, mut parser) = if learned.features.mlst() {
+            (Command::Mlsd, Parser::facts())
         } else {
             let clock = Clock {
                 now: now(),
@@ -73,7 +73,7 @@ impl Inspection {
             };
             let all = learned.list_all == Some(true);
             let switches = if all { "-a" } else { "" };
-            (Command::List(switches), Reader::list(clock))
+            (Command::List(switches), Parser::list(clock))
         };
         let mut unreadable = (0, None);
         let mut lease = self.lease(deadline)?;
@@ -84,7 +84,7 @@ impl Inspection {
             command,
             deadline,
             &mut |line| {
-                if reader.line(line) == Line::Unreadable {
+                if parser.line(line) == Line::Unreadable {
                     unreadable.0 += 1;
                     unreadable
                         .1
@@ -102,7 +102,7 @@ impl Inspection {
         samples.sort_by_key(|(size, _)| (*size < WORTHWHILE, *size));
         Ok(Listed {
             by: command.to_string(),
-            format: reader.format().filter(|_| !entries.is_empty()),
+            format: parser.format().filter(|_| !entries.is_empty()),
             entries: entries.len(),
             is_whole: completeness == Completeness::Whole,
             unreadable,

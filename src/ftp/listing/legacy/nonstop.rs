@@ -3,18 +3,18 @@
 //! A quoted protection at the end of the line marks the format.
 
 use crate::ftp::listing::date;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
 /// HP NonStop (Guardian): `FILE1 101 528 12-Jan-14 14:21:18 255, 0 "oooo"`.
 pub(crate) fn nonstop<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let name = words.next()?;
-    let code = words.next()?;
-    let size = words::size(words.next()?)?;
-    let date = date::read(words, clock)?;
+    let mut tokens = Tokens::of(line);
+    let name = tokens.next()?;
+    let code = tokens.next()?;
+    let size = tokens::size(tokens.next()?)?;
+    let date = date::read(tokens, clock)?;
     let mut behind = date.after;
     let owner = behind.next()?;
     let protection = behind.last()?;

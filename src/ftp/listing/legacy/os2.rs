@@ -3,32 +3,32 @@
 //! Size first, then attribute letters, then a day whose year has up to three digits.
 
 use crate::ftp::listing::date;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
 /// OS/2: `36611      A    04-23-103  10:57  name`; years count from 1900 and may have three digits.
 pub(crate) fn os2<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let size = words::size(words.next()?)?;
+    let mut tokens = Tokens::of(line);
+    let size = tokens::size(tokens.next()?)?;
     let mut kind = Kind::File;
-    let mut word = words.next()?;
-    while word.iter().all(u8::is_ascii_uppercase) {
-        if word == b"DIR" {
+    let mut token = tokens.next()?;
+    while token.iter().all(u8::is_ascii_uppercase) {
+        if token == b"DIR" {
             kind = Kind::Directory;
         }
-        word = words.next()?;
+        token = tokens.next()?;
     }
-    let mut parts = word.split(|&byte| byte == b'-');
-    let (month, day) = (words::small(parts.next()?)?, words::small(parts.next()?)?);
-    let year = match words::small(parts.next()?)? {
+    let mut parts = token.split(|&byte| byte == b'-');
+    let (month, day) = (tokens::small(parts.next()?)?, tokens::small(parts.next()?)?);
+    let year = match tokens::small(parts.next()?)? {
         year if year < 100 => date::century(year),
         year if year < 1000 => 1900 + i64::from(year),
         year => i64::from(year),
     };
-    let time = date::time_of_day(words.next()?)?;
-    let rest = words.rest();
+    let time = date::time_of_day(tokens.next()?)?;
+    let rest = tokens.rest();
     let name = rest
         .strip_prefix(b"  ")
         .or_else(|| rest.strip_prefix(b" "))?;

@@ -4,8 +4,8 @@
 //! taken for day, month, year, with [`Precision::Day`] only, so that it is never trusted as the version of a file.
 
 use crate::ftp::listing::date;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind, Precision};
 
@@ -15,17 +15,17 @@ const TYPE_COLUMN: usize = 11;
 /// OS/400: `QSYS            77824 02/23/00 15:09:55 *DIR       name/`. Lines of `*MEM`, which have
 /// neither size nor date, tell of members one level below and are no entries here.
 pub(crate) fn os400<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let owner = words.next()?;
-    let size = words::size(words.next()?)?;
-    let day = words.next()?;
-    let time = date::time_of_day(words.next()?)?;
-    let what = words.next()?;
+    let mut tokens = Tokens::of(line);
+    let owner = tokens.next()?;
+    let size = tokens::size(tokens.next()?)?;
+    let day = tokens.next()?;
+    let time = date::time_of_day(tokens.next()?)?;
+    let what = tokens.next()?;
     let kind = match what.strip_prefix(b"*")? {
         b"DIR" | b"DDIR" | b"FLR" | b"LIB" => Kind::Directory,
         _ => Kind::File,
     };
-    let rest = words.rest();
+    let rest = tokens.rest();
     let blanks = rest.iter().take_while(|&&byte| byte == b' ').count();
     let padding = TYPE_COLUMN.saturating_sub(what.len()).max(1);
     let name = &rest[blanks.min(padding)..];
@@ -46,10 +46,10 @@ pub(crate) fn os400<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 
 /// A day in the format of the server's job (*YMD, *MDY or *DMY), and whether it is the only one
 /// that it can be. With points it is *DMY.
-fn job_day(word: &[u8]) -> Option<(i64, u32, u32, bool)> {
-    let separator = *word.get(2).filter(|byte| b"/.-".contains(byte))?;
-    let mut parts = word.split(|&byte| byte == separator);
-    let mut part = || words::small(parts.next().filter(|part| part.len() == 2)?);
+fn job_day(token: &[u8]) -> Option<(i64, u32, u32, bool)> {
+    let separator = *token.get(2).filter(|byte| b"/.-".contains(byte))?;
+    let mut parts = token.split(|&byte| byte == separator);
+    let mut part = || tokens::small(parts.next().filter(|part| part.len() == 2)?);
     let (one, two, three) = (part()?, part()?, part()?);
     let is_month = |month: u32| (1..=12).contains(&month);
     let is_day = |day: u32| (1..=31).contains(&day);

@@ -4,39 +4,39 @@
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::TimeOfDay;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, Line};
 use crate::remote::{Attributes, Kind};
 
 /// z/VM (CMS): `LASTING  GLOBALV   A1 V      41     21     1       9/16/91   15:10:32`. The name
 /// that the server understands is name and type with a point between. Sizes are in records.
 pub(crate) fn zvm(line: &[u8], clock: &Clock) -> Option<Line> {
-    let mut words = Words::of(line);
-    let mut name = words.next()?.to_vec();
-    let mut word = words.next()?;
-    if !is_format(word) && !is_mode(word) {
+    let mut tokens = Tokens::of(line);
+    let mut name = tokens.next()?.to_vec();
+    let mut token = tokens.next()?;
+    if !is_format(token) && !is_mode(token) {
         name.push(b'.');
-        name.extend_from_slice(word);
-        word = words.next()?;
+        name.extend_from_slice(token);
+        token = tokens.next()?;
     }
-    if is_mode(word) {
-        word = words.next()?;
+    if is_mode(token) {
+        token = tokens.next()?;
     }
-    if !is_format(word) {
+    if !is_format(token) {
         return None;
     }
-    let kind = match word {
+    let kind = match token {
         b"DIR" => Kind::Directory,
         _ => Kind::File,
     };
     for _ in 0..3 {
-        words
+        tokens
             .next()
-            .filter(|&count| count == b"-" || words::is_number(count))?;
+            .filter(|&count| count == b"-" || tokens::is_number(count))?;
     }
-    let (year, month, day) = cms_day(words.next()?)?;
-    let time: TimeOfDay = date::time_of_day(words.next()?)?;
+    let (year, month, day) = cms_day(tokens.next()?)?;
+    let time: TimeOfDay = date::time_of_day(tokens.next()?)?;
     let mut attributes = Attributes::of(kind);
     attributes.modified = date::moment(Some(year), month, day, Some(time), clock);
     let found = Found {
@@ -47,20 +47,20 @@ pub(crate) fn zvm(line: &[u8], clock: &Clock) -> Option<Line> {
 }
 
 /// A record format, or what stands in its place.
-fn is_format(word: &[u8]) -> bool {
-    matches!(word, b"V" | b"F" | b"DIR")
+fn is_format(token: &[u8]) -> bool {
+    matches!(token, b"V" | b"F" | b"DIR")
 }
 
 /// A file mode: a disk's letter and a digit.
-fn is_mode(word: &[u8]) -> bool {
-    matches!(word, [b'A'..=b'Z', b'0'..=b'9'])
+fn is_mode(token: &[u8]) -> bool {
+    matches!(token, [b'A'..=b'Z', b'0'..=b'9'])
 }
 
 /// `2005-10-04` or `9/16/91`; years after 1999 may be counted from 1900.
-fn cms_day(word: &[u8]) -> Option<(i64, u32, u32)> {
-    let separator = *word.iter().find(|byte| b"-/".contains(byte))?;
-    let mut parts = word.split(|&byte| byte == separator);
-    let mut part = || words::small(parts.next()?);
+fn cms_day(token: &[u8]) -> Option<(i64, u32, u32)> {
+    let separator = *token.iter().find(|byte| b"-/".contains(byte))?;
+    let mut parts = token.split(|&byte| byte == separator);
+    let mut part = || tokens::small(parts.next()?);
     let (one, two, three) = (part()?, part()?, part()?);
     match separator {
         b'-' => Some((i64::from(one), two, three)),
