@@ -155,7 +155,7 @@ impl Looking<'_> {
     fn look(&mut self) -> Result<()> {
         let timeout = self.probe.settings.timeout;
         let deadline = || Deadline::after(timeout);
-        self.report.door = Some(ftp::look(&self.endpoint, &deadline())?);
+        self.report.prelogin = Some(ftp::look_before_login(&self.endpoint, &deadline())?);
         let inspection = Inspection::open(self.endpoint.clone(), &deadline());
         let inspection = match inspection {
             Ok(inspection) => Arc::new(inspection),

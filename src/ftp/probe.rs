@@ -28,7 +28,7 @@ use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
 pub use crate::ftp::client::patch_probe::PatchOutcome;
 pub use crate::ftp::probe::data_modes::{Fault, Named, Trial};
 pub use crate::ftp::probe::listing::{Listed, Restart};
-pub use crate::ftp::probe::prelogin::{Door, Encryption, look};
+pub use crate::ftp::probe::prelogin::{Encryption, Prelogin, look_before_login};
 pub use crate::ftp::probe::write_test::{Scratch, Writing};
 
 /// How long a server may count a connection that has ended.

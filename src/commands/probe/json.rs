@@ -5,7 +5,7 @@ use crate::cli::json::Json;
 use crate::commands::probe::recommend as advice;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text as words;
-use crate::ftp::{Answer, Door, Fault, PatchOutcome, Restart, Trial, Writing};
+use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, Trial, Writing};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: i64 = 1;
@@ -23,9 +23,9 @@ pub fn shown(report: &Report) -> Json {
         (
             "encryption",
             report
-                .door
+                .prelogin
                 .as_ref()
-                .map_or(Json::Null, |door| encryption(report, door)),
+                .map_or(Json::Null, |prelogin| encryption(report, prelogin)),
         ),
         (
             "data_connections",
@@ -59,15 +59,15 @@ pub fn shown(report: &Report) -> Json {
 }
 
 fn server(report: &Report) -> Json {
-    let Some(door) = &report.door else {
+    let Some(prelogin) = &report.prelogin else {
         return Json::Null;
     };
     let server = report.server.as_ref();
     let system = server.and_then(|server| server.system.clone().ok());
     Json::Object(vec![
-        ("address", door.place.clone().into()),
-        ("greeting", door.greeting.clone().into()),
-        ("greets_after_ms", door.took.into()),
+        ("address", prelogin.place.clone().into()),
+        ("greeting", prelogin.greeting.clone().into()),
+        ("greets_after_ms", prelogin.took.into()),
         ("logs_in_after_ms", server.map(|server| server.took).into()),
         ("system", system.into()),
         (
@@ -82,8 +82,8 @@ fn server(report: &Report) -> Json {
     ])
 }
 
-fn encryption(report: &Report, door: &Door) -> Json {
-    let found = match &door.encryption {
+fn encryption(report: &Report, prelogin: &Prelogin) -> Json {
+    let found = match &prelogin.encryption {
         Err(why) => {
             return Json::Object(vec![
                 ("offered", false.into()),

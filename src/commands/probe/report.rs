@@ -2,7 +2,7 @@
 
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe, Settings};
-use crate::ftp::{Answer, Door, Listed, Remembered, Restart, Server, Trial, Writing};
+use crate::ftp::{Answer, Listed, Prelogin, Remembered, Restart, Server, Trial, Writing};
 
 /// Everything about a server and the way to it, as far as it was looked at.
 pub struct Report {
@@ -15,7 +15,7 @@ pub struct Report {
     /// Why it ended early.
     pub error: Option<String>,
     /// What anybody sees.
-    pub door: Option<Door>,
+    pub prelogin: Option<Prelogin>,
     /// What the server says of itself.
     pub server: Option<Server>,
     /// The ways to data connections, in the order of trying.
@@ -78,7 +78,7 @@ impl Report {
                 .map(|word| word.0.to_string_lossy().into_owned())
                 .collect(),
             error: None,
-            door: None,
+            prelogin: None,
             server: None,
             trials: Vec::new(),
             resumption: None,

@@ -1,4 +1,4 @@
-//! The door: what a server shows to anybody, before a login.
+//! The prelogin: what a server shows to anybody, before a login.
 //!
 //! The one idea: a connection that looks only. It goes over to TLS where that is offered, whatever the
 //! certificate, judges that by the rules of the mount, and hangs up without having sent anything secret.
@@ -18,7 +18,7 @@ use crate::ftp::probe::Answer;
 
 /// What anybody sees.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct Prelogin {
     /// Where it is: an address and a port, or a name behind a proxy.
     pub place: String,
     /// What the server says first.
@@ -43,7 +43,7 @@ pub struct Encryption {
 }
 
 /// Looks at a server.
-pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
+pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Prelogin> {
     let tls = &*endpoint.tls;
     let is_implicit = tls.when() == When::Implicit;
     let since = Instant::now();
@@ -59,7 +59,7 @@ pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
         false => upgrade(tls, &mut control, deadline),
     };
     let greeting = control.greeting();
-    Ok(Door {
+    Ok(Prelogin {
         place: control.route().to_string(),
         greeting: greeting
             .lines
