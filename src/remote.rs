@@ -1,11 +1,12 @@
-//! What a remote file server is: the vocabulary that the engine and the file system share.
+//! The vocabulary that the FTP client and the file system share: the trait [`Remote`] and its types.
 //!
-//! This file stands below both of its users, so that neither imports the other and a server in
-//! memory can stand in for the engine in tests. The trait [`Remote`] says *what* is wanted, never
-//! *how*: no command of the protocol, no lease and no connection is named above this line.
+//! This module is below both of its users, so that neither imports the other, and a server in memory can replace the client in
+//! tests. [`Remote`] says *what* is wanted, never *how*: no command of the protocol, no lease and no connection is named
+//! above it.
 //!
-//! Invariants: names and paths are bytes; a [`RemotePath`] is relative to the mounted directory
-//! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
+//! # Invariants
+//! Names and paths are bytes. A [`RemotePath`] is relative to the mounted directory and contains neither empty names nor `.` and
+//! `..`. Times are seconds since 1970 in UTC.
 
 pub(crate) mod attributes;
 pub(crate) mod change;

@@ -1,8 +1,7 @@
-//! The FTP server as the file system sees it: [`Remote`] over the pool.
+//! Implements [`Remote`] for an FTP server, over the connection pool.
 //!
-//! The one idea: here an operation chooses its lease, its commands and what may be repeated; what
-//! is safe to repeat is repeated once when the connection broke. Everything that differs between
-//! servers is looked up in the profile.
+//! Each operation chooses its lease, its commands, and which of them may be repeated: what is safe to repeat is repeated once
+//! on a new connection when the first one broke. Differences between servers are looked up in the profile.
 
 pub(crate) mod checksum;
 pub(crate) mod chmod;

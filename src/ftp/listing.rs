@@ -1,13 +1,12 @@
-//! Listings: what MLSD and LIST answer, line by line, to entries.
+//! Types and formats of directory listings: what MLSD and LIST answer.
 //!
-//! The one idea: a line is bytes, and what can't be read is said to be unreadable, never guessed
-//! into a name. MLSD has a standard (RFC 3659 section 7); LIST has none (RFC 959 section 4.1.3),
-//! so each format is a function that says whether a line is its own, and the first that says so
-//! is asked first from then on.
+//! Each format is a module that parses one line; `parser.rs` chooses between them. A line that cannot be parsed is reported as
+//! unreadable, never guessed into a name.
 //!
-//! Invariants: a name that comes out of here satisfies [`is_name`], so a server can't make us
-//! climb out of the mount or smuggle a command; names are never trimmed; `.` and `..` are
-//! nothing; any bytes are read without a panic and in time that grows with their length alone.
+//! # Invariants
+//! * A name that a parser returns satisfies [`is_name`], so a server cannot make the mount leave its directory or inject a
+//!   command. Names are never trimmed; `.` and `..` are no entries.
+//! * Any bytes are parsed without a panic, in time linear in their length.
 
 pub(crate) mod date;
 pub(crate) mod dos;

@@ -1,9 +1,8 @@
-//! Listing a directory: which command, what its lines say, and the times that it rounds.
+//! Lists one directory by `MLSD` or `LIST`, and completes what `LIST` leaves out.
 //!
-//! The one idea: `MLSD` says everything exactly. `LIST` says some of it, in the server's own way, so
-//! that what it leaves out is asked for behind it, in flights, before anything of it is shown:
-//! hidden files by `-a` where the server honours that, exact times by `MDTM`, and what links lead to
-//! where they are to be followed.
+//! `MLSD` reports all facts exactly. `LIST` reports some of them, in a format of the server's own. What is missing is asked for
+//! in pipelined flights after it, before any entry is shown: hidden files by `-a` where the server honours that, exact times
+//! by `MDTM`, and the targets of links where they are to be followed.
 //!
 //! Names stay in the server's charset until they are handed out.
 

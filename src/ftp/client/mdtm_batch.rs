@@ -1,9 +1,8 @@
-//! Exact times, where a listing rounds them.
+//! Asks for exact times by pipelined `MDTM` where a listing rounds them.
 //!
-//! The one idea: `LIST` shows minutes, or days, of a clock in the server's zone. `MDTM` tells seconds in
-//! UTC; those of all files fly together, one round trip for a directory or for many, before anything is
-//! shown, so that a file never shows one time and then another. The first file that has both tells
-//! the zone of all others.
+//! `LIST` shows minutes, or days, of a clock in the server's time zone; `MDTM` reports seconds in UTC. The commands for all files
+//! of a directory, or of many, are pipelined in one round trip before any entry is shown, so that a file never shows one time
+//! and then another. The first file that has both times reveals the zone of all others.
 
 use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;

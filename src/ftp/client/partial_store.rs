@@ -1,9 +1,9 @@
-//! Parts of files: appends, and what goes into its place behind `REST`, on servers that refuse just those.
+//! Decides whether the refusal of a partial store (`APPE`, or `REST` before `STOR`) is about the file or about the feature.
 //!
-//! The one idea: who may not append to a file may still store all of it. Hardened servers refuse the one and take the
-//! other, in the words by which they refuse a file (ProFTPD without `AllowStoreRestart`, its default: "451 Append/Restart not
-//! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
-//! unless such a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
+//! Hardened servers refuse a partial store in the words in which they refuse a file, and accept the whole file (ProFTPD without
+//! `AllowStoreRestart`, its default: "451 Append/Restart not permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission
+//! denied."). So a refusal is taken to be about the feature, unless a partial store was accepted in this mount. When the server
+//! then accepts the whole of the same file, that is proven, and remembered.
 
 use crate::ftp::profile::{Learned, Part, Profile, RefusedPart};
 use crate::remote::{Error, Why};

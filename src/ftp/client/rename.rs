@@ -1,8 +1,10 @@
-//! Renaming as rename(2) does it, also where the server's `RNTO` refuses to replace.
+//! Renames as rename(2) does, also where the server's `RNTO` refuses to replace.
 //!
-//! The one idea: what bears the new name is moved aside, the rename is tried again, and what was
-//! aside is deleted, or moved back if the rename still fails. At every moment either the old or
-//! the new content can be found on the server.
+//! The existing target is renamed to a temporary name, the rename is tried again, and the temporary file is deleted, or renamed
+//! back if the rename still fails.
+//!
+//! # Invariants
+//! At every moment either the old or the new content exists on the server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,12 +1,15 @@
-//! A glance: what one name is, on a server where only listings tell.
+//! Asks for one name on servers without `MLST`: by `STAT` of its directory, or else by a listing.
 //!
-//! The one idea: `STAT` of the directory lists it over the control connection (RFC 959 section 4.1.3), and what else is to
-//! be known of the one name, `SIZE` and `MDTM`, flies with it: one round trip, and the spare data connection stays for
-//! the file itself. By `LIST` it is two and the data connection, and each further directory of a path as much again.
+//! `STAT` of the directory lists it over the control connection (RFC 959 section 4.1.3). `SIZE` and `MDTM` of the name are
+//! pipelined with it: one round trip, and the preconnected data connection stays for the file itself. `LIST` costs two round
+//! trips and the data connection, and as much again for each further directory of a path.
 //!
-//! A server whose `STAT` was not compared with its `LIST` yet (`together.rs`) may mean another directory by it, or show
-//! less. Of that one just files are believed, which two commands tell the same of: the size. For all else it is listed, and
-//! the answers are compared then. Links are always left to a listing, since `SIZE` follows them.
+//! A server whose `STAT` was not compared with its `LIST` yet (`stat_list.rs`) may take the path for another directory, or
+//! show less. From such a server only files are accepted for which `STAT` and `SIZE` report the same size. Everything else is
+//! listed, and the answers are compared then. Links are always left to a listing, since `SIZE` follows them.
+//!
+//! A refusal that reports nothing about the file is not taken for its absence, nor does it keep the file from being stored:
+//! [`version`] and [`attributes`] look the name up in a listing then.
 
 use crate::ftp::client::list::{Listed, Taker, hand_out};
 use crate::ftp::client::mdtm_batch;

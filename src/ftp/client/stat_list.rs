@@ -1,15 +1,14 @@
-//! Many directories in one flight: listings by `STAT`, over the control connection.
+//! Lists many directories in one flight, by `STAT` over the control connection.
 //!
-//! The one idea: `STAT path` answers with a listing (RFC 959 section 4.1.3), needs no data connection
-//! and flies, so that a hundred directories cost one round trip. No server is trusted with it before
-//! one directory was seen to look the same by `LIST`; and since some answer for a missing directory
-//! with an empty success, and cut long listings off, only what names itself (`.`) and is not long is
-//! taken. Everything else is left to `LIST`.
+//! `STAT path` answers with a listing (RFC 959 section 4.1.3), needs no data connection and can be pipelined, so that a hundred
+//! directories cost one round trip. It is used after one directory was seen to look the same by `LIST`. Some servers answer for
+//! a missing directory with an empty success, and cut long listings off: so only replies that list the directory itself (`.`)
+//! and are not long are accepted. Everything else is left to `LIST`.
 //!
-//! A flight with `STAT` ends with a nonce: vsftpd shows names in its reply to `STAT` as they are, so that one with line
-//! breaks in it can end that reply and forge those to the commands that follow. Servers repeat the offset of a `REST`
-//! ("350 Restart position accepted (4711)."), and ours is drawn for each flight: no name can hold it. Where it does not
-//! come at its place, no reply of the flight is believed.
+//! A flight with `STAT` ends with a nonce: vsftpd shows names in its reply to `STAT` as they are, so that a name with line
+//! breaks can end that reply and forge those to the commands that follow. Servers repeat the offset of a `REST`
+//! ("350 Restart position accepted (4711)."), and ours is drawn for each flight, so that no name can contain it. If it does
+//! not come in its place, no reply of the flight is believed.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};

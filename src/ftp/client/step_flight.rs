@@ -1,7 +1,7 @@
-//! Steps: the small changes and questions of [`Step`], as commands and what their replies mean.
+//! Performs a list of [`Step`]s: sends their commands as one flight, and interprets the replies.
 //!
-//! The one idea: whatever the steps, their first commands go out as one flight; only a step that
-//! was refused and has another way goes on by itself, command by command.
+//! The first commands of all steps are pipelined. A step that was refused and has an alternative continues alone, command by
+//! command.
 
 use crate::ftp::client::chmod as modes;
 use crate::ftp::client::rename;

@@ -1,10 +1,10 @@
-//! Updates: which commands bring a changed file to the server, and whether they did.
+//! Plans which commands bring a changed file to the server (append, patch, whole), runs them, and checks the result.
 //!
-//! The one idea: an update is tried by what is least to send, and is done when the server's own word
-//! about the file fits. What a server makes of `REST` before `STOR` is looked at the first time, while
-//! the whole file is at hand to mend what it spoils; afterwards it is trusted.
+//! The plan is the one that sends the least. The update has succeeded when the size that the server reports afterwards fits.
+//! What a server does with `REST` before `STOR` is checked the first time, while the whole file is available to repair it; from
+//! then on it is trusted.
 //!
-//! Seen: vsftpd, ProFTPD and pyftpdlib keep what lies behind the last byte, Pure-FTPd cuts it off.
+//! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
 
 pub(crate) mod append;
 

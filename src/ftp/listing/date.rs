@@ -1,11 +1,12 @@
-//! The dates of LIST, in all the forms that servers print.
+//! Parses the dates of LIST, in all the forms that servers print.
 //!
-//! The one idea: the *shape* of a date decides where it ends, the tokens in it only what it means.
-//! So a listing in an unknown language still gives its names, without times.
+//! The *shape* of a date decides where it ends; its tokens decide only its meaning. So a listing in an unknown language still
+//! gives its names, without times.
 //!
-//! Invariants: a date is a few tokens long, so looking for one at every token of a line is linear;
-//! a month that could be two (`lis` is November in Polish, October in Croatian) is none; a date
-//! without a year is the latest that is at most a day ahead of the server's clock.
+//! # Invariants
+//! * A date is a few tokens long, so looking for one at every token of a line is linear.
+//! * A month name with two meanings (`lis` is November in Polish, October in Croatian) is no month.
+//! * A date without a year is the latest one that is at most a day ahead of the server's clock.
 
 use crate::ftp::listing::Clock;
 use crate::ftp::listing::month_names::{month, unpunctuated};

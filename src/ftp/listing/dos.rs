@@ -1,11 +1,12 @@
-//! LIST lines as `dir` of MS-DOS prints them: IIS, and what imitates it.
+//! Parses LIST lines in the format of MS-DOS `dir`: IIS and its imitators.
 //!
-//! The one idea: date, time, then a size or a tag in angle brackets, and behind it the name.
+//! A line is a date, a time, a size or a tag in angle brackets, and the name.
 //!
-//! Invariants: after a size exactly one blank parts the name. A tag stands in a column of fifteen
-//! bytes; where the column is kept, blanks behind it belong to the name. A tag of a link
-//! (`<JUNCTION>`, `<SYMLINKD>`) is taken for the directory that it leads to, since its target is
-//! a path of that machine and nothing that a client could follow.
+//! # Invariants
+//! * After a size exactly one blank separates the name. A tag stands in a column of fifteen bytes; where the column is kept,
+//!   further blanks belong to the name.
+//! * A link tag (`<JUNCTION>`, `<SYMLINKD>`) is taken for the directory that it leads to, since its target is a path of that
+//!   machine, which a client cannot follow.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::TimeOfDay;

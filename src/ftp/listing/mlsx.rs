@@ -1,11 +1,10 @@
-//! Lines of facts: what MLST and MLSD answer (RFC 3659 section 7.2).
+//! Parses lines of facts: what MLST and MLSD answer (RFC 3659 section 7.2).
 //!
-//! The one idea: facts end at the first blank that does not stand in a value, and all behind that
-//! blank is the pathname, to its last byte. Only a link's target and the names of owner and group
-//! can hold a blank, against the RFC.
+//! The facts end at the first blank outside a value, and everything after that blank is the pathname, to its last byte. Only a
+//! link's target and the names of owner and group can contain a blank, against the RFC.
 //!
-//! Invariants: facts may come in any case and any order; an unknown or broken fact is skipped,
-//! never the line.
+//! # Invariants
+//! Facts may come in any case and any order. An unknown or broken fact is skipped, never the line.
 
 use crate::ftp::listing::tokens;
 use crate::ftp::protocol::time_val as time;

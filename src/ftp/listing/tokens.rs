@@ -1,9 +1,10 @@
-//! A line taken apart at its blanks, and the numbers in it.
+//! Splits a listing line into tokens at its blanks, and parses the numbers in them.
 //!
-//! The one idea: a cursor that can be copied for a look ahead, and that still knows what follows
-//! byte by byte, because a name is never put together again from tokens.
+//! [`Tokens`] is a cursor that can be copied to look ahead, and that still knows the rest of the line byte by byte, because a
+//! name is never reassembled from tokens.
 //!
-//! Invariants: a token is never empty and holds no blank; numbers that do not fit are `None`.
+//! # Invariants
+//! A token is never empty and contains no blank. Numbers that do not fit are `None`.
 
 #[cfg(test)]
 thread_local! {

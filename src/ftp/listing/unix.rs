@@ -1,12 +1,10 @@
-//! LIST lines as `ls -l` prints them, and as the many servers that imitate it do.
+//! Parses LIST lines in the format of `ls -l` and of the many servers that imitate it.
 //!
-//! The one idea: the line is held together by its date. What stands before the date, from the
-//! right, is the size, and what stands before the size are the owners, in whatever number; what
-//! stands behind it, after exactly one blank, is the name. The leftmost number with a date behind
-//! it wins, so that a date inside a name stays in the name.
+//! The date is found first. To its left stands the size, and left of the size the owners, in any number; to its right, after
+//! exactly one blank, the name. The leftmost number with a date after it wins, so that a date inside a name stays in the name.
 //!
-//! Invariants: nothing is an entry that does not begin with a type letter and permissions; a name
-//! is never trimmed.
+//! # Invariants
+//! A line is an entry only if it begins with a type letter and permissions. A name is never trimmed.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::Date;

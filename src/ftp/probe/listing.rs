@@ -1,4 +1,4 @@
-//! How a server lists a directory, and whether it begins a file where it is told to.
+//! Tests how a server lists a directory, and whether `RETR` starts at the offset of `REST`.
 
 use crate::ftp::client::patch_probe::read_up_to;
 use crate::ftp::listing::{Clock, Line, Parser};

@@ -1,8 +1,7 @@
-//! The prelogin: what a server shows to anybody, before a login.
+//! Examines what a server shows before login: its greeting and its certificate.
 //!
-//! The one idea: a connection that looks only. It goes over to TLS where that is offered, whatever the
-//! certificate, judges that by the rules of the mount, and hangs up without having sent anything secret.
-//! So a certificate that a mount would refuse can be shown, and pinned.
+//! The connection switches to TLS where that is offered, whatever the certificate, judges the certificate by the rules of the
+//! mount, and closes without having sent any secret. So a certificate that a mount would refuse can be shown, and pinned.
 
 use std::time::{Duration, Instant};
 

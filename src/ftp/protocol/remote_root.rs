@@ -1,4 +1,4 @@
-//! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
+//! Maps paths of the mount to absolute paths on the server: below the mounted directory, in the server's charset.
 
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::protocol::command::{Lines, too_long};

@@ -1,11 +1,11 @@
-//! The calendar: seconds since 1970 to dates and back, and the `time-val` of RFC 3659 section 2.3.
+//! Converts seconds since 1970 to dates and back, and parses the `time-val` of RFC 3659 section 2.3.
 //!
-//! The one idea: a day's number is arithmetic, not a table. Years are counted from March, so that
-//! the leap day is the last of its year, and in eras of 400 years, after which the Gregorian
-//! calendar repeats. The calendar is taken to hold for all times, before 1582 too.
+//! The number of a day is computed, not looked up. Years are counted from March, so that the leap day is the last of its year,
+//! and in eras of 400 years, after which the Gregorian calendar repeats. The calendar is taken to hold for all times, before
+//! 1582 too.
 //!
-//! Invariants: nothing overflows for any input; [`civil`] and [`unix_seconds`] undo each other
-//! for every `i64`; time zones are the caller's business, everything here is UTC.
+//! # Invariants
+//! Nothing overflows for any input. [`civil`] and [`unix_seconds`] are inverse for every `i64`. All times are UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
-//! Appending: a change that goes behind whatever is there, of which others may make more or less meanwhile.
+//! Appends to a file that other clients may extend or truncate at the same time.
 //!
-//! The one idea: nothing but the bytes themselves tells whether an append has arrived. Where its confirmation was lost,
-//! or the file is shorter than it can be, what is there is compared with what was sent: right behind what was there
-//! before, and at the end. What can't be found is appended once more: twice is better than not at all.
+//! Only the content shows whether an append has arrived. If its confirmation was lost, or the file is shorter than it can be, the
+//! file is compared with what was sent: right after the previous end, and at the end. What is not found is appended once
+//! more: twice is better than not at all.
 
 use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::patch_probe;

@@ -1,10 +1,11 @@
-//! LIST of z/OS (MVS): data sets, and the members of a partitioned data set.
+//! Parses LIST of z/OS (MVS): data sets, and the members of a partitioned data set.
 //!
-//! The one idea: the header says which columns follow; without one of its headers no line is
-//! taken for MVS. (Files of z/OS Unix are listed as `ls -l` lists them.)
+//! The header decides which columns follow; without one of its headers no line is taken for MVS. (Files of z/OS Unix are listed
+//! as `ls -l` lists them.)
 //!
-//! Invariants: a partitioned data set (`PO`, `PO-E`) is a directory, its members are files;
-//! sizes are in tracks or records and therefore unknown.
+//! # Invariants
+//! A partitioned data set (`PO`, `PO-E`) is a directory, its members are files. Sizes are counted in tracks or records and
+//! therefore unknown.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::tokens;

@@ -1,12 +1,12 @@
-//! LIST of OpenVMS: `NAME.TYPE;VERSION`, then size, date, owner and protection.
+//! Parses LIST of OpenVMS: `NAME.TYPE;VERSION`, then size, date, owner and protection.
 //!
-//! The one idea: a name that is too long for its column stands in a line of its own, and what is
-//! known of it in the next. So one entry may have to wait: for the line about it, or behind
-//! another that turned out to have no such line.
+//! A name that is too long for its column stands in a line of its own, and its attributes in the next line. So an entry may have
+//! to wait for the next line, and is returned with the line after that when no attributes came.
 //!
-//! Invariants: a version is cut off, since a name without one means the newest, and older
-//! versions, which follow the newest, are passed over; `X.DIR` is the directory `X`; sizes are
-//! in blocks and therefore unknown.
+//! # Invariants
+//! * The version is removed, since a name without one means the newest; older versions, which follow the newest, are skipped.
+//! * `X.DIR` is the directory `X`.
+//! * Sizes are counted in blocks and therefore unknown.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::tokens::Tokens;
