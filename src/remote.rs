@@ -28,26 +28,26 @@ pub use crate::remote::temp_name::{
     TEMP_NAME_LIMIT, is_own_temp_name, is_temp_name, make_temp_name,
 };
 
-/// Who waits. Of several who want a connection, the first in this order gets it.
+/// The urgency of a request. Of several requests that wait for a connection, the first in this order gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// A caller waits for the answer.
+    /// A system call waits for the answer.
     Caller,
-    /// A caller waits for a long upload to end.
+    /// A system call waits for the end of a long upload.
     Flush,
-    /// Nobody waits yet.
+    /// Speculative: no system call waits for it yet.
     Ahead,
 }
 
-/// The end of an operation's patience: so much time *without progress*.
+/// The deadline of an operation: a limit on the time *without progress*.
 ///
 /// One is made when the operation arrives and passed down through everything that it does,
-/// retries too. Every byte that arrives or leaves counts as progress.
+/// retries too. Every byte that is received or sent counts as progress.
 #[derive(Debug)]
 pub struct Deadline {
     made: Instant,
     patience: Duration,
-    /// Milliseconds after `made` at which something last went forward.
+    /// Milliseconds from `made` to the last progress.
     progressed: Arc<AtomicU64>,
 }
 
@@ -61,7 +61,7 @@ impl Deadline {
         }
     }
 
-    /// The same deadline for somebody who waits for what is done by this one: progress counts for both.
+    /// The same deadline for a caller that waits for an operation of another thread: progress counts for both.
     pub fn twin(&self) -> Self {
         Self {
             progressed: Arc::clone(&self.progressed),
@@ -69,18 +69,18 @@ impl Deadline {
         }
     }
 
-    /// Something went forward: the patience begins anew.
+    /// Records progress: the time limit starts again.
     pub fn progress(&self) {
         let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progressed.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// A number that grows with progress.
+    /// A number that grows with progress, to detect it.
     pub fn mark(&self) -> u64 {
         self.progressed.load(Ordering::Relaxed)
     }
 
-    /// How much time is left, or `None` once it has passed.
+    /// The time that is left, or `None` once the deadline has passed.
     pub fn remaining(&self) -> Option<Duration> {
         let progressed = Duration::from_millis(self.progressed.load(Ordering::Relaxed));
         let left =
@@ -94,52 +94,52 @@ impl Deadline {
     }
 }
 
-/// What comes with every request: who waits, and for how long.
+/// Urgency and deadline of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// Who waits.
+    /// The urgency.
     pub urgency: Urgency,
-    /// Until when.
+    /// The deadline.
     pub deadline: &'a Deadline,
 }
 
-/// Whether a listing may be taken for all that there is.
+/// Whether a listing shows all entries of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// A name that was not listed does not exist.
     Whole,
-    /// Nothing may be concluded from an absence: lines could not be read, or a limit was met.
+    /// A name that was not listed may exist: lines could not be parsed, or a limit was reached.
     Partial,
 }
 
-/// What holds for a server, as far as the file system needs to know.
+/// Capabilities of a server, as far as the file system needs them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
-    /// [`Step::Stat`] works: one path can be asked for alone.
+    /// Whether [`Step::Stat`] works: one path can be asked for alone.
     pub stats: bool,
-    /// [`Remote::stat_without_mlst`] is worth a try: [`Step::Stat`] does not work, and yet one name can be told alone.
+    /// Whether [`Remote::stat_without_mlst`] is worth a try: [`Step::Stat`] does not work, but one name can be asked for alone.
     pub stats_without_mlst: bool,
-    /// A read can begin in the middle of a file.
+    /// Whether a read can start in the middle of a file.
     pub seeks: bool,
-    /// [`Remote::list_many`] costs about as much for many as for one. False until that was seen, which
-    /// takes one call for one directory.
+    /// Whether [`Remote::list_many`] costs about as much for many directories as for one. False until that was seen,
+    /// which takes one call for one directory.
     pub lists_together: bool,
-    /// What was stored can be gone on with at its end. True until that was seen not to be so.
+    /// Whether an upload that broke off can be continued at its end. True until the opposite was seen.
     pub goes_on: bool,
-    /// [`Step::SetMode`] may work. True until that was seen not to be so.
+    /// Whether [`Step::SetMode`] may work. True until the opposite was seen.
     pub sets_modes: bool,
-    /// [`Step::SetModified`] may work. True until that was seen not to be so.
+    /// Whether [`Step::SetModified`] may work. True until the opposite was seen.
     pub sets_times: bool,
 }
 
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
-    /// Where to begin, in bytes from the file's start.
+    /// Offset of the first byte.
     pub from: u64,
-    /// Bytes of the file, as far as the caller knows.
+    /// Size of the file in bytes, as far as the caller knows.
     pub size: Option<u64>,
-    /// Ask at the same time what the file is, at no price ([`Source::version`]).
+    /// Whether to ask for the version at the same time, at no extra round trip ([`Source::version`]).
     pub verify: bool,
 }
 
@@ -155,52 +155,52 @@ impl Reading {
 
 /// A file that is being read from some offset to its end.
 ///
-/// Dropping it ends the transfer, which can take a moment: drop it off the caller's path.
+/// Dropping it ends the transfer, which can take a moment: drop it where no caller waits.
 pub trait Source: Send {
     /// The next bytes; 0 at the end, and only after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
 
-    /// What the file was when the reading began, where that was asked for and the server told.
+    /// The version of the file when the reading began, where that was asked for and the server answered.
     fn version(&self) -> Option<Version>;
 
-    /// Whether somebody waits for the connection that this transfer keeps busy.
+    /// Whether another request waits for the connection of this transfer.
     fn wanted(&self) -> bool;
 }
 
 /// A file that is being written, from its start or from its end on.
 ///
-/// Dropping it breaks the transfer off: the server may keep what it got.
+/// Dropping it aborts the transfer: the server may keep the bytes that it received.
 pub trait Sink: Send {
     /// Sends all of `bytes`.
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()>;
 
-    /// Ends the transfer; returns once the server has confirmed everything, with what it said behind that
-    /// of the file, if it did.
+    /// Ends the transfer; returns once the server has confirmed it, with the state of the file if the server reported that
+    /// after the transfer.
     fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>>;
 
-    /// Whether somebody waits for the connection that this transfer keeps busy.
+    /// Whether another request waits for the connection of this transfer.
     fn wanted(&self) -> bool;
 }
 
-/// The space of a server.
+/// The storage space of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total: Option<u64>,
 }
 
-/// What one name is.
+/// The answer about one name.
 #[derive(Clone, Debug)]
 pub enum NameStatus {
-    /// It is there.
+    /// The name exists.
     Exists(Attributes),
-    /// There is no such name.
+    /// The name does not exist.
     Absent,
 }
 
-/// A view of a path in the server's own words.
+/// An answer about a path in the server's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The facts (RFC 3659 section 7.5).
@@ -213,22 +213,22 @@ pub enum View {
 
 /// A remote file server.
 pub trait Remote: Send + Sync {
-    /// What holds for this server.
+    /// The capabilities of this server.
     fn traits(&self) -> Traits;
 
-    /// How many requests of this urgency could begin now without waiting for a connection.
+    /// The number of requests of this urgency that could start now without waiting for a connection.
     fn room(&self, urgency: Urgency) -> usize;
 
-    /// Steps, taken in order, each answered at its own place; one that fails does not stop the next.
+    /// Performs the steps in order and returns the result of each; a failed step does not stop the next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
 
-    /// What one name is, where that can be told by one question and for certain; `None` where a listing has to tell.
+    /// Asks for one name on a server without `MLST`; `None` where only a listing can answer for certain.
     fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
         let _ = (path, ask);
         Ok(None)
     }
 
-    /// Lists a directory; `each` gets every entry but `.` and `..`. The entry may come twice.
+    /// Lists a directory; `each` gets every entry but `.` and `..`. An entry may come twice.
     fn list(
         &self,
         directory: &RemotePath,
@@ -236,8 +236,8 @@ pub trait Remote: Send + Sync {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness>;
 
-    /// Lists many directories, as far as can be in one flight (see [`Traits::lists_together`]); `each`
-    /// gets the number of the directory and an entry. An entry may come twice.
+    /// Lists many directories, in one flight where possible (see [`Traits::lists_together`]); `each` gets the index of the
+    /// directory and an entry. An entry may come twice.
     fn list_many(
         &self,
         directories: &[RemotePath],
@@ -250,43 +250,42 @@ pub trait Remote: Send + Sync {
         directories.iter().enumerate().map(one).collect()
     }
 
-    /// Where a symbolic link points, as the server says it; for links that were listed without a target.
+    /// The target of a symbolic link as the server reports it; for links that were listed without a target.
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>>;
 
-    /// Reads a file. Where it can't be told that the server would begin in the middle of it, that is refused
-    /// with [`Why::Unsupported`]: it can be read from its start then.
+    /// Reads a file. Where it is uncertain that the server would start in the middle of it, that is refused with
+    /// [`Why::Unsupported`]: the file can be read from its start then.
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
-    /// Begins to write a file: anew, or behind its so many bytes and whatever others put there. Of `first`, the bytes to
-    /// begin with, some may be sent with that; how many were is returned. Where the server allows, `then` is done at the
-    /// end. `begins` is called when the server is there, and about to be told.
+    /// Starts to write a file: from its start, or with `append_at` after its first so many bytes and whatever other clients
+    /// have appended. Some of `first`, the first bytes, may be sent with the command; their number is returned. Where the
+    /// server allows, `then` is done at the end. `begins` is called when a connection is ready, before the command is sent.
     fn write(
         &self,
         file: &RemotePath,
-        behind: Option<u64>,
+        append_at: Option<u64>,
         then: Then,
         first: &[u8],
         begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<(Box<dyn Sink>, u64)>;
 
-    /// Makes a file that must be new, and begins to write it. Refused with [`Why::Exists`] where there is
-    /// one already, which stays untouched. `begins` is called when the server is there, and about to be told.
+    /// Creates a file that must be new, and starts to write it. Refused with [`Why::Exists`] where there is one already, which
+    /// stays untouched. `begins` is called when a connection is ready, before the command is sent.
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
-    /// Refuses a name that the server's charset lacks, or that it would change without a word. Asks nobody.
+    /// Refuses a name that the server's charset lacks, or that the server would change silently. Sends no command.
     fn check_name(&self, path: &RemotePath) -> Result<()>;
 
-    /// How [`Remote::update`] would bring this change about, so that the caller can provide the
-    /// bytes before a connection is taken.
+    /// The plan by which [`Remote::update`] would store this change, so that the caller can provide the bytes before it
+    /// takes a connection.
     fn plan(&self, change: &Change) -> Plan;
 
-    /// Finds out what the server makes of a part of a file, so that no plan has to be tried on one that matters
-    /// ([`Plan::Patch`]). For that a small file is made at `beside`, which must name nothing, and removed again.
-    fn probe_patch(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
+    /// Probes whether the server can store a part of a file ([`Plan::Patch`]), so that no plan has to be tried on the user's
+    /// file. Creates a small file at `temp`, which must not exist, and removes it again.
+    fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()>;
 
-    /// Brings a change about by `plan` and returns what the file then is. The bytes that the plan
-    /// names are in `bytes`.
+    /// Stores a change by `plan` and returns the state of the file afterwards. The bytes that the plan names are in `bytes`.
     fn update(
         &self,
         file: &RemotePath,
@@ -296,18 +295,18 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
     ) -> Result<Updated>;
 
-    /// The space below `directory`, where the server tells.
+    /// The storage space below `directory`, where the server reports it.
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>>;
 
-    /// What the server says of a path in its own words, where it says anything.
+    /// What the server reports about a path in its own words, if anything.
     fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>>;
 
-    /// Ends everything that still runs, at once, for good.
+    /// Aborts everything that still runs and closes all connections for good.
     fn close(&self);
 }
 
 impl dyn Remote {
-    /// One step, for a caller that waits.
+    /// Performs one step for a system call that waits.
     pub fn step(&self, step: Step<'_>, deadline: &Deadline) -> Result<Done> {
         let ask = Ask {
             urgency: Urgency::Caller,
@@ -317,7 +316,7 @@ impl dyn Remote {
     }
 }
 
-/// Asks for one step.
+/// Performs one step.
 pub fn perform_one(remote: &dyn Remote, step: Step<'_>, ask: &Ask<'_>) -> Result<Done> {
     remote
         .perform(&[step], ask)
@@ -330,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_begins_anew_with_progress() {
+    fn deadline_with_progress_starts_again() {
         let deadline = Deadline::after(Duration::ZERO);
         assert!(deadline.remaining().is_none());
         let deadline = Deadline::after(Duration::from_secs(3600));

@@ -52,20 +52,20 @@ pub struct Client {
     stat_listing: Mutex<Option<StatListing>>,
 }
 
-/// What `STAT` says of a directory: to be compared with its listing.
+/// The reply to `STAT` of a directory, to be compared with its next listing.
 #[derive(Debug)]
 struct StatListing {
-    /// Absolute and in the server's bytes.
+    /// The absolute path in the server's bytes.
     directory: Vec<u8>,
     reply: Reply,
     at: Instant,
 }
 
-/// Steps in one flight.
+/// The most steps in one flight.
 const FLIGHT_STEPS: usize = 1000;
-/// A listing that begins so soon shows what `STAT` showed: later the directory may have changed, and a server that lists
-/// alike by both would be taken for one that does not, for good.
-const SOON: Duration = Duration::from_secs(1);
+/// Time within which a listing is compared with an earlier `STAT`. Later the directory may have changed, and a server that
+/// lists alike by both would be remembered as one that does not.
+const STAT_COMPARE_WINDOW: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Connects and logs in.
@@ -76,7 +76,7 @@ impl Client {
         })
     }
 
-    /// The mounted directory: absolute, without a `/` at its end.
+    /// The mounted directory: absolute, without a trailing `/`.
     pub fn root(&self) -> Vec<u8> {
         self.pool.place().shown()
     }
@@ -86,7 +86,7 @@ impl Client {
         &self.pool
     }
 
-    /// Begins to read a file, wherever the server begins then.
+    /// Starts to read a file, without checking that the server starts at the offset.
     pub fn begin(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Download> {
         let path = self.absolute(file)?;
         self.repeat(Purpose::Transfer, &[], ask, |lease, _| {
@@ -94,7 +94,7 @@ impl Client {
         })
     }
 
-    /// Bytes of a file, if the server tells.
+    /// The size of a file in bytes, if the server reports it.
     fn size(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Option<u64>> {
         match self.perform(&[Step::Version(file)], ask).pop() {
             Some(Ok(Done::Version(version))) => Ok(version.size),
@@ -107,9 +107,8 @@ impl Client {
         self.pool.place().absolute(path)
     }
 
-    /// Does `work` on a lease, and once more on a fresh connection when the first one broke.
-    /// `work` is told whether it is the second time. Before each time, an earlier change of one of `writes`, which are
-    /// absolute paths, comes to rest.
+    /// Does `work` on a lease, and once more on a new connection when the first one broke. The flag of `work` is set the
+    /// second time. Before each try it waits until earlier changes of `writes`, which are absolute paths, are at rest.
     fn repeat<T>(
         &self,
         purpose: Purpose,
@@ -124,7 +123,7 @@ impl Client {
                 if ask.deadline.remaining().is_none() {
                     return Err(error);
                 }
-                log::info!("{error}; trying again on a fresh connection");
+                log::info!("client: {error}; retrying on a new connection");
                 recheck::settle(&self.pool, writes, ask)?;
                 work(self.pool.lease(purpose, true, ask)?, true)
             }
@@ -132,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Lists what can be listed in one flight.
+    /// Lists those directories that can be listed in one flight.
     fn list_by_stat(
         &self,
         directories: &[RemotePath],
@@ -146,8 +145,8 @@ impl Client {
         listed.inspect_err(|error| self.note_stat(error))
     }
 
-    /// A server that has no answer to `STAT` is asked no more; where nothing came at all, which may have been the
-    /// network's doing, just in this mount.
+    /// Remembers a server that does not answer `STAT` properly; only for this mount where no reply came at all, since that may
+    /// have been the network.
     fn note_stat(&self, error: &Error) {
         let profile = self.pool.profile();
         match error {
@@ -157,7 +156,7 @@ impl Client {
         }
     }
 
-    /// Lists one directory, and finds out whether it could be listed together with others.
+    /// Lists one directory, and learns whether it could have been listed in one flight with others.
     fn list_and_compare(
         &self,
         directory: &RemotePath,
@@ -171,17 +170,18 @@ impl Client {
                 names.extend(self.pool.place().encode(&entry.name));
                 each(entry);
             })?;
-            // Over the same connection: where there are few, another one would not be had, and nothing ever found out.
+            // On the same connection: with a limit of one or two, no second one would be free, and the server would never be
+            // compared.
             let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
             if let Err(error) = &compared {
-                log::debug!("{error}; the listing itself is good");
+                log::debug!("list: comparison with STAT failed: {error}; the listing is used");
                 self.note_stat(error);
             }
             Ok(completeness)
         })
     }
 
-    /// Lists one directory over a lease; `again` is for the second time.
+    /// Lists one directory over a lease; `again` marks a retry.
     fn list_over(
         &self,
         lease: &mut Lease,
@@ -200,8 +200,8 @@ impl Client {
         lister.list(each)
     }
 
-    /// The absolute paths that are to be at rest before `steps`: those that are changed, and those whose version is asked
-    /// for, since that tells what to send.
+    /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
+    /// for, since the version decides what to send.
     fn settled_before(&self, steps: &[Step<'_>]) -> Vec<Vec<u8>> {
         let paths = steps.iter().flat_map(|step| match step {
             Step::Stat(_) => [None, None],
@@ -214,7 +214,7 @@ impl Client {
             | Step::SetModified(path, _) => [Some(*path), None],
             Step::Rename { from, to } => [Some(*from), Some(*to)],
         });
-        // A path that the server's charset lacks is refused later.
+        // A path that the server's charset cannot express is refused later.
         let absolute = paths.flatten().map(|path| self.absolute(path));
         absolute.flatten().collect()
     }
@@ -288,7 +288,7 @@ impl Remote for Client {
             name: &self.pool.place().encode(path.name())?,
         };
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-        // A listing that has to tell instead must still have its chance, however good the connection is.
+        // Time must remain for the listing that answers instead.
         let first_try = share(ask);
         Ok(
             match stat_by_list::stat(&self.pool, &mut lease, &name, &first_try)? {
@@ -314,7 +314,7 @@ impl Remote for Client {
         let directory = &self.absolute(directory)?;
         let stat_listing = (self.stat_listing.lock())
             .take_if(|stat| stat.directory == *directory)
-            .filter(|stat| stat.at.elapsed() < SOON);
+            .filter(|stat| stat.at.elapsed() < STAT_COMPARE_WINDOW);
         let mut names = BTreeSet::new();
         let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             self.list_over(&mut lease, directory, again, ask, &mut |entry| {
@@ -340,7 +340,7 @@ impl Remote for Client {
         if self.pool.profile().ask(stat_list::is_possible) {
             match self.list_by_stat(directories, ask, each) {
                 Ok(by_stat) => listed = by_stat,
-                Err(error) => log::info!("{error}; listing one by one"),
+                Err(error) => log::info!("list: {error}; listing directories one by one"),
             }
         }
         let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {
@@ -365,9 +365,9 @@ impl Remote for Client {
             }
             .target(&name)
         })?;
-        let tried = || format!("reading the link {link}");
+        let tried = || format!("reading link {link}");
         target.ok_or_else(|| {
-            Error::refused(Why::NotFound, tried(), "the listing has no target of it")
+            Error::refused(Why::NotFound, tried(), "the listing shows no target for it")
         })
     }
 
@@ -389,7 +389,7 @@ impl Remote for Client {
     fn write(
         &self,
         file: &RemotePath,
-        behind: Option<u64>,
+        append_at: Option<u64>,
         then: Then,
         first: &[u8],
         begins: &dyn Fn(),
@@ -397,10 +397,10 @@ impl Remote for Client {
     ) -> Result<(Box<dyn Sink>, u64)> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let few = usize::try_from(EARLY).unwrap_or(0).min(first.len());
-        // A file that is begun anew can be begun twice; what is appended must not be.
-        let early = behind.is_none().then_some(Early {
-            bytes: &first[..few],
+        let length = usize::try_from(EARLY).unwrap_or(0).min(first.len());
+        // A whole file can be sent twice; appended bytes must not be.
+        let early = append_at.is_none().then_some(Early {
+            bytes: &first[..length],
             is_all: false,
         });
         let writes = [path.clone()];
@@ -418,12 +418,12 @@ impl Remote for Client {
                 Ok((Box::new(upload) as Box<dyn Sink>, sent))
             })
         };
-        let Some(from) = behind else {
+        let Some(from) = append_at else {
             return begin(Command::Stor(&path), 0);
         };
         let profile = self.pool.profile();
         let appends = match from {
-            // Nothing is there that could be lost.
+            // The file is empty: nothing can be lost.
             0 => profile.ask(|learned| learned.appe) != Some(false),
             _ => patch_probe::appends(&self.pool, file, ask)?,
         };
@@ -439,7 +439,7 @@ impl Remote for Client {
                 },
             }
         }
-        // Where it was seen to put a part into its place, it does so behind the end, too.
+        // A server that was seen to write at the offset in the middle of a file does so at its end, too.
         match profile.ask(|learned| learned.stor_at) {
             Some(true) if from > 0 => begin(Command::Stor(&path), from)
                 .map_err(|error| partial_store::refused(profile, Part::Within, &path, error)),
@@ -457,7 +457,7 @@ impl Remote for Client {
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
         self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
-            // What is there already must not be changed by what flies behind.
+            // An existing file must not be changed by pipelined commands.
             let behind = self.behind(file, Then::default());
             begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
@@ -466,7 +466,7 @@ impl Remote for Client {
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
-        // Its charset may lack it.
+        // Refuses what the charset cannot express.
         self.absolute(path)?;
         let refusal = |learned: &_| step_flight::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
@@ -476,8 +476,8 @@ impl Remote for Client {
         update::plan(&self.pool.profile().get(), change)
     }
 
-    fn probe_patch(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
-        patch_probe::probe_patch(&self.pool, &self.absolute(beside)?, ask)
+    fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        patch_probe::probe_patch(&self.pool, &self.absolute(temp)?, ask)
     }
 
     fn update(
@@ -533,13 +533,13 @@ impl Remote for Client {
     }
 }
 
-/// A shorter deadline for the first try on a connection that had been idle: it may be dead without
-/// a word, and a fresh one must still have its chance.
+/// A shorter deadline for the first try on a connection that was idle: it may be dead without notice, and time must remain
+/// for a new one.
 fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
     (lease.was_idle() && !again).then(|| share(ask))
 }
 
-/// A deadline for what something else can be tried after.
+/// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);

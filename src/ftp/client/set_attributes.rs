@@ -10,12 +10,12 @@ use crate::ftp::protocol::reply::{NOT_IMPLEMENTED, Reply};
 use crate::ftp::protocol::time_val::format_time_val;
 use crate::remote::{Deadline, Done, Error, Result, Why};
 
-/// What is tried when no command can set permission bits.
+/// The operation, in the refusal where no command can set permission bits.
 pub const SETTING_MODE: &str = "setting permission bits";
-/// What is tried when no command can set a time.
+/// The operation, in the refusal where no command can set a time.
 pub const SETTING_TIME: &str = "setting the time of a file";
 
-/// What may set a time on this server, best first.
+/// The commands that may set a time on this server, best first.
 pub fn setters(learned: &Learned) -> Vec<TimeSetter> {
     match learned.sets_times {
         Some(setter) => setter.into_iter().collect(),
@@ -47,16 +47,16 @@ pub fn set_time<'a>(
 pub struct SetAttributes<'a> {
     /// The connection.
     pub control: &'a mut Control,
-    /// Where new knowledge of the server goes.
+    /// The profile that learns from the replies.
     pub profile: &'a Profile,
-    /// What was known of the server when the first command was chosen.
+    /// The knowledge by which the first command was chosen.
     pub learned: &'a Learned,
-    /// Until when.
+    /// The deadline.
     pub deadline: &'a Deadline,
 }
 
 impl SetAttributes<'_> {
-    /// Sets the bits of a name that [`modes::folded`] changes, when no other file can be meant by that.
+    /// Sets the bits of a name that [`modes::folded`] changes, unless the folded name exists.
     pub fn mode_of_folded(
         &mut self,
         path: &[u8],
@@ -70,7 +70,7 @@ impl SetAttributes<'_> {
         };
         let reply = self.control.command(command, self.deadline)?;
         if !reply.is_completion() && reply.why(command) == Why::NotFound {
-            // It has looked for the other one.
+            // The server has looked for the folded name.
             return unsupported();
         }
         Ok(self.mode(path, mode, &reply))
@@ -81,7 +81,7 @@ impl SetAttributes<'_> {
             self.profile.learn(|learned| learned.chmod = Some(true));
             return Ok(Done::Changed);
         }
-        // What worked before may have disliked this one's bits.
+        // After a success, an unknown-command reply may be about the bits.
         let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
         if is_unknown || reply.code == NOT_IMPLEMENTED {
             self.profile.learn(|learned| learned.chmod = Some(false));
@@ -91,7 +91,7 @@ impl SetAttributes<'_> {
         ))
     }
 
-    /// Tries one way after the other until one works; that one is kept.
+    /// Tries one command after the other until one works; that one is remembered.
     pub fn modified(&mut self, path: &[u8], time: i64, first: Reply) -> Result<Result<Done>> {
         let setters = setters(self.learned);
         let mut reply = first;
@@ -111,12 +111,12 @@ impl SetAttributes<'_> {
             }
         }
         if let Some((command, reply)) = refused
-            && !self.takes_time_for_name(command, path, &reply)?
+            && !self.takes_time_as_name(command, path, &reply)?
         {
             return Ok(Err(reply.refusal(command)));
         }
         if self.learned.sets_times.is_some() || self.learned.features.mfmt {
-            // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
+            // The command works, and the server refuses this time (ProFTPD: 501 before 1970).
             let command = setters
                 .first()
                 .map(|setter| set_time(self.learned, *setter, time, path));
@@ -130,9 +130,9 @@ impl SetAttributes<'_> {
         Ok(Err(no_command(SETTING_TIME)))
     }
 
-    /// Whether a server that sets no times by `MDTM` has looked for a file whose name begins with the time: it says so,
-    /// or has a time for the file that it was said not to find.
-    fn takes_time_for_name(
+    /// Whether a server whose `MDTM` sets no times has looked for a file whose name begins with the time: its reply contains
+    /// that name, or it reports a time for the file that it claimed not to find.
+    fn takes_time_as_name(
         &mut self,
         command: Command<'_>,
         path: &[u8],
@@ -148,12 +148,12 @@ impl SetAttributes<'_> {
         if reply.text().contains(&name) {
             return Ok(true);
         }
-        let there = self.control.command(Command::Mdtm(path), self.deadline)?;
-        Ok(there.is_completion())
+        let reply = self.control.command(Command::Mdtm(path), self.deadline)?;
+        Ok(reply.is_completion())
     }
 }
 
-/// The refusal of what the server has no command for.
+/// The refusal of an operation for which the server has no command.
 pub fn no_command(tried: &str) -> Error {
-    Error::refused(Why::Unsupported, tried, "it has no command for that")
+    Error::refused(Why::Unsupported, tried, "the server has no command for it")
 }

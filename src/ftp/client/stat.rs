@@ -10,7 +10,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{NOT_IMPLEMENTED, Reply};
 use crate::remote::{Attributes, Deadline, Error, Result, Version, Why};
 
-/// What asks for size and time of the absolute path `path`.
+/// The commands that ask for size and time of the absolute path `path`.
 pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a>> {
     if versions_by_facts(learned) {
         return vec![Command::Mlst(path)];
@@ -20,7 +20,7 @@ pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a
     commands
 }
 
-/// What the replies to [`version_commands`] say.
+/// The version in the replies to [`version_commands`].
 pub fn version_said(
     profile: &Profile,
     learned: &Learned,
@@ -34,7 +34,7 @@ pub fn version_said(
     }
     let time = replies.get(1);
     if !first.is_completion() {
-        // "Not a plain file", BSD's ftpd and its kin say of what is not there, too; `MDTM` tells the two apart.
+        // BSD's ftpd and its descendants answer "Not a plain file" for a missing file, too; `MDTM` distinguishes the two.
         let absent =
             time.filter(|time| time.code >= 500 && time.why(Command::Mdtm(path)) == Why::NotFound);
         return Err(match absent {
@@ -52,7 +52,7 @@ pub fn version_said(
     })
 }
 
-/// Whether one `MLST` tells size and time.
+/// Whether `MLST` reports size and time.
 pub fn versions_by_facts(learned: &Learned) -> bool {
     learned.stats()
         && learned.features.facts.as_ref().is_some_and(|facts| {
@@ -63,7 +63,7 @@ pub fn versions_by_facts(learned: &Learned) -> bool {
         })
 }
 
-/// What a reply to `MLST` says of it: one that has told of something before may have disliked this name.
+/// Learns from a reply whether the server has `MLST`. Once it has answered one, a later 500 may be about the name.
 pub fn note_mlst(profile: &Profile, learned: &Learned, reply: &Reply) {
     let is_unknown = reply.is_unknown_command() && matches!(reply.code, 500 | NOT_IMPLEMENTED);
     let answers = match reply.is_completion() {
@@ -97,8 +97,8 @@ pub fn facts(
         .map(<[u8]>::to_vec))
 }
 
-/// A question about a path that is refused for good and without a reason (vsftpd's "550 Could not get file size."): the
-/// usual one is that there is no such path. What is refused for now (4xx, RFC 959 section 4.2.1) says nothing.
+/// The error for a refused question about a path. A permanent refusal without a reason (vsftpd: "550 Could not get file
+/// size.") is taken for a missing path; a transient one (4xx, RFC 959 section 4.2.1) proves nothing.
 fn missing(reply: &Reply, command: Command<'_>) -> Error {
     match reply.refusal(command) {
         Error::Refused {
@@ -120,7 +120,7 @@ pub fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
     if !reply.is_completion() {
         return Err(missing(reply, command));
     }
-    // Between the first line and the last; some servers leave out the blank before the facts.
+    // Between the first line and the last; some servers omit the blank before the facts.
     let inner = reply.lines.get(1..reply.lines.len().saturating_sub(1));
     inner
         .unwrap_or_default()

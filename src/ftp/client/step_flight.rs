@@ -18,10 +18,10 @@ use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 
-/// Takes the steps over one control connection.
+/// Performs the steps over one control connection.
 ///
-/// `again` says that they may have been taken before, on a connection that broke before it
-/// answered: then a name that is gone already was removed, and one that exists was made.
+/// `again` means that they may have been performed before, on a connection that broke before the replies came: then a
+/// missing name counts as removed, and an existing directory as created.
 pub fn perform(
     control: &mut Control,
     profile: &Profile,
@@ -42,7 +42,8 @@ pub fn perform(
     prepared.outcomes(steps, control, profile, replies, again, deadline)
 }
 
-/// Steps that are ready to fly: their paths, and what was known of the server, by which the replies are read.
+/// Steps that are ready to send: their paths, and the knowledge of the server by which commands and replies are chosen and
+/// interpreted.
 #[derive(Debug)]
 pub struct Prepared {
     paths: Vec<Paths>,
@@ -50,7 +51,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Prepares the steps; an error where one of them may not be taken at all.
+    /// Prepares the steps; an error where one of them must not be sent at all.
     pub fn of(root: &RemoteRoot, learned: Learned, steps: &[Step<'_>]) -> Result<Self> {
         if let Some(refusal) = steps.iter().find_map(|step| changed_name(&learned, step)) {
             return Err(refusal);
@@ -62,13 +63,13 @@ impl Prepared {
         })
     }
 
-    /// The commands that begin `steps`, the same that were prepared.
+    /// The first commands of `steps`, which are those that were prepared.
     pub fn commands<'a>(&'a self, steps: &[Step<'a>]) -> Vec<Command<'a>> {
         let each = |(step, paths)| first_commands(step, paths, &self.learned);
         steps.iter().zip(&self.paths).flat_map(each).collect()
     }
 
-    /// What came of `steps`, by the replies to all of [`Self::commands`], which no other replies may follow.
+    /// The results of `steps`, from the replies to all of [`Self::commands`]. No other reply may be due on `control`.
     pub fn outcomes(
         &self,
         steps: &[Step<'_>],
@@ -83,24 +84,24 @@ impl Prepared {
         for (step, paths) in steps.iter().zip(&self.paths) {
             let count = first_commands(step, paths, &self.learned).len();
             let replies: Vec<Reply> = replies.by_ref().take(count).collect();
-            let mut taking = Taking {
+            let mut step_replies = StepReplies {
                 control,
                 profile,
                 learned: &self.learned,
                 deadline,
                 again,
             };
-            results.push(taking.outcome(step, paths, &replies)?);
+            results.push(step_replies.outcome(step, paths, &replies)?);
             if let (Step::Version(_), Some(reply)) = (step, replies.first()) {
-                self.forgive(steps, &paths.path, reply, &mut results);
+                self.accept_present_mode(steps, &paths.path, reply, &mut results);
             }
         }
         Ok(results)
     }
 
-    /// Permission bits that could not be set on the absolute path `path`, and that it has by a reply to `MLST`, are as
-    /// they were to be (Pure-FTPd with `-R` sets none).
-    fn forgive(
+    /// Counts a refused `SetMode` of the absolute path `path` as done where the reply to `MLST` shows the wanted bits
+    /// (Pure-FTPd with `-R` sets none).
+    fn accept_present_mode(
         &self,
         steps: &[Step<'_>],
         path: &[u8],
@@ -124,7 +125,7 @@ impl Prepared {
     }
 }
 
-/// The refusal of a step that would make a name which the server would change without a word.
+/// The refusal of a step that would create a name which the server changes silently.
 fn changed_name(learned: &Learned, step: &Step<'_>) -> Option<Error> {
     match step {
         Step::MakeDirectory(path) | Step::Rename { to: path, .. } => refuse_changed(learned, path),
@@ -132,13 +133,13 @@ fn changed_name(learned: &Learned, step: &Step<'_>) -> Option<Error> {
     }
 }
 
-/// The refusal of a name that this server would change without a word.
+/// The refusal of a name that this server changes silently.
 pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
     let name = path.name();
     let odd = name.ends_with(b" ") || name.iter().any(u8::is_ascii_control);
     (odd && learned.features.changes_names()).then(|| Error::Local {
         tried: format!(
-            "{path}: this server changes names that end in a blank or hold control characters"
+            "{path}: this server changes names that end in a blank or contain control characters"
         ),
         errno: libc::EINVAL,
     })
@@ -149,7 +150,7 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
-    /// What `SITE CHMOD` may take the path for, where bits are to be set: see [`modes::folded`].
+    /// The path that `SITE CHMOD` may change instead: see [`modes::folded`].
     folded: Vec<u8>,
 }
 
@@ -177,7 +178,7 @@ impl Paths {
         })
     }
 
-    /// Whether bits that are set by `SITE CHMOD` may be another file's: that one is looked for first.
+    /// Whether `SITE CHMOD` may change another file, whose existence is checked first.
     fn is_endangered(&self, learned: &Learned) -> bool {
         !learned.features.mff_mode && self.folded != self.path
     }
@@ -207,15 +208,15 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
     }
 }
 
-/// What makes links on this server, if anything does: it parts its arguments at blanks.
+/// The command that creates symbolic links on this server, if any. It splits its arguments at blanks.
 fn make_link<'a>(learned: &Learned, target: &'a [u8], path: &'a [u8]) -> Option<Command<'a>> {
     let plain = |bytes: &[u8]| !bytes.iter().any(u8::is_ascii_whitespace);
     let can = learned.features.site_symlink && plain(target) && plain(path);
     can.then_some(Command::SiteSymlink(target, path))
 }
 
-/// One step whose first replies are in.
-struct Taking<'a> {
+/// Interprets the replies to one step.
+struct StepReplies<'a> {
     control: &'a mut Control,
     profile: &'a Profile,
     learned: &'a Learned,
@@ -223,8 +224,8 @@ struct Taking<'a> {
     again: bool,
 }
 
-impl Taking<'_> {
-    /// The outer result is the connection's, the inner one the step's.
+impl StepReplies<'_> {
+    /// The outer error is one of the connection, the inner one the step's.
     fn outcome(
         &mut self,
         step: &Step<'_>,
@@ -233,7 +234,7 @@ impl Taking<'_> {
     ) -> Result<Result<Done>> {
         let path = &paths.path[..];
         let Some(reply) = replies.first() else {
-            return Ok(Err(cannot(step)));
+            return Ok(Err(unsupported(step)));
         };
         let changed = |command: Command<'_>, but: Option<Why>| {
             if reply.is_completion() || self.again && but == Some(reply.why(command)) {
@@ -295,9 +296,9 @@ impl Taking<'_> {
 }
 
 /// The refusal of a step for which the server has no command.
-fn cannot(step: &Step<'_>) -> Error {
+fn unsupported(step: &Step<'_>) -> Error {
     no_command(match step {
-        Step::MakeLink { .. } => "making a symbolic link",
+        Step::MakeLink { .. } => "creating a symbolic link",
         Step::SetMode(..) => SETTING_MODE,
         Step::Stat(_) => "asking for one name",
         _ => SETTING_TIME,
