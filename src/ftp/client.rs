@@ -430,7 +430,7 @@ impl Remote for Client {
         if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    partial_store::took(profile, Part::Behind);
+                    partial_store::note_accepted(profile, Part::Behind);
                     return Ok(begun);
                 }
                 Err(error) => match partial_store::refused(profile, Part::Behind, &path, error) {

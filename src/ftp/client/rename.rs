@@ -22,8 +22,8 @@ pub struct Names<'a> {
     pub to: &'a [u8],
 }
 
-/// What became of `RNFR` and `RNTO`, going on where there is another way. The outer result is the
-/// connection's, the inner one the rename's. `again` as in `steps.rs`.
+/// The result of `RNFR` and `RNTO`, after workarounds where they were refused. The outer error is one of the connection, the
+/// inner one the rename's. `again` as in [`crate::ftp::client::step_flight::perform`].
 pub fn outcome(
     control: &mut Control,
     names: Names<'_>,
@@ -47,18 +47,18 @@ pub fn outcome(
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
     if rnto.code == BUSY && !rnto.words(Command::Rnto(names.to)).contains("exist") {
-        // In use: what is moved aside for it could not be moved back either.
+        // In use: a target that is moved away could not be moved back either.
         return Ok(Err(refusal));
     }
-    if differ_in_case(names) && by_another_name(control, names, deadline)? {
+    if differ_in_case(names) && rename_through_temp(control, names, deadline)? {
         return Ok(Ok(Done::Changed));
     }
-    let made_way = match kind(control, names.to, deadline)? {
-        Some(Bears::File) => replace_file(control, names, deadline)?,
-        Some(Bears::Directory) => instead_of_empty(control, names, deadline)?,
+    let is_renamed = match kind(control, names.to, deadline)? {
+        Some(Existing::File) => replace_file(control, names, deadline)?,
+        Some(Existing::Directory) => replace_empty_directory(control, names, deadline)?,
         None => false,
     };
-    Ok(if made_way {
+    Ok(if is_renamed {
         Ok(Done::Changed)
     } else {
         Err(refusal)
@@ -68,24 +68,24 @@ pub fn outcome(
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).
 const BUSY: u16 = 450;
 
-/// What bears a name.
-enum Bears {
+/// The kind of an existing name.
+enum Existing {
     File,
     Directory,
 }
 
-/// Asks by `SIZE` and `CWD`; the working directory means nothing to us. A server without `SIZE` tells by what it says to
-/// `RNFR`, which every further one takes back.
-fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Bears>> {
+/// Asks by `SIZE` and `CWD` (no code depends on the working directory). On a server without `SIZE`, the reply to `RNFR`
+/// shows whether the name exists; the next `RNFR` overrides it.
+fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Existing>> {
     let replies = control.flight(&[Command::Size(path), Command::Cwd(path)], deadline)?;
     let yes = |at: usize| replies.get(at).is_some_and(Reply::is_completion);
     Ok(if yes(1) {
-        Some(Bears::Directory)
+        Some(Existing::Directory)
     } else if yes(0) {
-        Some(Bears::File)
+        Some(Existing::File)
     } else if replies.first().is_some_and(Reply::is_unknown_command) {
         let rnfr = control.command(Command::Rnfr(path), deadline)?;
-        rnfr.is_intermediate().then_some(Bears::File)
+        rnfr.is_intermediate().then_some(Existing::File)
     } else {
         None
     })
@@ -110,7 +110,7 @@ fn replace_file(control: &mut Control, names: Names<'_>, deadline: &Deadline) ->
         let reply = control.command(Command::Dele(&temp), deadline)?;
         if !reply.is_completion() {
             log::warn!(
-                "a replaced file is left on the server: {}",
+                "rename: replaced file is left on the server: {}",
                 reply.refusal(Command::Dele(&temp))
             );
         }
@@ -122,7 +122,7 @@ fn replace_file(control: &mut Control, names: Names<'_>, deadline: &Deadline) ->
     };
     if !rename(control, back, deadline)? {
         log::error!(
-            "{} could not be replaced and is now called {}",
+            "rename: {} could not be replaced and is now called {}",
             names.to.escape_ascii(),
             temp.escape_ascii()
         );
@@ -130,15 +130,19 @@ fn replace_file(control: &mut Control, names: Names<'_>, deadline: &Deadline) ->
     Ok(false)
 }
 
-/// Whether a server that folds case takes both names for one.
+/// Whether a case-insensitive server takes both names for one.
 fn differ_in_case(names: Names<'_>) -> bool {
     let folded = |name| String::from_utf8_lossy(name).to_lowercase();
     folded(names.from) == folded(names.to)
 }
 
-/// Where a file's own name in another case counts as taken: by a name that nothing else has. False, with
-/// all as it was, where the new name is another file's after all.
-fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+/// Renames by way of a temporary name, on a case-insensitive server that refuses because the new name exists: it is the old
+/// one. False, with everything as before, where the new name is another file's.
+fn rename_through_temp(
+    control: &mut Control,
+    names: Names<'_>,
+    deadline: &Deadline,
+) -> Result<bool> {
     let temp = temp_path(names.to);
     let away = Names {
         from: names.from,
@@ -147,22 +151,26 @@ fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline)
     if !rename(control, away, deadline)? {
         return Ok(false);
     }
-    for (to, arrived) in [(names.to, true), (names.from, false)] {
-        let on = Names { from: &temp, to };
-        if rename(control, on, deadline)? {
-            return Ok(arrived);
+    for (to, is_renamed) in [(names.to, true), (names.from, false)] {
+        let step = Names { from: &temp, to };
+        if rename(control, step, deadline)? {
+            return Ok(is_renamed);
         }
     }
     log::error!(
-        "{} could not be renamed and is now called {}",
+        "rename: {} could not be renamed and is now called {}",
         names.from.escape_ascii(),
         temp.escape_ascii()
     );
     Ok(false)
 }
 
-/// rename(2) replaces an empty directory; `RMD` refuses every other one.
-fn instead_of_empty(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+/// Replaces an empty directory, as rename(2) does; `RMD` refuses every other one.
+fn replace_empty_directory(
+    control: &mut Control,
+    names: Names<'_>,
+    deadline: &Deadline,
+) -> Result<bool> {
     if !control
         .command(Command::Rmd(names.to), deadline)?
         .is_completion()

@@ -11,7 +11,7 @@
 //! A refusal that reports nothing about the file is not taken for its absence, nor does it keep the file from being stored:
 //! [`version`] and [`attributes`] look the name up in a listing then.
 
-use crate::ftp::client::list::{Listed, Taker, hand_out};
+use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::client::stat::number;
 use crate::ftp::client::stat_list;
@@ -26,31 +26,31 @@ use crate::remote::{
     Result, Version, Why,
 };
 
-/// A name of which something is to be known.
+/// The name that is asked for.
 pub struct Name<'a> {
-    /// Its directory: absolute, in the server's bytes.
+    /// The absolute path of its directory, in the server's bytes.
     pub directory: &'a [u8],
     /// The absolute path, in the server's bytes.
     pub path: &'a [u8],
-    /// The name alone, likewise.
+    /// The name alone, in the server's bytes.
     pub name: &'a [u8],
 }
 
-/// Whether it is worth a try: `MLST` says more, and one long directory was enough.
+/// Whether [`stat`] is worth a try: not where `MLST` works, nor after a long directory.
 pub fn is_possible(learned: &Learned) -> bool {
     let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
     lists && learned.asks_stat() && !learned.no_glances
 }
 
-/// What came of a glance.
+/// The result of [`stat`].
 pub enum Outcome {
-    /// It is certain.
+    /// The answer is certain.
     Known(NameStatus),
-    /// A listing has to tell. With the reply to `STAT` where that can be compared with it ([`stat_list::judge`]).
+    /// A listing is needed. With the reply to `STAT` where it can be compared with that listing ([`stat_list::judge`]).
     Listing(Option<Reply>),
 }
 
-/// What `name` is.
+/// Asks for `name` by `STAT` of its directory, `SIZE` and `MDTM`, in one flight.
 pub fn stat(
     pool: &Pool,
     lease: &mut Lease,
@@ -82,7 +82,7 @@ pub fn stat(
     let mut named = entries.iter().filter(|entry| entry.name == name.name);
     let found = match (named.next(), named.next()) {
         (found, None) => found.cloned(),
-        // One is a directory that the other lies in, or what else there may be.
+        // Ambiguous: the directory itself may have the same name as an entry.
         (_, Some(_)) => return doubtful,
     };
     let bytes = number(&size).filter(|_| size.is_completion());
@@ -92,7 +92,7 @@ pub fn stat(
         Some(entry) => match entry.attributes.kind {
             Kind::File => {
                 let is_same = bytes.is_some() && entry.attributes.size == bytes;
-                is_same && mdtm_batch::is_understood(pool, entry)
+                is_same && mdtm_batch::is_interpretable(pool, entry)
             }
             Kind::Directory => is_absent(&size),
             Kind::Symlink | Kind::Special => false,
@@ -112,11 +112,11 @@ pub fn stat(
         Kind::File => replies.collect(),
         _ => Vec::new(),
     };
-    // Where the zone is not known yet, a file beside a directory tells it.
-    let witness = entries.into_iter().find(|entry| {
+    // While the zone is unknown, a file in the same directory reveals it.
+    let zone_sample = entries.into_iter().find(|entry| {
         found.attributes.kind == Kind::Directory && entry.attributes.kind == Kind::File
     });
-    let mut entries: Vec<Entry> = [found].into_iter().chain(witness).collect();
+    let mut entries: Vec<Entry> = [found].into_iter().chain(zone_sample).collect();
     entries.truncate(if mdtm_batch::is_zone_known(pool) {
         1
     } else {
@@ -137,8 +137,8 @@ pub fn stat(
     }))
 }
 
-/// What a reply to `STAT` lists, where it is a listing that names its directory: nothing may be concluded from an
-/// absence where that may be a part only. What the server's answers are good for is noted.
+/// The entries in a reply to `STAT`, if it is a listing that shows its directory; incomplete where it may be cut off. Learns
+/// whether the server's `STAT` is usable.
 fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let profile = pool.profile();
     if reply.is_unknown_command() {
@@ -146,32 +146,33 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     }
     let lines = stat_list::listed_lines(reply).filter(|lines| !lines.is_empty())?;
     if !stat_list::names_itself(lines) {
-        // Where it was seen to list, that is of this one: it may have become something else.
+        // After a success it may be about this path, which may no longer be a directory.
         if profile.ask(|learned| learned.stat_lists.is_none()) {
             profile.learn(|learned| learned.stat_lists = Some(false));
         }
         return None;
     }
-    let mut taker = Taker::new(Parser::list(mdtm_batch::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
     for line in lines {
-        taker.line(line);
+        collector.line(line);
     }
     let is_long = stat_list::is_long(reply);
     if is_long {
         profile.learn(|learned| learned.no_glances = true);
     }
-    Some(taker.finish(directory, !is_long))
+    Some(collector.finish(directory, !is_long))
 }
 
-/// Whether `SIZE` refuses for good: there is no such file.
+/// Whether `SIZE` refuses permanently: there is no such file.
 fn is_absent(size: &Reply) -> bool {
     size.code >= 500 && !size.is_unknown_command()
 }
 
-/// Whether a refusal of `SIZE` says nothing of the file: there is no such command (RFC 3659 has it, RFC 959 not), it is for
-/// now only (RFC 959 section 4.2.1), as nodeftpd's is of what is not there, or it speaks of directories, as that of BSD's
-/// ftpd and uftpd's does of what is not there ("No such file, or argument is a directory"), or of rights, as vsftpd's does
-/// with `cmds_denied=SIZE`.
+/// Whether a refusal of `SIZE` proves nothing about the file:
+/// * there is no such command (RFC 3659 has it, RFC 959 not);
+/// * it is transient (RFC 959 section 4.2.1), as nodeftpd's is for a missing file;
+/// * it mentions directories, as BSD's ftpd and uftpd do for a missing file ("No such file, or argument is a directory");
+/// * it mentions permissions, as vsftpd does with `cmds_denied=SIZE`.
 pub fn proves_nothing(error: &Error) -> bool {
     match error {
         Error::Refused { why, said, .. } => {
@@ -182,7 +183,7 @@ pub fn proves_nothing(error: &Error) -> bool {
     }
 }
 
-/// The version of a file, by its directory's listing. Refuses what [`attributes`] refuses, and what is no file.
+/// The version of a file from its directory's listing. Refuses what [`attributes`] refuses, and what is no file.
 pub fn version(remote: &dyn Remote, file: &RemotePath, ask: &Ask<'_>) -> Result<Version> {
     match attributes(remote, file, ask)? {
         found if found.kind == Kind::File => Ok(found.version()),
@@ -190,11 +191,11 @@ pub fn version(remote: &dyn Remote, file: &RemotePath, ask: &Ask<'_>) -> Result<
     }
 }
 
-/// The attributes of a name, by its directory's listing. Refuses what is not there, and what a listing that was cut off
-/// does not show.
+/// The attributes of a name from its directory's listing. Refuses a name that is missing, or that an incomplete listing does
+/// not show.
 pub fn attributes(remote: &dyn Remote, path: &RemotePath, ask: &Ask<'_>) -> Result<Attributes> {
     let Some(directory) = path.parent() else {
-        return Err(refused(path, Why::Unsupported, "nothing lists it"));
+        return Err(refused(path, Why::Unsupported, "no directory lists it"));
     };
     let mut found = None;
     let completeness = remote.list(&directory, ask, &mut |entry| {

@@ -205,7 +205,7 @@ impl Update<'_> {
         let path = self.pool.place().absolute(self.file)?;
         let what = (Command::Stor(&path), 0);
         let said = self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))?;
-        parts::took_all(self.pool.profile(), &path);
+        parts::note_whole_accepted(self.pool.profile(), &path);
         Ok(said)
     }
 
@@ -219,7 +219,7 @@ impl Update<'_> {
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
             said = sent.map_err(|error| parts::refused(profile, Part::Within, &path, error))?;
-            parts::took(profile, Part::Within);
+            parts::note_accepted(profile, Part::Within);
         }
         Ok(said)
     }

@@ -49,7 +49,7 @@ impl Update<'_> {
         match result {
             Ok(said) => {
                 profile.learn(|learned| learned.appe = Some(true));
-                parts::took(profile, Part::Behind);
+                parts::note_accepted(profile, Part::Behind);
                 Ok(said)
             }
             Err(error) => Err(parts::refused(profile, Part::Behind, &path, error)),
