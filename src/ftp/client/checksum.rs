@@ -5,7 +5,7 @@ use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
 use crate::remote::{Deadline, Result};
 
-/// The hash of the file at the absolute path `path`, with the algorithm before it: `SHA-256:9f86…`.
+/// The checksum of the file at the absolute path `path`, after the name of its algorithm: `SHA-256:9f86…`.
 pub fn hash(
     control: &mut Control,
     profile: &Profile,
@@ -22,7 +22,7 @@ pub fn hash(
     }
     // draft-bryan-ftpext-hash: "213 SHA-256 0-49 9f86… name"; the X commands: "250 9F86…".
     let text = reply.text();
-    // A CRC may lack its first digits where those are 0; among other words a short one may be just a word.
+    // A CRC may lack leading zeros; between other words, a short hexadecimal string may be an ordinary word.
     let is_alone = text.split_ascii_whitespace().count() == 1;
     let least = if is_alone { 1 } else { 8 };
     let is_hash =

@@ -9,7 +9,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Result, Room};
 
-/// The space below the absolute path `directory`, where the server tells.
+/// The storage space below the absolute path `directory`, where the server reports it.
 pub fn space(
     control: &mut Control,
     profile: &Profile,
@@ -40,7 +40,7 @@ pub fn space(
     Ok(room)
 }
 
-/// What a quota leaves, from the words of a reply.
+/// Parses the text of a quota reply.
 fn quota(reply: &Reply) -> Option<Room> {
     let (mut free, mut total, mut used) = (None, None, None);
     for line in &reply.lines {
@@ -48,18 +48,19 @@ fn quota(reply: &Reply) -> Option<Room> {
         let Some((label, value)) = line.split_once([':', '=']) else {
             continue;
         };
-        let says = |words: &[&str]| words.iter().any(|word| label.contains(word));
-        let of_bytes = says(&["byte", "kb", "mb", "gb", "disk", "space"]);
-        if let (true, Some((have, limit))) = (of_bytes && says(&["upload"]), value.split_once('/'))
+        let mentions = |words: &[&str]| words.iter().any(|word| label.contains(word));
+        let of_bytes = mentions(&["byte", "kb", "mb", "gb", "disk", "space"]);
+        if let (true, Some((have, limit))) =
+            (of_bytes && mentions(&["upload"]), value.split_once('/'))
         {
             // mod_quotatab: "Uploaded bytes:	1024.00/10485760.00", in the unit of its label.
             used = bytes(have, label);
             total = bytes(limit, label);
-        } else if says(&["free", "avail", "remain", "left"]) && of_bytes {
+        } else if mentions(&["free", "avail", "remain", "left"]) && of_bytes {
             free = bytes(value, label);
-        } else if says(&["limit", "total", "max"]) && of_bytes {
+        } else if mentions(&["limit", "total", "max"]) && of_bytes {
             total = bytes(value, label);
-        } else if says(&["used", "usage"]) && of_bytes {
+        } else if mentions(&["used", "usage"]) && of_bytes {
             used = bytes(value, label);
         }
     }
@@ -67,7 +68,7 @@ fn quota(reply: &Reply) -> Option<Room> {
     Some(Room { free, total })
 }
 
-/// A number with a unit, which may stand in its label.
+/// Parses a number with a unit; the unit may be in the label.
 fn bytes(value: &str, label: &str) -> Option<u64> {
     let value = value.trim();
     let digits = value
@@ -81,7 +82,7 @@ fn bytes(value: &str, label: &str) -> Option<u64> {
         () if has("kb") => 1 << 10,
         () => 1,
     };
-    // Fractions of bytes mean nothing, and what is too large is as large as can be.
+    // The cast drops fractions of a byte and saturates.
     Some((number * unit as f64) as u64)
 }
 
