@@ -33,8 +33,8 @@ pub use crate::ftp::net::proxy::Proxy;
 pub use crate::ftp::net::stream::Bind;
 pub use crate::ftp::pool::Connections;
 pub use crate::ftp::probe::{
-    Answer, Beginning, Door, Encryption, Fault, Inspection, Listed, Named, Remembered, Restart,
-    Scratch, Server, Trial, Writing, look,
+    Answer, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Prelogin, Remembered,
+    Restart, Scratch, Server, Trial, Writing, look_before_login,
 };
 pub use crate::ftp::profile::Way;
 pub use crate::ftp::protocol::charset::Charset;

@@ -4,8 +4,9 @@
 //! place of the client. The trait [`Remote`] says *what* is wanted, never *how*: no FTP command, no
 //! connection and no lease is named here.
 //!
-//! Invariants: names and paths are bytes; a [`RemotePath`] is relative to the mounted directory
-//! and holds neither empty names nor `.` and `..`; times are seconds since 1970 in UTC.
+//! # Invariants
+//! Names and paths are bytes. A [`RemotePath`] is relative to the mounted directory and contains neither empty names nor `.` and
+//! `..`. Times are seconds since 1970 in UTC.
 
 pub(crate) mod attributes;
 pub(crate) mod change;
@@ -21,14 +22,16 @@ pub use crate::remote::deadline::Deadline;
 pub use crate::remote::error::{Error, Result, Why};
 pub use crate::remote::path::{RemotePath, is_name};
 pub use crate::remote::step::{Done, Step};
-pub use crate::remote::temp_name::{LONGEST_ASIDE, is_anybodys_aside, is_aside, name_aside};
+pub use crate::remote::temp_name::{
+    TEMP_NAME_LIMIT, is_own_temp_name, is_temp_name, make_temp_name,
+};
 
 /// Priority of a request. Requests get connections in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// A caller waits for the answer.
+    /// A system call waits for the answer.
     Caller,
-    /// A caller waits for a long upload to end.
+    /// A system call waits for the end of a long upload.
     Flush,
     /// Nothing waits for it yet: prefetch.
     Ahead,
@@ -57,8 +60,8 @@ pub enum Completeness {
 pub struct Traits {
     /// [`Step::Stat`] works: a single path can be asked for (MLST).
     pub stats: bool,
-    /// [`Remote::glance`] may work: a single path can be asked for although [`Step::Stat`] does not work.
-    pub glances: bool,
+    /// [`Remote::stat_without_mlst`] may work: a single path can be asked for although [`Step::Stat`] does not work.
+    pub stats_without_mlst: bool,
     /// A read can start in the middle of a file (REST).
     pub seeks: bool,
     /// [`Remote::list_many`] pipelines. False until that was seen, which takes one call for one
@@ -131,11 +134,11 @@ pub struct Room {
     pub total: Option<u64>,
 }
 
-/// The answer of [`Remote::glance`].
+/// The answer of [`Remote::stat_without_mlst`].
 #[derive(Clone, Debug)]
-pub enum Glance {
+pub enum NameStatus {
     /// The name exists.
-    There(Attributes),
+    Exists(Attributes),
     /// There is no such name.
     Absent,
 }
@@ -165,7 +168,7 @@ pub trait Remote: Send + Sync {
 
     /// Returns the attributes of a name if one command answers that for certain; `None` if it takes a
     /// listing.
-    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
+    fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
         let _ = (path, ask);
         Ok(None)
     }
@@ -199,13 +202,13 @@ pub trait Remote: Send + Sync {
     /// a file; it can be read from its start then.
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>>;
 
-    /// Starts to write a file: from its start, or appended after `behind` bytes and whatever other clients
+    /// Starts to write a file: from its start, or appended after `append_at` bytes and whatever other clients
     /// appended. `first` are its first bytes, of which some may be sent early; their number is returned. If
     /// the server can, `then` is done at the end. `begins` is called before the command is sent.
     fn write(
         &self,
         file: &RemotePath,
-        behind: Option<u64>,
+        append_at: Option<u64>,
         then: Then,
         first: &[u8],
         begins: &dyn Fn(),
@@ -225,8 +228,8 @@ pub trait Remote: Send + Sync {
     fn plan(&self, change: &Change) -> Plan;
 
     /// Probes how the server stores a part of a file (REST before STOR), so that [`Plan::Patch`] is not tried
-    /// on a real file first. It creates and removes a small file at `beside`, which must not exist.
-    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()>;
+    /// on a real file first. It creates and removes a small file at `temp`, which must not exist.
+    fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()>;
 
     /// Stores a change with `plan` and returns the version of the file after that. `bytes` provides the
     /// bytes that the plan needs.
@@ -250,7 +253,7 @@ pub trait Remote: Send + Sync {
 }
 
 impl dyn Remote {
-    /// One step, for a caller that waits.
+    /// Performs one step for a system call that waits.
     pub fn step(&self, step: Step<'_>, deadline: &Deadline) -> Result<Done> {
         let ask = Ask {
             urgency: Urgency::Caller,

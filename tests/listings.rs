@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use ftpfs::ftp::listing::{Clock, Line, Reader};
+use ftpfs::ftp::listing::{Clock, Line, Parser};
 use ftpfs::ftp::protocol::time_val::{civil, unix_seconds};
 use ftpfs::remote::{Attributes, Entry, Kind, Modified, Perm, Precision, is_name};
 use proptest::prelude::*;
@@ -201,26 +201,26 @@ fn clock() -> Clock {
     Clock { now, zone: 0 }
 }
 
-fn reader(facts: bool) -> Reader {
+fn parser(facts: bool) -> Parser {
     match facts {
-        true => Reader::facts(),
-        false => Reader::list(clock()),
+        true => Parser::facts(),
+        false => Parser::list(clock()),
     }
 }
 
 /// The entries of a listing, and how many of its lines were unreadable.
 fn read<'a>(facts: bool, lines: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Entry>, usize) {
-    let mut reader = reader(facts);
+    let mut parser = parser(facts);
     let mut entries = Vec::new();
     let mut unreadable = 0;
     for line in lines {
-        match reader.line(line) {
+        match parser.line(line) {
             Line::Entry(entry) => entries.push(entry),
             Line::Nothing => {}
             Line::Unreadable => unreadable += 1,
         }
     }
-    entries.extend(reader.finish());
+    entries.extend(parser.finish());
     (entries, unreadable)
 }
 

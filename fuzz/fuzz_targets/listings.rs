@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use ftpfs::ftp::listing::{Clock, Line, Reader};
+use ftpfs::ftp::listing::{Clock, Line, Parser};
 use ftpfs::remote::{Entry, is_name};
 use libfuzzer_sys::fuzz_target;
 
@@ -27,31 +27,31 @@ const CLOCKS: [Clock; 3] = [
 ];
 
 fuzz_target!(|bytes: &[u8]| {
-    let facts = read(Reader::facts(), bytes);
+    let facts = read(Parser::facts(), bytes);
     for (line, entry) in bytes.split(|&byte| byte == b'\n').zip(&facts) {
-        assert_eq!(Reader::facts().line(line), *entry);
+        assert_eq!(Parser::facts().line(line), *entry);
     }
     for clock in CLOCKS {
-        let lines = read(Reader::list(clock), bytes);
-        assert_eq!(lines, read(Reader::list(clock), bytes));
+        let lines = read(Parser::list(clock), bytes);
+        assert_eq!(lines, read(Parser::list(clock), bytes));
     }
 });
 
-fn read(mut reader: Reader, bytes: &[u8]) -> Vec<Line> {
+fn read(mut parser: Parser, bytes: &[u8]) -> Vec<Line> {
     let mut lines: Vec<_> = bytes
         .split(|&byte| byte == b'\n')
-        .map(|line| reader.line(line))
+        .map(|line| parser.line(line))
         .collect();
     for line in &lines {
         if let Line::Entry(entry) = line {
             check(entry);
         }
     }
-    if let Some(entry) = reader.finish() {
+    if let Some(entry) = parser.finish() {
         check(&entry);
         lines.push(Line::Entry(entry));
     }
-    assert_eq!(reader.finish(), None);
+    assert_eq!(parser.finish(), None);
     lines
 }
 

@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(!reply.lines.is_empty() && reply.lines.len() <= came);
                 assert!(reply.text().chars().count() <= 300);
                 assert!(!reply.to_string().contains(char::is_control));
-                let _ = reply.why();
+                let _ = reply.why("a test");
                 let _ = reply.refusal("a test").to_string();
                 for line in &reply.lines {
                     let path = quoted_path(line);

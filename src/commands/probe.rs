@@ -154,7 +154,7 @@ impl Run<'_> {
     fn fill_report(&mut self) -> Result<()> {
         let timeout = self.probe.settings.server.timeout;
         let deadline = || Deadline::after(timeout);
-        self.report.door = Some(ftp::look(&self.endpoint, &deadline())?);
+        self.report.prelogin = Some(ftp::look_before_login(&self.endpoint, &deadline())?);
         let inspection = Inspection::open(self.endpoint.clone(), &deadline());
         let inspection = match inspection {
             Ok(inspection) => Arc::new(inspection),

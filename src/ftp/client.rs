@@ -1,10 +1,9 @@
-//! The FTP server as the file system sees it: [`Remote`] over the pool.
+//! Implements [`Remote`] for an FTP server, over the connection pool.
 //!
-//! The one idea: here an operation chooses its lease, its commands and what may be repeated; what
-//! is safe to repeat is repeated once when the connection broke. Everything that differs between
-//! servers is looked up in the profile.
+//! Each operation chooses its lease, its commands, and which of them may be repeated: what is safe to repeat is repeated once
+//! on a new connection when the first one broke. Differences between servers are looked up in the profile.
 
-pub(crate) mod append;
+pub(crate) mod checksum;
 pub(crate) mod chmod;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
@@ -12,13 +11,13 @@ pub(crate) mod partial_store;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
+pub(crate) mod set_attributes;
+pub(crate) mod space;
+pub(crate) mod stat;
 pub(crate) mod stat_by_list;
-pub(crate) mod stat_flight;
-pub(crate) mod stat_from_listing;
 pub(crate) mod stat_list;
-pub(crate) mod steps;
+pub(crate) mod step_flight;
 pub(crate) mod update;
-pub(crate) mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,12 +27,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::partial_store as parts;
-use crate::ftp::client::patch_probe as rehearsal;
-use crate::ftp::client::stat_by_list as glance;
 use crate::ftp::client::stat_by_list::Outcome;
-use crate::ftp::client::stat_from_listing as untold;
-use crate::ftp::client::stat_list as together;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
@@ -46,42 +40,43 @@ use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
 use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
-    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
+    Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
+    Why,
 };
 
 /// An FTP server.
 #[derive(Debug)]
 pub struct Client {
     pool: Arc<Pool>,
-    glanced: Mutex<Option<Glanced>>,
+    stat_listing: Mutex<Option<StatListing>>,
 }
 
-/// What `STAT` says of a directory: to be compared with its listing.
+/// The reply to `STAT` of a directory, to be compared with its next listing.
 #[derive(Debug)]
-struct Glanced {
-    /// Absolute and in the server's bytes.
+struct StatListing {
+    /// The absolute path in the server's bytes.
     directory: Vec<u8>,
     reply: Reply,
     at: Instant,
 }
 
-/// Steps in one flight.
+/// The most steps in one flight.
 const FLIGHT_STEPS: usize = 1000;
-/// A listing that begins so soon shows what `STAT` showed: later the directory may have changed, and a server that lists
-/// alike by both would be taken for one that does not, for good.
-const SOON: Duration = Duration::from_secs(1);
+/// Time within which a listing is compared with an earlier `STAT`. Later the directory may have changed, and a server that
+/// lists alike by both would be remembered as one that does not.
+const STAT_COMPARE_WINDOW: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Connects and logs in.
     pub fn connect(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
         Ok(Self {
             pool: Pool::connect(endpoint, deadline)?,
-            glanced: Mutex::default(),
+            stat_listing: Mutex::default(),
         })
     }
 
-    /// The mounted directory: absolute, without a `/` at its end.
+    /// The mounted directory: absolute, without a trailing `/`.
     pub fn root(&self) -> Vec<u8> {
         self.pool.place().shown()
     }
@@ -91,7 +86,7 @@ impl Client {
         &self.pool
     }
 
-    /// Begins to read a file, wherever the server begins then.
+    /// Starts to read a file, without checking that the server starts at the offset.
     pub fn begin(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Download> {
         let path = self.absolute(file)?;
         self.repeat(Purpose::Transfer, &[], ask, |lease, _| {
@@ -99,7 +94,7 @@ impl Client {
         })
     }
 
-    /// Bytes of a file, if the server tells.
+    /// The size of a file in bytes, if the server reports it.
     fn size(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<Option<u64>> {
         match self.perform(&[Step::Version(file)], ask).pop() {
             Some(Ok(Done::Version(version))) => Ok(version.size),
@@ -112,9 +107,8 @@ impl Client {
         self.pool.place().absolute(path)
     }
 
-    /// Does `work` on a lease, and once more on a fresh connection when the first one broke.
-    /// `work` is told whether it is the second time. Before each time, an earlier change of one of `writes`, which are
-    /// absolute paths, comes to rest.
+    /// Does `work` on a lease, and once more on a new connection when the first one broke. The flag of `work` is set the
+    /// second time. Before each try it waits until earlier changes of `writes`, which are absolute paths, are at rest.
     fn repeat<T>(
         &self,
         purpose: Purpose,
@@ -129,7 +123,7 @@ impl Client {
                 if ask.deadline.remaining().is_none() {
                     return Err(error);
                 }
-                log::info!("{error}; trying again on a fresh connection");
+                log::info!("client: {error}; retrying on a new connection");
                 recheck::settle(&self.pool, writes, ask)?;
                 work(self.pool.lease(purpose, true, ask)?, true)
             }
@@ -137,8 +131,8 @@ impl Client {
         }
     }
 
-    /// Lists what can be listed in one flight.
-    fn together(
+    /// Lists those directories that can be listed in one flight.
+    fn list_by_stat(
         &self,
         directories: &[RemotePath],
         ask: &Ask<'_>,
@@ -147,12 +141,12 @@ impl Client {
         let paths: Result<Vec<_>> = directories.iter().map(|path| self.absolute(path)).collect();
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-        let listed = together::list(&self.pool, &mut lease, &paths, ask.deadline, each);
+        let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
         listed.inspect_err(|error| self.note_stat(error))
     }
 
-    /// A server that has no answer to `STAT` is asked no more; where nothing came at all, which may have been the
-    /// network's doing, just in this mount.
+    /// Remembers a server that does not answer `STAT` properly; only for this mount where no reply came at all, since that may
+    /// have been the network.
     fn note_stat(&self, error: &Error) {
         let profile = self.pool.profile();
         match error {
@@ -162,8 +156,8 @@ impl Client {
         }
     }
 
-    /// Lists one directory, and finds out whether it could be listed together with others.
-    fn compared(
+    /// Lists one directory, and learns whether it could have been listed in one flight with others.
+    fn list_and_compare(
         &self,
         directory: &RemotePath,
         ask: &Ask<'_>,
@@ -176,17 +170,18 @@ impl Client {
                 names.extend(self.pool.place().encode(&entry.name));
                 each(entry);
             })?;
-            // Over the same connection: where there are few, another one would not be had, and nothing ever found out.
-            let compared = together::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
+            // On the same connection: with a limit of one or two, no second one would be free, and the server would never be
+            // compared.
+            let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
             if let Err(error) = &compared {
-                log::debug!("{error}; the listing itself is good");
+                log::debug!("list: comparison with STAT failed: {error}; the listing is used");
                 self.note_stat(error);
             }
             Ok(completeness)
         })
     }
 
-    /// Lists one directory over a lease; `again` is for the second time.
+    /// Lists one directory over a lease; `again` marks a retry.
     fn list_over(
         &self,
         lease: &mut Lease,
@@ -205,8 +200,8 @@ impl Client {
         lister.list(each)
     }
 
-    /// The absolute paths that are to be at rest before `steps`: those that are changed, and those whose version is asked
-    /// for, since that tells what to send.
+    /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
+    /// for, since the version decides what to send.
     fn settled_before(&self, steps: &[Step<'_>]) -> Vec<Vec<u8>> {
         let paths = steps.iter().flat_map(|step| match step {
             Step::Stat(_) => [None, None],
@@ -219,7 +214,7 @@ impl Client {
             | Step::SetModified(path, _) => [Some(*path), None],
             Step::Rename { from, to } => [Some(*from), Some(*to)],
         });
-        // A path that the server's charset lacks is refused later.
+        // A path that the server's charset cannot express is refused later.
         let absolute = paths.flatten().map(|path| self.absolute(path));
         absolute.flatten().collect()
     }
@@ -235,7 +230,7 @@ impl Client {
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
-            steps::perform(lease.control()?, profile, place, steps, again, deadline)
+            step_flight::perform(lease.control()?, profile, place, steps, again, deadline)
         })
     }
 }
@@ -245,8 +240,8 @@ impl Remote for Client {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.stats(),
             seeks: learned.rest != Some(false),
-            glances: glance::is_possible(learned),
-            lists_together: together::is_possible(learned),
+            stats_without_mlst: stat_by_list::is_possible(learned),
+            lists_together: stat_list::is_possible(learned),
             goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
             sets_modes: learned.features.mff_mode || learned.chmod != Some(false),
             sets_times: learned.sets_times != Some(None),
@@ -270,11 +265,11 @@ impl Remote for Client {
                 continue;
             };
             match step {
-                Step::Version(file) if untold::says_nothing(error) => {
-                    *result = untold::version(self, file, ask).map(Done::Version);
+                Step::Version(file) if stat_by_list::proves_nothing(error) => {
+                    *result = stat_by_list::version(self, file, ask).map(Done::Version);
                 }
                 Step::Stat(path) if error.why() == Some(Why::Unsupported) => {
-                    *result = untold::attributes(self, path, ask).map(Done::Attributes);
+                    *result = stat_by_list::attributes(self, path, ask).map(Done::Attributes);
                 }
                 _ => {}
             }
@@ -282,24 +277,24 @@ impl Remote for Client {
         results
     }
 
-    fn glance(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<Glance>> {
-        if !self.pool.profile().ask(glance::is_possible) {
+    fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
+        if !self.pool.profile().ask(stat_by_list::is_possible) {
             return Ok(None);
         }
         let directory = self.absolute(&path.parent().unwrap_or_default())?;
-        let name = glance::Name {
+        let name = stat_by_list::Name {
             directory: &directory,
             path: &self.absolute(path)?,
             name: &self.pool.place().encode(path.name())?,
         };
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
-        // A listing that has to tell instead must still have its chance, however good the connection is.
+        // Time must remain for the listing that answers instead.
         let first_try = share(ask);
         Ok(
-            match glance::glance(&self.pool, &mut lease, &name, &first_try)? {
-                Outcome::Told(glance) => Some(glance),
+            match stat_by_list::stat(&self.pool, &mut lease, &name, &first_try)? {
+                Outcome::Known(status) => Some(status),
                 Outcome::Listing(reply) => {
-                    *self.glanced.lock() = reply.map(|reply| Glanced {
+                    *self.stat_listing.lock() = reply.map(|reply| StatListing {
                         directory,
                         reply,
                         at: Instant::now(),
@@ -317,20 +312,20 @@ impl Remote for Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let directory = &self.absolute(directory)?;
-        let glanced = (self.glanced.lock())
-            .take_if(|glanced| glanced.directory == *directory)
-            .filter(|glanced| glanced.at.elapsed() < SOON);
+        let stat_listing = (self.stat_listing.lock())
+            .take_if(|stat| stat.directory == *directory)
+            .filter(|stat| stat.at.elapsed() < STAT_COMPARE_WINDOW);
         let mut names = BTreeSet::new();
         let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             self.list_over(&mut lease, directory, again, ask, &mut |entry| {
-                if glanced.is_some() {
+                if stat_listing.is_some() {
                     names.extend(self.pool.place().encode(&entry.name));
                 }
                 each(entry);
             })
         })?;
-        if let Some(glanced) = glanced {
-            together::judge(&self.pool, directory, &names, &glanced.reply);
+        if let Some(stat) = stat_listing {
+            stat_list::judge(&self.pool, directory, &names, &stat.reply);
         }
         Ok(completeness)
     }
@@ -342,15 +337,17 @@ impl Remote for Client {
         each: &mut dyn FnMut(usize, Entry),
     ) -> Vec<Result<Completeness>> {
         let mut listed = vec![None; directories.len()];
-        if self.pool.profile().ask(together::is_possible) {
-            match self.together(directories, ask, each) {
-                Ok(together) => listed = together,
-                Err(error) => log::info!("{error}; listing one by one"),
+        if self.pool.profile().ask(stat_list::is_possible) {
+            match self.list_by_stat(directories, ask, each) {
+                Ok(by_stat) => listed = by_stat,
+                Err(error) => log::info!("list: {error}; listing directories one by one"),
             }
         }
         let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {
             Some(completeness) => Ok(completeness),
-            None => self.compared(&directories[number], ask, &mut |entry| each(number, entry)),
+            None => {
+                self.list_and_compare(&directories[number], ask, &mut |entry| each(number, entry))
+            }
         };
         listed.into_iter().enumerate().map(one_by_one).collect()
     }
@@ -368,9 +365,9 @@ impl Remote for Client {
             }
             .target(&name)
         })?;
-        let tried = || format!("reading the link {link}");
+        let tried = || format!("reading link {link}");
         target.ok_or_else(|| {
-            Error::refused(Why::NotFound, tried(), "the listing has no target of it")
+            Error::refused(Why::NotFound, tried(), "the listing shows no target for it")
         })
     }
 
@@ -392,7 +389,7 @@ impl Remote for Client {
     fn write(
         &self,
         file: &RemotePath,
-        behind: Option<u64>,
+        append_at: Option<u64>,
         then: Then,
         first: &[u8],
         begins: &dyn Fn(),
@@ -400,10 +397,10 @@ impl Remote for Client {
     ) -> Result<(Box<dyn Sink>, u64)> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let few = usize::try_from(EARLY).unwrap_or(0).min(first.len());
-        // A file that is begun anew can be begun twice; what is appended must not be.
-        let early = behind.is_none().then_some(Early {
-            bytes: &first[..few],
+        let length = usize::try_from(EARLY).unwrap_or(0).min(first.len());
+        // A whole file can be sent twice; appended bytes must not be.
+        let early = append_at.is_none().then_some(Early {
+            bytes: &first[..length],
             is_all: false,
         });
         let writes = [path.clone()];
@@ -421,31 +418,31 @@ impl Remote for Client {
                 Ok((Box::new(upload) as Box<dyn Sink>, sent))
             })
         };
-        let Some(from) = behind else {
+        let Some(from) = append_at else {
             return begin(Command::Stor(&path), 0);
         };
         let profile = self.pool.profile();
         let appends = match from {
-            // Nothing is there that could be lost.
+            // The file is empty: nothing can be lost.
             0 => profile.ask(|learned| learned.appe) != Some(false),
-            _ => rehearsal::appends(&self.pool, file, ask)?,
+            _ => patch_probe::appends(&self.pool, file, ask)?,
         };
         if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    parts::took(profile, Part::Behind);
+                    partial_store::note_accepted(profile, Part::Behind);
                     return Ok(begun);
                 }
-                Err(error) => match parts::refused(profile, Part::Behind, &path, error) {
+                Err(error) => match partial_store::refused(profile, Part::Behind, &path, error) {
                     error if error.why() == Some(Why::Unsupported) => {}
                     error => return Err(error),
                 },
             }
         }
-        // Where it was seen to put a part into its place, it does so behind the end, too.
+        // A server that was seen to write at the offset in the middle of a file does so at its end, too.
         match profile.ask(|learned| learned.stor_at) {
             Some(true) if from > 0 => begin(Command::Stor(&path), from)
-                .map_err(|error| parts::refused(profile, Part::Within, &path, error)),
+                .map_err(|error| partial_store::refused(profile, Part::Within, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),
@@ -460,7 +457,7 @@ impl Remote for Client {
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
         self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
-            // What is there already must not be changed by what flies behind.
+            // An existing file must not be changed by pipelined commands.
             let behind = self.behind(file, Then::default());
             begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
@@ -469,9 +466,9 @@ impl Remote for Client {
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
-        // Its charset may lack it.
+        // Refuses what the charset cannot express.
         self.absolute(path)?;
-        let refusal = |learned: &_| steps::refuse_changed(learned, path);
+        let refusal = |learned: &_| step_flight::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }
 
@@ -479,8 +476,8 @@ impl Remote for Client {
         update::plan(&self.pool.profile().get(), change)
     }
 
-    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
-        rehearsal::rehearse(&self.pool, &self.absolute(beside)?, ask)
+    fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        patch_probe::probe_patch(&self.pool, &self.absolute(temp)?, ask)
     }
 
     fn update(
@@ -506,7 +503,7 @@ impl Remote for Client {
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
         let path = self.absolute(directory)?;
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
-            views::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
+            space::space(lease.control()?, self.pool.profile(), &path, ask.deadline)
         })
     }
 
@@ -516,8 +513,8 @@ impl Remote for Client {
         let name = self.pool.place().encode(path.name())?;
         let profile = self.pool.profile();
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| match view {
-            View::Facts => steps::facts(lease.control()?, profile, &absolute, ask.deadline),
-            View::Hash => views::hash(lease.control()?, profile, &absolute, ask.deadline),
+            View::Facts => stat::facts(lease.control()?, profile, &absolute, ask.deadline),
+            View::Hash => checksum::hash(lease.control()?, profile, &absolute, ask.deadline),
             View::Raw => {
                 let (pool, lease) = (&self.pool, &mut lease);
                 Lister {
@@ -536,13 +533,13 @@ impl Remote for Client {
     }
 }
 
-/// A shorter deadline for the first try on a connection that had been idle: it may be dead without
-/// a word, and a fresh one must still have its chance.
+/// A shorter deadline for the first try on a connection that was idle: it may be dead without notice, and time must remain
+/// for a new one.
 fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
     (lease.was_idle() && !again).then(|| share(ask))
 }
 
-/// A deadline for what something else can be tried after.
+/// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);

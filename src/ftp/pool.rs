@@ -39,7 +39,7 @@ pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, State};
 use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
-use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency};
 
@@ -48,7 +48,7 @@ use crate::remote::{Deadline, Error, Result, Urgency};
 pub struct Pool {
     endpoint: Arc<Endpoint>,
     route: Route,
-    place: Place,
+    place: RemoteRoot,
     profile: Arc<Profile>,
     kept: Arc<Kept>,
     doubtful_paths: DoubtfulPaths,
@@ -149,7 +149,7 @@ impl Pool {
     }
 
     /// Where the mounted directory lies.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &RemoteRoot {
         &self.place
     }
 

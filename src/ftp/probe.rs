@@ -1,10 +1,11 @@
-//! A server looked at closely, for `ftpfs probe`: facts about it and about the way to it.
+//! Implements `ftpfs probe`: examines a server and the network path to it.
 //!
-//! The one idea: what is tried is what a mount does, by the same code over the same connections, one thing
-//! at a time and each within a deadline of its own; what comes of it stands in plain values, and the words
-//! for people are made elsewhere. What is learned goes into the profile that mounts use.
+//! Each test does what a mount does, by the same code over the same connections, one at a time and each within its own deadline.
+//! The results are plain values; `commands::probe` turns them into text. What is learned is stored in the profile that mounts
+//! use.
 //!
-//! Invariant: nothing is written to the server but by [`Scratch`].
+//! # Invariants
+//! Only [`Scratch`] writes to the server.
 
 pub(crate) mod data_modes;
 pub(crate) mod listing;
@@ -25,10 +26,11 @@ use crate::ftp::protocol::command::Command;
 use crate::process::printable::printable_bytes;
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
 
+pub use crate::ftp::client::patch_probe::PatchOutcome;
 pub use crate::ftp::probe::data_modes::{Fault, Named, Trial};
 pub use crate::ftp::probe::listing::{Listed, Restart};
-pub use crate::ftp::probe::prelogin::{Door, Encryption, look};
-pub use crate::ftp::probe::write_test::{Beginning, Scratch, Writing};
+pub use crate::ftp::probe::prelogin::{Encryption, Prelogin, look_before_login};
+pub use crate::ftp::probe::write_test::{Scratch, Writing};
 
 /// How long a server may count a connection that has ended.
 const STILL_COUNTED: Duration = Duration::from_secs(5);

@@ -11,20 +11,20 @@ use std::sync::OnceLock;
 /// The prefix of temporary names. Those of this process are hidden in listings.
 const PREFIX: &str = ".ftpfs-";
 /// Maximum bytes of a temporary name.
-pub const LONGEST_ASIDE: usize = 48;
+pub const TEMP_NAME_LIMIT: usize = 48;
 
 /// Returns a temporary name for the purpose `word`; `number` makes it unique in this process.
-pub fn name_aside(word: &str, number: impl LowerHex) -> String {
+pub fn make_temp_name(word: &str, number: impl LowerHex) -> String {
     format!("{PREFIX}{word}-{}-{number:x}", process_tag())
 }
 
 /// Whether a name is a temporary name of any process.
-pub fn is_anybodys_aside(name: &[u8]) -> bool {
+pub fn is_temp_name(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }
 
 /// Whether a name is a temporary name of this process.
-pub fn is_aside(name: &[u8]) -> bool {
+pub fn is_own_temp_name(name: &[u8]) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else {
         return false;
     };
@@ -48,17 +48,20 @@ mod tests {
 
     #[test]
     fn temporary_names_of_this_process_are_recognized() {
-        let (open, new) = (name_aside("open", 31_u64), name_aside("new", 31_u64));
+        let (open, new) = (
+            make_temp_name("open", 31_u64),
+            make_temp_name("new", 31_u64),
+        );
         assert_ne!(open, new);
-        assert!(is_anybodys_aside(open.as_bytes()) && !is_anybodys_aside(b".ftp"));
-        assert!(name_aside("aside", u64::MAX).len() <= LONGEST_ASIDE);
-        assert!(is_aside(open.as_bytes()) && is_aside(new.as_bytes()));
+        assert!(is_temp_name(open.as_bytes()) && !is_temp_name(b".ftp"));
+        assert!(make_temp_name("aside", u64::MAX).len() <= TEMP_NAME_LIMIT);
+        assert!(is_own_temp_name(open.as_bytes()) && is_own_temp_name(new.as_bytes()));
         assert!(open.starts_with(".ftpfs-open-") && open.ends_with("-1f"));
         // Another process, also one of the same number in another container.
         let process = std::process::id();
         let theirs = format!(".ftpfs-open-{process}-1f");
-        assert!(!is_aside(theirs.as_bytes()));
-        assert!(!is_aside(b".ftpfs-open-0123456789abcdef-1f"));
-        assert!(!is_aside(b".ftpfs-open") && !is_aside(b"f"));
+        assert!(!is_own_temp_name(theirs.as_bytes()));
+        assert!(!is_own_temp_name(b".ftpfs-open-0123456789abcdef-1f"));
+        assert!(!is_own_temp_name(b".ftpfs-open") && !is_own_temp_name(b"f"));
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ftpfs::remote::is_anybodys_aside;
+use ftpfs::remote::is_temp_name;
 use ftpfs::vfs::{DiskCache, Error, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
@@ -616,7 +616,7 @@ impl Run {
         let may_stay = self.kind.atomic && self.server.has_failed_reads();
         let stays = |path: &[u8]| {
             let name = path.rsplit(|&byte| byte == b'/').next();
-            may_stay && name.is_some_and(is_anybodys_aside)
+            may_stay && name.is_some_and(is_temp_name)
         };
         let stored: BTreeMap<Vec<u8>, Vec<u8>> = self
             .server

@@ -445,7 +445,7 @@ fn file_changes_where_the_rehearsal_file_is_refused() {
         change(&mount);
         large[1 << 20] = b'!';
         assert!(has(&server, "/large", &large));
-        let told = mount.log().contains("of ours is left on the server");
+        let told = mount.log().contains("patch probe: temporary file");
         assert_eq!(told, command == "DELE", "{}", mount.log());
     }
 }

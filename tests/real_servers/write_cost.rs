@@ -119,7 +119,7 @@ fn server_that_truncates_patches_is_detected_and_repaired() {
         60,
         "pure_ftpd; head -c 4M /dev/urandom >$S/file; cp $S/file $D/file; chown $account: $D/file
          mounts cache_timeout=30
-         put 1000000 X $S/file; put 1000000 X $M/file; cmp $S/file $D/file; says $S/log 'cuts off what lies behind'
+         put 1000000 X $S/file; put 1000000 X $M/file; cmp $S/file $D/file; says $S/log 'truncates the file after the part'
          put 4000000 Y $S/file; costs 700000 put 4000000 Y $M/file; cmp $S/file $D/file; cmp $S/file $M/file
          truncate -s 3000000 $S/file; costs 65536 truncate -s 3000000 $M/file; cmp $S/file $D/file
          unmounts",

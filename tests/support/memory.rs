@@ -347,7 +347,7 @@ impl Remote for Memory {
         Plan::Whole
     }
 
-    fn rehearse(&self, _: &RemotePath, _: &Ask<'_>) -> Result<()> {
+    fn probe_patch(&self, _: &RemotePath, _: &Ask<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -137,8 +137,8 @@ impl Remote for Client {
         self.server.plan(change)
     }
 
-    fn rehearse(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
-        self.server.rehearse(&self.path(beside), ask)
+    fn probe_patch(&self, beside: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        self.server.probe_patch(&self.path(beside), ask)
     }
 
     fn update(

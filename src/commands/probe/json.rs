@@ -12,7 +12,7 @@ use crate::commands::json;
 use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text;
-use crate::ftp::{Answer, Beginning, Door, Fault, Restart, Trial, Writing};
+use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, Trial, Writing};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: u32 = 1;
@@ -25,8 +25,14 @@ pub fn to_text(report: &Report) -> String {
         source: &report.source,
         mountable: report.error.is_none() && report.works(),
         error: report.error.as_deref(),
-        server: report.door.as_ref().map(|door| server(report, door)),
-        encryption: report.door.as_ref().map(|door| encryption(report, door)),
+        server: report
+            .prelogin
+            .as_ref()
+            .map(|prelogin| server(report, prelogin)),
+        encryption: report
+            .prelogin
+            .as_ref()
+            .map(|prelogin| encryption(report, prelogin)),
         data_connections: report
             .trials
             .iter()
@@ -190,12 +196,12 @@ fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result
         .serialize(serializer)
 }
 
-fn server<'a>(report: &'a Report, door: &'a Door) -> ServerJson<'a> {
+fn server<'a>(report: &'a Report, prelogin: &'a Prelogin) -> ServerJson<'a> {
     let server = report.server.as_ref();
     ServerJson {
-        address: &door.place,
-        greeting: &door.greeting,
-        greets_after_ms: Some(door.took),
+        address: &prelogin.place,
+        greeting: &prelogin.greeting,
+        greets_after_ms: Some(prelogin.took),
         logs_in_after_ms: server.map(|server| server.took),
         system: server.and_then(|server| server.system.as_deref().ok()),
         features: server.map(|server| server.features.as_slice()),
@@ -204,8 +210,8 @@ fn server<'a>(report: &'a Report, door: &'a Door) -> ServerJson<'a> {
     }
 }
 
-fn encryption<'a>(report: &'a Report, door: &'a Door) -> EncryptionJson<'a> {
-    let found = match &door.encryption {
+fn encryption<'a>(report: &'a Report, prelogin: &'a Prelogin) -> EncryptionJson<'a> {
+    let found = match &prelogin.encryption {
         Err(refusal) => {
             return EncryptionJson::Refused {
                 offered: false,
@@ -273,13 +279,13 @@ fn writing(writing: &Writing) -> WritingJson {
     WritingJson {
         store: works(&writing.store),
         reading: writing.reading.as_ref().map(restart),
-        rest_stor: match writing.beginning {
-            Beginning::Keeps => "keeps",
-            Beginning::Cuts => "cuts",
-            Beginning::Appends => "appends",
-            Beginning::Replaces => "replaces",
-            Beginning::Wrong => "wrong",
-            Beginning::Refused(_) => "refused",
+        rest_stor: match writing.patch {
+            PatchOutcome::Keeps => "keeps",
+            PatchOutcome::Cuts => "cuts",
+            PatchOutcome::Appends => "appends",
+            PatchOutcome::Replaces => "replaces",
+            PatchOutcome::Wrong => "wrong",
+            PatchOutcome::Refused(_) => "refused",
         },
         append: works(&writing.append),
         rename_replaces: works(&writing.replace),

@@ -77,8 +77,10 @@ impl Advice {
 }
 
 fn encryption(report: &Report, advice: &mut Advice) {
-    let Some(door) = &report.door else { return };
-    match &door.encryption {
+    let Some(prelogin) = &report.prelogin else {
+        return;
+    };
+    match &prelogin.encryption {
         Err(why) => advice.note(format!(
             "The server offers no encryption ({why}): the password and all files are sent in clear text."
         )),

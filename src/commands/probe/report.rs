@@ -2,7 +2,7 @@
 
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe, Settings};
-use crate::ftp::{Answer, Door, Listed, Remembered, Restart, Server, Trial, Writing};
+use crate::ftp::{Answer, Listed, Prelogin, Remembered, Restart, Server, Trial, Writing};
 
 /// Results about a server and the connections to it; `None` for what was not probed.
 pub struct Report {
@@ -15,7 +15,7 @@ pub struct Report {
     /// Why the probe ended early.
     pub error: Option<String>,
     /// What the server shows before the login.
-    pub door: Option<Door>,
+    pub prelogin: Option<Prelogin>,
     /// What the server reports about itself.
     pub server: Option<Server>,
     /// The data connections, in the order of trying.
@@ -78,7 +78,7 @@ impl Report {
                 .map(|word| word.0.to_string_lossy().into_owned())
                 .collect(),
             error: None,
-            door: None,
+            prelogin: None,
             server: None,
             trials: Vec::new(),
             resumption: None,

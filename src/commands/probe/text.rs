@@ -52,8 +52,12 @@ type Lines = Vec<(&'static str, String)>;
 
 fn server(report: &Report) -> Lines {
     let mut lines = vec![("source", report.source.clone())];
-    if let Some(door) = &report.door {
-        let greeted = format!("{}, greets after {}", door.place, latency(door.took));
+    if let Some(prelogin) = &report.prelogin {
+        let greeted = format!(
+            "{}, greets after {}",
+            prelogin.place,
+            latency(prelogin.took)
+        );
         lines.push((
             "address",
             match &report.server {
@@ -61,7 +65,7 @@ fn server(report: &Report) -> Lines {
                 None => greeted,
             },
         ));
-        lines.push(("greeting", door.greeting.join(" / ")));
+        lines.push(("greeting", prelogin.greeting.join(" / ")));
     }
     if let Some(server) = &report.server {
         let system = server.system.as_ref().unwrap_or_else(|refusal| refusal);
@@ -79,10 +83,10 @@ fn server(report: &Report) -> Lines {
 }
 
 fn encryption(report: &Report) -> Lines {
-    let Some(door) = &report.door else {
+    let Some(prelogin) = &report.prelogin else {
         return Vec::new();
     };
-    let encryption = match &door.encryption {
+    let encryption = match &prelogin.encryption {
         Err(why) => return vec![("offered", format!("no: {why}"))],
         Ok(encryption) => encryption,
     };
@@ -239,7 +243,7 @@ fn kept(report: &Report) -> Lines {
 fn mount(report: &Report) -> Lines {
     let advice = recommend::of(report);
     let mut lines = Vec::new();
-    if report.door.is_some() {
+    if report.prelogin.is_some() {
         lines.push((COMMAND, advice.command(report)));
         lines.push((FSTAB, advice.fstab(report)));
     }

@@ -1,25 +1,24 @@
-//! Listing a directory: which command, what its lines say, and the times that it rounds.
+//! Lists one directory by `MLSD` or `LIST`, and completes what `LIST` leaves out.
 //!
-//! The one idea: `MLSD` says everything exactly. `LIST` says some of it, in the server's own way, so
-//! that what it leaves out is asked for behind it, in flights, before anything of it is shown:
-//! hidden files by `-a` where the server honours that, exact times by `MDTM`, and what links lead to
-//! where they are to be followed.
+//! `MLSD` reports all facts exactly. `LIST` reports some of them, in a format of the server's own. What is missing is asked for
+//! in pipelined flights after it, before any entry is shown: hidden files by `-a` where the server honours that, exact times
+//! by `MDTM`, and the targets of links where they are to be followed.
 //!
 //! Names stay in the server's charset until they are handed out.
 
-use crate::ftp::client::mdtm_batch as exact;
-use crate::ftp::listing::{Line, Reader};
+use crate::ftp::client::mdtm_batch;
+use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::listing_stream as lines;
+use crate::ftp::transfer::listing_stream;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
     is_name,
 };
 
-/// Entries of one directory that we keep: a server can't fill our memory with more.
+/// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
 
 /// Lists one directory over one lease.
@@ -30,11 +29,11 @@ pub struct Lister<'a> {
     pub lease: &'a mut Lease,
     /// The directory: absolute, in the server's bytes.
     pub directory: &'a [u8],
-    /// Until when.
+    /// The deadline.
     pub deadline: &'a Deadline,
 }
 
-/// Entries in the server's bytes, and what may be concluded from them.
+/// Entries in the server's bytes, and whether they are all.
 pub type Listed = (Vec<Entry>, Completeness);
 
 impl Lister<'_> {
@@ -47,10 +46,10 @@ impl Lister<'_> {
         Ok(hand_out(self.pool, entries, completeness, each))
     }
 
-    /// Where the link `name` (in the server's bytes) points. Only `LIST` tells: `MLSD` of Pure-FTPd and
-    /// ProFTPD leaves the target out.
+    /// The target of the link `name` (in the server's bytes). Only `LIST` shows it: `MLSD` of Pure-FTPd and ProFTPD
+    /// leaves it out.
     pub fn target(mut self, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        let (entries, _) = self.plain(false)?.listed;
+        let (entries, _) = self.list_hidden(false)?.listed;
         let link = entries.into_iter().find(|entry| entry.name == name);
         let target = link.and_then(|entry| entry.attributes.target);
         Ok(target.map(|target| self.pool.place().decode(&target)))
@@ -67,18 +66,18 @@ impl Lister<'_> {
             (true, _) => Command::Mlsd,
             (false, all) => Command::List(if all { "-a" } else { "" }),
         };
-        let mut reader = if facts {
-            Reader::facts()
+        let mut parser = if facts {
+            Parser::facts()
         } else {
-            Reader::list(exact::clock(self.pool))
+            Parser::list(mdtm_batch::clock(self.pool))
         };
         let mut found = None;
         let mut take = |line: &[u8]| {
-            if matches!(reader.line(line), Line::Entry(entry) if entry.name == name) {
+            if matches!(parser.line(line), Line::Entry(entry) if entry.name == name) {
                 found = Some(line.trim_ascii_end().to_vec());
             }
         };
-        lines::listing(
+        listing_stream::listing(
             self.lease,
             self.directory,
             command,
@@ -91,12 +90,12 @@ impl Lister<'_> {
 
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
-            match self.taken(Reader::facts(), Command::Mlsd, false) {
+            match self.receive(Parser::facts(), Command::Mlsd, false) {
                 Err(Error::Refused {
                     why: Why::Unsupported,
                     ..
                 }) => {
-                    log::info!("MLSD is offered but refused; going on with LIST");
+                    log::info!("list: FEAT offers MLSD but the server refuses it; using LIST");
                     self.pool.profile().learn(|learned| {
                         learned.features.facts = None;
                         learned.no_mlsd = true;
@@ -105,16 +104,16 @@ impl Lister<'_> {
                 taken => return taken.map(|taken| taken.listed),
             }
         }
-        let Taken {
+        let Received {
             listed: (mut entries, completeness),
             times,
             ..
-        } = self.plain(true)?;
-        let mut listings = [exact::Listing {
+        } = self.list_hidden(true)?;
+        let mut listings = [mdtm_batch::Listing {
             directory: self.directory,
             entries: &mut entries,
         }];
-        exact::settle(
+        mdtm_batch::settle(
             self.pool,
             self.lease.control()?,
             &mut listings,
@@ -124,19 +123,19 @@ impl Lister<'_> {
         Ok((entries, completeness))
     }
 
-    /// `LIST` in the form that shows hidden files here, and with `times` the first exact times of its files, if those
-    /// could be asked for before its end.
-    fn plain(&mut self, times: bool) -> Result<Taken> {
+    /// Sends `LIST` in the form that shows hidden files on this server. With `times`, asks for the first exact times of its files
+    /// before its final reply, if possible.
+    fn list_hidden(&mut self, times: bool) -> Result<Received> {
         match self.pool.profile().ask(|learned| learned.list_all) {
-            Some(true) => self.entered("-a", times),
-            Some(false) => self.entered("", times),
-            None => self.both(),
+            Some(true) => self.list_entered("-a", times),
+            Some(false) => self.list_entered("", times),
+            None => self.probe_list_all(),
         }
     }
 
-    /// `LIST` of the directory that was entered. A server that asks no `ls`, whose `-a` shows the directory itself, may
-    /// list the one in which it was when the data connection was made (libunftp): listing it again shows that.
-    fn entered(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
+    /// Sends `LIST` after `CWD`. A server may list the directory that was current when the data connection was made (libunftp).
+    /// `-a` shows the directory itself only where the server runs `ls`; elsewhere listing it again shows the fault.
+    fn list_entered(&mut self, switches: &'static str, times: bool) -> Result<Received> {
         let profile = self.pool.profile();
         let lists_entered = profile.ask(|learned| learned.lists_entered);
         let made_in = self.lease.spare().map(|spare| spare.made_in());
@@ -147,78 +146,80 @@ impl Lister<'_> {
         if !is_here && lists_entered == Some(false) {
             drop(self.lease.take_spare());
         }
-        let first = self.with(switches, times)?;
+        let first = self.list_once(switches, times)?;
         let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
         if is_certain || lists_entered.is_some() {
             return Ok(first);
         }
-        let second = self.with(switches, times)?;
+        let second = self.list_once(switches, times)?;
         let is_same = first.listed == second.listed;
-        // Two empty ones tell nothing, nor do two of where the login left us: that may be this directory.
-        let tells = !is_same || is_known && !second.listed.0.is_empty();
-        if tells {
-            log::debug!("it lists what was entered behind the data connection: {is_same}");
+        // Two empty listings prove nothing, nor do two in the login directory, which may be this one.
+        let is_proof = !is_same || is_known && !second.listed.0.is_empty();
+        if is_proof {
+            log::debug!(
+                "list: server lists the directory entered after the data connection was made: {is_same}"
+            );
             profile.learn(|learned| learned.lists_entered = Some(is_same));
         }
         Ok(second)
     }
 
-    /// Finds out whether `LIST -a` shows hidden files here, or is taken for a name, as strict servers
-    /// do.
-    fn both(&mut self) -> Result<Taken> {
+    /// Learns whether `LIST -a` shows hidden files on this server. Strict servers take `-a` for a name.
+    fn probe_list_all(&mut self) -> Result<Received> {
         let profile = self.pool.profile();
         let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
-        let with_all = match self.entered("-a", false) {
+        let with_all = match self.list_entered("-a", false) {
             Err(Error::Refused { .. }) => None,
             Err(error) => return Err(error),
-            // Only a listing that honours the switch names the directory itself.
+            // Only a listing that honours the switch shows the directory itself.
             Ok(taken) if taken.names_itself => {
                 learn(true);
                 return Ok(taken);
             }
             Ok(taken) => Some(taken),
         };
-        let plain = self.with("", false)?;
-        let count = |taken: &Taken| taken.listed.0.len();
+        let plain = self.list_once("", false)?;
+        let count = |taken: &Received| taken.listed.0.len();
         let honours = with_all
             .as_ref()
             .is_some_and(|all| count(all) >= count(&plain));
-        // Two empty listings tell nothing; the next directory will.
+        // Two empty listings prove nothing; the next directory will.
         if count(&plain) > 0 {
             learn(honours);
         }
         Ok(with_all.filter(|_| honours).unwrap_or(plain))
     }
 
-    /// One `LIST`, its times as a clock on the server shows them.
-    fn with(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
-        let reader = Reader::list(exact::clock(self.pool));
-        self.taken(reader, Command::List(switches), times)
+    /// Sends one `LIST`. Its times are those of the server's clock.
+    fn list_once(&mut self, switches: &'static str, times: bool) -> Result<Received> {
+        let parser = Parser::list(mdtm_batch::clock(self.pool));
+        self.receive(parser, Command::List(switches), times)
     }
 
-    fn taken(&mut self, reader: Reader, command: Command<'_>, times: bool) -> Result<Taken> {
-        let mut taker = Taker::new(reader);
+    fn receive(&mut self, parser: Parser, command: Command<'_>, times: bool) -> Result<Received> {
+        let mut collector = EntryCollector::new(parser);
         let mut names_itself = false;
         let mut take = |line: &[u8]| {
             names_itself |= line.trim_ascii_end().ends_with(b" .");
-            taker.line(line);
+            collector.line(line);
         };
         let (lease, deadline) = (&mut *self.lease, self.deadline);
-        let mut listing = lines::listing(lease, self.directory, command, deadline, &mut take)?;
+        let mut listing =
+            listing_stream::listing(lease, self.directory, command, deadline, &mut take)?;
         if times {
-            let wanted = exact::wanted_paths(self.pool, self.directory, &taker.entries);
+            let wanted = mdtm_batch::wanted_paths(self.pool, self.directory, &collector.entries);
             let commands: Vec<_> = wanted.iter().map(|path| Command::Mdtm(path)).collect();
             listing.ask(lease, &commands, deadline)?;
         }
         let (all, times) = listing.conclude(lease, deadline)?;
-        Ok(Taken {
-            listed: taker.finish(self.directory, all),
+        Ok(Received {
+            listed: collector.finish(self.directory, all),
             names_itself,
             times,
         })
     }
 
-    /// Shows links as what they lead to; one that leads nowhere stays a link.
+    /// Replaces links by the attributes of their targets; a broken link stays a link.
     fn follow_links(&mut self, entries: &mut [Entry]) -> Result<()> {
         const COMMANDS: usize = 3;
         let links: Vec<usize> = (0..entries.len())
@@ -264,16 +265,16 @@ impl Lister<'_> {
     }
 }
 
-/// A listing as it came.
-struct Taken {
+/// A listing as received.
+struct Received {
     listed: Listed,
-    /// Whether it named the directory itself.
+    /// Whether it shows the directory itself.
     names_itself: bool,
-    /// The replies to `MDTM` of the first files whose times it rounds.
+    /// The replies to `MDTM` for the first files whose times it rounds.
     times: Vec<Reply>,
 }
 
-/// Hands out entries as their readers know them; returns what may be concluded then.
+/// Passes entries on in the charset of the mount; returns whether they are all.
 pub fn hand_out(
     pool: &Pool,
     entries: Vec<Entry>,
@@ -296,28 +297,28 @@ pub fn hand_out(
     completeness
 }
 
-/// Takes lines, keeps entries, and counts what can't be read.
-pub struct Taker {
-    reader: Reader,
+/// Collects the entries of a listing, and counts the lines that cannot be parsed.
+pub struct EntryCollector {
+    parser: Parser,
     entries: Vec<Entry>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
 }
 
-impl Taker {
-    /// Takes lines that `reader` reads.
-    pub fn new(reader: Reader) -> Self {
+impl EntryCollector {
+    /// A collector of lines that `parser` parses.
+    pub fn new(parser: Parser) -> Self {
         Self {
-            reader,
+            parser,
             entries: Vec::new(),
             unreadable: 0,
             first_unreadable: Vec::new(),
         }
     }
 
-    /// Takes a line.
+    /// Adds a line.
     pub fn line(&mut self, line: &[u8]) {
-        match self.reader.line(line) {
+        match self.parser.line(line) {
             Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
             Line::Nothing => {}
             Line::Entry(_) | Line::Unreadable => {
@@ -329,12 +330,12 @@ impl Taker {
         }
     }
 
-    /// What there was; `all` is whether the listing came to its end.
+    /// The entries; `all` is whether the listing was received to its end.
     pub fn finish(mut self, directory: &[u8], all: bool) -> Listed {
-        self.entries.extend(self.reader.finish());
+        self.entries.extend(self.parser.finish());
         if self.unreadable > 0 {
             log::warn!(
-                "{} lines in the listing of {} can't be read, the first: {}",
+                "list: {} lines in the listing of {} cannot be parsed, the first: {}",
                 self.unreadable,
                 directory.escape_ascii(),
                 self.first_unreadable.escape_ascii()

@@ -1,9 +1,8 @@
-//! Exact times, where a listing rounds them.
+//! Asks for exact times by pipelined `MDTM` where a listing rounds them.
 //!
-//! The one idea: `LIST` shows minutes, or days, of a clock in the server's zone. `MDTM` tells seconds in
-//! UTC; those of all files fly together, one round trip for a directory or for many, before anything is
-//! shown, so that a file never shows one time and then another. The first file that has both tells
-//! the zone of all others.
+//! `LIST` shows minutes, or days, of a clock in the server's time zone; `MDTM` reports seconds in UTC. The commands for all files
+//! of a directory, or of many, are pipelined in one round trip before any entry is shown, so that a file never shows one time
+//! and then another. The first file that has both times reveals the zone of all others.
 
 use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;
@@ -14,7 +13,7 @@ use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::now;
 use crate::remote::{Deadline, Entry, Kind, Modified, Precision, Result};
 
-/// A directory's entries, with the times that a clock on the server shows.
+/// A directory's entries, with times of the server's clock.
 pub struct Listing<'a> {
     /// The directory: absolute, in the server's bytes.
     pub directory: &'a [u8],
@@ -22,12 +21,12 @@ pub struct Listing<'a> {
     pub entries: &'a mut [Entry],
 }
 
-/// Commands whose replies are kept at once.
-const FLIGHT: usize = 1000;
-/// Seconds by which a zone can differ from UTC.
-const FARTHEST_ZONE: i64 = 14 * 3600;
+/// The most commands in one flight.
+const MDTM_PER_FLIGHT: usize = 1000;
+/// The largest offset of a time zone from UTC, in seconds.
+const MAX_ZONE_OFFSET: i64 = 14 * 3600;
 
-/// The clock by which the server's listings are to be read.
+/// The clock by which the server's listings are parsed.
 pub fn clock(pool: &Pool) -> Clock {
     let now = now();
     Clock {
@@ -36,7 +35,7 @@ pub fn clock(pool: &Pool) -> Clock {
     }
 }
 
-/// Seconds by which the server's clock is shown east of UTC at `now`, as far as known.
+/// The offset of the server's clock at `now` in seconds east of UTC, as far as known.
 fn offset(pool: &Pool, now: i64) -> i32 {
     match &pool.endpoint().manner.zone {
         Some(zone) => zone.offset(now),
@@ -44,10 +43,10 @@ fn offset(pool: &Pool, now: i64) -> i32 {
     }
 }
 
-/// Whether `MDTM` said what the listing says, in a zone where that can't be UTC.
-fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) -> bool {
+/// Whether `MDTM` reported the local time that the listing shows, in a zone other than UTC.
+fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(EntryIndex, i64)]) -> bool {
     let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
-    let as_listed = |&((number, at), seconds): &(Place, i64)| {
+    let as_listed = |&((number, at), seconds): &(EntryIndex, i64)| {
         let listed = listings[number].entries[at].attributes.modified;
         listed.and_then(|listed| offset_of(listed, seconds)) == Some(0)
             && offset(pool, seconds) != 0
@@ -55,8 +54,8 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) 
     unknown && exact.iter().any(as_listed)
 }
 
-/// The absolute paths of the first files of which [`settle`] will want the exact time, in that order; none of a server of
-/// which it is not known yet that it tells.
+/// The absolute paths of the first files whose exact time [`settle`] will ask for, in that order; none while it is unknown
+/// whether the server has `MDTM`.
 pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
     if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
         return Vec::new();
@@ -68,8 +67,8 @@ pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec
     wanted.map(|entry| below(directory, &entry.name)).collect()
 }
 
-/// Asks for the exact times of files, as many as are wanted, learns the zone from the first, and
-/// makes UTC of all other times. `early` are the replies for the first of them, where those were asked for before.
+/// Asks for the exact times of the files that need one, learns the zone from the first, and converts all other times to UTC.
+/// `early` are the replies for the first files, where those were asked for before.
 pub fn settle(
     pool: &Pool,
     control: &mut Control,
@@ -89,7 +88,7 @@ pub fn settle(
     }
     files.truncate(wanted(pool));
     let (answered, left) = files.split_at(early.len().min(files.len()));
-    let mut exact = said(pool, &early, answered);
+    let mut exact = parse_replies(pool, &early, answered);
     exact.extend(ask(pool, control, listings, left, deadline)?);
     let zone_known = is_zone_known(pool);
     if !zone_known {
@@ -130,7 +129,7 @@ pub fn settle(
     Ok(())
 }
 
-/// How many exact times are wanted: of all files, or of one that tells the zone.
+/// The number of exact times to ask for: of all files, or of one that reveals the zone.
 fn wanted(pool: &Pool) -> usize {
     match (pool.endpoint().manner.exact_times, is_zone_known(pool)) {
         (true, _) => usize::MAX,
@@ -139,14 +138,14 @@ fn wanted(pool: &Pool) -> usize {
     }
 }
 
-/// Whether the exact time of a file is wanted at all.
+/// Whether exact times are asked for at all.
 pub fn is_wanted(pool: &Pool) -> bool {
     wanted(pool) > 0
 }
 
-/// Whether the exact time of this one file would be understood: where the server's zone was told, its own `MDTM` shows
-/// whether that speaks in it, unless the listing has but a day to compare with.
-pub fn is_understood(pool: &Pool, entry: &Entry) -> bool {
+/// Whether the reply to `MDTM` of this one file could be interpreted. Where `timezone=` is set, comparing it with the listing
+/// shows whether `MDTM` is local or UTC, unless the listing shows only a day.
+pub fn is_interpretable(pool: &Pool, entry: &Entry) -> bool {
     let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
     let has_minutes = |modified: Modified| modified.precision != Precision::Day;
     pool.endpoint().manner.zone.is_none()
@@ -154,12 +153,12 @@ pub fn is_understood(pool: &Pool, entry: &Entry) -> bool {
         || entry.attributes.modified.is_some_and(has_minutes)
 }
 
-/// Whether it is known in which zone listings tell the time.
+/// Whether the time zone of listings is known.
 pub fn is_zone_known(pool: &Pool) -> bool {
     pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
 }
 
-/// Whether the exact time of a file is to be asked for, and can be.
+/// Whether to ask for the exact time of an entry.
 fn is_asked(pool: &Pool, directory: &[u8], entry: &Entry) -> bool {
     let exact = |modified: Modified| modified.precision == Precision::Second;
     let is_rounded =
@@ -167,18 +166,18 @@ fn is_asked(pool: &Pool, directory: &[u8], entry: &Entry) -> bool {
     is_rounded && pool.place().takes(&below(directory, &entry.name))
 }
 
-/// Which entry: the number of its listing, and its place there.
-type Place = (usize, usize);
+/// The index of a listing, and of an entry in it.
+type EntryIndex = (usize, usize);
 
-/// The exact times of the files at those places, in as few flights as can be; of some less when the
-/// server does not tell.
+/// Asks for the exact times of these files in as few flights as possible; files that the server has no time for are left
+/// out.
 fn ask(
     pool: &Pool,
     control: &mut Control,
     listings: &[Listing<'_>],
-    files: &[Place],
+    files: &[EntryIndex],
     deadline: &Deadline,
-) -> Result<Vec<(Place, i64)>> {
+) -> Result<Vec<(EntryIndex, i64)>> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     let mut left = files;
@@ -187,24 +186,24 @@ fn ask(
             Some(false) => break,
             // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
             None => 1,
-            Some(true) => FLIGHT,
+            Some(true) => MDTM_PER_FLIGHT,
         };
         let (now, later) = left.split_at(left.len().min(alone));
         left = later;
-        let path = |&(number, at): &Place| {
+        let path = |&(number, at): &EntryIndex| {
             let listing = &listings[number];
             below(listing.directory, &listing.entries[at].name)
         };
         let paths: Vec<Vec<u8>> = now.iter().map(path).collect();
         let flight: Vec<_> = paths.iter().map(|path| Command::Mdtm(path)).collect();
         let replies = control.flight(&flight, deadline)?;
-        times.extend(said(pool, &replies, now));
+        times.extend(parse_replies(pool, &replies, now));
     }
     Ok(times)
 }
 
-/// What the replies to `MDTM` say of the files at those places.
-fn said(pool: &Pool, replies: &[Reply], files: &[Place]) -> Vec<(Place, i64)> {
+/// The times in the replies to `MDTM` for these files.
+fn parse_replies(pool: &Pool, replies: &[Reply], files: &[EntryIndex]) -> Vec<(EntryIndex, i64)> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     for (reply, &place) in replies.iter().zip(files) {
@@ -215,15 +214,15 @@ fn said(pool: &Pool, replies: &[Reply], files: &[Place]) -> Vec<(Place, i64)> {
     times
 }
 
-/// Seconds east of UTC, when a listed time (read as UTC) and an exact one differ by a time zone: whole
-/// quarters of an hour.
+/// The zone's offset in seconds east of UTC, if a listed time (parsed as UTC) and an exact one differ by whole quarters of an
+/// hour.
 fn offset_of(listed: Modified, exact: i64) -> Option<i32> {
     const QUARTER: i64 = 900;
     if listed.precision != Precision::Minute {
         return None;
     }
     let difference = listed.seconds - (exact - exact.rem_euclid(60));
-    let fits = difference % QUARTER == 0 && difference.abs() <= FARTHEST_ZONE;
+    let fits = difference % QUARTER == 0 && difference.abs() <= MAX_ZONE_OFFSET;
     i32::try_from(difference).ok().filter(|_| fits)
 }
 

@@ -1,15 +1,15 @@
-//! Parts of files: appends, and what goes into its place behind `REST`, on servers that refuse just those.
+//! Decides whether the refusal of a partial store (`APPE`, or `REST` before `STOR`) is about the file or about the feature.
 //!
-//! The one idea: who may not append to a file may still store all of it. Hardened servers refuse the one and take the
-//! other, in the words by which they refuse a file (ProFTPD without `AllowStoreRestart`, its default: "451 Append/Restart not
-//! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
-//! unless such a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
+//! Hardened servers refuse a partial store in the words in which they refuse a file, and accept the whole file (ProFTPD without
+//! `AllowStoreRestart`, its default: "451 Append/Restart not permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission
+//! denied."). So a refusal is taken to be about the feature, unless a partial store was accepted in this mount. When the server
+//! then accepts the whole of the same file, that is proven, and remembered.
 
 use crate::ftp::profile::{Learned, Part, Profile, RefusedPart};
 use crate::remote::{Error, Why};
 
-/// Whether a refusal of a part may be one of parts, whatever its code: rclone's FTP server answers 450 to `STOR` after
-/// `REST`. Not where it names a reason that holds for the whole file too.
+/// Whether a refusal may be about partial stores, whatever its code: rclone's FTP server answers 450 to `STOR` after `REST`.
+/// False where it names a reason that applies to the whole file too.
 pub fn may_be_of_parts(error: &Error) -> bool {
     matches!(
         error.why(),
@@ -17,7 +17,7 @@ pub fn may_be_of_parts(error: &Error) -> bool {
     )
 }
 
-/// Whether a refusal is one for good.
+/// Whether a refusal is permanent.
 fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Refused { why, said, .. } => *why == Why::Denied || said.starts_with('5'),
@@ -25,8 +25,8 @@ fn is_lasting(error: &Error) -> bool {
     }
 }
 
-/// What the refusal of a part of the file at the absolute path `path` is to its caller: [`Why::Unsupported`] where all of
-/// the file may be taken.
+/// Converts the refusal of a part of the file at the absolute path `path` for the caller: [`Why::Unsupported`] where the whole
+/// file may be accepted.
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
     let is_unsupported = error.why() == Some(Why::Unsupported);
     let may_be =
@@ -51,17 +51,17 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
     }
 }
 
-/// A part was taken.
-pub fn took(profile: &Profile, part: Part) {
+/// Learns that a part was accepted.
+pub fn note_accepted(profile: &Profile, part: Part) {
     let is_known = |learned: &Learned| learned.taken_parts.contains(&part);
     if !profile.ask(is_known) {
         profile.learn(|learned| learned.taken_parts.push(part));
     }
 }
 
-/// All of the file at the absolute path `path` was taken: if a part of it was refused before, it was for being one. A file
-/// that was busy for a moment shows the same, so that a refusal for now counts the second time.
-pub fn took_all(profile: &Profile, path: &[u8]) {
+/// Learns that the whole file at the absolute path `path` was accepted: if a part of it was refused before, the server refuses
+/// partial stores. A file that was busy for a moment looks the same, so a transient refusal counts the second time only.
+pub fn note_whole_accepted(profile: &Profile, path: &[u8]) {
     let is_it = |learned: &Learned| {
         let refused = learned.refused_part.as_ref();
         refused.is_some_and(|refused| refused.path == path)
@@ -77,7 +77,7 @@ pub fn took_all(profile: &Profile, path: &[u8]) {
             return;
         };
         if is_lasting || learned.doubted_part == Some(part) {
-            log::info!("this server takes all of a file and no part ({part:?})");
+            log::info!("partial store: server accepts whole files only, not {part:?}; disabled");
             learned.lacks(part);
         } else {
             learned.doubted_part = Some(part);

@@ -1,50 +1,96 @@
-//! Rehearsals: what a server makes of `APPE`, and of `REST` before `STOR`, seen on a scratch file.
+//! Probes what a server does with `APPE`, and with `REST` before `STOR`, on a temporary file.
 //!
-//! The one idea: a server is trusted with a part of a file once that was seen to work. To see it on the user's own
-//! file takes all of that file, to mend what is spoilt; a file of ten bytes shows the same for some round
-//! trips. It lies beside the user's, since rights and disks differ from directory to directory, and is removed again.
+//! A server is trusted to store a part of a file once that was seen to work. A probe on the user's own file would need all
+//! of that file to repair it; a file of ten bytes shows the same for a few round trips. It is created in the directory of
+//! the user's file, since permissions and disks differ between directories, and removed again. `ftpfs probe` stores and
+//! judges by the same functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::ftp::client::partial_store as parts;
-use crate::ftp::pool::{Pool, Purpose};
-use crate::ftp::profile::Part;
+use crate::ftp::client::partial_store;
+use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::{Part, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::upload::upload;
-use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, name_aside};
+use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, make_temp_name};
 
-/// What the file has first, and what is put where.
+/// Content of the temporary file before the probe.
 const BEFORE: &[u8] = b"0123456789";
+/// Bytes that the probe writes into it.
 const PART: &[u8] = b"ab";
+/// Offset at which they are written.
 const AT: usize = 3;
-/// How long the removal may take at least.
-const REMOVAL: Duration = Duration::from_secs(5);
+/// Least time for the removal of the temporary file, also when the operation's deadline has passed.
+const MIN_REMOVAL_TIME: Duration = Duration::from_secs(5);
 
-/// Learns whether `STOR` behind `REST` puts a part into its place, and whether what lies behind it stays.
-/// `path` is absolute and names nothing yet. An error says that nothing could be learned.
-pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
-    let (at, keeps) = with_scratch(pool, path, ask, || play(pool, path, ask))?;
+/// What `REST n` before `STOR` does to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatchOutcome {
+    /// The bytes are written at the offset, and the bytes after them stay.
+    Keeps,
+    /// The bytes are written at the offset, and the file ends after them.
+    Cuts,
+    /// The bytes are appended at the end.
+    Appends,
+    /// The bytes become the whole file.
+    Replaces,
+    /// The file has other content.
+    Wrong,
+    /// The server refuses; its reply.
+    Refused(String),
+}
+
+impl PatchOutcome {
+    /// The outcome for a file that held `before` and holds `now`, after `part` was stored at offset `at`.
+    pub fn of(before: &[u8], at: usize, part: &[u8], now: &[u8]) -> Self {
+        let end = at + part.len();
+        let kept = [&before[..at], part, &before[end..]].concat();
+        if now == kept {
+            Self::Keeps
+        } else if now == &kept[..end] {
+            Self::Cuts
+        } else if now == [before, part].concat() {
+            Self::Appends
+        } else if now == part {
+            Self::Replaces
+        } else {
+            Self::Wrong
+        }
+    }
+
+    /// Remembers the outcome for the plans of updates.
+    pub fn learn(&self, profile: &Profile) {
+        let (at, keeps) = match self {
+            Self::Keeps => (true, Some(true)),
+            Self::Cuts => (true, Some(false)),
+            _ => (false, None),
+        };
+        profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (Some(at), keeps));
+    }
+}
+
+/// Learns whether `STOR` after `REST` writes at the offset, and whether the bytes after the part stay. `path` is absolute and
+/// names nothing yet. An error means that nothing was learned.
+pub fn probe_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
+    let outcome = with_temp_file(pool, path, ask, || try_patch(pool, path, ask))?;
     log::info!(
-        "{}",
-        match (at, keeps) {
-            (true, Some(true)) => "this server puts a part of a file into its place",
-            (true, _) => "this server cuts off what lies behind a part of a file",
-            (false, _) => "this server does not put a part of a file into its place",
+        "patch probe: REST before STOR: {}",
+        match outcome {
+            PatchOutcome::Keeps => "writes a part of a file in place",
+            PatchOutcome::Cuts => "writes at the offset and truncates the file after the part",
+            _ => "does not write at the offset",
         }
     );
-    pool.profile().learn(|learned| {
-        learned.stor_at = Some(at);
-        learned.stor_keeps = keeps;
-    });
+    outcome.learn(pool.profile());
     Ok(())
 }
 
-/// Whether `APPE` to the file `file` keeps what is there. Known, or tried on a scratch file beside it; where that can't be
-/// made, no for this time.
+/// Whether `APPE` to `file` keeps the content of the file: known, or tried on a temporary file in the same directory. False,
+/// without being remembered, where that file cannot be created.
 pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     match pool
@@ -55,18 +101,18 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
         (true, _) => return Ok(true),
         (false, _) => {}
     }
-    let name = name_aside("append", COUNT.fetch_add(1, Ordering::Relaxed));
-    let Some(scratch) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
+    let name = make_temp_name("append", COUNT.fetch_add(1, Ordering::Relaxed));
+    let Some(temp) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
         return Ok(false);
     };
-    let path = pool.place().absolute(&scratch)?;
-    match with_scratch(pool, &path, ask, || play_append(pool, &path, ask)) {
+    let path = pool.place().absolute(&temp)?;
+    match with_temp_file(pool, &path, ask, || try_append(pool, &path, ask)) {
         Ok(appends) => {
             log::info!(
-                "APPE on a scratch file: {}",
+                "patch probe: APPE: {}",
                 match appends {
                     true => "appends",
-                    false => "does not append; files are stored whole",
+                    false => "does not append; uploading whole files instead",
                 }
             );
             pool.profile().learn(|learned| match appends {
@@ -75,39 +121,43 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
             });
             Ok(appends)
         }
-        // The server may come back: the caller tries again.
+        // The connection failed, not the command: the caller tries again.
         Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => Err(error),
         Err(error) => {
-            log::info!("APPE can't be tried on a scratch file: {error}; {file} is stored whole");
+            log::info!("patch probe: APPE not tried: {error}; uploading all of {file} instead");
             Ok(false)
         }
     }
 }
 
-/// Plays on the scratch file at `path` and removes it.
-fn with_scratch<T>(
+/// Runs `probe`, which creates the temporary file `path`, and removes that file.
+fn with_temp_file<T>(
     pool: &Arc<Pool>,
     path: &[u8],
     ask: &Ask<'_>,
-    play: impl Fn() -> Result<T>,
+    probe: impl Fn() -> Result<T>,
 ) -> Result<T> {
-    let rehearsed = play();
+    let probed = probe();
     let shown = String::from_utf8_lossy(path);
     match remove(pool, path, ask) {
         Ok(reply) if reply.is_completion() => {}
-        // It may never have been made.
-        Ok(reply) if rehearsed.is_err() => log::info!("{}: {reply}", Command::Dele(path)),
-        Ok(reply) => log::warn!("{shown} of ours is left on the server: {reply}"),
-        Err(error) => log::warn!("{shown} of ours may be left on the server: {error}"),
+        // The file may never have been created.
+        Ok(reply) if probed.is_err() => log::info!("patch probe: {}: {reply}", Command::Dele(path)),
+        Ok(reply) => {
+            log::warn!("patch probe: temporary file {shown:?} is left on the server: {reply}")
+        }
+        Err(error) => {
+            log::warn!("patch probe: temporary file {shown:?} may be left on the server: {error}")
+        }
     }
-    rehearsed
+    probed
 }
 
-/// Removes the file, even if the patience is over, and over a second connection where the first one breaks.
+/// Removes the file, also after the deadline, and on a second connection where the first one breaks.
 fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
     let once = |fresh| {
         let left = ask.deadline.remaining().unwrap_or_default();
-        let deadline = &Deadline::after(left.max(REMOVAL));
+        let deadline = &Deadline::after(left.max(MIN_REMOVAL_TIME));
         let ask = Ask { deadline, ..*ask };
         let mut lease = pool.lease(Purpose::Metadata, fresh, &ask)?;
         lease.control()?.command(Command::Dele(path), deadline)
@@ -118,70 +168,76 @@ fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
     }
 }
 
-fn play(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<(bool, Option<bool>)> {
-    store(pool, Command::Stor(path), 0, BEFORE, ask)?;
-    let before = pool.profile().ask(|learned| learned.rest);
-    let stored = store(pool, Command::Stor(path), AT as u64, PART, ask);
-    // A refusal here says nothing of reading.
-    pool.profile().learn(|learned| learned.rest = before);
-    match stored {
-        // All of it was taken before.
-        Err(error) if parts::may_be_of_parts(&error) => return Ok((false, None)),
+fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcome> {
+    let lease = || pool.lease(Purpose::Transfer, false, ask);
+    store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
+    match store_part(lease()?, pool.profile(), path, AT, PART, ask.deadline) {
+        // The whole file was accepted before.
+        Err(error) if partial_store::may_be_of_parts(&error) => {
+            return Ok(PatchOutcome::Refused(error.to_string()));
+        }
         stored => stored?,
     }
-    let kept = [&BEFORE[..AT], PART, &BEFORE[AT + PART.len()..]].concat();
-    let has = content(pool, path, ask)?;
-    Ok(if has == kept {
-        (true, Some(true))
-    } else if has == kept[..AT + PART.len()] {
-        (true, Some(false))
-    } else {
-        (false, None)
-    })
+    let now = content(pool, path, ask)?;
+    Ok(PatchOutcome::of(BEFORE, AT, PART, &now))
 }
 
-/// Whether `APPE` keeps what is there.
-fn play_append(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
-    store(pool, Command::Stor(path), 0, BEFORE, ask)?;
-    match store(pool, Command::Appe(path), 0, PART, ask) {
-        // All of it was taken before.
-        Err(error) if parts::may_be_of_parts(&error) => return Ok(false),
+/// Whether `APPE` keeps the content of the file.
+fn try_append(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
+    let lease = || pool.lease(Purpose::Transfer, false, ask);
+    store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
+    match store(lease()?, Command::Appe(path), 0, PART, ask.deadline) {
+        // The whole file was accepted before.
+        Err(error) if partial_store::may_be_of_parts(&error) => return Ok(false),
         stored => stored?,
     }
     Ok(content(pool, path, ask)? == [BEFORE, PART].concat())
 }
 
-fn store(
-    pool: &Arc<Pool>,
-    command: Command<'_>,
-    at: u64,
-    bytes: &[u8],
-    ask: &Ask<'_>,
-) -> Result<()> {
-    let lease = pool.lease(Purpose::Transfer, false, ask)?;
-    let all = 0..bytes.len() as u64;
-    let taken = AtomicBool::default();
-    upload(
-        lease,
-        (command, at),
-        (&bytes, all),
-        None,
-        &taken,
-        ask.deadline,
-    )?;
-    Ok(())
-}
-
 fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {
     let lease = pool.lease(Purpose::Transfer, false, ask)?;
     let mut download = Download::open(lease, path, &Reading::at(0), ask.deadline)?;
-    // One more than can be there.
-    let mut bytes = vec![0; BEFORE.len() + PART.len() + 1];
+    // One byte more than the file can have.
+    let limit = BEFORE.len() + PART.len() + 1;
+    read_up_to(limit, &mut download, ask.deadline)
+}
+
+/// Stores `bytes` by `command` at the offset `at`.
+pub fn store(
+    lease: Lease,
+    command: Command<'_>,
+    at: u64,
+    bytes: &[u8],
+    deadline: &Deadline,
+) -> Result<()> {
+    let all = 0..bytes.len() as u64;
+    let taken = AtomicBool::default();
+    upload(lease, (command, at), (&bytes, all), None, &taken, deadline).map(drop)
+}
+
+/// Stores `part` at the offset `at` of a file. A refusal of `REST` here leaves open whether it works before `RETR`.
+pub fn store_part(
+    lease: Lease,
+    profile: &Profile,
+    path: &[u8],
+    at: usize,
+    part: &[u8],
+    deadline: &Deadline,
+) -> Result<()> {
+    let before = profile.ask(|learned| learned.rest);
+    let stored = store(lease, Command::Stor(path), at as u64, part, deadline);
+    profile.learn(|learned| learned.rest = before);
+    stored
+}
+
+/// Reads to the end of the file, `limit` bytes at most.
+pub fn read_up_to(limit: usize, source: &mut dyn Source, deadline: &Deadline) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; limit];
     let mut filled = 0;
-    while filled < bytes.len() {
-        match download.read(&mut bytes[filled..], ask.deadline)? {
+    while filled < limit {
+        match source.read(&mut bytes[filled..], deadline)? {
             0 => break,
-            read => filled += read,
+            length => filled += length,
         }
     }
     bytes.truncate(filled);

@@ -1,15 +1,17 @@
-//! Renaming as rename(2) does it, also where the server's `RNTO` refuses to replace.
+//! Renames as rename(2) does, also where the server's `RNTO` refuses to replace.
 //!
-//! The one idea: what bears the new name is moved aside, the rename is tried again, and what was
-//! aside is deleted, or moved back if the rename still fails. At every moment either the old or
-//! the new content can be found on the server.
+//! The existing target is renamed to a temporary name, the rename is tried again, and the temporary file is deleted, or renamed
+//! back if the rename still fails.
+//!
+//! # Invariants
+//! At every moment either the old or the new content exists on the server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ftp::control::Control;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Deadline, Done, Result, Why, name_aside};
+use crate::remote::{Deadline, Done, Result, Why, make_temp_name};
 
 /// The absolute paths of a rename.
 #[derive(Clone, Copy)]
@@ -20,8 +22,8 @@ pub struct Names<'a> {
     pub to: &'a [u8],
 }
 
-/// What became of `RNFR` and `RNTO`, going on where there is another way. The outer result is the
-/// connection's, the inner one the rename's. `again` as in `steps.rs`.
+/// The result of `RNFR` and `RNTO`, after workarounds where they were refused. The outer error is one of the connection, the
+/// inner one the rename's. `again` as in [`crate::ftp::client::step_flight::perform`].
 pub fn outcome(
     control: &mut Control,
     names: Names<'_>,
@@ -45,18 +47,18 @@ pub fn outcome(
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
     if rnto.code == BUSY && !rnto.words(Command::Rnto(names.to)).contains("exist") {
-        // In use: what is moved aside for it could not be moved back either.
+        // In use: a target that is moved away could not be moved back either.
         return Ok(Err(refusal));
     }
-    if differ_in_case(names) && by_another_name(control, names, deadline)? {
+    if differ_in_case(names) && rename_through_temp(control, names, deadline)? {
         return Ok(Ok(Done::Changed));
     }
-    let made_way = match kind(control, names.to, deadline)? {
-        Some(Bears::File) => aside(control, names, deadline)?,
-        Some(Bears::Directory) => instead_of_empty(control, names, deadline)?,
+    let is_renamed = match kind(control, names.to, deadline)? {
+        Some(Existing::File) => replace_file(control, names, deadline)?,
+        Some(Existing::Directory) => replace_empty_directory(control, names, deadline)?,
         None => false,
     };
-    Ok(if made_way {
+    Ok(if is_renamed {
         Ok(Done::Changed)
     } else {
         Err(refusal)
@@ -66,24 +68,24 @@ pub fn outcome(
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).
 const BUSY: u16 = 450;
 
-/// What bears a name.
-enum Bears {
+/// The kind of an existing name.
+enum Existing {
     File,
     Directory,
 }
 
-/// Asks by `SIZE` and `CWD`; the working directory means nothing to us. A server without `SIZE` tells by what it says to
-/// `RNFR`, which every further one takes back.
-fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Bears>> {
+/// Asks by `SIZE` and `CWD` (no code depends on the working directory). On a server without `SIZE`, the reply to `RNFR`
+/// shows whether the name exists; the next `RNFR` overrides it.
+fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Existing>> {
     let replies = control.flight(&[Command::Size(path), Command::Cwd(path)], deadline)?;
     let yes = |at: usize| replies.get(at).is_some_and(Reply::is_completion);
     Ok(if yes(1) {
-        Some(Bears::Directory)
+        Some(Existing::Directory)
     } else if yes(0) {
-        Some(Bears::File)
+        Some(Existing::File)
     } else if replies.first().is_some_and(Reply::is_unknown_command) {
         let rnfr = control.command(Command::Rnfr(path), deadline)?;
-        rnfr.is_intermediate().then_some(Bears::File)
+        rnfr.is_intermediate().then_some(Existing::File)
     } else {
         None
     })
@@ -95,72 +97,80 @@ fn rename(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Resul
     Ok(replies.last().is_some_and(Reply::is_completion))
 }
 
-fn aside(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
-    let aside = aside_name(names.to);
+fn replace_file(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+    let temp = temp_path(names.to);
     let away = Names {
         from: names.to,
-        to: &aside,
+        to: &temp,
     };
     if !rename(control, away, deadline)? {
         return Ok(false);
     }
     if rename(control, names, deadline)? {
-        let reply = control.command(Command::Dele(&aside), deadline)?;
+        let reply = control.command(Command::Dele(&temp), deadline)?;
         if !reply.is_completion() {
             log::warn!(
-                "a replaced file is left on the server: {}",
-                reply.refusal(Command::Dele(&aside))
+                "rename: replaced file is left on the server: {}",
+                reply.refusal(Command::Dele(&temp))
             );
         }
         return Ok(true);
     }
     let back = Names {
-        from: &aside,
+        from: &temp,
         to: names.to,
     };
     if !rename(control, back, deadline)? {
         log::error!(
-            "{} could not be replaced and is now called {}",
+            "rename: {} could not be replaced and is now called {}",
             names.to.escape_ascii(),
-            aside.escape_ascii()
+            temp.escape_ascii()
         );
     }
     Ok(false)
 }
 
-/// Whether a server that folds case takes both names for one.
+/// Whether a case-insensitive server takes both names for one.
 fn differ_in_case(names: Names<'_>) -> bool {
     let folded = |name| String::from_utf8_lossy(name).to_lowercase();
     folded(names.from) == folded(names.to)
 }
 
-/// Where a file's own name in another case counts as taken: by a name that nothing else has. False, with
-/// all as it was, where the new name is another file's after all.
-fn by_another_name(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
-    let between = aside_name(names.to);
+/// Renames by way of a temporary name, on a case-insensitive server that refuses because the new name exists: it is the old
+/// one. False, with everything as before, where the new name is another file's.
+fn rename_through_temp(
+    control: &mut Control,
+    names: Names<'_>,
+    deadline: &Deadline,
+) -> Result<bool> {
+    let temp = temp_path(names.to);
     let away = Names {
         from: names.from,
-        to: &between,
+        to: &temp,
     };
     if !rename(control, away, deadline)? {
         return Ok(false);
     }
-    for (to, arrived) in [(names.to, true), (names.from, false)] {
-        let on = Names { from: &between, to };
-        if rename(control, on, deadline)? {
-            return Ok(arrived);
+    for (to, is_renamed) in [(names.to, true), (names.from, false)] {
+        let step = Names { from: &temp, to };
+        if rename(control, step, deadline)? {
+            return Ok(is_renamed);
         }
     }
     log::error!(
-        "{} could not be renamed and is now called {}",
+        "rename: {} could not be renamed and is now called {}",
         names.from.escape_ascii(),
-        between.escape_ascii()
+        temp.escape_ascii()
     );
     Ok(false)
 }
 
-/// rename(2) replaces an empty directory; `RMD` refuses every other one.
-fn instead_of_empty(control: &mut Control, names: Names<'_>, deadline: &Deadline) -> Result<bool> {
+/// Replaces an empty directory, as rename(2) does; `RMD` refuses every other one.
+fn replace_empty_directory(
+    control: &mut Control,
+    names: Names<'_>,
+    deadline: &Deadline,
+) -> Result<bool> {
     if !control
         .command(Command::Rmd(names.to), deadline)?
         .is_completion()
@@ -174,15 +184,15 @@ fn instead_of_empty(control: &mut Control, names: Names<'_>, deadline: &Deadline
     Ok(false)
 }
 
-/// A name beside `path` that nobody else uses: hidden, and unlike any other.
-fn aside_name(path: &[u8]) -> Vec<u8> {
+/// A temporary name in the directory of `path`.
+fn temp_path(path: &[u8]) -> Vec<u8> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cut = path
         .iter()
         .rposition(|&byte| byte == b'/')
         .map_or(0, |slash| slash + 1);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut aside = path[..cut].to_vec();
-    aside.extend_from_slice(name_aside("aside", number).as_bytes());
-    aside
+    let mut temp = path[..cut].to_vec();
+    temp.extend_from_slice(make_temp_name("aside", number).as_bytes());
+    temp
 }

@@ -1,35 +1,38 @@
-//! Many directories in one flight: listings by `STAT`, over the control connection.
+//! Lists many directories in one flight, by `STAT` over the control connection.
 //!
-//! The one idea: `STAT path` answers with a listing (RFC 959 section 4.1.3), needs no data connection
-//! and flies, so that a hundred directories cost one round trip. No server is trusted with it before
-//! one directory was seen to look the same by `LIST`; and since some answer for a missing directory
-//! with an empty success, and cut long listings off, only what names itself (`.`) and is not long is
-//! taken. Everything else is left to `LIST`.
+//! `STAT path` answers with a listing (RFC 959 section 4.1.3), needs no data connection and can be pipelined, so that a hundred
+//! directories cost one round trip. It is used after one directory was seen to look the same by `LIST`. Some servers answer for
+//! a missing directory with an empty success, and cut long listings off: so only replies that list the directory itself (`.`)
+//! and are not long are accepted. Everything else is left to `LIST`.
+//!
+//! A flight with `STAT` ends with a nonce: vsftpd shows names in its reply to `STAT` as they are, so that a name with line
+//! breaks can end that reply and forge those to the commands that follow. Servers repeat the offset of a `REST`
+//! ("350 Restart position accepted (4711)."), and ours is drawn for each flight, so that no name can contain it. If it does
+//! not come in its place, no reply of the flight is believed.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::ftp::client::list::{Listed, Taker, hand_out};
-use crate::ftp::client::mdtm_batch as exact;
-use crate::ftp::client::stat_flight as sealed;
-use crate::ftp::listing::Reader;
+use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
+use crate::ftp::client::mdtm_batch;
+use crate::ftp::control::Control;
+use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::listing_stream::says_cut_off;
-use crate::remote::{Completeness, Deadline, Entry, Result};
+use crate::remote::{Completeness, Deadline, Entry, Error, Result};
 
-/// Entries from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others
-/// have 2,000 and more).
-const LONG: usize = 1000;
+/// Lines from which on a listing may have been cut off (Pure-FTPd's default limit is 10,000, others have 2,000 and more).
+const TRUSTED_LINES: usize = 1000;
 
-/// Whether this server's directories may be asked for together: by `LIST` alone they would have to be
-/// listed one by one, and `MLSD` says more.
+/// Whether directories of this server are listed in one flight: not where `MLSD` works, which reports more.
 pub fn is_possible(learned: &Learned) -> bool {
     learned.stat_lists == Some(true) && may_be_possible(learned)
 }
 
-/// Whether it is worth finding out whether [`is_possible`] holds.
+/// Whether [`is_possible`] has yet to be learned.
 pub fn is_unknown(learned: &Learned) -> bool {
     learned.stat_lists.is_none() && may_be_possible(learned)
 }
@@ -38,8 +41,7 @@ fn may_be_possible(learned: &Learned) -> bool {
     learned.asks_stat() && learned.list_all == Some(true)
 }
 
-/// Lists the absolute paths `directories` in one flight. `None` stands for those that have to be listed
-/// one by one.
+/// Lists the absolute paths `directories` in one flight. `None` marks those that have to be listed one by one.
 pub fn list(
     pool: &Pool,
     lease: &mut Lease,
@@ -51,21 +53,21 @@ pub fn list(
         .iter()
         .map(|path| Command::Stat(STAT_ALL, path))
         .collect();
-    let replies = sealed::flight(lease.control()?, pool.profile(), &flight, deadline)?;
+    let replies = flight_with_nonce(lease.control()?, pool.profile(), &flight, deadline)?;
     let mut listed: Vec<Option<Listed>> = directories
         .iter()
         .zip(&replies)
-        .map(|(directory, reply)| taken(pool, directory, reply))
+        .map(|(directory, reply)| whole_listing(pool, directory, reply))
         .collect();
     let mut listings: Vec<_> = directories
         .iter()
         .zip(&mut listed)
         .filter_map(|(directory, listed)| {
             let entries = &mut listed.as_mut()?.0;
-            Some(exact::Listing { directory, entries })
+            Some(mdtm_batch::Listing { directory, entries })
         })
         .collect();
-    exact::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
+    mdtm_batch::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
     let handed = listed.into_iter().enumerate().map(|(number, listed)| {
         let (entries, completeness) = listed?;
         Some(hand_out(pool, entries, completeness, &mut |entry| {
@@ -75,7 +77,7 @@ pub fn list(
     Ok(handed.collect())
 }
 
-/// Finds out whether `STAT` shows what `LIST` showed, `names`, of the absolute path `directory`.
+/// Learns whether `STAT` of the absolute path `directory` shows the same `names` as `LIST`.
 pub fn compare(
     pool: &Pool,
     lease: &mut Lease,
@@ -88,48 +90,48 @@ pub fn compare(
     }
     let command = Command::Stat(STAT_ALL, directory);
     let control = lease.control()?;
-    for reply in sealed::flight(control, pool.profile(), &[command], deadline)? {
+    for reply in flight_with_nonce(control, pool.profile(), &[command], deadline)? {
         judge(pool, directory, names, &reply);
     }
     Ok(())
 }
 
-/// The same by a reply to `STAT` that is there.
+/// Like [`compare`], from a reply to `STAT` that was received before.
 pub fn judge(pool: &Pool, directory: &[u8], names: &BTreeSet<Vec<u8>>, reply: &Reply) {
     if !is_comparable(directory, names) || !pool.profile().ask(is_unknown) {
         return;
     }
-    let same = taken(pool, directory, reply).is_some_and(|(entries, _)| {
+    let same = whole_listing(pool, directory, reply).is_some_and(|(entries, _)| {
         let stat: BTreeSet<_> = entries.into_iter().map(|entry| entry.name).collect();
         stat == *names
     });
-    log::debug!("STAT lists as LIST does: {same}");
+    log::debug!("list: STAT shows the same names as LIST: {same}");
     pool.profile()
         .learn(|learned| learned.stat_lists = Some(same));
 }
 
 fn is_comparable(directory: &[u8], names: &BTreeSet<Vec<u8>>) -> bool {
-    is_plain(directory) && !names.is_empty() && names.len() < LONG
+    is_plain(directory) && !names.is_empty() && names.len() < TRUSTED_LINES
 }
 
 /// The switch that shows hidden files, for servers on which it was seen to work with `LIST`.
 pub const STAT_ALL: &str = "-a";
 
-/// What a reply lists, if it is certain to be the whole directory.
-fn taken(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
+/// The entries in a reply, if it is certain to list the whole directory.
+fn whole_listing(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let inner = listed_lines(reply)?;
     if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
-    let mut taker = Taker::new(Reader::list(exact::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
     for line in inner {
-        taker.line(line);
+        collector.line(line);
     }
-    let listed = taker.finish(directory, true);
+    let listed = collector.finish(directory, true);
     (listed.1 == Completeness::Whole).then_some(listed)
 }
 
-/// The lines between the first and the last of a reply, which are a listing's, if it is a good one.
+/// The lines of the listing in a successful reply: those between its first and its last.
 pub fn listed_lines(reply: &Reply) -> Option<&[Vec<u8>]> {
     let inner = reply.lines.get(1..reply.lines.len().checked_sub(1)?)?;
     reply.is_completion().then_some(inner)
@@ -142,12 +144,44 @@ pub fn names_itself(lines: &[Vec<u8>]) -> bool {
         .any(|line| line.trim_ascii_end().ends_with(b" ."))
 }
 
-/// Whether a reply may not show all that there is.
+/// Whether a reply may be cut off.
 pub fn is_long(reply: &Reply) -> bool {
-    reply.lines.len() > LONG || reply.lines.last().is_some_and(|line| says_cut_off(line))
+    reply.lines.len() > TRUSTED_LINES || reply.lines.last().is_some_and(|line| says_cut_off(line))
 }
 
 /// Whether no server takes the path for a pattern or for switches.
 pub fn is_plain(path: &[u8]) -> bool {
     !path.iter().any(|byte| b"*?[]{}~\\".contains(byte)) && path.trim_ascii() == path
+}
+
+/// Limit of the nonce: offsets below it are accepted by every server, also by one that counts in 31 bits.
+const NONCE_LIMIT: u64 = 1 << 31;
+
+/// Sends the commands as one flight that ends with a nonce, and returns the final reply to each. If the nonce does not come
+/// back, the connection is closed, and `STAT` is not used in this mount any more.
+pub fn flight_with_nonce(
+    control: &mut Control,
+    profile: &Profile,
+    commands: &[Command<'_>],
+    deadline: &Deadline,
+) -> Result<Vec<Reply>> {
+    // The keys of `RandomState` are random, and so is its hash of nothing.
+    let nonce = RandomState::new().hash_one(()) % NONCE_LIMIT;
+    // The second `REST` resets the first: it would be the offset of the next transfer.
+    let check = [Command::Rest(nonce), Command::Rest(0)];
+    let mut replies = control.flight(&[commands, &check].concat(), deadline)?;
+    let is_genuine = replies.get(commands.len()).is_some_and(|reply| {
+        let text = reply.text();
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+        reply.is_intermediate() && numbers.any(|number| number == nonce.to_string())
+    });
+    if !is_genuine {
+        control.give_up();
+        profile.learn(|learned| learned.unsealed = true);
+        let tried = commands.first().map(ToString::to_string);
+        let cause = "replies cannot be distinguished from file names with line breaks; STAT disabled in this mount";
+        return Err(Error::lost(tried.unwrap_or_default(), cause));
+    }
+    replies.truncate(commands.len());
+    Ok(replies)
 }

@@ -1,17 +1,19 @@
-//! Updates: which commands bring a changed file to the server, and whether they did.
+//! Plans which commands bring a changed file to the server (append, patch, whole), runs them, and checks the result.
 //!
-//! The one idea: an update is tried by what is least to send, and is done when the server's own word
-//! about the file fits. What a server makes of `REST` before `STOR` is looked at the first time, while
-//! the whole file is at hand to mend what it spoils; afterwards it is trusted.
+//! The plan is the one that sends the least. The update has succeeded when the size that the server reports afterwards fits.
+//! What a server does with `REST` before `STOR` is checked the first time, while the whole file is available to repair it; from
+//! then on it is trusted.
 //!
-//! Seen: vsftpd, ProFTPD and pyftpdlib keep what lies behind the last byte, Pure-FTPd cuts it off.
+//! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
+
+pub(crate) mod append;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ftp::client::partial_store as parts;
+use crate::ftp::client::partial_store;
 use crate::ftp::client::recheck;
-use crate::ftp::client::steps;
+use crate::ftp::client::step_flight;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::{Learned, Part};
 use crate::ftp::protocol::command::Command;
@@ -23,12 +25,12 @@ use crate::remote::{
     Updated, Version, Why,
 };
 
-/// What one more transfer costs, in bytes that could be sent meanwhile: 20 ms at 25 Mbit/s.
-const TURN: u64 = 64 * 1024;
-/// Bytes on either side of a joint that are looked at.
-const JOINT: u64 = 512;
+/// The cost of one more transfer, in bytes that could be sent in the same time: 20 ms at 25 Mbit/s.
+const TRANSFER_COST: u64 = 64 * 1024;
+/// Bytes that are compared on either side of each end of a patch.
+const JOINT_BYTES: u64 = 512;
 
-/// The plan by which `change` would be brought about on a server of which this was learned.
+/// The plan by which `change` would be stored, given what was learned about the server.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
     let Some(base) = change.base.and_then(|base| base.size) else {
         return Plan::Whole;
@@ -37,16 +39,16 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
         return Plan::Whole;
     }
     let first = change.first_dirty();
-    // Also behind a base that is empty: others may have put something in it meanwhile.
+    // Also to an empty base: other clients may have written to it since.
     if change.kept == base && first >= base && change.size > base && learned.appe != Some(false) {
         return Plan::Append(base);
     }
     patch(learned, change, base)
-        .filter(|plan| cost(plan) < change.size + TURN)
+        .filter(|plan| cost(plan) < change.size + TRANSFER_COST)
         .unwrap_or(Plan::Whole)
 }
 
-/// How a part of the file would do, where it may.
+/// The plan that sends only a part of the file, where that is possible.
 fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
     if learned.stor_at == Some(false) || learned.rest == Some(false) || change.kept == 0 {
         return None;
@@ -56,14 +58,14 @@ fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
         .min(base)
         .min(change.size.checked_sub(1)?);
     if first == 0 {
-        // `STOR` behind `REST 0` begins the file anew.
+        // `STOR` after `REST 0` truncates the file first.
         return None;
     }
     let last = change.dirty.last().map_or(first, |range| range.end);
     let to_the_end = || std::iter::once(first..change.size).collect::<Vec<_>>();
     let tail_matters = last < base.max(change.size);
     if change.size < base {
-        // Only a server that cuts can make a file shorter by this.
+        // Only a server that truncates after the patch can make a file shorter this way.
         return (learned.stor_keeps == Some(false)).then(|| Plan::Patch {
             ranges: to_the_end(),
             tried: false,
@@ -81,7 +83,7 @@ fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
             tried: false,
             cuts: true,
         },
-        // One range: on a server that cuts, a second one would not find its place.
+        // One range: on a server that truncates, the file would be too short for a second one.
         (true, _, None) | (false, _, _) => Plan::Patch {
             ranges: std::iter::once(first..last).collect(),
             tried: true,
@@ -93,9 +95,9 @@ fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
 fn cost(plan: &Plan) -> u64 {
     match plan {
         Plan::Patch { ranges, tried, .. } => {
-            // A trial is looked at by one more transfer.
-            let turns = ranges.len() as u64 + u64::from(*tried);
-            turns * TURN
+            // A first patch is checked by one more transfer.
+            let transfers = ranges.len() as u64 + u64::from(*tried);
+            transfers * TRANSFER_COST
                 + ranges
                     .iter()
                     .map(|range| range.end - range.start)
@@ -105,31 +107,31 @@ fn cost(plan: &Plan) -> u64 {
     }
 }
 
-/// Steps that are taken on whatever connection is free.
+/// Performs steps on any free connection.
 type Steps<'a> = &'a dyn Fn(&[Step<'_>]) -> Vec<Result<Done>>;
 
 /// One update of one file.
 pub struct Update<'a> {
-    /// The connections.
+    /// The connection pool.
     pub pool: &'a Arc<Pool>,
     /// The file.
     pub file: &'a RemotePath,
-    /// What became of it.
+    /// Its change.
     pub change: &'a Change,
     /// Its bytes.
     pub bytes: &'a dyn ReadAt,
-    /// Who waits.
+    /// Urgency and deadline.
     pub ask: &'a Ask<'a>,
-    /// Takes steps.
+    /// Performs steps.
     pub steps: Steps<'a>,
 }
 
 impl Update<'_> {
-    /// Brings the change about.
+    /// Stores the change.
     pub fn run(&self, plan: &Plan) -> Result<Updated> {
         let (file, change) = (self.file, self.change);
         let profile = self.pool.profile();
-        if let Some(refusal) = profile.ask(|learned| steps::refuse_changed(learned, file)) {
+        if let Some(refusal) = profile.ask(|learned| step_flight::refuse_changed(learned, file)) {
             return Err(refusal);
         }
         let then = Then {
@@ -162,26 +164,26 @@ impl Update<'_> {
             && size < *base
             && profile.ask(|learned| learned.appends)
         {
-            // However long it is then: it has ours, and others cut it as they like.
-            return match self.append_to_less(*base, then, size)? {
+            // The size is not checked: our bytes are appended, and other clients may truncate the file again.
+            return match self.append_after_truncation(*base, then, size)? {
                 Some(updated) => Ok(updated),
                 None => ask(None),
             };
         }
         check_size(file, change, plan, updated.version).inspect_err(|_| {
             if !matches!(plan, Plan::Append(_)) {
-                // Perhaps it has dropped what came before its consent.
+                // The server may have dropped the bytes that were sent before its 150.
                 profile.learn(|learned| learned.early_data = Some(false));
             }
             if matches!(plan, Plan::Patch { .. }) {
-                // Whatever was seen of this server before: it is to be looked at again.
+                // What was learned about patches may be wrong: it is probed again.
                 profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
             }
         })?;
         Ok(updated)
     }
 
-    /// Learns from the `size` of a file that had `base` bytes before an append whether what was there stayed.
+    /// Learns from the `size` of a file that had `base` bytes before an append whether `APPE` keeps its content.
     fn judge_append(&self, base: u64, size: u64) {
         let profile = self.pool.profile();
         if base == 0 || profile.ask(|learned| learned.appends) {
@@ -191,23 +193,23 @@ impl Update<'_> {
             profile.learn(|learned| learned.appends = true);
         } else if size == self.change.size - base {
             log::warn!(
-                "APPE: {}: the server replaced the file; it is stored whole",
+                "update: APPE replaced {} instead of appending; uploading the whole file",
                 self.file
             );
             profile.learn(|learned| learned.lacks(Part::Behind));
         }
     }
 
-    /// What is stored whole can be stored again, where the first connection broke.
+    /// Stores the whole file, again on a second connection where the first one broke.
     fn store(&self, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let what = (Command::Stor(&path), 0);
         let said = self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))?;
-        parts::took_all(self.pool.profile(), &path);
+        partial_store::note_whole_accepted(self.pool.profile(), &path);
         Ok(said)
     }
 
-    /// Sends the ranges, and what is due then behind the last one.
+    /// Stores the ranges, and pipelines the commands of `then` after the last one.
     fn patch(&self, ranges: &[Range<u64>], then: Option<Then>) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let profile = self.pool.profile();
@@ -216,23 +218,27 @@ impl Update<'_> {
             let then = then.filter(|_| number + 1 == ranges.len());
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
-            said = sent.map_err(|error| parts::refused(profile, Part::Within, &path, error))?;
-            parts::took(profile, Part::Within);
+            said =
+                sent.map_err(|error| partial_store::refused(profile, Part::Within, &path, error))?;
+            partial_store::note_accepted(profile, Part::Within);
         }
         Ok(said)
     }
 
-    /// Looks what the server made of its first patch. Refused as unsupported where that is wrong.
+    /// Checks the first patch on this server. Refused as unsupported where the content is wrong.
     fn judge(&self, ranges: &[Range<u64>]) -> Result<()> {
         let Some(range) = ranges.first() else {
             return Ok(());
         };
-        let wrong = |saw: &str| {
-            log::info!("{}: {saw}; it is stored whole instead", self.file);
+        let wrong = |cause: &str| {
+            log::info!(
+                "update: patch of {} failed: {cause}; uploading the whole file",
+                self.file
+            );
             Error::refused(
                 Why::Unsupported,
                 format!("storing a part of {}", self.file),
-                saw,
+                cause,
             )
         };
         let base = self.change.base.and_then(|base| base.size).unwrap_or(0);
@@ -240,7 +246,7 @@ impl Update<'_> {
             size: Some(size), ..
         }) = self.one(Step::Version(self.file))?
         else {
-            return Err(wrong("no size of it is told"));
+            return Err(wrong("the server reports no size"));
         };
         let learn = |at: bool, keeps: Option<bool>| {
             self.pool.profile().learn(|learned| {
@@ -249,30 +255,30 @@ impl Update<'_> {
             });
         };
         let has_tail = range.end < base;
-        let before = range.start.saturating_sub(JOINT);
-        let behind = (range.end + JOINT).min(size);
-        let first_joint = (range.start + JOINT).min(behind);
+        let before = range.start.saturating_sub(JOINT_BYTES);
+        let after = (range.end + JOINT_BYTES).min(size);
+        let first_joint = (range.start + JOINT_BYTES).min(after);
         if size == self.change.size
             && self.holds(before..first_joint)?
-            && self.holds(range.end.saturating_sub(JOINT).max(first_joint)..behind)?
+            && self.holds(range.end.saturating_sub(JOINT_BYTES).max(first_joint)..after)?
         {
             learn(true, has_tail.then_some(true));
             return Ok(());
         }
         if has_tail && size == range.end && self.holds(before..first_joint.min(size))? {
             learn(true, Some(false));
-            return Err(wrong("the server cuts off what lies behind the part"));
+            return Err(wrong("the server truncates the file after the part"));
         }
         learn(false, None);
-        Err(wrong("the server does not put a part into its place"))
+        Err(wrong("the server does not write at the offset"))
     }
 
-    /// Whether the server has the same bytes there.
+    /// Whether the server has the same bytes in `range`.
     pub(crate) fn holds(&self, range: Range<u64>) -> Result<bool> {
         self.holds_at(range.start, range)
     }
 
-    /// Whether the server has these bytes of ours at the offset `at`.
+    /// Whether the server has our bytes `range` at its offset `at`.
     pub(crate) fn holds_at(&self, at: u64, range: Range<u64>) -> Result<bool> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         if length == 0 {
@@ -307,7 +313,7 @@ impl Update<'_> {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. }))
                 if self.ask.deadline.remaining().is_some() =>
             {
-                log::info!("{error}; trying again on a fresh connection");
+                log::info!("update: {error}; retrying on a new connection");
                 send(true)
             }
             result => result,
@@ -325,15 +331,15 @@ impl Update<'_> {
         self.settle()?;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
         self.bytes.begins();
-        // An old file that may not be written to must keep its rights, and its time, by which others tell what it is:
-        // what flies behind a command is done also where that is refused.
-        let flies = |then: &Then| *then == Then::default() || self.change.base.is_none();
-        let behind = then
-            .filter(flies)
+        // Pipelined commands are executed also where the `STOR` before them is refused: an existing file that must not be
+        // written to has to keep its permissions, and its time, by which other clients recognize it.
+        let is_pipelined = |then: &Then| *then == Then::default() || self.change.base.is_none();
+        let followup = then
+            .filter(is_pipelined)
             .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
         let bytes = (self.bytes, range);
         let taken = &self.change.taken;
-        upload::upload(lease, what, bytes, behind, taken, self.ask.deadline)
+        upload::upload(lease, what, bytes, followup, taken, self.ask.deadline)
     }
 
     pub(crate) fn one(&self, step: Step<'_>) -> Result<Done> {
@@ -343,7 +349,7 @@ impl Update<'_> {
     }
 }
 
-/// After an append others may have appended too; otherwise the size must be what was sent.
+/// Checks the size after an upload. After an append it may be larger, since other clients may have appended too.
 fn check_size(file: &RemotePath, change: &Change, plan: &Plan, version: Version) -> Result<()> {
     let fits = |size: u64| match plan {
         Plan::Append(_) => size >= change.size,
@@ -352,7 +358,10 @@ fn check_size(file: &RemotePath, change: &Change, plan: &Plan, version: Version)
     match version.size {
         Some(size) if !fits(size) => Err(Error::misbehaved(
             format!("storing {file}"),
-            format!("it confirmed {} bytes and now has {size}", change.size),
+            format!(
+                "the server confirmed {} bytes and now reports {size}",
+                change.size
+            ),
         )),
         _ => Ok(()),
     }

@@ -1,26 +1,27 @@
-//! The dates of LIST, in all the forms that servers print.
+//! Parses the dates of LIST, in all the forms that servers print.
 //!
-//! The one idea: the *shape* of a date decides where it ends, the words in it only what it means.
-//! So a listing in an unknown language still gives its names, without times.
+//! The *shape* of a date decides where it ends; its tokens decide only its meaning. So a listing in an unknown language still
+//! gives its names, without times.
 //!
-//! Invariants: a date is a few words long, so looking for one at every word of a line is linear;
-//! a month that could be two (`lis` is November in Polish, October in Croatian) is none; a date
-//! without a year is the latest that is at most a day ahead of the server's clock.
+//! # Invariants
+//! * A date is a few tokens long, so looking for one at every token of a line is linear.
+//! * A month name with two meanings (`lis` is November in Polish, October in Croatian) is no month.
+//! * A date without a year is the latest one that is at most a day ahead of the server's clock.
 
 use crate::ftp::listing::Clock;
 use crate::ftp::listing::month_names::{month, unpunctuated};
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::protocol::time_val::{civil, unix_seconds};
 use crate::remote::{Modified, Precision};
 
 /// A date of which the shape was right.
 #[derive(Debug)]
 pub(crate) struct Date<'a> {
-    /// The time, where the words of the date made sense.
+    /// The time, where the tokens of the date made sense.
     pub(crate) modified: Option<Modified>,
     /// Behind the date.
-    pub(crate) after: Words<'a>,
+    pub(crate) after: Tokens<'a>,
     /// A date without a time in a column for both: blanks behind it may be padding.
     pub(crate) padded: bool,
 }
@@ -39,120 +40,120 @@ const LAST_YEAR: i64 = 9999;
 /// Year, month and day; year and month where they are known.
 type Day = (Option<i64>, Option<u32>, u32);
 
-/// Reads the date that begins with the next word.
-pub(crate) fn read<'a>(mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
-    let first = words.next()?;
+/// Reads the date that begins with the next token.
+pub(crate) fn read<'a>(mut tokens: Tokens<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let first = tokens.next()?;
     if !first[0].is_ascii_digit() {
-        return month_first(first, words, clock);
+        return month_first(first, tokens, clock);
     }
     if let Some(day) = separated(first) {
-        return separated_date(day, words, clock);
+        return separated_date(day, tokens, clock);
     }
-    day_first(first, words, clock)
+    day_first(first, tokens, clock)
 }
 
 /// `Jan 25 00:17`, `Apr  8  1994`, `Oct 08, 2002 09:47` (VShell), `Jan 25 00:17:03 2020` (BSD
 /// `ls -T`).
-fn month_first<'a>(first: &[u8], mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
-    let day_word = words.next()?;
+fn month_first<'a>(first: &[u8], mut tokens: Tokens<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let day_word = tokens.next()?;
     let day = day_number(unpunctuated(day_word))?;
-    let third = words.next()?;
+    let third = tokens.next()?;
     if first.iter().any(u8::is_ascii_digit) {
         return None;
     }
     if let Some(year) = year_number(third) {
         let mut time = None;
         if day_word.ends_with(b",") {
-            let mut ahead = words.clone();
+            let mut ahead = tokens.clone();
             time = ahead.next().and_then(time_of_day);
             if time.is_some() {
-                words = ahead;
+                tokens = ahead;
             }
         }
-        return dated((Some(year), month(first), day), time, words, clock);
+        return dated((Some(year), month(first), day), time, tokens, clock);
     }
     let time = time_of_day(third)?;
     let mut year = None;
     if time.second.is_some() {
-        let mut ahead = words.clone();
+        let mut ahead = tokens.clone();
         year = ahead.next().and_then(year_number);
         if year.is_some() {
-            words = ahead;
+            tokens = ahead;
         }
     }
-    dated((year, month(first), day), Some(time), words, clock)
+    dated((year, month(first), day), Some(time), tokens, clock)
 }
 
 /// `29 Jul 02:27`, `01 oct 2004`, `26. Juli, 20:10`, and the same in numbers: `3 29 03:26`,
 /// `3月 2日 15:13`, `2005년  1월  6일`.
-fn day_first<'a>(first: &[u8], mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
-    let second = words.next()?;
-    let third = words.next()?;
+fn day_first<'a>(first: &[u8], mut tokens: Tokens<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let second = tokens.next()?;
+    let third = tokens.next()?;
     if !second[0].is_ascii_digit() {
         let day = (day_number(unpunctuated(first))?, month(second));
         if second.iter().any(u8::is_ascii_digit) {
             return None;
         }
         let (year, time) = year_or_time(third)?;
-        return dated((year, day.1, day.0), time, words, clock);
+        return dated((year, day.1, day.0), time, tokens, clock);
     }
     let (one, one_is_marked) = counted(first)?;
     let (two, two_is_marked) = counted(second)?;
     if one_is_marked || two_is_marked {
         if let Some(year) = year_number(first) {
             let day = counted(third).map(|(day, _)| day).filter(is_day)?;
-            return dated((Some(year), Some(two), day), None, words, clock);
+            return dated((Some(year), Some(two), day), None, tokens, clock);
         }
         let (year, time) = year_or_time(third)?;
-        return dated((year, Some(one), two), time, words, clock);
+        return dated((year, Some(one), two), time, tokens, clock);
     }
     // In bare numbers only a time tells a date from sizes and numeric owners.
     let time = time_of_day(third)?;
-    dated((None, Some(one), two), Some(time), words, clock)
+    dated((None, Some(one), two), Some(time), tokens, clock)
 }
 
 /// `2005-06-07 21:22`, `09-26 2000`, `09-26 13:45`, `2004.07.15`, `01-jun-99`, and the output of
 /// `ls --full-time`, which alone says its time zone.
-fn separated_date<'a>(day: Day, mut words: Words<'a>, clock: &Clock) -> Option<Date<'a>> {
-    let mut ahead = words.clone();
+fn separated_date<'a>(day: Day, mut tokens: Tokens<'a>, clock: &Clock) -> Option<Date<'a>> {
+    let mut ahead = tokens.clone();
     let next = ahead.next();
     if day.0.is_none() {
         let (year, time) = year_or_time(next?)?;
         return dated((year, day.1, day.2), time, ahead, clock);
     }
     let Some(time) = next.and_then(time_of_day) else {
-        let mut date = dated(day, None, words, clock)?;
+        let mut date = dated(day, None, tokens, clock)?;
         date.padded = true;
         return Some(date);
     };
-    words = ahead;
-    if next.is_some_and(|word| word.contains(&b'.')) {
-        let mut ahead = words.clone();
+    tokens = ahead;
+    if next.is_some_and(|token| token.contains(&b'.')) {
+        let mut ahead = tokens.clone();
         if let Some(zone) = ahead.next().and_then(zone) {
             let clock = Clock { zone, ..*clock };
             return dated(day, Some(time), ahead, &clock);
         }
     }
-    dated(day, Some(time), words, clock)
+    dated(day, Some(time), tokens, clock)
 }
 
 /// Three numbers, or two without a year, with one separator between them.
-fn separated(word: &[u8]) -> Option<Day> {
-    if word.len() > 20 {
+fn separated(token: &[u8]) -> Option<Day> {
+    if token.len() > 20 {
         return None;
     }
-    let at = word
+    let at = token
         .iter()
         .position(|byte| matches!(byte, b'-' | b'/' | b'.'))?;
-    let mut parts = word.split(|&byte| byte == word[at]);
+    let mut parts = token.split(|&byte| byte == token[at]);
     let (one, two, three) = (parts.next()?, parts.next()?, parts.next());
     if parts.next().is_some() {
         return None;
     }
     let Some(three) = three else {
         // A point would also be that of a size ("33.5k").
-        let (month, day) = (words::small(one)?, words::small(two)?);
-        return (word[at] == b'-' && is_month(&month) && is_day(&day)).then_some((
+        let (month, day) = (tokens::small(one)?, tokens::small(two)?);
+        return (token[at] == b'-' && is_month(&month) && is_day(&day)).then_some((
             None,
             Some(month),
             day,
@@ -160,23 +161,23 @@ fn separated(word: &[u8]) -> Option<Day> {
     };
     if one.len() == 4 {
         let (year, day) = (year_number(one)?, day_number(three)?);
-        return Some((Some(year), Some(words::small(two)?), day));
+        return Some((Some(year), Some(tokens::small(two)?), day));
     }
     let day = day_number(one)?;
     if two.first().is_some_and(u8::is_ascii_alphabetic) {
         let year = match three.len() {
-            2 => century(words::small(three)?),
+            2 => century(tokens::small(three)?),
             _ => year_number(three)?,
         };
         return Some((Some(year), month(two), day));
     }
-    Some((Some(year_number(three)?), Some(words::small(two)?), day))
+    Some((Some(year_number(three)?), Some(tokens::small(two)?), day))
 }
 
 fn dated<'a>(
     (year, month, day): Day,
     time: Option<TimeOfDay>,
-    after: Words<'a>,
+    after: Tokens<'a>,
     clock: &Clock,
 ) -> Option<Date<'a>> {
     Some(Date {
@@ -233,16 +234,16 @@ pub(crate) fn moment(
 }
 
 /// `8:52`, `20:10`, `24:00`, `03:04:05`, `03:04:05.000000000`.
-pub(crate) fn time_of_day(word: &[u8]) -> Option<TimeOfDay> {
-    let colon = word.iter().take(3).position(|&byte| byte == b':')?;
-    let hour = words::small(&word[..colon])?;
-    let rest = &word[colon + 1..];
-    let minute = words::small(rest.get(..2)?)?;
+pub(crate) fn time_of_day(token: &[u8]) -> Option<TimeOfDay> {
+    let colon = token.iter().take(3).position(|&byte| byte == b':')?;
+    let hour = tokens::small(&token[..colon])?;
+    let rest = &token[colon + 1..];
+    let minute = tokens::small(rest.get(..2)?)?;
     let second = match &rest[2..] {
         [] => None,
-        [b':', tens, ones] => Some(words::small(&[*tens, *ones])?),
-        [b':', tens, ones, b'.', fraction @ ..] if words::is_number(fraction) => {
-            Some(words::small(&[*tens, *ones])?)
+        [b':', tens, ones] => Some(tokens::small(&[*tens, *ones])?),
+        [b':', tens, ones, b'.', fraction @ ..] if tokens::is_number(fraction) => {
+            Some(tokens::small(&[*tens, *ones])?)
         }
         _ => return None,
     };
@@ -259,20 +260,20 @@ pub(crate) fn century(two_digits: u32) -> i64 {
     i64::from(two_digits) + if two_digits < 70 { 2000 } else { 1900 }
 }
 
-fn year_or_time(word: &[u8]) -> Option<(Option<i64>, Option<TimeOfDay>)> {
-    match year_number(word) {
+fn year_or_time(token: &[u8]) -> Option<(Option<i64>, Option<TimeOfDay>)> {
+    match year_number(token) {
         Some(year) => Some((Some(year), None)),
-        None => Some((None, Some(time_of_day(word)?))),
+        None => Some((None, Some(time_of_day(token)?))),
     }
 }
 
 /// `+0200` in seconds.
-fn zone(word: &[u8]) -> Option<i32> {
-    let (&sign, digits) = word.split_first()?;
+fn zone(token: &[u8]) -> Option<i32> {
+    let (&sign, digits) = token.split_first()?;
     if digits.len() != 4 {
         return None;
     }
-    let number = i32::try_from(words::small(digits)?).ok()?;
+    let number = i32::try_from(tokens::small(digits)?).ok()?;
     let seconds = (number / 100) * 3600 + (number % 100) * 60;
     match sign {
         b'+' => Some(seconds),
@@ -282,30 +283,33 @@ fn zone(word: &[u8]) -> Option<i32> {
 }
 
 /// Four digits, or four digits and the sign for a year ("2003年").
-fn year_number(word: &[u8]) -> Option<i64> {
-    if word.len() < 4 || word[0] == b'0' {
+fn year_number(token: &[u8]) -> Option<i64> {
+    if token.len() < 4 || token[0] == b'0' {
         return None;
     }
-    let (year, _) = counted(word)?;
+    let (year, _) = counted(token)?;
     (1000..=9999).contains(&year).then_some(i64::from(year))
 }
 
 /// A number with a sign for what it counts behind it ("3月", in any encoding), and whether there
 /// is one.
-fn counted(word: &[u8]) -> Option<(u32, bool)> {
-    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let sign = &word[digits..];
+fn counted(token: &[u8]) -> Option<(u32, bool)> {
+    let digits = token
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let sign = &token[digits..];
     if sign.len() > 4 || sign.first().is_some_and(u8::is_ascii) {
         return None;
     }
-    Some((words::small(&word[..digits])?, !sign.is_empty()))
+    Some((tokens::small(&token[..digits])?, !sign.is_empty()))
 }
 
-fn day_number(word: &[u8]) -> Option<u32> {
-    if word.len() > 2 {
+fn day_number(token: &[u8]) -> Option<u32> {
+    if token.len() > 2 {
         return None;
     }
-    words::small(word).filter(is_day)
+    tokens::small(token).filter(is_day)
 }
 
 fn is_day(day: &u32) -> bool {
@@ -366,7 +370,7 @@ mod tests {
             ("Apr   4 24:00", (2024, 4, 5), (0, 0, 0), Minute),
         ] {
             let line = format!("{text} a name");
-            let date = read(Words::of(line.as_bytes()), &CLOCK).expect(text);
+            let date = read(Tokens::of(line.as_bytes()), &CLOCK).expect(text);
             let expected = Modified {
                 seconds: seconds(year, month, day, hour, minute, second),
                 precision,
@@ -379,7 +383,7 @@ mod tests {
     #[test]
     fn an_unknown_month_keeps_its_shape_but_gives_no_time() {
         for text in ["Foo 12 10:30", "12 Foo 2020", "lis 12 2020", "Feb 30 2020"] {
-            let date = read(Words::of(text.as_bytes()), &CLOCK).expect(text);
+            let date = read(Tokens::of(text.as_bytes()), &CLOCK).expect(text);
             assert_eq!(date.modified, None, "{text}");
             assert_eq!(date.after.rest(), b"", "{text}");
         }
@@ -400,7 +404,10 @@ mod tests {
             "1.5k Jan 1",
             "root root 512",
         ] {
-            assert!(read(Words::of(text.as_bytes()), &CLOCK).is_none(), "{text}");
+            assert!(
+                read(Tokens::of(text.as_bytes()), &CLOCK).is_none(),
+                "{text}"
+            );
         }
     }
 
@@ -429,7 +436,7 @@ mod tests {
             now: i64::MAX,
             zone: 0,
         };
-        let read = read(Words::of(b"12 31 12:00"), &clock).expect("a date");
+        let read = read(Tokens::of(b"12 31 12:00"), &clock).expect("a date");
         let modified = read.modified.expect("a time");
         assert_eq!(modified.seconds, seconds(LAST_YEAR, 12, 31, 12, 0, 0));
     }
@@ -440,7 +447,7 @@ mod tests {
             now: seconds(2024, 12, 30, 23, 0, 0),
             zone: 2 * 3600,
         };
-        let date = read(Words::of(b"Jan  1 00:30"), &clock).expect("a date");
+        let date = read(Tokens::of(b"Jan  1 00:30"), &clock).expect("a date");
         let modified = date.modified.expect("a time");
         assert_eq!(modified.seconds, seconds(2024, 12, 31, 22, 30, 0));
     }

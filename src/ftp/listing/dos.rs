@@ -1,16 +1,17 @@
-//! LIST lines as `dir` of MS-DOS prints them: IIS, and what imitates it.
+//! Parses LIST lines in the format of MS-DOS `dir`: IIS and its imitators.
 //!
-//! The one idea: date, time, then a size or a tag in angle brackets, and behind it the name.
+//! A line is a date, a time, a size or a tag in angle brackets, and the name.
 //!
-//! Invariants: after a size exactly one blank parts the name. A tag stands in a column of fifteen
-//! bytes; where the column is kept, blanks behind it belong to the name. A tag of a link
-//! (`<JUNCTION>`, `<SYMLINKD>`) is taken for the directory that it leads to, since its target is
-//! a path of that machine and nothing that a client could follow.
+//! # Invariants
+//! * After a size exactly one blank separates the name. A tag stands in a column of fifteen bytes; where the column is kept,
+//!   further blanks belong to the name.
+//! * A link tag (`<JUNCTION>`, `<SYMLINKD>`) is taken for the directory that it leads to, since its target is a path of that
+//!   machine, which a client cannot follow.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::TimeOfDay;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
@@ -19,16 +20,16 @@ const TAG_COLUMN: usize = 15;
 
 /// Reads one line, or says that it is none of this format.
 pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let (year, month, day) = day(words.next()?)?;
-    let time = time(&mut words)?;
-    let word = words.next()?;
-    let (kind, size, name) = match word {
+    let mut tokens = Tokens::of(line);
+    let (year, month, day) = day(tokens.next()?)?;
+    let time = time(&mut tokens)?;
+    let token = tokens.next()?;
+    let (kind, size, name) = match token {
         [b'<', ..] => {
-            let (kind, name) = tagged(word, words.rest())?;
+            let (kind, name) = tagged(token, tokens.rest())?;
             (kind, None, name)
         }
-        _ => (Kind::File, Some(grouped(word)?), words.name()?),
+        _ => (Kind::File, Some(grouped(token)?), tokens.name()?),
     };
     let mut attributes = Attributes::of(kind);
     attributes.size = size;
@@ -37,20 +38,24 @@ pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 }
 
 /// `MM-DD-YY`, `MM-DD-YYYY`, `YYYY-MM-DD`, also with slashes, and `DD.MM.YYYY`.
-fn day(word: &[u8]) -> Option<(i64, u32, u32)> {
-    if !(8..=10).contains(&word.len()) {
+fn day(token: &[u8]) -> Option<(i64, u32, u32)> {
+    if !(8..=10).contains(&token.len()) {
         return None;
     }
-    let separator = *word.iter().find(|byte| !byte.is_ascii_digit())?;
+    let separator = *token.iter().find(|byte| !byte.is_ascii_digit())?;
     if !b"-/.".contains(&separator) {
         return None;
     }
-    let mut parts = word.split(|&byte| byte == separator);
+    let mut parts = token.split(|&byte| byte == separator);
     let (one, two, three) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
-    let [first, second, third] = [words::small(one)?, words::small(two)?, words::small(three)?];
+    let [first, second, third] = [
+        tokens::small(one)?,
+        tokens::small(two)?,
+        tokens::small(three)?,
+    ];
     if one.len() == 4 {
         return Some((i64::from(first), second, third));
     }
@@ -68,21 +73,21 @@ fn day(word: &[u8]) -> Option<(i64, u32, u32)> {
 }
 
 /// `03:47PM`, `03:04 PM`, `18:48`.
-fn time(words: &mut Words<'_>) -> Option<TimeOfDay> {
-    let word = words.next()?;
-    let digits = word
+fn time(tokens: &mut Tokens<'_>) -> Option<TimeOfDay> {
+    let token = tokens.next()?;
+    let digits = token
         .iter()
         .position(u8::is_ascii_alphabetic)
-        .unwrap_or(word.len());
-    let (clock, mut half) = word.split_at(digits);
+        .unwrap_or(token.len());
+    let (clock, mut half) = token.split_at(digits);
     let mut time = date::time_of_day(clock)?;
     if half.is_empty() {
-        let mut ahead = words.clone();
+        let mut ahead = tokens.clone();
         if let Some(next) = ahead.next()
             && (next.eq_ignore_ascii_case(b"AM") || next.eq_ignore_ascii_case(b"PM"))
         {
             half = next;
-            *words = ahead;
+            *tokens = ahead;
         }
     }
     match half.to_ascii_uppercase().as_slice() {
@@ -122,13 +127,13 @@ fn without_target(name: &[u8]) -> &[u8] {
 }
 
 /// A number that may have commas between its digits.
-fn grouped(word: &[u8]) -> Option<u64> {
-    if !word.contains(&b',') {
-        return words::size(word);
+fn grouped(token: &[u8]) -> Option<u64> {
+    if !token.contains(&b',') {
+        return tokens::size(token);
     }
-    let well_formed = word[0].is_ascii_digit() && word.len() <= 32;
-    let digits: Vec<u8> = word.iter().copied().filter(|&byte| byte != b',').collect();
-    words::size(&digits).filter(|_| well_formed)
+    let well_formed = token[0].is_ascii_digit() && token.len() <= 32;
+    let digits: Vec<u8> = token.iter().copied().filter(|&byte| byte != b',').collect();
+    tokens::size(&digits).filter(|_| well_formed)
 }
 
 #[cfg(test)]

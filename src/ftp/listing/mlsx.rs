@@ -1,13 +1,12 @@
-//! Lines of facts: what MLST and MLSD answer (RFC 3659 section 7.2).
+//! Parses lines of facts: what MLST and MLSD answer (RFC 3659 section 7.2).
 //!
-//! The one idea: facts end at the first blank that does not stand in a value, and all behind that
-//! blank is the pathname, to its last byte. Only a link's target and the names of owner and group
-//! can hold a blank, against the RFC.
+//! The facts end at the first blank outside a value, and everything after that blank is the pathname, to its last byte. Only a
+//! link's target and the names of owner and group can contain a blank, against the RFC.
 //!
-//! Invariants: facts may come in any case and any order; an unknown or broken fact is skipped,
-//! never the line.
+//! # Invariants
+//! Facts may come in any case and any order. An unknown or broken fact is skipped, never the line.
 
-use crate::ftp::listing::tokens as words;
+use crate::ftp::listing::tokens;
 use crate::ftp::protocol::time_val as time;
 use crate::remote::{Attributes, Kind, Modified, Perm, Precision};
 
@@ -37,7 +36,7 @@ pub(crate) fn read(line: &[u8]) -> Option<(Type, Attributes, &[u8])> {
     loop {
         match rest.first() {
             None => break,
-            Some(&byte) if words::is_blank(byte) => {
+            Some(&byte) if tokens::is_blank(byte) => {
                 rest = &rest[1..];
                 break;
             }
@@ -64,7 +63,7 @@ pub(crate) fn read(line: &[u8]) -> Option<(Type, Attributes, &[u8])> {
 /// One fact, what follows it, and whether that is the pathname already, because a blank came
 /// where a semicolon should have been.
 fn split(text: &[u8]) -> (&[u8], &[u8], bool) {
-    let ends = |&byte: &u8| byte == b';' || words::is_blank(byte);
+    let ends = |&byte: &u8| byte == b';' || tokens::is_blank(byte);
     let Some(mut end) = text.iter().position(ends) else {
         return (text, b"", true);
     };
@@ -115,7 +114,7 @@ impl Found {
         if is(b"type") {
             self.take_type(value);
         } else if is(b"size") || is(b"sizd") {
-            known.size = words::size(value).or(known.size);
+            known.size = tokens::size(value).or(known.size);
         } else if is(b"modify") {
             known.modified = time::parse_time_val(value).map(|seconds| Modified {
                 seconds,

@@ -1,11 +1,10 @@
-//! The names of the months.
+//! Recognizes the names of the months in many languages.
 //!
-//! The one idea: a word is a month when all names that begin with it, in all languages, are of
-//! one month. So `sept` and `septembre` need no two entries, and `lis`, which is November in
-//! Polish and October in Croatian, is nothing rather than a guess.
+//! A word is a month when all names that begin with it, in all languages, mean the same month. So `sept` and `septembre` need
+//! no two entries, and `lis`, which is November in Polish and October in Croatian, is no month.
 //!
-//! Invariants: English, which nearly every server speaks, costs no allocation; words are UTF-8 or,
-//! where they are not, Latin-1.
+//! # Invariants
+//! English, which nearly every server speaks, costs no allocation. Words are UTF-8 or, where they are not, Latin-1.
 
 /// The month that a word names, in any language of [`MONTHS`], in full or cut after three
 /// letters or more, in UTF-8 or Latin-1.

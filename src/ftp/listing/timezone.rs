@@ -1,7 +1,7 @@
-//! The zone of the times that `LIST` prints (`timezone=`).
+//! Converts the local times that `LIST` prints to UTC (`timezone=`).
 //!
-//! The one idea: a listing's time is read as if it were UTC, and shifted here, by an offset that was
-//! learned from one file, or by the rules of a named zone, which knows of summer time.
+//! A listing's time is parsed as if it were UTC and shifted here: by an offset that was learned from one file, or by the rules of
+//! a named zone, with its summer time.
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};

@@ -1,47 +1,48 @@
-//! A line taken apart at its blanks, and the numbers in it.
+//! Splits a listing line into tokens at its blanks, and parses the numbers in them.
 //!
-//! The one idea: a cursor that can be copied for a look ahead, and that still knows what follows
-//! byte by byte, because a name is never put together again from words.
+//! [`Tokens`] is a cursor that can be copied to look ahead, and that still knows the rest of the line byte by byte, because a
+//! name is never reassembled from tokens.
 //!
-//! Invariants: a word is never empty and holds no blank; numbers that do not fit are `None`.
+//! # Invariants
+//! A token is never empty and contains no blank. Numbers that do not fit are `None`.
 
 #[cfg(test)]
 thread_local! {
-    /// Bytes that were looked at for words on this thread: the measure of work in tests.
+    /// Bytes that were looked at for tokens on this thread: the measure of work in tests.
     pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// The words of a line, and where the last of them ended.
+/// The tokens of a line, and where the last of them ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Words<'a> {
+pub(crate) struct Tokens<'a> {
     line: &'a [u8],
     at: usize,
 }
 
-impl<'a> Words<'a> {
-    /// The words of `line`, from its start.
+impl<'a> Tokens<'a> {
+    /// The tokens of `line`, from its start.
     pub(crate) fn of(line: &'a [u8]) -> Self {
         Self { line, at: 0 }
     }
 
-    /// What follows the last word, blanks and all.
+    /// What follows the last token, blanks and all.
     pub(crate) fn rest(&self) -> &'a [u8] {
         &self.line[self.at..]
     }
 
-    /// What follows the last word and one blank: further blanks belong to the name.
+    /// What follows the last token and one blank: further blanks belong to the name.
     pub(crate) fn name(&self) -> Option<&'a [u8]> {
         let (&blank, name) = self.rest().split_first()?;
         (blank == b' ').then_some(name)
     }
 
-    /// What follows the last word and all blanks, for servers that pad the name into a column.
+    /// What follows the last token and all blanks, for servers that pad the name into a column.
     pub(crate) fn padded_name(&self) -> &'a [u8] {
         self.rest().trim_ascii_start()
     }
 }
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for Tokens<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -58,25 +59,25 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Whether a byte parts words.
+/// Whether a byte parts tokens.
 pub(crate) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
 /// A number of at most nine digits, and nothing else.
-pub(crate) fn small(word: &[u8]) -> Option<u32> {
-    if word.is_empty() || word.len() > 9 {
+pub(crate) fn small(token: &[u8]) -> Option<u32> {
+    if token.is_empty() || token.len() > 9 {
         return None;
     }
-    word.iter().try_fold(0, |number, byte| {
+    token.iter().try_fold(0, |number, byte| {
         byte.is_ascii_digit()
             .then(|| number * 10 + u32::from(byte - b'0'))
     })
 }
 
-/// Whether a word is digits only.
-pub(crate) fn is_number(word: &[u8]) -> bool {
-    !word.is_empty() && word.iter().all(u8::is_ascii_digit)
+/// Whether a token is digits only.
+pub(crate) fn is_number(token: &[u8]) -> bool {
+    !token.is_empty() && token.iter().all(u8::is_ascii_digit)
 }
 
 /// A size in bytes; `None` for what is no number, or more than any file can have.
@@ -98,27 +99,37 @@ pub(crate) fn size(digits: &[u8]) -> Option<u64> {
     (i64::try_from(number).is_ok()).then_some(number)
 }
 
+/// A number of at most seven octal digits.
+pub(crate) fn octal(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 7 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, byte| {
+        matches!(byte, b'0'..=b'7').then(|| number * 8 + u32::from(byte - b'0'))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_keeps_all_blanks_but_the_first() {
-        let mut words = Words::of(b"  one\t two   a b ");
-        assert_eq!(words.next(), Some(&b"one"[..]));
-        assert_eq!(words.next(), Some(&b"two"[..]));
-        assert_eq!(words.name(), Some(&b"  a b "[..]));
-        assert_eq!(words.padded_name(), b"a b ");
-        assert_eq!(words.by_ref().count(), 2);
-        assert_eq!(words.rest(), b" ");
+        let mut tokens = Tokens::of(b"  one\t two   a b ");
+        assert_eq!(tokens.next(), Some(&b"one"[..]));
+        assert_eq!(tokens.next(), Some(&b"two"[..]));
+        assert_eq!(tokens.name(), Some(&b"  a b "[..]));
+        assert_eq!(tokens.padded_name(), b"a b ");
+        assert_eq!(tokens.by_ref().count(), 2);
+        assert_eq!(tokens.rest(), b" ");
     }
 
     #[test]
     fn a_line_that_ends_has_no_name() {
-        let mut words = Words::of(b"one");
-        words.next();
-        assert_eq!(words.name(), None);
-        assert_eq!(words.next(), None);
+        let mut tokens = Tokens::of(b"one");
+        tokens.next();
+        assert_eq!(tokens.name(), None);
+        assert_eq!(tokens.next(), None);
     }
 
     #[test]

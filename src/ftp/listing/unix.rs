@@ -1,24 +1,22 @@
-//! LIST lines as `ls -l` prints them, and as the many servers that imitate it do.
+//! Parses LIST lines in the format of `ls -l` and of the many servers that imitate it.
 //!
-//! The one idea: the line is held together by its date. What stands before the date, from the
-//! right, is the size, and what stands before the size are the owners, in whatever number; what
-//! stands behind it, after exactly one blank, is the name. The leftmost number with a date behind
-//! it wins, so that a date inside a name stays in the name.
+//! The date is found first. To its left stands the size, and left of the size the owners, in any number; to its right, after
+//! exactly one blank, the name. The leftmost number with a date after it wins, so that a date inside a name stays in the name.
 //!
-//! Invariants: nothing is an entry that does not begin with a type letter and permissions; a name
-//! is never trimmed.
+//! # Invariants
+//! A line is an entry only if it begins with a type letter and permissions. A name is never trimmed.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::Date;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
 /// Reads one line, or says that it is none of this format.
 pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let (head, words) = head(line)?;
-    let mut found = tail(words, head.kind, clock)?;
+    let (head, tokens) = head(line)?;
+    let mut found = tail(tokens, head.kind, clock)?;
     found.attributes.mode = head.mode;
     if head.pads {
         found.name = found.name.trim_ascii_start();
@@ -40,13 +38,13 @@ struct Head {
     pads: bool,
 }
 
-/// The type and the permissions, and the words behind them. Some servers put an inode number
+/// The type and the permissions, and the tokens behind them. Some servers put an inode number
 /// (`ls -i`) or blanks before.
-fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
-    let mut words = Words::of(line);
-    let mut first = words.next()?;
-    if words::is_number(first) {
-        first = words.next()?;
+fn head(line: &[u8]) -> Option<(Head, Tokens<'_>)> {
+    let mut tokens = Tokens::of(line);
+    let mut first = tokens.next()?;
+    if tokens::is_number(first) {
+        first = tokens.next()?;
     }
     let kind = match first[0] {
         b'-' => Kind::File,
@@ -57,7 +55,7 @@ fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
     };
     if first.len() == 1 {
         // NetWare: a type letter and the trustee rights, "d [RWCEAFMS]".
-        let rights = words.next()?;
+        let rights = tokens.next()?;
         let rights = rights.strip_prefix(b"[")?.strip_suffix(b"]")?;
         let known = |byte: &u8| *byte == b'-' || byte.is_ascii_uppercase();
         let head = Head {
@@ -65,7 +63,7 @@ fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
             mode: None,
             pads: true,
         };
-        return rights.iter().all(known).then_some((head, words));
+        return rights.iter().all(known).then_some((head, tokens));
     }
     let letters = first.get(1..10).unwrap_or(&first[1..]);
     let mode = permissions(letters);
@@ -87,7 +85,7 @@ fn head(line: &[u8]) -> Option<(Head, Words<'_>)> {
     digits
         .iter()
         .all(u8::is_ascii_digit)
-        .then_some((head, words))
+        .then_some((head, tokens))
 }
 
 /// Nine letters as permission bits.
@@ -115,51 +113,51 @@ fn is_short(letters: &[u8]) -> bool {
 }
 
 /// Owners, size, date and name.
-pub(crate) fn tail<'a>(words: Words<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
+pub(crate) fn tail<'a>(tokens: Tokens<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
     let mut before = Before::default();
     let mut likely = None;
-    let mut ahead = words.clone();
-    while let Some(word) = ahead.next() {
-        if is_size(word, kind)
+    let mut ahead = tokens.clone();
+    while let Some(token) = ahead.next() {
+        if is_size(token, kind)
             && let Some(date) = date::read(ahead.clone(), clock)
         {
             if date.modified.is_some() {
-                return found(&before, Some(word), date, kind);
+                return found(&before, Some(token), date, kind);
             }
             // A date in a language that is not known here, unless a known one follows.
-            likely = likely.or_else(|| found(&before, Some(word), date, kind));
+            likely = likely.or_else(|| found(&before, Some(token), date, kind));
         }
-        if kind != Kind::Special || !is_major(word) {
-            before.push(word);
+        if kind != Kind::Special || !is_major(token) {
+            before.push(token);
         }
     }
     likely
-        .or_else(|| sizeless(words.clone(), kind, clock))
-        .or_else(|| dateless(words, kind))
+        .or_else(|| sizeless(tokens.clone(), kind, clock))
+        .or_else(|| dateless(tokens, kind))
 }
 
-/// The words before the size, of which three matter: link count, owner, group.
+/// The tokens before the size, of which three matter: link count, owner, group.
 #[derive(Default)]
 struct Before<'a> {
-    words: [&'a [u8]; 3],
+    tokens: [&'a [u8]; 3],
     count: usize,
 }
 
 impl<'a> Before<'a> {
-    fn push(&mut self, word: &'a [u8]) {
-        if let Some(place) = self.words.get_mut(self.count) {
-            *place = word;
+    fn push(&mut self, token: &'a [u8]) {
+        if let Some(place) = self.tokens.get_mut(self.count) {
+            *place = token;
         }
         self.count = self.count.saturating_add(1);
     }
 
-    /// Owner and group. With more than three words some name holds a blank, and nobody knows
+    /// Owner and group. With more than three tokens some name holds a blank, and nobody knows
     /// which; with one or two the link count or the group is missing.
     fn owners(&self) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
-        let [one, two, three] = self.words;
+        let [one, two, three] = self.tokens;
         match self.count {
-            1 if !words::is_number(one) && one != b"folder" => (Some(one), None),
-            2 if words::is_number(one) => (Some(two), None),
+            1 if !tokens::is_number(one) && one != b"folder" => (Some(one), None),
+            2 if tokens::is_number(one) => (Some(two), None),
             2 => (Some(one), Some(two)),
             3 => (Some(two), Some(three)),
             _ => (None, None),
@@ -167,26 +165,26 @@ impl<'a> Before<'a> {
     }
 }
 
-/// Whether a word can stand where the size does: a number, a rounded one ("33.5k"), or the
+/// Whether a token can stand where the size does: a number, a rounded one ("33.5k"), or the
 /// numbers of a device ("109,767"; of "8, 1" it is the second).
-fn is_size(word: &[u8], kind: Kind) -> bool {
-    match word {
-        _ if words::is_number(word) => true,
+fn is_size(token: &[u8], kind: Kind) -> bool {
+    match token {
+        _ if tokens::is_number(token) => true,
         [number @ .., _] if kind == Kind::Special => {
-            number.iter().all(|&b| b.is_ascii_digit() || b == b',') && word[0].is_ascii_digit()
+            number.iter().all(|&b| b.is_ascii_digit() || b == b',') && token[0].is_ascii_digit()
         }
-        _ => rounded(word).is_some(),
+        _ => rounded(token).is_some(),
     }
 }
 
 /// The first number of a device ("8, 1").
-fn is_major(word: &[u8]) -> bool {
-    word.strip_suffix(b",").is_some_and(words::is_number)
+fn is_major(token: &[u8]) -> bool {
+    token.strip_suffix(b",").is_some_and(tokens::is_number)
 }
 
 /// A size in units, as `ls -h` rounds it.
-fn rounded(word: &[u8]) -> Option<u64> {
-    let (&unit, number) = word.split_last()?;
+fn rounded(token: &[u8]) -> Option<u64> {
+    let (&unit, number) = token.split_last()?;
     let shift = match unit.to_ascii_lowercase() {
         b'k' => 10,
         b'm' => 20,
@@ -195,7 +193,7 @@ fn rounded(word: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let mut parts = number.splitn(2, |&byte| byte == b'.');
-    let whole = u64::from(words::small(parts.next()?)?);
+    let whole = u64::from(tokens::small(parts.next()?)?);
     let mut bytes = whole << shift;
     if let Some(fraction) = parts.next() {
         let mut scale = 1;
@@ -203,7 +201,7 @@ fn rounded(word: &[u8]) -> Option<u64> {
         for _ in digits {
             scale *= 10;
         }
-        bytes += (u64::from(words::small(digits)?) << shift) / scale;
+        bytes += (u64::from(tokens::small(digits)?) << shift) / scale;
     }
     Some(bytes)
 }
@@ -217,7 +215,7 @@ fn found<'a>(
     let mut attributes = Attributes::of(kind);
     attributes.modified = date.modified;
     if kind != Kind::Special {
-        attributes.size = size.and_then(|word| words::size(word).or_else(|| rounded(word)));
+        attributes.size = size.and_then(|token| tokens::size(token).or_else(|| rounded(token)));
     }
     let (owner, group) = before.owners();
     attributes.owner = owner.map(Into::into);
@@ -230,36 +228,36 @@ fn found<'a>(
 }
 
 /// No number stands before the date: the size grew into the group ("longgroup123456").
-fn sizeless<'a>(mut words: Words<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
+fn sizeless<'a>(mut tokens: Tokens<'a>, kind: Kind, clock: &Clock) -> Option<Found<'a>> {
     let before = Before::default();
-    while let Some(word) = words.next() {
-        let Some(date) = date::read(words.clone(), clock) else {
+    while let Some(token) = tokens.next() {
+        let Some(date) = date::read(tokens.clone(), clock) else {
             continue;
         };
         if date.modified.is_none() {
             continue;
         }
-        let letters = word.iter().rposition(|byte| !byte.is_ascii_digit())?;
-        return found(&before, Some(&word[letters + 1..]), date, kind);
+        let letters = token.iter().rposition(|byte| !byte.is_ascii_digit())?;
+        return found(&before, Some(&token[letters + 1..]), date, kind);
     }
     None
 }
 
 /// Link count, owner, group, size and at once the name. Only a name without a blank is taken:
 /// there may be a date in it that was not understood.
-fn dateless<'a>(mut words: Words<'a>, kind: Kind) -> Option<Found<'a>> {
-    let links = words.next()?;
-    let (owner, group) = (words.next()?, words.next()?);
-    let size = words.next()?;
-    if !words::is_number(links) || !words::is_number(size) {
+fn dateless<'a>(mut tokens: Tokens<'a>, kind: Kind) -> Option<Found<'a>> {
+    let links = tokens.next()?;
+    let (owner, group) = (tokens.next()?, tokens.next()?);
+    let size = tokens.next()?;
+    if !tokens::is_number(links) || !tokens::is_number(size) {
         return None;
     }
-    let name = words.name()?;
+    let name = tokens.name()?;
     let mut attributes = Attributes::of(kind);
-    attributes.size = words::size(size);
+    attributes.size = tokens::size(size);
     attributes.owner = Some(owner.into());
     attributes.group = Some(group.into());
-    (!name.iter().any(|&byte| words::is_blank(byte))).then_some(Found { name, attributes })
+    (!name.iter().any(|&byte| tokens::is_blank(byte))).then_some(Found { name, attributes })
 }
 
 /// Parts a link from its target, at the first arrow: an arrow in a target is as rare as one in a

@@ -20,7 +20,7 @@ use crate::ftp::pool::wait_queue::State;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
-use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency, Why};
@@ -30,7 +30,7 @@ pub(crate) struct First {
     /// The connection, logged in and in the directory.
     pub control: Control,
     /// Where that lies.
-    pub place: Place,
+    pub place: RemoteRoot,
     /// The connections, of which this is one.
     pub state: State,
     /// Somebody is about to look, and a spare data connection can be made for that.
@@ -78,7 +78,7 @@ pub(crate) fn meet(
     let looks = Spare::is_possible(profile);
     let second = second.filter(|_| looks).map(Forerunner::log_in);
     let lines = control.lines();
-    let here = Place::new(Vec::new(), endpoint.charset, lines);
+    let here = RemoteRoot::new(Vec::new(), endpoint.charset, lines);
     let directory = endpoint.directory.as_deref();
     let directory = directory.map(|path| here.encode(path)).transpose()?;
     // Through a proxy a data connection takes longer than to begin one.
@@ -106,7 +106,7 @@ pub(crate) fn meet(
     };
     Ok(First {
         control,
-        place: Place::new(base, endpoint.charset, lines),
+        place: RemoteRoot::new(base, endpoint.charset, lines),
         state,
         looks,
         port,

@@ -1,8 +1,8 @@
-//! The four ways to a data connection, each tried by itself.
+//! Tests each of the four data connection modes (EPSV, PASV, EPRT, PORT) by itself.
 //!
-//! The one idea: a way is tried by listing the directory over it, as a mount would, and only over it. What
-//! fails is told apart by where it failed: the command was refused, the port could not be reached, the
-//! server did not reach us, or TLS failed on a connection that was there.
+//! A mode is tested by listing the directory over it, as a mount would, and only over it. Failures are classified by where they
+//! occurred: the command was refused, the port could not be reached, the server did not connect to us, or TLS failed on an
+//! established connection.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -1,12 +1,13 @@
-//! How a server lists a directory, and whether it begins a file where it is told to.
+//! Tests how a server lists a directory, and whether `RETR` starts at the offset of `REST`.
 
-use crate::ftp::listing::{Clock, Line, Reader};
+use crate::ftp::client::patch_probe::read_up_to;
+use crate::ftp::listing::{Clock, Line, Parser};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::time_val::now;
 use crate::ftp::transfer::listing_stream as lines;
 use crate::process::printable::printable_bytes;
 use crate::remote::{
-    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
+    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Why,
 };
 
 use crate::ftp::probe::{Inspection, caller, said};
@@ -63,8 +64,8 @@ impl Inspection {
             .client
             .list(&root, &caller(deadline), &mut |entry| entries.push(entry))?;
         let learned = self.client.pool().profile().get();
-        let (command, mut reader) = if learned.features.mlst() {
-            (Command::Mlsd, Reader::facts())
+        let (command, mut parser) = if learned.features.mlst() {
+            (Command::Mlsd, Parser::facts())
         } else {
             let clock = Clock {
                 now: now(),
@@ -72,7 +73,7 @@ impl Inspection {
             };
             let all = learned.list_all == Some(true);
             let switches = if all { "-a" } else { "" };
-            (Command::List(switches), Reader::list(clock))
+            (Command::List(switches), Parser::list(clock))
         };
         let mut unreadable = (0, None);
         let mut lease = self.lease(deadline)?;
@@ -83,7 +84,7 @@ impl Inspection {
             command,
             deadline,
             &mut |line| {
-                if reader.line(line) == Line::Unreadable {
+                if parser.line(line) == Line::Unreadable {
                     unreadable.0 += 1;
                     unreadable
                         .1
@@ -101,7 +102,7 @@ impl Inspection {
         samples.sort_by_key(|(size, _)| (*size < WORTHWHILE, *size));
         Ok(Listed {
             by: command.to_string(),
-            format: reader.format().filter(|_| !entries.is_empty()),
+            format: parser.format().filter(|_| !entries.is_empty()),
             entries: entries.len(),
             is_whole: completeness == Completeness::Whole,
             unreadable,
@@ -156,18 +157,9 @@ impl Inspection {
         let mut source = self
             .client
             .begin(file, &Reading::at(from), &caller(deadline))?;
-        let mut bytes = vec![0; SAMPLE];
-        let mut filled = 0;
-        while filled < SAMPLE {
-            match source.read(&mut bytes[filled..], deadline)? {
-                0 => {
-                    bytes.truncate(filled);
-                    return Ok((bytes, true));
-                }
-                length => filled += length,
-            }
-        }
-        Ok((bytes, false))
+        let bytes = read_up_to(SAMPLE, &mut source, deadline)?;
+        let ends = bytes.len() < SAMPLE;
+        Ok((bytes, ends))
     }
 }
 

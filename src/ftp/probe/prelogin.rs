@@ -1,8 +1,7 @@
-//! The door: what a server shows to anybody, before a login.
+//! Examines what a server shows before login: its greeting and its certificate.
 //!
-//! The one idea: a connection that looks only. It goes over to TLS where that is offered, whatever the
-//! certificate, judges that by the rules of the mount, and hangs up without having sent anything secret.
-//! So a certificate that a mount would refuse can be shown, and pinned.
+//! The connection switches to TLS where that is offered, whatever the certificate, judges the certificate by the rules of the
+//! mount, and closes without having sent any secret. So a certificate that a mount would refuse can be shown, and pinned.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::ftp::probe::Answer;
 
 /// What anybody sees.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct Prelogin {
     /// Where it is: an address and a port, or a name behind a proxy.
     pub place: String,
     /// What the server says first.
@@ -43,7 +42,7 @@ pub struct Encryption {
 }
 
 /// Looks at a server.
-pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
+pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Prelogin> {
     let tls = &*endpoint.tls;
     let is_implicit = tls.when() == When::Implicit;
     let since = Instant::now();
@@ -59,7 +58,7 @@ pub fn look(endpoint: &Endpoint, deadline: &Deadline) -> Result<Door> {
         false => upgrade(tls, &mut control, deadline),
     };
     let greeting = control.greeting();
-    Ok(Door {
+    Ok(Prelogin {
         place: control.route().to_string(),
         greeting: greeting
             .lines

@@ -1,83 +1,67 @@
-//! Writing, tried in a directory of our own.
+//! Tests what can be written to a server, in a temporary directory.
 //!
-//! The one idea: a [`Scratch`] knows every name that it ever made, and [`Scratch::remove`] takes them away
-//! again, over any connection: also a fresh one, after the one that it was made by has gone.
+//! A [`Scratch`] knows every name that it created. [`Scratch::remove`] removes them over any connection: also a new one,
+//! after the connection that created them is gone.
 //!
-//! Invariant: no command here changes anything outside that directory.
+//! # Invariants
+//! No command here changes anything outside that directory.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ftp::client::partial_store as parts;
+use crate::ftp::client::partial_store;
+use crate::ftp::client::patch_probe::{PatchOutcome, read_up_to, store, store_part};
 use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::transfer::upload::upload;
 use crate::remote::{
-    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, name_aside,
+    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, make_temp_name,
     perform_one,
 };
 
 use crate::ftp::probe::{Answer, Inspection, Restart, caller, said};
 
-/// A directory on the server that is ours.
+/// A temporary directory on the server.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     directory: RemotePath,
     files: Vec<RemotePath>,
 }
 
-/// What writing shows.
+/// Results of the write test.
 #[derive(Clone, Debug)]
 pub struct Writing {
-    /// A file can be stored, and has the bytes that it should have.
+    /// Whether a file can be stored and read back unchanged.
     pub store: Answer,
-    /// Whether reading begins where it is told to.
+    /// Whether `RETR` starts at the offset of `REST`.
     pub reading: Option<Restart>,
     /// What `REST` before `STOR` does.
-    pub beginning: Beginning,
-    /// `APPE` appends.
+    pub patch: PatchOutcome,
+    /// Whether `APPE` appends.
     pub append: Answer,
-    /// A rename replaces the file that bears the new name.
+    /// Whether a rename replaces an existing file.
     pub replace: Answer,
-    /// Permission bits can be set.
+    /// Whether permission bits can be set.
     pub chmod: Answer,
-    /// Times of files can be set, and by what.
+    /// Whether times of files can be set, and by which command.
     pub times: Answer<&'static str>,
-    /// Times of directories can be set.
+    /// Whether times of directories can be set.
     pub directory_times: Answer,
 }
 
-/// What `REST n` before `STOR` does to a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beginning {
-    /// The bytes go to their place, and what lies behind them stays.
-    Keeps,
-    /// The bytes go to their place, and the file ends behind them.
-    Cuts,
-    /// They are appended at the end.
-    Appends,
-    /// They become the whole file.
-    Replaces,
-    /// They are somewhere else.
-    Wrong,
-    /// The server refuses; its words.
-    Refused(String),
-}
-
 /// Bytes of the file that is written: more than one packet.
-const SIZE: usize = 8192;
-/// Where it is written to again, and how many bytes.
+const FILE_SIZE: usize = 8192;
+/// The range that is overwritten.
 const PATCH: std::ops::Range<usize> = 1000..1100;
 /// A time that no new file has.
-const SOME_TIME: i64 = 1_000_000_000;
-/// Permission bits that no server gives by itself.
-const SOME_MODE: u32 = 0o610;
+const TEST_TIME: i64 = 1_000_000_000;
+/// Permission bits that no server gives a new file.
+const TEST_MODE: u32 = 0o610;
 
 impl Scratch {
-    /// A name that nobody else uses, in the mounted directory. Nothing is made yet.
+    /// Chooses a temporary name in the mounted directory. Creates nothing yet.
     pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = name_aside("probe", number);
+        let name = make_temp_name("probe", number);
         let directory = RemotePath::root().join(name.as_bytes())?;
         Some(Self {
             files: ["a", "b"]
@@ -88,18 +72,18 @@ impl Scratch {
         })
     }
 
-    /// Where it is, below the mounted directory.
+    /// The path, below the mounted directory.
     pub fn shown(&self) -> String {
         self.directory.to_string()
     }
 
-    /// Makes the directory.
+    /// Creates the directory.
     pub fn make(&self, inspection: &Inspection, deadline: &Deadline) -> Result<()> {
         let step = Step::MakeDirectory(&self.directory);
         perform_one(&inspection.client, step, &caller(deadline)).map(drop)
     }
 
-    /// Removes all that was made; an error says what is left.
+    /// Removes the directory and its files; an error names what is left.
     pub fn remove(&self, inspection: &Inspection, deadline: &Deadline) -> Result<()> {
         let mut steps: Vec<_> = self.files.iter().map(Step::Remove).collect();
         steps.push(Step::RemoveDirectory(&self.directory));
@@ -107,40 +91,42 @@ impl Scratch {
         results.pop().unwrap_or(Err(Error::Closed)).map(drop)
     }
 
-    /// Tries everything in it. An error is the end of the connection by ourselves.
+    /// Runs all tests in it. The only error is [`Error::Closed`], when the client was closed meanwhile.
     pub fn explore(&self, inspection: &Inspection, deadline: &Deadline) -> Result<Writing> {
         let [first, second] = &self.files[..] else {
             return Err(Error::Closed);
         };
-        let bytes: Vec<u8> = (0..SIZE).map(|at| (at / 251) as u8 ^ at as u8).collect();
-        let trying = Trying {
+        let bytes: Vec<u8> = (0..FILE_SIZE)
+            .map(|at| (at / 251) as u8 ^ at as u8)
+            .collect();
+        let test = WriteTest {
             inspection,
             deadline,
             bytes: &bytes,
         };
-        let store = open(trying.store(first))?;
-        // A file of now tells the zone of a listing that has no facts.
-        open(trying.list(&self.directory).map(Ok))?.ok();
+        let store = answer(test.store(first))?;
+        // A file created just now shows the time zone of a listing without facts.
+        answer(test.list(&self.directory).map(Ok))?.ok();
         Ok(Writing {
             store,
-            reading: open(
+            reading: answer(
                 inspection
                     .reading(std::slice::from_ref(first), deadline)
                     .map(Ok),
             )?
             .unwrap_or_default(),
-            beginning: open(trying.beginning(first).map(Ok))?.unwrap_or_else(Beginning::Refused),
-            append: open(trying.append(first))?,
-            replace: open(trying.replace(first, second))?,
-            chmod: open(trying.chmod(second))?,
-            times: open(trying.times(second))?,
-            directory_times: open(trying.set_time(&self.directory))?,
+            patch: answer(test.patch(first).map(Ok))?.unwrap_or_else(PatchOutcome::Refused),
+            append: answer(test.append(first))?,
+            replace: answer(test.replace(first, second))?,
+            chmod: answer(test.chmod(second))?,
+            times: answer(test.times(second))?,
+            directory_times: answer(test.set_time(&self.directory))?,
         })
     }
 }
 
-/// What is tried is done by the server's refusal, not by our own end.
-fn open<T>(result: Result<Answer<T>>) -> Result<Answer<T>> {
+/// Turns an error into a failed answer, unless the client was closed.
+fn answer<T>(result: Result<Answer<T>>) -> Result<Answer<T>> {
     match result {
         Err(Error::Closed) => Err(Error::Closed),
         Err(error) => Ok(Err(said(&error))),
@@ -148,65 +134,41 @@ fn open<T>(result: Result<Answer<T>>) -> Result<Answer<T>> {
     }
 }
 
-struct Trying<'a> {
+struct WriteTest<'a> {
     inspection: &'a Inspection,
     deadline: &'a Deadline,
     bytes: &'a [u8],
 }
 
-impl Trying<'_> {
+impl WriteTest<'_> {
     fn store(&self, file: &RemotePath) -> Result<Answer> {
         self.put(Command::Stor(&self.absolute(file)?), self.bytes)?;
         let stored = self.content(file)?;
         Ok(match stored == self.bytes {
             true => Ok(()),
             false => Err(format!(
-                "stored {} bytes and read back {} others",
+                "stored {} bytes and read back {} different ones",
                 self.bytes.len(),
                 stored.len()
             )),
         })
     }
 
-    /// Also notes it for the updates of mounts.
-    fn beginning(&self, file: &RemotePath) -> Result<Beginning> {
-        let beginning = self.begins_at(file)?;
-        let (at, keeps) = match &beginning {
-            Beginning::Keeps => (true, Some(true)),
-            Beginning::Cuts => (true, Some(false)),
-            _ => (false, None),
-        };
-        let profile = self.inspection.client.pool().profile();
-        profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (Some(at), keeps));
-        Ok(beginning)
-    }
-
-    fn begins_at(&self, file: &RemotePath) -> Result<Beginning> {
+    /// Also remembers the outcome for the updates of mounts.
+    fn patch(&self, file: &RemotePath) -> Result<PatchOutcome> {
         let path = self.absolute(file)?;
-        let patch = vec![b'*'; PATCH.len()];
+        let part = vec![b'*'; PATCH.len()];
         let profile = self.inspection.client.pool().profile();
-        let before = profile.ask(|learned| learned.rest);
-        let stored = self.put_at(PATCH.start as u64, Command::Stor(&path), &patch);
-        // A refusal here says nothing of reading.
-        profile.learn(|learned| learned.rest = before);
-        match stored {
-            Err(error @ Error::Refused { .. }) => return Ok(Beginning::Refused(said(&error))),
-            stored => stored?,
-        }
-        let now = self.content(file)?;
-        let mut kept = self.bytes.to_vec();
-        kept[PATCH].copy_from_slice(&patch);
-        Ok(if now == kept {
-            Beginning::Keeps
-        } else if now == kept[..PATCH.end] {
-            Beginning::Cuts
-        } else if now == [self.bytes, &patch].concat() {
-            Beginning::Appends
-        } else if now == patch {
-            Beginning::Replaces
-        } else {
-            Beginning::Wrong
-        })
+        let lease = self.inspection.lease(self.deadline)?;
+        let outcome = match store_part(lease, profile, &path, PATCH.start, &part, self.deadline) {
+            Err(error @ Error::Refused { .. }) => PatchOutcome::Refused(said(&error)),
+            stored => {
+                stored?;
+                PatchOutcome::of(self.bytes, PATCH.start, &part, &self.content(file)?)
+            }
+        };
+        outcome.learn(profile);
+        Ok(outcome)
     }
 
     fn append(&self, file: &RemotePath) -> Result<Answer> {
@@ -214,8 +176,8 @@ impl Trying<'_> {
         self.put(Command::Stor(&path), self.bytes)?;
         let profile = self.inspection.client.pool().profile();
         if let Err(error) = self.put(Command::Appe(&path), b"more") {
-            if parts::may_be_of_parts(&error) {
-                // All of it was taken before.
+            if partial_store::may_be_of_parts(&error) {
+                // The whole file was accepted before.
                 profile.learn(|learned| learned.lacks(Part::Behind));
             }
             return Err(error);
@@ -225,11 +187,11 @@ impl Trying<'_> {
         profile.learn(|learned| (learned.appe, learned.appends) = (Some(appends), appends));
         Ok(match appends {
             true => Ok(()),
-            false => Err(format!("the file then has {} bytes", now.len())),
+            false => Err(format!("the file has {} bytes afterwards", now.len())),
         })
     }
 
-    /// By the bare commands: a mount would help where the server does not replace.
+    /// Uses the bare commands: a mount works around servers that do not replace.
     fn replace(&self, from: &RemotePath, to: &RemotePath) -> Result<Answer> {
         let paths = [self.absolute(from)?, self.absolute(to)?];
         self.put(Command::Stor(&paths[0]), self.bytes)?;
@@ -246,12 +208,12 @@ impl Trying<'_> {
         }
         Ok(match self.content(to)? == self.bytes {
             true => Ok(()),
-            false => Err("it said yes and kept the old content".to_string()),
+            false => Err("accepted, but the old content is still there".to_string()),
         })
     }
 
     fn chmod(&self, file: &RemotePath) -> Result<Answer> {
-        self.step(Step::SetMode(file, SOME_MODE)).map(|_| Ok(()))
+        self.step(Step::SetMode(file, TEST_MODE)).map(|_| Ok(()))
     }
 
     fn times(&self, file: &RemotePath) -> Result<Answer<&'static str>> {
@@ -264,7 +226,9 @@ impl Trying<'_> {
             Done::Version(Version {
                 modified: Some(modified),
                 ..
-            }) if modified != SOME_TIME => Err("it said yes and kept the old time".to_string()),
+            }) if modified != TEST_TIME => {
+                Err("accepted, but the old time is still there".to_string())
+            }
             _ => Ok(match said {
                 Some(TimeSetter::Mdtm) => "MDTM",
                 Some(TimeSetter::SiteUtime | TimeSetter::SiteUtimeLong) => "SITE UTIME",
@@ -281,7 +245,7 @@ impl Trying<'_> {
     }
 
     fn set_time(&self, path: &RemotePath) -> Result<Answer> {
-        self.step(Step::SetModified(path, SOME_TIME))
+        self.step(Step::SetModified(path, TEST_TIME))
             .map(|_| Ok(()))
     }
 
@@ -294,37 +258,15 @@ impl Trying<'_> {
     }
 
     fn put(&self, command: Command<'_>, bytes: &[u8]) -> Result<()> {
-        self.put_at(0, command, bytes)
-    }
-
-    fn put_at(&self, at: u64, command: Command<'_>, bytes: &[u8]) -> Result<()> {
         let lease = self.inspection.lease(self.deadline)?;
-        let all = 0..bytes.len() as u64;
-        upload(
-            lease,
-            (command, at),
-            (&bytes, all),
-            None,
-            &AtomicBool::default(),
-            self.deadline,
-        )?;
-        Ok(())
+        store(lease, command, 0, bytes, self.deadline)
     }
 
     /// All bytes of a small file.
     fn content(&self, file: &RemotePath) -> Result<Vec<u8>> {
         let ask = caller(self.deadline);
         let mut source = self.inspection.client.read(file, &Reading::at(0), &ask)?;
-        // One more than can be there.
-        let mut bytes = vec![0; 2 * SIZE + 1];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match source.read(&mut bytes[filled..], self.deadline)? {
-                0 => break,
-                length => filled += length,
-            }
-        }
-        bytes.truncate(filled);
-        Ok(bytes)
+        // More than the file can have.
+        read_up_to(2 * FILE_SIZE + 1, &mut *source, self.deadline)
     }
 }

@@ -1,10 +1,10 @@
-//! Names in another charset than UTF-8 (`codepage=`).
+//! Converts names between UTF-8 and another charset of the server (`codepage=`).
 //!
-//! The one idea: every byte string that a server can send has a name here, and that name leads back to
-//! just those bytes. What can't be decoded, or would not come back the same, is shown with each
-//! byte above 127 as a character of Unicode's private use area, U+F700 + byte.
+//! Every byte string that a server can send has a name here, and that name converts back to exactly those bytes. Bytes that
+//! cannot be decoded, or would not convert back, are shown with each byte above 127 as a character of Unicode's private use
+//! area, U+F700 + byte.
 //!
-//! Names that the charset has no bytes for can't be on the server, and are refused.
+//! Names that the charset cannot express cannot exist on the server, and are refused.
 
 use encoding_rs::Encoding;
 

@@ -1,8 +1,7 @@
 //! Commands: what goes over the control connection, one line of bytes each.
 //!
-//! The one idea: a command is a value until it is written, and writing is the one place that
-//! refuses an argument which would smuggle a second command (CR, LF) and that doubles the Telnet
-//! byte IAC (RFC 959 section 4.1 and 5.3, RFC 854). Display hides the password.
+//! A command is a value until it is written, and writing is the one place that refuses an argument which would smuggle a second
+//! command (CR, LF) and that doubles the Telnet byte IAC (RFC 959 section 4.1 and 5.3, RFC 854). Display hides the password.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

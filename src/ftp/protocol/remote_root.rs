@@ -1,12 +1,12 @@
-//! Where a path of ours lies on the server: below the mounted directory, in the server's charset.
+//! Maps paths of the mount to absolute paths on the server: below the mounted directory, in the server's charset.
 
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::protocol::command::{Lines, too_long};
-use crate::remote::{Error, LONGEST_ASIDE, RemotePath, Result, is_anybodys_aside};
+use crate::remote::{Error, RemotePath, Result, TEMP_NAME_LIMIT, is_temp_name};
 
 /// The mounted directory, and how names are written there.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct RemoteRoot {
     /// Absolute, without a `/` at its end, in the server's bytes.
     base: Vec<u8>,
     charset: Option<Charset>,
@@ -14,7 +14,7 @@ pub struct Place {
     lines: Lines,
 }
 
-impl Place {
+impl RemoteRoot {
     /// A place at `base`, on a server that takes such lines.
     pub fn new(base: Vec<u8>, charset: Option<Charset>, lines: Lines) -> Self {
         Self {
@@ -33,9 +33,9 @@ impl Place {
     /// stored, or open though it was removed.
     fn longest(&self, path: &[u8]) -> usize {
         let name = path.rsplit(|&byte| byte == b'/').next();
-        let kept = match name.is_some_and(is_anybodys_aside) {
+        let kept = match name.is_some_and(is_temp_name) {
             true => 0,
-            false => LONGEST_ASIDE,
+            false => TEMP_NAME_LIMIT,
         };
         self.lines.longest_path() - kept
     }
@@ -102,7 +102,7 @@ mod tests {
     fn a_path_is_absolute_and_in_the_servers_charset() {
         let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
         let cyrillic = Charset::named("cp1251").expect("known");
-        let place = Place::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
+        let place = RemoteRoot::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
         assert_eq!(
             place.absolute(&path).ok().as_deref(),
             Some(&b"/home/\xE6"[..])
@@ -111,12 +111,12 @@ mod tests {
             place.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/home"[..])
         );
-        let top = Place::new(Vec::new(), None, Lines::of("here"));
+        let top = RemoteRoot::new(Vec::new(), None, Lines::of("here"));
         assert_eq!(
             top.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/"[..])
         );
-        let longest = Lines::of("here").longest_path() - LONGEST_ASIDE;
+        let longest = Lines::of("here").longest_path() - TEMP_NAME_LIMIT;
         let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
         let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
         assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));

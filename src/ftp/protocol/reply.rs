@@ -1,8 +1,8 @@
 //! Replies: what comes back over the control connection (RFC 959 section 4.2).
 //!
-//! The one idea: a [`Collector`] takes lines as they arrive and hands out whole replies; what a
-//! refusal means is read from its digits first and its words second, in one place
-//! ([`Reply::why`]). A reply's size is bounded, so a server can't fill our memory with one.
+//! A [`Collector`] takes lines as they arrive and returns whole replies. The meaning of a refusal is decided in one place
+//! ([`Reply::why`]), from its code first and its words second. A reply's size is bounded, so that a server cannot exhaust
+//! memory with one.
 
 pub(crate) mod names;
 
@@ -19,6 +19,9 @@ pub struct Reply {
     /// The lines without their CR LF; the first and the last without code and separator.
     pub lines: Vec<Vec<u8>>,
 }
+
+/// "Command not implemented" (RFC 959 section 4.2.2).
+pub const NOT_IMPLEMENTED: u16 = 502;
 
 /// What an empty line costs us all the same, in bytes.
 const LINE_COST: usize = 32;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::ftp::client::steps;
+use crate::ftp::client::stat;
 use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
@@ -53,7 +53,7 @@ impl Download {
         };
         let learned = lease.pool().profile().get();
         let ahead = if verify {
-            steps::version_commands(&learned, path)
+            stat::version_commands(&learned, path)
         } else {
             Vec::new()
         };
@@ -66,7 +66,7 @@ impl Download {
         };
         let mut opened = begin(&mut lease, start, deadline)?;
         let version = verify
-            .then(|| steps::version_said(lease.pool().profile(), &learned, path, &opened.ahead))
+            .then(|| stat::version_said(lease.pool().profile(), &learned, path, &opened.ahead))
             .and_then(Result::ok);
         let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
             Some(cutter) => lease.pool().register_cutter(cutter),

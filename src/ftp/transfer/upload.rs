@@ -138,7 +138,7 @@ impl Upload {
             };
             let pool = Arc::clone(lease.pool());
             let upload = Self::open(lease, store, behind, deadline)?;
-            parts::took_all(pool.profile(), path);
+            parts::note_whole_accepted(pool.profile(), path);
             return Ok(upload);
         }
         let command = Command::Appe(path);

@@ -13,12 +13,12 @@
 use std::fmt;
 
 use crate::ftp::client::chmod as modes;
-use crate::ftp::client::steps::Prepared;
+use crate::ftp::client::step_flight::Prepared;
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::remote_root::Place;
+use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, RemotePath, Result, Step, Then, Updated};
 
@@ -56,7 +56,12 @@ const WORDS: usize = 24;
 
 impl Behind {
     /// What may fly behind an upload to `file`; `None` where nothing may.
-    pub fn of(profile: &Profile, place: &Place, file: &RemotePath, then: Then) -> Option<Self> {
+    pub fn of(
+        profile: &Profile,
+        place: &RemoteRoot,
+        file: &RemotePath,
+        then: Then,
+    ) -> Option<Self> {
         let learned = profile.get();
         let path = place.absolute(file).ok()?;
         // SITE CHMOD takes more than a command there.

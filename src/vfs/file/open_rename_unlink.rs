@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::remote::{Deadline, RemotePath, Step, name_aside};
+use crate::remote::{Deadline, RemotePath, Step, make_temp_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::base_reads::PULL_LIMIT;
 use crate::vfs::file::open_file::{Body, File};
@@ -80,7 +80,7 @@ impl OpenFiles {
         // Who reads on waits for the other name.
         let _hold = file.reader.hold(deadline);
         let path = self.table.path(file.ino)?;
-        let name = name_aside("open", file.ino);
+        let name = make_temp_name("open", file.ino);
         let aside = path
             .parent()
             .and_then(|parent| parent.join(name.as_bytes()))

@@ -3,7 +3,7 @@
 //! The one idea: a directory is listed by one at a time; who comes meanwhile waits for that and shares it.
 //! What was asked for before a local change does not undo it (see `inode.rs`).
 
-use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_aside};
+use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_own_temp_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
@@ -15,7 +15,7 @@ pub(crate) fn is_nameable(entry: &Entry) -> bool {
     if !fits {
         log::warn!("a name of {} bytes is left out", entry.name.len());
     }
-    fits && !is_aside(&entry.name)
+    fits && !is_own_temp_name(&entry.name)
 }
 
 impl Metadata {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::remote;
 use crate::remote::{
-    Ask, Attributes, Completeness, Deadline, Done, Glance, Kind, Modified, Precision, RemotePath,
-    Step, Urgency, Version, Why,
+    Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, NameStatus, Precision,
+    RemotePath, Step, Urgency, Version, Why,
 };
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
@@ -63,12 +63,12 @@ impl Metadata {
             Known::Unknown => {}
         }
         let traits = self.remote.traits();
-        let alone =
-            (traits.stats || traits.glances) && !self.table.lock().asked_alone(directory, SOON);
+        let alone = (traits.stats || traits.stats_without_mlst)
+            && !self.table.lock().asked_alone(directory, SOON);
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
-        if alone && let Some(told) = self.glance(directory, name, deadline)? {
+        if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
             return told.ok_or(Error::NotFound);
         }
         let completeness = self.list(directory, deadline)?;
@@ -81,7 +81,7 @@ impl Metadata {
     }
 
     /// Asks for one name where no path can be asked for; the outer `None` is where a listing has to tell.
-    fn glance(
+    fn stat_one(
         &self,
         directory: u64,
         name: &[u8],
@@ -97,20 +97,23 @@ impl Metadata {
             urgency: Urgency::Caller,
             deadline,
         };
-        let told = self.remote.glance(&path, &ask).unwrap_or_else(|error| {
-            log::info!("{error}; asking for the listing instead");
-            None
-        });
+        let told = self
+            .remote
+            .stat_without_mlst(&path, &ask)
+            .unwrap_or_else(|error| {
+                log::info!("{error}; asking for the listing instead");
+                None
+            });
         let mut tree = self.table.lock();
         if !tree.stands(directory, asked) {
             // It is of what had the directory's former name.
             return Ok(None);
         }
         Ok(match told {
-            Some(Glance::There(attributes)) => {
+            Some(NameStatus::Exists(attributes)) => {
                 Some(tree.merge_entry(directory, name, attributes, asked))
             }
-            Some(Glance::Absent) => {
+            Some(NameStatus::Absent) => {
                 tree.merge_absence(directory, name, asked);
                 Some(None)
             }
@@ -177,9 +180,9 @@ impl Metadata {
         deadline: &Deadline,
     ) -> Result<Option<u64>> {
         let traits = self.remote.traits();
-        if traits.glances
+        if traits.stats_without_mlst
             && self.local(parent, name).is_none()
-            && let Some(told) = self.glance(parent, name, deadline)?
+            && let Some(told) = self.stat_one(parent, name, deadline)?
         {
             return Ok(told);
         }

@@ -214,7 +214,7 @@ fn passes(error: &remote::Error) -> bool {
 
 /// The name that a file bears until it is whole.
 fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
-    let name = remote::name_aside("new", ino);
+    let name = remote::make_temp_name("new", ino);
     let parent = path.parent().unwrap_or_default();
     parent.join(name.as_bytes())
 }

@@ -123,10 +123,10 @@ impl Uploader {
     }
 
     /// Has the server show on a small file what it makes of a part of one.
-    pub(crate) fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
+    pub(crate) fn probe_patch(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = remote::name_aside("try", number);
+        let name = remote::make_temp_name("try", number);
         let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
         let Some(beside) = directory.join(name.as_bytes()) else {
             return Ok(());
@@ -135,7 +135,7 @@ impl Uploader {
             urgency: Urgency::Flush,
             deadline,
         };
-        if let Err(error) = self.remote.rehearse(&beside, &ask) {
+        if let Err(error) = self.remote.probe_patch(&beside, &ask) {
             log::info!("{error}; what the server makes of a part shows on the file itself");
         }
         Ok(())

@@ -255,7 +255,7 @@ impl Uploader {
                 if is_trial && missing > REHEARSAL && !rehearsed {
                     drop(body);
                     rehearsed = true;
-                    self.rehearse(file, deadline)?;
+                    self.probe_patch(file, deadline)?;
                     continue;
                 }
                 match gaps.into_iter().next() {

@@ -2,7 +2,7 @@
 
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text::Lines;
-use crate::ftp::{Answer, Beginning, Restart};
+use crate::ftp::{Answer, PatchOutcome, Restart};
 
 /// Formats the section about files.
 pub fn files(report: &Report) -> Lines {
@@ -57,17 +57,19 @@ pub fn files(report: &Report) -> Lines {
         ));
         lines.push((
             "  in the middle",
-            match &writing.beginning {
-                Beginning::Keeps => "REST before STOR writes there and keeps the rest".to_string(),
-                Beginning::Cuts => "REST before STOR writes there and truncates".to_string(),
-                Beginning::Appends => {
+            match &writing.patch {
+                PatchOutcome::Keeps => {
+                    "REST before STOR writes there and keeps the rest".to_string()
+                }
+                PatchOutcome::Cuts => "REST before STOR writes there and truncates".to_string(),
+                PatchOutcome::Appends => {
                     "REST before STOR appends at the end instead: not honest".to_string()
                 }
-                Beginning::Replaces => {
+                PatchOutcome::Replaces => {
                     "REST before STOR is ignored, the file replaced: not honest".to_string()
                 }
-                Beginning::Wrong => "REST before STOR corrupts the file: not honest".to_string(),
-                Beginning::Refused(why) => format!("REST before STOR is refused: {why}"),
+                PatchOutcome::Wrong => "REST before STOR corrupts the file: not honest".to_string(),
+                PatchOutcome::Refused(why) => format!("REST before STOR is refused: {why}"),
             },
         ));
         lines.push(("appending", answer(&writing.append)));

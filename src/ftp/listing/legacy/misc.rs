@@ -1,62 +1,24 @@
-//! Small formats of LIST, one function each: EPLF, and the one-line formats of servers that are
-//! no host system of their own.
+//! Parses small formats of LIST, one function each: one-line formats of servers that are no operating system of their own.
 //!
-//! The one idea: each has a mark that no other format has, and a line without it is refused, so
-//! the order in which they are tried does not matter.
+//! Each format has a mark that no other format has, and a line without it is refused, so the order in which they are tried
+//! does not matter.
 //!
-//! Invariants: a size is given only where the server prints bytes.
+//! # Invariants
+//! A size is given only where the server prints bytes.
 
 use crate::ftp::listing::date;
 use crate::ftp::listing::date::TimeOfDay;
 use crate::ftp::listing::month_names::month;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, unix};
 use crate::remote::{Attributes, Kind, Modified, Precision};
 
-/// EPLF (Easily Parsed LIST Format, publicfile and anonftpd): `+i8388621.48594,m825718503,r,s280,`
-/// and a tab before the name. Its times are UTC, to the second.
-pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
-    let line = line.strip_prefix(b"+")?;
-    let tab = line.iter().position(|&byte| byte == b'\t')?;
-    let mut attributes = Attributes::of(Kind::File);
-    let mut any = false;
-    for fact in line[..tab].split(|&byte| byte == b',') {
-        any |= match fact {
-            b"/" => {
-                attributes.kind = Kind::Directory;
-                true
-            }
-            b"r" => true,
-            [b's', digits @ ..] => {
-                attributes.size = words::size(digits);
-                attributes.size.is_some()
-            }
-            [b'm', digits @ ..] => {
-                let seconds = words::size(digits).and_then(|seconds| i64::try_from(seconds).ok());
-                attributes.modified = seconds.map(|seconds| Modified {
-                    seconds,
-                    precision: Precision::Second,
-                });
-                seconds.is_some()
-            }
-            [b'u', b'p', digits @ ..] => {
-                attributes.mode = octal(digits).map(|mode| mode & 0o7777);
-                true
-            }
-            [b'i', ..] => true,
-            _ => false,
-        };
-    }
-    let name = &line[tab + 1..];
-    any.then_some(Found { name, attributes })
-}
-
 /// The numbers of stat(2) as they are: `0100644   500  101   12345    123456789       name`.
 pub(crate) fn numbers(line: &[u8]) -> Option<Found<'_>> {
-    let mut words = Words::of(line);
-    let mode = words.next().filter(|word| matches!(word.len(), 6 | 7))?;
-    let mode = octal(mode)?;
+    let mut tokens = Tokens::of(line);
+    let mode = tokens.next().filter(|token| matches!(token.len(), 6 | 7))?;
+    let mode = tokens::octal(mode)?;
     let kind = match mode & 0o170_000 {
         0o100_000 => Kind::File,
         0o040_000 => Kind::Directory,
@@ -64,48 +26,48 @@ pub(crate) fn numbers(line: &[u8]) -> Option<Found<'_>> {
         0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => Kind::Special,
         _ => return None,
     };
-    let (owner, group) = (words.next()?, words.next()?);
-    let (size, seconds) = (words.next()?, words.next()?);
-    if !words::is_number(owner) || !words::is_number(group) || !words::is_number(size) {
+    let (owner, group) = (tokens.next()?, tokens.next()?);
+    let (size, seconds) = (tokens.next()?, tokens.next()?);
+    if !tokens::is_number(owner) || !tokens::is_number(group) || !tokens::is_number(size) {
         return None;
     }
-    let seconds = i64::try_from(words::size(seconds)?).ok()?;
+    let seconds = i64::try_from(tokens::size(seconds)?).ok()?;
     let mut attributes = Attributes::of(kind);
     attributes.mode = Some(mode & 0o7777);
     attributes.owner = Some(owner.into());
     attributes.group = Some(group.into());
-    attributes.size = words::size(size).filter(|_| kind != Kind::Special);
+    attributes.size = tokens::size(size).filter(|_| kind != Kind::Special);
     attributes.modified = Some(Modified {
         seconds,
         precision: Precision::Second,
     });
-    let name = words.padded_name();
+    let name = tokens.padded_name();
     Some(Found { name, attributes })
 }
 
 /// Connect:Enterprise: `-C--E-----FTP B QUA1I1      18128       5000000000 Aug 12 13:56 name`.
 pub(crate) fn connect<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let flags = words.next()?.strip_suffix(b"FTP")?;
+    let mut tokens = Tokens::of(line);
+    let flags = tokens.next()?.strip_suffix(b"FTP")?;
     let known = |&flag: &u8| flag == b'-' || flag.is_ascii_uppercase();
     if flags.len() != 10 || flags[0] != b'-' || !flags.iter().all(known) {
         return None;
     }
-    let mut found = unix::tail(words, Kind::File, clock)?;
+    let mut found = unix::tail(tokens, Kind::File, clock)?;
     (found.attributes.owner, found.attributes.group) = (None, None);
     Some(found)
 }
 
 /// Old VShell: `206876  Apr 04, 2000 21:06 name`, a directory with a slash behind its name.
 pub(crate) fn vshell<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let size = words::size(words.next()?)?;
-    let mut ahead = words.clone();
+    let mut tokens = Tokens::of(line);
+    let size = tokens::size(tokens.next()?)?;
+    let mut ahead = tokens.clone();
     month(ahead.next()?)?;
     if !ahead.next()?.ends_with(b",") {
         return None;
     }
-    let date = date::read(words, clock)?;
+    let date = date::read(tokens, clock)?;
     let name = date.after.name()?;
     let (name, kind) = match name.strip_suffix(b"/") {
         Some(name) => (name, Kind::Directory),
@@ -119,13 +81,13 @@ pub(crate) fn vshell<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 
 /// VxWorks: `2048    Feb-28-1998  05:23:30   name <DIR>`. The name is padded at both ends.
 pub(crate) fn vxworks<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let size = words::size(words.next()?)?;
-    let mut day = words.next()?.split(|&byte| byte == b'-');
+    let mut tokens = Tokens::of(line);
+    let size = tokens::size(tokens.next()?)?;
+    let mut day = tokens.next()?.split(|&byte| byte == b'-');
     let month = month(day.next()?)?;
-    let (day, year) = (words::small(day.next()?)?, words::small(day.next()?)?);
-    let time = date::time_of_day(words.next()?)?;
-    let name = words.padded_name().trim_ascii_end();
+    let (day, year) = (tokens::small(day.next()?)?, tokens::small(day.next()?)?);
+    let time = date::time_of_day(tokens.next()?)?;
+    let name = tokens.padded_name().trim_ascii_end();
     let (name, kind) = match name.strip_suffix(b"<DIR>") {
         Some(name) => (name.trim_ascii_end(), Kind::Directory),
         None => (name, Kind::File),
@@ -138,15 +100,15 @@ pub(crate) fn vxworks<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 
 /// Nortel's wfFtp: `name       1014196  06/03/04  Thur.   10:20:03`.
 pub(crate) fn nortel<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let name = words.next()?;
-    let size = words::size(words.next()?)?;
-    let mut day = words.next()?.split(|&byte| byte == b'/');
-    let (month, date) = (words::small(day.next()?)?, words::small(day.next()?)?);
-    let year = date::century(words::small(day.next()?).filter(|&year| year < 100)?);
-    let weekday = words.next()?;
-    let time = date::time_of_day(words.next()?)?;
-    if !weekday[0].is_ascii_alphabetic() || words.next().is_some() {
+    let mut tokens = Tokens::of(line);
+    let name = tokens.next()?;
+    let size = tokens::size(tokens.next()?)?;
+    let mut day = tokens.next()?.split(|&byte| byte == b'/');
+    let (month, date) = (tokens::small(day.next()?)?, tokens::small(day.next()?)?);
+    let year = date::century(tokens::small(day.next()?).filter(|&year| year < 100)?);
+    let weekday = tokens.next()?;
+    let time = date::time_of_day(tokens.next()?)?;
+    if !weekday[0].is_ascii_alphabetic() || tokens.next().is_some() {
         return None;
     }
     let mut attributes = Attributes::of(Kind::File);
@@ -157,19 +119,19 @@ pub(crate) fn nortel<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 
 /// OS-9: `20.20 07/03/29 1026 d-ewrewr 2650 85920 name`.
 pub(crate) fn os9<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let owner = words.next()?;
-    let mut day = words.next()?.split(|&byte| byte == b'/');
-    let year = date::century(words::small(day.next()?).filter(|&year| year < 100)?);
-    let (month, date) = (words::small(day.next()?)?, words::small(day.next()?)?);
-    let time = words::small(words.next().filter(|word| word.len() == 4)?)?;
-    let rights = words.next().filter(|word| word.len() == 8)?;
+    let mut tokens = Tokens::of(line);
+    let owner = tokens.next()?;
+    let mut day = tokens.next()?.split(|&byte| byte == b'/');
+    let year = date::century(tokens::small(day.next()?).filter(|&year| year < 100)?);
+    let (month, date) = (tokens::small(day.next()?)?, tokens::small(day.next()?)?);
+    let time = tokens::small(tokens.next().filter(|token| token.len() == 4)?)?;
+    let rights = tokens.next().filter(|token| token.len() == 8)?;
     if !rights.iter().all(|letter| b"ds-ewr".contains(letter)) {
         return None;
     }
-    let _sector = words.next()?;
-    let size = words::size(words.next()?)?;
-    let name = words.name()?;
+    let _sector = tokens.next()?;
+    let size = tokens::size(tokens.next()?)?;
+    let name = tokens.name()?;
     let kind = match rights[0] {
         b'd' => Kind::Directory,
         _ => Kind::File,
@@ -191,29 +153,29 @@ pub(crate) fn os9<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 /// DOS servers that put the name first: `INSTALL <DIR> 11-16-94 17:16` and
 /// `DESIGN1.DOC 11264 May 11 1995 14:20 A`.
 pub(crate) fn name_first<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let name = words.next()?;
-    let (kind, size) = match words.next()? {
+    let mut tokens = Tokens::of(line);
+    let name = tokens.next()?;
+    let (kind, size) = match tokens.next()? {
         b"<DIR>" => (Kind::Directory, None),
-        size => (Kind::File, Some(words::size(size)?)),
+        size => (Kind::File, Some(tokens::size(size)?)),
     };
-    let first = words.next()?;
+    let first = tokens.next()?;
     let (year, month, day) = match month(first) {
         Some(month) => {
-            let day = words::small(words.next()?)?;
-            let year = words::small(words.next().filter(|year| year.len() == 4)?)?;
+            let day = tokens::small(tokens.next()?)?;
+            let year = tokens::small(tokens.next().filter(|year| year.len() == 4)?)?;
             (i64::from(year), month, day)
         }
         None => {
             let mut parts = first.split(|&byte| byte == b'-');
-            let (month, day) = (words::small(parts.next()?)?, words::small(parts.next()?)?);
-            let year = words::small(parts.next()?).filter(|&year| year < 100)?;
+            let (month, day) = (tokens::small(parts.next()?)?, tokens::small(parts.next()?)?);
+            let year = tokens::small(parts.next()?).filter(|&year| year < 100)?;
             (date::century(year), month, day)
         }
     };
-    let time = date::time_of_day(words.next()?)?;
-    // Behind the time there is at most a word of attribute letters.
-    if words.next().is_some_and(|word| word.len() > 4) || words.next().is_some() {
+    let time = date::time_of_day(tokens.next()?)?;
+    // Behind the time there is at most a token of attribute letters.
+    if tokens.next().is_some_and(|token| token.len() > 4) || tokens.next().is_some() {
         return None;
     }
     let mut attributes = Attributes::of(kind);
@@ -222,60 +184,10 @@ pub(crate) fn name_first<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>>
     Some(Found { name, attributes })
 }
 
-fn octal(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > 7 {
-        return None;
-    }
-    digits.iter().try_fold(0, |number, byte| {
-        matches!(byte, b'0'..=b'7').then(|| number * 8 + u32::from(byte - b'0'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::protocol::time_val::format_time_val;
-
-    const CLOCK: Clock = Clock {
-        now: 1_719_792_000,
-        zone: 0,
-    };
-
-    /// Kind, size, time and name in one line.
-    fn shown(found: Option<Found<'_>>) -> String {
-        let Some(found) = found else {
-            return "none".to_string();
-        };
-        let known = found.attributes;
-        let time = known.modified.and_then(|m| format_time_val(m.seconds));
-        format!(
-            "{:?} {} {} {}",
-            known.kind,
-            known.size.map_or("-".to_string(), |size| size.to_string()),
-            time.unwrap_or("-".to_string()),
-            String::from_utf8_lossy(found.name)
-        )
-    }
-
-    #[test]
-    fn eplf_tells_facts_before_a_tab() {
-        for (line, expected) in [
-            (
-                &b"+i8388621.48594,m825718503,r,s280,up755\ta b "[..],
-                "File 280 19960301221503 a b ",
-            ),
-            (b"+/,m824255907\tdata", "Directory - 19960213235827 data"),
-            (b"+s10,r\t\tx", "File 10 - \tx"),
-            (b"+\tx", "none"),
-            (b"+r x", "none"),
-            (b"r\tx", "none"),
-            (b"+m99999999999999999999\tx", "none"),
-        ] {
-            assert_eq!(shown(eplf(line)), expected);
-        }
-        let mode = eplf(b"+r,up755\tx").and_then(|found| found.attributes.mode);
-        assert_eq!(mode, Some(0o755));
-    }
+    use crate::ftp::listing::legacy::testing::{CLOCK, found as shown};
 
     #[test]
     fn each_small_format_reads_its_own_lines() {
@@ -329,7 +241,7 @@ mod tests {
             b"550 No such file or directory",
             b"000000000x ",
         ] {
-            assert!(eplf(line).is_none() && numbers(line).is_none());
+            assert!(numbers(line).is_none());
             for format in [connect, vshell, vxworks, nortel, os9, name_first] {
                 assert!(format(line, &CLOCK).is_none());
             }

@@ -1,14 +1,15 @@
-//! LIST of z/OS (MVS): data sets, and the members of a partitioned data set.
+//! Parses LIST of z/OS (MVS): data sets, and the members of a partitioned data set.
 //!
-//! The one idea: the header says which columns follow; without one of its headers no line is
-//! taken for MVS. (Files of z/OS Unix are listed as `ls -l` lists them.)
+//! The header decides which columns follow; without one of its headers no line is taken for MVS. (Files of z/OS Unix are listed
+//! as `ls -l` lists them.)
 //!
-//! Invariants: a partitioned data set (`PO`, `PO-E`) is a directory, its members are files;
-//! sizes are in tracks or records and therefore unknown.
+//! # Invariants
+//! A partitioned data set (`PO`, `PO-E`) is a directory, its members are files. Sizes are counted in tracks or records and
+//! therefore unknown.
 
 use crate::ftp::listing::date;
-use crate::ftp::listing::tokens as words;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, Line};
 use crate::remote::{Attributes, Kind};
 
@@ -42,8 +43,8 @@ pub(crate) fn line(columns: &mut Columns, line: &[u8], clock: &Clock) -> Option<
 }
 
 fn header(line: &[u8]) -> Option<Columns> {
-    let mut words = Words::of(line);
-    match (words.next()?, words.next()?, words.next()?) {
+    let mut tokens = Tokens::of(line);
+    match (tokens.next()?, tokens.next()?, tokens.next()?) {
         (b"Volume", b"Unit", _) => Some(Columns::DataSets),
         (b"Name", b"VV.MM", _) => Some(Columns::Members),
         (b"Name", b"Size", b"TTR") => Some(Columns::LoadModules),
@@ -51,18 +52,18 @@ fn header(line: &[u8]) -> Option<Columns> {
     }
 }
 
-/// The name is the last word. Columns in the middle run into each other when numbers are large,
+/// The name is the last token. Columns in the middle run into each other when numbers are large,
 /// and are absent for tapes, VSAM and data sets that were migrated.
 fn data_set<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    if !is_volume(words.next()?) {
+    let mut tokens = Tokens::of(line);
+    if !is_volume(tokens.next()?) {
         return None;
     }
-    let unit = words.next();
-    let referred = words.next();
+    let unit = tokens.next();
+    let referred = tokens.next();
     let mut last = [b"".as_slice(), unit?];
-    for word in referred.into_iter().chain(words) {
-        last = [last[1], word];
+    for token in referred.into_iter().chain(tokens) {
+        last = [last[1], token];
     }
     let [organization, name] = last;
     let kind = match organization {
@@ -82,23 +83,23 @@ fn data_set<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 
 /// A member without statistics is its name alone.
 fn member<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
-    let mut words = Words::of(line);
-    let name = words.next()?;
+    let mut tokens = Tokens::of(line);
+    let name = tokens.next()?;
     let mut attributes = Attributes::of(Kind::File);
-    if words.next().is_some() {
-        slashed(words.next()?)?;
-        let (year, month, day) = slashed(words.next()?)?;
-        let time = date::time_of_day(words.next()?)?;
+    if tokens.next().is_some() {
+        slashed(tokens.next()?)?;
+        let (year, month, day) = slashed(tokens.next()?)?;
+        let time = date::time_of_day(tokens.next()?)?;
         attributes.modified = date::moment(Some(year), month, day, Some(time), clock);
     }
     is_data_set(name).then_some(Found { name, attributes })
 }
 
 fn load_module(line: &[u8]) -> Option<Found<'_>> {
-    let mut words = Words::of(line);
-    let name = words.next()?;
-    if let Some(size) = words.next() {
-        let track = words.next()?;
+    let mut tokens = Tokens::of(line);
+    let name = tokens.next()?;
+    if let Some(size) = tokens.next() {
+        let track = tokens.next()?;
         if !is_hexadecimal(size) || !is_hexadecimal(track) {
             return None;
         }
@@ -108,21 +109,21 @@ fn load_module(line: &[u8]) -> Option<Found<'_>> {
 }
 
 /// `2004/06/23`
-fn slashed(word: &[u8]) -> Option<(i64, u32, u32)> {
-    let mut parts = word.split(|&byte| byte == b'/');
+fn slashed(token: &[u8]) -> Option<(i64, u32, u32)> {
+    let mut parts = token.split(|&byte| byte == b'/');
     let year = parts.next().filter(|year| year.len() == 4)?;
-    let (month, day) = (words::small(parts.next()?)?, words::small(parts.next()?)?);
-    Some((i64::from(words::small(year)?), month, day))
+    let (month, day) = (tokens::small(parts.next()?)?, tokens::small(parts.next()?)?);
+    Some((i64::from(tokens::small(year)?), month, day))
 }
 
 /// Six hexadecimal digits or more.
-fn is_hexadecimal(word: &[u8]) -> bool {
-    word.len() >= 6 && word.iter().all(u8::is_ascii_hexdigit)
+fn is_hexadecimal(token: &[u8]) -> bool {
+    token.len() >= 6 && token.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The serial of a volume, or what stands in its place.
-fn is_volume(word: &[u8]) -> bool {
-    (word.len() <= 6 && is_data_set(word)) || matches!(word, b"Migrated" | b"Pseudo")
+fn is_volume(token: &[u8]) -> bool {
+    (token.len() <= 6 && is_data_set(token)) || matches!(token, b"Migrated" | b"Pseudo")
 }
 
 fn is_data_set(name: &[u8]) -> bool {

@@ -1,21 +1,21 @@
-//! LIST of OpenVMS: `NAME.TYPE;VERSION`, then size, date, owner and protection.
+//! Parses LIST of OpenVMS: `NAME.TYPE;VERSION`, then size, date, owner and protection.
 //!
-//! The one idea: a name that is too long for its column stands in a line of its own, and what is
-//! known of it in the next. So one entry may have to wait: for the line about it, or behind
-//! another that turned out to have no such line.
+//! A name that is too long for its column stands in a line of its own, and its attributes in the next line. So an entry may have
+//! to wait for the next line, and is returned with the line after that when no attributes came.
 //!
-//! Invariants: a version is cut off, since a name without one means the newest, and older
-//! versions, which follow the newest, are passed over; `X.DIR` is the directory `X`; sizes are
-//! in blocks and therefore unknown.
+//! # Invariants
+//! * The version is removed, since a name without one means the newest; older versions, which follow the newest, are skipped.
+//! * `X.DIR` is the directory `X`.
+//! * Sizes are counted in blocks and therefore unknown.
 
 use crate::ftp::listing::date;
-use crate::ftp::listing::tokens::Words;
+use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, Line};
 use crate::remote::{Attributes, Entry, Kind};
 
 /// What the lines before leave for the next.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct Parser {
     /// A header or a whole entry came: this is VMS beyond doubt.
     sure: bool,
     /// The next line may tell of the name before.
@@ -26,7 +26,7 @@ pub(crate) struct Reader {
     last: Vec<u8>,
 }
 
-impl Reader {
+impl Parser {
     /// Whether the next line belongs here before it belongs to any other format.
     pub(crate) fn waits(&self) -> bool {
         self.awaits || self.pending.is_some()
@@ -52,7 +52,7 @@ impl Reader {
             let text = line.trim_ascii_start();
             let tells = is_refusal(text)
                 || (text.first().is_some_and(u8::is_ascii_digit)
-                    && learn(&mut known, Words::of(line), clock));
+                    && learn(&mut known, Tokens::of(line), clock));
             if tells {
                 self.sure = true;
                 if let Some(entry) = &mut self.pending {
@@ -62,12 +62,12 @@ impl Reader {
                 return Some(self.give(None));
             }
         }
-        let mut words = Words::of(line);
-        let (name, mut attributes) = self.name(words.next()?)?;
-        let rest = words.rest().trim_ascii();
+        let mut tokens = Tokens::of(line);
+        let (name, mut attributes) = self.name(tokens.next()?)?;
+        let rest = tokens.rest().trim_ascii();
         if rest.is_empty() {
             self.awaits = true;
-        } else if !is_refusal(rest) && !learn(&mut attributes, words, clock) {
+        } else if !is_refusal(rest) && !learn(&mut attributes, tokens, clock) {
             return None;
         }
         self.sure |= !rest.is_empty();
@@ -106,12 +106,12 @@ impl Reader {
 
     /// Takes the directory in front and the version behind off a name. Without a version it is a
     /// name only in a listing that is certainly of VMS.
-    fn name<'a>(&self, word: &'a [u8]) -> Option<(&'a [u8], Attributes)> {
-        let name = match word.iter().rposition(|&byte| byte == b';') {
-            Some(at) if at + 1 < word.len() && word[at + 1..].iter().all(u8::is_ascii_digit) => {
-                &word[..at]
+    fn name<'a>(&self, token: &'a [u8]) -> Option<(&'a [u8], Attributes)> {
+        let name = match token.iter().rposition(|&byte| byte == b';') {
+            Some(at) if at + 1 < token.len() && token[at + 1..].iter().all(u8::is_ascii_digit) => {
+                &token[..at]
             }
-            None if self.sure && word.contains(&b'.') => word,
+            None if self.sure && token.contains(&b'.') => token,
             _ => return None,
         };
         let name = match name.first() {
@@ -131,11 +131,11 @@ impl Reader {
 /// Blank lines, headers and sums: `Directory DISK:[A.B]`, `DISK:`, `ANONYMOUS:[000000]`, `Total of
 /// 11 files, 17 blocks.`
 fn is_around(line: &[u8], sure: bool) -> bool {
-    let mut words = Words::of(line);
-    let Some(first) = words.next() else {
+    let mut tokens = Tokens::of(line);
+    let Some(first) = tokens.next() else {
         return sure;
     };
-    match words.next() {
+    match tokens.next() {
         None => {
             let bracket = first.windows(2).any(|pair| pair == b":[");
             (bracket && first.ends_with(b"]")) || (sure && first.ends_with(b":"))
@@ -153,12 +153,12 @@ fn is_refusal(text: &[u8]) -> bool {
 
 /// Learns the time, and the owner in brackets, from what stands behind a name; `false` when
 /// there is no date.
-fn learn<'a>(attributes: &mut Attributes, words: Words<'a>, clock: &Clock) -> bool {
-    let mut ahead = words.clone();
-    let mut from = words.clone();
+fn learn<'a>(attributes: &mut Attributes, tokens: Tokens<'a>, clock: &Clock) -> bool {
+    let mut ahead = tokens.clone();
+    let mut from = tokens.clone();
     let mut date = None;
-    while let Some(word) = ahead.next() {
-        if is_day(word) {
+    while let Some(token) = ahead.next() {
+        if is_day(token) {
             date = date::read(from, clock);
             break;
         }
@@ -168,8 +168,8 @@ fn learn<'a>(attributes: &mut Attributes, words: Words<'a>, clock: &Clock) -> bo
         return false;
     };
     attributes.modified = date.modified;
-    for word in words {
-        if let Some(owner) = word.strip_prefix(b"[") {
+    for token in tokens {
+        if let Some(owner) = token.strip_prefix(b"[") {
             let owner = owner.strip_suffix(b"]").unwrap_or(owner);
             let mut parts = owner.splitn(2, |&byte| byte == b',');
             let keep = |part: &'a [u8]| (!part.is_empty()).then(|| part.into());
@@ -184,8 +184,8 @@ fn learn<'a>(attributes: &mut Attributes, words: Words<'a>, clock: &Clock) -> bo
 }
 
 /// `2-JUL-2003`
-fn is_day(word: &[u8]) -> bool {
-    let mut parts = word.split(|&byte| byte == b'-');
+fn is_day(token: &[u8]) -> bool {
+    let mut parts = token.split(|&byte| byte == b'-');
     let (day, month) = (parts.next(), parts.next());
     parts.next().is_some_and(|year| year.len() == 4)
         && day.is_some_and(|day| matches!(day.len(), 1 | 2))
@@ -214,16 +214,16 @@ mod tests {
     }
 
     fn read(lines: &[&str]) -> Vec<String> {
-        let mut reader = Reader::default();
+        let mut parser = Parser::default();
         let mut entries = Vec::new();
         for line in lines {
-            match reader.line(line.as_bytes(), &CLOCK) {
+            match parser.line(line.as_bytes(), &CLOCK) {
                 Some(Line::Entry(entry)) => entries.push(shown(&entry)),
                 Some(Line::Nothing) => {}
                 Some(Line::Unreadable) | None => entries.push(format!("unreadable: {line}")),
             }
         }
-        entries.extend(reader.finish().as_ref().map(shown));
+        entries.extend(parser.finish().as_ref().map(shown));
         entries
     }
 
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn owners_stand_in_brackets_in_any_place() {
-        let mut reader = Reader::default();
+        let mut parser = Parser::default();
         for (line, owner, group) in [
             (
                 "A;1  1/3  2-AUG-2006 13:05 [GRP,OWN] (RWE,,,)",
@@ -322,7 +322,7 @@ mod tests {
             ),
             ("[A.DIR]C;1 1/3 5-MAR-1993 18:09", None, None),
         ] {
-            let Some(Line::Entry(entry)) = reader.line(line.as_bytes(), &CLOCK) else {
+            let Some(Line::Entry(entry)) = parser.line(line.as_bytes(), &CLOCK) else {
                 panic!("not read: {line}");
             };
             assert_eq!(entry.name.len(), 1);
@@ -342,8 +342,8 @@ mod tests {
             "x;y",
             "a;1 and some words",
         ] {
-            let mut reader = Reader::default();
-            assert_eq!(reader.line(line.as_bytes(), &CLOCK), None, "{line}");
+            let mut parser = Parser::default();
+            assert_eq!(parser.line(line.as_bytes(), &CLOCK), None, "{line}");
         }
     }
 }

@@ -1,35 +1,37 @@
-//! Appending: a change that goes behind whatever is there, of which others may make more or less meanwhile.
+//! Appends to a file that other clients may extend or truncate at the same time.
 //!
-//! The one idea: nothing but the bytes themselves tells whether an append has arrived. Where its confirmation was lost,
-//! or the file is shorter than it can be, what is there is compared with what was sent: right behind what was there
-//! before, and at the end. What can't be found is appended once more: twice is better than not at all.
+//! Only the content shows whether an append has arrived. If its confirmation was lost, or the file is shorter than it can be, the
+//! file is compared with what was sent: right after the previous end, and at the end. What is not found is appended once
+//! more: twice is better than not at all.
 
-use crate::ftp::client::partial_store as parts;
-use crate::ftp::client::patch_probe as rehearsal;
+use crate::ftp::client::partial_store;
+use crate::ftp::client::patch_probe;
 use crate::ftp::client::update::Update;
 use crate::ftp::profile::Part;
 use crate::ftp::protocol::command::Command;
 use crate::remote::{Done, Error, Result, Step, Then, Updated, Version, Why};
 
-/// Bytes at the end of an append by which it is known to be ours.
-const TAIL: u64 = 64 * 1024;
+/// Bytes at the end of an append by which it is recognized as ours.
+const TAIL_BYTES: u64 = 64 * 1024;
 
 impl Update<'_> {
-    /// Appends what lies behind the first `base` bytes.
+    /// Appends the bytes after the first `base` bytes.
     pub(crate) fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let end = self.change.size;
-        if base > 0 && !self.change.at_hand && !rehearsal::appends(self.pool, self.file, self.ask)?
+        if base > 0
+            && !self.change.at_hand
+            && !patch_probe::appends(self.pool, self.file, self.ask)?
         {
             return Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),
-                "not known to keep what is there",
+                "not known to keep the content of the file",
             ));
         }
         let once = |fresh, from: u64| match from < end {
             true => self.send(fresh, (Command::Appe(&path), 0), from..end, Some(then)),
-            // All of it is there.
+            // All bytes have arrived.
             false => Ok(None),
         };
         let from = match self.change.broke_off {
@@ -38,7 +40,7 @@ impl Update<'_> {
         };
         let result = match once(false, from) {
             Err(error @ Error::Lost { .. }) if self.ask.deadline.remaining().is_some() => {
-                log::info!("{error}; looking what of it arrived");
+                log::info!("append: {error}; checking which bytes arrived");
                 once(true, self.arrived(base)?)
             }
             result => result,
@@ -47,56 +49,59 @@ impl Update<'_> {
         match result {
             Ok(said) => {
                 profile.learn(|learned| learned.appe = Some(true));
-                parts::took(profile, Part::Behind);
+                partial_store::note_accepted(profile, Part::Behind);
                 Ok(said)
             }
-            Err(error) => Err(parts::refused(profile, Part::Behind, &path, error)),
+            Err(error) => Err(partial_store::refused(profile, Part::Behind, &path, error)),
         }
     }
 
-    /// Where an append that broke off is to go on: behind what arrived of it, if that is what was sent,
-    /// else with all of it behind what others appended meanwhile.
+    /// The offset in our file from which an append that broke off continues: after the bytes that arrived, or from `base`, after
+    /// what other clients have appended, if the bytes there are not ours.
     fn arrived(&self, base: u64) -> Result<u64> {
         let size = self.size()?;
         let end = self.change.size;
         if size <= base {
-            // Others may have cut the file, before it arrived or with it.
-            let is_there = size < base && self.ends_so(base, size)?;
-            return Ok(if is_there { end } else { base });
+            // Other clients may have truncated the file, before our bytes arrived or after.
+            let has_arrived = size < base && self.ends_with_ours(base, size)?;
+            return Ok(if has_arrived { end } else { base });
         }
-        // Others may have appended behind it, or before it.
+        // Other clients may have appended before or after our bytes.
         let reached = size.min(end);
-        let first = reached.saturating_sub(TAIL).max(base)..reached;
+        let first = reached.saturating_sub(TAIL_BYTES).max(base)..reached;
         Ok(if self.holds(first)? {
             reached
-        } else if self.ends_so(base, size)? {
+        } else if self.ends_with_ours(base, size)? {
             end
         } else {
             base
         })
     }
 
-    /// What was appended behind `base` bytes is in a file that is shorter than that now: others have cut it. Where it
-    /// went with the rest, it is appended to what is left.
-    pub(crate) fn append_to_less(
+    /// Handles a file that is shorter than `base` bytes after an append: other clients have truncated it. Our bytes are appended
+    /// once more if they were cut off too.
+    pub(crate) fn append_after_truncation(
         &self,
         base: u64,
         then: Then,
         size: u64,
     ) -> Result<Option<Updated>> {
-        if self.ends_so(base, size)? {
+        if self.ends_with_ours(base, size)? {
             return Ok(None);
         }
-        log::info!("{}: others have cut it; appending once more", self.file);
+        log::info!(
+            "append: another client truncated {}; appending again",
+            self.file
+        );
         let path = self.pool.place().absolute(self.file)?;
         let range = base..self.change.size;
         self.send(false, (Command::Appe(&path), 0), range, Some(then))
     }
 
-    /// Whether what is there ends by what was appended behind `base` bytes.
-    fn ends_so(&self, base: u64, size: u64) -> Result<bool> {
+    /// Whether the file on the server, of `size` bytes, ends with the bytes that we appended after `base`.
+    fn ends_with_ours(&self, base: u64, size: u64) -> Result<bool> {
         let end = self.change.size;
-        let length = (end - base).min(TAIL);
+        let length = (end - base).min(TAIL_BYTES);
         match size.checked_sub(length) {
             Some(at) => self.holds_at(at, end - length..end),
             None => Ok(false),
@@ -110,7 +115,7 @@ impl Update<'_> {
             }) => Ok(size),
             _ => Err(Error::misbehaved(
                 format!("appending to {}", self.file),
-                "no size of it is told",
+                "the server reports no size",
             )),
         }
     }

@@ -1,7 +1,7 @@
-//! Views of the server in its own words: free space, hashes, facts and lines of listings.
+//! Asks for the free space of a directory: `AVBL`, `XQUOTA` or `SITE QUOTA`.
 //!
-//! The one idea: none of this has one standard. What `FEAT` offers is asked for; the one command that
-//! no `FEAT` names (`SITE QUOTA` of ProFTPD's mod_quotatab and others) is tried once.
+//! None of these is in an RFC. What `FEAT` offers is asked for; `SITE QUOTA`, which no `FEAT` names (ProFTPD's
+//! mod_quotatab and others), is tried once.
 
 use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
@@ -9,7 +9,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Result, Room};
 
-/// The space below the absolute path `directory`, where the server tells.
+/// The storage space below the absolute path `directory`, where the server reports it.
 pub fn space(
     control: &mut Control,
     profile: &Profile,
@@ -40,38 +40,7 @@ pub fn space(
     Ok(room)
 }
 
-/// The hash of the file at the absolute path `path`, with the algorithm before it: `SHA-256:9f86…`.
-pub fn hash(
-    control: &mut Control,
-    profile: &Profile,
-    path: &[u8],
-    deadline: &Deadline,
-) -> Result<Option<Vec<u8>>> {
-    let Some(algorithm) = profile.get().features.hash else {
-        return Ok(None);
-    };
-    let command = Command::Hash(algorithm, path);
-    let reply = control.command(command, deadline)?;
-    if !reply.is_completion() {
-        return Err(reply.refusal(command));
-    }
-    // draft-bryan-ftpext-hash: "213 SHA-256 0-49 9f86… name"; the X commands: "250 9F86…".
-    let text = reply.text();
-    // A CRC may lack its first digits where those are 0; among other words a short one may be just a word.
-    let is_alone = text.split_ascii_whitespace().count() == 1;
-    let least = if is_alone { 1 } else { 8 };
-    let is_hash =
-        |word: &&str| word.len() >= least && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let found = text.split_ascii_whitespace().find(is_hash);
-    let said = text
-        .split_ascii_whitespace()
-        .next()
-        .filter(|_| algorithm == "HASH");
-    let name = said.unwrap_or_else(|| algorithm.trim_start_matches('X'));
-    Ok(found.map(|hash| format!("{name}:{}", hash.to_ascii_lowercase()).into_bytes()))
-}
-
-/// What a quota leaves, from the words of a reply.
+/// Parses the text of a quota reply.
 fn quota(reply: &Reply) -> Option<Room> {
     let (mut free, mut total, mut used) = (None, None, None);
     for line in &reply.lines {
@@ -79,18 +48,19 @@ fn quota(reply: &Reply) -> Option<Room> {
         let Some((label, value)) = line.split_once([':', '=']) else {
             continue;
         };
-        let says = |words: &[&str]| words.iter().any(|word| label.contains(word));
-        let of_bytes = says(&["byte", "kb", "mb", "gb", "disk", "space"]);
-        if let (true, Some((have, limit))) = (of_bytes && says(&["upload"]), value.split_once('/'))
+        let mentions = |words: &[&str]| words.iter().any(|word| label.contains(word));
+        let of_bytes = mentions(&["byte", "kb", "mb", "gb", "disk", "space"]);
+        if let (true, Some((have, limit))) =
+            (of_bytes && mentions(&["upload"]), value.split_once('/'))
         {
             // mod_quotatab: "Uploaded bytes:	1024.00/10485760.00", in the unit of its label.
             used = bytes(have, label);
             total = bytes(limit, label);
-        } else if says(&["free", "avail", "remain", "left"]) && of_bytes {
+        } else if mentions(&["free", "avail", "remain", "left"]) && of_bytes {
             free = bytes(value, label);
-        } else if says(&["limit", "total", "max"]) && of_bytes {
+        } else if mentions(&["limit", "total", "max"]) && of_bytes {
             total = bytes(value, label);
-        } else if says(&["used", "usage"]) && of_bytes {
+        } else if mentions(&["used", "usage"]) && of_bytes {
             used = bytes(value, label);
         }
     }
@@ -98,7 +68,7 @@ fn quota(reply: &Reply) -> Option<Room> {
     Some(Room { free, total })
 }
 
-/// A number with a unit, which may stand in its label.
+/// Parses a number with a unit; the unit may be in the label.
 fn bytes(value: &str, label: &str) -> Option<u64> {
     let value = value.trim();
     let digits = value
@@ -112,7 +82,7 @@ fn bytes(value: &str, label: &str) -> Option<u64> {
         () if has("kb") => 1 << 10,
         () => 1,
     };
-    // Fractions of bytes mean nothing, and what is too large is as large as can be.
+    // The cast drops fractions of a byte and saturates.
     Some((number * unit as f64) as u64)
 }
 

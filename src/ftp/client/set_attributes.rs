@@ -1,0 +1,159 @@
+//! Sets permission bits and times: `MFF` or `SITE CHMOD`, and `MFMT`, `MDTM` or `SITE UTIME`.
+//!
+//! A server's first successful command for a time is remembered; until then each is tried in turn.
+
+use crate::ftp::client::chmod as modes;
+use crate::ftp::control::Control;
+use crate::ftp::profile::{Learned, Profile, TimeSetter};
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::{NOT_IMPLEMENTED, Reply};
+use crate::ftp::protocol::time_val::format_time_val;
+use crate::remote::{Deadline, Done, Error, Result, Why};
+
+/// The operation, in the refusal where no command can set permission bits.
+pub const SETTING_MODE: &str = "setting permission bits";
+/// The operation, in the refusal where no command can set a time.
+pub const SETTING_TIME: &str = "setting the time of a file";
+
+/// The commands that may set a time on this server, best first.
+pub fn setters(learned: &Learned) -> Vec<TimeSetter> {
+    match learned.sets_times {
+        Some(setter) => setter.into_iter().collect(),
+        None if learned.features.mfmt => vec![TimeSetter::Mfmt],
+        None => vec![
+            TimeSetter::Mdtm,
+            TimeSetter::Mfmt,
+            TimeSetter::SiteUtime,
+            TimeSetter::SiteUtimeLong,
+        ],
+    }
+}
+
+pub fn set_time<'a>(
+    learned: &Learned,
+    setter: TimeSetter,
+    time: i64,
+    path: &'a [u8],
+) -> Command<'a> {
+    match setter {
+        TimeSetter::Mfmt => Command::Mfmt(time, path),
+        TimeSetter::Mdtm => Command::MdtmSet(learned.told_to_mdtm(time), path),
+        TimeSetter::SiteUtime => Command::SiteUtime(time, path),
+        TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
+    }
+}
+
+/// Sets attributes over one control connection.
+pub struct SetAttributes<'a> {
+    /// The connection.
+    pub control: &'a mut Control,
+    /// The profile that learns from the replies.
+    pub profile: &'a Profile,
+    /// The knowledge by which the first command was chosen.
+    pub learned: &'a Learned,
+    /// The deadline.
+    pub deadline: &'a Deadline,
+}
+
+impl SetAttributes<'_> {
+    /// Sets the bits of a name that [`modes::folded`] changes, unless the folded name exists.
+    pub fn mode_of_folded(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        others: &[Reply],
+    ) -> Result<Result<Done>> {
+        let unsupported = || Ok(Err(no_command(SETTING_MODE)));
+        let command = modes::set_mode(self.learned, mode, path);
+        let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
+            return unsupported();
+        };
+        let reply = self.control.command(command, self.deadline)?;
+        if !reply.is_completion() && reply.why(command) == Why::NotFound {
+            // The server has looked for the folded name.
+            return unsupported();
+        }
+        Ok(self.mode(path, mode, &reply))
+    }
+
+    pub fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
+        if reply.is_completion() {
+            self.profile.learn(|learned| learned.chmod = Some(true));
+            return Ok(Done::Changed);
+        }
+        // After a success, an unknown-command reply may be about the bits.
+        let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
+        if is_unknown || reply.code == NOT_IMPLEMENTED {
+            self.profile.learn(|learned| learned.chmod = Some(false));
+        }
+        Err(reply.refusal(
+            modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
+        ))
+    }
+
+    /// Tries one command after the other until one works; that one is remembered.
+    pub fn modified(&mut self, path: &[u8], time: i64, first: Reply) -> Result<Result<Done>> {
+        let setters = setters(self.learned);
+        let mut reply = first;
+        let mut refused = None;
+        for (at, setter) in setters.iter().enumerate() {
+            let command = set_time(self.learned, *setter, time, path);
+            if at > 0 {
+                reply = self.control.command(command, self.deadline)?;
+            }
+            if reply.is_completion() {
+                self.profile
+                    .learn(|learned| learned.sets_times = Some(Some(*setter)));
+                return Ok(Ok(Done::Changed));
+            }
+            if !reply.is_unknown_command() && refused.is_none() {
+                refused = Some((command, reply.clone()));
+            }
+        }
+        if let Some((command, reply)) = refused
+            && !self.takes_time_as_name(command, path, &reply)?
+        {
+            return Ok(Err(reply.refusal(command)));
+        }
+        if self.learned.sets_times.is_some() || self.learned.features.mfmt {
+            // The command works, and the server refuses this time (ProFTPD: 501 before 1970).
+            let command = setters
+                .first()
+                .map(|setter| set_time(self.learned, *setter, time, path));
+            let tried = command
+                .map(|command| command.to_string())
+                .unwrap_or_default();
+            return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
+        }
+        self.profile
+            .learn(|learned| learned.sets_times = Some(None));
+        Ok(Err(no_command(SETTING_TIME)))
+    }
+
+    /// Whether a server whose `MDTM` sets no times has looked for a file whose name begins with the time: its reply contains
+    /// that name, or it reports a time for the file that it claimed not to find.
+    fn takes_time_as_name(
+        &mut self,
+        command: Command<'_>,
+        path: &[u8],
+        reply: &Reply,
+    ) -> Result<bool> {
+        let Command::MdtmSet(time, _) = command else {
+            return Ok(false);
+        };
+        if self.learned.sets_times.is_some() || reply.code < 500 {
+            return Ok(false);
+        }
+        let name = format!("{} ", format_time_val(time).unwrap_or_default());
+        if reply.text().contains(&name) {
+            return Ok(true);
+        }
+        let reply = self.control.command(Command::Mdtm(path), self.deadline)?;
+        Ok(reply.is_completion())
+    }
+}
+
+/// The refusal of an operation for which the server has no command.
+pub fn no_command(tried: &str) -> Error {
+    Error::refused(Why::Unsupported, tried, "the server has no command for it")
+}
