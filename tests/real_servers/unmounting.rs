@@ -9,14 +9,15 @@ const USERS: &str = r#"
 mount -t tmpfs -o dev none $S/run; mknod -m 666 $S/run/fuse c 10 229; mount --bind $S/run/fuse /dev/fuse
 # mount(8) passes no HOME to its helper.
 sed "s|^nobody:.*|nobody:x:65534:65534::$S/home:/bin/sh|; s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd
-echo "other:x:65533:65533::$S/home/other:/bin/sh" >>$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
-chmod 777 $M; chmod 777 $D; mkdir -m 777 $S/home $S/home/other
+echo "other:x:65533:65533::$S/home_of_other:/bin/sh" >>$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
+chmod 777 $M; chmod 777 $D; mkdir -m 700 $S/home $S/home_of_other
 for uid in 65534 65533 0; do
-    home=$S/home; [ $uid != 65533 ] || home=$S/home/other; [ $uid != 0 ] || home=$S
-    echo "machine $A login $account password $password" >$home/.netrc; chown $uid $home/.netrc; chmod 600 $home/.netrc
+    home=$S/home; [ $uid != 65533 ] || home=$S/home_of_other; [ $uid != 0 ] || home=$S
+    # A spool in a home that other users can write to is refused.
+    echo "machine $A login $account password $password" >$home/.netrc; chown $uid $home $home/.netrc; chmod 600 $home/.netrc
 done
 as_nobody='setpriv --reuid 65534 --regid 65534 --clear-groups env HOME='$S/home
-as_other='setpriv --reuid 65533 --regid 65533 --clear-groups env HOME='$S/home/other
+as_other='setpriv --reuid 65533 --regid 65533 --clear-groups env HOME='$S/home_of_other
 "#;
 
 #[test]
