@@ -4,11 +4,11 @@
 //! is safe to repeat is repeated once when the connection broke. Everything that differs between
 //! servers is looked up in the profile.
 
+pub(crate) mod after_store;
 pub(crate) mod append;
 pub(crate) mod chmod;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
-pub(crate) mod partial_store;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::patch_probe as rehearsal;
 use crate::ftp::client::stat_by_list as glance;
 use crate::ftp::client::stat_by_list::Outcome;
@@ -37,6 +36,7 @@ use crate::ftp::client::stat_list as together;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::profile::{Learned, Part};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -44,7 +44,7 @@ use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY, Early};
 use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
-use crate::ftp::transfer::upload_followup::Behind;
+use crate::ftp::transfer::upload_followup::UploadFollowup;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
     RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,
@@ -224,8 +224,8 @@ impl Client {
         absolute.flatten().collect()
     }
 
-    fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
-        Behind::of(self.pool.profile(), self.pool.place(), file, then)
+    fn behind(&self, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
+        after_store::followup(self.pool.profile(), self.pool.place(), file, then)
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {

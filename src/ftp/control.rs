@@ -7,6 +7,7 @@
 
 pub(crate) mod login;
 pub(crate) mod tls;
+pub(crate) mod version_query;
 
 use std::collections::VecDeque;
 use std::io;

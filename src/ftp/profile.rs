@@ -8,6 +8,7 @@
 
 pub(crate) mod file;
 pub mod format;
+pub(crate) mod partial_store;
 pub(crate) mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};

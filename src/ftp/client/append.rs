@@ -4,10 +4,10 @@
 //! or the file is shorter than it can be, what is there is compared with what was sent: right behind what was there
 //! before, and at the end. What can't be found is appended once more: twice is better than not at all.
 
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::client::patch_probe as rehearsal;
 use crate::ftp::client::update::Update;
 use crate::ftp::profile::Part;
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::protocol::command::Command;
 use crate::remote::{Done, Error, Result, Step, Then, Updated, Version, Why};
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::Part;
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;

@@ -13,7 +13,7 @@ use crate::ftp::client::mdtm_batch as exact;
 use crate::ftp::client::stat_flight as sealed;
 use crate::ftp::client::stat_list as together;
 use crate::ftp::client::stat_list::STAT_ALL;
-use crate::ftp::client::steps::number;
+use crate::ftp::control::version_query::number;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Learned;

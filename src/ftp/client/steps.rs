@@ -6,13 +6,15 @@
 use crate::ftp::client::chmod as modes;
 use crate::ftp::client::rename;
 use crate::ftp::control::Control;
-use crate::ftp::listing;
+use crate::ftp::control::version_query::{
+    missing, mlst_said, version_commands, version_said, versions_by_facts,
+};
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::format_time_val;
-use crate::remote::{Attributes, Deadline, Done, Error, RemotePath, Result, Step, Version, Why};
+use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 
 /// Takes the steps over one control connection.
 ///
@@ -104,7 +106,7 @@ impl Prepared {
         results: &mut [Result<Done>],
     ) {
         let has = match self.learned.stats() {
-            true => stat(path, reply).ok().and_then(|seen| seen.mode),
+            true => mlst_said(path, reply).ok().and_then(|seen| seen.mode),
             false => None,
         };
         for ((step, paths), result) in steps.iter().zip(&self.paths).zip(results) {
@@ -203,59 +205,6 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
     }
 }
 
-/// What asks for size and time of the absolute path `path`.
-pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a>> {
-    if versions_by_facts(learned) {
-        return vec![Command::Mlst(path)];
-    }
-    let mut commands = vec![Command::Size(path)];
-    commands.extend((learned.mdtm != Some(false)).then_some(Command::Mdtm(path)));
-    commands
-}
-
-/// What the replies to [`version_commands`] say.
-pub fn version_said(
-    profile: &Profile,
-    learned: &Learned,
-    path: &[u8],
-    replies: &[Reply],
-) -> Result<Version> {
-    let no_reply = || Error::misbehaved("SIZE", "no reply");
-    let first = replies.first().ok_or_else(no_reply)?;
-    if versions_by_facts(learned) {
-        return stat(path, first).map(|attributes| attributes.version());
-    }
-    let time = replies.get(1);
-    if !first.is_completion() {
-        // "Not a plain file", BSD's ftpd and its kin say of what is not there, too; `MDTM` tells the two apart.
-        let absent =
-            time.filter(|time| time.code >= 500 && time.why(Command::Mdtm(path)) == Why::NotFound);
-        return Err(match absent {
-            Some(time) => time.refusal(Command::Mdtm(path)),
-            None => missing(first, Command::Size(path)),
-        });
-    }
-    if let Some(time) = time {
-        let known = !time.is_unknown_command();
-        profile.learn(|learned| learned.mdtm = Some(known));
-    }
-    Ok(Version {
-        size: number(first),
-        modified: time.and_then(|reply| learned.mdtm_time(reply)),
-    })
-}
-
-/// Whether one `MLST` tells size and time.
-fn versions_by_facts(learned: &Learned) -> bool {
-    learned.stats()
-        && learned.features.facts.as_ref().is_some_and(|facts| {
-            facts.is_empty()
-                || ["size", "modify"]
-                    .iter()
-                    .all(|wanted| facts.iter().any(|fact| fact == wanted))
-        })
-}
-
 /// What may set a time on this server, best first.
 fn setters(learned: &Learned) -> Vec<TimeSetter> {
     match learned.sets_times {
@@ -320,7 +269,7 @@ impl Taking<'_> {
         Ok(match step {
             Step::Stat(_) => {
                 self.note_mlst(reply);
-                stat(path, reply).map(Done::Attributes)
+                mlst_said(path, reply).map(Done::Attributes)
             }
             Step::Version(_) => {
                 if versions_by_facts(self.learned) {
@@ -492,42 +441,4 @@ pub fn facts(
     Ok(line
         .and_then(|line| line.split(|&byte| byte == b' ').next())
         .map(<[u8]>::to_vec))
-}
-
-/// A question about a path that is refused for good and without a reason (vsftpd's "550 Could not get file size."): the
-/// usual one is that there is no such path. What is refused for now (4xx, RFC 959 section 4.2.1) says nothing.
-fn missing(reply: &Reply, command: Command<'_>) -> Error {
-    match reply.refusal(command) {
-        Error::Refused {
-            why: Why::Unsaid,
-            tried,
-            said,
-        } => {
-            let is_final = reply.code >= 500;
-            let why = if is_final { Why::NotFound } else { Why::Failed };
-            Error::refused(why, tried, said)
-        }
-        error => error,
-    }
-}
-
-/// The attributes in a reply to `MLST` (RFC 3659 section 7.2): the one line that begins with a blank.
-fn stat(path: &[u8], reply: &Reply) -> Result<Attributes> {
-    let command = Command::Mlst(path);
-    if !reply.is_completion() {
-        return Err(missing(reply, command));
-    }
-    // Between the first line and the last; some servers leave out the blank before the facts.
-    let inner = reply.lines.get(1..reply.lines.len().saturating_sub(1));
-    inner
-        .unwrap_or_default()
-        .iter()
-        .find_map(|line| listing::facts(line))
-        .map(|(attributes, _)| attributes)
-        .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
-}
-
-/// The number in a reply to `SIZE` (RFC 3659 section 4).
-pub fn number(reply: &Reply) -> Option<u64> {
-    reply.text().trim().parse().ok()
 }

@@ -9,15 +9,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ftp::client::partial_store as parts;
+use crate::ftp::client::after_store;
 use crate::ftp::client::recheck;
 use crate::ftp::client::steps;
 use crate::ftp::pool::{Pool, Purpose};
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::profile::{Learned, Part};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::upload;
-use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
     Ask, Change, Done, Error, Plan, ReadAt, Reading, RemotePath, Result, Source, Step, Then,
     Updated, Version, Why,
@@ -330,7 +330,7 @@ impl Update<'_> {
         let flies = |then: &Then| *then == Then::default() || self.change.base.is_none();
         let behind = then
             .filter(flies)
-            .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
+            .and_then(|then| after_store::followup(pool.profile(), pool.place(), self.file, then));
         let bytes = (self.bytes, range);
         let taken = &self.change.taken;
         upload::upload(lease, what, bytes, behind, taken, self.ask.deadline)

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::ftp::client::partial_store as parts;
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::upload::upload;

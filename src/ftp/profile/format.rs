@@ -298,6 +298,38 @@ mod tests {
         }
     }
 
+    /// The format on disk, byte by byte: files of earlier versions stay readable.
+    const FULL_PROFILE: &str = "\
+ftpfs-server 1
+print fedcba9800000001
+learned 1795439407
+network 2001:db8::7
+way EPRT
+steps_back yes
+active_flights no
+flights no
+late_spares yes
+pret yes
+no_mlsd yes
+mlst no
+list_all no
+lists_entered yes
+stat_lists yes
+zone -19800
+mdtm yes
+chmod no
+sets_times nothing
+follows yes
+answers_behind yes
+early_data no
+appe yes
+appends yes
+stor_at yes
+stor_keeps no
+site_quota no
+rest no
+";
+
     #[test]
     fn every_fact_is_read_as_it_was_written() {
         let learned = Learned {
@@ -331,6 +363,7 @@ mod tests {
             ..Learned::default()
         };
         let text = write(&head(), &learned);
+        assert_eq!(text, FULL_PROFILE);
         for fact in FACTS {
             assert!(text.contains(&format!("\n{} ", fact.name)), "{}", fact.name);
         }

@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use crate::ftp::client::steps;
-use crate::ftp::control::blame;
+use crate::ftp::control::{blame, version_query};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
@@ -53,7 +52,7 @@ impl Download {
         };
         let learned = lease.pool().profile().get();
         let ahead = if verify {
-            steps::version_commands(&learned, path)
+            version_query::version_commands(&learned, path)
         } else {
             Vec::new()
         };
@@ -66,7 +65,9 @@ impl Download {
         };
         let mut opened = begin(&mut lease, start, deadline)?;
         let version = verify
-            .then(|| steps::version_said(lease.pool().profile(), &learned, path, &opened.ahead))
+            .then(|| {
+                version_query::version_said(lease.pool().profile(), &learned, path, &opened.ahead)
+            })
             .and_then(Result::ok);
         let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
             Some(cutter) => lease.pool().register_cutter(cutter),

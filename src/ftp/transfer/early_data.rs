@@ -3,7 +3,7 @@
 //!
 //! The one idea: they wait in the server's socket until it comes to read them, so that a small upload costs one
 //! round trip, and a large one finds its connection's window opened a round trip sooner. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
-//! the connection), so this is done only where [`Behind`](crate::ftp::transfer::upload_followup::Behind) has seen one that does one thing
+//! the connection), so this is done only where [`UploadFollowup`](crate::ftp::transfer::upload_followup::UploadFollowup) has seen one that does one thing
 //! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
 
 use std::io;

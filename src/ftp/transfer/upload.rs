@@ -7,18 +7,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Part;
+use crate::ftp::profile::partial_store as parts;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
-use crate::ftp::transfer::upload_followup::Behind;
+use crate::ftp::transfer::upload_followup::UploadFollowup;
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -31,7 +31,7 @@ pub struct Upload {
     data: Option<Stream>,
     tried: String,
     cutter: Option<u64>,
-    behind: Option<Behind>,
+    behind: Option<UploadFollowup>,
     /// Bytes that were sent.
     sent: u64,
     /// Bytes that were sent before the server's consent.
@@ -58,7 +58,7 @@ impl Upload {
     pub fn open(
         mut lease: Lease,
         store: Store<'_>,
-        behind: Option<Behind>,
+        behind: Option<UploadFollowup>,
         deadline: &Deadline,
     ) -> Result<Self> {
         let behind = possible(&mut lease, behind)?;
@@ -92,7 +92,7 @@ impl Upload {
     pub fn create(
         lease: Lease,
         path: &[u8],
-        behind: Option<Behind>,
+        behind: Option<UploadFollowup>,
         made: &AtomicBool,
         deadline: &Deadline,
     ) -> Result<Self> {
@@ -103,7 +103,7 @@ impl Upload {
     fn make(
         mut lease: Lease,
         path: &[u8],
-        behind: Option<Behind>,
+        behind: Option<UploadFollowup>,
         made: &AtomicBool,
         appends: bool,
         deadline: &Deadline,
@@ -177,7 +177,7 @@ impl Upload {
         lease: Lease,
         opened: Begun,
         command: Command<'_>,
-        behind: Option<Behind>,
+        behind: Option<UploadFollowup>,
     ) -> Result<Self> {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
@@ -374,13 +374,13 @@ fn full(error: Error) -> Error {
 }
 
 /// What may fly behind an upload over this connection.
-fn possible(lease: &mut Lease, behind: Option<Behind>) -> Result<Option<Behind>> {
+fn possible(lease: &mut Lease, behind: Option<UploadFollowup>) -> Result<Option<UploadFollowup>> {
     let may = lease.control()?.is_pipelining();
     Ok(behind.filter(|_| may))
 }
 
-fn commands(behind: Option<&Behind>) -> Vec<Command<'_>> {
-    behind.map(Behind::commands).unwrap_or_default()
+fn commands(behind: Option<&UploadFollowup>) -> Vec<Command<'_>> {
+    behind.map(UploadFollowup::commands).unwrap_or_default()
 }
 
 /// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
@@ -390,7 +390,7 @@ pub fn upload(
     lease: Lease,
     (command, from): (Command<'_>, u64),
     (bytes, range): (&dyn ReadAt, Range<u64>),
-    behind: Option<Behind>,
+    behind: Option<UploadFollowup>,
     taken: &AtomicBool,
     deadline: &Deadline,
 ) -> Result<Option<Updated>> {

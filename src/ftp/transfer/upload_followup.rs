@@ -12,24 +12,34 @@
 
 use std::fmt;
 
-use crate::ftp::client::chmod as modes;
-use crate::ftp::client::steps::Prepared;
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Deadline, Error, RemotePath, Result, Step, Then, Updated};
+use crate::remote::{Deadline, Error, Result, Updated};
 
-/// What flies behind one upload.
+/// Steps on a stored file: commands that set mode and time, and the question for its version.
+pub trait StoredSteps: fmt::Debug + Send {
+    /// The commands, one reply each.
+    fn commands(&self) -> Vec<Command<'_>>;
+
+    /// What the replies to [`Self::commands`] say. Steps that were refused may be tried in another way.
+    fn outcome(
+        &self,
+        control: &mut Control,
+        profile: &Profile,
+        replies: Vec<Reply>,
+        deadline: &Deadline,
+    ) -> Result<Updated>;
+}
+
+/// The commands that follow one upload.
 #[derive(Debug)]
-pub struct Behind {
-    file: RemotePath,
+pub struct UploadFollowup {
     path: Vec<u8>,
-    then: Then,
-    /// `None` while it is not known what the server makes of it.
-    prepared: Option<Prepared>,
+    /// `None` while it is not known in which order the server answers.
+    steps: Option<Box<dyn StoredSteps>>,
     /// What asks for the next data connection.
     asks: Option<Command<'static>>,
 }
@@ -54,25 +64,25 @@ const WRITE: usize = 1000;
 /// Bytes of a command beside its path, at most: `SITE CHMOD 7777 `, `MFMT YYYYMMDDHHMMSS `, the line's end.
 const WORDS: usize = 24;
 
-impl Behind {
-    /// What may fly behind an upload to `file`; `None` where nothing may.
-    pub fn of(profile: &Profile, place: &Place, file: &RemotePath, then: Then) -> Option<Self> {
+impl UploadFollowup {
+    /// What may follow an upload to the absolute path `path`; `None` where nothing may. `steps` prepares the steps.
+    pub fn of(
+        profile: &Profile,
+        path: Vec<u8>,
+        steps: impl FnOnce(Learned) -> Option<Box<dyn StoredSteps>>,
+    ) -> Option<Self> {
         let learned = profile.get();
-        let path = place.absolute(file).ok()?;
-        // SITE CHMOD takes more than a command there.
-        if modes::is_folded(&path) || learned.flights == Some(false) {
+        if learned.flights == Some(false) {
             return None;
         }
-        let prepared = match learned.answers_behind {
-            Some(true) => Some(Prepared::of(place, learned, &then.steps(file)).ok()?),
+        let steps = match learned.answers_behind {
+            Some(true) => Some(steps(learned)?),
             Some(false) => return None,
             None => None,
         };
         let behind = Self {
-            file: file.clone(),
             path,
-            then,
-            prepared,
+            steps,
             asks: Spare::early(profile),
         };
         // With the transfer's own and those before it, which are two at most.
@@ -83,9 +93,9 @@ impl Behind {
 
     /// Its commands.
     pub fn commands(&self) -> Vec<Command<'_>> {
-        match &self.prepared {
-            Some(prepared) => {
-                let mut commands = prepared.commands(&self.steps());
+        match &self.steps {
+            Some(steps) => {
+                let mut commands = steps.commands();
                 commands.extend(self.asks);
                 commands
             }
@@ -119,7 +129,7 @@ impl Behind {
                 Err(error) => return Err(error),
             }
         }
-        let Some(prepared) = &self.prepared else {
+        let Some(steps) = &self.steps else {
             return Ok(only(Self::judge(control, profile, first, others)));
         };
         let comes_later = others.iter().any(|other| other.code == STORED);
@@ -147,10 +157,8 @@ impl Behind {
                 ..only(first)
             });
         }
-        let steps = self.steps();
-        let results = prepared.outcomes(&steps, control, profile, others, false, deadline);
-        // Whoever gets no answer here asks once more.
-        let updated = results.and_then(|results| self.then.updated(results));
+        // The caller asks once more where there is no answer here.
+        let updated = steps.outcome(control, profile, others, deadline);
         let updated = updated.inspect_err(|error| log::info!("{error}")).ok();
         Ok(Said {
             last: first,
@@ -182,9 +190,5 @@ impl Behind {
             control.give_up();
         }
         if early { other } else { first }
-    }
-
-    fn steps(&self) -> Vec<Step<'_>> {
-        self.then.steps(&self.file)
     }
 }
