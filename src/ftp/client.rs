@@ -37,7 +37,7 @@ use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::partial_store as parts;
-use crate::ftp::profile::{Learned, Part};
+use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
@@ -156,8 +156,12 @@ impl Client {
     fn note_stat(&self, error: &Error) {
         let profile = self.pool.profile();
         match error {
-            Error::Misbehaved { .. } => profile.learn(|learned| learned.stat_lists = Some(false)),
-            Error::TimedOut { .. } => profile.learn(|learned| learned.silent_stat = true),
+            Error::Misbehaved { .. } => {
+                profile.learn(|learned| learned.listing.stat_lists = Support::No)
+            }
+            Error::TimedOut { .. } => {
+                profile.learn(|learned| learned.this_mount.silent_stat = true)
+            }
             _ => {}
         }
     }
@@ -244,12 +248,13 @@ impl Remote for Client {
     fn traits(&self) -> Traits {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.stats(),
-            seeks: learned.rest != Some(false),
+            seeks: learned.partial.rest_retr != Support::No,
             glances: glance::is_possible(learned),
             lists_together: together::is_possible(learned),
-            goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
-            sets_modes: learned.features.mff_mode || learned.chmod != Some(false),
-            sets_times: learned.sets_times != Some(None),
+            goes_on: learned.partial.appe != Support::No
+                || learned.partial.rest_stor == Support::Yes,
+            sets_modes: learned.features.mff_mode || learned.attributes.chmod != Support::No,
+            sets_times: learned.attributes.time_setter != Some(None),
         })
     }
 
@@ -427,7 +432,7 @@ impl Remote for Client {
         let profile = self.pool.profile();
         let appends = match from {
             // Nothing is there that could be lost.
-            0 => profile.ask(|learned| learned.appe) != Some(false),
+            0 => profile.ask(|learned| learned.partial.appe) != Support::No,
             _ => rehearsal::appends(&self.pool, file, ask)?,
         };
         if appends {
@@ -443,8 +448,8 @@ impl Remote for Client {
             }
         }
         // Where it was seen to put a part into its place, it does so behind the end, too.
-        match profile.ask(|learned| learned.stor_at) {
-            Some(true) if from > 0 => begin(Command::Stor(&path), from)
+        match profile.ask(|learned| learned.partial.rest_stor) {
+            Support::Yes if from > 0 => begin(Command::Stor(&path), from)
                 .map_err(|error| parts::refused(profile, Part::Within, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,

@@ -15,7 +15,7 @@ use crate::ftp::net::proxy;
 use crate::ftp::net::proxy::Proxy;
 use crate::ftp::net::route::{Route, Target};
 use crate::ftp::net::stream::Bind;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result};
@@ -90,12 +90,12 @@ impl Endpoint {
         let implicit = if self.tls.when() == When::Implicit {
             let session = self
                 .tls
-                .session(profile.ask(|learned| learned.steps_back))?;
+                .session(profile.ask(|learned| learned.data.tls12_only))?;
             Some((Some(&*self.tls), session))
         } else {
             None
         };
-        let flights = profile.ask(|learned| learned.flights) != Some(false);
+        let flights = profile.ask(|learned| learned.pipelining.commands) != Support::No;
         Control::connect(route, from, implicit, self.pipelining && flights, deadline)
     }
 

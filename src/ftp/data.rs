@@ -130,7 +130,7 @@ pub fn open(
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
-        let ways = profile.ask(|learned| learned.ways.clone());
+        let ways = profile.ask(|learned| learned.data.ways.clone());
         let Some(way) = policy.next(&ways, control) else {
             return Err(nothing_works(profile, &ways, policy));
         };
@@ -169,7 +169,9 @@ fn may_fly(profile: &Profile, transfer: Command<'_>) -> bool {
         transfer,
         Command::Retr(_) | Command::List(_) | Command::Mlsd
     );
-    profile.ask(|learned| learned.active_flights.unwrap_or(harmless))
+    profile
+        .ask(|learned| learned.data.active_pipelining.known())
+        .unwrap_or(harmless)
 }
 
 /// Says where we listen, and waits for consent.
@@ -248,7 +250,7 @@ impl Attempt {
         if !self.known {
             log::info!("data connections are made by {}", self.way);
             profile.learn(|learned| {
-                learned.ways = Ways {
+                learned.data.ways = Ways {
                     works: Some(self.way),
                     ..Ways::default()
                 };
@@ -279,7 +281,7 @@ impl Attempt {
         if !control.in_step() {
             let said = error.to_string();
             note(profile, policy, self.way, self.known, error)?;
-            let ways = profile.ask(|learned| learned.ways.clone());
+            let ways = profile.ask(|learned| learned.data.ways.clone());
             return Err(match policy.next(&ways, control) {
                 Some(_) => Error::lost(self.way.to_string(), said),
                 None => nothing_works(profile, &ways, policy),
@@ -295,15 +297,20 @@ fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error)
         // The network has changed, or the server: all is open again.
         if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
         {
-            profile.learn(|learned| learned.ways = Ways::default());
+            profile.learn(|learned| learned.data.ways = Ways::default());
         }
         return Err(error);
     }
     log::info!("{way} brings no data connection: {error}");
     profile.learn(|learned| {
-        let is_new = learned.ways.failed.iter().all(|(failed, _)| *failed != way);
-        if is_new && learned.ways.works.is_none() {
-            learned.ways.failed.push((way, error.to_string()));
+        let is_new = learned
+            .data
+            .ways
+            .failed
+            .iter()
+            .all(|(failed, _)| *failed != way);
+        if is_new && learned.data.ways.works.is_none() {
+            learned.data.ways.failed.push((way, error.to_string()));
         }
     });
     Ok(())
@@ -356,7 +363,7 @@ impl Policy {
 
 /// Every way was tried. The next operation tries them anew: networks change.
 fn nothing_works(profile: &Profile, ways: &Ways, policy: &Policy) -> Error {
-    profile.learn(|learned| learned.ways = Ways::default());
+    profile.learn(|learned| learned.data.ways = Ways::default());
     let said: Vec<_> = ways
         .failed
         .iter()

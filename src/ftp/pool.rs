@@ -126,9 +126,9 @@ impl Pool {
     /// 1.2: there one session serves any number of connections, where a ticket of TLS 1.3 serves one.
     pub fn step_back(&self, control: &Control) -> bool {
         let may = control.protects_data() && self.endpoint.tls.can_step_back();
-        let steps = may && !self.profile.ask(|learned| learned.steps_back);
+        let steps = may && !self.profile.ask(|learned| learned.data.tls12_only);
         if steps {
-            self.profile.learn(|learned| learned.steps_back = true);
+            self.profile.learn(|learned| learned.data.tls12_only = true);
         }
         steps
     }

@@ -6,8 +6,8 @@
 
 use crate::ftp::client::patch_probe as rehearsal;
 use crate::ftp::client::update::Update;
-use crate::ftp::profile::Part;
 use crate::ftp::profile::partial_store as parts;
+use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::remote::{Done, Error, Result, Step, Then, Updated, Version, Why};
 
@@ -46,7 +46,7 @@ impl Update<'_> {
         let profile = self.pool.profile();
         match result {
             Ok(said) => {
-                profile.learn(|learned| learned.appe = Some(true));
+                profile.learn(|learned| learned.partial.appe = Support::Yes);
                 parts::took(profile, Part::Behind);
                 Ok(said)
             }

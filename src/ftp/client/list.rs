@@ -10,6 +10,7 @@
 use crate::ftp::client::mdtm_batch as exact;
 use crate::ftp::listing::{Line, Reader};
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -59,8 +60,8 @@ impl Lister<'_> {
     /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
     pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
-        let all = self.pool.profile().ask(|learned| learned.list_all) != Some(false);
-        if !facts && self.pool.profile().ask(|learned| learned.lists_entered) == Some(false) {
+        let all = self.pool.profile().ask(|learned| learned.listing.list_all) != Support::No;
+        if !facts && self.pool.profile().ask(|learned| learned.listing.late_cwd) == Support::No {
             drop(self.lease.take_spare());
         }
         let command = match (facts, all) {
@@ -99,7 +100,7 @@ impl Lister<'_> {
                     log::info!("MLSD is offered but refused; going on with LIST");
                     self.pool.profile().learn(|learned| {
                         learned.features.facts = None;
-                        learned.no_mlsd = true;
+                        learned.listing.refuses_mlsd = true;
                     });
                 }
                 taken => return taken.map(|taken| taken.listed),
@@ -127,10 +128,10 @@ impl Lister<'_> {
     /// `LIST` in the form that shows hidden files here, and with `times` the first exact times of its files, if those
     /// could be asked for before its end.
     fn plain(&mut self, times: bool) -> Result<Taken> {
-        match self.pool.profile().ask(|learned| learned.list_all) {
-            Some(true) => self.entered("-a", times),
-            Some(false) => self.entered("", times),
-            None => self.both(),
+        match self.pool.profile().ask(|learned| learned.listing.list_all) {
+            Support::Yes => self.entered("-a", times),
+            Support::No => self.entered("", times),
+            Support::Unknown => self.both(),
         }
     }
 
@@ -138,18 +139,18 @@ impl Lister<'_> {
     /// list the one in which it was when the data connection was made (libunftp): listing it again shows that.
     fn entered(&mut self, switches: &'static str, times: bool) -> Result<Taken> {
         let profile = self.pool.profile();
-        let lists_entered = profile.ask(|learned| learned.lists_entered);
+        let lists_entered = profile.ask(|learned| learned.listing.late_cwd);
         let made_in = self.lease.spare().map(|spare| spare.made_in());
         let (is_here, is_known) = match made_in {
             Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
             None => (false, false),
         };
-        if !is_here && lists_entered == Some(false) {
+        if !is_here && lists_entered == Support::No {
             drop(self.lease.take_spare());
         }
         let first = self.with(switches, times)?;
         let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
-        if is_certain || lists_entered.is_some() {
+        if is_certain || lists_entered.is_known() {
             return Ok(first);
         }
         let second = self.with(switches, times)?;
@@ -158,7 +159,7 @@ impl Lister<'_> {
         let tells = !is_same || is_known && !second.listed.0.is_empty();
         if tells {
             log::debug!("it lists what was entered behind the data connection: {is_same}");
-            profile.learn(|learned| learned.lists_entered = Some(is_same));
+            profile.learn(|learned| learned.listing.late_cwd = Support::from(is_same));
         }
         Ok(second)
     }
@@ -167,7 +168,7 @@ impl Lister<'_> {
     /// do.
     fn both(&mut self) -> Result<Taken> {
         let profile = self.pool.profile();
-        let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
+        let learn = |all| profile.learn(|learned| learned.listing.list_all = Support::from(all));
         let with_all = match self.entered("-a", false) {
             Err(Error::Refused { .. }) => None,
             Err(error) => return Err(error),

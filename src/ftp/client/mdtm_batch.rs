@@ -8,6 +8,7 @@
 use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;
 use crate::ftp::pool::Pool;
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -40,13 +41,18 @@ pub fn clock(pool: &Pool) -> Clock {
 fn offset(pool: &Pool, now: i64) -> i32 {
     match &pool.endpoint().manner.zone {
         Some(zone) => zone.offset(now),
-        None => pool.profile().ask(|learned| learned.zone).unwrap_or(0),
+        None => pool
+            .profile()
+            .ask(|learned| learned.attributes.zone)
+            .unwrap_or(0),
     }
 }
 
 /// Whether `MDTM` said what the listing says, in a zone where that can't be UTC.
 fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) -> bool {
-    let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
+    let unknown = pool
+        .profile()
+        .ask(|learned| learned.this_mount.mdtm_zone.is_none());
     let as_listed = |&((number, at), seconds): &(Place, i64)| {
         let listed = listings[number].entries[at].attributes.modified;
         listed.and_then(|listed| offset_of(listed, seconds)) == Some(0)
@@ -58,7 +64,7 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(Place, i64)]) 
 /// The absolute paths of the first files of which [`settle`] will want the exact time, in that order; none of a server of
 /// which it is not known yet that it tells.
 pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
-    if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
+    if pool.profile().ask(|learned| learned.attributes.mdtm) != Support::Yes {
         return Vec::new();
     }
     let asks = entries
@@ -97,19 +103,19 @@ pub fn settle(
             offset_of(listings[number].entries[at].attributes.modified?, seconds)
         });
         profile.learn(|learned| {
-            learned.zone = offset.or(learned.zone);
-            learned.zone_seen = offset.is_some();
+            learned.attributes.zone = offset.or(learned.attributes.zone);
+            learned.this_mount.zone_seen = offset.is_some();
         });
     }
     if let Some(zone) = &manner.zone
         && mdtm_is_local(pool, listings, &exact)
     {
-        profile.learn(|learned| learned.mdtm_zone = Some(zone.clone()));
+        profile.learn(|learned| learned.this_mount.mdtm_zone = Some(zone.clone()));
         for (_, seconds) in &mut exact {
             *seconds = zone.to_utc(*seconds);
         }
     }
-    let learned = profile.ask(|learned| learned.zone).unwrap_or(0);
+    let learned = profile.ask(|learned| learned.attributes.zone).unwrap_or(0);
     for entry in listings
         .iter_mut()
         .flat_map(|listing| listing.entries.iter_mut())
@@ -147,7 +153,9 @@ pub fn is_wanted(pool: &Pool) -> bool {
 /// Whether the exact time of this one file would be understood: where the server's zone was told, its own `MDTM` shows
 /// whether that speaks in it, unless the listing has but a day to compare with.
 pub fn is_understood(pool: &Pool, entry: &Entry) -> bool {
-    let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
+    let unknown = pool
+        .profile()
+        .ask(|learned| learned.this_mount.mdtm_zone.is_none());
     let has_minutes = |modified: Modified| modified.precision != Precision::Day;
     pool.endpoint().manner.zone.is_none()
         || !unknown
@@ -156,7 +164,8 @@ pub fn is_understood(pool: &Pool, entry: &Entry) -> bool {
 
 /// Whether it is known in which zone listings tell the time.
 pub fn is_zone_known(pool: &Pool) -> bool {
-    pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
+    pool.endpoint().manner.zone.is_some()
+        || pool.profile().ask(|learned| learned.this_mount.zone_seen)
 }
 
 /// Whether the exact time of a file is to be asked for, and can be.
@@ -183,11 +192,11 @@ fn ask(
     let mut times = Vec::with_capacity(files.len());
     let mut left = files;
     while !left.is_empty() {
-        let alone = match profile.ask(|learned| learned.mdtm) {
-            Some(false) => break,
+        let alone = match profile.ask(|learned| learned.attributes.mdtm) {
+            Support::No => break,
             // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
-            None => 1,
-            Some(true) => FLIGHT,
+            Support::Unknown => 1,
+            Support::Yes => FLIGHT,
         };
         let (now, later) = left.split_at(left.len().min(alone));
         left = later;
@@ -208,7 +217,8 @@ fn said(pool: &Pool, replies: &[Reply], files: &[Place]) -> Vec<(Place, i64)> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     for (reply, &place) in replies.iter().zip(files) {
-        profile.learn(|learned| learned.mdtm = Some(!reply.is_unknown_command()));
+        profile
+            .learn(|learned| learned.attributes.mdtm = Support::from(!reply.is_unknown_command()));
         let time = profile.ask(|learned| learned.mdtm_time(reply));
         times.extend(time.map(|seconds| (place, seconds)));
     }

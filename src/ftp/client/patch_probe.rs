@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::ftp::pool::{Pool, Purpose};
-use crate::ftp::profile::Part;
 use crate::ftp::profile::partial_store as parts;
+use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
@@ -37,8 +37,8 @@ pub fn rehearse(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
         }
     );
     pool.profile().learn(|learned| {
-        learned.stor_at = Some(at);
-        learned.stor_keeps = keeps;
+        learned.partial.rest_stor = Support::from(at);
+        learned.partial.rest_stor_keeps = keeps.into();
     });
     Ok(())
 }
@@ -49,9 +49,9 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
     static COUNT: AtomicU32 = AtomicU32::new(0);
     match pool
         .profile()
-        .ask(|learned| (learned.appends, learned.appe))
+        .ask(|learned| (learned.partial.appe_keeps, learned.partial.appe))
     {
-        (_, Some(false)) => return Ok(false),
+        (_, Support::No) => return Ok(false),
         (true, _) => return Ok(true),
         (false, _) => {}
     }
@@ -70,7 +70,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
                 }
             );
             pool.profile().learn(|learned| match appends {
-                true => (learned.appe, learned.appends) = (Some(true), true),
+                true => (learned.partial.appe, learned.partial.appe_keeps) = (Support::Yes, true),
                 false => learned.lacks(Part::Behind),
             });
             Ok(appends)
@@ -120,10 +120,11 @@ fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
 
 fn play(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<(bool, Option<bool>)> {
     store(pool, Command::Stor(path), 0, BEFORE, ask)?;
-    let before = pool.profile().ask(|learned| learned.rest);
+    let before = pool.profile().ask(|learned| learned.partial.rest_retr);
     let stored = store(pool, Command::Stor(path), AT as u64, PART, ask);
     // A refusal here says nothing of reading.
-    pool.profile().learn(|learned| learned.rest = before);
+    pool.profile()
+        .learn(|learned| learned.partial.rest_retr = before);
     match stored {
         // All of it was taken before.
         Err(error) if parts::may_be_of_parts(&error) => return Ok((false, None)),

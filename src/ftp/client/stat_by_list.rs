@@ -16,7 +16,7 @@ use crate::ftp::client::stat_list::STAT_ALL;
 use crate::ftp::control::version_query::number;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Attributes, Completeness, Deadline, Entry, Error, Glance, Kind, Result};
@@ -33,8 +33,9 @@ pub struct Name<'a> {
 
 /// Whether it is worth a try: `MLST` says more, and one long directory was enough.
 pub fn is_possible(learned: &Learned) -> bool {
-    let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
-    lists && learned.asks_stat() && !learned.no_glances
+    let lists =
+        learned.listing.stat_lists != Support::No && learned.listing.list_all != Support::No;
+    lists && learned.asks_stat() && !learned.this_mount.no_stat_by_list
 }
 
 /// What came of a glance.
@@ -57,7 +58,8 @@ pub fn glance(
     if !together::is_plain(name.directory) {
         return doubtful;
     }
-    let times = profile.ask(|learned| learned.mdtm != Some(false)) && exact::is_wanted(pool);
+    let times =
+        profile.ask(|learned| learned.attributes.mdtm != Support::No) && exact::is_wanted(pool);
     let mut flight = vec![
         Command::Stat(STAT_ALL, name.directory),
         Command::Size(name.path),
@@ -65,7 +67,7 @@ pub fn glance(
     flight.extend(times.then_some(Command::Mdtm(name.path)));
     let replies = sealed::flight(lease.control()?, profile, &flight, deadline);
     if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
-        profile.learn(|learned| learned.no_glances = true);
+        profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
     let mut replies = replies?.into_iter();
     let (Some(stat), Some(size)) = (replies.next(), replies.next()) else {
@@ -93,7 +95,7 @@ pub fn glance(
             Kind::Symlink | Kind::Special => false,
         },
     };
-    let is_proven = profile.ask(|learned| learned.stat_lists) == Some(true);
+    let is_proven = profile.ask(|learned| learned.listing.stat_lists) == Support::Yes;
     if !is_certain {
         return doubtful;
     }
@@ -133,13 +135,13 @@ pub fn glance(
 fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let profile = pool.profile();
     if reply.is_unknown_command() {
-        profile.learn(|learned| learned.stat_lists = Some(false));
+        profile.learn(|learned| learned.listing.stat_lists = Support::No);
     }
     let lines = together::listed_lines(reply).filter(|lines| !lines.is_empty())?;
     if !together::names_itself(lines) {
         // Where it was seen to list, that is of this one: it may have become something else.
-        if profile.ask(|learned| learned.stat_lists.is_none()) {
-            profile.learn(|learned| learned.stat_lists = Some(false));
+        if profile.ask(|learned| learned.listing.stat_lists.is_unknown()) {
+            profile.learn(|learned| learned.listing.stat_lists = Support::No);
         }
         return None;
     }
@@ -149,7 +151,7 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     }
     let is_long = together::is_long(reply);
     if is_long {
-        profile.learn(|learned| learned.no_glances = true);
+        profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
     Some(taker.finish(directory, !is_long))
 }

@@ -36,7 +36,7 @@ pub fn flight(
     });
     if !sealed {
         control.give_up();
-        profile.learn(|learned| learned.unsealed = true);
+        profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
         let tried = commands.first().map(ToString::to_string);
         let cause = "what was answered can't be told from what names say";
         return Err(Error::lost(tried.unwrap_or_default(), cause));

@@ -13,7 +13,7 @@ use crate::ftp::client::mdtm_batch as exact;
 use crate::ftp::client::stat_flight as sealed;
 use crate::ftp::listing::Reader;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::listing_stream::says_cut_off;
@@ -26,16 +26,16 @@ const LONG: usize = 1000;
 /// Whether this server's directories may be asked for together: by `LIST` alone they would have to be
 /// listed one by one, and `MLSD` says more.
 pub fn is_possible(learned: &Learned) -> bool {
-    learned.stat_lists == Some(true) && may_be_possible(learned)
+    learned.listing.stat_lists == Support::Yes && may_be_possible(learned)
 }
 
 /// Whether it is worth finding out whether [`is_possible`] holds.
 pub fn is_unknown(learned: &Learned) -> bool {
-    learned.stat_lists.is_none() && may_be_possible(learned)
+    learned.listing.stat_lists.is_unknown() && may_be_possible(learned)
 }
 
 fn may_be_possible(learned: &Learned) -> bool {
-    learned.asks_stat() && learned.list_all == Some(true)
+    learned.asks_stat() && learned.listing.list_all == Support::Yes
 }
 
 /// Lists the absolute paths `directories` in one flight. `None` stands for those that have to be listed
@@ -105,7 +105,7 @@ pub fn judge(pool: &Pool, directory: &[u8], names: &BTreeSet<Vec<u8>>, reply: &R
     });
     log::debug!("STAT lists as LIST does: {same}");
     pool.profile()
-        .learn(|learned| learned.stat_lists = Some(same));
+        .learn(|learned| learned.listing.stat_lists = Support::from(same));
 }
 
 fn is_comparable(directory: &[u8], names: &BTreeSet<Vec<u8>>) -> bool {

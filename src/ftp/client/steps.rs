@@ -9,7 +9,7 @@ use crate::ftp::control::Control;
 use crate::ftp::control::version_query::{
     missing, mlst_said, version_commands, version_said, versions_by_facts,
 };
-use crate::ftp::profile::{Learned, Profile, TimeSetter};
+use crate::ftp::profile::{Learned, Profile, Support, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
@@ -34,7 +34,7 @@ pub fn perform(
     };
     let replies = control.flight(&prepared.commands(steps), deadline);
     if control.strays() {
-        profile.learn(|learned| learned.mlst = Some(false));
+        profile.learn(|learned| learned.listing.mlst = Support::No);
     }
     let replies = replies?;
     prepared.outcomes(steps, control, profile, replies, again, deadline)
@@ -207,7 +207,7 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
 
 /// What may set a time on this server, best first.
 fn setters(learned: &Learned) -> Vec<TimeSetter> {
-    match learned.sets_times {
+    match learned.attributes.time_setter {
         Some(setter) => setter.into_iter().collect(),
         None if learned.features.mfmt => vec![TimeSetter::Mfmt],
         None => vec![
@@ -314,8 +314,9 @@ impl Taking<'_> {
             false if is_unknown => false,
             false => return,
         };
-        if self.learned.mlst.is_none() {
-            self.profile.learn(|learned| learned.mlst = Some(answers));
+        if self.learned.listing.mlst.is_unknown() {
+            self.profile
+                .learn(|learned| learned.listing.mlst = Support::from(answers));
         }
     }
 
@@ -336,13 +337,15 @@ impl Taking<'_> {
 
     fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
         if reply.is_completion() {
-            self.profile.learn(|learned| learned.chmod = Some(true));
+            self.profile
+                .learn(|learned| learned.attributes.chmod = Support::Yes);
             return Ok(Done::Changed);
         }
         // What worked before may have disliked this one's bits.
-        let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
+        let is_unknown = reply.is_unknown_command() && self.learned.attributes.chmod.is_unknown();
         if is_unknown || reply.code == NOT_IMPLEMENTED {
-            self.profile.learn(|learned| learned.chmod = Some(false));
+            self.profile
+                .learn(|learned| learned.attributes.chmod = Support::No);
         }
         Err(reply.refusal(
             modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
@@ -361,7 +364,7 @@ impl Taking<'_> {
             }
             if reply.is_completion() {
                 self.profile
-                    .learn(|learned| learned.sets_times = Some(Some(*setter)));
+                    .learn(|learned| learned.attributes.time_setter = Some(Some(*setter)));
                 return Ok(Ok(Done::Changed));
             }
             if !reply.is_unknown_command() && refused.is_none() {
@@ -373,7 +376,7 @@ impl Taking<'_> {
         {
             return Ok(Err(reply.refusal(command)));
         }
-        if self.learned.sets_times.is_some() || self.learned.features.mfmt {
+        if self.learned.attributes.time_setter.is_some() || self.learned.features.mfmt {
             // It can, and what it did not like is this time (ProFTPD: 501 before 1970).
             let command = setters
                 .first()
@@ -384,7 +387,7 @@ impl Taking<'_> {
             return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
         }
         self.profile
-            .learn(|learned| learned.sets_times = Some(None));
+            .learn(|learned| learned.attributes.time_setter = Some(None));
         Ok(Err(cannot(&Step::SetModified(&RemotePath::root(), time))))
     }
 
@@ -399,7 +402,7 @@ impl Taking<'_> {
         let Command::MdtmSet(time, _) = command else {
             return Ok(false);
         };
-        if self.learned.sets_times.is_some() || reply.code < 500 {
+        if self.learned.attributes.time_setter.is_some() || reply.code < 500 {
             return Ok(false);
         }
         let name = format!("{} ", format_time_val(time).unwrap_or_default());

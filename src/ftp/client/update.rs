@@ -14,7 +14,7 @@ use crate::ftp::client::recheck;
 use crate::ftp::client::steps;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::partial_store as parts;
-use crate::ftp::profile::{Learned, Part};
+use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::upload;
@@ -38,7 +38,11 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
     }
     let first = change.first_dirty();
     // Also behind a base that is empty: others may have put something in it meanwhile.
-    if change.kept == base && first >= base && change.size > base && learned.appe != Some(false) {
+    if change.kept == base
+        && first >= base
+        && change.size > base
+        && learned.partial.appe != Support::No
+    {
         return Plan::Append(base);
     }
     patch(learned, change, base)
@@ -48,7 +52,10 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
 
 /// How a part of the file would do, where it may.
 fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
-    if learned.stor_at == Some(false) || learned.rest == Some(false) || change.kept == 0 {
+    if learned.partial.rest_stor == Support::No
+        || learned.partial.rest_retr == Support::No
+        || change.kept == 0
+    {
         return None;
     }
     let first = change
@@ -64,30 +71,36 @@ fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
     let tail_matters = last < base.max(change.size);
     if change.size < base {
         // Only a server that cuts can make a file shorter by this.
-        return (learned.stor_keeps == Some(false)).then(|| Plan::Patch {
+        return (learned.partial.rest_stor_keeps == Support::No).then(|| Plan::Patch {
             ranges: to_the_end(),
             tried: false,
             cuts: true,
         });
     }
-    Some(match (tail_matters, learned.stor_at, learned.stor_keeps) {
-        (true, _, Some(true)) | (false, Some(true), Some(true)) => Plan::Patch {
-            ranges: change.dirty.clone(),
-            tried: false,
-            cuts: false,
+    Some(
+        match (
+            tail_matters,
+            learned.partial.rest_stor,
+            learned.partial.rest_stor_keeps,
+        ) {
+            (true, _, Support::Yes) | (false, Support::Yes, Support::Yes) => Plan::Patch {
+                ranges: change.dirty.clone(),
+                tried: false,
+                cuts: false,
+            },
+            (true, _, Support::No) | (false, Support::Yes, _) => Plan::Patch {
+                ranges: to_the_end(),
+                tried: false,
+                cuts: true,
+            },
+            // One range: on a server that cuts, a second one would not find its place.
+            (true, _, Support::Unknown) | (false, _, _) => Plan::Patch {
+                ranges: std::iter::once(first..last).collect(),
+                tried: true,
+                cuts: true,
+            },
         },
-        (true, _, Some(false)) | (false, Some(true), _) => Plan::Patch {
-            ranges: to_the_end(),
-            tried: false,
-            cuts: true,
-        },
-        // One range: on a server that cuts, a second one would not find its place.
-        (true, _, None) | (false, _, _) => Plan::Patch {
-            ranges: std::iter::once(first..last).collect(),
-            tried: true,
-            cuts: true,
-        },
-    })
+    )
 }
 
 fn cost(plan: &Plan) -> u64 {
@@ -136,7 +149,7 @@ impl Update<'_> {
             mode: change
                 .then
                 .mode
-                .filter(|_| profile.ask(|learned| learned.chmod) != Some(false)),
+                .filter(|_| profile.ask(|learned| learned.attributes.chmod) != Support::No),
             ..change.then
         };
         let said = match plan {
@@ -160,7 +173,7 @@ impl Update<'_> {
         }
         if let (Plan::Append(base), Some(size)) = (plan, updated.version.size)
             && size < *base
-            && profile.ask(|learned| learned.appends)
+            && profile.ask(|learned| learned.partial.appe_keeps)
         {
             // However long it is then: it has ours, and others cut it as they like.
             return match self.append_to_less(*base, then, size)? {
@@ -171,11 +184,14 @@ impl Update<'_> {
         check_size(file, change, plan, updated.version).inspect_err(|_| {
             if !matches!(plan, Plan::Append(_)) {
                 // Perhaps it has dropped what came before its consent.
-                profile.learn(|learned| learned.early_data = Some(false));
+                profile.learn(|learned| learned.pipelining.early_data = Support::No);
             }
             if matches!(plan, Plan::Patch { .. }) {
                 // Whatever was seen of this server before: it is to be looked at again.
-                profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
+                profile.learn(|learned| {
+                    (learned.partial.rest_stor, learned.partial.rest_stor_keeps) =
+                        (Support::Unknown, Support::Unknown)
+                });
             }
         })?;
         Ok(updated)
@@ -184,11 +200,11 @@ impl Update<'_> {
     /// Learns from the `size` of a file that had `base` bytes before an append whether what was there stayed.
     fn judge_append(&self, base: u64, size: u64) {
         let profile = self.pool.profile();
-        if base == 0 || profile.ask(|learned| learned.appends) {
+        if base == 0 || profile.ask(|learned| learned.partial.appe_keeps) {
             return;
         }
         if size >= self.change.size {
-            profile.learn(|learned| learned.appends = true);
+            profile.learn(|learned| learned.partial.appe_keeps = true);
         } else if size == self.change.size - base {
             log::warn!(
                 "APPE: {}: the server replaced the file; it is stored whole",
@@ -244,8 +260,9 @@ impl Update<'_> {
         };
         let learn = |at: bool, keeps: Option<bool>| {
             self.pool.profile().learn(|learned| {
-                learned.stor_at = Some(at);
-                learned.stor_keeps = keeps.or(learned.stor_keeps);
+                learned.partial.rest_stor = Support::from(at);
+                learned.partial.rest_stor_keeps =
+                    Support::from(keeps).or(learned.partial.rest_stor_keeps);
             });
         };
         let has_tail = range.end < base;
@@ -401,11 +418,10 @@ mod tests {
     }
 
     fn learned(at: Option<bool>, keeps: Option<bool>) -> Learned {
-        Learned {
-            stor_at: at,
-            stor_keeps: keeps,
-            ..Learned::default()
-        }
+        let mut learned = Learned::default();
+        learned.partial.rest_stor = at.into();
+        learned.partial.rest_stor_keeps = keeps.into();
+        learned
     }
 
     fn ranges(plan: &Plan) -> (&[Range<u64>], bool) {

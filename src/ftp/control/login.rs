@@ -86,13 +86,14 @@ pub fn again(
 /// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
 fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
     // One refusal answers for this mount, where clear text may be.
-    let refused = tls.when() == When::Try && profile.ask(|learned| learned.no_auth);
+    let refused =
+        tls.when() == When::Try && profile.ask(|learned| learned.this_mount.refuses_auth_tls);
     if control.is_encrypted() || tls.when() == When::Off || refused {
         return Ok(());
     }
     let reply = control.command(Command::AuthTls, deadline)?;
     if reply.is_completion() {
-        let session = tls.session(profile.ask(|learned| learned.steps_back))?;
+        let session = tls.session(profile.ask(|learned| learned.data.tls12_only))?;
         return control.encrypt(Some(tls), session, deadline);
     }
     let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
@@ -109,7 +110,7 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
         ));
     }
     log::info!("{}: everything goes in clear", offered());
-    profile.learn(|learned| learned.no_auth = true);
+    profile.learn(|learned| learned.this_mount.refuses_auth_tls = true);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! (sections 3 and 4), as commands and as what their replies say.
 
 use crate::ftp::listing;
-use crate::ftp::profile::{Learned, Profile};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Attributes, Error, Result, Version, Why};
@@ -13,7 +13,7 @@ pub fn version_commands<'a>(learned: &Learned, path: &'a [u8]) -> Vec<Command<'a
         return vec![Command::Mlst(path)];
     }
     let mut commands = vec![Command::Size(path)];
-    commands.extend((learned.mdtm != Some(false)).then_some(Command::Mdtm(path)));
+    commands.extend((learned.attributes.mdtm != Support::No).then_some(Command::Mdtm(path)));
     commands
 }
 
@@ -41,7 +41,7 @@ pub fn version_said(
     }
     if let Some(time) = time {
         let known = !time.is_unknown_command();
-        profile.learn(|learned| learned.mdtm = Some(known));
+        profile.learn(|learned| learned.attributes.mdtm = Support::from(known));
     }
     Ok(Version {
         size: number(first),

@@ -45,8 +45,8 @@ pub fn listen(
     let mode = command(way);
     let mut reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
-    if !reply.is_completion() && !profile.ask(|learned| learned.pret) && wants_pret() {
-        profile.learn(|learned| learned.pret = true);
+    if !reply.is_completion() && !profile.ask(|learned| learned.data.needs_pret) && wants_pret() {
+        profile.learn(|learned| learned.data.needs_pret = true);
         reply = ask(control, profile, mode, transfer, ahead, deadline)?;
     }
     port_in(&reply, mode, control, policy)
@@ -119,7 +119,7 @@ fn ask(
     deadline: &Deadline,
 ) -> Result<Reply> {
     let announced = transfer.announced();
-    let pret = profile.ask(|learned| learned.pret);
+    let pret = profile.ask(|learned| learned.data.needs_pret);
     let mut flight = ahead.due().to_vec();
     let first = flight.len();
     flight.extend(pret.then_some(announced));

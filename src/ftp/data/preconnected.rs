@@ -40,8 +40,12 @@ impl Spare {
     /// Whether spare connections can be made to this server.
     pub fn is_possible(profile: &Profile) -> bool {
         profile.ask(|learned| {
-            let passive = learned.ways.likely().is_some_and(|way| !way.is_active());
-            passive && !learned.pret && learned.spare_debt < TOO_MANY
+            let passive = learned
+                .data
+                .ways
+                .likely()
+                .is_some_and(|way| !way.is_active());
+            passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < TOO_MANY
         })
     }
 
@@ -52,7 +56,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
             return Ok(None);
         };
         let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
@@ -67,7 +71,7 @@ impl Spare {
 
     /// The command that asks for one, where one can be made.
     pub fn command(profile: &Profile) -> Option<Command<'static>> {
-        let way = profile.ask(|learned| learned.ways.likely());
+        let way = profile.ask(|learned| learned.data.ways.likely());
         way.filter(|_| Self::is_possible(profile))
             .map(passive::command)
     }
@@ -75,7 +79,7 @@ impl Spare {
     /// The command that asks for one behind the end of a transfer's data, before the final reply: the
     /// server has sent all, and is about to say so.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
-        Self::command(profile).filter(|_| !profile.ask(|learned| learned.late_spares))
+        Self::command(profile).filter(|_| !profile.ask(|learned| learned.data.late_preconnect))
     }
 
     /// One from the reply to [`Self::command`].
@@ -86,7 +90,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
             return Ok(None);
         };
         let port = passive::port_in(reply, passive::command(way), control, policy)?;
@@ -120,13 +124,13 @@ impl Spare {
     /// Whether a transfer may be tried over it: it is young, and has not ended.
     pub fn is_good(&mut self, profile: &Profile) -> bool {
         !self.is_old()
-            && profile.ask(|learned| learned.ways.likely()) == Some(self.way)
+            && profile.ask(|learned| learned.data.ways.likely()) == Some(self.way)
             && !self.stream.has_news()
     }
 
     /// A transfer begins over it: so its way works.
     pub fn attempt(&self, profile: &Profile) -> Attempt {
-        let known = profile.ask(|learned| learned.ways.works) == Some(self.way);
+        let known = profile.ask(|learned| learned.data.ways.works) == Some(self.way);
         Attempt {
             way: self.way,
             known,
@@ -142,17 +146,20 @@ impl Spare {
 
     /// A transfer has begun over one.
     pub fn note_success(profile: &Profile) {
-        if profile.ask(|learned| learned.spare_debt > 0) {
-            profile.learn(|learned| learned.spare_debt = learned.spare_debt.saturating_sub(1));
+        if profile.ask(|learned| learned.this_mount.preconnect_debt > 0) {
+            profile.learn(|learned| {
+                learned.this_mount.preconnect_debt =
+                    learned.this_mount.preconnect_debt.saturating_sub(1)
+            });
         }
     }
 
     /// A transfer could not begin over one.
     pub fn note_misfire(profile: &Profile) {
         profile.learn(|learned| {
-            let before = learned.spare_debt;
-            learned.spare_debt += MISFIRE;
-            if before < TOO_MANY && learned.spare_debt >= TOO_MANY {
+            let before = learned.this_mount.preconnect_debt;
+            learned.this_mount.preconnect_debt += MISFIRE;
+            if before < TOO_MANY && learned.this_mount.preconnect_debt >= TOO_MANY {
                 log::info!("this server keeps no data connections: going on without spare ones");
             }
         });
@@ -166,7 +173,7 @@ mod tests {
     #[test]
     fn misfires_are_forgiven_for_many_transfers_that_began() {
         let profile = Profile::default();
-        profile.learn(|learned| learned.ways.works = Some(Way::Epsv));
+        profile.learn(|learned| learned.data.ways.works = Some(Way::Epsv));
         for _ in 0..10 {
             Spare::note_misfire(&profile);
             Spare::note_misfire(&profile);

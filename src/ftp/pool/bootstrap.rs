@@ -18,8 +18,8 @@ use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, note_flights};
 use crate::ftp::pool::wait_queue::State;
 use crate::ftp::pool::{LOOK, Pool};
-use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result, Urgency, Why};
@@ -47,9 +47,9 @@ pub(crate) fn meet(
     kept: &Kept,
     deadline: &Deadline,
 ) -> Result<First> {
-    profile.learn(|learned| learned.steps_back = kept.steps_back());
+    profile.learn(|learned| learned.data.tls12_only = kept.steps_back());
     if kept.loses_flights() {
-        profile.learn(|learned| learned.flights = Some(false));
+        profile.learn(|learned| learned.pipelining.commands = Support::No);
     }
     let mut state = State::new(endpoint.max_conns.max(1));
     state.live = 1;
@@ -66,7 +66,7 @@ pub(crate) fn meet(
     let (mut control, deadline) =
         match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
             Err(Error::TimedOut { .. })
-                if profile.ask(|learned| learned.flights) == Some(false) =>
+                if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
             {
                 let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
                 (again?, &longer)

@@ -14,7 +14,7 @@ use crate::ftp::control::{Control, Flights};
 use crate::ftp::data::Spare;
 use crate::ftp::pool::wait_queue::State;
 use crate::ftp::pool::{LOOK, Pool};
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
@@ -183,19 +183,20 @@ pub(crate) fn note_flights(profile: &Profile, flights: Flights) -> bool {
     profile.learn(|learned| {
         let ends = match flights {
             Flights::Answered => {
-                learned.flights_lost = 0;
-                learned.flights = learned.flights.or(Some(true));
+                learned.this_mount.lost_pipelines = 0;
+                learned.pipelining.commands = learned.pipelining.commands.or(Support::Yes);
                 false
             }
             Flights::Lost => {
-                learned.flights_lost += 1;
-                learned.flights.is_none() || learned.flights_lost >= LOST_FLIGHTS
+                learned.this_mount.lost_pipelines += 1;
+                learned.pipelining.commands.is_unknown()
+                    || learned.this_mount.lost_pipelines >= LOST_FLIGHTS
             }
             Flights::Mixed => true,
         };
-        is_news = ends && learned.flights != Some(false);
+        is_news = ends && learned.pipelining.commands != Support::No;
         if ends {
-            learned.flights = Some(false);
+            learned.pipelining.commands = Support::No;
         }
     });
     if is_news {

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::ftp::profile::Support;
 use crate::ftp::profile::partial_store as parts;
 use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
@@ -177,7 +178,10 @@ impl Trying<'_> {
             _ => (false, None),
         };
         let profile = self.inspection.client.pool().profile();
-        profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (Some(at), keeps));
+        profile.learn(|learned| {
+            (learned.partial.rest_stor, learned.partial.rest_stor_keeps) =
+                (Support::from(at), keeps.into())
+        });
         Ok(beginning)
     }
 
@@ -185,10 +189,10 @@ impl Trying<'_> {
         let path = self.absolute(file)?;
         let patch = vec![b'*'; PATCH.len()];
         let profile = self.inspection.client.pool().profile();
-        let before = profile.ask(|learned| learned.rest);
+        let before = profile.ask(|learned| learned.partial.rest_retr);
         let stored = self.put_at(PATCH.start as u64, Command::Stor(&path), &patch);
         // A refusal here says nothing of reading.
-        profile.learn(|learned| learned.rest = before);
+        profile.learn(|learned| learned.partial.rest_retr = before);
         match stored {
             Err(error @ Error::Refused { .. }) => return Ok(Beginning::Refused(said(&error))),
             stored => stored?,
@@ -222,7 +226,9 @@ impl Trying<'_> {
         }
         let now = self.content(file)?;
         let appends = now == [self.bytes, b"more"].concat();
-        profile.learn(|learned| (learned.appe, learned.appends) = (Some(appends), appends));
+        profile.learn(|learned| {
+            (learned.partial.appe, learned.partial.appe_keeps) = (Support::from(appends), appends)
+        });
         Ok(match appends {
             true => Ok(()),
             false => Err(format!("the file then has {} bytes", now.len())),
@@ -259,7 +265,7 @@ impl Trying<'_> {
             return Ok(Err(why));
         }
         let learned = self.inspection.client.pool().profile().get();
-        let said = learned.sets_times.flatten();
+        let said = learned.attributes.time_setter.flatten();
         Ok(match self.step(Step::Version(file))? {
             Done::Version(Version {
                 modified: Some(modified),

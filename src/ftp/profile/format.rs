@@ -46,136 +46,147 @@ const ZONES: RangeInclusive<i32> = -86_400..=86_400;
 const FACTS: &[Fact] = &[
     Fact {
         name: WAY,
-        say: |learned| Some(learned.ways.works.or(learned.ways.before)?.to_string()),
+        say: |learned| {
+            Some(
+                learned
+                    .data
+                    .ways
+                    .works
+                    .or(learned.data.ways.before)?
+                    .to_string(),
+            )
+        },
         hear: |learned, word| {
             let all = [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port];
             let way = all.into_iter().find(|way| way.to_string() == word)?;
-            learned.ways.before = Some(way);
+            learned.data.ways.before = Some(way);
             Some(())
         },
     },
     Fact {
         name: "steps_back",
-        say: |learned| learned.steps_back.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.steps_back = flag),
+        say: |learned| learned.data.tls12_only.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.data.tls12_only = flag),
     },
     Fact {
         name: "active_flights",
-        say: |learned| learned.active_flights.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.active_flights = Some(flag)),
+        say: |learned| learned.data.active_pipelining.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.data.active_pipelining = flag.into()),
     },
     Fact {
         name: "flights",
-        say: |learned| learned.flights.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.flights = Some(flag)),
+        say: |learned| learned.pipelining.commands.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.pipelining.commands = flag.into()),
     },
     Fact {
         name: "late_spares",
-        say: |learned| learned.late_spares.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.late_spares = flag),
+        say: |learned| learned.data.late_preconnect.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.data.late_preconnect = flag),
     },
     Fact {
         name: "pret",
-        say: |learned| learned.pret.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.pret = flag),
+        say: |learned| learned.data.needs_pret.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.data.needs_pret = flag),
     },
     Fact {
         name: "no_mlsd",
-        say: |learned| learned.no_mlsd.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.no_mlsd = flag),
+        say: |learned| learned.listing.refuses_mlsd.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.listing.refuses_mlsd = flag),
     },
     Fact {
         name: "mlst",
-        say: |learned| learned.mlst.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.mlst = Some(flag)),
+        say: |learned| learned.listing.mlst.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.listing.mlst = flag.into()),
     },
     Fact {
         name: "list_all",
-        say: |learned| learned.list_all.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
+        say: |learned| learned.listing.list_all.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.listing.list_all = flag.into()),
     },
     Fact {
         name: "lists_entered",
-        say: |learned| learned.lists_entered.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.lists_entered = Some(flag)),
+        say: |learned| learned.listing.late_cwd.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.listing.late_cwd = flag.into()),
     },
     Fact {
         name: "stat_lists",
-        say: |learned| learned.stat_lists.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stat_lists = Some(flag)),
+        say: |learned| learned.listing.stat_lists.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
     },
     Fact {
         name: "zone",
-        say: |learned| learned.zone.map(|seconds| seconds.to_string()),
+        say: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
         hear: |learned, word| {
             let zone = word.parse().ok().filter(|zone| ZONES.contains(zone));
-            zone.map(|zone| learned.zone = Some(zone))
+            zone.map(|zone| learned.attributes.zone = Some(zone))
         },
     },
     Fact {
         name: "mdtm",
-        say: |learned| learned.mdtm.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.mdtm = Some(flag)),
+        say: |learned| learned.attributes.mdtm.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.attributes.mdtm = flag.into()),
     },
     Fact {
         name: "chmod",
-        say: |learned| learned.chmod.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.chmod = Some(flag)),
+        say: |learned| learned.attributes.chmod.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.attributes.chmod = flag.into()),
     },
     Fact {
         name: "sets_times",
-        say: |learned| learned.sets_times.map(setter),
+        say: |learned| learned.attributes.time_setter.map(setter),
         hear: |learned, word| {
             let some = SETTERS.into_iter().map(Some);
             let said = some.chain([None]).find(|&known| setter(known) == word)?;
-            learned.sets_times = Some(said);
+            learned.attributes.time_setter = Some(said);
             Some(())
         },
     },
     Fact {
         name: "follows",
-        say: |learned| learned.follows.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.follows = Some(flag)),
+        say: |learned| learned.pipelining.after_download.known().map(answer),
+        hear: |learned, word| {
+            flag(word).map(|flag| learned.pipelining.after_download = flag.into())
+        },
     },
     Fact {
         name: "answers_behind",
-        say: |learned| learned.answers_behind.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.answers_behind = Some(flag)),
+        say: |learned| learned.pipelining.after_upload.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.pipelining.after_upload = flag.into()),
     },
     Fact {
         name: "early_data",
-        say: |learned| learned.early_data.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.early_data = Some(flag)),
+        say: |learned| learned.pipelining.early_data.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.pipelining.early_data = flag.into()),
     },
     Fact {
         name: "appe",
-        say: |learned| learned.appe.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),
+        say: |learned| learned.partial.appe.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.partial.appe = flag.into()),
     },
     Fact {
         name: "appends",
-        say: |learned| learned.appends.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.appends = flag),
+        say: |learned| learned.partial.appe_keeps.then(|| answer(true)),
+        hear: |learned, word| flag(word).map(|flag| learned.partial.appe_keeps = flag),
     },
     Fact {
         name: "stor_at",
-        say: |learned| learned.stor_at.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stor_at = Some(flag)),
+        say: |learned| learned.partial.rest_stor.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_stor = flag.into()),
     },
     Fact {
         name: "stor_keeps",
-        say: |learned| learned.stor_keeps.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stor_keeps = Some(flag)),
+        say: |learned| learned.partial.rest_stor_keeps.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_stor_keeps = flag.into()),
     },
     Fact {
         name: "site_quota",
-        say: |learned| learned.site_quota.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.site_quota = Some(flag)),
+        say: |learned| learned.attributes.site_quota.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.attributes.site_quota = flag.into()),
     },
     Fact {
         name: "rest",
-        say: |learned| learned.rest.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.rest = Some(flag)),
+        say: |learned| learned.partial.rest_retr.known().map(answer),
+        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
     },
 ];
 
@@ -288,7 +299,10 @@ pub fn complete(text: &mut String, other: &str, ways: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::profile::Ways;
+    use crate::ftp::profile::{
+        AttributeSupport, DataConnections, ListingSupport, PartialTransfers, PipeliningSupport,
+        Support, Ways,
+    };
 
     fn head() -> Head {
         Head {
@@ -333,33 +347,43 @@ rest no
     #[test]
     fn every_fact_is_read_as_it_was_written() {
         let learned = Learned {
-            ways: Ways {
-                works: Some(Way::Eprt),
-                ..Ways::default()
+            data: DataConnections {
+                ways: Ways {
+                    works: Some(Way::Eprt),
+                    ..Ways::default()
+                },
+                tls12_only: true,
+                active_pipelining: Support::No,
+                late_preconnect: true,
+                needs_pret: true,
             },
-            steps_back: true,
-            active_flights: Some(false),
-            flights: Some(false),
-            late_spares: true,
-            pret: true,
-            no_mlsd: true,
-            mlst: Some(false),
-            list_all: Some(false),
-            stat_lists: Some(true),
-            zone: Some(-19_800),
-            mdtm: Some(true),
-            chmod: Some(false),
-            sets_times: Some(None),
-            follows: Some(true),
-            answers_behind: Some(true),
-            early_data: Some(false),
-            appe: Some(true),
-            appends: true,
-            stor_at: Some(true),
-            stor_keeps: Some(false),
-            site_quota: Some(false),
-            lists_entered: Some(true),
-            rest: Some(false),
+            pipelining: PipeliningSupport {
+                commands: Support::No,
+                after_download: Support::Yes,
+                after_upload: Support::Yes,
+                early_data: Support::No,
+            },
+            listing: ListingSupport {
+                refuses_mlsd: true,
+                mlst: Support::No,
+                list_all: Support::No,
+                late_cwd: Support::Yes,
+                stat_lists: Support::Yes,
+            },
+            partial: PartialTransfers {
+                appe: Support::Yes,
+                appe_keeps: true,
+                rest_stor: Support::Yes,
+                rest_stor_keeps: Support::No,
+                rest_retr: Support::No,
+            },
+            attributes: AttributeSupport {
+                zone: Some(-19_800),
+                mdtm: Support::Yes,
+                time_setter: Some(None),
+                chmod: Support::No,
+                site_quota: Support::No,
+            },
             ..Learned::default()
         };
         let text = write(&head(), &learned);
@@ -369,16 +393,14 @@ rest no
         }
         let (same, read_back) = read(&text).expect("readable");
         assert_eq!(same, head());
-        assert_eq!(read_back.ways.before, Some(Way::Eprt));
-        assert_eq!(read_back.ways.works, None, "it is to be tried again");
+        assert_eq!(read_back.data.ways.before, Some(Way::Eprt));
+        assert_eq!(read_back.data.ways.works, None, "it is to be tried again");
         assert_eq!(write(&head(), &read_back), text);
         for setter in SETTERS {
-            let learned = Learned {
-                sets_times: Some(Some(setter)),
-                ..Learned::default()
-            };
+            let mut learned = Learned::default();
+            learned.attributes.time_setter = Some(Some(setter));
             let (_, read_back) = read(&write(&head(), &learned)).expect("readable");
-            assert_eq!(read_back.sets_times, Some(Some(setter)));
+            assert_eq!(read_back.attributes.time_setter, Some(Some(setter)));
         }
     }
 
@@ -409,27 +431,21 @@ rest no
 
     #[test]
     fn what_another_mount_learned_is_kept_but_for_a_way_that_failed_here() {
-        let ours = Learned {
-            mdtm: Some(true),
-            ..Learned::default()
-        };
-        let theirs = Learned {
-            mdtm: Some(false),
-            appe: Some(true),
-            ways: Ways {
-                works: Some(Way::Pasv),
-                ..Ways::default()
-            },
-            ..Learned::default()
-        };
+        let mut ours = Learned::default();
+        ours.attributes.mdtm = Support::Yes;
+        let mut theirs = Learned::default();
+        theirs.attributes.mdtm = Support::No;
+        theirs.partial.appe = Support::Yes;
+        theirs.data.ways.works = Some(Way::Pasv);
         let mut text = write(&head(), &ours);
         let theirs = write(&head(), &theirs);
         complete(&mut text, &theirs, false);
         let (_, both) = read(&text).expect("readable");
-        assert_eq!((both.mdtm, both.appe), (Some(true), Some(true)));
-        assert_eq!(both.ways.before, None);
+        let known = (both.attributes.mdtm, both.partial.appe);
+        assert_eq!(known, (Support::Yes, Support::Yes));
+        assert_eq!(both.data.ways.before, None);
         complete(&mut text, &theirs, true);
         let (_, all) = read(&text).expect("readable");
-        assert_eq!(all.ways.before, Some(Way::Pasv));
+        assert_eq!(all.data.ways.before, Some(Way::Pasv));
     }
 }

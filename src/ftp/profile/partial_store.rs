@@ -29,8 +29,8 @@ fn is_lasting(error: &Error) -> bool {
 /// the file may be taken.
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
     let is_unsupported = error.why() == Some(Why::Unsupported);
-    let may_be =
-        may_be_of_parts(&error) && !profile.ask(|learned| learned.taken_parts.contains(&part));
+    let may_be = may_be_of_parts(&error)
+        && !profile.ask(|learned| learned.this_mount.taken_parts.contains(&part));
     let is_lasting = is_lasting(&error);
     match error {
         Error::Refused { tried, said, .. } if is_unsupported || may_be => {
@@ -38,7 +38,7 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
                 if is_unsupported {
                     learned.lacks(part);
                 } else {
-                    learned.refused_part = Some(RefusedPart {
+                    learned.this_mount.refused_part = Some(RefusedPart {
                         part,
                         path: path.to_vec(),
                         is_lasting,
@@ -53,9 +53,9 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
 
 /// A part was taken.
 pub fn took(profile: &Profile, part: Part) {
-    let is_known = |learned: &Learned| learned.taken_parts.contains(&part);
+    let is_known = |learned: &Learned| learned.this_mount.taken_parts.contains(&part);
     if !profile.ask(is_known) {
-        profile.learn(|learned| learned.taken_parts.push(part));
+        profile.learn(|learned| learned.this_mount.taken_parts.push(part));
     }
 }
 
@@ -63,7 +63,7 @@ pub fn took(profile: &Profile, part: Part) {
 /// that was busy for a moment shows the same, so that a refusal for now counts the second time.
 pub fn took_all(profile: &Profile, path: &[u8]) {
     let is_it = |learned: &Learned| {
-        let refused = learned.refused_part.as_ref();
+        let refused = learned.this_mount.refused_part.as_ref();
         refused.is_some_and(|refused| refused.path == path)
     };
     if !profile.ask(is_it) {
@@ -72,15 +72,15 @@ pub fn took_all(profile: &Profile, path: &[u8]) {
     profile.learn(|learned| {
         let Some(RefusedPart {
             part, is_lasting, ..
-        }) = learned.refused_part.take()
+        }) = learned.this_mount.refused_part.take()
         else {
             return;
         };
-        if is_lasting || learned.doubted_part == Some(part) {
+        if is_lasting || learned.this_mount.doubted_part == Some(part) {
             log::info!("this server takes all of a file and no part ({part:?})");
             learned.lacks(part);
         } else {
-            learned.doubted_part = Some(part);
+            learned.this_mount.doubted_part = Some(part);
         }
     });
 }

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::ftp::profile::file::{is_fresh, load, write};
 use crate::ftp::profile::format as written;
 use crate::ftp::profile::format::Head;
-use crate::ftp::profile::{Learned, Profile, Ways};
+use crate::ftp::profile::{Learned, Profile, Support, Ways};
 use crate::ftp::protocol::time_val::now;
 
 /// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
@@ -86,7 +86,7 @@ impl Kept {
         state
             .found
             .as_ref()
-            .is_some_and(|(_, learned)| learned.steps_back)
+            .is_some_and(|(_, learned)| learned.data.tls12_only)
     }
 
     /// Something is kept of a server at this place; whether it is this one is seen in [`Self::adopt`].
@@ -99,7 +99,7 @@ impl Kept {
     pub fn loses_flights(&self) -> bool {
         let state = self.state.lock();
         let found = state.found.as_ref();
-        found.is_some_and(|(_, learned)| learned.flights == Some(false))
+        found.is_some_and(|(_, learned)| learned.pipelining.commands == Support::No)
     }
 
     /// Takes over what the file says, once the server has shown who it is. `network` is where we are;
@@ -113,18 +113,19 @@ impl Kept {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
                 *learned = before;
-                learned.flights = new.flights.or(learned.flights);
-                learned.no_auth = new.no_auth;
+                learned.pipelining.commands =
+                    new.pipelining.commands.or(learned.pipelining.commands);
+                learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
                 learned.features = new.features;
                 learned.print = new.print;
-                if learned.no_mlsd {
+                if learned.listing.refuses_mlsd {
                     learned.features.facts = None;
                 }
                 if head.network != network || !ways {
-                    learned.ways.before = None;
+                    learned.data.ways.before = None;
                 }
             }
-            None => learned.steps_back = false,
+            None => learned.data.tls12_only = false,
         });
         let mut state = self.state.lock();
         state.head = Some(Head {
@@ -189,7 +190,7 @@ impl Kept {
         drop(state);
         let mut learned = profile.get();
         if !ways {
-            learned.ways = Ways::default();
+            learned.data.ways = Ways::default();
         }
         Some(written::write(&head, &learned))
     }
@@ -251,9 +252,9 @@ mod tests {
 
     fn learn(profile: &Profile) {
         profile.learn(|learned| {
-            learned.mdtm = Some(false);
-            learned.steps_back = true;
-            learned.ways = Ways {
+            learned.attributes.mdtm = Support::No;
+            learned.data.tls12_only = true;
+            learned.data.ways = Ways {
                 works: Some(Way::Pasv),
                 ..Ways::default()
             };
@@ -273,8 +274,8 @@ mod tests {
         assert!(kept.steps_back());
         let profile = begin(&kept, 1, HERE);
         let learned = profile.get();
-        assert_eq!(learned.mdtm, Some(false));
-        assert_eq!(learned.ways.before, Some(Way::Pasv));
+        assert_eq!(learned.attributes.mdtm, Support::No);
+        assert_eq!(learned.data.ways.before, Some(Way::Pasv));
 
         let files: Vec<_> = fs::read_dir(&place)
             .expect("files")
@@ -294,9 +295,15 @@ mod tests {
         kept.finish(&profile);
 
         let learned = begin(&open(directory.path()), 1, "198.51.100.2").get();
-        assert_eq!((learned.mdtm, learned.ways.before), (Some(false), None));
+        assert_eq!(
+            (learned.attributes.mdtm, learned.data.ways.before),
+            (Support::No, None)
+        );
         let learned = begin(&open(directory.path()), 2, HERE).get();
-        assert_eq!((learned.mdtm, learned.steps_back), (None, false));
+        assert_eq!(
+            (learned.attributes.mdtm, learned.data.tls12_only),
+            (Support::Unknown, false)
+        );
     }
 
     #[test]
@@ -313,12 +320,12 @@ mod tests {
             fs::write(&path, text).expect("written");
             let kept = open(directory.path());
             let profile = begin(&kept, 1, HERE);
-            assert_eq!(profile.get().mdtm, None);
-            profile.learn(|learned| learned.appe = Some(true));
+            assert_eq!(profile.get().attributes.mdtm, Support::Unknown);
+            profile.learn(|learned| learned.partial.appe = Support::Yes);
             kept.finish(&profile);
             assert_eq!(
-                begin(&open(directory.path()), 1, HERE).get().appe,
-                Some(true)
+                begin(&open(directory.path()), 1, HERE).get().partial.appe,
+                Support::Yes
             );
         }
     }
@@ -333,8 +340,8 @@ mod tests {
                 scope.spawn(move || {
                     for turn in 0..50 {
                         profile.learn(|learned| match at {
-                            0 => learned.zone = Some(turn),
-                            _ => learned.list_all = Some(turn % 2 == 0),
+                            0 => learned.attributes.zone = Some(turn),
+                            _ => learned.listing.list_all = Support::from(turn % 2 == 0),
                         });
                         kept.finish(profile);
                         let text = fs::read_to_string(kept.path.as_ref().expect("one"));
@@ -343,11 +350,11 @@ mod tests {
                 });
             }
         });
-        profiles[0].learn(|learned| learned.appe = Some(true));
+        profiles[0].learn(|learned| learned.partial.appe = Support::Yes);
         mounts[0].finish(&profiles[0]);
         let learned = begin(&open(directory.path()), 1, HERE).get();
-        assert_eq!(learned.zone, Some(49));
-        assert!(learned.list_all.is_some() && learned.appe == Some(true));
+        assert_eq!(learned.attributes.zone, Some(49));
+        assert!(learned.listing.list_all.is_known() && learned.partial.appe == Support::Yes);
         assert_eq!(fs::read_dir(directory.path()).expect("it").count(), 1);
     }
 

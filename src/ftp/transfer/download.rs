@@ -189,13 +189,15 @@ pub fn check_end(
 ) -> Result<()> {
     match in_full {
         Some(true) => {
-            profile.learn(|learned| learned.ends_in_full = true);
+            profile.learn(|learned| learned.this_mount.tls_close_notify = true);
             Ok(())
         }
-        Some(false) if profile.ask(|learned| learned.ends_in_full) => Err(Error::lost(
-            tried.to_string(),
-            "the encrypted data ended without the server's saying so",
-        )),
+        Some(false) if profile.ask(|learned| learned.this_mount.tls_close_notify) => {
+            Err(Error::lost(
+                tried.to_string(),
+                "the encrypted data ended without the server's saying so",
+            ))
+        }
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::ftp::data::Spare;
 use crate::ftp::pool::Lease;
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::finish::confirm;
@@ -41,11 +42,13 @@ impl Follow {
         if !lease.control()?.is_pipelining() {
             return Ok(Self::Nothing);
         }
-        Ok(match profile.ask(|learned| learned.follows) {
-            Some(true) => Spare::early(profile).map_or(Self::Nothing, Self::Spare),
-            Some(false) => Self::Nothing,
-            None => Self::Trial(Command::Noop),
-        })
+        Ok(
+            match profile.ask(|learned| learned.pipelining.after_download) {
+                Support::Yes => Spare::early(profile).map_or(Self::Nothing, Self::Spare),
+                Support::No => Self::Nothing,
+                Support::Unknown => Self::Trial(Command::Noop),
+            },
+        )
     }
 
     /// It as what flies behind.
@@ -90,7 +93,8 @@ impl Follow {
         if let Self::Trial(command) = self {
             let other = control.reply(command, deadline)?;
             profile.learn(|learned| {
-                learned.follows = Some(last.code != FINE && other.code == FINE);
+                learned.pipelining.after_download =
+                    Support::from(last.code != FINE && other.code == FINE);
             });
             if last.code != FINE && other.code != FINE {
                 // Which is whose can't be told, nor whether that was all.
@@ -108,7 +112,7 @@ impl Follow {
         let mut port = None;
         if matches!(last.code, 227 | 229) {
             // libunftp answers what it can at once.
-            profile.learn(|learned| learned.late_spares = true);
+            profile.learn(|learned| learned.data.late_preconnect = true);
             port = Some(std::mem::replace(
                 &mut last,
                 control.reply(tried, deadline)?,
@@ -124,8 +128,8 @@ impl Follow {
         {
             // It was refused because of the transfer, before that ended.
             profile.learn(|learned| {
-                learned.late_spares = true;
-                learned.follows = Some(false);
+                learned.data.late_preconnect = true;
+                learned.pipelining.after_download = Support::No;
             });
             return confirm(lease, end, tried).map(|()| end.clone());
         }

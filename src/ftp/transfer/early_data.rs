@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::remote::{Deadline, Error};
 
 /// What goes early.
@@ -31,16 +31,23 @@ const TRIAL: Duration = Duration::from_secs(5);
 
 /// Whether it may go early over this connection. The trial is a small upload, which is soon over.
 pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
-    let (works, in_order) = profile.ask(|learned| (learned.early_data, learned.answers_behind));
-    let is_tried = works == Some(true) || works.is_none() && early.is_all;
+    let (works, in_order) = profile.ask(|learned| {
+        (
+            learned.pipelining.early_data,
+            learned.pipelining.after_upload,
+        )
+    });
+    let is_tried = works == Support::Yes || works.is_unknown() && early.is_all;
     // TLS begins with the server's consent.
-    is_tried && in_order == Some(true) && control.is_pipelining() && !control.protects_data()
+    is_tried && in_order == Support::Yes && control.is_pipelining() && !control.protects_data()
 }
 
 /// How long an upload whose bytes went early may take, of the patience that is left.
 pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     let left = deadline.remaining().unwrap_or_default();
-    let tried = profile.ask(|learned| learned.early_data).is_some();
+    let tried = profile
+        .ask(|learned| learned.pipelining.early_data)
+        .is_known();
     Deadline::after(if tried { left } else { left.min(TRIAL) })
 }
 
@@ -54,8 +61,11 @@ pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::R
 
 /// An upload whose bytes went early is stored.
 pub fn worked(profile: &Profile) {
-    if profile.ask(|learned| learned.early_data).is_none() {
-        profile.learn(|learned| learned.early_data = Some(true));
+    if profile
+        .ask(|learned| learned.pipelining.early_data)
+        .is_unknown()
+    {
+        profile.learn(|learned| learned.pipelining.early_data = Support::Yes);
     }
 }
 
@@ -64,12 +74,12 @@ pub fn failed(profile: &Profile, error: &Error) {
     if !matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) {
         return;
     }
-    match profile.ask(|learned| learned.early_data) {
-        Some(true) => profile.learn(|learned| learned.early_data = None),
-        Some(false) => {}
-        None => {
+    match profile.ask(|learned| learned.pipelining.early_data) {
+        Support::Yes => profile.learn(|learned| learned.pipelining.early_data = Support::Unknown),
+        Support::No => {}
+        Support::Unknown => {
             log::info!("{error}; from now on no data before the server's consent");
-            profile.learn(|learned| learned.early_data = Some(false));
+            profile.learn(|learned| learned.pipelining.early_data = Support::No);
         }
     }
 }

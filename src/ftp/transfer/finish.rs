@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
@@ -38,8 +38,8 @@ pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Re
 /// The replies to a transfer and to what came behind it are in no order: which is whose can't be told, now nor later.
 pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
     profile.learn(|learned| match command {
-        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
-        _ => learned.follows = Some(false),
+        Command::Stor(_) | Command::Appe(_) => learned.pipelining.after_upload = Support::No,
+        _ => learned.pipelining.after_download = Support::No,
     });
     control.give_up();
     Error::lost(

@@ -8,7 +8,7 @@
 //!
 //! Where nothing can be told, `Why::Unsupported` says that the file is to be read from its start.
 
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::transfer::download::Download;
 use crate::remote::{Deadline, Error, Reading, RemotePath, Result, Source, Version, Why};
 
@@ -81,8 +81,8 @@ impl Doubtful<'_> {
             );
         }
         self.profile.learn(|learned| {
-            learned.rest = Some(honest);
-            learned.rest_reach = learned.rest_reach.max(at);
+            learned.partial.rest_retr = Support::from(honest);
+            learned.this_mount.rest_retr_reach = learned.this_mount.rest_retr_reach.max(at);
         });
     }
 

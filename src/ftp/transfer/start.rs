@@ -16,7 +16,7 @@ use crate::ftp::data;
 use crate::ftp::data::{Ahead, Spare};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
@@ -345,19 +345,19 @@ fn lead(
     let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
         Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
             log::info!("{error}; going on without flights in active mode");
-            profile.learn(|learned| learned.active_flights = Some(false));
+            profile.learn(|learned| learned.data.active_pipelining = Support::No);
             return Err(Error::lost(start.command.to_string(), error));
         }
         replies => replies?,
     };
     if told.is_some() {
-        profile.learn(|learned| learned.active_flights = Some(true));
+        profile.learn(|learned| learned.data.active_pipelining = Support::Yes);
     }
     let rest = start.rest().and_then(|rest| Some((rest, replies.pop()?)));
     if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
         // The command behind it would begin at the wrong byte: neither may be used.
         control.give_up();
-        profile.learn(|learned| learned.rest = Some(false));
+        profile.learn(|learned| learned.partial.rest_retr = Support::No);
         return Err(Error::refused(
             Why::Unsupported,
             command.to_string(),

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Part;
 use crate::ftp::profile::partial_store as parts;
+use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
@@ -96,7 +96,7 @@ impl Upload {
         made: &AtomicBool,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let appends = lease.pool().profile().ask(|learned| learned.appe) != Some(false);
+        let appends = lease.pool().profile().ask(|learned| learned.partial.appe) != Support::No;
         Self::make(lease, path, behind, made, appends, deadline)
     }
 
@@ -240,7 +240,7 @@ impl Upload {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
                 // Perhaps it has dropped what came before its consent.
-                profile.learn(|learned| learned.early_data = Some(false));
+                profile.learn(|learned| learned.pipelining.early_data = Support::No);
                 let saw = format!("of {} bytes it has {size}", self.sent);
                 return Err(Error::lost(self.tried.clone(), saw));
             }
@@ -309,7 +309,7 @@ impl Upload {
     /// break with it prove nothing more.
     fn doubt_early(&self, error: &Error) {
         let profile = self.lease.pool().profile();
-        if self.early > 0 && profile.ask(|learned| learned.early_data) == Some(true) {
+        if self.early > 0 && profile.ask(|learned| learned.pipelining.early_data) == Support::Yes {
             early::failed(profile, error);
         }
     }

@@ -14,7 +14,7 @@ use std::fmt;
 
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
-use crate::ftp::profile::{Learned, Profile};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result, Updated};
@@ -72,13 +72,13 @@ impl UploadFollowup {
         steps: impl FnOnce(Learned) -> Option<Box<dyn StoredSteps>>,
     ) -> Option<Self> {
         let learned = profile.get();
-        if learned.flights == Some(false) {
+        if learned.pipelining.commands == Support::No {
             return None;
         }
-        let steps = match learned.answers_behind {
-            Some(true) => Some(steps(learned)?),
-            Some(false) => return None,
-            None => None,
+        let steps = match learned.pipelining.after_upload {
+            Support::Yes => Some(steps(learned)?),
+            Support::No => return None,
+            Support::Unknown => None,
         };
         let behind = Self {
             path,
@@ -138,7 +138,7 @@ impl UploadFollowup {
             false => comes_later,
         };
         if early {
-            profile.learn(|learned| learned.answers_behind = Some(false));
+            profile.learn(|learned| learned.pipelining.after_upload = Support::No);
             control.give_up();
             return Err(Error::lost(
                 tried.to_string(),
@@ -183,7 +183,7 @@ impl UploadFollowup {
         if in_order || first.is_completion() || other.is_completion() {
             let may = in_order && (first.code == STORED || !first.is_completion());
             log::debug!("what flies behind an upload is answered in order: {in_order}");
-            profile.learn(|learned| learned.answers_behind = Some(may));
+            profile.learn(|learned| learned.pipelining.after_upload = Support::from(may));
         }
         if !in_order && !early && other.is_completion() {
             // Perhaps a second reply to the transfer, and that to SIZE is still to come.
