@@ -6,6 +6,7 @@
 //! is false from then on, and the pool drops the connection and never uses it again.
 
 pub(crate) mod login;
+pub(crate) mod owed_replies;
 pub(crate) mod tls;
 pub(crate) mod version_query;
 
@@ -16,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;
 use crate::ftp::net::stream::{Cutter, Stream};
@@ -35,24 +37,11 @@ pub struct Control {
     protects_data: bool,
     input: VecDeque<u8>,
     collector: Collector,
-    /// Final replies that the server still owes us.
-    owed: usize,
-    /// Paths that the commands sent since nothing was owed last would change.
-    unanswered_writes: Vec<Vec<u8>>,
-    /// Bytes of all commands sent since then.
-    unanswered_bytes: usize,
-    /// The server has ended the connection, and with it whatever it was doing.
-    ended_by_server: bool,
-    broken: bool,
-    pipelining: bool,
-    /// How flights of several commands went, if one did.
-    flights: Option<Flights>,
-    /// Nobody has seen yet whether this server answers several commands at once.
-    doubts_flights: bool,
+    owed: OwedReplies,
+    condition: Condition,
+    pipelining: Pipelining,
     /// `MLST` was answered like a listing (uftpd, where a data connection is ready).
-    strays: bool,
-    /// Replies that came since something was sent.
-    answered: usize,
+    mlst_over_data: bool,
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
@@ -60,15 +49,15 @@ pub struct Control {
     directory: Option<Arc<[u8]>>,
 }
 
-/// How flights of several commands went.
+/// Whether the connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flights {
-    /// Each was answered.
-    Answered,
-    /// The first was, and then nothing came.
-    Lost,
-    /// A reply came that another command must have had before.
-    Mixed,
+enum Condition {
+    /// The replies that are owed are known.
+    InStep,
+    /// Which replies are owed is unknown.
+    OutOfStep,
+    /// The server has ended the connection, and with it whatever it was doing.
+    EndedByServer,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -108,16 +97,13 @@ impl Control {
             protects_data: false,
             input: VecDeque::new(),
             collector: Collector::default(),
-            owed: 1,
-            unanswered_writes: Vec::new(),
-            unanswered_bytes: 0,
-            ended_by_server: false,
-            broken: false,
-            pipelining,
-            flights: None,
-            doubts_flights: false,
-            strays: false,
-            answered: 0,
+            owed: OwedReplies::greeting(),
+            condition: Condition::InStep,
+            pipelining: match pipelining {
+                true => Pipelining::Works,
+                false => Pipelining::Off,
+            },
+            mlst_over_data: false,
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
@@ -153,7 +139,7 @@ impl Control {
         let mut flying = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
-            self.forget_answered();
+            self.owed.forget_answered();
             // Not one command for each reply: many go in one packet as well.
             let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
@@ -161,7 +147,7 @@ impl Control {
                 command.write_to(&mut out, self.lines)?;
                 let size = out.len() - before;
                 let room = sizes.is_empty()
-                    || self.pipelining
+                    || self.is_pipelining()
                         && sizes.len() < FLIGHT_COMMANDS
                         && flying + size <= FLIGHT_BYTES;
                 if !room {
@@ -169,7 +155,7 @@ impl Control {
                     break;
                 }
                 log::debug!("> {command}");
-                self.note_sending(command);
+                self.owed.add_command(command);
                 flying += size;
                 sizes.push_back(size);
                 next = unsent.next();
@@ -180,9 +166,9 @@ impl Control {
             let command = &commands[replies.len()];
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
-                self.broken = true;
+                self.give_up();
                 if matches!(command, Command::Mlst(_)) {
-                    self.strays = true;
+                    self.mlst_over_data = true;
                     let cause = format!("the answer goes over a data connection ({reply})");
                     return Err(Error::lost(command.to_string(), cause));
                 }
@@ -194,7 +180,7 @@ impl Control {
         }
         if commands.len() > 1 && !self.input.is_empty() {
             // More came than was asked for: which reply is whose can't be told.
-            self.broken = true;
+            self.give_up();
             let tried = commands.last().map(ToString::to_string);
             return Err(Error::lost(
                 tried.unwrap_or_default(),
@@ -224,7 +210,7 @@ impl Control {
         sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
-        if !self.pipelining {
+        if !self.is_pipelining() {
             let replies = self.flight(before, deadline)?;
             self.send(&[last], deadline)?;
             sent();
@@ -242,7 +228,7 @@ impl Control {
         for command in before {
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
-                self.broken = true;
+                self.give_up();
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
             self.note_reply(command, &reply, true)?;
@@ -254,9 +240,10 @@ impl Control {
     /// Takes a reply to a command, one of `several`. One that must be another command's is refused: which is whose can't
     /// be told, then.
     fn note_reply(&mut self, command: &Command<'_>, reply: &Reply, several: bool) -> Result<()> {
-        if several && self.pipelining && command.is_missed_by(reply) {
-            self.broken = true;
-            self.flights = Some(Flights::Mixed);
+        if several && self.is_pipelining() && command.is_missed_by(reply) {
+            self.give_up();
+            self.pipelining = Pipelining::Broken;
+            self.owed.note_reordered();
             let cause = format!("it was answered out of order ({reply})");
             return Err(Error::lost(command.to_string(), cause));
         }
@@ -274,13 +261,15 @@ impl Control {
     }
 
     /// Nothing is known of this server yet.
-    pub fn doubt_flights(&mut self) {
-        self.doubts_flights = true;
+    pub fn mark_untested(&mut self) {
+        if self.is_pipelining() {
+            self.pipelining = Pipelining::Untested;
+        }
     }
 
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
-        self.pipelining
+        matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
@@ -304,7 +293,7 @@ impl Control {
     ) -> Result<usize> {
         let mut out = Vec::new();
         let mut count = 0;
-        self.forget_answered();
+        self.owed.forget_answered();
         for command in commands {
             let before = out.len();
             command.write_to(&mut out, self.lines)?;
@@ -313,50 +302,48 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
-            self.note_sending(command);
+            self.owed.add_command(command);
             count += 1;
         }
         if count > 0 {
-            self.write(&out, self.owed + count, &commands[0], deadline)?;
+            self.write(&out, self.owed.count() + count, &commands[0], deadline)?;
         }
         Ok(count)
     }
 
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
-        let doubts = self.doubts_flights && self.answered > 0;
-        let short = doubts.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
+        let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
         let result = self.take_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
-                if !reply.is_preliminary() {
-                    self.owed = self.owed.saturating_sub(1);
-                    self.answered += 1;
-                    if self.answered > 1 {
-                        self.flights = Some(Flights::Answered);
-                        self.doubts_flights = false;
-                    }
+                if !reply.is_preliminary()
+                    && self.owed.take_final()
+                    && self.pipelining == Pipelining::Untested
+                {
+                    self.pipelining = Pipelining::Works;
                 }
-                if self.owed > 0 {
+                if self.owed.count() > 0 {
                     // A server that does not switch off Nagle's algorithm (vsftpd) holds its next reply until it hears
                     // that this one has come, and our kernel would take 40 ms to say so.
                     self.stream.acknowledge();
                 }
             }
             Err(error) => {
-                self.broken = true;
-                // It took the first of several commands, and then nothing came: it has lost the others.
-                let lost = matches!(error, Error::TimedOut { .. }) && self.answered > 0;
-                if lost {
-                    self.flights = Some(Flights::Lost);
+                self.give_up();
+                if matches!(error, Error::TimedOut { .. })
+                    && self.owed.note_timeout()
+                    && self.is_pipelining()
+                {
+                    self.pipelining = Pipelining::Broken;
                 }
             }
         }
         let reply = result?;
         if reply.code == 421 {
-            self.broken = true;
-            self.ended_by_server = true;
+            self.condition = Condition::EndedByServer;
             // Before the login it means that the server has no room for one more.
             return Err(if self.logged_in {
                 Error::lost(tried.to_string(), format!("the server said {reply}"))
@@ -379,7 +366,7 @@ impl Control {
 
     /// Whether everything that was sent has been answered, and nothing else came.
     pub fn in_step(&self) -> bool {
-        !self.broken && self.owed == 0 && self.input.is_empty()
+        self.condition == Condition::InStep && self.owed.count() == 0 && self.input.is_empty()
     }
 
     /// Whether an idle connection has become useless: the server said good bye or hung up.
@@ -389,28 +376,28 @@ impl Control {
 
     /// A reply that was taken was not the one that it seemed to be: one more is owed.
     pub fn expect_one_more(&mut self) {
-        self.owed += 1;
+        self.owed.add_one();
     }
 
     /// A reply that was taken for a preliminary one was the last one.
     pub fn expect_one_less(&mut self) {
-        self.owed = self.owed.saturating_sub(1);
+        self.owed.remove_one();
     }
 
     /// Paths that the server may still change although nobody waits for its reply any more: the commands have arrived and
     /// were not answered. Where the server has ended the connection, or nothing has arrived, there are none.
     pub fn possibly_done(&self) -> &[Vec<u8>] {
         // Under TLS more bytes go than are counted.
-        let arrived = self.is_encrypted() || self.stream.unacknowledged() < self.unanswered_bytes;
-        match self.owed > 0 && arrived && !self.ended_by_server {
-            true => &self.unanswered_writes,
+        let arrived = self.is_encrypted() || self.stream.unacknowledged() < self.owed.bytes();
+        match self.owed.count() > 0 && arrived && !self.is_ended_by_server() {
+            true => self.owed.paths(),
             false => &[],
         }
     }
 
     /// Whether the end of the connection was seen.
     pub fn is_ended_by_server(&self) -> bool {
-        self.ended_by_server
+        self.condition == Condition::EndedByServer
     }
 
     /// Whether commands wait to be acknowledged by the server's kernel: dropping the connection drops them.
@@ -418,43 +405,35 @@ impl Control {
         self.stream.unacknowledged() > 0
     }
 
-    /// Before commands are sent: those before them are answered, if nothing is owed.
-    fn forget_answered(&mut self) {
-        if self.owed == 0 {
-            self.unanswered_writes.clear();
-            self.unanswered_bytes = 0;
-        }
-    }
-
-    fn note_sending(&mut self, command: &Command<'_>) {
-        self.unanswered_writes
-            .extend(command.written_path().map(<[u8]>::to_vec));
-    }
-
     /// Takes an error of the connection.
     fn note_error(&mut self, error: &io::Error) {
-        self.ended_by_server |= matches!(
+        let is_end = matches!(
             error.kind(),
             io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::UnexpectedEof
         );
+        if is_end {
+            self.condition = Condition::EndedByServer;
+        }
     }
 
     /// What is owed is no longer known: the connection must not be used again.
     pub fn give_up(&mut self) {
-        self.broken = true;
+        if self.condition == Condition::InStep {
+            self.condition = Condition::OutOfStep;
+        }
     }
 
-    /// How flights of several commands went since this was asked last, if there was one.
-    pub fn take_flights(&mut self) -> Option<Flights> {
-        self.flights.take()
+    /// What became of pipelined commands since this was last asked, if there were any.
+    pub fn take_pipeline_outcome(&mut self) -> Option<PipelineOutcome> {
+        self.owed.take_outcome()
     }
 
     /// Whether `MLST` was answered over a data connection, and not here (RFC 3659 section 7.1).
-    pub fn strays(&self) -> bool {
-        self.strays
+    pub fn has_mlst_over_data(&self) -> bool {
+        self.mlst_over_data
     }
 
     /// Whether a reply, or a part of one, waits to be taken.
@@ -474,8 +453,7 @@ impl Control {
                 // Of what is encrypted a part is nothing yet.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Ok(0) | Err(_) => {
-                    self.broken = true;
-                    self.ended_by_server = true;
+                    self.condition = Condition::EndedByServer;
                     return true;
                 }
                 Ok(length) => self.input.extend(&buffer[..length]),
@@ -521,11 +499,9 @@ impl Control {
             // Nothing was sent: whatever is asked for, it has not happened, and the connection is as good as before.
             return Err(Error::timed_out(tried.to_string()));
         }
-        self.owed = owed;
-        self.answered = 0;
-        self.unanswered_bytes += bytes.len();
+        self.owed.start_write(owed, bytes.len());
         self.stream.write_all(bytes, deadline).map_err(|error| {
-            self.broken = true;
+            self.give_up();
             self.note_error(&error);
             blame(tried.to_string(), &error)
         })
@@ -565,7 +541,7 @@ impl Control {
             let mut buffer = [0; READ_SIZE];
             match self.stream.read(&mut buffer, deadline) {
                 Ok(0) => {
-                    self.ended_by_server = true;
+                    self.condition = Condition::EndedByServer;
                     return Err(Error::lost(tried.to_string(), "the server hung up"));
                 }
                 Ok(length) => self.input.extend(&buffer[..length]),

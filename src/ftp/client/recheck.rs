@@ -73,7 +73,7 @@ fn answers(pool: &Arc<Pool>, paths: &[Vec<u8>], fresh: bool, ask: &Ask<'_>) -> R
     let mut lease = pool.lease(Purpose::Metadata, fresh, ask)?;
     let control = lease.control()?;
     let replies = control.flight(&questions, ask.deadline);
-    if control.strays() {
+    if control.has_mlst_over_data() {
         pool.profile()
             .learn(|learned| learned.listing.mlst = Support::No);
     }

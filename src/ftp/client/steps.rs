@@ -33,7 +33,7 @@ pub fn perform(
         Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
     };
     let replies = control.flight(&prepared.commands(steps), deadline);
-    if control.strays() {
+    if control.has_mlst_over_data() {
         profile.learn(|learned| learned.listing.mlst = Support::No);
     }
     let replies = replies?;

@@ -7,7 +7,7 @@ use std::io;
 
 use rustls::CommonState;
 
-use crate::ftp::control::{Control, blame};
+use crate::ftp::control::{Condition, Control, blame};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::tls;
 use crate::ftp::tls::{Session, Tls};
@@ -27,7 +27,7 @@ impl Control {
             tls.judge(connection)?;
         }
         self.session = Some(session);
-        self.broken = false;
+        self.condition = Condition::InStep;
         Ok(())
     }
 
@@ -35,11 +35,11 @@ impl Control {
         let tried = format!("encrypting the connection to {}", self.route);
         // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
-            self.broken = true;
+            self.give_up();
             let saw = "bytes in clear behind its consent to TLS";
             return Err(Error::misbehaved(tried, saw));
         }
-        self.broken = true;
+        self.give_up();
         let connection = self.stream.encrypt(session.begin()?, deadline);
         let connection = connection.map_err(|error| handshake(&tried, &error))?;
         session.of_control(connection);

@@ -15,7 +15,7 @@ use crate::ftp::control::Control;
 use crate::ftp::control::login;
 use crate::ftp::data::Spare;
 use crate::ftp::net::route::Route;
-use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, note_flights};
+use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
 use crate::ftp::pool::wait_queue::State;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::store::Kept;
@@ -83,8 +83,8 @@ pub(crate) fn meet(
     // Through a proxy a data connection takes longer than to begin one.
     let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
     let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
-    let flights = control.take_flights();
-    let is_lost = flights.is_some_and(|flights| note_flights(profile, flights));
+    let outcome = control.take_pipeline_outcome();
+    let is_lost = outcome.is_some_and(|outcome| learn_pipelining(profile, outcome));
     let (base, port) = match located {
         // Without what was only asked for later use.
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
@@ -179,12 +179,12 @@ fn first_login(
     let connect = |route: &Route| endpoint.control(route, None, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
-        control.doubt_flights();
+        control.mark_untested();
     }
     let Endpoint { login, tls, .. } = endpoint;
     let result = login::first(&mut control, login, tls, profile, accepted, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
+    if let Some(outcome) = control.take_pipeline_outcome() {
+        learn_pipelining(profile, outcome);
     }
     result.map(|()| control)
 }

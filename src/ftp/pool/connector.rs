@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::config::Endpoint;
-use crate::ftp::control::login;
-use crate::ftp::control::{Control, Flights};
+use crate::ftp::control::owed_replies::PipelineOutcome;
+use crate::ftp::control::{Control, login};
 use crate::ftp::data::Spare;
 use crate::ftp::pool::wait_queue::State;
 use crate::ftp::pool::{LOOK, Pool};
@@ -162,8 +162,8 @@ pub(crate) fn further_login(
     let arms = arms && !control.route().is_proxied();
     let asks = arms.then(|| Spare::command(profile)).flatten();
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
+    if let Some(outcome) = control.take_pipeline_outcome() {
+        learn_pipelining(profile, outcome);
     }
     if let (Err(error), Some(_)) = (&result, asks)
         && !matches!(error, Error::Refused { .. })
@@ -178,21 +178,21 @@ pub(crate) fn further_login(
 /// What became of several commands at once. Where they were seen to be answered and then are lost it was the network,
 /// unless it happens again before any work; a server that answers them in another order is none to send them. True when
 /// none is to be sent any more.
-pub(crate) fn note_flights(profile: &Profile, flights: Flights) -> bool {
+pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
     let mut is_news = false;
     profile.learn(|learned| {
-        let ends = match flights {
-            Flights::Answered => {
+        let ends = match outcome {
+            PipelineOutcome::Answered => {
                 learned.this_mount.lost_pipelines = 0;
                 learned.pipelining.commands = learned.pipelining.commands.or(Support::Yes);
                 false
             }
-            Flights::Lost => {
+            PipelineOutcome::Lost => {
                 learned.this_mount.lost_pipelines += 1;
                 learned.pipelining.commands.is_unknown()
                     || learned.this_mount.lost_pipelines >= LOST_FLIGHTS
             }
-            Flights::Mixed => true,
+            PipelineOutcome::Reordered => true,
         };
         is_news = ends && learned.pipelining.commands != Support::No;
         if ends {
@@ -200,8 +200,8 @@ pub(crate) fn note_flights(profile: &Profile, flights: Flights) -> bool {
         }
     });
     if is_news {
-        let does = match flights {
-            Flights::Mixed => "answers commands that come together out of order",
+        let does = match outcome {
+            PipelineOutcome::Reordered => "answers commands that come together out of order",
             _ => "loses commands that come together",
         };
         log::warn!("this server {does}: one by one from now on");

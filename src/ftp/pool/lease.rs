@@ -14,7 +14,7 @@ use parking_lot::MutexGuard;
 
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
-use crate::ftp::pool::connector::{GROWING_PATIENCE, note_flights};
+use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
 use crate::ftp::pool::wait_queue::{Idle, Next, Purpose, State};
 use crate::ftp::pool::{LOOK, Pool};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
@@ -261,8 +261,8 @@ impl Pool {
     /// Takes a connection back.
     fn give_back(self: &Arc<Self>, lease: &mut Lease) {
         let mut control = lease.control.take();
-        if let Some(flights) = control.as_mut().and_then(Control::take_flights)
-            && note_flights(&self.profile, flights)
+        if let Some(outcome) = control.as_mut().and_then(Control::take_pipeline_outcome)
+            && learn_pipelining(&self.profile, outcome)
         {
             // Those that were made before would still send them.
             let mut state = self.state.lock();
