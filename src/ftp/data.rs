@@ -64,11 +64,11 @@ const UNTRIED_SHARE: u32 = 4;
 pub struct Opening {
     way: Way,
     known: bool,
-    state: State,
+    socket: Socket,
 }
 
 #[derive(Debug)]
-enum State {
+enum Socket {
     Open(Stream),
     /// And whether the server is still to be told where we listen.
     Awaited(active::Listener, bool),
@@ -137,24 +137,24 @@ pub fn open(
         let known = ways.works == Some(way);
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
-        let state = if way.is_active() {
+        let socket = if way.is_active() {
             let flies = known && may_fly(profile, transfer);
             active::listen(control, policy, way).and_then(|listener| {
                 if !flies {
                     tell(control, &listener, ahead, patience)?;
                 }
-                Ok(State::Awaited(listener, flies))
+                Ok(Socket::Awaited(listener, flies))
             })
         } else {
             passive::listen(control, profile, policy, way, transfer, ahead, patience)
                 .and_then(|port| port.connect(control, patience))
-                .map(State::Open)
+                .map(Socket::Open)
         };
         if let Some(refusal) = ahead.refusal().filter(|_| control.in_step()) {
             return Err(refusal);
         }
-        match state {
-            Ok(state) => return Ok(Opening { way, known, state }),
+        match socket {
+            Ok(socket) => return Ok(Opening { way, known, socket }),
             Err(error) if !control.in_step() => return Err(error),
             Err(error) => note(profile, policy, way, known, error)?,
         }
@@ -201,8 +201,8 @@ impl Opening {
 
     /// What the server is still to be told right before the command, in the same flight.
     pub fn announcement(&self) -> Option<Command<'static>> {
-        match &self.state {
-            State::Awaited(listener, true) => Some(listener.announcement()),
+        match &self.socket {
+            Socket::Awaited(listener, true) => Some(listener.announcement()),
             _ => None,
         }
     }
@@ -214,17 +214,17 @@ impl Opening {
         control: &mut Control,
         deadline: &Deadline,
     ) -> Result<(Stream, Option<Reply>)> {
-        match self.state {
-            State::Open(stream) => Ok((stream, None)),
-            State::Awaited(listener, _) => listener.accept(control, deadline),
+        match self.socket {
+            Socket::Open(stream) => Ok((stream, None)),
+            Socket::Awaited(listener, _) => listener.accept(control, deadline),
         }
     }
 
     /// The connection, where the server says at once that it is done: if there is one, it is there.
     pub fn at_once(self) -> Result<Option<Stream>> {
-        match self.state {
-            State::Open(stream) => Ok(Some(stream)),
-            State::Awaited(listener, _) => listener.let_in(),
+        match self.socket {
+            Socket::Open(stream) => Ok(Some(stream)),
+            Socket::Awaited(listener, _) => listener.let_in(),
         }
     }
 

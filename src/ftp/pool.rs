@@ -37,7 +37,7 @@ use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::wait_queue::Purpose;
-use crate::ftp::pool::wait_queue::{Idle, State};
+use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::Kept;
 use crate::ftp::protocol::remote_root::Place;
@@ -52,7 +52,7 @@ pub struct Pool {
     profile: Arc<Profile>,
     kept: Arc<Kept>,
     doubtful_paths: DoubtfulPaths,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Something was given back, or has failed.
     changed: Condvar,
     /// The first one became idle, or the pool is closed.
@@ -246,9 +246,9 @@ impl Pool {
         Connections {
             open: state.live - state.connecting,
             busy: state.busy().saturating_sub(state.connecting),
-            limit: state.limit,
+            limit: state.limit.now,
             wanted: self.endpoint.max_conns.max(1),
-            waiting: state.waiting.iter().sum(),
+            waiting: state.waiting.by_urgency.iter().sum(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::ftp::control::login;
 use crate::ftp::data::Spare;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
-use crate::ftp::pool::wait_queue::State;
+use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::store::Kept;
 use crate::ftp::profile::{Profile, Support};
@@ -31,7 +31,7 @@ pub(crate) struct First {
     /// Where that lies.
     pub place: Place,
     /// The connections, of which this is one.
-    pub state: State,
+    pub state: PoolState,
     /// Somebody is about to look, and a spare data connection can be made for that.
     pub looks: bool,
     /// Where the server listens for it, if it was asked already.
@@ -51,7 +51,7 @@ pub(crate) fn meet(
     if kept.loses_flights() {
         profile.learn(|learned| learned.pipelining.commands = Support::No);
     }
-    let mut state = State::new(endpoint.max_conns.max(1));
+    let mut state = PoolState::new(endpoint.max_conns.max(1));
     state.live = 1;
     let is_known = kept.is_known();
     let is_wanted = is_known && state.may_grow(Urgency::Ahead);

@@ -12,7 +12,7 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::control::{Control, login};
 use crate::ftp::data::Spare;
-use crate::ftp::pool::wait_queue::State;
+use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{LOOK, Pool};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
@@ -80,7 +80,7 @@ impl Pool {
         Spare::if_made(made, &self.profile)
     }
 
-    pub(crate) fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
+    pub(crate) fn start_growing(self: &Arc<Self>, state: &mut PoolState, deadline: Deadline) {
         state.live += 1;
         state.connecting += 1;
         if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
@@ -120,7 +120,7 @@ impl Pool {
             }
             Err(error) => {
                 state.live -= 1;
-                state.grows_after = Some(Instant::now() + LOOK);
+                state.limit.paused_until = Some(Instant::now() + LOOK);
                 if !state.note_refused(&error) {
                     log::info!("no further connection: {error}");
                 }

@@ -15,7 +15,7 @@ use parking_lot::MutexGuard;
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
-use crate::ftp::pool::wait_queue::{Idle, Next, Purpose, State};
+use crate::ftp::pool::wait_queue::{Idle, Next, PoolState, Purpose};
 use crate::ftp::pool::{LOOK, Pool};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
@@ -122,11 +122,11 @@ impl Pool {
             _ => 0,
         };
         let mut state = self.state.lock();
-        state.waiting[ask.urgency as usize] += 1;
-        state.waiting_transfers += transfers;
+        state.waiting.by_urgency[ask.urgency as usize] += 1;
+        state.waiting.transfers += transfers;
         let taken = self.await_connection(&mut state, purpose, fresh, ask);
-        state.waiting[ask.urgency as usize] -= 1;
-        state.waiting_transfers -= transfers;
+        state.waiting.by_urgency[ask.urgency as usize] -= 1;
+        state.waiting.transfers -= transfers;
         let Taken {
             id,
             control,
@@ -152,7 +152,7 @@ impl Pool {
     /// Waits in line for a connection.
     fn await_connection(
         self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, PoolState>,
         purpose: Purpose,
         fresh: bool,
         ask: &Ask<'_>,
@@ -211,7 +211,7 @@ impl Pool {
 
     /// `idle` is being taken for what needs a data connection: where it was the last that is ready, one more is made
     /// for those that follow. They wait no longer for it than they may.
-    fn prepare_next(self: &Arc<Self>, state: &mut State, idle: &Idle, ask: &Ask<'_>) {
+    fn prepare_next(self: &Arc<Self>, state: &mut PoolState, idle: &Idle, ask: &Ask<'_>) {
         state.note_transfer();
         let is_last = idle.spare.is_none() || state.idle.is_empty();
         if is_last && state.may_grow(Urgency::Ahead) {
@@ -224,7 +224,7 @@ impl Pool {
     /// do.
     fn connect_one(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, PoolState>,
         purpose: Purpose,
         ask: &Ask<'_>,
     ) -> Result<Option<Taken>> {

@@ -25,7 +25,7 @@ pub enum Purpose {
 
 /// The connections and who waits for them.
 #[derive(Debug)]
-pub struct State {
+pub struct PoolState {
     /// Free for anybody.
     pub idle: Vec<Idle>,
     /// Connections that exist or are being made.
@@ -38,29 +38,44 @@ pub struct State {
     pub ahead: usize,
     /// Of these, those that are being made.
     pub connecting: usize,
-    /// No more is made before this, after an attempt that failed.
-    pub grows_after: Option<Instant>,
     /// When a transfer or a listing last began.
     transferred: Option<Instant>,
-    /// Connections at most, now.
-    pub limit: usize,
-    /// Connections at most, as configured.
-    max_conns: usize,
-    limited_until: Option<Instant>,
+    /// How many connections may be made, and when.
+    pub limit: ConnectionLimit,
     /// Sessions that the server may still count.
     pub old_sessions: OldSessions,
-    /// Refusals in a row that were put down to them.
-    refused_for_old: u32,
-    /// Who waits, by urgency.
-    pub waiting: [usize; 3],
-    /// Of these, who wants to transfer.
-    pub waiting_transfers: usize,
+    /// The callers that wait.
+    pub waiting: Waiting,
     /// By which every connection can be cut.
     pub cutters: HashMap<u64, Cutter>,
     /// The number of the next connection.
     pub next_id: u64,
     /// The mount ends.
     pub closed: bool,
+}
+
+/// How many connections may be made, and when.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    /// Connections at most, now.
+    pub now: usize,
+    /// Connections at most, as configured.
+    configured: usize,
+    /// End of a limit that the server set below the configured one.
+    lowered_until: Option<Instant>,
+    /// No connection is made before this, after an attempt that failed.
+    pub paused_until: Option<Instant>,
+    /// Refusals in a row that were put down to old sessions.
+    refused_for_old: u32,
+}
+
+/// The callers that wait for a connection.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// All of them, by urgency.
+    pub by_urgency: [usize; 3],
+    /// Of these, those that want to transfer a file.
+    pub transfers: usize,
 }
 
 /// A connection that nobody uses.
@@ -104,7 +119,7 @@ const REFUSED_LOGINS: u32 = 3;
 /// Pause after a refusal for sessions that the server may still count; doubled three times at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-impl State {
+impl PoolState {
     /// Nothing yet, and `max_conns` connections at most.
     pub fn new(max_conns: usize) -> Self {
         Self {
@@ -114,15 +129,16 @@ impl State {
             transfers: 0,
             ahead: 0,
             connecting: 0,
-            grows_after: None,
             transferred: None,
-            limit: max_conns,
-            max_conns,
-            limited_until: None,
+            limit: ConnectionLimit {
+                now: max_conns,
+                configured: max_conns,
+                lowered_until: None,
+                paused_until: None,
+                refused_for_old: 0,
+            },
             old_sessions: OldSessions::default(),
-            refused_for_old: 0,
-            waiting: [0; 3],
-            waiting_transfers: 0,
+            waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
             closed: false,
@@ -135,13 +151,14 @@ impl State {
             return Next::Closed;
         }
         if self
-            .limited_until
+            .limit
+            .lowered_until
             .is_some_and(|until| until < Instant::now())
         {
-            self.limited_until = None;
-            self.limit = self.max_conns;
+            self.limit.lowered_until = None;
+            self.limit.now = self.limit.configured;
         }
-        let first_in_line = self.waiting[..urgency as usize]
+        let first_in_line = self.waiting.by_urgency[..urgency as usize]
             .iter()
             .all(|&waiting| waiting == 0);
         if !first_in_line || !self.has_place(purpose, urgency) {
@@ -156,7 +173,7 @@ impl State {
         } else if let Some(at) = self.choose(purpose) {
             return Next::Take(Box::new(self.idle.remove(at)));
         }
-        if self.live >= self.limit || self.connecting > 0 && !self.may_grow(urgency) {
+        if self.live >= self.limit.now || self.connecting > 0 && !self.may_grow(urgency) {
             return Next::Wait;
         }
         let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
@@ -170,7 +187,7 @@ impl State {
 
     /// How many could take an idle connection now.
     pub fn room(&self, urgency: Urgency) -> usize {
-        let waits = self.waiting[..=urgency as usize]
+        let waits = self.waiting.by_urgency[..=urgency as usize]
             .iter()
             .any(|&waiting| waiting > 0);
         match urgency {
@@ -178,7 +195,7 @@ impl State {
             Urgency::Ahead => self
                 .idle
                 .len()
-                .min(self.limit.saturating_sub(self.busy() + 1)),
+                .min(self.limit.now.saturating_sub(self.busy() + 1)),
             _ => self.idle.len(),
         }
     }
@@ -191,14 +208,16 @@ impl State {
         let wanted = match urgency {
             // What is fetched ahead takes as many as it may have.
             Urgency::Ahead => AT_ONCE,
-            _ => self.waiting.iter().sum::<usize>().max(1),
+            _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
         let more = self.connecting < wanted.min(AT_ONCE);
-        !self.closed && more && !barred && self.live < self.limit
+        !self.closed && more && !barred && self.live < self.limit.now
     }
 
     fn is_barred(&self) -> bool {
-        self.grows_after.is_some_and(|at| Instant::now() < at)
+        self.limit
+            .paused_until
+            .is_some_and(|at| Instant::now() < at)
     }
 
     /// Connections that somebody uses.
@@ -208,22 +227,22 @@ impl State {
 
     /// Whether one more transfer leaves a place for metadata. What is done ahead is over soon.
     pub fn may_transfer(&self) -> bool {
-        self.limit < 2 || self.transfers - self.ahead + 1 < self.limit
+        self.limit.now < 2 || self.transfers - self.ahead + 1 < self.limit.now
     }
 
     /// Whether nobody waits for a connection.
     pub fn nobody_waits(&self) -> bool {
-        self.waiting.iter().all(|&waiting| waiting == 0)
+        self.waiting.by_urgency.iter().all(|&waiting| waiting == 0)
     }
 
     /// Whether a caller who waits gets nothing unless a transfer makes way.
     pub fn is_stuck(&self) -> bool {
-        let callers =
-            self.waiting[Urgency::Caller as usize] + self.waiting[Urgency::Flush as usize];
+        let callers = self.waiting.by_urgency[Urgency::Caller as usize]
+            + self.waiting.by_urgency[Urgency::Flush as usize];
         // Nor are more to be had where one was just refused, in whatever words.
-        let none_to_come = self.live >= self.limit || self.is_barred() && self.connecting == 0;
+        let none_to_come = self.live >= self.limit.now || self.is_barred() && self.connecting == 0;
         let none_left = self.idle.is_empty() && self.arming == 0 && none_to_come;
-        let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
+        let none_to_transfer = self.waiting.transfers > 0 && !self.may_transfer();
         callers > 0 && (none_left || none_to_transfer)
     }
 
@@ -246,13 +265,13 @@ impl State {
         // been changed, too.
         let is_full = match error.why() {
             Some(Why::TooMany) => true,
-            Some(Why::Login) => counts_old && self.refused_for_old < REFUSED_LOGINS,
+            Some(Why::Login) => counts_old && self.limit.refused_for_old < REFUSED_LOGINS,
             _ => false,
         };
         if is_full && counts_old {
-            let pause = FIRST_PAUSE * (1 << self.refused_for_old.min(3));
-            self.refused_for_old += 1;
-            self.grows_after = Some(Instant::now() + pause);
+            let pause = FIRST_PAUSE * (1 << self.limit.refused_for_old.min(3));
+            self.limit.refused_for_old += 1;
+            self.limit.paused_until = Some(Instant::now() + pause);
             log::info!(
                 "pool: {error}; the server may still count sessions from before an outage, next attempt in {pause:?}"
             );
@@ -264,7 +283,7 @@ impl State {
 
     /// A further login was accepted.
     pub fn note_accepted(&mut self) {
-        self.refused_for_old = 0;
+        self.limit.refused_for_old = 0;
     }
 
     /// A connection that is out of step is gone.
@@ -282,8 +301,8 @@ impl State {
     /// The server has no more than what there is now.
     pub fn lower_limit(&mut self, error: &Error) {
         log::warn!("{error}; going on with {} connections", self.live);
-        self.limit = self.live;
-        self.limited_until = Some(Instant::now() + LIMIT_MEMORY);
+        self.limit.now = self.live;
+        self.limit.lowered_until = Some(Instant::now() + LIMIT_MEMORY);
     }
 
     /// A connection is gone.
@@ -311,7 +330,7 @@ impl State {
             Purpose::Transfer if !is_ahead => self.may_transfer(),
             _ => true,
         };
-        fits && !(is_ahead && self.busy() + 2 > self.limit)
+        fits && !(is_ahead && self.busy() + 2 > self.limit.now)
     }
 
     /// Which idle connection is best: one with a spare data connection for what wants one (the oldest
@@ -342,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_done_ahead_has_every_connection_made_and_leaves_one_to_callers() {
-        let mut state = State::new(3);
+        let mut state = PoolState::new(3);
         state.live = 2;
         assert!(state.may_grow(Urgency::Ahead));
         assert!(!state.has_place(Purpose::Listing, Urgency::Ahead));

@@ -30,11 +30,11 @@ const NAME_LIMIT: usize = 200;
 #[derive(Debug)]
 pub struct Kept {
     path: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct StoreState {
     /// What the file said when the mount began.
     found: Option<(Head, Learned)>,
     /// Set once the server is known to be that of the file, or to be another.
@@ -69,9 +69,9 @@ impl Kept {
                 }
             }),
         };
-        let state = State {
+        let state = StoreState {
             found,
-            ..State::default()
+            ..StoreState::default()
         };
         Self {
             path,
