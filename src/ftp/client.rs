@@ -42,9 +42,9 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
-use crate::ftp::transfer::upload_followup::UploadFollowup;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, Glance, Plan, ReadAt, Reading, Remote,
     RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View, Why,

@@ -10,7 +10,7 @@ use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::Place;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::upload_followup::{StoredSteps, UploadFollowup};
+use crate::ftp::transfer::followup::{StoredSteps, UploadFollowup};
 use crate::remote::{Deadline, RemotePath, Result, Then, Updated};
 
 /// The commands that may follow an upload to `file`; `None` where none may.

@@ -1,9 +1,11 @@
-//! Downloads: a file on its way to us, from the command that begins it to the final reply.
+//! Implements downloads: `RETR`, from its command to the final reply.
 //!
-//! The one idea: a transfer owns its lease. However it ends, the control connection is either in
-//! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
-//! just that the data connection ended. How one begins is in `begin.rs`, how it ends in
-//! `ending.rs`.
+//! A transfer owns its lease. `start.rs` starts it, `finish.rs` ends it.
+//!
+//! # Invariants
+//!
+//! * However a transfer ends, its control connection is in step afterwards, or dropped by the pool.
+//! * Success is the final reply (2xx), never just the end of the data connection.
 
 use std::time::Duration;
 
@@ -12,8 +14,8 @@ use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::transfer::download_followup::Follow;
 use crate::ftp::transfer::finish::{last_words, settle};
+use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{Start, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
@@ -30,7 +32,7 @@ pub struct Download {
     data: Option<Stream>,
     tried: String,
     version: Option<Version>,
-    follow: Follow,
+    follow: DownloadFollowup,
     /// Whether the final reply has come with the preliminary one (or instead of it).
     confirmed: bool,
     cutter: u64,
@@ -47,8 +49,8 @@ impl Download {
         let (command, verify) = (Command::Retr(path), reading.verify);
         let left = reading.size.and_then(|size| size.checked_sub(reading.from));
         let follow = match left.is_some_and(|left| left <= SMALL) {
-            true => Follow::of(&mut lease)?,
-            false => Follow::Nothing,
+            true => DownloadFollowup::of(&mut lease)?,
+            false => DownloadFollowup::Nothing,
         };
         let learned = lease.pool().profile().get();
         let ahead = if verify {

@@ -1,10 +1,11 @@
-//! Data before consent: the first bytes of an upload, all of a small one, go out right behind `STOR`, over a spare
-//! data connection, without waiting for the 150.
+//! Sends early data: the first bytes of an upload, all of a small one, together with `STOR`, over a preconnected data
+//! connection and before the 150.
 //!
-//! The one idea: they wait in the server's socket until it comes to read them, so that a small upload costs one
-//! round trip, and a large one finds its connection's window opened a round trip sooner. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
-//! the connection), so this is done only where [`UploadFollowup`](crate::ftp::transfer::upload_followup::UploadFollowup) has seen one that does one thing
-//! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
+//! They wait in the server's socket until it reads them, so that a small upload costs one round trip, and the TCP
+//! window of a large one opens a round trip sooner. A server that watches all its sockets at once may take them for an
+//! error (pyftpdlib closes the connection). So this is done only where
+//! [`UploadFollowup`](crate::ftp::transfer::followup::UploadFollowup) has seen a server that does one thing after the
+//! other, and no more once it has failed. A refused `STOR` drops the bytes.
 
 use std::io;
 use std::time::Duration;

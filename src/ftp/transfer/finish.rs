@@ -1,7 +1,7 @@
-//! Ending a transfer: what its last reply says, and a control connection that is in step again.
+//! Ends a transfer: takes its final reply, and brings the control connection back in step.
 //!
-//! The one idea: a transfer is over when its final reply is in. Where it broke off, the server's reason is better than
-//! ours; where we broke it off, whatever the server says to that is taken, or the connection is given up.
+//! Where the server broke it off, its reason is better than ours. Where we broke it off, whatever the server replies is
+//! taken, or the connection is given up.
 
 use std::fmt;
 use std::sync::Arc;

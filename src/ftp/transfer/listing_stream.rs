@@ -1,7 +1,7 @@
-//! Listings on their way to us: lines over a data connection.
+//! Implements listings: lines over a data connection.
 //!
-//! The one idea: the lines are there when the data ends, the server's word on them a round trip later. What they make
-//! one ask next goes out in between, and is answered right behind that word.
+//! The lines are complete when the data ends, a round trip before the final reply. The caller's next commands go out in
+//! between, and are answered right after that reply.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::ftp::pool::Lease;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, without_names};
 use crate::ftp::transfer::download::check_end;
-use crate::ftp::transfer::download_followup::Follow;
 use crate::ftp::transfer::finish::{last_words, out_of_order};
+use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{Start, begin};
 use crate::remote::{Deadline, Error, Result};
 
@@ -32,7 +32,7 @@ const FILE_STATUS: u16 = 213;
 pub struct Listing<'a> {
     command: Command<'a>,
     /// What follows its final reply, which is owed; `None` where that is in.
-    owed: Option<Follow>,
+    owed: Option<DownloadFollowup>,
     /// Commands that were sent since.
     asked: usize,
     in_full: Option<bool>,
@@ -49,7 +49,7 @@ pub fn listing<'a>(
 ) -> Result<Listing<'a>> {
     // Into the directory first and no argument then: names may hold what servers take for
     // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
-    let follow = Follow::of(lease)?;
+    let follow = DownloadFollowup::of(lease)?;
     let start = Start {
         ahead: &[Command::Cwd(directory)],
         is_strict: true,
@@ -98,7 +98,7 @@ impl Listing<'_> {
         commands: &[Command<'_>],
         deadline: &Deadline,
     ) -> Result<()> {
-        if let Some(Follow::Spare(_)) = self.owed {
+        if let Some(DownloadFollowup::Port(_)) = self.owed {
             self.asked = lease.control()?.send_some(commands, deadline)?;
         }
         Ok(())

@@ -1,12 +1,11 @@
-//! Whether transfers begin where `REST` says.
+//! Checks that transfers begin at the offset of `REST`.
 //!
-//! The one idea: some servers answer `REST` with 350 and send the file from its start all the same. How much comes
-//! tells that: whoever is told to begin at the last byte has one byte to send. That is looked at once, before bytes
-//! from the middle of a file are believed for the first time, and kept in the profile; and once more beyond 2 and 4 GiB,
-//! where servers that count in 32 bits begin elsewhere. Where it is the last bytes of the file that are wanted, they tell
-//! it themselves, at no price.
+//! Some servers answer `REST` with 350 and send the file from its start all the same. The number of bytes shows it:
+//! after `REST` to the last byte one byte must come. That is tried once, before bytes from the middle of a file are
+//! believed for the first time, and kept in the profile; and once more beyond 2 and 4 GiB, where servers that count in
+//! 32 bits begin elsewhere. Where the last bytes of the file are wanted, they show it themselves, at no cost.
 //!
-//! Where nothing can be told, `Why::Unsupported` says that the file is to be read from its start.
+//! Where it stays unknown, `Why::Unsupported` says that the file is to be read from its start.
 
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::transfer::download::Download;

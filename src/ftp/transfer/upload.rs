@@ -1,7 +1,9 @@
-//! Uploads: bytes on their way to the server, by `STOR` or `APPE`.
+//! Implements uploads: `STOR` and `APPE`.
 //!
-//! The one idea: an upload is a success only when the final reply says so (2xx). An end of the data
-//! connection is the end of the file to a server, so one that is no end is made by a reset instead.
+//! # Invariants
+//!
+//! * Success is the final reply (2xx).
+//! * A server takes the end of the data connection for the end of the file, so an upload that fails resets it instead.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
+use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
-use crate::ftp::transfer::upload_followup::UploadFollowup;
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
