@@ -41,7 +41,7 @@ use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
-use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
@@ -405,7 +405,9 @@ impl Remote for Client {
     ) -> Result<(Box<dyn Sink>, u64)> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let few = usize::try_from(EARLY).unwrap_or(0).min(first.len());
+        let few = usize::try_from(EARLY_DATA_LIMIT)
+            .unwrap_or(0)
+            .min(first.len());
         // A file that is begun anew can be begun twice; what is appended must not be.
         let early = behind.is_none().then_some(Early {
             bytes: &first[..few],

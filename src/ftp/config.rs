@@ -1,7 +1,6 @@
-//! Where a server is and how it is used, and the first connection to it.
+//! Holds the configuration of one server, and makes the first connection to it.
 //!
-//! The one idea: what the user said about a server, in one place. The first connection tries the
-//! host's addresses in turn; every later one goes to the address of the first.
+//! The first connection tries the addresses of the host in turn; every later one goes to the address of the first.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

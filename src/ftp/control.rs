@@ -1,9 +1,12 @@
-//! The control connection: commands out, replies in, in step.
+//! Implements the control connection: commands out, replies in.
 //!
-//! The one idea: a *flight* writes several commands in one go and then takes as many replies, in
-//! order (RFC 959 section 5: a server answers every command, in turn). The queue of replies that
-//! are owed belongs to this file alone. After any error the debt is unknown: [`Control::in_step`]
-//! is false from then on, and the pool drops the connection and never uses it again.
+//! Commands are pipelined in *flights*: several in one write, and then as many replies, in order (RFC 959 section 5: a
+//! server answers every command, in turn).
+//!
+//! # Invariants
+//!
+//! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops
+//! the connection and never uses it again.
 
 pub(crate) mod login;
 pub(crate) mod owed_replies;
@@ -67,8 +70,8 @@ const FLIGHT_BYTES: usize = 16 * 1024;
 const FLIGHT_COMMANDS: usize = 400;
 /// Commands that may join what is owed already, unanswered.
 pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
-/// So long after the reply to the first of several commands one to the next must have come, on a server of which nothing
-/// is known: where a packet is lost it takes seconds, and who loses commands (nodeftpd) is not to cost all patience.
+/// How long a reply may take after the reply to an earlier command of the same write, on a server of which nothing is
+/// known: a lost packet takes seconds, and a server that loses commands (nodeftpd) must not cost the whole patience.
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -136,12 +139,12 @@ impl Control {
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
         let mut next = unsent.next();
-        let mut flying = 0;
+        let mut unanswered = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
             self.owed.forget_answered();
             // Not one command for each reply: many go in one packet as well.
-            let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
+            let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && unanswered <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
                 let before = out.len();
                 command.write_to(&mut out, self.lines)?;
@@ -149,14 +152,14 @@ impl Control {
                 let room = sizes.is_empty()
                     || self.is_pipelining()
                         && sizes.len() < FLIGHT_COMMANDS
-                        && flying + size <= FLIGHT_BYTES;
+                        && unanswered + size <= FLIGHT_BYTES;
                 if !room {
                     out.truncate(before);
                     break;
                 }
                 log::debug!("> {command}");
                 self.owed.add_command(command);
-                flying += size;
+                unanswered += size;
                 sizes.push_back(size);
                 next = unsent.next();
             }
@@ -175,7 +178,7 @@ impl Control {
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
             self.note_reply(command, &reply, commands.len() > 1)?;
-            flying -= sizes.pop_front().unwrap_or(0);
+            unanswered -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
         }
         if commands.len() > 1 && !self.input.is_empty() {
@@ -199,8 +202,8 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends commands and behind them `last`, which may begin a transfer, in one go where that may be,
-    /// and returns the final replies to `before`. The replies to `last` and to what flies behind it are owed:
+    /// Sends commands and after them `last`, which may begin a transfer, in one write where pipelining is on,
+    /// and returns the final replies to `before`. The replies to `last` and to `behind` are owed:
     /// [`Control::reply`] takes them. `sent` is done in between.
     pub fn lead(
         &mut self,
@@ -384,7 +387,7 @@ impl Control {
         self.owed.remove_one();
     }
 
-    /// Paths that the server may still change although nobody waits for its reply any more: the commands have arrived and
+    /// Paths that the server may still change although its reply is no longer waited for: the commands have arrived and
     /// were not answered. Where the server has ended the connection, or nothing has arrived, there are none.
     pub fn possibly_done(&self) -> &[Vec<u8>] {
         // Under TLS more bytes go than are counted.
@@ -445,7 +448,7 @@ impl Control {
     pub fn hears_refusal(&mut self) -> bool {
         if self.input.is_empty() && self.stream.has_news() {
             let mut buffer = [0; READ_SIZE];
-            // It is there: nobody waits.
+            // The bytes are there: this does not wait.
             match self
                 .stream
                 .read(&mut buffer, &Deadline::after(Duration::ZERO))
@@ -644,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_nobody_asked_for_makes_it_stale() {
+    fn unrequested_reply_makes_the_connection_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");

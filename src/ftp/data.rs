@@ -1,13 +1,14 @@
-//! Data connections: which of the four ways is gone, and what becomes of it.
+//! Chooses how data connections are made: `EPSV` and `PASV` (`data/passive.rs`: we connect) first, then `EPRT` and
+//! `PORT` (`data/active.rs`: the server connects).
 //!
-//! The one idea: a way has worked once a transfer began over it, not when its command was taken.
-//! `EPSV` and `PASV` (`data/passive.rs`: we connect) come first, then `EPRT` and `PORT`
-//! (`data/active.rs`: the server connects); what worked is kept in the profile, for the whole mount.
-//! What failed in vain is kept too until something works, since a way can fail together with its
-//! control connection, and the next one is to go on with the next way.
+//! A way works once a transfer has started over it, not when its command was accepted; the profile keeps it for the
+//! whole mount. Failed ways are kept too until one works, since a way can fail together with its control connection,
+//! and the next connection is to continue with the next way.
 //!
-//! Invariant: whatever a server says, a data connection has the control connection's server at its
-//! other end (RFC 2577 sections 3 and 4), unless `pasv_ip=server` was asked for.
+//! # Invariants
+//!
+//! Whatever a server says, a data connection has the control connection's server at its other end (RFC 2577 sections 3
+//! and 4), unless `pasv_ip=server` was asked for.
 
 pub(crate) mod active;
 pub(crate) mod passive;
@@ -74,7 +75,7 @@ enum Socket {
     Awaited(active::Listener, bool),
 }
 
-/// Commands that fly ahead of a transfer: where it is to be, or whether the file is still the same.
+/// Commands that are sent before a transfer: `CWD`, or the question whether the file is still the same.
 #[derive(Debug)]
 pub struct Ahead<'a> {
     commands: &'a [Command<'a>],
@@ -83,7 +84,7 @@ pub struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// Commands that are to fly; where the server refuses one, a `strict` transfer is not to begin.
+    /// Commands that are to be sent; where the server refuses one, a `strict` transfer is not to begin.
     pub fn new(commands: &'a [Command<'a>], is_strict: bool) -> Self {
         Self {
             commands,
@@ -100,8 +101,8 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Takes the replies to what was [due](Self::due), once it has flown.
-    pub fn flown(&mut self, replies: Vec<Reply>) {
+    /// Takes the replies to what was [due](Self::due), once it was sent.
+    pub fn take_replies(&mut self, replies: Vec<Reply>) {
         self.replies.get_or_insert(replies);
     }
 
@@ -138,12 +139,12 @@ pub fn open(
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
         let socket = if way.is_active() {
-            let flies = known && may_fly(profile, transfer);
+            let is_pipelined = known && may_pipeline(profile, transfer);
             active::listen(control, policy, way).and_then(|listener| {
-                if !flies {
+                if !is_pipelined {
                     tell(control, &listener, ahead, patience)?;
                 }
-                Ok(Socket::Awaited(listener, flies))
+                Ok(Socket::Awaited(listener, is_pipelined))
             })
         } else {
             passive::listen(control, profile, policy, way, transfer, ahead, patience)
@@ -162,9 +163,9 @@ pub fn open(
     }
 }
 
-/// Whether the command that begins a transfer may fly with the one that says where we listen.
+/// Whether the command that begins a transfer may be pipelined with `EPRT` or `PORT`.
 /// pyftpdlib answers the first of them last: what is harmless finds out.
-fn may_fly(profile: &Profile, transfer: Command<'_>) -> bool {
+fn may_pipeline(profile: &Profile, transfer: Command<'_>) -> bool {
     let harmless = matches!(
         transfer,
         Command::Retr(_) | Command::List(_) | Command::Mlsd
@@ -185,7 +186,7 @@ fn tell(
     let flight: Vec<_> = ahead.due().iter().copied().chain([told]).collect();
     let mut replies = control.flight(&flight, deadline)?;
     let reply = replies.pop();
-    ahead.flown(replies);
+    ahead.take_replies(replies);
     match reply {
         Some(reply) if !reply.is_completion() => Err(reply.refusal(told)),
         _ => Ok(()),
@@ -248,7 +249,7 @@ impl Attempt {
     /// A transfer began over it.
     pub fn worked(self, profile: &Profile) {
         if !self.known {
-            log::info!("data connections are made by {}", self.way);
+            log::info!("data: connections are made by {}", self.way);
             profile.learn(|learned| {
                 learned.data.ways = Ways {
                     works: Some(self.way),
@@ -301,7 +302,7 @@ fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error)
         }
         return Err(error);
     }
-    log::info!("{way} brings no data connection: {error}");
+    log::info!("data: {way} data connection failed: {error}");
     profile.learn(|learned| {
         let is_new = learned
             .data
@@ -361,7 +362,7 @@ impl Policy {
     }
 }
 
-/// Every way was tried. The next operation tries them anew: networks change.
+/// Every way was tried. The next operation tries them again: networks change.
 fn nothing_works(profile: &Profile, ways: &Ways, policy: &Policy) -> Error {
     profile.learn(|learned| learned.data.ways = Ways::default());
     let said: Vec<_> = ways

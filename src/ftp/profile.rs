@@ -1,10 +1,12 @@
-//! What was learned of a server in use: what it can and how it differs.
+//! Holds what was learned of a server: what it supports and how it deviates from the RFCs.
 //!
-//! The one idea: whatever can't be known from `FEAT` is tried once, where it is needed, and the
-//! outcome is kept here for all connections, so that nothing is tried twice and no option is
-//! needed. `kept.rs` keeps it for the next mount. Every field is a fact about the server, not about a connection.
+//! What `FEAT` does not tell is tried once, where it is needed, and the outcome is kept here for all connections, so
+//! that nothing is tried twice and no option is needed. `profile/store.rs` keeps it for later mounts. Every field is a
+//! fact about the server, not about a connection.
 //!
-//! Lock order: the lock here is held for a moment only and nothing is called under it.
+//! # Lock order
+//!
+//! The lock is held for a moment only, and nothing is called under it.
 
 pub(crate) mod file;
 pub mod format;
@@ -20,7 +22,7 @@ use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
 
-/// What is known of a server.
+/// What was learned of a server.
 #[derive(Debug, Default)]
 pub struct Profile {
     learned: Mutex<Learned>,
@@ -231,7 +233,7 @@ pub enum Part {
     Within,
 }
 
-/// How data connections come about: what worked, and before that what was tried in vain.
+/// How data connections are made: what worked, and until then what failed.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
     /// What brought a transfer.
@@ -250,7 +252,7 @@ impl Ways {
     }
 }
 
-/// The four ways to a data connection.
+/// The commands that make a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// We connect to a port that `EPSV` names (RFC 2428).
@@ -311,12 +313,12 @@ impl Learned {
         }
     }
 
-    /// Whether `MLST` tells of one name (RFC 3659 section 7).
+    /// Whether `MLST` answers for one name (RFC 3659 section 7).
     pub fn stats(&self) -> bool {
         self.features.mlst() && self.listing.mlst != Support::No
     }
 
-    /// Whether `REST` was seen to be obeyed, or not, in a place that tells of this offset too.
+    /// Whether it was seen that `REST` is obeyed, or not, at an offset that shows it for this one too.
     pub fn knows_rest_at(&self, offset: u64) -> bool {
         let wraps = |offset: u64| WRAPS.iter().filter(|&&wrap| offset >= wrap).count();
         match self.partial.rest_retr {

@@ -85,7 +85,7 @@ fn a_server_that_ceases_to_take_several_commands_at_once_is_found_out() {
     // What comes before it is found out may fail: a command that was lost is missed after `timeout=`.
     mount.try_sh("cat d2/f; cat d3/f; cat d4/f");
     soon("the loss of commands is found out", || {
-        mount.log().contains("one by one")
+        mount.log().contains("pipelining disabled")
     });
     assert_eq!(mount.sh("ls d5 d6; cat d7/f"), "d5:\nf\n\nd6:\nf\ncontent");
     let lost = server.lost();

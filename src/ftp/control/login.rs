@@ -1,9 +1,8 @@
-//! From a greeting to a connection that can work: `USER`, `PASS`, features, type, charset.
+//! Logs in: `USER`, `PASS`, `FEAT`, `TYPE`, `OPTS`, `PROT`, and `AUTH TLS` before them where it is wanted or offered.
 //!
-//! The one idea: the first connection asks what the server can do (some tell only after the login)
-//! and where the mounted directory lies; later ones say just what they must, in one flight.
-//! The password never flies: it is sent once `USER` was answered, and a refused login is not
-//! tried again. Before it comes TLS, where it is asked for or offered.
+//! The first connection asks what the server can do (some servers tell only after the login) and where the mounted
+//! directory lies; later ones send just what they must, in one flight. The password is never pipelined: it is sent once
+//! `USER` was answered, and a refused login is not tried again.
 
 use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
@@ -68,8 +67,8 @@ fn print(greeting: &Reply, features: &Reply) -> u64 {
     print
 }
 
-/// Logs in on a further connection. `asks` flies with the last commands, where commands may fly: its reply is returned
-/// then.
+/// Logs in on a further connection. `asks` is pipelined with the last commands, where pipelining is on: its reply is
+/// returned then.
 pub fn again(
     control: &mut Control,
     login: &Login,
@@ -100,13 +99,13 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     if tls.when() != When::Try {
         return Err(Error::barred(
             offered(),
-            "nothing was sent in clear; use tls=try or tls=off if that may be",
+            "refused to continue without TLS; use tls=try or tls=off to allow plaintext",
         ));
     }
     if tls.was_seen() {
         return Err(Error::barred(
             offered(),
-            "it did encrypt before, so that somebody may stand between; use tls=off if clear text may be",
+            "the server offered TLS before but not now (possible downgrade attack); use tls=off to allow plaintext",
         ));
     }
     log::info!("{}: everything goes in clear", offered());
@@ -115,7 +114,8 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
-/// without a `/` at its end. `asks` flies with that, where commands may fly: its reply is returned then.
+/// without a `/` at its end. `asks` is pipelined with that, where pipelining is on: its reply is
+/// returned then.
 pub fn locate(
     control: &mut Control,
     directory: Option<&[u8]>,
@@ -194,7 +194,8 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
 }
 
 /// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
-/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that flew.
+/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that was
+/// sent.
 fn prepare(
     control: &mut Control,
     tls: &Tls,
@@ -224,7 +225,7 @@ fn prepare(
         if !agreed && !tls.clear_data() && tls.when() != When::Try {
             return Err(Error::barred(
                 format!("PROT P: the server encrypts no data connections ({protection})"),
-                "use tls=control if files may go in clear",
+                "use tls=control to allow plaintext data connections",
             ));
         }
         if !agreed && !tls.clear_data() {

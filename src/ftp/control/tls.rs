@@ -1,7 +1,7 @@
-//! TLS of a control connection and of its data connections (RFC 4217).
+//! Encrypts control and data connections (RFC 4217).
 //!
-//! The one idea: one session belongs to a control connection, and every data connection resumes it, showing the same
-//! certificate. A handshake that broke off leaves the connection out of step.
+//! One TLS session belongs to a control connection, and every data connection resumes it, showing the same certificate.
+//! A failed handshake leaves the connection out of step.
 
 use std::io;
 
@@ -33,7 +33,7 @@ impl Control {
 
     fn shake_hands(&mut self, session: &mut Session, deadline: &Deadline) -> Result<&CommonState> {
         let tried = format!("encrypting the connection to {}", self.route);
-        // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
+        // What came before TLS may be anyone's (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
             self.give_up();
             let saw = "bytes in clear behind its consent to TLS";
@@ -57,7 +57,8 @@ impl Control {
         let connection = data.encrypt(session.begin()?, deadline);
         let connection = connection.map_err(|error| handshake(tried, &error))?;
         if !session.owns(connection) {
-            let cause = "it shows another certificate than the control connection; somebody may stand between";
+            let cause =
+                "it shows another certificate than the control connection (possible interception)";
             return Err(Error::barred(tried, cause));
         }
         if let Some((version, resumed)) = data.protection() {

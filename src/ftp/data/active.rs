@@ -1,9 +1,8 @@
-//! Active mode: we say where we listen, and the server connects.
+//! Implements active mode: `EPRT` or `PORT` names a port of ours, and the server connects to it.
 //!
-//! The one idea: the socket listens before the command goes out, and only the server's own address
-//! is let in; whoever else knocks is turned away with a line in the log (RFC 2577 section 4: a port
-//! that waits for data is a way in). While we wait, the control connection is watched too: a server
-//! that can't reach us says so there.
+//! The socket listens before the command goes out, and only the server's own address is accepted; other peers are
+//! disconnected with a line in the log (RFC 2577 section 4: a port that waits for data is a way in). The control
+//! connection is watched at the same time: a server that can't reach us says so there.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -172,7 +171,7 @@ impl Listener {
                     .map(Some)
                     .map_err(|error| blame(self.announcement.to_string(), &error));
             }
-            let shown = peer.map_or_else(|| "somebody".to_string(), |peer| peer.to_string());
+            let shown = peer.map_or_else(|| "another host".to_string(), |peer| peer.to_string());
             log::warn!(
                 "{shown} connected to our data port in place of the server {}; turned away",
                 self.expected

@@ -1,10 +1,9 @@
-//! Passive mode: the server says where it listens, and we connect there.
+//! Implements passive mode: the server names a port in its reply to `EPSV` or `PASV`, and we connect to it.
 //!
-//! The one idea: the server only ever chooses the *port*. The address is always the one that the
-//! control connection goes to, whatever a 227 says (RFC 2577 section 3: a hostile server must not
-//! make us connect elsewhere; and servers behind NAT name addresses that can't be reached).
-//! `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no
-//! server of its kind could have is not taken.
+//! The server only ever chooses the *port*. The address is always that of the control connection, whatever a 227 says
+//! (RFC 2577 section 3: a hostile server must not make us connect elsewhere; and servers behind NAT name addresses that
+//! can't be reached). `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no server
+//! of its kind could have is not taken.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,7 +31,7 @@ pub fn command(way: Way) -> Command<'static> {
     }
 }
 
-/// Asks the server to listen. What is to fly ahead goes in the same flight.
+/// Asks the server to listen. What is to be sent before the transfer goes in the same flight.
 pub fn listen(
     control: &mut Control,
     profile: &Profile,
@@ -126,7 +125,7 @@ fn ask(
     flight.push(mode);
     let mut replies = control.flight(&flight, deadline)?;
     let mut own = replies.split_off(first).into_iter();
-    ahead.flown(replies);
+    ahead.take_replies(replies);
     if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
         return Err(refused.refusal(announced));
     }

@@ -1,10 +1,9 @@
-//! A spare data connection: made when a transfer has ended, for the next one.
+//! Preconnects: makes the data connection of the next transfer when one has ended.
 //!
-//! The one idea: `EPSV` and the handshake of TCP cost two round trips, and neither depends on what is
-//! transferred. Done ahead, the next transfer costs one; so does the first one of a mount, where it is known
-//! from an earlier one how data connections come about. It is passive only, in clear until a transfer
-//! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
-//! uses one must be ready to go on without.
+//! `EPSV` and the TCP handshake cost two round trips, and neither depends on what is transferred. With both done ahead
+//! the next transfer costs one round trip; so does the first one of a mount, where the profile says how data
+//! connections are made. It is passive only, and in clear until a transfer has started over it. Servers and NAT boxes
+//! may drop it, so that a transfer must be ready to continue without it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,11 +29,10 @@ pub struct Spare {
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
 /// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
 pub const SPARE_LIFE: Duration = Duration::from_secs(10);
-/// A transfer that could not begin over a spare connection weighs as much as so many that did: a long mount has some
-/// behind a line that breaks now and then.
-const MISFIRE: u32 = 32;
-/// From this weight on none is made here any more.
-const TOO_MANY: u32 = 3 * MISFIRE;
+/// Transfers over spare connections that make up for one that failed: a long mount over an unstable line has some.
+const MISFIRE_WEIGHT: u32 = 32;
+/// Debt from which on none is made any more.
+const DEBT_LIMIT: u32 = 3 * MISFIRE_WEIGHT;
 
 impl Spare {
     /// Whether spare connections can be made to this server.
@@ -45,7 +43,7 @@ impl Spare {
                 .ways
                 .likely()
                 .is_some_and(|way| !way.is_active());
-            passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < TOO_MANY
+            passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < DEBT_LIMIT
         })
     }
 
@@ -76,8 +74,7 @@ impl Spare {
             .map(passive::command)
     }
 
-    /// The command that asks for one behind the end of a transfer's data, before the final reply: the
-    /// server has sent all, and is about to say so.
+    /// The command that asks for one after the end of a transfer's data, before the final reply.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
         Self::command(profile).filter(|_| !profile.ask(|learned| learned.data.late_preconnect))
     }
@@ -102,7 +99,7 @@ impl Spare {
         }))
     }
 
-    /// What there is of an attempt to get one: a failed one is remembered, and nobody need hear of it.
+    /// The result of an attempt to make one: a failed one is remembered, and is no error.
     pub fn if_made(made: Result<Option<Self>>, profile: &Profile) -> Option<Self> {
         made.unwrap_or_else(|error| {
             log::debug!("no spare data connection: {error}");
@@ -158,9 +155,9 @@ impl Spare {
     pub fn note_misfire(profile: &Profile) {
         profile.learn(|learned| {
             let before = learned.this_mount.preconnect_debt;
-            learned.this_mount.preconnect_debt += MISFIRE;
-            if before < TOO_MANY && learned.this_mount.preconnect_debt >= TOO_MANY {
-                log::info!("this server keeps no data connections: going on without spare ones");
+            learned.this_mount.preconnect_debt += MISFIRE_WEIGHT;
+            if before < DEBT_LIMIT && learned.this_mount.preconnect_debt >= DEBT_LIMIT {
+                log::info!("data: the server drops idle data connections: preconnecting disabled");
             }
         });
     }
@@ -178,7 +175,7 @@ mod tests {
             Spare::note_misfire(&profile);
             Spare::note_misfire(&profile);
             assert!(Spare::is_possible(&profile));
-            for _ in 0..2 * MISFIRE {
+            for _ in 0..2 * MISFIRE_WEIGHT {
                 Spare::note_success(&profile);
             }
         }

@@ -1,8 +1,8 @@
-//! Proxies: HTTP `CONNECT` (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, with the password of RFC 1929).
+//! Connects through proxies: HTTP `CONNECT` (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, with the password of RFC
+//! 1929).
 //!
-//! The one idea: once the proxy has agreed, the connection is the server's, and nobody above can
-//! tell. So not one byte may be read beyond the proxy's answer: an FTP server speaks first. The
-//! proxy looks names up; ours may know nothing of them.
+//! Once the proxy has agreed, the connection behaves like one to the server. So not one byte may be read beyond the
+//! proxy's answer: an FTP server speaks first. The proxy resolves names; our resolver may not know them.
 
 pub(crate) mod http_connect;
 pub(crate) mod socks5;

@@ -1,7 +1,6 @@
-//! The way to the server: straight to an address, or by way of a proxy to a name.
+//! Implements the route to the server: directly to an address, or through a proxy to a name.
 //!
-//! The one idea: the control connection and its data connections go the same way, to the same place,
-//! and only the port differs.
+//! The control connection and its data connections take the same route to the same host, and only the port differs.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,7 +56,7 @@ impl Route {
         self.go(&self.data_target(port, named), deadline)
     }
 
-    /// Begins to connect to a data port; whoever wants to use it waits for it then. A proxy has to be
+    /// Begins to connect to a data port; its user waits for it then. A proxy has to be
     /// spoken to first, so that there the connection is whole when this returns.
     pub fn begin_to(
         &self,
@@ -106,7 +105,7 @@ impl Route {
         }
     }
 
-    /// Whether a proxy stands between: then nobody can connect to us.
+    /// Whether a proxy stands between: then the server can't connect to us.
     pub fn is_proxied(&self) -> bool {
         matches!(self.target, Target::Behind(..))
     }

@@ -1,13 +1,15 @@
-//! A connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
+//! Implements a connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
 //!
-//! The one idea: the socket never blocks; what would wait polls the socket with what the
-//! deadline has left, so that no thread waits for a server longer than its operation may.
-//! Every byte that passes is progress. TLS is a filter over the same socket (`stream/protected.rs`).
+//! The socket is non-blocking; what would wait polls it for what the deadline has left, so that no thread waits for a
+//! server longer than its operation may. Every byte that passes is progress. TLS is a filter over the same socket
+//! (`stream/tls_stream.rs`).
+//!
+//! # Closing
 //!
 //! SO_LINGER: a close resets the connection and drops what was not sent yet (`l_linger` 0), unless
 //! [`Stream::finish_writing`], [`Stream::end`] or [`Stream::deliver_on_close`] was called before. Otherwise the kernel
-//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes a
-//! cut file for a whole one, long after the caller was told that it failed.
+//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes
+//! a cut file for a whole one, long after the caller was told that it failed.
 
 pub(crate) mod tls_stream;
 
@@ -347,7 +349,7 @@ pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
     }
 }
 
-/// Cuts a connection from outside: whoever waits on it wakes up with its end.
+/// Cuts a connection from another thread: a thread that waits on it wakes up with its end.
 #[derive(Debug)]
 pub struct Cutter {
     tcp: TcpStream,

@@ -1,7 +1,7 @@
-//! Who has which connection, who waits for one, and who is next.
+//! Decides which caller gets which connection, and when one more is made.
 //!
-//! The one idea: plain data and its rules, without a lock and without a server. Whoever waits has an
-//! urgency; callers come first, and what is fetched ahead takes only what leaves a place for them.
+//! Plain data and its rules, without a lock and without a server. Callers wait by urgency, and prefetching takes only
+//! what leaves a connection for them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub enum Purpose {
 /// The connections and who waits for them.
 #[derive(Debug)]
 pub struct PoolState {
-    /// Free for anybody.
+    /// Connections that no caller holds.
     pub idle: Vec<Idle>,
     /// Connections that exist or are being made.
     pub live: usize,
@@ -34,7 +34,7 @@ pub struct PoolState {
     pub arming: usize,
     /// Of these, those that carry a file.
     pub transfers: usize,
-    /// Of these, those that carry a small one that nobody waits for yet.
+    /// Of these, those that prefetch a small file.
     pub ahead: usize,
     /// Of these, those that are being made.
     pub connecting: usize,
@@ -78,7 +78,7 @@ pub struct Waiting {
     pub transfers: usize,
 }
 
-/// A connection that nobody uses.
+/// A connection that no caller holds.
 #[derive(Debug)]
 pub struct Idle {
     /// Its number.
@@ -91,7 +91,7 @@ pub struct Idle {
     pub since: Instant,
 }
 
-/// What somebody who wants a connection is to do.
+/// What a caller that wants a connection is to do.
 pub enum Next {
     /// Take this one.
     Take(Box<Idle>),
@@ -107,15 +107,15 @@ pub enum Next {
 
 /// How long a limit that the server named is kept before more is tried again.
 const LIMIT_MEMORY: Duration = Duration::from_secs(600);
-/// A transfer that follows another within so long is one of a chain.
-const CHAIN: Duration = Duration::from_secs(1);
+/// Longest pause between two transfers of one chain.
+const CHAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections that are made at once: a login takes six round trips, and a server that has no more of them
 /// says so to each.
-const AT_ONCE: usize = 4;
-/// An idle connection is closed after so long: servers do so after some minutes, less politely.
+const CONNECTING_LIMIT: usize = 4;
+/// Age at which an idle connection is closed: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// Refused logins in a row that are put down to sessions that the server may still count.
-const REFUSED_LOGINS: u32 = 3;
+const REFUSED_LOGINS_LIMIT: u32 = 3;
 /// Pause after a refusal for sessions that the server may still count; doubled three times at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -145,7 +145,7 @@ impl PoolState {
         }
     }
 
-    /// What somebody is to do now who has waited with this urgency. `fresh` wants a new connection.
+    /// What a caller that waits with this urgency is to do now. `fresh` wants a new connection.
     pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
         if self.closed {
             return Next::Closed;
@@ -207,10 +207,10 @@ impl PoolState {
         let barred = self.is_barred();
         let wanted = match urgency {
             // What is fetched ahead takes as many as it may have.
-            Urgency::Ahead => AT_ONCE,
+            Urgency::Ahead => CONNECTING_LIMIT,
             _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
-        let more = self.connecting < wanted.min(AT_ONCE);
+        let more = self.connecting < wanted.min(CONNECTING_LIMIT);
         !self.closed && more && !barred && self.live < self.limit.now
     }
 
@@ -220,7 +220,7 @@ impl PoolState {
             .is_some_and(|at| Instant::now() < at)
     }
 
-    /// Connections that somebody uses.
+    /// Connections that callers hold.
     pub fn busy(&self) -> usize {
         self.live - self.idle.len() - self.arming
     }
@@ -230,8 +230,8 @@ impl PoolState {
         self.limit.now < 2 || self.transfers - self.ahead + 1 < self.limit.now
     }
 
-    /// Whether nobody waits for a connection.
-    pub fn nobody_waits(&self) -> bool {
+    /// Whether no caller waits for a connection.
+    pub fn has_no_waiting_caller(&self) -> bool {
         self.waiting.by_urgency.iter().all(|&waiting| waiting == 0)
     }
 
@@ -252,8 +252,9 @@ impl PoolState {
     }
 
     /// Whether one transfer follows the other.
-    pub fn transfers_go_on(&self) -> bool {
-        self.transferred.is_some_and(|at| at.elapsed() < CHAIN)
+    pub fn is_in_transfer_chain(&self) -> bool {
+        self.transferred
+            .is_some_and(|at| at.elapsed() < CHAIN_INTERVAL)
     }
 
     /// Takes a failed attempt to make one more connection, and returns whether the server has no room for it now, so
@@ -265,7 +266,7 @@ impl PoolState {
         // been changed, too.
         let is_full = match error.why() {
             Some(Why::TooMany) => true,
-            Some(Why::Login) => counts_old && self.limit.refused_for_old < REFUSED_LOGINS,
+            Some(Why::Login) => counts_old && self.limit.refused_for_old < REFUSED_LOGINS_LIMIT,
             _ => false,
         };
         if is_full && counts_old {
@@ -300,7 +301,7 @@ impl PoolState {
 
     /// The server has no more than what there is now.
     pub fn lower_limit(&mut self, error: &Error) {
-        log::warn!("{error}; going on with {} connections", self.live);
+        log::warn!("pool: {error}; limited to {} connections", self.live);
         self.limit.now = self.live;
         self.limit.lowered_until = Some(Instant::now() + LIMIT_MEMORY);
     }

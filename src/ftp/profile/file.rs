@@ -1,4 +1,4 @@
-//! The file in which it is kept what was learned of one server: read with a bound, replaced as a whole.
+//! Reads and writes the file of one profile: reads are bounded, writes replace the file atomically.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ pub fn load(path: &Path) -> Option<String> {
     read()
         .inspect_err(|error| {
             if error.kind() != io::ErrorKind::NotFound {
-                log::info!("{}: ignored: {error}", path.display());
+                log::info!("profile: {}: ignored: {error}", path.display());
             }
         })
         .ok()

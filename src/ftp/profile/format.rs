@@ -1,4 +1,4 @@
-//! What was learned of a server as text: a version, who and when, and one fact a line.
+//! Implements the text format of a profile: a version, the server and the time, and one fact a line.
 //!
 //! ```text
 //! ftpfs-server 1
@@ -9,9 +9,9 @@
 //! list_all yes
 //! ```
 //!
-//! The one idea: a table says of each fact how it is written and read. What stands in no line is not
-//! known; a line that can't be read spoils the whole. Facts that protect (`ends_in_full`) are not kept:
-//! a server that stops keeping to them would be shut out until the text expires.
+//! A table says of each fact how it is written and read. What is in no line is unknown; a line that can't be read makes
+//! the whole file invalid. Facts that protect ([`ThisMount::tls_close_notify`](crate::ftp::profile::ThisMount)) are not
+//! stored: a server that stops keeping to them would be shut out until the file expires.
 
 use std::ops::RangeInclusive;
 
@@ -41,7 +41,7 @@ struct Fact {
 const WAY: &str = "way";
 
 /// Seconds east of UTC that a zone may have: all that ever were are less than a day.
-const ZONES: RangeInclusive<i32> = -86_400..=86_400;
+const ZONE_RANGE: RangeInclusive<i32> = -86_400..=86_400;
 
 const FACTS: &[Fact] = &[
     Fact {
@@ -117,7 +117,7 @@ const FACTS: &[Fact] = &[
         name: "zone",
         say: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
         hear: |learned, word| {
-            let zone = word.parse().ok().filter(|zone| ZONES.contains(zone));
+            let zone = word.parse().ok().filter(|zone| ZONE_RANGE.contains(zone));
             zone.map(|zone| learned.attributes.zone = Some(zone))
         },
     },

@@ -1,9 +1,9 @@
-//! Parts of files: appends, and what goes into its place behind `REST`, on servers that refuse just those.
+//! Decides whether the refusal of an append or of `STOR` after `REST` is one of the file, or of all partial stores.
 //!
-//! The one idea: who may not append to a file may still store all of it. Hardened servers refuse the one and take the
-//! other, in the words by which they refuse a file (ProFTPD without `AllowStoreRestart`, its default: "451 Append/Restart not
-//! permitted"; vsftpd with `cmds_denied=APPE`: "550 Permission denied."). So a refusal counts for parts, not for the file,
-//! unless such a part was taken in this mount. That all of the same file is taken then proves it, and is remembered.
+//! Hardened servers refuse partial stores and take whole files, in the words by which they refuse a file (ProFTPD
+//! without `AllowStoreRestart`, its default: "451 Append/Restart not permitted"; vsftpd with `cmds_denied=APPE`: "550
+//! Permission denied."). So a refusal counts for parts, not for the file, unless such a part was stored in this mount.
+//! When the whole of the same file is stored afterwards, that proves it, and is remembered.
 
 use crate::ftp::profile::{Learned, Part, Profile, RefusedPart};
 use crate::remote::{Error, Why};
@@ -77,7 +77,7 @@ pub fn took_all(profile: &Profile, path: &[u8]) {
             return;
         };
         if is_lasting || learned.this_mount.doubted_part == Some(part) {
-            log::info!("this server takes all of a file and no part ({part:?})");
+            log::info!("upload: the server stores whole files and no parts ({part:?})");
             learned.lacks(part);
         } else {
             learned.this_mount.doubted_part = Some(part);

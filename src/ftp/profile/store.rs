@@ -1,15 +1,15 @@
-//! What was learned of a server, kept from one mount to the next: a small file for each server and user.
+//! Keeps profiles from one mount to the next: a small file for each server and user.
 //!
-//! The one idea: the file is a hint that can be deleted at any time. It counts only for a server that
-//! greets and lists its features as it did then, for some days, and what it says of data connections
-//! only from the address that we had then; a way is tried again before it is believed, and a zone is
-//! learned anew from the first file that tells. It holds no password.
+//! The file is a hint that can be deleted at any time. It counts for some days, and only for a server with the same
+//! greeting and features; what it says of data connections counts only from the same local address. A way is tried
+//! again before it is believed, and a zone is learned again from the first file that shows it. It holds no password.
 //!
-//! Several mounts write it: each writes a whole file beside it and renames that over it, with the facts
-//! that it finds there and does not know itself. Writing is done by a thread of its own, so that nobody
-//! waits for a home directory that hangs.
+//! Several mounts write it: each writes a temporary file and renames it, with the facts of the file that it does not
+//! know itself. A thread writes, so that no operation waits for a home directory that hangs.
 //!
-//! Lock order: the lock here is held for a moment only and nothing is called under it.
+//! # Lock order
+//!
+//! The lock is held for a moment only, and nothing is called under it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const NAME_LIMIT: usize = 200;
 
 /// The place of what is known of one server.
 #[derive(Debug)]
-pub struct Kept {
+pub struct ProfileStore {
     path: Option<PathBuf>,
     state: Mutex<StoreState>,
 }
@@ -47,7 +47,7 @@ struct StoreState {
     is_writing: bool,
 }
 
-impl Kept {
+impl ProfileStore {
     /// What is kept in `directory` of a server and a user; without a directory nothing is kept.
     pub fn open(directory: Option<&Path>, host: &str, port: u16, user: &[u8]) -> Self {
         let path = directory.and_then(|directory| {
@@ -57,14 +57,14 @@ impl Kept {
         });
         let found = match &path {
             None => {
-                log::debug!("what is learned of the server is kept nowhere: there is no home");
+                log::debug!("profile: not stored: there is no home directory");
                 None
             }
             Some(path) => load(path).and_then(|text| match written::read(&text) {
                 Ok((head, _)) if !is_fresh(head.since) => None,
                 Ok(found) => Some(found),
                 Err(fault) => {
-                    log::info!("{}: ignored, since {fault}", path.display());
+                    log::info!("profile: {}: ignored: {fault}", path.display());
                     None
                 }
             }),
@@ -96,7 +96,7 @@ impl Kept {
 
     /// Whether the server was seen to lose commands that come together: to be known before the first of
     /// them are sent.
-    pub fn loses_flights(&self) -> bool {
+    pub fn loses_pipelined_commands(&self) -> bool {
         let state = self.state.lock();
         let found = state.found.as_ref();
         found.is_some_and(|(_, learned)| learned.pipelining.commands == Support::No)
@@ -210,7 +210,7 @@ impl Kept {
             let Some(head) = head else { return };
             if let Err(error) = write(path, text, &head, ways) {
                 // A convenience only: the mount goes on as well without it.
-                log::info!("{}: can't be written: {error}", path.display());
+                log::info!("profile: {}: can't be written: {error}", path.display());
             }
         }
     }
@@ -238,12 +238,12 @@ mod tests {
 
     const HERE: &str = "192.0.2.7";
 
-    fn open(directory: &Path) -> Arc<Kept> {
-        Arc::new(Kept::open(Some(directory), "Host", 21, b"us/er"))
+    fn open(directory: &Path) -> Arc<ProfileStore> {
+        Arc::new(ProfileStore::open(Some(directory), "Host", 21, b"us/er"))
     }
 
     /// The profile of a mount whose server shows `print`.
-    fn begin(kept: &Kept, print: u64, network: &str) -> Profile {
+    fn begin(kept: &ProfileStore, print: u64, network: &str) -> Profile {
         let profile = Profile::default();
         profile.learn(|learned| learned.print = print);
         kept.adopt(&profile, network, true);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_and_another_network_begin_anew() {
+    fn other_server_or_network_starts_unknown() {
         let directory = tempfile::tempdir().expect("a directory");
         let kept = open(directory.path());
         let profile = begin(&kept, 1, HERE);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_spoilt_or_too_large_is_ignored_and_written_anew() {
+    fn old_spoilt_or_large_file_is_ignored_and_replaced() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("us%2Fer@host:21");
         let old = now() - 4 * 24 * 3600;
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn without_a_home_nothing_is_kept_and_all_goes_on() {
-        let kept = Arc::new(Kept::open(None, "host", 21, b"u"));
+        let kept = Arc::new(ProfileStore::open(None, "host", 21, b"u"));
         let profile = begin(&kept, 1, HERE);
         learn(&profile);
         kept.note(&profile);

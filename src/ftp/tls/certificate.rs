@@ -1,8 +1,7 @@
-//! A certificate: its fingerprint, and what it says in words (X.509, RFC 5280 section 4.1).
+//! Reads certificates: their fingerprint, and subject, issuer and dates for people (X.509, RFC 5280 section 4.1).
 //!
-//! The one idea: whether a certificate is *trusted* is for the verifier to say; here its subject, issuer
-//! and dates are read for people. Pure functions on bytes that anybody may have made: what can't be read
-//! is left out, and nothing is read twice.
+//! Whether a certificate is *trusted* is decided by the verifier. Pure functions on bytes from anywhere: what can't be
+//! read is left out, and nothing is read twice.
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -98,7 +97,7 @@ impl<'a> Values<'a> {
         let (length, rest) = if first < 0x80 {
             (usize::from(first), rest)
         } else {
-            // The long form; nobody's certificate has more than three bytes of length.
+            // The long form; no certificate has more than three bytes of length.
             let digits = usize::from(first & 0x7F);
             let (digits, rest) = (1..=3)
                 .contains(&digits)

@@ -1,7 +1,7 @@
-//! Sessions of TLS: what data connections have from their control connection.
+//! Implements the TLS sessions that data connections resume from their control connection.
 //!
-//! The one idea: a session's store belongs to one control connection. Servers that demand a resumed
-//! session (vsftpd, ProFTPD, FileZilla Server) want that of this very connection.
+//! A session's store belongs to one control connection. Servers that demand a resumed session (vsftpd, ProFTPD,
+//! FileZilla Server) want that of this very connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use rustls::{CipherSuite, ClientConfig, CommonState, HandshakeKind, NamedGroup, 
 use crate::remote::{Error, Result};
 
 /// Tickets of one control connection: a server hands out two, and one more with every resumption.
-const TICKETS: usize = 8;
+const TICKETS_LIMIT: usize = 8;
 
 /// What data connections have from their control connection.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ struct Tally {
 impl Tickets {
     fn new() -> Self {
         Self {
-            store: ClientSessionMemoryCache::new(TICKETS),
+            store: ClientSessionMemoryCache::new(TICKETS_LIMIT),
             left: AtomicUsize::new(0),
             were_any: AtomicBool::new(false),
         }
@@ -84,7 +84,8 @@ impl ClientSessionStore for Tickets {
         self.store.insert_tls13_ticket(name, value);
         // Of more than the store holds it drops the oldest.
         let left = self.left.load(Ordering::Relaxed);
-        self.left.store((left + 1).min(TICKETS), Ordering::Relaxed);
+        self.left
+            .store((left + 1).min(TICKETS_LIMIT), Ordering::Relaxed);
         self.were_any.store(true, Ordering::Relaxed);
     }
 

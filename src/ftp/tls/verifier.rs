@@ -1,8 +1,8 @@
-//! Whether a certificate is trusted, and if not, what is wrong with it and which option mends that.
+//! Decides whether a certificate is trusted, and if not, what is wrong with it and which option accepts it.
 //!
-//! The one idea: a certificate is trusted by the first of these that applies: its fingerprint is pinned;
-//! nothing is checked (`no_verify_peer`); it stands in `cacert=` itself; authorities that we know vouch for
-//! it, its dates and its name. What was seen on a host before (`tls=try`) is judged by the caller.
+//! A certificate is trusted by the first of these that applies: its fingerprint is pinned; nothing is checked
+//! (`no_verify_peer`); it is in `cacert=` itself; a known authority signed it, with valid dates and name. What was seen
+//! on a host before (`tls=try`) is judged by the caller.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::ftp::tls::{Policy, When};
 #[derive(Clone, Debug)]
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// None where nobody is trusted: an empty store has no verifier.
+    /// None where no authority is trusted: an empty store has no verifier.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that are trusted as they are.
     named: Vec<CertificateDer<'static>>,
@@ -50,7 +50,7 @@ impl Verifier {
             }
         } else if policy.when != When::Off && policy.fingerprint.is_none() && !policy.trusts_anyone
         {
-            // What can't be read is what nobody vouches with; the message then names cacert=.
+            // An authority that can't be read signs nothing; the message then names cacert=.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         let authorities = (!roots.is_empty())

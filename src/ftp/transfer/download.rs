@@ -19,11 +19,11 @@ use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{Start, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
-/// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
-const SMALL: u64 = 64 * 1024;
+/// Bytes of a file that is always read to its end: a larger transfer may be given up halfway.
+const SMALL_FILE_LIMIT: u64 = 64 * 1024;
 
-/// How often a transfer that brings nothing looks whether the server has given it up.
-const LISTEN: Duration = Duration::from_secs(1);
+/// Interval at which a stalled transfer checks whether the server has aborted it.
+const REFUSAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A file on its way to us.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Download {
     ) -> Result<Self> {
         let (command, verify) = (Command::Retr(path), reading.verify);
         let left = reading.size.and_then(|size| size.checked_sub(reading.from));
-        let follow = match left.is_some_and(|left| left <= SMALL) {
+        let follow = match left.is_some_and(|left| left <= SMALL_FILE_LIMIT) {
             true => DownloadFollowup::of(&mut lease)?,
             false => DownloadFollowup::Nothing,
         };
@@ -114,7 +114,7 @@ impl Download {
                 return Ok(0);
             };
             let left = deadline.remaining().unwrap_or_default();
-            let slice = Deadline::after(left.min(LISTEN));
+            let slice = Deadline::after(left.min(REFUSAL_CHECK_INTERVAL));
             let error = match data.read(buffer, &slice) {
                 Ok(length) => {
                     deadline.progress();
@@ -130,8 +130,8 @@ impl Download {
             if !matches!(error, Error::TimedOut { .. }) {
                 break error;
             }
-            if self.is_given_up() {
-                break Error::lost(self.tried.clone(), "the server has given it up");
+            if self.is_aborted_by_server() {
+                break Error::lost(self.tried.clone(), "the server aborted the transfer");
             }
             if deadline.remaining().is_none() {
                 return Err(error);
@@ -143,9 +143,9 @@ impl Download {
         Err(words.unwrap_or(error))
     }
 
-    /// Whether the server has said that it does not go on. The end of its data connection may never have come: what a
-    /// NAT has forgotten brings no reset.
-    fn is_given_up(&mut self) -> bool {
+    /// Whether the server has aborted the transfer (4xx or 5xx on the control connection). The data connection may still
+    /// look open: a NAT that dropped its state sends no RST.
+    fn is_aborted_by_server(&mut self) -> bool {
         // Else it may be the answer to what follows.
         let is_alone = self.follow.commands().is_empty() && !self.confirmed;
         is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())

@@ -15,22 +15,22 @@ use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{Profile, Support};
 use crate::remote::{Deadline, Error};
 
-/// What goes early.
+/// Data to be sent before the 150.
 #[derive(Clone, Copy, Debug)]
 pub struct Early<'a> {
-    /// The bytes, [`EARLY`] at most.
+    /// The bytes, [`EARLY_DATA_LIMIT`] at most.
     pub bytes: &'a [u8],
-    /// They are all that there is: their end goes with them.
+    /// They are the whole file: its end is sent with them.
     pub is_all: bool,
 }
 
-/// Bytes of an upload that may go early: less than a fresh connection's window (64 KiB), so that the server's
+/// Bytes of an upload that may be sent early: less than a fresh connection's window (64 KiB), so that the server's
 /// system takes them whether it reads or not.
-pub const EARLY: u64 = 32 * 1024;
-/// How long the first upload of this kind may take: who drops the bytes may say nothing more.
-const TRIAL: Duration = Duration::from_secs(5);
+pub const EARLY_DATA_LIMIT: u64 = 32 * 1024;
+/// How long the first upload of this kind may take: a server that drops the bytes may send no reply.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether it may go early over this connection. The trial is a small upload, which is soon over.
+/// Whether it may be sent early over this connection. The trial is a small upload, which is soon over.
 pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
     let (works, in_order) = profile.ask(|learned| {
         (
@@ -49,7 +49,11 @@ pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     let tried = profile
         .ask(|learned| learned.pipelining.early_data)
         .is_known();
-    Deadline::after(if tried { left } else { left.min(TRIAL) })
+    Deadline::after(if tried {
+        left
+    } else {
+        left.min(TRIAL_PATIENCE)
+    })
 }
 
 /// Sends it.
@@ -79,7 +83,7 @@ pub fn failed(profile: &Profile, error: &Error) {
         Support::Yes => profile.learn(|learned| learned.pipelining.early_data = Support::Unknown),
         Support::No => {}
         Support::Unknown => {
-            log::info!("{error}; from now on no data before the server's consent");
+            log::info!("upload: early data disabled for this server: {error}");
             profile.learn(|learned| learned.pipelining.early_data = Support::No);
         }
     }

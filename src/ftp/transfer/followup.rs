@@ -415,7 +415,7 @@ impl UploadFollowup {
         }
         let last = match outcome.transfer {
             None => {
-                let cause = "its end was answered behind what came later";
+                let cause = "reply to it arrived after the reply to a later command";
                 return Err(Error::lost(tried.to_string(), cause));
             }
             Some(Place::Second) => others.pop().unwrap_or(first),

@@ -17,7 +17,7 @@ use crate::ftp::transfer::start::{Start, begin};
 use crate::remote::{Deadline, Error, Result};
 
 /// Bytes taken at once.
-const CHUNK: usize = 256 * 1024;
+const READ_SIZE: usize = 256 * 1024;
 /// Bytes of one line of a listing, far above what a name can need.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of a listing: some five million entries.
@@ -152,7 +152,7 @@ fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
     )
 }
 
-/// Whether a reply tells of a transfer or of its data connection, and so of no file (RFC 959 section 5.4).
+/// Whether a reply is about a transfer or its data connection, and not about a file (RFC 959 section 5.4).
 fn is_of_transfer(reply: &Reply) -> bool {
     reply.is_preliminary() || matches!(reply.code, 226 | 227 | 229 | 425 | 426)
 }
@@ -185,7 +185,7 @@ fn lines(
     deadline: &Deadline,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<bool> {
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; READ_SIZE];
     let mut rest: Vec<u8> = Vec::new();
     let mut total = 0;
     loop {

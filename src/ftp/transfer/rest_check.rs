@@ -11,8 +11,8 @@ use crate::ftp::profile::{Profile, Support};
 use crate::ftp::transfer::download::Download;
 use crate::remote::{Deadline, Error, Reading, RemotePath, Result, Source, Version, Why};
 
-/// The last bytes of a file, so many of them, are held back until all have come, and prove themselves.
-const TAIL: u64 = 128 * 1024;
+/// Bytes at the end of a file that are held back until all have come, as proof of their offset.
+const TAIL_LIMIT: u64 = 128 * 1024;
 
 /// A file that is to be read in its middle, on a server that was not seen yet to begin where it is told to.
 pub struct Doubtful<'a> {
@@ -33,7 +33,7 @@ impl Doubtful<'_> {
     pub fn read(&self, reading: &Reading) -> Result<Box<dyn Source>> {
         let mut size = reading.size;
         if let Some(left) = size.and_then(|size| size.checked_sub(reading.from))
-            && (1..=TAIL).contains(&left)
+            && (1..=TAIL_LIMIT).contains(&left)
         {
             let download = (self.begin)(reading)?;
             if let Some(tail) = Tail::of(download, left, self.deadline)? {
@@ -76,7 +76,7 @@ impl Doubtful<'_> {
     fn learn(&self, honest: bool, at: u64) {
         if !honest {
             log::warn!(
-                "the server begins transfers elsewhere than it is told to: files are read from their start only"
+                "download: the server ignores REST: seeking disabled, files are read from offset 0"
             );
         }
         self.profile.learn(|learned| {

@@ -179,7 +179,7 @@ impl Starter<'_> {
         }
     }
 
-    /// Starts over a preconnected data connection, or goes on with a new one where that was dead and nothing has
+    /// Starts over a preconnected data connection, or continues with a new one where that was dead and nothing has
     /// happened.
     fn try_preconnected(&mut self, control: &mut Control, spare: Spare) -> Result<TransferStart> {
         let pool = Arc::clone(&self.pool);
@@ -373,7 +373,7 @@ impl Starter<'_> {
         let taken_before = start.note_taken(true);
         let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
             Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
-                log::info!("{error}; pipelining disabled in active mode");
+                log::info!("data: {error}; pipelining disabled in active mode");
                 profile.learn(|learned| learned.data.active_pipelining = Support::No);
                 return Err(Error::lost(start.command.to_string(), error));
             }
@@ -387,7 +387,7 @@ impl Starter<'_> {
             return Err(refused_rest(control, profile, command, &reply));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
-        self.ahead.flown(replies);
+        self.ahead.take_replies(replies);
         if let Some(refusal) = self.ahead.refusal() {
             return Ok(FirstReply::Refused(refusal));
         }
@@ -448,7 +448,7 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
         said => {
             let said = said.unwrap_or(error);
             if pool.step_back(control) {
-                log::info!("{said}; going on with TLS 1.2");
+                log::info!("tls: {said}; falling back to TLS 1.2");
                 return Error::lost(command.to_string(), said);
             }
             said

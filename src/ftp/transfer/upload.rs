@@ -17,14 +17,14 @@ use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
-use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
-const CHUNK: usize = 256 * 1024;
+const CHUNK_SIZE: usize = 256 * 1024;
 
 /// A file on its way to the server.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Upload {
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
     /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
-    /// Before that it is somebody else's, whatever became of an earlier try.
+    /// Before that it is another client's, whatever became of an earlier try.
     pub fn create(
         lease: Lease,
         path: &[u8],
@@ -184,7 +184,7 @@ impl Upload {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
                 command.to_string(),
-                "the server said that it was done before it got a byte",
+                "the server confirmed the transfer before it got a byte",
             ));
         };
         let cutter = data
@@ -211,9 +211,11 @@ impl Upload {
         deadline: &Deadline,
     ) -> Result<()> {
         let Range { start: mut at, end } = range;
-        let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
+        let mut buffer = vec![0; CHUNK_SIZE.min(usize::try_from(end - at).unwrap_or(CHUNK_SIZE))];
         while at < end {
-            let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
+            let length = buffer
+                .len()
+                .min(usize::try_from(end - at).unwrap_or(CHUNK_SIZE));
             let chunk = &mut buffer[..length];
             bytes
                 .read_exact_at(chunk, at)
@@ -252,7 +254,10 @@ impl Upload {
 
     fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let Some(data) = &mut self.data else {
-            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+            return Err(Error::lost(
+                self.tried.clone(),
+                "the transfer was broken off before",
+            ));
         };
         let ended = match self.ended {
             true => Ok(()),
@@ -289,7 +294,10 @@ impl Upload {
 
     fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
         let Some(data) = &mut self.data else {
-            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+            return Err(Error::lost(
+                self.tried.clone(),
+                "the transfer was broken off before",
+            ));
         };
         match data.write_all(bytes, deadline) {
             Ok(()) => {
@@ -375,7 +383,7 @@ fn full(error: Error) -> Error {
     }
 }
 
-/// What may fly behind an upload over this connection.
+/// What may be pipelined after an upload over this connection.
 fn possible(lease: &mut Lease, behind: Option<UploadFollowup>) -> Result<Option<UploadFollowup>> {
     let may = lease.control()?.is_pipelining();
     Ok(behind.filter(|_| may))
@@ -398,7 +406,7 @@ pub fn upload(
 ) -> Result<Option<Updated>> {
     let size = range.end - range.start;
     let mut few = Vec::new();
-    if size <= EARLY {
+    if size <= EARLY_DATA_LIMIT {
         few.resize(usize::try_from(size).unwrap_or_default(), 0);
         bytes
             .read_exact_at(&mut few, range.start)
@@ -407,7 +415,7 @@ pub fn upload(
     let store = Store {
         command,
         from,
-        early: (size <= EARLY).then_some(Early {
+        early: (size <= EARLY_DATA_LIMIT).then_some(Early {
             bytes: &few,
             is_all: true,
         }),

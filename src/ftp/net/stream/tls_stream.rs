@@ -1,9 +1,11 @@
-//! TLS on a connection: what comes is decrypted, what goes is encrypted.
+//! Implements the TLS record layer of a connection.
 //!
-//! The one idea: rustls works on our own buffers. What came in one large read is decrypted record by record
-//! where it lies, and goes straight to whoever reads; what rustls would keep for itself it takes 4 KiB at a time.
+//! rustls works on our own buffers: one large read is decrypted record by record where it lies, and goes straight to
+//! the reader. rustls' own buffering would take 4 KiB at a time.
 //!
-//! Everything that TLS has to say is in `output` and leaves before anything is waited for.
+//! # Invariants
+//!
+//! All that TLS has to send is in `output`, and is sent before anything is waited for.
 
 use std::fmt;
 use std::io::{self, Read, Write};
