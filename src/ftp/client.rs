@@ -440,10 +440,10 @@ impl Remote for Client {
         if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    parts::took(profile, Part::Behind);
+                    parts::took(profile, Part::Append);
                     return Ok(begun);
                 }
-                Err(error) => match parts::refused(profile, Part::Behind, &path, error) {
+                Err(error) => match parts::refused(profile, Part::Append, &path, error) {
                     error if error.why() == Some(Why::Unsupported) => {}
                     error => return Err(error),
                 },
@@ -452,7 +452,7 @@ impl Remote for Client {
         // Where it was seen to put a part into its place, it does so behind the end, too.
         match profile.ask(|learned| learned.partial.rest_stor) {
             Support::Yes if from > 0 => begin(Command::Stor(&path), from)
-                .map_err(|error| parts::refused(profile, Part::Within, &path, error)),
+                .map_err(|error| parts::refused(profile, Part::InPlace, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),

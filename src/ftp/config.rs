@@ -119,7 +119,7 @@ impl Endpoint {
             target,
         };
         if let Some(proxy) = &self.proxy {
-            let target = Target::Behind(Arc::clone(proxy), self.host.clone(), self.port);
+            let target = Target::Proxied(Arc::clone(proxy), self.host.clone(), self.port);
             return connect(&to(target));
         }
         let tried = || format!("finding {}", self.host);

@@ -182,7 +182,7 @@ impl Control {
             replies.push(reply);
         }
         if commands.len() > 1 && !self.input.is_empty() {
-            // More came than was asked for: which reply is whose can't be told.
+            // More replies came than were asked for: they can't be matched to commands.
             self.give_up();
             let tried = commands.last().map(ToString::to_string);
             return Err(Error::lost(
@@ -240,8 +240,8 @@ impl Control {
         Ok(replies)
     }
 
-    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: which is whose can't
-    /// be told, then.
+    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: replies can't be
+    /// matched to commands then.
     fn note_reply(&mut self, command: &Command<'_>, reply: &Reply, several: bool) -> Result<()> {
         if several && self.is_pipelining() && command.is_missed_by(reply) {
             self.give_up();
@@ -281,7 +281,7 @@ impl Control {
         self.send_within(commands, usize::MAX, deadline).map(drop)
     }
 
-    /// Sends as many of the commands as may be under way together, behind what is owed already; returns how many.
+    /// Sends as many of the commands as may be under way together, after what is owed already; returns how many.
     pub fn send_some(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<usize> {
         let few = &commands[..commands.len().min(FEW_COMMANDS)];
         self.send_within(few, FLIGHT_BYTES / 2, deadline)

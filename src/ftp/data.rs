@@ -38,7 +38,7 @@ pub struct Policy {
     pub trusts_pasv: bool,
     /// The ports that we listen on in active mode; any free one by default.
     pub ports: Option<RangeInclusive<u16>>,
-    /// The address that the server is told in active mode, where ours is hidden behind NAT.
+    /// The address for `EPRT` and `PORT`, where ours is hidden behind NAT.
     pub external: Option<IpAddr>,
 }
 
@@ -71,19 +71,19 @@ pub struct Opening {
 #[derive(Debug)]
 enum Socket {
     Open(Stream),
-    /// And whether the server is still to be told where we listen.
+    /// And whether `EPRT` or `PORT` is still to be sent.
     Awaited(active::Listener, bool),
 }
 
 /// Commands that are sent before a transfer: `CWD`, or the question whether the file is still the same.
 #[derive(Debug)]
-pub struct Ahead<'a> {
+pub struct LeadingCommands<'a> {
     commands: &'a [Command<'a>],
     is_strict: bool,
     replies: Option<Vec<Reply>>,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> LeadingCommands<'a> {
     /// Commands that are to be sent; where the server refuses one, a `strict` transfer is not to begin.
     pub fn new(commands: &'a [Command<'a>], is_strict: bool) -> Self {
         Self {
@@ -127,7 +127,7 @@ pub fn open(
     profile: &Profile,
     policy: &Policy,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
@@ -142,16 +142,16 @@ pub fn open(
             let is_pipelined = known && may_pipeline(profile, transfer);
             active::listen(control, policy, way).and_then(|listener| {
                 if !is_pipelined {
-                    tell(control, &listener, ahead, patience)?;
+                    announce(control, &listener, leading, patience)?;
                 }
                 Ok(Socket::Awaited(listener, is_pipelined))
             })
         } else {
-            passive::listen(control, profile, policy, way, transfer, ahead, patience)
+            passive::listen(control, profile, policy, way, transfer, leading, patience)
                 .and_then(|port| port.connect(control, patience))
                 .map(Socket::Open)
         };
-        if let Some(refusal) = ahead.refusal().filter(|_| control.in_step()) {
+        if let Some(refusal) = leading.refusal().filter(|_| control.in_step()) {
             return Err(refusal);
         }
         match socket {
@@ -176,19 +176,24 @@ fn may_pipeline(profile: &Profile, transfer: Command<'_>) -> bool {
 }
 
 /// Says where we listen, and waits for consent.
-fn tell(
+fn announce(
     control: &mut Control,
     listener: &active::Listener,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<()> {
-    let told = listener.announcement();
-    let flight: Vec<_> = ahead.due().iter().copied().chain([told]).collect();
+    let announcement = listener.announcement();
+    let flight: Vec<_> = leading
+        .due()
+        .iter()
+        .copied()
+        .chain([announcement])
+        .collect();
     let mut replies = control.flight(&flight, deadline)?;
     let reply = replies.pop();
-    ahead.take_replies(replies);
+    leading.take_replies(replies);
     match reply {
-        Some(reply) if !reply.is_completion() => Err(reply.refusal(told)),
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(announcement)),
         _ => Ok(()),
     }
 }
@@ -200,7 +205,7 @@ impl Opening {
         (self.way.is_active() && !self.known).then(|| untried(deadline))
     }
 
-    /// What the server is still to be told right before the command, in the same flight.
+    /// The `EPRT` or `PORT` that is still to be sent right before the command, in the same flight.
     pub fn announcement(&self) -> Option<Command<'static>> {
         match &self.socket {
             Socket::Awaited(listener, true) => Some(listener.announcement()),
@@ -229,7 +234,7 @@ impl Opening {
         }
     }
 
-    /// What is to be told how it went.
+    /// The attempt, whose outcome is to be noted.
     pub fn attempt(&self) -> Attempt {
         Attempt {
             way: self.way,
@@ -343,7 +348,7 @@ impl Policy {
 
     /// All ways that are allowed here, best first.
     fn ways(&self, control: &Control) -> Vec<Way> {
-        // A 229 names no address: who wants the one in a 227 wants PASV.
+        // A 229 names no address: `pasv_ip=server` needs the one in a 227.
         let passive = match self.trusts_pasv {
             true => [Way::Pasv, Way::Epsv],
             false => [Way::Epsv, Way::Pasv],

@@ -228,9 +228,9 @@ pub struct RefusedPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// At the end, by `APPE`.
-    Behind,
-    /// At its place, by `STOR` behind `REST`.
-    Within,
+    Append,
+    /// At its place, by `STOR` after `REST`.
+    InPlace,
 }
 
 /// How data connections are made: what worked, and until then what failed.
@@ -308,8 +308,8 @@ impl Learned {
     /// The server takes no such parts of files.
     pub fn lacks(&mut self, part: Part) {
         match part {
-            Part::Behind => self.partial.appe = Support::No,
-            Part::Within => self.partial.rest_stor = Support::No,
+            Part::Append => self.partial.appe = Support::No,
+            Part::InPlace => self.partial.rest_stor = Support::No,
         }
     }
 
@@ -339,8 +339,8 @@ impl Learned {
         )
     }
 
-    /// A time as this server's `MDTM` is to be told it.
-    pub fn told_to_mdtm(&self, time: i64) -> i64 {
+    /// A time as this server's `MDTM` takes it.
+    pub fn to_mdtm_time(&self, time: i64) -> i64 {
         self.this_mount
             .mdtm_zone
             .as_ref()

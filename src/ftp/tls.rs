@@ -29,7 +29,7 @@ pub use crate::ftp::tls::session::Session;
 use crate::ftp::tls::verifier::Verifier;
 use crate::remote::{Error, Result};
 
-/// When connections are encrypted, and who is trusted.
+/// When connections are encrypted, and which certificates are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// When.

@@ -47,10 +47,10 @@ impl Update<'_> {
         match result {
             Ok(said) => {
                 profile.learn(|learned| learned.partial.appe = Support::Yes);
-                parts::took(profile, Part::Behind);
+                parts::took(profile, Part::Append);
                 Ok(said)
             }
-            Err(error) => Err(parts::refused(profile, Part::Behind, &path, error)),
+            Err(error) => Err(parts::refused(profile, Part::Append, &path, error)),
         }
     }
 

@@ -71,7 +71,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
             );
             pool.profile().learn(|learned| match appends {
                 true => (learned.partial.appe, learned.partial.appe_keeps) = (Support::Yes, true),
-                false => learned.lacks(Part::Behind),
+                false => learned.lacks(Part::Append),
             });
             Ok(appends)
         }

@@ -229,7 +229,7 @@ fn make_link<'a>(learned: &Learned, target: &'a [u8], path: &'a [u8]) -> Option<
 fn set_time<'a>(learned: &Learned, setter: TimeSetter, time: i64, path: &'a [u8]) -> Command<'a> {
     match setter {
         TimeSetter::Mfmt => Command::Mfmt(time, path),
-        TimeSetter::Mdtm => Command::MdtmSet(learned.told_to_mdtm(time), path),
+        TimeSetter::Mdtm => Command::MdtmSet(learned.to_mdtm_time(time), path),
         TimeSetter::SiteUtime => Command::SiteUtime(time, path),
         TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
     }

@@ -210,7 +210,7 @@ impl Update<'_> {
                 "APPE: {}: the server replaced the file; it is stored whole",
                 self.file
             );
-            profile.learn(|learned| learned.lacks(Part::Behind));
+            profile.learn(|learned| learned.lacks(Part::Append));
         }
     }
 
@@ -232,8 +232,8 @@ impl Update<'_> {
             let then = then.filter(|_| number + 1 == ranges.len());
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
-            said = sent.map_err(|error| parts::refused(profile, Part::Within, &path, error))?;
-            parts::took(profile, Part::Within);
+            said = sent.map_err(|error| parts::refused(profile, Part::InPlace, &path, error))?;
+            parts::took(profile, Part::InPlace);
         }
         Ok(said)
     }

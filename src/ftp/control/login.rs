@@ -134,7 +134,7 @@ pub fn locate(
     let no_reply = || Error::misbehaved("PWD", "no reply");
     let reply = replies.pop().ok_or_else(no_reply)?;
     if asked.is_some() && matches!(reply.code, 227 | 229) {
-        // That is what was asked behind it: what says where we are came later, or belongs to something else.
+        // That is the reply to the command after it: the one to PWD came later, or belongs to something else.
         control.give_up();
         return Err(Error::misbehaved(
             Command::Pwd.to_string(),

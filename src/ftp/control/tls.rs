@@ -14,8 +14,7 @@ use crate::ftp::tls::{Session, Tls};
 use crate::remote::{Deadline, Error, Result};
 
 impl Control {
-    /// Goes over to TLS. `judge` judges the certificate; who only looks, and sends nothing secret, needs
-    /// none.
+    /// Starts TLS. `judge` verifies the certificate; a probe that sends nothing secret needs none.
     pub fn encrypt(
         &mut self,
         judge: Option<&Tls>,
@@ -36,7 +35,7 @@ impl Control {
         // What came before TLS may be anyone's (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
             self.give_up();
-            let saw = "bytes in clear behind its consent to TLS";
+            let saw = "plaintext bytes after the reply to AUTH TLS";
             return Err(Error::misbehaved(tried, saw));
         }
         self.give_up();

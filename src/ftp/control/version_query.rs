@@ -49,7 +49,7 @@ pub fn version_said(
     })
 }
 
-/// Whether one `MLST` tells size and time.
+/// Whether one `MLST` shows size and time.
 pub fn versions_by_facts(learned: &Learned) -> bool {
     learned.stats()
         && learned.features.facts.as_ref().is_some_and(|facts| {

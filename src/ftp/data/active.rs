@@ -25,14 +25,14 @@ use crate::remote::{Deadline, Error, Result};
 pub struct Listener {
     socket: Socket,
     expected: IpAddr,
-    /// By what the server is told of it.
+    /// The command that announces it.
     announcement: Command<'static>,
 }
 
 /// Connections that may wait to be let in: the server's, and a few to be turned away.
 const BACKLOG: i32 = 8;
 
-/// Listens. The server is still to be told, by [`Listener::announcement`].
+/// Listens. [`Listener::announcement`] is still to be sent.
 pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> {
     let tried = || "listening for a data connection".to_string();
     let server = control
@@ -113,7 +113,7 @@ fn listen_on(mut local: SocketAddr, port: u16, bind: Option<&Bind>) -> io::Resul
 }
 
 impl Listener {
-    /// What tells the server where we listen.
+    /// The `EPRT` or `PORT` that names the port.
     pub fn announcement(&self) -> Command<'static> {
         self.announcement
     }

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{Ahead, Policy};
+use crate::ftp::data::{LeadingCommands, Policy};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::protocol::command::Command;
@@ -38,15 +38,15 @@ pub fn listen(
     policy: &Policy,
     way: Way,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Port> {
     let mode = command(way);
-    let mut reply = ask(control, profile, mode, transfer, ahead, deadline)?;
+    let mut reply = ask(control, profile, mode, transfer, leading, deadline)?;
     let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
     if !reply.is_completion() && !profile.ask(|learned| learned.data.needs_pret) && wants_pret() {
         profile.learn(|learned| learned.data.needs_pret = true);
-        reply = ask(control, profile, mode, transfer, ahead, deadline)?;
+        reply = ask(control, profile, mode, transfer, leading, deadline)?;
     }
     port_in(&reply, mode, control, policy)
 }
@@ -114,18 +114,18 @@ fn ask(
     profile: &Profile,
     mode: Command<'_>,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Reply> {
     let announced = transfer.announced();
     let pret = profile.ask(|learned| learned.data.needs_pret);
-    let mut flight = ahead.due().to_vec();
+    let mut flight = leading.due().to_vec();
     let first = flight.len();
     flight.extend(pret.then_some(announced));
     flight.push(mode);
     let mut replies = control.flight(&flight, deadline)?;
     let mut own = replies.split_off(first).into_iter();
-    ahead.take_replies(replies);
+    leading.take_replies(replies);
     if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
         return Err(refused.refusal(announced));
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{Ahead, Attempt, Policy, passive};
+use crate::ftp::data::{Attempt, LeadingCommands, Policy, passive};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::protocol::command::Command;
@@ -47,7 +47,7 @@ impl Spare {
         })
     }
 
-    /// Makes one, or begins to: TCP's own handshake goes on behind this.
+    /// Starts to make one: the TCP handshake continues after this returns.
     pub fn make(
         control: &mut Control,
         profile: &Profile,
@@ -57,8 +57,8 @@ impl Spare {
         let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
             return Ok(None);
         };
-        let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
-        let port = passive::listen(control, profile, policy, way, what, &mut ahead, deadline)?;
+        let (mut leading, what) = (LeadingCommands::new(&[], false), Command::Noop);
+        let port = passive::listen(control, profile, policy, way, what, &mut leading, deadline)?;
         Ok(Some(Self {
             way,
             stream: port.begin(control, deadline)?,
@@ -137,7 +137,7 @@ impl Spare {
     /// The connection, once TCP's handshake is done.
     pub fn into_stream(self, deadline: &Deadline) -> Result<Stream> {
         let there = self.stream.established(deadline);
-        there.map_err(|error| blame("connecting ahead", &error))?;
+        there.map_err(|error| blame("connecting leading", &error))?;
         Ok(self.stream)
     }
 

@@ -25,7 +25,7 @@ pub enum Target {
     /// At an address.
     Address(SocketAddr),
     /// Where a proxy finds it.
-    Behind(Arc<Proxy>, String, u16),
+    Proxied(Arc<Proxy>, String, u16),
 }
 
 impl Route {
@@ -42,7 +42,7 @@ impl Route {
                 Stream::connect_from(local, *address, self.bind.as_ref(), deadline)
                     .map_err(|error| blame(tried(), &error))
             }
-            Target::Behind(..) => Err(Error::lost(tried(), "it goes through a proxy")),
+            Target::Proxied(..) => Err(Error::lost(tried(), "it goes through a proxy")),
         }
     }
 
@@ -79,11 +79,11 @@ impl Route {
                 address.set_port(port);
                 Target::Address(address)
             }
-            (Target::Behind(proxy, _, _), Some(host)) => {
-                Target::Behind(Arc::clone(proxy), host.to_string(), port)
+            (Target::Proxied(proxy, _, _), Some(host)) => {
+                Target::Proxied(Arc::clone(proxy), host.to_string(), port)
             }
-            (Target::Behind(proxy, host, _), None) => {
-                Target::Behind(Arc::clone(proxy), host.clone(), port)
+            (Target::Proxied(proxy, host, _), None) => {
+                Target::Proxied(Arc::clone(proxy), host.clone(), port)
             }
         }
     }
@@ -93,7 +93,7 @@ impl Route {
         match target {
             Target::Address(address) => Stream::connect(*address, bind, deadline)
                 .map_err(|error| blame(format!("connecting to {address}"), &error)),
-            Target::Behind(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
+            Target::Proxied(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
         }
     }
 
@@ -101,13 +101,13 @@ impl Route {
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.target {
             Target::Address(address) => Some(address.ip()),
-            Target::Behind(_, host, _) => host.parse().ok(),
+            Target::Proxied(_, host, _) => host.parse().ok(),
         }
     }
 
     /// Whether a proxy stands between: then the server can't connect to us.
     pub fn is_proxied(&self) -> bool {
-        matches!(self.target, Target::Behind(..))
+        matches!(self.target, Target::Proxied(..))
     }
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
             Target::Address(address) => write!(f, "{address}"),
-            Target::Behind(_, host, port) => write!(f, "{host}:{port}"),
+            Target::Proxied(_, host, port) => write!(f, "{host}:{port}"),
         }
     }
 }

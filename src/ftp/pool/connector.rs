@@ -75,7 +75,7 @@ impl Pool {
         connected
     }
 
-    /// The spare data connection of which a login tells.
+    /// The spare data connection whose port a login returned.
     pub(crate) fn spare_at(&self, port: &Reply, control: &mut Control) -> Option<Spare> {
         let deadline = Deadline::after(ARMING_PATIENCE);
         let made = Spare::of_reply(port, control, &self.profile, self.data(), &deadline);

@@ -23,7 +23,7 @@ pub enum Purpose {
     Transfer,
 }
 
-/// The connections and who waits for them.
+/// The connections, and the callers that wait for them.
 #[derive(Debug)]
 pub struct PoolState {
     /// Connections that no caller holds.
@@ -235,7 +235,7 @@ impl PoolState {
         self.waiting.by_urgency.iter().all(|&waiting| waiting == 0)
     }
 
-    /// Whether a caller who waits gets nothing unless a transfer makes way.
+    /// Whether a waiting caller gets no connection unless a transfer makes way.
     pub fn is_stuck(&self) -> bool {
         let callers = self.waiting.by_urgency[Urgency::Caller as usize]
             + self.waiting.by_urgency[Urgency::Flush as usize];

@@ -14,7 +14,7 @@ use crate::ftp::profile::Way;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::listing_stream::is_empty_directory;
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, RemotePath, Result};
 
 use crate::ftp::probe::{Answer, Inspection, said};
@@ -127,10 +127,10 @@ impl Inspection {
     fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
         let command = Command::List("");
         let directory = self.client.pool().place().absolute(&RemotePath::root())?;
-        let start = Start {
-            ahead: &[Command::Cwd(&directory)],
+        let start = TransferRequest {
+            leading: &[Command::Cwd(&directory)],
             is_strict: true,
-            ..Start::of(command)
+            ..TransferRequest::of(command)
         };
         let since = Instant::now();
         let begun = match begin(lease, start, deadline) {

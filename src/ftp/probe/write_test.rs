@@ -220,7 +220,7 @@ impl Trying<'_> {
         if let Err(error) = self.put(Command::Appe(&path), b"more") {
             if parts::may_be_of_parts(&error) {
                 // All of it was taken before.
-                profile.learn(|learned| learned.lacks(Part::Behind));
+                profile.learn(|learned| learned.lacks(Part::Append));
             }
             return Err(error);
         }

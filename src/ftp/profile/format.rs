@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 
 use crate::ftp::profile::{Learned, TimeSetter, Way};
 
-/// What stands in a text beside the facts.
+/// What a profile holds besides the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The digest of the server's greeting and features.

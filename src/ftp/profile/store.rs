@@ -102,7 +102,7 @@ impl ProfileStore {
         found.is_some_and(|(_, learned)| learned.pipelining.commands == Support::No)
     }
 
-    /// Takes over what the file says, once the server has shown who it is. `network` is where we are;
+    /// Takes over the stored facts, once the server is known to be that of the file. `network` is our local address;
     /// `ways` is whether a way to data connections is taken from there, and written there.
     pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {
         let print = profile.ask(|learned| learned.print);

@@ -86,7 +86,7 @@ fn body(bytes: &[u8]) -> Option<Certificate> {
     })
 }
 
-/// Values of DER, one behind the other.
+/// Values of DER, one after the other.
 struct Values<'a>(&'a [u8]);
 
 impl<'a> Values<'a> {

@@ -28,7 +28,7 @@ pub struct Verifier {
     fingerprint: Option<[u8; 32]>,
     trusts_anyone: bool,
     trusts_any_name: bool,
-    /// Whether unknown ones pass the handshake, to be judged behind it.
+    /// Whether unknown ones pass the handshake, to be judged after it.
     pub takes_unknown: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::finish::{last_words, settle};
 use crate::ftp::transfer::followup::DownloadFollowup;
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
 /// Bytes of a file that is always read to its end: a larger transfer may be given up halfway.
@@ -32,7 +32,7 @@ pub struct Download {
     data: Option<Stream>,
     tried: String,
     version: Option<Version>,
-    follow: DownloadFollowup,
+    followup: DownloadFollowup,
     /// Whether the final reply has come with the preliminary one (or instead of it).
     confirmed: bool,
     cutter: u64,
@@ -48,27 +48,27 @@ impl Download {
     ) -> Result<Self> {
         let (command, verify) = (Command::Retr(path), reading.verify);
         let left = reading.size.and_then(|size| size.checked_sub(reading.from));
-        let follow = match left.is_some_and(|left| left <= SMALL_FILE_LIMIT) {
+        let followup = match left.is_some_and(|left| left <= SMALL_FILE_LIMIT) {
             true => DownloadFollowup::of(&mut lease)?,
             false => DownloadFollowup::Nothing,
         };
         let learned = lease.pool().profile().get();
-        let ahead = if verify {
+        let leading = if verify {
             version_query::version_commands(&learned, path)
         } else {
             Vec::new()
         };
-        let start = Start {
-            ahead: &ahead,
+        let start = TransferRequest {
+            leading: &leading,
             from: reading.from,
-            behind: follow.commands(),
-            halves: follow.halves(&mut lease)?,
-            ..Start::of(command)
+            following: followup.commands(),
+            halves: followup.halves(&mut lease)?,
+            ..TransferRequest::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;
         let version = verify
             .then(|| {
-                version_query::version_said(lease.pool().profile(), &learned, path, &opened.ahead)
+                version_query::version_said(lease.pool().profile(), &learned, path, &opened.leading)
             })
             .and_then(Result::ok);
         let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
@@ -80,7 +80,7 @@ impl Download {
             data: opened.data,
             tried: command.to_string(),
             version,
-            follow,
+            followup,
             confirmed: opened.confirmed,
             cutter,
         })
@@ -99,7 +99,7 @@ impl Download {
             self.lease.want_spare();
         } else {
             self.confirmed = true;
-            self.follow
+            self.followup
                 .conclude(&mut self.lease, &self.tried, deadline)?;
         }
         check_end(self.lease.pool().profile(), in_full, &self.tried)
@@ -147,7 +147,7 @@ impl Download {
     /// look open: a NAT that dropped its state sends no RST.
     fn is_aborted_by_server(&mut self) -> bool {
         // Else it may be the answer to what follows.
-        let is_alone = self.follow.commands().is_empty() && !self.confirmed;
+        let is_alone = self.followup.commands().is_empty() && !self.confirmed;
         is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())
     }
 }
@@ -176,7 +176,7 @@ impl Drop for Download {
             && !self.confirmed
             && let Ok(control) = self.lease.control()
         {
-            settle(control, &self.tried, self.follow.commands().len());
+            settle(control, &self.tried, self.followup.commands().len());
             self.lease.want_spare();
         }
     }

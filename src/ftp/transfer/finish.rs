@@ -35,7 +35,7 @@ pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Re
     Err(reply.refusal(tried))
 }
 
-/// The replies to a transfer and to commands after it are in no order: which is whose can't be told, now nor later.
+/// The replies to a transfer and to commands after it are in no order: replies can't be matched to commands any more.
 pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
     profile.learn(|learned| match command {
         Command::Stor(_) | Command::Appe(_) => learned.pipelining.after_upload = Support::No,
@@ -68,7 +68,7 @@ fn is_answer(reply: &Reply) -> bool {
 
 /// Brings a control connection back in step after its data connection was closed by us.
 ///
-/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
+/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` after
 /// it marks the end, and the `behind` commands that were pipelined after the transfer are answered before that. What
 /// does not fit leaves the connection out of step, and the pool drops it.
 pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {

@@ -53,7 +53,7 @@ enum Pipelined {
 /// What the order of the replies to a transfer and to the commands after it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outcome {
-    /// The transfer's final reply; `None` where that can't be told.
+    /// The transfer's final reply; `None` where that is unknown.
     transfer: Option<Place>,
     /// Whether the server answers in order.
     in_order: Support,
@@ -86,7 +86,7 @@ fn judge(pipelined: Pipelined, first: &Reply, others: &[Reply]) -> Outcome {
         (Pipelined::Noop, [second, ..]) => Outcome {
             transfer: place(is_after_noop(first, second)),
             in_order: Support::from(first.code != OKAY && second.code == OKAY),
-            // Else which reply is whose can't be told, nor whether that was all.
+            // Else replies can't be matched to commands, and more may come.
             is_in_step: first.code == OKAY || second.code == OKAY,
         },
         (Pipelined::Size, [second, ..]) => {
@@ -130,7 +130,7 @@ fn judge(pipelined: Pipelined, first: &Reply, others: &[Reply]) -> Outcome {
                     in_order: Support::No,
                     is_in_step: false,
                 },
-                // Said twice: what else is to come can't be told.
+                // Said twice: what else is to come is unknown.
                 false => Outcome {
                     is_in_step: !is_stored_later,
                     ..as_sent

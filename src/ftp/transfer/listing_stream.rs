@@ -13,7 +13,7 @@ use crate::ftp::protocol::reply::{Reply, without_names};
 use crate::ftp::transfer::download::check_end;
 use crate::ftp::transfer::finish::{last_words, out_of_order};
 use crate::ftp::transfer::followup::DownloadFollowup;
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Result};
 
 /// Bytes taken at once.
@@ -49,13 +49,13 @@ pub fn listing<'a>(
 ) -> Result<Listing<'a>> {
     // Into the directory first and no argument then: names may hold what servers take for
     // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
-    let follow = DownloadFollowup::of(lease)?;
-    let start = Start {
-        ahead: &[Command::Cwd(directory)],
+    let followup = DownloadFollowup::of(lease)?;
+    let start = TransferRequest {
+        leading: &[Command::Cwd(directory)],
         is_strict: true,
-        behind: follow.commands(),
-        halves: follow.halves(lease)?,
-        ..Start::of(command)
+        following: followup.commands(),
+        halves: followup.halves(lease)?,
+        ..TransferRequest::of(command)
     };
     let mut listing = Listing {
         command,
@@ -85,12 +85,12 @@ pub fn listing<'a>(
         listing.in_full = data.ended_in_full();
         data.end();
     }
-    listing.owed = (!opened.confirmed).then_some(follow);
+    listing.owed = (!opened.confirmed).then_some(followup);
     Ok(listing)
 }
 
 impl Listing<'_> {
-    /// Sends commands that are answered behind the final reply, as many as may be under way, where that is owed and
+    /// Sends commands that are answered after the final reply, as many as may be under way, where that is owed and
     /// this server was seen to answer in order. None may begin a transfer.
     pub fn ask(
         &mut self,
@@ -111,10 +111,10 @@ impl Listing<'_> {
         lease: &mut Lease,
         deadline: &Deadline,
     ) -> Result<(bool, Vec<Reply>)> {
-        let Some(follow) = self.owed else {
+        let Some(followup) = self.owed else {
             return Ok((self.whole, Vec::new()));
         };
-        let whole = match follow.conclude(lease, &self.command, deadline) {
+        let whole = match followup.conclude(lease, &self.command, deadline) {
             Err(error) if is_empty_directory(&error, self.command) => {
                 // Of that the data has no end that could be missing.
                 self.in_full = None;
@@ -134,7 +134,7 @@ impl Listing<'_> {
             replies.push(reply);
         }
         if self.asked > 0 && !lease.control()?.in_step() {
-            // More came than was asked for: which reply is whose can't be told.
+            // More replies came than were asked for: they can't be matched to commands.
             return Err(disorder(lease, self.command));
         }
         check_end(lease.pool().profile(), self.in_full, &self.command)?;
@@ -142,7 +142,7 @@ impl Listing<'_> {
     }
 }
 
-/// The replies to a listing and to what was asked behind it are in no order.
+/// The replies to a listing and to the commands after it are in no order.
 fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
     let pool = Arc::clone(lease.pool());
     let control = lease.control();

@@ -14,7 +14,7 @@ use crate::remote::{Deadline, Error, Reading, RemotePath, Result, Source, Versio
 /// Bytes at the end of a file that are held back until all have come, as proof of their offset.
 const TAIL_LIMIT: u64 = 128 * 1024;
 
-/// A file that is to be read in its middle, on a server that was not seen yet to begin where it is told to.
+/// A file that is to be read in its middle, on a server that was not seen yet to obey `REST`.
 pub struct Doubtful<'a> {
     /// The file.
     pub file: &'a RemotePath,
@@ -22,7 +22,7 @@ pub struct Doubtful<'a> {
     pub profile: &'a Profile,
     /// Begins a transfer of it, wherever the server begins then.
     pub begin: &'a dyn Fn(&Reading) -> Result<Download>,
-    /// Asks for its size in bytes; `None` where the server tells none.
+    /// Asks for its size in bytes; `None` where the server shows none.
     pub size: &'a dyn Fn() -> Result<Option<u64>>,
     /// How long all of it may take.
     pub deadline: &'a Deadline,

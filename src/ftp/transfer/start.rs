@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ftp::control::Control;
 use crate::ftp::data;
-use crate::ftp::data::{Ahead, Spare};
+use crate::ftp::data::{LeadingCommands, Spare};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::{Profile, Support};
@@ -26,9 +26,9 @@ use crate::remote::{Deadline, Error, Result, Why};
 
 /// A transfer that is to be started.
 #[derive(Clone, Copy, Debug)]
-pub struct Start<'a> {
+pub struct TransferRequest<'a> {
     /// Commands that are sent before it.
-    pub ahead: &'a [Command<'a>],
+    pub leading: &'a [Command<'a>],
     /// A refusal of one of those refuses the transfer.
     pub is_strict: bool,
     /// The offset at which it begins, in bytes.
@@ -36,7 +36,7 @@ pub struct Start<'a> {
     /// The command.
     pub command: Command<'a>,
     /// Commands that are sent after it in the same write, where pipelining is on: see `followup.rs`.
-    pub behind: &'a [Command<'a>],
+    pub following: &'a [Command<'a>],
     /// Data to be sent before the 150, where the server takes it.
     pub early: Option<Early<'a>>,
     /// Our half of the data connection may be closed at once: nothing is to be sent.
@@ -49,14 +49,14 @@ pub struct Start<'a> {
 
 /// A transfer that has started.
 #[derive(Debug)]
-pub struct Begun {
+pub struct StartedTransfer {
     /// The data connection; `None` where the server was done without one.
     pub data: Option<Stream>,
     /// The final reply has come already, and is a success.
     pub confirmed: bool,
-    /// The replies to [`Start::ahead`].
-    pub ahead: Vec<Reply>,
-    /// [`Start::early`] was sent.
+    /// The replies to [`TransferRequest::leading`].
+    pub leading: Vec<Reply>,
+    /// [`TransferRequest::early`] was sent.
     pub early: bool,
 }
 
@@ -64,15 +64,15 @@ pub struct Begun {
 /// and a fresh one must still have its chance.
 const PRECONNECTED_SHARE: u32 = 3;
 
-impl<'a> Start<'a> {
+impl<'a> TransferRequest<'a> {
     /// A transfer of everything, with no commands before it.
     pub fn of(command: Command<'a>) -> Self {
         Self {
-            ahead: &[],
+            leading: &[],
             is_strict: false,
             from: 0,
             command,
-            behind: &[],
+            following: &[],
             early: None,
             halves: false,
             taken: None,
@@ -94,13 +94,17 @@ impl<'a> Start<'a> {
 /// Starts a transfer; returns when the server has taken the command.
 ///
 /// Where it is not known yet how data connections are made, one way is tried after the other.
-pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result<Begun> {
+pub fn begin(
+    lease: &mut Lease,
+    request: TransferRequest<'_>,
+    deadline: &Deadline,
+) -> Result<StartedTransfer> {
     let spare = lease.take_spare();
     lease.note_beginning(false);
     let mut starter = Starter {
-        start,
+        request,
         pool: Arc::clone(lease.pool()),
-        ahead: Ahead::new(start.ahead, start.is_strict),
+        leading: LeadingCommands::new(request.leading, request.is_strict),
         next_port: None,
         deadline,
     };
@@ -125,7 +129,7 @@ enum TransferStart {
     /// The data connection is there, or listened for: the command is to be sent.
     Send(data::Opening),
     /// The server has taken the command.
-    Begun(Begun),
+    Begun(StartedTransfer),
 }
 
 /// The first reply to the command, or the reason why it does not count.
@@ -138,17 +142,17 @@ enum FirstReply {
 
 /// One transfer while it is started.
 struct Starter<'a> {
-    start: Start<'a>,
+    request: TransferRequest<'a>,
     pool: Arc<Pool>,
-    ahead: Ahead<'a>,
+    leading: LeadingCommands<'a>,
     /// The reply by which a refused transfer still brought the port of the next one's data connection.
     next_port: Option<Reply>,
     deadline: &'a Deadline,
 }
 
 impl Starter<'_> {
-    fn run(&mut self, lease: &mut Lease, spare: Option<Spare>) -> Result<Begun> {
-        let command = self.start.command;
+    fn run(&mut self, lease: &mut Lease, spare: Option<Spare>) -> Result<StartedTransfer> {
+        let command = self.request.command;
         let control = lease.control()?;
         if control.is_used_up() {
             self.pool.step_back(control);
@@ -167,10 +171,10 @@ impl Starter<'_> {
                     next
                 }
                 TransferStart::Connect => {
-                    let (control, ahead) = (lease.control()?, &mut self.ahead);
+                    let (control, leading) = (lease.control()?, &mut self.leading);
                     let (profile, policy) = (self.pool.profile(), self.pool.data());
                     let opening =
-                        data::open(control, profile, policy, command, ahead, self.deadline)?;
+                        data::open(control, profile, policy, command, leading, self.deadline)?;
                     TransferStart::Send(opening)
                 }
                 TransferStart::Send(opening) => self.send_command(lease.control()?, opening)?,
@@ -183,7 +187,7 @@ impl Starter<'_> {
     /// happened.
     fn try_preconnected(&mut self, control: &mut Control, spare: Spare) -> Result<TransferStart> {
         let pool = Arc::clone(&self.pool);
-        let (start, profile) = (self.start, pool.profile());
+        let (request, profile) = (self.request, pool.profile());
         let left = self.deadline.remaining().unwrap_or_default();
         let mut patience = Deadline::after(left / PRECONNECTED_SHARE);
         let attempt = spare.attempt(profile);
@@ -195,7 +199,7 @@ impl Starter<'_> {
                 return Ok(TransferStart::Connect);
             }
         };
-        let early = start
+        let early = request
             .early
             .filter(|&early| early_data::may_be(early, profile, control));
         if early.is_some() {
@@ -205,7 +209,7 @@ impl Starter<'_> {
         let mut send_early = || {
             if let Some(early) = early {
                 written = early_data::send(&mut stream, early, &patience);
-            } else if start.halves {
+            } else if request.halves {
                 written = stream.finish_writing(&patience);
             }
         };
@@ -230,15 +234,15 @@ impl Starter<'_> {
         attempt.worked(profile);
         Spare::note_success(profile);
         if let Err(error) = written {
-            let error = blame(start.command.to_string(), &error);
+            let error = blame(request.command.to_string(), &error);
             early_data::failed(profile, &error);
             stream.abort();
             return Err(error);
         }
-        Ok(TransferStart::Begun(Begun {
+        Ok(TransferStart::Begun(StartedTransfer {
             data: Some(stream),
             confirmed: reply.is_completion(),
-            ahead: Vec::new(),
+            leading: Vec::new(),
             early: early.is_some(),
         }))
     }
@@ -251,11 +255,11 @@ impl Starter<'_> {
         refusal: Error,
         patience: &Deadline,
     ) -> Result<Error> {
-        let command = self.start.command;
+        let command = self.request.command;
         let reply = control.reply(&command, patience)?;
         drop(stream);
         match reply.is_preliminary() {
-            true => settle(control, &command, self.start.behind.len()),
+            true => settle(control, &command, self.request.following.len()),
             false => self.drain(control, patience)?,
         }
         Ok(refusal)
@@ -268,7 +272,7 @@ impl Starter<'_> {
         reply: &Reply,
         patience: &Deadline,
     ) -> Result<TransferStart> {
-        let command = self.start.command;
+        let command = self.request.command;
         let text = reply.words(command);
         let is_of_connection =
             matches!(reply.code, 425 | 426) || text.contains("pasv") || text.contains("port");
@@ -305,7 +309,11 @@ impl Starter<'_> {
         }
     }
 
-    fn start_over(&mut self, control: &mut Control, opening: data::Opening) -> Result<Begun> {
+    fn start_over(
+        &mut self,
+        control: &mut Control,
+        opening: data::Opening,
+    ) -> Result<StartedTransfer> {
         let short = opening.patience(self.deadline);
         let deadline = short.as_ref().unwrap_or(self.deadline);
         let announced = opening.announcement();
@@ -317,10 +325,10 @@ impl Starter<'_> {
                 return Err(refusal);
             }
         };
-        let begun = |data, confirmed| Begun {
+        let begun = |data, confirmed| StartedTransfer {
             data,
             confirmed,
-            ahead: Vec::new(),
+            leading: Vec::new(),
             early: false,
         };
         if reply.is_preliminary() {
@@ -332,23 +340,23 @@ impl Starter<'_> {
             return Ok(begun(opening.at_once()?, true));
         }
         self.drain(control, deadline)?;
-        Err(reply.refusal(self.start.command))
+        Err(reply.refusal(self.request.command))
     }
 
     /// Takes the replies to what was pipelined after a command that was refused: only the port of the next data
     /// connection matters.
     fn drain(&mut self, control: &mut Control, deadline: &Deadline) -> Result<()> {
-        let start = self.start;
-        if start.from > 0 {
+        let request = self.request;
+        if request.from > 0 {
             // What was refused may not have used up the REST before it, and the next transfer would begin there.
             control.give_up();
             return Ok(());
         }
         if control.is_pipelining() {
-            for command in start.behind {
+            for command in request.following {
                 let reply = control.reply(command, deadline)?;
                 if reply.is_preliminary() {
-                    return Err(out_of_order(control, start.command, self.pool.profile()));
+                    return Err(out_of_order(control, request.command, self.pool.profile()));
                 }
                 if matches!(command, Command::Epsv | Command::Pasv) && reply.is_completion() {
                     self.next_port = Some(reply);
@@ -367,54 +375,59 @@ impl Starter<'_> {
         sent: &mut dyn FnMut(),
         deadline: &Deadline,
     ) -> Result<FirstReply> {
-        let (start, profile) = (self.start, self.pool.profile());
-        let due = self.ahead.due().iter().copied();
-        let before: Vec<_> = due.chain(announced).chain(start.rest()).collect();
-        let taken_before = start.note_taken(true);
-        let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
-            Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
-                log::info!("data: {error}; pipelining disabled in active mode");
-                profile.learn(|learned| learned.data.active_pipelining = Support::No);
-                return Err(Error::lost(start.command.to_string(), error));
-            }
-            replies => replies?,
-        };
+        let (request, profile) = (self.request, self.pool.profile());
+        let due = self.leading.due().iter().copied();
+        let before: Vec<_> = due.chain(announced).chain(request.rest()).collect();
+        let taken_before = request.note_taken(true);
+        let mut replies =
+            match control.lead(&before, request.command, request.following, sent, deadline) {
+                Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
+                    log::info!("data: {error}; pipelining disabled in active mode");
+                    profile.learn(|learned| learned.data.active_pipelining = Support::No);
+                    return Err(Error::lost(request.command.to_string(), error));
+                }
+                replies => replies?,
+            };
         if announced.is_some() {
             profile.learn(|learned| learned.data.active_pipelining = Support::Yes);
         }
-        let rest = start.rest().and_then(|rest| Some((rest, replies.pop()?)));
+        let rest = request.rest().and_then(|rest| Some((rest, replies.pop()?)));
         if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
             return Err(refused_rest(control, profile, command, &reply));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
-        self.ahead.take_replies(replies);
-        if let Some(refusal) = self.ahead.refusal() {
+        self.leading.take_replies(replies);
+        if let Some(refusal) = self.leading.refusal() {
             return Ok(FirstReply::Refused(refusal));
         }
         if let Some((command, reply)) = announced.filter(|(_, reply)| !reply.is_completion()) {
             return Ok(FirstReply::Refused(reply.refusal(command)));
         }
-        let reply = control.reply(&start.command, deadline)?;
+        let reply = control.reply(&request.command, deadline)?;
         if !reply.is_preliminary() && !reply.is_completion() {
-            start.note_taken(taken_before);
-        } else if let Some(agreed) = start.agreed {
+            request.note_taken(taken_before);
+        } else if let Some(agreed) = request.agreed {
             agreed.store(true, Ordering::Relaxed);
         }
-        if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
-            return Err(out_of_order(control, start.command, profile));
+        if reply.is_completion() && !request.following.is_empty() && control.is_pipelining() {
+            return Err(out_of_order(control, request.command, profile));
         }
         Ok(FirstReply::Reply(reply))
     }
 
     /// Encrypts the data connection, where that is agreed, and hands it over.
-    fn protect(&mut self, lease: &mut Lease, mut begun: Begun) -> Result<Begun> {
-        let ahead = std::mem::replace(&mut self.ahead, Ahead::new(&[], false));
-        begun.ahead = ahead.into_replies();
+    fn protect(
+        &mut self,
+        lease: &mut Lease,
+        mut begun: StartedTransfer,
+    ) -> Result<StartedTransfer> {
+        let leading = std::mem::replace(&mut self.leading, LeadingCommands::new(&[], false));
+        begun.leading = leading.into_replies();
         if let Some(data) = &mut begun.data
             && let Err(error) = lease.control()?.protect(data, self.deadline)
         {
             drop(begun);
-            return Err(unprotected(lease, self.start.command, error));
+            return Err(unprotected(lease, self.request.command, error));
         }
         Ok(begun)
     }
@@ -456,7 +469,7 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     }
 }
 
-/// Begins the spare data connection of which a reply tells.
+/// Starts the spare data connection whose port a reply names.
 pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) -> Result<()> {
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());

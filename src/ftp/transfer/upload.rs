@@ -20,7 +20,7 @@ use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::followup::UploadFollowup;
-use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
+use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_spare};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -33,7 +33,7 @@ pub struct Upload {
     data: Option<Stream>,
     tried: String,
     cutter: Option<u64>,
-    behind: Option<UploadFollowup>,
+    followup: Option<UploadFollowup>,
     /// Bytes that were sent.
     sent: u64,
     /// Bytes that were sent before the server's consent.
@@ -60,20 +60,20 @@ impl Upload {
     pub fn open(
         mut lease: Lease,
         store: Store<'_>,
-        behind: Option<UploadFollowup>,
+        followup: Option<UploadFollowup>,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let behind = possible(&mut lease, behind)?;
-        let start = Start {
+        let followup = possible(&mut lease, followup)?;
+        let start = TransferRequest {
             from: store.from,
             early: store.early,
             taken: store.taken,
-            behind: &commands(behind.as_ref()),
-            ..Start::of(store.command)
+            following: &commands(followup.as_ref()),
+            ..TransferRequest::of(store.command)
         };
         let opened = begin(&mut lease, start, deadline)?;
         let early = store.early.filter(|_| opened.early);
-        let mut upload = Self::over(lease, opened, store.command, behind)?;
+        let mut upload = Self::over(lease, opened, store.command, followup)?;
         if let Some(early) = early {
             upload.early = early.bytes.len() as u64;
             upload.sent = upload.early;
@@ -94,38 +94,38 @@ impl Upload {
     pub fn create(
         lease: Lease,
         path: &[u8],
-        behind: Option<UploadFollowup>,
+        followup: Option<UploadFollowup>,
         made: &AtomicBool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let appends = lease.pool().profile().ask(|learned| learned.partial.appe) != Support::No;
-        Self::make(lease, path, behind, made, appends, deadline)
+        Self::make(lease, path, followup, made, appends, deadline)
     }
 
     fn make(
         mut lease: Lease,
         path: &[u8],
-        behind: Option<UploadFollowup>,
+        followup: Option<UploadFollowup>,
         made: &AtomicBool,
         appends: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let again = made.load(Ordering::Relaxed);
         let profile = lease.pool().profile();
-        let ahead = [Command::Size(path)];
+        let leading = [Command::Size(path)];
         let is_there =
             |reply: &Reply| reply.is_completion() && !(again && reply.text().trim() == "0");
         let exists = |reply: &Reply| {
             Err(Error::refused(
                 Why::Exists,
-                ahead[0].to_string(),
+                leading[0].to_string(),
                 reply.to_string(),
             ))
         };
         if !appends || !profile.ask(|learned| learned.features.size) {
-            let reply = lease.control()?.command(ahead[0], deadline)?;
+            let reply = lease.control()?.command(leading[0], deadline)?;
             if reply.is_unknown_command() {
-                return Err(reply.refusal(ahead[0]));
+                return Err(reply.refusal(leading[0]));
             }
             if is_there(&reply) {
                 return exists(&reply);
@@ -139,32 +139,32 @@ impl Upload {
                 taken: None,
             };
             let pool = Arc::clone(lease.pool());
-            let upload = Self::open(lease, store, behind, deadline)?;
+            let upload = Self::open(lease, store, followup, deadline)?;
             parts::took_all(pool.profile(), path);
             return Ok(upload);
         }
         let command = Command::Appe(path);
-        let behind = possible(&mut lease, behind)?;
-        let start = Start {
-            ahead: &ahead,
-            behind: &commands(behind.as_ref()),
+        let followup = possible(&mut lease, followup)?;
+        let start = TransferRequest {
+            leading: &leading,
+            following: &commands(followup.as_ref()),
             agreed: Some(made),
-            ..Start::of(command)
+            ..TransferRequest::of(command)
         };
         let opened = match begin(&mut lease, start, deadline) {
             Ok(opened) => opened,
             Err(error) => {
-                let error = parts::refused(lease.pool().profile(), Part::Behind, path, error);
+                let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
                     Some(Why::Unsupported) => {
-                        Self::make(lease, path, behind, made, false, deadline)
+                        Self::make(lease, path, followup, made, false, deadline)
                     }
                     _ => Err(error),
                 };
             }
         };
-        let size = opened.ahead.first().cloned();
-        let upload = Self::over(lease, opened, command, behind)?;
+        let size = opened.leading.first().cloned();
+        let upload = Self::over(lease, opened, command, followup)?;
         match size.filter(is_there) {
             Some(reply) => {
                 // Nothing was sent, so nothing has changed, however this ends.
@@ -177,9 +177,9 @@ impl Upload {
 
     fn over(
         lease: Lease,
-        opened: Begun,
+        opened: StartedTransfer,
         command: Command<'_>,
-        behind: Option<UploadFollowup>,
+        followup: Option<UploadFollowup>,
     ) -> Result<Self> {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
@@ -196,7 +196,7 @@ impl Upload {
             data: Some(data),
             tried: command.to_string(),
             cutter,
-            behind,
+            followup,
             sent: 0,
             early: 0,
             ended: false,
@@ -226,7 +226,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the data and awaits the server's word; with what it said of the file behind that, if it did.
+    /// Ends the data and takes the final reply; with what the followup showed of the file, if anything.
     pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let pool = Arc::clone(self.lease.pool());
         let profile = pool.profile();
@@ -274,7 +274,7 @@ impl Upload {
         let control = self.lease.control()?;
         // The data connection stays open until the server has answered: where no answer comes, it is reset
         // (`Drop`), and bytes that have not arrived by then never do.
-        let Some(behind) = &self.behind else {
+        let Some(followup) = &self.followup else {
             let last = control.reply(&self.tried, deadline)?;
             self.data = None;
             self.lease.want_spare();
@@ -282,7 +282,7 @@ impl Upload {
                 .map_err(full)
                 .map(|()| None);
         };
-        let said = behind.take(control, pool.profile(), &self.tried, deadline)?;
+        let said = followup.take(control, pool.profile(), &self.tried, deadline)?;
         self.data = None;
         match said.port {
             Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
@@ -384,23 +384,23 @@ fn full(error: Error) -> Error {
 }
 
 /// What may be pipelined after an upload over this connection.
-fn possible(lease: &mut Lease, behind: Option<UploadFollowup>) -> Result<Option<UploadFollowup>> {
+fn possible(lease: &mut Lease, followup: Option<UploadFollowup>) -> Result<Option<UploadFollowup>> {
     let may = lease.control()?.is_pipelining();
-    Ok(behind.filter(|_| may))
+    Ok(followup.filter(|_| may))
 }
 
-fn commands(behind: Option<&UploadFollowup>) -> Vec<Command<'_>> {
-    behind.map(UploadFollowup::commands).unwrap_or_default()
+fn commands(followup: Option<&UploadFollowup>) -> Vec<Command<'_>> {
+    followup.map(UploadFollowup::commands).unwrap_or_default()
 }
 
 /// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
-/// confirmed it; with what it said of the file behind that, if it did. `taken` becomes true when something of it may
+/// confirmed it; with what the followup showed of the file, if anything. `taken` becomes true when something of it may
 /// be there, however it ends.
 pub fn upload(
     lease: Lease,
     (command, from): (Command<'_>, u64),
     (bytes, range): (&dyn ReadAt, Range<u64>),
-    behind: Option<UploadFollowup>,
+    followup: Option<UploadFollowup>,
     taken: &AtomicBool,
     deadline: &Deadline,
 ) -> Result<Option<Updated>> {
@@ -421,7 +421,7 @@ pub fn upload(
         }),
         taken: Some(taken),
     };
-    let mut upload = Upload::open(lease, store, behind, deadline)?;
+    let mut upload = Upload::open(lease, store, followup, deadline)?;
     if !upload.ended {
         upload.send(bytes, range, deadline)?;
     }
