@@ -19,16 +19,16 @@ use crate::ftp::protocol::charset::Charset;
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result};
 
-/// Where the server is and how it is to be used.
+/// The server, and how it is to be used.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Name or address.
     pub host: String,
     /// The port of the control connection.
     pub port: u16,
-    /// Who logs in.
+    /// User and password.
     pub login: Login,
-    /// What `CWD` is given before the mounted directory is asked for; `None` stays at the login.
+    /// The directory to mount, for `CWD`; `None` stays where the login is.
     pub directory: Option<Vec<u8>>,
     /// Control connections at most, at least one.
     pub max_conns: usize,
@@ -38,7 +38,7 @@ pub struct Endpoint {
     pub tls: Arc<Tls>,
     /// Which data connections are made.
     pub data: data::Policy,
-    /// Where connections go out from.
+    /// The local address or interface of connections.
     pub bind: Option<Bind>,
     /// The proxy that connections go through.
     pub proxy: Option<Arc<Proxy>>,
@@ -46,9 +46,9 @@ pub struct Endpoint {
     pub family: Option<Family>,
     /// The charset of names, where it is not UTF-8.
     pub charset: Option<Charset>,
-    /// How listings are taken.
+    /// How listings are read.
     pub manner: Manner,
-    /// The directory in which it is kept what was learned of servers.
+    /// The directory of stored profiles.
     pub profiles: Option<PathBuf>,
 }
 
@@ -61,12 +61,12 @@ pub enum Family {
     V6,
 }
 
-/// How listings are taken.
+/// How listings are read.
 #[derive(Clone, Debug)]
 pub struct Manner {
     /// Files are asked for their exact times where the listing rounds them.
     pub exact_times: bool,
-    /// Links are shown as what they lead to.
+    /// Links are shown as their targets.
     pub follow_links: bool,
     /// The zone of the listing's times; learned from one file where it is not given.
     pub zone: Option<Zone>,

@@ -357,7 +357,7 @@ impl Control {
         Ok(reply)
     }
 
-    /// The login was accepted: from now on a 421 is the end of this connection alone.
+    /// The login was accepted: from now on a 421 ends this connection alone.
     pub fn note_login(&mut self) {
         self.logged_in = true;
     }
@@ -372,7 +372,7 @@ impl Control {
         self.condition == Condition::InStep && self.owed.count() == 0 && self.input.is_empty()
     }
 
-    /// Whether an idle connection has become useless: the server said good bye or hung up.
+    /// Whether an idle connection has become useless: the server sent 421 or closed it.
     pub fn is_stale(&mut self) -> bool {
         !self.in_step() || self.stream.has_news()
     }
@@ -471,22 +471,22 @@ impl Control {
         address.map_err(|error| blame("our own address", &error))
     }
 
-    /// How the server takes lines.
+    /// How the server reads lines.
     pub fn lines(&self) -> Lines {
         self.lines
     }
 
-    /// What the server said first.
+    /// The greeting.
     pub fn greeting(&self) -> &Reply {
         &self.greeting
     }
 
-    /// The way to the server.
+    /// The route to the server.
     pub fn route(&self) -> &Route {
         &self.route
     }
 
-    /// By which another thread can cut the connection.
+    /// A handle with which another thread can cut the connection.
     pub fn cutter(&self) -> io::Result<Cutter> {
         self.stream.cutter()
     }

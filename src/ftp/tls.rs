@@ -211,8 +211,8 @@ impl Tls {
                 return Err(Error::barred(
                     &self.host,
                     format!(
-                        "its certificate is not the one that was first seen: fingerprint {} in place of {}; somebody \
-                         may stand between; {}",
+                        "its certificate is not the one that was first seen: fingerprint {} in place of {} (possible \
+                         interception); {}",
                         shown(&print),
                         shown(&before),
                         remove()

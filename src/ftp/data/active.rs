@@ -29,7 +29,7 @@ pub struct Listener {
     announcement: Command<'static>,
 }
 
-/// Connections that may wait to be let in: the server's, and a few to be turned away.
+/// Connections that may wait to be accepted: the server's, and a few to be turned away.
 const BACKLOG: i32 = 8;
 
 /// Listens. [`Listener::announcement`] is still to be sent.
@@ -75,7 +75,7 @@ pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> 
     })
 }
 
-/// The port of the range that is tried first next time, so that connections don't all fight for the
+/// The port of the range that is tried first next time, so that connections don't all compete for the
 /// lowest.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
@@ -118,7 +118,7 @@ impl Listener {
         self.announcement
     }
 
-    /// Lets the server in; also returns its final reply if that came before the connection was taken.
+    /// Accepts the server's connection; also returns its final reply if that came before the connection was accepted.
     pub fn accept(
         self,
         control: &mut Control,
@@ -159,7 +159,7 @@ impl Listener {
             let (socket, address) = match self.socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // One that was gone before it was let in.
+                // A connection that was closed before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(blame(self.announcement.to_string(), &error)),

@@ -15,7 +15,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
-/// Where the server listens.
+/// The port on which the server listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
     mode: Command<'static>,
@@ -51,7 +51,7 @@ pub fn listen(
     port_in(&reply, mode, control, policy)
 }
 
-/// Where a reply to `EPSV` or `PASV` says that the server listens.
+/// The port in a reply to `EPSV` or `PASV`.
 pub fn port_in(
     reply: &Reply,
     mode: Command<'static>,
@@ -62,7 +62,7 @@ pub fn port_in(
         return Err(reply.refusal(mode));
     }
     if !matches!(reply.code, 227 | 229) {
-        // It answers something else, and its own answer is still to come.
+        // It is the reply to another command, and that to this one is still to come.
         control.give_up();
         let cause = format!("the server said {reply}");
         return Err(Error::lost(mode.to_string(), cause));
@@ -92,7 +92,7 @@ impl Port {
         connected.map_err(|error| self.blame(error))
     }
 
-    /// Begins to connect to it.
+    /// Starts to connect to it.
     pub fn begin(self, control: &Control, deadline: &Deadline) -> Result<Stream> {
         let begun = control.route().begin_to(self.port, self.named, deadline);
         begun.map_err(|error| self.blame(error))

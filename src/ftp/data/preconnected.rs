@@ -137,7 +137,7 @@ impl Spare {
     /// The connection, once TCP's handshake is done.
     pub fn into_stream(self, deadline: &Deadline) -> Result<Stream> {
         let there = self.stream.established(deadline);
-        there.map_err(|error| blame("connecting leading", &error))?;
+        there.map_err(|error| blame("preconnecting", &error))?;
         Ok(self.stream)
     }
 

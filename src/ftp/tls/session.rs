@@ -19,12 +19,12 @@ use crate::remote::{Error, Result};
 /// Tickets of one control connection: a server hands out two, and one more with every resumption.
 const TICKETS_LIMIT: usize = 8;
 
-/// What data connections have from their control connection.
+/// The TLS session that data connections resume from their control connection.
 #[derive(Clone, Debug)]
 pub struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// The control connection's certificate, and what vouches for it.
+    /// The control connection's certificate, and its chain.
     chain: Vec<CertificateDer<'static>>,
     version: Option<ProtocolVersion>,
     cipher: Option<CipherSuite>,
@@ -42,7 +42,7 @@ struct Tickets {
     were_any: AtomicBool,
 }
 
-/// How data connections came about.
+/// How the handshakes of data connections went.
 #[derive(Debug, Default)]
 struct Tally {
     resumed: AtomicUsize,
@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// Whether the next data connection could resume nothing, and a new control connection would
-    /// mend that: by fresh tickets, or by a step back to TLS 1.2.
+    /// help: by new tickets, or by a fallback to TLS 1.2.
     pub fn is_used_up(&self, connection: Option<ProtocolVersion>) -> bool {
         connection == Some(ProtocolVersion::TLSv1_3)
             && self.tickets.left.load(Ordering::Relaxed) == 0
@@ -138,7 +138,7 @@ impl Session {
             .map(|suite| suite.suite());
     }
 
-    /// The certificate that the control connection showed, and what vouches for it.
+    /// The certificate that the control connection showed, and its chain.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
@@ -160,14 +160,14 @@ impl Session {
         (count(&self.tally.resumed), count(&self.tally.full))
     }
 
-    /// Lets `verifier` judge certificates from now on.
+    /// Verifies certificates with `verifier` from now on.
     pub fn believe(&mut self, verifier: Arc<dyn ServerCertVerifier>) {
         let mut config = ClientConfig::clone(&self.config);
         config.dangerous().set_certificate_verifier(verifier);
         self.config = Arc::new(config);
     }
 
-    /// Resumes nothing from now on: by that a server shows whether it demands it.
+    /// Disables resumption: the probe tests whether the server demands it.
     pub fn forget(&mut self) {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::disabled();

@@ -96,8 +96,8 @@ impl Verifier {
                 Ok(())
             } else {
                 Err(format!(
-                    "its certificate has the fingerprint {}, not the one of fingerprint=; somebody may stand between, \
-                     or it was renewed",
+                    "its certificate has the fingerprint {}, not the one of fingerprint= (possible \
+                     interception, or it was renewed)",
                     shown(&print)
                 ))
             };
@@ -140,25 +140,27 @@ impl Verifier {
                     _ => String::new(),
                 };
                 format!(
-                    "its certificate is not for the name {}{names}; mount it by that name, or pin it by {pin}, or allow \
-                     any name by no_verify_hostname",
+                    "its certificate is not for the name {}{names}; mount it by that name, or accept it with -o {pin}, or \
+                     accept any name with -o no_verify_hostname",
                     name.to_str()
                 )
             }
             Fault::Expired | Fault::ExpiredContext { .. } => {
-                format!("its certificate has expired; have it renewed, or pin it by {pin}")
+                format!("its certificate has expired; renew it, or accept it with -o {pin}")
             }
             Fault::NotValidYet | Fault::NotValidYetContext { .. } => format!(
-                "its certificate is not valid yet; check the clock of this machine, or pin it by {pin}"
+                "its certificate is not valid yet; check the clock of this machine, or accept it with -o {pin}"
             ),
             Fault::UnknownIssuer | Fault::BadSignature => format!(
-                "no authority (CA) that is trusted here vouches for its certificate; name the right one by \
-                 cacert=FILE, or pin it by {pin}"
+                "no authority (CA) that is trusted here has signed its certificate; add the right one with -o cacert=FILE, or accept it \
+                 with -o {pin}"
             ),
             Fault::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => format!(
-                "its certificate is signed by itself; name it by cacert=FILE, or pin it by {pin}"
+                "its certificate is signed by itself; add it with -o cacert=FILE, or accept it with -o {pin}"
             ),
-            fault => format!("its certificate does not pass ({fault}); pin it by {pin}"),
+            fault => {
+                format!("certificate verification failed: {fault}; to accept it, add -o {pin}")
+            }
         })
     }
 }
