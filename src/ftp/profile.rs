@@ -236,16 +236,16 @@ pub enum Part {
 /// How data connections are made: what worked, and until then what failed.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
-    /// What brought a transfer.
+    /// The way over which a transfer has started.
     pub works: Option<Way>,
-    /// What did so in an earlier mount: to be tried first.
+    /// The way that worked in an earlier mount: to be tried first.
     pub before: Option<Way>,
-    /// What did not, and why.
+    /// The ways that failed, and why.
     pub failed: Vec<(Way, String)>,
 }
 
 impl Ways {
-    /// The one to go first: what works, or did so in an earlier mount and was not seen to fail in this one.
+    /// The way to try first: one that works, or worked in an earlier mount and has not failed in this one.
     pub fn likely(&self) -> Option<Way> {
         let failed = |way: &Way| self.failed.iter().any(|(failed, _)| failed == way);
         self.works.or(self.before.filter(|way| !failed(way)))
@@ -305,7 +305,7 @@ impl Learned {
         !self.features.mlst() && !self.this_mount.silent_stat && !self.this_mount.ambiguous_stat
     }
 
-    /// The server takes no such parts of files.
+    /// The server stores no such parts of files.
     pub fn lacks(&mut self, part: Part) {
         match part {
             Part::Append => self.partial.appe = Support::No,

@@ -12,7 +12,7 @@ use crate::ftp::protocol::reply::{Reply, quoted_path};
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result, Why};
 
-/// Who logs in.
+/// The credentials of a login.
 #[derive(Clone)]
 pub struct Login {
     /// The user's name.
@@ -56,8 +56,8 @@ pub fn first(
     prepare(control, tls, profile, None, deadline).map(|_| ())
 }
 
-/// A digest by which a server is known again (FNV-1a): of the first line of its greeting, since others
-/// tell the time and count users, and of its features.
+/// The digest that identifies a server (FNV-1a): of the first line of its greeting, since others
+/// show the time and count users, and of its features.
 fn print(greeting: &Reply, features: &Reply) -> u64 {
     let lines = greeting.lines.iter().take(1).chain(&features.lines);
     let mut print = 0xcbf2_9ce4_8422_2325;
@@ -82,9 +82,9 @@ pub fn again(
     prepare(control, tls, profile, asks, deadline)
 }
 
-/// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
+/// Starts TLS with `AUTH TLS`, where that is wanted (RFC 4217).
 fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
-    // One refusal answers for this mount, where clear text may be.
+    // One refusal counts for this mount, where plaintext is allowed.
     let refused =
         tls.when() == When::Try && profile.ask(|learned| learned.this_mount.refuses_auth_tls);
     if control.is_encrypted() || tls.when() == When::Off || refused {
@@ -153,7 +153,7 @@ pub fn locate(
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
     let mut path = match quoted_path(text) {
         Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
-        // A server that can't say where we are: what we asked for, taken from its root.
+        // Without a path in the reply: the directory that we asked for, below the root.
         _ => {
             log::warn!("PWD gave no path: {reply}");
             let mut path = directory.unwrap_or_default().to_vec();
@@ -184,7 +184,7 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
         let said = "it wants an account (ACCT), which ftpfs can't give";
         return Err(Error::refused(Why::Login, tried, said));
     }
-    // 530 is also what servers say that have no room for one more connection.
+    // Servers without room for one more connection send 530 too.
     let text = reply.words(Command::User(&login.user));
     let full = ["too many", "maximum", "no more connections", "limit"]
         .iter()

@@ -46,7 +46,7 @@ pub struct PoolState {
     pub old_sessions: OldSessions,
     /// The callers that wait.
     pub waiting: Waiting,
-    /// By which every connection can be cut.
+    /// Handles with which every connection can be cut.
     pub cutters: HashMap<u64, Cutter>,
     /// The number of the next connection.
     pub next_id: u64,
@@ -120,7 +120,7 @@ const REFUSED_LOGINS_LIMIT: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 impl PoolState {
-    /// Nothing yet, and `max_conns` connections at most.
+    /// An empty pool of `max_conns` connections at most.
     pub fn new(max_conns: usize) -> Self {
         Self {
             idle: Vec::new(),
@@ -200,13 +200,13 @@ impl PoolState {
         }
     }
 
-    /// Whether one more connection may be made now. Also what is done ahead may have the last one made: the place that it
+    /// Whether one more connection may be made now. Prefetching may have the last one made, too: the place that it
     /// leaves free is kept by [`Self::has_place`], and a caller finds a connection there instead of the six round trips
     /// of a login.
     pub fn may_grow(&self, urgency: Urgency) -> bool {
         let barred = self.is_barred();
         let wanted = match urgency {
-            // What is fetched ahead takes as many as it may have.
+            // Prefetching takes as many as it may have.
             Urgency::Ahead => CONNECTING_LIMIT,
             _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
@@ -225,7 +225,7 @@ impl PoolState {
         self.live - self.idle.len() - self.arming
     }
 
-    /// Whether one more transfer leaves a place for metadata. What is done ahead is over soon.
+    /// Whether one more transfer leaves a place for metadata. Prefetched files are small.
     pub fn may_transfer(&self) -> bool {
         self.limit.now < 2 || self.transfers - self.ahead + 1 < self.limit.now
     }
@@ -324,7 +324,7 @@ impl PoolState {
         (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
     }
 
-    /// Whether there is a place for this purpose. What is done ahead leaves one more free.
+    /// Whether there is a place for this purpose. Prefetching leaves one more free.
     fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
         let is_ahead = urgency == Urgency::Ahead;
         let fits = match purpose {

@@ -24,18 +24,18 @@ pub struct Head {
     pub print: u64,
     /// When the first of the facts was learned, in seconds since 1970.
     pub since: i64,
-    /// Where we were then: ways to data connections are true from there only.
+    /// Our local address then: ways to data connections hold from there only.
     pub network: String,
 }
 
-/// What the first line says. Another version says other things by the same words.
+/// The first line, with the version: another version gives the same words another meaning.
 const FIRST_LINE: &str = "ftpfs-server 1";
 
 struct Fact {
     name: &'static str,
-    say: fn(&Learned) -> Option<String>,
+    write: fn(&Learned) -> Option<String>,
     /// `None` where the word means nothing.
-    hear: fn(&mut Learned, &str) -> Option<()>,
+    read: fn(&mut Learned, &str) -> Option<()>,
 }
 
 const WAY: &str = "way";
@@ -46,7 +46,7 @@ const ZONE_RANGE: RangeInclusive<i32> = -86_400..=86_400;
 const FACTS: &[Fact] = &[
     Fact {
         name: WAY,
-        say: |learned| {
+        write: |learned| {
             Some(
                 learned
                     .data
@@ -56,7 +56,7 @@ const FACTS: &[Fact] = &[
                     .to_string(),
             )
         },
-        hear: |learned, word| {
+        read: |learned, word| {
             let all = [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port];
             let way = all.into_iter().find(|way| way.to_string() == word)?;
             learned.data.ways.before = Some(way);
@@ -65,76 +65,80 @@ const FACTS: &[Fact] = &[
     },
     Fact {
         name: "steps_back",
-        say: |learned| learned.data.tls12_only.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.data.tls12_only = flag),
+        write: |learned| learned.data.tls12_only.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.tls12_only = flag),
     },
     Fact {
         name: "active_flights",
-        say: |learned| learned.data.active_pipelining.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.data.active_pipelining = flag.into()),
+        write: |learned| learned.data.active_pipelining.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.data.active_pipelining = flag.into())
+        },
     },
     Fact {
         name: "flights",
-        say: |learned| learned.pipelining.commands.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.pipelining.commands = flag.into()),
+        write: |learned| learned.pipelining.commands.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.commands = flag.into())
+        },
     },
     Fact {
         name: "late_spares",
-        say: |learned| learned.data.late_preconnect.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.data.late_preconnect = flag),
+        write: |learned| learned.data.late_preconnect.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.late_preconnect = flag),
     },
     Fact {
         name: "pret",
-        say: |learned| learned.data.needs_pret.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.data.needs_pret = flag),
+        write: |learned| learned.data.needs_pret.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.needs_pret = flag),
     },
     Fact {
         name: "no_mlsd",
-        say: |learned| learned.listing.refuses_mlsd.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.listing.refuses_mlsd = flag),
+        write: |learned| learned.listing.refuses_mlsd.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.refuses_mlsd = flag),
     },
     Fact {
         name: "mlst",
-        say: |learned| learned.listing.mlst.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.listing.mlst = flag.into()),
+        write: |learned| learned.listing.mlst.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.mlst = flag.into()),
     },
     Fact {
         name: "list_all",
-        say: |learned| learned.listing.list_all.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.listing.list_all = flag.into()),
+        write: |learned| learned.listing.list_all.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.list_all = flag.into()),
     },
     Fact {
         name: "lists_entered",
-        say: |learned| learned.listing.late_cwd.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.listing.late_cwd = flag.into()),
+        write: |learned| learned.listing.late_cwd.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.late_cwd = flag.into()),
     },
     Fact {
         name: "stat_lists",
-        say: |learned| learned.listing.stat_lists.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
+        write: |learned| learned.listing.stat_lists.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
     },
     Fact {
         name: "zone",
-        say: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
-        hear: |learned, word| {
+        write: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
+        read: |learned, word| {
             let zone = word.parse().ok().filter(|zone| ZONE_RANGE.contains(zone));
             zone.map(|zone| learned.attributes.zone = Some(zone))
         },
     },
     Fact {
         name: "mdtm",
-        say: |learned| learned.attributes.mdtm.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.attributes.mdtm = flag.into()),
+        write: |learned| learned.attributes.mdtm.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.mdtm = flag.into()),
     },
     Fact {
         name: "chmod",
-        say: |learned| learned.attributes.chmod.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.attributes.chmod = flag.into()),
+        write: |learned| learned.attributes.chmod.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.chmod = flag.into()),
     },
     Fact {
         name: "sets_times",
-        say: |learned| learned.attributes.time_setter.map(setter),
-        hear: |learned, word| {
+        write: |learned| learned.attributes.time_setter.map(setter),
+        read: |learned, word| {
             let some = SETTERS.into_iter().map(Some);
             let said = some.chain([None]).find(|&known| setter(known) == word)?;
             learned.attributes.time_setter = Some(said);
@@ -143,50 +147,58 @@ const FACTS: &[Fact] = &[
     },
     Fact {
         name: "follows",
-        say: |learned| learned.pipelining.after_download.known().map(answer),
-        hear: |learned, word| {
-            flag(word).map(|flag| learned.pipelining.after_download = flag.into())
+        write: |learned| learned.pipelining.after_download.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.after_download = flag.into())
         },
     },
     Fact {
         name: "answers_behind",
-        say: |learned| learned.pipelining.after_upload.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.pipelining.after_upload = flag.into()),
+        write: |learned| learned.pipelining.after_upload.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.after_upload = flag.into())
+        },
     },
     Fact {
         name: "early_data",
-        say: |learned| learned.pipelining.early_data.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.pipelining.early_data = flag.into()),
+        write: |learned| learned.pipelining.early_data.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.early_data = flag.into())
+        },
     },
     Fact {
         name: "appe",
-        say: |learned| learned.partial.appe.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.partial.appe = flag.into()),
+        write: |learned| learned.partial.appe.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe = flag.into()),
     },
     Fact {
         name: "appends",
-        say: |learned| learned.partial.appe_keeps.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.partial.appe_keeps = flag),
+        write: |learned| learned.partial.appe_keeps.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe_keeps = flag),
     },
     Fact {
         name: "stor_at",
-        say: |learned| learned.partial.rest_stor.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_stor = flag.into()),
+        write: |learned| learned.partial.rest_stor.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_stor = flag.into()),
     },
     Fact {
         name: "stor_keeps",
-        say: |learned| learned.partial.rest_stor_keeps.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_stor_keeps = flag.into()),
+        write: |learned| learned.partial.rest_stor_keeps.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.partial.rest_stor_keeps = flag.into())
+        },
     },
     Fact {
         name: "site_quota",
-        say: |learned| learned.attributes.site_quota.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.attributes.site_quota = flag.into()),
+        write: |learned| learned.attributes.site_quota.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.attributes.site_quota = flag.into())
+        },
     },
     Fact {
         name: "rest",
-        say: |learned| learned.partial.rest_retr.known().map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
+        write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
     },
 ];
 
@@ -208,11 +220,11 @@ fn setter(setter: Option<TimeSetter>) -> String {
     .to_string()
 }
 
-fn answer(flag: bool) -> String {
+fn yes_or_no(flag: bool) -> String {
     if flag { "yes" } else { "no" }.to_string()
 }
 
-fn flag(word: &str) -> Option<bool> {
+fn parse_flag(word: &str) -> Option<bool> {
     match word {
         "yes" => Some(true),
         "no" => Some(false),
@@ -232,14 +244,14 @@ pub fn write(head: &Head, learned: &Learned) -> String {
     text
 }
 
-/// The facts that are known, each as in its line.
+/// The known facts, each as in its line.
 pub fn facts(learned: &Learned) -> Vec<String> {
-    let said = FACTS.iter().map(|fact| (fact.name, (fact.say)(learned)));
+    let said = FACTS.iter().map(|fact| (fact.name, (fact.write)(learned)));
     said.filter_map(|(name, said)| Some(format!("{name} {}", said?)))
         .collect()
 }
 
-/// Reads a text; the error is what is wrong with it.
+/// Reads a profile; the error is what is wrong with it.
 pub fn read(text: &str) -> Result<(Head, Learned), String> {
     let mut lines = text.lines();
     match lines.next() {
@@ -260,7 +272,7 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
             "network" => network = Some(word.to_string()),
             _ => {
                 let fact = FACTS.iter().find(|fact| fact.name == name);
-                (fact.ok_or_else(odd)?.hear)(&mut learned, word).ok_or_else(odd)?;
+                (fact.ok_or_else(odd)?.read)(&mut learned, word).ok_or_else(odd)?;
             }
         }
     }

@@ -8,7 +8,7 @@
 use crate::ftp::profile::{Learned, Part, Profile, RefusedPart};
 use crate::remote::{Error, Why};
 
-/// Whether a refusal of a part may be one of parts, whatever its code: rclone's FTP server answers 450 to `STOR` after
+/// Whether a refusal of a part may be one of all parts, whatever its code: rclone's FTP server answers 450 to `STOR` after
 /// `REST`. Not where it names a reason that holds for the whole file too.
 pub fn may_be_of_parts(error: &Error) -> bool {
     matches!(
@@ -17,7 +17,7 @@ pub fn may_be_of_parts(error: &Error) -> bool {
     )
 }
 
-/// Whether a refusal is one for good.
+/// Whether a refusal is permanent.
 fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Refused { why, said, .. } => *why == Why::Denied || said.starts_with('5'),
@@ -25,8 +25,8 @@ fn is_lasting(error: &Error) -> bool {
     }
 }
 
-/// What the refusal of a part of the file at the absolute path `path` is to its caller: [`Why::Unsupported`] where all of
-/// the file may be taken.
+/// The error for the caller whose part of the file at the absolute path `path` was refused: [`Why::Unsupported`] where the
+/// whole file may be stored.
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
     let is_unsupported = error.why() == Some(Why::Unsupported);
     let may_be = may_be_of_parts(&error)
@@ -51,7 +51,7 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
     }
 }
 
-/// A part was taken.
+/// A part was stored.
 pub fn took(profile: &Profile, part: Part) {
     let is_known = |learned: &Learned| learned.this_mount.taken_parts.contains(&part);
     if !profile.ask(is_known) {
@@ -59,8 +59,8 @@ pub fn took(profile: &Profile, part: Part) {
     }
 }
 
-/// All of the file at the absolute path `path` was taken: if a part of it was refused before, it was for being one. A file
-/// that was busy for a moment shows the same, so that a refusal for now counts the second time.
+/// The whole file at the absolute path `path` was stored: a part of it that was refused before was refused for being one. A
+/// file that was busy for a moment shows the same, so that a temporary refusal counts the second time.
 pub fn took_all(profile: &Profile, path: &[u8]) {
     let is_it = |learned: &Learned| {
         let refused = learned.this_mount.refused_part.as_ref();

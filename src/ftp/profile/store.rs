@@ -18,15 +18,15 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::ftp::profile::file::{is_fresh, load, write};
-use crate::ftp::profile::format as written;
+use crate::ftp::profile::format;
 use crate::ftp::profile::format::Head;
 use crate::ftp::profile::{Learned, Profile, Support, Ways};
 use crate::ftp::protocol::time_val::now;
 
-/// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
+/// Bytes of a file's name: below what file systems allow (255), with the suffix of a temporary file.
 const NAME_LIMIT: usize = 200;
 
-/// The place of what is known of one server.
+/// The stored profile of one server and user.
 #[derive(Debug)]
 pub struct ProfileStore {
     path: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct ProfileStore {
 
 #[derive(Debug, Default)]
 struct StoreState {
-    /// What the file said when the mount began.
+    /// The file's content when the mount began.
     found: Option<(Head, Learned)>,
     /// Set once the server is known to be that of the file, or to be another.
     head: Option<Head>,
@@ -48,11 +48,11 @@ struct StoreState {
 }
 
 impl ProfileStore {
-    /// What is kept in `directory` of a server and a user; without a directory nothing is kept.
+    /// Opens the profile of a server and a user in `directory`; without a directory nothing is stored.
     pub fn open(directory: Option<&Path>, host: &str, port: u16, user: &[u8]) -> Self {
         let path = directory.and_then(|directory| {
             let host = host.to_ascii_lowercase();
-            let name = format!("{}@{}:{port}", plain(user), plain(host.as_bytes()));
+            let name = format!("{}@{}:{port}", escape(user), escape(host.as_bytes()));
             (name.len() <= NAME_LIMIT).then(|| directory.join(name))
         });
         let found = match &path {
@@ -60,7 +60,7 @@ impl ProfileStore {
                 log::debug!("profile: not stored: there is no home directory");
                 None
             }
-            Some(path) => load(path).and_then(|text| match written::read(&text) {
+            Some(path) => load(path).and_then(|text| match format::read(&text) {
                 Ok((head, _)) if !is_fresh(head.since) => None,
                 Ok(found) => Some(found),
                 Err(fault) => {
@@ -89,12 +89,12 @@ impl ProfileStore {
             .is_some_and(|(_, learned)| learned.data.tls12_only)
     }
 
-    /// Something is kept of a server at this place; whether it is this one is seen in [`Self::adopt`].
+    /// Whether there is a stored profile; whether it is this server's is seen in [`Self::adopt`].
     pub fn is_known(&self) -> bool {
         self.state.lock().found.is_some()
     }
 
-    /// Whether the server was seen to lose commands that come together: to be known before the first of
+    /// Whether the server was seen to lose pipelined commands: to be known before the first of
     /// them are sent.
     pub fn loses_pipelined_commands(&self) -> bool {
         let state = self.state.lock();
@@ -141,12 +141,12 @@ impl ProfileStore {
         state.noted = text;
     }
 
-    /// Where it is kept, if anywhere.
+    /// The path of the file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Writes what is new, if anything is, without waiting for it.
+    /// Writes new facts, if there are any, without waiting for it.
     pub fn note(self: &Arc<Self>, profile: &Profile) {
         if !self.take_note(profile) {
             return;
@@ -163,13 +163,13 @@ impl ProfileStore {
         }
     }
 
-    /// Writes what is new, if anything is, at the end.
+    /// Writes new facts, if there are any, at the end.
     pub fn finish(&self, profile: &Profile) {
         self.take_note(profile);
         self.write_all();
     }
 
-    /// Whether there is something new to be written.
+    /// Whether there are new facts to be written.
     fn take_note(&self, profile: &Profile) -> bool {
         let revision = profile.revision();
         if self.path.is_none() || self.state.lock().revision == revision {
@@ -192,7 +192,7 @@ impl ProfileStore {
         if !ways {
             learned.data.ways = Ways::default();
         }
-        Some(written::write(&head, &learned))
+        Some(format::write(&head, &learned))
     }
 
     fn write_all(&self) {
@@ -209,7 +209,7 @@ impl ProfileStore {
             };
             let Some(head) = head else { return };
             if let Err(error) = write(path, text, &head, ways) {
-                // A convenience only: the mount goes on as well without it.
+                // A convenience only: the mount works as well without it.
                 log::info!("profile: {}: can't be written: {error}", path.display());
             }
         }
@@ -217,7 +217,7 @@ impl ProfileStore {
 }
 
 /// A part of a file's name: letters, digits and `.-_`, others as `%XX`.
-fn plain(bytes: &[u8]) -> String {
+fn escape(bytes: &[u8]) -> String {
     let mut name = String::new();
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
@@ -345,7 +345,7 @@ mod tests {
                         });
                         kept.finish(profile);
                         let text = fs::read_to_string(kept.path.as_ref().expect("one"));
-                        written::read(&text.expect("a file")).expect("a whole one");
+                        format::read(&text.expect("a file")).expect("a whole one");
                     }
                 });
             }

@@ -25,7 +25,7 @@ const SMALL_FILE_LIMIT: u64 = 64 * 1024;
 /// Interval at which a stalled transfer checks whether the server has aborted it.
 const REFUSAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file on its way to us.
+/// A running download.
 #[derive(Debug)]
 pub struct Download {
     lease: Lease,
@@ -39,7 +39,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// Begins to retrieve the file at the absolute path `path`.
+    /// Starts to retrieve the file at the absolute path `path`.
     pub fn open(
         mut lease: Lease,
         path: &[u8],
@@ -107,7 +107,7 @@ impl Download {
 }
 
 impl Download {
-    /// The next bytes; 0 at the end of the data, whatever the server will say of it.
+    /// The next bytes; 0 at the end of the data, before the final reply.
     pub fn receive(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
         let error = loop {
             let Some(data) = &mut self.data else {
@@ -124,7 +124,7 @@ impl Download {
                 Err(error) => blame(self.tried.clone(), &error),
             };
             if slice.mark() > 0 {
-                // Parts of what is encrypted are no bytes yet.
+                // Parts of a TLS record are no bytes yet.
                 deadline.progress();
             }
             if !matches!(error, Error::TimedOut { .. }) {
@@ -146,7 +146,7 @@ impl Download {
     /// Whether the server has aborted the transfer (4xx or 5xx on the control connection). The data connection may still
     /// look open: a NAT that dropped its state sends no RST.
     fn is_aborted_by_server(&mut self) -> bool {
-        // Else it may be the answer to what follows.
+        // Else it may be the reply to a followup.
         let is_alone = self.followup.commands().is_empty() && !self.confirmed;
         is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())
     }
@@ -182,8 +182,8 @@ impl Drop for Download {
     }
 }
 
-/// An encrypted connection can be cut by others, but only the server can say that it is at its end.
-/// Where the server is known to say so, an end without that is none.
+/// An attacker can cut an encrypted connection, but only the server can send close_notify.
+/// Where the server is known to send it, an end without it is an error.
 pub fn check_end(
     profile: &Profile,
     in_full: Option<bool>,
@@ -197,7 +197,7 @@ pub fn check_end(
         Some(false) if profile.ask(|learned| learned.this_mount.tls_close_notify) => {
             Err(Error::lost(
                 tried.to_string(),
-                "the encrypted data ended without the server's saying so",
+                "the encrypted data ended without close_notify",
             ))
         }
         _ => Ok(()),

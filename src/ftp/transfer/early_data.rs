@@ -39,11 +39,11 @@ pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
         )
     });
     let is_tried = works == Support::Yes || works.is_unknown() && early.is_all;
-    // TLS begins with the server's consent.
+    // The TLS handshake begins after the 150.
     is_tried && in_order == Support::Yes && control.is_pipelining() && !control.protects_data()
 }
 
-/// How long an upload whose bytes went early may take, of the patience that is left.
+/// The deadline of an upload whose bytes were sent early.
 pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     let left = deadline.remaining().unwrap_or_default();
     let tried = profile
@@ -56,7 +56,7 @@ pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     })
 }
 
-/// Sends it.
+/// Sends early data.
 pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::Result<()> {
     match early.is_all {
         true => stream.write_last(early.bytes, deadline),
@@ -64,7 +64,7 @@ pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::R
     }
 }
 
-/// An upload whose bytes went early is stored.
+/// An upload whose bytes were sent early is stored.
 pub fn worked(profile: &Profile) {
     if profile
         .ask(|learned| learned.pipelining.early_data)

@@ -20,7 +20,7 @@ pub struct Doubtful<'a> {
     pub file: &'a RemotePath,
     /// What was learned of the server.
     pub profile: &'a Profile,
-    /// Begins a transfer of it, wherever the server begins then.
+    /// Starts a transfer of it, wherever the server begins then.
     pub begin: &'a dyn Fn(&Reading) -> Result<Download>,
     /// Asks for its size in bytes; `None` where the server shows none.
     pub size: &'a dyn Fn() -> Result<Option<u64>>,

@@ -26,7 +26,7 @@ use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 /// Bytes moved at once between the spool and the data connection.
 const CHUNK_SIZE: usize = 256 * 1024;
 
-/// A file on its way to the server.
+/// A running upload.
 #[derive(Debug)]
 pub struct Upload {
     lease: Lease,
@@ -36,13 +36,13 @@ pub struct Upload {
     followup: Option<UploadFollowup>,
     /// Bytes that were sent.
     sent: u64,
-    /// Bytes that were sent before the server's consent.
+    /// Bytes that were sent before the 150.
     early: u64,
     /// The end was sent, too.
     ended: bool,
 }
 
-/// An upload that is to begin.
+/// An upload that is to be started.
 #[derive(Clone, Copy, Debug)]
 pub struct Store<'a> {
     /// STOR or APPE.
@@ -56,7 +56,7 @@ pub struct Store<'a> {
 }
 
 impl Upload {
-    /// Begins to store.
+    /// Starts to store.
     pub fn open(
         mut lease: Lease,
         store: Store<'_>,
@@ -82,13 +82,13 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Bytes that were sent before the server's consent.
+    /// Bytes that were sent before the 150.
     pub fn early(&self) -> u64 {
         self.early
     }
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
-    /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
+    /// that is there after all, which `SIZE` shows; where that is unknown the refusal is `Why::Unsupported`, and nothing
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
     /// Before that it is another client's, whatever became of an earlier try.
     pub fn create(
@@ -243,7 +243,7 @@ impl Upload {
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
-                // Perhaps it has dropped what came before its consent.
+                // Perhaps it has dropped what came before its 150.
                 profile.learn(|learned| learned.pipelining.early_data = Support::No);
                 let saw = format!("of {} bytes it has {size}", self.sent);
                 return Err(Error::lost(self.tried.clone(), saw));
@@ -315,8 +315,8 @@ impl Upload {
         }
     }
 
-    /// It broke, perhaps for the bytes that came before the server's consent: its next try does without. Others that
-    /// break with it prove nothing more.
+    /// It broke, perhaps for the early data: its next try does without. Concurrent uploads that break with it prove
+    /// nothing more.
     fn doubt_early(&self, error: &Error) {
         let profile = self.lease.pool().profile();
         if self.early > 0 && profile.ask(|learned| learned.pipelining.early_data) == Support::Yes {
@@ -327,7 +327,7 @@ impl Upload {
     /// The data connection broke: the server's own reason, if it has one.
     fn broken(&mut self, error: Error) -> Error {
         if matches!(error, Error::TimedOut { .. }) {
-            // The patience is over: no more of it for the server's words.
+            // The deadline is over: the server's reply is not waited for.
             if let Ok(control) = self.lease.control() {
                 control.give_up();
             }
