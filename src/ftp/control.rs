@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_matches_replies_to_commands() {
+    fn flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_commands_fly_without_a_jam() {
+    fn flight_of_a_thousand_commands_does_not_block() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_the_connection_is_out_of_step() {
+    fn error_leaves_the_connection_out_of_step() {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
             let mut control =

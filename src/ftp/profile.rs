@@ -376,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rest_is_known_as_far_as_a_server_that_counts_in_32_bits_would_show_it() {
+    fn rest_is_known_up_to_the_next_32_bit_wrap() {
         let known = |rest: Option<bool>, reach, offset| {
             let mut learned = Learned::default();
             learned.partial.rest_retr = rest.into();

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_kept_to_and_ends() {
+    fn listener_stays_in_its_port_range() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let free = listen_on(local, 0, None).expect("a port");
         let port = |socket: &Socket| {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_expected_address_is_let_in() {
+    fn only_the_expected_address_is_accepted() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let socket = listen_on(local, 0, None).expect("a port");
         let address = socket

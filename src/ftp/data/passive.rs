@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_read_from_what_servers_send() {
+    fn ports_of_real_servers_are_parsed() {
         for (text, port) in [
             ("Entering Extended Passive Mode (|||6446|)", Some(6446)),
             ("ok (!!!21!)", Some(21)),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_address_counts_only_among_its_like() {
+    fn private_address_counts_only_from_a_private_peer() {
         let may = |named: [u8; 4], peer: [u8; 4]| may_be(named.into(), Some(IpAddr::from(peer)));
         assert!(may([203, 0, 113, 9], [203, 0, 113, 1]));
         assert!(may([10, 0, 0, 9], [10, 0, 0, 1]));

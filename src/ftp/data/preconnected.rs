@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misfires_are_forgiven_for_many_transfers_that_began() {
+    fn misfires_are_forgiven_after_many_successes() {
         let profile = Profile::default();
         profile.learn(|learned| learned.data.ways.works = Some(Way::Epsv));
         for _ in 0..10 {

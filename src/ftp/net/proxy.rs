@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_are_read_as_people_write_them() {
+    fn proxy_urls_are_parsed() {
         let parse = |text: &str| Proxy::parse(text).expect(text).expect(text);
         assert_eq!(parse("http://h:3128/").to_string(), "http://h:3128");
         assert_eq!(parse("h").to_string(), "http://h:1080");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_proxy_and_who_is_let_off() {
+    fn environment_names_the_proxy_and_its_exceptions() {
         let with = |host: &str, set: &[(&str, &str)]| {
             Proxy::of_environment(host, |name| {
                 let found = set.iter().find(|(known, _)| *known == name);

@@ -394,7 +394,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_silent_peer_costs_a_time_out_and_a_cut_wakes_the_reader() {
+    fn silent_peer_times_out_and_cut_wakes_the_reader() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let patient = Deadline::after(Duration::from_secs(20));

@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_ahead_has_every_connection_made_and_leaves_one_to_callers() {
+    fn prefetching_leaves_one_connection_to_callers() {
         let mut state = PoolState::new(3);
         state.live = 2;
         assert!(state.may_grow(Urgency::Ahead));

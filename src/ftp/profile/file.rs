@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fifo_as_a_profile_is_passed_over_at_once() {
+    fn fifo_in_place_of_a_profile_is_ignored() {
         let directory = tempfile::tempdir().expect("a directory");
         let fifo = directory.path().join("server");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_go_and_many_are_too_many() {
+    fn expired_and_surplus_files_are_removed() {
         let directory = tempfile::tempdir().expect("a directory");
         for number in 0..FILES_LIMIT + 5 {
             fs::write(directory.path().join(format!("f{number}")), "").expect("a file");

@@ -357,7 +357,7 @@ rest no
 ";
 
     #[test]
-    fn every_fact_is_read_as_it_was_written() {
+    fn full_profile_round_trips_byte_by_byte() {
         let learned = Learned {
             data: DataConnections {
                 ways: Ways {
@@ -417,13 +417,13 @@ rest no
     }
 
     #[test]
-    fn what_is_not_known_stands_in_no_line() {
+    fn unknown_facts_have_no_line() {
         let text = write(&head(), &Learned::default());
         assert_eq!(text.lines().count(), 4, "{text}");
     }
 
     #[test]
-    fn what_can_not_be_read_is_named() {
+    fn malformed_line_is_named_in_the_error() {
         let good = write(&head(), &Learned::default());
         for (text, words) in [
             (String::new(), "no profile"),
@@ -442,7 +442,7 @@ rest no
     }
 
     #[test]
-    fn what_another_mount_learned_is_kept_but_for_a_way_that_failed_here() {
+    fn facts_of_other_mounts_are_kept_except_failed_ways() {
         let mut ours = Learned::default();
         ours.attributes.mdtm = Support::Yes;
         let mut theirs = Learned::default();

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_mount_learned_the_next_one_knows() {
+    fn learned_facts_are_known_to_the_next_mount() {
         let directory = tempfile::tempdir().expect("a directory");
         let place = directory.path().join("deep/servers");
         let kept = open(&place);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn many_mounts_at_once_leave_one_whole_file_with_the_facts_of_all() {
+    fn concurrent_mounts_leave_one_file_with_all_facts() {
         let directory = tempfile::tempdir().expect("a directory");
         let mounts: Vec<_> = (0..2).map(|_| open(directory.path())).collect();
         let profiles: Vec<_> = mounts.iter().map(|kept| begin(kept, 1, HERE)).collect();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_home_nothing_is_kept_and_all_goes_on() {
+    fn missing_home_stores_nothing_and_is_no_error() {
         let kept = Arc::new(ProfileStore::open(None, "host", 21, b"u"));
         let profile = begin(&kept, 1, HERE);
         learn(&profile);

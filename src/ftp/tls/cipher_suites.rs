@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_keep_aes_and_1_3_keeps_all() {
+    fn tls_1_3_keeps_all_suites_and_1_2_keeps_aes() {
         let left: Vec<_> = provider().cipher_suites;
         let all = aws_lc_rs::default_provider().cipher_suites;
         let of_12 = |suites: &[SupportedCipherSuite]| {

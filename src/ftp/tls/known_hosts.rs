@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_of_a_host_counts() {
+    fn last_line_of_a_host_counts() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("deep/known_hosts");
         let known = || Known::new(Some(path.clone()), "Host", 21);

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_as_in_the_rfc() {
+    fn base64_matches_the_examples_of_the_rfc() {
         for (bytes, text) in [
             ("", ""),
             ("f", "Zg=="),

@@ -393,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_keeps_order_and_uses_its_memory_again() {
+    fn buffer_keeps_order_and_reuses_memory() {
         let mut buffer = Buffer::default();
         let mut out = Vec::new();
         for round in 0..100_u8 {
