@@ -1,15 +1,20 @@
-//! The engine: a file server that is spoken to by FTP.
+//! Implements the FTP client behind the trait `Remote`: sockets, RFC 959, 2228, 2389, 2428, 3659, 4217, and the quirks
+//! of servers. Knows nothing of inodes, caches and FUSE.
 //!
-//! Knows sockets, RFC 959, 2228, 2389, 2428, 3659, 4217 and the servers' quirks; knows nothing of inodes,
-//! caches and FUSE. Each file uses only what stands to its right:
+//! A module uses only those below it; `tests/layers.rs` checks the order:
 //!
-//! ```text
-//! inspect -> client -> directory -> transfer -> pool -> login     data -> control -> tls -> known
-//!           recheck -> pool -> doubtful_paths
-//!           update -> upload -> transfer                    route -> proxy -> stream
-//!           steps -> rename, views
-//!           place, charset, zone, profile, features, listing, command, reply, time
-//! ```
+//! * `probe`: the questions of `ftpfs probe`
+//! * `client`: `Remote`, one file for each operation
+//! * `transfer`: `RETR`, `STOR`, `APPE` and listings, from the command to the final reply
+//! * `pool`: control connections, their leases and logins
+//! * `config`: the server, and how it is used
+//! * `data`: data connections, passive, active and preconnected
+//! * `control`: control connections, login, `AUTH TLS`
+//! * `tls`: trust, certificates and sessions
+//! * `net`: sockets with deadlines, routes and proxies
+//! * `profile`: what was learned of the server, and its file
+//! * `listing`: parsers of listings
+//! * `protocol`: commands, replies, paths and times as bytes
 
 pub(crate) mod client;
 pub(crate) mod config;

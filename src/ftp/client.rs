@@ -3,11 +3,11 @@
 //! Each operation chooses its lease, its commands, and which of them may be repeated: what is safe to repeat is repeated once
 //! on a new connection when the first one broke. Differences between servers are looked up in the profile.
 
+pub(crate) mod after_store;
 pub(crate) mod checksum;
 pub(crate) mod chmod;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
-pub(crate) mod partial_store;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
@@ -31,14 +31,15 @@ use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
-use crate::ftp::profile::{Learned, Part};
+use crate::ftp::profile::partial_store;
+use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
-use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
+use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Store, Upload};
-use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
     Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
@@ -150,8 +151,12 @@ impl Client {
     fn note_stat(&self, error: &Error) {
         let profile = self.pool.profile();
         match error {
-            Error::Misbehaved { .. } => profile.learn(|learned| learned.stat_lists = Some(false)),
-            Error::TimedOut { .. } => profile.learn(|learned| learned.silent_stat = true),
+            Error::Misbehaved { .. } => {
+                profile.learn(|learned| learned.listing.stat_lists = Support::No)
+            }
+            Error::TimedOut { .. } => {
+                profile.learn(|learned| learned.this_mount.silent_stat = true)
+            }
             _ => {}
         }
     }
@@ -219,8 +224,8 @@ impl Client {
         absolute.flatten().collect()
     }
 
-    fn behind(&self, file: &RemotePath, then: Then) -> Option<Behind> {
-        Behind::of(self.pool.profile(), self.pool.place(), file, then)
+    fn behind(&self, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
+        after_store::followup(self.pool.profile(), self.pool.place(), file, then)
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
@@ -239,12 +244,13 @@ impl Remote for Client {
     fn traits(&self) -> Traits {
         self.pool.profile().ask(|learned| Traits {
             stats: learned.stats(),
-            seeks: learned.rest != Some(false),
+            seeks: learned.partial.rest_retr != Support::No,
             stats_without_mlst: stat_by_list::is_possible(learned),
             lists_together: stat_list::is_possible(learned),
-            goes_on: learned.appe != Some(false) || learned.stor_at == Some(true),
-            sets_modes: learned.features.mff_mode || learned.chmod != Some(false),
-            sets_times: learned.sets_times != Some(None),
+            goes_on: learned.partial.appe != Support::No
+                || learned.partial.rest_stor == Support::Yes,
+            sets_modes: learned.features.mff_mode || learned.attributes.chmod != Support::No,
+            sets_times: learned.attributes.time_setter != Some(None),
         })
     }
 
@@ -397,7 +403,9 @@ impl Remote for Client {
     ) -> Result<(Box<dyn Sink>, u64)> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
-        let length = usize::try_from(EARLY).unwrap_or(0).min(first.len());
+        let length = usize::try_from(EARLY_DATA_LIMIT)
+            .unwrap_or(0)
+            .min(first.len());
         // A whole file can be sent twice; appended bytes must not be.
         let early = append_at.is_none().then_some(Early {
             bytes: &first[..length],
@@ -424,25 +432,25 @@ impl Remote for Client {
         let profile = self.pool.profile();
         let appends = match from {
             // The file is empty: nothing can be lost.
-            0 => profile.ask(|learned| learned.appe) != Some(false),
+            0 => profile.ask(|learned| learned.partial.appe) != Support::No,
             _ => patch_probe::appends(&self.pool, file, ask)?,
         };
         if appends {
             match begin(Command::Appe(&path), 0) {
                 Ok(begun) => {
-                    partial_store::note_accepted(profile, Part::Behind);
+                    partial_store::took(profile, Part::Append);
                     return Ok(begun);
                 }
-                Err(error) => match partial_store::refused(profile, Part::Behind, &path, error) {
+                Err(error) => match partial_store::refused(profile, Part::Append, &path, error) {
                     error if error.why() == Some(Why::Unsupported) => {}
                     error => return Err(error),
                 },
             }
         }
         // A server that was seen to write at the offset in the middle of a file does so at its end, too.
-        match profile.ask(|learned| learned.stor_at) {
-            Some(true) if from > 0 => begin(Command::Stor(&path), from)
-                .map_err(|error| partial_store::refused(profile, Part::Within, &path, error)),
+        match profile.ask(|learned| learned.partial.rest_stor) {
+            Support::Yes if from > 0 => begin(Command::Stor(&path), from)
+                .map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),

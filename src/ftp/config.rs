@@ -1,7 +1,6 @@
-//! Where a server is and how it is used, and the first connection to it.
+//! Holds the configuration of one server, and makes the first connection to it.
 //!
-//! The one idea: what the user said about a server, in one place. The first connection tries the
-//! host's addresses in turn; every later one goes to the address of the first.
+//! The first connection tries the addresses of the host in turn; every later one goes to the address of the first.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -15,21 +14,21 @@ use crate::ftp::net::proxy;
 use crate::ftp::net::proxy::Proxy;
 use crate::ftp::net::route::{Route, Target};
 use crate::ftp::net::stream::Bind;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result};
 
-/// Where the server is and how it is to be used.
+/// The server, and how it is to be used.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Name or address.
     pub host: String,
     /// The port of the control connection.
     pub port: u16,
-    /// Who logs in.
+    /// User and password.
     pub login: Login,
-    /// What `CWD` is given before the mounted directory is asked for; `None` stays at the login.
+    /// The directory to mount, for `CWD`; `None` stays where the login is.
     pub directory: Option<Vec<u8>>,
     /// Control connections at most, at least one.
     pub max_conns: usize,
@@ -39,7 +38,7 @@ pub struct Endpoint {
     pub tls: Arc<Tls>,
     /// Which data connections are made.
     pub data: data::Policy,
-    /// Where connections go out from.
+    /// The local address or interface of connections.
     pub bind: Option<Bind>,
     /// The proxy that connections go through.
     pub proxy: Option<Arc<Proxy>>,
@@ -47,9 +46,9 @@ pub struct Endpoint {
     pub family: Option<Family>,
     /// The charset of names, where it is not UTF-8.
     pub charset: Option<Charset>,
-    /// How listings are taken.
+    /// How listings are read.
     pub manner: Manner,
-    /// The directory in which it is kept what was learned of servers.
+    /// The directory of stored profiles.
     pub profiles: Option<PathBuf>,
 }
 
@@ -62,12 +61,12 @@ pub enum Family {
     V6,
 }
 
-/// How listings are taken.
+/// How listings are read.
 #[derive(Clone, Debug)]
 pub struct Manner {
     /// Files are asked for their exact times where the listing rounds them.
     pub exact_times: bool,
-    /// Links are shown as what they lead to.
+    /// Links are shown as their targets.
     pub follow_links: bool,
     /// The zone of the listing's times; learned from one file where it is not given.
     pub zone: Option<Zone>,
@@ -90,12 +89,12 @@ impl Endpoint {
         let implicit = if self.tls.when() == When::Implicit {
             let session = self
                 .tls
-                .session(profile.ask(|learned| learned.steps_back))?;
+                .session(profile.ask(|learned| learned.data.tls12_only))?;
             Some((Some(&*self.tls), session))
         } else {
             None
         };
-        let flights = profile.ask(|learned| learned.flights) != Some(false);
+        let flights = profile.ask(|learned| learned.pipelining.commands) != Support::No;
         Control::connect(route, from, implicit, self.pipelining && flights, deadline)
     }
 
@@ -120,7 +119,7 @@ impl Endpoint {
             target,
         };
         if let Some(proxy) = &self.proxy {
-            let target = Target::Behind(Arc::clone(proxy), self.host.clone(), self.port);
+            let target = Target::Proxied(Arc::clone(proxy), self.host.clone(), self.port);
             return connect(&to(target));
         }
         let tried = || format!("finding {}", self.host);

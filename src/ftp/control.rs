@@ -1,12 +1,17 @@
-//! The control connection: commands out, replies in, in step.
+//! Implements the control connection: commands out, replies in.
 //!
-//! The one idea: a *flight* writes several commands in one go and then takes as many replies, in
-//! order (RFC 959 section 5: a server answers every command, in turn). The queue of replies that
-//! are owed belongs to this file alone. After any error the debt is unknown: [`Control::in_step`]
-//! is false from then on, and the pool drops the connection and never uses it again.
+//! Commands are pipelined in *flights*: several in one write, and then as many replies, in order (RFC 959 section 5: a
+//! server answers every command, in turn).
+//!
+//! # Invariants
+//!
+//! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops
+//! the connection and never uses it again.
 
 pub(crate) mod login;
+pub(crate) mod owed_replies;
 pub(crate) mod tls;
+pub(crate) mod version_query;
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;
 use crate::ftp::net::stream::{Cutter, Stream};
@@ -34,24 +40,11 @@ pub struct Control {
     protects_data: bool,
     input: VecDeque<u8>,
     collector: Collector,
-    /// Final replies that the server still owes us.
-    owed: usize,
-    /// Paths that the commands sent since nothing was owed last would change.
-    unanswered_writes: Vec<Vec<u8>>,
-    /// Bytes of all commands sent since then.
-    unanswered_bytes: usize,
-    /// The server has ended the connection, and with it whatever it was doing.
-    ended_by_server: bool,
-    broken: bool,
-    pipelining: bool,
-    /// How flights of several commands went, if one did.
-    flights: Option<Flights>,
-    /// Nobody has seen yet whether this server answers several commands at once.
-    doubts_flights: bool,
+    owed: OwedReplies,
+    condition: Condition,
+    pipelining: Pipelining,
     /// `MLST` was answered like a listing (uftpd, where a data connection is ready).
-    strays: bool,
-    /// Replies that came since something was sent.
-    answered: usize,
+    mlst_over_data: bool,
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
@@ -59,15 +52,15 @@ pub struct Control {
     directory: Option<Arc<[u8]>>,
 }
 
-/// How flights of several commands went.
+/// Whether the connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flights {
-    /// Each was answered.
-    Answered,
-    /// The first was, and then nothing came.
-    Lost,
-    /// A reply came that another command must have had before.
-    Mixed,
+enum Condition {
+    /// The replies that are owed are known.
+    InStep,
+    /// Which replies are owed is unknown.
+    OutOfStep,
+    /// The server has ended the connection, and with it whatever it was doing.
+    EndedByServer,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -77,8 +70,8 @@ const FLIGHT_BYTES: usize = 16 * 1024;
 const FLIGHT_COMMANDS: usize = 400;
 /// Commands that may join what is owed already, unanswered.
 pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
-/// So long after the reply to the first of several commands one to the next must have come, on a server of which nothing
-/// is known: where a packet is lost it takes seconds, and who loses commands (nodeftpd) is not to cost all patience.
+/// How long a reply may take after the reply to an earlier command of the same write, on a server of which nothing is
+/// known: a lost packet takes seconds, and a server that loses commands (nodeftpd) must not cost the whole patience.
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -107,16 +100,13 @@ impl Control {
             protects_data: false,
             input: VecDeque::new(),
             collector: Collector::default(),
-            owed: 1,
-            unanswered_writes: Vec::new(),
-            unanswered_bytes: 0,
-            ended_by_server: false,
-            broken: false,
-            pipelining,
-            flights: None,
-            doubts_flights: false,
-            strays: false,
-            answered: 0,
+            owed: OwedReplies::greeting(),
+            condition: Condition::InStep,
+            pipelining: match pipelining {
+                true => Pipelining::Works,
+                false => Pipelining::Off,
+            },
+            mlst_over_data: false,
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
@@ -149,27 +139,27 @@ impl Control {
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
         let mut next = unsent.next();
-        let mut flying = 0;
+        let mut unanswered = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
-            self.forget_answered();
+            self.owed.forget_answered();
             // Not one command for each reply: many go in one packet as well.
-            let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && flying <= FLIGHT_BYTES / 2;
+            let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && unanswered <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
                 let before = out.len();
                 command.write_to(&mut out, self.lines)?;
                 let size = out.len() - before;
                 let room = sizes.is_empty()
-                    || self.pipelining
+                    || self.is_pipelining()
                         && sizes.len() < FLIGHT_COMMANDS
-                        && flying + size <= FLIGHT_BYTES;
+                        && unanswered + size <= FLIGHT_BYTES;
                 if !room {
                     out.truncate(before);
                     break;
                 }
                 log::debug!("> {command}");
-                self.note_sending(command);
-                flying += size;
+                self.owed.add_command(command);
+                unanswered += size;
                 sizes.push_back(size);
                 next = unsent.next();
             }
@@ -179,21 +169,21 @@ impl Control {
             let command = &commands[replies.len()];
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
-                self.broken = true;
+                self.give_up();
                 if matches!(command, Command::Mlst(_)) {
-                    self.strays = true;
+                    self.mlst_over_data = true;
                     let cause = format!("the answer goes over a data connection ({reply})");
                     return Err(Error::lost(command.to_string(), cause));
                 }
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
             self.note_reply(command, &reply, commands.len() > 1)?;
-            flying -= sizes.pop_front().unwrap_or(0);
+            unanswered -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
         }
         if commands.len() > 1 && !self.input.is_empty() {
-            // More came than was asked for: which reply is whose can't be told.
-            self.broken = true;
+            // More replies came than were asked for: they can't be matched to commands.
+            self.give_up();
             let tried = commands.last().map(ToString::to_string);
             return Err(Error::lost(
                 tried.unwrap_or_default(),
@@ -212,8 +202,8 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends commands and behind them `last`, which may begin a transfer, in one go where that may be,
-    /// and returns the final replies to `before`. The replies to `last` and to what flies behind it are owed:
+    /// Sends commands and after them `last`, which may begin a transfer, in one write where pipelining is on,
+    /// and returns the final replies to `before`. The replies to `last` and to `behind` are owed:
     /// [`Control::reply`] takes them. `sent` is done in between.
     pub fn lead(
         &mut self,
@@ -223,7 +213,7 @@ impl Control {
         sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
-        if !self.pipelining {
+        if !self.is_pipelining() {
             let replies = self.flight(before, deadline)?;
             self.send(&[last], deadline)?;
             sent();
@@ -241,7 +231,7 @@ impl Control {
         for command in before {
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
-                self.broken = true;
+                self.give_up();
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
             self.note_reply(command, &reply, true)?;
@@ -250,12 +240,13 @@ impl Control {
         Ok(replies)
     }
 
-    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: which is whose can't
-    /// be told, then.
+    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: replies can't be
+    /// matched to commands then.
     fn note_reply(&mut self, command: &Command<'_>, reply: &Reply, several: bool) -> Result<()> {
-        if several && self.pipelining && command.is_missed_by(reply) {
-            self.broken = true;
-            self.flights = Some(Flights::Mixed);
+        if several && self.is_pipelining() && command.is_missed_by(reply) {
+            self.give_up();
+            self.pipelining = Pipelining::Broken;
+            self.owed.note_reordered();
             let cause = format!("it was answered out of order ({reply})");
             return Err(Error::lost(command.to_string(), cause));
         }
@@ -273,13 +264,15 @@ impl Control {
     }
 
     /// Nothing is known of this server yet.
-    pub fn doubt_flights(&mut self) {
-        self.doubts_flights = true;
+    pub fn mark_untested(&mut self) {
+        if self.is_pipelining() {
+            self.pipelining = Pipelining::Untested;
+        }
     }
 
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
-        self.pipelining
+        matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
@@ -288,7 +281,7 @@ impl Control {
         self.send_within(commands, usize::MAX, deadline).map(drop)
     }
 
-    /// Sends as many of the commands as may be under way together, behind what is owed already; returns how many.
+    /// Sends as many of the commands as may be under way together, after what is owed already; returns how many.
     pub fn send_some(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<usize> {
         let few = &commands[..commands.len().min(FEW_COMMANDS)];
         self.send_within(few, FLIGHT_BYTES / 2, deadline)
@@ -303,7 +296,7 @@ impl Control {
     ) -> Result<usize> {
         let mut out = Vec::new();
         let mut count = 0;
-        self.forget_answered();
+        self.owed.forget_answered();
         for command in commands {
             let before = out.len();
             command.write_to(&mut out, self.lines)?;
@@ -312,50 +305,48 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
-            self.note_sending(command);
+            self.owed.add_command(command);
             count += 1;
         }
         if count > 0 {
-            self.write(&out, self.owed + count, &commands[0], deadline)?;
+            self.write(&out, self.owed.count() + count, &commands[0], deadline)?;
         }
         Ok(count)
     }
 
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
-        let doubts = self.doubts_flights && self.answered > 0;
-        let short = doubts.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
+        let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
         let result = self.take_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
-                if !reply.is_preliminary() {
-                    self.owed = self.owed.saturating_sub(1);
-                    self.answered += 1;
-                    if self.answered > 1 {
-                        self.flights = Some(Flights::Answered);
-                        self.doubts_flights = false;
-                    }
+                if !reply.is_preliminary()
+                    && self.owed.take_final()
+                    && self.pipelining == Pipelining::Untested
+                {
+                    self.pipelining = Pipelining::Works;
                 }
-                if self.owed > 0 {
+                if self.owed.count() > 0 {
                     // A server that does not switch off Nagle's algorithm (vsftpd) holds its next reply until it hears
                     // that this one has come, and our kernel would take 40 ms to say so.
                     self.stream.acknowledge();
                 }
             }
             Err(error) => {
-                self.broken = true;
-                // It took the first of several commands, and then nothing came: it has lost the others.
-                let lost = matches!(error, Error::TimedOut { .. }) && self.answered > 0;
-                if lost {
-                    self.flights = Some(Flights::Lost);
+                self.give_up();
+                if matches!(error, Error::TimedOut { .. })
+                    && self.owed.note_timeout()
+                    && self.is_pipelining()
+                {
+                    self.pipelining = Pipelining::Broken;
                 }
             }
         }
         let reply = result?;
         if reply.code == 421 {
-            self.broken = true;
-            self.ended_by_server = true;
+            self.condition = Condition::EndedByServer;
             // Before the login it means that the server has no room for one more.
             return Err(if self.logged_in {
                 Error::lost(tried.to_string(), format!("the server said {reply}"))
@@ -366,7 +357,7 @@ impl Control {
         Ok(reply)
     }
 
-    /// The login was accepted: from now on a 421 is the end of this connection alone.
+    /// The login was accepted: from now on a 421 ends this connection alone.
     pub fn note_login(&mut self) {
         self.logged_in = true;
     }
@@ -378,38 +369,38 @@ impl Control {
 
     /// Whether everything that was sent has been answered, and nothing else came.
     pub fn in_step(&self) -> bool {
-        !self.broken && self.owed == 0 && self.input.is_empty()
+        self.condition == Condition::InStep && self.owed.count() == 0 && self.input.is_empty()
     }
 
-    /// Whether an idle connection has become useless: the server said good bye or hung up.
+    /// Whether an idle connection has become useless: the server sent 421 or closed it.
     pub fn is_stale(&mut self) -> bool {
         !self.in_step() || self.stream.has_news()
     }
 
     /// A reply that was taken was not the one that it seemed to be: one more is owed.
     pub fn expect_one_more(&mut self) {
-        self.owed += 1;
+        self.owed.add_one();
     }
 
     /// A reply that was taken for a preliminary one was the last one.
     pub fn expect_one_less(&mut self) {
-        self.owed = self.owed.saturating_sub(1);
+        self.owed.remove_one();
     }
 
-    /// Paths that the server may still change although nobody waits for its reply any more: the commands have arrived and
+    /// Paths that the server may still change although its reply is no longer waited for: the commands have arrived and
     /// were not answered. Where the server has ended the connection, or nothing has arrived, there are none.
     pub fn possibly_done(&self) -> &[Vec<u8>] {
         // Under TLS more bytes go than are counted.
-        let arrived = self.is_encrypted() || self.stream.unacknowledged() < self.unanswered_bytes;
-        match self.owed > 0 && arrived && !self.ended_by_server {
-            true => &self.unanswered_writes,
+        let arrived = self.is_encrypted() || self.stream.unacknowledged() < self.owed.bytes();
+        match self.owed.count() > 0 && arrived && !self.is_ended_by_server() {
+            true => self.owed.paths(),
             false => &[],
         }
     }
 
     /// Whether the end of the connection was seen.
     pub fn is_ended_by_server(&self) -> bool {
-        self.ended_by_server
+        self.condition == Condition::EndedByServer
     }
 
     /// Whether commands wait to be acknowledged by the server's kernel: dropping the connection drops them.
@@ -417,43 +408,35 @@ impl Control {
         self.stream.unacknowledged() > 0
     }
 
-    /// Before commands are sent: those before them are answered, if nothing is owed.
-    fn forget_answered(&mut self) {
-        if self.owed == 0 {
-            self.unanswered_writes.clear();
-            self.unanswered_bytes = 0;
-        }
-    }
-
-    fn note_sending(&mut self, command: &Command<'_>) {
-        self.unanswered_writes
-            .extend(command.written_path().map(<[u8]>::to_vec));
-    }
-
     /// Takes an error of the connection.
     fn note_error(&mut self, error: &io::Error) {
-        self.ended_by_server |= matches!(
+        let is_end = matches!(
             error.kind(),
             io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::UnexpectedEof
         );
+        if is_end {
+            self.condition = Condition::EndedByServer;
+        }
     }
 
     /// What is owed is no longer known: the connection must not be used again.
     pub fn give_up(&mut self) {
-        self.broken = true;
+        if self.condition == Condition::InStep {
+            self.condition = Condition::OutOfStep;
+        }
     }
 
-    /// How flights of several commands went since this was asked last, if there was one.
-    pub fn take_flights(&mut self) -> Option<Flights> {
-        self.flights.take()
+    /// What became of pipelined commands since this was last asked, if there were any.
+    pub fn take_pipeline_outcome(&mut self) -> Option<PipelineOutcome> {
+        self.owed.take_outcome()
     }
 
     /// Whether `MLST` was answered over a data connection, and not here (RFC 3659 section 7.1).
-    pub fn strays(&self) -> bool {
-        self.strays
+    pub fn has_mlst_over_data(&self) -> bool {
+        self.mlst_over_data
     }
 
     /// Whether a reply, or a part of one, waits to be taken.
@@ -465,7 +448,7 @@ impl Control {
     pub fn hears_refusal(&mut self) -> bool {
         if self.input.is_empty() && self.stream.has_news() {
             let mut buffer = [0; READ_SIZE];
-            // It is there: nobody waits.
+            // The bytes are there: this does not wait.
             match self
                 .stream
                 .read(&mut buffer, &Deadline::after(Duration::ZERO))
@@ -473,8 +456,7 @@ impl Control {
                 // Of what is encrypted a part is nothing yet.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Ok(0) | Err(_) => {
-                    self.broken = true;
-                    self.ended_by_server = true;
+                    self.condition = Condition::EndedByServer;
                     return true;
                 }
                 Ok(length) => self.input.extend(&buffer[..length]),
@@ -489,22 +471,22 @@ impl Control {
         address.map_err(|error| blame("our own address", &error))
     }
 
-    /// How the server takes lines.
+    /// How the server reads lines.
     pub fn lines(&self) -> Lines {
         self.lines
     }
 
-    /// What the server said first.
+    /// The greeting.
     pub fn greeting(&self) -> &Reply {
         &self.greeting
     }
 
-    /// The way to the server.
+    /// The route to the server.
     pub fn route(&self) -> &Route {
         &self.route
     }
 
-    /// By which another thread can cut the connection.
+    /// A handle with which another thread can cut the connection.
     pub fn cutter(&self) -> io::Result<Cutter> {
         self.stream.cutter()
     }
@@ -520,11 +502,9 @@ impl Control {
             // Nothing was sent: whatever is asked for, it has not happened, and the connection is as good as before.
             return Err(Error::timed_out(tried.to_string()));
         }
-        self.owed = owed;
-        self.answered = 0;
-        self.unanswered_bytes += bytes.len();
+        self.owed.start_write(owed, bytes.len());
         self.stream.write_all(bytes, deadline).map_err(|error| {
-            self.broken = true;
+            self.give_up();
             self.note_error(&error);
             blame(tried.to_string(), &error)
         })
@@ -564,7 +544,7 @@ impl Control {
             let mut buffer = [0; READ_SIZE];
             match self.stream.read(&mut buffer, deadline) {
                 Ok(0) => {
-                    self.ended_by_server = true;
+                    self.condition = Condition::EndedByServer;
                     return Err(Error::lost(tried.to_string(), "the server hung up"));
                 }
                 Ok(length) => self.input.extend(&buffer[..length]),
@@ -629,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_matches_replies_to_commands() {
+    fn flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");
@@ -641,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_commands_fly_without_a_jam() {
+    fn flight_of_a_thousand_commands_does_not_block() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");
@@ -656,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_the_connection_is_out_of_step() {
+    fn error_leaves_the_connection_out_of_step() {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
             let mut control =
@@ -667,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_nobody_asked_for_makes_it_stale() {
+    fn unrequested_reply_makes_the_connection_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
         let mut control =
             Control::connect(&address, None, None, true, &patient()).expect("a greeting");

@@ -1,13 +1,14 @@
-//! Data connections: which of the four ways is gone, and what becomes of it.
+//! Chooses how data connections are made: `EPSV` and `PASV` (`data/passive.rs`: we connect) first, then `EPRT` and
+//! `PORT` (`data/active.rs`: the server connects).
 //!
-//! The one idea: a way has worked once a transfer began over it, not when its command was taken.
-//! `EPSV` and `PASV` (`data/passive.rs`: we connect) come first, then `EPRT` and `PORT`
-//! (`data/active.rs`: the server connects); what worked is kept in the profile, for the whole mount.
-//! What failed in vain is kept too until something works, since a way can fail together with its
-//! control connection, and the next one is to go on with the next way.
+//! A way works once a transfer has started over it, not when its command was accepted; the profile keeps it for the
+//! whole mount. Failed ways are kept too until one works, since a way can fail together with its control connection,
+//! and the next connection is to continue with the next way.
 //!
-//! Invariant: whatever a server says, a data connection has the control connection's server at its
-//! other end (RFC 2577 sections 3 and 4), unless `pasv_ip=server` was asked for.
+//! # Invariants
+//!
+//! Whatever a server says, a data connection has the control connection's server at its other end (RFC 2577 sections 3
+//! and 4), unless `pasv_ip=server` was asked for.
 
 pub(crate) mod active;
 pub(crate) mod passive;
@@ -37,7 +38,7 @@ pub struct Policy {
     pub trusts_pasv: bool,
     /// The ports that we listen on in active mode; any free one by default.
     pub ports: Option<RangeInclusive<u16>>,
-    /// The address that the server is told in active mode, where ours is hidden behind NAT.
+    /// The address for `EPRT` and `PORT`, where ours is hidden behind NAT.
     pub external: Option<IpAddr>,
 }
 
@@ -64,26 +65,26 @@ const UNTRIED_SHARE: u32 = 4;
 pub struct Opening {
     way: Way,
     known: bool,
-    state: State,
+    socket: Socket,
 }
 
 #[derive(Debug)]
-enum State {
+enum Socket {
     Open(Stream),
-    /// And whether the server is still to be told where we listen.
+    /// And whether `EPRT` or `PORT` is still to be sent.
     Awaited(active::Listener, bool),
 }
 
-/// Commands that fly ahead of a transfer: where it is to be, or whether the file is still the same.
+/// Commands that are sent before a transfer: `CWD`, or the question whether the file is still the same.
 #[derive(Debug)]
-pub struct Ahead<'a> {
+pub struct LeadingCommands<'a> {
     commands: &'a [Command<'a>],
     is_strict: bool,
     replies: Option<Vec<Reply>>,
 }
 
-impl<'a> Ahead<'a> {
-    /// Commands that are to fly; where the server refuses one, a `strict` transfer is not to begin.
+impl<'a> LeadingCommands<'a> {
+    /// Commands that are to be sent; where the server refuses one, a `strict` transfer is not to begin.
     pub fn new(commands: &'a [Command<'a>], is_strict: bool) -> Self {
         Self {
             commands,
@@ -100,8 +101,8 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Takes the replies to what was [due](Self::due), once it has flown.
-    pub fn flown(&mut self, replies: Vec<Reply>) {
+    /// Takes the replies to what was [due](Self::due), once it was sent.
+    pub fn take_replies(&mut self, replies: Vec<Reply>) {
         self.replies.get_or_insert(replies);
     }
 
@@ -126,35 +127,35 @@ pub fn open(
     profile: &Profile,
     policy: &Policy,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
-        let ways = profile.ask(|learned| learned.ways.clone());
+        let ways = profile.ask(|learned| learned.data.ways.clone());
         let Some(way) = policy.next(&ways, control) else {
             return Err(nothing_works(profile, &ways, policy));
         };
         let known = ways.works == Some(way);
         let short = (!known).then(|| untried(deadline));
         let patience = short.as_ref().unwrap_or(deadline);
-        let state = if way.is_active() {
-            let flies = known && may_fly(profile, transfer);
+        let socket = if way.is_active() {
+            let is_pipelined = known && may_pipeline(profile, transfer);
             active::listen(control, policy, way).and_then(|listener| {
-                if !flies {
-                    tell(control, &listener, ahead, patience)?;
+                if !is_pipelined {
+                    announce(control, &listener, leading, patience)?;
                 }
-                Ok(State::Awaited(listener, flies))
+                Ok(Socket::Awaited(listener, is_pipelined))
             })
         } else {
-            passive::listen(control, profile, policy, way, transfer, ahead, patience)
+            passive::listen(control, profile, policy, way, transfer, leading, patience)
                 .and_then(|port| port.connect(control, patience))
-                .map(State::Open)
+                .map(Socket::Open)
         };
-        if let Some(refusal) = ahead.refusal().filter(|_| control.in_step()) {
+        if let Some(refusal) = leading.refusal().filter(|_| control.in_step()) {
             return Err(refusal);
         }
-        match state {
-            Ok(state) => return Ok(Opening { way, known, state }),
+        match socket {
+            Ok(socket) => return Ok(Opening { way, known, socket }),
             Err(error) if !control.in_step() => return Err(error),
             Err(error) => note(profile, policy, way, known, error)?,
         }
@@ -162,30 +163,37 @@ pub fn open(
     }
 }
 
-/// Whether the command that begins a transfer may fly with the one that says where we listen.
+/// Whether the command that begins a transfer may be pipelined with `EPRT` or `PORT`.
 /// pyftpdlib answers the first of them last: what is harmless finds out.
-fn may_fly(profile: &Profile, transfer: Command<'_>) -> bool {
+fn may_pipeline(profile: &Profile, transfer: Command<'_>) -> bool {
     let harmless = matches!(
         transfer,
         Command::Retr(_) | Command::List(_) | Command::Mlsd
     );
-    profile.ask(|learned| learned.active_flights.unwrap_or(harmless))
+    profile
+        .ask(|learned| learned.data.active_pipelining.known())
+        .unwrap_or(harmless)
 }
 
 /// Says where we listen, and waits for consent.
-fn tell(
+fn announce(
     control: &mut Control,
     listener: &active::Listener,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<()> {
-    let told = listener.announcement();
-    let flight: Vec<_> = ahead.due().iter().copied().chain([told]).collect();
+    let announcement = listener.announcement();
+    let flight: Vec<_> = leading
+        .due()
+        .iter()
+        .copied()
+        .chain([announcement])
+        .collect();
     let mut replies = control.flight(&flight, deadline)?;
     let reply = replies.pop();
-    ahead.flown(replies);
+    leading.take_replies(replies);
     match reply {
-        Some(reply) if !reply.is_completion() => Err(reply.refusal(told)),
+        Some(reply) if !reply.is_completion() => Err(reply.refusal(announcement)),
         _ => Ok(()),
     }
 }
@@ -197,10 +205,10 @@ impl Opening {
         (self.way.is_active() && !self.known).then(|| untried(deadline))
     }
 
-    /// What the server is still to be told right before the command, in the same flight.
+    /// The `EPRT` or `PORT` that is still to be sent right before the command, in the same flight.
     pub fn announcement(&self) -> Option<Command<'static>> {
-        match &self.state {
-            State::Awaited(listener, true) => Some(listener.announcement()),
+        match &self.socket {
+            Socket::Awaited(listener, true) => Some(listener.announcement()),
             _ => None,
         }
     }
@@ -212,21 +220,21 @@ impl Opening {
         control: &mut Control,
         deadline: &Deadline,
     ) -> Result<(Stream, Option<Reply>)> {
-        match self.state {
-            State::Open(stream) => Ok((stream, None)),
-            State::Awaited(listener, _) => listener.accept(control, deadline),
+        match self.socket {
+            Socket::Open(stream) => Ok((stream, None)),
+            Socket::Awaited(listener, _) => listener.accept(control, deadline),
         }
     }
 
     /// The connection, where the server says at once that it is done: if there is one, it is there.
     pub fn at_once(self) -> Result<Option<Stream>> {
-        match self.state {
-            State::Open(stream) => Ok(Some(stream)),
-            State::Awaited(listener, _) => listener.let_in(),
+        match self.socket {
+            Socket::Open(stream) => Ok(Some(stream)),
+            Socket::Awaited(listener, _) => listener.let_in(),
         }
     }
 
-    /// What is to be told how it went.
+    /// The attempt, whose outcome is to be noted.
     pub fn attempt(&self) -> Attempt {
         Attempt {
             way: self.way,
@@ -246,9 +254,9 @@ impl Attempt {
     /// A transfer began over it.
     pub fn worked(self, profile: &Profile) {
         if !self.known {
-            log::info!("data connections are made by {}", self.way);
+            log::info!("data: connections are made by {}", self.way);
             profile.learn(|learned| {
-                learned.ways = Ways {
+                learned.data.ways = Ways {
                     works: Some(self.way),
                     ..Ways::default()
                 };
@@ -279,7 +287,7 @@ impl Attempt {
         if !control.in_step() {
             let said = error.to_string();
             note(profile, policy, self.way, self.known, error)?;
-            let ways = profile.ask(|learned| learned.ways.clone());
+            let ways = profile.ask(|learned| learned.data.ways.clone());
             return Err(match policy.next(&ways, control) {
                 Some(_) => Error::lost(self.way.to_string(), said),
                 None => nothing_works(profile, &ways, policy),
@@ -295,15 +303,20 @@ fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error)
         // The network has changed, or the server: all is open again.
         if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
         {
-            profile.learn(|learned| learned.ways = Ways::default());
+            profile.learn(|learned| learned.data.ways = Ways::default());
         }
         return Err(error);
     }
-    log::info!("{way} brings no data connection: {error}");
+    log::info!("data: {way} data connection failed: {error}");
     profile.learn(|learned| {
-        let is_new = learned.ways.failed.iter().all(|(failed, _)| *failed != way);
-        if is_new && learned.ways.works.is_none() {
-            learned.ways.failed.push((way, error.to_string()));
+        let is_new = learned
+            .data
+            .ways
+            .failed
+            .iter()
+            .all(|(failed, _)| *failed != way);
+        if is_new && learned.data.ways.works.is_none() {
+            learned.data.ways.failed.push((way, error.to_string()));
         }
     });
     Ok(())
@@ -335,7 +348,7 @@ impl Policy {
 
     /// All ways that are allowed here, best first.
     fn ways(&self, control: &Control) -> Vec<Way> {
-        // A 229 names no address: who wants the one in a 227 wants PASV.
+        // A 229 names no address: `pasv_ip=server` needs the one in a 227.
         let passive = match self.trusts_pasv {
             true => [Way::Pasv, Way::Epsv],
             false => [Way::Epsv, Way::Pasv],
@@ -354,9 +367,9 @@ impl Policy {
     }
 }
 
-/// Every way was tried. The next operation tries them anew: networks change.
+/// Every way was tried. The next operation tries them again: networks change.
 fn nothing_works(profile: &Profile, ways: &Ways, policy: &Policy) -> Error {
-    profile.learn(|learned| learned.ways = Ways::default());
+    profile.learn(|learned| learned.data.ways = Ways::default());
     let said: Vec<_> = ways
         .failed
         .iter()

@@ -1,16 +1,20 @@
-//! The pool of control connections.
+//! Implements the pool of control connections.
 //!
-//! The one idea: whoever wants to talk to the server takes a [`Lease`] and gives the connection
-//! back by dropping it. The pool grows by one connection at a time, when nobody is idle, up to a
-//! limit which a server's own words can lower. Transfers never take the last place, so that an
-//! `ls` does not wait behind a copy; with a limit of one, a transfer sees that it is *wanted* and
-//! makes way. A connection that has transferred gets a spare data connection before it is idle again,
-//! unless somebody waits for it; so connections take turns.
+//! A caller takes a [`Lease`] and gives the connection back by dropping it. The pool grows by one connection at a time,
+//! when none is idle, up to a limit that replies of the server can lower. Transfers never take the last connection, so
+//! that an `ls` does not wait for a copy; with a limit of one, a transfer sees that it is *wanted* and ends. A
+//! connection that has transferred gets a preconnected data connection before it is idle again, unless a caller waits
+//! for it; so connections take turns.
 //!
-//! Invariants: nobody who holds a lease waits for a second one; a connection that is out of step
-//! is never given out again; all connections go to the address of the first.
+//! # Invariants
 //!
-//! Lock order: `state` is taken alone and nothing is called under it.
+//! * A thread that holds a lease does not wait for a second one.
+//! * A connection that is out of step is never leased again.
+//! * All connections go to the address of the first.
+//!
+//! # Lock order
+//!
+//! `state` is taken alone, and nothing is called under it.
 
 pub(crate) mod bootstrap;
 pub(crate) mod connector;
@@ -31,14 +35,14 @@ use crate::ftp::data;
 use crate::ftp::data::Spare;
 use crate::ftp::net::route::Route;
 use crate::ftp::net::stream::Cutter;
-use crate::ftp::pool::bootstrap::First;
+use crate::ftp::pool::bootstrap::Bootstrap;
 use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
 pub use crate::ftp::pool::wait_queue::Purpose;
-use crate::ftp::pool::wait_queue::{Idle, State};
+use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::profile::Profile;
-use crate::ftp::profile::store::Kept;
+use crate::ftp::profile::store::ProfileStore;
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency};
@@ -50,9 +54,9 @@ pub struct Pool {
     route: Route,
     place: RemoteRoot,
     profile: Arc<Profile>,
-    kept: Arc<Kept>,
+    kept: Arc<ProfileStore>,
     doubtful_paths: DoubtfulPaths,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Something was given back, or has failed.
     changed: Condvar,
     /// The first one became idle, or the pool is closed.
@@ -66,19 +70,19 @@ pub struct Pool {
 pub struct Connections {
     /// Those that there are.
     pub open: usize,
-    /// Of these, those that somebody uses.
+    /// Of these, those in use.
     pub busy: usize,
     /// At most, now: the server may have asked for fewer.
     pub limit: usize,
     /// At most, as configured.
     pub wanted: usize,
-    /// Who waits for one.
+    /// Callers that wait for one.
     pub waiting: usize,
 }
 
-/// How often those who wait for a connection look whether the transfers that hold them get on, and
-/// how long no other connection is tried after one could not be made.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which waiting callers check whether the holders of connections make progress, and pause after a failed
+/// attempt to make one more.
+const WAIT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
@@ -87,15 +91,15 @@ impl Pool {
         let Endpoint {
             host, port, login, ..
         } = &*endpoint;
-        let kept = Kept::open(endpoint.profiles.as_deref(), host, *port, &login.user);
-        let First {
+        let kept = ProfileStore::open(endpoint.profiles.as_deref(), host, *port, &login.user);
+        let Bootstrap {
             mut control,
             place,
             state,
             looks,
             port,
             second,
-        } = bootstrap::meet(&endpoint, &profile, &kept, deadline)?;
+        } = bootstrap::connect_first(&endpoint, &profile, &kept, deadline)?;
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
@@ -110,7 +114,7 @@ impl Pool {
         });
         let id = pool.register(&control);
         match port.and_then(|port| pool.spare_at(&port, &mut control)) {
-            None if looks => pool.arm_beside(id, control),
+            None if looks => pool.preconnect_in_background(id, control),
             spare => pool.rest(id, control, spare),
         }
         if let Some(second) = second {
@@ -126,9 +130,9 @@ impl Pool {
     /// 1.2: there one session serves any number of connections, where a ticket of TLS 1.3 serves one.
     pub fn step_back(&self, control: &Control) -> bool {
         let may = control.protects_data() && self.endpoint.tls.can_step_back();
-        let steps = may && !self.profile.ask(|learned| learned.steps_back);
+        let steps = may && !self.profile.ask(|learned| learned.data.tls12_only);
         if steps {
-            self.profile.learn(|learned| learned.steps_back = true);
+            self.profile.learn(|learned| learned.data.tls12_only = true);
         }
         steps
     }
@@ -158,8 +162,8 @@ impl Pool {
         &self.endpoint
     }
 
-    /// How many leases could be had now without waiting. Where that is none for want of connections, one
-    /// more is made, for later.
+    /// Number of leases that are available without waiting. Where there is none for lack of connections, one more is
+    /// made, for later.
     pub fn room(self: &Arc<Self>, urgency: Urgency) -> usize {
         let mut state = self.state.lock();
         let room = state.room(urgency);
@@ -169,17 +173,17 @@ impl Pool {
         room
     }
 
-    /// A transfer has moved some bytes: who waits for its connection does not wait in vain.
+    /// A transfer has moved some bytes: waiting for its connection makes sense.
     pub fn note_progress(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether somebody waits who can't get a connection unless a transfer makes way.
+    /// Whether a caller waits that gets no connection unless a transfer makes way.
     pub fn is_wanted(&self) -> bool {
         self.state.lock().is_stuck()
     }
 
-    /// Cuts every connection; whoever waits gets an error, now and from now on.
+    /// Cuts every connection; callers get an error, now and from now on.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -200,7 +204,7 @@ impl Pool {
     }
 
     /// Where what was learned is kept.
-    pub fn kept(&self) -> &Kept {
+    pub fn kept(&self) -> &ProfileStore {
         &self.kept
     }
 
@@ -246,9 +250,9 @@ impl Pool {
         Connections {
             open: state.live - state.connecting,
             busy: state.busy().saturating_sub(state.connecting),
-            limit: state.limit,
+            limit: state.limit.now,
             wanted: self.endpoint.max_conns.max(1),
-            waiting: state.waiting.iter().sum(),
+            waiting: state.waiting.by_urgency.iter().sum(),
         }
     }
 
@@ -286,7 +290,7 @@ impl Pool {
         }
     }
 
-    /// Does something beside; false when that can't be.
+    /// Runs `job` on a thread of its own; false where there is none to be had.
     fn spawn(self: &Arc<Self>, name: &str, job: impl FnOnce(&Self) + Send + 'static) -> bool {
         let pool = Arc::clone(self);
         spawn_thread(name, move || job(&pool)).is_ok()

@@ -164,7 +164,7 @@ impl Inspection {
     /// Has data connections made by this way from now on; mounts try it first.
     pub fn settle(&self, way: Option<Way>) {
         self.client.pool().profile().learn(|learned| {
-            learned.ways = Ways {
+            learned.data.ways = Ways {
                 works: way,
                 ..Ways::default()
             };
@@ -175,7 +175,7 @@ impl Inspection {
     /// answers.
     pub fn clock(&self) -> (Option<i32>, Option<bool>) {
         let profile = self.client.pool().profile();
-        profile.ask(|learned| (learned.zone, learned.mdtm))
+        profile.ask(|learned| (learned.attributes.zone, learned.attributes.mdtm.known()))
     }
 
     /// Whether data connections have to keep to TLS 1.2.
@@ -183,7 +183,7 @@ impl Inspection {
         self.client
             .pool()
             .profile()
-            .ask(|learned| learned.steps_back)
+            .ask(|learned| learned.data.tls12_only)
     }
 
     /// How many connections the server takes at once, up to `most`, and what it said to one more.

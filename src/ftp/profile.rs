@@ -1,13 +1,16 @@
-//! What was learned of a server in use: what it can and how it differs.
+//! Holds what was learned of a server: what it supports and how it deviates from the RFCs.
 //!
-//! The one idea: whatever can't be known from `FEAT` is tried once, where it is needed, and the
-//! outcome is kept here for all connections, so that nothing is tried twice and no option is
-//! needed. `kept.rs` keeps it for the next mount. Every field is a fact about the server, not about a connection.
+//! What `FEAT` does not tell is tried once, where it is needed, and the outcome is kept here for all connections, so
+//! that nothing is tried twice and no option is needed. `profile/store.rs` keeps it for later mounts. Every field is a
+//! fact about the server, not about a connection.
 //!
-//! Lock order: the lock here is held for a moment only and nothing is called under it.
+//! # Lock order
+//!
+//! The lock is held for a moment only, and nothing is called under it.
 
 pub(crate) mod file;
 pub mod format;
+pub(crate) mod partial_store;
 pub(crate) mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,94 +22,194 @@ use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
 
-/// What is known of a server.
+/// What was learned of a server.
 #[derive(Debug, Default)]
 pub struct Profile {
     learned: Mutex<Learned>,
     revision: AtomicU64,
 }
 
-/// The facts; `None` is "not tried yet".
+/// Whether the server supports something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Support {
+    /// Not tried yet.
+    #[default]
+    Unknown,
+    /// It worked.
+    Yes,
+    /// It was refused, or failed.
+    No,
+}
+
+impl Support {
+    /// Whether it was not tried yet.
+    pub fn is_unknown(self) -> bool {
+        self == Self::Unknown
+    }
+
+    /// Whether it was tried.
+    pub fn is_known(self) -> bool {
+        !self.is_unknown()
+    }
+
+    /// The answer; `None` where it was not tried yet.
+    pub fn known(self) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Yes => Some(true),
+            Self::No => Some(false),
+        }
+    }
+
+    /// This answer, or `other` where there is none.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::Unknown => other,
+            known => known,
+        }
+    }
+}
+
+impl From<bool> for Support {
+    fn from(works: bool) -> Self {
+        match works {
+            true => Self::Yes,
+            false => Self::No,
+        }
+    }
+}
+
+impl From<Option<bool>> for Support {
+    fn from(works: Option<bool>) -> Self {
+        works.map_or(Self::Unknown, Self::from)
+    }
+}
+
+/// The facts about a server, in groups. All but [`ThisMount`], the features and their digest are stored for later mounts.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    /// The reply to `FEAT`.
+    /// The reply to `FEAT`, which each mount asks for.
     pub features: Features,
-    /// A digest of the greeting and the features, by which the server is known again.
+    /// Digest of the greeting and the features, which identifies the server of a stored profile.
     pub print: u64,
-    /// How data connections come about here.
+    /// Data connections.
+    pub data: DataConnections,
+    /// Commands and data that are sent before the replies to earlier commands.
+    pub pipelining: PipeliningSupport,
+    /// Listings.
+    pub listing: ListingSupport,
+    /// Transfers of parts of files.
+    pub partial: PartialTransfers,
+    /// Attributes of files, and the space that is left.
+    pub attributes: AttributeSupport,
+    /// What counts for this mount only.
+    pub this_mount: ThisMount,
+}
+
+/// How data connections are made.
+#[derive(Clone, Debug, Default)]
+pub struct DataConnections {
+    /// The commands that were tried.
     pub ways: Ways,
     /// Data connections resume their session only with TLS 1.2.
-    pub steps_back: bool,
-    /// The server says when an encrypted data connection is at its end.
-    pub ends_in_full: bool,
-    /// A transfer's command may fly with the `EPRT` or `PORT` before it.
-    pub active_flights: Option<bool>,
-    /// Several commands that come at once are all answered.
-    pub flights: Option<bool>,
-    /// Flights that were lost one after the other, on a server that had answered some.
-    pub flights_lost: u32,
-    /// `AUTH TLS` was refused in this mount.
-    pub no_auth: bool,
-    /// A spare data connection is to be asked for only behind the final reply: what came before it was
-    /// answered first.
-    pub late_spares: bool,
-    /// What transfers that could not begin over a spare data connection weigh, less those that did so since.
-    pub spare_debt: u32,
-    /// `PRET` must say what a data connection is for.
-    pub pret: bool,
-    /// `MLSD` is offered but refused.
-    pub no_mlsd: bool,
-    /// `MLST` answers; where not, it is offered but refused, or answered over a data connection (uftpd).
-    pub mlst: Option<bool>,
-    /// `LIST -a` shows the hidden files and is not taken for a name.
-    pub list_all: Option<bool>,
-    /// A listing over a data connection that was made before its directory was entered is of that directory.
-    pub lists_entered: Option<bool>,
-    /// `STAT -a` shows what `LIST -a` does.
-    pub stat_lists: Option<bool>,
-    /// `STAT` had no answer in this mount.
-    pub silent_stat: bool,
-    /// The replies to `STAT`, and those that come with them, can't be told from what names say, in this mount.
-    pub unsealed: bool,
-    /// Names are not to be asked for by `STAT` in this mount: a directory was long, or the answer none.
-    pub no_glances: bool,
+    pub tls12_only: bool,
+    /// `EPRT` or `PORT` and the transfer's command may be sent in one write.
+    pub active_pipelining: Support,
+    /// A data connection for a later transfer may be requested only after the final reply: the server answered an
+    /// earlier request before that reply.
+    pub late_preconnect: bool,
+    /// `PRET` must name the transfer before its data connection is requested.
+    pub needs_pret: bool,
+}
+
+/// What may be sent before earlier commands are answered.
+#[derive(Clone, Debug, Default)]
+pub struct PipeliningSupport {
+    /// Several commands in one write are all answered.
+    pub commands: Support,
+    /// A command in one write with `RETR` or a listing is answered after the final reply to it.
+    pub after_download: Support,
+    /// Commands in one write with `STOR` or `APPE` are answered after the final reply to it.
+    pub after_upload: Support,
+    /// The first bytes of an upload may arrive before the 150.
+    pub early_data: Support,
+}
+
+/// How directories and single names are listed.
+#[derive(Clone, Debug, Default)]
+pub struct ListingSupport {
+    /// `MLSD` is in the reply to `FEAT`, but refused.
+    pub refuses_mlsd: bool,
+    /// `MLST` is answered on the control connection. `No` where it is refused although the reply to `FEAT` has it, or
+    /// answered over a data connection (uftpd).
+    pub mlst: Support,
+    /// `LIST -a` shows hidden files, and `-a` is not taken for a name.
+    pub list_all: Support,
+    /// A listing over a data connection that was made before `CWD` is of the directory which `CWD` entered.
+    pub late_cwd: Support,
+    /// `STAT -a` shows the same as `LIST -a`.
+    pub stat_lists: Support,
+}
+
+/// Which parts of files can be transferred.
+#[derive(Clone, Debug, Default)]
+pub struct PartialTransfers {
+    /// `APPE` works.
+    pub appe: Support,
+    /// `APPE` was seen to keep the bytes that were there; rclone's FTP server replaces the file.
+    pub appe_keeps: bool,
+    /// `STOR` after `REST` writes from that offset on.
+    pub rest_stor: Support,
+    /// Such a `STOR` keeps what lies after its last byte.
+    pub rest_stor_keeps: Support,
+    /// `RETR` after `REST` begins at that offset.
+    pub rest_retr: Support,
+}
+
+/// Which attributes the server shows and sets.
+#[derive(Clone, Debug, Default)]
+pub struct AttributeSupport {
     /// Seconds east of UTC of the times in `LIST`.
     pub zone: Option<i32>,
-    /// The zone was seen in this mount, not only in an earlier one.
-    pub zone_seen: bool,
-    /// `MDTM` answers.
-    pub mdtm: Option<bool>,
-    /// The zone in which `MDTM` speaks, in this mount, where that is not UTC as it should be (vsftpd's `use_localtime`).
-    pub mdtm_zone: Option<Zone>,
+    /// `MDTM` is answered.
+    pub mdtm: Support,
+    /// The command that sets times; `Some(None)` when none does.
+    pub time_setter: Option<Option<TimeSetter>>,
     /// `SITE CHMOD` works.
-    pub chmod: Option<bool>,
-    /// What sets times; `Some(None)` when nothing does.
-    pub sets_times: Option<Option<TimeSetter>>,
-    /// `APPE` works.
-    pub appe: Option<bool>,
-    /// `APPE` was seen to keep the bytes that were there; rclone's FTP server replaces the file.
-    pub appends: bool,
-    /// `REST` before `STOR` writes from there on.
-    pub stor_at: Option<bool>,
-    /// What lies behind the last byte of such a `STOR` stays.
-    pub stor_keeps: Option<bool>,
-    /// A command that comes in one write with a listing's is answered behind its final reply.
-    pub follows: Option<bool>,
-    /// Commands that come in one write with an upload's are answered behind its final reply.
-    pub answers_behind: Option<bool>,
-    /// The bytes of an upload may come before the server has said yes to it.
-    pub early_data: Option<bool>,
-    /// `SITE QUOTA` tells what is left of a quota.
-    pub site_quota: Option<bool>,
-    /// `REST` before `RETR` works.
-    pub rest: Option<bool>,
-    /// The largest offset at which that was seen in this mount.
-    pub rest_reach: u64,
-    /// Parts of files that were taken in this mount.
+    pub chmod: Support,
+    /// `SITE QUOTA` shows what is left of a quota.
+    pub site_quota: Support,
+}
+
+/// Facts that are not stored: they may be accidents of this mount, or protect it only while the server keeps to them.
+#[derive(Clone, Debug, Default)]
+pub struct ThisMount {
+    /// The server ends encrypted data connections with close_notify.
+    pub tls_close_notify: bool,
+    /// Pipelined commands that were lost in a row, on a server that had answered some.
+    pub lost_pipelines: u32,
+    /// `AUTH TLS` was refused.
+    pub refuses_auth_tls: bool,
+    /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
+    pub preconnect_debt: u32,
+    /// `STAT` had no reply.
+    pub silent_stat: bool,
+    /// File names can look like replies to `STAT`, or to what is pipelined with it.
+    pub ambiguous_stat: bool,
+    /// Single names are not to be looked up by `STAT`: a directory was long, or the answer unusable.
+    pub no_stat_by_list: bool,
+    /// [`AttributeSupport::zone`] was seen in this mount, not only in an earlier one.
+    pub zone_seen: bool,
+    /// The time zone of `MDTM` where it is not UTC as RFC 3659 requires (vsftpd's `use_localtime`).
+    pub mdtm_zone: Option<Zone>,
+    /// The largest offset, in bytes, at which [`PartialTransfers::rest_retr`] was seen.
+    pub rest_retr_reach: u64,
+    /// Parts of files that were stored.
     pub taken_parts: Vec<Part>,
-    /// The part that was refused last, in this mount, perhaps for being one.
+    /// The part that was refused last, perhaps for being one.
     pub refused_part: Option<RefusedPart>,
-    /// The part that was refused for now (4xx) where the whole file was then taken, in this mount.
+    /// The part that was refused for now (4xx) where the whole file was stored afterwards.
     pub doubted_part: Option<Part>,
 }
 
@@ -125,31 +228,31 @@ pub struct RefusedPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// At the end, by `APPE`.
-    Behind,
-    /// At its place, by `STOR` behind `REST`.
-    Within,
+    Append,
+    /// At its place, by `STOR` after `REST`.
+    InPlace,
 }
 
-/// How data connections come about: what worked, and before that what was tried in vain.
+/// How data connections are made: what worked, and until then what failed.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
-    /// What brought a transfer.
+    /// The way over which a transfer has started.
     pub works: Option<Way>,
-    /// What did so in an earlier mount: to be tried first.
+    /// The way that worked in an earlier mount: to be tried first.
     pub before: Option<Way>,
-    /// What did not, and why.
+    /// The ways that failed, and why.
     pub failed: Vec<(Way, String)>,
 }
 
 impl Ways {
-    /// The one to go first: what works, or did so in an earlier mount and was not seen to fail in this one.
+    /// The way to try first: one that works, or worked in an earlier mount and has not failed in this one.
     pub fn likely(&self) -> Option<Way> {
         let failed = |way: &Way| self.failed.iter().any(|(failed, _)| failed == way);
         self.works.or(self.before.filter(|way| !failed(way)))
     }
 }
 
-/// The four ways to a data connection.
+/// The commands that make a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// We connect to a port that `EPSV` names (RFC 2428).
@@ -199,29 +302,29 @@ const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
 impl Learned {
     /// Whether `STAT` may be asked in this mount: `MLST` says more.
     pub fn asks_stat(&self) -> bool {
-        !self.features.mlst() && !self.silent_stat && !self.unsealed
+        !self.features.mlst() && !self.this_mount.silent_stat && !self.this_mount.ambiguous_stat
     }
 
-    /// The server takes no such parts of files.
+    /// The server stores no such parts of files.
     pub fn lacks(&mut self, part: Part) {
         match part {
-            Part::Behind => self.appe = Some(false),
-            Part::Within => self.stor_at = Some(false),
+            Part::Append => self.partial.appe = Support::No,
+            Part::InPlace => self.partial.rest_stor = Support::No,
         }
     }
 
-    /// Whether `MLST` tells of one name (RFC 3659 section 7).
+    /// Whether `MLST` answers for one name (RFC 3659 section 7).
     pub fn stats(&self) -> bool {
-        self.features.mlst() && self.mlst != Some(false)
+        self.features.mlst() && self.listing.mlst != Support::No
     }
 
-    /// Whether `REST` was seen to be obeyed, or not, in a place that tells of this offset too.
+    /// Whether it was seen that `REST` is obeyed, or not, at an offset that shows it for this one too.
     pub fn knows_rest_at(&self, offset: u64) -> bool {
         let wraps = |offset: u64| WRAPS.iter().filter(|&&wrap| offset >= wrap).count();
-        match self.rest {
-            Some(true) => wraps(offset) <= wraps(self.rest_reach),
-            Some(false) => true,
-            None => false,
+        match self.partial.rest_retr {
+            Support::Yes => wraps(offset) <= wraps(self.this_mount.rest_retr_reach),
+            Support::No => true,
+            Support::Unknown => false,
         }
     }
 
@@ -229,15 +332,17 @@ impl Learned {
     pub fn mdtm_time(&self, reply: &Reply) -> Option<i64> {
         let said = parse_time_val(reply.lines.first().filter(|_| reply.is_completion())?)?;
         Some(
-            self.mdtm_zone
+            self.this_mount
+                .mdtm_zone
                 .as_ref()
                 .map_or(said, |zone| zone.to_utc(said)),
         )
     }
 
-    /// A time as this server's `MDTM` is to be told it.
-    pub fn told_to_mdtm(&self, time: i64) -> i64 {
-        self.mdtm_zone
+    /// A time as this server's `MDTM` takes it.
+    pub fn to_mdtm_time(&self, time: i64) -> i64 {
+        self.this_mount
+            .mdtm_zone
             .as_ref()
             .map_or(time, |zone| zone.to_local(time))
     }
@@ -271,13 +376,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rest_is_known_as_far_as_a_server_that_counts_in_32_bits_would_show_it() {
-        let known = |rest, rest_reach, offset| {
-            let learned = Learned {
-                rest,
-                rest_reach,
-                ..Learned::default()
-            };
+    fn rest_is_known_up_to_the_next_32_bit_wrap() {
+        let known = |rest: Option<bool>, reach, offset| {
+            let mut learned = Learned::default();
+            learned.partial.rest_retr = rest.into();
+            learned.this_mount.rest_retr_reach = reach;
             learned.knows_rest_at(offset)
         };
         let (two, four) = (1 << 31, 1 << 32);

@@ -1,12 +1,12 @@
-//! TLS: whom we trust, and the sessions by which data connections belong to their control connection.
+//! Implements TLS: the trust policy, and the sessions that bind data connections to their control connection.
 //!
-//! The one idea: every control connection has a [`Session`] with a store of its own, and its data
-//! connections resume what lies in it. Servers that demand that (vsftpd, ProFTPD, FileZilla Server)
-//! want the session of this very control connection: a store that several share would offer them
-//! another's. The certificate of a data connection must be the control connection's.
+//! Every control connection has a [`Session`] with a store of its own, and its data connections resume what lies in it.
+//! Servers that demand that (vsftpd, ProFTPD, FileZilla Server) want the session of this very control connection: a
+//! shared store would offer them that of another one. The certificate of a data connection must be the control
+//! connection's.
 //!
-//! Whom we trust is for `tls/verifier.rs` to say; with `tls=try` what was seen on this host before counts
-//! too (`known.rs`).
+//! `tls/verifier.rs` decides which certificates are trusted; with `tls=try` the certificate that was first seen on this
+//! host counts too (TOFU, `tls/known_hosts.rs`).
 
 pub(crate) mod certificate;
 pub(crate) mod cipher_suites;
@@ -29,7 +29,7 @@ pub use crate::ftp::tls::session::Session;
 use crate::ftp::tls::verifier::Verifier;
 use crate::remote::{Error, Result};
 
-/// When connections are encrypted, and who is trusted.
+/// When connections are encrypted, and which certificates are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// When.
@@ -81,7 +81,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads what the policy names; the error is one line for whoever named it.
+    /// Reads what the policy names; the error is one line for the user.
     pub fn new(policy: Policy, host: &str, port: u16) -> std::result::Result<Self, String> {
         // A zone (fe80::1%eth0) is ours, not the certificate's.
         let bare = host.split('%').next().unwrap_or(host);
@@ -211,8 +211,8 @@ impl Tls {
                 return Err(Error::barred(
                     &self.host,
                     format!(
-                        "its certificate is not the one that was first seen: fingerprint {} in place of {}; somebody \
-                         may stand between; {}",
+                        "its certificate is not the one that was first seen: fingerprint {} in place of {} (possible \
+                         interception); {}",
                         shown(&print),
                         shown(&before),
                         remove()

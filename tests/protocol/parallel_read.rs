@@ -45,7 +45,7 @@ fn a_server_that_ignores_rest_is_read_by_one_stream() {
     let mount = Mount::of(&server);
     is_right(&mount, &server);
     assert_eq!(server.count("RETR"), 2);
-    assert!(mount.log().contains("elsewhere than it is told to"));
+    assert!(mount.log().contains("the server ignores REST"));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn server_that_stops_accepting_pipelining_is_detected() {
     // What comes before it is found out may fail: a command that was lost is missed after `timeout=`.
     mount.try_sh("cat d2/f; cat d3/f; cat d4/f");
     soon("the loss of commands is found out", || {
-        mount.log().contains("one by one")
+        mount.log().contains("pipelining disabled")
     });
     assert_eq!(mount.sh("ls d5 d6; cat d7/f"), "d5:\nf\n\nd6:\nf\ncontent");
     let lost = server.lost();

@@ -76,7 +76,7 @@ fn sessions_from_before_an_outage_do_not_lock_out() {
         echo saved >$S/at/work/7 || fail \"the first save after the outage\"
         is \"$(cat $D/work/7)\" saved
         ls $S/at/work >/dev/null || fail \"the first listing\"
-        not_says $S/work.log 'going on with'
+        not_says $S/work.log 'limited to'
         unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
     run(120, &format!("{PRELUDE}\n{script}"));
 }

@@ -163,7 +163,7 @@ fn tried_by_default_trusted_on_first_use_and_then_only_that() {
          refuses ''; says $S/why 'not the one that was first seen'; says $S/why known_hosts
          rm $HOME/.config/ftpfs/known_hosts; mounts ''; unmounts
          kill %1 2>/dev/null || true; sleep 0.5; pkill -x vsftpd || true; sleep 0.5; vsftpd
-         refuses ''; says $S/why 'it did encrypt before'; mounts tls=off; copies; unmounts",
+         refuses ''; says $S/why 'possible downgrade'; mounts tls=off; copies; unmounts",
     );
 }
 

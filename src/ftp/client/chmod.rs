@@ -2,7 +2,7 @@
 //!
 //! The one idea: `MFF` takes a path as it is; `SITE CHMOD` may be taken for its words, and mean another file.
 
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 
 /// What sets permission bits on this server, if anything does.
@@ -10,7 +10,7 @@ pub fn set_mode<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Comm
     if learned.features.mff_mode {
         return Some(Command::MffMode(mode, path));
     }
-    (learned.chmod != Some(false)).then_some(Command::SiteChmod(mode, path))
+    (learned.attributes.chmod != Support::No).then_some(Command::SiteChmod(mode, path))
 }
 
 /// Whether a server may take the absolute path `path` for another one where it takes a line for its words.

@@ -9,6 +9,7 @@
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -58,8 +59,8 @@ impl Lister<'_> {
     /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
     pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
-        let all = self.pool.profile().ask(|learned| learned.list_all) != Some(false);
-        if !facts && self.pool.profile().ask(|learned| learned.lists_entered) == Some(false) {
+        let all = self.pool.profile().ask(|learned| learned.listing.list_all) != Support::No;
+        if !facts && self.pool.profile().ask(|learned| learned.listing.late_cwd) == Support::No {
             drop(self.lease.take_spare());
         }
         let command = match (facts, all) {
@@ -98,7 +99,7 @@ impl Lister<'_> {
                     log::info!("list: FEAT offers MLSD but the server refuses it; using LIST");
                     self.pool.profile().learn(|learned| {
                         learned.features.facts = None;
-                        learned.no_mlsd = true;
+                        learned.listing.refuses_mlsd = true;
                     });
                 }
                 taken => return taken.map(|taken| taken.listed),
@@ -126,10 +127,10 @@ impl Lister<'_> {
     /// Sends `LIST` in the form that shows hidden files on this server. With `times`, asks for the first exact times of its files
     /// before its final reply, if possible.
     fn list_hidden(&mut self, times: bool) -> Result<Received> {
-        match self.pool.profile().ask(|learned| learned.list_all) {
-            Some(true) => self.list_entered("-a", times),
-            Some(false) => self.list_entered("", times),
-            None => self.probe_list_all(),
+        match self.pool.profile().ask(|learned| learned.listing.list_all) {
+            Support::Yes => self.list_entered("-a", times),
+            Support::No => self.list_entered("", times),
+            Support::Unknown => self.probe_list_all(),
         }
     }
 
@@ -137,18 +138,18 @@ impl Lister<'_> {
     /// `-a` shows the directory itself only where the server runs `ls`; elsewhere listing it again shows the fault.
     fn list_entered(&mut self, switches: &'static str, times: bool) -> Result<Received> {
         let profile = self.pool.profile();
-        let lists_entered = profile.ask(|learned| learned.lists_entered);
+        let lists_entered = profile.ask(|learned| learned.listing.late_cwd);
         let made_in = self.lease.spare().map(|spare| spare.made_in());
         let (is_here, is_known) = match made_in {
             Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
             None => (false, false),
         };
-        if !is_here && lists_entered == Some(false) {
+        if !is_here && lists_entered == Support::No {
             drop(self.lease.take_spare());
         }
         let first = self.list_once(switches, times)?;
         let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
-        if is_certain || lists_entered.is_some() {
+        if is_certain || lists_entered.is_known() {
             return Ok(first);
         }
         let second = self.list_once(switches, times)?;
@@ -159,7 +160,7 @@ impl Lister<'_> {
             log::debug!(
                 "list: server lists the directory entered after the data connection was made: {is_same}"
             );
-            profile.learn(|learned| learned.lists_entered = Some(is_same));
+            profile.learn(|learned| learned.listing.late_cwd = Support::from(is_same));
         }
         Ok(second)
     }
@@ -167,7 +168,7 @@ impl Lister<'_> {
     /// Learns whether `LIST -a` shows hidden files on this server. Strict servers take `-a` for a name.
     fn probe_list_all(&mut self) -> Result<Received> {
         let profile = self.pool.profile();
-        let learn = |all| profile.learn(|learned| learned.list_all = Some(all));
+        let learn = |all| profile.learn(|learned| learned.listing.list_all = Support::from(all));
         let with_all = match self.list_entered("-a", false) {
             Err(Error::Refused { .. }) => None,
             Err(error) => return Err(error),

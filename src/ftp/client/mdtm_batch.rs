@@ -7,6 +7,7 @@
 use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;
 use crate::ftp::pool::Pool;
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -39,13 +40,18 @@ pub fn clock(pool: &Pool) -> Clock {
 fn offset(pool: &Pool, now: i64) -> i32 {
     match &pool.endpoint().manner.zone {
         Some(zone) => zone.offset(now),
-        None => pool.profile().ask(|learned| learned.zone).unwrap_or(0),
+        None => pool
+            .profile()
+            .ask(|learned| learned.attributes.zone)
+            .unwrap_or(0),
     }
 }
 
 /// Whether `MDTM` reported the local time that the listing shows, in a zone other than UTC.
 fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(EntryIndex, i64)]) -> bool {
-    let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
+    let unknown = pool
+        .profile()
+        .ask(|learned| learned.this_mount.mdtm_zone.is_none());
     let as_listed = |&((number, at), seconds): &(EntryIndex, i64)| {
         let listed = listings[number].entries[at].attributes.modified;
         listed.and_then(|listed| offset_of(listed, seconds)) == Some(0)
@@ -57,7 +63,7 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(EntryIndex, i6
 /// The absolute paths of the first files whose exact time [`settle`] will ask for, in that order; none while it is unknown
 /// whether the server has `MDTM`.
 pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
-    if pool.profile().ask(|learned| learned.mdtm) != Some(true) {
+    if pool.profile().ask(|learned| learned.attributes.mdtm) != Support::Yes {
         return Vec::new();
     }
     let asks = entries
@@ -96,19 +102,19 @@ pub fn settle(
             offset_of(listings[number].entries[at].attributes.modified?, seconds)
         });
         profile.learn(|learned| {
-            learned.zone = offset.or(learned.zone);
-            learned.zone_seen = offset.is_some();
+            learned.attributes.zone = offset.or(learned.attributes.zone);
+            learned.this_mount.zone_seen = offset.is_some();
         });
     }
     if let Some(zone) = &manner.zone
         && mdtm_is_local(pool, listings, &exact)
     {
-        profile.learn(|learned| learned.mdtm_zone = Some(zone.clone()));
+        profile.learn(|learned| learned.this_mount.mdtm_zone = Some(zone.clone()));
         for (_, seconds) in &mut exact {
             *seconds = zone.to_utc(*seconds);
         }
     }
-    let learned = profile.ask(|learned| learned.zone).unwrap_or(0);
+    let learned = profile.ask(|learned| learned.attributes.zone).unwrap_or(0);
     for entry in listings
         .iter_mut()
         .flat_map(|listing| listing.entries.iter_mut())
@@ -146,7 +152,9 @@ pub fn is_wanted(pool: &Pool) -> bool {
 /// Whether the reply to `MDTM` of this one file could be interpreted. Where `timezone=` is set, comparing it with the listing
 /// shows whether `MDTM` is local or UTC, unless the listing shows only a day.
 pub fn is_interpretable(pool: &Pool, entry: &Entry) -> bool {
-    let unknown = pool.profile().ask(|learned| learned.mdtm_zone.is_none());
+    let unknown = pool
+        .profile()
+        .ask(|learned| learned.this_mount.mdtm_zone.is_none());
     let has_minutes = |modified: Modified| modified.precision != Precision::Day;
     pool.endpoint().manner.zone.is_none()
         || !unknown
@@ -155,7 +163,8 @@ pub fn is_interpretable(pool: &Pool, entry: &Entry) -> bool {
 
 /// Whether the time zone of listings is known.
 pub fn is_zone_known(pool: &Pool) -> bool {
-    pool.endpoint().manner.zone.is_some() || pool.profile().ask(|learned| learned.zone_seen)
+    pool.endpoint().manner.zone.is_some()
+        || pool.profile().ask(|learned| learned.this_mount.zone_seen)
 }
 
 /// Whether to ask for the exact time of an entry.
@@ -182,11 +191,11 @@ fn ask(
     let mut times = Vec::with_capacity(files.len());
     let mut left = files;
     while !left.is_empty() {
-        let alone = match profile.ask(|learned| learned.mdtm) {
-            Some(false) => break,
+        let alone = match profile.ask(|learned| learned.attributes.mdtm) {
+            Support::No => break,
             // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
-            None => 1,
-            Some(true) => MDTM_PER_FLIGHT,
+            Support::Unknown => 1,
+            Support::Yes => MDTM_PER_FLIGHT,
         };
         let (now, later) = left.split_at(left.len().min(alone));
         left = later;
@@ -207,7 +216,8 @@ fn parse_replies(pool: &Pool, replies: &[Reply], files: &[EntryIndex]) -> Vec<(E
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     for (reply, &place) in replies.iter().zip(files) {
-        profile.learn(|learned| learned.mdtm = Some(!reply.is_unknown_command()));
+        profile
+            .learn(|learned| learned.attributes.mdtm = Support::from(!reply.is_unknown_command()));
         let time = profile.ask(|learned| learned.mdtm_time(reply));
         times.extend(time.map(|seconds| (place, seconds)));
     }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::ftp::client::partial_store;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::Support;
+use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Part, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -69,7 +70,10 @@ impl PatchOutcome {
             Self::Cuts => (true, Some(false)),
             _ => (false, None),
         };
-        profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (Some(at), keeps));
+        profile.learn(|learned| {
+            (learned.partial.rest_stor, learned.partial.rest_stor_keeps) =
+                (Support::from(at), keeps.into())
+        });
     }
 }
 
@@ -95,9 +99,9 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
     static COUNT: AtomicU32 = AtomicU32::new(0);
     match pool
         .profile()
-        .ask(|learned| (learned.appends, learned.appe))
+        .ask(|learned| (learned.partial.appe_keeps, learned.partial.appe))
     {
-        (_, Some(false)) => return Ok(false),
+        (_, Support::No) => return Ok(false),
         (true, _) => return Ok(true),
         (false, _) => {}
     }
@@ -116,8 +120,8 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
                 }
             );
             pool.profile().learn(|learned| match appends {
-                true => (learned.appe, learned.appends) = (Some(true), true),
-                false => learned.lacks(Part::Behind),
+                true => (learned.partial.appe, learned.partial.appe_keeps) = (Support::Yes, true),
+                false => learned.lacks(Part::Append),
             });
             Ok(appends)
         }
@@ -224,9 +228,9 @@ pub fn store_part(
     part: &[u8],
     deadline: &Deadline,
 ) -> Result<()> {
-    let before = profile.ask(|learned| learned.rest);
+    let before = profile.ask(|learned| learned.partial.rest_retr);
     let stored = store(lease, Command::Stor(path), at as u64, part, deadline);
-    profile.learn(|learned| learned.rest = before);
+    profile.learn(|learned| learned.partial.rest_retr = before);
     stored
 }
 

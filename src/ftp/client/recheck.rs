@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ftp::pool::{Pool, Purpose};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Ask, Deadline, Error, Result};
@@ -73,8 +73,9 @@ fn answers(pool: &Arc<Pool>, paths: &[Vec<u8>], fresh: bool, ask: &Ask<'_>) -> R
     let mut lease = pool.lease(Purpose::Metadata, fresh, ask)?;
     let control = lease.control()?;
     let replies = control.flight(&questions, ask.deadline);
-    if control.strays() {
-        pool.profile().learn(|learned| learned.mlst = Some(false));
+    if control.has_mlst_over_data() {
+        pool.profile()
+            .learn(|learned| learned.listing.mlst = Support::No);
     }
     replies
 }

@@ -4,6 +4,7 @@
 
 use crate::ftp::client::chmod as modes;
 use crate::ftp::control::Control;
+use crate::ftp::profile::Support;
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{NOT_IMPLEMENTED, Reply};
@@ -17,7 +18,7 @@ pub const SETTING_TIME: &str = "setting the time of a file";
 
 /// The commands that may set a time on this server, best first.
 pub fn setters(learned: &Learned) -> Vec<TimeSetter> {
-    match learned.sets_times {
+    match learned.attributes.time_setter {
         Some(setter) => setter.into_iter().collect(),
         None if learned.features.mfmt => vec![TimeSetter::Mfmt],
         None => vec![
@@ -37,7 +38,7 @@ pub fn set_time<'a>(
 ) -> Command<'a> {
     match setter {
         TimeSetter::Mfmt => Command::Mfmt(time, path),
-        TimeSetter::Mdtm => Command::MdtmSet(learned.told_to_mdtm(time), path),
+        TimeSetter::Mdtm => Command::MdtmSet(learned.to_mdtm_time(time), path),
         TimeSetter::SiteUtime => Command::SiteUtime(time, path),
         TimeSetter::SiteUtimeLong => Command::SiteUtimeLong(time, path),
     }
@@ -78,13 +79,15 @@ impl SetAttributes<'_> {
 
     pub fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
         if reply.is_completion() {
-            self.profile.learn(|learned| learned.chmod = Some(true));
+            self.profile
+                .learn(|learned| learned.attributes.chmod = Support::Yes);
             return Ok(Done::Changed);
         }
         // After a success, an unknown-command reply may be about the bits.
-        let is_unknown = reply.is_unknown_command() && self.learned.chmod.is_none();
+        let is_unknown = reply.is_unknown_command() && self.learned.attributes.chmod.is_unknown();
         if is_unknown || reply.code == NOT_IMPLEMENTED {
-            self.profile.learn(|learned| learned.chmod = Some(false));
+            self.profile
+                .learn(|learned| learned.attributes.chmod = Support::No);
         }
         Err(reply.refusal(
             modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
@@ -103,7 +106,7 @@ impl SetAttributes<'_> {
             }
             if reply.is_completion() {
                 self.profile
-                    .learn(|learned| learned.sets_times = Some(Some(*setter)));
+                    .learn(|learned| learned.attributes.time_setter = Some(Some(*setter)));
                 return Ok(Ok(Done::Changed));
             }
             if !reply.is_unknown_command() && refused.is_none() {
@@ -115,7 +118,7 @@ impl SetAttributes<'_> {
         {
             return Ok(Err(reply.refusal(command)));
         }
-        if self.learned.sets_times.is_some() || self.learned.features.mfmt {
+        if self.learned.attributes.time_setter.is_some() || self.learned.features.mfmt {
             // The command works, and the server refuses this time (ProFTPD: 501 before 1970).
             let command = setters
                 .first()
@@ -126,7 +129,7 @@ impl SetAttributes<'_> {
             return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
         }
         self.profile
-            .learn(|learned| learned.sets_times = Some(None));
+            .learn(|learned| learned.attributes.time_setter = Some(None));
         Ok(Err(no_command(SETTING_TIME)))
     }
 
@@ -141,7 +144,7 @@ impl SetAttributes<'_> {
         let Command::MdtmSet(time, _) = command else {
             return Ok(false);
         };
-        if self.learned.sets_times.is_some() || reply.code < 500 {
+        if self.learned.attributes.time_setter.is_some() || reply.code < 500 {
             return Ok(false);
         }
         let name = format!("{} ", format_time_val(time).unwrap_or_default());

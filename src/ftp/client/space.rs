@@ -4,7 +4,7 @@
 //! mod_quotatab and others), is tried once.
 
 use crate::ftp::control::Control;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Result, Room};
@@ -25,9 +25,9 @@ pub fn space(
             .and_then(|reply| number(&reply.text()))
             .map(|free| Room { free, total: None }));
     }
-    let command = match (learned.features.xquota, learned.site_quota) {
+    let command = match (learned.features.xquota, learned.attributes.site_quota) {
         (true, _) => Command::Xquota,
-        (false, Some(false)) => return Ok(None),
+        (false, Support::No) => return Ok(None),
         (false, _) => Command::SiteQuota,
     };
     let reply = control.command(command, deadline)?;
@@ -35,7 +35,7 @@ pub fn space(
         .filter(|reply| reply.is_completion())
         .and_then(quota);
     if command == Command::SiteQuota {
-        profile.learn(|learned| learned.site_quota = Some(room.is_some()));
+        profile.learn(|learned| learned.attributes.site_quota = Support::from(room.is_some()));
     }
     Ok(room)
 }

@@ -13,12 +13,12 @@
 
 use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
 use crate::ftp::client::mdtm_batch;
-use crate::ftp::client::stat::number;
 use crate::ftp::client::stat_list;
 use crate::ftp::client::stat_list::STAT_ALL;
+use crate::ftp::control::version_query::number;
 use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Learned;
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{
@@ -38,8 +38,9 @@ pub struct Name<'a> {
 
 /// Whether [`stat`] is worth a try: not where `MLST` works, nor after a long directory.
 pub fn is_possible(learned: &Learned) -> bool {
-    let lists = learned.stat_lists != Some(false) && learned.list_all != Some(false);
-    lists && learned.asks_stat() && !learned.no_glances
+    let lists =
+        learned.listing.stat_lists != Support::No && learned.listing.list_all != Support::No;
+    lists && learned.asks_stat() && !learned.this_mount.no_stat_by_list
 }
 
 /// The result of [`stat`].
@@ -62,7 +63,8 @@ pub fn stat(
     if !stat_list::is_plain(name.directory) {
         return doubtful;
     }
-    let times = profile.ask(|learned| learned.mdtm != Some(false)) && mdtm_batch::is_wanted(pool);
+    let times = profile.ask(|learned| learned.attributes.mdtm != Support::No)
+        && mdtm_batch::is_wanted(pool);
     let mut flight = vec![
         Command::Stat(STAT_ALL, name.directory),
         Command::Size(name.path),
@@ -70,7 +72,7 @@ pub fn stat(
     flight.extend(times.then_some(Command::Mdtm(name.path)));
     let replies = stat_list::flight_with_nonce(lease.control()?, profile, &flight, deadline);
     if let Err(Error::Misbehaved { .. } | Error::TimedOut { .. }) = &replies {
-        profile.learn(|learned| learned.no_glances = true);
+        profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
     let mut replies = replies?.into_iter();
     let (Some(stat), Some(size)) = (replies.next(), replies.next()) else {
@@ -98,7 +100,7 @@ pub fn stat(
             Kind::Symlink | Kind::Special => false,
         },
     };
-    let is_proven = profile.ask(|learned| learned.stat_lists) == Some(true);
+    let is_proven = profile.ask(|learned| learned.listing.stat_lists) == Support::Yes;
     if !is_certain {
         return doubtful;
     }
@@ -142,13 +144,13 @@ pub fn stat(
 fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let profile = pool.profile();
     if reply.is_unknown_command() {
-        profile.learn(|learned| learned.stat_lists = Some(false));
+        profile.learn(|learned| learned.listing.stat_lists = Support::No);
     }
     let lines = stat_list::listed_lines(reply).filter(|lines| !lines.is_empty())?;
     if !stat_list::names_itself(lines) {
         // After a success it may be about this path, which may no longer be a directory.
-        if profile.ask(|learned| learned.stat_lists.is_none()) {
-            profile.learn(|learned| learned.stat_lists = Some(false));
+        if profile.ask(|learned| learned.listing.stat_lists.is_unknown()) {
+            profile.learn(|learned| learned.listing.stat_lists = Support::No);
         }
         return None;
     }
@@ -158,7 +160,7 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     }
     let is_long = stat_list::is_long(reply);
     if is_long {
-        profile.learn(|learned| learned.no_glances = true);
+        profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
     Some(collector.finish(directory, !is_long))
 }

@@ -18,6 +18,7 @@ use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Control;
 use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::Support;
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -29,16 +30,16 @@ const TRUSTED_LINES: usize = 1000;
 
 /// Whether directories of this server are listed in one flight: not where `MLSD` works, which reports more.
 pub fn is_possible(learned: &Learned) -> bool {
-    learned.stat_lists == Some(true) && may_be_possible(learned)
+    learned.listing.stat_lists == Support::Yes && may_be_possible(learned)
 }
 
 /// Whether [`is_possible`] has yet to be learned.
 pub fn is_unknown(learned: &Learned) -> bool {
-    learned.stat_lists.is_none() && may_be_possible(learned)
+    learned.listing.stat_lists.is_unknown() && may_be_possible(learned)
 }
 
 fn may_be_possible(learned: &Learned) -> bool {
-    learned.asks_stat() && learned.list_all == Some(true)
+    learned.asks_stat() && learned.listing.list_all == Support::Yes
 }
 
 /// Lists the absolute paths `directories` in one flight. `None` marks those that have to be listed one by one.
@@ -107,7 +108,7 @@ pub fn judge(pool: &Pool, directory: &[u8], names: &BTreeSet<Vec<u8>>, reply: &R
     });
     log::debug!("list: STAT shows the same names as LIST: {same}");
     pool.profile()
-        .learn(|learned| learned.stat_lists = Some(same));
+        .learn(|learned| learned.listing.stat_lists = Support::from(same));
 }
 
 fn is_comparable(directory: &[u8], names: &BTreeSet<Vec<u8>>) -> bool {
@@ -177,7 +178,7 @@ pub fn flight_with_nonce(
     });
     if !is_genuine {
         control.give_up();
-        profile.learn(|learned| learned.unsealed = true);
+        profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
         let tried = commands.first().map(ToString::to_string);
         let cause = "replies cannot be distinguished from file names with line breaks; STAT disabled in this mount";
         return Err(Error::lost(tried.unwrap_or_default(), cause));

@@ -8,11 +8,12 @@ use crate::ftp::client::rename;
 use crate::ftp::client::set_attributes::{
     SETTING_MODE, SETTING_TIME, SetAttributes, no_command, set_time, setters,
 };
-use crate::ftp::client::stat::{
-    note_mlst, stat, version_commands, version_said, versions_by_facts,
-};
+use crate::ftp::client::stat::note_mlst;
 use crate::ftp::control::Control;
-use crate::ftp::profile::{Learned, Profile};
+use crate::ftp::control::version_query::{
+    mlst_said, version_commands, version_said, versions_by_facts,
+};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
@@ -35,8 +36,8 @@ pub fn perform(
         Err(error) => return Ok(steps.iter().map(|_| Err(error.clone())).collect()),
     };
     let replies = control.flight(&prepared.commands(steps), deadline);
-    if control.strays() {
-        profile.learn(|learned| learned.mlst = Some(false));
+    if control.has_mlst_over_data() {
+        profile.learn(|learned| learned.listing.mlst = Support::No);
     }
     let replies = replies?;
     prepared.outcomes(steps, control, profile, replies, again, deadline)
@@ -109,7 +110,7 @@ impl Prepared {
         results: &mut [Result<Done>],
     ) {
         let has = match self.learned.stats() {
-            true => stat(path, reply).ok().and_then(|seen| seen.mode),
+            true => mlst_said(path, reply).ok().and_then(|seen| seen.mode),
             false => None,
         };
         for ((step, paths), result) in steps.iter().zip(&self.paths).zip(results) {
@@ -246,7 +247,7 @@ impl StepReplies<'_> {
         Ok(match step {
             Step::Stat(_) => {
                 note_mlst(self.profile, self.learned, reply);
-                stat(path, reply).map(Done::Attributes)
+                mlst_said(path, reply).map(Done::Attributes)
             }
             Step::Version(_) => {
                 if versions_by_facts(self.learned) {

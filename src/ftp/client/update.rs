@@ -11,15 +11,15 @@ pub(crate) mod append;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ftp::client::partial_store;
+use crate::ftp::client::after_store;
 use crate::ftp::client::recheck;
 use crate::ftp::client::step_flight;
 use crate::ftp::pool::{Pool, Purpose};
-use crate::ftp::profile::{Learned, Part};
+use crate::ftp::profile::partial_store;
+use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::upload;
-use crate::ftp::transfer::upload_followup::Behind;
 use crate::remote::{
     Ask, Change, Done, Error, Plan, ReadAt, Reading, RemotePath, Result, Source, Step, Then,
     Updated, Version, Why,
@@ -40,7 +40,11 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
     }
     let first = change.first_dirty();
     // Also to an empty base: other clients may have written to it since.
-    if change.kept == base && first >= base && change.size > base && learned.appe != Some(false) {
+    if change.kept == base
+        && first >= base
+        && change.size > base
+        && learned.partial.appe != Support::No
+    {
         return Plan::Append(base);
     }
     patch(learned, change, base)
@@ -50,7 +54,10 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
 
 /// The plan that sends only a part of the file, where that is possible.
 fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
-    if learned.stor_at == Some(false) || learned.rest == Some(false) || change.kept == 0 {
+    if learned.partial.rest_stor == Support::No
+        || learned.partial.rest_retr == Support::No
+        || change.kept == 0
+    {
         return None;
     }
     let first = change
@@ -66,30 +73,36 @@ fn patch(learned: &Learned, change: &Change, base: u64) -> Option<Plan> {
     let tail_matters = last < base.max(change.size);
     if change.size < base {
         // Only a server that truncates after the patch can make a file shorter this way.
-        return (learned.stor_keeps == Some(false)).then(|| Plan::Patch {
+        return (learned.partial.rest_stor_keeps == Support::No).then(|| Plan::Patch {
             ranges: to_the_end(),
             tried: false,
             cuts: true,
         });
     }
-    Some(match (tail_matters, learned.stor_at, learned.stor_keeps) {
-        (true, _, Some(true)) | (false, Some(true), Some(true)) => Plan::Patch {
-            ranges: change.dirty.clone(),
-            tried: false,
-            cuts: false,
+    Some(
+        match (
+            tail_matters,
+            learned.partial.rest_stor,
+            learned.partial.rest_stor_keeps,
+        ) {
+            (true, _, Support::Yes) | (false, Support::Yes, Support::Yes) => Plan::Patch {
+                ranges: change.dirty.clone(),
+                tried: false,
+                cuts: false,
+            },
+            (true, _, Support::No) | (false, Support::Yes, _) => Plan::Patch {
+                ranges: to_the_end(),
+                tried: false,
+                cuts: true,
+            },
+            // One range: on a server that truncates, the file would be too short for a second one.
+            (true, _, Support::Unknown) | (false, _, _) => Plan::Patch {
+                ranges: std::iter::once(first..last).collect(),
+                tried: true,
+                cuts: true,
+            },
         },
-        (true, _, Some(false)) | (false, Some(true), _) => Plan::Patch {
-            ranges: to_the_end(),
-            tried: false,
-            cuts: true,
-        },
-        // One range: on a server that truncates, the file would be too short for a second one.
-        (true, _, None) | (false, _, _) => Plan::Patch {
-            ranges: std::iter::once(first..last).collect(),
-            tried: true,
-            cuts: true,
-        },
-    })
+    )
 }
 
 fn cost(plan: &Plan) -> u64 {
@@ -138,7 +151,7 @@ impl Update<'_> {
             mode: change
                 .then
                 .mode
-                .filter(|_| profile.ask(|learned| learned.chmod) != Some(false)),
+                .filter(|_| profile.ask(|learned| learned.attributes.chmod) != Support::No),
             ..change.then
         };
         let said = match plan {
@@ -162,7 +175,7 @@ impl Update<'_> {
         }
         if let (Plan::Append(base), Some(size)) = (plan, updated.version.size)
             && size < *base
-            && profile.ask(|learned| learned.appends)
+            && profile.ask(|learned| learned.partial.appe_keeps)
         {
             // The size is not checked: our bytes are appended, and other clients may truncate the file again.
             return match self.append_after_truncation(*base, then, size)? {
@@ -173,11 +186,14 @@ impl Update<'_> {
         check_size(file, change, plan, updated.version).inspect_err(|_| {
             if !matches!(plan, Plan::Append(_)) {
                 // The server may have dropped the bytes that were sent before its 150.
-                profile.learn(|learned| learned.early_data = Some(false));
+                profile.learn(|learned| learned.pipelining.early_data = Support::No);
             }
             if matches!(plan, Plan::Patch { .. }) {
                 // What was learned about patches may be wrong: it is probed again.
-                profile.learn(|learned| (learned.stor_at, learned.stor_keeps) = (None, None));
+                profile.learn(|learned| {
+                    (learned.partial.rest_stor, learned.partial.rest_stor_keeps) =
+                        (Support::Unknown, Support::Unknown)
+                });
             }
         })?;
         Ok(updated)
@@ -186,17 +202,17 @@ impl Update<'_> {
     /// Learns from the `size` of a file that had `base` bytes before an append whether `APPE` keeps its content.
     fn judge_append(&self, base: u64, size: u64) {
         let profile = self.pool.profile();
-        if base == 0 || profile.ask(|learned| learned.appends) {
+        if base == 0 || profile.ask(|learned| learned.partial.appe_keeps) {
             return;
         }
         if size >= self.change.size {
-            profile.learn(|learned| learned.appends = true);
+            profile.learn(|learned| learned.partial.appe_keeps = true);
         } else if size == self.change.size - base {
             log::warn!(
                 "update: APPE replaced {} instead of appending; uploading the whole file",
                 self.file
             );
-            profile.learn(|learned| learned.lacks(Part::Behind));
+            profile.learn(|learned| learned.lacks(Part::Append));
         }
     }
 
@@ -205,7 +221,7 @@ impl Update<'_> {
         let path = self.pool.place().absolute(self.file)?;
         let what = (Command::Stor(&path), 0);
         let said = self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))?;
-        partial_store::note_whole_accepted(self.pool.profile(), &path);
+        partial_store::took_all(self.pool.profile(), &path);
         Ok(said)
     }
 
@@ -219,8 +235,8 @@ impl Update<'_> {
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
             said =
-                sent.map_err(|error| partial_store::refused(profile, Part::Within, &path, error))?;
-            partial_store::note_accepted(profile, Part::Within);
+                sent.map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error))?;
+            partial_store::took(profile, Part::InPlace);
         }
         Ok(said)
     }
@@ -250,8 +266,9 @@ impl Update<'_> {
         };
         let learn = |at: bool, keeps: Option<bool>| {
             self.pool.profile().learn(|learned| {
-                learned.stor_at = Some(at);
-                learned.stor_keeps = keeps.or(learned.stor_keeps);
+                learned.partial.rest_stor = Support::from(at);
+                learned.partial.rest_stor_keeps =
+                    Support::from(keeps).or(learned.partial.rest_stor_keeps);
             });
         };
         let has_tail = range.end < base;
@@ -336,7 +353,7 @@ impl Update<'_> {
         let is_pipelined = |then: &Then| *then == Then::default() || self.change.base.is_none();
         let followup = then
             .filter(is_pipelined)
-            .and_then(|then| Behind::of(pool.profile(), pool.place(), self.file, then));
+            .and_then(|then| after_store::followup(pool.profile(), pool.place(), self.file, then));
         let bytes = (self.bytes, range);
         let taken = &self.change.taken;
         upload::upload(lease, what, bytes, followup, taken, self.ask.deadline)
@@ -410,11 +427,10 @@ mod tests {
     }
 
     fn learned(at: Option<bool>, keeps: Option<bool>) -> Learned {
-        Learned {
-            stor_at: at,
-            stor_keeps: keeps,
-            ..Learned::default()
-        }
+        let mut learned = Learned::default();
+        learned.partial.rest_stor = at.into();
+        learned.partial.rest_stor_keeps = keeps.into();
+        learned
     }
 
     fn ranges(plan: &Plan) -> (&[Range<u64>], bool) {

@@ -1,9 +1,8 @@
-//! From a greeting to a connection that can work: `USER`, `PASS`, features, type, charset.
+//! Logs in: `USER`, `PASS`, `FEAT`, `TYPE`, `OPTS`, `PROT`, and `AUTH TLS` before them where it is wanted or offered.
 //!
-//! The one idea: the first connection asks what the server can do (some tell only after the login)
-//! and where the mounted directory lies; later ones say just what they must, in one flight.
-//! The password never flies: it is sent once `USER` was answered, and a refused login is not
-//! tried again. Before it comes TLS, where it is asked for or offered.
+//! The first connection asks what the server can do (some servers tell only after the login) and where the mounted
+//! directory lies; later ones send just what they must, in one flight. The password is never pipelined: it is sent once
+//! `USER` was answered, and a refused login is not tried again.
 
 use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
@@ -13,7 +12,7 @@ use crate::ftp::protocol::reply::{Reply, quoted_path};
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result, Why};
 
-/// Who logs in.
+/// The credentials of a login.
 #[derive(Clone)]
 pub struct Login {
     /// The user's name.
@@ -57,8 +56,8 @@ pub fn first(
     prepare(control, tls, profile, None, deadline).map(|_| ())
 }
 
-/// A digest by which a server is known again (FNV-1a): of the first line of its greeting, since others
-/// tell the time and count users, and of its features.
+/// The digest that identifies a server (FNV-1a): of the first line of its greeting, since others
+/// show the time and count users, and of its features.
 fn print(greeting: &Reply, features: &Reply) -> u64 {
     let lines = greeting.lines.iter().take(1).chain(&features.lines);
     let mut print = 0xcbf2_9ce4_8422_2325;
@@ -68,8 +67,8 @@ fn print(greeting: &Reply, features: &Reply) -> u64 {
     print
 }
 
-/// Logs in on a further connection. `asks` flies with the last commands, where commands may fly: its reply is returned
-/// then.
+/// Logs in on a further connection. `asks` is pipelined with the last commands, where pipelining is on: its reply is
+/// returned then.
 pub fn again(
     control: &mut Control,
     login: &Login,
@@ -83,38 +82,40 @@ pub fn again(
     prepare(control, tls, profile, asks, deadline)
 }
 
-/// Goes over to TLS by `AUTH TLS`, where that is wanted (RFC 4217).
+/// Starts TLS with `AUTH TLS`, where that is wanted (RFC 4217).
 fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
-    // One refusal answers for this mount, where clear text may be.
-    let refused = tls.when() == When::Try && profile.ask(|learned| learned.no_auth);
+    // One refusal counts for this mount, where plaintext is allowed.
+    let refused =
+        tls.when() == When::Try && profile.ask(|learned| learned.this_mount.refuses_auth_tls);
     if control.is_encrypted() || tls.when() == When::Off || refused {
         return Ok(());
     }
     let reply = control.command(Command::AuthTls, deadline)?;
     if reply.is_completion() {
-        let session = tls.session(profile.ask(|learned| learned.steps_back))?;
+        let session = tls.session(profile.ask(|learned| learned.data.tls12_only))?;
         return control.encrypt(Some(tls), session, deadline);
     }
     let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
     if tls.when() != When::Try {
         return Err(Error::barred(
             offered(),
-            "nothing was sent in clear; use tls=try or tls=off if that may be",
+            "refused to continue without TLS; use tls=try or tls=off to allow plaintext",
         ));
     }
     if tls.was_seen() {
         return Err(Error::barred(
             offered(),
-            "it did encrypt before, so that somebody may stand between; use tls=off if clear text may be",
+            "the server offered TLS before but not now (possible downgrade attack); use tls=off to allow plaintext",
         ));
     }
     log::info!("{}: everything goes in clear", offered());
-    profile.learn(|learned| learned.no_auth = true);
+    profile.learn(|learned| learned.this_mount.refuses_auth_tls = true);
     Ok(())
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
-/// without a `/` at its end. `asks` flies with that, where commands may fly: its reply is returned then.
+/// without a `/` at its end. `asks` is pipelined with that, where pipelining is on: its reply is
+/// returned then.
 pub fn locate(
     control: &mut Control,
     directory: Option<&[u8]>,
@@ -133,7 +134,7 @@ pub fn locate(
     let no_reply = || Error::misbehaved("PWD", "no reply");
     let reply = replies.pop().ok_or_else(no_reply)?;
     if asked.is_some() && matches!(reply.code, 227 | 229) {
-        // That is what was asked behind it: what says where we are came later, or belongs to something else.
+        // That is the reply to the command after it: the one to PWD came later, or belongs to something else.
         control.give_up();
         return Err(Error::misbehaved(
             Command::Pwd.to_string(),
@@ -152,7 +153,7 @@ pub fn locate(
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
     let mut path = match quoted_path(text) {
         Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
-        // A server that can't say where we are: what we asked for, taken from its root.
+        // Without a path in the reply: the directory that we asked for, below the root.
         _ => {
             log::warn!("PWD gave no path: {reply}");
             let mut path = directory.unwrap_or_default().to_vec();
@@ -183,7 +184,7 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
         let said = "it wants an account (ACCT), which ftpfs can't give";
         return Err(Error::refused(Why::Login, tried, said));
     }
-    // 530 is also what servers say that have no room for one more connection.
+    // Servers without room for one more connection send 530 too.
     let text = reply.words(Command::User(&login.user));
     let full = ["too many", "maximum", "no more connections", "limit"]
         .iter()
@@ -193,7 +194,8 @@ fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result
 }
 
 /// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets
-/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that flew.
+/// would be wrong. And a refused `PROT P`, where data must be encrypted. The reply to `asks` is returned, if that was
+/// sent.
 fn prepare(
     control: &mut Control,
     tls: &Tls,
@@ -223,7 +225,7 @@ fn prepare(
         if !agreed && !tls.clear_data() && tls.when() != When::Try {
             return Err(Error::barred(
                 format!("PROT P: the server encrypts no data connections ({protection})"),
-                "use tls=control if files may go in clear",
+                "use tls=control to allow plaintext data connections",
             ));
         }
         if !agreed && !tls.clear_data() {

@@ -1,21 +1,20 @@
-//! TLS of a control connection and of its data connections (RFC 4217).
+//! Encrypts control and data connections (RFC 4217).
 //!
-//! The one idea: one session belongs to a control connection, and every data connection resumes it, showing the same
-//! certificate. A handshake that broke off leaves the connection out of step.
+//! One TLS session belongs to a control connection, and every data connection resumes it, showing the same certificate.
+//! A failed handshake leaves the connection out of step.
 
 use std::io;
 
 use rustls::CommonState;
 
-use crate::ftp::control::{Control, blame};
+use crate::ftp::control::{Condition, Control, blame};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::tls;
 use crate::ftp::tls::{Session, Tls};
 use crate::remote::{Deadline, Error, Result};
 
 impl Control {
-    /// Goes over to TLS. `judge` judges the certificate; who only looks, and sends nothing secret, needs
-    /// none.
+    /// Starts TLS. `judge` verifies the certificate; a probe that sends nothing secret needs none.
     pub fn encrypt(
         &mut self,
         judge: Option<&Tls>,
@@ -27,19 +26,19 @@ impl Control {
             tls.judge(connection)?;
         }
         self.session = Some(session);
-        self.broken = false;
+        self.condition = Condition::InStep;
         Ok(())
     }
 
     fn shake_hands(&mut self, session: &mut Session, deadline: &Deadline) -> Result<&CommonState> {
         let tried = format!("encrypting the connection to {}", self.route);
-        // Whatever came before TLS is nobody's word (as with STARTTLS, CVE-2011-0411).
+        // What came before TLS may be anyone's (as with STARTTLS, CVE-2011-0411).
         if !self.input.is_empty() {
-            self.broken = true;
-            let saw = "bytes in clear behind its consent to TLS";
+            self.give_up();
+            let saw = "plaintext bytes after the reply to AUTH TLS";
             return Err(Error::misbehaved(tried, saw));
         }
-        self.broken = true;
+        self.give_up();
         let connection = self.stream.encrypt(session.begin()?, deadline);
         let connection = connection.map_err(|error| handshake(&tried, &error))?;
         session.of_control(connection);
@@ -57,7 +56,8 @@ impl Control {
         let connection = data.encrypt(session.begin()?, deadline);
         let connection = connection.map_err(|error| handshake(tried, &error))?;
         if !session.owns(connection) {
-            let cause = "it shows another certificate than the control connection; somebody may stand between";
+            let cause =
+                "it shows another certificate than the control connection (possible interception)";
             return Err(Error::barred(tried, cause));
         }
         if let Some((version, resumed)) = data.protection() {

@@ -1,9 +1,8 @@
-//! Active mode: we say where we listen, and the server connects.
+//! Implements active mode: `EPRT` or `PORT` names a port of ours, and the server connects to it.
 //!
-//! The one idea: the socket listens before the command goes out, and only the server's own address
-//! is let in; whoever else knocks is turned away with a line in the log (RFC 2577 section 4: a port
-//! that waits for data is a way in). While we wait, the control connection is watched too: a server
-//! that can't reach us says so there.
+//! The socket listens before the command goes out, and only the server's own address is accepted; other peers are
+//! disconnected with a line in the log (RFC 2577 section 4: a port that waits for data is a way in). The control
+//! connection is watched at the same time: a server that can't reach us says so there.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,14 +25,14 @@ use crate::remote::{Deadline, Error, Result};
 pub struct Listener {
     socket: Socket,
     expected: IpAddr,
-    /// By what the server is told of it.
+    /// The command that announces it.
     announcement: Command<'static>,
 }
 
-/// Connections that may wait to be let in: the server's, and a few to be turned away.
+/// Connections that may wait to be accepted: the server's, and a few to be turned away.
 const BACKLOG: i32 = 8;
 
-/// Listens. The server is still to be told, by [`Listener::announcement`].
+/// Listens. [`Listener::announcement`] is still to be sent.
 pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> {
     let tried = || "listening for a data connection".to_string();
     let server = control
@@ -76,7 +75,7 @@ pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> 
     })
 }
 
-/// The port of the range that is tried first next time, so that connections don't all fight for the
+/// The port of the range that is tried first next time, so that connections don't all compete for the
 /// lowest.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
@@ -114,12 +113,12 @@ fn listen_on(mut local: SocketAddr, port: u16, bind: Option<&Bind>) -> io::Resul
 }
 
 impl Listener {
-    /// What tells the server where we listen.
+    /// The `EPRT` or `PORT` that names the port.
     pub fn announcement(&self) -> Command<'static> {
         self.announcement
     }
 
-    /// Lets the server in; also returns its final reply if that came before the connection was taken.
+    /// Accepts the server's connection; also returns its final reply if that came before the connection was accepted.
     pub fn accept(
         self,
         control: &mut Control,
@@ -160,7 +159,7 @@ impl Listener {
             let (socket, address) = match self.socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // One that was gone before it was let in.
+                // A connection that was closed before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(blame(self.announcement.to_string(), &error)),
@@ -172,7 +171,7 @@ impl Listener {
                     .map(Some)
                     .map_err(|error| blame(self.announcement.to_string(), &error));
             }
-            let shown = peer.map_or_else(|| "somebody".to_string(), |peer| peer.to_string());
+            let shown = peer.map_or_else(|| "another host".to_string(), |peer| peer.to_string());
             log::warn!(
                 "{shown} connected to our data port in place of the server {}; turned away",
                 self.expected
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_kept_to_and_ends() {
+    fn listener_stays_in_its_port_range() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let free = listen_on(local, 0, None).expect("a port");
         let port = |socket: &Socket| {
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_expected_address_is_let_in() {
+    fn only_the_expected_address_is_accepted() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let socket = listen_on(local, 0, None).expect("a port");
         let address = socket

@@ -1,22 +1,21 @@
-//! Passive mode: the server says where it listens, and we connect there.
+//! Implements passive mode: the server names a port in its reply to `EPSV` or `PASV`, and we connect to it.
 //!
-//! The one idea: the server only ever chooses the *port*. The address is always the one that the
-//! control connection goes to, whatever a 227 says (RFC 2577 section 3: a hostile server must not
-//! make us connect elsewhere; and servers behind NAT name addresses that can't be reached).
-//! `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no
-//! server of its kind could have is not taken.
+//! The server only ever chooses the *port*. The address is always that of the control connection, whatever a 227 says
+//! (RFC 2577 section 3: a hostile server must not make us connect elsewhere; and servers behind NAT name addresses that
+//! can't be reached). `pasv_ip=server` is for the few that really listen elsewhere; even then an address that no server
+//! of its kind could have is not taken.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{Ahead, Policy};
+use crate::ftp::data::{LeadingCommands, Policy};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
-/// Where the server listens.
+/// The port on which the server listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
     mode: Command<'static>,
@@ -32,27 +31,27 @@ pub fn command(way: Way) -> Command<'static> {
     }
 }
 
-/// Asks the server to listen. What is to fly ahead goes in the same flight.
+/// Asks the server to listen. What is to be sent before the transfer goes in the same flight.
 pub fn listen(
     control: &mut Control,
     profile: &Profile,
     policy: &Policy,
     way: Way,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Port> {
     let mode = command(way);
-    let mut reply = ask(control, profile, mode, transfer, ahead, deadline)?;
+    let mut reply = ask(control, profile, mode, transfer, leading, deadline)?;
     let wants_pret = || reply.text().to_ascii_uppercase().contains("PRET");
-    if !reply.is_completion() && !profile.ask(|learned| learned.pret) && wants_pret() {
-        profile.learn(|learned| learned.pret = true);
-        reply = ask(control, profile, mode, transfer, ahead, deadline)?;
+    if !reply.is_completion() && !profile.ask(|learned| learned.data.needs_pret) && wants_pret() {
+        profile.learn(|learned| learned.data.needs_pret = true);
+        reply = ask(control, profile, mode, transfer, leading, deadline)?;
     }
     port_in(&reply, mode, control, policy)
 }
 
-/// Where a reply to `EPSV` or `PASV` says that the server listens.
+/// The port in a reply to `EPSV` or `PASV`.
 pub fn port_in(
     reply: &Reply,
     mode: Command<'static>,
@@ -63,7 +62,7 @@ pub fn port_in(
         return Err(reply.refusal(mode));
     }
     if !matches!(reply.code, 227 | 229) {
-        // It answers something else, and its own answer is still to come.
+        // It is the reply to another command, and that to this one is still to come.
         control.give_up();
         let cause = format!("the server said {reply}");
         return Err(Error::lost(mode.to_string(), cause));
@@ -93,7 +92,7 @@ impl Port {
         connected.map_err(|error| self.blame(error))
     }
 
-    /// Begins to connect to it.
+    /// Starts to connect to it.
     pub fn begin(self, control: &Control, deadline: &Deadline) -> Result<Stream> {
         let begun = control.route().begin_to(self.port, self.named, deadline);
         begun.map_err(|error| self.blame(error))
@@ -115,18 +114,18 @@ fn ask(
     profile: &Profile,
     mode: Command<'_>,
     transfer: Command<'_>,
-    ahead: &mut Ahead<'_>,
+    leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,
 ) -> Result<Reply> {
     let announced = transfer.announced();
-    let pret = profile.ask(|learned| learned.pret);
-    let mut flight = ahead.due().to_vec();
+    let pret = profile.ask(|learned| learned.data.needs_pret);
+    let mut flight = leading.due().to_vec();
     let first = flight.len();
     flight.extend(pret.then_some(announced));
     flight.push(mode);
     let mut replies = control.flight(&flight, deadline)?;
     let mut own = replies.split_off(first).into_iter();
-    ahead.flown(replies);
+    leading.take_replies(replies);
     if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
         return Err(refused.refusal(announced));
     }
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_read_from_what_servers_send() {
+    fn ports_of_real_servers_are_parsed() {
         for (text, port) in [
             ("Entering Extended Passive Mode (|||6446|)", Some(6446)),
             ("ok (!!!21!)", Some(21)),
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_address_counts_only_among_its_like() {
+    fn private_address_counts_only_from_a_private_peer() {
         let may = |named: [u8; 4], peer: [u8; 4]| may_be(named.into(), Some(IpAddr::from(peer)));
         assert!(may([203, 0, 113, 9], [203, 0, 113, 1]));
         assert!(may([10, 0, 0, 9], [10, 0, 0, 1]));

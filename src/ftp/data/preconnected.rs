@@ -1,16 +1,15 @@
-//! A spare data connection: made when a transfer has ended, for the next one.
+//! Preconnects: makes the data connection of the next transfer when one has ended.
 //!
-//! The one idea: `EPSV` and the handshake of TCP cost two round trips, and neither depends on what is
-//! transferred. Done ahead, the next transfer costs one; so does the first one of a mount, where it is known
-//! from an earlier one how data connections come about. It is passive only, in clear until a transfer
-//! has begun over it, and a mere guess: a server may forget it, and a NAT box too, so that whoever
-//! uses one must be ready to go on without.
+//! `EPSV` and the TCP handshake cost two round trips, and neither depends on what is transferred. With both done ahead
+//! the next transfer costs one round trip; so does the first one of a mount, where the profile says how data
+//! connections are made. It is passive only, and in clear until a transfer has started over it. Servers and NAT boxes
+//! may drop it, so that a transfer must be ready to continue without it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{Ahead, Attempt, Policy, passive};
+use crate::ftp::data::{Attempt, LeadingCommands, Policy, passive};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::profile::{Profile, Way};
 use crate::ftp::protocol::command::Command;
@@ -30,33 +29,36 @@ pub struct Spare {
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
 /// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
 pub const SPARE_LIFE: Duration = Duration::from_secs(10);
-/// A transfer that could not begin over a spare connection weighs as much as so many that did: a long mount has some
-/// behind a line that breaks now and then.
-const MISFIRE: u32 = 32;
-/// From this weight on none is made here any more.
-const TOO_MANY: u32 = 3 * MISFIRE;
+/// Transfers over spare connections that make up for one that failed: a long mount over an unstable line has some.
+const MISFIRE_WEIGHT: u32 = 32;
+/// Debt from which on none is made any more.
+const DEBT_LIMIT: u32 = 3 * MISFIRE_WEIGHT;
 
 impl Spare {
     /// Whether spare connections can be made to this server.
     pub fn is_possible(profile: &Profile) -> bool {
         profile.ask(|learned| {
-            let passive = learned.ways.likely().is_some_and(|way| !way.is_active());
-            passive && !learned.pret && learned.spare_debt < TOO_MANY
+            let passive = learned
+                .data
+                .ways
+                .likely()
+                .is_some_and(|way| !way.is_active());
+            passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < DEBT_LIMIT
         })
     }
 
-    /// Makes one, or begins to: TCP's own handshake goes on behind this.
+    /// Starts to make one: the TCP handshake continues after this returns.
     pub fn make(
         control: &mut Control,
         profile: &Profile,
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
             return Ok(None);
         };
-        let (mut ahead, what) = (Ahead::new(&[], false), Command::Noop);
-        let port = passive::listen(control, profile, policy, way, what, &mut ahead, deadline)?;
+        let (mut leading, what) = (LeadingCommands::new(&[], false), Command::Noop);
+        let port = passive::listen(control, profile, policy, way, what, &mut leading, deadline)?;
         Ok(Some(Self {
             way,
             stream: port.begin(control, deadline)?,
@@ -67,15 +69,14 @@ impl Spare {
 
     /// The command that asks for one, where one can be made.
     pub fn command(profile: &Profile) -> Option<Command<'static>> {
-        let way = profile.ask(|learned| learned.ways.likely());
+        let way = profile.ask(|learned| learned.data.ways.likely());
         way.filter(|_| Self::is_possible(profile))
             .map(passive::command)
     }
 
-    /// The command that asks for one behind the end of a transfer's data, before the final reply: the
-    /// server has sent all, and is about to say so.
+    /// The command that asks for one after the end of a transfer's data, before the final reply.
     pub fn early(profile: &Profile) -> Option<Command<'static>> {
-        Self::command(profile).filter(|_| !profile.ask(|learned| learned.late_spares))
+        Self::command(profile).filter(|_| !profile.ask(|learned| learned.data.late_preconnect))
     }
 
     /// One from the reply to [`Self::command`].
@@ -86,7 +87,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
             return Ok(None);
         };
         let port = passive::port_in(reply, passive::command(way), control, policy)?;
@@ -98,7 +99,7 @@ impl Spare {
         }))
     }
 
-    /// What there is of an attempt to get one: a failed one is remembered, and nobody need hear of it.
+    /// The result of an attempt to make one: a failed one is remembered, and is no error.
     pub fn if_made(made: Result<Option<Self>>, profile: &Profile) -> Option<Self> {
         made.unwrap_or_else(|error| {
             log::debug!("no spare data connection: {error}");
@@ -120,13 +121,13 @@ impl Spare {
     /// Whether a transfer may be tried over it: it is young, and has not ended.
     pub fn is_good(&mut self, profile: &Profile) -> bool {
         !self.is_old()
-            && profile.ask(|learned| learned.ways.likely()) == Some(self.way)
+            && profile.ask(|learned| learned.data.ways.likely()) == Some(self.way)
             && !self.stream.has_news()
     }
 
     /// A transfer begins over it: so its way works.
     pub fn attempt(&self, profile: &Profile) -> Attempt {
-        let known = profile.ask(|learned| learned.ways.works) == Some(self.way);
+        let known = profile.ask(|learned| learned.data.ways.works) == Some(self.way);
         Attempt {
             way: self.way,
             known,
@@ -136,24 +137,27 @@ impl Spare {
     /// The connection, once TCP's handshake is done.
     pub fn into_stream(self, deadline: &Deadline) -> Result<Stream> {
         let there = self.stream.established(deadline);
-        there.map_err(|error| blame("connecting ahead", &error))?;
+        there.map_err(|error| blame("preconnecting", &error))?;
         Ok(self.stream)
     }
 
     /// A transfer has begun over one.
     pub fn note_success(profile: &Profile) {
-        if profile.ask(|learned| learned.spare_debt > 0) {
-            profile.learn(|learned| learned.spare_debt = learned.spare_debt.saturating_sub(1));
+        if profile.ask(|learned| learned.this_mount.preconnect_debt > 0) {
+            profile.learn(|learned| {
+                learned.this_mount.preconnect_debt =
+                    learned.this_mount.preconnect_debt.saturating_sub(1)
+            });
         }
     }
 
     /// A transfer could not begin over one.
     pub fn note_misfire(profile: &Profile) {
         profile.learn(|learned| {
-            let before = learned.spare_debt;
-            learned.spare_debt += MISFIRE;
-            if before < TOO_MANY && learned.spare_debt >= TOO_MANY {
-                log::info!("this server keeps no data connections: going on without spare ones");
+            let before = learned.this_mount.preconnect_debt;
+            learned.this_mount.preconnect_debt += MISFIRE_WEIGHT;
+            if before < DEBT_LIMIT && learned.this_mount.preconnect_debt >= DEBT_LIMIT {
+                log::info!("data: the server drops idle data connections: preconnecting disabled");
             }
         });
     }
@@ -164,14 +168,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misfires_are_forgiven_for_many_transfers_that_began() {
+    fn misfires_are_forgiven_after_many_successes() {
         let profile = Profile::default();
-        profile.learn(|learned| learned.ways.works = Some(Way::Epsv));
+        profile.learn(|learned| learned.data.ways.works = Some(Way::Epsv));
         for _ in 0..10 {
             Spare::note_misfire(&profile);
             Spare::note_misfire(&profile);
             assert!(Spare::is_possible(&profile));
-            for _ in 0..2 * MISFIRE {
+            for _ in 0..2 * MISFIRE_WEIGHT {
                 Spare::note_success(&profile);
             }
         }

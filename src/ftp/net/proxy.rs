@@ -1,8 +1,8 @@
-//! Proxies: HTTP `CONNECT` (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, with the password of RFC 1929).
+//! Connects through proxies: HTTP `CONNECT` (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, with the password of RFC
+//! 1929).
 //!
-//! The one idea: once the proxy has agreed, the connection is the server's, and nobody above can
-//! tell. So not one byte may be read beyond the proxy's answer: an FTP server speaks first. The
-//! proxy looks names up; ours may know nothing of them.
+//! Once the proxy has agreed, the connection behaves like one to the server. So not one byte may be read beyond the
+//! proxy's answer: an FTP server speaks first. The proxy resolves names; our resolver may not know them.
 
 pub(crate) mod http_connect;
 pub(crate) mod socks5;
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_are_read_as_people_write_them() {
+    fn proxy_urls_are_parsed() {
         let parse = |text: &str| Proxy::parse(text).expect(text).expect(text);
         assert_eq!(parse("http://h:3128/").to_string(), "http://h:3128");
         assert_eq!(parse("h").to_string(), "http://h:1080");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_proxy_and_who_is_let_off() {
+    fn environment_names_the_proxy_and_its_exceptions() {
         let with = |host: &str, set: &[(&str, &str)]| {
             Proxy::of_environment(host, |name| {
                 let found = set.iter().find(|(known, _)| *known == name);

@@ -1,7 +1,6 @@
-//! The way to the server: straight to an address, or by way of a proxy to a name.
+//! Implements the route to the server: directly to an address, or through a proxy to a name.
 //!
-//! The one idea: the control connection and its data connections go the same way, to the same place,
-//! and only the port differs.
+//! The control connection and its data connections take the same route to the same host, and only the port differs.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,7 +25,7 @@ pub enum Target {
     /// At an address.
     Address(SocketAddr),
     /// Where a proxy finds it.
-    Behind(Arc<Proxy>, String, u16),
+    Proxied(Arc<Proxy>, String, u16),
 }
 
 impl Route {
@@ -43,7 +42,7 @@ impl Route {
                 Stream::connect_from(local, *address, self.bind.as_ref(), deadline)
                     .map_err(|error| blame(tried(), &error))
             }
-            Target::Behind(..) => Err(Error::lost(tried(), "it goes through a proxy")),
+            Target::Proxied(..) => Err(Error::lost(tried(), "it goes through a proxy")),
         }
     }
 
@@ -57,7 +56,7 @@ impl Route {
         self.go(&self.data_target(port, named), deadline)
     }
 
-    /// Begins to connect to a data port; whoever wants to use it waits for it then. A proxy has to be
+    /// Begins to connect to a data port; its user waits for it then. A proxy has to be
     /// spoken to first, so that there the connection is whole when this returns.
     pub fn begin_to(
         &self,
@@ -80,11 +79,11 @@ impl Route {
                 address.set_port(port);
                 Target::Address(address)
             }
-            (Target::Behind(proxy, _, _), Some(host)) => {
-                Target::Behind(Arc::clone(proxy), host.to_string(), port)
+            (Target::Proxied(proxy, _, _), Some(host)) => {
+                Target::Proxied(Arc::clone(proxy), host.to_string(), port)
             }
-            (Target::Behind(proxy, host, _), None) => {
-                Target::Behind(Arc::clone(proxy), host.clone(), port)
+            (Target::Proxied(proxy, host, _), None) => {
+                Target::Proxied(Arc::clone(proxy), host.clone(), port)
             }
         }
     }
@@ -94,7 +93,7 @@ impl Route {
         match target {
             Target::Address(address) => Stream::connect(*address, bind, deadline)
                 .map_err(|error| blame(format!("connecting to {address}"), &error)),
-            Target::Behind(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
+            Target::Proxied(proxy, host, port) => proxy.connect(host, *port, bind, deadline),
         }
     }
 
@@ -102,13 +101,13 @@ impl Route {
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.target {
             Target::Address(address) => Some(address.ip()),
-            Target::Behind(_, host, _) => host.parse().ok(),
+            Target::Proxied(_, host, _) => host.parse().ok(),
         }
     }
 
-    /// Whether a proxy stands between: then nobody can connect to us.
+    /// Whether a proxy stands between: then the server can't connect to us.
     pub fn is_proxied(&self) -> bool {
-        matches!(self.target, Target::Behind(..))
+        matches!(self.target, Target::Proxied(..))
     }
 }
 
@@ -116,7 +115,7 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
             Target::Address(address) => write!(f, "{address}"),
-            Target::Behind(_, host, port) => write!(f, "{host}:{port}"),
+            Target::Proxied(_, host, port) => write!(f, "{host}:{port}"),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! A connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
+//! Implements a connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
 //!
-//! The one idea: the socket never blocks; what would wait polls the socket with what the
-//! deadline has left, so that no thread waits for a server longer than its operation may.
-//! Every byte that passes is progress. TLS is a filter over the same socket (`stream/protected.rs`).
+//! The socket is non-blocking; what would wait polls it for what the deadline has left, so that no thread waits for a
+//! server longer than its operation may. Every byte that passes is progress. TLS is a filter over the same socket
+//! (`stream/tls_stream.rs`).
+//!
+//! # Closing
 //!
 //! SO_LINGER: a close resets the connection and drops what was not sent yet (`l_linger` 0), unless
 //! [`Stream::finish_writing`], [`Stream::end`] or [`Stream::deliver_on_close`] was called before. Otherwise the kernel
-//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes a
-//! cut file for a whole one, long after the caller was told that it failed.
+//! goes on retransmitting after a timeout, a cancelled mount or a SIGKILL, and the server executes a command, or takes
+//! a cut file for a whole one, long after the caller was told that it failed.
 
 pub(crate) mod tls_stream;
 
@@ -38,17 +40,17 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Idle seconds before TCP asks whether the peer still lives: below what NAT boxes remember.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Where connections go out from, and where active ones come in.
+/// The local end of connections: where they go out from, and where active ones come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
-    /// From this address of ours.
+    /// A local address.
     Address(IpAddr),
-    /// Through this network interface.
+    /// A network interface.
     Interface(String),
 }
 
 impl Bind {
-    /// Ties a socket that is about to connect, or to listen.
+    /// Binds a socket that is about to connect, or to listen.
     pub fn tie(&self, socket: &Socket) -> io::Result<()> {
         match self {
             Self::Address(address) => socket.bind(&SocketAddr::new(*address, 0).into()),
@@ -99,7 +101,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Begins to connect to `address`; [`Self::established`] waits for it.
+    /// Starts to connect to `address`; [`Self::established`] waits for it.
     pub fn begin(address: SocketAddr, bind: Option<&Bind>) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -121,7 +123,7 @@ impl Stream {
         Self::over(socket)
     }
 
-    /// Waits until a connection that was begun is there.
+    /// Waits until a connection that was started is established.
     pub fn established(&self, deadline: &Deadline) -> io::Result<()> {
         let mut over = false;
         loop {
@@ -156,7 +158,7 @@ impl Stream {
         })
     }
 
-    /// Goes over to TLS and shakes hands. The error holds that of TLS, if it is one.
+    /// Starts TLS and completes the handshake. The error holds that of TLS, if it is one.
     pub fn encrypt(
         &mut self,
         connection: UnbufferedClientConnection,
@@ -173,12 +175,12 @@ impl Stream {
         Some((state.protocol_version(), resumed))
     }
 
-    /// Whether the end that was read is one that the peer has said. In clear there is no telling.
+    /// Whether the peer has ended its data with close_notify; `None` in clear.
     pub fn ended_in_full(&self) -> Option<bool> {
         self.tls.as_ref().map(|tls| tls.ended_in_full())
     }
 
-    /// Reads what is there, waiting for the first byte; 0 at the end.
+    /// Reads available bytes, waiting for the first; 0 at the end.
     pub fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> io::Result<usize> {
         if let Some(tls) = &mut self.tls {
             return tls.read(&self.tcp, buffer, deadline);
@@ -198,9 +200,9 @@ impl Stream {
         }
     }
 
-    /// Tells the peer at once that what it sent has come, and what comes next likewise.
+    /// Acknowledges received data at once, and the next data too (TCP_QUICKACK).
     pub fn acknowledge(&self) {
-        // Where that can't be said, it is said a little later.
+        // Without the option the acknowledgement is only delayed.
         let _ = SockRef::from(&self.tcp).set_tcp_quickack(true);
     }
 
@@ -226,7 +228,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes all of `bytes`, and that nothing more will be written.
+    /// Writes all of `bytes`, and the end of the data.
     pub fn write_last(&mut self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
         if self.tls.is_none() {
             // The end rides on the last packet: alone it would wait for an acknowledgement where the bytes just fill
@@ -237,7 +239,7 @@ impl Stream {
         self.finish_writing(deadline)
     }
 
-    /// Tells the peer that nothing more will be written. Under TLS, waits for the peer's own end.
+    /// Ends our data. Under TLS, waits for the peer's end, too.
     pub fn finish_writing(&mut self, deadline: &Deadline) -> io::Result<()> {
         // The end, and the bytes before it, are to arrive also when the socket is closed soon after.
         self.deliver_on_close();
@@ -248,13 +250,13 @@ impl Stream {
         self.tcp.shutdown(Shutdown::Write)?;
         let patience = Deadline::after(CLOSE_PATIENCE.min(deadline.patience()));
         let mut rest = [0; 1024];
-        // The server's own word on the upload is its reply; nothing here can spoil it.
+        // The reply decides about the upload; an error here does not matter.
         while matches!(tls.read(&self.tcp, &mut rest, &patience), Ok(1..)) {}
         Ok(())
     }
 
-    /// Ends a connection whose end was read, also for those who hold a [`Cutter`]: ProFTPD and vsftpd
-    /// wait for that before they say how the transfer went.
+    /// Ends a connection whose end was read, also for holders of a [`Cutter`]: ProFTPD and vsftpd
+    /// wait for that before their final reply.
     pub fn end(mut self) {
         self.deliver_on_close();
         if let Some(tls) = &mut self.tls {
@@ -263,9 +265,9 @@ impl Stream {
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 
-    /// Breaks a connection off by a reset: an end would be taken for the end of the file.
+    /// Resets a connection: an end would be taken for the end of the file.
     pub fn abort(self) {
-        // Where the option can't be set, the missing end of TLS or the server's wits must do.
+        // Where the option can't be set, only the missing close_notify shows it to the server.
         let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
     }
 
@@ -289,8 +291,8 @@ impl Stream {
         }
     }
 
-    /// Whether bytes or an end wait to be read. On a connection that should be silent that is a
-    /// good bye. What TLS has to say to itself is none.
+    /// Whether bytes or an end wait to be read. On a connection that should be silent the server is
+    /// about to close it. TLS records without data do not count.
     pub fn has_news(&mut self) -> bool {
         match &mut self.tls {
             Some(tls) => tls.has_news(&self.tcp),
@@ -336,7 +338,7 @@ impl AsFd for Stream {
     }
 }
 
-/// Waits until one of `fds` has what is asked for, or for a moment less; the caller looks again.
+/// Waits until one of `fds` has what is asked for, or a little less; the caller checks again.
 pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
     let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
     // One more millisecond, lest a rest below one be rounded to a busy loop.
@@ -347,7 +349,7 @@ pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
     }
 }
 
-/// Cuts a connection from outside: whoever waits on it wakes up with its end.
+/// Cuts a connection from another thread: a thread that waits on it wakes up with its end.
 #[derive(Debug)]
 pub struct Cutter {
     tcp: TcpStream,
@@ -362,7 +364,7 @@ impl Cutter {
         }
     }
 
-    /// Resets the connection and drops what was not sent, also while others hold the socket: close would wait for them.
+    /// Resets the connection and drops what was not sent, also while other threads hold the socket: close would wait for them.
     fn reset(&self) -> io::Result<()> {
         let none = libc::sockaddr {
             sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
@@ -392,7 +394,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_silent_peer_costs_a_time_out_and_a_cut_wakes_the_reader() {
+    fn silent_peer_times_out_and_cut_wakes_the_reader() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let patient = Deadline::after(Duration::from_secs(20));

@@ -1,11 +1,13 @@
-//! The first connection: who the server is, and where the mounted directory lies.
+//! Makes the first connection: learns what the server can do, and where the mounted directory lies.
 //!
-//! The one idea: who mounts is about to look, and behind an automount somebody waits already. So what a first file or
-//! listing needs is asked for with the last question of the login, and a second connection is on its way by then.
+//! The first access follows the mount at once, and under autofs it waits already. So the data connection for it is
+//! asked for together with the last command of the login, and a second connection is being made by then.
 //!
-//! A server that loses commands which come together is found out here, and gets a second login without.
+//! A server that loses pipelined commands is detected here, and gets a second login without pipelining.
 //!
-//! Lock order: as in `pool.rs`.
+//! # Lock order
+//!
+//! As in `pool.rs`.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,44 +17,44 @@ use crate::ftp::control::Control;
 use crate::ftp::control::login;
 use crate::ftp::data::Spare;
 use crate::ftp::net::route::Route;
-use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, note_flights};
-use crate::ftp::pool::wait_queue::State;
-use crate::ftp::pool::{LOOK, Pool};
-use crate::ftp::profile::Profile;
-use crate::ftp::profile::store::Kept;
+use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
+use crate::ftp::pool::wait_queue::PoolState;
+use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::store::ProfileStore;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency, Why};
 
-/// What there is when a server has been found.
-pub(crate) struct First {
+/// The outcome of the first login.
+pub(crate) struct Bootstrap {
     /// The connection, logged in and in the directory.
     pub control: Control,
-    /// Where that lies.
+    /// The place of that directory on the server.
     pub place: RemoteRoot,
     /// The connections, of which this is one.
-    pub state: State,
-    /// Somebody is about to look, and a spare data connection can be made for that.
+    pub state: PoolState,
+    /// A data connection can be made for the first access.
     pub looks: bool,
-    /// Where the server listens for it, if it was asked already.
+    /// The reply that names its port, if that was asked for already.
     pub port: Option<Reply>,
     /// A second connection, which the pool is to wait for.
-    pub second: Option<Forerunner>,
+    pub second: Option<SecondConnection>,
 }
 
 /// Finds the server, logs in, learns what it can do and enters the directory.
-pub(crate) fn meet(
+pub(crate) fn connect_first(
     endpoint: &Arc<Endpoint>,
     profile: &Arc<Profile>,
-    kept: &Kept,
+    kept: &ProfileStore,
     deadline: &Deadline,
-) -> Result<First> {
-    profile.learn(|learned| learned.steps_back = kept.steps_back());
-    if kept.loses_flights() {
-        profile.learn(|learned| learned.flights = Some(false));
+) -> Result<Bootstrap> {
+    profile.learn(|learned| learned.data.tls12_only = kept.steps_back());
+    if kept.loses_pipelined_commands() {
+        profile.learn(|learned| learned.pipelining.commands = Support::No);
     }
-    let mut state = State::new(endpoint.max_conns.max(1));
+    let mut state = PoolState::new(endpoint.max_conns.max(1));
     state.live = 1;
     let is_known = kept.is_known();
     let is_wanted = is_known && state.may_grow(Urgency::Ahead);
@@ -60,14 +62,14 @@ pub(crate) fn meet(
     // Not before the first login was accepted: nothing that is refused is tried twice.
     let mut accepted = |control: &Control| {
         second = is_wanted
-            .then(|| Forerunner::start(endpoint, control.route(), profile))
+            .then(|| SecondConnection::start(endpoint, control.route(), profile))
             .flatten();
     };
     let longer = Deadline::after(deadline.patience() * 2);
     let (mut control, deadline) =
         match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
             Err(Error::TimedOut { .. })
-                if profile.ask(|learned| learned.flights) == Some(false) =>
+                if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
             {
                 let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
                 (again?, &longer)
@@ -76,7 +78,7 @@ pub(crate) fn meet(
         };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
     let looks = Spare::is_possible(profile);
-    let second = second.filter(|_| looks).map(Forerunner::log_in);
+    let second = second.filter(|_| looks).map(SecondConnection::log_in);
     let lines = control.lines();
     let here = RemoteRoot::new(Vec::new(), endpoint.charset, lines);
     let directory = endpoint.directory.as_deref();
@@ -84,18 +86,18 @@ pub(crate) fn meet(
     // Through a proxy a data connection takes longer than to begin one.
     let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
     let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
-    let flights = control.take_flights();
-    let is_lost = flights.is_some_and(|flights| note_flights(profile, flights));
+    let outcome = control.take_pipeline_outcome();
+    let is_lost = outcome.is_some_and(|outcome| learn_pipelining(profile, outcome));
     let (base, port) = match located {
         // Without what was only asked for later use.
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
-            log::info!("{error}; once more, on another connection");
+            log::info!("pool: {error}; trying again on another connection");
             Spare::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
             control = match first_login(endpoint, profile, is_known, &mut |_| (), &longer) {
                 Err(error) if error.why() == Some(Why::TooMany) => {
-                    thread::sleep(LOOK);
+                    thread::sleep(WAIT_CHECK_INTERVAL);
                     first_login(endpoint, profile, is_known, &mut |_| (), &longer)?
                 }
                 result => result?,
@@ -104,7 +106,7 @@ pub(crate) fn meet(
         }
         located => located?,
     };
-    Ok(First {
+    Ok(Bootstrap {
         control,
         place: RemoteRoot::new(base, endpoint.charset, lines),
         state,
@@ -115,15 +117,15 @@ pub(crate) fn meet(
 }
 
 /// A further connection that is being made while the first one still asks what the server can do and where the directory
-/// lies, and there is no pool yet: it is ready so much sooner for what comes beside the first look. It is given up where
+/// lies, and there is no pool yet: it is ready sooner for what is concurrent with the first access. It is given up where
 /// this is dropped.
-pub(crate) struct Forerunner {
+pub(crate) struct SecondConnection {
     log_in: mpsc::Sender<()>,
     pool: mpsc::Sender<Arc<Pool>>,
 }
 
-impl Forerunner {
-    /// Begins to make it, where that can be: no more than a greeting is waited for.
+impl SecondConnection {
+    /// Starts to make it on a thread: connects and waits for the greeting.
     fn start(endpoint: &Arc<Endpoint>, route: &Route, profile: &Arc<Profile>) -> Option<Self> {
         let (log_in, may_log_in) = mpsc::channel();
         let (sender, pool) = mpsc::channel::<Arc<Pool>>();
@@ -137,7 +139,7 @@ impl Forerunner {
             let made = met.and_then(log_in);
             // Where the mount has failed, there will be none.
             let Ok(pool) = pool.recv() else { return };
-            pool.take_in(made.map(|(mut control, port)| {
+            pool.count_in(made.map(|(mut control, port)| {
                 let spare = port.and_then(|port| pool.spare_at(&port, &mut control));
                 (pool.register(&control), control, spare)
             }));
@@ -169,7 +171,7 @@ impl Forerunner {
     }
 }
 
-/// Connects and logs in; a server that loses commands which come together is found out.
+/// Connects and logs in; a server that loses pipelined commands is detected.
 fn first_login(
     endpoint: &Endpoint,
     profile: &Profile,
@@ -180,12 +182,12 @@ fn first_login(
     let connect = |route: &Route| endpoint.control(route, None, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
-        control.doubt_flights();
+        control.mark_untested();
     }
     let Endpoint { login, tls, .. } = endpoint;
     let result = login::first(&mut control, login, tls, profile, accepted, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
+    if let Some(outcome) = control.take_pipeline_outcome() {
+        learn_pipelining(profile, outcome);
     }
     result.map(|()| control)
 }

@@ -1,28 +1,30 @@
-//! Growing: logins, and the spare data connections of what is idle.
+//! Makes further connections: logs in, and preconnects data connections for idle ones.
 //!
-//! The one idea: what nobody waits for is made on a thread of its own, so that who comes next finds it ready; it counts
-//! as `connecting` or `arming` until then.
+//! What no caller waits for is made on a thread of its own, so that the next caller finds it ready; it counts as
+//! `connecting` or `arming` until then.
 //!
-//! Lock order: as in `pool.rs`.
+//! # Lock order
+//!
+//! As in `pool.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::config::Endpoint;
-use crate::ftp::control::login;
-use crate::ftp::control::{Control, Flights};
+use crate::ftp::control::owed_replies::PipelineOutcome;
+use crate::ftp::control::{Control, login};
 use crate::ftp::data::Spare;
-use crate::ftp::pool::wait_queue::State;
-use crate::ftp::pool::{LOOK, Pool};
-use crate::ftp::profile::Profile;
+use crate::ftp::pool::wait_queue::PoolState;
+use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
-/// Flights that are lost in a row before no more are sent to a server that had answered some.
-const LOST_FLIGHTS: u32 = 2;
-/// How long a connection may take to be made that nobody waits for yet.
+/// Lost pipelines in a row that disable pipelining on a server that had answered some.
+const LOST_PIPELINES_LIMIT: u32 = 2;
+/// How long a connection may take that no caller waits for yet.
 pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
-/// How long a spare data connection may take to be agreed: nobody waits for it.
+/// How long the port of a spare data connection may take: no caller waits for it.
 const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection from the port of an old session may take: a firewall may drop its SYN.
 const OLD_PORT_PATIENCE: Duration = Duration::from_secs(4);
@@ -73,14 +75,14 @@ impl Pool {
         connected
     }
 
-    /// The spare data connection of which a login tells.
+    /// The spare data connection whose port a login returned.
     pub(crate) fn spare_at(&self, port: &Reply, control: &mut Control) -> Option<Spare> {
         let deadline = Deadline::after(ARMING_PATIENCE);
         let made = Spare::of_reply(port, control, &self.profile, self.data(), &deadline);
         Spare::if_made(made, &self.profile)
     }
 
-    pub(crate) fn start_growing(self: &Arc<Self>, state: &mut State, deadline: Deadline) {
+    pub(crate) fn start_growing(self: &Arc<Self>, state: &mut PoolState, deadline: Deadline) {
         state.live += 1;
         state.connecting += 1;
         if !self.spawn("connect", move |pool| pool.grow(&deadline)) {
@@ -89,15 +91,15 @@ impl Pool {
         }
     }
 
-    /// Makes one more connection for whoever is next.
+    /// Makes one more connection for the next caller.
     fn grow(&self, deadline: &Deadline) {
-        let arms = self.state.lock().transfers_go_on();
+        let arms = self.state.lock().is_in_transfer_chain();
         let grown = self.new_control(arms, deadline);
-        self.take_in(grown);
+        self.count_in(grown);
     }
 
     /// Counts a further connection in or out.
-    pub(crate) fn take_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
+    pub(crate) fn count_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
         let mut state = self.state.lock();
         state.connecting -= 1;
         match grown {
@@ -108,31 +110,32 @@ impl Pool {
             }
             Ok((id, control, None)) => {
                 state.note_accepted();
-                // Who comes next finds it ready; who waits already is as quick by himself.
-                let arms = state.transfers_go_on() && state.nobody_waits() && !state.closed;
+                // The next caller finds it ready; one that waits already is as quick on its own.
+                let arms =
+                    state.is_in_transfer_chain() && state.has_no_waiting_caller() && !state.closed;
                 if arms && Spare::is_possible(&self.profile) {
                     state.arming += 1;
                     drop(state);
-                    return self.arm(id, control);
+                    return self.preconnect(id, control);
                 }
                 drop(state);
                 return self.rest(id, control, None);
             }
             Err(error) => {
                 state.live -= 1;
-                state.grows_after = Some(Instant::now() + LOOK);
+                state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
                 if !state.note_refused(&error) {
-                    log::info!("no further connection: {error}");
+                    log::info!("pool: no further connection: {error}");
                 }
             }
         }
         self.changed.notify_all();
     }
 
-    /// Gets a spare data connection for an idle control connection, while others go on.
-    pub(crate) fn arm_beside(self: &Arc<Self>, id: u64, control: Control) {
+    /// Gets a spare data connection for an idle control connection, on a thread of its own.
+    pub(crate) fn preconnect_in_background(self: &Arc<Self>, id: u64, control: Control) {
         self.state.lock().arming += 1;
-        if !self.spawn("spare", move |pool| pool.arm(id, control)) {
+        if !self.spawn("spare", move |pool| pool.preconnect(id, control)) {
             let mut state = self.state.lock();
             state.arming -= 1;
             state.drop_connection(id);
@@ -140,7 +143,7 @@ impl Pool {
     }
 
     /// Gets a spare data connection for a connection that counts as arming.
-    fn arm(&self, id: u64, mut control: Control) {
+    fn preconnect(&self, id: u64, mut control: Control) {
         let deadline = Deadline::after(ARMING_PATIENCE);
         let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
         let spare = Spare::if_made(made, &self.profile);
@@ -149,7 +152,8 @@ impl Pool {
     }
 }
 
-/// Logs in on a further connection; with the reply to what asks for a spare data connection, if that flew.
+/// Logs in on a further connection; with the reply to the command that asks for a spare data connection, if
+/// that was sent.
 pub(crate) fn further_login(
     mut control: Control,
     endpoint: &Endpoint,
@@ -158,52 +162,53 @@ pub(crate) fn further_login(
     deadline: &Deadline,
 ) -> Result<(Control, Option<Reply>)> {
     let Endpoint { login, tls, .. } = endpoint;
-    // Through a proxy a data connection takes longer than to begin one: nobody who needs this one is to wait for that.
+    // Through a proxy a data connection takes long to make: a caller that needs this connection is not to wait for that.
     let arms = arms && !control.route().is_proxied();
     let asks = arms.then(|| Spare::command(profile)).flatten();
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
-    if let Some(flights) = control.take_flights() {
-        note_flights(profile, flights);
+    if let Some(outcome) = control.take_pipeline_outcome() {
+        learn_pipelining(profile, outcome);
     }
     if let (Err(error), Some(_)) = (&result, asks)
         && !matches!(error, Error::Refused { .. })
         && control.is_logged_in()
     {
-        // Perhaps it has no answer to that, which is asked behind the login: one must not fail for it for ever.
+        // Perhaps the server never answers that command: logins must not fail for it for ever.
         Spare::note_misfire(profile);
     }
     result.map(|port| (control, port))
 }
 
-/// What became of several commands at once. Where they were seen to be answered and then are lost it was the network,
-/// unless it happens again before any work; a server that answers them in another order is none to send them. True when
-/// none is to be sent any more.
-pub(crate) fn note_flights(profile: &Profile, flights: Flights) -> bool {
+/// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,
+/// unless it happens again before any are answered; one that reorders replies gets no more. True when pipelining was
+/// disabled by this.
+pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
     let mut is_news = false;
     profile.learn(|learned| {
-        let ends = match flights {
-            Flights::Answered => {
-                learned.flights_lost = 0;
-                learned.flights = learned.flights.or(Some(true));
+        let ends = match outcome {
+            PipelineOutcome::Answered => {
+                learned.this_mount.lost_pipelines = 0;
+                learned.pipelining.commands = learned.pipelining.commands.or(Support::Yes);
                 false
             }
-            Flights::Lost => {
-                learned.flights_lost += 1;
-                learned.flights.is_none() || learned.flights_lost >= LOST_FLIGHTS
+            PipelineOutcome::Lost => {
+                learned.this_mount.lost_pipelines += 1;
+                learned.pipelining.commands.is_unknown()
+                    || learned.this_mount.lost_pipelines >= LOST_PIPELINES_LIMIT
             }
-            Flights::Mixed => true,
+            PipelineOutcome::Reordered => true,
         };
-        is_news = ends && learned.flights != Some(false);
+        is_news = ends && learned.pipelining.commands != Support::No;
         if ends {
-            learned.flights = Some(false);
+            learned.pipelining.commands = Support::No;
         }
     });
     if is_news {
-        let does = match flights {
-            Flights::Mixed => "answers commands that come together out of order",
-            _ => "loses commands that come together",
+        let does = match outcome {
+            PipelineOutcome::Reordered => "answers pipelined commands out of order",
+            _ => "loses pipelined commands",
         };
-        log::warn!("this server {does}: one by one from now on");
+        log::warn!("control: the server {does}: pipelining disabled");
     }
     is_news
 }

@@ -17,7 +17,7 @@ pub struct DoubtfulPaths {
 }
 
 /// Paths that are kept at most.
-const MAX_PATHS: usize = 4096;
+const PATHS_LIMIT: usize = 4096;
 /// How long a path is doubtful at most: servers give up a transfer or an idle session after 300 s (vsftpd), 600 s
 /// (ProFTPD) and 900 s (Pure-FTPd).
 const MAX_AGE: Duration = Duration::from_secs(900);
@@ -33,7 +33,7 @@ impl DoubtfulPaths {
             since.insert(path.clone(), Instant::now());
         }
         since.retain(|_, since| since.elapsed() < MAX_AGE);
-        while since.len() > MAX_PATHS {
+        while since.len() > PATHS_LIMIT {
             let oldest = since.iter().min_by_key(|(_, since)| **since);
             let Some(oldest) = oldest.map(|(path, _)| path.clone()) else {
                 return;
@@ -107,10 +107,10 @@ mod tests {
     #[test]
     fn number_of_doubtful_paths_is_bounded() {
         let doubtful = DoubtfulPaths::default();
-        let all: Vec<_> = (0..MAX_PATHS + 10)
+        let all: Vec<_> = (0..PATHS_LIMIT + 10)
             .map(|number| format!("/{number}").into_bytes())
             .collect();
         doubtful.add(&all);
-        assert_eq!(doubtful.since.lock().len(), MAX_PATHS);
+        assert_eq!(doubtful.since.lock().len(), PATHS_LIMIT);
     }
 }

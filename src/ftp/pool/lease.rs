@@ -1,10 +1,12 @@
-//! Leases: taking a connection, and giving it back.
+//! Implements leases: waiting for a connection, and giving it back.
 //!
-//! The one idea: who waits gets what becomes free by urgency, and waits no longer than its deadline; that goes on while
-//! those who hold the connections move bytes. What is given back out of step is dropped, and what carried a transfer
-//! gets a spare data connection before it is idle again.
+//! Callers get what becomes free by urgency, and wait no longer than their deadline, which is extended while the
+//! holders of connections move bytes. A connection that is given back out of step is dropped, and one that carried a
+//! transfer gets a preconnected data connection before it is idle again.
 //!
-//! Lock order: as in `pool.rs`.
+//! # Lock order
+//!
+//! As in `pool.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,12 +16,12 @@ use parking_lot::MutexGuard;
 
 use crate::ftp::control::Control;
 use crate::ftp::data::Spare;
-use crate::ftp::pool::connector::{GROWING_PATIENCE, note_flights};
-use crate::ftp::pool::wait_queue::{Idle, Next, Purpose, State};
-use crate::ftp::pool::{LOOK, Pool};
+use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
+use crate::ftp::pool::wait_queue::{Idle, Next, PoolState, Purpose};
+use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
-/// How long what nobody waits for yet waits for a connection: it may hold what others come to need.
+/// How long prefetching waits for a connection: it may hold what other callers come to need.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A control connection that is ours until this is dropped.
@@ -69,7 +71,7 @@ impl Lease {
         self.began_over_spare
     }
 
-    /// Says what [`Self::began_over_spare`] tells.
+    /// Sets [`Self::began_over_spare`].
     pub fn note_beginning(&mut self, over_spare: bool) {
         self.began_over_spare = over_spare;
     }
@@ -85,7 +87,7 @@ impl Lease {
     }
 
     /// The data of a transfer is all there, and the server's word on it soon will be: from now on it counts as what is
-    /// soon given back, and another transfer may begin beside it.
+    /// soon given back, and another transfer may begin concurrently.
     pub fn note_data_end(&mut self) {
         let mut state = self.pool.state.lock();
         state.transfers -= std::mem::take(&mut self.transfers);
@@ -122,11 +124,11 @@ impl Pool {
             _ => 0,
         };
         let mut state = self.state.lock();
-        state.waiting[ask.urgency as usize] += 1;
-        state.waiting_transfers += transfers;
+        state.waiting.by_urgency[ask.urgency as usize] += 1;
+        state.waiting.transfers += transfers;
         let taken = self.await_connection(&mut state, purpose, fresh, ask);
-        state.waiting[ask.urgency as usize] -= 1;
-        state.waiting_transfers -= transfers;
+        state.waiting.by_urgency[ask.urgency as usize] -= 1;
+        state.waiting.transfers -= transfers;
         let Taken {
             id,
             control,
@@ -152,16 +154,16 @@ impl Pool {
     /// Waits in line for a connection.
     fn await_connection(
         self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, PoolState>,
         purpose: Purpose,
         fresh: bool,
         ask: &Ask<'_>,
     ) -> Result<Taken> {
         let since = Instant::now();
         loop {
-            // Who has waited for long is as urgent as anybody: a stream of readers must not starve it.
+            // Long waits become urgent: a stream of readers must not starve a flush.
             let urgency = match ask.urgency {
-                Urgency::Flush if since.elapsed() > LOOK => Urgency::Caller,
+                Urgency::Flush if since.elapsed() > WAIT_CHECK_INTERVAL => Urgency::Caller,
                 urgency => urgency,
             };
             match state.next(purpose, fresh, urgency) {
@@ -201,9 +203,9 @@ impl Pool {
                 _ => left,
             };
             let before = self.moved.load(Ordering::Relaxed);
-            self.changed.wait_for(state, left.min(LOOK));
+            self.changed.wait_for(state, left.min(WAIT_CHECK_INTERVAL));
             if self.moved.load(Ordering::Relaxed) != before {
-                // Those who hold the connections get on: the line moves.
+                // The holders of the connections make progress: the line moves.
                 ask.deadline.progress();
             }
         }
@@ -211,7 +213,7 @@ impl Pool {
 
     /// `idle` is being taken for what needs a data connection: where it was the last that is ready, one more is made
     /// for those that follow. They wait no longer for it than they may.
-    fn prepare_next(self: &Arc<Self>, state: &mut State, idle: &Idle, ask: &Ask<'_>) {
+    fn prepare_next(self: &Arc<Self>, state: &mut PoolState, idle: &Idle, ask: &Ask<'_>) {
         state.note_transfer();
         let is_last = idle.spare.is_none() || state.idle.is_empty();
         if is_last && state.may_grow(Urgency::Ahead) {
@@ -224,7 +226,7 @@ impl Pool {
     /// do.
     fn connect_one(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, PoolState>,
         purpose: Purpose,
         ask: &Ask<'_>,
     ) -> Result<Option<Taken>> {
@@ -261,10 +263,10 @@ impl Pool {
     /// Takes a connection back.
     fn give_back(self: &Arc<Self>, lease: &mut Lease) {
         let mut control = lease.control.take();
-        if let Some(flights) = control.as_mut().and_then(Control::take_flights)
-            && note_flights(&self.profile, flights)
+        if let Some(outcome) = control.as_mut().and_then(Control::take_pipeline_outcome)
+            && learn_pipelining(&self.profile, outcome)
         {
-            // Those that were made before would still send them.
+            // Connections that were made before would still pipeline.
             let mut state = self.state.lock();
             while let Some(idle) = state.idle.pop() {
                 state.drop_connection(idle.id);
@@ -283,18 +285,18 @@ impl Pool {
             self.changed.notify_all();
             return;
         };
-        // Beside a chain of transfers, one that just carried metadata gets ready as well.
-        let joins = state.transfers_go_on() && !state.idle.is_empty();
+        // In a chain of transfers a connection that carried metadata gets one as well.
+        let joins = state.is_in_transfer_chain() && !state.idle.is_empty();
         let arms = (lease.wants_spare || joins)
             && lease.spare.is_none()
-            && state.nobody_waits()
+            && state.has_no_waiting_caller()
             && !state.closed
             && control.in_step()
             && Spare::is_possible(&self.profile);
         let id = lease.id;
         drop(state);
         if arms {
-            self.arm_beside(id, control);
+            self.preconnect_in_background(id, control);
         } else {
             self.rest(id, control, lease.spare.take());
         }

@@ -25,14 +25,14 @@ const RESET_LIFE: Duration = Duration::from_secs(300);
 /// How long it may count one whose FIN is repeated by the kernel until it arrives.
 const CLOSED_LIFE: Duration = Duration::from_secs(60);
 /// Local addresses that are kept at most.
-const MAX_RESET: usize = 64;
+const RESET_LIMIT: usize = 64;
 
 impl OldSessions {
     /// Adds a connection that is reset; the local address is that of our end, where no proxy is on the way.
     pub fn add_reset(&mut self, local: Option<SocketAddr>) {
         self.extend(RESET_LIFE);
         self.reset.retain(|(_, since)| since.elapsed() < RESET_LIFE);
-        if let Some(local) = local.filter(|_| self.reset.len() < MAX_RESET) {
+        if let Some(local) = local.filter(|_| self.reset.len() < RESET_LIMIT) {
             self.reset.push((local, Instant::now()));
         }
     }

@@ -1,7 +1,7 @@
-//! Who has which connection, who waits for one, and who is next.
+//! Decides which caller gets which connection, and when one more is made.
 //!
-//! The one idea: plain data and its rules, without a lock and without a server. Whoever waits has an
-//! urgency; callers come first, and what is fetched ahead takes only what leaves a place for them.
+//! Plain data and its rules, without a lock and without a server. Callers wait by urgency, and prefetching takes only
+//! what leaves a connection for them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ pub enum Purpose {
     Transfer,
 }
 
-/// The connections and who waits for them.
+/// The connections, and the callers that wait for them.
 #[derive(Debug)]
-pub struct State {
-    /// Free for anybody.
+pub struct PoolState {
+    /// Connections that no caller holds.
     pub idle: Vec<Idle>,
     /// Connections that exist or are being made.
     pub live: usize,
@@ -34,28 +34,19 @@ pub struct State {
     pub arming: usize,
     /// Of these, those that carry a file.
     pub transfers: usize,
-    /// Of these, those that carry a small one that nobody waits for yet.
+    /// Of these, those that prefetch a small file.
     pub ahead: usize,
     /// Of these, those that are being made.
     pub connecting: usize,
-    /// No more is made before this, after an attempt that failed.
-    pub grows_after: Option<Instant>,
     /// When a transfer or a listing last began.
     transferred: Option<Instant>,
-    /// Connections at most, now.
-    pub limit: usize,
-    /// Connections at most, as configured.
-    max_conns: usize,
-    limited_until: Option<Instant>,
+    /// How many connections may be made, and when.
+    pub limit: ConnectionLimit,
     /// Sessions that the server may still count.
     pub old_sessions: OldSessions,
-    /// Refusals in a row that were put down to them.
-    refused_for_old: u32,
-    /// Who waits, by urgency.
-    pub waiting: [usize; 3],
-    /// Of these, who wants to transfer.
-    pub waiting_transfers: usize,
-    /// By which every connection can be cut.
+    /// The callers that wait.
+    pub waiting: Waiting,
+    /// Handles with which every connection can be cut.
     pub cutters: HashMap<u64, Cutter>,
     /// The number of the next connection.
     pub next_id: u64,
@@ -63,7 +54,31 @@ pub struct State {
     pub closed: bool,
 }
 
-/// A connection that nobody uses.
+/// How many connections may be made, and when.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    /// Connections at most, now.
+    pub now: usize,
+    /// Connections at most, as configured.
+    configured: usize,
+    /// End of a limit that the server set below the configured one.
+    lowered_until: Option<Instant>,
+    /// No connection is made before this, after an attempt that failed.
+    pub paused_until: Option<Instant>,
+    /// Refusals in a row that were put down to old sessions.
+    refused_for_old: u32,
+}
+
+/// The callers that wait for a connection.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// All of them, by urgency.
+    pub by_urgency: [usize; 3],
+    /// Of these, those that want to transfer a file.
+    pub transfers: usize,
+}
+
+/// A connection that no caller holds.
 #[derive(Debug)]
 pub struct Idle {
     /// Its number.
@@ -76,7 +91,7 @@ pub struct Idle {
     pub since: Instant,
 }
 
-/// What somebody who wants a connection is to do.
+/// What a caller that wants a connection is to do.
 pub enum Next {
     /// Take this one.
     Take(Box<Idle>),
@@ -92,20 +107,20 @@ pub enum Next {
 
 /// How long a limit that the server named is kept before more is tried again.
 const LIMIT_MEMORY: Duration = Duration::from_secs(600);
-/// A transfer that follows another within so long is one of a chain.
-const CHAIN: Duration = Duration::from_secs(1);
+/// Longest pause between two transfers of one chain.
+const CHAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections that are made at once: a login takes six round trips, and a server that has no more of them
 /// says so to each.
-const AT_ONCE: usize = 4;
-/// An idle connection is closed after so long: servers do so after some minutes, less politely.
+const CONNECTING_LIMIT: usize = 4;
+/// Age at which an idle connection is closed: servers do so after some minutes, less politely.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// Refused logins in a row that are put down to sessions that the server may still count.
-const REFUSED_LOGINS: u32 = 3;
+const REFUSED_LOGINS_LIMIT: u32 = 3;
 /// Pause after a refusal for sessions that the server may still count; doubled three times at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-impl State {
-    /// Nothing yet, and `max_conns` connections at most.
+impl PoolState {
+    /// An empty pool of `max_conns` connections at most.
     pub fn new(max_conns: usize) -> Self {
         Self {
             idle: Vec::new(),
@@ -114,34 +129,36 @@ impl State {
             transfers: 0,
             ahead: 0,
             connecting: 0,
-            grows_after: None,
             transferred: None,
-            limit: max_conns,
-            max_conns,
-            limited_until: None,
+            limit: ConnectionLimit {
+                now: max_conns,
+                configured: max_conns,
+                lowered_until: None,
+                paused_until: None,
+                refused_for_old: 0,
+            },
             old_sessions: OldSessions::default(),
-            refused_for_old: 0,
-            waiting: [0; 3],
-            waiting_transfers: 0,
+            waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
             closed: false,
         }
     }
 
-    /// What somebody is to do now who has waited with this urgency. `fresh` wants a new connection.
+    /// What a caller that waits with this urgency is to do now. `fresh` wants a new connection.
     pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
         if self.closed {
             return Next::Closed;
         }
         if self
-            .limited_until
+            .limit
+            .lowered_until
             .is_some_and(|until| until < Instant::now())
         {
-            self.limited_until = None;
-            self.limit = self.max_conns;
+            self.limit.lowered_until = None;
+            self.limit.now = self.limit.configured;
         }
-        let first_in_line = self.waiting[..urgency as usize]
+        let first_in_line = self.waiting.by_urgency[..urgency as usize]
             .iter()
             .all(|&waiting| waiting == 0);
         if !first_in_line || !self.has_place(purpose, urgency) {
@@ -156,7 +173,7 @@ impl State {
         } else if let Some(at) = self.choose(purpose) {
             return Next::Take(Box::new(self.idle.remove(at)));
         }
-        if self.live >= self.limit || self.connecting > 0 && !self.may_grow(urgency) {
+        if self.live >= self.limit.now || self.connecting > 0 && !self.may_grow(urgency) {
             return Next::Wait;
         }
         let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
@@ -170,7 +187,7 @@ impl State {
 
     /// How many could take an idle connection now.
     pub fn room(&self, urgency: Urgency) -> usize {
-        let waits = self.waiting[..=urgency as usize]
+        let waits = self.waiting.by_urgency[..=urgency as usize]
             .iter()
             .any(|&waiting| waiting > 0);
         match urgency {
@@ -178,52 +195,54 @@ impl State {
             Urgency::Ahead => self
                 .idle
                 .len()
-                .min(self.limit.saturating_sub(self.busy() + 1)),
+                .min(self.limit.now.saturating_sub(self.busy() + 1)),
             _ => self.idle.len(),
         }
     }
 
-    /// Whether one more connection may be made now. Also what is done ahead may have the last one made: the place that it
+    /// Whether one more connection may be made now. Prefetching may have the last one made, too: the place that it
     /// leaves free is kept by [`Self::has_place`], and a caller finds a connection there instead of the six round trips
     /// of a login.
     pub fn may_grow(&self, urgency: Urgency) -> bool {
         let barred = self.is_barred();
         let wanted = match urgency {
-            // What is fetched ahead takes as many as it may have.
-            Urgency::Ahead => AT_ONCE,
-            _ => self.waiting.iter().sum::<usize>().max(1),
+            // Prefetching takes as many as it may have.
+            Urgency::Ahead => CONNECTING_LIMIT,
+            _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
-        let more = self.connecting < wanted.min(AT_ONCE);
-        !self.closed && more && !barred && self.live < self.limit
+        let more = self.connecting < wanted.min(CONNECTING_LIMIT);
+        !self.closed && more && !barred && self.live < self.limit.now
     }
 
     fn is_barred(&self) -> bool {
-        self.grows_after.is_some_and(|at| Instant::now() < at)
+        self.limit
+            .paused_until
+            .is_some_and(|at| Instant::now() < at)
     }
 
-    /// Connections that somebody uses.
+    /// Connections that callers hold.
     pub fn busy(&self) -> usize {
         self.live - self.idle.len() - self.arming
     }
 
-    /// Whether one more transfer leaves a place for metadata. What is done ahead is over soon.
+    /// Whether one more transfer leaves a place for metadata. Prefetched files are small.
     pub fn may_transfer(&self) -> bool {
-        self.limit < 2 || self.transfers - self.ahead + 1 < self.limit
+        self.limit.now < 2 || self.transfers - self.ahead + 1 < self.limit.now
     }
 
-    /// Whether nobody waits for a connection.
-    pub fn nobody_waits(&self) -> bool {
-        self.waiting.iter().all(|&waiting| waiting == 0)
+    /// Whether no caller waits for a connection.
+    pub fn has_no_waiting_caller(&self) -> bool {
+        self.waiting.by_urgency.iter().all(|&waiting| waiting == 0)
     }
 
-    /// Whether a caller who waits gets nothing unless a transfer makes way.
+    /// Whether a waiting caller gets no connection unless a transfer makes way.
     pub fn is_stuck(&self) -> bool {
-        let callers =
-            self.waiting[Urgency::Caller as usize] + self.waiting[Urgency::Flush as usize];
+        let callers = self.waiting.by_urgency[Urgency::Caller as usize]
+            + self.waiting.by_urgency[Urgency::Flush as usize];
         // Nor are more to be had where one was just refused, in whatever words.
-        let none_to_come = self.live >= self.limit || self.is_barred() && self.connecting == 0;
+        let none_to_come = self.live >= self.limit.now || self.is_barred() && self.connecting == 0;
         let none_left = self.idle.is_empty() && self.arming == 0 && none_to_come;
-        let none_to_transfer = self.waiting_transfers > 0 && !self.may_transfer();
+        let none_to_transfer = self.waiting.transfers > 0 && !self.may_transfer();
         callers > 0 && (none_left || none_to_transfer)
     }
 
@@ -233,8 +252,9 @@ impl State {
     }
 
     /// Whether one transfer follows the other.
-    pub fn transfers_go_on(&self) -> bool {
-        self.transferred.is_some_and(|at| at.elapsed() < CHAIN)
+    pub fn is_in_transfer_chain(&self) -> bool {
+        self.transferred
+            .is_some_and(|at| at.elapsed() < CHAIN_INTERVAL)
     }
 
     /// Takes a failed attempt to make one more connection, and returns whether the server has no room for it now, so
@@ -246,13 +266,13 @@ impl State {
         // been changed, too.
         let is_full = match error.why() {
             Some(Why::TooMany) => true,
-            Some(Why::Login) => counts_old && self.refused_for_old < REFUSED_LOGINS,
+            Some(Why::Login) => counts_old && self.limit.refused_for_old < REFUSED_LOGINS_LIMIT,
             _ => false,
         };
         if is_full && counts_old {
-            let pause = FIRST_PAUSE * (1 << self.refused_for_old.min(3));
-            self.refused_for_old += 1;
-            self.grows_after = Some(Instant::now() + pause);
+            let pause = FIRST_PAUSE * (1 << self.limit.refused_for_old.min(3));
+            self.limit.refused_for_old += 1;
+            self.limit.paused_until = Some(Instant::now() + pause);
             log::info!(
                 "pool: {error}; the server may still count sessions from before an outage, next attempt in {pause:?}"
             );
@@ -264,7 +284,7 @@ impl State {
 
     /// A further login was accepted.
     pub fn note_accepted(&mut self) {
-        self.refused_for_old = 0;
+        self.limit.refused_for_old = 0;
     }
 
     /// A connection that is out of step is gone.
@@ -281,9 +301,9 @@ impl State {
 
     /// The server has no more than what there is now.
     pub fn lower_limit(&mut self, error: &Error) {
-        log::warn!("{error}; going on with {} connections", self.live);
-        self.limit = self.live;
-        self.limited_until = Some(Instant::now() + LIMIT_MEMORY);
+        log::warn!("pool: {error}; limited to {} connections", self.live);
+        self.limit.now = self.live;
+        self.limit.lowered_until = Some(Instant::now() + LIMIT_MEMORY);
     }
 
     /// A connection is gone.
@@ -304,14 +324,14 @@ impl State {
         (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
     }
 
-    /// Whether there is a place for this purpose. What is done ahead leaves one more free.
+    /// Whether there is a place for this purpose. Prefetching leaves one more free.
     fn has_place(&self, purpose: Purpose, urgency: Urgency) -> bool {
         let is_ahead = urgency == Urgency::Ahead;
         let fits = match purpose {
             Purpose::Transfer if !is_ahead => self.may_transfer(),
             _ => true,
         };
-        fits && !(is_ahead && self.busy() + 2 > self.limit)
+        fits && !(is_ahead && self.busy() + 2 > self.limit.now)
     }
 
     /// Which idle connection is best: one with a spare data connection for what wants one (the oldest
@@ -341,8 +361,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_ahead_has_every_connection_made_and_leaves_one_to_callers() {
-        let mut state = State::new(3);
+    fn prefetching_leaves_one_connection_to_callers() {
+        let mut state = PoolState::new(3);
         state.live = 2;
         assert!(state.may_grow(Urgency::Ahead));
         assert!(!state.has_place(Purpose::Listing, Urgency::Ahead));

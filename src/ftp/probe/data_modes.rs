@@ -14,7 +14,7 @@ use crate::ftp::profile::Way;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::listing_stream::is_empty_directory;
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, RemotePath, Result};
 
 use crate::ftp::probe::{Answer, Inspection, said};
@@ -75,8 +75,15 @@ impl Inspection {
             Way::Pasv => self.named_address(&Deadline::after(patience))?,
             _ => None,
         };
-        let manner =
-            || profile.ask(|learned| (learned.steps_back, learned.active_flights, learned.flights));
+        let manner = || {
+            profile.ask(|learned| {
+                (
+                    learned.data.tls12_only,
+                    learned.data.active_pipelining,
+                    learned.pipelining.commands,
+                )
+            })
+        };
         let mut before = manner();
         let mut trial = self.try_once(way, patience)?;
         while trial.fault.is_some() && manner() != before {
@@ -120,10 +127,10 @@ impl Inspection {
     fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
         let command = Command::List("");
         let directory = self.client.pool().place().absolute(&RemotePath::root())?;
-        let start = Start {
-            ahead: &[Command::Cwd(&directory)],
+        let start = TransferRequest {
+            leading: &[Command::Cwd(&directory)],
             is_strict: true,
-            ..Start::of(command)
+            ..TransferRequest::of(command)
         };
         let since = Instant::now();
         let begun = match begin(lease, start, deadline) {
@@ -182,7 +189,7 @@ impl Inspection {
     pub fn demands_resumption(&self, patience: Duration) -> Result<Option<Answer>> {
         let deadline = Deadline::after(patience);
         let profile = self.client.pool().profile();
-        let before = profile.ask(|learned| learned.steps_back);
+        let before = profile.ask(|learned| learned.data.tls12_only);
         let mut lease = self.lease(&deadline)?;
         let control = lease.control()?;
         if !control.protects_data() {
@@ -195,7 +202,7 @@ impl Inspection {
         let carried = self.carry(&mut lease, &deadline);
         lease.control()?.give_up();
         // The refusal was our own doing.
-        profile.learn(|learned| learned.steps_back = before);
+        profile.learn(|learned| learned.data.tls12_only = before);
         match carried {
             Ok(_) => Ok(Some(Ok(()))),
             Err(Error::Closed) => Err(Error::Closed),

@@ -2,6 +2,7 @@
 
 use crate::ftp::client::patch_probe::read_up_to;
 use crate::ftp::listing::{Clock, Line, Parser};
+use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::time_val::now;
 use crate::ftp::transfer::listing_stream as lines;
@@ -71,7 +72,7 @@ impl Inspection {
                 now: now(),
                 zone: 0,
             };
-            let all = learned.list_all == Some(true);
+            let all = learned.listing.list_all == Support::Yes;
             let switches = if all { "-a" } else { "" };
             (Command::List(switches), Parser::list(clock))
         };
@@ -106,8 +107,8 @@ impl Inspection {
             entries: entries.len(),
             is_whole: completeness == Completeness::Whole,
             unreadable,
-            zone: learned.zone,
-            mdtm: learned.mdtm,
+            zone: learned.attributes.zone,
+            mdtm: learned.attributes.mdtm.known(),
             samples: samples
                 .into_iter()
                 .take(SAMPLES)
@@ -129,7 +130,10 @@ impl Inspection {
                         _ => Some(false),
                     };
                     let profile = self.client.pool().profile();
-                    profile.learn(|learned| learned.rest = honest.or(learned.rest));
+                    profile.learn(|learned| {
+                        learned.partial.rest_retr =
+                            Support::from(honest).or(learned.partial.rest_retr)
+                    });
                     return Ok(Some(restart));
                 }
             }

@@ -8,8 +8,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ftp::client::partial_store;
 use crate::ftp::client::patch_probe::{PatchOutcome, read_up_to, store, store_part};
+use crate::ftp::profile::Support;
+use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::remote::{
@@ -178,13 +179,15 @@ impl WriteTest<'_> {
         if let Err(error) = self.put(Command::Appe(&path), b"more") {
             if partial_store::may_be_of_parts(&error) {
                 // The whole file was accepted before.
-                profile.learn(|learned| learned.lacks(Part::Behind));
+                profile.learn(|learned| learned.lacks(Part::Append));
             }
             return Err(error);
         }
         let now = self.content(file)?;
         let appends = now == [self.bytes, b"more"].concat();
-        profile.learn(|learned| (learned.appe, learned.appends) = (Some(appends), appends));
+        profile.learn(|learned| {
+            (learned.partial.appe, learned.partial.appe_keeps) = (Support::from(appends), appends)
+        });
         Ok(match appends {
             true => Ok(()),
             false => Err(format!("the file has {} bytes afterwards", now.len())),
@@ -221,7 +224,7 @@ impl WriteTest<'_> {
             return Ok(Err(why));
         }
         let learned = self.inspection.client.pool().profile().get();
-        let said = learned.sets_times.flatten();
+        let said = learned.attributes.time_setter.flatten();
         Ok(match self.step(Step::Version(file))? {
             Done::Version(Version {
                 modified: Some(modified),

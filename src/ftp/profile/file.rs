@@ -1,4 +1,4 @@
-//! The file in which it is kept what was learned of one server: read with a bound, replaced as a whole.
+//! Reads and writes the file of one profile: reads are bounded, writes replace the file atomically.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
-use crate::ftp::profile::format as written;
+use crate::ftp::profile::format;
 use crate::ftp::profile::format::Head;
 use crate::ftp::protocol::time_val::now;
 use crate::process::private_dir::PrivateDir;
 use crate::process::regular_file;
 
-/// How long what was learned is believed: a server that has been taught more shows it after that at
-/// the latest.
+/// How long a profile counts: a server that was upgraded or reconfigured shows it after that at the latest.
 const EXPIRY: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Bytes of a file: above any that we write.
 const FILE_LIMIT: u64 = 4096;
-/// Files in the directory: the oldest give way.
+/// Files in the directory: the oldest are removed.
 const FILES_LIMIT: usize = 200;
 
-/// What a file says, if it can be read.
+/// The text of a file, if it can be read.
 pub fn load(path: &Path) -> Option<String> {
     let read = || {
         let (directory, name) = parts(path)?;
@@ -33,7 +32,7 @@ pub fn load(path: &Path) -> Option<String> {
     read()
         .inspect_err(|error| {
             if error.kind() != io::ErrorKind::NotFound {
-                log::info!("{}: ignored: {error}", path.display());
+                log::info!("profile: {}: ignored: {error}", path.display());
             }
         })
         .ok()
@@ -45,16 +44,16 @@ fn parts(path: &Path) -> io::Result<(&Path, OsString)> {
     Ok((path.parent().unwrap_or(Path::new("/")), name.to_os_string()))
 }
 
-/// Replaces the file as a whole, with what others know of the same server.
+/// Replaces the file atomically, with the facts that other mounts have stored of the same server.
 pub fn write(path: &Path, mut text: String, head: &Head, ways: bool) -> io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if let Some(others) = load(path)
-        && let Ok((their_head, _)) = written::read(&others)
+        && let Ok((their_head, _)) = format::read(&others)
         && their_head.print == head.print
         && is_fresh(their_head.since)
     {
         let same_place = their_head.network == head.network;
-        written::complete(&mut text, &others, same_place && !ways);
+        format::complete(&mut text, &others, same_place && !ways);
     }
     let (directory, name) = parts(path)?;
     let directory = PrivateDir::make(directory)?;
@@ -72,7 +71,7 @@ pub fn write(path: &Path, mut text: String, head: &Head, ways: bool) -> io::Resu
     moved
 }
 
-/// Removes what has expired, and the oldest where there are too many.
+/// Removes expired files, and the oldest where there are too many.
 fn prune(directory: &PrivateDir) {
     let names = directory.names().into_iter().flatten();
     let mut files: Vec<(i64, OsString)> = names
@@ -88,7 +87,7 @@ fn prune(directory: &PrivateDir) {
     }
 }
 
-/// Whether what was learned then still counts; what comes from the future does not.
+/// Whether a profile of that time still counts; one from the future does not.
 pub fn is_fresh(since: i64) -> bool {
     let age = now().saturating_sub(since);
     (0..=i64::try_from(EXPIRY.as_secs()).unwrap_or(i64::MAX)).contains(&age)
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fifo_as_a_profile_is_passed_over_at_once() {
+    fn fifo_in_place_of_a_profile_is_ignored() {
         let directory = tempfile::tempdir().expect("a directory");
         let fifo = directory.path().join("server");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_go_and_many_are_too_many() {
+    fn expired_and_surplus_files_are_removed() {
         let directory = tempfile::tempdir().expect("a directory");
         for number in 0..FILES_LIMIT + 5 {
             fs::write(directory.path().join(format!("f{number}")), "").expect("a file");

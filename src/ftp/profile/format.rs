@@ -1,4 +1,4 @@
-//! What was learned of a server as text: a version, who and when, and one fact a line.
+//! Implements the text format of a profile: a version, the server and the time, and one fact a line.
 //!
 //! ```text
 //! ftpfs-server 1
@@ -9,173 +9,196 @@
 //! list_all yes
 //! ```
 //!
-//! The one idea: a table says of each fact how it is written and read. What stands in no line is not
-//! known; a line that can't be read spoils the whole. Facts that protect (`ends_in_full`) are not kept:
-//! a server that stops keeping to them would be shut out until the text expires.
+//! A table says of each fact how it is written and read. What is in no line is unknown; a line that can't be read makes
+//! the whole file invalid. Facts that protect ([`ThisMount::tls_close_notify`](crate::ftp::profile::ThisMount)) are not
+//! stored: a server that stops keeping to them would be shut out until the file expires.
 
 use std::ops::RangeInclusive;
 
 use crate::ftp::profile::{Learned, TimeSetter, Way};
 
-/// What stands in a text beside the facts.
+/// What a profile holds besides the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The digest of the server's greeting and features.
     pub print: u64,
     /// When the first of the facts was learned, in seconds since 1970.
     pub since: i64,
-    /// Where we were then: ways to data connections are true from there only.
+    /// Our local address then: ways to data connections hold from there only.
     pub network: String,
 }
 
-/// What the first line says. Another version says other things by the same words.
+/// The first line, with the version: another version gives the same words another meaning.
 const FIRST_LINE: &str = "ftpfs-server 1";
 
 struct Fact {
     name: &'static str,
-    say: fn(&Learned) -> Option<String>,
+    write: fn(&Learned) -> Option<String>,
     /// `None` where the word means nothing.
-    hear: fn(&mut Learned, &str) -> Option<()>,
+    read: fn(&mut Learned, &str) -> Option<()>,
 }
 
 const WAY: &str = "way";
 
 /// Seconds east of UTC that a zone may have: all that ever were are less than a day.
-const ZONES: RangeInclusive<i32> = -86_400..=86_400;
+const ZONE_RANGE: RangeInclusive<i32> = -86_400..=86_400;
 
 const FACTS: &[Fact] = &[
     Fact {
         name: WAY,
-        say: |learned| Some(learned.ways.works.or(learned.ways.before)?.to_string()),
-        hear: |learned, word| {
+        write: |learned| {
+            Some(
+                learned
+                    .data
+                    .ways
+                    .works
+                    .or(learned.data.ways.before)?
+                    .to_string(),
+            )
+        },
+        read: |learned, word| {
             let all = [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port];
             let way = all.into_iter().find(|way| way.to_string() == word)?;
-            learned.ways.before = Some(way);
+            learned.data.ways.before = Some(way);
             Some(())
         },
     },
     Fact {
         name: "steps_back",
-        say: |learned| learned.steps_back.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.steps_back = flag),
+        write: |learned| learned.data.tls12_only.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.tls12_only = flag),
     },
     Fact {
         name: "active_flights",
-        say: |learned| learned.active_flights.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.active_flights = Some(flag)),
+        write: |learned| learned.data.active_pipelining.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.data.active_pipelining = flag.into())
+        },
     },
     Fact {
         name: "flights",
-        say: |learned| learned.flights.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.flights = Some(flag)),
+        write: |learned| learned.pipelining.commands.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.commands = flag.into())
+        },
     },
     Fact {
         name: "late_spares",
-        say: |learned| learned.late_spares.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.late_spares = flag),
+        write: |learned| learned.data.late_preconnect.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.late_preconnect = flag),
     },
     Fact {
         name: "pret",
-        say: |learned| learned.pret.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.pret = flag),
+        write: |learned| learned.data.needs_pret.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.data.needs_pret = flag),
     },
     Fact {
         name: "no_mlsd",
-        say: |learned| learned.no_mlsd.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.no_mlsd = flag),
+        write: |learned| learned.listing.refuses_mlsd.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.refuses_mlsd = flag),
     },
     Fact {
         name: "mlst",
-        say: |learned| learned.mlst.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.mlst = Some(flag)),
+        write: |learned| learned.listing.mlst.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.mlst = flag.into()),
     },
     Fact {
         name: "list_all",
-        say: |learned| learned.list_all.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.list_all = Some(flag)),
+        write: |learned| learned.listing.list_all.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.list_all = flag.into()),
     },
     Fact {
         name: "lists_entered",
-        say: |learned| learned.lists_entered.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.lists_entered = Some(flag)),
+        write: |learned| learned.listing.late_cwd.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.late_cwd = flag.into()),
     },
     Fact {
         name: "stat_lists",
-        say: |learned| learned.stat_lists.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stat_lists = Some(flag)),
+        write: |learned| learned.listing.stat_lists.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
     },
     Fact {
         name: "zone",
-        say: |learned| learned.zone.map(|seconds| seconds.to_string()),
-        hear: |learned, word| {
-            let zone = word.parse().ok().filter(|zone| ZONES.contains(zone));
-            zone.map(|zone| learned.zone = Some(zone))
+        write: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
+        read: |learned, word| {
+            let zone = word.parse().ok().filter(|zone| ZONE_RANGE.contains(zone));
+            zone.map(|zone| learned.attributes.zone = Some(zone))
         },
     },
     Fact {
         name: "mdtm",
-        say: |learned| learned.mdtm.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.mdtm = Some(flag)),
+        write: |learned| learned.attributes.mdtm.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.mdtm = flag.into()),
     },
     Fact {
         name: "chmod",
-        say: |learned| learned.chmod.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.chmod = Some(flag)),
+        write: |learned| learned.attributes.chmod.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.chmod = flag.into()),
     },
     Fact {
         name: "sets_times",
-        say: |learned| learned.sets_times.map(setter),
-        hear: |learned, word| {
+        write: |learned| learned.attributes.time_setter.map(setter),
+        read: |learned, word| {
             let some = SETTERS.into_iter().map(Some);
             let said = some.chain([None]).find(|&known| setter(known) == word)?;
-            learned.sets_times = Some(said);
+            learned.attributes.time_setter = Some(said);
             Some(())
         },
     },
     Fact {
         name: "follows",
-        say: |learned| learned.follows.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.follows = Some(flag)),
+        write: |learned| learned.pipelining.after_download.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.after_download = flag.into())
+        },
     },
     Fact {
         name: "answers_behind",
-        say: |learned| learned.answers_behind.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.answers_behind = Some(flag)),
+        write: |learned| learned.pipelining.after_upload.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.after_upload = flag.into())
+        },
     },
     Fact {
         name: "early_data",
-        say: |learned| learned.early_data.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.early_data = Some(flag)),
+        write: |learned| learned.pipelining.early_data.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.pipelining.early_data = flag.into())
+        },
     },
     Fact {
         name: "appe",
-        say: |learned| learned.appe.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.appe = Some(flag)),
+        write: |learned| learned.partial.appe.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe = flag.into()),
     },
     Fact {
         name: "appends",
-        say: |learned| learned.appends.then(|| answer(true)),
-        hear: |learned, word| flag(word).map(|flag| learned.appends = flag),
+        write: |learned| learned.partial.appe_keeps.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe_keeps = flag),
     },
     Fact {
         name: "stor_at",
-        say: |learned| learned.stor_at.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stor_at = Some(flag)),
+        write: |learned| learned.partial.rest_stor.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_stor = flag.into()),
     },
     Fact {
         name: "stor_keeps",
-        say: |learned| learned.stor_keeps.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.stor_keeps = Some(flag)),
+        write: |learned| learned.partial.rest_stor_keeps.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.partial.rest_stor_keeps = flag.into())
+        },
     },
     Fact {
         name: "site_quota",
-        say: |learned| learned.site_quota.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.site_quota = Some(flag)),
+        write: |learned| learned.attributes.site_quota.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.attributes.site_quota = flag.into())
+        },
     },
     Fact {
         name: "rest",
-        say: |learned| learned.rest.map(answer),
-        hear: |learned, word| flag(word).map(|flag| learned.rest = Some(flag)),
+        write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
     },
 ];
 
@@ -197,11 +220,11 @@ fn setter(setter: Option<TimeSetter>) -> String {
     .to_string()
 }
 
-fn answer(flag: bool) -> String {
+fn yes_or_no(flag: bool) -> String {
     if flag { "yes" } else { "no" }.to_string()
 }
 
-fn flag(word: &str) -> Option<bool> {
+fn parse_flag(word: &str) -> Option<bool> {
     match word {
         "yes" => Some(true),
         "no" => Some(false),
@@ -221,14 +244,14 @@ pub fn write(head: &Head, learned: &Learned) -> String {
     text
 }
 
-/// The facts that are known, each as in its line.
+/// The known facts, each as in its line.
 pub fn facts(learned: &Learned) -> Vec<String> {
-    let said = FACTS.iter().map(|fact| (fact.name, (fact.say)(learned)));
+    let said = FACTS.iter().map(|fact| (fact.name, (fact.write)(learned)));
     said.filter_map(|(name, said)| Some(format!("{name} {}", said?)))
         .collect()
 }
 
-/// Reads a text; the error is what is wrong with it.
+/// Reads a profile; the error is what is wrong with it.
 pub fn read(text: &str) -> Result<(Head, Learned), String> {
     let mut lines = text.lines();
     match lines.next() {
@@ -249,7 +272,7 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
             "network" => network = Some(word.to_string()),
             _ => {
                 let fact = FACTS.iter().find(|fact| fact.name == name);
-                (fact.ok_or_else(odd)?.hear)(&mut learned, word).ok_or_else(odd)?;
+                (fact.ok_or_else(odd)?.read)(&mut learned, word).ok_or_else(odd)?;
             }
         }
     }
@@ -288,7 +311,10 @@ pub fn complete(text: &mut String, other: &str, ways: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::profile::Ways;
+    use crate::ftp::profile::{
+        AttributeSupport, DataConnections, ListingSupport, PartialTransfers, PipeliningSupport,
+        Support, Ways,
+    };
 
     fn head() -> Head {
         Head {
@@ -298,65 +324,106 @@ mod tests {
         }
     }
 
+    /// The format on disk, byte by byte: files of earlier versions stay readable.
+    const FULL_PROFILE: &str = "\
+ftpfs-server 1
+print fedcba9800000001
+learned 1795439407
+network 2001:db8::7
+way EPRT
+steps_back yes
+active_flights no
+flights no
+late_spares yes
+pret yes
+no_mlsd yes
+mlst no
+list_all no
+lists_entered yes
+stat_lists yes
+zone -19800
+mdtm yes
+chmod no
+sets_times nothing
+follows yes
+answers_behind yes
+early_data no
+appe yes
+appends yes
+stor_at yes
+stor_keeps no
+site_quota no
+rest no
+";
+
     #[test]
-    fn every_fact_is_read_as_it_was_written() {
+    fn full_profile_round_trips_byte_by_byte() {
         let learned = Learned {
-            ways: Ways {
-                works: Some(Way::Eprt),
-                ..Ways::default()
+            data: DataConnections {
+                ways: Ways {
+                    works: Some(Way::Eprt),
+                    ..Ways::default()
+                },
+                tls12_only: true,
+                active_pipelining: Support::No,
+                late_preconnect: true,
+                needs_pret: true,
             },
-            steps_back: true,
-            active_flights: Some(false),
-            flights: Some(false),
-            late_spares: true,
-            pret: true,
-            no_mlsd: true,
-            mlst: Some(false),
-            list_all: Some(false),
-            stat_lists: Some(true),
-            zone: Some(-19_800),
-            mdtm: Some(true),
-            chmod: Some(false),
-            sets_times: Some(None),
-            follows: Some(true),
-            answers_behind: Some(true),
-            early_data: Some(false),
-            appe: Some(true),
-            appends: true,
-            stor_at: Some(true),
-            stor_keeps: Some(false),
-            site_quota: Some(false),
-            lists_entered: Some(true),
-            rest: Some(false),
+            pipelining: PipeliningSupport {
+                commands: Support::No,
+                after_download: Support::Yes,
+                after_upload: Support::Yes,
+                early_data: Support::No,
+            },
+            listing: ListingSupport {
+                refuses_mlsd: true,
+                mlst: Support::No,
+                list_all: Support::No,
+                late_cwd: Support::Yes,
+                stat_lists: Support::Yes,
+            },
+            partial: PartialTransfers {
+                appe: Support::Yes,
+                appe_keeps: true,
+                rest_stor: Support::Yes,
+                rest_stor_keeps: Support::No,
+                rest_retr: Support::No,
+            },
+            attributes: AttributeSupport {
+                zone: Some(-19_800),
+                mdtm: Support::Yes,
+                time_setter: Some(None),
+                chmod: Support::No,
+                site_quota: Support::No,
+            },
             ..Learned::default()
         };
         let text = write(&head(), &learned);
+        assert_eq!(text, FULL_PROFILE);
         for fact in FACTS {
             assert!(text.contains(&format!("\n{} ", fact.name)), "{}", fact.name);
         }
         let (same, read_back) = read(&text).expect("readable");
         assert_eq!(same, head());
-        assert_eq!(read_back.ways.before, Some(Way::Eprt));
-        assert_eq!(read_back.ways.works, None, "it is to be tried again");
+        assert_eq!(read_back.data.ways.before, Some(Way::Eprt));
+        assert_eq!(read_back.data.ways.works, None, "it is to be tried again");
         assert_eq!(write(&head(), &read_back), text);
         for setter in SETTERS {
-            let learned = Learned {
-                sets_times: Some(Some(setter)),
-                ..Learned::default()
-            };
+            let mut learned = Learned::default();
+            learned.attributes.time_setter = Some(Some(setter));
             let (_, read_back) = read(&write(&head(), &learned)).expect("readable");
-            assert_eq!(read_back.sets_times, Some(Some(setter)));
+            assert_eq!(read_back.attributes.time_setter, Some(Some(setter)));
         }
     }
 
     #[test]
-    fn what_is_not_known_stands_in_no_line() {
+    fn unknown_facts_have_no_line() {
         let text = write(&head(), &Learned::default());
         assert_eq!(text.lines().count(), 4, "{text}");
     }
 
     #[test]
-    fn what_can_not_be_read_is_named() {
+    fn malformed_line_is_named_in_the_error() {
         let good = write(&head(), &Learned::default());
         for (text, words) in [
             (String::new(), "no profile"),
@@ -375,28 +442,22 @@ mod tests {
     }
 
     #[test]
-    fn what_another_mount_learned_is_kept_but_for_a_way_that_failed_here() {
-        let ours = Learned {
-            mdtm: Some(true),
-            ..Learned::default()
-        };
-        let theirs = Learned {
-            mdtm: Some(false),
-            appe: Some(true),
-            ways: Ways {
-                works: Some(Way::Pasv),
-                ..Ways::default()
-            },
-            ..Learned::default()
-        };
+    fn facts_of_other_mounts_are_kept_except_failed_ways() {
+        let mut ours = Learned::default();
+        ours.attributes.mdtm = Support::Yes;
+        let mut theirs = Learned::default();
+        theirs.attributes.mdtm = Support::No;
+        theirs.partial.appe = Support::Yes;
+        theirs.data.ways.works = Some(Way::Pasv);
         let mut text = write(&head(), &ours);
         let theirs = write(&head(), &theirs);
         complete(&mut text, &theirs, false);
         let (_, both) = read(&text).expect("readable");
-        assert_eq!((both.mdtm, both.appe), (Some(true), Some(true)));
-        assert_eq!(both.ways.before, None);
+        let known = (both.attributes.mdtm, both.partial.appe);
+        assert_eq!(known, (Support::Yes, Support::Yes));
+        assert_eq!(both.data.ways.before, None);
         complete(&mut text, &theirs, true);
         let (_, all) = read(&text).expect("readable");
-        assert_eq!(all.ways.before, Some(Way::Pasv));
+        assert_eq!(all.data.ways.before, Some(Way::Pasv));
     }
 }

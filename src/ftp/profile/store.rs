@@ -1,15 +1,15 @@
-//! What was learned of a server, kept from one mount to the next: a small file for each server and user.
+//! Keeps profiles from one mount to the next: a small file for each server and user.
 //!
-//! The one idea: the file is a hint that can be deleted at any time. It counts only for a server that
-//! greets and lists its features as it did then, for some days, and what it says of data connections
-//! only from the address that we had then; a way is tried again before it is believed, and a zone is
-//! learned anew from the first file that tells. It holds no password.
+//! The file is a hint that can be deleted at any time. It counts for some days, and only for a server with the same
+//! greeting and features; what it says of data connections counts only from the same local address. A way is tried
+//! again before it is believed, and a zone is learned again from the first file that shows it. It holds no password.
 //!
-//! Several mounts write it: each writes a whole file beside it and renames that over it, with the facts
-//! that it finds there and does not know itself. Writing is done by a thread of its own, so that nobody
-//! waits for a home directory that hangs.
+//! Several mounts write it: each writes a temporary file and renames it, with the facts of the file that it does not
+//! know itself. A thread writes, so that no operation waits for a home directory that hangs.
 //!
-//! Lock order: the lock here is held for a moment only and nothing is called under it.
+//! # Lock order
+//!
+//! The lock is held for a moment only, and nothing is called under it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::ftp::profile::file::{is_fresh, load, write};
-use crate::ftp::profile::format as written;
+use crate::ftp::profile::format;
 use crate::ftp::profile::format::Head;
-use crate::ftp::profile::{Learned, Profile, Ways};
+use crate::ftp::profile::{Learned, Profile, Support, Ways};
 use crate::ftp::protocol::time_val::now;
 use crate::process::thread::spawn_thread;
 
-/// Bytes of a file's name: below what file systems allow (255), with what a half-written one has more.
+/// Bytes of a file's name: below what file systems allow (255), with the suffix of a temporary file.
 const NAME_LIMIT: usize = 200;
 
-/// The place of what is known of one server.
+/// The stored profile of one server and user.
 #[derive(Debug)]
-pub struct Kept {
+pub struct ProfileStore {
     path: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// What the file said when the mount began.
+struct StoreState {
+    /// The file's content when the mount began.
     found: Option<(Head, Learned)>,
     /// Set once the server is known to be that of the file, or to be another.
     head: Option<Head>,
@@ -47,31 +47,31 @@ struct State {
     is_writing: bool,
 }
 
-impl Kept {
-    /// What is kept in `directory` of a server and a user; without a directory nothing is kept.
+impl ProfileStore {
+    /// Opens the profile of a server and a user in `directory`; without a directory nothing is stored.
     pub fn open(directory: Option<&Path>, host: &str, port: u16, user: &[u8]) -> Self {
         let path = directory.and_then(|directory| {
             let host = host.to_ascii_lowercase();
-            let name = format!("{}@{}:{port}", plain(user), plain(host.as_bytes()));
+            let name = format!("{}@{}:{port}", escape(user), escape(host.as_bytes()));
             (name.len() <= NAME_LIMIT).then(|| directory.join(name))
         });
         let found = match &path {
             None => {
-                log::debug!("what is learned of the server is kept nowhere: there is no home");
+                log::debug!("profile: not stored: there is no home directory");
                 None
             }
-            Some(path) => load(path).and_then(|text| match written::read(&text) {
+            Some(path) => load(path).and_then(|text| match format::read(&text) {
                 Ok((head, _)) if !is_fresh(head.since) => None,
                 Ok(found) => Some(found),
                 Err(fault) => {
-                    log::info!("{}: ignored, since {fault}", path.display());
+                    log::info!("profile: {}: ignored: {fault}", path.display());
                     None
                 }
             }),
         };
-        let state = State {
+        let state = StoreState {
             found,
-            ..State::default()
+            ..StoreState::default()
         };
         Self {
             path,
@@ -86,23 +86,23 @@ impl Kept {
         state
             .found
             .as_ref()
-            .is_some_and(|(_, learned)| learned.steps_back)
+            .is_some_and(|(_, learned)| learned.data.tls12_only)
     }
 
-    /// Something is kept of a server at this place; whether it is this one is seen in [`Self::adopt`].
+    /// Whether there is a stored profile; whether it is this server's is seen in [`Self::adopt`].
     pub fn is_known(&self) -> bool {
         self.state.lock().found.is_some()
     }
 
-    /// Whether the server was seen to lose commands that come together: to be known before the first of
+    /// Whether the server was seen to lose pipelined commands: to be known before the first of
     /// them are sent.
-    pub fn loses_flights(&self) -> bool {
+    pub fn loses_pipelined_commands(&self) -> bool {
         let state = self.state.lock();
         let found = state.found.as_ref();
-        found.is_some_and(|(_, learned)| learned.flights == Some(false))
+        found.is_some_and(|(_, learned)| learned.pipelining.commands == Support::No)
     }
 
-    /// Takes over what the file says, once the server has shown who it is. `network` is where we are;
+    /// Takes over the stored facts, once the server is known to be that of the file. `network` is our local address;
     /// `ways` is whether a way to data connections is taken from there, and written there.
     pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {
         let print = profile.ask(|learned| learned.print);
@@ -113,18 +113,19 @@ impl Kept {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
                 *learned = before;
-                learned.flights = new.flights.or(learned.flights);
-                learned.no_auth = new.no_auth;
+                learned.pipelining.commands =
+                    new.pipelining.commands.or(learned.pipelining.commands);
+                learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
                 learned.features = new.features;
                 learned.print = new.print;
-                if learned.no_mlsd {
+                if learned.listing.refuses_mlsd {
                     learned.features.facts = None;
                 }
                 if head.network != network || !ways {
-                    learned.ways.before = None;
+                    learned.data.ways.before = None;
                 }
             }
-            None => learned.steps_back = false,
+            None => learned.data.tls12_only = false,
         });
         let mut state = self.state.lock();
         state.head = Some(Head {
@@ -140,12 +141,12 @@ impl Kept {
         state.noted = text;
     }
 
-    /// Where it is kept, if anywhere.
+    /// The path of the file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Writes what is new, if anything is, without waiting for it.
+    /// Writes new facts, if there are any, without waiting for it.
     pub fn note(self: &Arc<Self>, profile: &Profile) {
         if !self.take_note(profile) {
             return;
@@ -161,13 +162,13 @@ impl Kept {
         }
     }
 
-    /// Writes what is new, if anything is, at the end.
+    /// Writes new facts, if there are any, at the end.
     pub fn finish(&self, profile: &Profile) {
         self.take_note(profile);
         self.write_all();
     }
 
-    /// Whether there is something new to be written.
+    /// Whether there are new facts to be written.
     fn take_note(&self, profile: &Profile) -> bool {
         let revision = profile.revision();
         if self.path.is_none() || self.state.lock().revision == revision {
@@ -188,9 +189,9 @@ impl Kept {
         drop(state);
         let mut learned = profile.get();
         if !ways {
-            learned.ways = Ways::default();
+            learned.data.ways = Ways::default();
         }
-        Some(written::write(&head, &learned))
+        Some(format::write(&head, &learned))
     }
 
     fn write_all(&self) {
@@ -207,15 +208,15 @@ impl Kept {
             };
             let Some(head) = head else { return };
             if let Err(error) = write(path, text, &head, ways) {
-                // A convenience only: the mount goes on as well without it.
-                log::info!("{}: can't be written: {error}", path.display());
+                // A convenience only: the mount works as well without it.
+                log::info!("profile: {}: can't be written: {error}", path.display());
             }
         }
     }
 }
 
 /// A part of a file's name: letters, digits and `.-_`, others as `%XX`.
-fn plain(bytes: &[u8]) -> String {
+fn escape(bytes: &[u8]) -> String {
     let mut name = String::new();
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
@@ -238,12 +239,12 @@ mod tests {
 
     const HERE: &str = "192.0.2.7";
 
-    fn open(directory: &Path) -> Arc<Kept> {
-        Arc::new(Kept::open(Some(directory), "Host", 21, b"us/er"))
+    fn open(directory: &Path) -> Arc<ProfileStore> {
+        Arc::new(ProfileStore::open(Some(directory), "Host", 21, b"us/er"))
     }
 
     /// The profile of a mount whose server shows `print`.
-    fn begin(kept: &Kept, print: u64, network: &str) -> Profile {
+    fn begin(kept: &ProfileStore, print: u64, network: &str) -> Profile {
         let profile = Profile::default();
         profile.learn(|learned| learned.print = print);
         kept.adopt(&profile, network, true);
@@ -252,9 +253,9 @@ mod tests {
 
     fn learn(profile: &Profile) {
         profile.learn(|learned| {
-            learned.mdtm = Some(false);
-            learned.steps_back = true;
-            learned.ways = Ways {
+            learned.attributes.mdtm = Support::No;
+            learned.data.tls12_only = true;
+            learned.data.ways = Ways {
                 works: Some(Way::Pasv),
                 ..Ways::default()
             };
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_mount_learned_the_next_one_knows() {
+    fn learned_facts_are_known_to_the_next_mount() {
         let directory = tempfile::tempdir().expect("a directory");
         let place = directory.path().join("deep/servers");
         let kept = open(&place);
@@ -274,8 +275,8 @@ mod tests {
         assert!(kept.steps_back());
         let profile = begin(&kept, 1, HERE);
         let learned = profile.get();
-        assert_eq!(learned.mdtm, Some(false));
-        assert_eq!(learned.ways.before, Some(Way::Pasv));
+        assert_eq!(learned.attributes.mdtm, Support::No);
+        assert_eq!(learned.data.ways.before, Some(Way::Pasv));
 
         let files: Vec<_> = fs::read_dir(&place)
             .expect("files")
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_and_another_network_begin_anew() {
+    fn other_server_or_network_starts_unknown() {
         let directory = tempfile::tempdir().expect("a directory");
         let kept = open(directory.path());
         let profile = begin(&kept, 1, HERE);
@@ -295,13 +296,19 @@ mod tests {
         kept.finish(&profile);
 
         let learned = begin(&open(directory.path()), 1, "198.51.100.2").get();
-        assert_eq!((learned.mdtm, learned.ways.before), (Some(false), None));
+        assert_eq!(
+            (learned.attributes.mdtm, learned.data.ways.before),
+            (Support::No, None)
+        );
         let learned = begin(&open(directory.path()), 2, HERE).get();
-        assert_eq!((learned.mdtm, learned.steps_back), (None, false));
+        assert_eq!(
+            (learned.attributes.mdtm, learned.data.tls12_only),
+            (Support::Unknown, false)
+        );
     }
 
     #[test]
-    fn what_is_old_spoilt_or_too_large_is_ignored_and_written_anew() {
+    fn old_spoilt_or_large_file_is_ignored_and_replaced() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("us%2Fer@host:21");
         let old = now() - 4 * 24 * 3600;
@@ -314,18 +321,18 @@ mod tests {
             fs::write(&path, text).expect("written");
             let kept = open(directory.path());
             let profile = begin(&kept, 1, HERE);
-            assert_eq!(profile.get().mdtm, None);
-            profile.learn(|learned| learned.appe = Some(true));
+            assert_eq!(profile.get().attributes.mdtm, Support::Unknown);
+            profile.learn(|learned| learned.partial.appe = Support::Yes);
             kept.finish(&profile);
             assert_eq!(
-                begin(&open(directory.path()), 1, HERE).get().appe,
-                Some(true)
+                begin(&open(directory.path()), 1, HERE).get().partial.appe,
+                Support::Yes
             );
         }
     }
 
     #[test]
-    fn many_mounts_at_once_leave_one_whole_file_with_the_facts_of_all() {
+    fn concurrent_mounts_leave_one_file_with_all_facts() {
         let directory = tempfile::tempdir().expect("a directory");
         let mounts: Vec<_> = (0..2).map(|_| open(directory.path())).collect();
         let profiles: Vec<_> = mounts.iter().map(|kept| begin(kept, 1, HERE)).collect();
@@ -334,27 +341,27 @@ mod tests {
                 scope.spawn(move || {
                     for turn in 0..50 {
                         profile.learn(|learned| match at {
-                            0 => learned.zone = Some(turn),
-                            _ => learned.list_all = Some(turn % 2 == 0),
+                            0 => learned.attributes.zone = Some(turn),
+                            _ => learned.listing.list_all = Support::from(turn % 2 == 0),
                         });
                         kept.finish(profile);
                         let text = fs::read_to_string(kept.path.as_ref().expect("one"));
-                        written::read(&text.expect("a file")).expect("a whole one");
+                        format::read(&text.expect("a file")).expect("a whole one");
                     }
                 });
             }
         });
-        profiles[0].learn(|learned| learned.appe = Some(true));
+        profiles[0].learn(|learned| learned.partial.appe = Support::Yes);
         mounts[0].finish(&profiles[0]);
         let learned = begin(&open(directory.path()), 1, HERE).get();
-        assert_eq!(learned.zone, Some(49));
-        assert!(learned.list_all.is_some() && learned.appe == Some(true));
+        assert_eq!(learned.attributes.zone, Some(49));
+        assert!(learned.listing.list_all.is_known() && learned.partial.appe == Support::Yes);
         assert_eq!(fs::read_dir(directory.path()).expect("it").count(), 1);
     }
 
     #[test]
-    fn without_a_home_nothing_is_kept_and_all_goes_on() {
-        let kept = Arc::new(Kept::open(None, "host", 21, b"u"));
+    fn missing_home_stores_nothing_and_is_no_error() {
+        let kept = Arc::new(ProfileStore::open(None, "host", 21, b"u"));
         let profile = begin(&kept, 1, HERE);
         learn(&profile);
         kept.note(&profile);

@@ -92,7 +92,7 @@ fn body(bytes: &[u8]) -> Option<Certificate> {
     })
 }
 
-/// Values of DER, one behind the other.
+/// Values of DER, one after the other.
 struct Values<'a>(&'a [u8]);
 
 impl<'a> Values<'a> {
@@ -103,7 +103,7 @@ impl<'a> Values<'a> {
         let (length, rest) = if first < 0x80 {
             (usize::from(first), rest)
         } else {
-            // The long form; nobody's certificate has more than three bytes of length.
+            // The long form; no certificate has more than three bytes of length.
             let digits = usize::from(first & 0x7F);
             let (digits, rest) = (1..=3)
                 .contains(&digits)
@@ -233,7 +233,7 @@ LIMKicX6udA882/Szg2EAiEA4Szz1vBTzcWPoy9Cip1r8m9Fehaoc4shLt5zleEy\n\
 ";
 
     #[test]
-    fn a_certificate_is_read_as_openssl_shows_it() {
+    fn certificate_is_parsed_as_openssl_shows_it() {
         let certificate = CertificateDer::from_pem_slice(PEM.as_bytes()).expect("a certificate");
         let read = Certificate::read(&certificate);
         assert_eq!(read.subject, "CN=ftp.example.org, O=Bücher und Töne, C=DE");
@@ -247,7 +247,7 @@ LIMKicX6udA882/Szg2EAiEA4Szz1vBTzcWPoy9Cip1r8m9Fehaoc4shLt5zleEy\n\
     }
 
     #[test]
-    fn what_is_cut_off_says_nothing_and_does_no_harm() {
+    fn truncated_certificate_yields_nothing() {
         let certificate = CertificateDer::from_pem_slice(PEM.as_bytes()).expect("a certificate");
         for length in 0..certificate.len() {
             let cut = CertificateDer::from(certificate[..length].to_vec());
@@ -257,12 +257,12 @@ LIMKicX6udA882/Szg2EAiEA4Szz1vBTzcWPoy9Cip1r8m9Fehaoc4shLt5zleEy\n\
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             Certificate::read(&CertificateDer::from(bytes));
         }
 
         #[test]
-        fn no_change_makes_it_panic(at in 0_usize..300, byte in any::<u8>()) {
+        fn mutated_certificate_does_not_panic(at in 0_usize..300, byte in any::<u8>()) {
             let certificate = CertificateDer::from_pem_slice(PEM.as_bytes()).expect("one");
             let mut bytes = certificate.to_vec();
             bytes[at] = byte;

@@ -1,8 +1,8 @@
-//! The ciphers that we offer.
+//! Chooses the cipher suites to offer.
 //!
-//! The one idea: with TLS 1.2 many servers go by their own order, and some (Pure-FTPd) put ChaCha20 first, for the
-//! sake of clients without instructions for AES. Where a processor has these, AES is twice as fast, and every server has
-//! it: so ChaCha20 is not offered there. TLS 1.3 has servers choose AES by themselves.
+//! With TLS 1.2 many servers go by their own order, and some (Pure-FTPd) put ChaCha20 first, for the sake of clients
+//! without AES instructions. On a processor that has these AES is twice as fast, and every server has it: ChaCha20 is
+//! not offered there. With TLS 1.3 servers choose AES on their own.
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, SupportedCipherSuite};
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_keep_aes_and_1_3_keeps_all() {
+    fn tls_1_3_keeps_all_suites_and_1_2_keeps_aes() {
         let left: Vec<_> = provider().cipher_suites;
         let all = aws_lc_rs::default_provider().cipher_suites;
         let of_12 = |suites: &[SupportedCipherSuite]| {

@@ -1,8 +1,8 @@
-//! The hosts that were seen with TLS, for `tls=try`: one line each, in a file of the user.
+//! Keeps the hosts that were seen with TLS, for `tls=try`: one line each, in a file of the user.
 //!
-//! The one idea: what is seen first is believed, and what comes later must be the same (as ssh has
-//! it). A line is `HOST:PORT sha256:HEX`, or `HOST:PORT verified` where an authority vouched. Lines
-//! are only added; the last one of a host counts. Without a file it is kept in memory, for the mount.
+//! Trust on first use (TOFU), as in ssh: the certificate that is seen first is trusted, and later ones must be the
+//! same. A line is `HOST:PORT sha256:HEX`, or `HOST:PORT verified` where an authority signed it. Lines are only added;
+//! the last one of a host counts. Without a file it is kept in memory, for the mount.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::process::regular_file;
 pub enum Seen {
     /// An authority vouched for its certificate.
     Verified,
-    /// The SHA-256 of a certificate that nobody vouched for.
+    /// The SHA-256 of a certificate that no known authority signed.
     Fingerprint([u8; 32]),
 }
 
@@ -41,7 +41,7 @@ impl Known {
             let text = regular_file::read_to_string(path, FILE_LIMIT);
             text.unwrap_or_else(|error| {
                 if error.kind() != io::ErrorKind::NotFound {
-                    log::warn!("{}: can't be read: {error}", path.display());
+                    log::warn!("tls: {}: can't be read: {error}", path.display());
                 }
                 String::new()
             })
@@ -78,7 +78,7 @@ impl Known {
             && let Err(error) = add(path, &format!("{} {shown}\n", self.host))
         {
             log::warn!(
-                "{}: can't be written ({error}): the certificate of {} is known to this mount only",
+                "tls: {}: can't be written ({error}): the certificate of {} is known to this mount only",
                 path.display(),
                 self.host
             );
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_of_a_host_counts() {
+    fn last_line_of_a_host_counts() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("deep/known_hosts");
         let known = || Known::new(Some(path.clone()), "Host", 21);

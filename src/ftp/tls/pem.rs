@@ -1,4 +1,4 @@
-//! Certificates and keys, as files hold them: PEM.
+//! Reads certificates and keys from PEM files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// The certificates and the key; the error is one line for whoever named them.
+    /// The certificates and the key; the error is one line for the user.
     pub fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let certificates = certificates(&self.certificates)
             .map_err(|error| format!("cert={}: {error}", self.certificates.display()))?;

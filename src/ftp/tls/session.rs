@@ -1,7 +1,7 @@
-//! Sessions of TLS: what data connections have from their control connection.
+//! Implements the TLS sessions that data connections resume from their control connection.
 //!
-//! The one idea: a session's store belongs to one control connection. Servers that demand a resumed
-//! session (vsftpd, ProFTPD, FileZilla Server) want that of this very connection.
+//! A session's store belongs to one control connection. Servers that demand a resumed session (vsftpd, ProFTPD,
+//! FileZilla Server) want that of this very connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,14 +17,14 @@ use rustls::{CipherSuite, ClientConfig, CommonState, HandshakeKind, NamedGroup, 
 use crate::remote::{Error, Result};
 
 /// Tickets of one control connection: a server hands out two, and one more with every resumption.
-const TICKETS: usize = 8;
+const TICKETS_LIMIT: usize = 8;
 
-/// What data connections have from their control connection.
+/// The TLS session that data connections resume from their control connection.
 #[derive(Clone, Debug)]
 pub struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// The control connection's certificate, and what vouches for it.
+    /// The control connection's certificate, and its chain.
     chain: Vec<CertificateDer<'static>>,
     version: Option<ProtocolVersion>,
     cipher: Option<CipherSuite>,
@@ -42,7 +42,7 @@ struct Tickets {
     were_any: AtomicBool,
 }
 
-/// How data connections came about.
+/// How the handshakes of data connections went.
 #[derive(Debug, Default)]
 struct Tally {
     resumed: AtomicUsize,
@@ -52,7 +52,7 @@ struct Tally {
 impl Tickets {
     fn new() -> Self {
         Self {
-            store: ClientSessionMemoryCache::new(TICKETS),
+            store: ClientSessionMemoryCache::new(TICKETS_LIMIT),
             left: AtomicUsize::new(0),
             were_any: AtomicBool::new(false),
         }
@@ -84,7 +84,8 @@ impl ClientSessionStore for Tickets {
         self.store.insert_tls13_ticket(name, value);
         // Of more than the store holds it drops the oldest.
         let left = self.left.load(Ordering::Relaxed);
-        self.left.store((left + 1).min(TICKETS), Ordering::Relaxed);
+        self.left
+            .store((left + 1).min(TICKETS_LIMIT), Ordering::Relaxed);
         self.were_any.store(true, Ordering::Relaxed);
     }
 
@@ -114,7 +115,7 @@ impl Session {
     }
 
     /// Whether the next data connection could resume nothing, and a new control connection would
-    /// mend that: by fresh tickets, or by a step back to TLS 1.2.
+    /// help: by new tickets, or by a fallback to TLS 1.2.
     pub fn is_used_up(&self, connection: Option<ProtocolVersion>) -> bool {
         connection == Some(ProtocolVersion::TLSv1_3)
             && self.tickets.left.load(Ordering::Relaxed) == 0
@@ -137,7 +138,7 @@ impl Session {
             .map(|suite| suite.suite());
     }
 
-    /// The certificate that the control connection showed, and what vouches for it.
+    /// The certificate that the control connection showed, and its chain.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
@@ -159,14 +160,14 @@ impl Session {
         (count(&self.tally.resumed), count(&self.tally.full))
     }
 
-    /// Lets `verifier` judge certificates from now on.
+    /// Verifies certificates with `verifier` from now on.
     pub fn believe(&mut self, verifier: Arc<dyn ServerCertVerifier>) {
         let mut config = ClientConfig::clone(&self.config);
         config.dangerous().set_certificate_verifier(verifier);
         self.config = Arc::new(config);
     }
 
-    /// Resumes nothing from now on: by that a server shows whether it demands it.
+    /// Disables resumption: the probe tests whether the server demands it.
     pub fn forget(&mut self) {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::disabled();

@@ -1,8 +1,8 @@
-//! Whether a certificate is trusted, and if not, what is wrong with it and which option mends that.
+//! Decides whether a certificate is trusted, and if not, what is wrong with it and which option accepts it.
 //!
-//! The one idea: a certificate is trusted by the first of these that applies: its fingerprint is pinned;
-//! nothing is checked (`no_verify_peer`); it stands in `cacert=` itself; authorities that we know vouch for
-//! it, its dates and its name. What was seen on a host before (`tls=try`) is judged by the caller.
+//! A certificate is trusted by the first of these that applies: its fingerprint is pinned; nothing is checked
+//! (`no_verify_peer`); it is in `cacert=` itself; a known authority signed it, with valid dates and name. What was seen
+//! on a host before (`tls=try`) is judged by the caller.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use crate::ftp::tls::{Policy, When};
 #[derive(Clone, Debug)]
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// None where nobody is trusted: an empty store has no verifier.
+    /// None where no authority is trusted: an empty store has no verifier.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that are trusted as they are.
     named: Vec<CertificateDer<'static>>,
     fingerprint: Option<[u8; 32]>,
     trusts_anyone: bool,
     trusts_any_name: bool,
-    /// Whether unknown ones pass the handshake, to be judged behind it.
+    /// Whether unknown ones pass the handshake, to be judged after it.
     pub takes_unknown: bool,
 }
 
@@ -50,7 +50,7 @@ impl Verifier {
             }
         } else if policy.when != When::Off && policy.fingerprint.is_none() && !policy.trusts_anyone
         {
-            // What can't be read is what nobody vouches with; the message then names cacert=.
+            // An authority that can't be read signs nothing; the message then names cacert=.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         let authorities = (!roots.is_empty())
@@ -96,8 +96,8 @@ impl Verifier {
                 Ok(())
             } else {
                 Err(format!(
-                    "its certificate has the fingerprint {}, not the one of fingerprint=; somebody may stand between, \
-                     or it was renewed",
+                    "its certificate has the fingerprint {}, not the one of fingerprint= (possible \
+                     interception, or it was renewed)",
                     shown(&print)
                 ))
             };
@@ -140,25 +140,27 @@ impl Verifier {
                     _ => String::new(),
                 };
                 format!(
-                    "its certificate is not for the name {}{names}; mount it by that name, or pin it by {pin}, or allow \
-                     any name by no_verify_hostname",
+                    "its certificate is not for the name {}{names}; mount it by that name, or accept it with -o {pin}, or \
+                     accept any name with -o no_verify_hostname",
                     name.to_str()
                 )
             }
             Fault::Expired | Fault::ExpiredContext { .. } => {
-                format!("its certificate has expired; have it renewed, or pin it by {pin}")
+                format!("its certificate has expired; renew it, or accept it with -o {pin}")
             }
             Fault::NotValidYet | Fault::NotValidYetContext { .. } => format!(
-                "its certificate is not valid yet; check the clock of this machine, or pin it by {pin}"
+                "its certificate is not valid yet; check the clock of this machine, or accept it with -o {pin}"
             ),
             Fault::UnknownIssuer | Fault::BadSignature => format!(
-                "no authority (CA) that is trusted here vouches for its certificate; name the right one by \
-                 cacert=FILE, or pin it by {pin}"
+                "no authority (CA) that is trusted here has signed its certificate; add the right one with -o cacert=FILE, or accept it \
+                 with -o {pin}"
             ),
             Fault::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => format!(
-                "its certificate is signed by itself; name it by cacert=FILE, or pin it by {pin}"
+                "its certificate is signed by itself; add it with -o cacert=FILE, or accept it with -o {pin}"
             ),
-            fault => format!("its certificate does not pass ({fault}); pin it by {pin}"),
+            fault => {
+                format!("certificate verification failed: {fault}; to accept it, add -o {pin}")
+            }
         })
     }
 }

@@ -1,44 +1,45 @@
-//! Downloads: a file on its way to us, from the command that begins it to the final reply.
+//! Implements downloads: `RETR`, from its command to the final reply.
 //!
-//! The one idea: a transfer owns its lease. However it ends, the control connection is either in
-//! step afterwards or dropped by the pool. Success means the final reply said so (2xx), never
-//! just that the data connection ended. How one begins is in `begin.rs`, how it ends in
-//! `ending.rs`.
+//! A transfer owns its lease. `start.rs` starts it, `finish.rs` ends it.
+//!
+//! # Invariants
+//!
+//! * However a transfer ends, its control connection is in step afterwards, or dropped by the pool.
+//! * Success is the final reply (2xx), never just the end of the data connection.
 
 use std::time::Duration;
 
-use crate::ftp::client::stat;
-use crate::ftp::control::blame;
+use crate::ftp::control::{blame, version_query};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::transfer::download_followup::Follow;
 use crate::ftp::transfer::finish::{last_words, settle};
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::followup::DownloadFollowup;
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
-/// Bytes of a file that is read to its end, whoever reads it: more may be given up halfway.
-const SMALL: u64 = 64 * 1024;
+/// Bytes of a file that is always read to its end: a larger transfer may be given up halfway.
+const SMALL_FILE_LIMIT: u64 = 64 * 1024;
 
-/// How often a transfer that brings nothing looks whether the server has given it up.
-const LISTEN: Duration = Duration::from_secs(1);
+/// Interval at which a stalled transfer checks whether the server has aborted it.
+const REFUSAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file on its way to us.
+/// A running download.
 #[derive(Debug)]
 pub struct Download {
     lease: Lease,
     data: Option<Stream>,
     tried: String,
     version: Option<Version>,
-    follow: Follow,
+    followup: DownloadFollowup,
     /// Whether the final reply has come with the preliminary one (or instead of it).
     confirmed: bool,
     cutter: u64,
 }
 
 impl Download {
-    /// Begins to retrieve the file at the absolute path `path`.
+    /// Starts to retrieve the file at the absolute path `path`.
     pub fn open(
         mut lease: Lease,
         path: &[u8],
@@ -47,26 +48,28 @@ impl Download {
     ) -> Result<Self> {
         let (command, verify) = (Command::Retr(path), reading.verify);
         let left = reading.size.and_then(|size| size.checked_sub(reading.from));
-        let follow = match left.is_some_and(|left| left <= SMALL) {
-            true => Follow::of(&mut lease)?,
-            false => Follow::Nothing,
+        let followup = match left.is_some_and(|left| left <= SMALL_FILE_LIMIT) {
+            true => DownloadFollowup::of(&mut lease)?,
+            false => DownloadFollowup::Nothing,
         };
         let learned = lease.pool().profile().get();
-        let ahead = if verify {
-            stat::version_commands(&learned, path)
+        let leading = if verify {
+            version_query::version_commands(&learned, path)
         } else {
             Vec::new()
         };
-        let start = Start {
-            ahead: &ahead,
+        let start = TransferRequest {
+            leading: &leading,
             from: reading.from,
-            behind: follow.commands(),
-            halves: follow.halves(&mut lease)?,
-            ..Start::of(command)
+            following: followup.commands(),
+            halves: followup.halves(&mut lease)?,
+            ..TransferRequest::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;
         let version = verify
-            .then(|| stat::version_said(lease.pool().profile(), &learned, path, &opened.ahead))
+            .then(|| {
+                version_query::version_said(lease.pool().profile(), &learned, path, &opened.leading)
+            })
             .and_then(Result::ok);
         let cutter = match opened.data.as_mut().and_then(|data| data.cutter().ok()) {
             Some(cutter) => lease.pool().register_cutter(cutter),
@@ -77,7 +80,7 @@ impl Download {
             data: opened.data,
             tried: command.to_string(),
             version,
-            follow,
+            followup,
             confirmed: opened.confirmed,
             cutter,
         })
@@ -96,7 +99,7 @@ impl Download {
             self.lease.want_spare();
         } else {
             self.confirmed = true;
-            self.follow
+            self.followup
                 .conclude(&mut self.lease, &self.tried, deadline)?;
         }
         check_end(self.lease.pool().profile(), in_full, &self.tried)
@@ -104,14 +107,14 @@ impl Download {
 }
 
 impl Download {
-    /// The next bytes; 0 at the end of the data, whatever the server will say of it.
+    /// The next bytes; 0 at the end of the data, before the final reply.
     pub fn receive(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize> {
         let error = loop {
             let Some(data) = &mut self.data else {
                 return Ok(0);
             };
             let left = deadline.remaining().unwrap_or_default();
-            let slice = Deadline::after(left.min(LISTEN));
+            let slice = Deadline::after(left.min(REFUSAL_CHECK_INTERVAL));
             let error = match data.read(buffer, &slice) {
                 Ok(length) => {
                     deadline.progress();
@@ -121,14 +124,14 @@ impl Download {
                 Err(error) => blame(self.tried.clone(), &error),
             };
             if slice.mark() > 0 {
-                // Parts of what is encrypted are no bytes yet.
+                // Parts of a TLS record are no bytes yet.
                 deadline.progress();
             }
             if !matches!(error, Error::TimedOut { .. }) {
                 break error;
             }
-            if self.is_given_up() {
-                break Error::lost(self.tried.clone(), "the server has given it up");
+            if self.is_aborted_by_server() {
+                break Error::lost(self.tried.clone(), "the server aborted the transfer");
             }
             if deadline.remaining().is_none() {
                 return Err(error);
@@ -140,11 +143,11 @@ impl Download {
         Err(words.unwrap_or(error))
     }
 
-    /// Whether the server has said that it does not go on. The end of its data connection may never have come: what a
-    /// NAT has forgotten brings no reset.
-    fn is_given_up(&mut self) -> bool {
-        // Else it may be the answer to what follows.
-        let is_alone = self.follow.commands().is_empty() && !self.confirmed;
+    /// Whether the server has aborted the transfer (4xx or 5xx on the control connection). The data connection may still
+    /// look open: a NAT that dropped its state sends no RST.
+    fn is_aborted_by_server(&mut self) -> bool {
+        // Else it may be the reply to a followup.
+        let is_alone = self.followup.commands().is_empty() && !self.confirmed;
         is_alone && (self.lease.control()).is_ok_and(|control| control.hears_refusal())
     }
 }
@@ -173,14 +176,14 @@ impl Drop for Download {
             && !self.confirmed
             && let Ok(control) = self.lease.control()
         {
-            settle(control, &self.tried, self.follow.commands().len());
+            settle(control, &self.tried, self.followup.commands().len());
             self.lease.want_spare();
         }
     }
 }
 
-/// An encrypted connection can be cut by others, but only the server can say that it is at its end.
-/// Where the server is known to say so, an end without that is none.
+/// An attacker can cut an encrypted connection, but only the server can send close_notify.
+/// Where the server is known to send it, an end without it is an error.
 pub fn check_end(
     profile: &Profile,
     in_full: Option<bool>,
@@ -188,13 +191,15 @@ pub fn check_end(
 ) -> Result<()> {
     match in_full {
         Some(true) => {
-            profile.learn(|learned| learned.ends_in_full = true);
+            profile.learn(|learned| learned.this_mount.tls_close_notify = true);
             Ok(())
         }
-        Some(false) if profile.ask(|learned| learned.ends_in_full) => Err(Error::lost(
-            tried.to_string(),
-            "the encrypted data ended without the server's saying so",
-        )),
+        Some(false) if profile.ask(|learned| learned.this_mount.tls_close_notify) => {
+            Err(Error::lost(
+                tried.to_string(),
+                "the encrypted data ended without close_notify",
+            ))
+        }
         _ => Ok(()),
     }
 }

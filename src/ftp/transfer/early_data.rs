@@ -1,50 +1,62 @@
-//! Data before consent: the first bytes of an upload, all of a small one, go out right behind `STOR`, over a spare
-//! data connection, without waiting for the 150.
+//! Sends early data: the first bytes of an upload, all of a small one, together with `STOR`, over a preconnected data
+//! connection and before the 150.
 //!
-//! The one idea: they wait in the server's socket until it comes to read them, so that a small upload costs one
-//! round trip, and a large one finds its connection's window opened a round trip sooner. A server that watches all its sockets at once may take them for an offence (pyftpdlib closes
-//! the connection), so this is done only where [`Behind`](crate::ftp::transfer::upload_followup::Behind) has seen one that does one thing
-//! after the other, and no more once it has failed. A refused command has no use for the bytes; they go nowhere then.
+//! They wait in the server's socket until it reads them, so that a small upload costs one round trip, and the TCP
+//! window of a large one opens a round trip sooner. A server that watches all its sockets at once may take them for an
+//! error (pyftpdlib closes the connection). So this is done only where
+//! [`UploadFollowup`](crate::ftp::transfer::followup::UploadFollowup) has seen a server that does one thing after the
+//! other, and no more once it has failed. A refused `STOR` drops the bytes.
 
 use std::io;
 use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::remote::{Deadline, Error};
 
-/// What goes early.
+/// Data to be sent before the 150.
 #[derive(Clone, Copy, Debug)]
 pub struct Early<'a> {
-    /// The bytes, [`EARLY`] at most.
+    /// The bytes, [`EARLY_DATA_LIMIT`] at most.
     pub bytes: &'a [u8],
-    /// They are all that there is: their end goes with them.
+    /// They are the whole file: its end is sent with them.
     pub is_all: bool,
 }
 
-/// Bytes of an upload that may go early: less than a fresh connection's window (64 KiB), so that the server's
+/// Bytes of an upload that may be sent early: less than a fresh connection's window (64 KiB), so that the server's
 /// system takes them whether it reads or not.
-pub const EARLY: u64 = 32 * 1024;
-/// How long the first upload of this kind may take: who drops the bytes may say nothing more.
-const TRIAL: Duration = Duration::from_secs(5);
+pub const EARLY_DATA_LIMIT: u64 = 32 * 1024;
+/// How long the first upload of this kind may take: a server that drops the bytes may send no reply.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether it may go early over this connection. The trial is a small upload, which is soon over.
+/// Whether it may be sent early over this connection. The trial is a small upload, which is soon over.
 pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
-    let (works, in_order) = profile.ask(|learned| (learned.early_data, learned.answers_behind));
-    let is_tried = works == Some(true) || works.is_none() && early.is_all;
-    // TLS begins with the server's consent.
-    is_tried && in_order == Some(true) && control.is_pipelining() && !control.protects_data()
+    let (works, in_order) = profile.ask(|learned| {
+        (
+            learned.pipelining.early_data,
+            learned.pipelining.after_upload,
+        )
+    });
+    let is_tried = works == Support::Yes || works.is_unknown() && early.is_all;
+    // The TLS handshake begins after the 150.
+    is_tried && in_order == Support::Yes && control.is_pipelining() && !control.protects_data()
 }
 
-/// How long an upload whose bytes went early may take, of the patience that is left.
+/// The deadline of an upload whose bytes were sent early.
 pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
     let left = deadline.remaining().unwrap_or_default();
-    let tried = profile.ask(|learned| learned.early_data).is_some();
-    Deadline::after(if tried { left } else { left.min(TRIAL) })
+    let tried = profile
+        .ask(|learned| learned.pipelining.early_data)
+        .is_known();
+    Deadline::after(if tried {
+        left
+    } else {
+        left.min(TRIAL_PATIENCE)
+    })
 }
 
-/// Sends it.
+/// Sends early data.
 pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::Result<()> {
     match early.is_all {
         true => stream.write_last(early.bytes, deadline),
@@ -52,10 +64,13 @@ pub fn send(stream: &mut Stream, early: Early<'_>, deadline: &Deadline) -> io::R
     }
 }
 
-/// An upload whose bytes went early is stored.
+/// An upload whose bytes were sent early is stored.
 pub fn worked(profile: &Profile) {
-    if profile.ask(|learned| learned.early_data).is_none() {
-        profile.learn(|learned| learned.early_data = Some(true));
+    if profile
+        .ask(|learned| learned.pipelining.early_data)
+        .is_unknown()
+    {
+        profile.learn(|learned| learned.pipelining.early_data = Support::Yes);
     }
 }
 
@@ -64,12 +79,12 @@ pub fn failed(profile: &Profile, error: &Error) {
     if !matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) {
         return;
     }
-    match profile.ask(|learned| learned.early_data) {
-        Some(true) => profile.learn(|learned| learned.early_data = None),
-        Some(false) => {}
-        None => {
-            log::info!("{error}; from now on no data before the server's consent");
-            profile.learn(|learned| learned.early_data = Some(false));
+    match profile.ask(|learned| learned.pipelining.early_data) {
+        Support::Yes => profile.learn(|learned| learned.pipelining.early_data = Support::Unknown),
+        Support::No => {}
+        Support::Unknown => {
+            log::info!("upload: early data disabled for this server: {error}");
+            profile.learn(|learned| learned.pipelining.early_data = Support::No);
         }
     }
 }

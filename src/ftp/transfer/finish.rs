@@ -1,7 +1,7 @@
-//! Ending a transfer: what its last reply says, and a control connection that is in step again.
+//! Ends a transfer: takes its final reply, and brings the control connection back in step.
 //!
-//! The one idea: a transfer is over when its final reply is in. Where it broke off, the server's reason is better than
-//! ours; where we broke it off, whatever the server says to that is taken, or the connection is given up.
+//! Where the server broke it off, its reason is better than ours. Where we broke it off, whatever the server replies is
+//! taken, or the connection is given up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// How long an ended transfer may take to bring the control connection back in step.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a server that broke off a transfer may take to say why.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const REASON_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the final reply to a transfer.
 pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
@@ -29,22 +29,22 @@ pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Re
     // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
     if matches!(reply.code, 425 | 522) && pool.step_back(control) {
         control.give_up();
-        log::info!("{tried}: {reply}; going on with TLS 1.2");
+        log::info!("tls: {tried}: {reply}; falling back to TLS 1.2");
         return Err(Error::lost(tried.to_string(), reply));
     }
     Err(reply.refusal(tried))
 }
 
-/// The replies to a transfer and to what came behind it are in no order: which is whose can't be told, now nor later.
+/// The replies to a transfer and to commands after it are in no order: replies can't be matched to commands any more.
 pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
     profile.learn(|learned| match command {
-        Command::Stor(_) | Command::Appe(_) => learned.answers_behind = Some(false),
-        _ => learned.follows = Some(false),
+        Command::Stor(_) | Command::Appe(_) => learned.pipelining.after_upload = Support::No,
+        _ => learned.pipelining.after_download = Support::No,
     });
     control.give_up();
     Error::lost(
         command.to_string(),
-        "what came behind it was answered out of order",
+        "pipelined commands after it were answered out of order",
     )
 }
 
@@ -52,7 +52,7 @@ pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profi
 /// when it says nothing, or nothing bad.
 pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> {
     let control = lease.control().ok()?;
-    match control.reply(tried, &Deadline::after(LAST_WORDS)) {
+    match control.reply(tried, &Deadline::after(REASON_PATIENCE)) {
         Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
         _ => {
             control.give_up();
@@ -61,18 +61,18 @@ pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> 
     }
 }
 
-/// Whether a reply is one to what flies behind a transfer that brings bytes: `NOOP`, `EPSV` or `PASV`.
+/// Whether a reply is one to a command pipelined after a download: `NOOP`, `EPSV` or `PASV`.
 fn is_answer(reply: &Reply) -> bool {
     matches!(reply.code, 200 | 227 | 229)
 }
 
 /// Brings a control connection back in step after its data connection was closed by us.
 ///
-/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` behind
-/// it marks the end, and what flew behind the transfer, `behind` commands, is answered before that. Whatever does not
-/// fit leaves the connection out of step, and the pool drops it.
+/// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` after
+/// it marks the end, and the `behind` commands that were pipelined after the transfer are answered before that. What
+/// does not fit leaves the connection out of step, and the pool drops it.
 pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
-    let deadline = Deadline::after(SETTLE);
+    let deadline = Deadline::after(SETTLE_PATIENCE);
     let mut noop_answered = || -> Result<()> {
         // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
         let first = control.reply(tried, &deadline)?;
@@ -84,7 +84,7 @@ pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
             all_end &= !is_answer(&control.reply(tried, &deadline)?);
         }
         if all_end {
-            // Two replies to the transfer: those to what flew behind it would be taken for that to NOOP.
+            // Two replies to the transfer: those to what was pipelined after it would be taken for that to NOOP.
             control.give_up();
             return Err(first.refusal(tried));
         }

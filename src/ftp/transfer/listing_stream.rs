@@ -1,7 +1,7 @@
-//! Listings on their way to us: lines over a data connection.
+//! Implements listings: lines over a data connection.
 //!
-//! The one idea: the lines are there when the data ends, the server's word on them a round trip later. What they make
-//! one ask next goes out in between, and is answered right behind that word.
+//! The lines are complete when the data ends, a round trip before the final reply. The caller's next commands go out in
+//! between, and are answered right after that reply.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::ftp::pool::Lease;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, without_names};
 use crate::ftp::transfer::download::check_end;
-use crate::ftp::transfer::download_followup::Follow;
 use crate::ftp::transfer::finish::{last_words, out_of_order};
-use crate::ftp::transfer::start::{Start, begin};
+use crate::ftp::transfer::followup::DownloadFollowup;
+use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Result};
 
 /// Bytes taken at once.
-const CHUNK: usize = 256 * 1024;
+const READ_SIZE: usize = 256 * 1024;
 /// Bytes of one line of a listing, far above what a name can need.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of a listing: some five million entries.
@@ -32,7 +32,7 @@ const FILE_STATUS: u16 = 213;
 pub struct Listing<'a> {
     command: Command<'a>,
     /// What follows its final reply, which is owed; `None` where that is in.
-    owed: Option<Follow>,
+    owed: Option<DownloadFollowup>,
     /// Commands that were sent since.
     asked: usize,
     in_full: Option<bool>,
@@ -49,13 +49,13 @@ pub fn listing<'a>(
 ) -> Result<Listing<'a>> {
     // Into the directory first and no argument then: names may hold what servers take for
     // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
-    let follow = Follow::of(lease)?;
-    let start = Start {
-        ahead: &[Command::Cwd(directory)],
+    let followup = DownloadFollowup::of(lease)?;
+    let start = TransferRequest {
+        leading: &[Command::Cwd(directory)],
         is_strict: true,
-        behind: follow.commands(),
-        halves: follow.halves(lease)?,
-        ..Start::of(command)
+        following: followup.commands(),
+        halves: followup.halves(lease)?,
+        ..TransferRequest::of(command)
     };
     let mut listing = Listing {
         command,
@@ -85,12 +85,12 @@ pub fn listing<'a>(
         listing.in_full = data.ended_in_full();
         data.end();
     }
-    listing.owed = (!opened.confirmed).then_some(follow);
+    listing.owed = (!opened.confirmed).then_some(followup);
     Ok(listing)
 }
 
 impl Listing<'_> {
-    /// Sends commands that are answered behind the final reply, as many as may be under way, where that is owed and
+    /// Sends commands that are answered after the final reply, as many as may be under way, where that is owed and
     /// this server was seen to answer in order. None may begin a transfer.
     pub fn ask(
         &mut self,
@@ -98,7 +98,7 @@ impl Listing<'_> {
         commands: &[Command<'_>],
         deadline: &Deadline,
     ) -> Result<()> {
-        if let Some(Follow::Spare(_)) = self.owed {
+        if let Some(DownloadFollowup::Port(_)) = self.owed {
             self.asked = lease.control()?.send_some(commands, deadline)?;
         }
         Ok(())
@@ -111,10 +111,10 @@ impl Listing<'_> {
         lease: &mut Lease,
         deadline: &Deadline,
     ) -> Result<(bool, Vec<Reply>)> {
-        let Some(follow) = self.owed else {
+        let Some(followup) = self.owed else {
             return Ok((self.whole, Vec::new()));
         };
-        let whole = match follow.conclude(lease, &self.command, deadline) {
+        let whole = match followup.conclude(lease, &self.command, deadline) {
             Err(error) if is_empty_directory(&error, self.command) => {
                 // Of that the data has no end that could be missing.
                 self.in_full = None;
@@ -134,7 +134,7 @@ impl Listing<'_> {
             replies.push(reply);
         }
         if self.asked > 0 && !lease.control()?.in_step() {
-            // More came than was asked for: which reply is whose can't be told.
+            // More replies came than were asked for: they can't be matched to commands.
             return Err(disorder(lease, self.command));
         }
         check_end(lease.pool().profile(), self.in_full, &self.command)?;
@@ -142,7 +142,7 @@ impl Listing<'_> {
     }
 }
 
-/// The replies to a listing and to what was asked behind it are in no order.
+/// The replies to a listing and to the commands after it are in no order.
 fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
     let pool = Arc::clone(lease.pool());
     let control = lease.control();
@@ -152,7 +152,7 @@ fn disorder(lease: &mut Lease, command: Command<'_>) -> Error {
     )
 }
 
-/// Whether a reply tells of a transfer or of its data connection, and so of no file (RFC 959 section 5.4).
+/// Whether a reply is about a transfer or its data connection, and not about a file (RFC 959 section 5.4).
 fn is_of_transfer(reply: &Reply) -> bool {
     reply.is_preliminary() || matches!(reply.code, 226 | 227 | 229 | 425 | 426)
 }
@@ -185,7 +185,7 @@ fn lines(
     deadline: &Deadline,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<bool> {
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; READ_SIZE];
     let mut rest: Vec<u8> = Vec::new();
     let mut total = 0;
     loop {

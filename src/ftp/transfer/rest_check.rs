@@ -1,29 +1,28 @@
-//! Whether transfers begin where `REST` says.
+//! Checks that transfers begin at the offset of `REST`.
 //!
-//! The one idea: some servers answer `REST` with 350 and send the file from its start all the same. How much comes
-//! tells that: whoever is told to begin at the last byte has one byte to send. That is looked at once, before bytes
-//! from the middle of a file are believed for the first time, and kept in the profile; and once more beyond 2 and 4 GiB,
-//! where servers that count in 32 bits begin elsewhere. Where it is the last bytes of the file that are wanted, they tell
-//! it themselves, at no price.
+//! Some servers answer `REST` with 350 and send the file from its start all the same. The number of bytes shows it:
+//! after `REST` to the last byte one byte must come. That is tried once, before bytes from the middle of a file are
+//! believed for the first time, and kept in the profile; and once more beyond 2 and 4 GiB, where servers that count in
+//! 32 bits begin elsewhere. Where the last bytes of the file are wanted, they show it themselves, at no cost.
 //!
-//! Where nothing can be told, `Why::Unsupported` says that the file is to be read from its start.
+//! Where it stays unknown, `Why::Unsupported` says that the file is to be read from its start.
 
-use crate::ftp::profile::Profile;
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::transfer::download::Download;
 use crate::remote::{Deadline, Error, Reading, RemotePath, Result, Source, Version, Why};
 
-/// The last bytes of a file, so many of them, are held back until all have come, and prove themselves.
-const TAIL: u64 = 128 * 1024;
+/// Bytes at the end of a file that are held back until all have come, as proof of their offset.
+const TAIL_LIMIT: u64 = 128 * 1024;
 
-/// A file that is to be read in its middle, on a server that was not seen yet to begin where it is told to.
+/// A file that is to be read in its middle, on a server that was not seen yet to obey `REST`.
 pub struct Doubtful<'a> {
     /// The file.
     pub file: &'a RemotePath,
     /// What was learned of the server.
     pub profile: &'a Profile,
-    /// Begins a transfer of it, wherever the server begins then.
+    /// Starts a transfer of it, wherever the server begins then.
     pub begin: &'a dyn Fn(&Reading) -> Result<Download>,
-    /// Asks for its size in bytes; `None` where the server tells none.
+    /// Asks for its size in bytes; `None` where the server shows none.
     pub size: &'a dyn Fn() -> Result<Option<u64>>,
     /// How long all of it may take.
     pub deadline: &'a Deadline,
@@ -34,7 +33,7 @@ impl Doubtful<'_> {
     pub fn read(&self, reading: &Reading) -> Result<Box<dyn Source>> {
         let mut size = reading.size;
         if let Some(left) = size.and_then(|size| size.checked_sub(reading.from))
-            && (1..=TAIL).contains(&left)
+            && (1..=TAIL_LIMIT).contains(&left)
         {
             let download = (self.begin)(reading)?;
             if let Some(tail) = Tail::of(download, left, self.deadline)? {
@@ -77,12 +76,12 @@ impl Doubtful<'_> {
     fn learn(&self, honest: bool, at: u64) {
         if !honest {
             log::warn!(
-                "the server begins transfers elsewhere than it is told to: files are read from their start only"
+                "download: the server ignores REST: seeking disabled, files are read from offset 0"
             );
         }
         self.profile.learn(|learned| {
-            learned.rest = Some(honest);
-            learned.rest_reach = learned.rest_reach.max(at);
+            learned.partial.rest_retr = Support::from(honest);
+            learned.this_mount.rest_retr_reach = learned.this_mount.rest_retr_reach.max(at);
         });
     }
 

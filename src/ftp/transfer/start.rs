@@ -1,11 +1,11 @@
-//! Beginning a transfer: from a command to a data connection that carries what it asked for.
+//! Starts a transfer: from its command to a data connection that carries the data.
 //!
-//! The one idea: everything that need not wait for an answer goes out in one write. Over a spare data
-//! connection that is all of it; without one `EPSV` has to be answered first, and what flies ahead
-//! flies with it. A spare connection that turns out to be dead is replaced without the caller's
-//! noticing, since nothing has been transferred then.
+//! [`TransferStart`] is the state machine. All commands that need not wait for an answer go out in one write
+//! (pipelining). Over a preconnected data connection that is everything; without one `EPSV` has to be answered first,
+//! and the commands before the transfer go with it. A preconnected data connection that turns out to be dead is
+//! replaced, and the caller does not notice: nothing has been transferred then.
 //!
-//! `REST` and the command behind it fly together (RFC 3659 section 5.4 wants them adjacent); a
+//! `REST` and the command after it go together (RFC 3659 section 5.4 wants them adjacent); a
 //! refused `REST` is seen before the first byte is handed out.
 
 use std::sync::Arc;
@@ -13,33 +13,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ftp::control::Control;
 use crate::ftp::data;
-use crate::ftp::data::{Ahead, Spare};
+use crate::ftp::data::{LeadingCommands, Spare};
 use crate::ftp::net::stream::{Stream, blame};
-use crate::ftp::pool::Lease;
-use crate::ftp::profile::Profile;
+use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::early_data as early;
+use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
 use crate::ftp::transfer::finish::{last_words, out_of_order, settle};
 use crate::remote::{Deadline, Error, Result, Why};
 
-/// A transfer that is to begin.
+/// A transfer that is to be started.
 #[derive(Clone, Copy, Debug)]
-pub struct Start<'a> {
-    /// Commands that fly ahead of it.
-    pub ahead: &'a [Command<'a>],
-    /// It is not to begin where one of those is refused.
+pub struct TransferRequest<'a> {
+    /// Commands that are sent before it.
+    pub leading: &'a [Command<'a>],
+    /// A refusal of one of those refuses the transfer.
     pub is_strict: bool,
     /// The offset at which it begins, in bytes.
     pub from: u64,
     /// The command.
     pub command: Command<'a>,
-    /// Commands that fly behind it, where several may be under way: see `behind.rs`.
-    pub behind: &'a [Command<'a>],
-    /// What is to be sent before the server has said yes, where that may be.
+    /// Commands that are sent after it in the same write, where pipelining is on: see `followup.rs`.
+    pub following: &'a [Command<'a>],
+    /// Data to be sent before the 150, where the server takes it.
     pub early: Option<Early<'a>>,
-    /// Nothing is to be sent: the data connection's other half may end at once.
+    /// Our half of the data connection may be closed at once: nothing is to be sent.
     pub halves: bool,
     /// Becomes true when the server may have done something: the command was sent, and not refused.
     pub taken: Option<&'a AtomicBool>,
@@ -47,32 +47,32 @@ pub struct Start<'a> {
     pub agreed: Option<&'a AtomicBool>,
 }
 
-/// A transfer that has begun.
+/// A transfer that has started.
 #[derive(Debug)]
-pub struct Begun {
+pub struct StartedTransfer {
     /// The data connection; `None` where the server was done without one.
     pub data: Option<Stream>,
-    /// The final reply has come already, and says that all is well.
+    /// The final reply has come already, and is a success.
     pub confirmed: bool,
-    /// The replies to what flew ahead.
-    pub ahead: Vec<Reply>,
-    /// [`Start::early`] is sent.
+    /// The replies to [`TransferRequest::leading`].
+    pub leading: Vec<Reply>,
+    /// [`TransferRequest::early`] was sent.
     pub early: bool,
 }
 
-/// The share of an operation's patience that a spare connection gets: it may be dead without a word,
+/// The share of an operation's patience that a preconnected data connection gets: it may be dead without a word,
 /// and a fresh one must still have its chance.
-const SPARE_SHARE: u32 = 3;
+const PRECONNECTED_SHARE: u32 = 3;
 
-impl<'a> Start<'a> {
-    /// A transfer of everything, with nothing ahead.
+impl<'a> TransferRequest<'a> {
+    /// A transfer of everything, with no commands before it.
     pub fn of(command: Command<'a>) -> Self {
         Self {
-            ahead: &[],
+            leading: &[],
             is_strict: false,
             from: 0,
             command,
-            behind: &[],
+            following: &[],
             early: None,
             halves: false,
             taken: None,
@@ -91,16 +91,28 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Begins a transfer; returns when the server has taken the command.
+/// Starts a transfer; returns when the server has taken the command.
 ///
-/// Where it is not known yet how data connections come about, one way is tried after the other.
-pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result<Begun> {
-    let mut port = None;
-    let begun = one_way_or_another(lease, start, &mut port, deadline);
+/// Where it is not known yet how data connections are made, one way is tried after the other.
+pub fn begin(
+    lease: &mut Lease,
+    request: TransferRequest<'_>,
+    deadline: &Deadline,
+) -> Result<StartedTransfer> {
+    let spare = lease.take_spare();
+    lease.note_beginning(false);
+    let mut starter = Starter {
+        request,
+        pool: Arc::clone(lease.pool()),
+        leading: LeadingCommands::new(request.leading, request.is_strict),
+        next_port: None,
+        deadline,
+    };
+    let begun = starter.run(lease, spare);
     if begun.is_err()
-        && let Some(port) = port
+        && let Some(port) = starter.next_port
     {
-        // Twisted answers nothing more until somebody connects to the port that was asked for.
+        // Twisted answers nothing more until the client connects to the port that was asked for.
         if let Err(error) = keep_spare(lease, Ok(port), deadline) {
             log::debug!("{error}");
         }
@@ -108,298 +120,329 @@ pub fn begin(lease: &mut Lease, start: Start<'_>, deadline: &Deadline) -> Result
     begun
 }
 
-/// The same; `port` becomes the reply by which a refused transfer still brought the next one's data connection.
-fn one_way_or_another(
-    lease: &mut Lease,
-    start: Start<'_>,
-    port: &mut Option<Reply>,
-    deadline: &Deadline,
-) -> Result<Begun> {
-    let pool = Arc::clone(lease.pool());
-    let (profile, policy, command) = (pool.profile(), pool.data(), start.command);
-    let spare = lease.take_spare();
-    lease.note_beginning(false);
-    let control = lease.control()?;
-    if control.is_used_up() {
-        pool.step_back(control);
-        control.give_up();
-        return Err(Error::lost(
-            command.to_string(),
-            "the server gave no ticket to resume its TLS session by",
-        ));
-    }
-    let mut ahead = Ahead::new(start.ahead, start.is_strict);
-    if let Some(spare) = spare
-        && let Some(begun) = over_spare(control, spare, start, &mut ahead, profile, port, deadline)?
-    {
-        lease.note_beginning(true);
-        return protected(lease, begun, ahead, command, deadline);
-    }
-    loop {
-        let control = lease.control()?;
-        let opening = data::open(control, profile, policy, command, &mut ahead, deadline)?;
-        let attempt = opening.attempt();
-        *port = None;
-        match over(opening, control, start, &mut ahead, profile, port, deadline) {
-            Ok(begun) => {
-                attempt.worked(profile);
-                return protected(lease, begun, ahead, command, deadline);
-            }
-            Err(error) => attempt.failed(control, profile, policy, error)?,
-        }
-    }
+/// The steps from a command to its data connection.
+enum TransferStart {
+    /// A preconnected data connection is to be tried.
+    Preconnected(Spare),
+    /// A data connection is to be made: `EPSV` or `PASV` with its reply, or a listener for `EPRT` or `PORT`.
+    Connect,
+    /// The data connection is there, or listened for: the command is to be sent.
+    Send(data::Opening),
+    /// The server has taken the command.
+    Begun(StartedTransfer),
 }
 
-/// Begins over a spare connection; `None` where that was dead, and nothing has happened.
-fn over_spare(
-    control: &mut Control,
-    spare: Spare,
-    start: Start<'_>,
-    ahead: &mut Ahead<'_>,
-    profile: &Profile,
-    port: &mut Option<Reply>,
-    deadline: &Deadline,
-) -> Result<Option<Begun>> {
-    let mut patience = Deadline::after(deadline.remaining().unwrap_or_default() / SPARE_SHARE);
-    let attempt = spare.attempt(profile);
-    let mut stream = match spare.into_stream(&patience) {
-        Ok(stream) => stream,
-        Err(error) => {
-            log::debug!("{error}");
-            Spare::note_misfire(profile);
-            return Ok(None);
-        }
-    };
-    let early = start
-        .early
-        .filter(|&early| early::may_be(early, profile, control));
-    if early.is_some() {
-        patience = early::patience(profile, &patience);
-    }
-    let mut written = Ok(());
-    let mut send_early = || {
-        if let Some(early) = early {
-            written = early::send(&mut stream, early, &patience);
-        } else if start.halves {
-            written = stream.finish_writing(&patience);
-        }
-    };
-    let led = lead(
-        control,
-        None,
-        start,
-        ahead,
-        profile,
-        &mut send_early,
-        &patience,
-    );
-    let reply = match led {
-        Ok(Led::Reply(reply)) => reply,
-        Ok(Led::Refused(refusal)) => {
-            // It runs all the same, from where we are.
-            let reply = control.reply(&start.command, &patience)?;
-            drop(stream);
-            match reply.is_preliminary() {
-                true => settle(control, &start.command, start.behind.len()),
-                false => drain(control, start, profile, port, &patience)?,
-            }
-            return Err(refusal);
-        }
-        Err(error) => {
-            if early.is_some() {
-                early::failed(profile, &error);
-            }
-            // Its end may have been sent: nothing of it is to arrive later.
-            stream.abort();
-            return Err(error);
-        }
-    };
-    if reply.is_preliminary() || reply.is_completion() {
-        deadline.progress();
-        attempt.worked(profile);
-        Spare::note_success(profile);
-        if let Err(error) = written {
-            let error = blame(start.command.to_string(), &error);
-            early::failed(profile, &error);
-            stream.abort();
-            return Err(error);
-        }
-        return Ok(Some(Begun {
-            data: Some(stream),
-            confirmed: reply.is_completion(),
-            ahead: Vec::new(),
-            early: early.is_some(),
-        }));
-    }
-    let text = reply.words(start.command);
-    if matches!(reply.code, 425 | 426) || text.contains("pasv") || text.contains("port") {
-        log::debug!(
-            "{}: {reply}; not over the spare connection, then",
-            start.command
-        );
-        Spare::note_misfire(profile);
-        drain(control, start, profile, port, &patience)?;
-        return Ok(None);
-    }
-    drain(control, start, profile, port, &patience)?;
-    Err(reply.refusal(start.command))
-}
-
-/// Takes the replies to what flew behind a command that was refused: nothing of it matters any more, but for the port of
-/// the next data connection.
-fn drain(
-    control: &mut Control,
-    start: Start<'_>,
-    profile: &Profile,
-    port: &mut Option<Reply>,
-    deadline: &Deadline,
-) -> Result<()> {
-    if start.from > 0 {
-        // What was refused may not have used up the REST before it, and the next transfer would begin there.
-        control.give_up();
-        return Ok(());
-    }
-    if control.is_pipelining() {
-        for command in start.behind {
-            let reply = control.reply(command, deadline)?;
-            if reply.is_preliminary() {
-                return Err(out_of_order(control, start.command, profile));
-            }
-            if matches!(command, Command::Epsv | Command::Pasv) && reply.is_completion() {
-                *port = Some(reply);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Begins over a connection that was made for it.
-fn over(
-    opening: data::Opening,
-    control: &mut Control,
-    start: Start<'_>,
-    ahead: &mut Ahead<'_>,
-    profile: &Profile,
-    port: &mut Option<Reply>,
-    deadline: &Deadline,
-) -> Result<Begun> {
-    let short = opening.patience(deadline);
-    let deadline = short.as_ref().unwrap_or(deadline);
-    let told = opening.announcement();
-    let led = lead(control, told, start, ahead, profile, &mut || (), deadline);
-    let reply = match led? {
-        Led::Reply(reply) => reply,
-        Led::Refused(refusal) => {
-            // It may be running: nobody waits for its end.
-            control.give_up();
-            return Err(refusal);
-        }
-    };
-    if reply.is_preliminary() {
-        let (data, ended) = opening.finish(control, deadline)?;
-        return Ok(Begun {
-            data: Some(data),
-            confirmed: ended.is_some(),
-            ahead: Vec::new(),
-            early: false,
-        });
-    }
-    if reply.is_completion() {
-        // Done at once, without a preliminary reply: what there is, is in the data connection.
-        return Ok(Begun {
-            data: opening.at_once()?,
-            confirmed: true,
-            ahead: Vec::new(),
-            early: false,
-        });
-    }
-    drain(control, start, profile, port, deadline)?;
-    Err(reply.refusal(start.command))
-}
-
-enum Led {
-    /// The first reply to the command.
+/// The first reply to the command, or the reason why it does not count.
+enum FirstReply {
+    /// The first reply.
     Reply(Reply),
-    /// Something before it was refused; the command's own replies are still owed.
+    /// A command before it was refused; the command's own replies are still owed.
     Refused(Error),
 }
 
-/// Sends the command and all that flies before it, and takes the replies up to its first one.
-fn lead(
-    control: &mut Control,
-    told: Option<Command<'_>>,
-    start: Start<'_>,
-    ahead: &mut Ahead<'_>,
-    profile: &Profile,
-    sent: &mut dyn FnMut(),
-    deadline: &Deadline,
-) -> Result<Led> {
-    let due = ahead.due();
-    let before: Vec<_> = due
-        .iter()
-        .copied()
-        .chain(told)
-        .chain(start.rest())
-        .collect();
-    let taken_before = start.note_taken(true);
-    let mut replies = match control.lead(&before, start.command, start.behind, sent, deadline) {
-        Err(error @ Error::Misbehaved { .. }) if told.is_some() => {
-            log::info!("{error}; going on without flights in active mode");
-            profile.learn(|learned| learned.active_flights = Some(false));
-            return Err(Error::lost(start.command.to_string(), error));
-        }
-        replies => replies?,
-    };
-    if told.is_some() {
-        profile.learn(|learned| learned.active_flights = Some(true));
-    }
-    let rest = start.rest().and_then(|rest| Some((rest, replies.pop()?)));
-    if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
-        // The command behind it would begin at the wrong byte: neither may be used.
-        control.give_up();
-        profile.learn(|learned| learned.rest = Some(false));
-        return Err(Error::refused(
-            Why::Unsupported,
-            command.to_string(),
-            reply.to_string(),
-        ));
-    }
-    let told = told.and_then(|told| Some((told, replies.pop()?)));
-    ahead.flown(replies);
-    if let Some(refusal) = ahead.refusal() {
-        return Ok(Led::Refused(refusal));
-    }
-    if let Some((told, reply)) = told.filter(|(_, reply)| !reply.is_completion()) {
-        return Ok(Led::Refused(reply.refusal(told)));
-    }
-    let reply = control.reply(&start.command, deadline)?;
-    if !reply.is_preliminary() && !reply.is_completion() {
-        start.note_taken(taken_before);
-    } else if let Some(agreed) = start.agreed {
-        agreed.store(true, Ordering::Relaxed);
-    }
-    if reply.is_completion() && !start.behind.is_empty() && control.is_pipelining() {
-        return Err(out_of_order(control, start.command, profile));
-    }
-    Ok(Led::Reply(reply))
+/// One transfer while it is started.
+struct Starter<'a> {
+    request: TransferRequest<'a>,
+    pool: Arc<Pool>,
+    leading: LeadingCommands<'a>,
+    /// The reply by which a refused transfer still brought the port of the next one's data connection.
+    next_port: Option<Reply>,
+    deadline: &'a Deadline,
 }
 
-/// Encrypts what has begun, where that is agreed, and hands it over.
-fn protected(
-    lease: &mut Lease,
-    mut begun: Begun,
-    ahead: Ahead<'_>,
-    command: Command<'_>,
-    deadline: &Deadline,
-) -> Result<Begun> {
-    begun.ahead = ahead.into_replies();
-    if let Some(data) = &mut begun.data
-        && let Err(error) = lease.control()?.protect(data, deadline)
-    {
-        drop(begun);
-        return Err(unprotected(lease, command, error));
+impl Starter<'_> {
+    fn run(&mut self, lease: &mut Lease, spare: Option<Spare>) -> Result<StartedTransfer> {
+        let command = self.request.command;
+        let control = lease.control()?;
+        if control.is_used_up() {
+            self.pool.step_back(control);
+            control.give_up();
+            return Err(Error::lost(
+                command.to_string(),
+                "the server gave no ticket to resume its TLS session by",
+            ));
+        }
+        let mut step = spare.map_or(TransferStart::Connect, TransferStart::Preconnected);
+        loop {
+            step = match step {
+                TransferStart::Preconnected(spare) => {
+                    let next = self.try_preconnected(lease.control()?, spare)?;
+                    lease.note_beginning(matches!(next, TransferStart::Begun(_)));
+                    next
+                }
+                TransferStart::Connect => {
+                    let (control, leading) = (lease.control()?, &mut self.leading);
+                    let (profile, policy) = (self.pool.profile(), self.pool.data());
+                    let opening =
+                        data::open(control, profile, policy, command, leading, self.deadline)?;
+                    TransferStart::Send(opening)
+                }
+                TransferStart::Send(opening) => self.send_command(lease.control()?, opening)?,
+                TransferStart::Begun(begun) => return self.protect(lease, begun),
+            }
+        }
     }
-    Ok(begun)
+
+    /// Starts over a preconnected data connection, or continues with a new one where that was dead and nothing has
+    /// happened.
+    fn try_preconnected(&mut self, control: &mut Control, spare: Spare) -> Result<TransferStart> {
+        let pool = Arc::clone(&self.pool);
+        let (request, profile) = (self.request, pool.profile());
+        let left = self.deadline.remaining().unwrap_or_default();
+        let mut patience = Deadline::after(left / PRECONNECTED_SHARE);
+        let attempt = spare.attempt(profile);
+        let mut stream = match spare.into_stream(&patience) {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::debug!("{error}");
+                Spare::note_misfire(profile);
+                return Ok(TransferStart::Connect);
+            }
+        };
+        let early = request
+            .early
+            .filter(|&early| early_data::may_be(early, profile, control));
+        if early.is_some() {
+            patience = early_data::patience(profile, &patience);
+        }
+        let mut written = Ok(());
+        let mut send_early = || {
+            if let Some(early) = early {
+                written = early_data::send(&mut stream, early, &patience);
+            } else if request.halves {
+                written = stream.finish_writing(&patience);
+            }
+        };
+        let reply = match self.send_all(control, None, &mut send_early, &patience) {
+            Ok(FirstReply::Reply(reply)) => reply,
+            Ok(FirstReply::Refused(refusal)) => {
+                return Err(self.stop_refused(control, stream, refusal, &patience)?);
+            }
+            Err(error) => {
+                if early.is_some() {
+                    early_data::failed(profile, &error);
+                }
+                // Its end may have been sent: nothing of it is to arrive later.
+                stream.abort();
+                return Err(error);
+            }
+        };
+        if !reply.is_preliminary() && !reply.is_completion() {
+            return self.refused_preconnected(control, &reply, &patience);
+        }
+        self.deadline.progress();
+        attempt.worked(profile);
+        Spare::note_success(profile);
+        if let Err(error) = written {
+            let error = blame(request.command.to_string(), &error);
+            early_data::failed(profile, &error);
+            stream.abort();
+            return Err(error);
+        }
+        Ok(TransferStart::Begun(StartedTransfer {
+            data: Some(stream),
+            confirmed: reply.is_completion(),
+            leading: Vec::new(),
+            early: early.is_some(),
+        }))
+    }
+
+    /// A command before the transfer was refused, which runs all the same, from the directory where we are: ends it.
+    fn stop_refused(
+        &mut self,
+        control: &mut Control,
+        stream: Stream,
+        refusal: Error,
+        patience: &Deadline,
+    ) -> Result<Error> {
+        let command = self.request.command;
+        let reply = control.reply(&command, patience)?;
+        drop(stream);
+        match reply.is_preliminary() {
+            true => settle(control, &command, self.request.following.len()),
+            false => self.drain(control, patience)?,
+        }
+        Ok(refusal)
+    }
+
+    /// The command was refused over a preconnected data connection: perhaps for that.
+    fn refused_preconnected(
+        &mut self,
+        control: &mut Control,
+        reply: &Reply,
+        patience: &Deadline,
+    ) -> Result<TransferStart> {
+        let command = self.request.command;
+        let text = reply.words(command);
+        let is_of_connection =
+            matches!(reply.code, 425 | 426) || text.contains("pasv") || text.contains("port");
+        if is_of_connection {
+            log::debug!("{command}: {reply}; making a new data connection");
+            Spare::note_misfire(self.pool.profile());
+        }
+        self.drain(control, patience)?;
+        match is_of_connection {
+            true => Ok(TransferStart::Connect),
+            false => Err(reply.refusal(command)),
+        }
+    }
+
+    /// Sends the command for a data connection that was made for it. Where that fails, the next way may be tried.
+    fn send_command(
+        &mut self,
+        control: &mut Control,
+        opening: data::Opening,
+    ) -> Result<TransferStart> {
+        let attempt = opening.attempt();
+        self.next_port = None;
+        let begun = self.start_over(control, opening);
+        let (profile, policy) = (self.pool.profile(), self.pool.data());
+        match begun {
+            Ok(begun) => {
+                attempt.worked(profile);
+                Ok(TransferStart::Begun(begun))
+            }
+            Err(error) => {
+                attempt.failed(control, profile, policy, error)?;
+                Ok(TransferStart::Connect)
+            }
+        }
+    }
+
+    fn start_over(
+        &mut self,
+        control: &mut Control,
+        opening: data::Opening,
+    ) -> Result<StartedTransfer> {
+        let short = opening.patience(self.deadline);
+        let deadline = short.as_ref().unwrap_or(self.deadline);
+        let announced = opening.announcement();
+        let reply = match self.send_all(control, announced, &mut || (), deadline)? {
+            FirstReply::Reply(reply) => reply,
+            FirstReply::Refused(refusal) => {
+                // It may be running, and its end is not waited for.
+                control.give_up();
+                return Err(refusal);
+            }
+        };
+        let begun = |data, confirmed| StartedTransfer {
+            data,
+            confirmed,
+            leading: Vec::new(),
+            early: false,
+        };
+        if reply.is_preliminary() {
+            let (data, ended) = opening.finish(control, deadline)?;
+            return Ok(begun(Some(data), ended.is_some()));
+        }
+        if reply.is_completion() {
+            // Done at once, without a preliminary reply: what there is, is in the data connection.
+            return Ok(begun(opening.at_once()?, true));
+        }
+        self.drain(control, deadline)?;
+        Err(reply.refusal(self.request.command))
+    }
+
+    /// Takes the replies to what was pipelined after a command that was refused: only the port of the next data
+    /// connection matters.
+    fn drain(&mut self, control: &mut Control, deadline: &Deadline) -> Result<()> {
+        let request = self.request;
+        if request.from > 0 {
+            // What was refused may not have used up the REST before it, and the next transfer would begin there.
+            control.give_up();
+            return Ok(());
+        }
+        if control.is_pipelining() {
+            for command in request.following {
+                let reply = control.reply(command, deadline)?;
+                if reply.is_preliminary() {
+                    return Err(out_of_order(control, request.command, self.pool.profile()));
+                }
+                if matches!(command, Command::Epsv | Command::Pasv) && reply.is_completion() {
+                    self.next_port = Some(reply);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the command and all that goes before and after it, and takes the replies up to its first one. `announced`
+    /// is the `EPRT` or `PORT` of its data connection; `sent` is called between the write and the replies.
+    fn send_all(
+        &mut self,
+        control: &mut Control,
+        announced: Option<Command<'_>>,
+        sent: &mut dyn FnMut(),
+        deadline: &Deadline,
+    ) -> Result<FirstReply> {
+        let (request, profile) = (self.request, self.pool.profile());
+        let due = self.leading.due().iter().copied();
+        let before: Vec<_> = due.chain(announced).chain(request.rest()).collect();
+        let taken_before = request.note_taken(true);
+        let mut replies =
+            match control.lead(&before, request.command, request.following, sent, deadline) {
+                Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
+                    log::info!("data: {error}; pipelining disabled in active mode");
+                    profile.learn(|learned| learned.data.active_pipelining = Support::No);
+                    return Err(Error::lost(request.command.to_string(), error));
+                }
+                replies => replies?,
+            };
+        if announced.is_some() {
+            profile.learn(|learned| learned.data.active_pipelining = Support::Yes);
+        }
+        let rest = request.rest().and_then(|rest| Some((rest, replies.pop()?)));
+        if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
+            return Err(refused_rest(control, profile, command, &reply));
+        }
+        let announced = announced.and_then(|command| Some((command, replies.pop()?)));
+        self.leading.take_replies(replies);
+        if let Some(refusal) = self.leading.refusal() {
+            return Ok(FirstReply::Refused(refusal));
+        }
+        if let Some((command, reply)) = announced.filter(|(_, reply)| !reply.is_completion()) {
+            return Ok(FirstReply::Refused(reply.refusal(command)));
+        }
+        let reply = control.reply(&request.command, deadline)?;
+        if !reply.is_preliminary() && !reply.is_completion() {
+            request.note_taken(taken_before);
+        } else if let Some(agreed) = request.agreed {
+            agreed.store(true, Ordering::Relaxed);
+        }
+        if reply.is_completion() && !request.following.is_empty() && control.is_pipelining() {
+            return Err(out_of_order(control, request.command, profile));
+        }
+        Ok(FirstReply::Reply(reply))
+    }
+
+    /// Encrypts the data connection, where that is agreed, and hands it over.
+    fn protect(
+        &mut self,
+        lease: &mut Lease,
+        mut begun: StartedTransfer,
+    ) -> Result<StartedTransfer> {
+        let leading = std::mem::replace(&mut self.leading, LeadingCommands::new(&[], false));
+        begun.leading = leading.into_replies();
+        if let Some(data) = &mut begun.data
+            && let Err(error) = lease.control()?.protect(data, self.deadline)
+        {
+            drop(begun);
+            return Err(unprotected(lease, self.request.command, error));
+        }
+        Ok(begun)
+    }
+}
+
+/// `REST` was refused, and the command after it would begin at the wrong byte: neither may be used.
+fn refused_rest(
+    control: &mut Control,
+    profile: &Profile,
+    command: Command<'_>,
+    reply: &Reply,
+) -> Error {
+    control.give_up();
+    profile.learn(|learned| learned.partial.rest_retr = Support::No);
+    Error::refused(Why::Unsupported, command.to_string(), reply.to_string())
 }
 
 /// A transfer has begun, and its data connection could not be encrypted.
@@ -418,7 +461,7 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
         said => {
             let said = said.unwrap_or(error);
             if pool.step_back(control) {
-                log::info!("{said}; going on with TLS 1.2");
+                log::info!("tls: {said}; falling back to TLS 1.2");
                 return Error::lost(command.to_string(), said);
             }
             said
@@ -426,7 +469,7 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     }
 }
 
-/// Begins the spare data connection of which a reply tells.
+/// Starts the spare data connection whose port a reply names.
 pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) -> Result<()> {
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());

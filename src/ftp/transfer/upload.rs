@@ -1,46 +1,48 @@
-//! Uploads: bytes on their way to the server, by `STOR` or `APPE`.
+//! Implements uploads: `STOR` and `APPE`.
 //!
-//! The one idea: an upload is a success only when the final reply says so (2xx). An end of the data
-//! connection is the end of the file to a server, so one that is no end is made by a reset instead.
+//! # Invariants
+//!
+//! * Success is the final reply (2xx).
+//! * A server takes the end of the data connection for the end of the file, so an upload that fails resets it instead.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ftp::client::partial_store as parts;
 use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Part;
+use crate::ftp::profile::partial_store as parts;
+use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::early_data as early;
-use crate::ftp::transfer::early_data::{EARLY, Early};
+use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
-use crate::ftp::transfer::start::{Begun, Start, begin, keep_spare};
-use crate::ftp::transfer::upload_followup::Behind;
+use crate::ftp::transfer::followup::UploadFollowup;
+use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_spare};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
-const CHUNK: usize = 256 * 1024;
+const CHUNK_SIZE: usize = 256 * 1024;
 
-/// A file on its way to the server.
+/// A running upload.
 #[derive(Debug)]
 pub struct Upload {
     lease: Lease,
     data: Option<Stream>,
     tried: String,
     cutter: Option<u64>,
-    behind: Option<Behind>,
+    followup: Option<UploadFollowup>,
     /// Bytes that were sent.
     sent: u64,
-    /// Bytes that were sent before the server's consent.
+    /// Bytes that were sent before the 150.
     early: u64,
     /// The end was sent, too.
     ended: bool,
 }
 
-/// An upload that is to begin.
+/// An upload that is to be started.
 #[derive(Clone, Copy, Debug)]
 pub struct Store<'a> {
     /// STOR or APPE.
@@ -54,24 +56,24 @@ pub struct Store<'a> {
 }
 
 impl Upload {
-    /// Begins to store.
+    /// Starts to store.
     pub fn open(
         mut lease: Lease,
         store: Store<'_>,
-        behind: Option<Behind>,
+        followup: Option<UploadFollowup>,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let behind = possible(&mut lease, behind)?;
-        let start = Start {
+        let followup = possible(&mut lease, followup)?;
+        let start = TransferRequest {
             from: store.from,
             early: store.early,
             taken: store.taken,
-            behind: &commands(behind.as_ref()),
-            ..Start::of(store.command)
+            following: &commands(followup.as_ref()),
+            ..TransferRequest::of(store.command)
         };
         let opened = begin(&mut lease, start, deadline)?;
         let early = store.early.filter(|_| opened.early);
-        let mut upload = Self::over(lease, opened, store.command, behind)?;
+        let mut upload = Self::over(lease, opened, store.command, followup)?;
         if let Some(early) = early {
             upload.early = early.bytes.len() as u64;
             upload.sent = upload.early;
@@ -80,50 +82,50 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Bytes that were sent before the server's consent.
+    /// Bytes that were sent before the 150.
     pub fn early(&self) -> u64 {
         self.early
     }
 
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
-    /// that is there after all, which `SIZE` tells; where that is unknown the refusal is `Why::Unsupported`, and nothing
+    /// that is there after all, which `SIZE` shows; where that is unknown the refusal is `Why::Unsupported`, and nothing
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
-    /// Before that it is somebody else's, whatever became of an earlier try.
+    /// Before that it is another client's, whatever became of an earlier try.
     pub fn create(
         lease: Lease,
         path: &[u8],
-        behind: Option<Behind>,
+        followup: Option<UploadFollowup>,
         made: &AtomicBool,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let appends = lease.pool().profile().ask(|learned| learned.appe) != Some(false);
-        Self::make(lease, path, behind, made, appends, deadline)
+        let appends = lease.pool().profile().ask(|learned| learned.partial.appe) != Support::No;
+        Self::make(lease, path, followup, made, appends, deadline)
     }
 
     fn make(
         mut lease: Lease,
         path: &[u8],
-        behind: Option<Behind>,
+        followup: Option<UploadFollowup>,
         made: &AtomicBool,
         appends: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let again = made.load(Ordering::Relaxed);
         let profile = lease.pool().profile();
-        let ahead = [Command::Size(path)];
+        let leading = [Command::Size(path)];
         let is_there =
             |reply: &Reply| reply.is_completion() && !(again && reply.text().trim() == "0");
         let exists = |reply: &Reply| {
             Err(Error::refused(
                 Why::Exists,
-                ahead[0].to_string(),
+                leading[0].to_string(),
                 reply.to_string(),
             ))
         };
         if !appends || !profile.ask(|learned| learned.features.size) {
-            let reply = lease.control()?.command(ahead[0], deadline)?;
+            let reply = lease.control()?.command(leading[0], deadline)?;
             if reply.is_unknown_command() {
-                return Err(reply.refusal(ahead[0]));
+                return Err(reply.refusal(leading[0]));
             }
             if is_there(&reply) {
                 return exists(&reply);
@@ -137,32 +139,32 @@ impl Upload {
                 taken: None,
             };
             let pool = Arc::clone(lease.pool());
-            let upload = Self::open(lease, store, behind, deadline)?;
-            parts::note_whole_accepted(pool.profile(), path);
+            let upload = Self::open(lease, store, followup, deadline)?;
+            parts::took_all(pool.profile(), path);
             return Ok(upload);
         }
         let command = Command::Appe(path);
-        let behind = possible(&mut lease, behind)?;
-        let start = Start {
-            ahead: &ahead,
-            behind: &commands(behind.as_ref()),
+        let followup = possible(&mut lease, followup)?;
+        let start = TransferRequest {
+            leading: &leading,
+            following: &commands(followup.as_ref()),
             agreed: Some(made),
-            ..Start::of(command)
+            ..TransferRequest::of(command)
         };
         let opened = match begin(&mut lease, start, deadline) {
             Ok(opened) => opened,
             Err(error) => {
-                let error = parts::refused(lease.pool().profile(), Part::Behind, path, error);
+                let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
                     Some(Why::Unsupported) => {
-                        Self::make(lease, path, behind, made, false, deadline)
+                        Self::make(lease, path, followup, made, false, deadline)
                     }
                     _ => Err(error),
                 };
             }
         };
-        let size = opened.ahead.first().cloned();
-        let upload = Self::over(lease, opened, command, behind)?;
+        let size = opened.leading.first().cloned();
+        let upload = Self::over(lease, opened, command, followup)?;
         match size.filter(is_there) {
             Some(reply) => {
                 // Nothing was sent, so nothing has changed, however this ends.
@@ -175,14 +177,14 @@ impl Upload {
 
     fn over(
         lease: Lease,
-        opened: Begun,
+        opened: StartedTransfer,
         command: Command<'_>,
-        behind: Option<Behind>,
+        followup: Option<UploadFollowup>,
     ) -> Result<Self> {
         let (Some(data), false) = (opened.data, opened.confirmed) else {
             return Err(Error::misbehaved(
                 command.to_string(),
-                "the server said that it was done before it got a byte",
+                "the server confirmed the transfer before it got a byte",
             ));
         };
         let cutter = data
@@ -194,7 +196,7 @@ impl Upload {
             data: Some(data),
             tried: command.to_string(),
             cutter,
-            behind,
+            followup,
             sent: 0,
             early: 0,
             ended: false,
@@ -209,9 +211,11 @@ impl Upload {
         deadline: &Deadline,
     ) -> Result<()> {
         let Range { start: mut at, end } = range;
-        let mut buffer = vec![0; CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK))];
+        let mut buffer = vec![0; CHUNK_SIZE.min(usize::try_from(end - at).unwrap_or(CHUNK_SIZE))];
         while at < end {
-            let length = buffer.len().min(usize::try_from(end - at).unwrap_or(CHUNK));
+            let length = buffer
+                .len()
+                .min(usize::try_from(end - at).unwrap_or(CHUNK_SIZE));
             let chunk = &mut buffer[..length];
             bytes
                 .read_exact_at(chunk, at)
@@ -222,7 +226,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the data and awaits the server's word; with what it said of the file behind that, if it did.
+    /// Ends the data and takes the final reply; with what the followup showed of the file, if anything.
     pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let pool = Arc::clone(self.lease.pool());
         let profile = pool.profile();
@@ -239,8 +243,8 @@ impl Upload {
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
-                // Perhaps it has dropped what came before its consent.
-                profile.learn(|learned| learned.early_data = Some(false));
+                // Perhaps it has dropped what came before its 150.
+                profile.learn(|learned| learned.pipelining.early_data = Support::No);
                 let saw = format!("of {} bytes it has {size}", self.sent);
                 return Err(Error::lost(self.tried.clone(), saw));
             }
@@ -250,7 +254,10 @@ impl Upload {
 
     fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let Some(data) = &mut self.data else {
-            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+            return Err(Error::lost(
+                self.tried.clone(),
+                "the transfer was broken off before",
+            ));
         };
         let ended = match self.ended {
             true => Ok(()),
@@ -267,7 +274,7 @@ impl Upload {
         let control = self.lease.control()?;
         // The data connection stays open until the server has answered: where no answer comes, it is reset
         // (`Drop`), and bytes that have not arrived by then never do.
-        let Some(behind) = &self.behind else {
+        let Some(followup) = &self.followup else {
             let last = control.reply(&self.tried, deadline)?;
             self.data = None;
             self.lease.want_spare();
@@ -275,7 +282,7 @@ impl Upload {
                 .map_err(full)
                 .map(|()| None);
         };
-        let said = behind.take(control, pool.profile(), &self.tried, deadline)?;
+        let said = followup.take(control, pool.profile(), &self.tried, deadline)?;
         self.data = None;
         match said.port {
             Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
@@ -287,7 +294,10 @@ impl Upload {
 
     fn send_bytes(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<()> {
         let Some(data) = &mut self.data else {
-            return Err(Error::lost(self.tried.clone(), "it broke off before"));
+            return Err(Error::lost(
+                self.tried.clone(),
+                "the transfer was broken off before",
+            ));
         };
         match data.write_all(bytes, deadline) {
             Ok(()) => {
@@ -305,11 +315,11 @@ impl Upload {
         }
     }
 
-    /// It broke, perhaps for the bytes that came before the server's consent: its next try does without. Others that
-    /// break with it prove nothing more.
+    /// It broke, perhaps for the early data: its next try does without. Concurrent uploads that break with it prove
+    /// nothing more.
     fn doubt_early(&self, error: &Error) {
         let profile = self.lease.pool().profile();
-        if self.early > 0 && profile.ask(|learned| learned.early_data) == Some(true) {
+        if self.early > 0 && profile.ask(|learned| learned.pipelining.early_data) == Support::Yes {
             early::failed(profile, error);
         }
     }
@@ -317,7 +327,7 @@ impl Upload {
     /// The data connection broke: the server's own reason, if it has one.
     fn broken(&mut self, error: Error) -> Error {
         if matches!(error, Error::TimedOut { .. }) {
-            // The patience is over: no more of it for the server's words.
+            // The deadline is over: the server's reply is not waited for.
             if let Ok(control) = self.lease.control() {
                 control.give_up();
             }
@@ -373,30 +383,30 @@ fn full(error: Error) -> Error {
     }
 }
 
-/// What may fly behind an upload over this connection.
-fn possible(lease: &mut Lease, behind: Option<Behind>) -> Result<Option<Behind>> {
+/// What may be pipelined after an upload over this connection.
+fn possible(lease: &mut Lease, followup: Option<UploadFollowup>) -> Result<Option<UploadFollowup>> {
     let may = lease.control()?.is_pipelining();
-    Ok(behind.filter(|_| may))
+    Ok(followup.filter(|_| may))
 }
 
-fn commands(behind: Option<&Behind>) -> Vec<Command<'_>> {
-    behind.map(Behind::commands).unwrap_or_default()
+fn commands(followup: Option<&UploadFollowup>) -> Vec<Command<'_>> {
+    followup.map(UploadFollowup::commands).unwrap_or_default()
 }
 
 /// Stores `range` of `bytes` by `command` at the offset `from`, and returns once the server has
-/// confirmed it; with what it said of the file behind that, if it did. `taken` becomes true when something of it may
+/// confirmed it; with what the followup showed of the file, if anything. `taken` becomes true when something of it may
 /// be there, however it ends.
 pub fn upload(
     lease: Lease,
     (command, from): (Command<'_>, u64),
     (bytes, range): (&dyn ReadAt, Range<u64>),
-    behind: Option<Behind>,
+    followup: Option<UploadFollowup>,
     taken: &AtomicBool,
     deadline: &Deadline,
 ) -> Result<Option<Updated>> {
     let size = range.end - range.start;
     let mut few = Vec::new();
-    if size <= EARLY {
+    if size <= EARLY_DATA_LIMIT {
         few.resize(usize::try_from(size).unwrap_or_default(), 0);
         bytes
             .read_exact_at(&mut few, range.start)
@@ -405,13 +415,13 @@ pub fn upload(
     let store = Store {
         command,
         from,
-        early: (size <= EARLY).then_some(Early {
+        early: (size <= EARLY_DATA_LIMIT).then_some(Early {
             bytes: &few,
             is_all: true,
         }),
         taken: Some(taken),
     };
-    let mut upload = Upload::open(lease, store, behind, deadline)?;
+    let mut upload = Upload::open(lease, store, followup, deadline)?;
     if !upload.ended {
         upload.send(bytes, range, deadline)?;
     }

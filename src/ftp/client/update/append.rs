@@ -4,10 +4,10 @@
 //! file is compared with what was sent: right after the previous end, and at the end. What is not found is appended once
 //! more: twice is better than not at all.
 
-use crate::ftp::client::partial_store;
 use crate::ftp::client::patch_probe;
 use crate::ftp::client::update::Update;
-use crate::ftp::profile::Part;
+use crate::ftp::profile::partial_store;
+use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
 use crate::remote::{Done, Error, Result, Step, Then, Updated, Version, Why};
 
@@ -48,11 +48,11 @@ impl Update<'_> {
         let profile = self.pool.profile();
         match result {
             Ok(said) => {
-                profile.learn(|learned| learned.appe = Some(true));
-                partial_store::note_accepted(profile, Part::Behind);
+                profile.learn(|learned| learned.partial.appe = Support::Yes);
+                partial_store::took(profile, Part::Append);
                 Ok(said)
             }
-            Err(error) => Err(partial_store::refused(profile, Part::Behind, &path, error)),
+            Err(error) => Err(partial_store::refused(profile, Part::Append, &path, error)),
         }
     }
 

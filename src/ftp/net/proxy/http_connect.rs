@@ -1,4 +1,4 @@
-//! A way through a proxy by HTTP `CONNECT` (RFC 9110 section 9.3.6).
+//! Implements the client side of HTTP `CONNECT` (RFC 9110 section 9.3.6).
 
 use crate::ftp::net::proxy::{Proxy, Refusal, WANTS_LOGIN, place, take};
 use crate::ftp::net::stream::Stream;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_as_in_the_rfc() {
+    fn base64_matches_the_examples_of_the_rfc() {
         for (bytes, text) in [
             ("", ""),
             ("f", "Zg=="),

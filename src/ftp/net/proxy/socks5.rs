@@ -1,4 +1,4 @@
-//! A way through a proxy by SOCKS5 (RFC 1928, with the password of RFC 1929).
+//! Implements the client side of SOCKS5 (RFC 1928, with the password of RFC 1929).
 
 use std::net::IpAddr;
 

@@ -1,9 +1,11 @@
-//! TLS on a connection: what comes is decrypted, what goes is encrypted.
+//! Implements the TLS record layer of a connection.
 //!
-//! The one idea: rustls works on our own buffers. What came in one large read is decrypted record by record
-//! where it lies, and goes straight to whoever reads; what rustls would keep for itself it takes 4 KiB at a time.
+//! rustls works on our own buffers: one large read is decrypted record by record where it lies, and goes straight to
+//! the reader. rustls' own buffering would take 4 KiB at a time.
 //!
-//! Everything that TLS has to say is in `output` and leaves before anything is waited for.
+//! # Invariants
+//!
+//! All that TLS has to send is in `output`, and is sent before anything is waited for.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -25,16 +27,16 @@ const READ_SIZE: usize = 128 * 1024;
 /// Bytes encrypted at once: four records.
 const WRITE_SIZE: usize = 64 * 1024;
 
-/// A connection's TLS.
+/// The TLS state of a connection.
 pub(crate) struct Protected {
     connection: UnbufferedClientConnection,
-    /// Came, and was not decrypted yet.
+    /// Received bytes that are not decrypted yet.
     input: Buffer,
-    /// Was decrypted, and had no place with its reader.
+    /// Decrypted bytes that did not fit the reader's buffer.
     plain: Buffer,
-    /// Was encrypted, and has not gone yet.
+    /// Encrypted bytes that are not sent yet.
     output: Buffer,
-    /// The peer said that this is the end. An attacker can cut a connection, but can't say that.
+    /// The peer sent close_notify. An attacker can cut a connection, but can't forge that.
     ended: bool,
 }
 
@@ -45,28 +47,28 @@ impl fmt::Debug for Protected {
     }
 }
 
-/// What TLS is wanted for.
+/// The purpose of one turn.
 enum Wish<'a> {
-    /// To decrypt to here.
+    /// Decrypt into this buffer.
     Read(&'a mut [u8]),
-    /// To encrypt this.
+    /// Encrypt these bytes.
     Write(&'a [u8]),
-    /// To tell the peer that this is the end.
+    /// Send close_notify.
     Close,
 }
 
-/// What TLS has done.
+/// The result of one turn.
 enum Turn {
-    /// Something of its own, or it has decrypted so many bytes to where they were wanted.
+    /// A record of its own, or this number of decrypted bytes in the buffer.
     Came(usize),
-    /// What was to be said is said.
+    /// All was written to the output.
     Said,
-    /// All it could with what has come.
+    /// More input is needed.
     Starved,
 }
 
 impl Protected {
-    /// Shakes hands.
+    /// Completes the handshake.
     pub(crate) fn begin(
         connection: UnbufferedClientConnection,
         tcp: &TcpStream,
@@ -91,17 +93,17 @@ impl Protected {
         }
     }
 
-    /// What was agreed.
+    /// The negotiated parameters.
     pub(crate) fn state(&self) -> &CommonState {
         &self.connection
     }
 
-    /// Whether the end that was read is one that the peer has said.
+    /// Whether the peer has sent close_notify.
     pub(crate) fn ended_in_full(&self) -> bool {
         self.ended
     }
 
-    /// Reads what is there, waiting for the first byte; 0 at the end.
+    /// Reads available bytes, waiting for the first; 0 at the end.
     pub(crate) fn read(
         &mut self,
         tcp: &TcpStream,
@@ -140,14 +142,14 @@ impl Protected {
         Ok(())
     }
 
-    /// Tells the peer that nothing more will be written, as far as that can be done without waiting.
+    /// Sends close_notify, as far as that can be done without waiting.
     pub(crate) fn close(&mut self, mut tcp: &TcpStream) {
         if self.say(tcp, || Wish::Close).is_ok() {
             let _ = tcp.write(self.output.bytes());
         }
     }
 
-    /// Tells the peer that nothing more will be written.
+    /// Sends close_notify.
     pub(crate) fn finish_writing(
         &mut self,
         tcp: &TcpStream,
@@ -157,7 +159,7 @@ impl Protected {
         self.flush(tcp, deadline)
     }
 
-    /// Whether bytes or an end wait to be read; what TLS says for itself is taken.
+    /// Whether bytes or an end wait to be read; records without data are taken.
     pub(crate) fn has_news(&mut self, tcp: &TcpStream) -> bool {
         loop {
             match self.step(tcp, Wish::Read(&mut [])) {
@@ -181,7 +183,7 @@ impl Protected {
         }
     }
 
-    /// A turn; the peer is told what is wrong with what it said, if anything is.
+    /// One turn of rustls; an alert is sent to the peer where its records are wrong.
     fn step(&mut self, mut tcp: &TcpStream, wish: Wish<'_>) -> io::Result<Turn> {
         self.turn(wish).map_err(|error| {
             let _ = self.turn(Wish::Read(&mut []));
@@ -251,7 +253,7 @@ impl Protected {
         turn
     }
 
-    /// Takes more of what came, waiting for it unless there is no `deadline`; false at the end.
+    /// Receives more bytes, waiting for them unless there is no `deadline`; false at the end.
     fn fill(&mut self, mut tcp: &TcpStream, deadline: Option<&Deadline>) -> io::Result<bool> {
         let least = READ_SIZE - self.input.length();
         if least == 0 {
@@ -316,7 +318,7 @@ impl From<EncryptError> for Tight {
     }
 }
 
-/// Bytes that come in at the end and go out at the front.
+/// A FIFO buffer of bytes.
 #[derive(Debug, Default)]
 struct Buffer {
     memory: Vec<u8>,
@@ -340,7 +342,7 @@ impl Buffer {
         }
     }
 
-    /// A place behind the last byte, for `least` bytes or more. What is put there counts with [`Self::add`].
+    /// Free space after the last byte, for `least` bytes or more. Bytes put there count with [`Self::add`].
     fn room(&mut self, least: usize) -> &mut [u8] {
         if self.memory.len() - self.to < least {
             self.memory.copy_within(self.from..self.to, 0);
@@ -360,7 +362,7 @@ impl Buffer {
         self.add(bytes.len());
     }
 
-    /// Moves the first bytes to `target`, and says how many.
+    /// Moves the first bytes to `target`; returns how many.
     fn give(&mut self, target: &mut [u8]) -> usize {
         let length = target.len().min(self.length());
         target[..length].copy_from_slice(&self.bytes()[..length]);
@@ -391,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_keeps_order_and_uses_its_memory_again() {
+    fn buffer_keeps_order_and_reuses_memory() {
         let mut buffer = Buffer::default();
         let mut out = Vec::new();
         for round in 0..100_u8 {
