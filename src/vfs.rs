@@ -59,7 +59,7 @@ use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::Prefetcher;
-use crate::vfs::readahead::Shared;
+use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;
 use crate::vfs::stats::Tallies;
 use crate::vfs::upload::Uploader;
@@ -91,7 +91,7 @@ pub struct Vfs {
     uploader: Arc<Uploader>,
     writeback: Arc<writeback::WriteBack>,
     prefetch: Arc<Prefetcher>,
-    readers: Shared,
+    readers: ReadContext,
     /// The space of the server, and when it was asked for.
     space: Mutex<Option<(Instant, Space)>>,
     /// How often memory had the answer.
@@ -103,11 +103,11 @@ impl Vfs {
     pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Arc<Self> {
         let settings = Arc::new(settings);
         let lifetime = settings.cache_timeout;
-        let readers = Shared {
+        let readers = ReadContext {
             remote: Arc::clone(&remote),
             blocks: Arc::new(Blocks::new(settings.cache_size)),
             patience: settings.timeout,
-            honesty: Arc::default(),
+            rest_check: Arc::default(),
             traffic: Arc::default(),
             disk: settings.disk_cache.clone().map(|mut disk| {
                 disk.source.extend_from_slice(&settings.root);

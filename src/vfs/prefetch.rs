@@ -23,14 +23,14 @@ use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::fetching::Fetching;
 use crate::vfs::prefetch::permits::Permits;
 use crate::vfs::prefetch::walk_detector::Walks;
-use crate::vfs::readahead::Shared;
+use crate::vfs::readahead::ReadContext;
 
 /// Lists directories and fetches small files before they are asked for.
 pub struct Prefetcher {
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
-    readers: Shared,
+    readers: ReadContext,
     /// The walks through the tree that are under way.
     walks: Mutex<Walks>,
     listing_permits: Permits,
@@ -48,7 +48,7 @@ impl Prefetcher {
     pub(crate) fn new(
         metadata: Arc<Metadata>,
         table: Arc<Table>,
-        readers: Shared,
+        readers: ReadContext,
         lifetime: Duration,
         timeout: Duration,
     ) -> Arc<Self> {

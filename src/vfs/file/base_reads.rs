@@ -37,7 +37,7 @@ impl OpenFiles {
 
     /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
     fn follow_base(&self, file: &File, body: &mut Body) {
-        if std::mem::take(&mut body.merged.rebased) {
+        if std::mem::take(&mut body.merged.reader_is_stale) {
             self.mix(file, body);
         }
     }

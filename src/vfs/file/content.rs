@@ -44,9 +44,9 @@ pub struct Content {
 #[derive(Default)]
 pub struct Merged {
     /// Other clients' bytes have come into it: what the kernel has of it is wrong.
-    pub mixed: bool,
+    pub has_remote_bytes: bool,
     /// Remote bytes were merged during the last upload, and the kernel has not been told the new size.
-    pub unheard: bool,
+    pub size_unreported: bool,
     /// The base is a newer one than the reader knows of.
-    pub rebased: bool,
+    pub reader_is_stale: bool,
 }

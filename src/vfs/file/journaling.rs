@@ -44,14 +44,14 @@ impl OpenFiles {
     /// From now on the journal has the file under this number. The close before it is kept only if something of it may have
     /// begun to arrive.
     fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
-        let unsent = body.number();
+        let unsent = body.reusable_id();
         if let Some(before) = body.journal.id.replace(id).filter(|&before| before != id) {
             match unsent {
                 Some(_) => journal.done(before),
                 None => body.journal.superseded.push(before),
             }
         }
-        if body.journal.begun {
+        if body.journal.upload_begun {
             // Perhaps just since it was written down.
             journal.note(&Record::Begun(id));
         }
@@ -103,7 +103,7 @@ impl OpenFiles {
             range.end = range.end.min(size);
         }
         let mut spool = body.spool(&self.spool)?;
-        let is_new = body.number().is_none();
+        let is_new = body.reusable_id().is_none();
         if is_new && body.upload.stream.is_none() {
             // What may have begun to arrive is to be known again.
             let rest = Arc::new(self.spool.create()?);
@@ -201,7 +201,7 @@ impl Body {
             size: self.content.size,
             mode: self.attributes.mode.map(|(mode, _)| mode),
             modified: self.attributes.modified,
-            begun: self.journal.begun,
+            begun: self.journal.upload_begun,
             overtaken: false,
             exclusive: self.upload.exclusive,
             dirty,

@@ -63,9 +63,9 @@ pub struct JournalState {
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
     /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
-    pub begun: bool,
+    pub upload_begun: bool,
     /// The number of what the journal knows that it may have begun to arrive.
-    pub noted: Option<u64>,
+    pub begun_id: Option<u64>,
     /// A close of it is being written down.
     pub committing: bool,
 }
@@ -392,7 +392,7 @@ impl Body {
     pub fn rebase(&mut self, spool: &Spool, base: Version) -> Result<()> {
         let old = self.content.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
-        self.merged.mixed = true;
+        self.merged.has_remote_bytes = true;
         if self.content.kept == old {
             self.move_appended(spool, new)?;
             // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody

@@ -16,7 +16,7 @@ use crate::vfs::file::open_file::{Body, End, File};
 use crate::vfs::inode::now;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
-use crate::vfs::readahead::Shared;
+use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;
 
 /// The open files, and what they need to read and write.
@@ -26,7 +26,7 @@ pub struct OpenFiles {
     pub(crate) spool: Spool,
     pub(crate) remote: Arc<dyn Remote>,
     pub(crate) table: Arc<Table>,
-    pub(crate) readers: Shared,
+    pub(crate) readers: ReadContext,
     pub(crate) journal: Arc<JournalHandle>,
 }
 
@@ -83,7 +83,7 @@ impl OpenFiles {
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         table: Arc<Table>,
-        readers: Shared,
+        readers: ReadContext,
         journal: Arc<JournalHandle>,
         spool: Spool,
     ) -> Arc<Self> {

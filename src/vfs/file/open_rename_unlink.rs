@@ -61,7 +61,9 @@ impl OpenFiles {
                 });
             }
             // After an upload that failed something of it may be there.
-            if body.content.base.is_none() && !body.upload.state.is_failed() && !body.upload.touched
+            if body.content.base.is_none()
+                && !body.upload.state.is_failed()
+                && !body.upload.may_have_arrived
             {
                 return Ok(Orphan::NeverStored);
             }

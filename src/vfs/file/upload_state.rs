@@ -17,14 +17,14 @@ pub struct Upload {
     /// The transfer that brings to the server what is being written.
     pub stream: Option<Stream>,
     /// What streams have brought since the server was asked last went behind what was there before.
-    pub behind: bool,
+    pub appended_to_base: bool,
     /// Streams have brought everything, and the server has not been asked yet what it then had.
     pub unconfirmed: bool,
     /// What the server said of it after the last stream, and what was set by then.
-    pub said: Option<(Then, Updated)>,
+    pub stream_reply: Option<(Then, Updated)>,
     /// There may be something of ours under the name, although the base does not tell of it: a transfer was taken
     /// that has not ended well (see `begun.rs`).
-    pub touched: bool,
+    pub may_have_arrived: bool,
     /// Up to where an append that broke off was to reach, while what it sent is still the same.
     pub broke_off: Option<u64>,
     /// Its name must be new on the server, which has not heard of it yet.

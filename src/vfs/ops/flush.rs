@@ -100,7 +100,7 @@ impl Vfs {
     pub fn has_mixed(&self, handle: u64) -> bool {
         self.files
             .file(handle)
-            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.unheard))
+            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.size_unreported))
     }
 
     /// The last descriptor of the handle is gone.

@@ -91,25 +91,10 @@ impl Vfs {
     ) -> Result<(Attr, Open)> {
         self.writable()?;
         check_name(name)?;
-        // What is to be emptied may be emptied unseen; everything else must not be taken for new because
-        // it was not there some seconds ago.
-        // With write-back the name is checked when the file is stored: the server hears of nothing before the close.
+        // With write-back the name is checked when the file is stored: the server is told nothing before the close.
         let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
         let makes = must_be_new && !self.uploader.is_atomic_in(parent);
-        let there = if makes {
-            let tree = self.table.lock();
-            let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
-            tree.child(parent, name).filter(local)
-        } else if !wants.truncate && !wants.exclusive || must_be_new {
-            self.metadata.ask_file(parent, name, deadline)?
-        } else {
-            match self.metadata.find(parent, name, deadline) {
-                Ok(ino) => Some(ino),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error),
-            }
-        };
-        if let Some(ino) = there {
+        if let Some(ino) = self.find_existing(parent, name, wants, deadline)? {
             if wants.exclusive {
                 return Err(Error::Exists);
             }
@@ -124,32 +109,7 @@ impl Vfs {
             true => self.make(parent, &path, deadline)?,
             false => None,
         };
-        let ino = {
-            let mut tree = self.table.lock();
-            let there = tree.child(parent, name);
-            if there.is_some() && wants.exclusive && !makes {
-                return Err(Error::Exists);
-            }
-            // What the server has just made new is no old acquaintance.
-            if let Some(old) = there.filter(|_| makes) {
-                tree.remove_own(old);
-            }
-            if let Some(ino) = there.filter(|_| !makes) {
-                ino
-            } else {
-                let attributes = Attributes {
-                    size: Some(0),
-                    modified: Some(now()),
-                    mode: Some(mode),
-                    ..Attributes::of(Kind::File)
-                };
-                let ino = tree.add_own(parent, name, attributes);
-                if let Some(node) = tree.get_mut(ino) {
-                    node.local = true;
-                }
-                ino
-            }
-        };
+        let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
         let open = self.open_known(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
@@ -162,16 +122,82 @@ impl Vfs {
                     .start_over(&handle.file, &mut body, path, sink);
             } else if must_be_new {
                 drop(body);
-                let made = self.uploader.upload(&handle.file, deadline);
-                if let Err(error) = made {
-                    handle.file.body.lock().name.removed = true;
-                    self.table.lock().remove_own(ino);
-                    self.release(open.handle, deadline);
-                    return Err(error);
-                }
+                self.store_created(&handle.file, open.handle, deadline)?;
             }
         }
         Ok((self.table.remembered(ino)?, open))
+    }
+
+    /// The file that a create would open instead of making one.
+    fn find_existing(
+        &self,
+        parent: u64,
+        name: &[u8],
+        wants: Wants,
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
+        if must_be_new && !self.uploader.is_atomic_in(parent) {
+            // The server decides when it makes the file; only a local file is known better here.
+            let tree = self.table.lock();
+            let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
+            return Ok(tree.child(parent, name).filter(local));
+        }
+        // With O_TRUNC the old content does not matter, so a cached answer will do. Otherwise a cached absence would hide
+        // the content of a file that another client made a moment ago.
+        if !wants.truncate && !wants.exclusive || must_be_new {
+            return self.metadata.ask_file(parent, name, deadline);
+        }
+        match self.metadata.find(parent, name, deadline) {
+            Ok(ino) => Ok(Some(ino)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The inode of a file that is being created. `exclusive` is whether its name must be new, `was_made` whether the
+    /// server has made it already.
+    fn add_created(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u32,
+        (exclusive, was_made): (bool, bool),
+    ) -> Result<u64> {
+        let mut tree = self.table.lock();
+        if let Some(old) = tree.child(parent, name) {
+            if !was_made {
+                return if exclusive {
+                    Err(Error::Exists)
+                } else {
+                    Ok(old)
+                };
+            }
+            // The server just created this name, so a cached inode for it is stale.
+            tree.remove_own(old);
+        }
+        let attributes = Attributes {
+            size: Some(0),
+            modified: Some(now()),
+            mode: Some(mode),
+            ..Attributes::of(Kind::File)
+        };
+        let ino = tree.add_own(parent, name, attributes);
+        if let Some(node) = tree.get_mut(ino) {
+            node.local = true;
+        }
+        Ok(ino)
+    }
+
+    /// Stores an empty file whose name must be new; where that fails the file is closed and has no name any more.
+    fn store_created(&self, file: &Arc<File>, handle: u64, deadline: &Deadline) -> Result<()> {
+        let stored = self.uploader.upload(file, deadline);
+        if stored.is_err() {
+            file.body.lock().name.removed = true;
+            self.table.lock().remove_own(file.ino);
+            self.release(handle, deadline);
+        }
+        stored
     }
 
     /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server

@@ -1,6 +1,6 @@
 //! rename, with RENAME_NOREPLACE. What was written under the old name is stored first, and open files move along.
 
-use crate::remote::{Deadline, Kind, Step, Why};
+use crate::remote::{self, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
@@ -21,18 +21,7 @@ impl Vfs {
         check_name(name)?;
         check_name(new_name)?;
         let ino = self.metadata.find(parent, name, deadline)?;
-        let target = if keep {
-            self.metadata.ask_again(new_parent, new_name, deadline)?
-        } else {
-            match self.metadata.find(new_parent, new_name, deadline) {
-                Ok(target) => Some(target),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error),
-            }
-        };
-        if keep && target.is_some() {
-            return Err(Error::Exists);
-        }
+        let target = self.find_target(new_parent, new_name, keep, deadline)?;
         if target == Some(ino) {
             return Ok(());
         }
@@ -58,41 +47,17 @@ impl Vfs {
             .as_ref()
             .map(|claim| self.files.orphan(&claim.file, deadline))
             .transpose()?;
-        let renamed = self.remote.step(
-            Step::Rename {
-                from: &from,
-                to: &to,
-            },
-            deadline,
-        );
-        if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
-            // In time of its own: the renaming may have taken all of it.
-            self.files
-                .bring_back(target, new_parent, &to, &self.deadline());
-        }
-        match renamed {
-            Ok(_) => {}
-            Err(error) if error.why() == Some(Why::Unsupported) => {
-                log::info!("{error}; who wants it renamed has to copy it");
-                return Err(Error::NeverRenames);
+        let step = Step::Rename {
+            from: &from,
+            to: &to,
+        };
+        if let Err(error) = self.remote.step(step, deadline) {
+            if let (Some(Orphan::Aside), Some(target)) = (orphan, target) {
+                // With a deadline of its own: the rename may have used all of the first.
+                self.files
+                    .bring_back(target, new_parent, &to, &self.deadline());
             }
-            Err(error) if error.why() == Some(Why::Unsaid) => {
-                return Err(match self.metadata.ask_again(parent, name, deadline)? {
-                    None => Error::NotFound,
-                    Some(_)
-                        if target.is_some_and(|target| {
-                            self.table.kind(target) == Some(Kind::Directory)
-                        }) =>
-                    {
-                        Error::NotEmpty
-                    }
-                    Some(_) => error.into(),
-                });
-            }
-            Err(error) => {
-                self.doubt_outcome(&error, &[parent, new_parent]);
-                return Err(self.or_gone(parent, name, error));
-            }
+            return Err(self.explain_rename(error, (parent, name), new_parent, target, deadline));
         }
         self.forget_kept_at(ino, &to);
         let mut tree = self.table.lock();
@@ -107,6 +72,59 @@ impl Vfs {
         }
         self.files.journal.settle();
         Ok(())
+    }
+
+    /// The inode that a rename would replace; with `keep` there must be none.
+    fn find_target(
+        &self,
+        parent: u64,
+        name: &[u8],
+        keep: bool,
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        if keep {
+            return match self.metadata.ask_again(parent, name, deadline)? {
+                Some(_) => Err(Error::Exists),
+                None => Ok(None),
+            };
+        }
+        match self.metadata.find(parent, name, deadline) {
+            Ok(target) => Ok(Some(target)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the server did not rename, as rename(2) reports it.
+    fn explain_rename(
+        &self,
+        error: remote::Error,
+        (parent, name): (u64, &[u8]),
+        new_parent: u64,
+        target: Option<u64>,
+        deadline: &Deadline,
+    ) -> Error {
+        match error.why() {
+            Some(Why::Unsupported) => {
+                log::info!("rename: {error}; mv has to copy the file");
+                Error::NeverRenames
+            }
+            Some(Why::Unsaid) => match self.metadata.ask_again(parent, name, deadline) {
+                Err(error) => error,
+                Ok(None) => Error::NotFound,
+                Ok(Some(_)) => {
+                    let kind = target.and_then(|target| self.table.kind(target));
+                    match kind {
+                        Some(Kind::Directory) => Error::NotEmpty,
+                        _ => error.into(),
+                    }
+                }
+            },
+            _ => {
+                self.doubt_outcome(&error, &[parent, new_parent]);
+                self.or_gone(parent, name, error)
+            }
+        }
     }
 
     fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {

@@ -22,7 +22,7 @@ const WINDOW_SHARE: u64 = 16;
 
 /// What the readers of all files share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct ReadContext {
     /// The server.
     pub remote: Arc<dyn Remote>,
     /// The block cache.
@@ -30,17 +30,17 @@ pub struct Shared {
     /// The time without progress after which a stream gives up.
     pub patience: Duration,
     /// Whether transfers begin where they are told to.
-    pub honesty: Arc<Honesty>,
+    pub rest_check: Arc<RestCheck>,
     /// The block cache on disk.
     pub disk: Option<Arc<Disk>>,
     /// What is under way in either direction.
     pub traffic: Arc<Traffic>,
 }
 
-impl Shared {
+impl ReadContext {
     /// Whether a transfer may begin in the middle of a file.
     pub(crate) fn can_seek(&self) -> bool {
-        !self.honesty.is_broken() && self.remote.traits().seeks
+        !self.rest_check.has_failed() && self.remote.traits().seeks
     }
 
     /// Bytes that a stream runs ahead at most.
@@ -57,17 +57,17 @@ impl Shared {
 /// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
 /// it does so at some places only.
 #[derive(Debug, Default)]
-pub struct Honesty {
+pub struct RestCheck {
     broken: AtomicBool,
 }
 
-impl Honesty {
-    pub(crate) fn is_broken(&self) -> bool {
+impl RestCheck {
+    pub(crate) fn has_failed(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// One was seen to begin elsewhere.
-    pub(crate) fn doubt(&self) {
+    pub(crate) fn record_failure(&self) {
         log::warn!(
             "the server begins transfers elsewhere than it is told to: files are read from their start only"
         );

@@ -36,7 +36,7 @@ const SHARE: u64 = 4;
 
 /// The streams of one reader, as numbers.
 #[derive(Debug)]
-pub struct Team {
+pub struct Parallelism {
     phase: Phase,
     /// Streams that have proved their worth.
     size: usize,
@@ -107,7 +107,7 @@ pub enum Order {
     Dismiss,
 }
 
-impl Default for Team {
+impl Default for Parallelism {
     fn default() -> Self {
         Self {
             phase: Phase::default(),
@@ -118,7 +118,7 @@ impl Default for Team {
     }
 }
 
-impl Team {
+impl Parallelism {
     /// Whether others than the first stream belong to it.
     pub fn is_many(&self) -> bool {
         self.size > 1
@@ -271,7 +271,7 @@ mod tests {
     /// that results after some seconds of reading, and the bytes of its trials.
     fn team(line: f64, each: f64) -> (usize, u64) {
         const STEP: Duration = Duration::from_millis(20);
-        let mut team = Team::default();
+        let mut parallelism = Parallelism::default();
         let (mut size, mut trying, mut tried) = (1, Vec::new(), 0);
         let mut look = Look {
             now: Instant::now(),
@@ -293,7 +293,7 @@ mod tests {
             look.position = look.front;
             trying.iter_mut().for_each(|bytes| *bytes += one as u64);
             look.done = trying.iter().filter(|&&bytes| bytes >= TRIAL).count();
-            for order in team.step(&look) {
+            for order in parallelism.step(&look) {
                 match order {
                     Order::Try(_) => trying.push(0),
                     Order::Keep => size += std::mem::take(&mut trying).len(),
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn nothing_is_tried_with_a_fast_stream_or_a_slow_reader() {
         assert_eq!(team(1e9, 1e9), (1, 0));
-        let mut team = Team::default();
+        let mut parallelism = Parallelism::default();
         let mut look = Look {
             now: Instant::now(),
             received: 0,
@@ -337,14 +337,14 @@ mod tests {
         for _ in 0..50 {
             look.now += INTERVAL / 2;
             look.received += 1 << 20;
-            assert!(team.step(&look).is_empty());
-            team.rest();
+            assert!(parallelism.step(&look).is_empty());
+            parallelism.rest();
         }
     }
 
     #[test]
     fn segments_are_disjoint_and_stay_near_the_reader() {
-        let mut team = Team {
+        let mut parallelism = Parallelism {
             phase: Phase::Settled(Instant::now() + PAUSE),
             size: 4,
             frontier: 4 * BLOCK,
@@ -363,7 +363,7 @@ mod tests {
         };
         let mut next = 4 * BLOCK;
         while look.position < look.size {
-            for order in team.step(&look) {
+            for order in parallelism.step(&look) {
                 let Order::Bring(segment) = order else {
                     panic!("{order:?}");
                 };

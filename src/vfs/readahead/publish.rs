@@ -10,23 +10,23 @@ use std::sync::Arc;
 use crate::remote::Result;
 use crate::vfs::cache::disk::Content;
 use crate::vfs::cache::memory::{BLOCK, Block, Key};
-use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::segment_check::agree;
 
-impl Pump {
+impl Fetcher {
     /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
-    pub(crate) fn keep(&self, key: Key) {
-        let shared = &self.reader.shared;
-        if shared.honesty.is_broken() {
+    pub(crate) fn write_to_disk(&self, key: Key) {
+        let context = &self.reader.context;
+        if context.rest_check.has_failed() {
             return;
         }
         let file = (self.reader.ino, self.generation);
-        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
-            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
+        if let (Some(disk), Some(content)) = (&context.disk, self.content())
+            && let Ok(bytes) = context.blocks.collect(file, key.index * BLOCK, self.next)
         {
             bytes.with(|bytes| disk.put(&content, key.index, bytes));
             // It may have turned out to be wrong just before, and what was there was forgotten.
-            if shared.honesty.is_broken() {
+            if context.rest_check.has_failed() {
                 content.forget();
             }
         }
@@ -39,7 +39,7 @@ impl Pump {
     }
 
     /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
-    pub(crate) fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
+    pub(crate) fn publish(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
         let start = key.index * BLOCK;
         let (from, end) = (start + block.from as u64, start + block.to() as u64);
         let mut state = self.reader.state.lock();
@@ -48,17 +48,18 @@ impl Pump {
             return Ok(());
         }
         let mut is_last = is_last;
-        if let Some(proof) = state.proofs.remove(&from) {
+        if let Some(proof) = state.boundaries.lookahead.remove(&from) {
             if !agree(&proof, &block.bytes) {
                 drop(state);
-                return Err(self.contradicts());
+                return Err(self.report_mismatch());
             }
-            state.doubted.remove(&from);
+            state.boundaries.unverified.remove(&from);
             is_last = true;
         }
         let is_own = !self.is_ahead;
         if let Some(joint) = state
-            .doubted
+            .boundaries
+            .unverified
             .range(from..end)
             .next()
             .copied()
@@ -66,16 +67,16 @@ impl Pump {
         {
             // It runs on over the beginning of what others bring on trial.
             let file = (self.reader.ino, self.generation);
-            let theirs = self.reader.shared.blocks.collect(file, joint, end);
+            let theirs = self.reader.context.blocks.collect(file, joint, end);
             let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
             if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
                 drop(state);
-                return Err(self.contradicts());
+                return Err(self.report_mismatch());
             }
-            state.doubted.remove(&joint);
+            state.boundaries.unverified.remove(&joint);
             is_last = true;
         }
-        self.reader.shared.blocks.put(key, block);
+        self.reader.context.blocks.put(key, block);
         // Readers who wait for more would only look and wait again.
         let is_awaited = state.bring(start, end);
         drop(state);

@@ -13,31 +13,31 @@ use std::time::Instant;
 use crate::remote::{Error, RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, Key};
 use crate::vfs::readahead::Reader;
-use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::parallelism::{Look, Order, TRIAL};
-use crate::vfs::readahead::stream_set::{FIRST_WINDOW, Role, State, Stream};
+use crate::vfs::readahead::stream_set::{FIRST_WINDOW, ReaderState, Role, Stream};
 
 /// Streams begin at multiples of this many bytes: kernels ask for whole pages.
 const PAGE: u64 = 4096;
 
 impl Reader {
     /// A reader has got everything up to `end`.
-    pub(crate) fn go_on(self: &Arc<Self>, state: &mut State, end: u64) {
+    pub(crate) fn advance(self: &Arc<Self>, state: &mut ReaderState, end: u64) {
         state.position = end;
-        if state.follow(end, self.shared.largest_window()) {
+        if state.follow(end, self.context.largest_window()) {
             self.changed.notify_all();
         }
-        if state.team.is_many() {
+        if state.parallelism.is_many() {
             self.arrange(state);
         }
     }
 
     /// Does what the team needs now.
-    pub(crate) fn arrange(self: &Arc<Self>, state: &mut State) {
+    pub(crate) fn arrange(self: &Arc<Self>, state: &mut ReaderState) {
         let Some(look) = self.look(state) else {
             return;
         };
-        for order in state.team.step(&look) {
+        for order in state.parallelism.step(&look) {
             log::debug!("inode {}: {order:?} at {}", self.ino, look.position);
             match order {
                 Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
@@ -51,32 +51,32 @@ impl Reader {
     }
 
     /// The newcomers go, and with them what nobody will compare with anything.
-    fn dismiss(&self, state: &mut State) {
+    fn dismiss(&self, state: &mut ReaderState) {
         let (ino, generation) = (self.ino, state.generation);
         for gone in state
             .streams
             .extract_if(.., |one| one.role == Role::Newcomer)
         {
-            state.doubted.remove(&gone.begin);
+            state.boundaries.unverified.remove(&gone.begin);
             for index in gone.begin / BLOCK..gone.next.div_ceil(BLOCK) {
                 let key = Key {
                     ino,
                     generation,
                     index,
                 };
-                self.shared.blocks.remove(key);
+                self.context.blocks.remove(key);
             }
         }
     }
 
-    fn look(&self, state: &State) -> Option<Look> {
+    fn look(&self, state: &ReaderState) -> Option<Look> {
         let size = state.target.as_ref()?.1.size?;
         let front = match state.front() {
             Some(at) => state.streams[at].next,
-            None if state.team.is_many() => state.position,
+            None if state.parallelism.is_many() => state.position,
             None => return None,
         };
-        if !self.shared.can_seek() {
+        if !self.context.can_seek() {
             return None;
         }
         let newcomers = || {
@@ -98,23 +98,23 @@ impl Reader {
             done: newcomers()
                 .filter(|stream| stream.next >= stream.begin + TRIAL)
                 .count(),
-            budget: self.shared.blocks.budget(),
+            budget: self.context.blocks.budget(),
         })
     }
 
     /// Starts a stream for a reader who misses these bytes. It begins there if it can.
     pub(crate) fn start(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut ReaderState,
         (path, version): (&RemotePath, Version),
         missing: Range<u64>,
         can_begin: bool,
     ) {
         let (from, end) = (missing.start, missing.end);
-        let can_begin = can_begin && self.shared.can_seek();
+        let can_begin = can_begin && self.context.can_seek();
         state.make_place();
         state.target = Some((path.clone(), version));
-        let limit = state.gap_in_team(from, self.shared.blocks.budget());
+        let limit = state.gap_between_segments(from, self.context.blocks.budget());
         // Without REST everything comes from the start.
         let next = if can_begin { from / PAGE * PAGE } else { 0 };
         let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
@@ -123,7 +123,7 @@ impl Reader {
         stream.can_begin = can_begin;
         stream.signal.demand.store(end, Ordering::Relaxed);
         let id = stream.id;
-        if let Err(error) = self.start_pump(state, id) {
+        if let Err(error) = self.start_fetcher(state, id) {
             state.end(id, Err(Error::local("starting a thread", &error)));
         }
         // Whoever had to make way.
@@ -131,7 +131,7 @@ impl Reader {
     }
 
     /// Starts a stream for the team.
-    fn start_member(self: &Arc<Self>, state: &mut State, segment: Range<u64>, role: Role) {
+    fn start_member(self: &Arc<Self>, state: &mut ReaderState, segment: Range<u64>, role: Role) {
         let goal = match role {
             Role::Newcomer => segment.end.min(segment.start + TRIAL),
             _ => segment.end,
@@ -139,20 +139,20 @@ impl Reader {
         let stream = state.add(segment.start, goal, Some(segment.end));
         stream.role = role;
         let id = stream.id;
-        state.doubted.insert(segment.start);
-        if let Err(error) = self.start_pump(state, id) {
+        state.boundaries.unverified.insert(segment.start);
+        if let Err(error) = self.start_fetcher(state, id) {
             log::debug!("no thread for one more stream: {error}");
             state.forget(id);
-            state.team.settle(Instant::now());
+            state.parallelism.settle(Instant::now());
         }
     }
 
-    fn start_pump(self: &Arc<Self>, state: &mut State, id: u64) -> std::io::Result<()> {
+    fn start_fetcher(self: &Arc<Self>, state: &mut ReaderState, id: u64) -> std::io::Result<()> {
         if let (Some(target), Some(stream)) = (
             state.target.clone(),
             state.streams.iter().find(|stream| stream.id == id),
         ) {
-            Pump::new(self, target, state.generation, stream).start()?;
+            Fetcher::new(self, target, state.generation, stream).start()?;
             state.running.insert(id);
         }
         Ok(())

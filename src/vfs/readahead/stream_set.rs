@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::remote::{Error, RemotePath, Result, Version};
 use crate::vfs::cache::memory::BLOCK;
-use crate::vfs::readahead::parallelism::Team;
+use crate::vfs::readahead::parallelism::Parallelism;
 
 /// Bytes that a new stream runs ahead.
 pub(crate) const FIRST_WINDOW: u64 = 2 * BLOCK;
@@ -20,41 +20,59 @@ const SKIP: u64 = 1 << 20;
 /// Streams of one file: a reader at its start and one at its end is what players and unzip do.
 const STREAMS: usize = 2;
 
-/// The streams of a file.
+/// The state of one reader, under its lock.
 #[derive(Default)]
-pub(crate) struct State {
-    /// The content that is read.
+pub(crate) struct ReaderState {
+    /// Generation of the content that is read.
     pub(crate) generation: u64,
-    /// Those that there are, and those whose end no reader has seen yet.
+    /// Running streams, and ended ones whose end no reader has seen yet.
     pub(crate) streams: Vec<Stream>,
+    /// Number of the next stream.
     pub(crate) next_id: u64,
-    /// Pieces that came so far.
-    pub(crate) brought: u64,
-    /// Where segments begin that were not compared yet with what comes before them.
-    pub(crate) doubted: BTreeSet<u64>,
-    /// What was seen to come behind a segment, by where it ends, while nobody else had brought it yet.
-    pub(crate) proofs: HashMap<u64, Vec<u8>>,
-    /// Where the pieces end that readers wait for.
+    /// Blocks and parts of blocks received so far.
+    pub(crate) blocks_received: u64,
+    /// Boundaries between the segments of parallel streams.
+    pub(crate) boundaries: Boundaries,
+    /// Ends of the ranges that readers wait for.
     pub(crate) awaited: Vec<u64>,
-    /// The streams whose threads may still hold a transfer.
+    /// Streams whose threads may still hold a transfer.
     pub(crate) running: BTreeSet<u64>,
-    /// Who keeps the file from being read, since its name is about to change.
+    /// Number of [`Hold`](super::Hold)s: renames in progress.
     pub(crate) holds: usize,
-    /// Counts the holds that have ended: what was to be read under an older name is not begun any more.
+    /// Number of holds that have ended, and of restarts. A read that was prepared before does not start a transfer: the
+    /// file may have another name or content.
     pub(crate) turn: u64,
-    /// Others were seen to have changed the content: no more of it is read in this generation.
-    pub(crate) spoilt: Option<Error>,
-    /// Two transfers have brought different bytes of the same content.
-    pub(crate) is_wrong: bool,
-    /// Streams that have gone since one was followed.
+    /// Why received bytes, or the known size, cannot be trusted.
+    pub(crate) faults: Faults,
+    /// Streams that ended since a reader last followed one.
     pub(crate) jumps: u32,
-    /// More has come than the size that the server said: this one.
-    pub(crate) longer: Option<u64>,
-    /// What is read.
+    /// Path and version of the file that is read.
     pub(crate) target: Option<(RemotePath, Version)>,
-    /// The end of what was last read.
+    /// End of the last read.
     pub(crate) position: u64,
-    pub(crate) team: Team,
+    /// Adaptive number of parallel streams.
+    pub(crate) parallelism: Parallelism,
+}
+
+/// Offsets at which the segment of one parallel stream ends and that of the next begins.
+#[derive(Default)]
+pub(crate) struct Boundaries {
+    /// Starts of segments that were not compared yet with the bytes of the stream before them.
+    pub(crate) unverified: BTreeSet<u64>,
+    /// The first bytes after a segment as its own stream received them, by the end of the segment, while the next segment
+    /// has not received them.
+    pub(crate) lookahead: HashMap<u64, Vec<u8>>,
+}
+
+/// Why received bytes, or the known size, cannot be trusted.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Another client replaced the content: no more of this generation is read.
+    pub(crate) replaced: Option<Error>,
+    /// Two transfers delivered different bytes of the same content.
+    pub(crate) has_mismatch: bool,
+    /// The size reported by the server, where a transfer delivered more.
+    pub(crate) exceeded_size: Option<u64>,
 }
 
 /// A stream, as its readers see it. Its thread ends soon after this value.
@@ -118,7 +136,7 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Somebody may wait for what has come with the bytes up to this offset: [`State::reaches`] tells.
+    /// Somebody may wait for what has come with the bytes up to this offset: [`ReaderState::reaches`] tells.
     pub(crate) fn may_reach(&self, have: u64) -> bool {
         self.nearest.load(Ordering::Relaxed) <= have
     }
@@ -140,7 +158,14 @@ impl Drop for Stream {
     }
 }
 
-impl State {
+impl Stream {
+    /// Whether its last transfer began, or would have begun, after the start of the file.
+    pub(crate) fn was_resumed(&self) -> bool {
+        self.begin > 0 || self.can_begin && self.next > 0
+    }
+}
+
+impl ReaderState {
     /// A new stream of a reader.
     pub(crate) fn add(&mut self, next: u64, goal: u64, limit: Option<u64>) -> &mut Stream {
         let at = self.streams.len();
@@ -191,9 +216,9 @@ impl State {
 
     /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
     /// them; elsewhere it is alone, and the team is dissolved.
-    pub(crate) fn gap_in_team(&mut self, offset: u64, budget: u64) -> Option<u64> {
+    pub(crate) fn gap_between_segments(&mut self, offset: u64, budget: u64) -> Option<u64> {
         let near = self.position.saturating_sub(SKIP)..=self.position + budget;
-        if near.contains(&offset) && self.team.is_many() {
+        if near.contains(&offset) && self.parallelism.is_many() {
             let later = self.streams.iter().filter(|one| one.role != Role::Reader);
             return later
                 .map(|stream| stream.begin)
@@ -201,9 +226,9 @@ impl State {
                 .min();
         }
         self.streams.retain(|stream| stream.role == Role::Reader);
-        self.team = Team::default();
-        self.proofs.clear();
-        self.doubted.clear();
+        self.parallelism = Parallelism::default();
+        self.boundaries.lookahead.clear();
+        self.boundaries.unverified.clear();
         None
     }
 
@@ -268,7 +293,7 @@ impl State {
 
     /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
     pub(crate) fn bring(&mut self, start: u64, end: u64) -> bool {
-        self.brought += 1;
+        self.blocks_received += 1;
         self.is_awaited(start, end)
     }
 
@@ -288,15 +313,15 @@ impl State {
 
     /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
     /// any more: until then it is shown to nobody.
-    pub(crate) fn doubts(&self, end: u64) -> bool {
+    pub(crate) fn is_unverified(&self, end: u64) -> bool {
         let about_to = |&joint: &u64| {
             self.streams.iter().any(|stream| {
                 let reaches = joint <= stream.limit.unwrap_or(stream.goal);
                 stream.ended.is_none() && stream.begin < joint && reaches
             })
         };
-        let mut below = self.doubted.range(..end);
-        match self.spoilt {
+        let mut below = self.boundaries.unverified.range(..end);
+        match self.faults.replaced {
             Some(_) => below.next().is_some(),
             None => below.any(about_to),
         }

@@ -165,7 +165,7 @@ impl Uploader {
         {
             let mut body = file.body.lock();
             body.content.base = Some(stored);
-            body.merged.rebased = true;
+            body.merged.reader_is_stale = true;
         }
         self.files.complete(file, ask.deadline)?;
         file.reader.stop(ask.deadline);

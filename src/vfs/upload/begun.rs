@@ -85,7 +85,7 @@ impl ReadAt for Bytes<'_> {
     fn begins(&self) {
         // Whatever an earlier try has read counts for nothing.
         self.next.store(0, Ordering::Relaxed);
-        let news = self.file.body.lock().begins();
+        let news = self.file.body.lock().mark_upload_begun();
         if let (Some(journal), Some(id)) = (self.journal, news) {
             journal.begun(id);
         }
@@ -95,16 +95,16 @@ impl ReadAt for Bytes<'_> {
 impl Body {
     /// The server is about to take something of the file; returns the number by which the journal is to hear of it, if it
     /// has not.
-    pub(crate) fn begins(&mut self) -> Option<u64> {
-        self.journal.begun = true;
-        let before = std::mem::replace(&mut self.journal.noted, self.journal.id);
+    pub(crate) fn mark_upload_begun(&mut self) -> Option<u64> {
+        self.journal.upload_begun = true;
+        let before = std::mem::replace(&mut self.journal.begun_id, self.journal.id);
         self.journal.id.filter(|_| before != self.journal.id)
     }
 
     /// The number under which the next close is to be written down, if not under a new one: what may have arrived is
     /// told by what the journal has of it, and must not be written over. What a stream has sent begins the later file, too.
-    pub(crate) fn number(&self) -> Option<u64> {
-        let may = self.journal.noted != self.journal.id || self.upload.stream.is_some();
+    pub(crate) fn reusable_id(&self) -> Option<u64> {
+        let may = self.journal.begun_id != self.journal.id || self.upload.stream.is_some();
         self.journal.id.filter(|_| may)
     }
 }

@@ -32,8 +32,8 @@ impl Uploader {
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
             // Others appended too: what was sent is read from the server, by whoever reads before this is published.
-            body.merged.mixed = true;
-            body.merged.rebased = true;
+            body.merged.has_remote_bytes = true;
+            body.merged.reader_is_stale = true;
             if !body.content.dirty.is_empty() {
                 // What was written meanwhile comes behind that, or where it was put.
                 self.files.leave_journaled(body);
@@ -94,7 +94,8 @@ impl Uploader {
         // Before anybody can know the version by which it would be looked for.
         if let Ok(path) = self.table.path(file.ino) {
             let made = body.content.base.filter(|_| result.is_ok());
-            file.reader.made(&path, &made.unwrap_or_default());
+            file.reader
+                .invalidate_disk(&path, &made.unwrap_or_default());
         }
         let mut tree = self.table.lock();
         tree.touch(file.ino);
@@ -104,12 +105,12 @@ impl Uploader {
         node.local = body.is_dirty();
         if node.local {
             // What is read from the server from now on is of another version.
-            body.merged.rebased |= result.is_ok();
+            body.merged.reader_is_stale |= result.is_ok();
             return;
         }
         // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
         // between.
-        let mixed = std::mem::take(&mut body.merged.mixed);
+        let mixed = std::mem::take(&mut body.merged.has_remote_bytes);
         let generation = node.generation + 1;
         match body.content.base {
             Some(version) => {
@@ -122,11 +123,11 @@ impl Uploader {
             node.fetched = None;
         }
         node.generation = generation;
-        body.merged.unheard |= mixed;
+        body.merged.size_unreported |= mixed;
         drop(tree);
         body.content.generation = generation;
         // The reader knows now; what comes after this is others' doing.
-        body.merged.rebased = false;
+        body.merged.reader_is_stale = false;
         file.reader.restart(generation);
     }
 }
@@ -145,7 +146,7 @@ impl Body {
             None => false,
             // How much of it arrived shows what is there then.
             Some(Plan::Append(_)) => {
-                self.upload.touched |= taken;
+                self.upload.may_have_arrived |= taken;
                 self.upload.broke_off = Some(change.size);
                 error.why() == Some(Why::Unsupported)
             }
@@ -158,7 +159,7 @@ impl Body {
                 // Else all that is not ours is there as it was, whatever arrived.
                 let spoils = *tried || *cuts;
                 let base = change.base.and_then(|base| base.size);
-                self.upload.touched |= taken && (spoils || base < Some(change.size));
+                self.upload.may_have_arrived |= taken && (spoils || base < Some(change.size));
                 if taken && spoils {
                     self.lost_base(if *tried { 0 } else { first });
                 }
@@ -166,7 +167,7 @@ impl Body {
             }
             Some(Plan::Whole) => {
                 // Who removes a new name must not take our word that it is not there.
-                self.upload.touched |= taken || self.content.base.is_none();
+                self.upload.may_have_arrived |= taken || self.content.base.is_none();
                 if taken {
                     self.lost_base(0);
                 }
@@ -178,14 +179,14 @@ impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.content.base = Some(version);
-        (self.journal.begun, self.upload.exclusive) = (false, false);
+        (self.journal.upload_begun, self.upload.exclusive) = (false, false);
         self.upload.unappendable = false;
         self.content.kept = size;
         self.content.holes = RangeSet::default();
         self.content.resized = false;
         self.content.emptied = false;
         self.appended_from(size);
-        self.upload.touched = false;
+        self.upload.may_have_arrived = false;
         self.upload.unconfirmed = false;
         self.upload.broke_off = None;
         if version.size != Some(size) && self.content.dirty.is_empty() {

@@ -76,7 +76,7 @@ impl Uploader {
         };
         match remote::perform_one(self.remote.as_ref(), Step::Version(path), ask) {
             Ok(Done::Version(version)) => {
-                let tried = bytes.file.body.lock().journal.begun;
+                let tried = bytes.file.body.lock().journal.upload_begun;
                 match tried && version.size == Some(0) {
                     true => Ok(()),
                     false => taken(),

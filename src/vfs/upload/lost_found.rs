@@ -20,7 +20,7 @@ const NAMED: usize = 100;
 
 impl Uploader {
     /// Keeps what can't be brought to the server, if it is whole, and forgets it here.
-    pub(crate) fn lose(&self, file: &File, error: Option<&Error>) {
+    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>) {
         let path = self.table.path(file.ino).unwrap_or_default();
         let mut body = file.body.lock();
         if !body.is_dirty() {

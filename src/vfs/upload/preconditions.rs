@@ -39,7 +39,8 @@ impl Uploader {
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
                 && (body.name.beside.is_some() || !self.is_atomic(file.ino))
                 && body.content.holes.is_empty()
-                && (!(body.upload.state.is_failed() && body.upload.touched) || change.broke_off);
+                && (!(body.upload.state.is_failed() && body.upload.may_have_arrived)
+                    || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.content.base.filter(|_| relies)
         };
@@ -70,7 +71,7 @@ impl Uploader {
             return Err(Error::Stale);
         }
         if body.upload.state.is_failed()
-            && body.upload.touched
+            && body.upload.may_have_arrived
             && now.size.is_some_and(|size| size >= body.content.kept)
         {
             // What broke off left some of its bytes, which are ours.
@@ -92,8 +93,8 @@ impl Uploader {
             let body = file.body.lock();
             let appends = matches!(self.remote.plan(&body.change()), Plan::Append(_))
                 && body.content.appended.is_some();
-            let has_ours = body.upload.touched
-                || body.journal.begun
+            let has_ours = body.upload.may_have_arrived
+                || body.journal.upload_begun
                 || body.upload.unconfirmed
                 || body.name.beside.is_some();
             if appends || has_ours || !(body.content.resized || !body.content.dirty.is_empty()) {
@@ -195,7 +196,10 @@ impl Uploader {
     ) -> remote::Result<Updated> {
         let (said, behind) = {
             let mut body = file.body.lock();
-            (body.upload.said.take(), body.upload.behind)
+            (
+                body.upload.stream_reply.take(),
+                body.upload.appended_to_base,
+            )
         };
         let said = said.filter(|(then, _)| {
             let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::vfs::file::upload_state::{Report, UploadState};
-use crate::vfs::upload::stream::sender::Pump;
+use crate::vfs::upload::stream::sender::Sender;
 
 use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
@@ -121,7 +121,7 @@ impl Streams {
         sink: Box<dyn Sink>,
     ) {
         // A file that was just made: the journal can't have it.
-        body.begins();
+        body.mark_upload_begun();
         self.begin(file, body, 0, path, Some(sink));
     }
 
@@ -147,10 +147,10 @@ impl Streams {
         let Some(spool) = body.content.spool.clone() else {
             return;
         };
-        body.upload.said = None;
+        body.upload.stream_reply = None;
         let anew = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
         if !body.upload.unconfirmed {
-            body.upload.behind = !anew;
+            body.upload.appended_to_base = !anew;
         }
         body.upload.stream = Some(Stream {
             sent: first,
@@ -161,9 +161,9 @@ impl Streams {
             goal: None,
             tight: false,
         });
-        let pump = Pump::new(self, file, path, spool, sink, anew);
+        let sender = Sender::new(self, file, path, spool, sink, anew);
         self.count.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = pump.start() {
+        if let Err(error) = sender.start() {
             log::warn!("no thread can be started for an upload: {error}");
             self.count.fetch_sub(1, Ordering::Relaxed);
             body.upload.stream = None;
@@ -184,18 +184,18 @@ impl Body {
         };
         stream.confirmed = stream.sent;
         stream.taken = false;
-        self.upload.touched = false;
+        self.upload.may_have_arrived = false;
         self.content.base = Some(Version {
             size: Some(stream.sent),
             modified: None,
         });
         self.content.kept = stream.sent;
-        self.journal.begun = false;
+        self.journal.upload_begun = false;
         self.content.resized = false;
         self.content.emptied = false;
         self.appended_from(self.content.kept);
         self.upload.unconfirmed = true;
-        self.merged.rebased = true;
+        self.merged.reader_is_stale = true;
     }
 
     /// Where the server has taken nothing since it confirmed something: goes back to that, and returns true.
@@ -219,7 +219,7 @@ impl Body {
         let sent = self.upload.stream.as_ref().map_or(0, |stream| stream.sent);
         self.upload.broke_off = None;
         if !self.rewind() {
-            self.upload.touched = true;
+            self.upload.may_have_arrived = true;
             // What was appended is looked for behind what was there.
             let appends = !self.content.emptied
                 && self
@@ -230,7 +230,7 @@ impl Body {
             self.lost_base(confirmed);
         }
         // Who removes a new name must not take our word that it is not there.
-        self.upload.touched |= self.content.base.is_none();
+        self.upload.may_have_arrived |= self.content.base.is_none();
         let report = Report::Due;
         let is_here = (self.content.present).contains(self.content.kept..self.content.size);
         self.upload.state = match is_here {

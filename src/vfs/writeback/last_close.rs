@@ -94,7 +94,7 @@ impl WriteBack {
             error.as_ref().or(body.upload.state.unreported()).cloned()
         };
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.lose(file, error.as_ref());
+        self.uploader.give_up(file, error.as_ref());
         // Its close has said that all is well, and this one has nobody to tell.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
             self.note_refusal(path, error);

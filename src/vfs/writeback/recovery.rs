@@ -42,96 +42,51 @@ impl WriteBack {
                 Ok(stored) => taken += usize::from(stored),
                 Err(error) => {
                     log::error!(
-                        "{path}, left by an earlier mount, has to wait for the next one: {error}"
+                        "recovery: {path}: not recovered: {error}; it stays in the journal for the next mount"
                     );
                 }
             }
         }
         if taken > 0 {
-            log::warn!("{taken} files that an earlier mount has left are stored now");
+            log::warn!("recovery: {taken} files of an earlier mount are queued for upload");
         }
     }
 
-    /// Whether it is to be stored, then.
+    /// Installs the last of the `versions` of a path as an open file in the queue, unless it is stored already or belongs
+    /// in lost+found. True where it is queued.
     fn install(&self, path: &RemotePath, versions: &[Left], deadline: &Deadline) -> Result<bool> {
         let Some((last, older)) = versions.split_last() else {
             return Ok(false);
         };
-        let journal = self.journal.get();
-        let done = |ids: &[Left]| {
-            for one in ids {
-                if let Some(journal) = journal {
-                    journal.done(one.intent.id);
-                }
-            }
-        };
         let spool = match last.spool(&self.files.spool) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // The file goes when the server has it: a power cut brought just the intent back.
-                log::warn!("{path}: its bytes are gone from the journal; it was stored");
+                // The data file is removed once the server has the bytes: a power cut brought back just the intent.
+                log::warn!("recovery: {path}: the journal has no bytes of it: it was stored");
                 self.forget_before(path);
-                done(versions);
+                self.journal_done(versions);
                 return Ok(false);
             }
             spool => spool?,
         };
-        let spools: Vec<(&Left, SpoolFile)> = older
-            .iter()
-            .filter_map(|one| Some((one, one.spool(&self.files.spool).ok()?)))
-            .collect();
         let parent = match self.walk(&path.parent().unwrap_or_default(), deadline) {
             Ok(parent) => Some(parent),
             Err(Error::NotFound | Error::NotDirectory) => None,
             Err(error) => return Err(error),
         };
-        let there = match parent {
-            Some(parent) => self.metadata.ask_again(parent, path.name(), deadline)?,
-            None => None,
-        };
-        let kind = there.and_then(|ino| self.table.kind(ino));
-        let mut version = Version::default();
-        let found = match (parent, kind) {
-            _ if last.is_cut(&spool)? => Found::Others("its bytes in the journal were cut off"),
-            _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
-            (None, _) => Found::Others("its directory is gone"),
-            (_, Some(kind)) if kind != Kind::File => {
-                Found::Others("there is something else of that name")
-            }
-            (_, None) if last.intent.base.is_none() => Found::Base,
-            (_, None) => Found::Others("it was removed on the server"),
-            (_, Some(_)) => {
-                version = self.version_of(path, deadline)?;
-                let newest = std::iter::once((last, &spool));
-                let all = newest.chain(spools.iter().rev().map(|(one, spool)| (*one, spool)));
-                let all: Vec<_> = all
-                    .map(|(one, spool)| Known {
-                        intent: &one.intent,
-                        spool,
-                    })
-                    .collect();
-                self.compare(path, version, &all, deadline)?
-            }
-        };
-        let changed = match found {
-            Found::Done => {
+        let changed = match self.examine(path, parent, (last, &spool), older, deadline)? {
+            (Found::Done, _) => {
                 self.forget_before(path);
                 self.set_rights(path, last, deadline)?;
-                done(versions);
+                self.journal_done(versions);
                 return Ok(false);
             }
-            Found::Others(why) => {
-                let reason =
-                    format!("{path}: an earlier mount could not store it any more, and {why}");
-                let (size, parts) = (last.intent.size, &last.intent.dirty[..]);
-                match self.uploader.keep(path, &spool, (size, parts), &reason)? {
-                    Some(kept) => log::error!("{reason}; it is kept as {}", kept.display()),
-                    None => log::error!("{reason}; it is not cut to {size} bytes"),
-                }
-                done(versions);
+            (Found::Others(why), _) => {
+                self.keep_refused(path, last, &spool, why)?;
+                self.journal_done(versions);
                 return Ok(false);
             }
-            Found::Base => None,
-            Found::Ours => Some(version),
+            (Found::Base, _) => None,
+            (Found::Ours, version) => Some(version),
         };
         let Some(parent) = parent else {
             return Ok(false);
@@ -140,6 +95,76 @@ impl WriteBack {
         file.body.lock().journal.superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
+    }
+
+    /// What the server has under a path, compared with the versions in the journal, and its version where it is a file.
+    fn examine(
+        &self,
+        path: &RemotePath,
+        parent: Option<u64>,
+        (last, spool): (&Left, &SpoolFile),
+        older: &[Left],
+        deadline: &Deadline,
+    ) -> Result<(Found, Version)> {
+        let there = match parent {
+            Some(parent) => self.metadata.ask_again(parent, path.name(), deadline)?,
+            None => None,
+        };
+        let kind = there.and_then(|ino| self.table.kind(ino));
+        let found = match (parent, kind) {
+            _ if last.is_cut(spool)? => Found::Others("its bytes in the journal were cut off"),
+            _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
+            (None, _) => Found::Others("its directory is gone"),
+            (_, Some(kind)) if kind != Kind::File => {
+                Found::Others("there is something else of that name")
+            }
+            (_, None) if last.intent.base.is_none() => Found::Base,
+            (_, None) => Found::Others("it was removed on the server"),
+            (_, Some(_)) => {
+                let version = self.version_of(path, deadline)?;
+                let spools: Vec<(&Left, SpoolFile)> = older
+                    .iter()
+                    .filter_map(|one| Some((one, one.spool(&self.files.spool).ok()?)))
+                    .collect();
+                let newest = std::iter::once((last, spool));
+                let all = newest.chain(spools.iter().rev().map(|(one, spool)| (*one, spool)));
+                let all: Vec<_> = all
+                    .map(|(one, spool)| Known {
+                        intent: &one.intent,
+                        spool,
+                    })
+                    .collect();
+                return Ok((self.compare(path, version, &all, deadline)?, version));
+            }
+        };
+        Ok((found, Version::default()))
+    }
+
+    /// Keeps in lost+found what must not replace the changes of other clients.
+    fn keep_refused(
+        &self,
+        path: &RemotePath,
+        left: &Left,
+        spool: &SpoolFile,
+        why: &str,
+    ) -> Result<()> {
+        let reason = format!("{path}: an earlier mount could not store it any more, and {why}");
+        let (size, parts) = (left.intent.size, &left.intent.dirty[..]);
+        match self.uploader.keep(path, spool, (size, parts), &reason)? {
+            Some(kept) => log::error!("recovery: {reason}; it is kept as {}", kept.display()),
+            None => log::error!("recovery: {reason}; it is not cut to {size} bytes"),
+        }
+        Ok(())
+    }
+
+    /// The journal need not keep these versions any more.
+    fn journal_done(&self, versions: &[Left]) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        for one in versions {
+            journal.done(one.intent.id);
+        }
     }
 
     /// An upload has arrived whose mount did not hear of that: what the disk has kept of what was there before may have
@@ -236,8 +261,8 @@ impl WriteBack {
         body.upload.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
             body.upload.state.fail(None, Report::Done);
-            (body.upload.touched, body.journal.begun) = (true, true);
-            body.journal.noted = body.journal.id;
+            (body.upload.may_have_arrived, body.journal.upload_begun) = (true, true);
+            body.journal.begun_id = body.journal.id;
             // What is there begins as the base did.
             let there = body.content.kept.min(version.size.unwrap_or(0));
             if body.content.present.contains(there..body.content.size) {

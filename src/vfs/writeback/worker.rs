@@ -239,7 +239,7 @@ impl WriteBack {
             return;
         }
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.lose(file, Some(&error));
+        self.uploader.give_up(file, Some(&error));
         self.note_refusal(path, error);
     }
 

@@ -12,12 +12,12 @@ use std::ops::Range;
 
 use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
-use crate::vfs::upload::stream::sender::{Pump, flush};
+use crate::vfs::upload::stream::sender::{Sender, flush};
 
 /// Bytes before the end of what a server has that are compared before a stream goes on behind them.
 const TAIL: u64 = 64 * 1024;
 
-impl Pump {
+impl Sender {
     /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
     /// still has the rest.
     pub(crate) fn resume(&self) -> remote::Result<()> {

@@ -38,7 +38,7 @@ const RETRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The thread of a stream.
-pub(crate) struct Pump {
+pub(crate) struct Sender {
     pub(crate) streams: Arc<Streams>,
     pub(crate) file: Arc<File>,
     pub(crate) path: RemotePath,
@@ -63,7 +63,7 @@ enum Turn {
     End,
 }
 
-impl Pump {
+impl Sender {
     /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
     pub(crate) fn new(
         streams: &Arc<Streams>,
@@ -95,7 +95,7 @@ impl Pump {
 
     fn run(mut self) {
         let _sending = self.streams.traffic.send();
-        let ended = self.insist();
+        let ended = self.send_with_retries();
         self.sink = None;
         self.streams.count.fetch_sub(1, Ordering::Relaxed);
         let mut body = self.file.body.lock();
@@ -116,14 +116,14 @@ impl Pump {
     }
 
     /// Sends until the stream is to end, over as many transfers as it takes.
-    fn insist(&mut self) -> remote::Result<()> {
+    fn send_with_retries(&mut self) -> remote::Result<()> {
         let mut failures = 0;
         let mut reached = 0;
         let mut since = Instant::now();
         loop {
             let result = match failures {
-                0 => self.pump(),
-                _ => self.resume().and_then(|()| self.pump()),
+                0 => self.send_until_end(),
+                _ => self.resume().and_then(|()| self.send_until_end()),
             };
             let Err(error) = result else {
                 return Ok(());
@@ -155,7 +155,7 @@ impl Pump {
     }
 
     /// Sends until the stream is to end, and has the server confirm it.
-    fn pump(&mut self) -> remote::Result<()> {
+    fn send_until_end(&mut self) -> remote::Result<()> {
         loop {
             match self.turn() {
                 Turn::Send(range) => self.send(range)?,
@@ -260,12 +260,12 @@ impl Pump {
         };
         self.since = Instant::now();
         let mut body = self.file.body.lock();
-        body.upload.touched = true;
+        body.upload.may_have_arrived = true;
         if let Some(stream) = &mut body.upload.stream {
             stream.taken = true;
         }
         // That was of the transfer before.
-        body.upload.said = None;
+        body.upload.stream_reply = None;
         body.upload.exclusive &= !exclusive;
         drop(body);
         let early = usize::try_from(early).unwrap_or(usize::MAX);
@@ -278,7 +278,7 @@ impl Pump {
 
     /// The journal hears that the server takes something, if it has the file.
     fn begins(&self) {
-        let news = self.file.body.lock().begins();
+        let news = self.file.body.lock().mark_upload_begun();
         if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
             journal.begun(id);
         }
@@ -316,7 +316,7 @@ impl Pump {
         self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();
-        body.upload.said = said.map(|said| (self.then, said));
+        body.upload.stream_reply = said.map(|said| (self.then, said));
         let number = body
             .journal
             .id
