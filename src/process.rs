@@ -1,7 +1,8 @@
-//! The process: daemon, logging, allocator, directories.
+//! The process: daemon, logging, allocator, directories, lock order.
 
 pub(crate) mod allocator;
 pub mod daemon;
+pub(crate) mod lock_order;
 pub mod logging;
 pub mod printable;
 pub(crate) mod private_dir;

@@ -9,6 +9,8 @@
 
 pub(crate) mod attributes;
 pub(crate) mod change;
+#[cfg(debug_assertions)]
+pub(crate) mod checked;
 pub(crate) mod error;
 pub(crate) mod path;
 pub(crate) mod step;

@@ -1,4 +1,4 @@
-//! What goes wrong in the file system, and the one place where it becomes an errno.
+//! Errors of the file system, and the one function that turns them into an errno.
 
 use std::fmt;
 

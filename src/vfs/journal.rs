@@ -1,16 +1,17 @@
-//! The journal: what was closed and is not on the server yet, on the local disk.
+//! The journal: a write-ahead log on the local disk of files that were closed and are not on the server yet.
 //!
-//! The one idea: a log that only grows, of records with checksums (`journal/record.rs`). A file is in it
-//! from the moment when its close returned until the server has it. Small ones lie in it, bytes and all,
-//! so that one sync of the disk keeps one close, or many that come at once; large ones have a file of
-//! their own beside it.
+//! The log only grows; its records have checksums (`record`). A file is in it from the moment its close returns until the
+//! server has it. The bytes of small files are in the log itself, so that one sync of the disk covers one close, or many
+//! at once (group commit); large ones have a data file of their own.
 //!
-//! The journal of a server and user is one directory, whatever of it is mounted; paths are absolute. Each live mount
-//! writes to a log of its own (`journal/directory.rs`) and does not read those of others. Of what a dead mount has left,
-//! the next mount takes over what lies under its root (`journal/takeover.rs`).
+//! The journals of one server and user share a directory, whatever part of the server is mounted; paths are absolute. Each
+//! live mount writes to its own log (`directory`) and does not read those of others. What a dead mount has left below its
+//! root, the next mount takes over (`takeover`).
 //!
-//! Lock order: the directory's lock, then `state`; the disk is synced without either, but where all of a
-//! log is written anew.
+//! # Lock order
+//!
+//! The directory's lock, then `state`. The disk is synced without `state`, except while the log is compacted. No lock of
+//! the file system is held while a commit or a sync is waited for.
 
 pub mod directory;
 pub(crate) mod handle;
@@ -26,6 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::process::lock_order::assert_none_held;
 use crate::remote::ReadAt;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::record::{Intent, Record};
@@ -105,6 +107,8 @@ impl Journal {
 
     /// Writes an intent down; it is on the disk when this returns. `spool` has its dirty bytes.
     pub fn commit(&self, mut intent: Intent, spool: &SpoolFile) -> io::Result<()> {
+        assert_none_held("a journal commit");
+        self.compact_if_long();
         let dirty: u64 = intent
             .dirty
             .iter()
@@ -155,12 +159,8 @@ impl Journal {
     /// The intent need not be carried out any more, or was never written down.
     pub fn done(&self, id: u64) {
         self.note(&Record::Done(id));
-        let long = self.state.lock().is_long();
-        // Most intents had none. If a power cut brings the intent back, it is found to have none any more.
+        // Most intents have no data file. If a power cut brings the intent back, it is found to have none any more.
         let _ = self.directory.remove(&data_name(id));
-        if long && let Err(error) = self.compact() {
-            log::warn!("the journal can't be written anew: {error}");
-        }
     }
 
     /// Returns once no intent that has ended can come back, also after a power cut: for whoever changes by other means what
@@ -204,6 +204,7 @@ impl Journal {
 
     /// Returns once the disk has what was written up to `end`. Many who come at once share a sync.
     fn sync(&self, end: u64) -> io::Result<()> {
+        assert_none_held("a sync of the journal");
         let mut state = self.state.lock();
         while state.kept < end {
             if state.syncing {
@@ -222,6 +223,15 @@ impl Journal {
             state.kept = state.kept.max(until);
         }
         Ok(())
+    }
+
+    /// Compacts the log once it has grown far beyond its live records. Callers of [`Self::done`] may hold locks, so the
+    /// next commit does it.
+    fn compact_if_long(&self) {
+        let is_long = self.state.lock().is_long();
+        if is_long && let Err(error) = self.compact() {
+            log::warn!("journal: compaction failed: {error}; the log keeps growing");
+        }
     }
 
     /// Writes what still counts into a new log, which takes the place of the old one.

@@ -6,7 +6,6 @@
 //! Lock order: the detectors' locks before the inode table's.
 
 pub(crate) mod directories;
-pub(crate) mod fetching;
 pub(crate) mod file_sequence;
 pub(crate) mod files;
 pub(crate) mod permits;
@@ -15,12 +14,11 @@ pub(crate) mod walk_detector;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::{ALONE, OrderedMutex};
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::Metadata;
-use crate::vfs::prefetch::fetching::Fetching;
+use crate::vfs::prefetch::files::Fetching;
 use crate::vfs::prefetch::permits::Permits;
 use crate::vfs::prefetch::walk_detector::Walks;
 use crate::vfs::readahead::ReadContext;
@@ -32,7 +30,7 @@ pub struct Prefetcher {
     metadata: Arc<Metadata>,
     readers: ReadContext,
     /// The walks through the tree that are under way.
-    walks: Mutex<Walks>,
+    walks: OrderedMutex<Walks, ALONE>,
     listing_permits: Permits,
     fetching: Fetching,
     /// How long attributes and listings live.
@@ -57,7 +55,7 @@ impl Prefetcher {
             table,
             metadata,
             readers,
-            walks: Mutex::default(),
+            walks: OrderedMutex::default(),
             listing_permits: Permits::default(),
             fetching: Fetching::default(),
             lifetime,

@@ -1,20 +1,22 @@
-//! Readahead: one transfer stays open for a sequential reader and runs ahead of it.
+//! Readahead: one reader for each open file, with streams that run ahead of it into the block cache.
 //!
-//! The one idea: a *stream* is a thread (`readahead/pump.rs`) that reads one transfer into the block cache, from
-//! some offset on, until its window ahead of the reader is full; then it leaves the socket unread. A
-//! reader that misses bytes looks for a stream that will soon bring them, or starts one there
-//! (`readahead/choice.rs`).
+//! A *stream* is a thread (`fetcher`) that reads one transfer into the block cache, from some offset on, until its window
+//! ahead of the reader is full; then it leaves the socket unread, which is the back-pressure. A reader that misses bytes
+//! waits for a stream that will soon deliver them, or starts one there (`scheduler`).
 //!
-//! * The window doubles while the reader follows. After reads that nobody followed there is none: who
-//!   jumps about gets what was asked for, and the connections are free for the next jump.
-//! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
-//!   its connection, and goes on where it was when its reader comes back.
-//! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
-//!   segment, at whose end it compares what comes next with what the next one brought (`readahead/joints.rs`).
-//!   Nothing is shown from behind such a joint before that.
+//! * The window doubles while a reader follows. After reads that no reader followed up there is none: a random read gets
+//!   what it asks for, and the connection is free for the next one.
+//! * A stream that no reader has followed for a while ends. One ends at once when another caller waits for its connection,
+//!   and resumes where it was when its reader comes back.
+//! * Where several streams are faster than one, they share the file (`parallelism`): each reads a segment, and at its end
+//!   compares the next bytes with those of the next stream (`segment_check`). Nothing after such a boundary is shown
+//!   before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
-//! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
+//! # Lock order
+//!
+//! A reader's `state` before the block cache; neither while the server or the disk cache is asked. `disk_content` is taken
+//! alone.
 
 pub(crate) mod context;
 pub(crate) mod fetcher;
@@ -29,13 +31,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::vfs::readahead::parallelism::Parallelism;
-use crate::vfs::readahead::stream_set::ReaderState;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedGuard, OrderedMutex};
 use crate::remote::{Deadline, Error, RemotePath, Result, Version, Why};
 use crate::vfs::cache::disk::Content;
 use crate::vfs::cache::memory::{BLOCK, Block, Bytes, Key};
+use crate::vfs::lock_rank;
+use crate::vfs::readahead::parallelism::Parallelism;
+use crate::vfs::readahead::stream_set::ReaderState;
 
 pub use crate::vfs::readahead::context::ReadContext;
 
@@ -46,16 +48,16 @@ const STREAM_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Reader {
     pub(crate) context: ReadContext,
     pub(crate) ino: u64,
-    state: Mutex<ReaderState>,
-    changed: Condvar,
+    state: OrderedMutex<ReaderState, { lock_rank::READER }>,
+    changed: OrderedCondvar,
     /// Bytes that its streams have received so far.
     received: AtomicU64,
-    kept: Mutex<Kept>,
+    disk_content: OrderedMutex<DiskContent, ALONE>,
 }
 
 /// What the disk has of the content of a generation; nothing, where that can't be kept.
 #[derive(Default)]
-struct Kept {
+struct DiskContent {
     /// The disk is not asked for, nor given, what an earlier one was.
     generation: u64,
     /// `None` before it was looked for.
@@ -81,13 +83,13 @@ impl Reader {
         Arc::new(Self {
             context,
             ino,
-            state: Mutex::new(ReaderState {
+            state: OrderedMutex::new(ReaderState {
                 generation,
                 ..ReaderState::default()
             }),
-            changed: Condvar::new(),
+            changed: OrderedCondvar::new(),
             received: AtomicU64::new(0),
-            kept: Mutex::default(),
+            disk_content: OrderedMutex::default(),
         })
     }
 
@@ -210,7 +212,7 @@ impl Reader {
     /// to `end`; `None` where only a comparison is waited for.
     fn await_stream(
         &self,
-        state: &mut MutexGuard<'_, ReaderState>,
+        state: &mut OrderedGuard<'_, ReaderState>,
         path: &RemotePath,
         missing: Option<u64>,
         end: u64,
@@ -248,20 +250,28 @@ impl Reader {
         generation: u64,
     ) -> Option<Arc<Content>> {
         let disk = self.context.disk.as_ref()?;
-        let mut kept = self.kept.lock();
-        if generation < kept.generation {
+        {
+            let mut kept = self.disk_content.lock();
+            if generation < kept.generation {
+                return None;
+            }
+            if generation > kept.generation {
+                *kept = DiskContent {
+                    generation,
+                    content: None,
+                };
+            }
+            if let Some(content) = &kept.content {
+                return content.clone();
+            }
+        }
+        // Without the lock: two threads may look the same content up, which finds the same files.
+        let content = disk.content(path, version);
+        let mut kept = self.disk_content.lock();
+        if generation != kept.generation {
             return None;
         }
-        if generation > kept.generation {
-            *kept = Kept {
-                generation,
-                content: None,
-            };
-        }
-        let content = &mut kept.content;
-        content
-            .get_or_insert_with(|| disk.content(path, version))
-            .clone()
+        kept.content.get_or_insert(content).clone()
     }
 
     /// We have made what is at `path` from the next generation on, and the server says that it is `version`, or what is
@@ -272,11 +282,13 @@ impl Reader {
             return;
         };
         let generation = self.state.lock().generation + 1;
-        let mut kept = self.kept.lock();
-        *kept = Kept {
-            generation: generation.max(kept.generation),
-            content: None,
-        };
+        {
+            let mut kept = self.disk_content.lock();
+            *kept = DiskContent {
+                generation: generation.max(kept.generation),
+                content: None,
+            };
+        }
         disk.forget(path, version);
     }
 
@@ -334,7 +346,7 @@ impl Reader {
         hold
     }
 
-    fn end_streams(&self, mut state: MutexGuard<'_, ReaderState>, deadline: &Deadline) {
+    fn end_streams(&self, mut state: OrderedGuard<'_, ReaderState>, deadline: &Deadline) {
         state.streams.clear();
         // A team would go on under the name that the file had.
         (state.target, state.parallelism) = (None, Parallelism::default());

@@ -1,7 +1,7 @@
-//! The spool: files on the local disk that hold what is written until the server has it.
+//! The spool: local files that hold what is written until the server has it.
 //!
-//! The one idea: a spool file has no name, so that nothing is left of it however the process ends.
-//! Only what could not be brought to the server gets a name, under `lost+found`.
+//! A spool file has no name, so that nothing is left of it however the process ends. Only what could not be stored gets a
+//! name, in lost+found.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
+use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::ReadAt;
 
@@ -64,6 +65,7 @@ impl Spool {
         name: &[u8],
         reason: &str,
     ) -> io::Result<PathBuf> {
+        assert_none_held("a sync of lost+found");
         let directory = self.lost_and_found.make()?;
         file.set_size(size)?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");

@@ -1,9 +1,9 @@
 //! Statistics for `ftpfs status`, and flow control between the two directions of a line.
 //!
-//! Statistics are read without waiting: a file that is busy is reported without its figures. Reading and writing share a
-//! line, and a copy within the mount waits for both. A reader that runs far ahead fills the queues of the line, so that the
-//! acknowledgements of the other direction wait behind them. While there are both, a writer is held close to what was sent,
-//! and a reader runs ahead less far ([`Traffic`]).
+//! Statistics are read without waiting: a busy file is reported without its figures. Reading and writing share a line, and
+//! a copy within the mount waits for both. A reader that runs far ahead fills the queues of the line, so that the
+//! acknowledgements of the other direction wait. While both run, a writer is held close to what was sent, and a reader
+//! runs ahead less far ([`Traffic`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

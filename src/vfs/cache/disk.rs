@@ -1,17 +1,18 @@
 //! The block cache on disk (`cache_dir=`): what was read survives the mount.
 //!
-//! The one idea: each content of each file has a sparse file of its own, named by who, where, size and time,
-//! with its blocks at their own offsets; beside it lies a *map*, with the path and a digest of each block that
-//! is there. A block counts only if it has the digest that the map says. So nothing need be synced, a crash
-//! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
-//! write the same bytes to the same place.
+//! Each content of each file has a sparse file of its own, named by a digest of user, server, path, size and time, with
+//! its blocks at their offsets. Next to it is a *map*, with the path and a digest of each block that is there. A block
+//! counts only if it has the digest in the map. So nothing need be synced, a crash leaves blocks that are there or are
+//! not, and mounts that share a directory do not harm each other: they write the same bytes to the same place.
 //!
-//! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
-//! the size and the second of what was there before: what was kept under that name goes then (`forget`), and where that name is
-//! not known whatever has its path, or one below it (`forget_at`). The files that were used longest ago go
-//! when there is too much.
+//! A content without a known size and a time to the second is not cached. What is stored, renamed or given a time here may
+//! have the size and second of an earlier content: what was cached under that name is removed then (`forget`), and where
+//! the version is not known, everything of its path or below (`forget_at`). The least recently used files go when there is
+//! too much.
 //!
-//! Lock order: the locks here are taken alone; nothing else is called under them.
+//! # Lock order
+//!
+//! `clearing` is a leaf: no other lock is taken under it. Nothing here is called while a lock of the file system is held.
 
 use std::fs::{File, FileTimes};
 use std::io;
@@ -24,6 +25,7 @@ use std::time::SystemTime;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
 
+use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::{RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH};
@@ -87,6 +89,7 @@ impl Disk {
 
     /// The content that a file has in this version, if it can be kept.
     pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
+        assert_none_held("a look-up in the disk cache");
         let name = self.name(path, version)?;
         match self.open(&name, path, version.size?) {
             Ok(content) => Some(Arc::new(content)),
@@ -100,6 +103,7 @@ impl Disk {
     /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
     /// with files that nobody else finds. A version that is not known yet may come to be anything.
     pub fn forget(&self, path: &RemotePath, version: &Version) {
+        assert_none_held("a removal from the disk cache");
         match self.name(path, version) {
             Some(name) => match self.directory.find() {
                 Ok(directory) => forget_content(&directory, &name),
@@ -111,6 +115,7 @@ impl Disk {
 
     /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
     pub fn forget_at(&self, path: &RemotePath) {
+        assert_none_held("a removal from the disk cache");
         let head = self.head(path);
         let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
         let found = self.directory.find();
@@ -177,6 +182,7 @@ impl Disk {
 
     /// Keeps a block, if it is whole.
     pub fn put(&self, content: &Content, index: u64, bytes: &[u8]) {
+        assert_none_held("a write to the disk cache");
         match content.put(index, bytes) {
             Ok(()) => {
                 let bytes = bytes.len() as u64;
@@ -265,6 +271,7 @@ fn contents(directory: &PrivateDir) -> io::Result<Vec<Usage>> {
 impl Content {
     /// A block, if it is there.
     pub fn get(&self, index: u64) -> Option<Vec<u8>> {
+        assert_none_held("a look-up in the disk cache");
         let mut known = [0; DIGEST];
         self.map.read_exact_at(&mut known, place(index)).ok()?;
         if known == [0; DIGEST] {

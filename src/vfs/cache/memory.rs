@@ -1,18 +1,21 @@
-//! The block cache: what was read lately, in memory.
+//! The block cache in memory: recently read blocks of all files, with an LRU budget.
 //!
-//! The one idea: a file is cut into blocks of one size, and the least recently used ones of all files
-//! go when the budget is used up. A block belongs to one *generation* of a file's content, so that
-//! bytes of two contents are never put together. It may hold only a part of its bytes, all in one
-//! piece: a transfer can begin in its middle, and a reader need not wait for its end.
+//! A file is cut into blocks of one size. A block belongs to one *generation* of a file's content, so that bytes of two
+//! contents are never put together. It may hold a part of its bytes, in one piece: a transfer can begin in its middle, and
+//! a reader need not wait for its end.
 //!
-//! Lock order: the lock here is the innermost; nothing is called under it.
+//! # Lock order
+//!
+//! The lock here is innermost; nothing is called under it.
 
 use std::sync::Arc;
 
 use lru::LruCache;
-use parking_lot::Mutex;
+
+use crate::process::lock_order::OrderedMutex;
 
 pub use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::lock_rank;
 
 /// Bytes of a block: what the kernel's own readahead asks for at once.
 pub const BLOCK: u64 = 128 * 1024;
@@ -54,7 +57,7 @@ impl Block {
 #[derive(Debug)]
 pub struct Blocks {
     budget: u64,
-    state: Mutex<State>,
+    state: OrderedMutex<State, { lock_rank::BLOCKS }>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Blocks {
     pub fn new(budget: u64) -> Self {
         Self {
             budget,
-            state: Mutex::new(State {
+            state: OrderedMutex::new(State {
                 blocks: LruCache::unbounded(),
                 bytes: 0,
                 buffers: Vec::new(),

@@ -1,8 +1,8 @@
-//! Appending: what is put behind the end of a file goes there, wherever that is by then.
+//! O_APPEND: appended bytes go after the end of the file, wherever that is when they are stored.
 //!
-//! The one idea: who appends (`O_APPEND`) names no place. The kernel works one out from the size that it knows, which
-//! others may have changed since; so the place is chosen here, and may still move until the bytes are on the server:
-//! the end of a body that was *appended* goes behind whatever others put before it meanwhile.
+//! A program that appends names no offset. The kernel computes one from the size that it knows, which other clients may
+//! have changed since; so the offset is chosen here, and may still move until the bytes are on the server. The *appended*
+//! tail of a file goes after whatever other clients have appended before it.
 
 use std::sync::Arc;
 

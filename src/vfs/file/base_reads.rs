@@ -116,7 +116,13 @@ impl OpenFiles {
             // Shorter than it was said to be: not to be completed by bytes that never were.
             return Err(Error::Stale);
         }
-        bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
+        {
+            let mut body = file.body.lock();
+            while body.journal.is_cutting() {
+                file.uploaded.wait(&mut body);
+            }
+            bytes.with(|bytes| body.fill(&self.spool, bytes, gap.start))?;
+        }
         self.readers
             .traffic
             .moved

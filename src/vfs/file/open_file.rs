@@ -1,28 +1,33 @@
 //! An open file: a base version on the server, and over it what was written here.
 //!
-//! The one idea: reading asks, piece by piece, who has the bytes: the spool (what is *present*), the
-//! server (what of the base still stands, the first `kept` bytes), or nobody (a hole, which is zeros and
-//! is present as such). *Dirty* is what the server does not have yet.
+//! A read asks for each piece who has it: the spool (what is *present*), the server (what is left of the base, its first
+//! `kept` bytes), or neither (a hole, which reads as zeros and counts as present). *Dirty* is what the server does not
+//! have yet.
 //!
-//! What is written in order is on its way while it is written (`streaming.rs`): bytes that a stream has
-//! taken are dirty no more, and come back when it fails.
+//! Sequential writes stream to the server while they are written (`upload/stream.rs`): bytes taken by a stream are no
+//! longer dirty, and become so again if it fails.
 //!
-//! One `File` serves all handles of an inode. Its lock is never held while the server is asked; an
-//! upload reads the spool without it, and what is written meanwhile is dirty for the next one.
+//! One `File` serves all handles of an inode. An upload reads the spool without the file's lock, and what is written
+//! meanwhile is dirty for the next upload.
 //!
-//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present.
+//! # Invariants
 //!
-//! Lock order: `body` before the tree's lock and the reader's.
+//! `dirty` is within `present`; everything from `kept` to `size` is present.
+//!
+//! # Lock order
+//!
+//! `body` before the inode table and the reader. It is not held while the server, an fsync or a journal commit is waited
+//! for.
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{OrderedCondvar, OrderedMutex};
 use crate::remote::{Change, Deadline, RemotePath, Then, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::content::{Content, Merged};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::Upload;
+use crate::vfs::lock_rank;
 use crate::vfs::readahead::Reader;
 use crate::vfs::spool::{Spool, SpoolFile};
 
@@ -33,9 +38,9 @@ pub struct File {
     /// Reads what the server has.
     pub reader: Arc<Reader>,
     /// What was written here.
-    pub body: Mutex<Body>,
+    pub body: OrderedMutex<Body, { lock_rank::FILE }>,
     /// An upload has ended, or a stream has got on.
-    pub uploaded: Condvar,
+    pub uploaded: OrderedCondvar,
 }
 
 /// What of an open file differs from the server, and what is being done about that.
@@ -66,8 +71,30 @@ pub struct JournalState {
     pub upload_begun: bool,
     /// The number of what the journal knows that it may have begun to arrive.
     pub begun_id: Option<u64>,
-    /// A close of it is being written down.
-    pub committing: bool,
+    /// The commit that is in progress without the file's lock.
+    pub commit: Option<Commit>,
+}
+
+/// A commit to the journal that is in progress. Other commits, uploads and cuts of the file wait for
+/// [`uploaded`](File::uploaded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// A close. Writes go on meanwhile, and belong to the next close.
+    Close,
+    /// A cut of the file. Writes wait, too, since the spool file may be replaced.
+    Cut,
+}
+
+impl JournalState {
+    /// Whether a commit is in progress.
+    pub fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    /// Whether a cut is being committed.
+    pub fn is_cutting(&self) -> bool {
+        self.commit == Some(Commit::Cut)
+    }
 }
 
 /// Attributes that are to be set once an open file is stored.
@@ -141,7 +168,7 @@ impl File {
         Arc::new(Self {
             ino,
             reader,
-            body: Mutex::new(Body {
+            body: OrderedMutex::new(Body {
                 content: Content {
                     base,
                     generation,
@@ -154,7 +181,7 @@ impl File {
                 },
                 ..Body::default()
             }),
-            uploaded: Condvar::new(),
+            uploaded: OrderedCondvar::new(),
         })
     }
 }

@@ -2,26 +2,28 @@
 //!
 //! One [`File`] serves all handles of an inode. The table counts the handles, so that of two last closes one is the last.
 //!
-//! Lock order: the table's lock before a file's, before the inode table's.
+//! # Lock order
+//!
+//! The table's lock before a file's, before the inode table's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::{OrderedGuard, OrderedMutex};
 use crate::remote::{self, Deadline, Remote};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, End, File};
 use crate::vfs::inode::now;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::lock_rank;
 use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;
 
 /// The open files, and what they need to read and write.
 pub struct OpenFiles {
-    pub(crate) opened: Mutex<Opened>,
+    pub(crate) opened: OrderedMutex<Opened, { lock_rank::OPEN_FILES }>,
     next_handle: AtomicU64,
     pub(crate) spool: Spool,
     pub(crate) remote: Arc<dyn Remote>,
@@ -47,7 +49,7 @@ pub(crate) struct Handle {
     pub(crate) file: Arc<File>,
     pub(crate) writes: bool,
     /// What was read by it last.
-    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) seen: Arc<OrderedMutex<Seen, { lock_rank::HANDLE }>>,
     /// It has written something since a close of it failed.
     pub(crate) wrote: Arc<AtomicBool>,
 }
@@ -88,7 +90,7 @@ impl OpenFiles {
         spool: Spool,
     ) -> Arc<Self> {
         Arc::new(Self {
-            opened: Mutex::default(),
+            opened: OrderedMutex::default(),
             next_handle: AtomicU64::new(1),
             spool,
             remote,
@@ -135,9 +137,9 @@ impl OpenFiles {
         &self,
         file: &'a File,
         deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+    ) -> Result<OrderedGuard<'a, Body>> {
         let mut body = file.body.lock();
-        while body.upload.busy_until.is_some() || body.journal.committing {
+        while body.upload.busy_until.is_some() || body.journal.is_committing() {
             let theirs = body
                 .upload
                 .busy_until
@@ -156,7 +158,7 @@ impl OpenFiles {
         &self,
         file: &'a File,
         deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+    ) -> Result<OrderedGuard<'a, Body>> {
         loop {
             let body = self.settled(file, deadline)?;
             if body.upload.stream.is_none() {

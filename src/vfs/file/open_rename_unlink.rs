@@ -1,7 +1,7 @@
-//! Open files whose names go or change: nothing of them is lost, and nothing brings an old name back.
+//! Open files whose names change or go: nothing of them is lost, and no upload brings an old name back.
 //!
-//! The one idea: a file whose name is about to change is claimed, so that no upload of it is under
-//! way meanwhile; one whose name is about to go is made independent of it first.
+//! A file whose name is about to change is claimed, so that no upload of it runs meanwhile. One whose name is about to go
+//! is first made independent of it: the rest is fetched, or it gets a temporary name on the server.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The upload state of an open file: the stream, what is in flight, and how the last try ended.
+//! The upload state of an open file: its stream, what is in flight, and how the last try ended.
 
 use crate::remote::{Deadline, Then, Updated};
 use crate::vfs::error::Error;

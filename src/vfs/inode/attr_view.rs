@@ -1,8 +1,7 @@
-//! What the kernel is told of an inode: owner, mode, size and time.
+//! Decides what the kernel is shown of an inode: owner, mode, size and time.
 //!
-//! The one idea: the server judges what we may do, by the user that we logged in as. So by default the
-//! mounting user is shown as the owner of everything, with the server's bits; options show other
-//! things, and change nothing on the server.
+//! The server enforces permissions, for the user that is logged in. So by default the mounting user is shown as the owner
+//! of everything, with the server's bits; options show other values, and change nothing on the server.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! News: what others changed on the server, where the kernel may still have it as it was.
+//! Events for the kernel: what other clients changed on the server.
 //!
-//! The one idea: the tree compares whatever the server says with what it knew. What differs, and was not
-//! changed here, it tells to one listener, who passes it on to the kernel later and elsewhere.
+//! The tree compares each answer of the server with what it knew. What differs, and was not changed here, goes to one
+//! listener, which passes it on to the kernel later, from its own thread.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! What is kept of the tree, and what goes.
+//! Evicts what nothing needs from the tree.
 //!
-//! The one idea: what the kernel knows, what is open and what is not on the server yet is kept, however much it is. Of the
-//! rest there is a budget, and the directories whose listings were not used for longest give up theirs first.
+//! What the kernel knows, what is open and what is not on the server yet stays, however much it is. For the rest there is
+//! a budget: the least recently used listings go first.
 
 use std::sync::Arc;
 

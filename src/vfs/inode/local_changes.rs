@@ -1,7 +1,7 @@
-//! Our own changes of names: what was made, removed, renamed or changed here.
+//! Applies local changes of names: created, removed, renamed.
 //!
-//! The one idea: each of them has a stamp, so that what the server was asked before counts for nothing that it touched
-//! (see `merge.rs`). A name that goes is remembered with its stamp until a later listing has come.
+//! Each has a stamp, so that answers to earlier questions do not undo it (`server_merge`). A removed name is remembered
+//! with its stamp until a later listing has come.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,6 @@
-//! A node: what is known of one file, directory or link, and when the server's word changes it.
+//! A node: what is known of one file, directory or link, and what an answer of the server changes.
 //!
-//! The one idea: a rounded time never replaces an exact one, and only what differs is news.
+//! A rounded time never replaces an exact one of the same file, and only a difference is an event.
 
 use std::collections::HashMap;
 use std::sync::Arc;

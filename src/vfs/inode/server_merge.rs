@@ -1,8 +1,7 @@
-//! Merging: what the server says of names, against what was known and what was changed here meanwhile.
+//! Merges answers of the server into the tree.
 //!
-//! The one idea: an answer counts for what it was asked about, at the stamp at which it was asked: what was changed
-//! here since, and what is not on the server yet, it says nothing about. What it changes of what the kernel knows is
-//! told to the listener.
+//! An answer counts as of the stamp at which it was asked for: it says nothing about names that were changed here since,
+//! nor about what is not on the server yet. What it changes of what the kernel knows goes to the listener.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,9 +1,8 @@
-//! The directory in which the journals of one server and user lie, and its lock.
+//! The directory of the journals of one server and user, and its lock.
 //!
-//! The one idea: every mount has a log of its own, which it keeps locked while it lives, so that a log
-//! without an owner is told by its lock. What concerns the logs of several mounts, who comes first and who
-//! takes what, is settled under one common lock. It is held for some reads and writes of the local disk,
-//! never while the server is asked or a disk is synced.
+//! Every mount has its own log, which it keeps locked while it lives, so that a log without an owner is recognised by its
+//! lock. Whatever concerns the logs of several mounts is done under one common lock. It is held for a few reads and writes
+//! of the local disk, never while the server is asked.
 
 use std::fs::{self, File};
 use std::io;

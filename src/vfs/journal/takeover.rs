@@ -1,8 +1,8 @@
-//! What mounts that ended too soon have left, and how the next one takes it over.
+//! Takes over what dead mounts have left in their logs.
 //!
-//! The one idea: of a log without an owner each intent goes to the log of the first mount whose root
-//! contains its path, numbers and all, and the others stay where they are. A log is removed when nothing
-//! of it counts any more; one that was damaged is kept beside, since nobody knows what it told of.
+//! Each entry of a log without an owner goes to the log of the first mount whose root contains its path, with its number;
+//! the others stay where they are. A log is removed when nothing in it counts any more; a damaged one is kept as a copy,
+//! since its lost records are unknown.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;

@@ -1,7 +1,7 @@
-//! Listing directories into the tree.
+//! Lists directories into the tree.
 //!
-//! The one idea: a directory is listed by one at a time; who comes meanwhile waits for that and shares it.
-//! What was asked for before a local change does not undo it (see `inode.rs`).
+//! A directory is listed by one caller at a time; callers that come meanwhile share that listing (single-flight). A
+//! listing that was asked for before a local change does not undo it (`inode.rs`).
 
 use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_aside};
 use crate::vfs::error::{Error, Result};

@@ -1,10 +1,7 @@
-//! Freshness: what is known of names and attributes is young enough, or the server is asked.
+//! Answers for names and attributes: from memory while they are fresh, else from the server.
 //!
-//! The one idea: what the tree knows and is young enough is answered at once; everything else asks
-//! the server, merges the answer into the tree and looks again. What was learned is never older than
-//! what was changed here (see `inode.rs`).
-//!
-//! Lock order: `tree` alone, and never while the server is asked.
+//! What the tree knows and is recent enough is answered at once. Otherwise the server is asked, its answer merged into the
+//! tree, and the tree asked again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,14 +1,9 @@
-//! What is under way: which directories are being listed, and how much is done ahead.
-//!
-//! The one idea: rights to do something, each given back when its holder drops it.
-//!
-//! Lock order: the lock here is alone, and nothing is called under it.
+//! Single-flight listings: the right to list a directory, given back when its holder drops it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedMutex};
 use crate::remote;
 use crate::remote::Deadline;
 use crate::vfs::error::Result;
@@ -16,8 +11,8 @@ use crate::vfs::error::Result;
 /// Which directories are being listed, and by when those who do give up.
 #[derive(Debug, Default)]
 pub struct Listings {
-    under_way: Mutex<HashMap<u64, Deadline>>,
-    ended: Condvar,
+    under_way: OrderedMutex<HashMap<u64, Deadline>, ALONE>,
+    ended: OrderedCondvar,
 }
 
 /// The share of somebody's patience for which he waits for a listing of others that does not get on; then he lists

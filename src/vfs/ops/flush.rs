@@ -1,13 +1,12 @@
-//! Flushing: bringing what was written to the server, and telling the caller the truth about it.
+//! flush, fsync and release: store what was written, and report the server's verdict.
 //!
-//! The one idea: `close` and `fsync` return when the server has confirmed the file, or with the
-//! reason why it has not. FLUSH is not close, though: a shell's `cmd > f` flushes the empty file
-//! before the command has begun, so a file without a byte waits once, if who has closed it may have it open by another
-//! descriptor (`holders.rs`); and every exiting child flushes what
-//! there is, so the next one just appends.
+//! close and fsync return once the server has confirmed the file, or with the reason why it has not. FLUSH is not close,
+//! though: a shell's `cmd > f` flushes the empty file before the command has begun. So an empty file waits once, if the
+//! process that closed it may have another descriptor of it (`upload/open_fds.rs`). Every exiting child flushes what there
+//! is, so that the next one just appends.
 //!
-//! What could not be brought to the server by the last close is kept in `lost+found`, named in the log, and
-//! never sent later behind the user's back.
+//! What the last close could not store is kept in lost+found, named in the log, and never sent later without the user's
+//! knowledge.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
-//! Dropping what is cached: names, attributes, listings, blocks in memory and on disk (`ftpfs drop-cache`).
+//! Drops what is cached: names, attributes, listings, blocks in memory and on disk (`ftpfs drop-cache`).
 //!
-//! The one idea: nothing is taken from anybody who uses it. Every content gets another generation, so that what
-//! was read of it counts no more, also for those who have it open; what the server lacks is no cache.
+//! Every content gets another generation, so that what was read of it no longer counts, for open handles too. What the
+//! server lacks is no cache and stays.
 
 use crate::remote::{Kind, RemotePath};
 use crate::vfs::Vfs;

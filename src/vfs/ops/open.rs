@@ -1,7 +1,7 @@
-//! Opening and making files.
+//! open and create.
 //!
-//! The one idea: an open is answered by what is known, once that is young enough; a name that must be new is made on
-//! the server before its open returns.
+//! An open is answered from what is known if that is recent enough (`metadata`). With O_EXCL the server has made the name
+//! before open returns.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -304,7 +304,7 @@ impl Vfs {
         let mut body = self.files.rested(file, &self.deadline())?;
         self.files.follow(file, &mut body);
         if body.content.size > 0 || body.content.sizeless || body.content.base.is_some() {
-            self.files.journal_cut(file, &mut body, 0)?;
+            body = self.files.journal_cut(file, body, 0)?;
             body.truncate(&self.files.spool, 0)?;
             body.upload.waited = false;
             self.files.publish(file, &body);

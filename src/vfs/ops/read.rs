@@ -1,11 +1,11 @@
-//! Reading files.
+//! read: puts the answer together from the spool and the server.
 //!
-//! The one idea: a read is put together of pieces, each from whoever has it (see `file.rs`). Who reads on is never given
-//! one half of one content and the other of another.
+//! Each piece comes from where its bytes are (`file/open_file.rs`). A handle that reads on is never given half of one
+//! content and half of another.
 //!
-//! How files are opened is in `opening.rs`.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`.
+//! A file's lock before the inode table's.
 
 use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Step};

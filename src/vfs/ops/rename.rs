@@ -1,4 +1,7 @@
-//! rename, with RENAME_NOREPLACE. What was written under the old name is stored first, and open files move along.
+//! rename, with RENAME_NOREPLACE.
+//!
+//! What was written under the old name is stored first; open files are claimed, so that no upload of them runs while the
+//! name changes.
 
 use crate::remote::{self, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;

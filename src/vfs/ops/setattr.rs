@@ -1,7 +1,7 @@
-//! Changing attributes, and what statfs(2) is told.
+//! setattr: size, mode and time.
 //!
-//! The one idea: what belongs to a file that is being written rides behind its upload, in the same
-//! flight; what belongs to a file that rests is set at once.
+//! Mode and time of a file that is being written are sent after its upload, in the same flight; those of other files are
+//! set at once.
 
 use crate::remote;
 use crate::remote::{Deadline, Done, Kind, Precision, Step};

@@ -1,4 +1,4 @@
-//! statfs: what the server reports of its space, or `size=`, or a figure on which no program stumbles.
+//! statfs: the space reported by the server, or `size=`, or a figure that is large enough for every program.
 
 use crate::remote;
 use crate::remote::Deadline;

@@ -1,11 +1,11 @@
-//! Writing files.
+//! write, truncate and fallocate.
 //!
-//! The one idea: a write goes to the spool, and waits only where it is too far ahead of the network (see
-//! `streaming.rs`). Whoever sets the size waits until no upload of the file is under way.
+//! A write goes to the spool, and waits only where it is too far ahead of the network (`upload/stream.rs`). Whatever sets
+//! the size waits until no upload of the file is in progress. What the caller of close is told is in `flush`.
 //!
-//! What the caller of `close` is told is in `flush.rs`.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`.
+//! A file's lock before the inode table's.
 
 use std::sync::Arc;
 
@@ -29,6 +29,9 @@ impl Vfs {
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
+        if body.journal.is_cutting() {
+            return None;
+        }
         let offset = self.files.offset_of(&file, &mut body, spot);
         if self
             .uploader
@@ -49,6 +52,9 @@ impl Vfs {
         let file = Arc::clone(self.files.file(handle)?.write());
         let mut body = file.body.lock();
         loop {
+            while body.journal.is_cutting() {
+                file.uploaded.wait(&mut body);
+            }
             let offset = self.files.offset_of(&file, &mut body, spot);
             if !self
                 .uploader
@@ -139,7 +145,7 @@ impl Vfs {
                 drop(body);
                 body = self.files.rested(&file, deadline)?;
             }
-            self.files.journal_cut(&file, &mut body, size)?;
+            body = self.files.journal_cut(&file, body, size)?;
             body.truncate(&self.files.spool, size)?;
             // Who says so means it, other than a shell that opens what a command may yet fill.
             body.upload.waited = true;

@@ -1,9 +1,7 @@
-//! Listing ahead: directories are listed before they are asked for, where somebody walks a tree.
+//! Lists directories before they are asked for, where a program walks a tree.
 //!
-//! The one idea: `walk.rs` says what will be looked at next; here it is listed, on connections that nobody
-//! else wants, and merged like every other listing. Whoever asks for one meanwhile shares it.
-//!
-//! Lock order: `walks` is taken alone, or before `tree`.
+//! `walk_detector` says which directories come next. They are listed on connections that no caller waits for, and merged
+//! like every other listing; a caller that asks for one meanwhile shares it.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,11 +1,10 @@
-//! Sequences: which files will be read next.
+//! Detects sequences of files: which will be read next.
 //!
-//! The one idea: `cp -r`, `tar`, `grep -r`, rsync open one file after the other, by name or by inode number.
-//! Who opens a file and then the next is in a sequence; the small files that come next can be fetched
-//! whole before they are asked for. How many is a *window* that doubles while it hits and closes when what
-//! was fetched is not read.
+//! `cp -r`, `tar`, `grep -r` and rsync open one file after the other, by name or by inode number. A program that opens a
+//! file and then the next one is in a sequence. The number of files fetched ahead is a *window* that doubles with hits and
+//! closes when fetched files are not read.
 //!
-//! Plain data, without locks and without a server; `fetch.rs` acts on it.
+//! Plain data without locks or server; `files` acts on it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,24 +1,28 @@
-//! Small files ahead: fetched whole before they are asked for, where somebody reads one after the other.
+//! Fetches small files before they are asked for, where a program reads one after the other.
 //!
-//! The one idea: `sequence.rs` says what will be read next; here it is fetched, on connections that nobody
-//! else wants, into the block cache, where the reader finds it. What a file is (size and time) comes in
-//! the same flight, so that its open need not ask either.
+//! `file_sequence` says which files come next. They are fetched whole into the block cache, on connections that no caller
+//! waits for. Size and time come in the same flight, so that the open need not ask for them either. In the same way the
+//! bytes of a small file come with the revalidation of its open.
 //!
-//! In the same way the bytes of a small file ride along when its open has to ask what it is now.
+//! # Lock order
 //!
-//! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
+//! `sequences` before the inode table, before `orders` and the block cache; none while the server is asked.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use lru::LruCache;
 
+use crate::process::lock_order::{OrderedCondvar, OrderedGuard, OrderedMutex};
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::inode::{Node, ROOT, Tree};
+use crate::vfs::lock_rank;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
+use crate::vfs::prefetch::permits::Permits;
 
 /// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
 const LARGEST: u64 = 256 * 1024;
@@ -35,6 +39,36 @@ const SHARE: u32 = 3;
 const LOOK: Duration = Duration::from_millis(500);
 /// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// Directories whose sorted children are cached.
+const SORTED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// State of the fetching of small files.
+#[derive(Debug)]
+pub struct Fetching {
+    /// Which files come next, and how far their fetching is.
+    pub sequences: OrderedMutex<Sequences, { lock_rank::SEQUENCES }>,
+    /// A file is at its next stage.
+    pub moved: OrderedCondvar,
+    /// Permits for threads.
+    pub places: Permits,
+    /// The orders of directories that were looked at.
+    pub orders: OrderedMutex<LruCache<(u64, bool), Sorted>, { lock_rank::SORTED }>,
+}
+
+/// The numbers in a directory, in some order, and the time of the listing that they are from.
+pub type Sorted = (Instant, Arc<Vec<u64>>);
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self {
+            sequences: OrderedMutex::default(),
+            moved: OrderedCondvar::new(),
+            places: Permits::default(),
+            orders: OrderedMutex::new(LruCache::new(SORTED_DIRECTORIES)),
+        }
+    }
+}
 
 /// What became of a file that was to be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +125,7 @@ impl Prefetcher {
     /// Waits as long as a file is at one of these stages and gets on.
     fn await_stage(
         &self,
-        mut sequences: MutexGuard<'_, Sequences>,
+        mut sequences: OrderedGuard<'_, Sequences>,
         ino: u64,
         stages: &[Stage],
         deadline: &Deadline,

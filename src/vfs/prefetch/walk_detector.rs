@@ -1,12 +1,11 @@
-//! Walks: which directories will be looked at next.
+//! Detects walks through a tree: which directories will be looked at next.
 //!
-//! The one idea: `ls -R`, `find`, `du`, `cp -r` go through a tree in depth-first order, siblings by name or
-//! by inode number. Who looks at one directory and then at the first below it, or at the next beside it,
-//! is walking; the directories that come next can be listed before they are asked for. How many at a
-//! time is a *window* that doubles while it hits and halves when it misses, so that a wrong guess costs
-//! little and a crawler can't make a flood of it.
+//! `ls -R`, `find`, `du` and `cp -r` go through a tree depth first, siblings by name or by inode number. A program that
+//! looks at one directory and then at the first one below it, or at its next sibling, is walking. The number of
+//! directories listed ahead is a *window* that doubles with hits and halves with misses, so that a wrong guess costs
+//! little and a crawler cannot cause a flood.
 //!
-//! Plain data, without locks, without a server and without a tree; `ahead.rs` acts on it.
+//! Plain data without locks, server or tree; `directories` acts on it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

@@ -1,9 +1,7 @@
-//! What the readers of all files share.
+//! Holds what the readers of all files share: the server, the caches, and what one of them has learned.
 //!
-//! The one idea: what one of them learns of the server and of the line counts for all: how far a stream may run
-//! ahead, and whether it may begin in the middle of a file.
-//!
-//! Lock order: none is taken here.
+//! What one reader learns of the server and of the line holds for all: how far a stream may run ahead, and whether a
+//! transfer may begin in the middle of a file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

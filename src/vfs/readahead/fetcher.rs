@@ -1,9 +1,11 @@
-//! The thread of a stream: it moves one transfer into the block cache.
+//! Implements the thread of a stream: it reads one transfer into the block cache.
 //!
-//! The one idea: it does as its `Stream` says (`readahead.rs`) and looks at that whenever a piece has
-//! come. A block is shown when it is whole, and before that as soon as it has what somebody waits for.
+//! After each piece it looks at its `Stream`, which readers change: goal, limit, or gone. A block is published when it is
+//! whole, and before that as soon as it has the bytes that a reader waits for.
 //!
-//! Lock order: the reader's `state` before the block cache; the server is asked under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; neither while the server is asked.
 
 use std::io;
 use std::sync::Arc;

@@ -1,11 +1,10 @@
-//! How many streams one reader gets: several share a file while each one added raises the rate.
+//! Decides how many streams one reader gets: parallel segments as long as each stream added raises the rate.
 //!
-//! The one idea: a *trial*. While the network is what a reader waits for, as many streams again as there
-//! are begin on segments of their own, further on in the file. If all of them together are faster than those
-//! before by a good part of what that should bring, the segments are theirs, and the next trial follows; if
-//! not, the newcomers go and nothing more is tried for a while. A line that one stream fills costs small trials.
+//! A *trial*: while the network limits a reader, the number of streams is doubled, with segments further on in the file.
+//! If all together are faster by a good part of what doubling should bring, the new ones stay and the next trial follows;
+//! if not, they end and nothing is tried for a while. On a line that one stream fills, only small trials are lost.
 //!
-//! Only arithmetic on what it is shown: it knows no stream, no lock and no clock.
+//! Pure arithmetic on the figures in [`Snapshot`]: no stream, no lock and no clock.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -1,9 +1,11 @@
-//! Showing: what a stream has brought is put where readers find it, in memory and on disk.
+//! Publishes what a stream has received: puts it where readers find it, in memory and on disk.
 //!
-//! The one idea: a piece is shown once it agrees with what others have brought or seen at its place (see `joints.rs`), and
-//! readers are woken only for what one of them waits for.
+//! A piece is published once it agrees with what other streams have received for its place (`segment_check`). Readers are
+//! woken only for bytes that one of them waits for.
 //!
-//! Lock order: the reader's `state` before the block cache; the disk is written under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; the disk cache is written under neither.
 
 use std::sync::Arc;
 

@@ -1,9 +1,11 @@
-//! The choice of streams: which begin, for a reader or for the team, and which go.
+//! Starts and ends streams, for a missing read or for parallel segments.
 //!
-//! The one idea: whenever a reader has got something, or misses something, the numbers of its streams are shown to the
-//! team (`team.rs`), and what that orders is done. The rules for one reader are in `streams.rs`.
+//! Whenever a reader has received or misses something, the figures of its streams go to `parallelism`, and its actions are
+//! carried out here. The rules for the streams of one reader are in `stream_set`.
 //!
-//! Lock order: the caller holds the reader's `state`, which comes before the block cache.
+//! # Lock order
+//!
+//! The caller holds the reader's `state`, which comes before the block cache.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! Joints: where the segments of two streams meet.
+//! Compares what two streams received where their segments meet.
 //!
-//! The one idea: who comes to the end of a segment reads on for a little, and compares that with what somebody else has
-//! brought of it. Only bytes that agree are put behind one another; where they do not, either others have changed the
-//! file, or the server begins transfers elsewhere than it is told to.
+//! A stream reads on for a few KiB after the end of its segment and compares them with what the next stream received. Only
+//! bytes that agree are put together; otherwise another client has changed the file, or the server ignores REST.
 //!
-//! Lock order: the reader's `state` before the block cache; the server is asked under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; neither while the server is asked.
 
 use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, Urgency, perform_one};
 use crate::vfs::readahead::fetcher::Fetcher;

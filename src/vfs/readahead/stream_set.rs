@@ -1,7 +1,6 @@
-//! The streams of a file: which of them serves which reader, how far each runs ahead, and which makes place.
+//! Keeps the streams of one reader: which serves which offset, how far each runs ahead, and which gives way.
 //!
-//! The one idea: plain data and its rules, under the lock of the reader that owns it; nothing here waits, and no server is
-//! asked.
+//! Plain data and its rules, under the lock of the reader that owns it; nothing here waits or asks the server.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,9 +1,8 @@
-//! Uploads that appear at once: under a name of their own first, then renamed over the old file.
+//! Atomic replacement (`-o atomic`): uploads go to a temporary name and are then renamed over the old file.
 //!
-//! The one idea: nobody ever sees half a file, at the price that every change sends all of it. A file that
-//! is new, or written anew, streams to the other name while it is written; until it is closed that is what
-//! its *base* is, and where it is read. Where the server does not let the new file take the old one's place,
-//! it is stored in place from then on, and the log says so.
+//! Other clients never see half a file; the price is that every change sends the whole file. A new or rewritten file
+//! streams to the temporary name while it is written; until it is closed that is its *base*, and where it is read. Where
+//! the server does not let a rename replace a file, files are stored in place from then on, and the log says so.
 
 use std::sync::Arc;
 

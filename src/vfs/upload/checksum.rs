@@ -1,4 +1,4 @@
-//! Hashes of what was stored, to compare with what the server says.
+//! Computes checksums of what was stored, to compare with those of the server.
 
 use std::io;
 

@@ -1,9 +1,11 @@
-//! The outcome of an upload: what is known of the file once the server has it, or once it has failed.
+//! Takes over the outcome of an upload: the new base version, or what has to be sent again.
 //!
-//! The one idea: what the server has confirmed is the new base, with what others have put behind it; what it may have spoilt
-//! counts for nothing any more, and is dirty again.
+//! What the server has confirmed is the new base, with what other clients have appended. What a failed upload may have
+//! damaged no longer counts, and is dirty again.
 //!
-//! Lock order: a file's `body` before `tree`.
+//! # Lock order
+//!
+//! A file's lock before the inode table's.
 
 use std::sync::atomic::Ordering;
 
@@ -17,6 +19,23 @@ use crate::vfs::file::upload_state::Report;
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
+    /// Before anyone can know the version that an upload has made: what the disk cache has under that version is an earlier
+    /// content of the same size and second. `None` where the version is not known: nothing of that path is to be believed.
+    pub(crate) fn invalidate_disk(&self, file: &File, made: Option<Version>) {
+        if let Ok(path) = self.table.path(file.ino) {
+            file.reader
+                .invalidate_disk(&path, &made.unwrap_or_default());
+        }
+    }
+
+    /// The version that an upload of `change` has made.
+    pub(crate) fn version_made(change: &Change, updated: &Updated) -> Version {
+        Version {
+            size: updated.version.size.or(Some(change.size)),
+            modified: updated.version.modified,
+        }
+    }
+
     /// The server has it.
     pub(crate) fn updated(
         &self,
@@ -25,10 +44,7 @@ impl Uploader {
         change: &Change,
         updated: Updated,
     ) -> Result<Version> {
-        let version = Version {
-            size: updated.version.size.or(Some(change.size)),
-            modified: updated.version.modified,
-        };
+        let version = Self::version_made(change, &updated);
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
             // Others appended too: what was sent is read from the server, by whoever reads before this is published.
@@ -91,12 +107,6 @@ impl Uploader {
 
     /// Tells the tree what the server now has.
     pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
-        // Before anybody can know the version by which it would be looked for.
-        if let Ok(path) = self.table.path(file.ino) {
-            let made = body.content.base.filter(|_| result.is_ok());
-            file.reader
-                .invalidate_disk(&path, &made.unwrap_or_default());
-        }
         let mut tree = self.table.lock();
         tree.touch(file.ino);
         let Some(node) = tree.get_mut(file.ino) else {

@@ -1,12 +1,12 @@
-//! Files whose names must be new (O_EXCL), and of which the server hears when they are closed.
+//! Stores files whose names must be new (O_EXCL) and of which the server hears only when they are closed.
 //!
-//! The one idea: that a name was free when it was opened says nothing of the moment when its file is stored. So the file is
-//! made by what harms no other one (`Remote::create`), and where others were first theirs stays.
+//! That a name was free at open says nothing about the moment of the upload. So the file is made by `Remote::create`,
+//! which replaces nothing; where another client was first, its file stays.
 
 use crate::remote;
 use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::begun::Bytes;
+use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// Bytes sent at once.
 const CHUNK: u64 = 256 * 1024;
@@ -17,7 +17,7 @@ impl Uploader {
         &self,
         path: &RemotePath,
         change: &Change,
-        bytes: &Bytes<'_>,
+        bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
         let mut sink = match self.remote.create(path, &|| bytes.begins(), ask) {
@@ -63,7 +63,7 @@ impl Uploader {
     pub(crate) fn check_new(
         &self,
         path: &RemotePath,
-        bytes: &Bytes<'_>,
+        bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<()> {
         let taken = || {

@@ -1,8 +1,8 @@
-//! Holders: whether a process that has closed a descriptor of a file has another one.
+//! Finds out whether a process that has closed a descriptor of a file has another one.
 //!
-//! The one idea: a FLUSH does not tell whether it comes of the last close: a shell's `cmd > f` opens, duplicates and
-//! closes before the command has begun. The names of what a process has open (proc_pid_fd(5)) tell, and nobody is asked
-//! for them but the kernel. Where they can't be read, it may have one.
+//! A FLUSH does not tell whether it is from the last close: a shell's `cmd > f` opens, duplicates and closes before the
+//! command has begun. The links in /proc/PID/fd (proc_pid_fd(5)) tell, and only the kernel is asked for them. Where they
+//! cannot be read, the process may have one.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

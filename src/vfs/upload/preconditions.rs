@@ -1,9 +1,8 @@
-//! Checks: what is looked at on the server before an upload, and behind it.
+//! Checks what an upload relies on before a byte is sent, and what it has made before its success is reported.
 //!
-//! The one idea: what an upload relies on is looked at before a byte is sent, and what came of it before anybody is told
-//! that it is there.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`, and neither while the server is asked.
+//! A file's lock before the inode table's; neither while the server is asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,16 +1,17 @@
-//! Streaming: what is written in order is on its way to the server while it is written.
+//! Streaming: sequential writes are sent to the server while they are written.
 //!
-//! The one idea: a *stream* is a thread (`streaming/pump.rs`) that takes from the spool what was written in order,
-//! and sends it by one transfer. What it has taken is dirty no more; what is written over that later is dirty
-//! again, and goes by a plan when the stream has ended. So a stream is but an upload that has begun
-//! early, and whoever needs the file at rest ends it first.
+//! A *stream* is a thread (`sender`) that takes sequential writes from the spool and sends them by one transfer. What it
+//! has taken is no longer dirty; what is written over that later is dirty again, and goes by a plan when the stream has
+//! ended. So a stream is an upload that begins early, and whatever needs the file at rest ends the stream first.
 //!
-//! * The spool keeps a window of the file. A writer who is a window ahead of the network waits; what was
-//!   sent long ago is given up, but for the last megabytes, from which a broken stream goes on.
-//! * A stream that nobody feeds, or whose connection others want, is finished; what is written after that
-//!   is appended by the next one.
+//! * The spool holds a window of the file. A writer that is a window ahead of the network waits. What was sent long ago is
+//!   released from the spool, except for the last megabytes, from which a broken stream resumes.
+//! * A stream without input, or whose connection another caller wants, is finished; what is written afterwards is appended
+//!   by the next one.
 //!
-//! Lock order: a file's `body`, and no call to the server under it.
+//! # Lock order
+//!
+//! A file's lock, and no request to the server under it.
 
 pub(crate) mod resume;
 pub(crate) mod sender;

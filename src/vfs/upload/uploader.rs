@@ -1,8 +1,7 @@
-//! Uploads: bringing what was written to the server, once, whoever wants it: a close, an fsync, the queue.
+//! Uploads a file as it is now, for a close, an fsync, or the queue.
 //!
-//! The one idea: what is dirty is taken out, sent by the plan that is least to send, and put back where that
-//! fails. What the server may have spoilt on the way the spool has, and one more try mends it; what others changed
-//! meanwhile stays where nothing was written here.
+//! The dirty ranges are taken out, sent by the cheapest plan, and put back if that fails. What the server may have damaged
+//! on the way is still in the spool, and is sent once more. Changes of other clients stay where nothing was written here.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::begun::Bytes;
+use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
 /// cost less than the round trips of that.
@@ -99,6 +98,9 @@ impl Uploader {
                 checked.and_then(|()| self.upload_now(file, deadline))
             }
         };
+        if result.is_err() {
+            self.invalidate_disk(file, None);
+        }
         let mut body = file.body.lock();
         body.upload.busy_until = None;
         match &result {
@@ -128,6 +130,8 @@ impl Uploader {
             let job = self.prepare(file, whole, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
                 Ok(updated) => {
+                    let made = Self::version_made(&job.change, &updated);
+                    self.invalidate_disk(file, Some(made));
                     let mut body = file.body.lock();
                     return self.updated(file, &mut body, &job.change, updated);
                 }
@@ -168,7 +172,7 @@ impl Uploader {
         job: &Job,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
-        let bytes = Bytes::new(&self.files, file, Arc::clone(&job.spool));
+        let bytes = UploadBytes::new(&self.files, file, Arc::clone(&job.spool));
         self.secure(file, &job.dirty).map_err(Failure::Final)?;
         let at_once = place.beside.is_none() && self.is_atomic(file.ino);
         let at_once = at_once && job.plan.is_some() && job.change.size > 0;
@@ -205,7 +209,7 @@ impl Uploader {
         &self,
         place: &Place,
         job: &Job,
-        bytes: &Bytes<'_>,
+        bytes: &UploadBytes<'_>,
         exclusive: bool,
         ask: &Ask<'_>,
     ) -> remote::Result<Updated> {
@@ -224,6 +228,24 @@ impl Uploader {
             Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
             None => self.confirm(file, path, &change, ask),
         }
+    }
+
+    /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.
+    pub(crate) fn secure(&self, file: &File, written: &RangeSet) -> Result<()> {
+        let Some(journal) = self.journal.get() else {
+            return Ok(());
+        };
+        {
+            let body = file.body.lock();
+            let mut more = body.upload.in_flight.clone();
+            written.iter().for_each(|part| more.remove(part));
+            let in_place = body.name.beside.is_none() && body.content.base.is_some();
+            let is_wanted = body.journal.id.is_some() || self.journal.is_write_back();
+            if !in_place || !is_wanted || more.iter().next().is_none() {
+                return Ok(());
+            }
+        }
+        self.files.commit(journal, file).map(drop)
     }
 
     /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.

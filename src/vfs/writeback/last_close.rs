@@ -1,4 +1,4 @@
-//! The last close of a file, and the end of the mount: the last chance of what was written.
+//! The last close of a file, and the end of the mount: what was written is stored, or kept in lost+found.
 
 use crate::remote::{Deadline, Step};
 use crate::vfs::attributes::SETTING_MODES;

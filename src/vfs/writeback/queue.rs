@@ -1,12 +1,11 @@
-//! The queue of what waits to be uploaded: plain data, which `writeback.rs` works on.
+//! The queue of files that wait to be uploaded: plain data, which `worker` works on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedMutex};
 use crate::remote::RemotePath;
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
@@ -15,13 +14,13 @@ use crate::vfs::file::open_file::File;
 #[derive(Default)]
 pub struct Queue {
     /// The files.
-    pub state: Mutex<State>,
+    pub state: OrderedMutex<State, ALONE>,
     /// Something of that has changed.
-    pub changed: Condvar,
+    pub changed: OrderedCondvar,
     /// So many files the server refused for good.
     pub refusals: AtomicU64,
     /// Paths of what the server refused for good, until somebody who uses them was told.
-    pub refused: Mutex<HashMap<RemotePath, Error>>,
+    pub refused: OrderedMutex<HashMap<RemotePath, Error>, ALONE>,
 }
 
 /// The files that wait.

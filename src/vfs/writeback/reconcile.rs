@@ -1,8 +1,8 @@
-//! Whose it is what the server has under a name of which something was left: ours, or others'.
+//! Decides whose content the server has under a name that is in the journal: ours, or another client's.
 //!
-//! The one idea: bytes tell. What was left had its base, and where nothing of it may have begun to arrive just that
-//! base, or all of ours, is ours. Where it has begun, an upload that broke off leaves the first bytes of what was sent; what
-//! differs from them others have put there.
+//! The bytes decide. An entry has a base version; if nothing of it may have begun to arrive, only exactly that base, or
+//! all of ours, is ours. Otherwise an upload that broke off leaves the first bytes of what was sent; whatever differs from
+//! them was written by another client.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
-//! Recovery: going on with what an earlier mount has left in the journal.
+//! Recovery: takes over what an earlier mount left in the journal.
 //!
-//! The one idea: what was left is installed as an open file that waits in the queue, before the mount
-//! is live, so that nobody sees the server's older file in its place. What others have changed on the
-//! server since is theirs: then ours goes to `lost+found`.
+//! Each entry becomes an open file in the queue before the mount is live, so that the server's older content is never
+//! shown in its place. Where other clients have changed the server's file since, theirs stays, and ours goes to
+//! lost+found.
 
 use std::collections::HashMap;
 use std::sync::Arc;

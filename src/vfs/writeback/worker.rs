@@ -1,12 +1,11 @@
-//! Write-back: closes that return before the server has the file, and what becomes of it then.
+//! Queues closed files and uploads them from threads.
 //!
-//! The one idea: a file that waits to be brought to the server stays open here, held by the queue, so
-//! that reading, renaming and removing it go on as for any open file. All that is added is the journal,
-//! which has it before its close returns, and threads that upload what waits.
+//! A file that waits stays open, held by the queue, so that reading, renaming and removing it work as for any open file.
+//! The journal has it before its close returns.
 //!
-//! Without `writeback` nothing waits here but what an earlier mount has left.
+//! # Lock order
 //!
-//! Lock order: the queue's lock is taken alone.
+//! The queue's lock is taken alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -196,6 +195,7 @@ impl WriteBack {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
             };
+            let path = self.table.path(file.ino).unwrap_or_default();
             let mut state = self.queue.state.lock();
             if result.is_ok() {
                 state.ended += 1;
@@ -208,7 +208,6 @@ impl WriteBack {
                     let wait = FIRST_RETRY * (1 << job.failures.min(16));
                     job.due += wait.min(LONGEST_RETRY);
                     job.failures += 1;
-                    let path = self.table.path(file.ino).unwrap_or_default();
                     log::warn!("{path} waits to be stored: {error}");
                 }
                 continue;

@@ -1,12 +1,13 @@
-//! Going on where a transfer broke off.
+//! Resumes a stream after a broken transfer.
 //!
-//! The one idea: bytes tell what of a stream has arrived. The end of what the server has is compared with what was sent:
-//! where they are the same, the next transfer goes on behind that, or behind what others have appended to it; where they
-//! are not, all of it is sent once more, unless the server had confirmed some of it. So are the first bytes, where those
-//! went before the server's consent: had it dropped them, what came behind them would lie in their place, and an end that
-//! repeats itself would not show it.
+//! The bytes show what has arrived. The tail of what the server has is compared with what was sent: if they agree, the
+//! next transfer appends to that, or to what other clients have appended since; if not, everything is sent again, unless
+//! the server had confirmed a part. The first bytes are compared too where they were sent as early data: had the server
+//! dropped those, the following bytes would lie in their place, and a repetitive tail would not show it.
 //!
-//! Lock order: the file's `body`, and no call to the server under it.
+//! # Lock order
+//!
+//! The file's lock, and no request to the server under it.
 
 use std::ops::Range;
 

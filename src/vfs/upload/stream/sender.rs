@@ -1,11 +1,15 @@
-//! The thread of a stream: it moves what is written in order from the spool into one transfer after the other.
+//! Implements the thread of a stream: it sends sequential writes from the spool, by one transfer after the other.
 //!
-//! The one idea: it looks at its file's `Stream` before each piece, and what it takes is dirty no more. Whenever a transfer
-//! breaks off it goes on with another one (`streaming/resume.rs`), a few times.
+//! Before each piece it looks at its file's `Stream`, and what it takes is no longer dirty. When a transfer breaks off it
+//! resumes with another one (`resume`), a few times.
 //!
-//! Invariant: of what the journal relies on, the spool gives up only what the server has confirmed.
+//! # Invariants
 //!
-//! Lock order: the file's `body`, and no call to the server under it.
+//! Of what the journal relies on, the spool releases only what the server has confirmed.
+//!
+//! # Lock order
+//!
+//! The file's lock, and no request to the server under it.
 
 use std::io;
 use std::ops::Range;
@@ -176,7 +180,11 @@ impl Sender {
             };
             let written = body.content.dirty.stretch(stream.sent);
             let until = stream.goal.unwrap_or(body.content.ordered);
-            let end = written.min(until).min(stream.sent + CHUNK);
+            let mut end = written.min(until).min(stream.sent + CHUNK);
+            if body.journal.is_cutting() {
+                // What is about to be cut off must not be sent.
+                end = stream.sent;
+            }
             // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
             let may_pause = self.sink.is_none()
                 || self.streams.remote.traits().goes_on
@@ -291,7 +299,7 @@ impl Sender {
         };
         let full = body.content.size.saturating_sub(stream.released) > self.streams.window;
         let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
-        if body.journal.id.is_some() || body.journal.committing {
+        if body.journal.id.is_some() || body.journal.is_committing() {
             until = until.min(stream.vouched);
         }
         if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
@@ -320,7 +328,7 @@ impl Sender {
         let number = body
             .journal
             .id
-            .filter(|_| !body.journal.committing && body.journal.superseded.is_empty());
+            .filter(|_| !body.journal.is_committing() && body.journal.superseded.is_empty());
         let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
             return Ok(());
         };
@@ -333,7 +341,7 @@ impl Sender {
             return Ok(());
         }
         let mut body = self.file.body.lock();
-        let is_same = body.journal.id == Some(id) && !body.journal.committing;
+        let is_same = body.journal.id == Some(id) && !body.journal.is_committing();
         if let Some(stream) = body.upload.stream.as_mut().filter(|_| is_same) {
             stream.vouched = sent;
         }
