@@ -328,7 +328,7 @@ fn a_part_that_others_were_in_the_way_of_is_kept_once() {
         (9000, &b"ours"[..])
     );
     assert!(
-        lost[0].1.contains("others have changed it"),
+        lost[0].1.contains("another client has changed it"),
         "{}",
         lost[0].1
     );

@@ -255,7 +255,7 @@ fn an_upload_that_is_cut_goes_on_where_it_was() {
              wait $copier || fail \"the copy ended with $?\"
              cmp $S/file $D/file$at; rm $M/file$at
          done
-         says $S/log 'looking what of'; unmounts",
+         says $S/log 'resuming after what has arrived'; unmounts",
     );
 }
 
@@ -510,7 +510,7 @@ fn where_nothing_can_take_a_place_what_was_streamed_is_stored_in_place() {
     run(
         60,
         "vsftpd cmds_denied=RNFR,RNTO; head -c 60M /dev/urandom >$S/file; mounts atomic,spool_size=32M
-         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'are written in place'; is \"$(ls -A $D | xargs)\" 'f there'
+         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'writing in place'; is \"$(ls -A $D | xargs)\" 'f there'
          cp $S/file $M/g; cmp $S/file $D/g; unmounts",
     );
 }
@@ -522,7 +522,7 @@ fn what_was_stored_is_compared_by_its_hash() {
         60,
         "proftpd 'LoadModule mod_digest.c'; mounts verify=hash
          head -c 3M /dev/urandom >$S/file; cp $S/file $M/file; cmp $S/file $D/file; says $S/log '> HASH'
-         echo more >>$M/file; echo more >>$S/file; cmp $S/file $D/file; not_says $S/log 'storing it again'; unmounts",
+         echo more >>$M/file; echo more >>$S/file; cmp $S/file $D/file; not_says $S/log 'sending the whole file again'; unmounts",
     );
 }
 

@@ -58,9 +58,7 @@ impl Policy {
                         Error::NotPermitted(refused) => refused,
                         other => other,
                     };
-                    log::warn!(
-                        "{what}: {why}; from now on passed over, since the mount is lenient"
-                    );
+                    log::warn!("lenient: {what}: {why}; further failures are ignored");
                 }
                 Ok(())
             }
@@ -74,7 +72,7 @@ impl Policy {
         match self.remote.step(Step::SetMode(&path, mode), deadline) {
             Ok(_) => {}
             Err(error @ remote::Error::Refused { .. }) if self.has_mode(ino, mode) => {
-                log::debug!("{error}; it has these bits already");
+                log::debug!("chmod: {error}; the file has these bits already");
                 return Ok(());
             }
             Err(error) => return Err(Error::NotPermitted(error)),

@@ -33,13 +33,13 @@ use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::spool::SpoolFile;
 
-/// A file with fewer dirty bytes lies in the journal itself.
-const INLINE: u64 = 128 * 1024;
-/// More separate ranges of one file are joined, with what lies between them: a record has an end.
-pub const RANGES: usize = 1000;
-/// A log that is longer than this, and of which but a part still counts, is written anew: what that
-/// costs is less than what was written before.
-const COMPACT: u64 = 4 << 20;
+/// Files with at most this many dirty bytes are stored in the log itself.
+const INLINE_LIMIT: u64 = 128 * 1024;
+/// Ranges of one record. More are joined, with the bytes between them, to bound its length.
+pub const MAX_RANGES: usize = 1000;
+/// A log longer than this many bytes, of which less than half is live, is compacted: that costs less than was written
+/// before.
+const COMPACT_THRESHOLD: u64 = 4 << 20;
 
 /// Bits of an intent's number that tell the logs of live mounts apart; those above are microseconds since 1970.
 const LOG_BITS: u32 = 8;
@@ -114,7 +114,7 @@ impl Journal {
             .iter()
             .map(|range| range.end - range.start)
             .sum();
-        if dirty <= INLINE {
+        if dirty <= INLINE_LIMIT {
             let mut bytes = Vec::new();
             for range in &intent.dirty {
                 let from = bytes.len();
@@ -137,7 +137,9 @@ impl Journal {
     /// Writes something down that nobody is promised.
     pub fn note(&self, record: &Record) {
         if let Err(error) = self.append(record) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
@@ -145,7 +147,9 @@ impl Journal {
     pub fn begun(&self, id: u64) {
         let noted = self.append(&Record::Begun(id));
         if let Err(error) = noted.and_then(|end| self.sync(end)) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
@@ -168,7 +172,9 @@ impl Journal {
     pub fn settle(&self) {
         let end = self.state.lock().ended;
         if let Err(error) = self.sync(end) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
@@ -293,7 +299,7 @@ impl State {
     fn is_long(&self) -> bool {
         let live = self.live.values().flatten();
         let live: u64 = live.map(|(_, length)| length).sum();
-        self.length > COMPACT && live < self.length / 2
+        self.length > COMPACT_THRESHOLD && live < self.length / 2
     }
 
     /// Remembers where a record is that must not be lost.

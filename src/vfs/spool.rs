@@ -84,7 +84,8 @@ impl Spool {
                     let written = written.and_then(|mut why| writeln!(why, "{reason}"));
                     if let Err(error) = written {
                         // What counts is there.
-                        log::warn!("{}: {error}", directory.path().join(why).display());
+                        let why = directory.path().join(why);
+                        log::warn!("lost+found: {}: not written: {error}", why.display());
                     }
                     directory.sync()?;
                     return Ok(directory.path().join(name));

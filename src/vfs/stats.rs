@@ -82,9 +82,9 @@ impl Tally {
     }
 }
 
-/// Bytes that a reader and a writer may be ahead of the network while there are both: enough to keep a line of
-/// 1 Gbit/s and 30 ms full.
-pub const CLOSE: u64 = 4 << 20;
+/// Bytes that a reader and a writer may be ahead of the network while both run: enough to keep a line of 1 Gbit/s and
+/// 30 ms full.
+pub const DUPLEX_WINDOW: u64 = 4 << 20;
 
 /// How many files are under way.
 #[derive(Debug, Default)]

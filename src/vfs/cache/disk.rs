@@ -30,22 +30,22 @@ use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::{RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH};
 
-/// Bytes of a digest in a map.
-const DIGEST: usize = 8;
-/// The first bytes of a map: the format, and the size of blocks.
-const HEAD: &[u8; 16] = b"ftpfs cache2 128";
-/// Bytes of the digest of a source, behind that.
-const SOURCE: usize = 32;
-/// Where the digests of a map begin: before them, behind the source, there is room for the longest path, with a 0 at its
-/// end.
-const DIGESTS: u64 = 4096;
-/// After so many bytes written it is looked whether there is too much: the share of what is allowed.
-const SHARE: u64 = 16;
-/// What a blocks' file is allocated in, as `st_blocks` counts.
-const SECTOR: u64 = 512;
-/// The ends of the names of the two files.
-const DATA: &str = "blocks";
-const MAP: &str = "map";
+/// Bytes of the digest of a block in a map.
+const BLOCK_DIGEST: usize = 8;
+/// First bytes of a map: the format, and the size of blocks.
+const MAP_MAGIC: &[u8; 16] = b"ftpfs cache2 128";
+/// Bytes of the digest of a source, after the magic.
+const SOURCE_DIGEST: usize = 32;
+/// Offset of the digests in a map: the space before them has room for the longest path and a NUL.
+const DIGESTS_OFFSET: u64 = 4096;
+/// Divisor of the allowed size: the cache is cleaned up after this share of it was written, and this share is freed.
+const CLEANUP_SHARE: u64 = 16;
+/// Bytes of one unit of `st_blocks`.
+const STAT_BLOCK: u64 = 512;
+/// Suffix of the file of blocks.
+const DATA_SUFFIX: &str = "blocks";
+/// Suffix of the map.
+const MAP_SUFFIX: &str = "map";
 
 /// How much is kept on disk, and where.
 #[derive(Clone, Debug)]
@@ -94,7 +94,10 @@ impl Disk {
         match self.open(&name, path, version.size?) {
             Ok(content) => Some(Arc::new(content)),
             Err(error) => {
-                log::warn!("{}: {error}", self.settings.directory.display());
+                log::warn!(
+                    "disk cache: {}: a file is not cached: {error}",
+                    self.settings.directory.display()
+                );
                 None
             }
         }
@@ -126,7 +129,7 @@ impl Disk {
         };
         for Usage { name, .. } in contents {
             let mut begins = vec![0; head.len()];
-            let map = directory.open(format!("{name}.{MAP}"), OFlag::O_RDONLY);
+            let map = directory.open(format!("{name}.{MAP_SUFFIX}"), OFlag::O_RDONLY);
             let read = map.and_then(|map| map.read_exact_at(&mut begins, 0));
             // One that is too short for a path holds no digests.
             if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
@@ -146,14 +149,14 @@ impl Disk {
     /// What a map of a file of this path begins with.
     fn head(&self, path: &RemotePath) -> Vec<u8> {
         let source = digest_of(&self.settings.source);
-        [HEAD, source.as_ref(), path.as_bytes(), &[0]].concat()
+        [MAP_MAGIC, source.as_ref(), path.as_bytes(), &[0]].concat()
     }
 
     /// The name of a content, if it can be kept.
     fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
         let (size, modified) = (version.size?, version.modified?);
         let words = [
-            HEAD.as_slice(),
+            MAP_MAGIC.as_slice(),
             &self.settings.source,
             path.as_bytes(),
             &size.to_be_bytes(),
@@ -165,7 +168,7 @@ impl Disk {
 
     fn open(&self, name: &str, path: &RemotePath, size: u64) -> io::Result<Content> {
         let head = self.head(path);
-        if head.len() as u64 > DIGESTS {
+        if head.len() as u64 > DIGESTS_OFFSET {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
         let directory = self.directory.make()?;
@@ -173,7 +176,7 @@ impl Disk {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT;
             directory.open(format!("{name}.{end}"), flags)
         };
-        let (data, map) = (open(DATA)?, open(MAP)?);
+        let (data, map) = (open(DATA_SUFFIX)?, open(MAP_SUFFIX)?);
         map.write_all_at(&head, 0)?;
         // What was used last goes last.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
@@ -187,12 +190,14 @@ impl Disk {
             Ok(()) => {
                 let bytes = bytes.len() as u64;
                 let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                if written > self.settings.size / SHARE {
-                    self.keep(self.settings.size - self.settings.size / SHARE);
+                if written > self.settings.size / CLEANUP_SHARE {
+                    self.keep(self.settings.size - self.settings.size / CLEANUP_SHARE);
                 }
             }
             // Nobody asked for it: the disk may be full.
-            Err(error) => log::debug!("{}: {error}", self.settings.directory.display()),
+            Err(error) => {
+                log::debug!("disk cache: a block is not cached: {error}");
+            }
         }
     }
 
@@ -216,7 +221,7 @@ impl Disk {
         let found = found.and_then(|directory| Ok((contents(&directory)?, directory)));
         let (mut contents, directory) = match found {
             Ok(found) => found,
-            Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
+            Err(error) => return log::debug!("disk cache: cleanup failed: {error}"),
         };
         contents.sort_unstable_by_key(|usage| usage.last);
         let mut total: u64 = contents.iter().map(|usage| usage.bytes).sum();
@@ -228,8 +233,8 @@ impl Disk {
                 return;
             }
             // The data first: a map alone says nothing, and is cleared the next time.
-            let _ = directory.remove(format!("{name}.{DATA}"));
-            let _ = directory.remove(format!("{name}.{MAP}"));
+            let _ = directory.remove(format!("{name}.{DATA_SUFFIX}"));
+            let _ = directory.remove(format!("{name}.{MAP_SUFFIX}"));
             total -= taken;
         }
     }
@@ -250,15 +255,15 @@ fn contents(directory: &PrivateDir) -> io::Result<Vec<Usage>> {
     let mut found = Vec::new();
     for name in directory.names()? {
         let name = name.to_string_lossy();
-        let Some((name, MAP)) = name.rsplit_once('.') else {
+        let Some((name, MAP_SUFFIX)) = name.rsplit_once('.') else {
             continue;
         };
-        let Ok(map) = directory.stat(format!("{name}.{MAP}")) else {
+        let Ok(map) = directory.stat(format!("{name}.{MAP_SUFFIX}")) else {
             continue;
         };
-        let data = directory.stat(format!("{name}.{DATA}"));
+        let data = directory.stat(format!("{name}.{DATA_SUFFIX}"));
         let blocks = map.st_blocks + data.map_or(0, |data| data.st_blocks);
-        let bytes = u64::try_from(blocks).unwrap_or(0) * SECTOR;
+        let bytes = u64::try_from(blocks).unwrap_or(0) * STAT_BLOCK;
         found.push(Usage {
             last: (map.st_mtime, map.st_mtime_nsec),
             bytes,
@@ -272,9 +277,9 @@ impl Content {
     /// A block, if it is there.
     pub fn get(&self, index: u64) -> Option<Vec<u8>> {
         assert_none_held("a look-up in the disk cache");
-        let mut known = [0; DIGEST];
+        let mut known = [0; BLOCK_DIGEST];
         self.map.read_exact_at(&mut known, place(index)).ok()?;
-        if known == [0; DIGEST] {
+        if known == [0; BLOCK_DIGEST] {
             return None;
         }
         let mut bytes = vec![0; self.length(index)];
@@ -284,8 +289,8 @@ impl Content {
 
     /// Nothing that was put here is to be believed.
     pub fn forget(&self) {
-        if let Err(error) = self.map.set_len(DIGESTS) {
-            log::warn!("wrong bytes stay in the cache on disk: {error}");
+        if let Err(error) = self.map.set_len(DIGESTS_OFFSET) {
+            log::warn!("disk cache: wrong blocks could not be removed: {error}");
         }
     }
 
@@ -306,12 +311,12 @@ impl Content {
 }
 
 fn place(index: u64) -> u64 {
-    DIGESTS + index * DIGEST as u64
+    DIGESTS_OFFSET + index * BLOCK_DIGEST as u64
 }
 
 /// Removes a map and its data. The map first: data alone says nothing.
 fn forget_content(directory: &PrivateDir, name: &str) {
-    for end in [MAP, DATA] {
+    for end in [MAP_SUFFIX, DATA_SUFFIX] {
         match directory.remove(format!("{name}.{end}")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let place = directory.path().display();
@@ -323,8 +328,8 @@ fn forget_content(directory: &PrivateDir, name: &str) {
 }
 
 /// A digest that nobody can make another content for (SHA-256).
-fn digest_of(bytes: &[u8]) -> [u8; SOURCE] {
-    let mut digest = [0; SOURCE];
+fn digest_of(bytes: &[u8]) -> [u8; SOURCE_DIGEST] {
+    let mut digest = [0; SOURCE_DIGEST];
     let made = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.copy_from_slice(made.as_ref());
     digest
@@ -364,7 +369,7 @@ mod tests {
         let disk = disk(scratch.path(), 1 << 30);
         let name = disk.name(&path("f"), &version(3, 1)).expect("a name");
         let cache = PrivateDir::make(&disk.settings.directory).expect("made");
-        let link = cache.path().join(format!("{name}.{MAP}"));
+        let link = cache.path().join(format!("{name}.{MAP_SUFFIX}"));
         std::os::unix::fs::symlink(&victim, link).expect("a link");
         assert!(disk.content(&path("f"), &version(3, 1)).is_none());
         assert_eq!(fs::read(&victim).expect("read"), b"precious");
@@ -483,7 +488,7 @@ mod tests {
             keep(name);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        disk.keep(size - size / SHARE);
+        disk.keep(size - size / CLEANUP_SHARE);
         let cache = disk.directory.find().expect("there");
         let there = contents(&cache).expect("a listing");
         let total: u64 = there.iter().map(|usage| usage.bytes).sum();

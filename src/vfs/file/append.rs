@@ -21,8 +21,8 @@ pub enum Spot {
     End,
 }
 
-/// Bytes moved at once.
-const PIECE: usize = 1 << 20;
+/// Bytes copied at once.
+const COPY_BUFFER: usize = 1 << 20;
 
 impl OpenFiles {
     /// The offset at which a write begins, as things are now.
@@ -96,12 +96,13 @@ impl Body {
 }
 
 fn copy(from: &dyn ReadAt, range: std::ops::Range<u64>, to: &SpoolFile, mut at: u64) -> Result<()> {
-    let mut buffer = vec![0; PIECE.min(usize::try_from(range.end - range.start).unwrap_or(PIECE))];
+    let mut buffer =
+        vec![0; COPY_BUFFER.min(usize::try_from(range.end - range.start).unwrap_or(COPY_BUFFER))];
     let mut start = range.start;
     while start < range.end {
         let length = buffer
             .len()
-            .min(usize::try_from(range.end - start).unwrap_or(PIECE));
+            .min(usize::try_from(range.end - start).unwrap_or(COPY_BUFFER));
         from.read_exact_at(&mut buffer[..length], start)?;
         to.write_at(&buffer[..length], at)?;
         start += length as u64;

@@ -22,7 +22,7 @@ use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{Body, Commit, File};
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::journal::record::{Intent, Record};
-use crate::vfs::journal::{Journal, RANGES};
+use crate::vfs::journal::{Journal, MAX_RANGES};
 use crate::vfs::spool::SpoolFile;
 
 impl OpenFiles {
@@ -243,7 +243,7 @@ impl Body {
             dirty = std::iter::once(0..self.content.size).collect();
             dirty.retain(|range| !range.is_empty());
         }
-        if dirty.len() > RANGES {
+        if dirty.len() > MAX_RANGES {
             let (first, last) = (dirty.first()?.start, dirty.last()?.end);
             dirty = std::iter::once(first..last).collect();
         }

@@ -145,9 +145,9 @@ pub struct Stream {
     pub tight: bool,
 }
 
-/// Ranges that are so close are sent as one, if what lies between them is here: less than what another
-/// transfer costs.
-const JOIN: u64 = 32 * 1024;
+/// Dirty ranges at most this many bytes apart are sent as one, if the bytes between them are here: that costs less
+/// than another transfer.
+const JOIN_DISTANCE: u64 = 32 * 1024;
 
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
@@ -387,7 +387,7 @@ impl Body {
         for range in self.content.dirty.iter() {
             match joined.last_mut() {
                 Some(last)
-                    if range.start - last.end <= JOIN
+                    if range.start - last.end <= JOIN_DISTANCE
                         && self.content.present.contains(last.end..range.start) =>
                 {
                     last.end = range.end;

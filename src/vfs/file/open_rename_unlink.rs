@@ -121,7 +121,7 @@ impl OpenFiles {
             },
             deadline,
         ) {
-            log::error!("{path} could not be replaced and is now called {aside}: {error}");
+            log::error!("rename: {path}: not replaced, and left on the server as {aside}: {error}");
         }
         self.table.lock().doubt_listing(parent);
     }

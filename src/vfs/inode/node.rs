@@ -90,7 +90,7 @@ impl Node {
         if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
             && old.precision > new.precision
             && self.attributes.size == attributes.size
-            && (old.seconds - new.seconds).abs() < COARSE
+            && (old.seconds - new.seconds).abs() < COARSE_SECONDS
         {
             // A rounded time never replaces an exact one of the same file.
             attributes.modified = Some(old);
@@ -131,8 +131,8 @@ impl Node {
     }
 }
 
-/// Seconds by which a listing's time may differ from the exact one by its rounding alone.
-const COARSE: i64 = 60;
+/// Seconds by which a listing's time may differ from the exact one through rounding alone.
+const COARSE_SECONDS: i64 = 60;
 
 /// This moment, as a time of modification.
 pub fn now() -> Modified {

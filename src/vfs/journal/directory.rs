@@ -20,12 +20,12 @@ use crate::vfs::spool::UNDONE;
 
 /// The name of the common lock.
 const LOCK: &str = "lock";
-/// Who can't have the common lock for so long gives up: it is held for milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const PAUSE: Duration = Duration::from_millis(1);
-/// How the names of logs end.
-const ENDING: &str = ".log";
+/// How long the common lock is waited for: it is held for milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which the common lock is tried.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Suffix of the names of logs.
+const LOG_SUFFIX: &str = ".log";
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -82,10 +82,10 @@ impl Directory {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > LOCK_TIMEOUT {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            thread::sleep(PAUSE);
+            thread::sleep(LOCK_POLL_INTERVAL);
         }
     }
 
@@ -98,7 +98,7 @@ impl Directory {
         let mut logs: Vec<String> = names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
-            .filter(|name| name.ends_with(ENDING))
+            .filter(|name| name.ends_with(LOG_SUFFIX))
             .collect();
         logs.sort_unstable();
         Ok(logs)
@@ -123,7 +123,7 @@ impl Directory {
     pub fn new_log(&self, _: &Locked) -> io::Result<(String, File)> {
         let directory = self.make()?;
         for number in 0_u32.. {
-            let name = format!("{number}{ENDING}");
+            let name = format!("{number}{LOG_SUFFIX}");
             match directory.open(&name, LOG_FLAGS | NEW_FLAGS) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 file => {

@@ -178,7 +178,10 @@ impl Dead {
             let Some((record, length)) = Record::read(rest) else {
                 let Some(next) = Record::seek(rest) else {
                     let path = directory.path(&name);
-                    log::warn!("{}: its last record is torn and left out", path.display());
+                    log::warn!(
+                        "journal: {}: the last record is torn; it is ignored",
+                        path.display()
+                    );
                     break;
                 };
                 damaged += next;
@@ -248,7 +251,7 @@ fn keep_damaged(directory: &Directory, name: &str, bytes: &[u8], damaged: usize)
         _ => format!("a copy is kept as {}", kept.display()),
     };
     log::error!(
-        "{}: {damaged} bytes of it are damaged, and what they told of is lost; {outcome}",
+        "journal: {}: {damaged} bytes are damaged; the records in them are lost; {outcome}",
         path.display()
     );
 }

@@ -13,7 +13,10 @@ use crate::vfs::metadata::Metadata;
 pub(crate) fn is_nameable(entry: &Entry) -> bool {
     let fits = entry.name.len() <= NAME_LENGTH;
     if !fits {
-        log::warn!("a name of {} bytes is left out", entry.name.len());
+        log::warn!(
+            "listing: a name of {} bytes is too long; it is not shown",
+            entry.name.len()
+        );
     }
     fits && !is_aside(&entry.name)
 }

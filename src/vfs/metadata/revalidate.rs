@@ -16,13 +16,13 @@ use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::{Known, ROOT};
 use crate::vfs::metadata::Metadata;
 
-/// An open asks the server again when what is known of the file is older.
-const REVALIDATE: Duration = Duration::from_secs(5);
-/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
-/// the link's size: only a listing tells.
-const LINK: u32 = 0o777;
-/// A second name that is asked for within so short a time makes a listing worth its price.
-const SOON: Duration = Duration::from_secs(1);
+/// An open asks the server again when what is known of the file is older than this.
+const REVALIDATE_AGE: Duration = Duration::from_secs(5);
+/// Permission bits of a symbolic link. ProFTPD's MLST reports a link as its target, but with these bits and the link's
+/// size: only a listing shows that it is a link.
+const LINK_MODE: u32 = 0o777;
+/// A second name asked for in a directory within this time makes a listing worth its price.
+const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Metadata {
     /// The attributes, if they are known and young enough.
@@ -60,8 +60,8 @@ impl Metadata {
             Known::Unknown => {}
         }
         let traits = self.remote.traits();
-        let alone =
-            (traits.stats || traits.glances) && !self.table.lock().asked_alone(directory, SOON);
+        let alone = (traits.stats || traits.glances)
+            && !self.table.lock().asked_alone(directory, LISTING_INTERVAL);
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
@@ -95,7 +95,7 @@ impl Metadata {
             deadline,
         };
         let told = self.remote.glance(&path, &ask).unwrap_or_else(|error| {
-            log::info!("{error}; asking for the listing instead");
+            log::info!("lookup: {error}; listing the directory instead");
             None
         });
         let mut tree = self.table.lock();
@@ -141,7 +141,7 @@ impl Metadata {
             return self.ask_name(directory, name, deadline);
         }
         let attributes = match answer {
-            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
+            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK_MODE) => {
                 let listed = self.ask_listing(directory, name, deadline)?;
                 return listed.ok_or(Error::NotFound);
             }
@@ -292,7 +292,7 @@ impl Metadata {
 
     /// How long an open relies on what is known of a file.
     pub(crate) fn checked_for(&self) -> Duration {
-        REVALIDATE.min(self.lifetime)
+        REVALIDATE_AGE.min(self.lifetime)
     }
 
     /// Asks for size and time of an open file that is not being written, if what is known is old.

@@ -15,11 +15,11 @@ pub struct Listings {
     ended: OrderedCondvar,
 }
 
-/// The share of somebody's patience for which he waits for a listing of others that does not get on; then he lists
-/// the directory himself.
-const SHARE: u32 = 3;
-/// How often who waits looks whether it gets on.
-const LOOK: Duration = Duration::from_millis(500);
+/// Divisor of a caller's patience: how long it waits for another caller's listing that makes no progress, before it
+/// lists the directory itself.
+const PATIENCE_SHARE: u32 = 3;
+/// Interval at which a waiting caller checks whether the listing makes progress.
+const PROGRESS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The right to list a directory, as long as it lives.
 pub struct Claim<'a> {
@@ -59,13 +59,14 @@ impl Listings {
                 deadline.progress();
                 since = Instant::now();
             }
-            if since.elapsed() > deadline.patience() / SHARE {
+            if since.elapsed() > deadline.patience() / PATIENCE_SHARE {
                 break true;
             }
             let left = deadline
                 .remaining()
                 .ok_or_else(|| remote::Error::timed_out("waiting for a listing"))?;
-            self.ended.wait_for(&mut under_way, left.min(LOOK));
+            self.ended
+                .wait_for(&mut under_way, left.min(PROGRESS_POLL_INTERVAL));
         };
         Ok(Claim {
             listings: self,

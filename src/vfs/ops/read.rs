@@ -16,8 +16,8 @@ use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Body, File, Piece};
 use crate::vfs::file::open_files::Handle;
 
-/// Who reads so near to where he read before goes on, in bytes: the kernel reads ahead, and in no strict order.
-const NEAR: u64 = 4 << 20;
+/// Reads at most this many bytes from the last one continue it: the kernel's readahead keeps no strict order.
+const SEQUENTIAL_DISTANCE: u64 = 4 << 20;
 
 impl Vfs {
     /// The bytes, if no server need be asked for them.
@@ -118,14 +118,14 @@ impl Vfs {
                     // The kernel would fill its pages up with zeros to the size that it was told.
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.table.path(file.ino)?),
-                        format!("others have cut it to {end} bytes since it was opened"),
+                        format!("another client cut it to {end} bytes since it was opened"),
                     )
                     .into());
                 }
                 if length == 0 {
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.table.path(file.ino)?),
-                        format!("the transfer ended after {end} bytes, and the file does not"),
+                        format!("the transfer ended after {end} bytes, before the end of the file"),
                     )
                     .into());
                 }
@@ -139,14 +139,14 @@ impl Vfs {
     /// elsewhere, and who reads on where the file has just grown, need not be.
     fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
         let mut seen = handle.seen.lock();
-        let goes_on = offset > 0 && offset.abs_diff(seen.end) <= NEAR;
+        let goes_on = offset > 0 && offset.abs_diff(seen.end) <= SEQUENTIAL_DISTANCE;
         let is_torn = seen.generation > 0 && seen.generation < body.content.replaced;
         if goes_on && is_torn && !handle.writes {
             let path = self.table.path(handle.file.ino)?;
             // As often as it is asked: the first answer may be for the kernel's own readahead.
             return Err(remote::Error::misbehaved(
                 format!("reading {path}"),
-                "others have put another content in its place since its beginning was read",
+                "file was replaced on the server while being read",
             )
             .into());
         }
@@ -161,7 +161,7 @@ impl Vfs {
         }
         Err(remote::Error::misbehaved(
             format!("reading {}", self.table.path(file.ino)?),
-            format!("the server says that it has {end} bytes, and sends more"),
+            format!("the server reports {end} bytes and sends more"),
         )
         .into())
     }

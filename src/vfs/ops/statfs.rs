@@ -34,7 +34,7 @@ impl Vfs {
             .remote
             .space(&remote::RemotePath::root(), &ask)
             .unwrap_or_else(|error| {
-                log::info!("asking for the free space: {error}");
+                log::info!("statfs: server did not report its free space: {error}");
                 None
             });
         let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);

@@ -82,7 +82,7 @@ impl Vfs {
                     .is_some_and(|node| std::mem::replace(&mut node.told, true));
                 if !told {
                     log::warn!(
-                        "{path}: its target {} leads out of the mount",
+                        "symlink: {path}: target {} is outside of the mount; reading the link is refused",
                         target.escape_ascii()
                     );
                 }

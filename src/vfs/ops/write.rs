@@ -17,8 +17,8 @@ use crate::vfs::file::append::Spot;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::ops::open::Wants;
 
-/// Zeros that are written at once.
-const ZEROS: usize = 1 << 20;
+/// Zeros written at once.
+const ZERO_BUFFER: usize = 1 << 20;
 
 impl Vfs {
     /// Writes to the spool, if that need not wait for the network.
@@ -184,7 +184,7 @@ impl Vfs {
             } else {
                 end
             };
-            let zeros = vec![0; ZEROS];
+            let zeros = vec![0; ZERO_BUFFER];
             let mut at = offset;
             while at < end {
                 let length = zeros

@@ -12,10 +12,10 @@ use crate::vfs::metadata::single_flight::Claim;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::walk_detector::Directory;
 
-/// Directories in one flight: few enough that the first is not long behind the round trip.
-const FLIGHT: usize = 32;
-/// Flights, or listings one by one, that are under way at once.
-const AT_ONCE: usize = 8;
+/// Directories in one flight: few enough that the first listing comes soon after the round trip.
+const MAX_FLIGHT: usize = 32;
+/// Flights, or single listings, in progress at once.
+const MAX_LISTINGS: usize = 8;
 
 impl Prefetcher {
     /// Somebody looks at a directory that is listed.
@@ -34,11 +34,11 @@ impl Prefetcher {
 
     /// Says in the log what was gained and lost by doing things ahead.
     pub fn log_ahead(&self) {
-        let (listed, listed_in_vain) = self.listed_ahead();
-        let (fetched, fetched_in_vain) = self.fetched_ahead();
+        let (listed, listed_wasted) = self.listed_ahead();
+        let (fetched, fetched_wasted) = self.fetched_ahead();
         log::info!(
-            "ahead: {listed} directories were listed and looked at, {listed_in_vain} in vain; \
-             {fetched} files were fetched and read, {fetched_in_vain} in vain"
+            "prefetch: {listed} directory listings used, {listed_wasted} wasted; \
+             {fetched} files used, {fetched_wasted} wasted"
         );
     }
 
@@ -47,10 +47,10 @@ impl Prefetcher {
         let mut room = self.remote.room(Urgency::Ahead);
         while !wanted.is_empty() && room > 0 {
             room -= 1;
-            let Some(place) = self.listing_permits.take(AT_ONCE) else {
+            let Some(place) = self.listing_permits.take(MAX_LISTINGS) else {
                 return;
             };
-            let rest = wanted.split_off(wanted.len().min(if together { FLIGHT } else { 1 }));
+            let rest = wanted.split_off(wanted.len().min(if together { MAX_FLIGHT } else { 1 }));
             let now = std::mem::replace(&mut wanted, rest);
             let Some(vfs) = self.me.upgrade() else {
                 return;
@@ -63,7 +63,7 @@ impl Prefetcher {
                 vfs.list_ahead(more);
             };
             if let Err(error) = thread::Builder::new().name("ahead".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+                log::error!("prefetch: no thread could be started: {error}");
                 return;
             }
         }
@@ -119,7 +119,7 @@ impl Prefetcher {
                 tree.merge_listing(ino, entries, completeness, asked);
             }
             // Whoever wants it will hear of it.
-            Err(error) => log::debug!("listing ahead: {error}"),
+            Err(error) => log::debug!("prefetch: listing failed: {error}"),
         }
     }
 

@@ -58,14 +58,15 @@ struct Row {
     used: Instant,
 }
 
-/// Sequences that are followed at once; the one that rested longest makes way.
-const ROWS: usize = 4;
+/// Sequences followed at once; the least recently active one gives way.
+const MAX_SEQUENCES: usize = 4;
 /// The largest window, in files: with [`LARGEST`](super::fetch) bytes each well below the block cache.
 const LARGEST_WINDOW: usize = 64;
-/// Files that may be passed over: what is not to be read (`grep --include`), or too large to be fetched.
-const NEAR: usize = 3;
-/// What was not read so long after it was fetched was fetched in vain.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Files that a sequence may skip: those that the program does not read (`grep --include`), or too large to be
+/// fetched.
+const MAX_SKIPPED: usize = 3;
+/// A fetched file that was not read within this time was wasted.
+const WASTE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Sequences {
     /// Somebody opens `file` to read it; queues what is best fetched now.
@@ -82,7 +83,11 @@ impl Sequences {
         }
         let followed = (0..self.rows.len()).rev().find_map(|at| {
             let row = &self.rows[at];
-            let near = |by_number| order.after(row.last, by_number, NEAR).contains(&file);
+            let near = |by_number| {
+                order
+                    .after(row.last, by_number, MAX_SKIPPED)
+                    .contains(&file)
+            };
             let ways = [row.by_number, !row.by_number];
             let by_number = ways.into_iter().find(|&by_number| near(by_number))?;
             Some((at, by_number))
@@ -98,7 +103,7 @@ impl Sequences {
                 }
             }
             None => {
-                if self.rows.len() == ROWS {
+                if self.rows.len() == MAX_SEQUENCES {
                     self.rows.remove(0);
                 }
                 Row {
@@ -179,7 +184,7 @@ impl Sequences {
         self.ahead.retain(|_, ahead| {
             let is_over = match ahead.stage {
                 Stage::Asked | Stage::Coming => false,
-                _ => ahead.since.elapsed() >= PATIENCE,
+                _ => ahead.since.elapsed() >= WASTE_TIMEOUT,
             };
             if is_over {
                 self.wasted += u64::from(ahead.stage == Stage::There);
@@ -188,7 +193,7 @@ impl Sequences {
             !is_over
         });
         self.rows
-            .retain(|row| !in_vain && row.used.elapsed() < PATIENCE);
+            .retain(|row| !in_vain && row.used.elapsed() < WASTE_TIMEOUT);
     }
 }
 
@@ -261,7 +266,7 @@ mod tests {
         assert_eq!((sequences.hits, sequences.wasted), (0, 0));
         // Long ago it is no waste either, and it may be tried again.
         for ahead in sequences.ahead.values_mut() {
-            ahead.since -= PATIENCE;
+            ahead.since -= WASTE_TIMEOUT;
         }
         sequences.open(100, &files);
         assert_eq!((sequences.wasted, sequences.next()), (0, Some(101)));

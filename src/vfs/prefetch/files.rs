@@ -24,21 +24,22 @@ use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
 use crate::vfs::prefetch::permits::Permits;
 
-/// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
-const LARGEST: u64 = 256 * 1024;
-/// Larger files do not ride along with the question of an open, in bytes: it would wait for all of them.
-const RIDES: usize = 64 * 1024;
-/// Files that are fetched at once, if there are connections.
-const AT_ONCE: usize = 8;
-/// Entries that are looked at to find the next files.
-const STEPS: usize = 2000;
-/// The share of somebody's patience for which he waits for a file that is fetched and does not get on; then he fetches
-/// it himself.
-const SHARE: u32 = 3;
-/// How often who waits looks whether it gets on.
-const LOOK: Duration = Duration::from_millis(500);
-/// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
-const FRESH: Duration = Duration::from_secs(2);
+/// Bytes of the largest file fetched ahead: larger ones have the window of their reader.
+const MAX_FETCH_SIZE: u64 = 256 * 1024;
+/// Bytes of the largest file fetched together with the revalidation of its open, which waits for all of it.
+const MAX_OPEN_FETCH_SIZE: usize = 64 * 1024;
+/// Files fetched at once, if there are connections.
+const MAX_FETCHES: usize = 8;
+/// Entries examined to find the next files.
+const MAX_SEARCH_STEPS: usize = 2000;
+/// Divisor of a caller's patience: how long it waits for a fetch that makes no progress, before it reads the file
+/// itself.
+const PATIENCE_SHARE: u32 = 3;
+/// Interval at which a waiting caller checks whether the fetch makes progress.
+const PROGRESS_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// A file is asked about again with its fetch when what is known of it is older than this: it must be fresh when it is
+/// opened.
+const FRESH_AGE: Duration = Duration::from_secs(2);
 
 /// Directories whose sorted children are cached.
 const SORTED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -135,10 +136,14 @@ impl Prefetcher {
             if seen.replace(since).is_some_and(|before| before != since) {
                 deadline.progress();
             }
-            if since.elapsed() > deadline.patience() / SHARE || deadline.remaining().is_none() {
+            if since.elapsed() > deadline.patience() / PATIENCE_SHARE
+                || deadline.remaining().is_none()
+            {
                 return;
             }
-            self.fetching.moved.wait_for(&mut sequences, LOOK);
+            self.fetching
+                .moved
+                .wait_for(&mut sequences, PROGRESS_POLL_INTERVAL);
         }
     }
 
@@ -155,7 +160,9 @@ impl Prefetcher {
         if !asks || self.remote.room(Urgency::Caller) == 0 {
             return;
         }
-        let wanted = self.wanted(ino).filter(|wanted| wanted.size <= RIDES);
+        let wanted = self
+            .wanted(ino)
+            .filter(|wanted| wanted.size <= MAX_OPEN_FETCH_SIZE);
         let (Some(mut wanted), Some(vfs)) = (wanted, self.me.upgrade()) else {
             return;
         };
@@ -169,14 +176,14 @@ impl Prefetcher {
         // On a thread of its own, since the server's last word is not worth a wait.
         let job = move || {
             if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
-                log::debug!("fetching along with an open: {error}");
+                log::debug!("prefetch: fetch with an open failed: {error}");
             }
             // Not ahead of anybody: neither a hit nor in vain.
             vfs.fetching.sequences.lock().drop_file(ino);
             vfs.fetching.moved.notify_all();
         };
         if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-            log::error!("no thread can be started: {error}");
+            log::error!("prefetch: no thread could be started: {error}");
             return sequences.drop_file(ino);
         }
         self.await_stage(sequences, ino, &[Stage::Asked, Stage::Coming], deadline);
@@ -194,7 +201,8 @@ impl Prefetcher {
         let mut room = self.remote.room(Urgency::Ahead);
         while room > 0 {
             room -= 1;
-            let (Some(place), Some(vfs)) = (self.fetching.places.take(AT_ONCE), self.me.upgrade())
+            let (Some(place), Some(vfs)) =
+                (self.fetching.places.take(MAX_FETCHES), self.me.upgrade())
             else {
                 return;
             };
@@ -203,7 +211,7 @@ impl Prefetcher {
                 vfs.fetch_on();
             };
             if let Err(error) = thread::Builder::new().name("fetch".into()).spawn(job) {
-                log::error!("no thread can be started: {error}");
+                log::error!("prefetch: no thread could be started: {error}");
                 return;
             }
         }
@@ -222,7 +230,7 @@ impl Prefetcher {
                 self.fetch_whole(&wanted, Urgency::Ahead)
             });
             if let Err(error) = &fetched {
-                log::debug!("fetching ahead: {error}");
+                log::debug!("prefetch: fetch failed: {error}");
             }
             let mut sequences = self.fetching.sequences.lock();
             match fetched {
@@ -246,7 +254,7 @@ impl Prefetcher {
             version,
             generation: node.generation,
             size: usize::try_from(version.size?).ok()?,
-            verify: !node.is_fresh(FRESH),
+            verify: !node.is_fresh(FRESH_AGE),
             asked: tree.now(),
         };
         let content = (ino, node.generation);
@@ -413,7 +421,7 @@ impl Order for Prefetcher {
         let mut search = Search {
             by_number,
             count,
-            steps: STEPS,
+            steps: MAX_SEARCH_STEPS,
             found: Vec::new(),
         };
         let mut at = file;
@@ -440,7 +448,7 @@ fn is_small(tree: &Tree, ino: u64) -> bool {
     tree.get(ino).is_some_and(|node| {
         let size = node.attributes.size;
         node.attributes.kind == Kind::File
-            && size.is_some_and(|size| size > 0 && size <= LARGEST)
+            && size.is_some_and(|size| size > 0 && size <= MAX_FETCH_SIZE)
             && !node.local
             && !node.is_open()
     })

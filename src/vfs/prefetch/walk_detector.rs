@@ -48,12 +48,12 @@ struct Walk {
     used: Instant,
 }
 
-/// Walks that are followed at once; the one that rested longest makes way.
-const WALKS: usize = 4;
+/// Walks followed at once; the least recently active one gives way.
+const MAX_WALKS: usize = 4;
 /// The largest window, in directories.
 const LARGEST_WINDOW: usize = 256;
-/// A walk that rested for so long is over.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A walk without activity for this long is over.
+const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Walks {
     /// Somebody looks at `seen`, in which these directories are. Returns what is best listed now.
@@ -72,7 +72,7 @@ impl Walks {
                 self.walks.push(walk);
             }
             None => {
-                if self.walks.len() == WALKS {
+                if self.walks.len() == MAX_WALKS {
                     self.walks.remove(0);
                 }
                 self.walks.push(Walk::new());
@@ -145,7 +145,7 @@ impl Walks {
         if wasted > 0 {
             self.walks.clear();
         }
-        self.walks.retain(|walk| walk.used.elapsed() < PATIENCE);
+        self.walks.retain(|walk| walk.used.elapsed() < WALK_TIMEOUT);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
-use crate::vfs::stats::{CLOSE, Traffic};
+use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
 /// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
 const LARGEST_WINDOW: u64 = 16 << 20;
@@ -44,7 +44,7 @@ impl ReadContext {
     /// Bytes that a stream runs ahead at most.
     pub(crate) fn largest_window(&self) -> u64 {
         let largest = if self.traffic.is_sending() {
-            CLOSE
+            DUPLEX_WINDOW
         } else {
             LARGEST_WINDOW
         };
@@ -67,7 +67,7 @@ impl RestCheck {
     /// One was seen to begin elsewhere.
     pub(crate) fn record_failure(&self) {
         log::warn!(
-            "the server begins transfers elsewhere than it is told to: files are read from their start only"
+            "readahead: server ignores REST; seeking disabled, files are read from offset 0"
         );
         self.broken.store(true, Ordering::Relaxed);
     }

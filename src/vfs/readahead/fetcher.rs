@@ -20,19 +20,19 @@ use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH, Block, Key};
 use crate::vfs::readahead::stream_set::{Role, Signal, Stream};
 use crate::vfs::readahead::{ReadContext, Reader};
 
-/// A stream whose window is full waits so long for its reader to come back.
-const PARK: Duration = Duration::from_secs(5);
-/// A stream that is being followed keeps its connection so long when somebody else waits for one.
-const SLICE: Duration = Duration::from_millis(500);
-/// How often a stream whose window is full looks whether its connection is wanted.
-const LOOK: Duration = Duration::from_millis(50);
-/// Times in a row that a broken transfer is taken up again without having brought a byte.
-const RETRIES: u32 = 1;
+/// How long a stream whose window is full waits for its reader.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a followed stream keeps its connection while another caller waits for one.
+const MIN_CONNECTION_TIME: Duration = Duration::from_millis(500);
+/// Interval at which a stream whose window is full checks whether its connection is wanted.
+const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Consecutive retries of a broken transfer that delivered nothing.
+const MAX_RETRIES: u32 = 1;
 /// Parts of a block shorter than this many bytes are copied, so that the cache does not hold a whole buffer for them.
 const COPY_THRESHOLD: usize = BLOCK_LENGTH / 2;
 
-/// What nobody waits for must begin so soon, lest it keeps a place in the line.
-const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a transfer for which no reader waits may take to start, so that it does not keep a place in the queue.
+const AHEAD_START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The thread of a stream.
 pub(crate) struct Fetcher {
@@ -117,7 +117,7 @@ impl Fetcher {
                     state.faults.replaced = Some(error.clone());
                 }
                 if self.is_ahead {
-                    log::debug!("{}: one stream less: {error}", self.path);
+                    log::debug!("readahead: {}: a parallel stream ended: {error}", self.path);
                     state.forget(self.id);
                 } else {
                     state.end(self.id, Err(error));
@@ -173,7 +173,7 @@ impl Fetcher {
             match fetched {
                 Ok(true) => failures = 0,
                 Ok(false) => return Ok(true),
-                Err(Error::Lost { .. }) if failures < RETRIES => {
+                Err(Error::Lost { .. }) if failures < MAX_RETRIES => {
                     failures += 1;
                     *source = None;
                 }
@@ -188,7 +188,7 @@ impl Fetcher {
         if let Some(mut source) = source.filter(|_| self.version.size == Some(self.next)) {
             let deadline = Deadline::after(self.reader.context.patience);
             if let Err(error) = source.read(&mut [0; 1], &deadline) {
-                log::debug!("{error}");
+                log::debug!("readahead: {}: no final reply: {error}", self.path);
             }
         }
     }
@@ -205,7 +205,7 @@ impl Fetcher {
             self.is_replaced = true;
             return Err(Error::misbehaved(
                 format!("reading {}", self.path),
-                "it was changed by others while it was read",
+                "another client changed it while it was read",
             ));
         }
         Ok(source)
@@ -216,8 +216,8 @@ impl Fetcher {
             remote, rest_check, ..
         } = &self.reader.context;
         if from > 0 && rest_check.has_failed() {
-            let tried = format!("reading {} in its middle", self.path);
-            let why = "transfers begin elsewhere than they are told to";
+            let tried = format!("reading {} from offset {from}", self.path);
+            let why = "the server ignores REST";
             return Err(Error::refused(Why::Unsupported, tried, why));
         }
         let urgency = if self.is_ahead {
@@ -225,7 +225,7 @@ impl Fetcher {
         } else {
             Urgency::Caller
         };
-        let short = Deadline::after(AHEAD_PATIENCE.min(deadline.patience()));
+        let short = Deadline::after(AHEAD_START_TIMEOUT.min(deadline.patience()));
         let deadline = if self.is_ahead { &short } else { deadline };
         let ask = Ask { urgency, deadline };
         let reading = Reading {
@@ -257,7 +257,7 @@ impl Fetcher {
                 state.parallelism.lose_one(Instant::now());
                 return Turn::End;
             }
-            if full && (wanted || idle > PARK) {
+            if full && (wanted || idle > IDLE_TIMEOUT) {
                 return Turn::End;
             }
             if full && !self.is_ahead {
@@ -270,7 +270,9 @@ impl Fetcher {
                     Turn::Fetch
                 };
             }
-            self.reader.changed.wait_for(&mut state, LOOK);
+            self.reader
+                .changed
+                .wait_for(&mut state, WANTED_POLL_INTERVAL);
             if self.is_ahead {
                 // A trial ends by its time, too.
                 self.reader.arrange(&mut state);
@@ -281,7 +283,7 @@ impl Fetcher {
     /// Whether a transfer that began at `since` makes way for who waits for its connection: it has to be able to go on
     /// where it was.
     fn may_yield(&self, since: Instant) -> bool {
-        since.elapsed() > SLICE && self.reader.context.can_seek()
+        since.elapsed() > MIN_CONNECTION_TIME && self.reader.context.can_seek()
     }
 
     /// Receives the rest of a block, or the part that arrives before another caller wants the connection; false at the

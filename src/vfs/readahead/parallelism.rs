@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 
 use crate::vfs::cache::memory::BLOCK;
 
-/// So long the rate is measured, before a trial and in it.
-const INTERVAL: Duration = Duration::from_millis(300);
-/// So long newcomers may take to their first byte: a login, and a transfer's beginning.
-const TO_BEGIN: Duration = Duration::from_secs(2);
-/// Streams of one reader at most: what the pool gives to transfers by default.
-const MOST: usize = 7;
-/// The part of the rate that newcomers should add by which they prove their worth: their slow start is in it, and
-/// where the line is full the rate changes by far less.
-const WORTH: f64 = 0.3;
-/// So long nothing is tried after a trial that failed.
-const PAUSE: Duration = Duration::from_secs(5);
-/// A stream that is as fast, in bytes a second, is limited by nothing that others would mend.
-const FAST: f64 = (64 << 20) as f64;
-/// Bytes that a newcomer fetches before its trial is over: they cost a full line little.
-pub const TRIAL: u64 = 1 << 20;
-/// The seconds of one stream that a segment should take: long beside the round trips of the next.
+/// How long the rate is measured, before a trial and in it.
+const RATE_INTERVAL: Duration = Duration::from_millis(300);
+/// How long the streams of a trial may take to their first byte: a login, and the start of a transfer.
+const TRIAL_START_TIMEOUT: Duration = Duration::from_secs(2);
+/// Streams of one reader: what the pool gives to transfers by default.
+const MAX_STREAMS: usize = 7;
+/// Share of the expected gain by which a trial succeeds. Slow start reduces the gain; on a full line the rate changes
+/// by far less.
+const MIN_GAIN: f64 = 0.3;
+/// How long no trial follows a failed one.
+const TRIAL_PAUSE: Duration = Duration::from_secs(5);
+/// Bytes a second of a stream that more streams would not make faster.
+const FAST_STREAM: f64 = (64 << 20) as f64;
+/// Bytes that each new stream fetches before its trial is over: they cost a full line little.
+pub const TRIAL_LENGTH: u64 = 1 << 20;
+/// Seconds that a segment should take one stream: long compared with the round trips of the next.
 const SEGMENT_SECONDS: f64 = 2.0;
 const SMALLEST_SEGMENT: u64 = 1 << 20;
 const LARGEST_SEGMENT: u64 = 8 << 20;
-/// The share of the block cache that may lie between a reader and the end of the last segment.
-const SHARE: u64 = 4;
+/// Divisor of the block cache: the share that may lie between a reader and the end of the last segment.
+const AHEAD_SHARE: u64 = 4;
 
 /// The streams of one reader, as numbers.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub struct Look {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Order {
-    /// A stream is to bring this segment, of which it first fetches [`TRIAL`] bytes only.
+    /// A stream is to bring this segment, of which it first fetches [`TRIAL_LENGTH`] bytes only.
     Try(Range<u64>),
     /// A stream is to bring this segment.
     Bring(Range<u64>),
@@ -132,7 +132,7 @@ impl Parallelism {
 
     /// Nothing is to be tried for a while.
     pub fn settle(&mut self, now: Instant) {
-        self.phase = Phase::Settled(now + PAUSE);
+        self.phase = Phase::Settled(now + TRIAL_PAUSE);
     }
 
     /// Somebody else needed the connection of one of them.
@@ -150,7 +150,8 @@ impl Parallelism {
                 Vec::new()
             }
             Phase::Measuring(since, received) => {
-                match rate((*since, *received), look).filter(|_| look.now - *since >= INTERVAL) {
+                match rate((*since, *received), look).filter(|_| look.now - *since >= RATE_INTERVAL)
+                {
                     Some(rate) => self.try_more(rate, look),
                     None => Vec::new(),
                 }
@@ -173,7 +174,7 @@ impl Parallelism {
     fn try_more(&mut self, before: f64, look: &Look) -> Vec<Order> {
         self.settle(look.now);
         let each = before / self.size as f64;
-        if each >= FAST {
+        if each >= FAST_STREAM {
             return Vec::new();
         }
         let bytes = (each * SEGMENT_SECONDS) as u64;
@@ -183,7 +184,7 @@ impl Parallelism {
         }
         let from = self.frontier;
         let mut orders = Vec::new();
-        for _ in 0..self.size.min(MOST - self.size) {
+        for _ in 0..self.size.min(MAX_STREAMS - self.size) {
             orders.extend(self.next_segment(look).map(Order::Try));
         }
         if !orders.is_empty() {
@@ -205,20 +206,20 @@ impl Parallelism {
         let Some(begun) = trial.begun else {
             if look.waiting == 0 {
                 trial.begun = Some((look.now, look.received));
-            } else if look.now - trial.started > TO_BEGIN {
+            } else if look.now - trial.started > TRIAL_START_TIMEOUT {
                 return self.dismiss(look.now);
             }
             return Vec::new();
         };
-        if look.now - begun.0 < INTERVAL && look.done < trial.added {
+        if look.now - begun.0 < RATE_INTERVAL && look.done < trial.added {
             return Vec::new();
         }
         let Some(now) = rate(begun, look) else {
             return Vec::new();
         };
         let (added, before) = (trial.added, trial.before);
-        log::debug!("{added} more: {now:.0} bytes a second, {before:.0} before");
-        let enough = trial.before * (1.0 + WORTH * trial.added as f64 / self.size as f64);
+        log::debug!("readahead: {added} more streams: {now:.0} bytes/s, {before:.0} before");
+        let enough = trial.before * (1.0 + MIN_GAIN * trial.added as f64 / self.size as f64);
         if now < enough {
             return self.dismiss(look.now);
         }
@@ -248,7 +249,7 @@ impl Parallelism {
         // So that all end at about the same time.
         let fair = (rest / self.size as u64).max(SMALLEST_SEGMENT) / BLOCK * BLOCK;
         let to = from + self.segment.min(fair);
-        let near = to <= look.position + look.budget / SHARE;
+        let near = to <= look.position + look.budget / AHEAD_SHARE;
         (rest > 0 && near).then(|| {
             self.frontier = to;
             from..to
@@ -291,7 +292,10 @@ mod tests {
             look.front += one as u64;
             look.position = look.front;
             trying.iter_mut().for_each(|bytes| *bytes += one as u64);
-            look.done = trying.iter().filter(|&&bytes| bytes >= TRIAL).count();
+            look.done = trying
+                .iter()
+                .filter(|&&bytes| bytes >= TRIAL_LENGTH)
+                .count();
             for order in parallelism.step(&look) {
                 match order {
                     Order::Try(_) => trying.push(0),
@@ -307,7 +311,7 @@ mod tests {
 
     #[test]
     fn streams_are_added_while_each_raises_the_rate() {
-        assert_eq!(team(1e9, 2e6).0, MOST);
+        assert_eq!(team(1e9, 2e6).0, MAX_STREAMS);
         assert_eq!(team(7.9e6, 2e6).0, 4);
     }
 
@@ -334,7 +338,7 @@ mod tests {
             budget: 256 << 20,
         };
         for _ in 0..50 {
-            look.now += INTERVAL / 2;
+            look.now += RATE_INTERVAL / 2;
             look.received += 1 << 20;
             assert!(parallelism.step(&look).is_empty());
             parallelism.rest();
@@ -344,7 +348,7 @@ mod tests {
     #[test]
     fn segments_are_disjoint_and_stay_near_the_reader() {
         let mut parallelism = Parallelism {
-            phase: Phase::Settled(Instant::now() + PAUSE),
+            phase: Phase::Settled(Instant::now() + TRIAL_PAUSE),
             size: 4,
             frontier: 4 * BLOCK,
             segment: SMALLEST_SEGMENT,

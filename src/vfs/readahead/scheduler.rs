@@ -16,11 +16,11 @@ use crate::remote::{Error, RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, Key};
 use crate::vfs::readahead::Reader;
 use crate::vfs::readahead::fetcher::Fetcher;
-use crate::vfs::readahead::parallelism::{Look, Order, TRIAL};
+use crate::vfs::readahead::parallelism::{Look, Order, TRIAL_LENGTH};
 use crate::vfs::readahead::stream_set::{FIRST_WINDOW, ReaderState, Role, Stream};
 
 /// Streams begin at multiples of this many bytes: kernels ask for whole pages.
-const PAGE: u64 = 4096;
+const ALIGNMENT: u64 = 4096;
 
 impl Reader {
     /// A reader has got everything up to `end`.
@@ -40,7 +40,11 @@ impl Reader {
             return;
         };
         for order in state.parallelism.step(&look) {
-            log::debug!("inode {}: {order:?} at {}", self.ino, look.position);
+            log::debug!(
+                "readahead: inode {}: {order:?} at offset {}",
+                self.ino,
+                look.position
+            );
             match order {
                 Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
                 Order::Bring(segment) => self.start_member(state, segment, Role::Member),
@@ -98,7 +102,7 @@ impl Reader {
                 .filter(|stream| !stream.signal.begun.load(Ordering::Relaxed))
                 .count(),
             done: newcomers()
-                .filter(|stream| stream.next >= stream.begin + TRIAL)
+                .filter(|stream| stream.next >= stream.begin + TRIAL_LENGTH)
                 .count(),
             budget: self.context.blocks.budget(),
         })
@@ -118,7 +122,11 @@ impl Reader {
         state.target = Some((path.clone(), version));
         let limit = state.gap_between_segments(from, self.context.blocks.budget());
         // Without REST everything comes from the start.
-        let next = if can_begin { from / PAGE * PAGE } else { 0 };
+        let next = if can_begin {
+            from / ALIGNMENT * ALIGNMENT
+        } else {
+            0
+        };
         let window = if state.jumps > 0 { 0 } else { FIRST_WINDOW };
         let stream = state.add(next, end + window, limit);
         (stream.window, stream.first) = (window, end);
@@ -135,7 +143,7 @@ impl Reader {
     /// Starts a stream for the team.
     fn start_member(self: &Arc<Self>, state: &mut ReaderState, segment: Range<u64>, role: Role) {
         let goal = match role {
-            Role::Newcomer => segment.end.min(segment.start + TRIAL),
+            Role::Newcomer => segment.end.min(segment.start + TRIAL_LENGTH),
             _ => segment.end,
         };
         let stream = state.add(segment.start, goal, Some(segment.end));
@@ -143,7 +151,7 @@ impl Reader {
         let id = stream.id;
         state.boundaries.unverified.insert(segment.start);
         if let Err(error) = self.start_fetcher(state, id) {
-            log::debug!("no thread for one more stream: {error}");
+            log::debug!("readahead: no thread for a parallel stream: {error}");
             state.forget(id);
             state.parallelism.settle(Instant::now());
         }

@@ -10,8 +10,8 @@
 use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, Urgency, perform_one};
 use crate::vfs::readahead::fetcher::Fetcher;
 
-/// Bytes that are compared to see that two transfers agree.
-const PROOF: usize = 4096;
+/// Bytes compared to see whether two transfers agree.
+const COMPARED_LENGTH: usize = 4096;
 
 impl Fetcher {
     /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
@@ -23,7 +23,7 @@ impl Fetcher {
         deadline: &Deadline,
     ) -> Result<()> {
         self.is_boundary_checked = true;
-        let ours = first_bytes(source, PROOF, deadline)?;
+        let ours = first_bytes(source, COMPARED_LENGTH, deadline)?;
         let file = (self.reader.ino, self.generation);
         let blocks = &self.reader.context.blocks;
         let mut state = self.reader.state.lock();
@@ -60,7 +60,7 @@ impl Fetcher {
         let remote = self.reader.context.remote.as_ref();
         let why = match perform_one(remote, Step::Version(&self.path), &ask) {
             Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                "it was changed by others while it was read"
+                "another client changed it while it was read"
             }
             _ => {
                 self.reader.context.rest_check.record_failure();
@@ -78,7 +78,7 @@ impl Fetcher {
         self.has_mismatch = true;
         Error::misbehaved(
             self.path.to_string(),
-            "it is not what others have blocks_received",
+            "two transfers delivered different bytes",
         )
     }
 

@@ -13,11 +13,10 @@ use crate::vfs::readahead::parallelism::Parallelism;
 
 /// Bytes that a new stream runs ahead.
 pub(crate) const FIRST_WINDOW: u64 = 2 * BLOCK;
-/// A read so far ahead of a stream waits for it instead of starting another one: cheaper than the
-/// round trips of a new transfer.
-const SKIP: u64 = 1 << 20;
-/// Streams of one file: a reader at its start and one at its end is what players and unzip do.
-const STREAMS: usize = 2;
+/// A read at most this many bytes ahead of a stream waits for it: cheaper than the round trips of a new transfer.
+const MAX_SKIP: u64 = 1 << 20;
+/// Streams of one file for readers at different places: players and unzip read at the start and at the end.
+const MAX_READER_STREAMS: usize = 2;
 
 /// The state of one reader, under its lock.
 #[derive(Default)]
@@ -216,7 +215,7 @@ impl ReaderState {
     /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
     /// them; elsewhere it is alone, and the team is dissolved.
     pub(crate) fn gap_between_segments(&mut self, offset: u64, budget: u64) -> Option<u64> {
-        let near = self.position.saturating_sub(SKIP)..=self.position + budget;
+        let near = self.position.saturating_sub(MAX_SKIP)..=self.position + budget;
         if near.contains(&offset) && self.parallelism.is_many() {
             let later = self.streams.iter().filter(|one| one.role != Role::Reader);
             return later
@@ -234,7 +233,7 @@ impl ReaderState {
     /// The stream that brings the bytes at `offset`, or that has just ended there.
     pub(crate) fn stream_for(&self, offset: u64) -> Option<usize> {
         self.streams.iter().position(|stream| {
-            let skip = if stream.window > 0 { SKIP } else { 0 };
+            let skip = if stream.window > 0 { MAX_SKIP } else { 0 };
             let end = stream.limit.unwrap_or(stream.goal + skip + 1);
             stream.next <= offset && offset < end
         })
@@ -278,7 +277,7 @@ impl ReaderState {
         self.streams
             .retain(|stream| !idle(stream) || Some(stream.id) == last);
         self.jumps += u32::from(self.streams.len() < before);
-        if self.streams.iter().filter(|stream| own(stream)).count() >= STREAMS {
+        if self.streams.iter().filter(|stream| own(stream)).count() >= MAX_READER_STREAMS {
             // Not one for whose bytes somebody waits: then there are more streams for a while.
             let oldest = (0..self.streams.len())
                 .filter(|&at| own(&self.streams[at]) && has_brought(&self.streams[at]))

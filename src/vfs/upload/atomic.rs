@@ -134,7 +134,7 @@ impl Uploader {
                 let parent = self.table.lock().get(ino).map(|node| node.parent);
                 if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
                     log::warn!(
-                        "{error}; from now on files in this directory are written in place, for all to see"
+                        "atomic: server refused to replace a file in this directory; writing in place from now on: {error}"
                     );
                 }
                 Ok(None)
@@ -191,7 +191,7 @@ impl Uploader {
             return;
         }
         if let Err(error) = self.files.complete(file, deadline) {
-            log::warn!("{error}");
+            log::warn!("atomic: not fetched back from the temporary file: {error}");
         }
         file.reader.stop(deadline);
     }
@@ -201,7 +201,7 @@ impl Uploader {
         if let Err(error) = self.remote.step(Step::Remove(beside), deadline)
             && error.why() != Some(Why::NotFound)
         {
-            log::error!("{beside} is left on the server: {error}");
+            log::error!("atomic: temporary file {beside} is left on the server: {error}");
         }
     }
 }

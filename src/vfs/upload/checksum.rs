@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use crate::remote::ReadAt;
 
 /// Bytes read at once.
-const PIECE: usize = 1 << 20;
+const READ_BUFFER: usize = 1 << 20;
 /// Hexadecimal digits of a CRC-32; some servers leave out the first ones that are 0.
 const CRC_DIGITS: usize = 8;
 
@@ -67,10 +67,12 @@ pub fn agrees(said: &[u8], bytes: &dyn ReadAt, size: u64) -> io::Result<Option<b
     let Some((mut hasher, theirs)) = known else {
         return Ok(None);
     };
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_BUFFER];
     let mut at = 0;
     while at < size {
-        let length = piece.len().min(usize::try_from(size - at).unwrap_or(PIECE));
+        let length = piece
+            .len()
+            .min(usize::try_from(size - at).unwrap_or(READ_BUFFER));
         bytes.read_exact_at(&mut piece[..length], at)?;
         hasher.update(&piece[..length]);
         at += length as u64;

@@ -94,7 +94,9 @@ impl Uploader {
                 self.attributes.tolerate(failed, SETTING_MODES)?;
             }
             Some(Err(error)) => {
-                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
+                log::info!(
+                    "upload: mode {mode:o} of a new file not set: {error}; it keeps the server's default"
+                )
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use crate::vfs::upload::Uploader;
 use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// Bytes sent at once.
-const CHUNK: u64 = 256 * 1024;
+const SEND_CHUNK: u64 = 256 * 1024;
 
 impl Uploader {
     /// Stores a file under a name that must be new.
@@ -31,10 +31,10 @@ impl Uploader {
         };
         // From now on it is ours, whatever becomes of it.
         bytes.file.body.lock().upload.exclusive = false;
-        let mut buffer = vec![0; usize::try_from(CHUNK.min(change.size)).unwrap_or(0)];
+        let mut buffer = vec![0; usize::try_from(SEND_CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;
         while at < change.size {
-            let length = usize::try_from(CHUNK.min(change.size - at)).unwrap_or(0);
+            let length = usize::try_from(SEND_CHUNK.min(change.size - at)).unwrap_or(0);
             bytes
                 .read_exact_at(&mut buffer[..length], at)
                 .map_err(|error| remote::Error::local("reading the spool", &error))?;
@@ -67,7 +67,7 @@ impl Uploader {
         ask: &Ask<'_>,
     ) -> Result<()> {
         let taken = || {
-            let said = "others have made it since it was opened";
+            let said = "another client made it since it was opened";
             Err(remote::Error::refused(
                 Why::Exists,
                 format!("making {path}"),

@@ -16,8 +16,8 @@ use crate::vfs::file::upload_state::UploadState;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 
-/// So many parts are named; who wrote more finds them by what is no hole.
-const NAMED: usize = 100;
+/// Ranges listed in the reason; the others can be found as what is no hole.
+const MAX_LISTED_RANGES: usize = 100;
 
 /// What was taken out of a file that could not be stored.
 struct Unstored {
@@ -203,9 +203,9 @@ impl Uploader {
 
 fn named(parts: &[Range<u64>]) -> String {
     let name = |part: &Range<u64>| format!("{}-{}", part.start, part.end.saturating_sub(1));
-    let mut names: Vec<String> = parts.iter().take(NAMED).map(name).collect();
-    if parts.len() > NAMED {
-        names.push(format!("and {} more", parts.len() - NAMED));
+    let mut names: Vec<String> = parts.iter().take(MAX_LISTED_RANGES).map(name).collect();
+    if parts.len() > MAX_LISTED_RANGES {
+        names.push(format!("and {} more", parts.len() - MAX_LISTED_RANGES));
     }
     names.join(", ")
 }

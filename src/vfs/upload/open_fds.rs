@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// The kernel answers at once, or not before the FLUSH is answered: who closes files by starting another program
-/// (close-on-exec) is not to be looked at until these are closed.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long /proc is waited for. The kernel answers at once, or not before the FLUSH is answered: the descriptors of a
+/// process in execve(2) that closes files (close-on-exec) cannot be read until these are closed.
+const PROC_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Whether a process may still have a file of this name open. 0 is a process of another container.
 pub fn may_hold(process: u32, name: &[u8]) -> bool {
@@ -25,7 +25,7 @@ pub fn may_hold(process: u32, name: &[u8]) -> bool {
     let looks = thread::Builder::new()
         .name("holders".into())
         .spawn(move || tell.send(has_open(process, &name)));
-    looks.is_err() || told.recv_timeout(PATIENCE).unwrap_or(true)
+    looks.is_err() || told.recv_timeout(PROC_TIMEOUT).unwrap_or(true)
 }
 
 fn has_open(process: u32, name: &[u8]) -> bool {

@@ -78,7 +78,9 @@ impl Uploader {
             body.content.resized = true;
             return Ok(());
         }
-        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
+        log::warn!(
+            "upload: {path}: another client changed it meanwhile; the ranges written here are laid over its version"
+        );
         self.files.leave_journaled(&mut body);
         body.rebase(&self.files.spool, now)
     }
@@ -136,7 +138,9 @@ impl Uploader {
             deadline,
         };
         if let Err(error) = self.remote.rehearse(&beside, &ask) {
-            log::info!("{error}; what the server makes of a part shows on the file itself");
+            log::info!(
+                "upload: patch probe failed: {error}; the first patch is checked on the file itself"
+            );
         }
         Ok(())
     }
@@ -164,12 +168,14 @@ impl Uploader {
         let said = match self.remote.describe(path, View::Hash, ask) {
             Ok(Some(said)) => said,
             Ok(None) => {
-                log::info!("{path}: the server has no hashes; its size was right");
+                log::info!(
+                    "upload: {path}: server has no checksum command; only the size was verified"
+                );
                 return Ok(());
             }
             // Of this one it has none: too large, or not allowed.
             Err(error @ remote::Error::Refused { .. }) => {
-                log::info!("{error}; the size of {path} was right");
+                log::info!("upload: {path}: no checksum: {error}; only the size was verified");
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -179,7 +185,10 @@ impl Uploader {
         match agrees {
             Some(false) if same().is_some() => Err(remote::Error::misbehaved(
                 format!("storing {path}"),
-                format!("it is another content, by its hash {}", said.escape_ascii()),
+                format!(
+                    "checksum mismatch: the server reports {}",
+                    said.escape_ascii()
+                ),
             )),
             _ => Ok(()),
         }

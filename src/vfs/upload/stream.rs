@@ -27,17 +27,17 @@ use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File, Stream};
 use crate::vfs::journal::handle::JournalHandle;
-use crate::vfs::stats::{CLOSE, Traffic};
+use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
-/// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
-const START: u64 = 512 * 1024;
-/// Bytes behind what was sent that the spool keeps: more than the sockets of both sides can hold, so
-/// that what a server has of a broken transfer lies within.
+/// Sequential bytes with which a stream begins: fewer are better sent by one upload when all are there.
+const MIN_STREAM: u64 = 512 * 1024;
+/// Sent bytes that the spool keeps: more than the sockets of both sides can hold, so that what the server has of a
+/// broken transfer ends within.
 const KEEP: u64 = 16 << 20;
-/// The same, where the local disk is full.
+/// The same, while the local disk is full.
 const KEEP_TIGHT: u64 = 4 << 20;
-/// Streams at once; the other files wait for their flush, or for the spool to be full.
-const STREAMS: usize = 8;
+/// Streams at once; other files wait for their flush, or for the spool to be full.
+const MAX_STREAMS: usize = 8;
 
 /// What the streams of all files share.
 pub struct Streams {
@@ -74,7 +74,7 @@ impl Streams {
     /// Whether a writer who would reach `end` must wait for the network.
     pub fn must_wait(&self, body: &Body, end: u64) -> bool {
         let ahead = match self.traffic.is_receiving() {
-            true => CLOSE.min(self.window - self.keep(false)),
+            true => DUPLEX_WINDOW.min(self.window - self.keep(false)),
             false => self.window - self.keep(false),
         };
         body.upload.stream.as_ref().is_some_and(|stream| {
@@ -94,7 +94,7 @@ impl Streams {
             return None;
         }
         let first = body.content.dirty.first()?;
-        let start = START.min(self.window / 4);
+        let start = MIN_STREAM.min(self.window / 4);
         let due = body.content.dirty.stretch(first).min(body.content.ordered) >= first + start;
         let begins = body.content.kept == 0 && first == 0
             || body
@@ -102,7 +102,7 @@ impl Streams {
                 .base
                 .is_some_and(|base| base.size == Some(first))
                 && body.content.kept == first;
-        let crowded = self.count.load(Ordering::Relaxed) >= STREAMS
+        let crowded = self.count.load(Ordering::Relaxed) >= MAX_STREAMS
             && body.content.size - first < self.window / 2;
         if !due || !begins || crowded {
             return None;
@@ -165,7 +165,9 @@ impl Streams {
         let sender = Sender::new(self, file, path, spool, sink, anew);
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = sender.start() {
-            log::warn!("no thread can be started for an upload: {error}");
+            log::warn!(
+                "upload: no thread could be started: {error}; the file is sent by its close"
+            );
             self.count.fetch_sub(1, Ordering::Relaxed);
             body.upload.stream = None;
         }

@@ -16,9 +16,9 @@ use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 use crate::vfs::upload::upload_bytes::UploadBytes;
 
-/// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
-/// cost less than the round trips of that.
-const REHEARSAL: u64 = 256 * 1024;
+/// A file of which more bytes than this are missing here is patched only after a probe on a small file: fetching fewer
+/// bytes costs less than the round trips of the probe.
+const PATCH_PROBE_THRESHOLD: u64 = 256 * 1024;
 
 /// One try to bring a file to the server.
 struct Job {
@@ -147,7 +147,7 @@ impl Uploader {
             let mends = body.upload_failed((&job.change, job.plan.as_ref()), &error);
             let wrong = matches!(error, remote::Error::Misbehaved { .. });
             if wrong && body.missing().is_empty() && !again {
-                log::warn!("{error}; storing it again");
+                log::warn!("upload: {error}; sending the whole file again");
                 body.lost_base(0);
             } else if !mends || again {
                 return Err(error.into());
@@ -274,7 +274,7 @@ impl Uploader {
                     .collect();
                 let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
                 let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
-                if is_trial && missing > REHEARSAL && !rehearsed {
+                if is_trial && missing > PATCH_PROBE_THRESHOLD && !rehearsed {
                     drop(body);
                     rehearsed = true;
                     self.rehearse(file, deadline)?;

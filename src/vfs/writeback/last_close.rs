@@ -64,7 +64,7 @@ impl WriteBack {
         };
         let set = self.attributes.set_mode(file.ino, mode, deadline);
         if let Err(error) = self.attributes.tolerate(set, SETTING_MODES) {
-            log::warn!("{error}");
+            log::warn!("close: mode not set: {error}");
         }
         file.body.lock().upload.busy_until = None;
         file.uploaded.notify_all();
@@ -107,7 +107,7 @@ impl WriteBack {
         };
         file.reader.stop(deadline);
         if let Err(error) = self.remote.step(Step::Remove(&aside), deadline) {
-            log::error!("{aside} is left on the server: {error}");
+            log::error!("close: temporary file {aside} is left on the server: {error}");
         }
     }
 

@@ -13,10 +13,10 @@ use crate::vfs::spool::SpoolFile;
 use crate::vfs::writeback::WriteBack;
 
 /// Bytes compared at once.
-const PIECE: usize = 256 * 1024;
-/// So many bytes at the start of a part tell that it has begun to arrive, or all of it where it has fewer: a byte is soon
-/// the same by chance.
-const TELLING: u64 = 16;
+const COMPARE_BUFFER: usize = 256 * 1024;
+/// Bytes at the start of a part that prove that it has begun to arrive, or all of a shorter part: a single byte is
+/// soon equal by chance.
+const MIN_EVIDENCE: u64 = 16;
 
 /// What the server has, seen from what was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,9 @@ impl WriteBack {
                 Some(_) => return Ok(Found::Ours),
             }
         }
-        Ok(Found::Others("others have changed it on the server since"))
+        Ok(Found::Others(
+            "another client has changed it on the server since",
+        ))
     }
 
     /// The server's bytes from an offset on.
@@ -92,10 +94,12 @@ impl WriteBack {
             source => (source?, 0),
         };
         let mut theirs = Theirs { source, deadline };
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = vec![0; COMPARE_BUFFER];
         let mut left = passed;
         while left > 0 {
-            let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let length = usize::try_from(left)
+                .unwrap_or(COMPARE_BUFFER)
+                .min(COMPARE_BUFFER);
             match theirs.fill(&mut buffer[..length])? {
                 0 => break,
                 length => left -= length as u64,
@@ -182,7 +186,7 @@ impl Known<'_> {
         }
         // Within the base the start of what was sent first is there, if anything is.
         let begin = first.start..first.end.min(base.max(first.start)).min(size);
-        let telling = (begin.end - begin.start).min(TELLING);
+        let telling = (begin.end - begin.start).min(MIN_EVIDENCE);
         let mut arrived = 0;
         if telling > 0 {
             arrived = self.agrees(begin.start..begin.start + telling, open)?;
@@ -218,9 +222,11 @@ impl Known<'_> {
         let here = self.spool.length()?.min(range.end);
         let mut theirs = open(range.start)?;
         let mut at = range.start;
-        let (mut one, mut other) = (vec![0; PIECE], vec![0; PIECE]);
+        let (mut one, mut other) = (vec![0; COMPARE_BUFFER], vec![0; COMPARE_BUFFER]);
         while at < here {
-            let wanted = usize::try_from(here - at).unwrap_or(PIECE).min(PIECE);
+            let wanted = usize::try_from(here - at)
+                .unwrap_or(COMPARE_BUFFER)
+                .min(COMPARE_BUFFER);
             let got = theirs.fill(&mut one[..wanted])?;
             self.spool.read_exact_at(&mut other[..got], at)?;
             let pairs = one[..got].iter().zip(&other[..got]);

@@ -183,7 +183,9 @@ impl WriteBack {
         for step in [mode, modified].into_iter().flatten() {
             match self.remote.step(step, deadline) {
                 Ok(_) => {}
-                Err(error @ remote::Error::Refused { .. }) => log::info!("{error}"),
+                Err(error @ remote::Error::Refused { .. }) => {
+                    log::info!("recovery: {error}; the attribute keeps its value on the server")
+                }
                 Err(error) => return Err(error.into()),
             }
         }

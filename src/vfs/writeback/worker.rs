@@ -23,20 +23,20 @@ use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::WriteBack;
 use crate::vfs::writeback::queue::{Job, Pending};
 
-/// Uploads at once. The pool has its own limit; who waits for a connection costs a thread.
-const THREADS: usize = 8;
-/// A thread without work ends after so long.
-const IDLE: Duration = Duration::from_secs(10);
-/// An empty file waits so long for its first bytes: a shell's `cmd > f` flushes it before the command runs.
-const EMPTY: Duration = Duration::from_millis(500);
-/// After its first failure an upload is tried again after so long, and twice as long after each further one.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// But never after longer than this.
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
-const FILES: usize = 400;
-/// How often somebody who waits for the end says what is left.
-const LINE: Duration = Duration::from_secs(5);
+/// Uploads at once. The pool has its own limit; one that waits for a connection costs a thread.
+const MAX_THREADS: usize = 8;
+/// How long a thread waits for work before it ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an empty file waits for its first bytes: a shell's `cmd > f` flushes it before the command runs.
+const EMPTY_FILE_DELAY: Duration = Duration::from_millis(500);
+/// Delay before the first retry of a failed upload; it doubles with each further one.
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Longest delay before a retry.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
+/// Files that wait: each has a descriptor. The close of one more waits for its upload.
+const MAX_QUEUED_FILES: usize = 400;
+/// Interval at which the end of the mount logs what is left.
+const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl WriteBack {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
@@ -105,7 +105,8 @@ impl WriteBack {
         let pending = self.pending();
         // A file without a byte takes no room, and nobody waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
-        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size && !is_empty;
+        let full = pending.files >= MAX_QUEUED_FILES
+            || pending.bytes > self.settings.spool_size && !is_empty;
         if full && !held {
             return false;
         }
@@ -113,11 +114,20 @@ impl WriteBack {
             Ok(true) => {}
             Ok(false) => return false,
             Err(error) => {
-                log::warn!("the journal: {error}; closes wait for the server");
+                log::warn!(
+                    "write-back: journal commit failed: {error}; this close waits for the server"
+                );
                 return false;
             }
         }
-        self.enqueue(file, if is_empty { EMPTY } else { Duration::ZERO });
+        self.enqueue(
+            file,
+            if is_empty {
+                EMPTY_FILE_DELAY
+            } else {
+                Duration::ZERO
+            },
+        );
         true
     }
 
@@ -166,7 +176,7 @@ impl WriteBack {
     fn wake(&self) {
         let mut state = self.queue.state.lock();
         self.queue.changed.notify_all();
-        if state.stopped || state.idle > 0 || state.threads >= THREADS {
+        if state.stopped || state.idle > 0 || state.threads >= MAX_THREADS {
             return;
         }
         let Some(vfs) = self.me.upgrade() else {
@@ -178,7 +188,7 @@ impl WriteBack {
             .name("write-back".into())
             .spawn(move || vfs.write_back());
         if let Err(error) = spawned {
-            log::error!("no thread can be started for uploads: {error}");
+            log::error!("write-back: no thread could be started: {error}");
             self.queue.state.lock().threads -= 1;
         }
     }
@@ -205,10 +215,10 @@ impl WriteBack {
                 job.running = false;
                 job.due = Instant::now();
                 if let Err(error) = &result {
-                    let wait = FIRST_RETRY * (1 << job.failures.min(16));
-                    job.due += wait.min(LONGEST_RETRY);
+                    let wait = FIRST_RETRY_DELAY * (1 << job.failures.min(16));
+                    job.due += wait.min(MAX_RETRY_DELAY);
                     job.failures += 1;
-                    log::warn!("{path} waits to be stored: {error}");
+                    log::warn!("write-back: {path}: upload failed, to be retried: {error}");
                 }
                 continue;
             }
@@ -263,8 +273,8 @@ impl WriteBack {
                     (job.running, job.again) = (true, false);
                     return Some(Arc::clone(&job.file));
                 }
-                Some(job) => (job.due - now).min(IDLE),
-                None => IDLE,
+                Some(job) => (job.due - now).min(IDLE_TIMEOUT),
+                None => IDLE_TIMEOUT,
             };
             let empty = state.jobs.values().all(|job| job.running);
             state.idle += 1;
@@ -297,15 +307,15 @@ impl WriteBack {
             };
             if late || progressed.elapsed() > patience {
                 log::error!(
-                    "{} files could not be stored in time; the next mount goes on with them",
+                    "write-back: {} files not stored in time; they stay in the journal for the next mount",
                     pending.files
                 );
                 break;
             }
-            if said.elapsed() > LINE {
+            if said.elapsed() > PROGRESS_LOG_INTERVAL {
                 said = Instant::now();
                 log::warn!(
-                    "{} files, {} bytes, are being stored",
+                    "write-back: {} files, {} bytes, still to be stored",
                     pending.files,
                     pending.bytes
                 );
@@ -317,7 +327,7 @@ impl WriteBack {
                 let wait = if job.failures == 0 {
                     Duration::ZERO
                 } else {
-                    FIRST_RETRY
+                    FIRST_RETRY_DELAY
                 };
                 job.due = job.due.min(Instant::now() + wait);
             }

@@ -15,8 +15,8 @@ use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
 use crate::vfs::upload::stream::sender::{Sender, flush};
 
-/// Bytes before the end of what a server has that are compared before a stream goes on behind them.
-const TAIL: u64 = 64 * 1024;
+/// Bytes at the end of what the server has that are compared before a stream resumes after them.
+const COMPARED_TAIL: u64 = 64 * 1024;
 
 impl Sender {
     /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
@@ -32,7 +32,7 @@ impl Sender {
             let Some(stream) = &body.upload.stream else {
                 return Ok(());
             };
-            let start = has.saturating_sub(TAIL).max(stream.confirmed);
+            let start = has.saturating_sub(COMPARED_TAIL).max(stream.confirmed);
             // What was written over since it was sent tells nothing.
             let tail = start.max(stream.released)..has.min(stream.sent);
             let clean = body.content.dirty.gaps(tail.clone()).pop();
@@ -54,7 +54,9 @@ impl Sender {
                 || !self.holds_early(has, &deadline)?)
         {
             if confirmed > 0 {
-                return Err(other("others have written to it meanwhile".to_string()));
+                return Err(other(
+                    "another client has written to it meanwhile".to_string(),
+                ));
             }
             // Not what was sent, or not yet: all of it once more.
             from = 0;

@@ -25,21 +25,21 @@ use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::stream::Streams;
 
 /// Bytes sent at once.
-const CHUNK: u64 = 512 * 1024;
-/// The spool gives up so many bytes at once.
-const RELEASE: u64 = 4 << 20;
-/// A stream that gets nothing to send is finished after so long: servers hang up on idle ones, and others
-/// may want the connection.
-const IDLE: Duration = Duration::from_secs(5);
-/// A stream keeps its connection so long when somebody else waits for one.
-const SLICE: Duration = Duration::from_millis(500);
-/// How often a stream without bytes looks whether its connection is wanted.
-const LOOK: Duration = Duration::from_millis(50);
-/// Times in a row that a broken stream is taken up again without having got on.
-const RETRIES: u32 = 6;
-/// It is taken up again at once, then after four times this, and after twice as long each further time,
-/// within the patience of the mount: some twelve seconds, in which a server can be started again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const SEND_CHUNK: u64 = 512 * 1024;
+/// Bytes that the spool releases at once.
+const RELEASE_CHUNK: u64 = 4 << 20;
+/// How long a stream waits for more to send before it is finished: servers close idle connections, and other callers
+/// may want it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream keeps its connection while another caller waits for one.
+const MIN_CONNECTION_TIME: Duration = Duration::from_millis(500);
+/// Interval at which a stream without bytes checks whether its connection is wanted.
+const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Consecutive retries of a broken stream without progress.
+const MAX_RETRIES: u32 = 6;
+/// The first retry follows at once, the second after four times this, each further one after twice as long, within the
+/// patience of the mount: twelve seconds in all, in which a server can restart.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The thread of a stream.
 pub(crate) struct Sender {
@@ -107,10 +107,13 @@ impl Sender {
             // What is written from here on goes with the whole file, when that is flushed.
             Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
                 body.upload.unappendable = true;
-                log::info!("{error}; the rest of {} waits for its close", self.path);
+                log::info!(
+                    "upload: {}: streaming stopped: {error}; the rest is sent by its close",
+                    self.path
+                );
             }
             Err(error) => {
-                log::warn!("{}: {error}", self.path);
+                log::warn!("upload: {}: stream failed: {error}", self.path);
                 body.stream_failed(error.into());
             }
             Ok(()) => {}
@@ -141,12 +144,15 @@ impl Sender {
             failures += 1;
             // Who timed out has waited for long enough.
             let passes = matches!(error, remote::Error::Lost { .. });
-            let pause = FIRST_PAUSE * (1 << failures.min(RETRIES));
+            let pause = RETRY_PAUSE * (1 << failures.min(MAX_RETRIES));
             let late = since.elapsed() + pause > self.streams.patience;
-            if !passes || late || failures > RETRIES {
+            if !passes || late || failures > MAX_RETRIES {
                 return Err(error);
             }
-            log::info!("{error}; looking what of {} has arrived", self.path);
+            log::info!(
+                "upload: {}: {error}; resuming after what has arrived",
+                self.path
+            );
             if failures > 1 {
                 thread::sleep(pause);
             }
@@ -180,7 +186,7 @@ impl Sender {
             };
             let written = body.content.dirty.stretch(stream.sent);
             let until = stream.goal.unwrap_or(body.content.ordered);
-            let mut end = written.min(until).min(stream.sent + CHUNK);
+            let mut end = written.min(until).min(stream.sent + SEND_CHUNK);
             if body.journal.is_cutting() {
                 // What is about to be cut off must not be sent.
                 end = stream.sent;
@@ -198,7 +204,7 @@ impl Sender {
                 if self.sink.is_some() && relied && (held || stream.tight) {
                     return Turn::Yield;
                 }
-                if wanted && self.since.elapsed() > SLICE {
+                if wanted && self.since.elapsed() > MIN_CONNECTION_TIME {
                     return Turn::Yield;
                 }
                 let range = stream.sent..end;
@@ -206,7 +212,7 @@ impl Sender {
                 stream.sent = end;
                 return Turn::Send(range);
             }
-            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE {
+            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE_TIMEOUT {
                 return Turn::End;
             }
             if stream.tight {
@@ -217,7 +223,11 @@ impl Sender {
                 }
                 self.file.uploaded.notify_all();
             }
-            let look = if self.sink.is_some() { LOOK } else { IDLE };
+            let look = if self.sink.is_some() {
+                WANTED_POLL_INTERVAL
+            } else {
+                IDLE_TIMEOUT
+            };
             self.file.uploaded.wait_for(&mut guard, look);
         }
     }
@@ -302,14 +312,15 @@ impl Sender {
         if body.journal.id.is_some() || body.journal.is_committing() {
             until = until.min(stream.vouched);
         }
-        if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
+        if !(full || stream.tight)
+            || until < stream.released + RELEASE_CHUNK.min(self.streams.window / 8)
         {
             return;
         }
         for part in body.content.dirty.gaps(stream.released..until) {
             match self.spool.zero(part.clone()) {
                 Ok(()) => body.content.present.remove(part),
-                Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
+                Err(error) => log::warn!("upload: spool: sent bytes not released: {error}"),
             }
         }
         stream.released = until;
@@ -337,7 +348,7 @@ impl Sender {
         };
         drop(body);
         if let Err(error) = journal.arrived(id, sent) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!("journal: write failed: {error}; the spool keeps what was sent");
             return Ok(());
         }
         let mut body = self.file.body.lock();
