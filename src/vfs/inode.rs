@@ -96,7 +96,7 @@ impl Tree {
         tree
     }
 
-    /// From now on `listener` hears what others changed; `None`: nobody does.
+    /// `listener` gets the changes of other clients from now on; `None`: no one does.
     pub fn tell(&mut self, listener: Option<Arc<dyn Listener>>) {
         self.listener = listener;
     }
@@ -243,8 +243,8 @@ impl Tree {
         self.stamp
     }
 
-    /// Nothing that the server said is believed any more, and what nobody needs goes. Returns the numbers
-    /// of what the kernel knows.
+    /// Expires everything that the server said, and drops what nothing needs. Returns the numbers of what the kernel
+    /// knows.
     pub fn doubt_all(&mut self) -> Vec<u64> {
         for node in self.nodes.values_mut() {
             node.directory.listed = None;

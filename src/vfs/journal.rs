@@ -134,7 +134,7 @@ impl Journal {
         self.sync(end)
     }
 
-    /// Writes something down that nobody is promised.
+    /// Appends a record without a sync: nothing depends on it after a crash.
     pub fn note(&self, record: &Record) {
         if let Err(error) = self.append(record) {
             log::warn!(
@@ -167,8 +167,8 @@ impl Journal {
         let _ = self.directory.remove(&data_name(id));
     }
 
-    /// Returns once no intent that has ended can come back, also after a power cut: for whoever changes by other means what
-    /// it had stored.
+    /// Returns once no ended intent can come back, even after a power cut: for callers that are about to change what it
+    /// had stored.
     pub fn settle(&self) {
         let end = self.state.lock().ended;
         if let Err(error) = self.sync(end) {
@@ -208,7 +208,7 @@ impl Journal {
         Ok(state.written)
     }
 
-    /// Returns once the disk has what was written up to `end`. Many who come at once share a sync.
+    /// Returns once the disk has what was written up to `end`. Concurrent callers share a sync (group commit).
     fn sync(&self, end: u64) -> io::Result<()> {
         assert_none_held("a sync of the journal");
         let mut state = self.state.lock();

@@ -55,16 +55,16 @@ pub struct Reader {
     disk_content: OrderedMutex<DiskContent, ALONE>,
 }
 
-/// What the disk has of the content of a generation; nothing, where that can't be kept.
+/// Content in the disk cache of a generation; none where it cannot be cached.
 #[derive(Default)]
 struct DiskContent {
-    /// The disk is not asked for, nor given, what an earlier one was.
+    /// Earlier generations neither read nor write the disk cache.
     generation: u64,
     /// `None` before it was looked for.
     content: Option<Option<Arc<Content>>>,
 }
 
-/// Keeps a file from being read until it is dropped: no stream begins, and those that wait for one wait.
+/// Keeps a file from being read until it is dropped: no stream begins, and reads wait.
 #[must_use]
 pub struct Hold(Arc<Reader>);
 
@@ -106,7 +106,7 @@ impl Reader {
         Some(bytes)
     }
 
-    /// Waits until nobody holds the file; returns what [`Self::read`] wants to know of this moment.
+    /// Waits until no [`Hold`] is left; returns the turn that [`Self::read`] needs.
     pub fn await_turn(&self, deadline: &Deadline) -> Result<u64> {
         let mut state = self.state.lock();
         while state.holds > 0 {
@@ -274,9 +274,9 @@ impl Reader {
         kept.content.get_or_insert(content).clone()
     }
 
-    /// We have made what is at `path` from the next generation on, and the server says that it is `version`, or what is
-    /// not known yet: what the disk has kept as that is another content, of the same size and second, and who still
-    /// reads the one before keeps nothing more.
+    /// This mount has made the content of the next generation at `path`, with `version` where that is known. What the
+    /// disk cache has under that version is an earlier content of the same size and second; readers of earlier
+    /// generations write nothing more.
     pub fn invalidate_disk(&self, path: &RemotePath, version: &Version) {
         let Some(disk) = &self.context.disk else {
             return;
@@ -331,13 +331,13 @@ impl Reader {
         self.state.lock().stream_for(offset).is_some()
     }
 
-    /// Ends all streams and waits until their transfers have ended too: some servers lock a file
-    /// that is being read. Who reads on meanwhile begins new ones.
+    /// Ends all streams and waits until their transfers have ended: some servers lock a file that is being read. A read
+    /// meanwhile begins new ones.
     pub fn stop(&self, deadline: &Deadline) {
         self.end_streams(self.state.lock(), deadline);
     }
 
-    /// The same, and nobody begins a new one as long as the hold lives.
+    /// The same, and no stream begins while the hold lives.
     pub fn hold(self: &Arc<Self>, deadline: &Deadline) -> Hold {
         let mut state = self.state.lock();
         state.holds += 1;
@@ -348,7 +348,7 @@ impl Reader {
 
     fn end_streams(&self, mut state: OrderedGuard<'_, ReaderState>, deadline: &Deadline) {
         state.streams.clear();
-        // A team would go on under the name that the file had.
+        // Parallel streams would continue with the old name or version.
         (state.target, state.parallelism) = (None, Parallelism::default());
         let newest = state.next_id;
         self.changed.notify_all();
@@ -360,7 +360,7 @@ impl Reader {
         }
     }
 
-    /// The file was said to end at `offset`, and does not: what the cache has there is wrong.
+    /// The file does not end at `offset`, as cached: drops the block.
     pub fn forget(&self, offset: u64) {
         let generation = self.state.lock().generation;
         self.context.blocks.remove(Key {
@@ -370,13 +370,13 @@ impl Reader {
         });
     }
 
-    /// Whether what was brought has turned out to be wrong, though the file is what it was; told once.
+    /// Whether received bytes turned out to be wrong, though the file is unchanged; reported once.
     pub fn is_to_forget(&self) -> bool {
         std::mem::take(&mut self.state.lock().faults.has_mismatch)
     }
 
-    /// Whether more has come than the server says that there is: this size. What came behind a smaller one, which the
-    /// file had before we stored more, says nothing.
+    /// Whether a transfer delivered more than this size, as reported by the server. An excess over an earlier, smaller
+    /// size means nothing.
     pub fn is_longer(&self, size: u64) -> bool {
         self.state.lock().faults.exceeded_size == Some(size)
     }
@@ -385,13 +385,13 @@ impl Reader {
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
-        // Who was about to read knows the version that was.
+        // Reads in preparation know the old version.
         state.turn += 1;
         (state.faults.replaced, state.faults.exceeded_size) = (None, None);
         state.boundaries.lookahead.clear();
         state.boundaries.unverified.clear();
         state.streams.clear();
-        // A team would go on by the version that was.
+        // Parallel streams would continue with the old name or version.
         (state.target, state.parallelism) = (None, Parallelism::default());
         self.changed.notify_all();
     }

@@ -56,8 +56,8 @@ impl Spool {
         self.lost_and_found.path()
     }
 
-    /// Gives `file` a name in `lost+found` that tells what it was and when, with `reason` beside it; returns
-    /// where it is. What of its `size` bytes was never written is a hole there.
+    /// Gives `file` a name in `lost+found` that shows what it was and when, with a `.reason` file; returns its path.
+    /// What of its `size` bytes was never written is a hole there.
     pub fn keep(
         &self,
         file: &SpoolFile,
@@ -168,7 +168,7 @@ impl SpoolFile {
             libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
         };
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        // There is nothing behind its end, however far that is.
+        // Nothing is stored after its end, however far the range reaches.
         let end = range.end.min(self.file.metadata()?.len());
         let range = range.start..end.max(range.start);
         let length = number(range.end - range.start)?;
@@ -221,7 +221,7 @@ impl ReadAt for SpoolFile {
     }
 }
 
-/// A file name that tells the path of what it holds.
+/// A file name that shows the path of its content.
 fn readable(name: &[u8]) -> String {
     /// Leaves room for time, number and ending within the 255 bytes that a name may have.
     const LENGTH: usize = 200;

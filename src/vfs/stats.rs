@@ -25,9 +25,9 @@ pub struct Figures {
     pub known: (usize, usize),
     /// Files and directories that are open.
     pub open: usize,
-    /// Directories listed ahead: looked at then, and in vain.
+    /// Directories listed ahead: used, and wasted.
     pub listed_ahead: (u64, u64),
-    /// Files fetched ahead: read then, and in vain.
+    /// Files fetched ahead: used, and wasted.
     pub fetched_ahead: (u64, u64),
     /// What the server lacks, by path.
     pub unsent: Vec<Unsent>,

@@ -54,7 +54,7 @@ pub struct DiskCache {
     pub directory: PathBuf,
     /// Bytes that it may take.
     pub size: u64,
-    /// Who is at which server, and the mounted directory there: what paths are relative to.
+    /// User, server, and the mounted directory: what paths are relative to.
     pub source: Vec<u8>,
 }
 
@@ -103,8 +103,8 @@ impl Disk {
         }
     }
 
-    /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
-    /// with files that nobody else finds. A version that is not known yet may come to be anything.
+    /// Removes what is cached as this version of a file: it belongs to an earlier content. Open handles continue with
+    /// files that are no longer found. An unknown version removes everything under the path.
     pub fn forget(&self, path: &RemotePath, version: &Version) {
         assert_none_held("a removal from the disk cache");
         match self.name(path, version) {
@@ -194,7 +194,7 @@ impl Disk {
                     self.keep(self.settings.size - self.settings.size / CLEANUP_SHARE);
                 }
             }
-            // Nobody asked for it: the disk may be full.
+            // Caching is optional: the disk may be full.
             Err(error) => {
                 log::debug!("disk cache: a block is not cached: {error}");
             }
@@ -211,7 +211,7 @@ impl Disk {
         self.keep(0);
     }
 
-    /// Removes what was used longest ago, while there is more than so many bytes.
+    /// Removes the least recently used contents, while there are more than this many bytes.
     fn keep(&self, bytes: u64) {
         let Some(_one) = self.clearing.try_lock() else {
             return;
@@ -327,7 +327,7 @@ fn forget_content(directory: &PrivateDir, name: &str) {
     }
 }
 
-/// A digest that nobody can make another content for (SHA-256).
+/// A collision-resistant digest (SHA-256).
 fn digest_of(bytes: &[u8]) -> [u8; SOURCE_DIGEST] {
     let mut digest = [0; SOURCE_DIGEST];
     let made = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
@@ -335,8 +335,8 @@ fn digest_of(bytes: &[u8]) -> [u8; SOURCE_DIGEST] {
     digest
 }
 
-/// A digest that is the same in every version of the program; never 0. It tells torn blocks from whole ones, and is
-/// no protection from who may write to the directory: nobody but its owner may.
+/// A digest that is the same in every version of the program; never 0. It detects torn blocks; it does not protect from
+/// changes by others, since only the owner may write to the directory.
 fn digest(bytes: &[u8], seed: u64) -> u64 {
     // The multiplier of FNV-1a does too little to the upper bits of whole words: a shift mixes them.
     const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;

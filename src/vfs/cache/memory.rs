@@ -42,12 +42,12 @@ pub struct Block {
     pub from: usize,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The file ends behind them.
+    /// The file ends after them.
     pub ends: bool,
 }
 
 impl Block {
-    /// The offset in the block behind the last byte.
+    /// Offset in the block after the last byte.
     pub fn to(&self) -> usize {
         self.from + self.bytes.len()
     }
@@ -150,8 +150,8 @@ impl Blocks {
         }
     }
 
-    /// Keeps a block, in the place of what was there of it, or behind that, if it ends where this begins: a transfer may be
-    /// taken up again in the middle of a block.
+    /// Stores a block, replacing what was there of it, or appending to it if that ends where this begins: a transfer
+    /// may resume in the middle of a block.
     pub fn put(&self, key: Key, mut block: Block) {
         let mut state = self.state.lock();
         if block.from > 0

@@ -17,7 +17,7 @@ use crate::vfs::spool::{Spool, SpoolFile};
 pub enum Spot {
     /// At this offset.
     At(u64),
-    /// Behind the end.
+    /// At the end of the file.
     End,
 }
 
@@ -36,8 +36,8 @@ impl OpenFiles {
         }
     }
 
-    /// What was closed lies in the journal as it was then; it is about to be moved here, and is left there until all
-    /// of it is stored.
+    /// Before the appended tail moves: the journal keeps its entry with the old offsets until all of the file is
+    /// stored.
     pub(crate) fn leave_journaled(&self, body: &mut Body) {
         if body.content.appended.is_none() {
             return;
@@ -47,7 +47,7 @@ impl OpenFiles {
 }
 
 impl Body {
-    /// Writes behind the end; returns where that was.
+    /// Appends; returns the offset.
     pub fn append(&mut self, spool: &Spool, bytes: &[u8]) -> Result<u64> {
         let (offset, before) = (self.content.size, self.content.appended);
         self.write(spool, bytes, offset)?;
@@ -55,15 +55,14 @@ impl Body {
         Ok(offset)
     }
 
-    /// The server has everything up to `stored`: of what was appended, what lies behind that is left.
+    /// The server has everything up to `stored`: only what lies after it is still appended.
     pub fn appended_from(&mut self, stored: u64) {
         let rest = self.content.appended.filter(|_| self.content.size > stored);
         self.content.appended = rest.map(|from| from.max(stored));
     }
 
-    /// Moves what was appended behind a base of `base` bytes, and behind what else was written here.
-    ///
-    /// Into another spool file: the journal may have the old one, as it is.
+    /// Moves the appended tail after a base of `base` bytes, and after everything else that was written here. Into
+    /// another spool file: the journal may hold the old one as it is.
     pub(crate) fn move_appended(&mut self, spool: &Spool, base: u64) -> Result<()> {
         let Some(from) = self.content.appended else {
             return Ok(());

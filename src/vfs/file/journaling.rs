@@ -26,7 +26,7 @@ use crate::vfs::journal::{Journal, MAX_RANGES};
 use crate::vfs::spool::SpoolFile;
 
 impl OpenFiles {
-    /// Writes a file down in the journal; false where what is here does not tell what it is.
+    /// Commits a file to the journal; false where its content cannot be told from what is here.
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
@@ -55,8 +55,8 @@ impl OpenFiles {
         Ok(true)
     }
 
-    /// From now on the journal has the file under this number. The close before it is kept only if something of it may have
-    /// begun to arrive.
+    /// The journal has the file under this number now. The entry before it is kept only if a part of it may have begun
+    /// to arrive.
     fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
         let unsent = body.reusable_id();
         if let Some(before) = body.journal.id.replace(id).filter(|&before| before != id) {
@@ -66,7 +66,7 @@ impl OpenFiles {
             }
         }
         if body.journal.upload_begun {
-            // Perhaps just since it was written down.
+            // The upload may have begun since the entry was written.
             journal.note(&Record::Begun(id));
         }
     }
@@ -179,10 +179,10 @@ impl OpenFiles {
         }
     }
 
-    /// Nothing of the file is to be brought to the server any more, or all of it is there.
+    /// Removes the entries of a file from the journal: all of it is stored, or nothing of it is to be.
     pub(crate) fn journal_done(&self, body: &mut Body) {
         let journal = self.journal.get();
-        // What is being written down would come behind this.
+        // A commit in progress would write its entry after this; it does this itself.
         let Some(journal) = journal.filter(|_| !body.journal.is_committing()) else {
             return;
         };
@@ -218,14 +218,15 @@ impl Body {
         self.journal.id.filter(|_| before != self.journal.id)
     }
 
-    /// The number under which the next close is to be written down, if not under a new one: what may have arrived is
-    /// told by what the journal has of it, and must not be written over. What a stream has sent begins the later file, too.
+    /// The number under which the next close may replace the entry of the last one; `None` if it needs a new one: what
+    /// may have arrived is recognised by the old entry, which must not be overwritten. What a stream has sent is the
+    /// beginning of the later file, too.
     pub(crate) fn reusable_id(&self) -> Option<u64> {
         let may = self.journal.begun_id != self.journal.id || self.upload.stream.is_some();
         self.journal.id.filter(|_| may)
     }
 
-    /// What the server can't be said to have yet: what is dirty, and what is on its way.
+    /// Ranges that the server may not have yet: dirty ones, and those being sent.
     pub(crate) fn unsent(&self) -> Vec<Range<u64>> {
         let mut unsent = self.content.dirty.clone();
         unsent.extend(&self.upload.in_flight);
@@ -235,11 +236,11 @@ impl Body {
         unsent.iter().collect()
     }
 
-    /// What is to be done for the file, as it is now; `None` when that can't be told from what is here.
+    /// The entry that stores the file as it is now; `None` where its content cannot be told from what is here.
     fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
         let mut dirty = self.unsent();
         if self.name.beside.is_some() {
-            // What was sent has no name that counts after a crash.
+            // The temporary file does not count after a crash.
             dirty = std::iter::once(0..self.content.size).collect();
             dirty.retain(|range| !range.is_empty());
         }

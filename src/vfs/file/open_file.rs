@@ -67,9 +67,9 @@ pub struct JournalState {
     pub id: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
-    /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
+    /// An upload has begun that the server has not confirmed (`journaling.rs`).
     pub upload_begun: bool,
-    /// The number of what the journal knows that it may have begun to arrive.
+    /// Number of the entry of which the journal knows that it may have begun to arrive.
     pub begun_id: Option<u64>,
     /// The commit that is in progress without the file's lock.
     pub commit: Option<Commit>,
@@ -100,7 +100,7 @@ impl JournalState {
 /// Attributes that are to be set once an open file is stored.
 #[derive(Default)]
 pub struct PendingAttributes {
-    /// Permission bits, and whether a caller was told that they are set.
+    /// Permission bits, and whether a caller was promised that they are set.
     pub mode: Option<(u32, bool)>,
     /// A time, in seconds since 1970, UTC.
     pub modified: Option<i64>,
@@ -111,22 +111,22 @@ pub struct PendingAttributes {
 pub struct NameState {
     /// It has no name any more: nothing of it goes to the server.
     pub removed: bool,
-    /// A name that it bears on the server until the last close, after its own was removed.
+    /// Temporary name on the server until the last close, after its own name was removed.
     pub aside: Option<RemotePath>,
-    /// Where it is on the server until it is whole.
+    /// Temporary file on the server until the content is complete.
     pub beside: Option<Beside>,
 }
 
-/// What a file that is to appear at once is on the server before that: the base lies there.
+/// The temporary file of an atomic replacement: the base is there.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    /// The name that it bears.
+    /// Its path.
     pub path: RemotePath,
     /// What has its own name; `None` when that is new.
     pub replaces: Option<Version>,
 }
 
-/// A transfer that goes on while the file is being written.
+/// A transfer in progress while the file is being written.
 #[derive(Debug)]
 pub struct Stream {
     /// Bytes of the file that it has taken.
@@ -135,11 +135,11 @@ pub struct Stream {
     pub confirmed: u64,
     /// The server has taken a transfer of which it has not confirmed anything yet.
     pub taken: bool,
-    /// Of these, what the journal knows of, which has the rest of the file in its spool.
+    /// Sent bytes that the journal knows of, which has the rest of the file in its spool.
     pub vouched: u64,
-    /// Bytes from the start that the spool may have given up.
+    /// Bytes from the start that the spool has released.
     pub released: u64,
-    /// It is to end here at the latest; `None` while more may be written.
+    /// Offset at which it ends at the latest; `None` while more may be written.
     pub goal: Option<u64>,
     /// The local disk is full: the spool keeps as little as it can.
     pub tight: bool,
@@ -155,9 +155,9 @@ pub const OWNER_WRITES: u32 = 0o200;
 /// Where a piece of a file is to be read from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// So many bytes of the spool.
+    /// Number of bytes in the spool.
     Spool(usize),
-    /// So many bytes of the server's file.
+    /// Number of bytes in the file on the server.
     Server(usize),
 }
 
@@ -196,8 +196,8 @@ pub enum End {
 }
 
 impl File {
-    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. How it
-    /// ended is in `broken`.
+    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. Its failure is in the
+    /// upload state.
     pub fn end_stream(&self, end: End, deadline: &Deadline) {
         let mut body = self.body.lock();
         let size = body.content.size;
@@ -210,7 +210,7 @@ impl File {
             self.uploaded.notify_all();
         }
         let mut seen = 0;
-        // The stream has a deadline of its own, by which it ends if nothing moves.
+        // The stream has its own deadline, at which it ends if nothing moves.
         while let Some(stream) = &body.upload.stream {
             if stream.sent != seen {
                 seen = stream.sent;
@@ -246,11 +246,11 @@ impl Body {
             .ok_or(Error::TooBig)?;
         let file = self.spool(spool)?;
         if offset > self.content.size {
-            // Something of a write that failed may be there.
+            // A failed write may have left bytes there.
             file.zero(self.content.size..offset)?;
         }
         file.write_at(bytes, offset)?;
-        // Nothing that failed has changed the file.
+        // A failed write leaves the file unchanged.
         if offset > self.content.size {
             self.insert_dirty(self.content.size..offset);
             self.content.holes.insert(self.content.size..offset);
@@ -265,7 +265,7 @@ impl Body {
             self.upload.broke_off = None;
         }
         if offset <= self.content.ordered {
-            // What was written ahead of its turn counts when the gap before it is closed.
+            // Bytes written out of order count once the gap before them is closed.
             self.content.ordered = self.content.dirty.stretch(self.content.ordered.max(end));
         }
         Ok(())
@@ -274,7 +274,7 @@ impl Body {
     /// Cuts the file, or extends it by zeros.
     pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
         if size == 0 && self.content.base.is_some() {
-            // Also where it is taken for empty: others may have put something in it since that was seen.
+            // Also if the file is believed to be empty: another client may have written to it since.
             (self.content.emptied, self.content.resized) = (true, true);
         }
         if size == self.content.size && !self.content.sizeless {
@@ -288,7 +288,7 @@ impl Body {
             self.upload.broke_off = None;
         }
         if size == 0 {
-            // What went wrong with the content that goes concerns nobody any more.
+            // The failure belongs to the content that is cut off.
             self.upload.state.start_over();
         }
         if size < self.content.size {
@@ -307,14 +307,14 @@ impl Body {
             self.insert_dirty(self.content.size..size);
             self.content.holes.insert(self.content.size..size);
         }
-        // Where it ends now was said.
+        // The end is explicit now.
         self.content.appended = None;
         self.content.size = size;
         self.content.resized = true;
         Ok(())
     }
 
-    /// Who has the bytes at `offset`, up to `size` of them; `None` at the end of the file.
+    /// Where the bytes at `offset` are, up to `size` of them; `None` at the end of the file.
     pub fn piece(&self, offset: u64, size: usize) -> Option<Piece> {
         if offset >= self.content.size {
             return None;
@@ -349,8 +349,8 @@ impl Body {
         Ok(())
     }
 
-    /// The bits that may be set behind the next upload. Ones without the owner's right to write wait for the
-    /// last close: until then more may have to be stored, which the server would refuse.
+    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the last close:
+    /// until then more may have to be stored, which the server would refuse.
     fn mode_for_now(&self) -> Option<u32> {
         self.attributes
             .mode
@@ -358,7 +358,7 @@ impl Body {
             .filter(|mode| mode & OWNER_WRITES != 0)
     }
 
-    /// What is to be set behind the next upload.
+    /// Attributes to set after the next upload.
     pub fn then(&self) -> Then {
         Then {
             mode: self.mode_for_now(),
@@ -398,7 +398,7 @@ impl Body {
         joined
     }
 
-    /// Others changed the server's file while nothing of ours was on its way there.
+    /// Takes over a version made by another client; nothing of this file is dirty or being sent.
     pub fn replace(&mut self, base: Version, generation: u64) {
         let size = base.size.unwrap_or(0);
         let is_another = |old: Version| !old.may_be(&base) && old.size >= base.size;
@@ -415,15 +415,15 @@ impl Body {
         self.content.spool = None;
     }
 
-    /// Others changed the server's file: what we wrote is laid over the new base.
+    /// Lays what was written here over a version made by another client.
     pub fn rebase(&mut self, spool: &Spool, base: Version) -> Result<()> {
         let old = self.content.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
         self.merged.has_remote_bytes = true;
         if self.content.kept == old {
             self.move_appended(spool, new)?;
-            // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody
-            // wrote give way to what others have put there.
+            // Nothing was cut off here: the new length counts, unless more was written here. Zeros that no program
+            // wrote give way to what other clients have put there.
             self.content.size = new.max(self.content.dirty.end());
             self.content.kept = new;
             for hole in self.content.holes.within(0..new) {
@@ -435,7 +435,7 @@ impl Body {
         }
         self.content.present = self.content.dirty.clone();
         self.content.base = Some(base);
-        // What neither the base nor we have is a hole.
+        // Bytes that neither the base nor the spool has are a hole.
         let holes = self
             .content
             .present
@@ -452,7 +452,7 @@ impl Body {
         Ok(())
     }
 
-    /// What the server has behind the first `kept` bytes may be anything: the spool alone has it.
+    /// The server's bytes after the first `kept` ones may be anything: only the spool has the content.
     pub fn lost_base(&mut self, kept: u64) {
         self.content.kept = self.content.kept.min(kept);
         for part in self

@@ -59,7 +59,7 @@ pub(crate) struct Handle {
 pub(crate) struct Seen {
     /// The generation of it; 0 before the first read.
     pub(crate) generation: u64,
-    /// The offset behind it.
+    /// Offset after its last byte.
     pub(crate) end: u64,
 }
 
@@ -131,8 +131,7 @@ impl OpenFiles {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The body of a file while no upload of it is under way, and it is not being written down. Who waits does
-    /// so for as long as the upload gets on.
+    /// The body of a file while no upload or commit of it is in progress. Waits as long as the upload makes progress.
     pub(crate) fn settled<'a>(
         &self,
         file: &'a File,
@@ -169,7 +168,7 @@ impl OpenFiles {
         }
     }
 
-    /// Tells the tree what a file is now.
+    /// Publishes size and time of a file in the inode table.
     pub(crate) fn publish(&self, file: &File, body: &Body) {
         let mut tree = self.table.lock();
         tree.touch(file.ino);

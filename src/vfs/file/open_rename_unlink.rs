@@ -47,8 +47,8 @@ impl Claim {
 }
 
 impl OpenFiles {
-    /// Makes what is open under a name independent of it, before the name is removed: the rest is
-    /// fetched, or it gets another name.
+    /// Makes an open file independent of its name, before the name is removed: the rest is fetched, or it gets a
+    /// temporary name.
     pub(crate) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
         let (missing, sizeless) = {
             let mut body = file.body.lock();
@@ -79,7 +79,7 @@ impl OpenFiles {
             file.reader.stop(deadline);
             return Ok(Orphan::Whole);
         }
-        // Who reads on waits for the other name.
+        // Reads wait for the temporary name.
         let _hold = file.reader.hold(deadline);
         let path = self.table.path(file.ino)?;
         let name = name_aside("open", file.ino);

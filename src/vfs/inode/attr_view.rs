@@ -78,8 +78,8 @@ pub struct Names {
     pub groups: HashMap<Vec<u8>, u32>,
 }
 
-/// How long the kernel relies on what it was told. Asking us costs it nothing much, and it need not be told
-/// of every change: notices may be dropped (`notices.rs`), and who opens a file asks us anyway.
+/// How long the kernel may use attributes. Asking again costs little, and invalidations may be dropped (`fuse`); an
+/// open asks anyway.
 const KERNEL_TIME: Duration = Duration::from_secs(1);
 /// The bits of a directory of which the server says none.
 const DIRECTORY: u32 = 0o755;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that others changed.
+/// A change made by another client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The name is gone, or something else's.
@@ -27,7 +27,7 @@ pub enum News {
     },
 }
 
-/// Who wants to hear.
+/// A receiver of events.
 pub trait Listener: fmt::Debug + Send + Sync {
     /// Takes news; false where they will not be passed on. Must not wait, nor ask the file system
     /// anything: it is called with locks held.

@@ -66,7 +66,7 @@ impl Tree {
         }
     }
 
-    /// Drops what nothing needs in a directory, unless somebody is reading that.
+    /// Drops what nothing needs in a directory, unless it is being read.
     pub(crate) fn drop_children(&mut self, directory: u64) -> bool {
         let is_read = |node: &Node| node.opens > 0;
         if self.nodes.get(&directory).is_none_or(is_read) {

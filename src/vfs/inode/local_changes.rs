@@ -86,8 +86,8 @@ impl Tree {
         }
     }
 
-    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or got
-    /// another name since. Where it has not, what was asked for by that path may be told of something else.
+    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or
+    /// renamed since. Otherwise an answer for that path may be about something else.
     pub fn stands(&self, ino: u64, asked: u64) -> bool {
         let mut at = ino;
         while at != ROOT {

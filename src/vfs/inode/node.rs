@@ -37,7 +37,7 @@ pub struct Node {
     pub told: bool,
     /// What the kernel holds, in lookups.
     pub(crate) lookups: u64,
-    /// Open handles, and news of it that are on their way.
+    /// Open handles, and events about it that are being passed on.
     pub(crate) opens: u32,
     /// If it is a directory.
     pub(crate) directory: Directory,
@@ -70,7 +70,7 @@ pub enum Difference {
 }
 
 impl Node {
-    /// Whether somebody has it open.
+    /// Whether it is open.
     pub fn is_open(&self) -> bool {
         self.opens > 0
     }

@@ -101,7 +101,7 @@ impl Tree {
         }
     }
 
-    /// Others changed the content of `ino` while we did.
+    /// Another client changed the content of `ino` together with this mount.
     pub fn mix(&mut self, ino: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&ino)?;
         node.generation += 1;
@@ -123,7 +123,7 @@ impl Tree {
         listener.hear(News::Changed { ino, content });
     }
 
-    /// Others took the name of `ino` away.
+    /// Another client removed the name of `ino`.
     fn vanish(&mut self, ino: u64) {
         if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
             && node.lookups > 0

@@ -73,7 +73,7 @@ impl Directory {
             });
             match file {
                 Ok((file, directory)) => {
-                    // The last one who goes removes it: then that is another file, or none.
+                    // The last mount removes the lock file: then the path is another file, or none.
                     if is_free(&file)? && directory.is_at(&file, LOCK)? {
                         return Ok(Locked { _file: file });
                     }
@@ -89,7 +89,7 @@ impl Directory {
         }
     }
 
-    /// The names of the logs, whoever they belong to; none where there is no directory.
+    /// The names of the logs of all mounts; none where there is no directory.
     pub fn logs(&self) -> io::Result<Vec<String>> {
         let names = match self.place.find().and_then(|directory| directory.names()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -162,7 +162,7 @@ impl Directory {
         }
     }
 
-    /// Removes everything, if nobody has a log any more.
+    /// Removes everything, if no mount has a log any more.
     pub fn remove_if_empty(&self, _: &Locked) {
         if self.logs().is_ok_and(|logs| logs.is_empty()) {
             // What stays is no harm.
@@ -185,8 +185,7 @@ pub fn own(log: &File) -> io::Result<()> {
     }
 }
 
-/// Whether nobody has the lock of a file; then this process has it until the file is closed or given
-/// back by [`disown`].
+/// Takes the lock of a file if it is free; then this process has it until the file is closed or [`disown`]ed.
 pub fn is_free(file: &File) -> io::Result<bool> {
     match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
         Ok(()) => Ok(true),

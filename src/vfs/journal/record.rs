@@ -1,6 +1,6 @@
 //! The records of the journal, as bytes.
 //!
-//! The one idea: a record is a mark, its length, a checksum and its fields. One that is torn or spoilt is
+//! A record is a mark, its length, a checksum and its fields. One that is torn or spoilt is
 //! left out, and the mark is what the next one is found by.
 
 use std::ops::Range;
@@ -70,7 +70,7 @@ pub struct Intent {
     pub exclusive: bool,
     /// What the server lacks.
     pub dirty: Vec<Range<u64>>,
-    /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
+    /// The dirty bytes, range by range; `None` where they are in a data file.
     pub bytes: Option<Vec<u8>>,
 }
 

@@ -237,7 +237,7 @@ impl Intent {
     }
 }
 
-/// Keeps a log that lacks something in its midst for whoever can make sense of it.
+/// Keeps a copy of a damaged log for manual recovery.
 fn keep_damaged(directory: &Directory, name: &str, bytes: &[u8], damaged: usize) {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let copy = format!("{stem}.damaged");

@@ -22,7 +22,7 @@ pub(crate) fn is_nameable(entry: &Entry) -> bool {
 }
 
 impl Metadata {
-    /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
+    /// Lists a directory into the tree. A caller that comes during a listing shares it.
     pub(crate) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
         let _claim = match self.listings.claim(directory, deadline) {
             Some(claim) => claim,

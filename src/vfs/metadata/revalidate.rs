@@ -184,7 +184,7 @@ impl Metadata {
         if found.is_some() || traits.stats {
             return Ok(found);
         }
-        // Only a listing tells of directories then.
+        // Only a listing shows directories then.
         self.ask_listing(parent, name, deadline)
     }
 
@@ -259,7 +259,7 @@ impl Metadata {
         };
         match answer {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
-                // Whoever asks for it is told; nobody asks for it before.
+                // The attributes of the root are shown when they are next asked for.
                 node.refresh(attributes);
             }
             // Not every server answers for its own root; what was known stays.

@@ -8,7 +8,7 @@ use crate::remote;
 use crate::remote::Deadline;
 use crate::vfs::error::Result;
 
-/// Which directories are being listed, and by when those who do give up.
+/// Directories that are being listed, with the deadlines of the listings.
 #[derive(Debug, Default)]
 pub struct Listings {
     under_way: OrderedMutex<HashMap<u64, Deadline>, ALONE>,
@@ -25,12 +25,12 @@ const PROGRESS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Claim<'a> {
     listings: &'a Listings,
     directory: u64,
-    /// Somebody else has it too, and does not get on.
+    /// A second holder: the first one makes no progress.
     is_second: bool,
 }
 
 impl Listings {
-    /// The right to list a directory until `deadline`, unless somebody has it.
+    /// The right to list a directory until `deadline`, unless another caller has it.
     pub fn claim(&self, directory: u64, deadline: &Deadline) -> Option<Claim<'_>> {
         let mut under_way = self.under_way.lock();
         if under_way.contains_key(&directory) {
@@ -44,7 +44,7 @@ impl Listings {
         })
     }
 
-    /// The right to list a directory, once nobody else does, or does not get on with it.
+    /// The right to list a directory, once no other caller has it, or the other makes no progress.
     pub fn await_claim(&self, directory: u64, deadline: &Deadline) -> Result<Claim<'_>> {
         let mut under_way = self.under_way.lock();
         let mut seen = None;

@@ -42,8 +42,8 @@ impl Vfs {
         closed
     }
 
-    /// Whether what others have written of a file failed to be stored, which its caller was told, or will be: then somebody
-    /// who wrote nothing does not bring it to the server. An error where nothing will.
+    /// Whether the upload of what other handles wrote has failed, and their callers know or will know: then a handle
+    /// that wrote nothing does not repeat it. An error where no upload follows.
     fn is_failed(&self, file: &File) -> Result<bool> {
         let why = {
             let body = file.body.lock();
@@ -94,8 +94,8 @@ impl Vfs {
         self.uploader.upload(&handle.file, deadline)
     }
 
-    /// Whether others' bytes were found in the file when it was stored, since somebody asked last: the size that the
-    /// kernel has of it is wrong.
+    /// Whether bytes of other clients were merged into the file when it was stored, since the last call: the kernel's
+    /// size is stale.
     pub fn has_mixed(&self, handle: u64) -> bool {
         self.files
             .file(handle)

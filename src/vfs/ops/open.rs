@@ -25,7 +25,7 @@ pub struct Open {
     pub keep_pages: bool,
     /// The size is not known: the kernel must not rely on it.
     pub sizeless: bool,
-    /// Size or time were found to be others than what was known: those that the kernel has are wrong.
+    /// Size or time differ from what was known: those that the kernel has are stale.
     pub changed: bool,
 }
 
@@ -294,7 +294,7 @@ impl Vfs {
         if !wants.truncate {
             let mut body = file.body.lock();
             self.files.follow(file, &mut body);
-            // What is there can't be told from what is not: only a new beginning can be written.
+            // Without a size, existing content cannot be told from a hole: only a truncated file can be written.
             return if body.content.sizeless && wants.write {
                 Err(Error::Unsupported)
             } else {

@@ -93,7 +93,7 @@ impl Vfs {
                     }
                     Some(Piece::Server(length)) => (length, body.content.sizeless),
                     None if body.content.sizeless => (rest, true),
-                    // More than there was before may have come of what is on its way from here.
+                    // A part of what is being uploaded may have arrived.
                     None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer(at) => {
                         drop(body);
                         self.must_have_grown(file, at, deadline)?;
@@ -115,7 +115,7 @@ impl Vfs {
                     break;
                 }
                 if self.ends_at(file, end, deadline)? {
-                    // The kernel would fill its pages up with zeros to the size that it was told.
+                    // The kernel would pad its pages with zeros up to the size that it knows.
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.table.path(file.ino)?),
                         format!("another client cut it to {end} bytes since it was opened"),
@@ -134,16 +134,15 @@ impl Vfs {
         Ok(bytes)
     }
 
-    /// Whether what is read from `offset` on is of the same content as what this handle has read right before it. Half
-    /// of one and half of another is neither: who reads on over a change of others is told so. Who begins anew or
-    /// elsewhere, and who reads on where the file has just grown, need not be.
+    /// Refuses to continue a sequential read after the content was replaced: half of one and half of another is
+    /// neither. A read elsewhere or from the start is allowed, and one that continues where the file has just grown.
     fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
         let mut seen = handle.seen.lock();
         let goes_on = offset > 0 && offset.abs_diff(seen.end) <= SEQUENTIAL_DISTANCE;
         let is_torn = seen.generation > 0 && seen.generation < body.content.replaced;
         if goes_on && is_torn && !handle.writes {
             let path = self.table.path(handle.file.ino)?;
-            // As often as it is asked: the first answer may be for the kernel's own readahead.
+            // Each time: the first answer may go to the kernel's own readahead.
             return Err(remote::Error::misbehaved(
                 format!("reading {path}"),
                 "file was replaced on the server while being read",

@@ -146,7 +146,7 @@ impl Vfs {
     /// has changed: what is written from now on goes to the new one.
     pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
         let mut files: Vec<Arc<File>> = self.files.opened_files();
-        // Always in the same order, so that two who claim never wait for each other.
+        // Always in the same order, so that two renames never wait for each other.
         files.sort_unstable_by_key(|file| file.ino);
         let mut claims = Vec::new();
         for file in files {
@@ -156,8 +156,8 @@ impl Vfs {
             let mut claim = loop {
                 self.uploader.upload(&file, deadline)?;
                 let mut body = self.files.rested(&file, deadline)?;
-                // A writer that goes on meanwhile need not be waited for: the rest goes to the new name. But what was begun
-                // under a temporary name must not be left there.
+                // A writer that continues meanwhile need not be waited for: the rest goes to the new name. But a
+                // temporary file under the old name must not be left there.
                 if body.name.beside.is_none() {
                     break Claim::of(&file, &mut body, deadline);
                 }

@@ -69,7 +69,7 @@ impl Vfs {
         {
             Ok(Done::Changed) => {}
             Ok(_) => return Ok(()),
-            // The root may be another user's; its time matters to nobody.
+            // The root may belong to another user; its time does not matter.
             Err(error) => return Err(Error::NotPermitted(error)),
         }
         if let Some(disk) = &self.readers.disk

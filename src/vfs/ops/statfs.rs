@@ -6,7 +6,7 @@ use crate::vfs::Vfs;
 use crate::vfs::inode::attr_view::Space;
 use std::time::Instant;
 
-/// What no server tells us is taken to be large: programs refuse to save where nothing is free.
+/// Bytes of a server that does not report its space: programs refuse to save where nothing is free.
 const UNKNOWN_SPACE: u64 = 1 << 50;
 /// Files, for the same reason.
 const UNKNOWN_FILES: u64 = 1 << 32;

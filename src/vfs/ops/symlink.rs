@@ -76,7 +76,7 @@ impl Vfs {
             .shown(&self.settings.root, &path, &target)
             .ok_or_else(|| {
                 let mut tree = self.table.lock();
-                // Once for each link: whoever lists its directory asks each time.
+                // Once for each link: every listing of its directory reads it.
                 let told = tree
                     .get_mut(ino)
                     .is_some_and(|node| std::mem::replace(&mut node.told, true));

@@ -21,8 +21,7 @@ use crate::vfs::ops::open::Wants;
 const ZERO_BUFFER: usize = 1 << 20;
 
 impl Vfs {
-    /// Writes to the spool, if that need not wait for the network.
-    /// Returns at which offset it was.
+    /// Writes to the spool, if that need not wait for the network. Returns the offset.
     pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
         let file = match self.files.file(handle) {
             Ok(handle) => Arc::clone(handle.write()),
@@ -46,8 +45,7 @@ impl Vfs {
         }
     }
 
-    /// Writes to the spool. Who is too far ahead of the network waits for it.
-    /// Returns at which offset it was.
+    /// Writes to the spool, waiting for the network where it is too far ahead. Returns the offset.
     pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
         let file = Arc::clone(self.files.file(handle)?.write());
         let mut body = file.body.lock();
@@ -124,7 +122,7 @@ impl Vfs {
         Ok(offset)
     }
 
-    /// Sets the size, in bytes. Without a handle the server is told before this returns.
+    /// Sets the size, in bytes. Without a handle the server has the new size when this returns.
     pub fn truncate(
         &self,
         ino: u64,
@@ -147,7 +145,7 @@ impl Vfs {
             }
             body = self.files.journal_cut(&file, body, size)?;
             body.truncate(&self.files.spool, size)?;
-            // Who says so means it, other than a shell that opens what a command may yet fill.
+            // An explicit size is meant, unlike that of a shell that opens what a command may yet fill.
             body.upload.waited = true;
             self.files.publish(&file, &body);
             return Ok(());

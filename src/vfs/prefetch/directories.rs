@@ -18,7 +18,7 @@ const MAX_FLIGHT: usize = 32;
 const MAX_LISTINGS: usize = 8;
 
 impl Prefetcher {
-    /// Somebody looks at a directory that is listed.
+    /// A program looks at a directory that is listed.
     pub(crate) fn visited(&self, ino: u64) {
         let below = self.directories_in(ino).unwrap_or_default();
         let age = self.lifetime;
@@ -32,7 +32,7 @@ impl Prefetcher {
         (walks.hits, walks.wasted)
     }
 
-    /// Says in the log what was gained and lost by doing things ahead.
+    /// Logs the hits and the waste of speculative work.
     pub fn log_ahead(&self) {
         let (listed, listed_wasted) = self.listed_ahead();
         let (fetched, fetched_wasted) = self.fetched_ahead();
@@ -72,7 +72,7 @@ impl Prefetcher {
     /// Lists directories in one go, and says of each how that went.
     fn list_batch(self: &Arc<Self>, directories: &[u64]) {
         let deadline = Deadline::after(self.timeout);
-        // Who lists one of them already does it sooner.
+        // A listing in progress will be there sooner.
         let claims: Vec<_> = directories
             .iter()
             .filter_map(|&ino| self.metadata.listings.claim(ino, &deadline))
@@ -118,7 +118,7 @@ impl Prefetcher {
                 let mut tree = self.table.lock();
                 tree.merge_listing(ino, entries, completeness, asked);
             }
-            // Whoever wants it will hear of it.
+            // A caller that wants it gets the error itself.
             Err(error) => log::debug!("prefetch: listing failed: {error}"),
         }
     }

@@ -24,7 +24,7 @@ pub struct Sequences {
     ahead: HashMap<u64, Ahead>,
     /// Files that were fetched ahead and then read.
     pub hits: u64,
-    /// Files that were fetched ahead in vain.
+    /// Files that were fetched ahead and not read.
     pub wasted: u64,
 }
 
@@ -69,7 +69,7 @@ const MAX_SKIPPED: usize = 3;
 const WASTE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Sequences {
-    /// Somebody opens `file` to read it; queues what is best fetched now.
+    /// A program opens `file` to read it; queues what is best fetched now.
     pub fn open(&mut self, file: u64, order: &dyn Order) {
         self.forget_old();
         let stage = self.ahead.get(&file).map(|ahead| ahead.stage);
@@ -179,7 +179,7 @@ impl Sequences {
     }
 
     fn forget_old(&mut self) {
-        // Nobody has come for what was fetched, or is to be.
+        // No reader came for these files.
         let mut in_vain = false;
         self.ahead.retain(|_, ahead| {
             let is_over = match ahead.stage {

@@ -78,7 +78,7 @@ enum Outcome {
     There,
     /// It is not what it was taken for.
     Other,
-    /// Somebody else wanted the connection.
+    /// Another caller wanted the connection.
     Yielded,
 }
 
@@ -102,7 +102,7 @@ struct Search {
 }
 
 impl Prefetcher {
-    /// Somebody opens a file to read it.
+    /// A program opens a file to read it.
     pub(crate) fn opened_to_read(&self, ino: u64) {
         let more = {
             let mut sequences = self.fetching.sequences.lock();
@@ -147,9 +147,9 @@ impl Prefetcher {
         }
     }
 
-    /// Somebody opens a file to read it, of which what is known is older than `age`. A small one whose bytes
-    /// are nowhere here is fetched in the flight of the question what it is now; returns once that is
-    /// answered and the bytes are there, or why ever it can't be: then the question is still open.
+    /// A program opens a file to read it, whose attributes are older than `age`. A small file without cached bytes is
+    /// fetched in the flight of the revalidation. Returns once that is answered and the bytes are there, or if it
+    /// cannot be done: then the revalidation is still to be made.
     pub(crate) fn ride_along(&self, ino: u64, age: Duration, deadline: &Deadline) {
         // What the disk has, or the kernel, need not come: the question alone will do.
         let comes = |node: &Node| {
@@ -169,7 +169,7 @@ impl Prefetcher {
         wanted.verify = true;
         let mut sequences = self.fetching.sequences.lock();
         if sequences.stage(ino).is_some() {
-            // Somebody else is at it.
+            // Another caller fetches it already.
             return;
         }
         sequences.set(ino, Stage::Asked);
@@ -178,7 +178,7 @@ impl Prefetcher {
             if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
                 log::debug!("prefetch: fetch with an open failed: {error}");
             }
-            // Not ahead of anybody: neither a hit nor in vain.
+            // Not speculative: neither a hit nor waste.
             vfs.fetching.sequences.lock().drop_file(ino);
             vfs.fetching.moved.notify_all();
         };
@@ -217,7 +217,7 @@ impl Prefetcher {
         }
     }
 
-    /// Fetches what is queued, until that is all or others want the connections.
+    /// Fetches what is queued, until the queue is empty or other callers want the connections.
     fn fetch_on(&self) {
         loop {
             let Some(ino) = self.fetching.sequences.lock().next() else {
@@ -236,7 +236,7 @@ impl Prefetcher {
             match fetched {
                 Ok(Outcome::There) => sequences.set(ino, Stage::There),
                 Ok(Outcome::Yielded) => sequences.put_back(ino),
-                // Who reads it will see what it is.
+                // A reader will see what it is.
                 _ => sequences.set(ino, Stage::Passed),
             }
             drop(sequences);
@@ -283,7 +283,7 @@ impl Prefetcher {
             tree.merge_version(wanted.ino, version, wanted.asked);
             drop(tree);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
-                // Whoever waits need not wait for the end of the transfer.
+                // A waiting caller need not wait for the end of the transfer.
                 self.fetching
                     .sequences
                     .lock()
@@ -319,7 +319,7 @@ impl Prefetcher {
                     return Ok(Outcome::There);
                 }
                 Ok(length) if length > 0 && filled + length <= wanted.size => filled += length,
-                // Longer or shorter than it was said to be, or broken off: whoever reads it will see.
+                // Longer or shorter than reported, or broken off: a reader will see.
                 outcome => {
                     if shown {
                         self.set_blocks(wanted, &bytes[..wanted.size], false);
@@ -443,7 +443,7 @@ impl Order for Prefetcher {
     }
 }
 
-/// Whether a file is worth fetching whole, and nobody here has it open.
+/// Whether a file is worth fetching whole, and is not open here.
 fn is_small(tree: &Tree, ino: u64) -> bool {
     tree.get(ino).is_some_and(|node| {
         let size = node.attributes.size;

@@ -20,7 +20,7 @@ pub struct Walks {
     pending: HashSet<u64>,
     /// Directories that were listed ahead and then looked at.
     pub hits: u64,
-    /// Directories that were listed ahead in vain.
+    /// Directories that were listed ahead and not looked at.
     pub wasted: u64,
 }
 
@@ -56,7 +56,7 @@ const LARGEST_WINDOW: usize = 256;
 const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Walks {
-    /// Somebody looks at `seen`, in which these directories are. Returns what is best listed now.
+    /// A program looks at `seen`, which contains these directories. Returns what is best listed now.
     pub fn visit(&mut self, seen: u64, below: Vec<Directory>, age: Duration) -> Vec<u64> {
         self.forget_old(age);
         let was_listed_ahead = self.unseen.remove(&seen).is_some();

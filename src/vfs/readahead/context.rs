@@ -27,7 +27,7 @@ pub struct ReadContext {
     pub blocks: Arc<Blocks>,
     /// The time without progress after which a stream gives up.
     pub patience: Duration,
-    /// Whether transfers begin where they are told to.
+    /// Whether the server honours REST, as far as reads have shown.
     pub rest_check: Arc<RestCheck>,
     /// The block cache on disk.
     pub disk: Option<Arc<Disk>>,
@@ -52,8 +52,8 @@ impl ReadContext {
     }
 }
 
-/// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
-/// it does so at some places only.
+/// Whether the server honours REST. The FTP client checks that itself; here it is noticed where the server ignores REST
+/// only sometimes.
 #[derive(Debug, Default)]
 pub struct RestCheck {
     broken: AtomicBool,
@@ -64,7 +64,7 @@ impl RestCheck {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// One was seen to begin elsewhere.
+    /// A transfer began at another offset than REST asked for.
     pub(crate) fn record_failure(&self) {
         log::warn!(
             "readahead: server ignores REST; seeking disabled, files are read from offset 0"

@@ -48,13 +48,13 @@ pub(crate) struct Fetcher {
     pub(crate) next: u64,
     /// The server has another version.
     is_replaced: bool,
-    /// It works for a team: nobody waits for it.
+    /// A parallel stream: no reader waits for it.
     pub(crate) is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
     writes_to_disk: bool,
-    /// What comes behind its segment was compared.
+    /// The bytes after its segment were compared.
     pub(crate) is_boundary_checked: bool,
-    /// What it brought is not what others did.
+    /// Its bytes differ from those of another stream.
     pub(crate) has_mismatch: bool,
     signal: Arc<Signal>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Fetcher {
 enum Turn {
     Fetch,
     Yield,
-    /// Somebody else's segment begins here.
+    /// The segment of another stream begins here.
     Boundary,
     End,
 }
@@ -108,7 +108,7 @@ impl Fetcher {
         }
         let mut state = self.reader.state.lock();
         match ended {
-            // Nobody follows it any more, or it is not wanted: as if it had never been.
+            // No reader follows it any more, or it is not wanted: it leaves no trace.
             Ok(false) => state.forget(self.id),
             Ok(true) if self.is_ahead => state.forget(self.id),
             Ok(true) => state.end(self.id, Ok(())),
@@ -126,14 +126,15 @@ impl Fetcher {
         }
         self.reader.changed.notify_all();
         drop(state);
-        // Nobody who reads waits until the server has been told.
+        // Dropping the source ends the transfer, which may take a moment: readers do not wait for it.
         drop(source);
         let mut state = self.reader.state.lock();
         state.running.remove(&self.id);
         self.reader.changed.notify_all();
     }
 
-    /// True at the end of the file, false when nobody wants more. `source` is the transfer that is under way.
+    /// Runs transfers until the stream ends; true at the end of the file, false when no reader wants more. `source` is
+    /// the transfer in progress.
     fn run_transfers(&mut self, source: &mut Option<Box<dyn Source>>) -> Result<bool> {
         let _receiving = self.reader.context.traffic.receive();
         let mut since = Instant::now();
@@ -182,8 +183,8 @@ impl Fetcher {
         }
     }
 
-    /// Where all has come that there should be, the server's last word is awaited though nobody cares:
-    /// to break the transfer off would cost more.
+    /// Waits for the final reply if all bytes are there, though no reader needs it: breaking the transfer off would
+    /// cost more.
     fn see_the_end(&self, source: Option<Box<dyn Source>>) {
         if let Some(mut source) = source.filter(|_| self.version.size == Some(self.next)) {
             let deadline = Deadline::after(self.reader.context.patience);
@@ -194,12 +195,12 @@ impl Fetcher {
     }
 
     fn open(&mut self, deadline: &Deadline) -> Result<Box<dyn Source>> {
-        // What is put beside the bytes of others must be of the same content.
+        // Bytes that join those of another transfer must be of the same content.
         let goes_on = self.is_ahead || self.next > self.first;
         let has_disk = self.reader.context.disk.is_some();
         let source = self.open_at(self.next, goes_on || has_disk, deadline)?;
         self.writes_to_disk = has_disk && source.version() == Some(self.version);
-        // Half of one content and half of another is none.
+        // Half of one content and half of another is neither.
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
         if source.version().is_some_and(changed) {
             self.is_replaced = true;
@@ -280,7 +281,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether a transfer that began at `since` makes way for who waits for its connection: it has to be able to go on
+    /// Whether a transfer that began at `since` gives its connection to a waiting caller: it must be able to resume
     /// where it was.
     fn may_yield(&self, since: Instant) -> bool {
         since.elapsed() > MIN_CONNECTION_TIME && self.reader.context.can_seek()

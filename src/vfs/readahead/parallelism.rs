@@ -37,7 +37,7 @@ const AHEAD_SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct Parallelism {
     phase: Phase,
-    /// Streams that have proved their worth.
+    /// Streams in use.
     size: usize,
     /// The end of the last segment.
     frontier: u64,
@@ -49,7 +49,7 @@ enum Phase {
     /// The reader has not begun, or what it waits for is not the network.
     #[default]
     Resting,
-    /// Since then, when so many bytes had been received.
+    /// Start of the measurement, and the bytes received by then.
     Measuring(Instant, u64),
     Trial(Trial),
     /// Nothing is tried until then.
@@ -118,7 +118,7 @@ impl Default for Parallelism {
 }
 
 impl Parallelism {
-    /// Whether others than the first stream belong to it.
+    /// Whether there are several streams.
     pub fn is_many(&self) -> bool {
         self.size > 1
     }
@@ -135,7 +135,7 @@ impl Parallelism {
         self.phase = Phase::Settled(now + TRIAL_PAUSE);
     }
 
-    /// Somebody else needed the connection of one of them.
+    /// Another caller needed the connection of one stream.
     pub fn lose_one(&mut self, now: Instant) {
         self.size = (self.size - 1).max(1);
         self.settle(now);
@@ -158,7 +158,7 @@ impl Parallelism {
             }
             Phase::Trial(_) => self.judge(look),
         };
-        // Who has just been kept is not among those that were seen at work.
+        // Streams kept in this step are not among those observed.
         if self.is_many() && !orders.contains(&Order::Keep) {
             let mut working = look.working;
             while working < self.size
@@ -242,7 +242,7 @@ impl Parallelism {
         vec![Order::Dismiss]
     }
 
-    /// The next piece of the file that is nobody's, where the reader is not too far behind it.
+    /// The next segment that no stream has, if it is not too far ahead of the reader.
     fn next_segment(&mut self, look: &Look) -> Option<Range<u64>> {
         let from = self.frontier.max(look.position.next_multiple_of(BLOCK));
         let rest = look.size.saturating_sub(from);

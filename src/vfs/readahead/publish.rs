@@ -16,7 +16,7 @@ use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::segment_check::agree;
 
 impl Fetcher {
-    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
+    /// Writes a whole block to the disk cache, unless the server was seen to ignore REST.
     pub(crate) fn write_to_disk(&self, key: Key) {
         let context = &self.reader.context;
         if context.rest_check.has_failed() {
@@ -40,13 +40,13 @@ impl Fetcher {
         self.reader.content(file, self.generation)
     }
 
-    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
+    /// Puts a block, or a part of it, into the cache, and wakes the readers that wait for it.
     pub(crate) fn publish(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
         let start = key.index * BLOCK;
         let (from, end) = (start + block.from as u64, start + block.to() as u64);
         let mut state = self.reader.state.lock();
         if self.is_ahead && state.find(self.id).is_none() {
-            // What nobody will compare is kept from all.
+            // Bytes of a dropped parallel stream are never compared, so they must not be shown.
             return Ok(());
         }
         let mut is_last = is_last;
@@ -67,7 +67,7 @@ impl Fetcher {
             .copied()
             .filter(|_| is_own)
         {
-            // It runs on over the beginning of what others bring on trial.
+            // The leading stream has reached the start of a trial stream's segment.
             let file = (self.reader.ino, self.generation);
             let theirs = self.reader.context.blocks.collect(file, joint, end);
             let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
@@ -79,7 +79,7 @@ impl Fetcher {
             is_last = true;
         }
         self.reader.context.blocks.put(key, block);
-        // Readers who wait for more would only look and wait again.
+        // Readers that wait for more would only wake up and wait again.
         let is_awaited = state.bring(start, end);
         drop(state);
         if is_awaited || is_last {

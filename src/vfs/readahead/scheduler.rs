@@ -34,7 +34,7 @@ impl Reader {
         }
     }
 
-    /// Does what the team needs now.
+    /// Carries out what `parallelism` decides now.
     pub(crate) fn arrange(self: &Arc<Self>, state: &mut ReaderState) {
         let Some(look) = self.look(state) else {
             return;
@@ -56,7 +56,7 @@ impl Reader {
         }
     }
 
-    /// The newcomers go, and with them what nobody will compare with anything.
+    /// Ends the trial streams, and drops their bytes, which will never be compared.
     fn dismiss(&self, state: &mut ReaderState) {
         let (ino, generation) = (self.ino, state.generation);
         for gone in state
@@ -108,7 +108,7 @@ impl Reader {
         })
     }
 
-    /// Starts a stream for a reader who misses these bytes. It begins there if it can.
+    /// Starts a stream for a reader that misses these bytes. It begins there if it can.
     pub(crate) fn start(
         self: &Arc<Self>,
         state: &mut ReaderState,
@@ -136,11 +136,11 @@ impl Reader {
         if let Err(error) = self.start_fetcher(state, id) {
             state.end(id, Err(Error::local("starting a thread", &error)));
         }
-        // Whoever had to make way.
+        // Streams that had to give way end now.
         self.changed.notify_all();
     }
 
-    /// Starts a stream for the team.
+    /// Starts a parallel stream.
     fn start_member(self: &Arc<Self>, state: &mut ReaderState, segment: Range<u64>, role: Role) {
         let goal = match role {
             Role::Newcomer => segment.end.min(segment.start + TRIAL_LENGTH),

@@ -14,8 +14,8 @@ use crate::vfs::readahead::fetcher::Fetcher;
 const COMPARED_LENGTH: usize = 4096;
 
 impl Fetcher {
-    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
-    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
+    /// Compares the bytes after `end`, the end of this segment, with those of the next stream, or leaves them for that
+    /// stream to compare. What ends there is published only afterwards: no reader crosses an unchecked boundary.
     pub(crate) fn check_boundary(
         &mut self,
         source: &mut dyn Source,
@@ -49,7 +49,7 @@ impl Fetcher {
         }
     }
 
-    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
+    /// Why two transfers delivered different bytes; called once neither is in progress any more.
     pub(crate) fn explain_mismatch(&self) -> Error {
         let tried = format!("reading {}", self.path);
         let deadline = Deadline::after(self.reader.context.patience);
@@ -65,7 +65,7 @@ impl Fetcher {
             _ => {
                 self.reader.context.rest_check.record_failure();
                 self.reader.state.lock().faults.has_mismatch = true;
-                "two transfers have blocks_received different bytes of one place"
+                "two transfers delivered different bytes for one offset"
             }
         };
         if let Some(content) = self.content() {
@@ -78,7 +78,7 @@ impl Fetcher {
         self.has_mismatch = true;
         Error::misbehaved(
             self.path.to_string(),
-            "two transfers delivered different bytes",
+            "two transfers delivered different bytes for one offset",
         )
     }
 
@@ -94,7 +94,7 @@ pub(crate) fn agree(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(one, other)| one == other)
 }
 
-/// The first bytes of a transfer, so many of them, or as many as there are.
+/// The first `size` bytes of a transfer, or all if there are fewer.
 fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let mut filled = 0;

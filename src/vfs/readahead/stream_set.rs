@@ -81,9 +81,9 @@ pub(crate) struct Stream {
     /// It runs to here.
     pub(crate) goal: u64,
     pub(crate) window: u64,
-    /// When somebody last read what it brought.
+    /// When a reader last read from it.
     pub(crate) followed: Instant,
-    /// It is to end here, where somebody else's segment begins.
+    /// Offset at which the segment of the next stream begins.
     pub(crate) limit: Option<u64>,
     pub(crate) role: Role,
     /// The offset at which it began.
@@ -92,7 +92,7 @@ pub(crate) struct Stream {
     pub(crate) can_begin: bool,
     /// The end of the read that it was made for.
     pub(crate) first: u64,
-    /// Somebody has read on from there.
+    /// A reader has read on from there.
     pub(crate) is_followed: bool,
     /// How it ended, until a reader has seen it.
     pub(crate) ended: Option<Result<()>>,
@@ -113,9 +113,9 @@ pub(crate) enum Role {
 /// What a thread asks between two pieces, without a lock.
 #[derive(Debug)]
 pub(crate) struct Signal {
-    /// Somebody waits, or has waited, for everything up to this offset.
+    /// A reader waits, or has waited, for everything up to this offset.
     pub(crate) demand: AtomicU64,
-    /// Nobody waits for what ends before this offset; written under the lock of the state only.
+    /// No reader waits for a range that ends before this offset; written under the lock of the state only.
     pub(crate) nearest: AtomicU64,
     pub(crate) gone: AtomicBool,
     /// Its first byte has come.
@@ -134,12 +134,12 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Somebody may wait for what has come with the bytes up to this offset: [`ReaderState::reaches`] tells.
+    /// Whether a reader may wait for a range up to this offset: [`ReaderState::reaches`] knows.
     pub(crate) fn may_reach(&self, have: u64) -> bool {
         self.nearest.load(Ordering::Relaxed) <= have
     }
 
-    /// Somebody waits, or has waited, for everything up to this offset.
+    /// A reader waits, or has waited, for everything up to this offset.
     pub(crate) fn demand(&self) -> u64 {
         self.demand.load(Ordering::Relaxed)
     }
@@ -212,8 +212,8 @@ impl ReaderState {
         }
     }
 
-    /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
-    /// them; elsewhere it is alone, and the team is dissolved.
+    /// A reader misses the bytes at `offset`. Within the parallel segments its stream ends at the next one; elsewhere
+    /// it is alone, and the parallel streams end.
     pub(crate) fn gap_between_segments(&mut self, offset: u64, budget: u64) -> Option<u64> {
         let near = self.position.saturating_sub(MAX_SKIP)..=self.position + budget;
         if near.contains(&offset) && self.parallelism.is_many() {
@@ -261,8 +261,8 @@ impl ReaderState {
         true
     }
 
-    /// Before a new stream: those that have brought what was asked for, and that nobody follows, go, but
-    /// for the last; then the one that was followed longest ago, if there are still many.
+    /// Before a new stream: streams that have delivered what was asked for and that no reader follows end, except the
+    /// last; then the least recently followed one, if there are still many.
     pub(crate) fn make_place(&mut self) {
         let has_brought = |stream: &Stream| stream.next >= stream.signal.demand();
         let own = |stream: &Stream| stream.role == Role::Reader;
@@ -278,7 +278,7 @@ impl ReaderState {
             .retain(|stream| !idle(stream) || Some(stream.id) == last);
         self.jumps += u32::from(self.streams.len() < before);
         if self.streams.iter().filter(|stream| own(stream)).count() >= MAX_READER_STREAMS {
-            // Not one for whose bytes somebody waits: then there are more streams for a while.
+            // Not one that a reader waits for: then there are more streams for a while.
             let oldest = (0..self.streams.len())
                 .filter(|&at| own(&self.streams[at]) && has_brought(&self.streams[at]))
                 .min_by_key(|&at| self.streams[at].followed);
@@ -289,14 +289,14 @@ impl ReaderState {
         }
     }
 
-    /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
+    /// Bytes have arrived up to `end`, of a block that begins at `start`; returns whether a reader waits for just that.
     pub(crate) fn bring(&mut self, start: u64, end: u64) -> bool {
         self.blocks_received += 1;
         self.is_awaited(start, end)
     }
 
-    /// Whether somebody waits for what ends behind `seen` and has come with the bytes up to `have`. Who waits for more
-    /// at the same time, as the kernel's readahead does, keeps nobody from having that.
+    /// Whether a reader waits for a range that ends after `seen` and is complete with the bytes up to `have`. Another
+    /// that waits for more at the same time, as the kernel's readahead does, does not delay it.
     pub(crate) fn reaches(&self, signal: &Signal, seen: u64, have: u64) -> bool {
         let beyond = self.awaited.iter().copied().filter(|&aim| aim > have);
         let nearest = beyond.min().unwrap_or(u64::MAX);
@@ -304,13 +304,13 @@ impl ReaderState {
         self.is_awaited(seen, have)
     }
 
-    /// Whether somebody waits for what ends behind `after`, and not behind `end`.
+    /// Whether a reader waits for a range that ends after `after`, and not after `end`.
     fn is_awaited(&self, after: u64, end: u64) -> bool {
         self.awaited.iter().any(|&aim| after < aim && aim <= end)
     }
 
-    /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
-    /// any more: until then it is shown to nobody.
+    /// Whether a segment begins below `end` that is still to be compared with the bytes before it, or no longer can be:
+    /// until then no reader sees it.
     pub(crate) fn is_unverified(&self, end: u64) -> bool {
         let about_to = |&joint: &u64| {
             self.streams.iter().any(|stream| {

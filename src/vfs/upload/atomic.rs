@@ -56,7 +56,8 @@ impl Uploader {
         Ok(Some(beside))
     }
 
-    /// Stores all of a file beside its place and has it take that. `None` where the server lets it not.
+    /// Stores a file under a temporary name and renames it over the old one. `None` where the server refuses to
+    /// replace.
     pub(crate) fn replace(
         &self,
         (ino, path): (u64, &RemotePath),
@@ -86,7 +87,7 @@ impl Uploader {
         placed
     }
 
-    /// What is to be set on a file that takes the place of `replaced`: the bits that this one has, if no others.
+    /// Attributes of a file that replaces `replaced`: the mode of the old one, if no other.
     pub(crate) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
         let tree = self.table.lock();
         let known = tree.get(ino).and_then(|node| node.attributes.mode);
@@ -96,7 +97,7 @@ impl Uploader {
         }
     }
 
-    /// Has what was stored beside take its place. `None` where the server lets it not.
+    /// Renames a temporary file over the old one. `None` where the server refuses to replace.
     pub(crate) fn put(
         &self,
         (ino, beside): (u64, &RemotePath),
@@ -128,7 +129,7 @@ impl Uploader {
                 }
                 Ok(Some(Updated { version, ..updated }))
             }
-            // What does not work now may do so later (RFC 959 section 4.2.1), and nobody is to see half a file.
+            // A transient refusal may pass (RFC 959 section 4.2.1), and other clients must not see half a file.
             Err(error) if passes(&error) => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
                 let parent = self.table.lock().get(ino).map(|node| node.parent);
@@ -143,8 +144,8 @@ impl Uploader {
         }
     }
 
-    /// Has a file that was streamed take its place, of which `updated` tells what was stored beside. `None`
-    /// where the server lets it not: then all of it is here, and to be stored.
+    /// Renames a streamed temporary file, whose version is in `updated`, over the old one. `None` where the server
+    /// refuses to replace: then all of the file is here, and still to be stored.
     pub(crate) fn take_place(
         &self,
         file: &Arc<File>,
@@ -175,7 +176,7 @@ impl Uploader {
         Ok(None)
     }
 
-    /// Before what was streamed is given up: what only the other name has comes back, if it is not much, since nobody
+    /// Before a streamed file is given up: fetches what only the temporary file has, if it is not much, since no user
     /// looks for it there.
     pub(crate) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
         let missing: u64 = {
@@ -196,7 +197,7 @@ impl Uploader {
         file.reader.stop(deadline);
     }
 
-    /// Removes what was stored beside and is of no use any more.
+    /// Removes a temporary file that is no longer needed.
     pub(crate) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
         if let Err(error) = self.remote.step(Step::Remove(beside), deadline)
             && error.why() != Some(Why::NotFound)

@@ -12,8 +12,8 @@ const READ_BUFFER: usize = 1 << 20;
 /// Hexadecimal digits of a CRC-32; some servers leave out the first ones that are 0.
 const CRC_DIGITS: usize = 8;
 
-/// A hash that is being made, of a kind that servers offer (draft-bryan-ftpext-hash, and the X commands). MD5 and CRC-32
-/// keep nobody from forging a file; they show what was spoilt on its way.
+/// A checksum in progress, of a kind that servers offer (draft-bryan-ftpext-hash, and the X commands). MD5 and CRC-32
+/// do not prevent forgery; they detect damage on the way.
 enum Hasher {
     Sha(Context),
     Md5(Md5),

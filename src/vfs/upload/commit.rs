@@ -47,11 +47,12 @@ impl Uploader {
         let version = Self::version_made(change, &updated);
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
-            // Others appended too: what was sent is read from the server, by whoever reads before this is published.
+            // Other clients appended, too: what was sent is read from the server by reads that come before this is
+            // published.
             body.merged.has_remote_bytes = true;
             body.merged.reader_is_stale = true;
             if !body.content.dirty.is_empty() {
-                // What was written meanwhile comes behind that, or where it was put.
+                // What was written meanwhile goes after that, or to its offset.
                 self.files.leave_journaled(body);
                 body.content.base = Some(Version {
                     size: Some(change.size),
@@ -120,8 +121,8 @@ impl Uploader {
             body.merged.reader_is_stale |= result.is_ok();
             return;
         }
-        // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
-        // between.
+        // The kernel's pages hold what was written: they are those of the new version, unless bytes of other clients
+        // are between.
         let mixed = std::mem::take(&mut body.merged.has_remote_bytes);
         let generation = node.generation + 1;
         match body.content.base {
@@ -138,15 +139,15 @@ impl Uploader {
         body.merged.size_unreported |= mixed;
         drop(tree);
         body.content.generation = generation;
-        // The reader knows now; what comes after this is others' doing.
+        // The reader is up to date; later changes are those of other clients.
         body.merged.reader_is_stale = false;
         file.reader.restart(generation);
     }
 }
 
 impl Body {
-    /// What the server has counts for nothing any more where a try may have spoilt it; the spool has it. Returns whether
-    /// sending all of it mends that.
+    /// What the server has no longer counts where a try may have damaged it; the spool has it. Returns whether sending
+    /// the whole file repairs that.
     pub(crate) fn upload_failed(
         &mut self,
         (change, plan): (&Change, Option<&Plan>),
@@ -178,7 +179,7 @@ impl Body {
                 error.why() == Some(Why::Unsupported)
             }
             Some(Plan::Whole) => {
-                // Who removes a new name must not take our word that it is not there.
+                // A later unlink must not rely on this mount's belief that the name is not there.
                 self.upload.may_have_arrived |= taken || self.content.base.is_none();
                 if taken {
                     self.lost_base(0);
@@ -202,7 +203,7 @@ impl Body {
         self.upload.unconfirmed = false;
         self.upload.broke_off = None;
         if version.size != Some(size) && self.content.dirty.is_empty() {
-            // Others appended too: what is where is theirs to say.
+            // Other clients appended, too: only the server knows the order.
             self.content.kept = version.size.unwrap_or(size);
             self.content.size = self.content.kept;
             self.content.ordered = self.content.size;

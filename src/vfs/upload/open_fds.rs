@@ -21,7 +21,7 @@ pub fn may_hold(process: u32, name: &[u8]) -> bool {
     }
     let name = name.to_vec();
     let (tell, told) = mpsc::sync_channel(1);
-    // A thread that nobody waits for ends once the FLUSH is answered.
+    // The thread is not waited for; it ends once the FLUSH is answered.
     let looks = thread::Builder::new()
         .name("holders".into())
         .spawn(move || tell.send(has_open(process, &name)));

@@ -17,8 +17,8 @@ use crate::vfs::upload::Uploader;
 use crate::vfs::upload::checksum as hash;
 
 impl Uploader {
-    /// Before a part of a file is sent anew together with what it is part of: if others changed that,
-    /// theirs is kept where we did not write.
+    /// Before a part of a file is sent with the rest: if another client changed the file, its version is kept where
+    /// nothing was written here.
     pub(crate) fn check_base(
         &self,
         file: &Arc<File>,
@@ -28,13 +28,13 @@ impl Uploader {
         let base = {
             let body = file.body.lock();
             let change = body.change();
-            // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
-            // more behind them.
+            // Nothing of the base is to be left. Where its bytes were only overwritten, another client may have
+            // appended to it.
             let cut = body.content.kept == 0
                 && body.content.base.is_some_and(|base| base.size != Some(0));
             let rewritten = cut || body.content.emptied;
             let sends = body.content.resized || !body.content.dirty.is_empty();
-            // What is appended changes nothing of what others wrote.
+            // An append does not change what other clients wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
                 && (body.name.beside.is_some() || !self.is_atomic(file.ino))
                 && body.content.holes.is_empty()
@@ -63,8 +63,8 @@ impl Uploader {
         if base.may_be(&now) {
             return Ok(());
         }
-        // Who reads meanwhile is to find the new base with the new generation, or the disk's bytes of the old one would be
-        // taken for both.
+        // Concurrent readers must find the new base with the new generation, or bytes of the old one in the disk cache
+        // would be taken for both.
         let mut body = file.body.lock();
         if !self.files.mix(file, &mut body) {
             return Err(Error::Stale);
@@ -85,10 +85,7 @@ impl Uploader {
         body.rebase(&self.files.spool, now)
     }
 
-    /// Before a file from the queue is stored: the server must have what this mount last saw under its name, or nothing for
-    /// a new name. What other clients did since the close is newer, and stays.
-    ///
-    /// Where something of ours may be there already, and where the file only grows, the upload itself tells.
+    /// Where a part of ours may be there already, and where the file only grows, the upload itself finds out.
     pub(crate) fn check_unchanged(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         let base = {
             let body = file.body.lock();
@@ -124,7 +121,7 @@ impl Uploader {
         Err(remote::Error::misbehaved(format!("storing {path}"), what).into())
     }
 
-    /// Has the server show on a small file what it makes of a part of one.
+    /// Probes with a small file what the server makes of a patch.
     pub(crate) fn rehearse(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +191,7 @@ impl Uploader {
         }
     }
 
-    /// What the server has now of what streams have brought, with what is to be set behind them.
+    /// The version of a file that streams have sent, with the attributes to be set after them.
     pub(crate) fn confirm(
         &self,
         file: &File,
@@ -221,7 +218,7 @@ impl Uploader {
                 change.then.updated(self.remote.perform(&steps, ask))?
             }
         };
-        // Others may have appended too.
+        // Other clients may have appended, too.
         let fits = |size| size == change.size || behind && size > change.size;
         if let Some(size) = updated.version.size.filter(|&size| !fits(size)) {
             return Err(remote::Error::misbehaved(

@@ -71,7 +71,7 @@ impl Streams {
         })
     }
 
-    /// Whether a writer who would reach `end` must wait for the network.
+    /// Whether a writer that would reach `end` must wait for the network.
     pub fn must_wait(&self, body: &Body, end: u64) -> bool {
         let ahead = match self.traffic.is_receiving() {
             true => DUPLEX_WINDOW.min(self.window - self.keep(false)),
@@ -108,7 +108,7 @@ impl Streams {
             return None;
         }
         let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
-        // Where there is a hole, what is appended has its place, which others may have taken.
+        // With a hole, the appended bytes have a fixed offset, which other clients may have taken.
         let may_append = || !body.upload.unappendable && body.content.holes.is_empty() && appends();
         (first == 0 || may_append()).then_some(first)
     }
@@ -223,7 +223,7 @@ impl Body {
         self.upload.broke_off = None;
         if !self.rewind() {
             self.upload.may_have_arrived = true;
-            // What was appended is looked for behind what was there.
+            // A broken append is looked for after the old end.
             let appends = !self.content.emptied
                 && self
                     .content
@@ -232,7 +232,7 @@ impl Body {
             self.upload.broke_off = appends.then_some(sent);
             self.lost_base(confirmed);
         }
-        // Who removes a new name must not take our word that it is not there.
+        // A later unlink must not rely on this mount's belief that the name is not there.
         self.upload.may_have_arrived |= self.content.base.is_none();
         let report = Report::Due;
         let is_here = (self.content.present).contains(self.content.kept..self.content.size);

@@ -10,7 +10,7 @@ use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::journal::Journal;
 use crate::vfs::spool::SpoolFile;
 
-/// The bytes of an upload, by which the journal hears when they begin to go.
+/// The bytes of an upload.
 pub(crate) struct UploadBytes<'a> {
     pub(crate) file: &'a File,
     spool: Arc<SpoolFile>,
@@ -36,14 +36,14 @@ impl<'a> UploadBytes<'a> {
 
 impl ReadAt for UploadBytes<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        // Who asks for more has sent what came before.
+        // The engine asks for more once it has sent what came before.
         let sent = self.next.swap(buffer.len() as u64, Ordering::Relaxed);
         self.moved.fetch_add(sent, Ordering::Relaxed);
         self.spool.read_exact_at(buffer, offset)
     }
 
     fn begins(&self) {
-        // Whatever an earlier try has read counts for nothing.
+        // What an earlier try has read does not count.
         self.next.store(0, Ordering::Relaxed);
         let news = self.file.body.lock().mark_upload_begun();
         if let (Some(journal), Some(id)) = (self.journal, news) {

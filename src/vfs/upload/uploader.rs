@@ -66,13 +66,12 @@ impl Uploader {
         self.upload_claimed(file, false, deadline)
     }
 
-    /// Brings a file to the server that was closed before, and whose caller has gone on: only if the server still has what
-    /// this mount last saw there.
+    /// Uploads a file whose close has returned early: only if the server still has what this mount last saw there.
     pub(crate) fn upload_queued(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         self.upload_claimed(file, true, deadline)
     }
 
-    /// Brings a file to the server, which nobody else does meanwhile. `queued` is whether its close has returned before.
+    /// Uploads a file, claimed for this call. `queued` is whether its close has returned before.
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
             let mut body = self.files.settled(file, deadline)?;
@@ -164,7 +163,7 @@ impl Uploader {
         Ok(Place { own, path, beside })
     }
 
-    /// Brings a file to its place, and looks whether it is right there.
+    /// Sends a file, and checks the result.
     fn try_once(
         &self,
         file: &Arc<File>,
@@ -250,7 +249,7 @@ impl Uploader {
 
     /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
     fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
-        // What is missing comes as one stream; before anything is sent, nobody reads.
+        // Missing bytes are fetched as one stream; before anything is sent, reading stops.
         let mut stopped = false;
         let mut rehearsed = false;
         loop {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl WriteBack {
-    /// Somebody who held a file open does so no more; the last one brings it to the server.
+    /// One holder of an open file lets it go; the last one brings it to the server.
     pub(crate) fn let_go(&self, file: &Arc<File>, deadline: &Deadline) {
         let mut gone = false;
         let mut tried = false;
@@ -30,7 +30,7 @@ impl WriteBack {
             drop(opened);
             let is_to_come = {
                 let body = file.body.lock();
-                // What failed was told, and is not sent later behind anybody's back.
+                // A failure was reported, and is not sent later without the user's knowledge.
                 body.is_dirty() && !body.upload.state.is_failed()
             };
             if is_to_come && self.defer(file) {
@@ -95,7 +95,7 @@ impl WriteBack {
         };
         let path = self.table.path(file.ino).unwrap_or_default();
         self.uploader.give_up(file, error.as_ref());
-        // Its close has said that all is well, and this one has nobody to tell.
+        // Its close succeeded early, and this one has no caller.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
             self.note_refusal(path, error);
         }

@@ -17,9 +17,9 @@ pub struct Queue {
     pub state: OrderedMutex<State, ALONE>,
     /// Something of that has changed.
     pub changed: OrderedCondvar,
-    /// So many files the server refused for good.
+    /// Number of files that the server refused for good.
     pub refusals: AtomicU64,
-    /// Paths of what the server refused for good, until somebody who uses them was told.
+    /// Paths that the server refused for good, until a caller that uses them got the error.
     pub refused: OrderedMutex<HashMap<RemotePath, Error>, ALONE>,
 }
 
@@ -30,7 +30,7 @@ pub struct State {
     pub jobs: HashMap<u64, Job>,
     /// Threads that upload.
     pub threads: usize,
-    /// Of these, who waits for work.
+    /// Of these, those that wait for work.
     pub idle: usize,
     /// Uploads that have ended well.
     pub ended: u64,

@@ -27,7 +27,7 @@ pub(crate) enum Found {
     Ours,
     /// All of ours.
     Done,
-    /// Something else, for this reason.
+    /// Another content, for this reason.
     Others(&'static str),
 }
 
@@ -63,7 +63,7 @@ impl WriteBack {
             })?;
             match found {
                 None => {}
-                // What is behind it others have appended, if it is not of an earlier version.
+                // What follows was appended by other clients, if it is not of an earlier version.
                 Some(Arrived::All { more }) if at == 0 => {
                     let is_done = !more || longest == Some(one.intent.size);
                     return Ok(if is_done { Found::Done } else { Found::Ours });
@@ -128,7 +128,7 @@ impl Theirs<'_> {
 enum Arrived {
     /// Something of it.
     Some,
-    /// All of it, perhaps with more behind it.
+    /// All of it, possibly with more after it.
     All { more: bool },
 }
 
@@ -167,7 +167,7 @@ impl Known<'_> {
         }))
     }
 
-    /// Parts were on their way: what is there is the base with some of them.
+    /// Parts were being sent: the server has the base with some of them.
     fn find_parts(&self, size: u64, open: Open<'_, '_>) -> Result<Option<Arrived>> {
         let Intent {
             base, dirty, begun, ..
@@ -194,7 +194,7 @@ impl Known<'_> {
                 return Ok(None);
             }
         }
-        // Nothing but ours is behind it.
+        // After the base there must be nothing but ours.
         for range in dirty {
             let behind = range.start.max(base)..range.end.min(size);
             if behind.start >= behind.end {

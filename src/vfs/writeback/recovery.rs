@@ -167,15 +167,15 @@ impl WriteBack {
         }
     }
 
-    /// An upload has arrived whose mount did not hear of that: what the disk has kept of what was there before may have
-    /// its size and second.
+    /// An upload has arrived without a reply to its mount: the disk cache may have an earlier content of the same size
+    /// and second.
     fn forget_before(&self, path: &RemotePath) {
         if let Some(disk) = &self.files.readers.disk {
             disk.forget_at(path);
         }
     }
 
-    /// Sets what was to be set behind an upload that has arrived.
+    /// Sets the attributes that were to follow an upload that has arrived.
     fn set_rights(&self, path: &RemotePath, left: &Left, deadline: &Deadline) -> Result<()> {
         let (mode, modified) = (left.intent.mode, left.intent.modified);
         let mode = mode.map(|mode| Step::SetMode(path, mode));

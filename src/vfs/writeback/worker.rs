@@ -103,7 +103,7 @@ impl WriteBack {
         };
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
         let pending = self.pending();
-        // A file without a byte takes no room, and nobody waits for the close that makes it.
+        // An empty file takes no room, and no caller waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
         let full = pending.files >= MAX_QUEUED_FILES
             || pending.bytes > self.settings.spool_size && !is_empty;
@@ -131,7 +131,7 @@ impl WriteBack {
         true
     }
 
-    /// Tells somebody who uses a path that what was closed there was refused.
+    /// Reports once, to a caller that uses a path, that what was closed there was refused.
     pub(crate) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
         let mut refused = self.queue.refused.lock();
         refused.remove(path).map_or(Ok(()), Err)
@@ -172,7 +172,7 @@ impl WriteBack {
         self.wake();
     }
 
-    /// Sees to it that somebody looks at the queue.
+    /// Wakes a thread for the queue, or starts one.
     fn wake(&self) {
         let mut state = self.queue.state.lock();
         self.queue.changed.notify_all();
@@ -196,7 +196,7 @@ impl WriteBack {
     /// The life of a thread that uploads what waits.
     fn write_back(&self) {
         while let Some(file) = self.next_job() {
-            // Others may be due as well.
+            // Other files may be due as well.
             self.wake();
             let result = self
                 .uploader
@@ -234,8 +234,8 @@ impl WriteBack {
         }
     }
 
-    /// The server has refused what was closed. Who still writes to the file is told so by the next call, and what becomes of
-    /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
+    /// The server has refused what was closed. If a handle still writes to the file, its next call gets the error, and
+    /// the last close settles the rest; else it goes to `lost+found`, and the next open of that name gets the error.
     fn refuse(&self, file: &File, error: Error) {
         let is_written = {
             let opened = self.files.opened.lock();
@@ -252,7 +252,8 @@ impl WriteBack {
         self.note_refusal(path, error);
     }
 
-    /// What was closed could not be stored, and nobody has heard of it: who opens that name next, or unmounts, is told.
+    /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
+    /// unmount, reports it.
     pub(crate) fn note_refusal(&self, path: RemotePath, error: Error) {
         self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);

@@ -33,13 +33,13 @@ impl Sender {
                 return Ok(());
             };
             let start = has.saturating_sub(COMPARED_TAIL).max(stream.confirmed);
-            // What was written over since it was sent tells nothing.
+            // Bytes overwritten since they were sent prove nothing.
             let tail = start.max(stream.released)..has.min(stream.sent);
             let clean = body.content.dirty.gaps(tail.clone()).pop();
             (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
         };
         let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
-        // Others may have appended behind it.
+        // Other clients may have appended to it.
         let more = has > sent && !(self.anew && confirmed == 0);
         let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
         if has < confirmed || more && !all {
@@ -88,7 +88,7 @@ impl Sender {
         }
     }
 
-    /// Whether the server, which has so many bytes, has those that were sent before its consent.
+    /// Whether the server, which has `has` bytes, has those that were sent as early data.
     fn holds_early(&self, has: u64, deadline: &Deadline) -> remote::Result<bool> {
         let there = usize::try_from(has).unwrap_or(usize::MAX);
         self.has_there(0, &self.early[..self.early.len().min(there)], deadline)

@@ -48,7 +48,7 @@ pub(crate) struct Sender {
     pub(crate) path: RemotePath,
     pub(crate) spool: Arc<SpoolFile>,
     sink: Option<Box<dyn Sink>>,
-    /// It began with an empty file, not behind what was there.
+    /// It replaces the file instead of appending to it.
     pub(crate) anew: bool,
     /// What the transfer sets at its end.
     then: Then,
@@ -142,7 +142,7 @@ impl Sender {
                 since = Instant::now();
             }
             failures += 1;
-            // Who timed out has waited for long enough.
+            // A timeout has waited for long enough.
             let passes = matches!(error, remote::Error::Lost { .. });
             let pause = RETRY_PAUSE * (1 << failures.min(MAX_RETRIES));
             let late = since.elapsed() + pause > self.streams.patience;
@@ -191,7 +191,7 @@ impl Sender {
                 // What is about to be cut off must not be sent.
                 end = stream.sent;
             }
-            // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
+            // Where the server cannot append, the whole file must be here to be sent again.
             let may_pause = self.sink.is_none()
                 || self.streams.remote.traits().goes_on
                 || body.content.present.contains(0..stream.sent);
@@ -217,7 +217,7 @@ impl Sender {
             }
             if stream.tight {
                 self.release(body);
-                // Whoever waits for room on the disk tries again, and says so again if there is none.
+                // A writer that waits for room on the disk tries again, and reports it again if there is none.
                 if let Some(stream) = &mut body.upload.stream {
                     stream.tight = false;
                 }
