@@ -126,10 +126,10 @@ impl SpoolFile {
             return self.file.sync_data();
         }
         // Whatever has the name, an earlier copy perhaps, keeps it until this one is whole.
-        let beside = format!("{name}{UNDONE}");
-        let _ = directory.remove(&beside);
-        self.link(directory, &beside)?;
-        directory.rename(&beside, name)
+        let temp = format!("{name}{UNDONE}");
+        let _ = directory.remove(&temp);
+        self.link(directory, &temp)?;
+        directory.rename(&temp, name)
     }
 
     /// Gives it one more name, which must be new, and writes all of it to the disk. One whose last name is

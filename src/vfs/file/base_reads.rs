@@ -65,8 +65,8 @@ impl OpenFiles {
         let (aside, version) = {
             let mut body = file.body.lock();
             self.follow_base(file, &mut body);
-            let beside = body.name.beside.as_ref().map(|beside| beside.path.clone());
-            let aside = body.name.aside.clone().or(beside);
+            let temp = body.name.temp.as_ref().map(|temp| temp.path.clone());
+            let aside = body.name.aside.clone().or(temp);
             (aside, body.content.base.unwrap_or_default())
         };
         let path = match aside {

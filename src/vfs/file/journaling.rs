@@ -239,7 +239,7 @@ impl Body {
     /// The entry that stores the file as it is now; `None` where its content cannot be told from what is here.
     fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
         let mut dirty = self.unsent();
-        if self.name.beside.is_some() {
+        if self.name.temp.is_some() {
             // The temporary file does not count after a crash.
             dirty = std::iter::once(0..self.content.size).collect();
             dirty.retain(|range| !range.is_empty());
@@ -257,8 +257,8 @@ impl Body {
         Some(Intent {
             id,
             path,
-            base: (self.name.beside.as_ref()).map_or(self.content.base, |beside| beside.replaces),
-            kept: self.name.beside.as_ref().map_or(self.content.kept, |_| 0),
+            base: (self.name.temp.as_ref()).map_or(self.content.base, |temp| temp.replaces),
+            kept: self.name.temp.as_ref().map_or(self.content.kept, |_| 0),
             size: self.content.size,
             mode: self.attributes.mode.map(|(mode, _)| mode),
             modified: self.attributes.modified,

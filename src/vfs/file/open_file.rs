@@ -114,12 +114,12 @@ pub struct NameState {
     /// Temporary name on the server until the last close, after its own name was removed.
     pub aside: Option<RemotePath>,
     /// Temporary file on the server until the content is complete.
-    pub beside: Option<Beside>,
+    pub temp: Option<TempFile>,
 }
 
 /// The temporary file of an atomic replacement: the base is there.
 #[derive(Clone, Debug)]
-pub struct Beside {
+pub struct TempFile {
     /// Its path.
     pub path: RemotePath,
     /// What has its own name; `None` when that is new.
@@ -225,7 +225,7 @@ impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
         let streamed =
-            self.upload.stream.is_some() || self.upload.unconfirmed || self.name.beside.is_some();
+            self.upload.stream.is_some() || self.upload.unconfirmed || self.name.temp.is_some();
         !self.name.removed && (self.content.resized || streamed || !self.content.dirty.is_empty())
     }
 

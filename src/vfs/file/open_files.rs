@@ -132,7 +132,7 @@ impl OpenFiles {
     }
 
     /// The body of a file while no upload or commit of it is in progress. Waits as long as the upload makes progress.
-    pub(crate) fn settled<'a>(
+    pub(crate) fn lock_settled<'a>(
         &self,
         file: &'a File,
         deadline: &Deadline,
@@ -153,13 +153,13 @@ impl OpenFiles {
     }
 
     /// The body of a file while neither an upload nor a stream of it is under way.
-    pub(crate) fn rested<'a>(
+    pub(crate) fn lock_idle<'a>(
         &self,
         file: &'a File,
         deadline: &Deadline,
     ) -> Result<OrderedGuard<'a, Body>> {
         loop {
-            let body = self.settled(file, deadline)?;
+            let body = self.lock_settled(file, deadline)?;
             if body.upload.stream.is_none() {
                 return Ok(body);
             }

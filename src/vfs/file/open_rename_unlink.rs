@@ -52,10 +52,10 @@ impl OpenFiles {
     pub(crate) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
         let (missing, sizeless) = {
             let mut body = file.body.lock();
-            if let Some(beside) = body.name.beside.take() {
+            if let Some(temp) = body.name.temp.take() {
                 // What was sent of it stays where it is until the last close.
-                body.name.aside = Some(beside.path);
-                return Ok(match beside.replaces {
+                body.name.aside = Some(temp.path);
+                return Ok(match temp.replaces {
                     None => Orphan::NeverStored,
                     Some(_) => Orphan::Whole,
                 });
@@ -104,12 +104,18 @@ impl OpenFiles {
         let Some(file) = self.opened_file(ino) else {
             return Ok(None);
         };
-        let mut body = self.rested(&file, deadline)?;
+        let mut body = self.lock_idle(&file, deadline)?;
         Ok(Some(Claim::of(&file, &mut body, deadline)))
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
-    pub(crate) fn bring_back(&self, ino: u64, parent: u64, path: &RemotePath, deadline: &Deadline) {
+    pub(crate) fn restore_name(
+        &self,
+        ino: u64,
+        parent: u64,
+        path: &RemotePath,
+        deadline: &Deadline,
+    ) {
         let opened = self.opened_file(ino);
         let Some(aside) = opened.and_then(|file| file.body.lock().name.aside.take()) else {
             return;
@@ -127,7 +133,7 @@ impl OpenFiles {
     }
 
     /// The name of an open file is gone: nothing of it goes to the server any more.
-    pub(crate) fn forsake(&self, ino: u64) {
+    pub(crate) fn discard_unlinked(&self, ino: u64) {
         let opened = self.opened_file(ino);
         if let Some(file) = opened {
             let mut body = file.body.lock();

@@ -69,7 +69,7 @@ impl Vfs {
             return Ok(());
         }
         {
-            let mut body = self.files.settled(&handle.file, deadline)?;
+            let mut body = self.files.lock_settled(&handle.file, deadline)?;
             let waits = body.is_dirty() && body.content.size == 0 && !body.upload.waited;
             if waits && self.may_be_held(&handle.file, process) {
                 body.upload.waited = true;
@@ -107,6 +107,6 @@ impl Vfs {
         let Some(closed) = self.files.opened.lock().handles.remove(&handle) else {
             return;
         };
-        self.writeback.let_go(&closed.file, deadline);
+        self.writeback.release_file(&closed.file, deadline);
     }
 }

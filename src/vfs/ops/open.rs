@@ -53,7 +53,7 @@ impl Vfs {
             self.writable()?;
         }
         if let Ok(path) = self.table.path(ino) {
-            self.writeback.tell_refused(&path)?;
+            self.writeback.report_refusal(&path)?;
         }
         let reads = !wants.write && !wants.truncate;
         let known = self.version(ino);
@@ -70,7 +70,7 @@ impl Vfs {
             return Err(Error::Stale);
         }
         let changed = self.version(ino) != known;
-        let open = self.open_known(ino, wants)?;
+        let open = self.open_inode(ino, wants)?;
         Ok(Open { changed, ..open })
     }
 
@@ -104,13 +104,13 @@ impl Vfs {
         let mode = mode & 0o7777;
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
-        self.writeback.tell_refused(&path)?;
+        self.writeback.report_refusal(&path)?;
         let sink = match makes {
-            true => self.make(parent, &path, deadline)?,
+            true => self.create_on_server(parent, &path, deadline)?,
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
-        let open = self.open_known(ino, wants)?;
+        let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.attributes.mode = Some((mode, false));
@@ -202,7 +202,7 @@ impl Vfs {
 
     /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server
     /// can't tell in time whether it is, and a listing does not have it.
-    fn make(
+    fn create_on_server(
         &self,
         parent: u64,
         path: &RemotePath,
@@ -239,7 +239,7 @@ impl Vfs {
         })
     }
 
-    fn open_known(&self, ino: u64, wants: Wants) -> Result<Open> {
+    fn open_inode(&self, ino: u64, wants: Wants) -> Result<Open> {
         let mut opened = self.files.opened.lock();
         let (version, generation, is_new) = {
             let tree = self.table.lock();
@@ -267,7 +267,7 @@ impl Vfs {
         );
         drop(opened);
         self.table.lock().open(ino);
-        let sizeless = match self.begin(&file, wants) {
+        let sizeless = match self.prepare_body(&file, wants) {
             Ok(sizeless) => sizeless,
             Err(error) => {
                 self.release(handle, &self.deadline());
@@ -290,7 +290,7 @@ impl Vfs {
     }
 
     /// Prepares the body for a new handle; returns whether the size is unknown.
-    fn begin(&self, file: &File, wants: Wants) -> Result<bool> {
+    fn prepare_body(&self, file: &File, wants: Wants) -> Result<bool> {
         if !wants.truncate {
             let mut body = file.body.lock();
             self.files.follow(file, &mut body);
@@ -301,7 +301,7 @@ impl Vfs {
                 Ok(body.content.sizeless)
             };
         }
-        let mut body = self.files.rested(file, &self.deadline())?;
+        let mut body = self.files.lock_idle(file, &self.deadline())?;
         self.files.follow(file, &mut body);
         if body.content.size > 0 || body.content.sizeless || body.content.base.is_some() {
             body = self.files.journal_cut(file, body, 0)?;

@@ -32,7 +32,7 @@ impl Vfs {
         if body.content.sizeless {
             return None;
         }
-        if let Err(error) = self.stays(&handle, &body, offset) {
+        if let Err(error) = self.check_same_content(&handle, &body, offset) {
             return Some(Err(error));
         }
         let whole = usize::try_from(body.content.size.saturating_sub(offset))
@@ -79,7 +79,7 @@ impl Vfs {
             let (piece, sizeless) = {
                 let mut body = file.body.lock();
                 self.files.follow(file, &mut body);
-                self.stays(&handle, &body, at)?;
+                self.check_same_content(&handle, &body, at)?;
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {
                         bytes.append(read_spool(&body, at, length)?.into());
@@ -136,7 +136,7 @@ impl Vfs {
 
     /// Refuses to continue a sequential read after the content was replaced: half of one and half of another is
     /// neither. A read elsewhere or from the start is allowed, and one that continues where the file has just grown.
-    fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
+    fn check_same_content(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
         let mut seen = handle.seen.lock();
         let goes_on = offset > 0 && offset.abs_diff(seen.end) <= SEQUENTIAL_DISTANCE;
         let is_torn = seen.generation > 0 && seen.generation < body.content.replaced;

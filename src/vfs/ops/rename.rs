@@ -40,7 +40,7 @@ impl Vfs {
             .join(new_name)
             .ok_or(Error::Invalid)?;
         // What is being written under the old name is brought to the server first.
-        let claims = self.settle_below(ino, deadline)?;
+        let claims = self.store_and_claim_below(ino, deadline)?;
         let from = self.table.path(ino)?;
         let claim = match target {
             Some(target) => self.files.claim(target, deadline)?,
@@ -58,7 +58,7 @@ impl Vfs {
             if let (Some(Orphan::Aside), Some(target)) = (orphan, target) {
                 // With a deadline of its own: the rename may have used all of the first.
                 self.files
-                    .bring_back(target, new_parent, &to, &self.deadline());
+                    .restore_name(target, new_parent, &to, &self.deadline());
             }
             return Err(self.explain_rename(error, (parent, name), new_parent, target, deadline));
         }
@@ -71,7 +71,7 @@ impl Vfs {
         drop(tree);
         self.rename_journaled(claims);
         if let Some(target) = target {
-            self.files.forsake(target);
+            self.files.discard_unlinked(target);
         }
         self.files.journal.settle();
         Ok(())
@@ -144,7 +144,11 @@ impl Vfs {
 
     /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
     /// has changed: what is written from now on goes to the new one.
-    pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
+    pub(crate) fn store_and_claim_below(
+        &self,
+        ino: u64,
+        deadline: &Deadline,
+    ) -> Result<Vec<Claim>> {
         let mut files: Vec<Arc<File>> = self.files.opened_files();
         // Always in the same order, so that two renames never wait for each other.
         files.sort_unstable_by_key(|file| file.ino);
@@ -155,10 +159,10 @@ impl Vfs {
             }
             let mut claim = loop {
                 self.uploader.upload(&file, deadline)?;
-                let mut body = self.files.rested(&file, deadline)?;
+                let mut body = self.files.lock_idle(&file, deadline)?;
                 // A writer that continues meanwhile need not be waited for: the rest goes to the new name. But a
                 // temporary file under the old name must not be left there.
-                if body.name.beside.is_none() {
+                if body.name.temp.is_none() {
                     break Claim::of(&file, &mut body, deadline);
                 }
             };

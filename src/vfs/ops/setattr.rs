@@ -130,7 +130,7 @@ impl Vfs {
         };
         {
             let may_ride = self.remote.traits().sets_times;
-            let mut body = self.files.settled(&file, deadline)?;
+            let mut body = self.files.lock_settled(&file, deadline)?;
             if body.is_dirty() && may_ride || body.name.removed {
                 body.attributes.modified = Some(seconds);
                 self.files.journal_rights(&body);

@@ -133,7 +133,7 @@ impl Vfs {
         self.writable()?;
         if let Some(handle) = handle {
             let file = Arc::clone(self.files.file(handle)?.write());
-            let mut body = self.files.settled(&file, deadline)?;
+            let mut body = self.files.lock_settled(&file, deadline)?;
             if body
                 .upload
                 .stream
@@ -141,7 +141,7 @@ impl Vfs {
                 .is_some_and(|stream| size < stream.sent)
             {
                 drop(body);
-                body = self.files.rested(&file, deadline)?;
+                body = self.files.lock_idle(&file, deadline)?;
             }
             body = self.files.journal_cut(&file, body, size)?;
             body.truncate(&self.files.spool, size)?;
@@ -175,7 +175,7 @@ impl Vfs {
         self.writable()?;
         let file = Arc::clone(self.files.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
-        let mut body = self.files.settled(&file, &self.deadline())?;
+        let mut body = self.files.lock_settled(&file, &self.deadline())?;
         if zeroes {
             let end = if keep {
                 end.min(body.content.size)

@@ -70,7 +70,7 @@ struct Trial {
 
 /// What is the case.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Snapshot {
     /// Now.
     pub now: Instant,
     /// Bytes that all streams have received so far.
@@ -93,7 +93,7 @@ pub struct Look {
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Action {
     /// A stream is to bring this segment, of which it first fetches [`TRIAL_LENGTH`] bytes only.
     Try(Range<u64>),
     /// A stream is to bring this segment.
@@ -142,37 +142,38 @@ impl Parallelism {
     }
 
     /// What is to be done now.
-    pub fn step(&mut self, look: &Look) -> Vec<Order> {
-        let mut orders = match &self.phase {
-            Phase::Settled(until) if look.now < *until => Vec::new(),
+    pub fn step(&mut self, snapshot: &Snapshot) -> Vec<Action> {
+        let mut actions = match &self.phase {
+            Phase::Settled(until) if snapshot.now < *until => Vec::new(),
             Phase::Settled(_) | Phase::Resting => {
-                self.phase = Phase::Measuring(look.now, look.received);
+                self.phase = Phase::Measuring(snapshot.now, snapshot.received);
                 Vec::new()
             }
             Phase::Measuring(since, received) => {
-                match rate((*since, *received), look).filter(|_| look.now - *since >= RATE_INTERVAL)
+                match rate((*since, *received), snapshot)
+                    .filter(|_| snapshot.now - *since >= RATE_INTERVAL)
                 {
-                    Some(rate) => self.try_more(rate, look),
+                    Some(rate) => self.try_more(rate, snapshot),
                     None => Vec::new(),
                 }
             }
-            Phase::Trial(_) => self.judge(look),
+            Phase::Trial(_) => self.judge(snapshot),
         };
         // Streams kept in this step are not among those observed.
-        if self.is_many() && !orders.contains(&Order::Keep) {
-            let mut working = look.working;
+        if self.is_many() && !actions.contains(&Action::Keep) {
+            let mut working = snapshot.working;
             while working < self.size
-                && let Some(segment) = self.next_segment(look)
+                && let Some(segment) = self.next_segment(snapshot)
             {
-                orders.push(Order::Bring(segment));
+                actions.push(Action::Bring(segment));
                 working += 1;
             }
         }
-        orders
+        actions
     }
 
-    fn try_more(&mut self, before: f64, look: &Look) -> Vec<Order> {
-        self.settle(look.now);
+    fn try_more(&mut self, before: f64, snapshot: &Snapshot) -> Vec<Action> {
+        self.settle(snapshot.now);
         let each = before / self.size as f64;
         if each >= FAST_STREAM {
             return Vec::new();
@@ -180,76 +181,76 @@ impl Parallelism {
         let bytes = (each * SEGMENT_SECONDS) as u64;
         self.segment = bytes.clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT) / BLOCK * BLOCK;
         if self.size == 1 {
-            self.frontier = (look.front + self.segment).next_multiple_of(BLOCK);
+            self.frontier = (snapshot.front + self.segment).next_multiple_of(BLOCK);
         }
         let from = self.frontier;
-        let mut orders = Vec::new();
+        let mut actions = Vec::new();
         for _ in 0..self.size.min(MAX_STREAMS - self.size) {
-            orders.extend(self.next_segment(look).map(Order::Try));
+            actions.extend(self.next_segment(snapshot).map(Action::Try));
         }
-        if !orders.is_empty() {
+        if !actions.is_empty() {
             self.phase = Phase::Trial(Trial {
                 before,
-                added: orders.len(),
+                added: actions.len(),
                 range: from..self.frontier,
-                started: look.now,
+                started: snapshot.now,
                 begun: None,
             });
         }
-        orders
+        actions
     }
 
-    fn judge(&mut self, look: &Look) -> Vec<Order> {
+    fn judge(&mut self, snapshot: &Snapshot) -> Vec<Action> {
         let Phase::Trial(trial) = &mut self.phase else {
             return Vec::new();
         };
         let Some(begun) = trial.begun else {
-            if look.waiting == 0 {
-                trial.begun = Some((look.now, look.received));
-            } else if look.now - trial.started > TRIAL_START_TIMEOUT {
-                return self.dismiss(look.now);
+            if snapshot.waiting == 0 {
+                trial.begun = Some((snapshot.now, snapshot.received));
+            } else if snapshot.now - trial.started > TRIAL_START_TIMEOUT {
+                return self.dismiss(snapshot.now);
             }
             return Vec::new();
         };
-        if look.now - begun.0 < RATE_INTERVAL && look.done < trial.added {
+        if snapshot.now - begun.0 < RATE_INTERVAL && snapshot.done < trial.added {
             return Vec::new();
         }
-        let Some(now) = rate(begun, look) else {
+        let Some(now) = rate(begun, snapshot) else {
             return Vec::new();
         };
         let (added, before) = (trial.added, trial.before);
         log::debug!("readahead: {added} more streams: {now:.0} bytes/s, {before:.0} before");
         let enough = trial.before * (1.0 + MIN_GAIN * trial.added as f64 / self.size as f64);
         if now < enough {
-            return self.dismiss(look.now);
+            return self.dismiss(snapshot.now);
         }
-        let mut orders = vec![Order::Keep];
+        let mut actions = vec![Action::Keep];
         if self.size == 1 {
-            orders.push(Order::End(trial.range.start));
+            actions.push(Action::End(trial.range.start));
         }
         self.size += trial.added;
-        orders.extend(self.try_more(now, look));
-        orders
+        actions.extend(self.try_more(now, snapshot));
+        actions
     }
 
-    fn dismiss(&mut self, now: Instant) -> Vec<Order> {
+    fn dismiss(&mut self, now: Instant) -> Vec<Action> {
         if let Phase::Trial(trial) = &self.phase
             && trial.range.end == self.frontier
         {
             self.frontier = trial.range.start;
         }
         self.settle(now);
-        vec![Order::Dismiss]
+        vec![Action::Dismiss]
     }
 
     /// The next segment that no stream has, if it is not too far ahead of the reader.
-    fn next_segment(&mut self, look: &Look) -> Option<Range<u64>> {
-        let from = self.frontier.max(look.position.next_multiple_of(BLOCK));
-        let rest = look.size.saturating_sub(from);
+    fn next_segment(&mut self, snapshot: &Snapshot) -> Option<Range<u64>> {
+        let from = self.frontier.max(snapshot.position.next_multiple_of(BLOCK));
+        let rest = snapshot.size.saturating_sub(from);
         // So that all end at about the same time.
         let fair = (rest / self.size as u64).max(SMALLEST_SEGMENT) / BLOCK * BLOCK;
         let to = from + self.segment.min(fair);
-        let near = to <= look.position + look.budget / AHEAD_SHARE;
+        let near = to <= snapshot.position + snapshot.budget / AHEAD_SHARE;
         (rest > 0 && near).then(|| {
             self.frontier = to;
             from..to
@@ -258,9 +259,9 @@ impl Parallelism {
 }
 
 /// Bytes a second since then.
-fn rate((since, received): (Instant, u64), look: &Look) -> Option<f64> {
-    let seconds = (look.now - since).as_secs_f64();
-    (seconds > 0.0).then(|| (look.received - received) as f64 / seconds)
+fn rate((since, received): (Instant, u64), snapshot: &Snapshot) -> Option<f64> {
+    let seconds = (snapshot.now - since).as_secs_f64();
+    (seconds > 0.0).then(|| (snapshot.received - received) as f64 / seconds)
 }
 
 #[cfg(test)]
@@ -269,11 +270,11 @@ mod tests {
 
     /// A line and a server that limit all streams, and each of them, to so many bytes a second; the team
     /// that results after some seconds of reading, and the bytes of its trials.
-    fn team(line: f64, each: f64) -> (usize, u64) {
+    fn simulate(line: f64, each: f64) -> (usize, u64) {
         const STEP: Duration = Duration::from_millis(20);
         let mut parallelism = Parallelism::default();
         let (mut size, mut trying, mut tried) = (1, Vec::new(), 0);
-        let mut look = Look {
+        let mut snapshot = Snapshot {
             now: Instant::now(),
             received: 0,
             front: 0,
@@ -285,48 +286,48 @@ mod tests {
             budget: 256 << 20,
         };
         for _ in 0..400 {
-            look.now += STEP;
+            snapshot.now += STEP;
             let streams = size + trying.len();
             let one = each.min(line / streams as f64) * STEP.as_secs_f64();
-            look.received += (one * streams as f64) as u64;
-            look.front += one as u64;
-            look.position = look.front;
+            snapshot.received += (one * streams as f64) as u64;
+            snapshot.front += one as u64;
+            snapshot.position = snapshot.front;
             trying.iter_mut().for_each(|bytes| *bytes += one as u64);
-            look.done = trying
+            snapshot.done = trying
                 .iter()
                 .filter(|&&bytes| bytes >= TRIAL_LENGTH)
                 .count();
-            for order in parallelism.step(&look) {
-                match order {
-                    Order::Try(_) => trying.push(0),
-                    Order::Keep => size += std::mem::take(&mut trying).len(),
-                    Order::Dismiss => tried += std::mem::take(&mut trying).iter().sum::<u64>(),
-                    Order::Bring(_) | Order::End(_) => {}
+            for action in parallelism.step(&snapshot) {
+                match action {
+                    Action::Try(_) => trying.push(0),
+                    Action::Keep => size += std::mem::take(&mut trying).len(),
+                    Action::Dismiss => tried += std::mem::take(&mut trying).iter().sum::<u64>(),
+                    Action::Bring(_) | Action::End(_) => {}
                 }
             }
-            look.working = size;
+            snapshot.working = size;
         }
         (size, tried)
     }
 
     #[test]
     fn streams_are_added_while_each_raises_the_rate() {
-        assert_eq!(team(1e9, 2e6).0, MAX_STREAMS);
-        assert_eq!(team(7.9e6, 2e6).0, 4);
+        assert_eq!(simulate(1e9, 2e6).0, MAX_STREAMS);
+        assert_eq!(simulate(7.9e6, 2e6).0, 4);
     }
 
     #[test]
     fn a_line_that_is_full_loses_a_fiftieth_to_trials_at_most() {
-        let (size, tried) = team(25e6, 25e6);
+        let (size, tried) = simulate(25e6, 25e6);
         assert_eq!(size, 1);
         assert!(tried < 8 * 25_000_000 / 50, "{tried}");
     }
 
     #[test]
     fn nothing_is_tried_with_a_fast_stream_or_a_slow_reader() {
-        assert_eq!(team(1e9, 1e9), (1, 0));
+        assert_eq!(simulate(1e9, 1e9), (1, 0));
         let mut parallelism = Parallelism::default();
-        let mut look = Look {
+        let mut snapshot = Snapshot {
             now: Instant::now(),
             received: 0,
             front: 0,
@@ -338,9 +339,9 @@ mod tests {
             budget: 256 << 20,
         };
         for _ in 0..50 {
-            look.now += RATE_INTERVAL / 2;
-            look.received += 1 << 20;
-            assert!(parallelism.step(&look).is_empty());
+            snapshot.now += RATE_INTERVAL / 2;
+            snapshot.received += 1 << 20;
+            assert!(parallelism.step(&snapshot).is_empty());
             parallelism.rest();
         }
     }
@@ -353,7 +354,7 @@ mod tests {
             frontier: 4 * BLOCK,
             segment: SMALLEST_SEGMENT,
         };
-        let mut look = Look {
+        let mut snapshot = Snapshot {
             now: Instant::now(),
             received: 0,
             front: 0,
@@ -365,17 +366,17 @@ mod tests {
             budget: 16 << 20,
         };
         let mut next = 4 * BLOCK;
-        while look.position < look.size {
-            for order in parallelism.step(&look) {
-                let Order::Bring(segment) = order else {
-                    panic!("{order:?}");
+        while snapshot.position < snapshot.size {
+            for action in parallelism.step(&snapshot) {
+                let Action::Bring(segment) = action else {
+                    panic!("{action:?}");
                 };
                 assert_eq!(segment.start, next);
-                assert!(segment.end <= look.position + (4 << 20));
+                assert!(segment.end <= snapshot.position + (4 << 20));
                 next = segment.end;
             }
-            look.position += 1 << 20;
+            snapshot.position += 1 << 20;
         }
-        assert!(next >= look.size);
+        assert!(next >= snapshot.size);
     }
 }

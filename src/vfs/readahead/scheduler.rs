@@ -16,7 +16,7 @@ use crate::remote::{Error, RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, Key};
 use crate::vfs::readahead::Reader;
 use crate::vfs::readahead::fetcher::Fetcher;
-use crate::vfs::readahead::parallelism::{Look, Order, TRIAL_LENGTH};
+use crate::vfs::readahead::parallelism::{Action, Snapshot, TRIAL_LENGTH};
 use crate::vfs::readahead::stream_set::{FIRST_WINDOW, ReaderState, Role, Stream};
 
 /// Streams begin at multiples of this many bytes: kernels ask for whole pages.
@@ -36,21 +36,21 @@ impl Reader {
 
     /// Carries out what `parallelism` decides now.
     pub(crate) fn arrange(self: &Arc<Self>, state: &mut ReaderState) {
-        let Some(look) = self.look(state) else {
+        let Some(snapshot) = self.snapshot(state) else {
             return;
         };
-        for order in state.parallelism.step(&look) {
+        for action in state.parallelism.step(&snapshot) {
             log::debug!(
-                "readahead: inode {}: {order:?} at offset {}",
+                "readahead: inode {}: {action:?} at offset {}",
                 self.ino,
-                look.position
+                snapshot.position
             );
-            match order {
-                Order::Try(segment) => self.start_member(state, segment, Role::Newcomer),
-                Order::Bring(segment) => self.start_member(state, segment, Role::Member),
-                Order::End(limit) => state.end_front_at(limit),
-                Order::Keep => state.keep_newcomers(),
-                Order::Dismiss => self.dismiss(state),
+            match action {
+                Action::Try(segment) => self.start_parallel(state, segment, Role::Trial),
+                Action::Bring(segment) => self.start_parallel(state, segment, Role::Parallel),
+                Action::End(limit) => state.end_front_at(limit),
+                Action::Keep => state.keep_trial_streams(),
+                Action::Dismiss => self.dismiss(state),
             }
             self.changed.notify_all();
         }
@@ -59,10 +59,7 @@ impl Reader {
     /// Ends the trial streams, and drops their bytes, which will never be compared.
     fn dismiss(&self, state: &mut ReaderState) {
         let (ino, generation) = (self.ino, state.generation);
-        for gone in state
-            .streams
-            .extract_if(.., |one| one.role == Role::Newcomer)
-        {
+        for gone in state.streams.extract_if(.., |one| one.role == Role::Trial) {
             state.boundaries.unverified.remove(&gone.begin);
             for index in gone.begin / BLOCK..gone.next.div_ceil(BLOCK) {
                 let key = Key {
@@ -75,7 +72,7 @@ impl Reader {
         }
     }
 
-    fn look(&self, state: &ReaderState) -> Option<Look> {
+    fn snapshot(&self, state: &ReaderState) -> Option<Snapshot> {
         let size = state.target.as_ref()?.1.size?;
         let front = match state.front() {
             Some(at) => state.streams[at].next,
@@ -85,23 +82,23 @@ impl Reader {
         if !self.context.can_seek() {
             return None;
         }
-        let newcomers = || {
+        let trial_streams = || {
             let all = state.streams.iter();
-            all.filter(|stream| stream.role == Role::Newcomer)
+            all.filter(|stream| stream.role == Role::Trial)
         };
-        let at_work = |stream: &&Stream| stream.limit.is_some() && stream.role != Role::Newcomer;
+        let at_work = |stream: &&Stream| stream.limit.is_some() && stream.role != Role::Trial;
         let members = state.streams.iter().filter(at_work);
-        Some(Look {
+        Some(Snapshot {
             now: Instant::now(),
             received: self.received.load(Ordering::Relaxed),
             front,
             position: state.position,
             size,
             working: members.count(),
-            waiting: newcomers()
+            waiting: trial_streams()
                 .filter(|stream| !stream.signal.begun.load(Ordering::Relaxed))
                 .count(),
-            done: newcomers()
+            done: trial_streams()
                 .filter(|stream| stream.next >= stream.begin + TRIAL_LENGTH)
                 .count(),
             budget: self.context.blocks.budget(),
@@ -141,9 +138,9 @@ impl Reader {
     }
 
     /// Starts a parallel stream.
-    fn start_member(self: &Arc<Self>, state: &mut ReaderState, segment: Range<u64>, role: Role) {
+    fn start_parallel(self: &Arc<Self>, state: &mut ReaderState, segment: Range<u64>, role: Role) {
         let goal = match role {
-            Role::Newcomer => segment.end.min(segment.start + TRIAL_LENGTH),
+            Role::Trial => segment.end.min(segment.start + TRIAL_LENGTH),
             _ => segment.end,
         };
         let stream = state.add(segment.start, goal, Some(segment.end));

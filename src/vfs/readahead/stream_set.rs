@@ -105,9 +105,9 @@ pub(crate) enum Role {
     /// A reader.
     Reader,
     /// The team, on trial.
-    Newcomer,
+    Trial,
     /// The team.
-    Member,
+    Parallel,
 }
 
 /// What a thread asks between two pieces, without a lock.
@@ -203,10 +203,10 @@ impl ReaderState {
         }
     }
 
-    pub(crate) fn keep_newcomers(&mut self) {
+    pub(crate) fn keep_trial_streams(&mut self) {
         for stream in &mut self.streams {
-            if stream.role == Role::Newcomer {
-                stream.role = Role::Member;
+            if stream.role == Role::Trial {
+                stream.role = Role::Parallel;
                 stream.goal = stream.limit.unwrap_or(stream.goal);
             }
         }

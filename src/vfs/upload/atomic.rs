@@ -13,7 +13,7 @@ use crate::remote::{
 };
 use crate::vfs::error as vfs;
 use crate::vfs::file::base_reads::PULL_LIMIT;
-use crate::vfs::file::open_file::{Beside, Body, File};
+use crate::vfs::file::open_file::{Body, File, TempFile};
 use crate::vfs::upload::Uploader;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
@@ -39,21 +39,21 @@ impl Uploader {
         body: &mut Body,
         first: u64,
     ) -> vfs::Result<Option<RemotePath>> {
-        if let Some(beside) = &body.name.beside {
-            return Ok(Some(beside.path.clone()));
+        if let Some(temp) = &body.name.temp {
+            return Ok(Some(temp.path.clone()));
         }
         let path = self.table.path(file.ino)?;
         if !self.is_atomic(file.ino) {
             return Ok(Some(path));
         }
-        let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
+        let Some(temp) = temp_path(&path, file.ino).filter(|_| first == 0) else {
             return Ok(None);
         };
-        body.name.beside = Some(Beside {
-            path: beside.clone(),
+        body.name.temp = Some(TempFile {
+            path: temp.clone(),
             replaces: body.content.base,
         });
-        Ok(Some(beside))
+        Ok(Some(temp))
     }
 
     /// Stores a file under a temporary name and renames it over the old one. `None` where the server refuses to
@@ -66,29 +66,34 @@ impl Uploader {
         check: Check<'_>,
         ask: &Ask<'_>,
     ) -> Result<Option<Updated>> {
-        let Some(beside) = beside(path, ino) else {
+        let Some(temp) = temp_path(path, ino) else {
             return Ok(None);
         };
         let change = Change {
             base: None,
-            then: self.then_beside(ino, change, change.base),
+            then: self.temp_attributes(ino, change, change.base),
             ..change.clone()
         };
         let remote = self.remote.as_ref();
-        let stored = remote.update(&beside, &change, &Plan::Whole, bytes, ask);
+        let stored = remote.update(&temp, &change, &Plan::Whole, bytes, ask);
         let placed = stored.and_then(|updated| {
-            check(&beside)?;
-            self.put((ino, &beside), path, &change, updated, ask)
+            check(&temp)?;
+            self.rename_over((ino, &temp), path, &change, updated, ask)
         });
         if !matches!(placed, Ok(Some(_))) {
             // Whatever came of it is of no use; the error is the upload's.
-            let _ = perform_one(remote, Step::Remove(&beside), ask);
+            let _ = perform_one(remote, Step::Remove(&temp), ask);
         }
         placed
     }
 
     /// Attributes of a file that replaces `replaced`: the mode of the old one, if no other.
-    pub(crate) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
+    pub(crate) fn temp_attributes(
+        &self,
+        ino: u64,
+        change: &Change,
+        replaced: Option<Version>,
+    ) -> Then {
         let tree = self.table.lock();
         let known = tree.get(ino).and_then(|node| node.attributes.mode);
         Then {
@@ -98,9 +103,9 @@ impl Uploader {
     }
 
     /// Renames a temporary file over the old one. `None` where the server refuses to replace.
-    pub(crate) fn put(
+    pub(crate) fn rename_over(
         &self,
-        (ino, beside): (u64, &RemotePath),
+        (ino, temp): (u64, &RemotePath),
         path: &RemotePath,
         change: &Change,
         updated: Updated,
@@ -108,7 +113,7 @@ impl Uploader {
     ) -> Result<Option<Updated>> {
         let steps = [
             Step::Rename {
-                from: beside,
+                from: temp,
                 to: path,
             },
             Step::Version(path),
@@ -146,10 +151,10 @@ impl Uploader {
 
     /// Renames a streamed temporary file, whose version is in `updated`, over the old one. `None` where the server
     /// refuses to replace: then all of the file is here, and still to be stored.
-    pub(crate) fn take_place(
+    pub(crate) fn place_streamed(
         &self,
         file: &Arc<File>,
-        beside: &Beside,
+        temp: &TempFile,
         change: &Change,
         updated: Updated,
         check: Check<'_>,
@@ -157,9 +162,11 @@ impl Uploader {
     ) -> vfs::Result<Option<Updated>> {
         let path = self.table.path(file.ino)?;
         let stored = updated.version;
-        check(&beside.path)?;
-        if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
-            file.body.lock().name.beside = None;
+        check(&temp.path)?;
+        if let Some(updated) =
+            self.rename_over((file.ino, &temp.path), &path, change, updated, ask)?
+        {
+            file.body.lock().name.temp = None;
             return Ok(Some(updated));
         }
         {
@@ -169,19 +176,19 @@ impl Uploader {
         }
         self.files.complete(file, ask.deadline)?;
         file.reader.stop(ask.deadline);
-        self.remove_beside(&beside.path, ask.deadline);
+        self.remove_temp_file(&temp.path, ask.deadline);
         let mut body = file.body.lock();
-        (body.name.beside, body.content.base) = (None, beside.replaces);
+        (body.name.temp, body.content.base) = (None, temp.replaces);
         body.lost_base(0);
         Ok(None)
     }
 
     /// Before a streamed file is given up: fetches what only the temporary file has, if it is not much, since no user
     /// looks for it there.
-    pub(crate) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
+    pub(crate) fn fetch_back(&self, file: &Arc<File>, deadline: &Deadline) {
         let missing: u64 = {
             let body = file.body.lock();
-            let there = body.name.beside.as_ref().map(|_| body.missing());
+            let there = body.name.temp.as_ref().map(|_| body.missing());
             there
                 .into_iter()
                 .flatten()
@@ -198,11 +205,11 @@ impl Uploader {
     }
 
     /// Removes a temporary file that is no longer needed.
-    pub(crate) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
-        if let Err(error) = self.remote.step(Step::Remove(beside), deadline)
+    pub(crate) fn remove_temp_file(&self, temp: &RemotePath, deadline: &Deadline) {
+        if let Err(error) = self.remote.step(Step::Remove(temp), deadline)
             && error.why() != Some(Why::NotFound)
         {
-            log::error!("atomic: temporary file {beside} is left on the server: {error}");
+            log::error!("atomic: temporary file {temp} is left on the server: {error}");
         }
     }
 }
@@ -213,7 +220,7 @@ fn passes(error: &remote::Error) -> bool {
 }
 
 /// The name that a file bears until it is whole.
-fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
+fn temp_path(path: &RemotePath, ino: u64) -> Option<RemotePath> {
     let name = remote::name_aside("new", ino);
     let parent = path.parent().unwrap_or_default();
     parent.join(name.as_bytes())

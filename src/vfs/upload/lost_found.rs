@@ -53,7 +53,7 @@ impl Uploader {
             }
         }
         if let Some(temp) = lost.useless {
-            self.remove_beside(&temp, &Deadline::after(self.settings.timeout));
+            self.remove_temp_file(&temp, &Deadline::after(self.settings.timeout));
         }
     }
 
@@ -74,14 +74,14 @@ impl Uploader {
         let reason = (error.or(body.upload.state.why()))
             .map_or_else(|| "its close failed".to_string(), ToString::to_string);
         let mut useless = None;
-        if let Some(beside) = body.name.beside.take() {
-            body.content.base = beside.replaces;
+        if let Some(temp) = body.name.temp.take() {
+            body.content.base = temp.replaces;
             if body.missing().is_empty() {
-                useless = Some(beside.path);
+                useless = Some(temp.path);
             } else {
                 log::error!(
                     "upload: {path}: what was sent of it is left as {}",
-                    beside.path
+                    temp.path
                 );
             }
         }

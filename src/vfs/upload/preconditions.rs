@@ -36,7 +36,7 @@ impl Uploader {
             let sends = body.content.resized || !body.content.dirty.is_empty();
             // An append does not change what other clients wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && (body.name.beside.is_some() || !self.is_atomic(file.ino))
+                && (body.name.temp.is_some() || !self.is_atomic(file.ino))
                 && body.content.holes.is_empty()
                 && (!(body.upload.state.is_failed() && body.upload.may_have_arrived)
                     || change.broke_off);
@@ -94,7 +94,7 @@ impl Uploader {
             let has_ours = body.upload.may_have_arrived
                 || body.journal.upload_begun
                 || body.upload.unconfirmed
-                || body.name.beside.is_some();
+                || body.name.temp.is_some();
             if appends || has_ours || !(body.content.resized || !body.content.dirty.is_empty()) {
                 return Ok(());
             }
@@ -127,14 +127,14 @@ impl Uploader {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = remote::name_aside("try", number);
         let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
-        let Some(beside) = directory.join(name.as_bytes()) else {
+        let Some(temp) = directory.join(name.as_bytes()) else {
             return Ok(());
         };
         let ask = Ask {
             urgency: Urgency::Flush,
             deadline,
         };
-        if let Err(error) = self.remote.rehearse(&beside, &ask) {
+        if let Err(error) = self.remote.rehearse(&temp, &ask) {
             log::info!(
                 "upload: patch probe failed: {error}; the first patch is checked on the file itself"
             );

@@ -9,7 +9,7 @@ use crate::remote;
 use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
-use crate::vfs::file::open_file::{Beside, File};
+use crate::vfs::file::open_file::{File, TempFile};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
@@ -21,7 +21,7 @@ use crate::vfs::upload::upload_bytes::UploadBytes;
 const PATCH_PROBE_THRESHOLD: u64 = 256 * 1024;
 
 /// One try to bring a file to the server.
-struct Job {
+struct Attempt {
     change: Change,
     /// `None` where everything is there.
     plan: Option<Plan>,
@@ -31,13 +31,13 @@ struct Job {
 }
 
 /// Where a file is brought to.
-struct Place {
+struct Target {
     /// Its own name.
     own: RemotePath,
     /// The name that it bears meanwhile.
     path: RemotePath,
     /// That of a file that is to appear at once, and was streamed.
-    beside: Option<Beside>,
+    temp: Option<TempFile>,
 }
 
 /// Why a try to bring a file to the server has failed.
@@ -54,7 +54,7 @@ impl Uploader {
     /// Brings a file to the server as it is now.
     pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.files.settled(file, deadline)?;
+            let mut body = self.files.lock_settled(file, deadline)?;
             if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
@@ -74,7 +74,7 @@ impl Uploader {
     /// Uploads a file, claimed for this call. `queued` is whether its close has returned before.
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.files.settled(file, deadline)?;
+            let mut body = self.files.lock_settled(file, deadline)?;
             if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
@@ -123,8 +123,8 @@ impl Uploader {
         // Once more, and then all of it.
         let mut again = false;
         loop {
-            let place = self.place_of(file)?;
-            let whole = again || place.beside.is_none() && self.is_atomic(file.ino);
+            let place = self.target_of(file)?;
+            let whole = again || place.temp.is_none() && self.is_atomic(file.ino);
             self.check_base(file, &place.path, deadline)?;
             let job = self.prepare(file, whole, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
@@ -156,27 +156,28 @@ impl Uploader {
     }
 
     /// Where the server gets a file now.
-    fn place_of(&self, file: &File) -> Result<Place> {
-        let beside = file.body.lock().name.beside.clone();
+    fn target_of(&self, file: &File) -> Result<Target> {
+        let temp = file.body.lock().name.temp.clone();
         let own = self.table.path(file.ino)?;
-        let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
-        Ok(Place { own, path, beside })
+        let path = (temp.as_ref()).map_or_else(|| own.clone(), |temp| temp.path.clone());
+        Ok(Target { own, path, temp })
     }
 
     /// Sends a file, and checks the result.
     fn try_once(
         &self,
         file: &Arc<File>,
-        place: &Place,
-        job: &Job,
+        place: &Target,
+        job: &Attempt,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
         let bytes = UploadBytes::new(&self.files, file, Arc::clone(&job.spool));
-        self.secure(file, &job.dirty).map_err(Failure::Final)?;
-        let at_once = place.beside.is_none() && self.is_atomic(file.ino);
+        self.journal_overwritten(file, &job.dirty)
+            .map_err(Failure::Final)?;
+        let at_once = place.temp.is_none() && self.is_atomic(file.ino);
         let at_once = at_once && job.plan.is_some() && job.change.size > 0;
         let exclusive = file.body.lock().upload.exclusive;
-        if exclusive && (at_once || place.beside.is_some()) {
+        if exclusive && (at_once || place.temp.is_some()) {
             // A rename would take the place of whatever is there.
             self.check_new(&place.own, &bytes, ask)
                 .map_err(|error| Failure::Final(error.into()))?;
@@ -191,11 +192,11 @@ impl Uploader {
             }
         }
         let updated = self.send(place, job, &bytes, exclusive, ask)?;
-        let Some(beside) = &place.beside else {
+        let Some(temp) = &place.temp else {
             check(&place.own)?;
             return Ok(updated);
         };
-        match self.take_place(file, beside, &job.change, updated, &check, ask) {
+        match self.place_streamed(file, temp, &job.change, updated, &check, ask) {
             Ok(Some(updated)) => Ok(updated),
             Ok(None) => Err(Failure::InPlace),
             Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
@@ -206,22 +207,22 @@ impl Uploader {
     /// Sends a file by its plan, or asks what became of it where everything was sent.
     fn send(
         &self,
-        place: &Place,
-        job: &Job,
+        place: &Target,
+        job: &Attempt,
         bytes: &UploadBytes<'_>,
         exclusive: bool,
         ask: &Ask<'_>,
     ) -> remote::Result<Updated> {
         let (path, file) = (&place.path, bytes.file);
         let change = Change {
-            then: match &place.beside {
-                Some(beside) => self.then_beside(file.ino, &job.change, beside.replaces),
+            then: match &place.temp {
+                Some(temp) => self.temp_attributes(file.ino, &job.change, temp.replaces),
                 None => job.change.then,
             },
             ..job.change.clone()
         };
         match &job.plan {
-            Some(Plan::Whole) if exclusive && place.beside.is_none() => {
+            Some(Plan::Whole) if exclusive && place.temp.is_none() => {
                 self.store_new(path, &change, bytes, ask)
             }
             Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
@@ -230,7 +231,7 @@ impl Uploader {
     }
 
     /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.
-    pub(crate) fn secure(&self, file: &File, written: &RangeSet) -> Result<()> {
+    pub(crate) fn journal_overwritten(&self, file: &File, written: &RangeSet) -> Result<()> {
         let Some(journal) = self.journal.get() else {
             return Ok(());
         };
@@ -238,7 +239,7 @@ impl Uploader {
             let body = file.body.lock();
             let mut more = body.upload.in_flight.clone();
             written.iter().for_each(|part| more.remove(part));
-            let in_place = body.name.beside.is_none() && body.content.base.is_some();
+            let in_place = body.name.temp.is_none() && body.content.base.is_some();
             let is_wanted = body.journal.id.is_some() || self.journal.is_write_back();
             if !in_place || !is_wanted || more.iter().next().is_none() {
                 return Ok(());
@@ -248,7 +249,7 @@ impl Uploader {
     }
 
     /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
-    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
+    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Attempt> {
         // Missing bytes are fetched as one stream; before anything is sent, reading stops.
         let mut stopped = false;
         let mut rehearsed = false;
@@ -292,7 +293,7 @@ impl Uploader {
                         for part in needs {
                             body.upload.in_flight.insert(part);
                         }
-                        return Ok(Job {
+                        return Ok(Attempt {
                             change,
                             plan,
                             dirty: std::mem::take(&mut body.content.dirty),

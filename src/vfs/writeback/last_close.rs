@@ -9,7 +9,7 @@ use std::time::Duration;
 
 impl WriteBack {
     /// One holder of an open file lets it go; the last one brings it to the server.
-    pub(crate) fn let_go(&self, file: &Arc<File>, deadline: &Deadline) {
+    pub(crate) fn release_file(&self, file: &Arc<File>, deadline: &Deadline) {
         let mut gone = false;
         let mut tried = false;
         loop {
@@ -48,9 +48,9 @@ impl WriteBack {
 
     /// The last chance of what was written: it reaches the server or `lost+found`.
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
-        self.last_bytes(file, deadline);
+        self.store_last(file, deadline);
         let waiting = {
-            let Ok(mut body) = self.files.settled(file, deadline) else {
+            let Ok(mut body) = self.files.lock_settled(file, deadline) else {
                 return;
             };
             let there = !body.name.removed && body.content.base.is_some();
@@ -70,9 +70,9 @@ impl WriteBack {
         file.uploaded.notify_all();
     }
 
-    fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
+    fn store_last(&self, file: &Arc<File>, deadline: &Deadline) {
         let failed_before = {
-            let Ok(body) = self.files.settled(file, deadline) else {
+            let Ok(body) = self.files.lock_settled(file, deadline) else {
                 return;
             };
             if !body.is_dirty() {
@@ -88,7 +88,7 @@ impl WriteBack {
                 Err(error) => Some(error),
             }
         };
-        self.uploader.recall(file, deadline);
+        self.uploader.fetch_back(file, deadline);
         let unheard = {
             let body = file.body.lock();
             error.as_ref().or(body.upload.state.unreported()).cloned()
@@ -97,7 +97,7 @@ impl WriteBack {
         self.uploader.give_up(file, error.as_ref());
         // Its close succeeded early, and this one has no caller.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
-            self.note_refusal(path, error);
+            self.record_refusal(path, error);
         }
     }
 

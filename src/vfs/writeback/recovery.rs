@@ -68,7 +68,7 @@ impl WriteBack {
             }
             spool => spool?,
         };
-        let parent = match self.walk(&path.parent().unwrap_or_default(), deadline) {
+        let parent = match self.find_directory(&path.parent().unwrap_or_default(), deadline) {
             Ok(parent) => Some(parent),
             Err(Error::NotFound | Error::NotDirectory) => None,
             Err(error) => return Err(error),
@@ -193,7 +193,7 @@ impl WriteBack {
     }
 
     /// The number of a directory, looked for name by name.
-    fn walk(&self, directory: &RemotePath, deadline: &Deadline) -> Result<u64> {
+    fn find_directory(&self, directory: &RemotePath, deadline: &Deadline) -> Result<u64> {
         let names = directory.as_bytes().split(|&byte| byte == b'/');
         let mut ino = ROOT;
         for name in names.filter(|name| !name.is_empty()) {

@@ -132,7 +132,7 @@ impl WriteBack {
     }
 
     /// Reports once, to a caller that uses a path, that what was closed there was refused.
-    pub(crate) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
+    pub(crate) fn report_refusal(&self, path: &RemotePath) -> Result<()> {
         let mut refused = self.queue.refused.lock();
         refused.remove(path).map_or(Ok(()), Err)
     }
@@ -229,7 +229,7 @@ impl WriteBack {
             }
             state.jobs.remove(&file.ino);
             drop(state);
-            self.let_go(&file, &Deadline::after(self.settings.timeout));
+            self.release_file(&file, &Deadline::after(self.settings.timeout));
             self.queue.changed.notify_all();
         }
     }
@@ -249,12 +249,12 @@ impl WriteBack {
         }
         let path = self.table.path(file.ino).unwrap_or_default();
         self.uploader.give_up(file, Some(&error));
-        self.note_refusal(path, error);
+        self.record_refusal(path, error);
     }
 
     /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
     /// unmount, reports it.
-    pub(crate) fn note_refusal(&self, path: RemotePath, error: Error) {
+    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error) {
         self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);
     }

@@ -259,12 +259,12 @@ impl Sender {
         let exclusive = {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
-            let is_ours = body.content.base.is_none() || body.name.beside.is_some();
+            let is_ours = body.content.base.is_none() || body.name.temp.is_some();
             self.then = match is_ours {
                 true => body.then(),
                 false => Then::default(),
             };
-            body.upload.exclusive && body.name.beside.is_none()
+            body.upload.exclusive && body.name.temp.is_none()
         };
         let remote = &self.streams.remote;
         let (sink, early) = if exclusive {
