@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use ftpfs::vfs::{Changes, Error, ROOT, Settings, Spot, Vfs, Wants};
 
 use memory::{Fault, Memory};
@@ -165,7 +167,10 @@ fn is_free(logs: &Path) -> bool {
     let entries = fs::read_dir(logs).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut logs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
-    logs.all(|log| fs::File::open(log).unwrap().try_lock().is_ok())
+    logs.all(|log| {
+        let log = fs::File::open(log).unwrap();
+        Flock::lock(log, FlockArg::LockExclusiveNonblock).is_ok()
+    })
 }
 
 /// Bytes, of which no two stretches are alike.

@@ -178,7 +178,7 @@ impl Journal {
         }
     }
 
-    /// The end: an empty journal leaves nothing behind. Nothing may be written to it afterwards.
+    /// Closes the journal; an empty one leaves no file. Nothing may be written to it afterwards.
     pub fn close(&self) {
         let Ok(locked) = self.directory.lock() else {
             // It is found empty by the next mount.

@@ -1,7 +1,7 @@
 //! Speculative work: the next directories of a walk are listed, and the next small files fetched, before they are asked for.
 //!
 //! Two detectors watch what is looked at (`walk_detector`, `file_sequence`). Their guesses are carried out on connections
-//! that nobody waits for, with a limited number of threads (`permits`).
+//! that no caller waits for, with a limited number of threads (`permits`).
 //!
 //! Lock order: the detectors' locks before the inode table's.
 

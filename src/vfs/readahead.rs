@@ -181,7 +181,7 @@ impl Reader {
                 .fetch_max(missing.end, Ordering::Relaxed);
             // A stream with a limit goes up to it, even where a trial wants less.
             let goal = stream.limit.unwrap_or(missing.end + stream.window);
-            // Only a raised goal wakes others: readers that wake each other for nothing would spin.
+            // Only a raised goal wakes the streams and readers: readers that wake each other for nothing would spin.
             if goal > stream.goal {
                 stream.goal = goal;
                 self.changed.notify_all();

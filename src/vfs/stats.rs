@@ -36,7 +36,7 @@ pub struct Figures {
 /// A file that is not on the server as it is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsent {
-    /// Where it is to be.
+    /// Its path.
     pub path: RemotePath,
     /// Bytes that are still to be sent; `None` when it is just being worked on.
     pub bytes: Option<u64>,

@@ -287,7 +287,7 @@ impl Content {
         (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
     }
 
-    /// Nothing that was put here is to be believed.
+    /// Drops all blocks of this content: they may be wrong.
     pub fn forget(&self) {
         if let Err(error) = self.map.set_len(DIGESTS_OFFSET) {
             log::warn!("disk cache: wrong blocks could not be removed: {error}");
@@ -425,7 +425,7 @@ mod tests {
         let old = content();
         disk.put(&old, 0, b"old");
         disk.forget(&path("f"), &version(3, 1));
-        // Who still has it must not bring it back.
+        // An open handle must not bring it back.
         disk.put(&old, 0, b"old");
         assert_eq!(content().get(0), None);
         disk.forget(&path("g"), &version(3, 1));

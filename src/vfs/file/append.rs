@@ -12,7 +12,7 @@ use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::spool::{Spool, SpoolFile};
 
-/// Where bytes are to be written.
+/// Where a write goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spot {
     /// At this offset.

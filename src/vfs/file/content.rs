@@ -32,7 +32,7 @@ pub struct Content {
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
-    /// It was emptied here: whatever other clients make of the base meanwhile, nothing of it is to be left.
+    /// It was truncated to zero here: nothing of the base is kept, even if other clients change it meanwhile.
     pub emptied: bool,
     /// What was written in order from the start or the base's end on reaches so far.
     pub ordered: u64,

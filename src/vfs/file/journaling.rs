@@ -168,7 +168,7 @@ impl OpenFiles {
         Ok(copy)
     }
 
-    /// Rights or a time that are to be set on a file in the journal.
+    /// Records a new mode or time of a file in the journal.
     pub(crate) fn journal_rights(&self, body: &Body) {
         if let (Some(journal), Some(id)) = (self.journal.get(), body.journal.id) {
             journal.note(&Record::Rights {
@@ -198,7 +198,7 @@ impl OpenFiles {
 }
 
 impl Intent {
-    /// Cuts what is to be stored to `size` bytes.
+    /// Cuts the entry to `size` bytes.
     fn cut(&mut self, size: u64) {
         self.size = size;
         self.kept = self.kept.min(size);

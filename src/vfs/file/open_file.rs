@@ -54,7 +54,7 @@ pub struct Body {
     pub upload: Upload,
     /// What the journal has of it.
     pub journal: JournalState,
-    /// Attributes that are to be set once it is stored.
+    /// Attributes to set once it is stored.
     pub attributes: PendingAttributes,
     /// What it is called on the server.
     pub name: NameState,
@@ -79,7 +79,7 @@ pub struct JournalState {
 /// [`uploaded`](File::uploaded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// A close. Writes go on meanwhile, and belong to the next close.
+    /// A close. Writes continue meanwhile, and belong to the next close.
     Close,
     /// A cut of the file. Writes wait, too, since the spool file may be replaced.
     Cut,
@@ -97,7 +97,7 @@ impl JournalState {
     }
 }
 
-/// Attributes that are to be set once an open file is stored.
+/// Attributes to set once an open file is stored.
 #[derive(Default)]
 pub struct PendingAttributes {
     /// Permission bits, and whether a caller was promised that they are set.
@@ -152,7 +152,7 @@ const JOIN_DISTANCE: u64 = 32 * 1024;
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
 
-/// Where a piece of a file is to be read from.
+/// Where a piece of a file is read from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Number of bytes in the spool.
@@ -366,7 +366,7 @@ impl Body {
         }
     }
 
-    /// What is to be brought to the server.
+    /// The change to upload.
     pub fn change(&self) -> Change {
         Change {
             base: self.content.base,

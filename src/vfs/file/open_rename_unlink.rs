@@ -26,7 +26,7 @@ pub(crate) enum Orphan {
 /// An open file that is not brought to the server while this lives.
 pub(crate) struct Claim {
     pub(crate) file: Arc<File>,
-    /// Reads wait meanwhile, where the file is to be read under another name then.
+    /// Keeps reads waiting, where the file gets another name.
     hold: Option<Hold>,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::remote::{Attributes, Kind};
 use crate::vfs::inode::Node;
 
-/// What the kernel is told of an inode.
+/// Attributes of an inode, as shown to the kernel.
 #[derive(Clone, Debug)]
 pub struct Attr {
     /// The inode number.
@@ -32,7 +32,7 @@ pub struct Attr {
     pub ttl: Duration,
 }
 
-/// What statfs(2) is told, in blocks of [`Space::BLOCK`] bytes.
+/// Answer to statfs(2), in blocks of [`Space::BLOCK`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     /// All blocks.
@@ -65,7 +65,7 @@ pub struct Shown {
     pub file_mode: Option<u32>,
     /// The bits of all directories, whatever the server says.
     pub dir_mode: Option<u32>,
-    /// Owners and groups are the server's, where they can be told.
+    /// Show the owners and groups of the server, where they are known here.
     pub owners: Option<Names>,
 }
 

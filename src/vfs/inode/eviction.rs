@@ -12,7 +12,7 @@ use crate::vfs::inode::{ROOT, Tree};
 const NODE_BUDGET: usize = 500_000;
 
 impl Tree {
-    /// The kernel was told of the node once more.
+    /// The kernel has one more lookup of the node.
     pub fn remember(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.lookups += 1;

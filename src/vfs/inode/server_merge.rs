@@ -133,7 +133,7 @@ impl Tree {
                 name: Arc::clone(&node.name),
                 ino,
             };
-            // No other file may have the number before the kernel was told.
+            // The number is not reused before the kernel got the event.
             node.opens += u32::from(listener.hear(news));
         }
         self.detach(ino);

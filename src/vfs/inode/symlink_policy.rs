@@ -64,8 +64,8 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
         .filter(|name| !matches!(*name, b"" | b"."))
 }
 
-/// Whether a path, begun `depth` directories below the root, never climbs above it. A `..` behind a name is
-/// refused too: that name may be another link, and then `..` does not lead back.
+/// Whether a path, begun `depth` directories below the root, never climbs above it. A `..` after a name is refused too:
+/// that name may be another link, and then `..` does not lead back.
 fn stays_within(path: &[u8], depth: usize) -> bool {
     let names = names(path);
     let climbs = names.clone().take_while(|name| *name == b"..").count();

@@ -231,7 +231,7 @@ mod tests {
         directory.remove(&name).expect("removed");
         directory.remove_if_empty(&locked);
         drop(locked);
-        // Who waited for a lock that is gone takes the new one.
+        // A mount that waited for a lock that is gone takes the new one.
         waiter.join().expect("no panic").expect("locked");
         assert!(directory.path(LOCK).exists());
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::remote::Version;
 
-/// What is written down.
+/// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Written by earlier versions: a close of this path is about to be written down.
@@ -17,11 +17,11 @@ pub enum Record {
         /// The absolute path on the server.
         path: Vec<u8>,
     },
-    /// A file is to be brought to the server. Takes the place of an earlier one of the same number.
+    /// A file to upload. Replaces an earlier one of the same number.
     Intent(Intent),
     /// The server is being written to.
     Begun(u64),
-    /// Permission bits or a time are to be set, too.
+    /// A mode or a time to set, too.
     Rights {
         /// The intent.
         id: u64,
@@ -45,10 +45,10 @@ pub enum Record {
     Overtaken(u64),
 }
 
-/// A file that is to be brought to the server.
+/// A file to upload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
-    /// The number by which the others refer to it.
+    /// Its number, by which later records refer to it.
     pub id: u64,
     /// The absolute path on the server.
     pub path: Vec<u8>,
@@ -173,7 +173,7 @@ impl Record {
         bytes
     }
 
-    /// The number of the intent that it tells of.
+    /// The number of the intent that it belongs to.
     pub fn id(&self) -> u64 {
         match self {
             Self::Intent(intent) => intent.id,

@@ -9,7 +9,7 @@ use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
 use crate::vfs::metadata::Metadata;
 
-/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
+/// Whether an entry is shown: a program can name it, and it is no temporary file of this program.
 pub(crate) fn is_nameable(entry: &Entry) -> bool {
     let fits = entry.name.len() <= NAME_LENGTH;
     if !fits {

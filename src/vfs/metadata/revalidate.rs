@@ -77,7 +77,7 @@ impl Metadata {
         self.ask_name(directory, name, deadline)
     }
 
-    /// Asks for one name where no path can be asked for; the outer `None` is where a listing has to tell.
+    /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
     fn glance(
         &self,
         directory: u64,

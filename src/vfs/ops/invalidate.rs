@@ -7,8 +7,8 @@ use crate::remote::{Kind, RemotePath};
 use crate::vfs::Vfs;
 
 impl Vfs {
-    /// Forgets what the server said and what was read. Returns the numbers of the inodes that the kernel
-    /// knows: what it keeps of them is to be dropped too.
+    /// Drops what the server said and what was read. Returns the numbers of the inodes that the kernel knows, whose
+    /// caches are to be dropped too.
     pub fn forget_all(&self) -> Vec<u64> {
         let known = self.table.lock().doubt_all();
         // From here on nothing of the old generations is asked for; what still comes in goes by itself.

@@ -200,8 +200,8 @@ impl Vfs {
         stored
     }
 
-    /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server
-    /// can't tell in time whether it is, and a listing does not have it.
+    /// Makes a file on the server that must be new; `None` where it is made by its first upload like any other, since
+    /// the server cannot tell in time whether it is new, and a listing does not have it.
     fn create_on_server(
         &self,
         parent: u64,

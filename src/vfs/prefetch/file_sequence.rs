@@ -138,7 +138,7 @@ impl Sequences {
         None
     }
 
-    /// One that was to be fetched can't be for now.
+    /// A queued file cannot be fetched for now.
     pub fn put_back(&mut self, file: u64) {
         self.set(file, Stage::Queued);
         self.queue.push_front(file);

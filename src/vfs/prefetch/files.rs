@@ -71,7 +71,7 @@ impl Default for Fetching {
     }
 }
 
-/// What became of a file that was to be fetched.
+/// Outcome of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// It is there.
@@ -82,7 +82,7 @@ enum Outcome {
     Yielded,
 }
 
-/// A file that is to be fetched.
+/// A file to fetch.
 struct Wanted {
     ino: u64,
     path: RemotePath,

@@ -61,14 +61,14 @@ struct Trial {
     /// Bytes a second before.
     before: f64,
     added: usize,
-    /// Where the segments of the newcomers begin, and end.
+    /// Range of the segments of the trial streams.
     range: Range<u64>,
     started: Instant,
     /// When the last of them had its first byte, and what had been received then.
     begun: Option<(Instant, u64)>,
 }
 
-/// What is the case.
+/// Figures of the streams at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
     /// Now.
@@ -81,17 +81,17 @@ pub struct Snapshot {
     pub position: u64,
     /// Bytes of the file.
     pub size: u64,
-    /// Streams that are at work on segments, without the newcomers.
+    /// Streams with segments, without those on trial.
     pub working: usize,
-    /// Newcomers that have no byte yet.
+    /// Trial streams without a byte yet.
     pub waiting: usize,
-    /// Newcomers that have brought all that a trial wants.
+    /// Trial streams that have delivered all that a trial wants.
     pub done: usize,
     /// Bytes of the block cache.
     pub budget: u64,
 }
 
-/// What is to be done.
+/// A change of the streams.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// A stream is to bring this segment, of which it first fetches [`TRIAL_LENGTH`] bytes only.
@@ -100,9 +100,9 @@ pub enum Action {
     Bring(Range<u64>),
     /// The stream that the reader follows ends here, where the first segment begins.
     End(u64),
-    /// The newcomers stay.
+    /// The trial streams stay.
     Keep,
-    /// The newcomers go.
+    /// The trial streams end.
     Dismiss,
 }
 
@@ -130,7 +130,7 @@ impl Parallelism {
         }
     }
 
-    /// Nothing is to be tried for a while.
+    /// No trial begins for a while.
     pub fn settle(&mut self, now: Instant) {
         self.phase = Phase::Settled(now + TRIAL_PAUSE);
     }
@@ -141,7 +141,7 @@ impl Parallelism {
         self.settle(now);
     }
 
-    /// What is to be done now.
+    /// The actions of this step.
     pub fn step(&mut self, snapshot: &Snapshot) -> Vec<Action> {
         let mut actions = match &self.phase {
             Phase::Settled(until) if snapshot.now < *until => Vec::new(),
@@ -268,8 +268,8 @@ fn rate((since, received): (Instant, u64), snapshot: &Snapshot) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// A line and a server that limit all streams, and each of them, to so many bytes a second; the team
-    /// that results after some seconds of reading, and the bytes of its trials.
+    /// Simulates a line and a server that limit all streams together, and each of them, to these bytes a second.
+    /// Returns the number of streams after some seconds of reading, and the bytes of failed trials.
     fn simulate(line: f64, each: f64) -> (usize, u64) {
         const STEP: Duration = Duration::from_millis(20);
         let mut parallelism = Parallelism::default();

@@ -99,14 +99,14 @@ pub(crate) struct Stream {
     pub(crate) signal: Arc<Signal>,
 }
 
-/// Whom a stream works for.
+/// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A reader.
     Reader,
-    /// The team, on trial.
+    /// A parallel stream on trial.
     Trial,
-    /// The team.
+    /// A parallel stream.
     Parallel,
 }
 

@@ -19,8 +19,9 @@ use crate::vfs::file::upload_state::Report;
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
-    /// Before anyone can know the version that an upload has made: what the disk cache has under that version is an earlier
-    /// content of the same size and second. `None` where the version is not known: nothing of that path is to be believed.
+    /// Drops what the disk cache has under the version that an upload has made, before that version is known: it
+    /// belongs to an earlier content of the same size and second. `None` where the version is unknown: everything of
+    /// that path is dropped.
     pub(crate) fn invalidate_disk(&self, file: &File, made: Option<Version>) {
         if let Ok(path) = self.table.path(file.ino) {
             file.reader
@@ -36,7 +37,7 @@ impl Uploader {
         }
     }
 
-    /// The server has it.
+    /// Takes over a successful upload.
     pub(crate) fn updated(
         &self,
         file: &File,
@@ -108,7 +109,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// Tells the tree what the server now has.
+    /// Publishes the result of an upload in the inode table and to the reader.
     pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
         let mut tree = self.table.lock();
         tree.touch(file.ino);

@@ -33,6 +33,8 @@ struct Unstored {
     journaled: Vec<u64>,
     /// A temporary file on the server that no longer serves any purpose.
     useless: Option<RemotePath>,
+    /// Whether the file is marked as busy until lost+found has it.
+    is_claim: bool,
 }
 
 impl Uploader {
@@ -51,6 +53,10 @@ impl Uploader {
                     journal.done(id);
                 }
             }
+        }
+        if lost.is_claim {
+            file.body.lock().upload.busy_until = None;
+            file.uploaded.notify_all();
         }
         if let Some(temp) = lost.useless {
             self.remove_temp_file(&temp, &Deadline::after(self.settings.timeout));
@@ -100,12 +106,17 @@ impl Uploader {
             spool: body.content.spool.clone(),
             journaled,
             useless,
+            is_claim: body.upload.busy_until.is_none(),
         };
+        if lost.is_claim {
+            // The file is not at rest before lost+found has it.
+            body.upload.busy_until = Some(Deadline::after(self.settings.timeout));
+        }
         self.reset_to_server(file, &mut body);
         Some(lost)
     }
 
-    /// Nothing of a file is to be stored any more: it is what the server has, or nothing where that has none.
+    /// Resets a file to what the server has, or to nothing where that has none: nothing of it is stored any more.
     fn reset_to_server(&self, file: &File, body: &mut Body) {
         let is_new = body.content.base.is_none();
         if !is_new {

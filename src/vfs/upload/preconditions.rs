@@ -28,8 +28,8 @@ impl Uploader {
         let base = {
             let body = file.body.lock();
             let change = body.change();
-            // Nothing of the base is to be left. Where its bytes were only overwritten, another client may have
-            // appended to it.
+            // Nothing of the base is kept. Where its bytes were only overwritten, another client may have appended to
+            // it.
             let cut = body.content.kept == 0
                 && body.content.base.is_some_and(|base| base.size != Some(0));
             let rewritten = cut || body.content.emptied;
@@ -95,7 +95,8 @@ impl Uploader {
                 || body.journal.upload_begun
                 || body.upload.unconfirmed
                 || body.name.temp.is_some();
-            if appends || has_ours || !(body.content.resized || !body.content.dirty.is_empty()) {
+            let sends_nothing = !body.content.resized && body.content.dirty.is_empty();
+            if appends || has_ours || sends_nothing {
                 return Ok(());
             }
             body.content.base

@@ -248,7 +248,7 @@ impl Uploader {
         self.files.commit(journal, file).map(drop)
     }
 
-    /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
+    /// Takes the ranges to send out of the dirty ones, with everything that their upload needs at hand.
     fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Attempt> {
         // Missing bytes are fetched as one stream; before anything is sent, reading stops.
         let mut stopped = false;

@@ -42,7 +42,7 @@ pub struct State {
 pub struct Job {
     /// The file.
     pub file: Arc<File>,
-    /// When it is to be uploaded.
+    /// When its upload is due.
     pub due: Instant,
     /// How often that has failed.
     pub failures: u32,

@@ -48,7 +48,7 @@ impl WriteBack {
         let inside = |path: &[u8]| self.journal.inside(path).is_some();
         let opened = Journal::open(&settings.journal, settings.on, &inside)?;
         if let Some(journal) = opened.journal {
-            let _ = self.journal.set(journal);
+            self.journal.set(journal);
         }
         self.recover(opened.left);
         Ok(Outside::of(&opened.outside))
@@ -324,7 +324,7 @@ impl WriteBack {
             self.wake();
             let mut state = self.queue.state.lock();
             for job in state.jobs.values_mut() {
-                // Nothing more is to be waited for but the server.
+                // At the end of the mount only the server is waited for.
                 let wait = if job.failures == 0 {
                     Duration::ZERO
                 } else {

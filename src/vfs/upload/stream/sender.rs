@@ -175,7 +175,7 @@ impl Sender {
         }
     }
 
-    /// Waits until there is something to do. Bytes that are to be sent are taken: dirty no more.
+    /// Waits for the next step. Takes the bytes to send: they are no longer dirty.
     fn turn(&self) -> Turn {
         let since = Instant::now();
         let mut guard = self.file.body.lock();
