@@ -47,6 +47,8 @@
 //! journal without a sync. What must keep others out while it blocks marks the file instead: `Upload::busy_until` for an
 //! upload or a claim, `JournalState::commit` for a commit; others wait for `File::uploaded`.
 //!
+//! One exception: an append to the journal waits while its log is compacted, which is once for several MiB.
+//!
 //! Debug builds check both rules (`process/lock_order.rs`).
 
 pub(crate) mod attributes;

@@ -324,7 +324,7 @@ mod tests {
 
     /// A power cut leaves what was synced.
     #[test]
-    fn what_has_ended_is_on_the_disk_when_that_is_asked_for() {
+    fn settle_syncs_ended_intents() {
         let place = tempfile::tempdir().expect("a directory");
         let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
         let journal = opened.journal.expect("a journal");

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_follows_no_link_of_another_user() {
+    fn lost_and_found_follows_no_symlink() {
         let scratch = tempfile::tempdir().expect("a directory");
         let victim = scratch.path().join("victim");
         fs::write(&victim, "precious").expect("written");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_a_name_of_its_own() {
+    fn lost_and_found_names_are_unique() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().join("spool"));
         let file = spool.create().expect("a spool file");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_not_copied_and_what_was_never_written_is_a_hole() {
+    fn kept_file_is_linked_and_keeps_its_holes() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().join("spool"));
         let file = spool.create().expect("a spool file");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_last_name_is_gone_gets_another_one_each_time() {
+    fn spool_file_without_a_name_is_copied_for_each_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().to_path_buf());
         let file = spool.create().expect("a spool file");

@@ -191,7 +191,7 @@ impl Disk {
                 let bytes = bytes.len() as u64;
                 let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 if written > self.settings.size / CLEANUP_SHARE {
-                    self.keep(self.settings.size - self.settings.size / CLEANUP_SHARE);
+                    self.evict_to(self.settings.size - self.settings.size / CLEANUP_SHARE);
                 }
             }
             // Caching is optional: the disk may be full.
@@ -208,11 +208,11 @@ impl Disk {
 
     /// Removes everything.
     pub fn clear(&self) {
-        self.keep(0);
+        self.evict_to(0);
     }
 
     /// Removes the least recently used contents, while there are more than this many bytes.
-    fn keep(&self, bytes: u64) {
+    fn evict_to(&self, bytes: u64) {
         let Some(_one) = self.clearing.try_lock() else {
             return;
         };
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_there_for_the_next_mount_and_for_this_version_alone() {
+    fn block_is_found_by_later_mounts_for_its_version_only() {
         let scratch = tempfile::tempdir().expect("a directory");
         let size = BLOCK + 3;
         let content = |modified| {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_gone_for_those_who_come_later() {
+    fn forgotten_content_is_not_found_again() {
         let scratch = tempfile::tempdir().expect("a directory");
         let disk = disk(scratch.path(), 1 << 30);
         let content = || disk.content(&path("f"), &version(3, 1)).expect("a content");
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_path_is_forgotten_of_this_source_alone() {
+    fn forget_at_removes_one_source_below_a_path() {
         let scratch = tempfile::tempdir().expect("a directory");
         let here = disk(scratch.path(), 1 << 30);
         let mut there = disk(scratch.path(), 1 << 30);
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_block_is_none() {
+    fn torn_block_is_rejected() {
         let scratch = tempfile::tempdir().expect("a directory");
         let disk = disk(scratch.path(), 1 << 30);
         let content = disk.content(&path("f"), &version(BLOCK, 1));
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_longest_ago_goes() {
+    fn least_recently_used_content_is_evicted() {
         let scratch = tempfile::tempdir().expect("a directory");
         let size = 16 * BLOCK;
         let disk = disk(scratch.path(), size);
@@ -488,7 +488,7 @@ mod tests {
             keep(name);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        disk.keep(size - size / CLEANUP_SHARE);
+        disk.evict_to(size - size / CLEANUP_SHARE);
         let cache = disk.directory.find().expect("there");
         let there = contents(&cache).expect("a listing");
         let total: u64 = there.iter().map(|usage| usage.bytes).sum();

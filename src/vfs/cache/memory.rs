@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_collected_over_blocks_up_to_the_first_that_is_missing() {
+    fn collect_spans_blocks_and_reports_the_first_gap() {
         let blocks = Blocks::new(1 << 30);
         let get = |from, to| {
             blocks
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_behind_a_part_of_a_block_joins_it() {
+    fn part_of_a_block_is_appended_to_the_part_before_it() {
         let blocks = Blocks::new(1 << 20);
         let get = || blocks.collect((2, 0), 3, 9).map(|bytes| bytes.len());
         blocks.put(key(0), block(3, vec![1, 2, 3]));

@@ -30,7 +30,7 @@ impl OpenFiles {
         match spot {
             Spot::At(offset) => offset,
             Spot::End => {
-                self.follow(file, body);
+                self.follow_server(file, body);
                 body.content.size
             }
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_moves_behind_what_others_appended() {
+    fn appended_tail_moves_after_remote_appends() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 1).expect("written");
         assert_eq!(body.append(&spool, b"one").expect("appended"), 4);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_moves_to_where_others_have_cut_the_file() {
+    fn appended_tail_moves_to_the_end_of_a_cut_file() {
         let (mut body, spool, _directory) = body(100);
         body.append(&spool, b"line").expect("appended");
         body.rebase(&spool, of(0)).expect("rebased");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_at_an_offset_stays_there() {
+    fn write_at_an_offset_is_not_moved() {
         let (mut body, spool, _directory) = body(4);
         body.append(&spool, b"one").expect("appended");
         body.write(&spool, b"two", 7).expect("written");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_moves_no_more() {
+    fn stored_part_of_appended_tail_is_not_moved() {
         let (mut body, spool, _directory) = body(4);
         body.append(&spool, b"one").expect("appended");
         body.append(&spool, b"two").expect("appended");

@@ -17,7 +17,7 @@ pub(crate) const PULL_LIMIT: u64 = 64 << 20;
 
 impl OpenFiles {
     /// Lets an open file without local changes follow the version seen on the server.
-    pub(crate) fn follow(&self, file: &File, body: &mut Body) {
+    pub(crate) fn follow_server(&self, file: &File, body: &mut Body) {
         self.follow_base(file, body);
         if body.is_dirty() || body.name.removed || body.upload.busy_until.is_some() {
             return;
@@ -38,13 +38,13 @@ impl OpenFiles {
     /// Lets the reader follow what was uploaded: nothing that it has received before belongs to that.
     fn follow_base(&self, file: &File, body: &mut Body) {
         if std::mem::take(&mut body.merged.reader_is_stale) {
-            self.mix(file, body);
+            self.start_generation(file, body);
         }
     }
 
     /// Gives the content a new generation; false where the inode is gone.
-    pub(crate) fn mix(&self, file: &File, body: &mut Body) -> bool {
-        let Some(generation) = self.table.lock().mix(file.ino) else {
+    pub(crate) fn start_generation(&self, file: &File, body: &mut Body) -> bool {
+        let Some(generation) = self.table.lock().start_generation(file.ino) else {
             return false;
         };
         body.content.generation = generation;

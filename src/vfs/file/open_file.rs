@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_from_whoever_has_them() {
+    fn piece_comes_from_spool_or_server() {
         let (mut body, spool, _directory) = body(10);
         body.write(&spool, b"xy", 4).expect("written");
         assert_eq!(body.piece(0, 10), Some(Piece::Server(4)));
@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_changed_is_laid_under_what_we_wrote() {
+    fn rebase_keeps_local_writes_over_the_new_base() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 1).expect("written");
         body.rebase(

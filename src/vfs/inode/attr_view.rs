@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mounting_user_owns_everything_unless_the_servers_owners_are_wanted() {
+    fn owner_is_the_mounting_user_unless_configured() {
         let mut shown = Shown {
             uid: 1000,
             gid: 1000,

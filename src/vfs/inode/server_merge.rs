@@ -43,7 +43,7 @@ impl Tree {
             .collect();
         if completeness == Completeness::Whole {
             for ino in missing {
-                self.vanish(ino);
+                self.remove_vanished(ino);
             }
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
@@ -81,10 +81,10 @@ impl Tree {
             }
             if node.attributes.kind == attributes.kind {
                 let difference = node.refresh(attributes);
-                self.spread(ino, difference);
+                self.notify_listener(ino, difference);
                 return Some(ino);
             }
-            self.vanish(ino);
+            self.remove_vanished(ino);
         }
         Some(self.add(directory, name, attributes))
     }
@@ -97,21 +97,21 @@ impl Tree {
             && !node.local
         {
             let difference = node.refresh_version(version);
-            self.spread(ino, difference);
+            self.notify_listener(ino, difference);
         }
     }
 
     /// Another client changed the content of `ino` together with this mount.
-    pub fn mix(&mut self, ino: u64) -> Option<u64> {
+    pub fn start_generation(&mut self, ino: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&ino)?;
         node.generation += 1;
         let generation = node.generation;
-        self.spread(ino, Difference::Content);
+        self.notify_listener(ino, Difference::Content);
         Some(generation)
     }
 
     /// The listener hears what is different now, if the kernel knows the node.
-    fn spread(&self, ino: u64, difference: Difference) {
+    fn notify_listener(&self, ino: u64, difference: Difference) {
         let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
             return;
         };
@@ -124,7 +124,7 @@ impl Tree {
     }
 
     /// Another client removed the name of `ino`.
-    fn vanish(&mut self, ino: u64) {
+    fn remove_vanished(&mut self, ino: u64) {
         if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
             && node.lookups > 0
         {
@@ -149,7 +149,7 @@ impl Tree {
             if node.is_some_and(|node| node.local || node.changed > asked) {
                 return;
             }
-            self.vanish(ino);
+            self.remove_vanished(ino);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
             node.directory
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_under_a_former_name_is_told_of_nothing() {
+    fn answer_for_a_former_path_is_ignored() {
         let directory = |name: &[u8]| Entry {
             name: name.to_vec(),
             attributes: Attributes::of(Kind::Directory),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_local_ignores_the_server() {
+    fn local_file_ignores_answers_of_the_server() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
         tree.get_mut(a).expect("a").local = true;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_change_of_what_the_kernel_knows_is_told() {
+    fn remote_change_of_a_known_inode_is_an_event() {
         let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
         let heard = Arc::new(Heard::default());
         tree.tell(Some(heard.clone()));

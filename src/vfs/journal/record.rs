@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_arrived_is_the_base_of_the_rest() {
+    fn arrived_bytes_become_the_base() {
         let Some(Record::Intent(mut intent)) = records().into_iter().next() else {
             panic!("no intent");
         };
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_record_is_read_back() {
         for record in records() {
             let bytes = record.write();
             assert_eq!(Record::read(&bytes), Some((record, bytes.len())));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_or_spoilt_record_is_none() {
+    fn torn_or_damaged_record_is_rejected() {
         for record in records() {
             let mut bytes = record.write();
             for length in 0..bytes.len() {

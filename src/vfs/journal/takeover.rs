@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_outside_has_a_directory_in_common() {
+    fn outside_paths_have_a_common_directory() {
         let of = |paths: &[&str]| {
             let paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
             let outside = Outside::of(&paths).expect("some");

@@ -293,7 +293,7 @@ impl Vfs {
     fn prepare_body(&self, file: &File, wants: Wants) -> Result<bool> {
         if !wants.truncate {
             let mut body = file.body.lock();
-            self.files.follow(file, &mut body);
+            self.files.follow_server(file, &mut body);
             // Without a size, existing content cannot be told from a hole: only a truncated file can be written.
             return if body.content.sizeless && wants.write {
                 Err(Error::Unsupported)
@@ -302,7 +302,7 @@ impl Vfs {
             };
         }
         let mut body = self.files.lock_idle(file, &self.deadline())?;
-        self.files.follow(file, &mut body);
+        self.files.follow_server(file, &mut body);
         if body.content.size > 0 || body.content.sizeless || body.content.base.is_some() {
             body = self.files.journal_cut(file, body, 0)?;
             body.truncate(&self.files.spool, 0)?;

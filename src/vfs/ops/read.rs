@@ -28,7 +28,7 @@ impl Vfs {
         };
         let file = &handle.file;
         let mut body = file.body.try_lock()?;
-        self.files.follow(file, &mut body);
+        self.files.follow_server(file, &mut body);
         if body.content.sizeless {
             return None;
         }
@@ -78,7 +78,7 @@ impl Vfs {
             let rest = size - bytes.len();
             let (piece, sizeless) = {
                 let mut body = file.body.lock();
-                self.files.follow(file, &mut body);
+                self.files.follow_server(file, &mut body);
                 self.check_same_content(&handle, &body, at)?;
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {

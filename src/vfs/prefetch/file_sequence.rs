@@ -60,7 +60,7 @@ struct Row {
 
 /// Sequences followed at once; the least recently active one gives way.
 const MAX_SEQUENCES: usize = 4;
-/// The largest window, in files: with [`LARGEST`](super::fetch) bytes each well below the block cache.
+/// The largest window, in files: with files of the largest size that is fetched still well below the block cache.
 const LARGEST_WINDOW: usize = 64;
 /// Files that a sequence may skip: those that the program does not read (`grep --include`), or too large to be
 /// fetched.
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_fetched_is_asked_for_once_before_it_is_opened() {
+    fn failed_fetch_is_not_repeated_before_the_open() {
         let files = Files((0..200).collect());
         let mut sequences = Sequences::default();
         let mut asked = Vec::new();

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_listed_is_not_asked_for_again_and_again() {
+    fn failed_listing_is_not_repeated() {
         let mut walks = Walks::default();
         walks.visit(1, unlisted(10..14), LONG);
         let wanted = walks.visit(10, Vec::new(), LONG);

@@ -255,14 +255,14 @@ impl Fetcher {
                 return Turn::Boundary;
             }
             if wanted && self.is_ahead {
-                state.parallelism.lose_one(Instant::now());
+                state.parallelism.remove_one(Instant::now());
                 return Turn::End;
             }
             if full && (wanted || idle > IDLE_TIMEOUT) {
                 return Turn::End;
             }
             if full && !self.is_ahead {
-                state.parallelism.rest();
+                state.parallelism.stop_measuring();
             }
             if !full {
                 return if wanted && self.may_yield(since) {

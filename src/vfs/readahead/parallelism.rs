@@ -124,7 +124,7 @@ impl Parallelism {
     }
 
     /// The reader is slower than the network.
-    pub fn rest(&mut self) {
+    pub fn stop_measuring(&mut self) {
         if matches!(self.phase, Phase::Measuring(..)) {
             self.phase = Phase::Resting;
         }
@@ -136,7 +136,7 @@ impl Parallelism {
     }
 
     /// Another caller needed the connection of one stream.
-    pub fn lose_one(&mut self, now: Instant) {
+    pub fn remove_one(&mut self, now: Instant) {
         self.size = (self.size - 1).max(1);
         self.settle(now);
     }
@@ -153,11 +153,11 @@ impl Parallelism {
                 match rate((*since, *received), snapshot)
                     .filter(|_| snapshot.now - *since >= RATE_INTERVAL)
                 {
-                    Some(rate) => self.try_more(rate, snapshot),
+                    Some(rate) => self.start_trial(rate, snapshot),
                     None => Vec::new(),
                 }
             }
-            Phase::Trial(_) => self.judge(snapshot),
+            Phase::Trial(_) => self.end_trial(snapshot),
         };
         // Streams kept in this step are not among those observed.
         if self.is_many() && !actions.contains(&Action::Keep) {
@@ -172,7 +172,7 @@ impl Parallelism {
         actions
     }
 
-    fn try_more(&mut self, before: f64, snapshot: &Snapshot) -> Vec<Action> {
+    fn start_trial(&mut self, before: f64, snapshot: &Snapshot) -> Vec<Action> {
         self.settle(snapshot.now);
         let each = before / self.size as f64;
         if each >= FAST_STREAM {
@@ -200,7 +200,7 @@ impl Parallelism {
         actions
     }
 
-    fn judge(&mut self, snapshot: &Snapshot) -> Vec<Action> {
+    fn end_trial(&mut self, snapshot: &Snapshot) -> Vec<Action> {
         let Phase::Trial(trial) = &mut self.phase else {
             return Vec::new();
         };
@@ -229,7 +229,7 @@ impl Parallelism {
             actions.push(Action::End(trial.range.start));
         }
         self.size += trial.added;
-        actions.extend(self.try_more(now, snapshot));
+        actions.extend(self.start_trial(now, snapshot));
         actions
     }
 
@@ -342,7 +342,7 @@ mod tests {
             snapshot.now += RATE_INTERVAL / 2;
             snapshot.received += 1 << 20;
             assert!(parallelism.step(&snapshot).is_empty());
-            parallelism.rest();
+            parallelism.stop_measuring();
         }
     }
 

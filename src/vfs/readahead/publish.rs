@@ -59,7 +59,7 @@ impl Fetcher {
             is_last = true;
         }
         let is_own = !self.is_ahead;
-        if let Some(joint) = state
+        if let Some(boundary) = state
             .boundaries
             .unverified
             .range(from..end)
@@ -69,13 +69,13 @@ impl Fetcher {
         {
             // The leading stream has reached the start of a trial stream's segment.
             let file = (self.reader.ino, self.generation);
-            let theirs = self.reader.context.blocks.collect(file, joint, end);
-            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
+            let theirs = self.reader.context.blocks.collect(file, boundary, end);
+            let ours = &block.bytes[usize::try_from(boundary - from).unwrap_or(0)..];
             if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
                 drop(state);
                 return Err(self.report_mismatch());
             }
-            state.boundaries.unverified.remove(&joint);
+            state.boundaries.unverified.remove(&boundary);
             is_last = true;
         }
         self.reader.context.blocks.put(key, block);

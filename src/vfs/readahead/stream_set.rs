@@ -312,10 +312,10 @@ impl ReaderState {
     /// Whether a segment begins below `end` that is still to be compared with the bytes before it, or no longer can be:
     /// until then no reader sees it.
     pub(crate) fn is_unverified(&self, end: u64) -> bool {
-        let about_to = |&joint: &u64| {
+        let about_to = |&boundary: &u64| {
             self.streams.iter().any(|stream| {
-                let reaches = joint <= stream.limit.unwrap_or(stream.goal);
-                stream.ended.is_none() && stream.begin < joint && reaches
+                let reaches = boundary <= stream.limit.unwrap_or(stream.goal);
+                stream.ended.is_none() && stream.begin < boundary && reaches
             })
         };
         let mut below = self.boundaries.unverified.range(..end);

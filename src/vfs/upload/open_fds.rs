@@ -45,7 +45,7 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn who_has_closed_the_last_one_holds_nothing() {
+    fn process_without_descriptor_holds_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a-name-of-its-own");
         let file = File::create(&path).expect("a file");

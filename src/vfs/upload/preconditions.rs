@@ -66,7 +66,7 @@ impl Uploader {
         // Concurrent readers must find the new base with the new generation, or bytes of the old one in the disk cache
         // would be taken for both.
         let mut body = file.body.lock();
-        if !self.files.mix(file, &mut body) {
+        if !self.files.start_generation(file, &mut body) {
             return Err(Error::Stale);
         }
         if body.upload.state.is_failed()

@@ -74,8 +74,8 @@ impl Streams {
     /// Whether a writer that would reach `end` must wait for the network.
     pub fn must_wait(&self, body: &Body, end: u64) -> bool {
         let ahead = match self.traffic.is_receiving() {
-            true => DUPLEX_WINDOW.min(self.window - self.keep(false)),
-            false => self.window - self.keep(false),
+            true => DUPLEX_WINDOW.min(self.window - self.kept_bytes(false)),
+            false => self.window - self.kept_bytes(false),
         };
         body.upload.stream.as_ref().is_some_and(|stream| {
             end.saturating_sub(stream.sent) > ahead && body.content.ordered > stream.sent
@@ -173,7 +173,7 @@ impl Streams {
         }
     }
 
-    fn keep(&self, tight: bool) -> u64 {
+    fn kept_bytes(&self, tight: bool) -> u64 {
         let keep = if tight { KEEP_TIGHT } else { KEEP };
         keep.min(self.window / 2)
     }

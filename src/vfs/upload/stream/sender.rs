@@ -308,7 +308,9 @@ impl Sender {
             return;
         };
         let full = body.content.size.saturating_sub(stream.released) > self.streams.window;
-        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
+        let mut until = stream
+            .sent
+            .saturating_sub(self.streams.kept_bytes(stream.tight));
         if body.journal.id.is_some() || body.journal.is_committing() {
             until = until.min(stream.vouched);
         }
