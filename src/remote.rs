@@ -10,6 +10,8 @@
 
 pub(crate) mod attributes;
 pub(crate) mod change;
+#[cfg(debug_assertions)]
+pub(crate) mod checked;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod path;

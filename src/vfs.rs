@@ -24,10 +24,32 @@
 //!
 //! # Lock order
 //!
-//! Outermost first: the table of open files (`OpenFiles::opened`), one file (`File::body`), the inode table
-//! (`inode::Table`), a reader's state (`Reader`), the block cache (`Blocks`). The locks of `metadata::Listings` and of the
-//! write-back queue are taken alone; those of the `prefetch` detectors before the inode table's. No lock is held while the
-//! server is asked.
+//! A thread takes locks in the order of their ranks ([`lock_rank`]), outermost first:
+//!
+//! | rank | lock | component |
+//! | --- | --- | --- |
+//! | `SEQUENCES` | detector of file sequences | `prefetch` |
+//! | `OPEN_FILES` | table of open files and handles | `file` |
+//! | `FILE` | one open file: content, upload state, journal state | `file` |
+//! | `HANDLE` | what was last read by one handle | `file` |
+//! | `TABLE` | inode table | `inode` |
+//! | `SORTED` | sorted directories | `prefetch` |
+//! | `READER` | streams of one reader | `readahead` |
+//! | `BLOCKS` | block cache in memory | `cache` |
+//! | `MOUNT` | what this mount has learned of refusals | `attributes`, `upload` |
+//!
+//! Taken alone (`ALONE`), without any other: the write-back queue, the running listings, the detector of walks, what the
+//! disk has of a reader's file, the free space. The journal's own lock and that of the disk cache are leaves, too: nothing
+//! else is taken under them.
+//!
+//! **Nothing blocks under a lock.** No lock is held while the server, an fsync, a journal commit or a look-up in the disk
+//! cache is waited for. `pread` and `pwrite` on a spool file are allowed under the file's lock, and so is an append to the
+//! journal without a sync. What must keep others out while it blocks marks the file instead: `Upload::busy_until` for an
+//! upload or a claim, `JournalState::commit` for a commit; others wait for `File::uploaded`.
+//!
+//! One exception: an append to the journal waits while its log is compacted, which is once for several MiB.
+//!
+//! Debug builds check both rules (`process/lock_order.rs`).
 
 pub(crate) mod attributes;
 pub(crate) mod cache;
@@ -48,8 +70,11 @@ pub(crate) mod writeback;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
+#[cfg(debug_assertions)]
+use crate::process::lock_order::assert_none_held;
+use crate::process::lock_order::{ALONE, OrderedMutex};
+#[cfg(debug_assertions)]
+use crate::remote::checked::Checked;
 use crate::remote::{Deadline, Remote};
 use crate::vfs::attributes::Policy;
 use crate::vfs::cache::disk::Disk;
@@ -59,7 +84,7 @@ use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::Prefetcher;
-use crate::vfs::readahead::Shared;
+use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;
 use crate::vfs::stats::Tallies;
 use crate::vfs::upload::Uploader;
@@ -80,6 +105,19 @@ pub use crate::vfs::settings::{Settings, WriteBack};
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 
+/// Ranks of locks, outermost first (see the [lock order](self)).
+pub(crate) mod lock_rank {
+    pub(crate) const SEQUENCES: u8 = 1;
+    pub(crate) const OPEN_FILES: u8 = 2;
+    pub(crate) const FILE: u8 = 3;
+    pub(crate) const HANDLE: u8 = 4;
+    pub(crate) const TABLE: u8 = 5;
+    pub(crate) const SORTED: u8 = 6;
+    pub(crate) const READER: u8 = 7;
+    pub(crate) const BLOCKS: u8 = 8;
+    pub(crate) const MOUNT: u8 = 9;
+}
+
 /// The file system.
 pub struct Vfs {
     settings: Arc<Settings>,
@@ -91,9 +129,9 @@ pub struct Vfs {
     uploader: Arc<Uploader>,
     writeback: Arc<writeback::WriteBack>,
     prefetch: Arc<Prefetcher>,
-    readers: Shared,
+    readers: ReadContext,
     /// The space of the server, and when it was asked for.
-    space: Mutex<Option<(Instant, Space)>>,
+    space: OrderedMutex<Option<(Instant, Space)>, ALONE>,
     /// How often memory had the answer.
     pub tallies: Tallies,
 }
@@ -101,13 +139,18 @@ pub struct Vfs {
 impl Vfs {
     /// A file system over `remote`. The mounted directory must be there.
     pub fn new(remote: Arc<dyn Remote>, settings: Settings) -> Arc<Self> {
+        #[cfg(debug_assertions)]
+        let remote: Arc<dyn Remote> = {
+            let check = || assert_none_held("a request to the server");
+            Arc::new(Checked::new(remote, check))
+        };
         let settings = Arc::new(settings);
         let lifetime = settings.cache_timeout;
-        let readers = Shared {
+        let readers = ReadContext {
             remote: Arc::clone(&remote),
             blocks: Arc::new(Blocks::new(settings.cache_size)),
             patience: settings.timeout,
-            honesty: Arc::default(),
+            rest_check: Arc::default(),
             traffic: Arc::default(),
             disk: settings.disk_cache.clone().map(|mut disk| {
                 disk.source.extend_from_slice(&settings.root);
@@ -163,7 +206,7 @@ impl Vfs {
             writeback,
             prefetch,
             readers,
-            space: Mutex::default(),
+            space: OrderedMutex::default(),
             tallies: Tallies::default(),
         })
     }

@@ -1,17 +1,17 @@
-//! What a lenient mount (`-o lenient`) passes over: what the server can't do to a file beside its bytes.
+//! Changes modes on the server, and decides what becomes of refused changes of attributes.
 //!
-//! The one idea: it is looked at wherever such a change has failed, be that at once or behind an upload, and a line in the
-//! log says so once for each kind.
+//! With `-o lenient` a change that the server refuses or cannot make succeeds, and is logged once for each kind. The same
+//! rule holds for changes at once and for those sent after an upload.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::OrderedMutex;
 use crate::remote::{self, Deadline, Remote, Step};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::table::Table;
+use crate::vfs::lock_rank;
 
 /// A kind of change.
 pub(crate) const SETTING_MODES: &str = "setting permission bits";
@@ -27,7 +27,7 @@ pub struct Policy {
     /// Whether what the server has no means for succeeds.
     lenient: bool,
     /// The kinds of change that were passed over and logged.
-    pub(crate) tolerated: Mutex<HashSet<&'static str>>,
+    pub(crate) tolerated: OrderedMutex<HashSet<&'static str>, { lock_rank::MOUNT }>,
 }
 
 impl Policy {
@@ -43,7 +43,7 @@ impl Policy {
             table,
             lifetime,
             lenient,
-            tolerated: Mutex::default(),
+            tolerated: OrderedMutex::default(),
         })
     }
 
@@ -58,9 +58,7 @@ impl Policy {
                         Error::NotPermitted(refused) => refused,
                         other => other,
                     };
-                    log::warn!(
-                        "{what}: {why}; from now on passed over, since the mount is lenient"
-                    );
+                    log::warn!("lenient: {what}: {why}; further failures are ignored");
                 }
                 Ok(())
             }
@@ -74,7 +72,7 @@ impl Policy {
         match self.remote.step(Step::SetMode(&path, mode), deadline) {
             Ok(_) => {}
             Err(error @ remote::Error::Refused { .. }) if self.has_mode(ino, mode) => {
-                log::debug!("{error}; it has these bits already");
+                log::debug!("chmod: {error}; the file has these bits already");
                 return Ok(());
             }
             Err(error) => return Err(Error::NotPermitted(error)),

@@ -1,4 +1,4 @@
-//! What goes wrong in the file system, and the one place where it becomes an errno.
+//! Errors of the file system, and the one function that turns them into an errno.
 
 use std::fmt;
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_errno_says_needs_no_line_in_the_log() {
+    fn error_explained_by_its_errno_is_not_logged() {
         let refused = |why| Error::from(remote::Error::refused(why, "RMD /a", "550"));
         assert!(!refused(Why::NotEmpty).is_worth_a_line());
         assert!(refused(Why::Unsaid).is_worth_a_line());

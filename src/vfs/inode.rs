@@ -1,18 +1,18 @@
-//! Inodes: the tree of what is known of the server's names.
+//! The inode table: numbers, names, attributes as last known, lookup counts.
 //!
-//! The one idea: a node stands for a name that is in a listing, that the kernel knows, or that is
-//! open; its attributes are in one place, whoever brought them. What is kept without need (no lookup,
-//! no handle, nothing local) goes when the tree grows too large, directory by directory.
+//! A node stands for a name that is in a listing, known to the kernel, or open; its attributes are in one place, whatever
+//! answer brought them. Nodes that nothing needs (no lookup, no handle, nothing local) are evicted by directory when the
+//! tree grows too large (`eviction`).
 //!
-//! Inode numbers are a hash of the path first seen, so that they are the same after a forget and after a
-//! remount; a rename keeps them. A collision takes the next free number.
+//! Inode numbers are a hash of the first path, so that they are the same after a forget and after a remount; a rename
+//! keeps them. A collision takes the next free number.
 //!
-//! **No late news.** Every local change has a stamp. What was asked of the server before a change is not
-//! believed about the names that the change touched.
+//! **No late news.** Every local change has a stamp. An answer to what was asked before a change is not believed about the
+//! names that the change touched (`server_merge`).
 //!
-//! What others changed, and the kernel may still have as it was, is told to a listener (see `news.rs`).
+//! What other clients changed, and the kernel may still have in its old form, goes to a listener (`events`).
 //!
-//! Plain data without locks; `Vfs` keeps it under one.
+//! Plain data without locks; `table::Table` keeps it under one.
 
 pub(crate) mod attr_view;
 pub(crate) mod events;
@@ -96,7 +96,7 @@ impl Tree {
         tree
     }
 
-    /// From now on `listener` hears what others changed; `None`: nobody does.
+    /// `listener` gets the changes of other clients from now on; `None`: no one does.
     pub fn tell(&mut self, listener: Option<Arc<dyn Listener>>) {
         self.listener = listener;
     }
@@ -243,8 +243,8 @@ impl Tree {
         self.stamp
     }
 
-    /// Nothing that the server said is believed any more, and what nobody needs goes. Returns the numbers
-    /// of what the kernel knows.
+    /// Expires everything that the server said, and drops what nothing needs. Returns the numbers of what the kernel
+    /// knows.
     pub fn doubt_all(&mut self) -> Vec<u64> {
         for node in self.nodes.values_mut() {
             node.directory.listed = None;

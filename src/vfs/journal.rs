@@ -1,16 +1,17 @@
-//! The journal: what was closed and is not on the server yet, on the local disk.
+//! The journal: a write-ahead log on the local disk of files that were closed and are not on the server yet.
 //!
-//! The one idea: a log that only grows, of records with checksums (`journal/record.rs`). A file is in it
-//! from the moment when its close returned until the server has it. Small ones lie in it, bytes and all,
-//! so that one sync of the disk keeps one close, or many that come at once; large ones have a file of
-//! their own beside it.
+//! The log only grows; its records have checksums (`record`). A file is in it from the moment its close returns until the
+//! server has it. The bytes of small files are in the log itself, so that one sync of the disk covers one close, or many
+//! at once (group commit); large ones have a data file of their own.
 //!
-//! The journal of a server and user is one directory, whatever of it is mounted; paths are absolute. Each live mount
-//! writes to a log of its own (`journal/directory.rs`) and does not read those of others. Of what a dead mount has left,
-//! the next mount takes over what lies under its root (`journal/takeover.rs`).
+//! The journals of one server and user share a directory, whatever part of the server is mounted; paths are absolute. Each
+//! live mount writes to its own log (`directory`) and does not read those of others. What a dead mount has left below its
+//! root, the next mount takes over (`takeover`).
 //!
-//! Lock order: the directory's lock, then `state`; the disk is synced without either, but where all of a
-//! log is written anew.
+//! # Lock order
+//!
+//! The directory's lock, then `state`. The disk is synced without `state`, except while the log is compacted. No lock of
+//! the file system is held while a commit or a sync is waited for.
 
 pub mod directory;
 pub(crate) mod handle;
@@ -26,18 +27,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::process::lock_order::assert_none_held;
 use crate::remote::ReadAt;
 use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::spool::SpoolFile;
 
-/// A file with fewer dirty bytes lies in the journal itself.
-const INLINE: u64 = 128 * 1024;
-/// More separate ranges of one file are joined, with what lies between them: a record has an end.
-pub const RANGES: usize = 1000;
-/// A log that is longer than this, and of which but a part still counts, is written anew: what that
-/// costs is less than what was written before.
-const COMPACT: u64 = 4 << 20;
+/// Files with at most this many dirty bytes are stored in the log itself.
+const INLINE_LIMIT: u64 = 128 * 1024;
+/// Ranges of one record. More are joined, with the bytes between them, to bound its length.
+pub const MAX_RANGES: usize = 1000;
+/// A log longer than this many bytes, of which less than half is live, is compacted: that costs less than was written
+/// before.
+const COMPACT_THRESHOLD: u64 = 4 << 20;
 
 /// Bits of an intent's number that tell the logs of live mounts apart; those above are microseconds since 1970.
 const LOG_BITS: u32 = 8;
@@ -105,12 +107,14 @@ impl Journal {
 
     /// Writes an intent down; it is on the disk when this returns. `spool` has its dirty bytes.
     pub fn commit(&self, mut intent: Intent, spool: &SpoolFile) -> io::Result<()> {
+        assert_none_held("a journal commit");
+        self.compact_if_long();
         let dirty: u64 = intent
             .dirty
             .iter()
             .map(|range| range.end - range.start)
             .sum();
-        if dirty <= INLINE {
+        if dirty <= INLINE_LIMIT {
             let mut bytes = Vec::new();
             for range in &intent.dirty {
                 let from = bytes.len();
@@ -130,10 +134,12 @@ impl Journal {
         self.sync(end)
     }
 
-    /// Writes something down that nobody is promised.
+    /// Appends a record without a sync: nothing depends on it after a crash.
     pub fn note(&self, record: &Record) {
         if let Err(error) = self.append(record) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
@@ -141,7 +147,9 @@ impl Journal {
     pub fn begun(&self, id: u64) {
         let noted = self.append(&Record::Begun(id));
         if let Err(error) = noted.and_then(|end| self.sync(end)) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
@@ -155,24 +163,22 @@ impl Journal {
     /// The intent need not be carried out any more, or was never written down.
     pub fn done(&self, id: u64) {
         self.note(&Record::Done(id));
-        let long = self.state.lock().is_long();
-        // Most intents had none. If a power cut brings the intent back, it is found to have none any more.
+        // Most intents have no data file. If a power cut brings the intent back, it is found to have none any more.
         let _ = self.directory.remove(&data_name(id));
-        if long && let Err(error) = self.compact() {
-            log::warn!("the journal can't be written anew: {error}");
-        }
     }
 
-    /// Returns once no intent that has ended can come back, also after a power cut: for whoever changes by other means what
-    /// it had stored.
+    /// Returns once no ended intent can come back, even after a power cut: for callers that are about to change what it
+    /// had stored.
     pub fn settle(&self) {
         let end = self.state.lock().ended;
         if let Err(error) = self.sync(end) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!(
+                "journal: write failed: {error}; recovery after a crash may repeat an upload"
+            );
         }
     }
 
-    /// The end: an empty journal leaves nothing behind. Nothing may be written to it afterwards.
+    /// Closes the journal; an empty one leaves no file. Nothing may be written to it afterwards.
     pub fn close(&self) {
         let Ok(locked) = self.directory.lock() else {
             // It is found empty by the next mount.
@@ -202,8 +208,9 @@ impl Journal {
         Ok(state.written)
     }
 
-    /// Returns once the disk has what was written up to `end`. Many who come at once share a sync.
+    /// Returns once the disk has what was written up to `end`. Concurrent callers share a sync (group commit).
     fn sync(&self, end: u64) -> io::Result<()> {
+        assert_none_held("a sync of the journal");
         let mut state = self.state.lock();
         while state.kept < end {
             if state.syncing {
@@ -222,6 +229,15 @@ impl Journal {
             state.kept = state.kept.max(until);
         }
         Ok(())
+    }
+
+    /// Compacts the log once it has grown far beyond its live records. Callers of [`Self::done`] may hold locks, so the
+    /// next commit does it.
+    fn compact_if_long(&self) {
+        let is_long = self.state.lock().is_long();
+        if is_long && let Err(error) = self.compact() {
+            log::warn!("journal: compaction failed: {error}; the log keeps growing");
+        }
     }
 
     /// Writes what still counts into a new log, which takes the place of the old one.
@@ -283,7 +299,7 @@ impl State {
     fn is_long(&self) -> bool {
         let live = self.live.values().flatten();
         let live: u64 = live.map(|(_, length)| length).sum();
-        self.length > COMPACT && live < self.length / 2
+        self.length > COMPACT_THRESHOLD && live < self.length / 2
     }
 
     /// Remembers where a record is that must not be lost.
@@ -308,7 +324,7 @@ mod tests {
 
     /// A power cut leaves what was synced.
     #[test]
-    fn what_has_ended_is_on_the_disk_when_that_is_asked_for() {
+    fn settle_syncs_ended_intents() {
         let place = tempfile::tempdir().expect("a directory");
         let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
         let journal = opened.journal.expect("a journal");

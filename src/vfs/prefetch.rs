@@ -1,12 +1,11 @@
 //! Speculative work: the next directories of a walk are listed, and the next small files fetched, before they are asked for.
 //!
 //! Two detectors watch what is looked at (`walk_detector`, `file_sequence`). Their guesses are carried out on connections
-//! that nobody waits for, with a limited number of threads (`permits`).
+//! that no caller waits for, with a limited number of threads (`permits`).
 //!
 //! Lock order: the detectors' locks before the inode table's.
 
 pub(crate) mod directories;
-pub(crate) mod fetching;
 pub(crate) mod file_sequence;
 pub(crate) mod files;
 pub(crate) mod permits;
@@ -15,24 +14,23 @@ pub(crate) mod walk_detector;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::{ALONE, OrderedMutex};
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::Metadata;
-use crate::vfs::prefetch::fetching::Fetching;
+use crate::vfs::prefetch::files::Fetching;
 use crate::vfs::prefetch::permits::Permits;
 use crate::vfs::prefetch::walk_detector::Walks;
-use crate::vfs::readahead::Shared;
+use crate::vfs::readahead::ReadContext;
 
 /// Lists directories and fetches small files before they are asked for.
 pub struct Prefetcher {
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
-    readers: Shared,
+    readers: ReadContext,
     /// The walks through the tree that are under way.
-    walks: Mutex<Walks>,
+    walks: OrderedMutex<Walks, ALONE>,
     listing_permits: Permits,
     fetching: Fetching,
     /// How long attributes and listings live.
@@ -48,7 +46,7 @@ impl Prefetcher {
     pub(crate) fn new(
         metadata: Arc<Metadata>,
         table: Arc<Table>,
-        readers: Shared,
+        readers: ReadContext,
         lifetime: Duration,
         timeout: Duration,
     ) -> Arc<Self> {
@@ -57,7 +55,7 @@ impl Prefetcher {
             table,
             metadata,
             readers,
-            walks: Mutex::default(),
+            walks: OrderedMutex::default(),
             listing_permits: Permits::default(),
             fetching: Fetching::default(),
             lifetime,

@@ -1,20 +1,22 @@
-//! Readahead: one transfer stays open for a sequential reader and runs ahead of it.
+//! Readahead: one reader for each open file, with streams that run ahead of it into the block cache.
 //!
-//! The one idea: a *stream* is a thread (`readahead/pump.rs`) that reads one transfer into the block cache, from
-//! some offset on, until its window ahead of the reader is full; then it leaves the socket unread. A
-//! reader that misses bytes looks for a stream that will soon bring them, or starts one there
-//! (`readahead/choice.rs`).
+//! A *stream* is a thread (`fetcher`) that reads one transfer into the block cache, from some offset on, until its window
+//! ahead of the reader is full; then it leaves the socket unread, which is the back-pressure. A reader that misses bytes
+//! waits for a stream that will soon deliver them, or starts one there (`scheduler`).
 //!
-//! * The window doubles while the reader follows. After reads that nobody followed there is none: who
-//!   jumps about gets what was asked for, and the connections are free for the next jump.
-//! * A stream that nobody has followed for a while ends; one makes way at once when somebody waits for
-//!   its connection, and goes on where it was when its reader comes back.
-//! * Where several streams bring more than one, they share the file (`readahead/team.rs`): each has a
-//!   segment, at whose end it compares what comes next with what the next one brought (`readahead/joints.rs`).
-//!   Nothing is shown from behind such a joint before that.
+//! * The window doubles while a reader follows. After reads that no reader followed up there is none: a random read gets
+//!   what it asks for, and the connection is free for the next one.
+//! * A stream that no reader has followed for a while ends. One ends at once when another caller waits for its connection,
+//!   and resumes where it was when its reader comes back.
+//! * Where several streams are faster than one, they share the file (`parallelism`): each reads a segment, and at its end
+//!   compares the next bytes with those of the next stream (`segment_check`). Nothing after such a boundary is shown
+//!   before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
-//! Lock order: `state` before the lock of the block cache; no call to the server under `state`.
+//! # Lock order
+//!
+//! A reader's `state` before the block cache; neither while the server or the disk cache is asked. `disk_content` is taken
+//! alone.
 
 pub(crate) mod context;
 pub(crate) mod fetcher;
@@ -24,44 +26,45 @@ pub(crate) mod scheduler;
 pub(crate) mod segment_check;
 pub(crate) mod stream_set;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::vfs::readahead::parallelism::Team;
-use crate::vfs::readahead::stream_set::State;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedGuard, OrderedMutex};
 use crate::remote::{Deadline, Error, RemotePath, Result, Version, Why};
 use crate::vfs::cache::disk::Content;
 use crate::vfs::cache::memory::{BLOCK, Block, Bytes, Key};
+use crate::vfs::lock_rank;
+use crate::vfs::readahead::parallelism::Parallelism;
+use crate::vfs::readahead::stream_set::ReaderState;
 
-pub use crate::vfs::readahead::context::Shared;
+pub use crate::vfs::readahead::context::ReadContext;
 
-/// How often a reader whose own patience is over looks whether its stream still has some.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which a reader past its own deadline checks whether its stream is still within its deadline.
+const STREAM_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads one file.
 pub struct Reader {
-    pub(crate) shared: Shared,
+    pub(crate) context: ReadContext,
     pub(crate) ino: u64,
-    state: Mutex<State>,
-    changed: Condvar,
+    state: OrderedMutex<ReaderState, { lock_rank::READER }>,
+    changed: OrderedCondvar,
     /// Bytes that its streams have received so far.
     received: AtomicU64,
-    kept: Mutex<Kept>,
+    disk_content: OrderedMutex<DiskContent, ALONE>,
 }
 
-/// What the disk has of the content of a generation; nothing, where that can't be kept.
+/// Content in the disk cache of a generation; none where it cannot be cached.
 #[derive(Default)]
-struct Kept {
-    /// The disk is not asked for, nor given, what an earlier one was.
+struct DiskContent {
+    /// Earlier generations neither read nor write the disk cache.
     generation: u64,
     /// `None` before it was looked for.
     content: Option<Option<Arc<Content>>>,
 }
 
-/// Keeps a file from being read until it is dropped: no stream begins, and those that wait for one wait.
+/// Keeps a file from being read until it is dropped: no stream begins, and reads wait.
 #[must_use]
 pub struct Hold(Arc<Reader>);
 
@@ -76,17 +79,17 @@ impl Drop for Hold {
 
 impl Reader {
     /// A reader of the file `ino`.
-    pub fn new(shared: Shared, ino: u64, generation: u64) -> Arc<Self> {
+    pub fn new(context: ReadContext, ino: u64, generation: u64) -> Arc<Self> {
         Arc::new(Self {
-            shared,
+            context,
             ino,
-            state: Mutex::new(State {
+            state: OrderedMutex::new(ReaderState {
                 generation,
-                ..State::default()
+                ..ReaderState::default()
             }),
-            changed: Condvar::new(),
+            changed: OrderedCondvar::new(),
             received: AtomicU64::new(0),
-            kept: Mutex::default(),
+            disk_content: OrderedMutex::default(),
         })
     }
 
@@ -96,14 +99,14 @@ impl Reader {
         let mut state = self.state.lock();
         let end = offset + size as u64;
         let bytes = self.collect(state.generation, offset, size).ok()?;
-        if state.doubts(end) {
+        if state.is_unverified(end) {
             return None;
         }
-        self.go_on(&mut state, end);
+        self.advance(&mut state, end);
         Some(bytes)
     }
 
-    /// Waits until nobody holds the file; returns what [`Self::read`] wants to know of this moment.
+    /// Waits until no [`Hold`] is left; returns the turn that [`Self::read`] needs.
     pub fn await_turn(&self, deadline: &Deadline) -> Result<u64> {
         let mut state = self.state.lock();
         while state.holds > 0 {
@@ -115,9 +118,10 @@ impl Reader {
         Ok(state.turn)
     }
 
-    /// Reads `size` bytes from `offset`, less only at the end of the file. `path` is where the file
-    /// was after `turn` had been taken; a broken transfer goes on only in a file that may be `version`. `None` where the
-    /// file may have another name or content since: then the caller is to look anew.
+    /// Reads `size` bytes from `offset`, fewer only at the end of the file.
+    ///
+    /// `path` is the path of the file after `turn` was taken; a broken transfer is resumed only in a file that may be
+    /// `version`. `None` means that the name or the content may have changed since: the caller has to look both up again.
     pub fn read(
         self: &Arc<Self>,
         turn: u64,
@@ -126,91 +130,117 @@ impl Reader {
         size: usize,
         deadline: &Deadline,
     ) -> Result<Option<Bytes>> {
-        self.take_from_disk(turn, (path, &version), offset, size);
+        self.load_from_disk(turn, (path, &version), offset, size);
+        let end = offset + size as u64;
         loop {
             let mut state = self.state.lock();
-            let end = offset + size as u64;
             let missing = match self.collect(state.generation, offset, size) {
-                Ok(bytes) if !state.doubts(end) => {
-                    self.go_on(&mut state, end);
+                Ok(bytes) if !state.is_unverified(end) => {
+                    self.advance(&mut state, end);
                     return Ok(Some(bytes));
                 }
-                // All is there, and still to be compared.
+                // Everything is in the cache, but a segment boundary has still to be compared.
                 Ok(_) => None,
                 Err(missing) => Some(missing),
             };
-            if let Some(error) = &state.spoilt {
+            if let Some(error) = &state.faults.replaced {
                 return Err(error.clone());
             }
-            if missing.is_some() && (state.holds > 0 || state.turn != turn) {
-                return Ok(None);
-            }
-            let at = missing.and_then(|missing| state.stream_for(missing));
-            match missing.map(|missing| (missing, at)) {
-                Some((missing, Some(at))) => {
-                    if let Some(ended) = state.streams[at].ended.clone() {
-                        let gone = state.streams.remove(at);
-                        let can_begin = match ended {
-                            Err(error)
-                                if error.why() == Some(Why::Unsupported)
-                                    && (gone.begin > 0 || gone.can_begin && gone.next > 0) =>
-                            {
-                                // From the start, then: in the middle it can't be begun, nor taken up again.
-                                false
-                            }
-                            // From its start to its end it has not come to this offset.
-                            Ok(()) if !gone.can_begin && gone.next <= missing => {
-                                let before = (missing - offset) as usize;
-                                let bytes = self.collect(state.generation, offset, before);
-                                return Ok(Some(bytes.unwrap_or_default()));
-                            }
-                            // It ended well before this offset: the file is shorter, or the block has
-                            // left the cache already. A new stream tells.
-                            ended => ended.map(|()| true)?,
-                        };
-                        self.start(&mut state, (path, version), missing..end, can_begin);
-                    } else {
-                        let stream = &mut state.streams[at];
-                        stream.followed = Instant::now();
-                        stream.signal.demand.fetch_max(end, Ordering::Relaxed);
-                        // With a limit, also beyond what a trial wants of it.
-                        let goal = stream.limit.unwrap_or(end + stream.window);
-                        // Readers who woke each other would do nothing else.
-                        if goal > stream.goal {
-                            stream.goal = goal;
-                            self.changed.notify_all();
-                        }
-                    }
+            if let Some(missing) = missing {
+                if state.holds > 0 || state.turn != turn {
+                    return Ok(None);
                 }
-                Some((missing, None)) => {
-                    self.start(&mut state, (path, version), missing..end, true)
+                let target = (path, version);
+                if let Some(bytes) = self.request(&mut state, target, offset, missing..end)? {
+                    return Ok(Some(bytes));
                 }
-                None => {}
             }
-            let before = state.brought;
-            // Of what ends before its segment does, or before all that is wanted, nothing can be read yet.
-            let stream = missing.and_then(|missing| state.stream_for(missing));
-            let stream = stream.map(|at| &state.streams[at]);
-            let limit = stream.and_then(|stream| stream.limit);
-            let aim = limit.map_or(end, |limit| limit.min(end));
-            if let Some(stream) = stream {
-                stream.signal.nearest.fetch_min(aim, Ordering::Relaxed);
-            }
-            // A stream has a deadline of its own, which moves while the line for a connection does.
-            let streaming =
-                missing.is_none() || stream.is_some_and(|stream| stream.ended.is_none());
-            let left = match deadline.remaining() {
-                Some(left) => left,
-                None if streaming => LOOK,
-                None => return Err(Error::timed_out(format!("reading {path}"))),
-            };
-            state.awaited.push(aim);
-            self.changed.wait_for(&mut state, left);
-            state.stop_awaiting(aim);
-            if state.brought != before {
-                deadline.progress();
-            }
+            self.await_stream(&mut state, path, missing, end, deadline)?;
         }
+    }
+
+    /// Makes a stream deliver the `missing` bytes of a read from `offset`: one that will reach them soon, or a new one.
+    /// Returns what there is where the file has turned out to end before them.
+    fn request(
+        self: &Arc<Self>,
+        state: &mut ReaderState,
+        target: (&RemotePath, Version),
+        offset: u64,
+        missing: Range<u64>,
+    ) -> Result<Option<Bytes>> {
+        let Some(at) = state.stream_for(missing.start) else {
+            self.start(state, target, missing, true);
+            return Ok(None);
+        };
+        let Some(ended) = state.streams[at].ended.clone() else {
+            let stream = &mut state.streams[at];
+            stream.followed = Instant::now();
+            stream
+                .signal
+                .demand
+                .fetch_max(missing.end, Ordering::Relaxed);
+            // A stream with a limit goes up to it, even where a trial wants less.
+            let goal = stream.limit.unwrap_or(missing.end + stream.window);
+            // Only a raised goal wakes the streams and readers: readers that wake each other for nothing would spin.
+            if goal > stream.goal {
+                stream.goal = goal;
+                self.changed.notify_all();
+            }
+            return Ok(None);
+        };
+        let gone = state.streams.remove(at);
+        let is_restart_refused =
+            |error: &Error| error.why() == Some(Why::Unsupported) && gone.was_resumed();
+        let can_begin = match ended {
+            // The server refuses to start, or to resume, in the middle of the file: read it from its start.
+            Err(error) if is_restart_refused(&error) => false,
+            Err(error) => return Err(error),
+            // The transfer covered the file from start to end without reaching this offset.
+            Ok(()) if !gone.can_begin && gone.next <= missing.start => {
+                let before = (missing.start - offset) as usize;
+                let bytes = self.collect(state.generation, offset, before);
+                return Ok(Some(bytes.unwrap_or_default()));
+            }
+            // It ended well before this offset: the file is shorter, or the block was evicted. A new stream shows which.
+            Ok(()) => true,
+        };
+        self.start(state, target, missing, can_begin);
+        Ok(None)
+    }
+
+    /// Waits until a stream has received something, or for the deadline. `missing` is the first missing byte of a read up
+    /// to `end`; `None` where only a comparison is waited for.
+    fn await_stream(
+        &self,
+        state: &mut OrderedGuard<'_, ReaderState>,
+        path: &RemotePath,
+        missing: Option<u64>,
+        end: u64,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let before = state.blocks_received;
+        let stream = missing.and_then(|missing| state.stream_for(missing));
+        let stream = stream.map(|at| &state.streams[at]);
+        // A stream whose segment ends before `end` cannot deliver more than its segment.
+        let limit = stream.and_then(|stream| stream.limit);
+        let aim = limit.map_or(end, |limit| limit.min(end));
+        if let Some(stream) = stream {
+            stream.signal.nearest.fetch_min(aim, Ordering::Relaxed);
+        }
+        // A stream has its own deadline, which is extended while the queue for a connection moves.
+        let streaming = missing.is_none() || stream.is_some_and(|stream| stream.ended.is_none());
+        let left = match deadline.remaining() {
+            Some(left) => left,
+            None if streaming => STREAM_POLL_INTERVAL,
+            None => return Err(Error::timed_out(format!("reading {path}"))),
+        };
+        state.awaited.push(aim);
+        self.changed.wait_for(state, left);
+        state.stop_awaiting(aim);
+        if state.blocks_received != before {
+            deadline.progress();
+        }
+        Ok(())
     }
 
     /// What the disk has of the content that is read.
@@ -219,41 +249,51 @@ impl Reader {
         (path, version): (&RemotePath, &Version),
         generation: u64,
     ) -> Option<Arc<Content>> {
-        let disk = self.shared.disk.as_ref()?;
-        let mut kept = self.kept.lock();
-        if generation < kept.generation {
+        let disk = self.context.disk.as_ref()?;
+        {
+            let mut kept = self.disk_content.lock();
+            if generation < kept.generation {
+                return None;
+            }
+            if generation > kept.generation {
+                *kept = DiskContent {
+                    generation,
+                    content: None,
+                };
+            }
+            if let Some(content) = &kept.content {
+                return content.clone();
+            }
+        }
+        // Without the lock: two threads may look the same content up, which finds the same files.
+        let content = disk.content(path, version);
+        let mut kept = self.disk_content.lock();
+        if generation != kept.generation {
             return None;
         }
-        if generation > kept.generation {
-            *kept = Kept {
-                generation,
-                content: None,
-            };
-        }
-        let content = &mut kept.content;
-        content
-            .get_or_insert_with(|| disk.content(path, version))
-            .clone()
+        kept.content.get_or_insert(content).clone()
     }
 
-    /// We have made what is at `path` from the next generation on, and the server says that it is `version`, or what is
-    /// not known yet: what the disk has kept as that is another content, of the same size and second, and who still
-    /// reads the one before keeps nothing more.
-    pub fn made(&self, path: &RemotePath, version: &Version) {
-        let Some(disk) = &self.shared.disk else {
+    /// This mount has made the content of the next generation at `path`, with `version` where that is known. What the
+    /// disk cache has under that version is an earlier content of the same size and second; readers of earlier
+    /// generations write nothing more.
+    pub fn invalidate_disk(&self, path: &RemotePath, version: &Version) {
+        let Some(disk) = &self.context.disk else {
             return;
         };
         let generation = self.state.lock().generation + 1;
-        let mut kept = self.kept.lock();
-        *kept = Kept {
-            generation: generation.max(kept.generation),
-            content: None,
-        };
+        {
+            let mut kept = self.disk_content.lock();
+            *kept = DiskContent {
+                generation: generation.max(kept.generation),
+                content: None,
+            };
+        }
         disk.forget(path, version);
     }
 
     /// Puts what the disk has of some bytes into the cache in memory.
-    fn take_from_disk(&self, turn: u64, file: (&RemotePath, &Version), offset: u64, size: usize) {
+    fn load_from_disk(&self, turn: u64, file: (&RemotePath, &Version), offset: u64, size: usize) {
         let generation = {
             let state = self.state.lock();
             if state.turn != turn {
@@ -282,7 +322,7 @@ impl Reader {
             if missing >= index * BLOCK + block.bytes.len() as u64 {
                 return;
             }
-            self.shared.blocks.put(key, block);
+            self.context.blocks.put(key, block);
         }
     }
 
@@ -291,13 +331,13 @@ impl Reader {
         self.state.lock().stream_for(offset).is_some()
     }
 
-    /// Ends all streams and waits until their transfers have ended too: some servers lock a file
-    /// that is being read. Who reads on meanwhile begins new ones.
+    /// Ends all streams and waits until their transfers have ended: some servers lock a file that is being read. A read
+    /// meanwhile begins new ones.
     pub fn stop(&self, deadline: &Deadline) {
         self.end_streams(self.state.lock(), deadline);
     }
 
-    /// The same, and nobody begins a new one as long as the hold lives.
+    /// The same, and no stream begins while the hold lives.
     pub fn hold(self: &Arc<Self>, deadline: &Deadline) -> Hold {
         let mut state = self.state.lock();
         state.holds += 1;
@@ -306,10 +346,10 @@ impl Reader {
         hold
     }
 
-    fn end_streams(&self, mut state: MutexGuard<'_, State>, deadline: &Deadline) {
+    fn end_streams(&self, mut state: OrderedGuard<'_, ReaderState>, deadline: &Deadline) {
         state.streams.clear();
-        // A team would go on under the name that the file had.
-        (state.target, state.team) = (None, Team::default());
+        // Parallel streams would continue with the old name or version.
+        (state.target, state.parallelism) = (None, Parallelism::default());
         let newest = state.next_id;
         self.changed.notify_all();
         while state.running.first().is_some_and(|&id| id < newest) {
@@ -320,39 +360,39 @@ impl Reader {
         }
     }
 
-    /// The file was said to end at `offset`, and does not: what the cache has there is wrong.
+    /// The file does not end at `offset`, as cached: drops the block.
     pub fn forget(&self, offset: u64) {
         let generation = self.state.lock().generation;
-        self.shared.blocks.remove(Key {
+        self.context.blocks.remove(Key {
             ino: self.ino,
             generation,
             index: offset / BLOCK,
         });
     }
 
-    /// Whether what was brought has turned out to be wrong, though the file is what it was; told once.
+    /// Whether received bytes turned out to be wrong, though the file is unchanged; reported once.
     pub fn is_to_forget(&self) -> bool {
-        std::mem::take(&mut self.state.lock().is_wrong)
+        std::mem::take(&mut self.state.lock().faults.has_mismatch)
     }
 
-    /// Whether more has come than the server says that there is: this size. What came behind a smaller one, which the
-    /// file had before we stored more, says nothing.
+    /// Whether a transfer delivered more than this size, as reported by the server. An excess over an earlier, smaller
+    /// size means nothing.
     pub fn is_longer(&self, size: u64) -> bool {
-        self.state.lock().longer == Some(size)
+        self.state.lock().faults.exceeded_size == Some(size)
     }
 
     /// Ends all streams, and what they brought no longer counts when `generation` is another one.
     pub fn restart(&self, generation: u64) {
         let mut state = self.state.lock();
         state.generation = generation;
-        // Who was about to read knows the version that was.
+        // Reads in preparation know the old version.
         state.turn += 1;
-        (state.spoilt, state.longer) = (None, None);
-        state.proofs.clear();
-        state.doubted.clear();
+        (state.faults.replaced, state.faults.exceeded_size) = (None, None);
+        state.boundaries.lookahead.clear();
+        state.boundaries.unverified.clear();
         state.streams.clear();
-        // A team would go on by the version that was.
-        (state.target, state.team) = (None, Team::default());
+        // Parallel streams would continue with the old name or version.
+        (state.target, state.parallelism) = (None, Parallelism::default());
         self.changed.notify_all();
     }
 
@@ -364,7 +404,7 @@ impl Reader {
         size: usize,
     ) -> std::result::Result<Bytes, u64> {
         let file = (self.ino, generation);
-        self.shared
+        self.context
             .blocks
             .collect(file, offset, offset + size as u64)
     }

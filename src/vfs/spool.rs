@@ -1,7 +1,7 @@
-//! The spool: files on the local disk that hold what is written until the server has it.
+//! The spool: local files that hold what is written until the server has it.
 //!
-//! The one idea: a spool file has no name, so that nothing is left of it however the process ends.
-//! Only what could not be brought to the server gets a name, under `lost+found`.
+//! A spool file has no name, so that nothing is left of it however the process ends. Only what could not be stored gets a
+//! name, in lost+found.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
+use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::ReadAt;
 
@@ -55,8 +56,8 @@ impl Spool {
         self.lost_and_found.path()
     }
 
-    /// Gives `file` a name in `lost+found` that tells what it was and when, with `reason` beside it; returns
-    /// where it is. What of its `size` bytes was never written is a hole there.
+    /// Gives `file` a name in `lost+found` that shows what it was and when, with a `.reason` file; returns its path.
+    /// What of its `size` bytes was never written is a hole there.
     pub fn keep(
         &self,
         file: &SpoolFile,
@@ -64,6 +65,7 @@ impl Spool {
         name: &[u8],
         reason: &str,
     ) -> io::Result<PathBuf> {
+        assert_none_held("a sync of lost+found");
         let directory = self.lost_and_found.make()?;
         file.set_size(size)?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -82,7 +84,8 @@ impl Spool {
                     let written = written.and_then(|mut why| writeln!(why, "{reason}"));
                     if let Err(error) = written {
                         // What counts is there.
-                        log::warn!("{}: {error}", directory.path().join(why).display());
+                        let why = directory.path().join(why);
+                        log::warn!("lost+found: {}: not written: {error}", why.display());
                     }
                     directory.sync()?;
                     return Ok(directory.path().join(name));
@@ -123,10 +126,10 @@ impl SpoolFile {
             return self.file.sync_data();
         }
         // Whatever has the name, an earlier copy perhaps, keeps it until this one is whole.
-        let beside = format!("{name}{UNDONE}");
-        let _ = directory.remove(&beside);
-        self.link(directory, &beside)?;
-        directory.rename(&beside, name)
+        let temp = format!("{name}{UNDONE}");
+        let _ = directory.remove(&temp);
+        self.link(directory, &temp)?;
+        directory.rename(&temp, name)
     }
 
     /// Gives it one more name, which must be new, and writes all of it to the disk. One whose last name is
@@ -165,7 +168,7 @@ impl SpoolFile {
             libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
         };
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        // There is nothing behind its end, however far that is.
+        // Nothing is stored after its end, however far the range reaches.
         let end = range.end.min(self.file.metadata()?.len());
         let range = range.start..end.max(range.start);
         let length = number(range.end - range.start)?;
@@ -218,7 +221,7 @@ impl ReadAt for SpoolFile {
     }
 }
 
-/// A file name that tells the path of what it holds.
+/// A file name that shows the path of its content.
 fn readable(name: &[u8]) -> String {
     /// Leaves room for time, number and ending within the 255 bytes that a name may have.
     const LENGTH: usize = 200;
@@ -234,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_follows_no_link_of_another_user() {
+    fn lost_and_found_follows_no_symlink() {
         let scratch = tempfile::tempdir().expect("a directory");
         let victim = scratch.path().join("victim");
         fs::write(&victim, "precious").expect("written");
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_a_name_of_its_own() {
+    fn lost_and_found_names_are_unique() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().join("spool"));
         let file = spool.create().expect("a spool file");
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_not_copied_and_what_was_never_written_is_a_hole() {
+    fn kept_file_is_linked_and_keeps_its_holes() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().join("spool"));
         let file = spool.create().expect("a spool file");
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_last_name_is_gone_gets_another_one_each_time() {
+    fn spool_file_without_a_name_is_copied_for_each_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let spool = Spool::new(directory.path().to_path_buf());
         let file = spool.create().expect("a spool file");

@@ -1,9 +1,9 @@
 //! Statistics for `ftpfs status`, and flow control between the two directions of a line.
 //!
-//! Statistics are read without waiting: a file that is busy is reported without its figures. Reading and writing share a
-//! line, and a copy within the mount waits for both. A reader that runs far ahead fills the queues of the line, so that the
-//! acknowledgements of the other direction wait behind them. While there are both, a writer is held close to what was sent,
-//! and a reader runs ahead less far ([`Traffic`]).
+//! Statistics are read without waiting: a busy file is reported without its figures. Reading and writing share a line, and
+//! a copy within the mount waits for both. A reader that runs far ahead fills the queues of the line, so that the
+//! acknowledgements of the other direction wait. While both run, a writer is held close to what was sent, and a reader
+//! runs ahead less far ([`Traffic`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,9 +25,9 @@ pub struct Figures {
     pub known: (usize, usize),
     /// Files and directories that are open.
     pub open: usize,
-    /// Directories listed ahead: looked at then, and in vain.
+    /// Directories listed ahead: used, and wasted.
     pub listed_ahead: (u64, u64),
-    /// Files fetched ahead: read then, and in vain.
+    /// Files fetched ahead: used, and wasted.
     pub fetched_ahead: (u64, u64),
     /// What the server lacks, by path.
     pub unsent: Vec<Unsent>,
@@ -36,7 +36,7 @@ pub struct Figures {
 /// A file that is not on the server as it is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsent {
-    /// Where it is to be.
+    /// Its path.
     pub path: RemotePath,
     /// Bytes that are still to be sent; `None` when it is just being worked on.
     pub bytes: Option<u64>,
@@ -82,9 +82,9 @@ impl Tally {
     }
 }
 
-/// Bytes that a reader and a writer may be ahead of the network while there are both: enough to keep a line of
-/// 1 Gbit/s and 30 ms full.
-pub const CLOSE: u64 = 4 << 20;
+/// Bytes that a reader and a writer may be ahead of the network while both run: enough to keep a line of 1 Gbit/s and
+/// 30 ms full.
+pub const DUPLEX_WINDOW: u64 = 4 << 20;
 
 /// How many files are under way.
 #[derive(Debug, Default)]

@@ -1,13 +1,14 @@
 //! Uploads: bringing written data to the server, and checking that it arrived.
 //!
-//! The plan of an upload is the least that is true: append, patch, or the whole file (`uploader`). What an upload relies on
-//! is checked before a byte is sent (`preconditions`), what came of it afterwards (`commit`). Sequential writes stream while
-//! they are written (`stream`). What cannot be stored is kept in lost+found.
+//! The plan of an upload sends the least that is correct: append, patch, or the whole file (`uploader`). What an upload
+//! relies on is checked before a byte is sent (`preconditions`), its outcome afterwards (`commit`). Sequential writes
+//! stream while they are written (`stream`). What cannot be stored is kept in lost+found.
 //!
-//! Lock order: a file's lock before the inode table's; neither while the server is asked.
+//! # Lock order
+//!
+//! A file's lock before the inode table's; neither while the server is asked.
 
 pub(crate) mod atomic;
-pub(crate) mod begun;
 pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod exclusive;
@@ -15,18 +16,19 @@ pub(crate) mod lost_found;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
 pub(crate) mod stream;
+pub(crate) mod upload_bytes;
 pub(crate) mod uploader;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::OrderedMutex;
 use crate::remote::Remote;
 use crate::vfs::attributes::Policy;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
 use crate::vfs::upload::stream::Streams;
@@ -42,7 +44,7 @@ pub struct Uploader {
     journal: Arc<JournalHandle>,
     pub(crate) streams: Arc<Streams>,
     /// The directories in which the server does not let one file replace another: there nothing can appear at once.
-    stores_in_place: Mutex<HashSet<u64>>,
+    stores_in_place: OrderedMutex<HashSet<u64>, { lock_rank::MOUNT }>,
 }
 
 impl Uploader {
@@ -69,7 +71,7 @@ impl Uploader {
             journal: Arc::clone(&files.journal),
             files,
             streams,
-            stores_in_place: Mutex::default(),
+            stores_in_place: OrderedMutex::default(),
         })
     }
 }

@@ -1,10 +1,12 @@
-//! Write-back: closes that return before the server has the file.
+//! Write-back (`-o writeback`): closes that return before the server has the file.
 //!
 //! A close writes the file to the journal and to a queue, and returns. Threads upload what waits (`worker`). What a mount
-//! left in its journal, the next one takes over (`recovery`, `reconcile`). Without `-o writeback` nothing waits here but what
-//! an earlier mount has left.
+//! left in its journal, the next one takes over (`recovery`, `reconcile`). Without `-o writeback` the queue holds only
+//! what an earlier mount has left.
 //!
-//! Lock order: the queue's lock is taken alone.
+//! # Lock order
+//!
+//! The queue's lock is taken alone.
 
 pub(crate) mod last_close;
 pub(crate) mod queue;

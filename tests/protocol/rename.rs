@@ -246,7 +246,7 @@ fn a_link_that_leads_out_of_the_mount_is_eperm() {
             assert_eq!(mount.error(&format!("open('{name}')")), "EPERM");
         }
         // One line a link, however often it is asked for.
-        assert_eq!(mount.log().matches("leads out of the mount").count(), 2);
+        assert_eq!(mount.log().matches("is outside of the mount").count(), 2);
     }
 }
 

@@ -29,7 +29,7 @@ fn mismatched_streams_fail_before_a_wrong_byte() {
     let got = mount.scratch("got");
     assert!(pattern(SIZE).starts_with(&got), "{} bytes", got.len());
     assert!(got.len() == SIZE || said.contains("failed"), "{said}");
-    let words = "two transfers have brought different bytes";
+    let words = "two transfers delivered different bytes";
     assert!(mount.log().contains(words));
     // From then on one stream reads a file.
     let mark = server.mark();

@@ -252,7 +252,7 @@ fn an_upload_that_is_cut_goes_on_where_it_was() {
              wait $copier || fail \"the copy ended with $?\"
              cmp $S/file $D/file$at; rm $M/file$at
          done
-         says $S/log 'looking what of'; unmounts",
+         says $S/log 'resuming after what has arrived'; unmounts",
     );
 }
 
@@ -507,7 +507,7 @@ fn atomic_stream_where_replacing_is_refused_is_stored_in_place() {
     run(
         60,
         "vsftpd cmds_denied=RNFR,RNTO; head -c 60M /dev/urandom >$S/file; mounts atomic,spool_size=32M
-         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'are written in place'; is \"$(ls -A $D | xargs)\" 'f there'
+         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'writing in place'; is \"$(ls -A $D | xargs)\" 'f there'
          cp $S/file $M/g; cmp $S/file $D/g; unmounts",
     );
 }
@@ -519,7 +519,7 @@ fn stored_file_is_verified_by_hash() {
         60,
         "proftpd 'LoadModule mod_digest.c'; mounts verify=hash
          head -c 3M /dev/urandom >$S/file; cp $S/file $M/file; cmp $S/file $D/file; says $S/log '> HASH'
-         echo more >>$M/file; echo more >>$S/file; cmp $S/file $D/file; not_says $S/log 'storing it again'; unmounts",
+         echo more >>$M/file; echo more >>$S/file; cmp $S/file $D/file; not_says $S/log 'sending the whole file again'; unmounts",
     );
 }
 

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
 
 use ftpfs::vfs::{Changes, Error, ROOT, Settings, Spot, Vfs, Wants};
 
@@ -136,17 +138,31 @@ impl Mount {
         }
     }
 
-    /// It is killed: it stores nothing any more, and its part of the journal has no owner.
+    /// It is killed: nothing is stored any more, and its log is free for the next mount.
     fn dies(self) {
         self.finish(Some(Duration::ZERO));
-        let vfs = Arc::downgrade(&self.0);
+        let lost_and_found = self.refusals().1;
+        let local = lost_and_found.parent().unwrap();
+        let logs = local.join("journal/of/this");
         drop(self);
         let until = Instant::now() + Duration::from_secs(10);
-        while vfs.strong_count() > 0 {
+        // Its threads keep the log until they have ended.
+        while !is_free(&logs) {
             assert!(Instant::now() < until, "a thread still runs");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Whether no mount has a log in a directory of journals.
+fn is_free(logs: &Path) -> bool {
+    let entries = fs::read_dir(logs).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut logs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
+    logs.all(|log| {
+        let log = fs::File::open(log).unwrap();
+        Flock::lock(log, FlockArg::LockExclusiveNonblock).is_ok()
+    })
 }
 
 /// Bytes, of which no two stretches are alike.
@@ -309,7 +325,7 @@ fn patch_refused_by_a_remote_change_is_kept_once() {
         (9000, &b"ours"[..])
     );
     assert!(
-        lost[0].1.contains("others have changed it"),
+        lost[0].1.contains("another client has changed it"),
         "{}",
         lost[0].1
     );

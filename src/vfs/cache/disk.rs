@@ -1,17 +1,18 @@
 //! The block cache on disk (`cache_dir=`): what was read survives the mount.
 //!
-//! The one idea: each content of each file has a sparse file of its own, named by who, where, size and time,
-//! with its blocks at their own offsets; beside it lies a *map*, with the path and a digest of each block that
-//! is there. A block counts only if it has the digest that the map says. So nothing need be synced, a crash
-//! leaves blocks that are there or are not, and mounts that share a directory do not harm each other: they
-//! write the same bytes to the same place.
+//! Each content of each file has a sparse file of its own, named by a digest of user, server, path, size and time, with
+//! its blocks at their offsets. Next to it is a *map*, with the path and a digest of each block that is there. A block
+//! counts only if it has the digest in the map. So nothing need be synced, a crash leaves blocks that are there or are
+//! not, and mounts that share a directory do not harm each other: they write the same bytes to the same place.
 //!
-//! A content whose size or time to the second is not known is not kept. What we store, rename or set the time of may have
-//! the size and the second of what was there before: what was kept under that name goes then (`forget`), and where that name is
-//! not known whatever has its path, or one below it (`forget_at`). The files that were used longest ago go
-//! when there is too much.
+//! A content without a known size and a time to the second is not cached. What is stored, renamed or given a time here may
+//! have the size and second of an earlier content: what was cached under that name is removed then (`forget`), and where
+//! the version is not known, everything of its path or below (`forget_at`). The least recently used files go when there is
+//! too much.
 //!
-//! Lock order: the locks here are taken alone; nothing else is called under them.
+//! # Lock order
+//!
+//! `clearing` is a leaf: no other lock is taken under it. Nothing here is called while a lock of the file system is held.
 
 use std::fs::{File, FileTimes};
 use std::io;
@@ -24,26 +25,27 @@ use std::time::SystemTime;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
 
+use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::{RemotePath, Version};
 use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH};
 
-/// Bytes of a digest in a map.
-const DIGEST: usize = 8;
-/// The first bytes of a map: the format, and the size of blocks.
-const HEAD: &[u8; 16] = b"ftpfs cache2 128";
-/// Bytes of the digest of a source, behind that.
-const SOURCE: usize = 32;
-/// Where the digests of a map begin: before them, behind the source, there is room for the longest path, with a 0 at its
-/// end.
-const DIGESTS: u64 = 4096;
-/// After so many bytes written it is looked whether there is too much: the share of what is allowed.
-const SHARE: u64 = 16;
-/// What a blocks' file is allocated in, as `st_blocks` counts.
-const SECTOR: u64 = 512;
-/// The ends of the names of the two files.
-const DATA: &str = "blocks";
-const MAP: &str = "map";
+/// Bytes of the digest of a block in a map.
+const BLOCK_DIGEST: usize = 8;
+/// First bytes of a map: the format, and the size of blocks.
+const MAP_MAGIC: &[u8; 16] = b"ftpfs cache2 128";
+/// Bytes of the digest of a source, after the magic.
+const SOURCE_DIGEST: usize = 32;
+/// Offset of the digests in a map: the space before them has room for the longest path and a NUL.
+const DIGESTS_OFFSET: u64 = 4096;
+/// Divisor of the allowed size: the cache is cleaned up after this share of it was written, and this share is freed.
+const CLEANUP_SHARE: u64 = 16;
+/// Bytes of one unit of `st_blocks`.
+const STAT_BLOCK: u64 = 512;
+/// Suffix of the file of blocks.
+const DATA_SUFFIX: &str = "blocks";
+/// Suffix of the map.
+const MAP_SUFFIX: &str = "map";
 
 /// How much is kept on disk, and where.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ pub struct DiskCache {
     pub directory: PathBuf,
     /// Bytes that it may take.
     pub size: u64,
-    /// Who is at which server, and the mounted directory there: what paths are relative to.
+    /// User, server, and the mounted directory: what paths are relative to.
     pub source: Vec<u8>,
 }
 
@@ -87,19 +89,24 @@ impl Disk {
 
     /// The content that a file has in this version, if it can be kept.
     pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
+        assert_none_held("a look-up in the disk cache");
         let name = self.name(path, version)?;
         match self.open(&name, path, version.size?) {
             Ok(content) => Some(Arc::new(content)),
             Err(error) => {
-                log::warn!("{}: {error}", self.settings.directory.display());
+                log::warn!(
+                    "disk cache: {}: a file is not cached: {error}",
+                    self.settings.directory.display()
+                );
                 None
             }
         }
     }
 
-    /// What was kept as the content that a file has in this version is that of another one. Who has it open goes on
-    /// with files that nobody else finds. A version that is not known yet may come to be anything.
+    /// Removes what is cached as this version of a file: it belongs to an earlier content. Open handles continue with
+    /// files that are no longer found. An unknown version removes everything under the path.
     pub fn forget(&self, path: &RemotePath, version: &Version) {
+        assert_none_held("a removal from the disk cache");
         match self.name(path, version) {
             Some(name) => match self.directory.find() {
                 Ok(directory) => forget_content(&directory, &name),
@@ -111,6 +118,7 @@ impl Disk {
 
     /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
     pub fn forget_at(&self, path: &RemotePath) {
+        assert_none_held("a removal from the disk cache");
         let head = self.head(path);
         let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
         let found = self.directory.find();
@@ -121,7 +129,7 @@ impl Disk {
         };
         for Usage { name, .. } in contents {
             let mut begins = vec![0; head.len()];
-            let map = directory.open(format!("{name}.{MAP}"), OFlag::O_RDONLY);
+            let map = directory.open(format!("{name}.{MAP_SUFFIX}"), OFlag::O_RDONLY);
             let read = map.and_then(|map| map.read_exact_at(&mut begins, 0));
             // One that is too short for a path holds no digests.
             if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
@@ -141,14 +149,14 @@ impl Disk {
     /// What a map of a file of this path begins with.
     fn head(&self, path: &RemotePath) -> Vec<u8> {
         let source = digest_of(&self.settings.source);
-        [HEAD, source.as_ref(), path.as_bytes(), &[0]].concat()
+        [MAP_MAGIC, source.as_ref(), path.as_bytes(), &[0]].concat()
     }
 
     /// The name of a content, if it can be kept.
     fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
         let (size, modified) = (version.size?, version.modified?);
         let words = [
-            HEAD.as_slice(),
+            MAP_MAGIC.as_slice(),
             &self.settings.source,
             path.as_bytes(),
             &size.to_be_bytes(),
@@ -160,7 +168,7 @@ impl Disk {
 
     fn open(&self, name: &str, path: &RemotePath, size: u64) -> io::Result<Content> {
         let head = self.head(path);
-        if head.len() as u64 > DIGESTS {
+        if head.len() as u64 > DIGESTS_OFFSET {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
         let directory = self.directory.make()?;
@@ -168,7 +176,7 @@ impl Disk {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT;
             directory.open(format!("{name}.{end}"), flags)
         };
-        let (data, map) = (open(DATA)?, open(MAP)?);
+        let (data, map) = (open(DATA_SUFFIX)?, open(MAP_SUFFIX)?);
         map.write_all_at(&head, 0)?;
         // What was used last goes last.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
@@ -177,16 +185,19 @@ impl Disk {
 
     /// Keeps a block, if it is whole.
     pub fn put(&self, content: &Content, index: u64, bytes: &[u8]) {
+        assert_none_held("a write to the disk cache");
         match content.put(index, bytes) {
             Ok(()) => {
                 let bytes = bytes.len() as u64;
                 let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                if written > self.settings.size / SHARE {
-                    self.keep(self.settings.size - self.settings.size / SHARE);
+                if written > self.settings.size / CLEANUP_SHARE {
+                    self.evict_to(self.settings.size - self.settings.size / CLEANUP_SHARE);
                 }
             }
-            // Nobody asked for it: the disk may be full.
-            Err(error) => log::debug!("{}: {error}", self.settings.directory.display()),
+            // Caching is optional: the disk may be full.
+            Err(error) => {
+                log::debug!("disk cache: a block is not cached: {error}");
+            }
         }
     }
 
@@ -197,11 +208,11 @@ impl Disk {
 
     /// Removes everything.
     pub fn clear(&self) {
-        self.keep(0);
+        self.evict_to(0);
     }
 
-    /// Removes what was used longest ago, while there is more than so many bytes.
-    fn keep(&self, bytes: u64) {
+    /// Removes the least recently used contents, while there are more than this many bytes.
+    fn evict_to(&self, bytes: u64) {
         let Some(_one) = self.clearing.try_lock() else {
             return;
         };
@@ -210,7 +221,7 @@ impl Disk {
         let found = found.and_then(|directory| Ok((contents(&directory)?, directory)));
         let (mut contents, directory) = match found {
             Ok(found) => found,
-            Err(error) => return log::debug!("{}: {error}", self.settings.directory.display()),
+            Err(error) => return log::debug!("disk cache: cleanup failed: {error}"),
         };
         contents.sort_unstable_by_key(|usage| usage.last);
         let mut total: u64 = contents.iter().map(|usage| usage.bytes).sum();
@@ -222,8 +233,8 @@ impl Disk {
                 return;
             }
             // The data first: a map alone says nothing, and is cleared the next time.
-            let _ = directory.remove(format!("{name}.{DATA}"));
-            let _ = directory.remove(format!("{name}.{MAP}"));
+            let _ = directory.remove(format!("{name}.{DATA_SUFFIX}"));
+            let _ = directory.remove(format!("{name}.{MAP_SUFFIX}"));
             total -= taken;
         }
     }
@@ -244,15 +255,15 @@ fn contents(directory: &PrivateDir) -> io::Result<Vec<Usage>> {
     let mut found = Vec::new();
     for name in directory.names()? {
         let name = name.to_string_lossy();
-        let Some((name, MAP)) = name.rsplit_once('.') else {
+        let Some((name, MAP_SUFFIX)) = name.rsplit_once('.') else {
             continue;
         };
-        let Ok(map) = directory.stat(format!("{name}.{MAP}")) else {
+        let Ok(map) = directory.stat(format!("{name}.{MAP_SUFFIX}")) else {
             continue;
         };
-        let data = directory.stat(format!("{name}.{DATA}"));
+        let data = directory.stat(format!("{name}.{DATA_SUFFIX}"));
         let blocks = map.st_blocks + data.map_or(0, |data| data.st_blocks);
-        let bytes = u64::try_from(blocks).unwrap_or(0) * SECTOR;
+        let bytes = u64::try_from(blocks).unwrap_or(0) * STAT_BLOCK;
         found.push(Usage {
             last: (map.st_mtime, map.st_mtime_nsec),
             bytes,
@@ -265,9 +276,10 @@ fn contents(directory: &PrivateDir) -> io::Result<Vec<Usage>> {
 impl Content {
     /// A block, if it is there.
     pub fn get(&self, index: u64) -> Option<Vec<u8>> {
-        let mut known = [0; DIGEST];
+        assert_none_held("a look-up in the disk cache");
+        let mut known = [0; BLOCK_DIGEST];
         self.map.read_exact_at(&mut known, place(index)).ok()?;
-        if known == [0; DIGEST] {
+        if known == [0; BLOCK_DIGEST] {
             return None;
         }
         let mut bytes = vec![0; self.length(index)];
@@ -275,10 +287,10 @@ impl Content {
         (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
     }
 
-    /// Nothing that was put here is to be believed.
+    /// Drops all blocks of this content: they may be wrong.
     pub fn forget(&self) {
-        if let Err(error) = self.map.set_len(DIGESTS) {
-            log::warn!("wrong bytes stay in the cache on disk: {error}");
+        if let Err(error) = self.map.set_len(DIGESTS_OFFSET) {
+            log::warn!("disk cache: wrong blocks could not be removed: {error}");
         }
     }
 
@@ -299,12 +311,12 @@ impl Content {
 }
 
 fn place(index: u64) -> u64 {
-    DIGESTS + index * DIGEST as u64
+    DIGESTS_OFFSET + index * BLOCK_DIGEST as u64
 }
 
 /// Removes a map and its data. The map first: data alone says nothing.
 fn forget_content(directory: &PrivateDir, name: &str) {
-    for end in [MAP, DATA] {
+    for end in [MAP_SUFFIX, DATA_SUFFIX] {
         match directory.remove(format!("{name}.{end}")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let place = directory.path().display();
@@ -315,16 +327,16 @@ fn forget_content(directory: &PrivateDir, name: &str) {
     }
 }
 
-/// A digest that nobody can make another content for (SHA-256).
-fn digest_of(bytes: &[u8]) -> [u8; SOURCE] {
-    let mut digest = [0; SOURCE];
+/// A collision-resistant digest (SHA-256).
+fn digest_of(bytes: &[u8]) -> [u8; SOURCE_DIGEST] {
+    let mut digest = [0; SOURCE_DIGEST];
     let made = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.copy_from_slice(made.as_ref());
     digest
 }
 
-/// A digest that is the same in every version of the program; never 0. It tells torn blocks from whole ones, and is
-/// no protection from who may write to the directory: nobody but its owner may.
+/// A digest that is the same in every version of the program; never 0. It detects torn blocks; it does not protect from
+/// changes by others, since only the owner may write to the directory.
 fn digest(bytes: &[u8], seed: u64) -> u64 {
     // The multiplier of FNV-1a does too little to the upper bits of whole words: a shift mixes them.
     const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -357,7 +369,7 @@ mod tests {
         let disk = disk(scratch.path(), 1 << 30);
         let name = disk.name(&path("f"), &version(3, 1)).expect("a name");
         let cache = PrivateDir::make(&disk.settings.directory).expect("made");
-        let link = cache.path().join(format!("{name}.{MAP}"));
+        let link = cache.path().join(format!("{name}.{MAP_SUFFIX}"));
         std::os::unix::fs::symlink(&victim, link).expect("a link");
         assert!(disk.content(&path("f"), &version(3, 1)).is_none());
         assert_eq!(fs::read(&victim).expect("read"), b"precious");
@@ -383,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_there_for_the_next_mount_and_for_this_version_alone() {
+    fn block_is_found_by_later_mounts_for_its_version_only() {
         let scratch = tempfile::tempdir().expect("a directory");
         let size = BLOCK + 3;
         let content = |modified| {
@@ -406,21 +418,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_gone_for_those_who_come_later() {
+    fn forgotten_content_is_not_found_again() {
         let scratch = tempfile::tempdir().expect("a directory");
         let disk = disk(scratch.path(), 1 << 30);
         let content = || disk.content(&path("f"), &version(3, 1)).expect("a content");
         let old = content();
         disk.put(&old, 0, b"old");
         disk.forget(&path("f"), &version(3, 1));
-        // Who still has it must not bring it back.
+        // An open handle must not bring it back.
         disk.put(&old, 0, b"old");
         assert_eq!(content().get(0), None);
         disk.forget(&path("g"), &version(3, 1));
     }
 
     #[test]
-    fn what_is_below_a_path_is_forgotten_of_this_source_alone() {
+    fn forget_at_removes_one_source_below_a_path() {
         let scratch = tempfile::tempdir().expect("a directory");
         let here = disk(scratch.path(), 1 << 30);
         let mut there = disk(scratch.path(), 1 << 30);
@@ -448,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_block_is_none() {
+    fn torn_block_is_rejected() {
         let scratch = tempfile::tempdir().expect("a directory");
         let disk = disk(scratch.path(), 1 << 30);
         let content = disk.content(&path("f"), &version(BLOCK, 1));
@@ -463,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_longest_ago_goes() {
+    fn least_recently_used_content_is_evicted() {
         let scratch = tempfile::tempdir().expect("a directory");
         let size = 16 * BLOCK;
         let disk = disk(scratch.path(), size);
@@ -476,7 +488,7 @@ mod tests {
             keep(name);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        disk.keep(size - size / SHARE);
+        disk.evict_to(size - size / CLEANUP_SHARE);
         let cache = disk.directory.find().expect("there");
         let there = contents(&cache).expect("a listing");
         let total: u64 = there.iter().map(|usage| usage.bytes).sum();

@@ -1,18 +1,21 @@
-//! The block cache: what was read lately, in memory.
+//! The block cache in memory: recently read blocks of all files, with an LRU budget.
 //!
-//! The one idea: a file is cut into blocks of one size, and the least recently used ones of all files
-//! go when the budget is used up. A block belongs to one *generation* of a file's content, so that
-//! bytes of two contents are never put together. It may hold only a part of its bytes, all in one
-//! piece: a transfer can begin in its middle, and a reader need not wait for its end.
+//! A file is cut into blocks of one size. A block belongs to one *generation* of a file's content, so that bytes of two
+//! contents are never put together. It may hold a part of its bytes, in one piece: a transfer can begin in its middle, and
+//! a reader need not wait for its end.
 //!
-//! Lock order: the lock here is the innermost; nothing is called under it.
+//! # Lock order
+//!
+//! The lock here is innermost; nothing is called under it.
 
 use std::sync::Arc;
 
 use lru::LruCache;
-use parking_lot::Mutex;
+
+use crate::process::lock_order::OrderedMutex;
 
 pub use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::lock_rank;
 
 /// Bytes of a block: what the kernel's own readahead asks for at once.
 pub const BLOCK: u64 = 128 * 1024;
@@ -39,12 +42,12 @@ pub struct Block {
     pub from: usize,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The file ends behind them.
+    /// The file ends after them.
     pub ends: bool,
 }
 
 impl Block {
-    /// The offset in the block behind the last byte.
+    /// Offset in the block after the last byte.
     pub fn to(&self) -> usize {
         self.from + self.bytes.len()
     }
@@ -54,7 +57,7 @@ impl Block {
 #[derive(Debug)]
 pub struct Blocks {
     budget: u64,
-    state: Mutex<State>,
+    state: OrderedMutex<State, { lock_rank::BLOCKS }>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Blocks {
     pub fn new(budget: u64) -> Self {
         Self {
             budget,
-            state: Mutex::new(State {
+            state: OrderedMutex::new(State {
                 blocks: LruCache::unbounded(),
                 bytes: 0,
                 buffers: Vec::new(),
@@ -147,8 +150,8 @@ impl Blocks {
         }
     }
 
-    /// Keeps a block, in the place of what was there of it, or behind that, if it ends where this begins: a transfer may be
-    /// taken up again in the middle of a block.
+    /// Stores a block, replacing what was there of it, or appending to it if that ends where this begins: a transfer
+    /// may resume in the middle of a block.
     pub fn put(&self, key: Key, mut block: Block) {
         let mut state = self.state.lock();
         if block.from > 0
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_collected_over_blocks_up_to_the_first_that_is_missing() {
+    fn collect_spans_blocks_and_reports_the_first_gap() {
         let blocks = Blocks::new(1 << 30);
         let get = |from, to| {
             blocks
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_behind_a_part_of_a_block_joins_it() {
+    fn part_of_a_block_is_appended_to_the_part_before_it() {
         let blocks = Blocks::new(1 << 20);
         let get = || blocks.collect((2, 0), 3, 9).map(|bytes| bytes.len());
         blocks.put(key(0), block(3, vec![1, 2, 3]));

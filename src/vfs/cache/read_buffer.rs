@@ -42,7 +42,7 @@ impl Bytes {
         self.parts.push(Part::Shared(block, range));
     }
 
-    /// Adds what comes behind.
+    /// Appends.
     pub fn append(&mut self, mut more: Self) {
         self.length += more.length;
         self.parts.append(&mut more.parts);

@@ -1,8 +1,8 @@
-//! Appending: what is put behind the end of a file goes there, wherever that is by then.
+//! O_APPEND: appended bytes go after the end of the file, wherever that is when they are stored.
 //!
-//! The one idea: who appends (`O_APPEND`) names no place. The kernel works one out from the size that it knows, which
-//! others may have changed since; so the place is chosen here, and may still move until the bytes are on the server:
-//! the end of a body that was *appended* goes behind whatever others put before it meanwhile.
+//! A program that appends names no offset. The kernel computes one from the size that it knows, which other clients may
+//! have changed since; so the offset is chosen here, and may still move until the bytes are on the server. The *appended*
+//! tail of a file goes after whatever other clients have appended before it.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::spool::{Spool, SpoolFile};
 
-/// Where bytes are to be written.
+/// Where a write goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spot {
     /// At this offset.
     At(u64),
-    /// Behind the end.
+    /// At the end of the file.
     End,
 }
 
-/// Bytes moved at once.
-const PIECE: usize = 1 << 20;
+/// Bytes copied at once.
+const COPY_BUFFER: usize = 1 << 20;
 
 impl OpenFiles {
     /// The offset at which a write begins, as things are now.
@@ -30,14 +30,14 @@ impl OpenFiles {
         match spot {
             Spot::At(offset) => offset,
             Spot::End => {
-                self.follow(file, body);
+                self.follow_server(file, body);
                 body.content.size
             }
         }
     }
 
-    /// What was closed lies in the journal as it was then; it is about to be moved here, and is left there until all
-    /// of it is stored.
+    /// Before the appended tail moves: the journal keeps its entry with the old offsets until all of the file is
+    /// stored.
     pub(crate) fn leave_journaled(&self, body: &mut Body) {
         if body.content.appended.is_none() {
             return;
@@ -47,7 +47,7 @@ impl OpenFiles {
 }
 
 impl Body {
-    /// Writes behind the end; returns where that was.
+    /// Appends; returns the offset.
     pub fn append(&mut self, spool: &Spool, bytes: &[u8]) -> Result<u64> {
         let (offset, before) = (self.content.size, self.content.appended);
         self.write(spool, bytes, offset)?;
@@ -55,15 +55,14 @@ impl Body {
         Ok(offset)
     }
 
-    /// The server has everything up to `stored`: of what was appended, what lies behind that is left.
+    /// The server has everything up to `stored`: only what lies after it is still appended.
     pub fn appended_from(&mut self, stored: u64) {
         let rest = self.content.appended.filter(|_| self.content.size > stored);
         self.content.appended = rest.map(|from| from.max(stored));
     }
 
-    /// Moves what was appended behind a base of `base` bytes, and behind what else was written here.
-    ///
-    /// Into another spool file: the journal may have the old one, as it is.
+    /// Moves the appended tail after a base of `base` bytes, and after everything else that was written here. Into
+    /// another spool file: the journal may hold the old one as it is.
     pub(crate) fn move_appended(&mut self, spool: &Spool, base: u64) -> Result<()> {
         let Some(from) = self.content.appended else {
             return Ok(());
@@ -96,12 +95,13 @@ impl Body {
 }
 
 fn copy(from: &dyn ReadAt, range: std::ops::Range<u64>, to: &SpoolFile, mut at: u64) -> Result<()> {
-    let mut buffer = vec![0; PIECE.min(usize::try_from(range.end - range.start).unwrap_or(PIECE))];
+    let mut buffer =
+        vec![0; COPY_BUFFER.min(usize::try_from(range.end - range.start).unwrap_or(COPY_BUFFER))];
     let mut start = range.start;
     while start < range.end {
         let length = buffer
             .len()
-            .min(usize::try_from(range.end - start).unwrap_or(PIECE));
+            .min(usize::try_from(range.end - start).unwrap_or(COPY_BUFFER));
         from.read_exact_at(&mut buffer[..length], start)?;
         to.write_at(&buffer[..length], at)?;
         start += length as u64;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_moves_behind_what_others_appended() {
+    fn appended_tail_moves_after_remote_appends() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 1).expect("written");
         assert_eq!(body.append(&spool, b"one").expect("appended"), 4);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_moves_to_where_others_have_cut_the_file() {
+    fn appended_tail_moves_to_the_end_of_a_cut_file() {
         let (mut body, spool, _directory) = body(100);
         body.append(&spool, b"line").expect("appended");
         body.rebase(&spool, of(0)).expect("rebased");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_at_an_offset_stays_there() {
+    fn write_at_an_offset_is_not_moved() {
         let (mut body, spool, _directory) = body(4);
         body.append(&spool, b"one").expect("appended");
         body.write(&spool, b"two", 7).expect("written");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_moves_no_more() {
+    fn stored_part_of_appended_tail_is_not_moved() {
         let (mut body, spool, _directory) = body(4);
         body.append(&spool, b"one").expect("appended");
         body.append(&spool, b"two").expect("appended");

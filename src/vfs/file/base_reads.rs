@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 
 /// Bytes that are fetched at once to complete a file.
 const PULL_STEP: usize = 1 << 20;
-/// More is not fetched of a file whose name is removed while it is open: it gets another name until the last close. Nor
-/// of one that was streamed beside its place and could not be stored.
+/// Missing bytes up to which a file is completed: one whose name is removed while it is open (a larger one gets a
+/// temporary name until the last close), and one that was streamed to a temporary name and could not be stored.
 pub(crate) const PULL_LIMIT: u64 = 64 << 20;
 
 impl OpenFiles {
-    /// Lets an open file that nobody here has changed follow what the server was seen to have.
-    pub(crate) fn follow(&self, file: &File, body: &mut Body) {
+    /// Lets an open file without local changes follow the version seen on the server.
+    pub(crate) fn follow_server(&self, file: &File, body: &mut Body) {
         self.follow_base(file, body);
         if body.is_dirty() || body.name.removed || body.upload.busy_until.is_some() {
             return;
@@ -35,16 +35,16 @@ impl OpenFiles {
         file.reader.restart(generation);
     }
 
-    /// Lets the reader follow what was sent here: nothing that it has brought before is of that.
+    /// Lets the reader follow what was uploaded: nothing that it has received before belongs to that.
     fn follow_base(&self, file: &File, body: &mut Body) {
-        if std::mem::take(&mut body.merged.rebased) {
-            self.mix(file, body);
+        if std::mem::take(&mut body.merged.reader_is_stale) {
+            self.start_generation(file, body);
         }
     }
 
-    /// The content is another one from here on; false where the file is known no more.
-    pub(crate) fn mix(&self, file: &File, body: &mut Body) -> bool {
-        let Some(generation) = self.table.lock().mix(file.ino) else {
+    /// Gives the content a new generation; false where the inode is gone.
+    pub(crate) fn start_generation(&self, file: &File, body: &mut Body) -> bool {
+        let Some(generation) = self.table.lock().start_generation(file.ino) else {
             return false;
         };
         body.content.generation = generation;
@@ -52,8 +52,8 @@ impl OpenFiles {
         true
     }
 
-    /// Reads what the server has, under the name that the file has there now; `None` where that, or the content, became
-    /// another one meanwhile: the caller is to look anew at what it wants.
+    /// Reads what the server has, under the current name of the file. `None` where the name or the content has changed
+    /// meanwhile: the caller has to start again.
     pub(crate) fn read_server(
         &self,
         file: &File,
@@ -65,8 +65,8 @@ impl OpenFiles {
         let (aside, version) = {
             let mut body = file.body.lock();
             self.follow_base(file, &mut body);
-            let beside = body.name.beside.as_ref().map(|beside| beside.path.clone());
-            let aside = body.name.aside.clone().or(beside);
+            let temp = body.name.temp.as_ref().map(|temp| temp.path.clone());
+            let aside = body.name.aside.clone().or(temp);
             (aside, body.content.base.unwrap_or_default())
         };
         let path = match aside {
@@ -84,11 +84,11 @@ impl OpenFiles {
             // The name may be gone: `Metadata::explain_read` asks.
             Some(Why::NotFound | Why::Unsaid) => error.into(),
             _ => {
-                // Perhaps it is not what we take it for: the next open asks.
+                // The version here may be wrong: the next open asks.
                 if let Some(node) = self.table.lock().get_mut(file.ino) {
                     node.fetched = None;
                     if file.reader.is_to_forget() && !node.local {
-                        // Nor are the bytes that have come of it, here and with the kernel.
+                        // Drop what was received of it, here and in the page cache.
                         node.generation += 1;
                         node.pages = None;
                     }
@@ -98,8 +98,8 @@ impl OpenFiles {
         })
     }
 
-    /// Fetches the first bytes of a range that the spool lacks, as many as come at once; none where that is to be looked
-    /// at anew.
+    /// Fetches the first bytes of a range that the spool lacks, at most [`PULL_STEP`]; nothing where the caller has to
+    /// look again.
     pub(crate) fn fetch(
         &self,
         file: &Arc<File>,
@@ -113,10 +113,16 @@ impl OpenFiles {
             return Ok(());
         };
         if bytes.len() < length {
-            // Shorter than it was said to be: not to be completed by bytes that never were.
+            // The file is shorter than reported: the gap must not be filled with bytes that never existed.
             return Err(Error::Stale);
         }
-        bytes.with(|bytes| file.body.lock().fill(&self.spool, bytes, gap.start))?;
+        {
+            let mut body = file.body.lock();
+            while body.journal.is_cutting() {
+                file.uploaded.wait(&mut body);
+            }
+            bytes.with(|bytes| body.fill(&self.spool, bytes, gap.start))?;
+        }
         self.readers
             .traffic
             .moved

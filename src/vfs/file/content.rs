@@ -20,7 +20,7 @@ pub struct Content {
     pub kept: u64,
     /// Bytes of the whole file.
     pub size: u64,
-    /// The size is not known: reads go on to the end.
+    /// The size is unknown: reads continue to the end of the transfer.
     pub sizeless: bool,
     /// The local copy, made with the first write.
     pub spool: Option<Arc<SpoolFile>>,
@@ -28,15 +28,16 @@ pub struct Content {
     pub present: RangeSet,
     /// What the server lacks.
     pub dirty: RangeSet,
-    /// Zeros that no program wrote, between an old end and what was put behind it.
+    /// Zeros that no program wrote, between an old end and what was written after it.
     pub holes: RangeSet,
     /// The size differs from the base, or the name is new.
     pub resized: bool,
-    /// It was emptied here: whatever other clients make of the base meanwhile, nothing of it is to be left.
+    /// It was truncated to zero here: nothing of the base is kept, even if other clients change it meanwhile.
     pub emptied: bool,
     /// What was written in order from the start or the base's end on reaches so far.
     pub ordered: u64,
-    /// From here on all of it was appended: it goes behind whatever other clients put before it (see `append.rs`).
+    /// Offset from which on everything was appended: it goes after what other clients have appended before it
+    /// (`append.rs`).
     pub appended: Option<u64>,
 }
 
@@ -44,9 +45,9 @@ pub struct Content {
 #[derive(Default)]
 pub struct Merged {
     /// Other clients' bytes have come into it: what the kernel has of it is wrong.
-    pub mixed: bool,
+    pub has_remote_bytes: bool,
     /// Remote bytes were merged during the last upload, and the kernel has not been told the new size.
-    pub unheard: bool,
+    pub size_unreported: bool,
     /// The base is a newer one than the reader knows of.
-    pub rebased: bool,
+    pub reader_is_stale: bool,
 }

@@ -1,34 +1,48 @@
-//! What the journal is told of a file: what was closed, what is cut off or set later, and that it has ended.
+//! Writes open files to the journal: closes, cuts, later changes of mode and time, and the end of an entry.
 //!
-//! The one idea: a close is written down as what the server lacks by then, under a number that stays until the server has it,
-//! or, once that may have begun to arrive, until a later one has.
+//! A close is written as what the server lacks by then, under a number that stays until the server has it, or, once that
+//! may have begun to arrive, until a later close is stored.
+//!
+//! # Two moments of an upload
+//!
+//! * It *begins* (`ReadAt::begins`; streams hear it from `Remote::write` and `Remote::create`): the server is connected
+//!   and is about to get the command. After a crash nothing can tell what has arrived, so the journal knows it before a
+//!   byte is sent (`JournalState::upload_begun` and `begun_id`).
+//! * It is *taken* (`Change::taken`, `Stream::taken`): the server has not refused it, so that a part may have arrived. If
+//!   it fails, `Upload::may_have_arrived` remembers that when the server's file is compared with ours.
+//!
+//! An upload that has begun and was refused has changed nothing: what other clients wrote there is theirs.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::process::lock_order::OrderedGuard;
 use crate::vfs::error::Result;
-use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::open_file::{Body, Commit, File};
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::journal::record::{Intent, Record};
-use crate::vfs::journal::{Journal, RANGES};
+use crate::vfs::journal::{Journal, MAX_RANGES};
+use crate::vfs::spool::SpoolFile;
 
 impl OpenFiles {
-    /// Writes a file down in the journal; false where what is here does not tell what it is.
+    /// Commits a file to the journal; false where its content cannot be told from what is here.
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
         // Of two closes at once the later one must not be written down first.
-        while body.journal.committing {
+        while body.journal.is_committing() {
             file.uploaded.wait(&mut body);
         }
         let known = body.upload.state.lost().is_none() && body.upload.state.to_report().is_none();
         if !known || body.name.removed || body.content.sizeless {
             return Ok(false);
         }
-        body.journal.committing = true;
+        body.journal.commit = Some(Commit::Close);
         drop(body);
         let committed = self.write_down(journal, file, path);
         let mut body = file.body.lock();
-        body.journal.committing = false;
+        body.journal.commit = None;
         file.uploaded.notify_all();
         let Some(id) = committed? else {
             return Ok(false);
@@ -41,18 +55,18 @@ impl OpenFiles {
         Ok(true)
     }
 
-    /// From now on the journal has the file under this number. The close before it is kept only if something of it may have
-    /// begun to arrive.
+    /// The journal has the file under this number now. The entry before it is kept only if a part of it may have begun
+    /// to arrive.
     fn supersede(&self, journal: &Journal, body: &mut Body, id: u64) {
-        let unsent = body.number();
+        let unsent = body.reusable_id();
         if let Some(before) = body.journal.id.replace(id).filter(|&before| before != id) {
             match unsent {
                 Some(_) => journal.done(before),
                 None => body.journal.superseded.push(before),
             }
         }
-        if body.journal.begun {
-            // Perhaps just since it was written down.
+        if body.journal.upload_begun {
+            // The upload may have begun since the entry was written.
             journal.note(&Record::Begun(id));
         }
     }
@@ -77,59 +91,84 @@ impl OpenFiles {
         committed.map(|is| is.then_some(id))
     }
 
-    /// The journal hears of a change that is made to a file which lies in it, before it is made.
-    pub(crate) fn journal_cut(&self, file: &File, body: &mut Body, size: u64) -> Result<()> {
+    /// Writes a cut to `size` bytes down in the journal, before it is made, if the file is in it. Returns the file's lock,
+    /// which is given back while the disk is waited for.
+    pub(crate) fn journal_cut<'a>(
+        &self,
+        file: &'a File,
+        mut body: OrderedGuard<'a, Body>,
+        size: u64,
+    ) -> Result<OrderedGuard<'a, Body>> {
         let (Some(journal), Some(id)) = (self.journal.get(), body.journal.id) else {
-            return Ok(());
+            return Ok(body);
         };
         if size == 0 {
-            // What was closed stays as it is until something takes its place.
+            // The entry of the last close stays as it is until a later one takes its place.
             body.journal.superseded.push(id);
             body.journal.id = None;
             body.content.spool = None;
-            return Ok(());
+            return Ok(body);
         }
-        let Some(mut intent) = body.intent(id, self.journal.absolute(&self.table.path(file.ino)?))
-        else {
-            return Ok(());
+        let path = self.journal.absolute(&self.table.path(file.ino)?);
+        let Some(mut intent) = body.intent(id, path).filter(|_| size < body.content.size) else {
+            return Ok(body);
         };
-        if size >= body.content.size {
-            return Ok(());
-        }
-        intent.size = size;
-        intent.kept = intent.kept.min(size);
-        intent.dirty.retain(|range| range.start < size);
-        for range in &mut intent.dirty {
-            range.end = range.end.min(size);
-        }
-        let mut spool = body.spool(&self.spool)?;
-        let is_new = body.number().is_none();
-        if is_new && body.upload.stream.is_none() {
-            // What may have begun to arrive is to be known again.
-            let rest = Arc::new(self.spool.create()?);
-            // Zeros at its end are not copied.
-            rest.set_size(size)?;
-            for part in body.content.present.within(0..size) {
-                spool.copy_part(&rest, part)?;
-            }
-            spool = rest;
-        }
+        intent.cut(size);
+        let is_new = body.reusable_id().is_none();
         if is_new {
             intent.id = journal.next_id();
         }
         let id = intent.id;
-        if let Err(error) = journal.commit(intent, &spool) {
+        let mut spool = body.spool(&self.spool)?;
+        let present = match is_new && body.upload.stream.is_none() {
+            true => body.content.present.within(0..size),
+            false => Vec::new(),
+        };
+        let is_copied = is_new && body.upload.stream.is_none();
+        body.journal.commit = Some(Commit::Cut);
+        drop(body);
+        let committed = (|| {
+            if is_copied {
+                // The old entry's bytes must stay as they are: recovery compares them with what may have arrived.
+                spool = self.copy_spool(&spool, &present, size)?;
+            }
+            journal.commit(intent, &spool)
+        })();
+        let mut body = file.body.lock();
+        body.journal.commit = None;
+        file.uploaded.notify_all();
+        if let Err(error) = committed {
             if is_new {
                 journal.done(id);
             }
             return Err(error.into());
         }
         body.content.spool = Some(spool);
-        self.supersede(journal, body, id);
-        Ok(())
+        self.supersede(journal, &mut body, id);
+        if body.name.removed {
+            // The name went meanwhile, and left the journal to this commit.
+            self.journal_done(&mut body);
+        }
+        Ok(body)
     }
 
-    /// Rights or a time that are to be set on a file in the journal.
+    /// A spool file of `size` bytes with the same content in these ranges, and zeros elsewhere.
+    fn copy_spool(
+        &self,
+        spool: &SpoolFile,
+        ranges: &[Range<u64>],
+        size: u64,
+    ) -> io::Result<Arc<SpoolFile>> {
+        let copy = Arc::new(self.spool.create()?);
+        // Zeros at its end are not copied.
+        copy.set_size(size)?;
+        for range in ranges {
+            spool.copy_part(&copy, range.clone())?;
+        }
+        Ok(copy)
+    }
+
+    /// Records a new mode or time of a file in the journal.
     pub(crate) fn journal_rights(&self, body: &Body) {
         if let (Some(journal), Some(id)) = (self.journal.get(), body.journal.id) {
             journal.note(&Record::Rights {
@@ -140,11 +179,11 @@ impl OpenFiles {
         }
     }
 
-    /// Nothing of the file is to be brought to the server any more, or all of it is there.
+    /// Removes the entries of a file from the journal: all of it is stored, or nothing of it is to be.
     pub(crate) fn journal_done(&self, body: &mut Body) {
         let journal = self.journal.get();
-        // What is being written down would come behind this.
-        let Some(journal) = journal.filter(|_| !body.journal.committing) else {
+        // A commit in progress would write its entry after this; it does this itself.
+        let Some(journal) = journal.filter(|_| !body.journal.is_committing()) else {
             return;
         };
         for id in body
@@ -156,17 +195,39 @@ impl OpenFiles {
             journal.done(id);
         }
     }
+}
 
-    /// What the journal has of the file stays there for the next mount.
-    pub(crate) fn journal_leave(&self, body: &mut Body) {
-        body.journal.superseded.clear();
-        body.journal.id = None;
+impl Intent {
+    /// Cuts the entry to `size` bytes.
+    fn cut(&mut self, size: u64) {
+        self.size = size;
+        self.kept = self.kept.min(size);
+        self.dirty.retain(|range| range.start < size);
+        for range in &mut self.dirty {
+            range.end = range.end.min(size);
+        }
     }
 }
 
 impl Body {
-    /// What the server can't be said to have yet: what is dirty, and what is on its way.
-    pub(crate) fn unsent(&self) -> Vec<std::ops::Range<u64>> {
+    /// The server is about to take something of the file; returns the number by which the journal is to hear of it, if it
+    /// has not.
+    pub(crate) fn mark_upload_begun(&mut self) -> Option<u64> {
+        self.journal.upload_begun = true;
+        let before = std::mem::replace(&mut self.journal.begun_id, self.journal.id);
+        self.journal.id.filter(|_| before != self.journal.id)
+    }
+
+    /// The number under which the next close may replace the entry of the last one; `None` if it needs a new one: what
+    /// may have arrived is recognised by the old entry, which must not be overwritten. What a stream has sent is the
+    /// beginning of the later file, too.
+    pub(crate) fn reusable_id(&self) -> Option<u64> {
+        let may = self.journal.begun_id != self.journal.id || self.upload.stream.is_some();
+        self.journal.id.filter(|_| may)
+    }
+
+    /// Ranges that the server may not have yet: dirty ones, and those being sent.
+    pub(crate) fn unsent(&self) -> Vec<Range<u64>> {
         let mut unsent = self.content.dirty.clone();
         unsent.extend(&self.upload.in_flight);
         if let Some(stream) = &self.upload.stream {
@@ -175,15 +236,15 @@ impl Body {
         unsent.iter().collect()
     }
 
-    /// What is to be done for the file, as it is now; `None` when that can't be told from what is here.
+    /// The entry that stores the file as it is now; `None` where its content cannot be told from what is here.
     fn intent(&self, id: u64, path: Vec<u8>) -> Option<Intent> {
         let mut dirty = self.unsent();
-        if self.name.beside.is_some() {
-            // What was sent has no name that counts after a crash.
+        if self.name.temp.is_some() {
+            // The temporary file does not count after a crash.
             dirty = std::iter::once(0..self.content.size).collect();
             dirty.retain(|range| !range.is_empty());
         }
-        if dirty.len() > RANGES {
+        if dirty.len() > MAX_RANGES {
             let (first, last) = (dirty.first()?.start, dirty.last()?.end);
             dirty = std::iter::once(first..last).collect();
         }
@@ -196,12 +257,12 @@ impl Body {
         Some(Intent {
             id,
             path,
-            base: (self.name.beside.as_ref()).map_or(self.content.base, |beside| beside.replaces),
-            kept: self.name.beside.as_ref().map_or(self.content.kept, |_| 0),
+            base: (self.name.temp.as_ref()).map_or(self.content.base, |temp| temp.replaces),
+            kept: self.name.temp.as_ref().map_or(self.content.kept, |_| 0),
             size: self.content.size,
             mode: self.attributes.mode.map(|(mode, _)| mode),
             modified: self.attributes.modified,
-            begun: self.journal.begun,
+            begun: self.journal.upload_begun,
             overtaken: false,
             exclusive: self.upload.exclusive,
             dirty,

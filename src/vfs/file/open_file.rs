@@ -1,28 +1,33 @@
 //! An open file: a base version on the server, and over it what was written here.
 //!
-//! The one idea: reading asks, piece by piece, who has the bytes: the spool (what is *present*), the
-//! server (what of the base still stands, the first `kept` bytes), or nobody (a hole, which is zeros and
-//! is present as such). *Dirty* is what the server does not have yet.
+//! A read asks for each piece who has it: the spool (what is *present*), the server (what is left of the base, its first
+//! `kept` bytes), or neither (a hole, which reads as zeros and counts as present). *Dirty* is what the server does not
+//! have yet.
 //!
-//! What is written in order is on its way while it is written (`streaming.rs`): bytes that a stream has
-//! taken are dirty no more, and come back when it fails.
+//! Sequential writes stream to the server while they are written (`upload/stream.rs`): bytes taken by a stream are no
+//! longer dirty, and become so again if it fails.
 //!
-//! One `File` serves all handles of an inode. Its lock is never held while the server is asked; an
-//! upload reads the spool without it, and what is written meanwhile is dirty for the next one.
+//! One `File` serves all handles of an inode. An upload reads the spool without the file's lock, and what is written
+//! meanwhile is dirty for the next upload.
 //!
-//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present.
+//! # Invariants
 //!
-//! Lock order: `body` before the tree's lock and the reader's.
+//! `dirty` is within `present`; everything from `kept` to `size` is present.
+//!
+//! # Lock order
+//!
+//! `body` before the inode table and the reader. It is not held while the server, an fsync or a journal commit is waited
+//! for.
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{OrderedCondvar, OrderedMutex};
 use crate::remote::{Change, Deadline, RemotePath, Then, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::content::{Content, Merged};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::Upload;
+use crate::vfs::lock_rank;
 use crate::vfs::readahead::Reader;
 use crate::vfs::spool::{Spool, SpoolFile};
 
@@ -33,9 +38,9 @@ pub struct File {
     /// Reads what the server has.
     pub reader: Arc<Reader>,
     /// What was written here.
-    pub body: Mutex<Body>,
+    pub body: OrderedMutex<Body, { lock_rank::FILE }>,
     /// An upload has ended, or a stream has got on.
-    pub uploaded: Condvar,
+    pub uploaded: OrderedCondvar,
 }
 
 /// What of an open file differs from the server, and what is being done about that.
@@ -49,7 +54,7 @@ pub struct Body {
     pub upload: Upload,
     /// What the journal has of it.
     pub journal: JournalState,
-    /// Attributes that are to be set once it is stored.
+    /// Attributes to set once it is stored.
     pub attributes: PendingAttributes,
     /// What it is called on the server.
     pub name: NameState,
@@ -62,18 +67,40 @@ pub struct JournalState {
     pub id: Option<u64>,
     /// Earlier closes of it that the journal keeps until a later one is on the server.
     pub superseded: Vec<u64>,
-    /// Something was about to be sent that the server has not confirmed (see `begun.rs`).
-    pub begun: bool,
-    /// The number of what the journal knows that it may have begun to arrive.
-    pub noted: Option<u64>,
-    /// A close of it is being written down.
-    pub committing: bool,
+    /// An upload has begun that the server has not confirmed (`journaling.rs`).
+    pub upload_begun: bool,
+    /// Number of the entry of which the journal knows that it may have begun to arrive.
+    pub begun_id: Option<u64>,
+    /// The commit that is in progress without the file's lock.
+    pub commit: Option<Commit>,
 }
 
-/// Attributes that are to be set once an open file is stored.
+/// A commit to the journal that is in progress. Other commits, uploads and cuts of the file wait for
+/// [`uploaded`](File::uploaded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// A close. Writes continue meanwhile, and belong to the next close.
+    Close,
+    /// A cut of the file. Writes wait, too, since the spool file may be replaced.
+    Cut,
+}
+
+impl JournalState {
+    /// Whether a commit is in progress.
+    pub fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    /// Whether a cut is being committed.
+    pub fn is_cutting(&self) -> bool {
+        self.commit == Some(Commit::Cut)
+    }
+}
+
+/// Attributes to set once an open file is stored.
 #[derive(Default)]
 pub struct PendingAttributes {
-    /// Permission bits, and whether a caller was told that they are set.
+    /// Permission bits, and whether a caller was promised that they are set.
     pub mode: Option<(u32, bool)>,
     /// A time, in seconds since 1970, UTC.
     pub modified: Option<i64>,
@@ -84,22 +111,22 @@ pub struct PendingAttributes {
 pub struct NameState {
     /// It has no name any more: nothing of it goes to the server.
     pub removed: bool,
-    /// A name that it bears on the server until the last close, after its own was removed.
+    /// Temporary name on the server until the last close, after its own name was removed.
     pub aside: Option<RemotePath>,
-    /// Where it is on the server until it is whole.
-    pub beside: Option<Beside>,
+    /// Temporary file on the server until the content is complete.
+    pub temp: Option<TempFile>,
 }
 
-/// What a file that is to appear at once is on the server before that: the base lies there.
+/// The temporary file of an atomic replacement: the base is there.
 #[derive(Clone, Debug)]
-pub struct Beside {
-    /// The name that it bears.
+pub struct TempFile {
+    /// Its path.
     pub path: RemotePath,
     /// What has its own name; `None` when that is new.
     pub replaces: Option<Version>,
 }
 
-/// A transfer that goes on while the file is being written.
+/// A transfer in progress while the file is being written.
 #[derive(Debug)]
 pub struct Stream {
     /// Bytes of the file that it has taken.
@@ -108,29 +135,29 @@ pub struct Stream {
     pub confirmed: u64,
     /// The server has taken a transfer of which it has not confirmed anything yet.
     pub taken: bool,
-    /// Of these, what the journal knows of, which has the rest of the file in its spool.
+    /// Sent bytes that the journal knows of, which has the rest of the file in its spool.
     pub vouched: u64,
-    /// Bytes from the start that the spool may have given up.
+    /// Bytes from the start that the spool has released.
     pub released: u64,
-    /// It is to end here at the latest; `None` while more may be written.
+    /// Offset at which it ends at the latest; `None` while more may be written.
     pub goal: Option<u64>,
     /// The local disk is full: the spool keeps as little as it can.
     pub tight: bool,
 }
 
-/// Ranges that are so close are sent as one, if what lies between them is here: less than what another
-/// transfer costs.
-const JOIN: u64 = 32 * 1024;
+/// Dirty ranges at most this many bytes apart are sent as one, if the bytes between them are here: that costs less
+/// than another transfer.
+const JOIN_DISTANCE: u64 = 32 * 1024;
 
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
 
-/// Where a piece of a file is to be read from.
+/// Where a piece of a file is read from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// So many bytes of the spool.
+    /// Number of bytes in the spool.
     Spool(usize),
-    /// So many bytes of the server's file.
+    /// Number of bytes in the file on the server.
     Server(usize),
 }
 
@@ -141,7 +168,7 @@ impl File {
         Arc::new(Self {
             ino,
             reader,
-            body: Mutex::new(Body {
+            body: OrderedMutex::new(Body {
                 content: Content {
                     base,
                     generation,
@@ -154,7 +181,7 @@ impl File {
                 },
                 ..Body::default()
             }),
-            uploaded: Condvar::new(),
+            uploaded: OrderedCondvar::new(),
         })
     }
 }
@@ -169,8 +196,8 @@ pub enum End {
 }
 
 impl File {
-    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. How it
-    /// ended is in `broken`.
+    /// Ends the stream, if there is one, and waits until the server has confirmed what it sent. Its failure is in the
+    /// upload state.
     pub fn end_stream(&self, end: End, deadline: &Deadline) {
         let mut body = self.body.lock();
         let size = body.content.size;
@@ -183,7 +210,7 @@ impl File {
             self.uploaded.notify_all();
         }
         let mut seen = 0;
-        // The stream has a deadline of its own, by which it ends if nothing moves.
+        // The stream has its own deadline, at which it ends if nothing moves.
         while let Some(stream) = &body.upload.stream {
             if stream.sent != seen {
                 seen = stream.sent;
@@ -198,7 +225,7 @@ impl Body {
     /// Whether the server lacks something.
     pub fn is_dirty(&self) -> bool {
         let streamed =
-            self.upload.stream.is_some() || self.upload.unconfirmed || self.name.beside.is_some();
+            self.upload.stream.is_some() || self.upload.unconfirmed || self.name.temp.is_some();
         !self.name.removed && (self.content.resized || streamed || !self.content.dirty.is_empty())
     }
 
@@ -219,11 +246,11 @@ impl Body {
             .ok_or(Error::TooBig)?;
         let file = self.spool(spool)?;
         if offset > self.content.size {
-            // Something of a write that failed may be there.
+            // A failed write may have left bytes there.
             file.zero(self.content.size..offset)?;
         }
         file.write_at(bytes, offset)?;
-        // Nothing that failed has changed the file.
+        // A failed write leaves the file unchanged.
         if offset > self.content.size {
             self.insert_dirty(self.content.size..offset);
             self.content.holes.insert(self.content.size..offset);
@@ -238,7 +265,7 @@ impl Body {
             self.upload.broke_off = None;
         }
         if offset <= self.content.ordered {
-            // What was written ahead of its turn counts when the gap before it is closed.
+            // Bytes written out of order count once the gap before them is closed.
             self.content.ordered = self.content.dirty.stretch(self.content.ordered.max(end));
         }
         Ok(())
@@ -247,7 +274,7 @@ impl Body {
     /// Cuts the file, or extends it by zeros.
     pub fn truncate(&mut self, spool: &Spool, size: u64) -> Result<()> {
         if size == 0 && self.content.base.is_some() {
-            // Also where it is taken for empty: others may have put something in it since that was seen.
+            // Also if the file is believed to be empty: another client may have written to it since.
             (self.content.emptied, self.content.resized) = (true, true);
         }
         if size == self.content.size && !self.content.sizeless {
@@ -261,7 +288,7 @@ impl Body {
             self.upload.broke_off = None;
         }
         if size == 0 {
-            // What went wrong with the content that goes concerns nobody any more.
+            // The failure belongs to the content that is cut off.
             self.upload.state.start_over();
         }
         if size < self.content.size {
@@ -280,14 +307,14 @@ impl Body {
             self.insert_dirty(self.content.size..size);
             self.content.holes.insert(self.content.size..size);
         }
-        // Where it ends now was said.
+        // The end is explicit now.
         self.content.appended = None;
         self.content.size = size;
         self.content.resized = true;
         Ok(())
     }
 
-    /// Who has the bytes at `offset`, up to `size` of them; `None` at the end of the file.
+    /// Where the bytes at `offset` are, up to `size` of them; `None` at the end of the file.
     pub fn piece(&self, offset: u64, size: usize) -> Option<Piece> {
         if offset >= self.content.size {
             return None;
@@ -322,8 +349,8 @@ impl Body {
         Ok(())
     }
 
-    /// The bits that may be set behind the next upload. Ones without the owner's right to write wait for the
-    /// last close: until then more may have to be stored, which the server would refuse.
+    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the last close:
+    /// until then more may have to be stored, which the server would refuse.
     fn mode_for_now(&self) -> Option<u32> {
         self.attributes
             .mode
@@ -331,7 +358,7 @@ impl Body {
             .filter(|mode| mode & OWNER_WRITES != 0)
     }
 
-    /// What is to be set behind the next upload.
+    /// Attributes to set after the next upload.
     pub fn then(&self) -> Then {
         Then {
             mode: self.mode_for_now(),
@@ -339,7 +366,7 @@ impl Body {
         }
     }
 
-    /// What is to be brought to the server.
+    /// The change to upload.
     pub fn change(&self) -> Change {
         Change {
             base: self.content.base,
@@ -360,7 +387,7 @@ impl Body {
         for range in self.content.dirty.iter() {
             match joined.last_mut() {
                 Some(last)
-                    if range.start - last.end <= JOIN
+                    if range.start - last.end <= JOIN_DISTANCE
                         && self.content.present.contains(last.end..range.start) =>
                 {
                     last.end = range.end;
@@ -371,7 +398,7 @@ impl Body {
         joined
     }
 
-    /// Others changed the server's file while nothing of ours was on its way there.
+    /// Takes over a version made by another client; nothing of this file is dirty or being sent.
     pub fn replace(&mut self, base: Version, generation: u64) {
         let size = base.size.unwrap_or(0);
         let is_another = |old: Version| !old.may_be(&base) && old.size >= base.size;
@@ -388,15 +415,15 @@ impl Body {
         self.content.spool = None;
     }
 
-    /// Others changed the server's file: what we wrote is laid over the new base.
+    /// Lays what was written here over a version made by another client.
     pub fn rebase(&mut self, spool: &Spool, base: Version) -> Result<()> {
         let old = self.content.base.and_then(|base| base.size).unwrap_or(0);
         let new = base.size.unwrap_or(old);
-        self.merged.mixed = true;
+        self.merged.has_remote_bytes = true;
         if self.content.kept == old {
             self.move_appended(spool, new)?;
-            // Nothing was cut off here: the new length counts, unless we wrote beyond it. Zeros that nobody
-            // wrote give way to what others have put there.
+            // Nothing was cut off here: the new length counts, unless more was written here. Zeros that no program
+            // wrote give way to what other clients have put there.
             self.content.size = new.max(self.content.dirty.end());
             self.content.kept = new;
             for hole in self.content.holes.within(0..new) {
@@ -408,7 +435,7 @@ impl Body {
         }
         self.content.present = self.content.dirty.clone();
         self.content.base = Some(base);
-        // What neither the base nor we have is a hole.
+        // Bytes that neither the base nor the spool has are a hole.
         let holes = self
             .content
             .present
@@ -425,7 +452,7 @@ impl Body {
         Ok(())
     }
 
-    /// What the server has behind the first `kept` bytes may be anything: the spool alone has it.
+    /// The server's bytes after the first `kept` ones may be anything: only the spool has the content.
     pub fn lost_base(&mut self, kept: u64) {
         self.content.kept = self.content.kept.min(kept);
         for part in self
@@ -479,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_from_whoever_has_them() {
+    fn piece_comes_from_spool_or_server() {
         let (mut body, spool, _directory) = body(10);
         body.write(&spool, b"xy", 4).expect("written");
         assert_eq!(body.piece(0, 10), Some(Piece::Server(4)));
@@ -536,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_changed_is_laid_under_what_we_wrote() {
+    fn rebase_keeps_local_writes_over_the_new_base() {
         let (mut body, spool, _directory) = body(4);
         body.write(&spool, b"W", 1).expect("written");
         body.rebase(

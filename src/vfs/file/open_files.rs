@@ -2,31 +2,33 @@
 //!
 //! One [`File`] serves all handles of an inode. The table counts the handles, so that of two last closes one is the last.
 //!
-//! Lock order: the table's lock before a file's, before the inode table's.
+//! # Lock order
+//!
+//! The table's lock before a file's, before the inode table's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::process::lock_order::{OrderedGuard, OrderedMutex};
 use crate::remote::{self, Deadline, Remote};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, End, File};
 use crate::vfs::inode::now;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
-use crate::vfs::readahead::Shared;
+use crate::vfs::lock_rank;
+use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;
 
 /// The open files, and what they need to read and write.
 pub struct OpenFiles {
-    pub(crate) opened: Mutex<Opened>,
+    pub(crate) opened: OrderedMutex<Opened, { lock_rank::OPEN_FILES }>,
     next_handle: AtomicU64,
     pub(crate) spool: Spool,
     pub(crate) remote: Arc<dyn Remote>,
     pub(crate) table: Arc<Table>,
-    pub(crate) readers: Shared,
+    pub(crate) readers: ReadContext,
     pub(crate) journal: Arc<JournalHandle>,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Handle {
     pub(crate) file: Arc<File>,
     pub(crate) writes: bool,
     /// What was read by it last.
-    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) seen: Arc<OrderedMutex<Seen, { lock_rank::HANDLE }>>,
     /// It has written something since a close of it failed.
     pub(crate) wrote: Arc<AtomicBool>,
 }
@@ -57,7 +59,7 @@ pub(crate) struct Handle {
 pub(crate) struct Seen {
     /// The generation of it; 0 before the first read.
     pub(crate) generation: u64,
-    /// The offset behind it.
+    /// Offset after its last byte.
     pub(crate) end: u64,
 }
 
@@ -83,12 +85,12 @@ impl OpenFiles {
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         table: Arc<Table>,
-        readers: Shared,
+        readers: ReadContext,
         journal: Arc<JournalHandle>,
         spool: Spool,
     ) -> Arc<Self> {
         Arc::new(Self {
-            opened: Mutex::default(),
+            opened: OrderedMutex::default(),
             next_handle: AtomicU64::new(1),
             spool,
             remote,
@@ -129,15 +131,14 @@ impl OpenFiles {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The body of a file while no upload of it is under way, and it is not being written down. Who waits does
-    /// so for as long as the upload gets on.
-    pub(crate) fn settled<'a>(
+    /// The body of a file while no upload or commit of it is in progress. Waits as long as the upload makes progress.
+    pub(crate) fn lock_settled<'a>(
         &self,
         file: &'a File,
         deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+    ) -> Result<OrderedGuard<'a, Body>> {
         let mut body = file.body.lock();
-        while body.upload.busy_until.is_some() || body.journal.committing {
+        while body.upload.busy_until.is_some() || body.journal.is_committing() {
             let theirs = body
                 .upload
                 .busy_until
@@ -152,13 +153,13 @@ impl OpenFiles {
     }
 
     /// The body of a file while neither an upload nor a stream of it is under way.
-    pub(crate) fn rested<'a>(
+    pub(crate) fn lock_idle<'a>(
         &self,
         file: &'a File,
         deadline: &Deadline,
-    ) -> Result<parking_lot::MutexGuard<'a, Body>> {
+    ) -> Result<OrderedGuard<'a, Body>> {
         loop {
-            let body = self.settled(file, deadline)?;
+            let body = self.lock_settled(file, deadline)?;
             if body.upload.stream.is_none() {
                 return Ok(body);
             }
@@ -167,7 +168,7 @@ impl OpenFiles {
         }
     }
 
-    /// Tells the tree what a file is now.
+    /// Publishes size and time of a file in the inode table.
     pub(crate) fn publish(&self, file: &File, body: &Body) {
         let mut tree = self.table.lock();
         tree.touch(file.ino);

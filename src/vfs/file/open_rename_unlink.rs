@@ -1,7 +1,7 @@
-//! Open files whose names go or change: nothing of them is lost, and nothing brings an old name back.
+//! Open files whose names change or go: nothing of them is lost, and no upload brings an old name back.
 //!
-//! The one idea: a file whose name is about to change is claimed, so that no upload of it is under
-//! way meanwhile; one whose name is about to go is made independent of it first.
+//! A file whose name is about to change is claimed, so that no upload of it runs meanwhile. One whose name is about to go
+//! is first made independent of it: the rest is fetched, or it gets a temporary name on the server.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) enum Orphan {
 /// An open file that is not brought to the server while this lives.
 pub(crate) struct Claim {
     pub(crate) file: Arc<File>,
-    /// Reads wait meanwhile, where the file is to be read under another name then.
+    /// Keeps reads waiting, where the file gets another name.
     hold: Option<Hold>,
 }
 
@@ -47,21 +47,23 @@ impl Claim {
 }
 
 impl OpenFiles {
-    /// Makes what is open under a name independent of it, before the name is removed: the rest is
-    /// fetched, or it gets another name.
+    /// Makes an open file independent of its name, before the name is removed: the rest is fetched, or it gets a
+    /// temporary name.
     pub(crate) fn orphan(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Orphan> {
         let (missing, sizeless) = {
             let mut body = file.body.lock();
-            if let Some(beside) = body.name.beside.take() {
+            if let Some(temp) = body.name.temp.take() {
                 // What was sent of it stays where it is until the last close.
-                body.name.aside = Some(beside.path);
-                return Ok(match beside.replaces {
+                body.name.aside = Some(temp.path);
+                return Ok(match temp.replaces {
                     None => Orphan::NeverStored,
                     Some(_) => Orphan::Whole,
                 });
             }
             // After an upload that failed something of it may be there.
-            if body.content.base.is_none() && !body.upload.state.is_failed() && !body.upload.touched
+            if body.content.base.is_none()
+                && !body.upload.state.is_failed()
+                && !body.upload.may_have_arrived
             {
                 return Ok(Orphan::NeverStored);
             }
@@ -77,7 +79,7 @@ impl OpenFiles {
             file.reader.stop(deadline);
             return Ok(Orphan::Whole);
         }
-        // Who reads on waits for the other name.
+        // Reads wait for the temporary name.
         let _hold = file.reader.hold(deadline);
         let path = self.table.path(file.ino)?;
         let name = make_temp_name("open", file.ino);
@@ -102,12 +104,18 @@ impl OpenFiles {
         let Some(file) = self.opened_file(ino) else {
             return Ok(None);
         };
-        let mut body = self.rested(&file, deadline)?;
+        let mut body = self.lock_idle(&file, deadline)?;
         Ok(Some(Claim::of(&file, &mut body, deadline)))
     }
 
     /// Gives a name back that [`Self::orphan`] had moved away, since what was to replace it did not.
-    pub(crate) fn bring_back(&self, ino: u64, parent: u64, path: &RemotePath, deadline: &Deadline) {
+    pub(crate) fn restore_name(
+        &self,
+        ino: u64,
+        parent: u64,
+        path: &RemotePath,
+        deadline: &Deadline,
+    ) {
         let opened = self.opened_file(ino);
         let Some(aside) = opened.and_then(|file| file.body.lock().name.aside.take()) else {
             return;
@@ -119,13 +127,13 @@ impl OpenFiles {
             },
             deadline,
         ) {
-            log::error!("{path} could not be replaced and is now called {aside}: {error}");
+            log::error!("rename: {path}: not replaced, and left on the server as {aside}: {error}");
         }
         self.table.lock().doubt_listing(parent);
     }
 
     /// The name of an open file is gone: nothing of it goes to the server any more.
-    pub(crate) fn forsake(&self, ino: u64) {
+    pub(crate) fn discard_unlinked(&self, ino: u64) {
         let opened = self.opened_file(ino);
         if let Some(file) = opened {
             let mut body = file.body.lock();

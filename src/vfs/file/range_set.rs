@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_bit_for_every_byte_does(
+        fn range_set_agrees_with_a_bitmap(
             steps in prop::collection::vec((0..3u8, 0u64..64, 0u64..64), 0..20),
             from in 0u64..64, to in 0u64..64,
         ) {

@@ -1,4 +1,4 @@
-//! The upload state of an open file: the stream, what is in flight, and how the last try ended.
+//! The upload state of an open file: its stream, what is in flight, and how the last try ended.
 
 use crate::remote::{Deadline, Then, Updated};
 use crate::vfs::error::Error;
@@ -16,22 +16,22 @@ pub struct Upload {
     pub in_flight: RangeSet,
     /// The transfer that brings to the server what is being written.
     pub stream: Option<Stream>,
-    /// What streams have brought since the server was asked last went behind what was there before.
-    pub behind: bool,
-    /// Streams have brought everything, and the server has not been asked yet what it then had.
+    /// The streams since the server was last asked appended to an existing file.
+    pub appended_to_base: bool,
+    /// Streams have sent everything, and the server has not been asked yet for the resulting version.
     pub unconfirmed: bool,
-    /// What the server said of it after the last stream, and what was set by then.
-    pub said: Option<(Then, Updated)>,
-    /// There may be something of ours under the name, although the base does not tell of it: a transfer was taken
-    /// that has not ended well (see `begun.rs`).
-    pub touched: bool,
-    /// Up to where an append that broke off was to reach, while what it sent is still the same.
+    /// Version and attributes that the server reported after the last stream, and what was set by then.
+    pub stream_reply: Option<(Then, Updated)>,
+    /// A part of ours may be under the name, although the base does not show it: a transfer was taken that has not
+    /// ended well (`journaling.rs`).
+    pub may_have_arrived: bool,
+    /// End of an append that broke off, while what it sent is unchanged.
     pub broke_off: Option<u64>,
-    /// Its name must be new on the server, which has not heard of it yet.
+    /// The name must be new on the server (O_EXCL), which has not been told of it yet.
     pub exclusive: bool,
-    /// The server appends nothing to what it has of the file: the rest goes with all of it, at a flush.
+    /// The server does not append to this file: the rest is sent with the whole file, at a flush.
     pub unappendable: bool,
-    /// A flush has found nothing to send but an empty file, and has waited for more.
+    /// A flush has found an empty file, and has waited for more.
     pub waited: bool,
 }
 
@@ -45,14 +45,14 @@ pub enum UploadState {
     Failed {
         /// Why, where that is known.
         why: Option<Error>,
-        /// Who has to be told.
+        /// Whether a caller got the error.
         report: Report,
     },
     /// A stream failed, and what it had sent is no longer here: nothing can store the file.
     Lost {
         /// Why.
         why: Error,
-        /// Who has to be told.
+        /// Whether a caller got the error.
         report: Report,
     },
 }

@@ -1,8 +1,7 @@
-//! What the kernel is told of an inode: owner, mode, size and time.
+//! Decides what the kernel is shown of an inode: owner, mode, size and time.
 //!
-//! The one idea: the server judges what we may do, by the user that we logged in as. So by default the
-//! mounting user is shown as the owner of everything, with the server's bits; options show other
-//! things, and change nothing on the server.
+//! The server enforces permissions, for the user that is logged in. So by default the mounting user is shown as the owner
+//! of everything, with the server's bits; options show other values, and change nothing on the server.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use crate::remote::{Attributes, Kind};
 use crate::vfs::inode::Node;
 
-/// What the kernel is told of an inode.
+/// Attributes of an inode, as shown to the kernel.
 #[derive(Clone, Debug)]
 pub struct Attr {
     /// The inode number.
@@ -33,7 +32,7 @@ pub struct Attr {
     pub ttl: Duration,
 }
 
-/// What statfs(2) is told, in blocks of [`Space::BLOCK`] bytes.
+/// Answer to statfs(2), in blocks of [`Space::BLOCK`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     /// All blocks.
@@ -66,7 +65,7 @@ pub struct Shown {
     pub file_mode: Option<u32>,
     /// The bits of all directories, whatever the server says.
     pub dir_mode: Option<u32>,
-    /// Owners and groups are the server's, where they can be told.
+    /// Show the owners and groups of the server, where they are known here.
     pub owners: Option<Names>,
 }
 
@@ -79,8 +78,8 @@ pub struct Names {
     pub groups: HashMap<Vec<u8>, u32>,
 }
 
-/// How long the kernel relies on what it was told. Asking us costs it nothing much, and it need not be told
-/// of every change: notices may be dropped (`notices.rs`), and who opens a file asks us anyway.
+/// How long the kernel may use attributes. Asking again costs little, and invalidations may be dropped (`fuse`); an
+/// open asks anyway.
 const KERNEL_TIME: Duration = Duration::from_secs(1);
 /// The bits of a directory of which the server says none.
 const DIRECTORY: u32 = 0o755;
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mounting_user_owns_everything_unless_the_servers_owners_are_wanted() {
+    fn owner_is_the_mounting_user_unless_configured() {
         let mut shown = Shown {
             uid: 1000,
             gid: 1000,

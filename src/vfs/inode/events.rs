@@ -1,12 +1,12 @@
-//! News: what others changed on the server, where the kernel may still have it as it was.
+//! Events for the kernel: what other clients changed on the server.
 //!
-//! The one idea: the tree compares whatever the server says with what it knew. What differs, and was not
-//! changed here, it tells to one listener, who passes it on to the kernel later and elsewhere.
+//! The tree compares each answer of the server with what it knew. What differs, and was not changed here, goes to one
+//! listener, which passes it on to the kernel later, from its own thread.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that others changed.
+/// A change made by another client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The name is gone, or something else's.
@@ -15,7 +15,7 @@ pub enum News {
         parent: u64,
         /// The name.
         name: Arc<[u8]>,
-        /// What bore it. The number is no other file's until [`Vfs::told`](super::Vfs::told) is called.
+        /// Its inode. The number is not reused until [`Vfs::told`](crate::vfs::Vfs::told) is called.
         ino: u64,
     },
     /// Size, time, rights or owner differ.
@@ -27,7 +27,7 @@ pub enum News {
     },
 }
 
-/// Who wants to hear.
+/// A receiver of events.
 pub trait Listener: fmt::Debug + Send + Sync {
     /// Takes news; false where they will not be passed on. Must not wait, nor ask the file system
     /// anything: it is called with locks held.

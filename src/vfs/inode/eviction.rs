@@ -1,7 +1,7 @@
-//! What is kept of the tree, and what goes.
+//! Evicts what nothing needs from the tree.
 //!
-//! The one idea: what the kernel knows, what is open and what is not on the server yet is kept, however much it is. Of the
-//! rest there is a budget, and the directories whose listings were not used for longest give up theirs first.
+//! What the kernel knows, what is open and what is not on the server yet stays, however much it is. For the rest there is
+//! a budget: the least recently used listings go first.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::vfs::inode::{ROOT, Tree};
 const NODE_BUDGET: usize = 500_000;
 
 impl Tree {
-    /// The kernel was told of the node once more.
+    /// The kernel has one more lookup of the node.
     pub fn remember(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.lookups += 1;
@@ -66,7 +66,7 @@ impl Tree {
         }
     }
 
-    /// Drops what nothing needs in a directory, unless somebody is reading that.
+    /// Drops what nothing needs in a directory, unless it is being read.
     pub(crate) fn drop_children(&mut self, directory: u64) -> bool {
         let is_read = |node: &Node| node.opens > 0;
         if self.nodes.get(&directory).is_none_or(is_read) {

@@ -1,7 +1,7 @@
-//! Our own changes of names: what was made, removed, renamed or changed here.
+//! Applies local changes of names: created, removed, renamed.
 //!
-//! The one idea: each of them has a stamp, so that what the server was asked before counts for nothing that it touched
-//! (see `merge.rs`). A name that goes is remembered with its stamp until a later listing has come.
+//! Each has a stamp, so that answers to earlier questions do not undo it (`server_merge`). A removed name is remembered
+//! with its stamp until a later listing has come.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,8 +86,8 @@ impl Tree {
         }
     }
 
-    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or got
-    /// another name since. Where it has not, what was asked for by that path may be told of something else.
+    /// Whether `ino` still has the path that it had at the stamp `asked`: nothing on the way to it was removed or
+    /// renamed since. Otherwise an answer for that path may be about something else.
     pub fn stands(&self, ino: u64, asked: u64) -> bool {
         let mut at = ino;
         while at != ROOT {

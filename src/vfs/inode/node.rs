@@ -1,6 +1,6 @@
-//! A node: what is known of one file, directory or link, and when the server's word changes it.
+//! A node: what is known of one file, directory or link, and what an answer of the server changes.
 //!
-//! The one idea: a rounded time never replaces an exact one, and only what differs is news.
+//! A rounded time never replaces an exact one of the same file, and only a difference is an event.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Node {
     pub told: bool,
     /// What the kernel holds, in lookups.
     pub(crate) lookups: u64,
-    /// Open handles, and news of it that are on their way.
+    /// Open handles, and events about it that are being passed on.
     pub(crate) opens: u32,
     /// If it is a directory.
     pub(crate) directory: Directory,
@@ -70,7 +70,7 @@ pub enum Difference {
 }
 
 impl Node {
-    /// Whether somebody has it open.
+    /// Whether it is open.
     pub fn is_open(&self) -> bool {
         self.opens > 0
     }
@@ -90,7 +90,7 @@ impl Node {
         if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
             && old.precision > new.precision
             && self.attributes.size == attributes.size
-            && (old.seconds - new.seconds).abs() < COARSE
+            && (old.seconds - new.seconds).abs() < COARSE_SECONDS
         {
             // A rounded time never replaces an exact one of the same file.
             attributes.modified = Some(old);
@@ -131,8 +131,8 @@ impl Node {
     }
 }
 
-/// Seconds by which a listing's time may differ from the exact one by its rounding alone.
-const COARSE: i64 = 60;
+/// Seconds by which a listing's time may differ from the exact one through rounding alone.
+const COARSE_SECONDS: i64 = 60;
 
 /// This moment, as a time of modification.
 pub fn now() -> Modified {

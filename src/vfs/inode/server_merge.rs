@@ -1,8 +1,7 @@
-//! Merging: what the server says of names, against what was known and what was changed here meanwhile.
+//! Merges answers of the server into the tree.
 //!
-//! The one idea: an answer counts for what it was asked about, at the stamp at which it was asked: what was changed
-//! here since, and what is not on the server yet, it says nothing about. What it changes of what the kernel knows is
-//! told to the listener.
+//! An answer counts as of the stamp at which it was asked for: it says nothing about names that were changed here since,
+//! nor about what is not on the server yet. What it changes of what the kernel knows goes to the listener.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ impl Tree {
             .collect();
         if completeness == Completeness::Whole {
             for ino in missing {
-                self.vanish(ino);
+                self.remove_vanished(ino);
             }
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
@@ -82,10 +81,10 @@ impl Tree {
             }
             if node.attributes.kind == attributes.kind {
                 let difference = node.refresh(attributes);
-                self.spread(ino, difference);
+                self.notify_listener(ino, difference);
                 return Some(ino);
             }
-            self.vanish(ino);
+            self.remove_vanished(ino);
         }
         Some(self.add(directory, name, attributes))
     }
@@ -98,21 +97,21 @@ impl Tree {
             && !node.local
         {
             let difference = node.refresh_version(version);
-            self.spread(ino, difference);
+            self.notify_listener(ino, difference);
         }
     }
 
-    /// Others changed the content of `ino` while we did.
-    pub fn mix(&mut self, ino: u64) -> Option<u64> {
+    /// Another client changed the content of `ino` together with this mount.
+    pub fn start_generation(&mut self, ino: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&ino)?;
         node.generation += 1;
         let generation = node.generation;
-        self.spread(ino, Difference::Content);
+        self.notify_listener(ino, Difference::Content);
         Some(generation)
     }
 
     /// The listener hears what is different now, if the kernel knows the node.
-    fn spread(&self, ino: u64, difference: Difference) {
+    fn notify_listener(&self, ino: u64, difference: Difference) {
         let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
             return;
         };
@@ -124,8 +123,8 @@ impl Tree {
         listener.hear(News::Changed { ino, content });
     }
 
-    /// Others took the name of `ino` away.
-    fn vanish(&mut self, ino: u64) {
+    /// Another client removed the name of `ino`.
+    fn remove_vanished(&mut self, ino: u64) {
         if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
             && node.lookups > 0
         {
@@ -134,7 +133,7 @@ impl Tree {
                 name: Arc::clone(&node.name),
                 ino,
             };
-            // No other file may have the number before the kernel was told.
+            // The number is not reused before the kernel got the event.
             node.opens += u32::from(listener.hear(news));
         }
         self.detach(ino);
@@ -150,7 +149,7 @@ impl Tree {
             if node.is_some_and(|node| node.local || node.changed > asked) {
                 return;
             }
-            self.vanish(ino);
+            self.remove_vanished(ino);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
             node.directory
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_under_a_former_name_is_told_of_nothing() {
+    fn answer_for_a_former_path_is_ignored() {
         let directory = |name: &[u8]| Entry {
             name: name.to_vec(),
             attributes: Attributes::of(Kind::Directory),
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_local_ignores_the_server() {
+    fn local_file_ignores_answers_of_the_server() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
         tree.get_mut(a).expect("a").local = true;
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_change_of_what_the_kernel_knows_is_told() {
+    fn remote_change_of_a_known_inode_is_an_event() {
         let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
         let heard = Arc::new(Heard::default());
         tree.tell(Some(heard.clone()));

@@ -1,9 +1,8 @@
-//! Symbolic links stay within the mount.
+//! Decides what symbolic links show: targets stay within the mount.
 //!
-//! The one idea: a link's target is what the *server* means by it. A relative one is left as it is when
-//! it does not climb out; an absolute one below the mounted directory becomes relative; every other one
-//! would show the user a file of this machine under the server's name, and is refused, unless an option
-//! says otherwise.
+//! A target means what it means on the *server*. A relative one that does not climb out is kept; an absolute one below the
+//! mounted directory becomes relative; every other one would show a local file under the server's name, and is refused
+//! unless an option says otherwise.
 
 use crate::remote::RemotePath;
 
@@ -65,8 +64,8 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
         .filter(|name| !matches!(*name, b"" | b"."))
 }
 
-/// Whether a path, begun `depth` directories below the root, never climbs above it. A `..` behind a name is
-/// refused too: that name may be another link, and then `..` does not lead back.
+/// Whether a path, begun `depth` directories below the root, never climbs above it. A `..` after a name is refused too:
+/// that name may be another link, and then `..` does not lead back.
 fn stays_within(path: &[u8], depth: usize) -> bool {
     let names = names(path);
     let climbs = names.clone().take_while(|name| *name == b"..").count();

@@ -1,21 +1,23 @@
 //! The inode table: the tree of names under its lock, and how it is shown to the kernel.
 //!
-//! Lock order: innermost but for a reader's state and the block cache; nothing is asked of the server under it.
+//! # Lock order
+//!
+//! Before a reader's state and the block cache, after all others; no request to the server under it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use crate::process::lock_order::{OrderedGuard, OrderedMutex};
 use crate::remote::{Attributes, Kind, RemotePath};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::{Attr, Shown};
 use crate::vfs::inode::{Node, Tree, now};
+use crate::vfs::lock_rank;
 
 /// The inode table.
 #[derive(Debug)]
 pub struct Table {
-    tree: Mutex<Tree>,
+    tree: OrderedMutex<Tree, { lock_rank::TABLE }>,
     shown: Shown,
     /// How long attributes and listings live.
     lifetime: Duration,
@@ -29,14 +31,14 @@ impl Table {
             ..Attributes::of(Kind::Directory)
         };
         Arc::new(Self {
-            tree: Mutex::new(Tree::new(root)),
+            tree: OrderedMutex::new(Tree::new(root)),
             shown,
             lifetime,
         })
     }
 
     /// The tree, locked.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Tree> {
+    pub(crate) fn lock(&self) -> OrderedGuard<'_, Tree> {
         self.tree.lock()
     }
 

@@ -1,9 +1,8 @@
-//! The directory in which the journals of one server and user lie, and its lock.
+//! The directory of the journals of one server and user, and its lock.
 //!
-//! The one idea: every mount has a log of its own, which it keeps locked while it lives, so that a log
-//! without an owner is told by its lock. What concerns the logs of several mounts, who comes first and who
-//! takes what, is settled under one common lock. It is held for some reads and writes of the local disk,
-//! never while the server is asked or a disk is synced.
+//! Every mount has its own log, which it keeps locked while it lives, so that a log without an owner is recognised by its
+//! lock. Whatever concerns the logs of several mounts is done under one common lock. It is held for a few reads and writes
+//! of the local disk, never while the server is asked.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,12 +20,12 @@ use crate::vfs::spool::UNDONE;
 
 /// The name of the common lock.
 const LOCK: &str = "lock";
-/// Who can't have the common lock for so long gives up: it is held for milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const PAUSE: Duration = Duration::from_millis(1);
-/// How the names of logs end.
-const ENDING: &str = ".log";
+/// How long the common lock is waited for: it is held for milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which the common lock is tried.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Suffix of the names of logs.
+const LOG_SUFFIX: &str = ".log";
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -74,7 +73,7 @@ impl Directory {
             });
             match file {
                 Ok((file, directory)) => {
-                    // The last one who goes removes it: then that is another file, or none.
+                    // The last mount removes the lock file: then the path is another file, or none.
                     if is_free(&file)? && directory.is_at(&file, LOCK)? {
                         return Ok(Locked { _file: file });
                     }
@@ -83,14 +82,14 @@ impl Directory {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > LOCK_TIMEOUT {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            thread::sleep(PAUSE);
+            thread::sleep(LOCK_POLL_INTERVAL);
         }
     }
 
-    /// The names of the logs, whoever they belong to; none where there is no directory.
+    /// The names of the logs of all mounts; none where there is no directory.
     pub fn logs(&self) -> io::Result<Vec<String>> {
         let names = match self.place.find().and_then(|directory| directory.names()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -99,7 +98,7 @@ impl Directory {
         let mut logs: Vec<String> = names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
-            .filter(|name| name.ends_with(ENDING))
+            .filter(|name| name.ends_with(LOG_SUFFIX))
             .collect();
         logs.sort_unstable();
         Ok(logs)
@@ -124,7 +123,7 @@ impl Directory {
     pub fn new_log(&self, _: &Locked) -> io::Result<(String, File)> {
         let directory = self.make()?;
         for number in 0_u32.. {
-            let name = format!("{number}{ENDING}");
+            let name = format!("{number}{LOG_SUFFIX}");
             match directory.open(&name, LOG_FLAGS | NEW_FLAGS) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 file => {
@@ -163,7 +162,7 @@ impl Directory {
         }
     }
 
-    /// Removes everything, if nobody has a log any more.
+    /// Removes everything, if no mount has a log any more.
     pub fn remove_if_empty(&self, _: &Locked) {
         if self.logs().is_ok_and(|logs| logs.is_empty()) {
             // What stays is no harm.
@@ -186,8 +185,7 @@ pub fn own(log: &File) -> io::Result<()> {
     }
 }
 
-/// Whether nobody has the lock of a file; then this process has it until the file is closed or given
-/// back by [`disown`].
+/// Takes the lock of a file if it is free; then this process has it until the file is closed or [`disown`]ed.
 pub fn is_free(file: &File) -> io::Result<bool> {
     match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
         Ok(()) => Ok(true),
@@ -233,7 +231,7 @@ mod tests {
         directory.remove(&name).expect("removed");
         directory.remove_if_empty(&locked);
         drop(locked);
-        // Who waited for a lock that is gone takes the new one.
+        // A mount that waited for a lock that is gone takes the new one.
         waiter.join().expect("no panic").expect("locked");
         assert!(directory.path(LOCK).exists());
     }

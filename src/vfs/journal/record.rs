@@ -1,13 +1,13 @@
 //! The records of the journal, as bytes.
 //!
-//! The one idea: a record is a mark, its length, a checksum and its fields. One that is torn or spoilt is
+//! A record is a mark, its length, a checksum and its fields. One that is torn or spoilt is
 //! left out, and the mark is what the next one is found by.
 
 use std::ops::Range;
 
 use crate::remote::Version;
 
-/// What is written down.
+/// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Written by earlier versions: a close of this path is about to be written down.
@@ -17,11 +17,11 @@ pub enum Record {
         /// The absolute path on the server.
         path: Vec<u8>,
     },
-    /// A file is to be brought to the server. Takes the place of an earlier one of the same number.
+    /// A file to upload. Replaces an earlier one of the same number.
     Intent(Intent),
     /// The server is being written to.
     Begun(u64),
-    /// Permission bits or a time are to be set, too.
+    /// A mode or a time to set, too.
     Rights {
         /// The intent.
         id: u64,
@@ -45,10 +45,10 @@ pub enum Record {
     Overtaken(u64),
 }
 
-/// A file that is to be brought to the server.
+/// A file to upload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
-    /// The number by which the others refer to it.
+    /// Its number, by which later records refer to it.
     pub id: u64,
     /// The absolute path on the server.
     pub path: Vec<u8>,
@@ -70,7 +70,7 @@ pub struct Intent {
     pub exclusive: bool,
     /// What the server lacks.
     pub dirty: Vec<Range<u64>>,
-    /// The dirty bytes, one range behind the other; `None` where they lie in a file of their own.
+    /// The dirty bytes, range by range; `None` where they are in a data file.
     pub bytes: Option<Vec<u8>>,
 }
 
@@ -173,7 +173,7 @@ impl Record {
         bytes
     }
 
-    /// The number of the intent that it tells of.
+    /// The number of the intent that it belongs to.
     pub fn id(&self) -> u64 {
         match self {
             Self::Intent(intent) => intent.id,
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_arrived_is_the_base_of_the_rest() {
+    fn arrived_bytes_become_the_base() {
         let Some(Record::Intent(mut intent)) = records().into_iter().next() else {
             panic!("no intent");
         };
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_record_is_read_back() {
         for record in records() {
             let bytes = record.write();
             assert_eq!(Record::read(&bytes), Some((record, bytes.len())));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_or_spoilt_record_is_none() {
+    fn torn_or_damaged_record_is_rejected() {
         for record in records() {
             let mut bytes = record.write();
             for length in 0..bytes.len() {

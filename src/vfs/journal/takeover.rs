@@ -1,8 +1,8 @@
-//! What mounts that ended too soon have left, and how the next one takes it over.
+//! Takes over what dead mounts have left in their logs.
 //!
-//! The one idea: of a log without an owner each intent goes to the log of the first mount whose root
-//! contains its path, numbers and all, and the others stay where they are. A log is removed when nothing
-//! of it counts any more; one that was damaged is kept beside, since nobody knows what it told of.
+//! Each entry of a log without an owner goes to the log of the first mount whose root contains its path, with its number;
+//! the others stay where they are. A log is removed when nothing in it counts any more; a damaged one is kept as a copy,
+//! since its lost records are unknown.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -178,7 +178,10 @@ impl Dead {
             let Some((record, length)) = Record::read(rest) else {
                 let Some(next) = Record::seek(rest) else {
                     let path = directory.path(&name);
-                    log::warn!("{}: its last record is torn and left out", path.display());
+                    log::warn!(
+                        "journal: {}: the last record is torn; it is ignored",
+                        path.display()
+                    );
                     break;
                 };
                 damaged += next;
@@ -234,7 +237,7 @@ impl Intent {
     }
 }
 
-/// Keeps a log that lacks something in its midst for whoever can make sense of it.
+/// Keeps a copy of a damaged log for manual recovery.
 fn keep_damaged(directory: &Directory, name: &str, bytes: &[u8], damaged: usize) {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let copy = format!("{stem}.damaged");
@@ -248,7 +251,7 @@ fn keep_damaged(directory: &Directory, name: &str, bytes: &[u8], damaged: usize)
         _ => format!("a copy is kept as {}", kept.display()),
     };
     log::error!(
-        "{}: {damaged} bytes of it are damaged, and what they told of is lost; {outcome}",
+        "journal: {}: {damaged} bytes are damaged; the records in them are lost; {outcome}",
         path.display()
     );
 }
@@ -287,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_outside_has_a_directory_in_common() {
+    fn outside_paths_have_a_common_directory() {
         let of = |paths: &[&str]| {
             let paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
             let outside = Outside::of(&paths).expect("some");

@@ -1,7 +1,7 @@
-//! Listing directories into the tree.
+//! Lists directories into the tree.
 //!
-//! The one idea: a directory is listed by one at a time; who comes meanwhile waits for that and shares it.
-//! What was asked for before a local change does not undo it (see `inode.rs`).
+//! A directory is listed by one caller at a time; callers that come meanwhile share that listing (single-flight). A
+//! listing that was asked for before a local change does not undo it (`inode.rs`).
 
 use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_own_temp_name};
 use crate::vfs::error::{Error, Result};
@@ -9,17 +9,20 @@ use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
 use crate::vfs::metadata::Metadata;
 
-/// Whether it is to be shown: a program could name it, and it is not what we ourselves have put aside.
+/// Whether an entry is shown: a program can name it, and it is no temporary file of this program.
 pub(crate) fn is_nameable(entry: &Entry) -> bool {
     let fits = entry.name.len() <= NAME_LENGTH;
     if !fits {
-        log::warn!("a name of {} bytes is left out", entry.name.len());
+        log::warn!(
+            "listing: a name of {} bytes is too long; it is not shown",
+            entry.name.len()
+        );
     }
     fits && !is_own_temp_name(&entry.name)
 }
 
 impl Metadata {
-    /// Lists a directory into the tree. Who comes while it is being listed shares the listing.
+    /// Lists a directory into the tree. A caller that comes during a listing shares it.
     pub(crate) fn list(&self, directory: u64, deadline: &Deadline) -> Result<Completeness> {
         let _claim = match self.listings.claim(directory, deadline) {
             Some(claim) => claim,

@@ -1,10 +1,7 @@
-//! Freshness: what is known of names and attributes is young enough, or the server is asked.
+//! Answers for names and attributes: from memory while they are fresh, else from the server.
 //!
-//! The one idea: what the tree knows and is young enough is answered at once; everything else asks
-//! the server, merges the answer into the tree and looks again. What was learned is never older than
-//! what was changed here (see `inode.rs`).
-//!
-//! Lock order: `tree` alone, and never while the server is asked.
+//! What the tree knows and is recent enough is answered at once. Otherwise the server is asked, its answer merged into the
+//! tree, and the tree asked again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,13 +16,13 @@ use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::{Known, ROOT};
 use crate::vfs::metadata::Metadata;
 
-/// An open asks the server again when what is known of the file is older.
-const REVALIDATE: Duration = Duration::from_secs(5);
-/// Permission bits that links have. ProFTPD's MLST takes a link for what it points to, but with these bits and
-/// the link's size: only a listing tells.
-const LINK: u32 = 0o777;
-/// A second name that is asked for within so short a time makes a listing worth its price.
-const SOON: Duration = Duration::from_secs(1);
+/// An open asks the server again when what is known of the file is older than this.
+const REVALIDATE_AGE: Duration = Duration::from_secs(5);
+/// Permission bits of a symbolic link. ProFTPD's MLST reports a link as its target, but with these bits and the link's
+/// size: only a listing shows that it is a link.
+const LINK_MODE: u32 = 0o777;
+/// A second name asked for in a directory within this time makes a listing worth its price.
+const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Metadata {
     /// The attributes, if they are known and young enough.
@@ -64,7 +61,7 @@ impl Metadata {
         }
         let traits = self.remote.traits();
         let alone = (traits.stats || traits.stats_without_mlst)
-            && !self.table.lock().asked_alone(directory, SOON);
+            && !self.table.lock().asked_alone(directory, LISTING_INTERVAL);
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
@@ -80,7 +77,7 @@ impl Metadata {
         self.ask_name(directory, name, deadline)
     }
 
-    /// Asks for one name where no path can be asked for; the outer `None` is where a listing has to tell.
+    /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
     fn stat_one(
         &self,
         directory: u64,
@@ -101,7 +98,7 @@ impl Metadata {
             .remote
             .stat_without_mlst(&path, &ask)
             .unwrap_or_else(|error| {
-                log::info!("{error}; asking for the listing instead");
+                log::info!("lookup: {error}; listing the directory instead");
                 None
             });
         let mut tree = self.table.lock();
@@ -147,7 +144,7 @@ impl Metadata {
             return self.ask_name(directory, name, deadline);
         }
         let attributes = match answer {
-            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK) => {
+            Ok(Done::Attributes(attributes)) if attributes.mode == Some(LINK_MODE) => {
                 let listed = self.ask_listing(directory, name, deadline)?;
                 return listed.ok_or(Error::NotFound);
             }
@@ -190,7 +187,7 @@ impl Metadata {
         if found.is_some() || traits.stats {
             return Ok(found);
         }
-        // Only a listing tells of directories then.
+        // Only a listing shows directories then.
         self.ask_listing(parent, name, deadline)
     }
 
@@ -265,7 +262,7 @@ impl Metadata {
         };
         match answer {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
-                // Whoever asks for it is told; nobody asks for it before.
+                // The attributes of the root are shown when they are next asked for.
                 node.refresh(attributes);
             }
             // Not every server answers for its own root; what was known stays.
@@ -298,7 +295,7 @@ impl Metadata {
 
     /// How long an open relies on what is known of a file.
     pub(crate) fn checked_for(&self) -> Duration {
-        REVALIDATE.min(self.lifetime)
+        REVALIDATE_AGE.min(self.lifetime)
     }
 
     /// Asks for size and time of an open file that is not being written, if what is known is old.

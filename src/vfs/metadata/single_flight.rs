@@ -1,41 +1,36 @@
-//! What is under way: which directories are being listed, and how much is done ahead.
-//!
-//! The one idea: rights to do something, each given back when its holder drops it.
-//!
-//! Lock order: the lock here is alone, and nothing is called under it.
+//! Single-flight listings: the right to list a directory, given back when its holder drops it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedMutex};
 use crate::remote;
 use crate::remote::Deadline;
 use crate::vfs::error::Result;
 
-/// Which directories are being listed, and by when those who do give up.
+/// Directories that are being listed, with the deadlines of the listings.
 #[derive(Debug, Default)]
 pub struct Listings {
-    under_way: Mutex<HashMap<u64, Deadline>>,
-    ended: Condvar,
+    under_way: OrderedMutex<HashMap<u64, Deadline>, ALONE>,
+    ended: OrderedCondvar,
 }
 
-/// The share of somebody's patience for which he waits for a listing of others that does not get on; then he lists
-/// the directory himself.
-const SHARE: u32 = 3;
-/// How often who waits looks whether it gets on.
-const LOOK: Duration = Duration::from_millis(500);
+/// Divisor of a caller's patience: how long it waits for another caller's listing that makes no progress, before it
+/// lists the directory itself.
+const PATIENCE_SHARE: u32 = 3;
+/// Interval at which a waiting caller checks whether the listing makes progress.
+const PROGRESS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The right to list a directory, as long as it lives.
 pub struct Claim<'a> {
     listings: &'a Listings,
     directory: u64,
-    /// Somebody else has it too, and does not get on.
+    /// A second holder: the first one makes no progress.
     is_second: bool,
 }
 
 impl Listings {
-    /// The right to list a directory until `deadline`, unless somebody has it.
+    /// The right to list a directory until `deadline`, unless another caller has it.
     pub fn claim(&self, directory: u64, deadline: &Deadline) -> Option<Claim<'_>> {
         let mut under_way = self.under_way.lock();
         if under_way.contains_key(&directory) {
@@ -49,7 +44,7 @@ impl Listings {
         })
     }
 
-    /// The right to list a directory, once nobody else does, or does not get on with it.
+    /// The right to list a directory, once no other caller has it, or the other makes no progress.
     pub fn await_claim(&self, directory: u64, deadline: &Deadline) -> Result<Claim<'_>> {
         let mut under_way = self.under_way.lock();
         let mut seen = None;
@@ -64,13 +59,14 @@ impl Listings {
                 deadline.progress();
                 since = Instant::now();
             }
-            if since.elapsed() > deadline.patience() / SHARE {
+            if since.elapsed() > deadline.patience() / PATIENCE_SHARE {
                 break true;
             }
             let left = deadline
                 .remaining()
                 .ok_or_else(|| remote::Error::timed_out("waiting for a listing"))?;
-            self.ended.wait_for(&mut under_way, left.min(LOOK));
+            self.ended
+                .wait_for(&mut under_way, left.min(PROGRESS_POLL_INTERVAL));
         };
         Ok(Claim {
             listings: self,

@@ -6,9 +6,9 @@ use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 
 impl Vfs {
-    /// Whether the server says that `wanted` (of R_OK, W_OK and X_OK) is refused; what it does not
-    /// say is for it to refuse when it is tried. Programs are started here, by the kernel, which
-    /// goes by the bits that it was shown: who asks whether it would must hear the same.
+    /// Refuses what the server says that it would refuse (of R_OK, W_OK and X_OK); where it says nothing, it decides
+    /// when the operation is tried. Programs are started locally, by the kernel, which checks the bits that it was
+    /// shown: access(2) must give the same answer.
     pub fn access(&self, ino: u64, wanted: i32) -> Result<()> {
         let tree = self.table.lock();
         let attributes = &tree.get(ino).ok_or(Error::Stale)?.attributes;

@@ -1,13 +1,12 @@
-//! Flushing: bringing what was written to the server, and telling the caller the truth about it.
+//! flush, fsync and release: store what was written, and report the server's verdict.
 //!
-//! The one idea: `close` and `fsync` return when the server has confirmed the file, or with the
-//! reason why it has not. FLUSH is not close, though: a shell's `cmd > f` flushes the empty file
-//! before the command has begun, so a file without a byte waits once, if who has closed it may have it open by another
-//! descriptor (`holders.rs`); and every exiting child flushes what
-//! there is, so the next one just appends.
+//! close and fsync return once the server has confirmed the file, or with the reason why it has not. FLUSH is not close,
+//! though: a shell's `cmd > f` flushes the empty file before the command has begun. So an empty file waits once, if the
+//! process that closed it may have another descriptor of it (`upload/open_fds.rs`). Every exiting child flushes what there
+//! is, so that the next one just appends.
 //!
-//! What could not be brought to the server by the last close is kept in `lost+found`, named in the log, and
-//! never sent later behind the user's back.
+//! What the last close could not store is kept in lost+found, named in the log, and never sent later without the user's
+//! knowledge.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,8 +42,8 @@ impl Vfs {
         closed
     }
 
-    /// Whether what others have written of a file failed to be stored, which its caller was told, or will be: then somebody
-    /// who wrote nothing does not bring it to the server. An error where nothing will.
+    /// Whether the upload of what other handles wrote has failed, and their callers know or will know: then a handle
+    /// that wrote nothing does not repeat it. An error where no upload follows.
     fn is_failed(&self, file: &File) -> Result<bool> {
         let why = {
             let body = file.body.lock();
@@ -70,7 +69,7 @@ impl Vfs {
             return Ok(());
         }
         {
-            let mut body = self.files.settled(&handle.file, deadline)?;
+            let mut body = self.files.lock_settled(&handle.file, deadline)?;
             let waits = body.is_dirty() && body.content.size == 0 && !body.upload.waited;
             if waits && self.may_be_held(&handle.file, process) {
                 body.upload.waited = true;
@@ -95,12 +94,12 @@ impl Vfs {
         self.uploader.upload(&handle.file, deadline)
     }
 
-    /// Whether others' bytes were found in the file when it was stored, since somebody asked last: the size that the
-    /// kernel has of it is wrong.
+    /// Whether bytes of other clients were merged into the file when it was stored, since the last call: the kernel's
+    /// size is stale.
     pub fn has_mixed(&self, handle: u64) -> bool {
         self.files
             .file(handle)
-            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.unheard))
+            .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.size_unreported))
     }
 
     /// The last descriptor of the handle is gone.
@@ -108,6 +107,6 @@ impl Vfs {
         let Some(closed) = self.files.opened.lock().handles.remove(&handle) else {
             return;
         };
-        self.writeback.let_go(&closed.file, deadline);
+        self.writeback.release_file(&closed.file, deadline);
     }
 }

@@ -1,14 +1,14 @@
-//! Dropping what is cached: names, attributes, listings, blocks in memory and on disk (`ftpfs drop-cache`).
+//! Drops what is cached: names, attributes, listings, blocks in memory and on disk (`ftpfs drop-cache`).
 //!
-//! The one idea: nothing is taken from anybody who uses it. Every content gets another generation, so that what
-//! was read of it counts no more, also for those who have it open; what the server lacks is no cache.
+//! Every content gets another generation, so that what was read of it no longer counts, for open handles too. What the
+//! server lacks is no cache and stays.
 
 use crate::remote::{Kind, RemotePath};
 use crate::vfs::Vfs;
 
 impl Vfs {
-    /// Forgets what the server said and what was read. Returns the numbers of the inodes that the kernel
-    /// knows: what it keeps of them is to be dropped too.
+    /// Drops what the server said and what was read. Returns the numbers of the inodes that the kernel knows, whose
+    /// caches are to be dropped too.
     pub fn forget_all(&self) -> Vec<u64> {
         let known = self.table.lock().doubt_all();
         // From here on nothing of the old generations is asked for; what still comes in goes by itself.

@@ -1,9 +1,6 @@
-//! Looking names up, and listing them.
+//! lookup, getattr and forget.
 //!
-//! The one idea: what is shown to the kernel is a lookup that it holds until it forgets it. A directory is listed as it
-//! was when it was read from its start: each handle has its snapshot.
-//!
-//! Lock order: `opened` before `tree`.
+//! Every entry that is shown to the kernel counts as a lookup that the kernel holds until it forgets it.
 
 use crate::remote::Deadline;
 use crate::vfs::Vfs;

@@ -85,8 +85,8 @@ impl Vfs {
             .any(|(_, child)| tree.get(*child).is_some_and(|node| node.local))
     }
 
-    /// What was asked for in these directories may have happened, though nobody heard of it: what is known of their
-    /// names is asked for again.
+    /// A change in these directories may have happened without a reply: what is known of their names is asked for
+    /// again.
     pub(crate) fn doubt_outcome(&self, error: &remote::Error, directories: &[u64]) {
         if !matches!(
             error,

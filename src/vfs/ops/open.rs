@@ -1,7 +1,7 @@
-//! Opening and making files.
+//! open and create.
 //!
-//! The one idea: an open is answered by what is known, once that is young enough; a name that must be new is made on
-//! the server before its open returns.
+//! An open is answered from what is known if that is recent enough (`metadata`). With O_EXCL the server has made the name
+//! before open returns.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,7 +25,7 @@ pub struct Open {
     pub keep_pages: bool,
     /// The size is not known: the kernel must not rely on it.
     pub sizeless: bool,
-    /// Size or time were found to be others than what was known: those that the kernel has are wrong.
+    /// Size or time differ from what was known: those that the kernel has are stale.
     pub changed: bool,
 }
 
@@ -53,7 +53,7 @@ impl Vfs {
             self.writable()?;
         }
         if let Ok(path) = self.table.path(ino) {
-            self.writeback.tell_refused(&path)?;
+            self.writeback.report_refusal(&path)?;
         }
         let reads = !wants.write && !wants.truncate;
         let known = self.version(ino);
@@ -70,7 +70,7 @@ impl Vfs {
             return Err(Error::Stale);
         }
         let changed = self.version(ino) != known;
-        let open = self.open_known(ino, wants)?;
+        let open = self.open_inode(ino, wants)?;
         Ok(Open { changed, ..open })
     }
 
@@ -91,25 +91,10 @@ impl Vfs {
     ) -> Result<(Attr, Open)> {
         self.writable()?;
         check_name(name)?;
-        // What is to be emptied may be emptied unseen; everything else must not be taken for new because
-        // it was not there some seconds ago.
-        // With write-back the name is checked when the file is stored: the server hears of nothing before the close.
+        // With write-back the name is checked when the file is stored: the server is told nothing before the close.
         let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
         let makes = must_be_new && !self.uploader.is_atomic_in(parent);
-        let there = if makes {
-            let tree = self.table.lock();
-            let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
-            tree.child(parent, name).filter(local)
-        } else if !wants.truncate && !wants.exclusive || must_be_new {
-            self.metadata.ask_file(parent, name, deadline)?
-        } else {
-            match self.metadata.find(parent, name, deadline) {
-                Ok(ino) => Some(ino),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error),
-            }
-        };
-        if let Some(ino) = there {
+        if let Some(ino) = self.find_existing(parent, name, wants, deadline)? {
             if wants.exclusive {
                 return Err(Error::Exists);
             }
@@ -119,38 +104,13 @@ impl Vfs {
         let mode = mode & 0o7777;
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
-        self.writeback.tell_refused(&path)?;
+        self.writeback.report_refusal(&path)?;
         let sink = match makes {
-            true => self.make(parent, &path, deadline)?,
+            true => self.create_on_server(parent, &path, deadline)?,
             false => None,
         };
-        let ino = {
-            let mut tree = self.table.lock();
-            let there = tree.child(parent, name);
-            if there.is_some() && wants.exclusive && !makes {
-                return Err(Error::Exists);
-            }
-            // What the server has just made new is no old acquaintance.
-            if let Some(old) = there.filter(|_| makes) {
-                tree.remove_own(old);
-            }
-            if let Some(ino) = there.filter(|_| !makes) {
-                ino
-            } else {
-                let attributes = Attributes {
-                    size: Some(0),
-                    modified: Some(now()),
-                    mode: Some(mode),
-                    ..Attributes::of(Kind::File)
-                };
-                let ino = tree.add_own(parent, name, attributes);
-                if let Some(node) = tree.get_mut(ino) {
-                    node.local = true;
-                }
-                ino
-            }
-        };
-        let open = self.open_known(ino, wants)?;
+        let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
+        let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
             body.attributes.mode = Some((mode, false));
@@ -162,21 +122,87 @@ impl Vfs {
                     .start_over(&handle.file, &mut body, path, sink);
             } else if must_be_new {
                 drop(body);
-                let made = self.uploader.upload(&handle.file, deadline);
-                if let Err(error) = made {
-                    handle.file.body.lock().name.removed = true;
-                    self.table.lock().remove_own(ino);
-                    self.release(open.handle, deadline);
-                    return Err(error);
-                }
+                self.store_created(&handle.file, open.handle, deadline)?;
             }
         }
         Ok((self.table.remembered(ino)?, open))
     }
 
-    /// Makes a file on the server that must be new; `None` where it is to be made like any other, since the server
-    /// can't tell in time whether it is, and a listing does not have it.
-    fn make(
+    /// The file that a create would open instead of making one.
+    fn find_existing(
+        &self,
+        parent: u64,
+        name: &[u8],
+        wants: Wants,
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
+        if must_be_new && !self.uploader.is_atomic_in(parent) {
+            // The server decides when it makes the file; only a local file is known better here.
+            let tree = self.table.lock();
+            let local = |ino: &u64| tree.get(*ino).is_some_and(|node| node.local);
+            return Ok(tree.child(parent, name).filter(local));
+        }
+        // With O_TRUNC the old content does not matter, so a cached answer will do. Otherwise a cached absence would hide
+        // the content of a file that another client made a moment ago.
+        if !wants.truncate && !wants.exclusive || must_be_new {
+            return self.metadata.ask_file(parent, name, deadline);
+        }
+        match self.metadata.find(parent, name, deadline) {
+            Ok(ino) => Ok(Some(ino)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The inode of a file that is being created. `exclusive` is whether its name must be new, `was_made` whether the
+    /// server has made it already.
+    fn add_created(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u32,
+        (exclusive, was_made): (bool, bool),
+    ) -> Result<u64> {
+        let mut tree = self.table.lock();
+        if let Some(old) = tree.child(parent, name) {
+            if !was_made {
+                return if exclusive {
+                    Err(Error::Exists)
+                } else {
+                    Ok(old)
+                };
+            }
+            // The server just created this name, so a cached inode for it is stale.
+            tree.remove_own(old);
+        }
+        let attributes = Attributes {
+            size: Some(0),
+            modified: Some(now()),
+            mode: Some(mode),
+            ..Attributes::of(Kind::File)
+        };
+        let ino = tree.add_own(parent, name, attributes);
+        if let Some(node) = tree.get_mut(ino) {
+            node.local = true;
+        }
+        Ok(ino)
+    }
+
+    /// Stores an empty file whose name must be new; where that fails the file is closed and has no name any more.
+    fn store_created(&self, file: &Arc<File>, handle: u64, deadline: &Deadline) -> Result<()> {
+        let stored = self.uploader.upload(file, deadline);
+        if stored.is_err() {
+            file.body.lock().name.removed = true;
+            self.table.lock().remove_own(file.ino);
+            self.release(handle, deadline);
+        }
+        stored
+    }
+
+    /// Makes a file on the server that must be new; `None` where it is made by its first upload like any other, since
+    /// the server cannot tell in time whether it is new, and a listing does not have it.
+    fn create_on_server(
         &self,
         parent: u64,
         path: &RemotePath,
@@ -213,7 +239,7 @@ impl Vfs {
         })
     }
 
-    fn open_known(&self, ino: u64, wants: Wants) -> Result<Open> {
+    fn open_inode(&self, ino: u64, wants: Wants) -> Result<Open> {
         let mut opened = self.files.opened.lock();
         let (version, generation, is_new) = {
             let tree = self.table.lock();
@@ -241,7 +267,7 @@ impl Vfs {
         );
         drop(opened);
         self.table.lock().open(ino);
-        let sizeless = match self.begin(&file, wants) {
+        let sizeless = match self.prepare_body(&file, wants) {
             Ok(sizeless) => sizeless,
             Err(error) => {
                 self.release(handle, &self.deadline());
@@ -264,21 +290,21 @@ impl Vfs {
     }
 
     /// Prepares the body for a new handle; returns whether the size is unknown.
-    fn begin(&self, file: &File, wants: Wants) -> Result<bool> {
+    fn prepare_body(&self, file: &File, wants: Wants) -> Result<bool> {
         if !wants.truncate {
             let mut body = file.body.lock();
-            self.files.follow(file, &mut body);
-            // What is there can't be told from what is not: only a new beginning can be written.
+            self.files.follow_server(file, &mut body);
+            // Without a size, existing content cannot be told from a hole: only a truncated file can be written.
             return if body.content.sizeless && wants.write {
                 Err(Error::Unsupported)
             } else {
                 Ok(body.content.sizeless)
             };
         }
-        let mut body = self.files.rested(file, &self.deadline())?;
-        self.files.follow(file, &mut body);
+        let mut body = self.files.lock_idle(file, &self.deadline())?;
+        self.files.follow_server(file, &mut body);
         if body.content.size > 0 || body.content.sizeless || body.content.base.is_some() {
-            self.files.journal_cut(file, &mut body, 0)?;
+            body = self.files.journal_cut(file, body, 0)?;
             body.truncate(&self.files.spool, 0)?;
             body.upload.waited = false;
             self.files.publish(file, &body);

@@ -1,11 +1,11 @@
-//! Reading files.
+//! read: puts the answer together from the spool and the server.
 //!
-//! The one idea: a read is put together of pieces, each from whoever has it (see `file.rs`). Who reads on is never given
-//! one half of one content and the other of another.
+//! Each piece comes from where its bytes are (`file/open_file.rs`). A handle that reads on is never given half of one
+//! content and half of another.
 //!
-//! How files are opened is in `opening.rs`.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`.
+//! A file's lock before the inode table's.
 
 use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Step};
@@ -16,8 +16,8 @@ use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Body, File, Piece};
 use crate::vfs::file::open_files::Handle;
 
-/// Who reads so near to where he read before goes on, in bytes: the kernel reads ahead, and in no strict order.
-const NEAR: u64 = 4 << 20;
+/// Reads at most this many bytes from the last one continue it: the kernel's readahead keeps no strict order.
+const SEQUENTIAL_DISTANCE: u64 = 4 << 20;
 
 impl Vfs {
     /// The bytes, if no server need be asked for them.
@@ -28,11 +28,11 @@ impl Vfs {
         };
         let file = &handle.file;
         let mut body = file.body.try_lock()?;
-        self.files.follow(file, &mut body);
+        self.files.follow_server(file, &mut body);
         if body.content.sizeless {
             return None;
         }
-        if let Err(error) = self.stays(&handle, &body, offset) {
+        if let Err(error) = self.check_same_content(&handle, &body, offset) {
             return Some(Err(error));
         }
         let whole = usize::try_from(body.content.size.saturating_sub(offset))
@@ -78,8 +78,8 @@ impl Vfs {
             let rest = size - bytes.len();
             let (piece, sizeless) = {
                 let mut body = file.body.lock();
-                self.files.follow(file, &mut body);
-                self.stays(&handle, &body, at)?;
+                self.files.follow_server(file, &mut body);
+                self.check_same_content(&handle, &body, at)?;
                 match body.piece(at, rest) {
                     Some(Piece::Spool(length)) => {
                         bytes.append(read_spool(&body, at, length)?.into());
@@ -93,7 +93,7 @@ impl Vfs {
                     }
                     Some(Piece::Server(length)) => (length, body.content.sizeless),
                     None if body.content.sizeless => (rest, true),
-                    // More than there was before may have come of what is on its way from here.
+                    // A part of what is being uploaded may have arrived.
                     None if !bytes.is_empty() && body.is_settled() && file.reader.is_longer(at) => {
                         drop(body);
                         self.must_have_grown(file, at, deadline)?;
@@ -115,17 +115,17 @@ impl Vfs {
                     break;
                 }
                 if self.ends_at(file, end, deadline)? {
-                    // The kernel would fill its pages up with zeros to the size that it was told.
+                    // The kernel would pad its pages with zeros up to the size that it knows.
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.table.path(file.ino)?),
-                        format!("others have cut it to {end} bytes since it was opened"),
+                        format!("another client cut it to {end} bytes since it was opened"),
                     )
                     .into());
                 }
                 if length == 0 {
                     return Err(remote::Error::misbehaved(
                         format!("reading {}", self.table.path(file.ino)?),
-                        format!("the transfer ended after {end} bytes, and the file does not"),
+                        format!("the transfer ended after {end} bytes, before the end of the file"),
                     )
                     .into());
                 }
@@ -134,19 +134,18 @@ impl Vfs {
         Ok(bytes)
     }
 
-    /// Whether what is read from `offset` on is of the same content as what this handle has read right before it. Half
-    /// of one and half of another is neither: who reads on over a change of others is told so. Who begins anew or
-    /// elsewhere, and who reads on where the file has just grown, need not be.
-    fn stays(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
+    /// Refuses to continue a sequential read after the content was replaced: half of one and half of another is
+    /// neither. A read elsewhere or from the start is allowed, and one that continues where the file has just grown.
+    fn check_same_content(&self, handle: &Handle, body: &Body, offset: u64) -> Result<()> {
         let mut seen = handle.seen.lock();
-        let goes_on = offset > 0 && offset.abs_diff(seen.end) <= NEAR;
+        let goes_on = offset > 0 && offset.abs_diff(seen.end) <= SEQUENTIAL_DISTANCE;
         let is_torn = seen.generation > 0 && seen.generation < body.content.replaced;
         if goes_on && is_torn && !handle.writes {
             let path = self.table.path(handle.file.ino)?;
-            // As often as it is asked: the first answer may be for the kernel's own readahead.
+            // Each time: the first answer may go to the kernel's own readahead.
             return Err(remote::Error::misbehaved(
                 format!("reading {path}"),
-                "others have put another content in its place since its beginning was read",
+                "file was replaced on the server while being read",
             )
             .into());
         }
@@ -161,7 +160,7 @@ impl Vfs {
         }
         Err(remote::Error::misbehaved(
             format!("reading {}", self.table.path(file.ino)?),
-            format!("the server says that it has {end} bytes, and sends more"),
+            format!("the server reports {end} bytes and sends more"),
         )
         .into())
     }

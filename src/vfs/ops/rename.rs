@@ -1,6 +1,9 @@
-//! rename, with RENAME_NOREPLACE. What was written under the old name is stored first, and open files move along.
+//! rename, with RENAME_NOREPLACE.
+//!
+//! What was written under the old name is stored first; open files are claimed, so that no upload of them runs while the
+//! name changes.
 
-use crate::remote::{Deadline, Kind, Step, Why};
+use crate::remote::{self, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
@@ -21,18 +24,7 @@ impl Vfs {
         check_name(name)?;
         check_name(new_name)?;
         let ino = self.metadata.find(parent, name, deadline)?;
-        let target = if keep {
-            self.metadata.ask_again(new_parent, new_name, deadline)?
-        } else {
-            match self.metadata.find(new_parent, new_name, deadline) {
-                Ok(target) => Some(target),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error),
-            }
-        };
-        if keep && target.is_some() {
-            return Err(Error::Exists);
-        }
+        let target = self.find_target(new_parent, new_name, keep, deadline)?;
         if target == Some(ino) {
             return Ok(());
         }
@@ -48,7 +40,7 @@ impl Vfs {
             .join(new_name)
             .ok_or(Error::Invalid)?;
         // What is being written under the old name is brought to the server first.
-        let claims = self.settle_below(ino, deadline)?;
+        let claims = self.store_and_claim_below(ino, deadline)?;
         let from = self.table.path(ino)?;
         let claim = match target {
             Some(target) => self.files.claim(target, deadline)?,
@@ -58,41 +50,17 @@ impl Vfs {
             .as_ref()
             .map(|claim| self.files.orphan(&claim.file, deadline))
             .transpose()?;
-        let renamed = self.remote.step(
-            Step::Rename {
-                from: &from,
-                to: &to,
-            },
-            deadline,
-        );
-        if let (Err(_), Some(Orphan::Aside), Some(target)) = (&renamed, orphan, target) {
-            // In time of its own: the renaming may have taken all of it.
-            self.files
-                .bring_back(target, new_parent, &to, &self.deadline());
-        }
-        match renamed {
-            Ok(_) => {}
-            Err(error) if error.why() == Some(Why::Unsupported) => {
-                log::info!("{error}; who wants it renamed has to copy it");
-                return Err(Error::NeverRenames);
+        let step = Step::Rename {
+            from: &from,
+            to: &to,
+        };
+        if let Err(error) = self.remote.step(step, deadline) {
+            if let (Some(Orphan::Aside), Some(target)) = (orphan, target) {
+                // With a deadline of its own: the rename may have used all of the first.
+                self.files
+                    .restore_name(target, new_parent, &to, &self.deadline());
             }
-            Err(error) if error.why() == Some(Why::Unsaid) => {
-                return Err(match self.metadata.ask_again(parent, name, deadline)? {
-                    None => Error::NotFound,
-                    Some(_)
-                        if target.is_some_and(|target| {
-                            self.table.kind(target) == Some(Kind::Directory)
-                        }) =>
-                    {
-                        Error::NotEmpty
-                    }
-                    Some(_) => error.into(),
-                });
-            }
-            Err(error) => {
-                self.doubt_outcome(&error, &[parent, new_parent]);
-                return Err(self.or_gone(parent, name, error));
-            }
+            return Err(self.explain_rename(error, (parent, name), new_parent, target, deadline));
         }
         self.forget_kept_at(ino, &to);
         let mut tree = self.table.lock();
@@ -103,10 +71,63 @@ impl Vfs {
         drop(tree);
         self.rename_journaled(claims);
         if let Some(target) = target {
-            self.files.forsake(target);
+            self.files.discard_unlinked(target);
         }
         self.files.journal.settle();
         Ok(())
+    }
+
+    /// The inode that a rename would replace; with `keep` there must be none.
+    fn find_target(
+        &self,
+        parent: u64,
+        name: &[u8],
+        keep: bool,
+        deadline: &Deadline,
+    ) -> Result<Option<u64>> {
+        if keep {
+            return match self.metadata.ask_again(parent, name, deadline)? {
+                Some(_) => Err(Error::Exists),
+                None => Ok(None),
+            };
+        }
+        match self.metadata.find(parent, name, deadline) {
+            Ok(target) => Ok(Some(target)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the server did not rename, as rename(2) reports it.
+    fn explain_rename(
+        &self,
+        error: remote::Error,
+        (parent, name): (u64, &[u8]),
+        new_parent: u64,
+        target: Option<u64>,
+        deadline: &Deadline,
+    ) -> Error {
+        match error.why() {
+            Some(Why::Unsupported) => {
+                log::info!("rename: {error}; mv has to copy the file");
+                Error::NeverRenames
+            }
+            Some(Why::Unsaid) => match self.metadata.ask_again(parent, name, deadline) {
+                Err(error) => error,
+                Ok(None) => Error::NotFound,
+                Ok(Some(_)) => {
+                    let kind = target.and_then(|target| self.table.kind(target));
+                    match kind {
+                        Some(Kind::Directory) => Error::NotEmpty,
+                        _ => error.into(),
+                    }
+                }
+            },
+            _ => {
+                self.doubt_outcome(&error, &[parent, new_parent]);
+                self.or_gone(parent, name, error)
+            }
+        }
     }
 
     fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {
@@ -123,9 +144,13 @@ impl Vfs {
 
     /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
     /// has changed: what is written from now on goes to the new one.
-    pub(crate) fn settle_below(&self, ino: u64, deadline: &Deadline) -> Result<Vec<Claim>> {
+    pub(crate) fn store_and_claim_below(
+        &self,
+        ino: u64,
+        deadline: &Deadline,
+    ) -> Result<Vec<Claim>> {
         let mut files: Vec<Arc<File>> = self.files.opened_files();
-        // Always in the same order, so that two who claim never wait for each other.
+        // Always in the same order, so that two renames never wait for each other.
         files.sort_unstable_by_key(|file| file.ino);
         let mut claims = Vec::new();
         for file in files {
@@ -134,10 +159,10 @@ impl Vfs {
             }
             let mut claim = loop {
                 self.uploader.upload(&file, deadline)?;
-                let mut body = self.files.rested(&file, deadline)?;
-                // A writer that goes on meanwhile need not be waited for: the rest goes to the new name. But what was begun
-                // under a temporary name must not be left there.
-                if body.name.beside.is_none() {
+                let mut body = self.files.lock_idle(&file, deadline)?;
+                // A writer that continues meanwhile need not be waited for: the rest goes to the new name. But a
+                // temporary file under the old name must not be left there.
+                if body.name.temp.is_none() {
                     break Claim::of(&file, &mut body, deadline);
                 }
             };

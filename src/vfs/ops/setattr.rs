@@ -1,7 +1,7 @@
-//! Changing attributes, and what statfs(2) is told.
+//! setattr: size, mode and time.
 //!
-//! The one idea: what belongs to a file that is being written rides behind its upload, in the same
-//! flight; what belongs to a file that rests is set at once.
+//! Mode and time of a file that is being written are sent after its upload, in the same flight; those of other files are
+//! set at once.
 
 use crate::remote;
 use crate::remote::{Deadline, Done, Kind, Precision, Step};
@@ -69,7 +69,7 @@ impl Vfs {
         {
             Ok(Done::Changed) => {}
             Ok(_) => return Ok(()),
-            // The root may be another user's; its time matters to nobody.
+            // The root may belong to another user; its time does not matter.
             Err(error) => return Err(Error::NotPermitted(error)),
         }
         if let Some(disk) = &self.readers.disk
@@ -130,7 +130,7 @@ impl Vfs {
         };
         {
             let may_ride = self.remote.traits().sets_times;
-            let mut body = self.files.settled(&file, deadline)?;
+            let mut body = self.files.lock_settled(&file, deadline)?;
             if body.is_dirty() && may_ride || body.name.removed {
                 body.attributes.modified = Some(seconds);
                 self.files.journal_rights(&body);

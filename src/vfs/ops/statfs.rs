@@ -1,4 +1,4 @@
-//! statfs: what the server reports of its space, or `size=`, or a figure on which no program stumbles.
+//! statfs: the space reported by the server, or `size=`, or a figure that is large enough for every program.
 
 use crate::remote;
 use crate::remote::Deadline;
@@ -6,7 +6,7 @@ use crate::vfs::Vfs;
 use crate::vfs::inode::attr_view::Space;
 use std::time::Instant;
 
-/// What no server tells us is taken to be large: programs refuse to save where nothing is free.
+/// Bytes of a server that does not report its space: programs refuse to save where nothing is free.
 const UNKNOWN_SPACE: u64 = 1 << 50;
 /// Files, for the same reason.
 const UNKNOWN_FILES: u64 = 1 << 32;
@@ -34,7 +34,7 @@ impl Vfs {
             .remote
             .space(&remote::RemotePath::root(), &ask)
             .unwrap_or_else(|error| {
-                log::info!("asking for the free space: {error}");
+                log::info!("statfs: server did not report its free space: {error}");
                 None
             });
         let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);

@@ -76,13 +76,13 @@ impl Vfs {
             .shown(&self.settings.root, &path, &target)
             .ok_or_else(|| {
                 let mut tree = self.table.lock();
-                // Once for each link: whoever lists its directory asks each time.
+                // Once for each link: every listing of its directory reads it.
                 let told = tree
                     .get_mut(ino)
                     .is_some_and(|node| std::mem::replace(&mut node.told, true));
                 if !told {
                     log::warn!(
-                        "{path}: its target {} leads out of the mount",
+                        "symlink: {path}: target {} is outside of the mount; reading the link is refused",
                         target.escape_ascii()
                     );
                 }

@@ -23,7 +23,7 @@ impl Vfs {
             .transpose()?;
         if matches!(orphan, Some(Orphan::NeverStored | Orphan::Aside)) {
             self.table.lock().remove_own(ino);
-            self.files.forsake(ino);
+            self.files.discard_unlinked(ino);
             return Ok(());
         }
         let path = self.table.path(ino)?;
@@ -36,7 +36,7 @@ impl Vfs {
                 if !was_stored && matches!(error.why(), Some(Why::NotFound | Why::Unsaid)) => {}
             Err(error) if error.why() == Some(Why::NotFound) => {
                 self.table.lock().remove_own(ino);
-                self.files.forsake(ino);
+                self.files.discard_unlinked(ino);
                 return Err(Error::NotFound);
             }
             Err(error) if error.why() == Some(Why::Unsaid) => {
@@ -51,7 +51,7 @@ impl Vfs {
             }
         }
         self.table.lock().remove_own(ino);
-        self.files.forsake(ino);
+        self.files.discard_unlinked(ino);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! Writing files.
+//! write, truncate and fallocate.
 //!
-//! The one idea: a write goes to the spool, and waits only where it is too far ahead of the network (see
-//! `streaming.rs`). Whoever sets the size waits until no upload of the file is under way.
+//! A write goes to the spool, and waits only where it is too far ahead of the network (`upload/stream.rs`). Whatever sets
+//! the size waits until no upload of the file is in progress. What the caller of close is told is in `flush`.
 //!
-//! What the caller of `close` is told is in `flush.rs`.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`.
+//! A file's lock before the inode table's.
 
 use std::sync::Arc;
 
@@ -17,18 +17,20 @@ use crate::vfs::file::append::Spot;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::ops::open::Wants;
 
-/// Zeros that are written at once.
-const ZEROS: usize = 1 << 20;
+/// Zeros written at once.
+const ZERO_BUFFER: usize = 1 << 20;
 
 impl Vfs {
-    /// Writes to the spool, if that need not wait for the network.
-    /// Returns at which offset it was.
+    /// Writes to the spool, if that need not wait for the network. Returns the offset.
     pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
         let file = match self.files.file(handle) {
             Ok(handle) => Arc::clone(handle.write()),
             Err(error) => return Some(Err(error)),
         };
         let mut body = file.body.lock();
+        if body.journal.is_cutting() {
+            return None;
+        }
         let offset = self.files.offset_of(&file, &mut body, spot);
         if self
             .uploader
@@ -43,12 +45,14 @@ impl Vfs {
         }
     }
 
-    /// Writes to the spool. Who is too far ahead of the network waits for it.
-    /// Returns at which offset it was.
+    /// Writes to the spool, waiting for the network where it is too far ahead. Returns the offset.
     pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
         let file = Arc::clone(self.files.file(handle)?.write());
         let mut body = file.body.lock();
         loop {
+            while body.journal.is_cutting() {
+                file.uploaded.wait(&mut body);
+            }
             let offset = self.files.offset_of(&file, &mut body, spot);
             if !self
                 .uploader
@@ -118,7 +122,7 @@ impl Vfs {
         Ok(offset)
     }
 
-    /// Sets the size, in bytes. Without a handle the server is told before this returns.
+    /// Sets the size, in bytes. Without a handle the server has the new size when this returns.
     pub fn truncate(
         &self,
         ino: u64,
@@ -129,7 +133,7 @@ impl Vfs {
         self.writable()?;
         if let Some(handle) = handle {
             let file = Arc::clone(self.files.file(handle)?.write());
-            let mut body = self.files.settled(&file, deadline)?;
+            let mut body = self.files.lock_settled(&file, deadline)?;
             if body
                 .upload
                 .stream
@@ -137,11 +141,11 @@ impl Vfs {
                 .is_some_and(|stream| size < stream.sent)
             {
                 drop(body);
-                body = self.files.rested(&file, deadline)?;
+                body = self.files.lock_idle(&file, deadline)?;
             }
-            self.files.journal_cut(&file, &mut body, size)?;
+            body = self.files.journal_cut(&file, body, size)?;
             body.truncate(&self.files.spool, size)?;
-            // Who says so means it, other than a shell that opens what a command may yet fill.
+            // An explicit size is meant, unlike that of a shell that opens what a command may yet fill.
             body.upload.waited = true;
             self.files.publish(&file, &body);
             return Ok(());
@@ -171,14 +175,14 @@ impl Vfs {
         self.writable()?;
         let file = Arc::clone(self.files.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
-        let mut body = self.files.settled(&file, &self.deadline())?;
+        let mut body = self.files.lock_settled(&file, &self.deadline())?;
         if zeroes {
             let end = if keep {
                 end.min(body.content.size)
             } else {
                 end
             };
-            let zeros = vec![0; ZEROS];
+            let zeros = vec![0; ZERO_BUFFER];
             let mut at = offset;
             while at < end {
                 let length = zeros

@@ -1,9 +1,7 @@
-//! Listing ahead: directories are listed before they are asked for, where somebody walks a tree.
+//! Lists directories before they are asked for, where a program walks a tree.
 //!
-//! The one idea: `walk.rs` says what will be looked at next; here it is listed, on connections that nobody
-//! else wants, and merged like every other listing. Whoever asks for one meanwhile shares it.
-//!
-//! Lock order: `walks` is taken alone, or before `tree`.
+//! `walk_detector` says which directories come next. They are listed on connections that no caller waits for, and merged
+//! like every other listing; a caller that asks for one meanwhile shares it.
 
 use std::sync::Arc;
 
@@ -14,13 +12,13 @@ use crate::vfs::metadata::single_flight::Claim;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::walk_detector::Directory;
 
-/// Directories in one flight: few enough that the first is not long behind the round trip.
-const FLIGHT: usize = 32;
-/// Flights, or listings one by one, that are under way at once.
-const AT_ONCE: usize = 8;
+/// Directories in one flight: few enough that the first listing comes soon after the round trip.
+const MAX_FLIGHT: usize = 32;
+/// Flights, or single listings, in progress at once.
+const MAX_LISTINGS: usize = 8;
 
 impl Prefetcher {
-    /// Somebody looks at a directory that is listed.
+    /// A program looks at a directory that is listed.
     pub(crate) fn visited(&self, ino: u64) {
         let below = self.directories_in(ino).unwrap_or_default();
         let age = self.lifetime;
@@ -34,13 +32,13 @@ impl Prefetcher {
         (walks.hits, walks.wasted)
     }
 
-    /// Says in the log what was gained and lost by doing things ahead.
+    /// Logs the hits and the waste of speculative work.
     pub fn log_ahead(&self) {
-        let (listed, listed_in_vain) = self.listed_ahead();
-        let (fetched, fetched_in_vain) = self.fetched_ahead();
+        let (listed, listed_wasted) = self.listed_ahead();
+        let (fetched, fetched_wasted) = self.fetched_ahead();
         log::info!(
-            "ahead: {listed} directories were listed and looked at, {listed_in_vain} in vain; \
-             {fetched} files were fetched and read, {fetched_in_vain} in vain"
+            "prefetch: {listed} directory listings used, {listed_wasted} wasted; \
+             {fetched} files used, {fetched_wasted} wasted"
         );
     }
 
@@ -49,10 +47,10 @@ impl Prefetcher {
         let mut room = self.remote.room(Urgency::Ahead);
         while !wanted.is_empty() && room > 0 {
             room -= 1;
-            let Some(place) = self.listing_permits.take(AT_ONCE) else {
+            let Some(place) = self.listing_permits.take(MAX_LISTINGS) else {
                 return;
             };
-            let rest = wanted.split_off(wanted.len().min(if together { FLIGHT } else { 1 }));
+            let rest = wanted.split_off(wanted.len().min(if together { MAX_FLIGHT } else { 1 }));
             let now = std::mem::replace(&mut wanted, rest);
             let Some(vfs) = self.me.upgrade() else {
                 return;
@@ -73,7 +71,7 @@ impl Prefetcher {
     /// Lists directories in one go, and says of each how that went.
     fn list_batch(self: &Arc<Self>, directories: &[u64]) {
         let deadline = Deadline::after(self.timeout);
-        // Who lists one of them already does it sooner.
+        // A listing in progress will be there sooner.
         let claims: Vec<_> = directories
             .iter()
             .filter_map(|&ino| self.metadata.listings.claim(ino, &deadline))
@@ -119,8 +117,8 @@ impl Prefetcher {
                 let mut tree = self.table.lock();
                 tree.merge_listing(ino, entries, completeness, asked);
             }
-            // Whoever wants it will hear of it.
-            Err(error) => log::debug!("listing ahead: {error}"),
+            // A caller that wants it gets the error itself.
+            Err(error) => log::debug!("prefetch: listing failed: {error}"),
         }
     }
 

@@ -1,11 +1,10 @@
-//! Sequences: which files will be read next.
+//! Detects sequences of files: which will be read next.
 //!
-//! The one idea: `cp -r`, `tar`, `grep -r`, rsync open one file after the other, by name or by inode number.
-//! Who opens a file and then the next is in a sequence; the small files that come next can be fetched
-//! whole before they are asked for. How many is a *window* that doubles while it hits and closes when what
-//! was fetched is not read.
+//! `cp -r`, `tar`, `grep -r` and rsync open one file after the other, by name or by inode number. A program that opens a
+//! file and then the next one is in a sequence. The number of files fetched ahead is a *window* that doubles with hits and
+//! closes when fetched files are not read.
 //!
-//! Plain data, without locks and without a server; `fetch.rs` acts on it.
+//! Plain data without locks or server; `files` acts on it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ pub struct Sequences {
     ahead: HashMap<u64, Ahead>,
     /// Files that were fetched ahead and then read.
     pub hits: u64,
-    /// Files that were fetched ahead in vain.
+    /// Files that were fetched ahead and not read.
     pub wasted: u64,
 }
 
@@ -59,17 +58,18 @@ struct Row {
     used: Instant,
 }
 
-/// Sequences that are followed at once; the one that rested longest makes way.
-const ROWS: usize = 4;
-/// The largest window, in files: with [`LARGEST`](super::fetch) bytes each well below the block cache.
+/// Sequences followed at once; the least recently active one gives way.
+const MAX_SEQUENCES: usize = 4;
+/// The largest window, in files: with files of the largest size that is fetched still well below the block cache.
 const LARGEST_WINDOW: usize = 64;
-/// Files that may be passed over: what is not to be read (`grep --include`), or too large to be fetched.
-const NEAR: usize = 3;
-/// What was not read so long after it was fetched was fetched in vain.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Files that a sequence may skip: those that the program does not read (`grep --include`), or too large to be
+/// fetched.
+const MAX_SKIPPED: usize = 3;
+/// A fetched file that was not read within this time was wasted.
+const WASTE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Sequences {
-    /// Somebody opens `file` to read it; queues what is best fetched now.
+    /// A program opens `file` to read it; queues what is best fetched now.
     pub fn open(&mut self, file: u64, order: &dyn Order) {
         self.forget_old();
         let stage = self.ahead.get(&file).map(|ahead| ahead.stage);
@@ -83,7 +83,11 @@ impl Sequences {
         }
         let followed = (0..self.rows.len()).rev().find_map(|at| {
             let row = &self.rows[at];
-            let near = |by_number| order.after(row.last, by_number, NEAR).contains(&file);
+            let near = |by_number| {
+                order
+                    .after(row.last, by_number, MAX_SKIPPED)
+                    .contains(&file)
+            };
             let ways = [row.by_number, !row.by_number];
             let by_number = ways.into_iter().find(|&by_number| near(by_number))?;
             Some((at, by_number))
@@ -99,7 +103,7 @@ impl Sequences {
                 }
             }
             None => {
-                if self.rows.len() == ROWS {
+                if self.rows.len() == MAX_SEQUENCES {
                     self.rows.remove(0);
                 }
                 Row {
@@ -134,7 +138,7 @@ impl Sequences {
         None
     }
 
-    /// One that was to be fetched can't be for now.
+    /// A queued file cannot be fetched for now.
     pub fn put_back(&mut self, file: u64) {
         self.set(file, Stage::Queued);
         self.queue.push_front(file);
@@ -175,12 +179,12 @@ impl Sequences {
     }
 
     fn forget_old(&mut self) {
-        // Nobody has come for what was fetched, or is to be.
+        // No reader came for these files.
         let mut in_vain = false;
         self.ahead.retain(|_, ahead| {
             let is_over = match ahead.stage {
                 Stage::Asked | Stage::Coming => false,
-                _ => ahead.since.elapsed() >= PATIENCE,
+                _ => ahead.since.elapsed() >= WASTE_TIMEOUT,
             };
             if is_over {
                 self.wasted += u64::from(ahead.stage == Stage::There);
@@ -189,7 +193,7 @@ impl Sequences {
             !is_over
         });
         self.rows
-            .retain(|row| !in_vain && row.used.elapsed() < PATIENCE);
+            .retain(|row| !in_vain && row.used.elapsed() < WASTE_TIMEOUT);
     }
 }
 
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_fetched_is_asked_for_once_before_it_is_opened() {
+    fn failed_fetch_is_not_repeated_before_the_open() {
         let files = Files((0..200).collect());
         let mut sequences = Sequences::default();
         let mut asked = Vec::new();
@@ -262,7 +266,7 @@ mod tests {
         assert_eq!((sequences.hits, sequences.wasted), (0, 0));
         // Long ago it is no waste either, and it may be tried again.
         for ahead in sequences.ahead.values_mut() {
-            ahead.since -= PATIENCE;
+            ahead.since -= WASTE_TIMEOUT;
         }
         sequences.open(100, &files);
         assert_eq!((sequences.wasted, sequences.next()), (0, Some(101)));

@@ -1,53 +1,88 @@
-//! Small files ahead: fetched whole before they are asked for, where somebody reads one after the other.
+//! Fetches small files before they are asked for, where a program reads one after the other.
 //!
-//! The one idea: `sequence.rs` says what will be read next; here it is fetched, on connections that nobody
-//! else wants, into the block cache, where the reader finds it. What a file is (size and time) comes in
-//! the same flight, so that its open need not ask either.
+//! `file_sequence` says which files come next. They are fetched whole into the block cache, on connections that no caller
+//! waits for. Size and time come in the same flight, so that the open need not ask for them either. In the same way the
+//! bytes of a small file come with the revalidation of its open.
 //!
-//! In the same way the bytes of a small file ride along when its open has to ask what it is now.
+//! # Lock order
 //!
-//! Lock order: `sequences` before `tree` before the block cache; no call to the server under it.
+//! `sequences` before the inode table, before `orders` and the block cache; none while the server is asked.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use lru::LruCache;
 
+use crate::process::lock_order::{OrderedCondvar, OrderedGuard, OrderedMutex};
 use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Deadline, Kind, Reading, RemotePath, Result, Urgency, Version};
 use crate::vfs::cache::memory::{BLOCK_LENGTH, Block, Key};
 use crate::vfs::inode::{Node, ROOT, Tree};
+use crate::vfs::lock_rank;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
+use crate::vfs::prefetch::permits::Permits;
 
-/// Larger files are not fetched ahead, in bytes: reading them has a window of its own.
-const LARGEST: u64 = 256 * 1024;
-/// Larger files do not ride along with the question of an open, in bytes: it would wait for all of them.
-const RIDES: usize = 64 * 1024;
-/// Files that are fetched at once, if there are connections.
-const AT_ONCE: usize = 8;
-/// Entries that are looked at to find the next files.
-const STEPS: usize = 2000;
-/// The share of somebody's patience for which he waits for a file that is fetched and does not get on; then he fetches
-/// it himself.
-const SHARE: u32 = 3;
-/// How often who waits looks whether it gets on.
-const LOOK: Duration = Duration::from_millis(500);
-/// A file is asked about again when what is known of it is older: it is to be fresh when it is opened.
-const FRESH: Duration = Duration::from_secs(2);
+/// Bytes of the largest file fetched ahead: larger ones have the window of their reader.
+const MAX_FETCH_SIZE: u64 = 256 * 1024;
+/// Bytes of the largest file fetched together with the revalidation of its open, which waits for all of it.
+const MAX_OPEN_FETCH_SIZE: usize = 64 * 1024;
+/// Files fetched at once, if there are connections.
+const MAX_FETCHES: usize = 8;
+/// Entries examined to find the next files.
+const MAX_SEARCH_STEPS: usize = 2000;
+/// Divisor of a caller's patience: how long it waits for a fetch that makes no progress, before it reads the file
+/// itself.
+const PATIENCE_SHARE: u32 = 3;
+/// Interval at which a waiting caller checks whether the fetch makes progress.
+const PROGRESS_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// A file is asked about again with its fetch when what is known of it is older than this: it must be fresh when it is
+/// opened.
+const FRESH_AGE: Duration = Duration::from_secs(2);
 
-/// What became of a file that was to be fetched.
+/// Directories whose sorted children are cached.
+const SORTED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// State of the fetching of small files.
+#[derive(Debug)]
+pub struct Fetching {
+    /// Which files come next, and how far their fetching is.
+    pub sequences: OrderedMutex<Sequences, { lock_rank::SEQUENCES }>,
+    /// A file is at its next stage.
+    pub moved: OrderedCondvar,
+    /// Permits for threads.
+    pub places: Permits,
+    /// The orders of directories that were looked at.
+    pub orders: OrderedMutex<LruCache<(u64, bool), Sorted>, { lock_rank::SORTED }>,
+}
+
+/// The numbers in a directory, in some order, and the time of the listing that they are from.
+pub type Sorted = (Instant, Arc<Vec<u64>>);
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self {
+            sequences: OrderedMutex::default(),
+            moved: OrderedCondvar::new(),
+            places: Permits::default(),
+            orders: OrderedMutex::new(LruCache::new(SORTED_DIRECTORIES)),
+        }
+    }
+}
+
+/// Outcome of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// It is there.
     There,
     /// It is not what it was taken for.
     Other,
-    /// Somebody else wanted the connection.
+    /// Another caller wanted the connection.
     Yielded,
 }
 
-/// A file that is to be fetched.
+/// A file to fetch.
 struct Wanted {
     ino: u64,
     path: RemotePath,
@@ -67,7 +102,7 @@ struct Search {
 }
 
 impl Prefetcher {
-    /// Somebody opens a file to read it.
+    /// A program opens a file to read it.
     pub(crate) fn opened_to_read(&self, ino: u64) {
         let more = {
             let mut sequences = self.fetching.sequences.lock();
@@ -91,7 +126,7 @@ impl Prefetcher {
     /// Waits as long as a file is at one of these stages and gets on.
     fn await_stage(
         &self,
-        mut sequences: MutexGuard<'_, Sequences>,
+        mut sequences: OrderedGuard<'_, Sequences>,
         ino: u64,
         stages: &[Stage],
         deadline: &Deadline,
@@ -101,16 +136,20 @@ impl Prefetcher {
             if seen.replace(since).is_some_and(|before| before != since) {
                 deadline.progress();
             }
-            if since.elapsed() > deadline.patience() / SHARE || deadline.remaining().is_none() {
+            if since.elapsed() > deadline.patience() / PATIENCE_SHARE
+                || deadline.remaining().is_none()
+            {
                 return;
             }
-            self.fetching.moved.wait_for(&mut sequences, LOOK);
+            self.fetching
+                .moved
+                .wait_for(&mut sequences, PROGRESS_POLL_INTERVAL);
         }
     }
 
-    /// Somebody opens a file to read it, of which what is known is older than `age`. A small one whose bytes
-    /// are nowhere here is fetched in the flight of the question what it is now; returns once that is
-    /// answered and the bytes are there, or why ever it can't be: then the question is still open.
+    /// A program opens a file to read it, whose attributes are older than `age`. A small file without cached bytes is
+    /// fetched in the flight of the revalidation. Returns once that is answered and the bytes are there, or if it
+    /// cannot be done: then the revalidation is still to be made.
     pub(crate) fn ride_along(&self, ino: u64, age: Duration, deadline: &Deadline) {
         // What the disk has, or the kernel, need not come: the question alone will do.
         let comes = |node: &Node| {
@@ -121,23 +160,25 @@ impl Prefetcher {
         if !asks || self.remote.room(Urgency::Caller) == 0 {
             return;
         }
-        let wanted = self.wanted(ino).filter(|wanted| wanted.size <= RIDES);
+        let wanted = self
+            .wanted(ino)
+            .filter(|wanted| wanted.size <= MAX_OPEN_FETCH_SIZE);
         let (Some(mut wanted), Some(vfs)) = (wanted, self.me.upgrade()) else {
             return;
         };
         wanted.verify = true;
         let mut sequences = self.fetching.sequences.lock();
         if sequences.stage(ino).is_some() {
-            // Somebody else is at it.
+            // Another caller fetches it already.
             return;
         }
         sequences.set(ino, Stage::Asked);
         // On a thread of its own, since the server's last word is not worth a wait.
         let job = move || {
             if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
-                log::debug!("fetching along with an open: {error}");
+                log::debug!("prefetch: fetch with an open failed: {error}");
             }
-            // Not ahead of anybody: neither a hit nor in vain.
+            // Not speculative: neither a hit nor waste.
             vfs.fetching.sequences.lock().drop_file(ino);
             vfs.fetching.moved.notify_all();
         };
@@ -159,7 +200,8 @@ impl Prefetcher {
         let mut room = self.remote.room(Urgency::Ahead);
         while room > 0 {
             room -= 1;
-            let (Some(place), Some(vfs)) = (self.fetching.places.take(AT_ONCE), self.me.upgrade())
+            let (Some(place), Some(vfs)) =
+                (self.fetching.places.take(MAX_FETCHES), self.me.upgrade())
             else {
                 return;
             };
@@ -173,7 +215,7 @@ impl Prefetcher {
         }
     }
 
-    /// Fetches what is queued, until that is all or others want the connections.
+    /// Fetches what is queued, until the queue is empty or other callers want the connections.
     fn fetch_on(&self) {
         loop {
             let Some(ino) = self.fetching.sequences.lock().next() else {
@@ -186,13 +228,13 @@ impl Prefetcher {
                 self.fetch_whole(&wanted, Urgency::Ahead)
             });
             if let Err(error) = &fetched {
-                log::debug!("fetching ahead: {error}");
+                log::debug!("prefetch: fetch failed: {error}");
             }
             let mut sequences = self.fetching.sequences.lock();
             match fetched {
                 Ok(Outcome::There) => sequences.set(ino, Stage::There),
                 Ok(Outcome::Yielded) => sequences.put_back(ino),
-                // Who reads it will see what it is.
+                // A reader will see what it is.
                 _ => sequences.set(ino, Stage::Passed),
             }
             drop(sequences);
@@ -210,7 +252,7 @@ impl Prefetcher {
             version,
             generation: node.generation,
             size: usize::try_from(version.size?).ok()?,
-            verify: !node.is_fresh(FRESH),
+            verify: !node.is_fresh(FRESH_AGE),
             asked: tree.now(),
         };
         let content = (ino, node.generation);
@@ -239,7 +281,7 @@ impl Prefetcher {
             tree.merge_version(wanted.ino, version, wanted.asked);
             drop(tree);
             if version.size != wanted.version.size || !version.may_be(&wanted.version) {
-                // Whoever waits need not wait for the end of the transfer.
+                // A waiting caller need not wait for the end of the transfer.
                 self.fetching
                     .sequences
                     .lock()
@@ -275,7 +317,7 @@ impl Prefetcher {
                     return Ok(Outcome::There);
                 }
                 Ok(length) if length > 0 && filled + length <= wanted.size => filled += length,
-                // Longer or shorter than it was said to be, or broken off: whoever reads it will see.
+                // Longer or shorter than reported, or broken off: a reader will see.
                 outcome => {
                     if shown {
                         self.set_blocks(wanted, &bytes[..wanted.size], false);
@@ -377,7 +419,7 @@ impl Order for Prefetcher {
         let mut search = Search {
             by_number,
             count,
-            steps: STEPS,
+            steps: MAX_SEARCH_STEPS,
             found: Vec::new(),
         };
         let mut at = file;
@@ -399,12 +441,12 @@ impl Order for Prefetcher {
     }
 }
 
-/// Whether a file is worth fetching whole, and nobody here has it open.
+/// Whether a file is worth fetching whole, and is not open here.
 fn is_small(tree: &Tree, ino: u64) -> bool {
     tree.get(ino).is_some_and(|node| {
         let size = node.attributes.size;
         node.attributes.kind == Kind::File
-            && size.is_some_and(|size| size > 0 && size <= LARGEST)
+            && size.is_some_and(|size| size > 0 && size <= MAX_FETCH_SIZE)
             && !node.local
             && !node.is_open()
     })

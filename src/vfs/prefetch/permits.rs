@@ -1,9 +1,9 @@
-//! A limited number of permits for work that nobody waits for; each is given back when it is dropped.
+//! A limited number of permits for speculative work; each is given back when it is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Permits for work that nobody waits for.
+/// Permits for speculative work.
 #[derive(Debug, Default)]
 pub struct Permits(Arc<AtomicUsize>);
 

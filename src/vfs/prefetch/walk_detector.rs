@@ -1,12 +1,11 @@
-//! Walks: which directories will be looked at next.
+//! Detects walks through a tree: which directories will be looked at next.
 //!
-//! The one idea: `ls -R`, `find`, `du`, `cp -r` go through a tree in depth-first order, siblings by name or
-//! by inode number. Who looks at one directory and then at the first below it, or at the next beside it,
-//! is walking; the directories that come next can be listed before they are asked for. How many at a
-//! time is a *window* that doubles while it hits and halves when it misses, so that a wrong guess costs
-//! little and a crawler can't make a flood of it.
+//! `ls -R`, `find`, `du` and `cp -r` go through a tree depth first, siblings by name or by inode number. A program that
+//! looks at one directory and then at the first one below it, or at its next sibling, is walking. The number of
+//! directories listed ahead is a *window* that doubles with hits and halves with misses, so that a wrong guess costs
+//! little and a crawler cannot cause a flood.
 //!
-//! Plain data, without locks, without a server and without a tree; `ahead.rs` acts on it.
+//! Plain data without locks, server or tree; `directories` acts on it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ pub struct Walks {
     pending: HashSet<u64>,
     /// Directories that were listed ahead and then looked at.
     pub hits: u64,
-    /// Directories that were listed ahead in vain.
+    /// Directories that were listed ahead and not looked at.
     pub wasted: u64,
 }
 
@@ -49,15 +48,15 @@ struct Walk {
     used: Instant,
 }
 
-/// Walks that are followed at once; the one that rested longest makes way.
-const WALKS: usize = 4;
+/// Walks followed at once; the least recently active one gives way.
+const MAX_WALKS: usize = 4;
 /// The largest window, in directories.
 const LARGEST_WINDOW: usize = 256;
-/// A walk that rested for so long is over.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A walk without activity for this long is over.
+const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Walks {
-    /// Somebody looks at `seen`, in which these directories are. Returns what is best listed now.
+    /// A program looks at `seen`, which contains these directories. Returns what is best listed now.
     pub fn visit(&mut self, seen: u64, below: Vec<Directory>, age: Duration) -> Vec<u64> {
         self.forget_old(age);
         let was_listed_ahead = self.unseen.remove(&seen).is_some();
@@ -73,7 +72,7 @@ impl Walks {
                 self.walks.push(walk);
             }
             None => {
-                if self.walks.len() == WALKS {
+                if self.walks.len() == MAX_WALKS {
                     self.walks.remove(0);
                 }
                 self.walks.push(Walk::new());
@@ -146,7 +145,7 @@ impl Walks {
         if wasted > 0 {
             self.walks.clear();
         }
-        self.walks.retain(|walk| walk.used.elapsed() < PATIENCE);
+        self.walks.retain(|walk| walk.used.elapsed() < WALK_TIMEOUT);
     }
 }
 
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_listed_is_not_asked_for_again_and_again() {
+    fn failed_listing_is_not_repeated() {
         let mut walks = Walks::default();
         walks.visit(1, unlisted(10..14), LONG);
         let wanted = walks.visit(10, Vec::new(), LONG);

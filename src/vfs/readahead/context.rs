@@ -1,9 +1,7 @@
-//! What the readers of all files share.
+//! Holds what the readers of all files share: the server, the caches, and what one of them has learned.
 //!
-//! The one idea: what one of them learns of the server and of the line counts for all: how far a stream may run
-//! ahead, and whether it may begin in the middle of a file.
-//!
-//! Lock order: none is taken here.
+//! What one reader learns of the server and of the line holds for all: how far a stream may run ahead, and whether a
+//! transfer may begin in the middle of a file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +10,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
-use crate::vfs::stats::{CLOSE, Traffic};
+use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
 /// Bytes that a stream runs ahead at most: what is on its way over 1 Gbit/s and 130 ms.
 const LARGEST_WINDOW: u64 = 16 << 20;
@@ -22,31 +20,31 @@ const WINDOW_SHARE: u64 = 16;
 
 /// What the readers of all files share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct ReadContext {
     /// The server.
     pub remote: Arc<dyn Remote>,
     /// The block cache.
     pub blocks: Arc<Blocks>,
     /// The time without progress after which a stream gives up.
     pub patience: Duration,
-    /// Whether transfers begin where they are told to.
-    pub honesty: Arc<Honesty>,
+    /// Whether the server honours REST, as far as reads have shown.
+    pub rest_check: Arc<RestCheck>,
     /// The block cache on disk.
     pub disk: Option<Arc<Disk>>,
     /// What is under way in either direction.
     pub traffic: Arc<Traffic>,
 }
 
-impl Shared {
+impl ReadContext {
     /// Whether a transfer may begin in the middle of a file.
     pub(crate) fn can_seek(&self) -> bool {
-        !self.honesty.is_broken() && self.remote.traits().seeks
+        !self.rest_check.has_failed() && self.remote.traits().seeks
     }
 
     /// Bytes that a stream runs ahead at most.
     pub(crate) fn largest_window(&self) -> u64 {
         let largest = if self.traffic.is_sending() {
-            CLOSE
+            DUPLEX_WINDOW
         } else {
             LARGEST_WINDOW
         };
@@ -54,22 +52,22 @@ impl Shared {
     }
 }
 
-/// Whether transfers begin where they are told to. The server itself sees to that; here it is found out where
-/// it does so at some places only.
+/// Whether the server honours REST. The FTP client checks that itself; here it is noticed where the server ignores REST
+/// only sometimes.
 #[derive(Debug, Default)]
-pub struct Honesty {
+pub struct RestCheck {
     broken: AtomicBool,
 }
 
-impl Honesty {
-    pub(crate) fn is_broken(&self) -> bool {
+impl RestCheck {
+    pub(crate) fn has_failed(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// One was seen to begin elsewhere.
-    pub(crate) fn doubt(&self) {
+    /// A transfer began at another offset than REST asked for.
+    pub(crate) fn record_failure(&self) {
         log::warn!(
-            "the server begins transfers elsewhere than it is told to: files are read from their start only"
+            "readahead: server ignores REST; seeking disabled, files are read from offset 0"
         );
         self.broken.store(true, Ordering::Relaxed);
     }

@@ -1,9 +1,11 @@
-//! The thread of a stream: it moves one transfer into the block cache.
+//! Implements the thread of a stream: it reads one transfer into the block cache.
 //!
-//! The one idea: it does as its `Stream` says (`readahead.rs`) and looks at that whenever a piece has
-//! come. A block is shown when it is whole, and before that as soon as it has what somebody waits for.
+//! After each piece it looks at its `Stream`, which readers change: goal, limit, or gone. A block is published when it is
+//! whole, and before that as soon as it has the bytes that a reader waits for.
 //!
-//! Lock order: the reader's `state` before the block cache; the server is asked under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; neither while the server is asked.
 
 use std::io;
 use std::sync::Arc;
@@ -14,26 +16,26 @@ use crate::process::thread::spawn_thread;
 use crate::remote::{
     Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
-use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH, Block};
+use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH, Block, Key};
 use crate::vfs::readahead::stream_set::{Role, Signal, Stream};
-use crate::vfs::readahead::{Reader, Shared};
+use crate::vfs::readahead::{ReadContext, Reader};
 
-/// A stream whose window is full waits so long for its reader to come back.
-const PARK: Duration = Duration::from_secs(5);
-/// A stream that is being followed keeps its connection so long when somebody else waits for one.
-const SLICE: Duration = Duration::from_millis(500);
-/// How often a stream whose window is full looks whether its connection is wanted.
-const LOOK: Duration = Duration::from_millis(50);
-/// Times in a row that a broken transfer is taken up again without having brought a byte.
-const RETRIES: u32 = 1;
-/// A part of a block below this is kept in memory of its own size.
-const SMALL: usize = BLOCK_LENGTH / 2;
+/// How long a stream whose window is full waits for its reader.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a followed stream keeps its connection while another caller waits for one.
+const MIN_CONNECTION_TIME: Duration = Duration::from_millis(500);
+/// Interval at which a stream whose window is full checks whether its connection is wanted.
+const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Consecutive retries of a broken transfer that delivered nothing.
+const MAX_RETRIES: u32 = 1;
+/// Parts of a block shorter than this many bytes are copied, so that the cache does not hold a whole buffer for them.
+const COPY_THRESHOLD: usize = BLOCK_LENGTH / 2;
 
-/// What nobody waits for must begin so soon, lest it keeps a place in the line.
-const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a transfer for which no reader waits may take to start, so that it does not keep a place in the queue.
+const AHEAD_START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The thread of a stream.
-pub(crate) struct Pump {
+pub(crate) struct Fetcher {
     pub(crate) reader: Arc<Reader>,
     pub(crate) path: RemotePath,
     /// What the server had when the file was opened.
@@ -45,15 +47,15 @@ pub(crate) struct Pump {
     /// The offset that comes next.
     pub(crate) next: u64,
     /// The server has another version.
-    spoilt: bool,
-    /// It works for a team: nobody waits for it.
+    is_replaced: bool,
+    /// A parallel stream: no reader waits for it.
     pub(crate) is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
-    keeps: bool,
-    /// What comes behind its segment was compared.
-    pub(crate) is_joined: bool,
-    /// What it brought is not what others did.
-    pub(crate) contradicts: bool,
+    writes_to_disk: bool,
+    /// The bytes after its segment were compared.
+    pub(crate) is_boundary_checked: bool,
+    /// Its bytes differ from those of another stream.
+    pub(crate) has_mismatch: bool,
     signal: Arc<Signal>,
 }
 
@@ -61,12 +63,12 @@ pub(crate) struct Pump {
 enum Turn {
     Fetch,
     Yield,
-    /// Somebody else's segment begins here.
-    Joint,
+    /// The segment of another stream begins here.
+    Boundary,
     End,
 }
 
-impl Pump {
+impl Fetcher {
     /// The pump of a stream.
     pub(crate) fn new(
         reader: &Arc<Reader>,
@@ -82,11 +84,11 @@ impl Pump {
             id: stream.id,
             first: stream.begin,
             next: stream.begin,
-            spoilt: false,
+            is_replaced: false,
             is_ahead: stream.role != Role::Reader,
-            keeps: false,
-            is_joined: false,
-            contradicts: false,
+            writes_to_disk: false,
+            is_boundary_checked: false,
+            has_mismatch: false,
             signal: Arc::clone(&stream.signal),
         }
     }
@@ -98,23 +100,23 @@ impl Pump {
 
     fn run(mut self) {
         let mut source = None;
-        let mut ended = self.pump(&mut source);
-        if self.contradicts {
-            self.spoilt = true;
-            ended = Err(self.contradiction());
+        let mut ended = self.run_transfers(&mut source);
+        if self.has_mismatch {
+            self.is_replaced = true;
+            ended = Err(self.explain_mismatch());
         }
         let mut state = self.reader.state.lock();
         match ended {
-            // Nobody follows it any more, or it is not wanted: as if it had never been.
+            // No reader follows it any more, or it is not wanted: it leaves no trace.
             Ok(false) => state.forget(self.id),
             Ok(true) if self.is_ahead => state.forget(self.id),
             Ok(true) => state.end(self.id, Ok(())),
             Err(error) => {
-                if self.spoilt && state.generation == self.generation {
-                    state.spoilt = Some(error.clone());
+                if self.is_replaced && state.generation == self.generation {
+                    state.faults.replaced = Some(error.clone());
                 }
                 if self.is_ahead {
-                    log::debug!("{}: one stream less: {error}", self.path);
+                    log::debug!("readahead: {}: a parallel stream ended: {error}", self.path);
                     state.forget(self.id);
                 } else {
                     state.end(self.id, Err(error));
@@ -123,16 +125,17 @@ impl Pump {
         }
         self.reader.changed.notify_all();
         drop(state);
-        // Nobody who reads waits until the server has been told.
+        // Dropping the source ends the transfer, which may take a moment: readers do not wait for it.
         drop(source);
         let mut state = self.reader.state.lock();
         state.running.remove(&self.id);
         self.reader.changed.notify_all();
     }
 
-    /// True at the end of the file, false when nobody wants more. `source` is the transfer that is under way.
-    fn pump(&mut self, source: &mut Option<Box<dyn Source>>) -> Result<bool> {
-        let _receiving = self.reader.shared.traffic.receive();
+    /// Runs transfers until the stream ends; true at the end of the file, false when no reader wants more. `source` is
+    /// the transfer in progress.
+    fn run_transfers(&mut self, source: &mut Option<Box<dyn Source>>) -> Result<bool> {
+        let _receiving = self.reader.context.traffic.receive();
         let mut since = Instant::now();
         let mut failures = 0;
         loop {
@@ -146,17 +149,17 @@ impl Pump {
                     since = Instant::now();
                     continue;
                 }
-                Turn::Joint => {
+                Turn::Boundary => {
                     // The limit has come when the last block was there already.
-                    if let Some(source) = source.as_mut().filter(|_| !self.is_joined) {
-                        let deadline = Deadline::after(self.reader.shared.patience);
-                        self.check_joint(source.as_mut(), self.next, &deadline)?;
+                    if let Some(source) = source.as_mut().filter(|_| !self.is_boundary_checked) {
+                        let deadline = Deadline::after(self.reader.context.patience);
+                        self.check_boundary(source.as_mut(), self.next, &deadline)?;
                     }
                     return Ok(false);
                 }
                 Turn::Fetch => {}
             }
-            let deadline = Deadline::after(self.reader.shared.patience);
+            let deadline = Deadline::after(self.reader.context.patience);
             let fetched = match source {
                 Some(source) => self.fetch(source.as_mut(), since, &deadline),
                 None => {
@@ -170,7 +173,7 @@ impl Pump {
             match fetched {
                 Ok(true) => failures = 0,
                 Ok(false) => return Ok(true),
-                Err(Error::Lost { .. }) if failures < RETRIES => {
+                Err(Error::Lost { .. }) if failures < MAX_RETRIES => {
                     failures += 1;
                     *source = None;
                 }
@@ -179,42 +182,42 @@ impl Pump {
         }
     }
 
-    /// Where all has come that there should be, the server's last word is awaited though nobody cares:
-    /// to break the transfer off would cost more.
+    /// Waits for the final reply if all bytes are there, though no reader needs it: breaking the transfer off would
+    /// cost more.
     fn see_the_end(&self, source: Option<Box<dyn Source>>) {
         if let Some(mut source) = source.filter(|_| self.version.size == Some(self.next)) {
-            let deadline = Deadline::after(self.reader.shared.patience);
+            let deadline = Deadline::after(self.reader.context.patience);
             if let Err(error) = source.read(&mut [0; 1], &deadline) {
-                log::debug!("{error}");
+                log::debug!("readahead: {}: no final reply: {error}", self.path);
             }
         }
     }
 
     fn open(&mut self, deadline: &Deadline) -> Result<Box<dyn Source>> {
-        // What is put beside the bytes of others must be of the same content.
+        // Bytes that join those of another transfer must be of the same content.
         let goes_on = self.is_ahead || self.next > self.first;
-        let has_disk = self.reader.shared.disk.is_some();
+        let has_disk = self.reader.context.disk.is_some();
         let source = self.open_at(self.next, goes_on || has_disk, deadline)?;
-        self.keeps = has_disk && source.version() == Some(self.version);
-        // Half of one content and half of another is none.
+        self.writes_to_disk = has_disk && source.version() == Some(self.version);
+        // Half of one content and half of another is neither.
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
         if source.version().is_some_and(changed) {
-            self.spoilt = true;
+            self.is_replaced = true;
             return Err(Error::misbehaved(
                 format!("reading {}", self.path),
-                "it was changed by others while it was read",
+                "another client changed it while it was read",
             ));
         }
         Ok(source)
     }
 
     fn open_at(&self, from: u64, verify: bool, deadline: &Deadline) -> Result<Box<dyn Source>> {
-        let Shared {
-            remote, honesty, ..
-        } = &self.reader.shared;
-        if from > 0 && honesty.is_broken() {
-            let tried = format!("reading {} in its middle", self.path);
-            let why = "transfers begin elsewhere than they are told to";
+        let ReadContext {
+            remote, rest_check, ..
+        } = &self.reader.context;
+        if from > 0 && rest_check.has_failed() {
+            let tried = format!("reading {} from offset {from}", self.path);
+            let why = "the server ignores REST";
             return Err(Error::refused(Why::Unsupported, tried, why));
         }
         let urgency = if self.is_ahead {
@@ -222,7 +225,7 @@ impl Pump {
         } else {
             Urgency::Caller
         };
-        let short = Deadline::after(AHEAD_PATIENCE.min(deadline.patience()));
+        let short = Deadline::after(AHEAD_START_TIMEOUT.min(deadline.patience()));
         let deadline = if self.is_ahead { &short } else { deadline };
         let ask = Ask { urgency, deadline };
         let reading = Reading {
@@ -246,19 +249,19 @@ impl Pump {
             let full = self.next >= stream.goal;
             let idle = stream.followed.elapsed();
             let wanted = source.is_some_and(Source::wanted);
-            let is_joint = stream.limit.is_some_and(|limit| self.next >= limit);
-            if is_joint {
-                return Turn::Joint;
+            let is_boundary = stream.limit.is_some_and(|limit| self.next >= limit);
+            if is_boundary {
+                return Turn::Boundary;
             }
             if wanted && self.is_ahead {
-                state.team.lose_one(Instant::now());
+                state.parallelism.remove_one(Instant::now());
                 return Turn::End;
             }
-            if full && (wanted || idle > PARK) {
+            if full && (wanted || idle > IDLE_TIMEOUT) {
                 return Turn::End;
             }
             if full && !self.is_ahead {
-                state.team.rest();
+                state.parallelism.stop_measuring();
             }
             if !full {
                 return if wanted && self.may_yield(since) {
@@ -267,7 +270,9 @@ impl Pump {
                     Turn::Fetch
                 };
             }
-            self.reader.changed.wait_for(&mut state, LOOK);
+            self.reader
+                .changed
+                .wait_for(&mut state, WANTED_POLL_INTERVAL);
             if self.is_ahead {
                 // A trial ends by its time, too.
                 self.reader.arrange(&mut state);
@@ -275,92 +280,45 @@ impl Pump {
         }
     }
 
-    /// Whether a transfer that began at `since` makes way for who waits for its connection: it has to be able to go on
+    /// Whether a transfer that began at `since` gives its connection to a waiting caller: it must be able to resume
     /// where it was.
     fn may_yield(&self, since: Instant) -> bool {
-        since.elapsed() > SLICE && self.reader.shared.can_seek()
+        since.elapsed() > MIN_CONNECTION_TIME && self.reader.context.can_seek()
     }
 
-    /// Brings the rest of a block, or what comes of it before somebody waits for the connection; false at the end of
-    /// the file.
+    /// Receives the rest of a block, or the part that arrives before another caller wants the connection; false at the
+    /// end of the file.
     fn fetch(
         &mut self,
         source: &mut dyn Source,
         since: Instant,
         deadline: &Deadline,
     ) -> Result<bool> {
-        let blocks = Arc::clone(&self.reader.shared.blocks);
         let key = self.key();
         let start = key.index * BLOCK;
         let from = usize::try_from(self.next - start).unwrap_or(0);
-        let mut buffer = blocks.buffer();
-        let (mut filled, mut shown, mut ends) = (from, from, false);
-        while filled < BLOCK_LENGTH && !self.signal.is_gone() {
-            match source.read(&mut buffer[filled..], deadline) {
-                Ok(0) => {
-                    ends = true;
-                    break;
-                }
-                Ok(length) => {
-                    filled += length;
-                    self.signal.begun.store(true, Ordering::Relaxed);
-                    let received = &self.reader.received;
-                    received.fetch_add(length as u64, Ordering::Relaxed);
-                }
-                Err(error) => {
-                    if shown > from {
-                        blocks.remove(key);
-                    }
-                    blocks.give_back(buffer);
-                    return Err(error);
-                }
-            }
-            let (seen, have) = (start + shown as u64, start + filled as u64);
-            let is_awaited = self.signal.may_reach(have)
-                && (self.reader.state.lock()).reaches(&self.signal, seen, have);
-            if let Some(size) = self.version.size.filter(|size| have > *size) {
-                // What is longer than what was known before is no news of what is known now.
-                let mut state = self.reader.state.lock();
-                if state.find(self.id).is_some() {
-                    state.longer = state.longer.max(Some(size));
-                }
-            }
-            // All that there should be: nobody waits for the server's word that it is all.
-            let is_all = self.version.size == Some(have);
-            if filled < BLOCK_LENGTH && (is_all || is_awaited) {
-                let bytes = buffer[from..filled].to_vec();
-                shown = filled;
-                self.show(key, Block { from, bytes, ends }, is_all)?;
-            }
-            // A slow one would keep who waits for all of a block.
-            if filled < BLOCK_LENGTH && source.wanted() && (self.is_ahead || self.may_yield(since))
-            {
-                break;
-            }
+        let mut part = Part {
+            key,
+            from,
+            filled: from,
+            published: from,
+            ends: false,
+            buffer: self.reader.context.blocks.buffer(),
+        };
+        if let Err(error) = self.receive(&mut part, source, since, deadline) {
+            self.reader.context.blocks.give_back(part.buffer);
+            return Err(error);
         }
         let end = start + BLOCK;
-        let is_full = filled == BLOCK_LENGTH && self.version.size != Some(end);
+        let is_full = part.filled == BLOCK_LENGTH && self.version.size != Some(end);
         if is_full && self.is_limit(end) {
-            self.check_joint(source, end, deadline)?;
+            self.check_boundary(source, end, deadline)?;
         }
-        if filled > shown || ends {
-            let bytes = if filled - from < SMALL {
-                let bytes = buffer[from..filled].to_vec();
-                blocks.give_back(buffer);
-                bytes
-            } else {
-                buffer.truncate(filled);
-                buffer.drain(..from);
-                buffer
-            };
-            let is_last = ends || filled < BLOCK_LENGTH;
-            self.show(key, Block { from, bytes, ends }, is_last)?;
-        } else {
-            blocks.give_back(buffer);
-        }
+        let (filled, ends) = (part.filled, part.ends);
+        self.publish_rest(part)?;
         self.next = start + filled as u64;
-        if self.keeps && from == 0 && filled > 0 {
-            self.keep(key);
+        if self.writes_to_disk && from == 0 && filled > 0 {
+            self.write_to_disk(key);
         }
         let mut state = self.reader.state.lock();
         if let Some(stream) = state.find(self.id) {
@@ -368,5 +326,113 @@ impl Pump {
             self.reader.arrange(&mut state);
         }
         Ok(!ends)
+    }
+
+    /// Reads from the transfer until the block is full, the file ends, or the connection is wanted. Publishes what a
+    /// reader waits for meanwhile.
+    fn receive(
+        &mut self,
+        part: &mut Part,
+        source: &mut dyn Source,
+        since: Instant,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let start = part.key.index * BLOCK;
+        while part.filled < BLOCK_LENGTH && !self.signal.is_gone() {
+            let received = source.read(&mut part.buffer[part.filled..], deadline);
+            let length = received.inspect_err(|_| {
+                // A broken transfer is resumed from the start of this part.
+                if part.published > part.from {
+                    self.reader.context.blocks.remove(part.key);
+                }
+            })?;
+            if length == 0 {
+                part.ends = true;
+                return Ok(());
+            }
+            part.filled += length;
+            self.signal.begun.store(true, Ordering::Relaxed);
+            let received = &self.reader.received;
+            received.fetch_add(length as u64, Ordering::Relaxed);
+            let (seen, have) = (start + part.published as u64, start + part.filled as u64);
+            let is_awaited = self.signal.may_reach(have)
+                && (self.reader.state.lock()).reaches(&self.signal, seen, have);
+            self.note_excess(have);
+            if part.filled == BLOCK_LENGTH {
+                return Ok(());
+            }
+            // With all bytes that the size promised, readers need not wait for the server's final reply.
+            let is_all = self.version.size == Some(have);
+            if is_all || is_awaited {
+                part.published = part.filled;
+                self.publish(part.key, part.copy(), is_all)?;
+            }
+            // On a slow line a whole block would keep the waiting caller for too long.
+            if source.wanted() && (self.is_ahead || self.may_yield(since)) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that a transfer delivered more than the size reported by the server.
+    fn note_excess(&self, have: u64) {
+        if let Some(size) = self.version.size.filter(|size| have > *size) {
+            let mut state = self.reader.state.lock();
+            // A stream that was dropped may have an outdated size.
+            if state.find(self.id).is_some() {
+                state.faults.exceeded_size = state.faults.exceeded_size.max(Some(size));
+            }
+        }
+    }
+
+    /// Publishes what was received and not published yet.
+    fn publish_rest(&mut self, mut part: Part) -> Result<()> {
+        let blocks = Arc::clone(&self.reader.context.blocks);
+        if part.filled <= part.published && !part.ends {
+            blocks.give_back(part.buffer);
+            return Ok(());
+        }
+        let is_last = part.ends || part.filled < BLOCK_LENGTH;
+        let (key, block) = if part.filled - part.from < COPY_THRESHOLD {
+            let block = part.copy();
+            blocks.give_back(part.buffer);
+            (part.key, block)
+        } else {
+            part.buffer.truncate(part.filled);
+            part.buffer.drain(..part.from);
+            let block = Block {
+                from: part.from,
+                bytes: part.buffer,
+                ends: part.ends,
+            };
+            (part.key, block)
+        };
+        self.publish(key, block, is_last)
+    }
+}
+
+/// A part of a block that is being received.
+struct Part {
+    key: Key,
+    /// Offset in the block at which it begins.
+    from: usize,
+    /// Offset in the block after the last byte received.
+    filled: usize,
+    /// Offset in the block after the last byte published.
+    published: usize,
+    /// The file ends after it.
+    ends: bool,
+    buffer: Vec<u8>,
+}
+
+impl Part {
+    /// The bytes received so far.
+    fn copy(&self) -> Block {
+        Block {
+            from: self.from,
+            bytes: self.buffer[self.from..self.filled].to_vec(),
+            ends: self.ends,
+        }
     }
 }

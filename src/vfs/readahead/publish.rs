@@ -1,32 +1,34 @@
-//! Showing: what a stream has brought is put where readers find it, in memory and on disk.
+//! Publishes what a stream has received: puts it where readers find it, in memory and on disk.
 //!
-//! The one idea: a piece is shown once it agrees with what others have brought or seen at its place (see `joints.rs`), and
-//! readers are woken only for what one of them waits for.
+//! A piece is published once it agrees with what other streams have received for its place (`segment_check`). Readers are
+//! woken only for bytes that one of them waits for.
 //!
-//! Lock order: the reader's `state` before the block cache; the disk is written under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; the disk cache is written under neither.
 
 use std::sync::Arc;
 
 use crate::remote::Result;
 use crate::vfs::cache::disk::Content;
 use crate::vfs::cache::memory::{BLOCK, Block, Key};
-use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::segment_check::agree;
 
-impl Pump {
-    /// Keeps a block on disk, if it is whole. Of a server that was caught nothing is kept.
-    pub(crate) fn keep(&self, key: Key) {
-        let shared = &self.reader.shared;
-        if shared.honesty.is_broken() {
+impl Fetcher {
+    /// Writes a whole block to the disk cache, unless the server was seen to ignore REST.
+    pub(crate) fn write_to_disk(&self, key: Key) {
+        let context = &self.reader.context;
+        if context.rest_check.has_failed() {
             return;
         }
         let file = (self.reader.ino, self.generation);
-        if let (Some(disk), Some(content)) = (&shared.disk, self.content())
-            && let Ok(bytes) = shared.blocks.collect(file, key.index * BLOCK, self.next)
+        if let (Some(disk), Some(content)) = (&context.disk, self.content())
+            && let Ok(bytes) = context.blocks.collect(file, key.index * BLOCK, self.next)
         {
             bytes.with(|bytes| disk.put(&content, key.index, bytes));
             // It may have turned out to be wrong just before, and what was there was forgotten.
-            if shared.honesty.is_broken() {
+            if context.rest_check.has_failed() {
                 content.forget();
             }
         }
@@ -38,45 +40,46 @@ impl Pump {
         self.reader.content(file, self.generation)
     }
 
-    /// Puts a block, or what is there of it, into the cache, and tells those who wait for it.
-    pub(crate) fn show(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
+    /// Puts a block, or a part of it, into the cache, and wakes the readers that wait for it.
+    pub(crate) fn publish(&mut self, key: Key, block: Block, is_last: bool) -> Result<()> {
         let start = key.index * BLOCK;
         let (from, end) = (start + block.from as u64, start + block.to() as u64);
         let mut state = self.reader.state.lock();
         if self.is_ahead && state.find(self.id).is_none() {
-            // What nobody will compare is kept from all.
+            // Bytes of a dropped parallel stream are never compared, so they must not be shown.
             return Ok(());
         }
         let mut is_last = is_last;
-        if let Some(proof) = state.proofs.remove(&from) {
+        if let Some(proof) = state.boundaries.lookahead.remove(&from) {
             if !agree(&proof, &block.bytes) {
                 drop(state);
-                return Err(self.contradicts());
+                return Err(self.report_mismatch());
             }
-            state.doubted.remove(&from);
+            state.boundaries.unverified.remove(&from);
             is_last = true;
         }
         let is_own = !self.is_ahead;
-        if let Some(joint) = state
-            .doubted
+        if let Some(boundary) = state
+            .boundaries
+            .unverified
             .range(from..end)
             .next()
             .copied()
             .filter(|_| is_own)
         {
-            // It runs on over the beginning of what others bring on trial.
+            // The leading stream has reached the start of a trial stream's segment.
             let file = (self.reader.ino, self.generation);
-            let theirs = self.reader.shared.blocks.collect(file, joint, end);
-            let ours = &block.bytes[usize::try_from(joint - from).unwrap_or(0)..];
+            let theirs = self.reader.context.blocks.collect(file, boundary, end);
+            let ours = &block.bytes[usize::try_from(boundary - from).unwrap_or(0)..];
             if theirs.is_ok_and(|theirs| theirs.with(|theirs| !agree(theirs, ours))) {
                 drop(state);
-                return Err(self.contradicts());
+                return Err(self.report_mismatch());
             }
-            state.doubted.remove(&joint);
+            state.boundaries.unverified.remove(&boundary);
             is_last = true;
         }
-        self.reader.shared.blocks.put(key, block);
-        // Readers who wait for more would only look and wait again.
+        self.reader.context.blocks.put(key, block);
+        // Readers that wait for more would only wake up and wait again.
         let is_awaited = state.bring(start, end);
         drop(state);
         if is_awaited || is_last {

@@ -1,30 +1,31 @@
-//! Joints: where the segments of two streams meet.
+//! Compares what two streams received where their segments meet.
 //!
-//! The one idea: who comes to the end of a segment reads on for a little, and compares that with what somebody else has
-//! brought of it. Only bytes that agree are put behind one another; where they do not, either others have changed the
-//! file, or the server begins transfers elsewhere than it is told to.
+//! A stream reads on for a few KiB after the end of its segment and compares them with what the next stream received. Only
+//! bytes that agree are put together; otherwise another client has changed the file, or the server ignores REST.
 //!
-//! Lock order: the reader's `state` before the block cache; the server is asked under neither.
+//! # Lock order
+//!
+//! The reader's `state` before the block cache; neither while the server is asked.
 
 use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, Urgency, perform_one};
-use crate::vfs::readahead::fetcher::Pump;
+use crate::vfs::readahead::fetcher::Fetcher;
 
-/// Bytes that are compared to see that two transfers agree.
-const PROOF: usize = 4096;
+/// Bytes compared to see whether two transfers agree.
+const COMPARED_LENGTH: usize = 4096;
 
-impl Pump {
-    /// Compares what comes behind `end`, that of our segment, with what somebody else brought of it, or leaves
-    /// it for them to compare. What ends there is shown only afterwards: nobody reads on over a joint unseen.
-    pub(crate) fn check_joint(
+impl Fetcher {
+    /// Compares the bytes after `end`, the end of this segment, with those of the next stream, or leaves them for that
+    /// stream to compare. What ends there is published only afterwards: no reader crosses an unchecked boundary.
+    pub(crate) fn check_boundary(
         &mut self,
         source: &mut dyn Source,
         end: u64,
         deadline: &Deadline,
     ) -> Result<()> {
-        self.is_joined = true;
-        let ours = first_bytes(source, PROOF, deadline)?;
+        self.is_boundary_checked = true;
+        let ours = first_bytes(source, COMPARED_LENGTH, deadline)?;
         let file = (self.reader.ino, self.generation);
-        let blocks = &self.reader.shared.blocks;
+        let blocks = &self.reader.context.blocks;
         let mut state = self.reader.state.lock();
         let theirs = match blocks.collect(file, end, end + ours.len() as u64) {
             Err(missing) if missing > end => blocks.collect(file, end, missing),
@@ -32,39 +33,39 @@ impl Pump {
         };
         match theirs {
             Err(_) => {
-                state.proofs.insert(end, ours);
+                state.boundaries.lookahead.insert(end, ours);
                 Ok(())
             }
             Ok(theirs) if theirs.with(|theirs| agree(theirs, &ours)) => {
-                state.doubted.remove(&end);
+                state.boundaries.unverified.remove(&end);
                 drop(state);
                 self.reader.changed.notify_all();
                 Ok(())
             }
             Ok(_) => {
                 drop(state);
-                Err(self.contradicts())
+                Err(self.report_mismatch())
             }
         }
     }
 
-    /// What two transfers have brought of one place is not the same: why, once neither is under way any more.
-    pub(crate) fn contradiction(&self) -> Error {
+    /// Why two transfers delivered different bytes; called once neither is in progress any more.
+    pub(crate) fn explain_mismatch(&self) -> Error {
         let tried = format!("reading {}", self.path);
-        let deadline = Deadline::after(self.reader.shared.patience);
+        let deadline = Deadline::after(self.reader.context.patience);
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline: &deadline,
         };
-        let remote = self.reader.shared.remote.as_ref();
+        let remote = self.reader.context.remote.as_ref();
         let why = match perform_one(remote, Step::Version(&self.path), &ask) {
             Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                "it was changed by others while it was read"
+                "another client changed it while it was read"
             }
             _ => {
-                self.reader.shared.honesty.doubt();
-                self.reader.state.lock().is_wrong = true;
-                "two transfers have brought different bytes of one place"
+                self.reader.context.rest_check.record_failure();
+                self.reader.state.lock().faults.has_mismatch = true;
+                "two transfers delivered different bytes for one offset"
             }
         };
         if let Some(content) = self.content() {
@@ -73,9 +74,12 @@ impl Pump {
         Error::misbehaved(tried, why)
     }
 
-    pub(crate) fn contradicts(&mut self) -> Error {
-        self.contradicts = true;
-        Error::misbehaved(self.path.to_string(), "it is not what others have brought")
+    pub(crate) fn report_mismatch(&mut self) -> Error {
+        self.has_mismatch = true;
+        Error::misbehaved(
+            self.path.to_string(),
+            "two transfers delivered different bytes for one offset",
+        )
     }
 
     /// Whether our segment ends at `end`.
@@ -90,7 +94,7 @@ pub(crate) fn agree(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(one, other)| one == other)
 }
 
-/// The first bytes of a transfer, so many of them, or as many as there are.
+/// The first `size` bytes of a transfer, or all if there are fewer.
 fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let mut filled = 0;

@@ -1,7 +1,6 @@
-//! The streams of a file: which of them serves which reader, how far each runs ahead, and which makes place.
+//! Keeps the streams of one reader: which serves which offset, how far each runs ahead, and which gives way.
 //!
-//! The one idea: plain data and its rules, under the lock of the reader that owns it; nothing here waits, and no server is
-//! asked.
+//! Plain data and its rules, under the lock of the reader that owns it; nothing here waits or asks the server.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,51 +9,68 @@ use std::time::Instant;
 
 use crate::remote::{Error, RemotePath, Result, Version};
 use crate::vfs::cache::memory::BLOCK;
-use crate::vfs::readahead::parallelism::Team;
+use crate::vfs::readahead::parallelism::Parallelism;
 
 /// Bytes that a new stream runs ahead.
 pub(crate) const FIRST_WINDOW: u64 = 2 * BLOCK;
-/// A read so far ahead of a stream waits for it instead of starting another one: cheaper than the
-/// round trips of a new transfer.
-const SKIP: u64 = 1 << 20;
-/// Streams of one file: a reader at its start and one at its end is what players and unzip do.
-const STREAMS: usize = 2;
+/// A read at most this many bytes ahead of a stream waits for it: cheaper than the round trips of a new transfer.
+const MAX_SKIP: u64 = 1 << 20;
+/// Streams of one file for readers at different places: players and unzip read at the start and at the end.
+const MAX_READER_STREAMS: usize = 2;
 
-/// The streams of a file.
+/// The state of one reader, under its lock.
 #[derive(Default)]
-pub(crate) struct State {
-    /// The content that is read.
+pub(crate) struct ReaderState {
+    /// Generation of the content that is read.
     pub(crate) generation: u64,
-    /// Those that there are, and those whose end no reader has seen yet.
+    /// Running streams, and ended ones whose end no reader has seen yet.
     pub(crate) streams: Vec<Stream>,
+    /// Number of the next stream.
     pub(crate) next_id: u64,
-    /// Pieces that came so far.
-    pub(crate) brought: u64,
-    /// Where segments begin that were not compared yet with what comes before them.
-    pub(crate) doubted: BTreeSet<u64>,
-    /// What was seen to come behind a segment, by where it ends, while nobody else had brought it yet.
-    pub(crate) proofs: HashMap<u64, Vec<u8>>,
-    /// Where the pieces end that readers wait for.
+    /// Blocks and parts of blocks received so far.
+    pub(crate) blocks_received: u64,
+    /// Boundaries between the segments of parallel streams.
+    pub(crate) boundaries: Boundaries,
+    /// Ends of the ranges that readers wait for.
     pub(crate) awaited: Vec<u64>,
-    /// The streams whose threads may still hold a transfer.
+    /// Streams whose threads may still hold a transfer.
     pub(crate) running: BTreeSet<u64>,
-    /// Who keeps the file from being read, since its name is about to change.
+    /// Number of [`Hold`](super::Hold)s: renames in progress.
     pub(crate) holds: usize,
-    /// Counts the holds that have ended: what was to be read under an older name is not begun any more.
+    /// Number of holds that have ended, and of restarts. A read that was prepared before does not start a transfer: the
+    /// file may have another name or content.
     pub(crate) turn: u64,
-    /// Others were seen to have changed the content: no more of it is read in this generation.
-    pub(crate) spoilt: Option<Error>,
-    /// Two transfers have brought different bytes of the same content.
-    pub(crate) is_wrong: bool,
-    /// Streams that have gone since one was followed.
+    /// Why received bytes, or the known size, cannot be trusted.
+    pub(crate) faults: Faults,
+    /// Streams that ended since a reader last followed one.
     pub(crate) jumps: u32,
-    /// More has come than the size that the server said: this one.
-    pub(crate) longer: Option<u64>,
-    /// What is read.
+    /// Path and version of the file that is read.
     pub(crate) target: Option<(RemotePath, Version)>,
-    /// The end of what was last read.
+    /// End of the last read.
     pub(crate) position: u64,
-    pub(crate) team: Team,
+    /// Adaptive number of parallel streams.
+    pub(crate) parallelism: Parallelism,
+}
+
+/// Offsets at which the segment of one parallel stream ends and that of the next begins.
+#[derive(Default)]
+pub(crate) struct Boundaries {
+    /// Starts of segments that were not compared yet with the bytes of the stream before them.
+    pub(crate) unverified: BTreeSet<u64>,
+    /// The first bytes after a segment as its own stream received them, by the end of the segment, while the next segment
+    /// has not received them.
+    pub(crate) lookahead: HashMap<u64, Vec<u8>>,
+}
+
+/// Why received bytes, or the known size, cannot be trusted.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Another client replaced the content: no more of this generation is read.
+    pub(crate) replaced: Option<Error>,
+    /// Two transfers delivered different bytes of the same content.
+    pub(crate) has_mismatch: bool,
+    /// The size reported by the server, where a transfer delivered more.
+    pub(crate) exceeded_size: Option<u64>,
 }
 
 /// A stream, as its readers see it. Its thread ends soon after this value.
@@ -65,9 +81,9 @@ pub(crate) struct Stream {
     /// It runs to here.
     pub(crate) goal: u64,
     pub(crate) window: u64,
-    /// When somebody last read what it brought.
+    /// When a reader last read from it.
     pub(crate) followed: Instant,
-    /// It is to end here, where somebody else's segment begins.
+    /// Offset at which the segment of the next stream begins.
     pub(crate) limit: Option<u64>,
     pub(crate) role: Role,
     /// The offset at which it began.
@@ -76,30 +92,30 @@ pub(crate) struct Stream {
     pub(crate) can_begin: bool,
     /// The end of the read that it was made for.
     pub(crate) first: u64,
-    /// Somebody has read on from there.
+    /// A reader has read on from there.
     pub(crate) is_followed: bool,
     /// How it ended, until a reader has seen it.
     pub(crate) ended: Option<Result<()>>,
     pub(crate) signal: Arc<Signal>,
 }
 
-/// Whom a stream works for.
+/// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A reader.
     Reader,
-    /// The team, on trial.
-    Newcomer,
-    /// The team.
-    Member,
+    /// A parallel stream on trial.
+    Trial,
+    /// A parallel stream.
+    Parallel,
 }
 
 /// What a thread asks between two pieces, without a lock.
 #[derive(Debug)]
 pub(crate) struct Signal {
-    /// Somebody waits, or has waited, for everything up to this offset.
+    /// A reader waits, or has waited, for everything up to this offset.
     pub(crate) demand: AtomicU64,
-    /// Nobody waits for what ends before this offset; written under the lock of the state only.
+    /// No reader waits for a range that ends before this offset; written under the lock of the state only.
     pub(crate) nearest: AtomicU64,
     pub(crate) gone: AtomicBool,
     /// Its first byte has come.
@@ -118,12 +134,12 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Somebody may wait for what has come with the bytes up to this offset: [`State::reaches`] tells.
+    /// Whether a reader may wait for a range up to this offset: [`ReaderState::reaches`] knows.
     pub(crate) fn may_reach(&self, have: u64) -> bool {
         self.nearest.load(Ordering::Relaxed) <= have
     }
 
-    /// Somebody waits, or has waited, for everything up to this offset.
+    /// A reader waits, or has waited, for everything up to this offset.
     pub(crate) fn demand(&self) -> u64 {
         self.demand.load(Ordering::Relaxed)
     }
@@ -140,7 +156,14 @@ impl Drop for Stream {
     }
 }
 
-impl State {
+impl Stream {
+    /// Whether its last transfer began, or would have begun, after the start of the file.
+    pub(crate) fn was_resumed(&self) -> bool {
+        self.begin > 0 || self.can_begin && self.next > 0
+    }
+}
+
+impl ReaderState {
     /// A new stream of a reader.
     pub(crate) fn add(&mut self, next: u64, goal: u64, limit: Option<u64>) -> &mut Stream {
         let at = self.streams.len();
@@ -180,20 +203,20 @@ impl State {
         }
     }
 
-    pub(crate) fn keep_newcomers(&mut self) {
+    pub(crate) fn keep_trial_streams(&mut self) {
         for stream in &mut self.streams {
-            if stream.role == Role::Newcomer {
-                stream.role = Role::Member;
+            if stream.role == Role::Trial {
+                stream.role = Role::Parallel;
                 stream.goal = stream.limit.unwrap_or(stream.goal);
             }
         }
     }
 
-    /// A reader misses the bytes at `offset`: among the team's segments its stream goes on to the next of
-    /// them; elsewhere it is alone, and the team is dissolved.
-    pub(crate) fn gap_in_team(&mut self, offset: u64, budget: u64) -> Option<u64> {
-        let near = self.position.saturating_sub(SKIP)..=self.position + budget;
-        if near.contains(&offset) && self.team.is_many() {
+    /// A reader misses the bytes at `offset`. Within the parallel segments its stream ends at the next one; elsewhere
+    /// it is alone, and the parallel streams end.
+    pub(crate) fn gap_between_segments(&mut self, offset: u64, budget: u64) -> Option<u64> {
+        let near = self.position.saturating_sub(MAX_SKIP)..=self.position + budget;
+        if near.contains(&offset) && self.parallelism.is_many() {
             let later = self.streams.iter().filter(|one| one.role != Role::Reader);
             return later
                 .map(|stream| stream.begin)
@@ -201,16 +224,16 @@ impl State {
                 .min();
         }
         self.streams.retain(|stream| stream.role == Role::Reader);
-        self.team = Team::default();
-        self.proofs.clear();
-        self.doubted.clear();
+        self.parallelism = Parallelism::default();
+        self.boundaries.lookahead.clear();
+        self.boundaries.unverified.clear();
         None
     }
 
     /// The stream that brings the bytes at `offset`, or that has just ended there.
     pub(crate) fn stream_for(&self, offset: u64) -> Option<usize> {
         self.streams.iter().position(|stream| {
-            let skip = if stream.window > 0 { SKIP } else { 0 };
+            let skip = if stream.window > 0 { MAX_SKIP } else { 0 };
             let end = stream.limit.unwrap_or(stream.goal + skip + 1);
             stream.next <= offset && offset < end
         })
@@ -238,8 +261,8 @@ impl State {
         true
     }
 
-    /// Before a new stream: those that have brought what was asked for, and that nobody follows, go, but
-    /// for the last; then the one that was followed longest ago, if there are still many.
+    /// Before a new stream: streams that have delivered what was asked for and that no reader follows end, except the
+    /// last; then the least recently followed one, if there are still many.
     pub(crate) fn make_place(&mut self) {
         let has_brought = |stream: &Stream| stream.next >= stream.signal.demand();
         let own = |stream: &Stream| stream.role == Role::Reader;
@@ -254,8 +277,8 @@ impl State {
         self.streams
             .retain(|stream| !idle(stream) || Some(stream.id) == last);
         self.jumps += u32::from(self.streams.len() < before);
-        if self.streams.iter().filter(|stream| own(stream)).count() >= STREAMS {
-            // Not one for whose bytes somebody waits: then there are more streams for a while.
+        if self.streams.iter().filter(|stream| own(stream)).count() >= MAX_READER_STREAMS {
+            // Not one that a reader waits for: then there are more streams for a while.
             let oldest = (0..self.streams.len())
                 .filter(|&at| own(&self.streams[at]) && has_brought(&self.streams[at]))
                 .min_by_key(|&at| self.streams[at].followed);
@@ -266,14 +289,14 @@ impl State {
         }
     }
 
-    /// Bytes have come up to `end`, of a block that begins at `start`; whether somebody waits for just that.
+    /// Bytes have arrived up to `end`, of a block that begins at `start`; returns whether a reader waits for just that.
     pub(crate) fn bring(&mut self, start: u64, end: u64) -> bool {
-        self.brought += 1;
+        self.blocks_received += 1;
         self.is_awaited(start, end)
     }
 
-    /// Whether somebody waits for what ends behind `seen` and has come with the bytes up to `have`. Who waits for more
-    /// at the same time, as the kernel's readahead does, keeps nobody from having that.
+    /// Whether a reader waits for a range that ends after `seen` and is complete with the bytes up to `have`. Another
+    /// that waits for more at the same time, as the kernel's readahead does, does not delay it.
     pub(crate) fn reaches(&self, signal: &Signal, seen: u64, have: u64) -> bool {
         let beyond = self.awaited.iter().copied().filter(|&aim| aim > have);
         let nearest = beyond.min().unwrap_or(u64::MAX);
@@ -281,22 +304,22 @@ impl State {
         self.is_awaited(seen, have)
     }
 
-    /// Whether somebody waits for what ends behind `after`, and not behind `end`.
+    /// Whether a reader waits for a range that ends after `after`, and not after `end`.
     fn is_awaited(&self, after: u64, end: u64) -> bool {
         self.awaited.iter().any(|&aim| after < aim && aim <= end)
     }
 
-    /// Whether a segment begins below `end` that is about to be compared with what comes before it, or can't be
-    /// any more: until then it is shown to nobody.
-    pub(crate) fn doubts(&self, end: u64) -> bool {
-        let about_to = |&joint: &u64| {
+    /// Whether a segment begins below `end` that is still to be compared with the bytes before it, or no longer can be:
+    /// until then no reader sees it.
+    pub(crate) fn is_unverified(&self, end: u64) -> bool {
+        let about_to = |&boundary: &u64| {
             self.streams.iter().any(|stream| {
-                let reaches = joint <= stream.limit.unwrap_or(stream.goal);
-                stream.ended.is_none() && stream.begin < joint && reaches
+                let reaches = boundary <= stream.limit.unwrap_or(stream.goal);
+                stream.ended.is_none() && stream.begin < boundary && reaches
             })
         };
-        let mut below = self.doubted.range(..end);
-        match self.spoilt {
+        let mut below = self.boundaries.unverified.range(..end);
+        match self.faults.replaced {
             Some(_) => below.next().is_some(),
             None => below.any(about_to),
         }

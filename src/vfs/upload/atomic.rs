@@ -1,9 +1,8 @@
-//! Uploads that appear at once: under a name of their own first, then renamed over the old file.
+//! Atomic replacement (`-o atomic`): uploads go to a temporary name and are then renamed over the old file.
 //!
-//! The one idea: nobody ever sees half a file, at the price that every change sends all of it. A file that
-//! is new, or written anew, streams to the other name while it is written; until it is closed that is what
-//! its *base* is, and where it is read. Where the server does not let the new file take the old one's place,
-//! it is stored in place from then on, and the log says so.
+//! Other clients never see half a file; the price is that every change sends the whole file. A new or rewritten file
+//! streams to the temporary name while it is written; until it is closed that is its *base*, and where it is read. Where
+//! the server does not let a rename replace a file, files are stored in place from then on, and the log says so.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use crate::remote::{
 };
 use crate::vfs::error as vfs;
 use crate::vfs::file::base_reads::PULL_LIMIT;
-use crate::vfs::file::open_file::{Beside, Body, File};
+use crate::vfs::file::open_file::{Body, File, TempFile};
 use crate::vfs::upload::Uploader;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
@@ -40,24 +39,25 @@ impl Uploader {
         body: &mut Body,
         first: u64,
     ) -> vfs::Result<Option<RemotePath>> {
-        if let Some(beside) = &body.name.beside {
-            return Ok(Some(beside.path.clone()));
+        if let Some(temp) = &body.name.temp {
+            return Ok(Some(temp.path.clone()));
         }
         let path = self.table.path(file.ino)?;
         if !self.is_atomic(file.ino) {
             return Ok(Some(path));
         }
-        let Some(beside) = beside(&path, file.ino).filter(|_| first == 0) else {
+        let Some(temp) = temp_path(&path, file.ino).filter(|_| first == 0) else {
             return Ok(None);
         };
-        body.name.beside = Some(Beside {
-            path: beside.clone(),
+        body.name.temp = Some(TempFile {
+            path: temp.clone(),
             replaces: body.content.base,
         });
-        Ok(Some(beside))
+        Ok(Some(temp))
     }
 
-    /// Stores all of a file beside its place and has it take that. `None` where the server lets it not.
+    /// Stores a file under a temporary name and renames it over the old one. `None` where the server refuses to
+    /// replace.
     pub(crate) fn replace(
         &self,
         (ino, path): (u64, &RemotePath),
@@ -66,29 +66,34 @@ impl Uploader {
         check: Check<'_>,
         ask: &Ask<'_>,
     ) -> Result<Option<Updated>> {
-        let Some(beside) = beside(path, ino) else {
+        let Some(temp) = temp_path(path, ino) else {
             return Ok(None);
         };
         let change = Change {
             base: None,
-            then: self.then_beside(ino, change, change.base),
+            then: self.temp_attributes(ino, change, change.base),
             ..change.clone()
         };
         let remote = self.remote.as_ref();
-        let stored = remote.update(&beside, &change, &Plan::Whole, bytes, ask);
+        let stored = remote.update(&temp, &change, &Plan::Whole, bytes, ask);
         let placed = stored.and_then(|updated| {
-            check(&beside)?;
-            self.put((ino, &beside), path, &change, updated, ask)
+            check(&temp)?;
+            self.rename_over((ino, &temp), path, &change, updated, ask)
         });
         if !matches!(placed, Ok(Some(_))) {
             // Whatever came of it is of no use; the error is the upload's.
-            let _ = perform_one(remote, Step::Remove(&beside), ask);
+            let _ = perform_one(remote, Step::Remove(&temp), ask);
         }
         placed
     }
 
-    /// What is to be set on a file that takes the place of `replaced`: the bits that this one has, if no others.
-    pub(crate) fn then_beside(&self, ino: u64, change: &Change, replaced: Option<Version>) -> Then {
+    /// Attributes of a file that replaces `replaced`: the mode of the old one, if no other.
+    pub(crate) fn temp_attributes(
+        &self,
+        ino: u64,
+        change: &Change,
+        replaced: Option<Version>,
+    ) -> Then {
         let tree = self.table.lock();
         let known = tree.get(ino).and_then(|node| node.attributes.mode);
         Then {
@@ -97,10 +102,10 @@ impl Uploader {
         }
     }
 
-    /// Has what was stored beside take its place. `None` where the server lets it not.
-    pub(crate) fn put(
+    /// Renames a temporary file over the old one. `None` where the server refuses to replace.
+    pub(crate) fn rename_over(
         &self,
-        (ino, beside): (u64, &RemotePath),
+        (ino, temp): (u64, &RemotePath),
         path: &RemotePath,
         change: &Change,
         updated: Updated,
@@ -108,7 +113,7 @@ impl Uploader {
     ) -> Result<Option<Updated>> {
         let steps = [
             Step::Rename {
-                from: beside,
+                from: temp,
                 to: path,
             },
             Step::Version(path),
@@ -129,13 +134,13 @@ impl Uploader {
                 }
                 Ok(Some(Updated { version, ..updated }))
             }
-            // What does not work now may do so later (RFC 959 section 4.2.1), and nobody is to see half a file.
+            // A transient refusal may pass (RFC 959 section 4.2.1), and other clients must not see half a file.
             Err(error) if passes(&error) => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
                 let parent = self.table.lock().get(ino).map(|node| node.parent);
                 if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
                     log::warn!(
-                        "{error}; from now on files in this directory are written in place, for all to see"
+                        "atomic: server refused to replace a file in this directory; writing in place from now on: {error}"
                     );
                 }
                 Ok(None)
@@ -144,12 +149,12 @@ impl Uploader {
         }
     }
 
-    /// Has a file that was streamed take its place, of which `updated` tells what was stored beside. `None`
-    /// where the server lets it not: then all of it is here, and to be stored.
-    pub(crate) fn take_place(
+    /// Renames a streamed temporary file, whose version is in `updated`, over the old one. `None` where the server
+    /// refuses to replace: then all of the file is here, and still to be stored.
+    pub(crate) fn place_streamed(
         &self,
         file: &Arc<File>,
-        beside: &Beside,
+        temp: &TempFile,
         change: &Change,
         updated: Updated,
         check: Check<'_>,
@@ -157,31 +162,33 @@ impl Uploader {
     ) -> vfs::Result<Option<Updated>> {
         let path = self.table.path(file.ino)?;
         let stored = updated.version;
-        check(&beside.path)?;
-        if let Some(updated) = self.put((file.ino, &beside.path), &path, change, updated, ask)? {
-            file.body.lock().name.beside = None;
+        check(&temp.path)?;
+        if let Some(updated) =
+            self.rename_over((file.ino, &temp.path), &path, change, updated, ask)?
+        {
+            file.body.lock().name.temp = None;
             return Ok(Some(updated));
         }
         {
             let mut body = file.body.lock();
             body.content.base = Some(stored);
-            body.merged.rebased = true;
+            body.merged.reader_is_stale = true;
         }
         self.files.complete(file, ask.deadline)?;
         file.reader.stop(ask.deadline);
-        self.remove_beside(&beside.path, ask.deadline);
+        self.remove_temp_file(&temp.path, ask.deadline);
         let mut body = file.body.lock();
-        (body.name.beside, body.content.base) = (None, beside.replaces);
+        (body.name.temp, body.content.base) = (None, temp.replaces);
         body.lost_base(0);
         Ok(None)
     }
 
-    /// Before what was streamed is given up: what only the other name has comes back, if it is not much, since nobody
+    /// Before a streamed file is given up: fetches what only the temporary file has, if it is not much, since no user
     /// looks for it there.
-    pub(crate) fn recall(&self, file: &Arc<File>, deadline: &Deadline) {
+    pub(crate) fn fetch_back(&self, file: &Arc<File>, deadline: &Deadline) {
         let missing: u64 = {
             let body = file.body.lock();
-            let there = body.name.beside.as_ref().map(|_| body.missing());
+            let there = body.name.temp.as_ref().map(|_| body.missing());
             there
                 .into_iter()
                 .flatten()
@@ -192,17 +199,17 @@ impl Uploader {
             return;
         }
         if let Err(error) = self.files.complete(file, deadline) {
-            log::warn!("{error}");
+            log::warn!("atomic: not fetched back from the temporary file: {error}");
         }
         file.reader.stop(deadline);
     }
 
-    /// Removes what was stored beside and is of no use any more.
-    pub(crate) fn remove_beside(&self, beside: &RemotePath, deadline: &Deadline) {
-        if let Err(error) = self.remote.step(Step::Remove(beside), deadline)
+    /// Removes a temporary file that is no longer needed.
+    pub(crate) fn remove_temp_file(&self, temp: &RemotePath, deadline: &Deadline) {
+        if let Err(error) = self.remote.step(Step::Remove(temp), deadline)
             && error.why() != Some(Why::NotFound)
         {
-            log::error!("{beside} is left on the server: {error}");
+            log::error!("atomic: temporary file {temp} is left on the server: {error}");
         }
     }
 }
@@ -213,7 +220,7 @@ fn passes(error: &remote::Error) -> bool {
 }
 
 /// The name that a file bears until it is whole.
-fn beside(path: &RemotePath, ino: u64) -> Option<RemotePath> {
+fn temp_path(path: &RemotePath, ino: u64) -> Option<RemotePath> {
     let name = remote::make_temp_name("new", ino);
     let parent = path.parent().unwrap_or_default();
     parent.join(name.as_bytes())

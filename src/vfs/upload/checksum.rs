@@ -1,4 +1,4 @@
-//! Hashes of what was stored, to compare with what the server says.
+//! Computes checksums of what was stored, to compare with those of the server.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use md5::{Digest, Md5};
 use crate::remote::ReadAt;
 
 /// Bytes read at once.
-const PIECE: usize = 1 << 20;
+const READ_BUFFER: usize = 1 << 20;
 /// Hexadecimal digits of a CRC-32; some servers leave out the first ones that are 0.
 const CRC_DIGITS: usize = 8;
 
-/// A hash that is being made, of a kind that servers offer (draft-bryan-ftpext-hash, and the X commands). MD5 and CRC-32
-/// keep nobody from forging a file; they show what was spoilt on its way.
+/// A checksum in progress, of a kind that servers offer (draft-bryan-ftpext-hash, and the X commands). MD5 and CRC-32
+/// do not prevent forgery; they detect damage on the way.
 enum Hasher {
     Sha(Context),
     Md5(Md5),
@@ -67,10 +67,12 @@ pub fn agrees(said: &[u8], bytes: &dyn ReadAt, size: u64) -> io::Result<Option<b
     let Some((mut hasher, theirs)) = known else {
         return Ok(None);
     };
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_BUFFER];
     let mut at = 0;
     while at < size {
-        let length = piece.len().min(usize::try_from(size - at).unwrap_or(PIECE));
+        let length = piece
+            .len()
+            .min(usize::try_from(size - at).unwrap_or(READ_BUFFER));
         bytes.read_exact_at(&mut piece[..length], at)?;
         hasher.update(&piece[..length]);
         at += length as u64;

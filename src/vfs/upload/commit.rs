@@ -1,9 +1,11 @@
-//! The outcome of an upload: what is known of the file once the server has it, or once it has failed.
+//! Takes over the outcome of an upload: the new base version, or what has to be sent again.
 //!
-//! The one idea: what the server has confirmed is the new base, with what others have put behind it; what it may have spoilt
-//! counts for nothing any more, and is dirty again.
+//! What the server has confirmed is the new base, with what other clients have appended. What a failed upload may have
+//! damaged no longer counts, and is dirty again.
 //!
-//! Lock order: a file's `body` before `tree`.
+//! # Lock order
+//!
+//! A file's lock before the inode table's.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +19,25 @@ use crate::vfs::file::upload_state::Report;
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
-    /// The server has it.
+    /// Drops what the disk cache has under the version that an upload has made, before that version is known: it
+    /// belongs to an earlier content of the same size and second. `None` where the version is unknown: everything of
+    /// that path is dropped.
+    pub(crate) fn invalidate_disk(&self, file: &File, made: Option<Version>) {
+        if let Ok(path) = self.table.path(file.ino) {
+            file.reader
+                .invalidate_disk(&path, &made.unwrap_or_default());
+        }
+    }
+
+    /// The version that an upload of `change` has made.
+    pub(crate) fn version_made(change: &Change, updated: &Updated) -> Version {
+        Version {
+            size: updated.version.size.or(Some(change.size)),
+            modified: updated.version.modified,
+        }
+    }
+
+    /// Takes over a successful upload.
     pub(crate) fn updated(
         &self,
         file: &File,
@@ -25,17 +45,15 @@ impl Uploader {
         change: &Change,
         updated: Updated,
     ) -> Result<Version> {
-        let version = Version {
-            size: updated.version.size.or(Some(change.size)),
-            modified: updated.version.modified,
-        };
+        let version = Self::version_made(change, &updated);
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
-            // Others appended too: what was sent is read from the server, by whoever reads before this is published.
-            body.merged.mixed = true;
-            body.merged.rebased = true;
+            // Other clients appended, too: what was sent is read from the server by reads that come before this is
+            // published.
+            body.merged.has_remote_bytes = true;
+            body.merged.reader_is_stale = true;
             if !body.content.dirty.is_empty() {
-                // What was written meanwhile comes behind that, or where it was put.
+                // What was written meanwhile goes after that, or to its offset.
                 self.files.leave_journaled(body);
                 body.content.base = Some(Version {
                     size: Some(change.size),
@@ -78,7 +96,9 @@ impl Uploader {
                 self.attributes.tolerate(failed, SETTING_MODES)?;
             }
             Some(Err(error)) => {
-                log::info!("the new file keeps the server's mode, not {mode:o}: {error}")
+                log::info!(
+                    "upload: mode {mode:o} of a new file not set: {error}; it keeps the server's default"
+                )
             }
             _ => {}
         }
@@ -89,13 +109,8 @@ impl Uploader {
         Ok(())
     }
 
-    /// Tells the tree what the server now has.
+    /// Publishes the result of an upload in the inode table and to the reader.
     pub(crate) fn publish_upload(&self, file: &File, body: &mut Body, result: &Result<Version>) {
-        // Before anybody can know the version by which it would be looked for.
-        if let Ok(path) = self.table.path(file.ino) {
-            let made = body.content.base.filter(|_| result.is_ok());
-            file.reader.made(&path, &made.unwrap_or_default());
-        }
         let mut tree = self.table.lock();
         tree.touch(file.ino);
         let Some(node) = tree.get_mut(file.ino) else {
@@ -104,12 +119,12 @@ impl Uploader {
         node.local = body.is_dirty();
         if node.local {
             // What is read from the server from now on is of another version.
-            body.merged.rebased |= result.is_ok();
+            body.merged.reader_is_stale |= result.is_ok();
             return;
         }
-        // The kernel's pages hold what was written: they are those of the new version, unless others' bytes are
-        // between.
-        let mixed = std::mem::take(&mut body.merged.mixed);
+        // The kernel's pages hold what was written: they are those of the new version, unless bytes of other clients
+        // are between.
+        let mixed = std::mem::take(&mut body.merged.has_remote_bytes);
         let generation = node.generation + 1;
         match body.content.base {
             Some(version) => {
@@ -122,18 +137,18 @@ impl Uploader {
             node.fetched = None;
         }
         node.generation = generation;
-        body.merged.unheard |= mixed;
+        body.merged.size_unreported |= mixed;
         drop(tree);
         body.content.generation = generation;
-        // The reader knows now; what comes after this is others' doing.
-        body.merged.rebased = false;
+        // The reader is up to date; later changes are those of other clients.
+        body.merged.reader_is_stale = false;
         file.reader.restart(generation);
     }
 }
 
 impl Body {
-    /// What the server has counts for nothing any more where a try may have spoilt it; the spool has it. Returns whether
-    /// sending all of it mends that.
+    /// What the server has no longer counts where a try may have damaged it; the spool has it. Returns whether sending
+    /// the whole file repairs that.
     pub(crate) fn upload_failed(
         &mut self,
         (change, plan): (&Change, Option<&Plan>),
@@ -145,7 +160,7 @@ impl Body {
             None => false,
             // How much of it arrived shows what is there then.
             Some(Plan::Append(_)) => {
-                self.upload.touched |= taken;
+                self.upload.may_have_arrived |= taken;
                 self.upload.broke_off = Some(change.size);
                 error.why() == Some(Why::Unsupported)
             }
@@ -158,15 +173,15 @@ impl Body {
                 // Else all that is not ours is there as it was, whatever arrived.
                 let spoils = *tried || *cuts;
                 let base = change.base.and_then(|base| base.size);
-                self.upload.touched |= taken && (spoils || base < Some(change.size));
+                self.upload.may_have_arrived |= taken && (spoils || base < Some(change.size));
                 if taken && spoils {
                     self.lost_base(if *tried { 0 } else { first });
                 }
                 error.why() == Some(Why::Unsupported)
             }
             Some(Plan::Whole) => {
-                // Who removes a new name must not take our word that it is not there.
-                self.upload.touched |= taken || self.content.base.is_none();
+                // A later unlink must not rely on this mount's belief that the name is not there.
+                self.upload.may_have_arrived |= taken || self.content.base.is_none();
                 if taken {
                     self.lost_base(0);
                 }
@@ -178,18 +193,18 @@ impl Body {
     /// The server has the first `size` bytes of this as `version`.
     fn uploaded(&mut self, version: Version, size: u64) {
         self.content.base = Some(version);
-        (self.journal.begun, self.upload.exclusive) = (false, false);
+        (self.journal.upload_begun, self.upload.exclusive) = (false, false);
         self.upload.unappendable = false;
         self.content.kept = size;
         self.content.holes = RangeSet::default();
         self.content.resized = false;
         self.content.emptied = false;
         self.appended_from(size);
-        self.upload.touched = false;
+        self.upload.may_have_arrived = false;
         self.upload.unconfirmed = false;
         self.upload.broke_off = None;
         if version.size != Some(size) && self.content.dirty.is_empty() {
-            // Others appended too: what is where is theirs to say.
+            // Other clients appended, too: only the server knows the order.
             self.content.kept = version.size.unwrap_or(size);
             self.content.size = self.content.kept;
             self.content.ordered = self.content.size;

@@ -1,15 +1,15 @@
-//! Files whose names must be new (O_EXCL), and of which the server hears when they are closed.
+//! Stores files whose names must be new (O_EXCL) and of which the server hears only when they are closed.
 //!
-//! The one idea: that a name was free when it was opened says nothing of the moment when its file is stored. So the file is
-//! made by what harms no other one (`Remote::create`), and where others were first theirs stays.
+//! That a name was free at open says nothing about the moment of the upload. So the file is made by `Remote::create`,
+//! which replaces nothing; where another client was first, its file stays.
 
 use crate::remote;
 use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::begun::Bytes;
+use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// Bytes sent at once.
-const CHUNK: u64 = 256 * 1024;
+const SEND_CHUNK: u64 = 256 * 1024;
 
 impl Uploader {
     /// Stores a file under a name that must be new.
@@ -17,7 +17,7 @@ impl Uploader {
         &self,
         path: &RemotePath,
         change: &Change,
-        bytes: &Bytes<'_>,
+        bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
         let mut sink = match self.remote.create(path, &|| bytes.begins(), ask) {
@@ -31,10 +31,10 @@ impl Uploader {
         };
         // From now on it is ours, whatever becomes of it.
         bytes.file.body.lock().upload.exclusive = false;
-        let mut buffer = vec![0; usize::try_from(CHUNK.min(change.size)).unwrap_or(0)];
+        let mut buffer = vec![0; usize::try_from(SEND_CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;
         while at < change.size {
-            let length = usize::try_from(CHUNK.min(change.size - at)).unwrap_or(0);
+            let length = usize::try_from(SEND_CHUNK.min(change.size - at)).unwrap_or(0);
             bytes
                 .read_exact_at(&mut buffer[..length], at)
                 .map_err(|error| remote::Error::local("reading the spool", &error))?;
@@ -63,11 +63,11 @@ impl Uploader {
     pub(crate) fn check_new(
         &self,
         path: &RemotePath,
-        bytes: &Bytes<'_>,
+        bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<()> {
         let taken = || {
-            let said = "others have made it since it was opened";
+            let said = "another client made it since it was opened";
             Err(remote::Error::refused(
                 Why::Exists,
                 format!("making {path}"),
@@ -76,7 +76,7 @@ impl Uploader {
         };
         match remote::perform_one(self.remote.as_ref(), Step::Version(path), ask) {
             Ok(Done::Version(version)) => {
-                let tried = bytes.file.body.lock().journal.begun;
+                let tried = bytes.file.body.lock().journal.upload_begun;
                 match tried && version.size == Some(0) {
                     true => Ok(()),
                     false => taken(),

@@ -1,40 +1,94 @@
-//! Keeping: what can't be brought to the server stays on this machine, under `lost+found`.
+//! lost+found: what cannot be brought to the server stays on this machine.
 //!
-//! The one idea: whatever was written here is kept where it was written, whether all of the file is here or not. What was
-//! never here is a hole, and the reason beside it says which parts count.
+//! Every range that was written here is kept at its offset, whether the whole file is here or not. The rest is a hole, and
+//! the `.reason` file next to it lists the ranges that count.
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::remote::{Deadline, RemotePath};
 use crate::vfs::error::Error;
-use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::UploadState;
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 
-/// So many parts are named; who wrote more finds them by what is no hole.
-const NAMED: usize = 100;
+/// Ranges listed in the reason; the others can be found as what is no hole.
+const MAX_LISTED_RANGES: usize = 100;
+
+/// What was taken out of a file that could not be stored.
+struct Unstored {
+    reason: String,
+    /// All bytes of the file are here.
+    is_whole: bool,
+    /// The ranges to keep.
+    parts: Vec<Range<u64>>,
+    /// Bytes of the file.
+    size: u64,
+    spool: Option<Arc<SpoolFile>>,
+    /// Numbers of the journal's entries for it.
+    journaled: Vec<u64>,
+    /// A temporary file on the server that no longer serves any purpose.
+    useless: Option<RemotePath>,
+    /// Whether the file is marked as busy until lost+found has it.
+    is_claim: bool,
+}
 
 impl Uploader {
-    /// Keeps what can't be brought to the server, if it is whole, and forgets it here.
-    pub(crate) fn lose(&self, file: &File, error: Option<&Error>) {
+    /// Gives up storing a file: what was written here goes to lost+found, and the file is again what the server has.
+    ///
+    /// The file's lock is not held while lost+found is written and synced. The content is taken out first, so that what is
+    /// written meanwhile is a new change.
+    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>) {
         let path = self.table.path(file.ino).unwrap_or_default();
-        let mut body = file.body.lock();
-        if !body.is_dirty() {
+        let Some(lost) = self.take_unstored(file, &path, error) else {
             return;
+        };
+        if self.save(&path, &lost) {
+            for id in lost.journaled {
+                if let Some(journal) = self.journal.get() {
+                    journal.done(id);
+                }
+            }
+        }
+        if lost.is_claim {
+            file.body.lock().upload.busy_until = None;
+            file.uploaded.notify_all();
+        }
+        if let Some(temp) = lost.useless {
+            self.remove_temp_file(&temp, &Deadline::after(self.settings.timeout));
+        }
+    }
+
+    /// Takes out of a file what could not be stored; `None` where nothing is dirty.
+    fn take_unstored(
+        &self,
+        file: &File,
+        path: &RemotePath,
+        error: Option<&Error>,
+    ) -> Option<Unstored> {
+        let mut body = file.body.lock();
+        while body.journal.is_committing() {
+            file.uploaded.wait(&mut body);
+        }
+        if !body.is_dirty() {
+            return None;
         }
         let reason = (error.or(body.upload.state.why()))
             .map_or_else(|| "its close failed".to_string(), ToString::to_string);
         let mut useless = None;
-        if let Some(beside) = body.name.beside.take() {
-            body.content.base = beside.replaces;
+        if let Some(temp) = body.name.temp.take() {
+            body.content.base = temp.replaces;
             if body.missing().is_empty() {
-                useless = Some(beside.path);
+                useless = Some(temp.path);
             } else {
-                log::error!("{path}: what was sent of it is left as {}", beside.path);
+                log::error!(
+                    "upload: {path}: what was sent of it is left as {}",
+                    temp.path
+                );
             }
         }
         let is_whole = body.missing().is_empty();
@@ -42,54 +96,40 @@ impl Uploader {
             true => std::iter::once(0..body.content.size).collect(),
             false => body.unsent(),
         };
-        let what = if is_whole {
-            "it"
-        } else {
-            "what was written of it"
+        let mut journaled = std::mem::take(&mut body.journal.superseded);
+        journaled.extend(body.journal.id.take());
+        let lost = Unstored {
+            reason,
+            is_whole,
+            parts,
+            size: body.content.size,
+            spool: body.content.spool.clone(),
+            journaled,
+            useless,
+            is_claim: body.upload.busy_until.is_none(),
         };
-        let kept = match &body.content.spool {
-            Some(spool) => self.keep(&path, spool, (body.content.size, &parts), &reason),
-            None => Ok(None),
-        };
-        match kept {
-            Ok(Some(kept)) => {
-                log::error!(
-                    "{path} could not be stored ({reason}); {what} is kept as {}",
-                    kept.display()
-                );
-                if body.content.base.is_some() {
-                    // It is no spool any more.
-                    body.content.spool = None;
-                    body.content.present = RangeSet::default();
-                }
-                self.files.journal_done(&mut body);
-            }
-            Ok(None) if body.content.size == 0 => {
-                log::error!("{path}, an empty file, could not be stored ({reason})");
-                self.files.journal_done(&mut body);
-            }
-            Ok(None) => {
-                log::error!(
-                    "{path} could not be cut to {} bytes ({reason})",
-                    body.content.size
-                );
-                self.files.journal_done(&mut body);
-            }
-            Err(error) if body.journal.id.is_some() => {
-                log::error!(
-                    "{path} could not be stored ({reason}), nor kept: {error}; it stays in the journal for the next mount"
-                );
-                self.files.journal_leave(&mut body);
-            }
-            Err(error) => log::error!("{path} could not be stored ({reason}), nor kept: {error}"),
+        if lost.is_claim {
+            // The file is not at rest before lost+found has it.
+            body.upload.busy_until = Some(Deadline::after(self.settings.timeout));
+        }
+        self.reset_to_server(file, &mut body);
+        Some(lost)
+    }
+
+    /// Resets a file to what the server has, or to nothing where that has none: nothing of it is stored any more.
+    fn reset_to_server(&self, file: &File, body: &mut Body) {
+        let is_new = body.content.base.is_none();
+        if !is_new {
+            // lost+found takes the spool file over.
+            body.content.spool = None;
+            body.content.present = RangeSet::default();
         }
         body.content.dirty = RangeSet::default();
         (body.content.resized, body.content.emptied) = (false, false);
         body.upload.unconfirmed = false;
         body.upload.state = UploadState::Fine;
-        // What was to be set on it was for what it was to be.
+        // Mode and time were to be set on the content that is given up.
         (body.attributes.mode, body.attributes.modified) = (None, None);
-        let is_new = body.content.base.is_none();
         body.name.removed |= is_new;
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
@@ -101,16 +141,48 @@ impl Uploader {
         if is_new {
             let parent = tree.get(file.ino).map(|node| node.parent);
             tree.remove_own(file.ino);
-            // What came of it may be there all the same.
+            // A part of it may have arrived all the same.
             if let Some(parent) = parent {
                 tree.doubt_listing(parent);
             }
         }
-        drop(tree);
-        drop(body);
-        if let Some(beside) = useless {
-            self.remove_beside(&beside, &Deadline::after(self.settings.timeout));
+    }
+
+    /// Saves to lost+found what was taken out, and logs where it is. False where the journal has to keep it.
+    fn save(&self, path: &RemotePath, lost: &Unstored) -> bool {
+        let (reason, size) = (&lost.reason, lost.size);
+        let what = if lost.is_whole {
+            "it"
+        } else {
+            "what was written of it"
+        };
+        let kept = match &lost.spool {
+            Some(spool) => self.keep(path, spool, (size, &lost.parts), reason),
+            None => Ok(None),
+        };
+        match kept {
+            Ok(Some(kept)) => log::error!(
+                "upload: {path}: not stored: {reason}; {what} is kept as {}",
+                kept.display()
+            ),
+            Ok(None) if size == 0 => {
+                log::error!("upload: {path}: an empty file was not stored: {reason}");
+            }
+            Ok(None) => log::error!("upload: {path}: not cut to {size} bytes: {reason}"),
+            Err(error) if !lost.journaled.is_empty() => {
+                log::error!(
+                    "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; it stays in the journal for the next mount"
+                );
+                return false;
+            }
+            Err(error) => {
+                log::error!(
+                    "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; its data is lost"
+                );
+                return false;
+            }
         }
+        true
     }
 
     /// Keeps the `parts` of a file of `size` bytes; `None` where nothing of it was written here.
@@ -142,9 +214,9 @@ impl Uploader {
 
 fn named(parts: &[Range<u64>]) -> String {
     let name = |part: &Range<u64>| format!("{}-{}", part.start, part.end.saturating_sub(1));
-    let mut names: Vec<String> = parts.iter().take(NAMED).map(name).collect();
-    if parts.len() > NAMED {
-        names.push(format!("and {} more", parts.len() - NAMED));
+    let mut names: Vec<String> = parts.iter().take(MAX_LISTED_RANGES).map(name).collect();
+    if parts.len() > MAX_LISTED_RANGES {
+        names.push(format!("and {} more", parts.len() - MAX_LISTED_RANGES));
     }
     names.join(", ")
 }

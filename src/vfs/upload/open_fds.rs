@@ -1,8 +1,8 @@
-//! Holders: whether a process that has closed a descriptor of a file has another one.
+//! Finds out whether a process that has closed a descriptor of a file has another one.
 //!
-//! The one idea: a FLUSH does not tell whether it comes of the last close: a shell's `cmd > f` opens, duplicates and
-//! closes before the command has begun. The names of what a process has open (proc_pid_fd(5)) tell, and nobody is asked
-//! for them but the kernel. Where they can't be read, it may have one.
+//! A FLUSH does not tell whether it is from the last close: a shell's `cmd > f` opens, duplicates and closes before the
+//! command has begun. The links in /proc/PID/fd (proc_pid_fd(5)) tell, and only the kernel is asked for them. Where they
+//! cannot be read, the process may have one.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// The kernel answers at once, or not before the FLUSH is answered: who closes files by starting another program
-/// (close-on-exec) is not to be looked at until these are closed.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long /proc is waited for. The kernel answers at once, or not before the FLUSH is answered: the descriptors of a
+/// process in execve(2) that closes files (close-on-exec) cannot be read until these are closed.
+const PROC_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Whether a process may still have a file of this name open. 0 is a process of another container.
 pub fn may_hold(process: u32, name: &[u8]) -> bool {
@@ -21,11 +21,11 @@ pub fn may_hold(process: u32, name: &[u8]) -> bool {
     }
     let name = name.to_vec();
     let (tell, told) = mpsc::sync_channel(1);
-    // A thread that nobody waits for ends once the FLUSH is answered.
+    // The thread is not waited for; it ends once the FLUSH is answered.
     let looks = thread::Builder::new()
         .name("holders".into())
         .spawn(move || tell.send(has_open(process, &name)));
-    looks.is_err() || told.recv_timeout(PATIENCE).unwrap_or(true)
+    looks.is_err() || told.recv_timeout(PROC_TIMEOUT).unwrap_or(true)
 }
 
 fn has_open(process: u32, name: &[u8]) -> bool {
@@ -45,7 +45,7 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn who_has_closed_the_last_one_holds_nothing() {
+    fn process_without_descriptor_holds_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a-name-of-its-own");
         let file = File::create(&path).expect("a file");

@@ -1,9 +1,8 @@
-//! Checks: what is looked at on the server before an upload, and behind it.
+//! Checks what an upload relies on before a byte is sent, and what it has made before its success is reported.
 //!
-//! The one idea: what an upload relies on is looked at before a byte is sent, and what came of it before anybody is told
-//! that it is there.
+//! # Lock order
 //!
-//! Lock order: a file's `body` before `tree`, and neither while the server is asked.
+//! A file's lock before the inode table's; neither while the server is asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,8 +17,8 @@ use crate::vfs::upload::Uploader;
 use crate::vfs::upload::checksum as hash;
 
 impl Uploader {
-    /// Before a part of a file is sent anew together with what it is part of: if others changed that,
-    /// theirs is kept where we did not write.
+    /// Before a part of a file is sent with the rest: if another client changed the file, its version is kept where
+    /// nothing was written here.
     pub(crate) fn check_base(
         &self,
         file: &Arc<File>,
@@ -29,17 +28,18 @@ impl Uploader {
         let base = {
             let body = file.body.lock();
             let change = body.change();
-            // Nothing of the base is to be left. Where all of its bytes were only written over, others may have put
-            // more behind them.
+            // Nothing of the base is kept. Where its bytes were only overwritten, another client may have appended to
+            // it.
             let cut = body.content.kept == 0
                 && body.content.base.is_some_and(|base| base.size != Some(0));
             let rewritten = cut || body.content.emptied;
             let sends = body.content.resized || !body.content.dirty.is_empty();
-            // What is appended changes nothing of what others wrote.
+            // An append does not change what other clients wrote.
             let appends = matches!(self.remote.plan(&change), Plan::Append(_))
-                && (body.name.beside.is_some() || !self.is_atomic(file.ino))
+                && (body.name.temp.is_some() || !self.is_atomic(file.ino))
                 && body.content.holes.is_empty()
-                && (!(body.upload.state.is_failed() && body.upload.touched) || change.broke_off);
+                && (!(body.upload.state.is_failed() && body.upload.may_have_arrived)
+                    || change.broke_off);
             let relies = sends && !rewritten && !appends;
             body.content.base.filter(|_| relies)
         };
@@ -63,14 +63,14 @@ impl Uploader {
         if base.may_be(&now) {
             return Ok(());
         }
-        // Who reads meanwhile is to find the new base with the new generation, or the disk's bytes of the old one would be
-        // taken for both.
+        // Concurrent readers must find the new base with the new generation, or bytes of the old one in the disk cache
+        // would be taken for both.
         let mut body = file.body.lock();
-        if !self.files.mix(file, &mut body) {
+        if !self.files.start_generation(file, &mut body) {
             return Err(Error::Stale);
         }
         if body.upload.state.is_failed()
-            && body.upload.touched
+            && body.upload.may_have_arrived
             && now.size.is_some_and(|size| size >= body.content.kept)
         {
             // What broke off left some of its bytes, which are ours.
@@ -78,25 +78,25 @@ impl Uploader {
             body.content.resized = true;
             return Ok(());
         }
-        log::warn!("{path} was changed by others meanwhile; what was written here is laid over it");
+        log::warn!(
+            "upload: {path}: another client changed it meanwhile; the ranges written here are laid over its version"
+        );
         self.files.leave_journaled(&mut body);
         body.rebase(&self.files.spool, now)
     }
 
-    /// Before a file from the queue is stored: the server must have what this mount last saw under its name, or nothing for
-    /// a new name. What other clients did since the close is newer, and stays.
-    ///
-    /// Where something of ours may be there already, and where the file only grows, the upload itself tells.
+    /// Where a part of ours may be there already, and where the file only grows, the upload itself finds out.
     pub(crate) fn check_unchanged(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         let base = {
             let body = file.body.lock();
             let appends = matches!(self.remote.plan(&body.change()), Plan::Append(_))
                 && body.content.appended.is_some();
-            let has_ours = body.upload.touched
-                || body.journal.begun
+            let has_ours = body.upload.may_have_arrived
+                || body.journal.upload_begun
                 || body.upload.unconfirmed
-                || body.name.beside.is_some();
-            if appends || has_ours || !(body.content.resized || !body.content.dirty.is_empty()) {
+                || body.name.temp.is_some();
+            let sends_nothing = !body.content.resized && body.content.dirty.is_empty();
+            if appends || has_ours || sends_nothing {
                 return Ok(());
             }
             body.content.base
@@ -122,21 +122,23 @@ impl Uploader {
         Err(remote::Error::misbehaved(format!("storing {path}"), what).into())
     }
 
-    /// Has the server show on a small file what it makes of a part of one.
+    /// Probes with a small file what the server makes of a patch.
     pub(crate) fn probe_patch(&self, file: &File, deadline: &Deadline) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = remote::make_temp_name("try", number);
         let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
-        let Some(beside) = directory.join(name.as_bytes()) else {
+        let Some(temp) = directory.join(name.as_bytes()) else {
             return Ok(());
         };
         let ask = Ask {
             urgency: Urgency::Flush,
             deadline,
         };
-        if let Err(error) = self.remote.probe_patch(&beside, &ask) {
-            log::info!("{error}; what the server makes of a part shows on the file itself");
+        if let Err(error) = self.remote.probe_patch(&temp, &ask) {
+            log::info!(
+                "upload: patch probe failed: {error}; the first patch is checked on the file itself"
+            );
         }
         Ok(())
     }
@@ -164,12 +166,14 @@ impl Uploader {
         let said = match self.remote.describe(path, View::Hash, ask) {
             Ok(Some(said)) => said,
             Ok(None) => {
-                log::info!("{path}: the server has no hashes; its size was right");
+                log::info!(
+                    "upload: {path}: server has no checksum command; only the size was verified"
+                );
                 return Ok(());
             }
             // Of this one it has none: too large, or not allowed.
             Err(error @ remote::Error::Refused { .. }) => {
-                log::info!("{error}; the size of {path} was right");
+                log::info!("upload: {path}: no checksum: {error}; only the size was verified");
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -179,13 +183,16 @@ impl Uploader {
         match agrees {
             Some(false) if same().is_some() => Err(remote::Error::misbehaved(
                 format!("storing {path}"),
-                format!("it is another content, by its hash {}", said.escape_ascii()),
+                format!(
+                    "checksum mismatch: the server reports {}",
+                    said.escape_ascii()
+                ),
             )),
             _ => Ok(()),
         }
     }
 
-    /// What the server has now of what streams have brought, with what is to be set behind them.
+    /// The version of a file that streams have sent, with the attributes to be set after them.
     pub(crate) fn confirm(
         &self,
         file: &File,
@@ -195,7 +202,10 @@ impl Uploader {
     ) -> remote::Result<Updated> {
         let (said, behind) = {
             let mut body = file.body.lock();
-            (body.upload.said.take(), body.upload.behind)
+            (
+                body.upload.stream_reply.take(),
+                body.upload.appended_to_base,
+            )
         };
         let said = said.filter(|(then, _)| {
             let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
@@ -209,7 +219,7 @@ impl Uploader {
                 change.then.updated(self.remote.perform(&steps, ask))?
             }
         };
-        // Others may have appended too.
+        // Other clients may have appended, too.
         let fits = |size| size == change.size || behind && size > change.size;
         if let Some(size) = updated.version.size.filter(|&size| !fits(size)) {
             return Err(remote::Error::misbehaved(

@@ -1,16 +1,17 @@
-//! Streaming: what is written in order is on its way to the server while it is written.
+//! Streaming: sequential writes are sent to the server while they are written.
 //!
-//! The one idea: a *stream* is a thread (`streaming/pump.rs`) that takes from the spool what was written in order,
-//! and sends it by one transfer. What it has taken is dirty no more; what is written over that later is dirty
-//! again, and goes by a plan when the stream has ended. So a stream is but an upload that has begun
-//! early, and whoever needs the file at rest ends it first.
+//! A *stream* is a thread (`sender`) that takes sequential writes from the spool and sends them by one transfer. What it
+//! has taken is no longer dirty; what is written over that later is dirty again, and goes by a plan when the stream has
+//! ended. So a stream is an upload that begins early, and whatever needs the file at rest ends the stream first.
 //!
-//! * The spool keeps a window of the file. A writer who is a window ahead of the network waits; what was
-//!   sent long ago is given up, but for the last megabytes, from which a broken stream goes on.
-//! * A stream that nobody feeds, or whose connection others want, is finished; what is written after that
-//!   is appended by the next one.
+//! * The spool holds a window of the file. A writer that is a window ahead of the network waits. What was sent long ago is
+//!   released from the spool, except for the last megabytes, from which a broken stream resumes.
+//! * A stream without input, or whose connection another caller wants, is finished; what is written afterwards is appended
+//!   by the next one.
 //!
-//! Lock order: a file's `body`, and no call to the server under it.
+//! # Lock order
+//!
+//! A file's lock, and no request to the server under it.
 
 pub(crate) mod resume;
 pub(crate) mod sender;
@@ -20,23 +21,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::vfs::file::upload_state::{Report, UploadState};
-use crate::vfs::upload::stream::sender::Pump;
+use crate::vfs::upload::stream::sender::Sender;
 
 use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File, Stream};
 use crate::vfs::journal::handle::JournalHandle;
-use crate::vfs::stats::{CLOSE, Traffic};
+use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
-/// A stream begins with so many bytes: fewer are better off with one upload when they are all there.
-const START: u64 = 512 * 1024;
-/// Bytes behind what was sent that the spool keeps: more than the sockets of both sides can hold, so
-/// that what a server has of a broken transfer lies within.
+/// Sequential bytes with which a stream begins: fewer are better sent by one upload when all are there.
+const MIN_STREAM: u64 = 512 * 1024;
+/// Sent bytes that the spool keeps: more than the sockets of both sides can hold, so that what the server has of a
+/// broken transfer ends within.
 const KEEP: u64 = 16 << 20;
-/// The same, where the local disk is full.
+/// The same, while the local disk is full.
 const KEEP_TIGHT: u64 = 4 << 20;
-/// Streams at once; the other files wait for their flush, or for the spool to be full.
-const STREAMS: usize = 8;
+/// Streams at once; other files wait for their flush, or for the spool to be full.
+const MAX_STREAMS: usize = 8;
 
 /// What the streams of all files share.
 pub struct Streams {
@@ -70,11 +71,11 @@ impl Streams {
         })
     }
 
-    /// Whether a writer who would reach `end` must wait for the network.
+    /// Whether a writer that would reach `end` must wait for the network.
     pub fn must_wait(&self, body: &Body, end: u64) -> bool {
         let ahead = match self.traffic.is_receiving() {
-            true => CLOSE.min(self.window - self.keep(false)),
-            false => self.window - self.keep(false),
+            true => DUPLEX_WINDOW.min(self.window - self.kept_bytes(false)),
+            false => self.window - self.kept_bytes(false),
         };
         body.upload.stream.as_ref().is_some_and(|stream| {
             end.saturating_sub(stream.sent) > ahead && body.content.ordered > stream.sent
@@ -93,7 +94,7 @@ impl Streams {
             return None;
         }
         let first = body.content.dirty.first()?;
-        let start = START.min(self.window / 4);
+        let start = MIN_STREAM.min(self.window / 4);
         let due = body.content.dirty.stretch(first).min(body.content.ordered) >= first + start;
         let begins = body.content.kept == 0 && first == 0
             || body
@@ -101,13 +102,13 @@ impl Streams {
                 .base
                 .is_some_and(|base| base.size == Some(first))
                 && body.content.kept == first;
-        let crowded = self.count.load(Ordering::Relaxed) >= STREAMS
+        let crowded = self.count.load(Ordering::Relaxed) >= MAX_STREAMS
             && body.content.size - first < self.window / 2;
         if !due || !begins || crowded {
             return None;
         }
         let appends = || self.remote.plan(&body.change()) == Plan::Append(first);
-        // Where there is a hole, what is appended has its place, which others may have taken.
+        // With a hole, the appended bytes have a fixed offset, which other clients may have taken.
         let may_append = || !body.upload.unappendable && body.content.holes.is_empty() && appends();
         (first == 0 || may_append()).then_some(first)
     }
@@ -121,7 +122,7 @@ impl Streams {
         sink: Box<dyn Sink>,
     ) {
         // A file that was just made: the journal can't have it.
-        body.begins();
+        body.mark_upload_begun();
         self.begin(file, body, 0, path, Some(sink));
     }
 
@@ -147,10 +148,10 @@ impl Streams {
         let Some(spool) = body.content.spool.clone() else {
             return;
         };
-        body.upload.said = None;
+        body.upload.stream_reply = None;
         let anew = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
         if !body.upload.unconfirmed {
-            body.upload.behind = !anew;
+            body.upload.appended_to_base = !anew;
         }
         body.upload.stream = Some(Stream {
             sent: first,
@@ -161,16 +162,18 @@ impl Streams {
             goal: None,
             tight: false,
         });
-        let pump = Pump::new(self, file, path, spool, sink, anew);
+        let sender = Sender::new(self, file, path, spool, sink, anew);
         self.count.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = pump.start() {
-            log::warn!("no thread can be started for an upload: {error}");
+        if let Err(error) = sender.start() {
+            log::warn!(
+                "upload: no thread could be started: {error}; the file is sent by its close"
+            );
             self.count.fetch_sub(1, Ordering::Relaxed);
             body.upload.stream = None;
         }
     }
 
-    fn keep(&self, tight: bool) -> u64 {
+    fn kept_bytes(&self, tight: bool) -> u64 {
         let keep = if tight { KEEP_TIGHT } else { KEEP };
         keep.min(self.window / 2)
     }
@@ -184,18 +187,18 @@ impl Body {
         };
         stream.confirmed = stream.sent;
         stream.taken = false;
-        self.upload.touched = false;
+        self.upload.may_have_arrived = false;
         self.content.base = Some(Version {
             size: Some(stream.sent),
             modified: None,
         });
         self.content.kept = stream.sent;
-        self.journal.begun = false;
+        self.journal.upload_begun = false;
         self.content.resized = false;
         self.content.emptied = false;
         self.appended_from(self.content.kept);
         self.upload.unconfirmed = true;
-        self.merged.rebased = true;
+        self.merged.reader_is_stale = true;
     }
 
     /// Where the server has taken nothing since it confirmed something: goes back to that, and returns true.
@@ -219,8 +222,8 @@ impl Body {
         let sent = self.upload.stream.as_ref().map_or(0, |stream| stream.sent);
         self.upload.broke_off = None;
         if !self.rewind() {
-            self.upload.touched = true;
-            // What was appended is looked for behind what was there.
+            self.upload.may_have_arrived = true;
+            // A broken append is looked for after the old end.
             let appends = !self.content.emptied
                 && self
                     .content
@@ -229,8 +232,8 @@ impl Body {
             self.upload.broke_off = appends.then_some(sent);
             self.lost_base(confirmed);
         }
-        // Who removes a new name must not take our word that it is not there.
-        self.upload.touched |= self.content.base.is_none();
+        // A later unlink must not rely on this mount's belief that the name is not there.
+        self.upload.may_have_arrived |= self.content.base.is_none();
         let report = Report::Due;
         let is_here = (self.content.present).contains(self.content.kept..self.content.size);
         self.upload.state = match is_here {

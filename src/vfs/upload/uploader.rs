@@ -1,8 +1,7 @@
-//! Uploads: bringing what was written to the server, once, whoever wants it: a close, an fsync, the queue.
+//! Uploads a file as it is now, for a close, an fsync, or the queue.
 //!
-//! The one idea: what is dirty is taken out, sent by the plan that is least to send, and put back where that
-//! fails. What the server may have spoilt on the way the spool has, and one more try mends it; what others changed
-//! meanwhile stays where nothing was written here.
+//! The dirty ranges are taken out, sent by the cheapest plan, and put back if that fails. What the server may have damaged
+//! on the way is still in the spool, and is sent once more. Changes of other clients stay where nothing was written here.
 
 use std::sync::Arc;
 
@@ -10,19 +9,19 @@ use crate::remote;
 use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
-use crate::vfs::file::open_file::{Beside, File};
+use crate::vfs::file::open_file::{File, TempFile};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::begun::Bytes;
+use crate::vfs::upload::upload_bytes::UploadBytes;
 
-/// Who lacks more of a file than so many bytes has a small one show what the server makes of a part of it: fewer
-/// cost less than the round trips of that.
-const REHEARSAL: u64 = 256 * 1024;
+/// A file of which more bytes than this are missing here is patched only after a probe on a small file: fetching fewer
+/// bytes costs less than the round trips of the probe.
+const PATCH_PROBE_THRESHOLD: u64 = 256 * 1024;
 
 /// One try to bring a file to the server.
-struct Job {
+struct Attempt {
     change: Change,
     /// `None` where everything is there.
     plan: Option<Plan>,
@@ -32,13 +31,13 @@ struct Job {
 }
 
 /// Where a file is brought to.
-struct Place {
+struct Target {
     /// Its own name.
     own: RemotePath,
     /// The name that it bears meanwhile.
     path: RemotePath,
     /// That of a file that is to appear at once, and was streamed.
-    beside: Option<Beside>,
+    temp: Option<TempFile>,
 }
 
 /// Why a try to bring a file to the server has failed.
@@ -55,7 +54,7 @@ impl Uploader {
     /// Brings a file to the server as it is now.
     pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.files.settled(file, deadline)?;
+            let mut body = self.files.lock_settled(file, deadline)?;
             if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
@@ -67,16 +66,15 @@ impl Uploader {
         self.upload_claimed(file, false, deadline)
     }
 
-    /// Brings a file to the server that was closed before, and whose caller has gone on: only if the server still has what
-    /// this mount last saw there.
+    /// Uploads a file whose close has returned early: only if the server still has what this mount last saw there.
     pub(crate) fn upload_queued(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
         self.upload_claimed(file, true, deadline)
     }
 
-    /// Brings a file to the server, which nobody else does meanwhile. `queued` is whether its close has returned before.
+    /// Uploads a file, claimed for this call. `queued` is whether its close has returned before.
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.files.settled(file, deadline)?;
+            let mut body = self.files.lock_settled(file, deadline)?;
             if let Some(error) = body.upload.state.lost() {
                 return Err(error.clone());
             }
@@ -99,6 +97,9 @@ impl Uploader {
                 checked.and_then(|()| self.upload_now(file, deadline))
             }
         };
+        if result.is_err() {
+            self.invalidate_disk(file, None);
+        }
         let mut body = file.body.lock();
         body.upload.busy_until = None;
         match &result {
@@ -122,12 +123,14 @@ impl Uploader {
         // Once more, and then all of it.
         let mut again = false;
         loop {
-            let place = self.place_of(file)?;
-            let whole = again || place.beside.is_none() && self.is_atomic(file.ino);
+            let place = self.target_of(file)?;
+            let whole = again || place.temp.is_none() && self.is_atomic(file.ino);
             self.check_base(file, &place.path, deadline)?;
             let job = self.prepare(file, whole, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
                 Ok(updated) => {
+                    let made = Self::version_made(&job.change, &updated);
+                    self.invalidate_disk(file, Some(made));
                     let mut body = file.body.lock();
                     return self.updated(file, &mut body, &job.change, updated);
                 }
@@ -143,7 +146,7 @@ impl Uploader {
             let mends = body.upload_failed((&job.change, job.plan.as_ref()), &error);
             let wrong = matches!(error, remote::Error::Misbehaved { .. });
             if wrong && body.missing().is_empty() && !again {
-                log::warn!("{error}; storing it again");
+                log::warn!("upload: {error}; sending the whole file again");
                 body.lost_base(0);
             } else if !mends || again {
                 return Err(error.into());
@@ -153,27 +156,28 @@ impl Uploader {
     }
 
     /// Where the server gets a file now.
-    fn place_of(&self, file: &File) -> Result<Place> {
-        let beside = file.body.lock().name.beside.clone();
+    fn target_of(&self, file: &File) -> Result<Target> {
+        let temp = file.body.lock().name.temp.clone();
         let own = self.table.path(file.ino)?;
-        let path = (beside.as_ref()).map_or_else(|| own.clone(), |beside| beside.path.clone());
-        Ok(Place { own, path, beside })
+        let path = (temp.as_ref()).map_or_else(|| own.clone(), |temp| temp.path.clone());
+        Ok(Target { own, path, temp })
     }
 
-    /// Brings a file to its place, and looks whether it is right there.
+    /// Sends a file, and checks the result.
     fn try_once(
         &self,
         file: &Arc<File>,
-        place: &Place,
-        job: &Job,
+        place: &Target,
+        job: &Attempt,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
-        let bytes = Bytes::new(&self.files, file, Arc::clone(&job.spool));
-        self.secure(file, &job.dirty).map_err(Failure::Final)?;
-        let at_once = place.beside.is_none() && self.is_atomic(file.ino);
+        let bytes = UploadBytes::new(&self.files, file, Arc::clone(&job.spool));
+        self.journal_overwritten(file, &job.dirty)
+            .map_err(Failure::Final)?;
+        let at_once = place.temp.is_none() && self.is_atomic(file.ino);
         let at_once = at_once && job.plan.is_some() && job.change.size > 0;
         let exclusive = file.body.lock().upload.exclusive;
-        if exclusive && (at_once || place.beside.is_some()) {
+        if exclusive && (at_once || place.temp.is_some()) {
             // A rename would take the place of whatever is there.
             self.check_new(&place.own, &bytes, ask)
                 .map_err(|error| Failure::Final(error.into()))?;
@@ -188,11 +192,11 @@ impl Uploader {
             }
         }
         let updated = self.send(place, job, &bytes, exclusive, ask)?;
-        let Some(beside) = &place.beside else {
+        let Some(temp) = &place.temp else {
             check(&place.own)?;
             return Ok(updated);
         };
-        match self.take_place(file, beside, &job.change, updated, &check, ask) {
+        match self.place_streamed(file, temp, &job.change, updated, &check, ask) {
             Ok(Some(updated)) => Ok(updated),
             Ok(None) => Err(Failure::InPlace),
             Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
@@ -203,22 +207,22 @@ impl Uploader {
     /// Sends a file by its plan, or asks what became of it where everything was sent.
     fn send(
         &self,
-        place: &Place,
-        job: &Job,
-        bytes: &Bytes<'_>,
+        place: &Target,
+        job: &Attempt,
+        bytes: &UploadBytes<'_>,
         exclusive: bool,
         ask: &Ask<'_>,
     ) -> remote::Result<Updated> {
         let (path, file) = (&place.path, bytes.file);
         let change = Change {
-            then: match &place.beside {
-                Some(beside) => self.then_beside(file.ino, &job.change, beside.replaces),
+            then: match &place.temp {
+                Some(temp) => self.temp_attributes(file.ino, &job.change, temp.replaces),
                 None => job.change.then,
             },
             ..job.change.clone()
         };
         match &job.plan {
-            Some(Plan::Whole) if exclusive && place.beside.is_none() => {
+            Some(Plan::Whole) if exclusive && place.temp.is_none() => {
                 self.store_new(path, &change, bytes, ask)
             }
             Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
@@ -226,9 +230,27 @@ impl Uploader {
         }
     }
 
-    /// What is to be sent, taken out of what is dirty, and everything that it takes at hand.
-    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Job> {
-        // What is missing comes as one stream; before anything is sent, nobody reads.
+    /// Before an upload that sends more than was written here, `written`: that is safe in the journal when this returns.
+    pub(crate) fn journal_overwritten(&self, file: &File, written: &RangeSet) -> Result<()> {
+        let Some(journal) = self.journal.get() else {
+            return Ok(());
+        };
+        {
+            let body = file.body.lock();
+            let mut more = body.upload.in_flight.clone();
+            written.iter().for_each(|part| more.remove(part));
+            let in_place = body.name.temp.is_none() && body.content.base.is_some();
+            let is_wanted = body.journal.id.is_some() || self.journal.is_write_back();
+            if !in_place || !is_wanted || more.iter().next().is_none() {
+                return Ok(());
+            }
+        }
+        self.files.commit(journal, file).map(drop)
+    }
+
+    /// Takes the ranges to send out of the dirty ones, with everything that their upload needs at hand.
+    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Attempt> {
+        // Missing bytes are fetched as one stream; before anything is sent, reading stops.
         let mut stopped = false;
         let mut rehearsed = false;
         loop {
@@ -252,7 +274,7 @@ impl Uploader {
                     .collect();
                 let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
                 let is_trial = matches!(plan, Some(Plan::Patch { tried: true, .. }));
-                if is_trial && missing > REHEARSAL && !rehearsed {
+                if is_trial && missing > PATCH_PROBE_THRESHOLD && !rehearsed {
                     drop(body);
                     rehearsed = true;
                     self.probe_patch(file, deadline)?;
@@ -271,7 +293,7 @@ impl Uploader {
                         for part in needs {
                             body.upload.in_flight.insert(part);
                         }
-                        return Ok(Job {
+                        return Ok(Attempt {
                             change,
                             plan,
                             dirty: std::mem::take(&mut body.content.dirty),

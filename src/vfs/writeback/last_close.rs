@@ -1,4 +1,4 @@
-//! The last close of a file, and the end of the mount: the last chance of what was written.
+//! The last close of a file, and the end of the mount: what was written is stored, or kept in lost+found.
 
 use crate::remote::{Deadline, Step};
 use crate::vfs::attributes::SETTING_MODES;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl WriteBack {
-    /// Somebody who held a file open does so no more; the last one brings it to the server.
-    pub(crate) fn let_go(&self, file: &Arc<File>, deadline: &Deadline) {
+    /// One holder of an open file lets it go; the last one brings it to the server.
+    pub(crate) fn release_file(&self, file: &Arc<File>, deadline: &Deadline) {
         let mut gone = false;
         let mut tried = false;
         loop {
@@ -30,7 +30,7 @@ impl WriteBack {
             drop(opened);
             let is_to_come = {
                 let body = file.body.lock();
-                // What failed was told, and is not sent later behind anybody's back.
+                // A failure was reported, and is not sent later without the user's knowledge.
                 body.is_dirty() && !body.upload.state.is_failed()
             };
             if is_to_come && self.defer(file) {
@@ -48,9 +48,9 @@ impl WriteBack {
 
     /// The last chance of what was written: it reaches the server or `lost+found`.
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
-        self.last_bytes(file, deadline);
+        self.store_last(file, deadline);
         let waiting = {
-            let Ok(mut body) = self.files.settled(file, deadline) else {
+            let Ok(mut body) = self.files.lock_settled(file, deadline) else {
                 return;
             };
             let there = !body.name.removed && body.content.base.is_some();
@@ -64,15 +64,15 @@ impl WriteBack {
         };
         let set = self.attributes.set_mode(file.ino, mode, deadline);
         if let Err(error) = self.attributes.tolerate(set, SETTING_MODES) {
-            log::warn!("{error}");
+            log::warn!("close: mode not set: {error}");
         }
         file.body.lock().upload.busy_until = None;
         file.uploaded.notify_all();
     }
 
-    fn last_bytes(&self, file: &Arc<File>, deadline: &Deadline) {
+    fn store_last(&self, file: &Arc<File>, deadline: &Deadline) {
         let failed_before = {
-            let Ok(body) = self.files.settled(file, deadline) else {
+            let Ok(body) = self.files.lock_settled(file, deadline) else {
                 return;
             };
             if !body.is_dirty() {
@@ -88,16 +88,16 @@ impl WriteBack {
                 Err(error) => Some(error),
             }
         };
-        self.uploader.recall(file, deadline);
+        self.uploader.fetch_back(file, deadline);
         let unheard = {
             let body = file.body.lock();
             error.as_ref().or(body.upload.state.unreported()).cloned()
         };
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.lose(file, error.as_ref());
-        // Its close has said that all is well, and this one has nobody to tell.
+        self.uploader.give_up(file, error.as_ref());
+        // Its close succeeded early, and this one has no caller.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
-            self.note_refusal(path, error);
+            self.record_refusal(path, error);
         }
     }
 
@@ -107,7 +107,7 @@ impl WriteBack {
         };
         file.reader.stop(deadline);
         if let Err(error) = self.remote.step(Step::Remove(&aside), deadline) {
-            log::error!("{aside} is left on the server: {error}");
+            log::error!("close: temporary file {aside} is left on the server: {error}");
         }
     }
 

@@ -1,12 +1,11 @@
-//! The queue of what waits to be uploaded: plain data, which `writeback.rs` works on.
+//! The queue of files that wait to be uploaded: plain data, which `worker` works on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedMutex};
 use crate::remote::RemotePath;
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::File;
@@ -15,13 +14,13 @@ use crate::vfs::file::open_file::File;
 #[derive(Default)]
 pub struct Queue {
     /// The files.
-    pub state: Mutex<State>,
+    pub state: OrderedMutex<State, ALONE>,
     /// Something of that has changed.
-    pub changed: Condvar,
-    /// So many files the server refused for good.
+    pub changed: OrderedCondvar,
+    /// Number of files that the server refused for good.
     pub refusals: AtomicU64,
-    /// Paths of what the server refused for good, until somebody who uses them was told.
-    pub refused: Mutex<HashMap<RemotePath, Error>>,
+    /// Paths that the server refused for good, until a caller that uses them got the error.
+    pub refused: OrderedMutex<HashMap<RemotePath, Error>, ALONE>,
 }
 
 /// The files that wait.
@@ -31,7 +30,7 @@ pub struct State {
     pub jobs: HashMap<u64, Job>,
     /// Threads that upload.
     pub threads: usize,
-    /// Of these, who waits for work.
+    /// Of these, those that wait for work.
     pub idle: usize,
     /// Uploads that have ended well.
     pub ended: u64,
@@ -43,7 +42,7 @@ pub struct State {
 pub struct Job {
     /// The file.
     pub file: Arc<File>,
-    /// When it is to be uploaded.
+    /// When its upload is due.
     pub due: Instant,
     /// How often that has failed.
     pub failures: u32,

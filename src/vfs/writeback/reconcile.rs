@@ -1,8 +1,8 @@
-//! Whose it is what the server has under a name of which something was left: ours, or others'.
+//! Decides whose content the server has under a name that is in the journal: ours, or another client's.
 //!
-//! The one idea: bytes tell. What was left had its base, and where nothing of it may have begun to arrive just that
-//! base, or all of ours, is ours. Where it has begun, an upload that broke off leaves the first bytes of what was sent; what
-//! differs from them others have put there.
+//! The bytes decide. An entry has a base version; if nothing of it may have begun to arrive, only exactly that base, or
+//! all of ours, is ours. Otherwise an upload that broke off leaves the first bytes of what was sent; whatever differs from
+//! them was written by another client.
 
 use std::ops::Range;
 
@@ -13,10 +13,10 @@ use crate::vfs::spool::SpoolFile;
 use crate::vfs::writeback::WriteBack;
 
 /// Bytes compared at once.
-const PIECE: usize = 256 * 1024;
-/// So many bytes at the start of a part tell that it has begun to arrive, or all of it where it has fewer: a byte is soon
-/// the same by chance.
-const TELLING: u64 = 16;
+const COMPARE_BUFFER: usize = 256 * 1024;
+/// Bytes at the start of a part that prove that it has begun to arrive, or all of a shorter part: a single byte is
+/// soon equal by chance.
+const MIN_EVIDENCE: u64 = 16;
 
 /// What the server has, seen from what was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum Found {
     Ours,
     /// All of ours.
     Done,
-    /// Something else, for this reason.
+    /// Another content, for this reason.
     Others(&'static str),
 }
 
@@ -63,7 +63,7 @@ impl WriteBack {
             })?;
             match found {
                 None => {}
-                // What is behind it others have appended, if it is not of an earlier version.
+                // What follows was appended by other clients, if it is not of an earlier version.
                 Some(Arrived::All { more }) if at == 0 => {
                     let is_done = !more || longest == Some(one.intent.size);
                     return Ok(if is_done { Found::Done } else { Found::Ours });
@@ -71,7 +71,9 @@ impl WriteBack {
                 Some(_) => return Ok(Found::Ours),
             }
         }
-        Ok(Found::Others("others have changed it on the server since"))
+        Ok(Found::Others(
+            "another client has changed it on the server since",
+        ))
     }
 
     /// The server's bytes from an offset on.
@@ -92,10 +94,12 @@ impl WriteBack {
             source => (source?, 0),
         };
         let mut theirs = Theirs { source, deadline };
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = vec![0; COMPARE_BUFFER];
         let mut left = passed;
         while left > 0 {
-            let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let length = usize::try_from(left)
+                .unwrap_or(COMPARE_BUFFER)
+                .min(COMPARE_BUFFER);
             match theirs.fill(&mut buffer[..length])? {
                 0 => break,
                 length => left -= length as u64,
@@ -124,7 +128,7 @@ impl Theirs<'_> {
 enum Arrived {
     /// Something of it.
     Some,
-    /// All of it, perhaps with more behind it.
+    /// All of it, possibly with more after it.
     All { more: bool },
 }
 
@@ -163,7 +167,7 @@ impl Known<'_> {
         }))
     }
 
-    /// Parts were on their way: what is there is the base with some of them.
+    /// Parts were being sent: the server has the base with some of them.
     fn find_parts(&self, size: u64, open: Open<'_, '_>) -> Result<Option<Arrived>> {
         let Intent {
             base, dirty, begun, ..
@@ -182,7 +186,7 @@ impl Known<'_> {
         }
         // Within the base the start of what was sent first is there, if anything is.
         let begin = first.start..first.end.min(base.max(first.start)).min(size);
-        let telling = (begin.end - begin.start).min(TELLING);
+        let telling = (begin.end - begin.start).min(MIN_EVIDENCE);
         let mut arrived = 0;
         if telling > 0 {
             arrived = self.agrees(begin.start..begin.start + telling, open)?;
@@ -190,7 +194,7 @@ impl Known<'_> {
                 return Ok(None);
             }
         }
-        // Nothing but ours is behind it.
+        // After the base there must be nothing but ours.
         for range in dirty {
             let behind = range.start.max(base)..range.end.min(size);
             if behind.start >= behind.end {
@@ -218,9 +222,11 @@ impl Known<'_> {
         let here = self.spool.length()?.min(range.end);
         let mut theirs = open(range.start)?;
         let mut at = range.start;
-        let (mut one, mut other) = (vec![0; PIECE], vec![0; PIECE]);
+        let (mut one, mut other) = (vec![0; COMPARE_BUFFER], vec![0; COMPARE_BUFFER]);
         while at < here {
-            let wanted = usize::try_from(here - at).unwrap_or(PIECE).min(PIECE);
+            let wanted = usize::try_from(here - at)
+                .unwrap_or(COMPARE_BUFFER)
+                .min(COMPARE_BUFFER);
             let got = theirs.fill(&mut one[..wanted])?;
             self.spool.read_exact_at(&mut other[..got], at)?;
             let pairs = one[..got].iter().zip(&other[..got]);

@@ -1,8 +1,8 @@
-//! Recovery: going on with what an earlier mount has left in the journal.
+//! Recovery: takes over what an earlier mount left in the journal.
 //!
-//! The one idea: what was left is installed as an open file that waits in the queue, before the mount
-//! is live, so that nobody sees the server's older file in its place. What others have changed on the
-//! server since is theirs: then ours goes to `lost+found`.
+//! Each entry becomes an open file in the queue before the mount is live, so that the server's older content is never
+//! shown in its place. Where other clients have changed the server's file since, theirs stays, and ours goes to
+//! lost+found.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,96 +42,51 @@ impl WriteBack {
                 Ok(stored) => taken += usize::from(stored),
                 Err(error) => {
                     log::error!(
-                        "{path}, left by an earlier mount, has to wait for the next one: {error}"
+                        "recovery: {path}: not recovered: {error}; it stays in the journal for the next mount"
                     );
                 }
             }
         }
         if taken > 0 {
-            log::warn!("{taken} files that an earlier mount has left are stored now");
+            log::warn!("recovery: {taken} files of an earlier mount are queued for upload");
         }
     }
 
-    /// Whether it is to be stored, then.
+    /// Installs the last of the `versions` of a path as an open file in the queue, unless it is stored already or belongs
+    /// in lost+found. True where it is queued.
     fn install(&self, path: &RemotePath, versions: &[Left], deadline: &Deadline) -> Result<bool> {
         let Some((last, older)) = versions.split_last() else {
             return Ok(false);
         };
-        let journal = self.journal.get();
-        let done = |ids: &[Left]| {
-            for one in ids {
-                if let Some(journal) = journal {
-                    journal.done(one.intent.id);
-                }
-            }
-        };
         let spool = match last.spool(&self.files.spool) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // The file goes when the server has it: a power cut brought just the intent back.
-                log::warn!("{path}: its bytes are gone from the journal; it was stored");
+                // The data file is removed once the server has the bytes: a power cut brought back just the intent.
+                log::warn!("recovery: {path}: the journal has no bytes of it: it was stored");
                 self.forget_before(path);
-                done(versions);
+                self.journal_done(versions);
                 return Ok(false);
             }
             spool => spool?,
         };
-        let spools: Vec<(&Left, SpoolFile)> = older
-            .iter()
-            .filter_map(|one| Some((one, one.spool(&self.files.spool).ok()?)))
-            .collect();
-        let parent = match self.walk(&path.parent().unwrap_or_default(), deadline) {
+        let parent = match self.find_directory(&path.parent().unwrap_or_default(), deadline) {
             Ok(parent) => Some(parent),
             Err(Error::NotFound | Error::NotDirectory) => None,
             Err(error) => return Err(error),
         };
-        let there = match parent {
-            Some(parent) => self.metadata.ask_again(parent, path.name(), deadline)?,
-            None => None,
-        };
-        let kind = there.and_then(|ino| self.table.kind(ino));
-        let mut version = Version::default();
-        let found = match (parent, kind) {
-            _ if last.is_cut(&spool)? => Found::Others("its bytes in the journal were cut off"),
-            _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
-            (None, _) => Found::Others("its directory is gone"),
-            (_, Some(kind)) if kind != Kind::File => {
-                Found::Others("there is something else of that name")
-            }
-            (_, None) if last.intent.base.is_none() => Found::Base,
-            (_, None) => Found::Others("it was removed on the server"),
-            (_, Some(_)) => {
-                version = self.version_of(path, deadline)?;
-                let newest = std::iter::once((last, &spool));
-                let all = newest.chain(spools.iter().rev().map(|(one, spool)| (*one, spool)));
-                let all: Vec<_> = all
-                    .map(|(one, spool)| Known {
-                        intent: &one.intent,
-                        spool,
-                    })
-                    .collect();
-                self.compare(path, version, &all, deadline)?
-            }
-        };
-        let changed = match found {
-            Found::Done => {
+        let changed = match self.examine(path, parent, (last, &spool), older, deadline)? {
+            (Found::Done, _) => {
                 self.forget_before(path);
                 self.set_rights(path, last, deadline)?;
-                done(versions);
+                self.journal_done(versions);
                 return Ok(false);
             }
-            Found::Others(why) => {
-                let reason =
-                    format!("{path}: an earlier mount could not store it any more, and {why}");
-                let (size, parts) = (last.intent.size, &last.intent.dirty[..]);
-                match self.uploader.keep(path, &spool, (size, parts), &reason)? {
-                    Some(kept) => log::error!("{reason}; it is kept as {}", kept.display()),
-                    None => log::error!("{reason}; it is not cut to {size} bytes"),
-                }
-                done(versions);
+            (Found::Others(why), _) => {
+                self.keep_refused(path, last, &spool, why)?;
+                self.journal_done(versions);
                 return Ok(false);
             }
-            Found::Base => None,
-            Found::Ours => Some(version),
+            (Found::Base, _) => None,
+            (Found::Ours, version) => Some(version),
         };
         let Some(parent) = parent else {
             return Ok(false);
@@ -142,15 +97,85 @@ impl WriteBack {
         Ok(true)
     }
 
-    /// An upload has arrived whose mount did not hear of that: what the disk has kept of what was there before may have
-    /// its size and second.
+    /// What the server has under a path, compared with the versions in the journal, and its version where it is a file.
+    fn examine(
+        &self,
+        path: &RemotePath,
+        parent: Option<u64>,
+        (last, spool): (&Left, &SpoolFile),
+        older: &[Left],
+        deadline: &Deadline,
+    ) -> Result<(Found, Version)> {
+        let there = match parent {
+            Some(parent) => self.metadata.ask_again(parent, path.name(), deadline)?,
+            None => None,
+        };
+        let kind = there.and_then(|ino| self.table.kind(ino));
+        let found = match (parent, kind) {
+            _ if last.is_cut(spool)? => Found::Others("its bytes in the journal were cut off"),
+            _ if last.intent.overtaken => Found::Others("another mount has changed it since"),
+            (None, _) => Found::Others("its directory is gone"),
+            (_, Some(kind)) if kind != Kind::File => {
+                Found::Others("there is something else of that name")
+            }
+            (_, None) if last.intent.base.is_none() => Found::Base,
+            (_, None) => Found::Others("it was removed on the server"),
+            (_, Some(_)) => {
+                let version = self.version_of(path, deadline)?;
+                let spools: Vec<(&Left, SpoolFile)> = older
+                    .iter()
+                    .filter_map(|one| Some((one, one.spool(&self.files.spool).ok()?)))
+                    .collect();
+                let newest = std::iter::once((last, spool));
+                let all = newest.chain(spools.iter().rev().map(|(one, spool)| (*one, spool)));
+                let all: Vec<_> = all
+                    .map(|(one, spool)| Known {
+                        intent: &one.intent,
+                        spool,
+                    })
+                    .collect();
+                return Ok((self.compare(path, version, &all, deadline)?, version));
+            }
+        };
+        Ok((found, Version::default()))
+    }
+
+    /// Keeps in lost+found what must not replace the changes of other clients.
+    fn keep_refused(
+        &self,
+        path: &RemotePath,
+        left: &Left,
+        spool: &SpoolFile,
+        why: &str,
+    ) -> Result<()> {
+        let reason = format!("{path}: an earlier mount could not store it any more, and {why}");
+        let (size, parts) = (left.intent.size, &left.intent.dirty[..]);
+        match self.uploader.keep(path, spool, (size, parts), &reason)? {
+            Some(kept) => log::error!("recovery: {reason}; it is kept as {}", kept.display()),
+            None => log::error!("recovery: {reason}; it is not cut to {size} bytes"),
+        }
+        Ok(())
+    }
+
+    /// The journal need not keep these versions any more.
+    fn journal_done(&self, versions: &[Left]) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        for one in versions {
+            journal.done(one.intent.id);
+        }
+    }
+
+    /// An upload has arrived without a reply to its mount: the disk cache may have an earlier content of the same size
+    /// and second.
     fn forget_before(&self, path: &RemotePath) {
         if let Some(disk) = &self.files.readers.disk {
             disk.forget_at(path);
         }
     }
 
-    /// Sets what was to be set behind an upload that has arrived.
+    /// Sets the attributes that were to follow an upload that has arrived.
     fn set_rights(&self, path: &RemotePath, left: &Left, deadline: &Deadline) -> Result<()> {
         let (mode, modified) = (left.intent.mode, left.intent.modified);
         let mode = mode.map(|mode| Step::SetMode(path, mode));
@@ -158,7 +183,9 @@ impl WriteBack {
         for step in [mode, modified].into_iter().flatten() {
             match self.remote.step(step, deadline) {
                 Ok(_) => {}
-                Err(error @ remote::Error::Refused { .. }) => log::info!("{error}"),
+                Err(error @ remote::Error::Refused { .. }) => {
+                    log::info!("recovery: {error}; the attribute keeps its value on the server")
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -166,7 +193,7 @@ impl WriteBack {
     }
 
     /// The number of a directory, looked for name by name.
-    fn walk(&self, directory: &RemotePath, deadline: &Deadline) -> Result<u64> {
+    fn find_directory(&self, directory: &RemotePath, deadline: &Deadline) -> Result<u64> {
         let names = directory.as_bytes().split(|&byte| byte == b'/');
         let mut ino = ROOT;
         for name in names.filter(|name| !name.is_empty()) {
@@ -236,8 +263,8 @@ impl WriteBack {
         body.upload.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
             body.upload.state.fail(None, Report::Done);
-            (body.upload.touched, body.journal.begun) = (true, true);
-            body.journal.noted = body.journal.id;
+            (body.upload.may_have_arrived, body.journal.upload_begun) = (true, true);
+            body.journal.begun_id = body.journal.id;
             // What is there begins as the base did.
             let there = body.content.kept.min(version.size.unwrap_or(0));
             if body.content.present.contains(there..body.content.size) {

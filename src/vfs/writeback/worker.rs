@@ -1,12 +1,11 @@
-//! Write-back: closes that return before the server has the file, and what becomes of it then.
+//! Queues closed files and uploads them from threads.
 //!
-//! The one idea: a file that waits to be brought to the server stays open here, held by the queue, so
-//! that reading, renaming and removing it go on as for any open file. All that is added is the journal,
-//! which has it before its close returns, and threads that upload what waits.
+//! A file that waits stays open, held by the queue, so that reading, renaming and removing it work as for any open file.
+//! The journal has it before its close returns.
 //!
-//! Without `writeback` nothing waits here but what an earlier mount has left.
+//! # Lock order
 //!
-//! Lock order: the queue's lock is taken alone.
+//! The queue's lock is taken alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,20 +23,20 @@ use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::WriteBack;
 use crate::vfs::writeback::queue::{Job, Pending};
 
-/// Uploads at once. The pool has its own limit; who waits for a connection costs a thread.
-const THREADS: usize = 8;
-/// A thread without work ends after so long.
-const IDLE: Duration = Duration::from_secs(10);
-/// An empty file waits so long for its first bytes: a shell's `cmd > f` flushes it before the command runs.
-const EMPTY: Duration = Duration::from_millis(500);
-/// After its first failure an upload is tried again after so long, and twice as long after each further one.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// But never after longer than this.
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// Files that wait at most: each has a descriptor. The close of one more waits for its upload.
-const FILES: usize = 400;
-/// How often somebody who waits for the end says what is left.
-const LINE: Duration = Duration::from_secs(5);
+/// Uploads at once. The pool has its own limit; one that waits for a connection costs a thread.
+const MAX_THREADS: usize = 8;
+/// How long a thread waits for work before it ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an empty file waits for its first bytes: a shell's `cmd > f` flushes it before the command runs.
+const EMPTY_FILE_DELAY: Duration = Duration::from_millis(500);
+/// Delay before the first retry of a failed upload; it doubles with each further one.
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Longest delay before a retry.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
+/// Files that wait: each has a descriptor. The close of one more waits for its upload.
+const MAX_QUEUED_FILES: usize = 400;
+/// Interval at which the end of the mount logs what is left.
+const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl WriteBack {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
@@ -49,7 +48,7 @@ impl WriteBack {
         let inside = |path: &[u8]| self.journal.inside(path).is_some();
         let opened = Journal::open(&settings.journal, settings.on, &inside)?;
         if let Some(journal) = opened.journal {
-            let _ = self.journal.set(journal);
+            self.journal.set(journal);
         }
         self.recover(opened.left);
         Ok(Outside::of(&opened.outside))
@@ -104,9 +103,10 @@ impl WriteBack {
         };
         let held = self.queue.state.lock().jobs.contains_key(&file.ino);
         let pending = self.pending();
-        // A file without a byte takes no room, and nobody waits for the close that makes it.
+        // An empty file takes no room, and no caller waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
-        let full = pending.files >= FILES || pending.bytes > self.settings.spool_size && !is_empty;
+        let full = pending.files >= MAX_QUEUED_FILES
+            || pending.bytes > self.settings.spool_size && !is_empty;
         if full && !held {
             return false;
         }
@@ -114,16 +114,25 @@ impl WriteBack {
             Ok(true) => {}
             Ok(false) => return false,
             Err(error) => {
-                log::warn!("the journal: {error}; closes wait for the server");
+                log::warn!(
+                    "write-back: journal commit failed: {error}; this close waits for the server"
+                );
                 return false;
             }
         }
-        self.enqueue(file, if is_empty { EMPTY } else { Duration::ZERO });
+        self.enqueue(
+            file,
+            if is_empty {
+                EMPTY_FILE_DELAY
+            } else {
+                Duration::ZERO
+            },
+        );
         true
     }
 
-    /// Tells somebody who uses a path that what was closed there was refused.
-    pub(crate) fn tell_refused(&self, path: &RemotePath) -> Result<()> {
+    /// Reports once, to a caller that uses a path, that what was closed there was refused.
+    pub(crate) fn report_refusal(&self, path: &RemotePath) -> Result<()> {
         let mut refused = self.queue.refused.lock();
         refused.remove(path).map_or(Ok(()), Err)
     }
@@ -163,11 +172,11 @@ impl WriteBack {
         self.wake();
     }
 
-    /// Sees to it that somebody looks at the queue.
+    /// Wakes a thread for the queue, or starts one.
     fn wake(&self) {
         let mut state = self.queue.state.lock();
         self.queue.changed.notify_all();
-        if state.stopped || state.idle > 0 || state.threads >= THREADS {
+        if state.stopped || state.idle > 0 || state.threads >= MAX_THREADS {
             return;
         }
         let Some(vfs) = self.me.upgrade() else {
@@ -179,7 +188,7 @@ impl WriteBack {
             .name("write-back".into())
             .spawn(move || vfs.write_back());
         if let Err(error) = spawned {
-            log::error!("no thread can be started for uploads: {error}");
+            log::error!("write-back: no thread could be started: {error}");
             self.queue.state.lock().threads -= 1;
         }
     }
@@ -187,7 +196,7 @@ impl WriteBack {
     /// The life of a thread that uploads what waits.
     fn write_back(&self) {
         while let Some(file) = self.next_job() {
-            // Others may be due as well.
+            // Other files may be due as well.
             self.wake();
             let result = self
                 .uploader
@@ -196,6 +205,7 @@ impl WriteBack {
                 Ok(()) => file.body.lock().is_dirty(),
                 Err(error) => error.passes(),
             };
+            let path = self.table.path(file.ino).unwrap_or_default();
             let mut state = self.queue.state.lock();
             if result.is_ok() {
                 state.ended += 1;
@@ -205,11 +215,10 @@ impl WriteBack {
                 job.running = false;
                 job.due = Instant::now();
                 if let Err(error) = &result {
-                    let wait = FIRST_RETRY * (1 << job.failures.min(16));
-                    job.due += wait.min(LONGEST_RETRY);
+                    let wait = FIRST_RETRY_DELAY * (1 << job.failures.min(16));
+                    job.due += wait.min(MAX_RETRY_DELAY);
                     job.failures += 1;
-                    let path = self.table.path(file.ino).unwrap_or_default();
-                    log::warn!("{path} waits to be stored: {error}");
+                    log::warn!("write-back: {path}: upload failed, to be retried: {error}");
                 }
                 continue;
             }
@@ -220,13 +229,13 @@ impl WriteBack {
             }
             state.jobs.remove(&file.ino);
             drop(state);
-            self.let_go(&file, &Deadline::after(self.settings.timeout));
+            self.release_file(&file, &Deadline::after(self.settings.timeout));
             self.queue.changed.notify_all();
         }
     }
 
-    /// The server has refused what was closed. Who still writes to the file is told so by the next call, and what becomes of
-    /// it is settled by the last close; else it goes to `lost+found`, and who opens that name next is told.
+    /// The server has refused what was closed. If a handle still writes to the file, its next call gets the error, and
+    /// the last close settles the rest; else it goes to `lost+found`, and the next open of that name gets the error.
     fn refuse(&self, file: &File, error: Error) {
         let is_written = {
             let opened = self.files.opened.lock();
@@ -239,12 +248,13 @@ impl WriteBack {
             return;
         }
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.lose(file, Some(&error));
-        self.note_refusal(path, error);
+        self.uploader.give_up(file, Some(&error));
+        self.record_refusal(path, error);
     }
 
-    /// What was closed could not be stored, and nobody has heard of it: who opens that name next, or unmounts, is told.
-    pub(crate) fn note_refusal(&self, path: RemotePath, error: Error) {
+    /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
+    /// unmount, reports it.
+    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error) {
         self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);
     }
@@ -264,8 +274,8 @@ impl WriteBack {
                     (job.running, job.again) = (true, false);
                     return Some(Arc::clone(&job.file));
                 }
-                Some(job) => (job.due - now).min(IDLE),
-                None => IDLE,
+                Some(job) => (job.due - now).min(IDLE_TIMEOUT),
+                None => IDLE_TIMEOUT,
             };
             let empty = state.jobs.values().all(|job| job.running);
             state.idle += 1;
@@ -298,15 +308,15 @@ impl WriteBack {
             };
             if late || progressed.elapsed() > patience {
                 log::error!(
-                    "{} files could not be stored in time; the next mount goes on with them",
+                    "write-back: {} files not stored in time; they stay in the journal for the next mount",
                     pending.files
                 );
                 break;
             }
-            if said.elapsed() > LINE {
+            if said.elapsed() > PROGRESS_LOG_INTERVAL {
                 said = Instant::now();
                 log::warn!(
-                    "{} files, {} bytes, are being stored",
+                    "write-back: {} files, {} bytes, still to be stored",
                     pending.files,
                     pending.bytes
                 );
@@ -314,11 +324,11 @@ impl WriteBack {
             self.wake();
             let mut state = self.queue.state.lock();
             for job in state.jobs.values_mut() {
-                // Nothing more is to be waited for but the server.
+                // At the end of the mount only the server is waited for.
                 let wait = if job.failures == 0 {
                     Duration::ZERO
                 } else {
-                    FIRST_RETRY
+                    FIRST_RETRY_DELAY
                 };
                 job.due = job.due.min(Instant::now() + wait);
             }

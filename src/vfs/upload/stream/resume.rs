@@ -1,23 +1,24 @@
-//! Going on where a transfer broke off.
+//! Resumes a stream after a broken transfer.
 //!
-//! The one idea: bytes tell what of a stream has arrived. The end of what the server has is compared with what was sent:
-//! where they are the same, the next transfer goes on behind that, or behind what others have appended to it; where they
-//! are not, all of it is sent once more, unless the server had confirmed some of it. So are the first bytes, where those
-//! went before the server's consent: had it dropped them, what came behind them would lie in their place, and an end that
-//! repeats itself would not show it.
+//! The bytes show what has arrived. The tail of what the server has is compared with what was sent: if they agree, the
+//! next transfer appends to that, or to what other clients have appended since; if not, everything is sent again, unless
+//! the server had confirmed a part. The first bytes are compared too where they were sent as early data: had the server
+//! dropped those, the following bytes would lie in their place, and a repetitive tail would not show it.
 //!
-//! Lock order: the file's `body`, and no call to the server under it.
+//! # Lock order
+//!
+//! The file's lock, and no request to the server under it.
 
 use std::ops::Range;
 
 use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
-use crate::vfs::upload::stream::sender::{Pump, flush};
+use crate::vfs::upload::stream::sender::{Sender, flush};
 
-/// Bytes before the end of what a server has that are compared before a stream goes on behind them.
-const TAIL: u64 = 64 * 1024;
+/// Bytes at the end of what the server has that are compared before a stream resumes after them.
+const COMPARED_TAIL: u64 = 64 * 1024;
 
-impl Pump {
+impl Sender {
     /// After a transfer broke: goes back to what the server has, if that is what was sent and the spool
     /// still has the rest.
     pub(crate) fn resume(&self) -> remote::Result<()> {
@@ -31,14 +32,14 @@ impl Pump {
             let Some(stream) = &body.upload.stream else {
                 return Ok(());
             };
-            let start = has.saturating_sub(TAIL).max(stream.confirmed);
-            // What was written over since it was sent tells nothing.
+            let start = has.saturating_sub(COMPARED_TAIL).max(stream.confirmed);
+            // Bytes overwritten since they were sent prove nothing.
             let tail = start.max(stream.released)..has.min(stream.sent);
             let clean = body.content.dirty.gaps(tail.clone()).pop();
             (stream.sent, stream.confirmed, clean.unwrap_or(0..0))
         };
         let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
-        // Others may have appended behind it.
+        // Other clients may have appended to it.
         let more = has > sent && !(self.anew && confirmed == 0);
         let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
         if has < confirmed || more && !all {
@@ -53,7 +54,9 @@ impl Pump {
                 || !self.holds_early(has, &deadline)?)
         {
             if confirmed > 0 {
-                return Err(other("others have written to it meanwhile".to_string()));
+                return Err(other(
+                    "another client has written to it meanwhile".to_string(),
+                ));
             }
             // Not what was sent, or not yet: all of it once more.
             from = 0;
@@ -85,7 +88,7 @@ impl Pump {
         }
     }
 
-    /// Whether the server, which has so many bytes, has those that were sent before its consent.
+    /// Whether the server, which has `has` bytes, has those that were sent as early data.
     fn holds_early(&self, has: u64, deadline: &Deadline) -> remote::Result<bool> {
         let there = usize::try_from(has).unwrap_or(usize::MAX);
         self.has_there(0, &self.early[..self.early.len().min(there)], deadline)

@@ -1,11 +1,15 @@
-//! The thread of a stream: it moves what is written in order from the spool into one transfer after the other.
+//! Implements the thread of a stream: it sends sequential writes from the spool, by one transfer after the other.
 //!
-//! The one idea: it looks at its file's `Stream` before each piece, and what it takes is dirty no more. Whenever a transfer
-//! breaks off it goes on with another one (`streaming/resume.rs`), a few times.
+//! Before each piece it looks at its file's `Stream`, and what it takes is no longer dirty. When a transfer breaks off it
+//! resumes with another one (`resume`), a few times.
 //!
-//! Invariant: of what the journal relies on, the spool gives up only what the server has confirmed.
+//! # Invariants
 //!
-//! Lock order: the file's `body`, and no call to the server under it.
+//! Of what the journal relies on, the spool releases only what the server has confirmed.
+//!
+//! # Lock order
+//!
+//! The file's lock, and no request to the server under it.
 
 use std::io;
 use std::ops::Range;
@@ -21,30 +25,30 @@ use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::stream::Streams;
 
 /// Bytes sent at once.
-const CHUNK: u64 = 512 * 1024;
-/// The spool gives up so many bytes at once.
-const RELEASE: u64 = 4 << 20;
-/// A stream that gets nothing to send is finished after so long: servers hang up on idle ones, and others
-/// may want the connection.
-const IDLE: Duration = Duration::from_secs(5);
-/// A stream keeps its connection so long when somebody else waits for one.
-const SLICE: Duration = Duration::from_millis(500);
-/// How often a stream without bytes looks whether its connection is wanted.
-const LOOK: Duration = Duration::from_millis(50);
-/// Times in a row that a broken stream is taken up again without having got on.
-const RETRIES: u32 = 6;
-/// It is taken up again at once, then after four times this, and after twice as long each further time,
-/// within the patience of the mount: some twelve seconds, in which a server can be started again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const SEND_CHUNK: u64 = 512 * 1024;
+/// Bytes that the spool releases at once.
+const RELEASE_CHUNK: u64 = 4 << 20;
+/// How long a stream waits for more to send before it is finished: servers close idle connections, and other callers
+/// may want it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream keeps its connection while another caller waits for one.
+const MIN_CONNECTION_TIME: Duration = Duration::from_millis(500);
+/// Interval at which a stream without bytes checks whether its connection is wanted.
+const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Consecutive retries of a broken stream without progress.
+const MAX_RETRIES: u32 = 6;
+/// The first retry follows at once, the second after four times this, each further one after twice as long, within the
+/// patience of the mount: twelve seconds in all, in which a server can restart.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The thread of a stream.
-pub(crate) struct Pump {
+pub(crate) struct Sender {
     pub(crate) streams: Arc<Streams>,
     pub(crate) file: Arc<File>,
     pub(crate) path: RemotePath,
     pub(crate) spool: Arc<SpoolFile>,
     sink: Option<Box<dyn Sink>>,
-    /// It began with an empty file, not behind what was there.
+    /// It replaces the file instead of appending to it.
     pub(crate) anew: bool,
     /// What the transfer sets at its end.
     then: Then,
@@ -63,7 +67,7 @@ enum Turn {
     End,
 }
 
-impl Pump {
+impl Sender {
     /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
     pub(crate) fn new(
         streams: &Arc<Streams>,
@@ -95,7 +99,7 @@ impl Pump {
 
     fn run(mut self) {
         let _sending = self.streams.traffic.send();
-        let ended = self.insist();
+        let ended = self.send_with_retries();
         self.sink = None;
         self.streams.count.fetch_sub(1, Ordering::Relaxed);
         let mut body = self.file.body.lock();
@@ -103,10 +107,13 @@ impl Pump {
             // What is written from here on goes with the whole file, when that is flushed.
             Err(error) if error.why() == Some(Why::Unsupported) && body.rewind() => {
                 body.upload.unappendable = true;
-                log::info!("{error}; the rest of {} waits for its close", self.path);
+                log::info!(
+                    "upload: {}: streaming stopped: {error}; the rest is sent by its close",
+                    self.path
+                );
             }
             Err(error) => {
-                log::warn!("{}: {error}", self.path);
+                log::warn!("upload: {}: stream failed: {error}", self.path);
                 body.stream_failed(error.into());
             }
             Ok(()) => {}
@@ -116,14 +123,14 @@ impl Pump {
     }
 
     /// Sends until the stream is to end, over as many transfers as it takes.
-    fn insist(&mut self) -> remote::Result<()> {
+    fn send_with_retries(&mut self) -> remote::Result<()> {
         let mut failures = 0;
         let mut reached = 0;
         let mut since = Instant::now();
         loop {
             let result = match failures {
-                0 => self.pump(),
-                _ => self.resume().and_then(|()| self.pump()),
+                0 => self.send_until_end(),
+                _ => self.resume().and_then(|()| self.send_until_end()),
             };
             let Err(error) = result else {
                 return Ok(());
@@ -135,14 +142,17 @@ impl Pump {
                 since = Instant::now();
             }
             failures += 1;
-            // Who timed out has waited for long enough.
+            // A timeout has waited for long enough.
             let passes = matches!(error, remote::Error::Lost { .. });
-            let pause = FIRST_PAUSE * (1 << failures.min(RETRIES));
+            let pause = RETRY_PAUSE * (1 << failures.min(MAX_RETRIES));
             let late = since.elapsed() + pause > self.streams.patience;
-            if !passes || late || failures > RETRIES {
+            if !passes || late || failures > MAX_RETRIES {
                 return Err(error);
             }
-            log::info!("{error}; looking what of {} has arrived", self.path);
+            log::info!(
+                "upload: {}: {error}; resuming after what has arrived",
+                self.path
+            );
             if failures > 1 {
                 thread::sleep(pause);
             }
@@ -155,7 +165,7 @@ impl Pump {
     }
 
     /// Sends until the stream is to end, and has the server confirm it.
-    fn pump(&mut self) -> remote::Result<()> {
+    fn send_until_end(&mut self) -> remote::Result<()> {
         loop {
             match self.turn() {
                 Turn::Send(range) => self.send(range)?,
@@ -165,7 +175,7 @@ impl Pump {
         }
     }
 
-    /// Waits until there is something to do. Bytes that are to be sent are taken: dirty no more.
+    /// Waits for the next step. Takes the bytes to send: they are no longer dirty.
     fn turn(&self) -> Turn {
         let since = Instant::now();
         let mut guard = self.file.body.lock();
@@ -176,8 +186,12 @@ impl Pump {
             };
             let written = body.content.dirty.stretch(stream.sent);
             let until = stream.goal.unwrap_or(body.content.ordered);
-            let end = written.min(until).min(stream.sent + CHUNK);
-            // Where it can't be gone on with, all of it has to be at hand for the whole file to be sent.
+            let mut end = written.min(until).min(stream.sent + SEND_CHUNK);
+            if body.journal.is_cutting() {
+                // What is about to be cut off must not be sent.
+                end = stream.sent;
+            }
+            // Where the server cannot append, the whole file must be here to be sent again.
             let may_pause = self.sink.is_none()
                 || self.streams.remote.traits().goes_on
                 || body.content.present.contains(0..stream.sent);
@@ -190,7 +204,7 @@ impl Pump {
                 if self.sink.is_some() && relied && (held || stream.tight) {
                     return Turn::Yield;
                 }
-                if wanted && self.since.elapsed() > SLICE {
+                if wanted && self.since.elapsed() > MIN_CONNECTION_TIME {
                     return Turn::Yield;
                 }
                 let range = stream.sent..end;
@@ -198,18 +212,22 @@ impl Pump {
                 stream.sent = end;
                 return Turn::Send(range);
             }
-            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE {
+            if stream.goal.is_some() || wanted || may_pause && since.elapsed() > IDLE_TIMEOUT {
                 return Turn::End;
             }
             if stream.tight {
                 self.release(body);
-                // Whoever waits for room on the disk tries again, and says so again if there is none.
+                // A writer that waits for room on the disk tries again, and reports it again if there is none.
                 if let Some(stream) = &mut body.upload.stream {
                     stream.tight = false;
                 }
                 self.file.uploaded.notify_all();
             }
-            let look = if self.sink.is_some() { LOOK } else { IDLE };
+            let look = if self.sink.is_some() {
+                WANTED_POLL_INTERVAL
+            } else {
+                IDLE_TIMEOUT
+            };
             self.file.uploaded.wait_for(&mut guard, look);
         }
     }
@@ -241,12 +259,12 @@ impl Pump {
         let exclusive = {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
-            let is_ours = body.content.base.is_none() || body.name.beside.is_some();
+            let is_ours = body.content.base.is_none() || body.name.temp.is_some();
             self.then = match is_ours {
                 true => body.then(),
                 false => Then::default(),
             };
-            body.upload.exclusive && body.name.beside.is_none()
+            body.upload.exclusive && body.name.temp.is_none()
         };
         let remote = &self.streams.remote;
         let (sink, early) = if exclusive {
@@ -260,12 +278,12 @@ impl Pump {
         };
         self.since = Instant::now();
         let mut body = self.file.body.lock();
-        body.upload.touched = true;
+        body.upload.may_have_arrived = true;
         if let Some(stream) = &mut body.upload.stream {
             stream.taken = true;
         }
         // That was of the transfer before.
-        body.upload.said = None;
+        body.upload.stream_reply = None;
         body.upload.exclusive &= !exclusive;
         drop(body);
         let early = usize::try_from(early).unwrap_or(usize::MAX);
@@ -278,7 +296,7 @@ impl Pump {
 
     /// The journal hears that the server takes something, if it has the file.
     fn begins(&self) {
-        let news = self.file.body.lock().begins();
+        let news = self.file.body.lock().mark_upload_begun();
         if let (Some(journal), Some(id)) = (self.streams.journal.get(), news) {
             journal.begun(id);
         }
@@ -290,18 +308,21 @@ impl Pump {
             return;
         };
         let full = body.content.size.saturating_sub(stream.released) > self.streams.window;
-        let mut until = stream.sent.saturating_sub(self.streams.keep(stream.tight));
-        if body.journal.id.is_some() || body.journal.committing {
+        let mut until = stream
+            .sent
+            .saturating_sub(self.streams.kept_bytes(stream.tight));
+        if body.journal.id.is_some() || body.journal.is_committing() {
             until = until.min(stream.vouched);
         }
-        if !(full || stream.tight) || until < stream.released + RELEASE.min(self.streams.window / 8)
+        if !(full || stream.tight)
+            || until < stream.released + RELEASE_CHUNK.min(self.streams.window / 8)
         {
             return;
         }
         for part in body.content.dirty.gaps(stream.released..until) {
             match self.spool.zero(part.clone()) {
                 Ok(()) => body.content.present.remove(part),
-                Err(error) => log::warn!("the spool can't give up what was sent: {error}"),
+                Err(error) => log::warn!("upload: spool: sent bytes not released: {error}"),
             }
         }
         stream.released = until;
@@ -316,11 +337,11 @@ impl Pump {
         self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();
-        body.upload.said = said.map(|said| (self.then, said));
+        body.upload.stream_reply = said.map(|said| (self.then, said));
         let number = body
             .journal
             .id
-            .filter(|_| !body.journal.committing && body.journal.superseded.is_empty());
+            .filter(|_| !body.journal.is_committing() && body.journal.superseded.is_empty());
         let (Some(journal), Some(id)) = (self.streams.journal.get(), number) else {
             return Ok(());
         };
@@ -329,11 +350,11 @@ impl Pump {
         };
         drop(body);
         if let Err(error) = journal.arrived(id, sent) {
-            log::warn!("the journal can't be written: {error}");
+            log::warn!("journal: write failed: {error}; the spool keeps what was sent");
             return Ok(());
         }
         let mut body = self.file.body.lock();
-        let is_same = body.journal.id == Some(id) && !body.journal.committing;
+        let is_same = body.journal.id == Some(id) && !body.journal.is_committing();
         if let Some(stream) = body.upload.stream.as_mut().filter(|_| is_same) {
             stream.vouched = sent;
         }
