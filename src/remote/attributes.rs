@@ -1,8 +1,8 @@
-//! What is known of a file: its kind, its attributes and its version.
+//! The attributes of a file as the server reports them: kind, times, permissions, version.
 //!
-//! The one idea: everything may be unknown, and what is known says how exactly. Times are seconds since 1970 in UTC.
+//! Every attribute may be unknown, and times carry their precision. Times are seconds since 1970 in UTC.
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -15,7 +15,7 @@ pub enum Kind {
     Special,
 }
 
-/// How exact a time is. A listing by `LIST` has minutes, and days for what is old.
+/// The precision of a time. `LIST` shows minutes, and days for old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// To the day.
@@ -31,7 +31,7 @@ pub enum Precision {
 pub struct Modified {
     /// Seconds since 1970, UTC.
     pub seconds: i64,
-    /// How much of [`Self::seconds`] the server really said.
+    /// The precision of [`Self::seconds`].
     pub precision: Precision,
 }
 
@@ -68,12 +68,12 @@ impl Perm {
     }
 }
 
-/// What a server says of one file, directory or link. What it did not say is `None`.
+/// The attributes of one file, directory or link. Those that the server did not report are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// The last modification.
     pub modified: Option<Modified>,
@@ -83,14 +83,14 @@ pub struct Attributes {
     pub owner: Option<Box<[u8]>>,
     /// The group as the server names it: a name or a number.
     pub group: Option<Box<[u8]>>,
-    /// Where a symbolic link points, as the server wrote it.
+    /// The target of a symbolic link, as the server wrote it.
     pub target: Option<Box<[u8]>>,
     /// What the user may do with it.
     pub perm: Option<Perm>,
 }
 
 impl Attributes {
-    /// Attributes of which nothing but the kind is known.
+    /// Attributes with nothing but a kind.
     pub fn of(kind: Kind) -> Self {
         Self {
             kind,
@@ -104,7 +104,7 @@ impl Attributes {
         }
     }
 
-    /// The version that these attributes tell of.
+    /// The version in these attributes.
     pub fn version(&self) -> Version {
         Version {
             size: self.size,
@@ -121,16 +121,16 @@ impl Attributes {
 pub struct Entry {
     /// The name as the server wrote it, never trimmed; [`is_name`] holds.
     pub name: Vec<u8>,
-    /// What the server said of it.
+    /// Its attributes.
     pub attributes: Attributes,
 }
 
-/// What tells one content of a file from another.
+/// Identifies one content of a file: its size and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version {
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
-    /// Seconds since 1970, UTC; only where the server says seconds.
+    /// Seconds since 1970, UTC; only where the server reports seconds.
     pub modified: Option<i64>,
 }
 

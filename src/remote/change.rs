@@ -1,7 +1,7 @@
-//! Changes of files: what became of one here, how it gets onto the server, and what is there then.
+//! Types for storing a changed file: the change, the plan of the upload, and its result.
 //!
-//! The one idea: the file system says what changed ([`Change`]), the engine how it would bring that about
-//! ([`Plan`]), so that the bytes which that takes are at hand before a connection is taken.
+//! The file system describes what changed ([`Change`]), the client how it would store that ([`Plan`]), so that the file
+//! system can provide the bytes of the plan before the client takes a connection.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use crate::remote::error::Result;
 use crate::remote::path::RemotePath;
 use crate::remote::step::{Done, Step};
 
-/// How a changed file gets onto the server: the engine's choice (see [`Remote::plan`]).
+/// How a changed file is uploaded: the client's choice (see [`Remote::plan`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// The bytes from here to the end are appended; nothing below is read.
+    /// Append the bytes from this offset to the end.
     Append(u64),
-    /// These ranges are sent, in order; what the server has elsewhere stays.
+    /// Send these ranges, in order; the server keeps its other bytes.
     Patch {
-        /// Where bytes are sent, in bytes from the file's start.
+        /// The ranges, in bytes from the file's start.
         ranges: Vec<Range<u64>>,
-        /// What the server does with them is looked at afterwards, and mended by the whole file where
-        /// it is wrong: all of the file must be at hand.
+        /// Whether the result is checked afterwards, and repaired by the whole file where it is wrong: the whole file must
+        /// be at hand.
         tried: bool,
-        /// What the server has behind the last range goes: a try that breaks off takes it along.
+        /// Whether the server truncates the file after the last range, also where the upload breaks off.
         cuts: bool,
     },
-    /// Every byte of the file is sent.
+    /// Send the whole file.
     Whole,
 }
 
 impl Plan {
-    /// The bytes that must be at hand, of a file of `size` bytes, besides those that were written here.
+    /// The ranges that must be at hand, of a file of `size` bytes, besides those that were written locally.
     pub fn needs(&self, size: u64) -> Vec<Range<u64>> {
         match self {
             Self::Append(_) => Vec::new(),
@@ -46,27 +46,27 @@ impl Plan {
     }
 }
 
-/// What became of a file since its base version.
+/// The change of a file since its base version.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// What the server had before; `None` when the name is new.
+    /// The version on the server before the change; `None` when the name is new.
     pub base: Option<Version>,
-    /// Bytes of the base that still stand, from its start, but for the dirty ones.
+    /// Bytes of the base that are kept, from its start, except for the dirty ones.
     pub kept: u64,
-    /// What differs from the base, in order.
+    /// The ranges that differ from the base, in order.
     pub dirty: Vec<Range<u64>>,
-    /// Bytes of the whole file now.
+    /// Size of the file after the change, in bytes.
     pub size: u64,
-    /// It was emptied here: nothing of what is there is to be left, whoever put it there.
+    /// Whether the file was truncated to nothing locally: no byte on the server is kept, not even of other clients.
     pub emptied: bool,
-    /// All of the file is here, so that what a server makes of an append can be repaired.
+    /// Whether the whole file is at hand, so that an append that went wrong can be repaired.
     pub at_hand: bool,
-    /// An earlier try broke off: some of the bytes behind the base may be ours.
+    /// Whether an earlier upload broke off, so that some of the bytes after the base may be ours.
     pub broke_off: bool,
-    /// Becomes true when something of it may be on the server, however the update ends: it has begun
+    /// Becomes true when some of the bytes may be on the server, however the update ends: it has started
     /// ([`ReadAt::begins`]), and was not refused.
     pub taken: Arc<AtomicBool>,
-    /// What is to be set behind the upload.
+    /// The attributes to set after the upload.
     pub then: Then,
 }
 
@@ -77,7 +77,7 @@ impl Change {
     }
 }
 
-/// What is to be set on a file behind its upload.
+/// Attributes to set on a file after its upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Then {
     /// Permission bits.
@@ -87,7 +87,7 @@ pub struct Then {
 }
 
 impl Then {
-    /// The steps of it on `file`, and the question what the file then is.
+    /// The steps that set them on `file`, and then ask for its version.
     pub fn steps<'a>(&self, file: &'a RemotePath) -> Vec<Step<'a>> {
         let mut steps = Vec::new();
         steps.extend(self.mode.map(|mode| Step::SetMode(file, mode)));
@@ -96,7 +96,7 @@ impl Then {
         steps
     }
 
-    /// What the results of [`Self::steps`] say; an error where the file can't be asked for.
+    /// Interprets the results of [`Self::steps`]; an error where the version is unknown.
     pub fn updated(&self, mut results: Vec<Result<Done>>) -> Result<Updated> {
         let version = match results.pop() {
             Some(Ok(Done::Version(version))) => version,
@@ -112,14 +112,14 @@ impl Then {
     }
 }
 
-/// What an upload left on the server.
+/// The state of a file after its upload.
 #[derive(Clone, Debug)]
 pub struct Updated {
-    /// What the file now is.
+    /// The version of the file.
     pub version: Version,
-    /// What became of [`Then::mode`].
+    /// The result of [`Then::mode`].
     pub mode: Option<Result<()>>,
-    /// What became of [`Then::modified`].
+    /// The result of [`Then::modified`].
     pub modified: Option<Result<()>>,
 }
 
@@ -128,8 +128,8 @@ pub trait ReadAt: Sync {
     /// Fills `buffer` from `offset`, both in bytes; an end of file before that is an error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
 
-    /// The server is there, and about to be told to take these bytes: from now on it may have some of them. May be called
-    /// several times.
+    /// Called when a connection is ready, before the command is sent: from now on the server may have some of the bytes. May be
+    /// called several times.
     fn begins(&self) {}
 }
 

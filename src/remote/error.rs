@@ -1,23 +1,23 @@
-//! What goes wrong with a remote file server.
+//! The errors of a remote file server.
 //!
-//! The one idea: an error says what was tried and what was seen instead, in words for people, and by its kind what
-//! may be done about it.
+//! An error contains the operation that was tried and what happened instead, as text. Its variant decides how the caller
+//! reacts.
 
 use std::fmt;
 
-/// The result of anything that a remote file server is asked for.
+/// The result of an operation on a remote file server.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server said no, as far as its reply tells.
+/// The reason of a refusal, as far as the reply shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// There is no such file or directory.
     NotFound,
-    /// The name is taken.
+    /// The name exists.
     Exists,
-    /// The user may not do that.
+    /// The user lacks the permission.
     Denied,
-    /// The directory holds something.
+    /// The directory is not empty.
     NotEmpty,
     /// It is a directory.
     IsDirectory,
@@ -31,59 +31,59 @@ pub enum Why {
     Busy,
     /// The name is too long for the server, or the path with the command.
     TooLong,
-    /// The server can't do that at all.
+    /// The server does not support the operation.
     Unsupported,
-    /// The server has no more connections for us.
+    /// The server allows no more connections.
     TooMany,
     /// User or password are wrong.
     Login,
-    /// The reply does not say.
+    /// The reply shows no reason.
     Unsaid,
-    /// It failed over a question, for now, and does not say why.
+    /// A question failed transiently, without a reason.
     Failed,
 }
 
-/// What went wrong, by who is to blame. Each tells what was tried.
+/// An error, classified by its origin.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// The server said no.
+    /// The server refused.
     Refused {
-        /// The reason, as far as the reply tells.
+        /// The reason, as far as the reply shows it.
         why: Why,
-        /// What was asked.
+        /// The operation.
         tried: String,
-        /// The server's words.
+        /// The server's reply.
         said: String,
     },
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     Misbehaved {
-        /// What was asked.
+        /// The operation.
         tried: String,
-        /// What came instead of an answer.
+        /// What the server sent instead.
         saw: String,
     },
-    /// The connection could not be made, or broke.
+    /// The connection failed or broke.
     Lost {
-        /// What was asked.
+        /// The operation.
         tried: String,
-        /// What the operating system said.
+        /// The cause, as the operating system reports it.
         cause: String,
     },
     /// The deadline passed without progress.
     TimedOut {
-        /// What was asked.
+        /// The operation.
         tried: String,
     },
-    /// The way is barred, by a firewall or by our own rules: to try again changes nothing.
+    /// A local rule or a firewall forbids it: a retry would fail too.
     Barred {
-        /// What was tried.
+        /// The operation.
         tried: String,
-        /// What is in the way, and what mends it.
+        /// The cause, and the remedy.
         cause: String,
     },
-    /// Something here failed: the disk under the spool, for one.
+    /// A local failure, such as of the disk of the spool.
     Local {
-        /// What was tried.
+        /// The operation.
         tried: String,
         /// The operating system's error number.
         errno: i32,
@@ -102,7 +102,7 @@ impl Error {
         }
     }
 
-    /// A breach of the protocol.
+    /// A violation of the protocol.
     pub fn misbehaved(tried: impl Into<String>, saw: impl Into<String>) -> Self {
         Self::Misbehaved {
             tried: tried.into(),
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// A way that is barred.
+    /// An operation that a local rule forbids.
     pub fn barred(tried: impl Into<String>, cause: impl Into<String>) -> Self {
         Self::Barred {
             tried: tried.into(),

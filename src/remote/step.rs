@@ -1,9 +1,9 @@
-//! Steps: small changes and questions, many of which can be taken at once.
+//! Steps: small operations on names, many of which can be performed in one flight.
 
 use crate::remote::attributes::{Attributes, Version};
 use crate::remote::path::RemotePath;
 
-/// A small change or question that stands on its own; several can be asked for at once.
+/// A small independent operation; several can be performed at once.
 #[derive(Clone, Debug)]
 pub enum Step<'a> {
     /// The attributes of any path. Refused with [`Why::Unsupported`] where [`Traits::stats`] is not.
@@ -14,20 +14,20 @@ pub enum Step<'a> {
     Remove(&'a RemotePath),
     /// Delete an empty directory.
     RemoveDirectory(&'a RemotePath),
-    /// Make a directory.
+    /// Create a directory.
     MakeDirectory(&'a RemotePath),
-    /// Give a file or directory another name; what bears that name is replaced, as by rename(2).
+    /// Rename a file or directory; an existing target is replaced, as by rename(2).
     Rename {
         /// The old path.
         from: &'a RemotePath,
         /// The new path.
         to: &'a RemotePath,
     },
-    /// Make a symbolic link.
+    /// Create a symbolic link.
     MakeLink {
         /// The new name.
         link: &'a RemotePath,
-        /// Where it points: bytes, as the caller of symlink(2) gave them.
+        /// The target: the bytes that were given to symlink(2).
         target: &'a [u8],
     },
     /// Set the permission bits (`0o7777` at most).
@@ -36,10 +36,10 @@ pub enum Step<'a> {
     SetModified(&'a RemotePath, i64),
 }
 
-/// What a [`Step`] brought.
+/// The result of a [`Step`].
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// It happened.
+    /// The change was made.
     Changed,
     /// The answer to [`Step::Stat`].
     Attributes(Attributes),
