@@ -24,7 +24,7 @@ use crate::remote::{Attributes, Entry, is_name};
 pub use crate::ftp::listing::mlsx::facts;
 pub use crate::ftp::listing::parser::Parser;
 
-/// What is known of the server's clock: LIST prints local times, often without the year.
+/// The server's clock, by which LIST's local times, often without a year, are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// Seconds since 1970, UTC.
@@ -33,18 +33,18 @@ pub struct Clock {
     pub zone: i32,
 }
 
-/// What one line of a listing said.
+/// The result of parsing one line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A name and its attributes.
     Entry(Entry),
-    /// Nothing that a directory holds: `.`, `..`, a sum, a header, a blank line.
+    /// No entry: `.`, `..`, a sum, a header, a blank line.
     Nothing,
-    /// Something that could not be read, or a name that no file can have.
+    /// A line that could not be parsed, or a name that no file can have.
     Unreadable,
 }
 
-/// An entry before its name was judged.
+/// An entry whose name has not been checked yet.
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
     name: &'a [u8],
@@ -52,7 +52,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn judge(self) -> Line {
+    fn check_name(self) -> Line {
         match self.name {
             b"." | b".." => Line::Nothing,
             name if is_name(name) => Line::Entry(Entry {

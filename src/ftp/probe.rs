@@ -32,24 +32,24 @@ pub use crate::ftp::probe::listing::{Listed, Restart};
 pub use crate::ftp::probe::prelogin::{Encryption, Prelogin, look_before_login};
 pub use crate::ftp::probe::write_test::{Scratch, Writing};
 
-/// How long a server may count a connection that has ended.
-const STILL_COUNTED: Duration = Duration::from_secs(5);
-/// How long it is left in peace before it is asked again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Time for which a server may still count a closed connection.
+const STALE_CONNECTION_TIME: Duration = Duration::from_secs(5);
+/// Pause between two logins at a server that is full.
+const LOGIN_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Whether something works; the error is why not, in the server's words where it said any.
+/// Whether a feature works; the error is the cause, in the server's words where there are any.
 pub type Answer<T = ()> = std::result::Result<T, String>;
 
-/// A server that let us in.
+/// A server after login.
 #[derive(Debug)]
 pub struct Inspection {
     client: Client,
     took: Duration,
-    /// How long a login may take, whatever else is tried over it.
+    /// Time limit of a login, independent of the test that needs it.
     patience: Duration,
 }
 
-/// What a server says of itself.
+/// General information about a server.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Its answer to `SYST`.
@@ -58,28 +58,28 @@ pub struct Server {
     pub features: Vec<String>,
     /// The directory that would be mounted.
     pub directory: String,
-    /// From the first packet to the end of the login.
+    /// Time from the first packet to the end of the login.
     pub took: Duration,
-    /// Our address, as the server's side would have to reach it.
+    /// Our address, as the server would have to reach it.
     pub local: Option<String>,
-    /// Our address has no meaning where the server is: there is NAT in between.
+    /// Whether our address is private and the server's is not: there is a NAT in between.
     pub behind_nat: bool,
-    /// Whether data connections are encrypted too.
+    /// Whether data connections are encrypted.
     pub protects_data: bool,
 }
 
-/// What is kept of a server from one mount to the next.
+/// The stored profile of a server.
 #[derive(Clone, Debug)]
 pub struct Remembered {
-    /// The file that holds it; without a home there is none.
+    /// The path of its file; `None` without a home directory.
     pub file: Option<String>,
-    /// The facts, as they stand there: `way EPSV`.
+    /// Its lines: `way EPSV`.
     pub facts: Vec<String>,
 }
 
 impl Inspection {
-    /// Logs in as a mount does. A server that has no room is asked again for some seconds: it may count
-    /// a connection of ours still that has just ended.
+    /// Logs in as a mount does. Retries for some seconds at a server that is full: it may still count a connection of ours that
+    /// was closed just before.
     pub fn open(endpoint: Endpoint, deadline: &Deadline) -> Result<Self> {
         let begun = Instant::now();
         loop {
@@ -94,27 +94,28 @@ impl Inspection {
                     });
                 }
                 Err(error)
-                    if error.why() == Some(Why::TooMany) && begun.elapsed() < STILL_COUNTED =>
+                    if error.why() == Some(Why::TooMany)
+                        && begun.elapsed() < STALE_CONNECTION_TIME =>
                 {
-                    log::info!("{error}; asking again");
-                    thread::sleep(PAUSE);
+                    log::info!("probe: {error}; retrying");
+                    thread::sleep(LOGIN_RETRY_INTERVAL);
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Ends all connections at once; whoever uses one gets an error.
+    /// Closes all connections at once; operations that use one fail.
     pub fn close(&self) {
         self.client.close();
     }
 
-    /// Keeps what was learned for mounts.
+    /// Stores what was learned for mounts.
     pub fn keep(&self) {
         self.client.pool().keep();
     }
 
-    /// What is kept for mounts.
+    /// The profile that is stored for mounts.
     pub fn kept(&self) -> Remembered {
         let pool = self.client.pool();
         Remembered {
@@ -161,7 +162,7 @@ impl Inspection {
         })
     }
 
-    /// Has data connections made by this way from now on; mounts try it first.
+    /// Uses only this mode for data connections from now on; mounts try it first.
     pub fn settle(&self, way: Option<Way>) {
         self.client.pool().profile().learn(|learned| {
             learned.data.ways = Ways {
@@ -171,14 +172,14 @@ impl Inspection {
         });
     }
 
-    /// What is known of the server's clock: seconds east of UTC of the times in `LIST`, and whether `MDTM`
-    /// answers.
+    /// The learned facts about the server's clock: the offset of the times in `LIST` in seconds east of UTC, and whether the
+    /// server has `MDTM`.
     pub fn clock(&self) -> (Option<i32>, Option<bool>) {
         let profile = self.client.pool().profile();
         profile.ask(|learned| (learned.attributes.zone, learned.attributes.mdtm.known()))
     }
 
-    /// Whether data connections have to keep to TLS 1.2.
+    /// Whether data connections work with TLS 1.2 only.
     pub fn steps_back(&self) -> bool {
         self.client
             .pool()
@@ -186,7 +187,7 @@ impl Inspection {
             .ask(|learned| learned.data.tls12_only)
     }
 
-    /// How many connections the server takes at once, up to `most`, and what it said to one more.
+    /// The number of connections that the server accepts at once, up to `most`, and its refusal of one more.
     pub fn connections(&self, most: usize, deadline: &Deadline) -> Result<(usize, Option<String>)> {
         let pool = self.client.pool();
         let _first = self.lease(deadline)?;
@@ -212,13 +213,13 @@ impl Inspection {
     fn lease(&self, deadline: &Deadline) -> Result<Lease> {
         let pool = self.client.pool();
         let mut lease = pool.lease(Purpose::Metadata, false, &caller(deadline))?;
-        // A data connection that was made ahead would hide how one comes about.
+        // A preconnected data connection would hide how one is made.
         drop(lease.take_spare());
         Ok(lease)
     }
 }
 
-/// Whether an address has a meaning only near its owner.
+/// Whether an address is private, loopback or link-local.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
@@ -235,7 +236,7 @@ fn caller(deadline: &Deadline) -> Ask<'_> {
     }
 }
 
-/// What an error says: the server's own words, where there are any.
+/// The text of an error: the server's own words, where there are any.
 fn said(error: &Error) -> String {
     match error {
         Error::Refused { said, .. } => said.clone(),

@@ -73,7 +73,7 @@ impl Perm {
 pub struct Attributes {
     /// The kind.
     pub kind: Kind,
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// The last modification.
     pub modified: Option<Modified>,
@@ -128,7 +128,7 @@ pub struct Entry {
 /// Version of a file's content: size and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version {
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// Seconds since 1970, UTC; only with a precision of seconds.
     pub modified: Option<i64>,

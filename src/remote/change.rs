@@ -59,7 +59,7 @@ pub struct Change {
     pub size: u64,
     /// The file was truncated to 0 here: no byte on the server may stay, even of other clients.
     pub emptied: bool,
-    /// All of the file is here, so that what a server makes of an append can be repaired.
+    /// Whether the whole file is at hand, so that an append that went wrong can be repaired.
     pub at_hand: bool,
     /// An earlier attempt was aborted: some of the bytes after the base may be ours.
     pub broke_off: bool,

@@ -36,7 +36,7 @@ pub enum Why {
     TooMany,
     /// Wrong user or password.
     Login,
-    /// The reply does not say.
+    /// The reply shows no reason.
     Unsaid,
     /// A query failed, temporarily, and the reply does not say why.
     Failed,

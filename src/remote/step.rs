@@ -14,7 +14,7 @@ pub enum Step<'a> {
     Remove(&'a RemotePath),
     /// Delete an empty directory.
     RemoveDirectory(&'a RemotePath),
-    /// Make a directory.
+    /// Create a directory.
     MakeDirectory(&'a RemotePath),
     /// Rename a file or directory; an existing target is replaced, as with rename(2).
     Rename {
@@ -23,7 +23,7 @@ pub enum Step<'a> {
         /// The new path.
         to: &'a RemotePath,
     },
-    /// Make a symbolic link.
+    /// Create a symbolic link.
     MakeLink {
         /// The new name.
         link: &'a RemotePath,

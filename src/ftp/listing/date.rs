@@ -15,14 +15,14 @@ use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::protocol::time_val::{civil, unix_seconds};
 use crate::remote::{Modified, Precision};
 
-/// A date of which the shape was right.
+/// A date whose shape was recognized.
 #[derive(Debug)]
 pub(crate) struct Date<'a> {
-    /// The time, where the tokens of the date made sense.
+    /// The time, where the tokens of the date have a meaning.
     pub(crate) modified: Option<Modified>,
-    /// Behind the date.
+    /// The rest of the line.
     pub(crate) after: Tokens<'a>,
-    /// A date without a time in a column for both: blanks behind it may be padding.
+    /// Whether the date has no time in a column for both: blanks after it may be padding.
     pub(crate) padded: bool,
 }
 
@@ -40,7 +40,7 @@ const LAST_YEAR: i64 = 9999;
 /// Year, month and day; year and month where they are known.
 type Day = (Option<i64>, Option<u32>, u32);
 
-/// Reads the date that begins with the next token.
+/// Parses the date that begins with the next token.
 pub(crate) fn read<'a>(mut tokens: Tokens<'a>, clock: &Clock) -> Option<Date<'a>> {
     let first = tokens.next()?;
     if !first[0].is_ascii_digit() {
@@ -107,7 +107,7 @@ fn day_first<'a>(first: &[u8], mut tokens: Tokens<'a>, clock: &Clock) -> Option<
         let (year, time) = year_or_time(third)?;
         return dated((year, Some(one), two), time, tokens, clock);
     }
-    // In bare numbers only a time tells a date from sizes and numeric owners.
+    // Among bare numbers, only a time distinguishes a date from sizes and numeric owners.
     let time = time_of_day(third)?;
     dated((None, Some(one), two), Some(time), tokens, clock)
 }
@@ -151,7 +151,7 @@ fn separated(token: &[u8]) -> Option<Day> {
         return None;
     }
     let Some(three) = three else {
-        // A point would also be that of a size ("33.5k").
+        // A point could belong to a size ("33.5k").
         let (month, day) = (tokens::small(one)?, tokens::small(two)?);
         return (token[at] == b'-' && is_month(&month) && is_day(&day)).then_some((
             None,
@@ -187,7 +187,7 @@ fn dated<'a>(
     })
 }
 
-/// The moment of a date in the server's zone; without a year, the latest that is possible.
+/// Converts a date in the server's zone to UTC; without a year, the latest possible one.
 pub(crate) fn moment(
     year: Option<i64>,
     month: u32,
@@ -255,7 +255,7 @@ pub(crate) fn time_of_day(token: &[u8]) -> Option<TimeOfDay> {
     })
 }
 
-/// The year that two digits mean.
+/// The full year of two digits.
 pub(crate) fn century(two_digits: u32) -> i64 {
     i64::from(two_digits) + if two_digits < 70 { 2000 } else { 1900 }
 }
@@ -291,8 +291,7 @@ fn year_number(token: &[u8]) -> Option<i64> {
     (1000..=9999).contains(&year).then_some(i64::from(year))
 }
 
-/// A number with a sign for what it counts behind it ("3月", in any encoding), and whether there
-/// is one.
+/// A number with an optional sign for its unit after it ("3月", in any encoding), and whether there is one.
 fn counted(token: &[u8]) -> Option<(u32, bool)> {
     let digits = token
         .iter()

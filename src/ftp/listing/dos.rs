@@ -18,7 +18,7 @@ use crate::remote::{Attributes, Kind};
 /// Bytes from the start of a tag to the name: `<DIR>` and ten blanks.
 const TAG_COLUMN: usize = 15;
 
-/// Reads one line, or says that it is none of this format.
+/// Parses one line; `None` if it is not in this format.
 pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let mut tokens = Tokens::of(line);
     let (year, month, day) = day(tokens.next()?)?;
@@ -64,7 +64,7 @@ fn day(token: &[u8]) -> Option<(i64, u32, u32)> {
         4 => i64::from(third),
         _ => return None,
     };
-    // Month first, as IIS does in every locale, unless that is no month.
+    // Month first, as IIS prints in every locale, unless that is no month.
     let swap = separator == b'.' || (first > 12 && second <= 12);
     match swap {
         true => Some((year, second, first)),
@@ -99,7 +99,7 @@ fn time(tokens: &mut Tokens<'_>) -> Option<TimeOfDay> {
     Some(time)
 }
 
-/// What a tag says, and the name behind it. `after` is the line behind the tag.
+/// The kind that a tag means, and the name after it. `after` is the line after the tag.
 fn tagged<'a>(tag: &[u8], after: &'a [u8]) -> Option<(Kind, &'a [u8])> {
     let padding = TAG_COLUMN.saturating_sub(tag.len()).max(1);
     let blanks = after.iter().take_while(|&&byte| byte == b' ').count();
@@ -115,7 +115,7 @@ fn tagged<'a>(tag: &[u8], after: &'a [u8]) -> Option<(Kind, &'a [u8])> {
     }
 }
 
-/// `dir` prints the target of a link in brackets behind its name.
+/// Removes the target of a link, which `dir` prints in brackets after the name.
 fn without_target(name: &[u8]) -> &[u8] {
     if !name.ends_with(b"]") {
         return name;

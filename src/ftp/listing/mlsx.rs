@@ -10,7 +10,7 @@ use crate::ftp::listing::tokens;
 use crate::ftp::protocol::time_val as time;
 use crate::remote::{Attributes, Kind, Modified, Perm, Precision};
 
-/// What the `type` fact said, with the two types that only a listing has.
+/// The value of the `type` fact, with the two types that only a listing has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
     Of(Kind),
@@ -18,11 +18,10 @@ pub(crate) enum Type {
     Around,
 }
 
-/// Reads one line of facts: attributes, and the pathname behind them.
+/// Parses one line of facts: the attributes, and the pathname after them.
 ///
-/// One leading blank is tolerated, and so is its absence: MLST answers have it, MLSD lines
-/// don't, and some servers confuse the two. A line without any fact is `None`; a missing type is
-/// a file; a missing pathname is empty.
+/// One leading blank is optional: MLST answers have it, MLSD lines have not, and some servers confuse the two. A line without
+/// any fact is `None`; a missing type means a file; a missing pathname is empty.
 pub fn facts(line: &[u8]) -> Option<(Attributes, &[u8])> {
     let (_, attributes, pathname) = read(line)?;
     Some((attributes, pathname))
@@ -48,7 +47,7 @@ pub(crate) fn read(line: &[u8]) -> Option<(Type, Attributes, &[u8])> {
                 any = true;
                 found.take(&fact[..equals], &fact[equals + 1..]);
             }
-            // Not one fact yet: this is no line of facts.
+            // No fact so far: this is no line of facts.
             None if !any => return None,
             None => {}
         }
@@ -74,7 +73,7 @@ fn split(text: &[u8]) -> (&[u8], &[u8], bool) {
     (&text[..end], &text[end + 1..], text[end] != b';')
 }
 
-/// Whether a value may hold blanks: ProFTPD writes targets and the names of owners and groups
+/// Whether a value may contain blanks: ProFTPD writes targets and the names of owners and groups
 /// as they are ("UNIX.groupname=domain users;").
 fn may_hold_blanks(fact: &[u8]) -> bool {
     const FACTS: [&[u8]; 5] = [
@@ -147,8 +146,8 @@ impl Found {
                 Type::Of(Kind::Symlink)
             }
             b"os.unix=symlink" | b"link" | b"slink" | b"symlink" => Type::Of(Kind::Symlink),
-            // Devices, pipes and sockets are OS types too (RFC 3659 section 7.5.1.5), and so is
-            // whatever else can't be opened.
+            // Devices, pipes and sockets are OS types too (RFC 3659 section 7.5.1.5), as is everything
+            // else that cannot be opened.
             _ => Type::Of(Kind::Special),
         };
         self.attributes.kind = match self.what {

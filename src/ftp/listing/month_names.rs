@@ -56,7 +56,7 @@ pub(crate) fn month(word: &[u8]) -> Option<u32> {
     found
 }
 
-/// A word without the comma or the point behind it.
+/// A word without a trailing comma or point.
 pub(crate) fn unpunctuated(word: &[u8]) -> &[u8] {
     word.strip_suffix(b",").unwrap_or_else(|| unpointed(word))
 }

@@ -6,7 +6,7 @@
 use crate::ftp::listing::{Clock, Found, Line, dos, eplf, legacy, mlsx, tokens, unix};
 use crate::remote::Entry;
 
-/// Reads the lines of one listing in their order.
+/// Parses the lines of one listing in their order.
 #[derive(Clone, Debug)]
 pub struct Parser {
     how: How,
@@ -21,15 +21,15 @@ enum How {
 impl Parser {
     /// A parser of what MLSD answers.
     ///
-    /// Names with a `/` are unreadable: no server is known that gives every pathname in full, and
-    /// those that give one so mean something outside the directory.
+    /// Names with a `/` are unreadable: no server is known that reports full pathnames in every line, and one in a single line
+    /// means something outside the directory.
     pub fn facts() -> Self {
         Self { how: How::Facts }
     }
 
     /// A parser of what LIST answers, in any known format.
     ///
-    /// The format of the first line that was read goes first for those that follow.
+    /// The format of the first parsed line is tried first for the lines that follow.
     pub fn list(clock: Clock) -> Self {
         Self {
             how: How::List(List {
@@ -41,7 +41,7 @@ impl Parser {
         }
     }
 
-    /// Reads one line, given without its CRLF; a CR that was left is tolerated.
+    /// Parses one line, given without its CRLF; a remaining CR is tolerated.
     pub fn line(&mut self, line: &[u8]) -> Line {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match &mut self.how {
@@ -50,7 +50,7 @@ impl Parser {
         }
     }
 
-    /// What the format is called that was seen last, if any was.
+    /// The name of the last recognized format, if any.
     pub fn format(&self) -> Option<&'static str> {
         match &self.how {
             How::Facts => Some("facts"),
@@ -73,12 +73,12 @@ fn facts_line(line: &[u8]) -> Line {
     }
     match mlsx::read(line) {
         Some((mlsx::Type::Around, ..)) => Line::Nothing,
-        Some((_, attributes, name)) => Found { name, attributes }.judge(),
+        Some((_, attributes, name)) => Found { name, attributes }.check_name(),
         None => Line::Unreadable,
     }
 }
 
-/// A listing by LIST: the format that was seen, and what some formats keep between lines.
+/// The state of a LIST parser: the recognized format, and the state of formats that span lines.
 #[derive(Clone, Debug)]
 struct List {
     clock: Clock,
@@ -109,10 +109,10 @@ enum Format {
 }
 
 impl Format {
-    /// Those that can't be taken for another: they are tried for every line, so that a first line
-    /// that misleads does no harm.
-    const CLEAR: [Self; 4] = [Self::Unix, Self::Dos, Self::Eplf, Self::Mvs];
-    /// What it is called.
+    /// Formats that cannot be mistaken for another. They are tried for every line, so that a misleading first line does no
+    /// harm.
+    const DISTINCT: [Self; 4] = [Self::Unix, Self::Dos, Self::Eplf, Self::Mvs];
+    /// The name of the format.
     fn name(self) -> &'static str {
         match self {
             Self::Unix => "Unix",
@@ -134,7 +134,7 @@ impl Format {
         }
     }
 
-    /// Those that are tried until a format was seen.
+    /// Formats that are tried only until one is recognized.
     const RARE: [Self; 12] = [
         Self::Vms,
         Self::Os400,
@@ -161,7 +161,7 @@ impl List {
             None => &Format::RARE[..],
             Some(_) => &[],
         };
-        let others = Format::CLEAR.iter().chain(rare).copied();
+        let others = Format::DISTINCT.iter().chain(rare).copied();
         let candidates = first
             .into_iter()
             .chain(others.filter(|&other| Some(other) != first));
@@ -171,7 +171,7 @@ impl List {
                 return line;
             }
         }
-        match is_nothing(line) {
+        match is_no_entry(line) {
             true => Line::Nothing,
             false => Line::Unreadable,
         }
@@ -197,13 +197,13 @@ impl List {
             Format::Os9 => legacy::misc::os9(line, clock),
             Format::NameFirst => legacy::misc::name_first(line, clock),
         };
-        found.map(Found::judge)
+        found.map(Found::check_name)
     }
 }
 
-/// A blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
+/// Whether a line is no entry: a blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
 /// or z/VM.
-fn is_nothing(line: &[u8]) -> bool {
+fn is_no_entry(line: &[u8]) -> bool {
     let mut tokens = tokens::Tokens::of(line);
     let Some(first) = tokens.next() else {
         return true;

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-/// A server's zone.
+/// The time zone of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Zone(TimeZone);
 
@@ -21,8 +21,8 @@ impl Zone {
             .ok_or_else(|| "a zone such as Europe/Berlin, UTC or +02:00".to_string())
     }
 
-    /// A local time, in seconds since 1970 as a clock there shows them, as UTC. Of an hour that comes
-    /// twice in autumn the first is meant.
+    /// Converts a local time, in seconds since 1970 as if it were UTC, to UTC. An hour that occurs twice in autumn is taken for
+    /// the first one.
     pub fn to_utc(&self, local: i64) -> i64 {
         let utc = Timestamp::from_second(local).ok().and_then(|shown| {
             let civil = TimeZone::UTC.to_datetime(shown);
@@ -31,7 +31,7 @@ impl Zone {
         utc.map_or(local, Timestamp::as_second)
     }
 
-    /// What a clock there shows at `utc`, in seconds since 1970 as if that were UTC.
+    /// Converts UTC to the local time, in seconds since 1970 as if that were UTC.
     pub fn to_local(&self, utc: i64) -> i64 {
         utc + i64::from(self.offset(utc))
     }

@@ -8,7 +8,7 @@
 
 #[cfg(test)]
 thread_local! {
-    /// Bytes that were looked at for tokens on this thread: the measure of work in tests.
+    /// Bytes that were scanned for tokens on this thread, by which tests measure the work.
     pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -25,18 +25,18 @@ impl<'a> Tokens<'a> {
         Self { line, at: 0 }
     }
 
-    /// What follows the last token, blanks and all.
+    /// The rest of the line after the last token, with all blanks.
     pub(crate) fn rest(&self) -> &'a [u8] {
         &self.line[self.at..]
     }
 
-    /// What follows the last token and one blank: further blanks belong to the name.
+    /// The rest of the line after the last token and one blank: further blanks belong to the name.
     pub(crate) fn name(&self) -> Option<&'a [u8]> {
         let (&blank, name) = self.rest().split_first()?;
         (blank == b' ').then_some(name)
     }
 
-    /// What follows the last token and all blanks, for servers that pad the name into a column.
+    /// The rest of the line after the last token and all blanks, for servers that pad the name into a column.
     pub(crate) fn padded_name(&self) -> &'a [u8] {
         self.rest().trim_ascii_start()
     }
@@ -59,7 +59,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// Whether a byte parts tokens.
+/// Whether a byte separates tokens.
 pub(crate) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
@@ -80,7 +80,7 @@ pub(crate) fn is_number(token: &[u8]) -> bool {
     !token.is_empty() && token.iter().all(u8::is_ascii_digit)
 }
 
-/// A size in bytes; `None` for what is no number, or more than any file can have.
+/// A size in bytes; `None` if it is no number, or larger than any file can be.
 ///
 /// Servers that print an unknown size as -1 show it as 18446744073709551615.
 pub(crate) fn size(digits: &[u8]) -> Option<u64> {

@@ -13,7 +13,7 @@ use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found};
 use crate::remote::{Attributes, Kind};
 
-/// Reads one line, or says that it is none of this format.
+/// Parses one line; `None` if it is not in this format.
 pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let (head, tokens) = head(line)?;
     let mut found = tail(tokens, head.kind, clock)?;
@@ -34,12 +34,11 @@ pub(crate) fn line<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
 struct Head {
     kind: Kind,
     mode: Option<u32>,
-    /// Names are padded into a column: blanks before them are not theirs.
+    /// Whether names are padded into a column, so that leading blanks are not part of them.
     pads: bool,
 }
 
-/// The type and the permissions, and the tokens behind them. Some servers put an inode number
-/// (`ls -i`) or blanks before.
+/// The type and the permissions, and the tokens after them. Some servers put an inode number (`ls -i`) or blanks first.
 fn head(line: &[u8]) -> Option<(Head, Tokens<'_>)> {
     let mut tokens = Tokens::of(line);
     let mut first = tokens.next()?;
@@ -124,7 +123,7 @@ pub(crate) fn tail<'a>(tokens: Tokens<'a>, kind: Kind, clock: &Clock) -> Option<
             if date.modified.is_some() {
                 return found(&before, Some(token), date, kind);
             }
-            // A date in a language that is not known here, unless a known one follows.
+            // A date in an unknown language, unless a date in a known one follows.
             likely = likely.or_else(|| found(&before, Some(token), date, kind));
         }
         if kind != Kind::Special || !is_major(token) {
@@ -151,8 +150,8 @@ impl<'a> Before<'a> {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Owner and group. With more than three tokens some name holds a blank, and nobody knows
-    /// which; with one or two the link count or the group is missing.
+    /// Owner and group. With more than three tokens one of the names contains a blank, and it is unknown which; with one or two
+    /// tokens the link count or the group is missing.
     fn owners(&self) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
         let [one, two, three] = self.tokens;
         match self.count {
@@ -243,8 +242,8 @@ fn sizeless<'a>(mut tokens: Tokens<'a>, kind: Kind, clock: &Clock) -> Option<Fou
     None
 }
 
-/// Link count, owner, group, size and at once the name. Only a name without a blank is taken:
-/// there may be a date in it that was not understood.
+/// Link count, owner, group, size and the name, without a date. Only a name without a blank is accepted: with one, it may
+/// contain a date that was not recognized.
 fn dateless<'a>(mut tokens: Tokens<'a>, kind: Kind) -> Option<Found<'a>> {
     let links = tokens.next()?;
     let (owner, group) = (tokens.next()?, tokens.next()?);
@@ -260,8 +259,8 @@ fn dateless<'a>(mut tokens: Tokens<'a>, kind: Kind) -> Option<Found<'a>> {
     (!name.iter().any(|&byte| tokens::is_blank(byte))).then_some(Found { name, attributes })
 }
 
-/// Parts a link from its target, at the first arrow: an arrow in a target is as rare as one in a
-/// name, and `ls` does not tell them apart.
+/// Splits a link from its target at the first arrow: an arrow in a target is as rare as one in a name, and `ls` does not
+/// distinguish them.
 fn cut_target(found: &mut Found<'_>) {
     const ARROW: &[u8] = b" -> ";
     let arrow = found

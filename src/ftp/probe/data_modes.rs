@@ -19,56 +19,56 @@ use crate::remote::{Deadline, Error, RemotePath, Result};
 
 use crate::ftp::probe::{Answer, Inspection, said};
 
-/// Bytes of a listing after which the rest of it is not waited for.
-const ENOUGH: usize = 64 * 1024;
+/// Bytes of a listing after which a test ends.
+const SUFFICIENT_BYTES: usize = 64 * 1024;
 
-/// One way, tried.
+/// The result of testing one mode.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Which.
+    /// The mode.
     pub way: Way,
-    /// From its command to the first line of a listing, or to the failure.
+    /// Time from the command to the first line of a listing, or to the failure.
     pub took: Duration,
-    /// The address that the server names for passive connections, right or wrong.
+    /// The address in the reply to `PASV`, right or wrong.
     pub named: Option<Named>,
-    /// Whether the TLS session was resumed; `None` in clear.
+    /// Whether the TLS session was resumed; `None` without TLS.
     pub resumed: Option<bool>,
-    /// What went wrong, if anything did.
+    /// The failure, if any.
     pub fault: Option<Fault>,
 }
 
-/// An address that a server names for itself.
+/// The address in a reply to `PASV`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// The address.
     pub address: String,
-    /// It is not the one that we reach the server at.
+    /// Whether it differs from the address of the control connection.
     pub is_another: bool,
-    /// It has a meaning only near the server.
+    /// Whether it is a private address.
     pub is_private: bool,
 }
 
-/// Where a way failed.
+/// How a mode failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The server does not take the command.
+    /// The server refuses the command.
     Refused(String),
-    /// Passive: something answers at the port, and refuses.
+    /// Passive: the port refuses the connection.
     Closed(String),
-    /// Passive: nothing answers at the port.
+    /// Passive: no answer from the port.
     Filtered(String),
-    /// Active: the server did not connect; with what it said, if it said anything.
+    /// Active: the server did not connect; with its reply, if any.
     Unreached(Option<String>),
-    /// It was connected, but could not be encrypted.
+    /// The data connection was established, but TLS failed.
     Unencrypted(String),
-    /// It can't be tried from here.
+    /// The mode cannot be tested here.
     Barred(String),
-    /// Something else.
+    /// Another failure.
     Other(String),
 }
 
 impl Inspection {
-    /// Tries a way. An error is one of the control connection, which says nothing about the way.
+    /// Tests a mode. An error is one of the control connection, which proves nothing about the mode.
     pub fn try_way(&self, way: Way, patience: Duration) -> Result<Trial> {
         let profile = self.client.pool().profile();
         let named = match way {
@@ -87,7 +87,7 @@ impl Inspection {
         let mut before = manner();
         let mut trial = self.try_once(way, patience)?;
         while trial.fault.is_some() && manner() != before {
-            // It goes with TLS 1.2, or without flights, as a mount finds out too.
+            // The profile has learned to use TLS 1.2, or no pipelining, as it would in a mount.
             before = manner();
             trial = self.try_once(way, patience)?;
         }
@@ -122,8 +122,7 @@ impl Inspection {
         })
     }
 
-    /// Begins a listing and takes enough of it to know that the data connection carries something; returns
-    /// how long the first of it took.
+    /// Starts a listing and receives enough of it to prove that the data connection works; returns the time to the first bytes.
     fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
         let command = Command::List("");
         let directory = self.client.pool().place().absolute(&RemotePath::root())?;
@@ -152,7 +151,7 @@ impl Inspection {
                     }
                 }
                 let took = *took.get_or_insert_with(|| since.elapsed());
-                if total > ENOUGH {
+                if total > SUFFICIENT_BYTES {
                     lease.control()?.give_up();
                     return Ok(took);
                 }
@@ -184,8 +183,8 @@ impl Inspection {
         }))
     }
 
-    /// Whether the server refuses data connections that do not resume the TLS session; what it then
-    /// says. `None` where data go in clear. By a way that works.
+    /// Whether the server accepts data connections that do not resume the TLS session, or its refusal. `None` without TLS on
+    /// data connections. Uses a mode that works.
     pub fn demands_resumption(&self, patience: Duration) -> Result<Option<Answer>> {
         let deadline = Deadline::after(patience);
         let profile = self.client.pool().profile();
@@ -201,7 +200,7 @@ impl Inspection {
         session.forget();
         let carried = self.carry(&mut lease, &deadline);
         lease.control()?.give_up();
-        // The refusal was our own doing.
+        // The refusal was provoked by this test.
         profile.learn(|learned| learned.data.tls12_only = before);
         match carried {
             Ok(_) => Ok(Some(Ok(()))),
@@ -212,7 +211,7 @@ impl Inspection {
     }
 }
 
-/// Where a way failed, by what was tried last. `shook_hands` is whether TLS was reached.
+/// Classifies a failure by the step at which it occurred. `shook_hands` means that the TLS handshake was reached.
 fn fault(way: Way, error: Error, shook_hands: bool) -> Fault {
     let is_connecting = |tried: &str| tried.contains("connecting to");
     let place = |tried: &str| {
@@ -229,7 +228,7 @@ fn fault(way: Way, error: Error, shook_hands: bool) -> Fault {
         Error::Refused { tried, said, .. } if tried.starts_with(&way.to_string()) => {
             Fault::Refused(said)
         }
-        // Servers without the command say so only to the transfer: "Use PORT or PASV first."
+        // Servers without the command refuse only the transfer: "Use PORT or PASV first."
         Error::Refused { said, .. } if said.to_ascii_uppercase().contains("PASV") => {
             Fault::Refused(said)
         }
@@ -248,7 +247,7 @@ mod tests {
     use crate::remote::Why;
 
     #[test]
-    fn a_fault_is_told_by_where_it_was() {
+    fn failure_is_classified_by_its_step() {
         let connecting = "EPSV: connecting to 192.0.2.1:50000";
         let lost = |tried: &str| Error::lost(tried, "Connection refused");
         for (way, error, expected) in [

@@ -13,48 +13,48 @@ use crate::remote::{
 
 use crate::ftp::probe::{Inspection, caller, said};
 
-/// How the directory is listed.
+/// The listing of the directory, as tested.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The command: `MLSD`, `LIST -a` or `LIST`.
     pub by: String,
     /// The format of the lines: `facts`, `Unix`, `DOS` and so on; `None` where there was no line.
     pub format: Option<&'static str>,
-    /// Entries.
+    /// The number of entries.
     pub entries: usize,
-    /// Whether all of it came and could be read.
+    /// Whether the listing was received and parsed completely.
     pub is_whole: bool,
-    /// Lines that can't be read, and the first of them.
+    /// The number of unreadable lines, and the first of them.
     pub unreadable: (usize, Option<String>),
-    /// The zone of the times, in seconds east of UTC, where a listing has local ones and it was learned.
+    /// The offset of the listed times in seconds east of UTC, where they are local and it was learned.
     pub zone: Option<i32>,
-    /// Whether `MDTM` tells exact times, where that was tried.
+    /// Whether the server has `MDTM`, where that was tried.
     pub mdtm: Option<bool>,
-    /// Files by which reading can be tried, best first.
+    /// Files for the read test, best first.
     pub samples: Vec<RemotePath>,
 }
 
-/// Whether a transfer begins where `REST` says.
+/// Whether a transfer starts at the offset of `REST`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// It does.
+    /// It starts there.
     Honest,
-    /// It begins at the first byte, though the server said yes.
+    /// It starts at the first byte, though the server accepted `REST`.
     Ignored,
-    /// Something else came.
+    /// Other bytes came.
     Wrong,
     /// The server refuses `REST`.
     Refused(String),
-    /// The content of the file does not tell.
+    /// The content of the file does not show it.
     Undecided,
 }
 
-/// Bytes of a file that are looked at.
-const SAMPLE: usize = 64 * 1024;
-/// Below so many bytes, a file tells little.
-const WORTHWHILE: u64 = 64;
-/// Files that are tried: some can't be read.
-const SAMPLES: usize = 3;
+/// Bytes of a file that are compared.
+const SAMPLE_BYTES: usize = 64 * 1024;
+/// The least size in bytes of a good sample.
+const MIN_SAMPLE_SIZE: u64 = 64;
+/// The most files that are tried: some may be unreadable.
+const SAMPLE_FILES: usize = 3;
 
 impl Inspection {
     /// Lists the directory, as a mount does.
@@ -100,7 +100,7 @@ impl Inspection {
             .filter_map(|entry| Some((entry.attributes.size?, root.join(&entry.name)?)))
             .filter(|(size, _)| *size > 1)
             .collect();
-        samples.sort_by_key(|(size, _)| (*size < WORTHWHILE, *size));
+        samples.sort_by_key(|(size, _)| (*size < MIN_SAMPLE_SIZE, *size));
         Ok(Listed {
             by: command.to_string(),
             format: parser.format().filter(|_| !entries.is_empty()),
@@ -111,13 +111,13 @@ impl Inspection {
             mdtm: learned.attributes.mdtm.known(),
             samples: samples
                 .into_iter()
-                .take(SAMPLES)
+                .take(SAMPLE_FILES)
                 .map(|(_, path)| path)
                 .collect(),
         })
     }
 
-    /// Whether reading begins where it is told to, by the first of these files that can be read.
+    /// Tests whether `RETR` starts at the offset of `REST`, with the first of these files that can be read.
     pub fn reading(&self, samples: &[RemotePath], deadline: &Deadline) -> Result<Option<Restart>> {
         for file in samples {
             match self.reading_of(file, deadline) {
@@ -156,18 +156,18 @@ impl Inspection {
         }
     }
 
-    /// The first bytes of a file from an offset on, and whether it ended within them.
+    /// The first bytes of a file from an offset on, and whether the file ends within them.
     fn sample(&self, file: &RemotePath, from: u64, deadline: &Deadline) -> Result<(Vec<u8>, bool)> {
         let mut source = self
             .client
             .begin(file, &Reading::at(from), &caller(deadline))?;
-        let bytes = read_up_to(SAMPLE, &mut source, deadline)?;
-        let ends = bytes.len() < SAMPLE;
+        let bytes = read_up_to(SAMPLE_BYTES, &mut source, deadline)?;
+        let ends = bytes.len() < SAMPLE_BYTES;
         Ok((bytes, ends))
     }
 }
 
-/// Judges what came after `REST at`, when the file begins with `whole`, and perhaps `ends` there.
+/// Compares the bytes `rest` after `REST at` with the file, which begins with `whole`, and with `ends` also ends there.
 fn compare(whole: &[u8], at: usize, rest: &[u8], ends: bool) -> Restart {
     let expected = &whole[at..];
     let fits = |expected: &[u8]| match ends {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_is_judged_by_what_lies_there() {
+    fn restart_is_judged_by_the_bytes_at_the_offset() {
         let whole = b"abcdefgh";
         for (rest, ends, verdict) in [
             (&b"efgh"[..], true, Restart::Honest),

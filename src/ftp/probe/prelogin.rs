@@ -15,16 +15,16 @@ use crate::remote::{Deadline, Error, Result};
 
 use crate::ftp::probe::Answer;
 
-/// What anybody sees.
+/// The server before login.
 #[derive(Clone, Debug)]
 pub struct Prelogin {
-    /// Where it is: an address and a port, or a name behind a proxy.
+    /// The address and port, or the name at a proxy.
     pub place: String,
-    /// What the server says first.
+    /// The lines of the greeting.
     pub greeting: Vec<String>,
-    /// From the first packet to the end of the greeting.
+    /// Time from the first packet to the end of the greeting.
     pub took: Duration,
-    /// Its encryption, or why there is none.
+    /// The encryption, or the cause why there is none.
     pub encryption: Answer<Encryption>,
 }
 
@@ -35,13 +35,13 @@ pub struct Encryption {
     pub version: String,
     /// The cipher suite.
     pub cipher: String,
-    /// Who the server says that it is.
+    /// The server's certificate.
     pub certificate: Certificate,
-    /// Whether that is to be believed by the rules of the mount, or what is wrong with it.
+    /// Whether the rules of the mount accept the certificate, or the cause why not.
     pub verdict: Answer,
 }
 
-/// Looks at a server.
+/// Connects to a server and examines it without logging in.
 pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Prelogin> {
     let tls = &*endpoint.tls;
     let is_implicit = tls.when() == When::Implicit;
@@ -70,13 +70,13 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
     })
 }
 
-/// A line of a greeting: those in its middle may bear its code too (RFC 959 section 4.2).
+/// A line of a greeting without the code, which lines in the middle may have too (RFC 959 section 4.2).
 fn without_code(line: &[u8]) -> String {
     let line = line.strip_prefix(b"220").unwrap_or(line);
     printable_bytes(line.strip_prefix(b"-").unwrap_or(line).trim_ascii())
 }
 
-/// Goes over to TLS by `AUTH TLS`.
+/// Switches to TLS by `AUTH TLS`.
 fn upgrade(tls: &Tls, control: &mut Control, deadline: &Deadline) -> Answer<Encryption> {
     let reply = control
         .command(Command::AuthTls, deadline)

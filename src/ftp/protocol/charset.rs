@@ -8,13 +8,13 @@
 
 use encoding_rs::Encoding;
 
-/// A charset of a server's names.
+/// The charset of a server's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charset {
     encoding: &'static Encoding,
 }
 
-/// Where bytes that can't be decoded are shown.
+/// The private use characters that show undecodable bytes.
 const PRIVATE: u32 = 0xF700;
 
 impl Charset {
@@ -38,7 +38,7 @@ impl Charset {
         Ok(Some(Self { encoding }))
     }
 
-    /// The server's bytes as UTF-8.
+    /// Converts the server's bytes to UTF-8.
     pub fn decode(self, bytes: &[u8]) -> Vec<u8> {
         if bytes.is_ascii() {
             return bytes.to_vec();
@@ -54,7 +54,7 @@ impl Charset {
         }
     }
 
-    /// A name or path of ours as the server's bytes; `None` when it has none there.
+    /// Converts a name or path to the server's bytes; `None` when the charset cannot express it.
     pub fn encode(self, name: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(name.len());
         let mut rest = std::str::from_utf8(name).ok()?;
@@ -85,7 +85,7 @@ fn escape(bytes: &[u8]) -> String {
     bytes.iter().filter_map(character).collect()
 }
 
-/// The byte that a character of ours stands for.
+/// The byte that a private use character stands for.
 fn escaped(character: char) -> Option<u8> {
     let byte = u32::from(character).checked_sub(PRIVATE)?;
     u8::try_from(byte).ok().filter(|byte| !byte.is_ascii())

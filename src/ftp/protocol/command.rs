@@ -41,7 +41,7 @@ pub enum Command<'a> {
     MffMode(u32, &'a [u8]),
     /// Set the time of the last modification (draft-somers-ftp-mfxx).
     Mfmt(i64, &'a [u8]),
-    /// Make a directory (RFC 959).
+    /// Create a directory (RFC 959).
     Mkd(&'a [u8]),
     /// List the working directory by facts (RFC 3659).
     Mlsd,
@@ -57,15 +57,15 @@ pub enum Command<'a> {
     Pasv,
     /// The size of a protected block, which TLS has none of (RFC 4217 section 8).
     Pbsz,
-    /// Active mode: where we listen (RFC 959); of IPv4 only.
+    /// Active mode: where we listen (RFC 959); IPv4 only.
     Port(SocketAddr),
-    /// What the data connection that is asked for next is to carry (no RFC; drftpd, glftpd).
+    /// Announce the transfer of the next data connection (no RFC; drftpd, glftpd).
     Pret(&'static str, Option<&'a [u8]>),
     /// Whether data connections are encrypted: P(rivate) or C(lear) (RFC 4217 section 9).
     Prot(char),
     /// The working directory (RFC 959).
     Pwd,
-    /// Where the next transfer begins, in bytes (RFC 3659 section 5).
+    /// The offset of the next transfer in bytes (RFC 3659 section 5).
     Rest(u64),
     /// Retrieve a file (RFC 959).
     Retr(&'a [u8]),
@@ -77,13 +77,13 @@ pub enum Command<'a> {
     Rnto(&'a [u8]),
     /// Set permission bits (no RFC; nearly every Unix server).
     SiteChmod(u32, &'a [u8]),
-    /// What is left of a quota (ProFTPD's mod_quotatab and others).
+    /// The remaining quota (ProFTPD's mod_quotatab and others).
     SiteQuota,
-    /// Make a symbolic link: target, then name (ProFTPD's mod_site_misc).
+    /// Create a symbolic link: target, then name (ProFTPD's mod_site_misc).
     SiteSymlink(&'a [u8], &'a [u8]),
     /// Set the time of the last modification, with the time first (Pure-FTPd, ProFTPD).
     SiteUtime(i64, &'a [u8]),
-    /// The same with access, modification and creation behind the name (older servers).
+    /// The same with access, modification and creation time after the name (older servers).
     SiteUtimeLong(i64, &'a [u8]),
     /// The size of a file in bytes (RFC 3659).
     Size(&'a [u8]),
@@ -97,30 +97,30 @@ pub enum Command<'a> {
     TypeImage,
     /// The user (RFC 959).
     User(&'a [u8]),
-    /// What is left of a quota (no RFC).
+    /// The remaining quota (no RFC).
     Xquota,
 }
 
 /// Digits of a time, at least (RFC 3659 section 2.3).
 const TIME_VAL: usize = 14;
 
-/// Telnet's "interpret as command" (RFC 854): in data it is sent twice.
+/// Telnet's "interpret as command" (RFC 854), which is sent twice in data.
 const IAC: u8 = 0xFF;
 
-/// How a server takes lines.
+/// How a server parses command lines.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
-    /// A doubled IAC is one, as RFC 959 has it of Telnet.
+    /// Whether the server reads a doubled IAC as one, as RFC 959 requires by way of Telnet.
     pub doubles_iac: bool,
-    /// Bytes of the longest line that it is known to take, with its CR LF. Of a longer one it may take the rest for
+    /// The longest line in bytes that the server is known to accept, with its CR LF. It may take the rest of a longer one for
     /// another command, as pyftpdlib does.
     pub longest: usize,
 }
 
-/// Bytes of a line that is not its path, at most, but for the names of two paths.
+/// The most bytes of a line besides its path, except for commands with two paths.
 const BESIDE_PATH: usize = 80;
 
-/// The refusal to send what a server may take for two commands.
+/// The refusal to send a line that a server may take for two commands.
 pub fn too_long(what: &str, length: usize, longest: usize) -> Error {
     Error::Local {
         tried: format!(
@@ -132,12 +132,12 @@ pub fn too_long(what: &str, length: usize, longest: usize) -> Error {
 }
 
 impl Lines {
-    /// By what the server said first: vsftpd, Pure-FTPd and ProFTPD take 4,096 bytes, and pyftpdlib takes fewest, 2,048.
+    /// Chosen by the greeting: vsftpd, Pure-FTPd and ProFTPD accept 4,096 bytes; pyftpdlib accepts fewest, 2,048.
     pub fn of(greeting: &str) -> Self {
         let greeting = greeting.to_ascii_lowercase();
         let is = |name| greeting.contains(name);
         Self {
-            // These two take every byte as it is.
+            // These two read every byte as it is.
             doubles_iac: !is("vsftpd") && !is("pure-ftpd"),
             longest: match is("vsftpd") || is("pure-ftpd") || is("proftpd") {
                 true => 4096,
@@ -146,12 +146,12 @@ impl Lines {
         }
     }
 
-    /// Bytes of the longest path, with what is doubled on the way.
+    /// The longest path in bytes, as encoded on the wire.
     pub fn longest_path(&self) -> usize {
         self.longest - BESIDE_PATH
     }
 
-    /// Bytes that a path has on the way.
+    /// The length of a path in bytes, as encoded on the wire.
     pub fn length(&self, path: &[u8]) -> usize {
         let doubled = path.iter().filter(|&&byte| byte == IAC && self.doubles_iac);
         path.len() + doubled.count()
@@ -159,7 +159,7 @@ impl Lines {
 }
 
 impl<'a> Command<'a> {
-    /// The path that it changes, if it changes one.
+    /// The path that the command changes, if any.
     pub fn written_path(&self) -> Option<&'a [u8]> {
         match *self {
             Self::Appe(path)
@@ -182,11 +182,11 @@ impl<'a> Command<'a> {
 }
 
 impl Command<'_> {
-    /// Whether a reply can't be to this command, but is to another one (RFC 959 section 5.4, RFC 2428): its code
-    /// says what only that does, or it tells a size where a time was asked for.
+    /// Whether a reply must belong to another command (RFC 959 section 5.4, RFC 2428): its code is one that only another
+    /// command has, or it contains a size where a time was asked for.
     pub fn is_missed_by(&self, reply: &Reply) -> bool {
         match reply.code {
-            // What asks for a port has none of the other replies that say yes.
+            // A command that asks for a port has no other positive reply.
             200..=226 | 228 | 230..=299 if matches!(self, Self::Epsv | Self::Pasv) => true,
             227 => !matches!(self, Self::Pasv),
             229 => !matches!(self, Self::Epsv),
@@ -248,7 +248,7 @@ impl Command<'_> {
         Ok(())
     }
 
-    /// The `PRET` that announces this command, which begins a transfer.
+    /// The `PRET` that announces this command, which starts a transfer.
     pub fn announced(&self) -> Self {
         match *self {
             Command::Appe(path) => Command::Pret("APPE", Some(path)),
@@ -322,7 +322,7 @@ fn extended(address: SocketAddr) -> String {
 fn numbers(address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(host) => host.octets(),
-        // Never sent: an address of IPv6 has no such form.
+        // Never sent: an IPv6 address has no such form.
         IpAddr::V6(_) => [0; 4],
     };
     let bytes = [&host[..], &address.port().to_be_bytes()].concat();

@@ -3,22 +3,22 @@
 //! Pure functions on bytes. What a server does *differently* from what it says is learned in
 //! use, in `profile.rs`.
 
-/// The features that we use. One that is absent may still work: old servers have no `FEAT`.
+/// The features that the client uses. An absent one may still work: old servers have no `FEAT`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Whether there was a list at all.
+    /// Whether the server sent a list at all.
     pub listed: bool,
-    /// The facts that `MLST` and `MLSD` can give (RFC 3659 section 7.8), in lower case.
+    /// The facts that `MLST` and `MLSD` can report (RFC 3659 section 7.8), in lower case.
     pub facts: Option<Vec<String>>,
-    /// `SIZE` tells how long a file is.
+    /// `SIZE` reports the size of a file.
     pub size: bool,
-    /// `AVBL` tells the free space.
+    /// `AVBL` reports the free space.
     pub avbl: bool,
-    /// `XQUOTA` tells what is left of a quota.
+    /// `XQUOTA` reports the remaining quota.
     pub xquota: bool,
-    /// The verb that gives the best hash.
+    /// The verb for the best available checksum.
     pub hash: Option<&'static str>,
-    /// `SITE SYMLINK` makes links.
+    /// `SITE SYMLINK` creates links.
     pub site_symlink: bool,
     /// `MFF` sets permission bits (draft-somers-ftp-mfxx).
     pub mff_mode: bool,
@@ -31,10 +31,10 @@ pub struct Features {
     changes_names: bool,
 }
 
-/// The verbs of hashes, best first.
+/// The verbs for checksums, best first.
 const HASHES: [&str; 6] = ["HASH", "XSHA512", "XSHA256", "XSHA1", "XMD5", "XCRC"];
 
-/// The facts that we want; what else a server could say would only cost its time.
+/// The facts that the client asks for; others would only cost the server time.
 const WANTED: [&str; 10] = [
     "type",
     "size",
@@ -49,7 +49,7 @@ const WANTED: [&str; 10] = [
 ];
 
 impl Features {
-    /// Reads the lines of a reply to `FEAT`.
+    /// Parses the lines of a reply to `FEAT`.
     pub fn parse(lines: &[Vec<u8>]) -> Self {
         let mut features = Self {
             listed: true,
@@ -59,7 +59,7 @@ impl Features {
             let line = String::from_utf8_lossy(line).trim().to_ascii_lowercase();
             let (name, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match name {
-                // libunftp says a bare MLST: the facts that every server has are safe to expect.
+                // libunftp lists MLST without facts: those that every server has are safe to expect.
                 "mlst" | "mlsd" => {
                     let facts = rest
                         .split(';')
@@ -91,19 +91,19 @@ impl Features {
         features
     }
 
-    /// Pure-FTPd replaces blanks at the end of a name, and control characters, by `_`, and says nothing.
-    /// It is known by two features that no other server has.
+    /// Whether the server changes names silently: Pure-FTPd replaces blanks at the end of a name, and control characters, by
+    /// `_`. It is recognized by two features that no other server has.
     pub fn changes_names(&self) -> bool {
         self.changes_names
     }
 
-    /// Whether `MLST` and `MLSD` are there.
+    /// Whether the server has `MLST` and `MLSD`.
     pub fn mlst(&self) -> bool {
         self.facts.is_some()
     }
 
-    /// The argument of `OPTS` that asks for just the facts that we want (RFC 3659 section 7.9), or
-    /// `None` when the server named no facts.
+    /// The argument of `OPTS` that selects the facts that the client uses (RFC 3659 section 7.9); `None` when the server listed
+    /// no facts.
     pub fn wanted_facts(&self) -> Option<String> {
         let known = self.facts.as_ref()?;
         let wanted: String = WANTED

@@ -4,18 +4,18 @@ use crate::ftp::protocol::charset::Charset;
 use crate::ftp::protocol::command::{Lines, too_long};
 use crate::remote::{Error, RemotePath, Result, TEMP_NAME_LIMIT, is_temp_name};
 
-/// The mounted directory, and how names are written there.
+/// The mounted directory on the server, and the encoding of names there.
 #[derive(Clone, Debug)]
 pub struct RemoteRoot {
-    /// Absolute, without a `/` at its end, in the server's bytes.
+    /// The absolute path without a trailing `/`, in the server's bytes.
     base: Vec<u8>,
     charset: Option<Charset>,
-    /// How the server takes the lines that absolute paths come in.
+    /// How the server parses the lines that contain absolute paths.
     lines: Lines,
 }
 
 impl RemoteRoot {
-    /// A place at `base`, on a server that takes such lines.
+    /// The directory `base` on a server that parses lines in this way.
     pub fn new(base: Vec<u8>, charset: Option<Charset>, lines: Lines) -> Self {
         Self {
             base,
@@ -24,24 +24,24 @@ impl RemoteRoot {
         }
     }
 
-    /// Whether the server can be asked about that absolute path.
+    /// Whether the absolute path is short enough for a command.
     pub fn takes(&self, path: &[u8]) -> bool {
         self.lines.length(path) <= self.longest(path)
     }
 
-    /// Bytes that a path may have on the way. Beside every file there is room for the name that it bears while it is
-    /// stored, or open though it was removed.
+    /// The longest path in bytes on the wire. Every directory leaves room for a temporary name, which a file has while it is
+    /// uploaded, or when it was removed while open.
     fn longest(&self, path: &[u8]) -> usize {
         let name = path.rsplit(|&byte| byte == b'/').next();
-        let kept = match name.is_some_and(is_temp_name) {
+        let reserved = match name.is_some_and(is_temp_name) {
             true => 0,
             false => TEMP_NAME_LIMIT,
         };
-        self.lines.longest_path() - kept
+        self.lines.longest_path() - reserved
     }
 
-    /// The server's bytes for `path`, absolute. A name that its charset lacks is EILSEQ, a path that is too long for one
-    /// command ENAMETOOLONG.
+    /// Converts `path` to an absolute path in the server's bytes. A name that its charset cannot express is EILSEQ, a path that is
+    /// too long for one command ENAMETOOLONG.
     pub fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
         let below = self.encode(path.as_bytes())?;
         let mut absolute = self.base.clone();
@@ -56,7 +56,7 @@ impl RemoteRoot {
         Ok(absolute)
     }
 
-    /// Our bytes as the server's.
+    /// Converts names of the mount to the server's bytes.
     pub fn encode(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         match self.charset {
             None => Ok(bytes.to_vec()),
@@ -70,7 +70,7 @@ impl RemoteRoot {
         }
     }
 
-    /// The server's bytes as ours.
+    /// Converts the server's bytes to names of the mount.
     pub fn decode(&self, bytes: &[u8]) -> Vec<u8> {
         match self.charset {
             None => bytes.to_vec(),
@@ -78,7 +78,7 @@ impl RemoteRoot {
         }
     }
 
-    /// The mounted directory in our bytes.
+    /// The mounted directory in the charset of the mount.
     pub fn shown(&self) -> Vec<u8> {
         self.decode(&self.base)
     }
@@ -102,13 +102,13 @@ mod tests {
     fn a_path_is_absolute_and_in_the_servers_charset() {
         let path = RemotePath::root().join("ж".as_bytes()).expect("a name");
         let cyrillic = Charset::named("cp1251").expect("known");
-        let place = RemoteRoot::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
+        let root = RemoteRoot::new(b"/home".to_vec(), cyrillic, Lines::of("here"));
         assert_eq!(
-            place.absolute(&path).ok().as_deref(),
+            root.absolute(&path).ok().as_deref(),
             Some(&b"/home/\xE6"[..])
         );
         assert_eq!(
-            place.absolute(&RemotePath::root()).ok().as_deref(),
+            root.absolute(&RemotePath::root()).ok().as_deref(),
             Some(&b"/home"[..])
         );
         let top = RemoteRoot::new(Vec::new(), None, Lines::of("here"));
@@ -120,9 +120,9 @@ mod tests {
         let of = |byte: u8, length| RemotePath::root().join(&vec![byte; length]);
         let fits = |path: Option<RemotePath>| top.absolute(&path.expect("a name")).is_ok();
         assert!(fits(of(b'n', longest - 1)) && !fits(of(b'n', longest)));
-        // It is sent twice.
+        // IAC is sent twice.
         assert!(fits(of(0xFF, longest / 2 - 1)) && !fits(of(0xFF, longest / 2)));
-        assert!(cyrillic.is_some_and(|_| place.encode("你".as_bytes()).is_err()));
+        assert!(cyrillic.is_some_and(|_| root.encode("你".as_bytes()).is_err()));
     }
 
     #[test]

@@ -23,13 +23,13 @@ pub struct Reply {
 /// "Command not implemented" (RFC 959 section 4.2.2).
 pub const NOT_IMPLEMENTED: u16 = 502;
 
-/// What an empty line costs us all the same, in bytes.
+/// Memory in bytes that a line costs besides its text.
 const LINE_COST: usize = 32;
-/// Bytes of one reply: a thousand times what servers send.
+/// Limit of one reply in bytes: a thousand times what servers send.
 const REPLY_LIMIT: usize = 1 << 20;
 
 impl Reply {
-    /// 1xx: the transfer begins.
+    /// 1xx: the transfer starts.
     pub fn is_preliminary(&self) -> bool {
         self.code / 100 == 1
     }
@@ -39,14 +39,14 @@ impl Reply {
         self.code / 100 == 2
     }
 
-    /// 3xx: go on.
+    /// 3xx: the next command of the sequence is expected.
     pub fn is_intermediate(&self) -> bool {
         self.code / 100 == 3
     }
 
     /// Whether the server does not know the command at all (RFC 959: 500, 501, 502, 504).
     ///
-    /// What is too long says nothing of the command, though its code is the same (RFC 959 section 4.2.1).
+    /// A line that was too long proves nothing about the command, though the code is the same (RFC 959 section 4.2.1).
     pub fn is_unknown_command(&self) -> bool {
         matches!(self.code, 500 | 501 | 502 | 504) && !self.is_of_length("")
     }
@@ -71,19 +71,19 @@ impl Reply {
         lines.join(" / ").chars().take(TEXT_LIMIT).collect()
     }
 
-    /// The lower-case text of a reply to `command`, without the names that it repeats: what is to be searched for words.
+    /// The text of a reply to `command` in lower case, without the names that it repeats, to search for words.
     pub fn words(&self, command: impl fmt::Display) -> String {
-        // Not cut short: a long path may stand before the reason.
+        // Not shortened: a long path may stand before the reason.
         let lines: Vec<_> = (self.lines.iter())
             .map(|line| String::from_utf8_lossy(line))
             .collect();
         without_names(&lines.join(" / "), &command.to_string())
     }
 
-    /// Why the server said no to `command`.
+    /// Why the server refused `command`.
     ///
-    /// 550 means anything (RFC 959 section 4.2.2: "file not found, no access"), so its words are
-    /// looked at; they are those of strerror(3) on most servers.
+    /// 550 has many causes (RFC 959 section 4.2.2: "file not found, no access"), so its text is searched; on most servers that is
+    /// the text of strerror(3).
     pub fn why(&self, command: impl fmt::Display) -> Why {
         let sent = command.to_string();
         let text = self.words(&sent);
@@ -136,7 +136,7 @@ impl Reply {
         }
     }
 
-    /// The refusal that this reply is an answer of.
+    /// Converts this reply to `command` to an error.
     ///
     /// 425 and 426 say that the data connection failed (RFC 959 section 4.2.2), which is no refusal.
     pub fn refusal(&self, tried: impl fmt::Display) -> Error {
@@ -147,7 +147,7 @@ impl Reply {
     }
 }
 
-/// Characters of a reply that are shown in a message.
+/// The most characters of a reply in a message.
 const TEXT_LIMIT: usize = 300;
 
 impl fmt::Display for Reply {
@@ -156,7 +156,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// Makes replies of lines.
+/// Assembles replies from lines.
 #[derive(Debug, Default)]
 pub struct Collector {
     open: Option<Reply>,
@@ -164,8 +164,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Takes the next line (without LF; a CR at its end is dropped). Returns the reply that it
-    /// ends, if it ends one, or `Err` with what is wrong.
+    /// Adds the next line (without LF; a CR at its end is dropped). Returns the reply that it completes, if any, or `Err` with
+    /// the fault.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, String> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.bytes += line.len() + LINE_COST;

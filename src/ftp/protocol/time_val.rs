@@ -41,10 +41,10 @@ pub fn civil(seconds: i64) -> Option<DateTime> {
     EPOCH.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
-/// Reads `YYYYMMDDHHMMSS[.sss]` in UTC (RFC 3659 section 2.3); the fraction is dropped.
+/// Parses `YYYYMMDDHHMMSS[.sss]` in UTC (RFC 3659 section 2.3); the fraction is dropped.
 ///
-/// Blanks around it are tolerated, and so is the form with 15 digits of servers that print `19`
-/// and then the years since 1900: `19100…` is 2000.
+/// Blanks around it are tolerated, and so is the form with 15 digits of servers that print `19` followed by the years since
+/// 1900: `19100…` is 2000.
 pub fn parse_time_val(text: &[u8]) -> Option<i64> {
     let text = text.trim_ascii();
     let digits = match text.iter().position(|&byte| byte == b'.') {

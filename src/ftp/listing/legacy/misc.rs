@@ -58,7 +58,7 @@ pub(crate) fn connect<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     Some(found)
 }
 
-/// Old VShell: `206876  Apr 04, 2000 21:06 name`, a directory with a slash behind its name.
+/// Old VShell: `206876  Apr 04, 2000 21:06 name`, a directory with a trailing slash.
 pub(crate) fn vshell<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let mut tokens = Tokens::of(line);
     let size = tokens::size(tokens.next()?)?;
@@ -174,7 +174,7 @@ pub(crate) fn name_first<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>>
         }
     };
     let time = date::time_of_day(tokens.next()?)?;
-    // Behind the time there is at most a token of attribute letters.
+    // After the time there is at most one token of attribute letters.
     if tokens.next().is_some_and(|token| token.len() > 4) || tokens.next().is_some() {
         return None;
     }

@@ -13,7 +13,7 @@ use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, Line};
 use crate::remote::{Attributes, Kind};
 
-/// Which columns the last header announced.
+/// The columns that the last header announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Columns {
     /// No header came yet.
@@ -27,7 +27,7 @@ pub(crate) enum Columns {
     LoadModules,
 }
 
-/// Reads one line, or says that it is none of this format.
+/// Parses one line; `None` if it is not in this format.
 pub(crate) fn line(columns: &mut Columns, line: &[u8], clock: &Clock) -> Option<Line> {
     if let Some(header) = header(line) {
         *columns = header;
@@ -39,7 +39,7 @@ pub(crate) fn line(columns: &mut Columns, line: &[u8], clock: &Clock) -> Option<
         Columns::Members => member(line, clock),
         Columns::LoadModules => load_module(line),
     };
-    found.map(Found::judge)
+    found.map(Found::check_name)
 }
 
 fn header(line: &[u8]) -> Option<Columns> {
@@ -121,7 +121,7 @@ fn is_hexadecimal(token: &[u8]) -> bool {
     token.len() >= 6 && token.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// The serial of a volume, or what stands in its place.
+/// The serial number of a volume, or a placeholder for it.
 fn is_volume(token: &[u8]) -> bool {
     (token.len() <= 6 && is_data_set(token)) || matches!(token, b"Migrated" | b"Pseudo")
 }

@@ -15,9 +15,9 @@ pub(crate) fn nonstop<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let code = tokens.next()?;
     let size = tokens::size(tokens.next()?)?;
     let date = date::read(tokens, clock)?;
-    let mut behind = date.after;
-    let owner = behind.next()?;
-    let protection = behind.last()?;
+    let mut after = date.after;
+    let owner = after.next()?;
+    let protection = after.last()?;
     let quoted =
         protection.len() > 1 && protection.starts_with(b"\"") && protection.ends_with(b"\"");
     if !code[0].is_ascii_digit() || !owner.contains(&b',') || !quoted {

@@ -13,7 +13,7 @@ use crate::remote::{Attributes, Kind, Precision};
 const TYPE_COLUMN: usize = 11;
 
 /// OS/400: `QSYS            77824 02/23/00 15:09:55 *DIR       name/`. Lines of `*MEM`, which have
-/// neither size nor date, tell of members one level below and are no entries here.
+/// neither size nor date, are members one level below and no entries here.
 pub(crate) fn os400<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     let mut tokens = Tokens::of(line);
     let owner = tokens.next()?;
@@ -44,8 +44,7 @@ pub(crate) fn os400<'a>(line: &'a [u8], clock: &Clock) -> Option<Found<'a>> {
     (blanks > 0).then_some(Found { name, attributes })
 }
 
-/// A day in the format of the server's job (*YMD, *MDY or *DMY), and whether it is the only one
-/// that it can be. With points it is *DMY.
+/// A day in the format of the server's job (*YMD, *MDY or *DMY), and whether only one format fits. With points it is *DMY.
 fn job_day(token: &[u8]) -> Option<(i64, u32, u32, bool)> {
     let separator = *token.get(2).filter(|byte| b"/.-".contains(byte))?;
     let mut parts = token.split(|&byte| byte == separator);

@@ -13,26 +13,26 @@ use crate::ftp::listing::tokens::Tokens;
 use crate::ftp::listing::{Clock, Found, Line};
 use crate::remote::{Attributes, Entry, Kind};
 
-/// What the lines before leave for the next.
+/// The state between lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parser {
-    /// A header or a whole entry came: this is VMS beyond doubt.
+    /// Whether a header or a whole entry was seen, so that the format is certain.
     sure: bool,
-    /// The next line may tell of the name before.
+    /// Whether the next line may hold the attributes of the previous name.
     awaits: bool,
-    /// The entry that is still to be given.
+    /// The entry that is not returned yet.
     pending: Option<Entry>,
-    /// The last name, to pass over its older versions.
+    /// The last name, to skip its older versions.
     last: Vec<u8>,
 }
 
 impl Parser {
-    /// Whether the next line belongs here before it belongs to any other format.
+    /// Whether the next line is offered to this parser first.
     pub(crate) fn waits(&self) -> bool {
         self.awaits || self.pending.is_some()
     }
 
-    /// Reads one line, or says that it is none of this format, which leaves all as it was.
+    /// Parses one line; `None`, with the state unchanged, if it is not in this format.
     pub(crate) fn line(&mut self, line: &[u8], clock: &Clock) -> Option<Line> {
         let awaited = std::mem::take(&mut self.awaits);
         let read = self.read(line, awaited, clock);
@@ -75,20 +75,20 @@ impl Parser {
             return Some(self.give(None));
         }
         self.last = name.to_vec();
-        let Line::Entry(entry) = (Found { name, attributes }).judge() else {
-            // What the next line tells is of this one, not of the entry that waits.
+        let Line::Entry(entry) = (Found { name, attributes }).check_name() else {
+            // The next line may hold the attributes of this name, not of the waiting entry.
             self.awaits = false;
             return Some(Line::Unreadable);
         };
         Some(self.give(Some(entry)))
     }
 
-    /// The entry that waited until the end.
+    /// The entry that still waits at the end of the listing.
     pub(crate) fn finish(&mut self) -> Option<Entry> {
         self.pending.take()
     }
 
-    /// Gives the entry that waited, and lets the new one wait, if need be.
+    /// Returns the waiting entry, and lets the new one wait if necessary.
     fn give(&mut self, new: Option<Entry>) -> Line {
         let given = match self.pending.take() {
             Some(earlier) => {
@@ -104,8 +104,8 @@ impl Parser {
         given.map_or(Line::Nothing, Line::Entry)
     }
 
-    /// Takes the directory in front and the version behind off a name. Without a version it is a
-    /// name only in a listing that is certainly of VMS.
+    /// Removes the directory before a name and the version after it. Without a version it is a name only where the format is
+    /// certain.
     fn name<'a>(&self, token: &'a [u8]) -> Option<(&'a [u8], Attributes)> {
         let name = match token.iter().rposition(|&byte| byte == b';') {
             Some(at) if at + 1 < token.len() && token[at + 1..].iter().all(u8::is_ascii_digit) => {
@@ -145,14 +145,13 @@ fn is_around(line: &[u8], sure: bool) -> bool {
     }
 }
 
-/// Where attributes would stand, the reason why they may not be seen: `%RMS-E-PRV, insufficient
+/// The reason why attributes are hidden, in their place: `%RMS-E-PRV, insufficient
 /// privilege`, `<%SYSTEM-F-NOPRIV, …>`.
 fn is_refusal(text: &[u8]) -> bool {
     text.starts_with(b"%") || text.starts_with(b"<%")
 }
 
-/// Learns the time, and the owner in brackets, from what stands behind a name; `false` when
-/// there is no date.
+/// Parses the time, and the owner in brackets, from the text after a name; `false` when there is no date.
 fn learn<'a>(attributes: &mut Attributes, tokens: Tokens<'a>, clock: &Clock) -> bool {
     let mut ahead = tokens.clone();
     let mut from = tokens.clone();

@@ -43,15 +43,15 @@ pub(crate) fn zvm(line: &[u8], clock: &Clock) -> Option<Line> {
         name: &name,
         attributes,
     };
-    Some(found.judge())
+    Some(found.check_name())
 }
 
-/// A record format, or what stands in its place.
+/// A record format, or `DIR` in its column.
 fn is_format(token: &[u8]) -> bool {
     matches!(token, b"V" | b"F" | b"DIR")
 }
 
-/// A file mode: a disk's letter and a digit.
+/// A file mode: the letter of a disk and a digit.
 fn is_mode(token: &[u8]) -> bool {
     matches!(token, [b'A'..=b'Z', b'0'..=b'9'])
 }

@@ -1,8 +1,8 @@
-//! Removes from the text of a reply the names that it repeats, so that its words can be judged.
+//! Removes the names that a reply repeats from its text, so that the text can be searched for words.
 //!
-//! ProFTPD answers `550 '/dir/busy/a.db' cannot be listed` for a name that does not exist: "busy" is no word of the server.
-//! The path of the command goes wherever it stands, its last name only where it is told from words: before a colon, in
-//! quotes, or if it has a character that no sentence has. `550 File exists` is to keep its "exists" for a file of that name.
+//! ProFTPD answers `550 '/dir/busy/a.db' cannot be listed` for a name that does not exist: "busy" is not the server's word.
+//! The path of the command is removed everywhere, its last name only where it can be distinguished from a word: before a
+//! colon, in quotes, or if it has a character that no sentence has. `550 File exists` keeps its "exists" for a file named so.
 
 /// The lower-case text of a reply to the command that was sent as `sent`, without the names in it. `sent` is as commands are
 /// shown: verb, arguments, path.
@@ -24,14 +24,14 @@ pub fn without_names(text: &str, sent: &str) -> String {
     without_quoted(&without_labels(&text, name))
 }
 
-/// The path of a command: all from the first name of an absolute one, or what follows the verb.
+/// The path of a command: everything from the first `/`, or after the verb.
 fn path_of(sent: &str) -> &str {
     let at = sent.find(" /").or_else(|| sent.find(' '));
     at.map_or("", |at| &sent[at + 1..])
 }
 
-/// The path, what of it a server in another root directory shows, and the directories above: the longest first. Each has a
-/// slash, by which it is no word.
+/// The path, its suffixes, which a server with another root directory shows, and its parent directories: the longest first.
+/// Each contains a slash, so it cannot be a word.
 fn parts(path: &str) -> Vec<&str> {
     let slashes = || path.match_indices('/').map(|(at, _)| at);
     let ends = slashes().flat_map(|at| [&path[at..], &path[at + 1..]]);
@@ -45,7 +45,7 @@ fn parts(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Without `name` where a colon follows: `name: File exists`.
+/// Removes `name` where a colon follows: `name: File exists`.
 fn without_labels(text: &str, name: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
@@ -62,7 +62,7 @@ fn without_labels(text: &str, name: &str) -> String {
     kept + rest
 }
 
-/// Without what stands in quotes. An apostrophe, as in "can't", begins none.
+/// Removes quoted text. An apostrophe, as in "can't", starts no quote.
 fn without_quoted(text: &str) -> String {
     // Escaped for the comparison with the command.
     let text = text.replace("\\\"", "\"").replace("\\'", "'");
