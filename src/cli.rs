@@ -12,6 +12,7 @@ pub(crate) mod completions;
 pub mod credentials;
 pub mod endpoint;
 pub(crate) mod help;
+pub(crate) mod netrc;
 pub(crate) mod option_list;
 pub(crate) mod option_table;
 pub(crate) mod option_value;
