@@ -40,7 +40,7 @@ pub use crate::mount::lookup::find_mount;
 pub use crate::mount::mount_options::Options;
 pub use crate::mount::mountinfo::{Entry, mounts};
 use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
-pub use crate::mount::utab::forget as forget_note;
+pub use crate::mount::utab::remove_entry as remove_utab_entry;
 
 /// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
 /// readers wait longer for each request and gain nothing on few cores.

@@ -18,6 +18,7 @@ use crate::cli;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Request, Settings};
+use crate::commands::human::files;
 use crate::commands::probe;
 use crate::commands::status;
 use crate::commands::status::MountQueries;
@@ -53,7 +54,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     protect_secrets(&arguments);
-    if let Some(words) = umount::asked(&arguments) {
+    if let Some(words) = umount::umount_arguments(&arguments) {
         return exit_code(umount::run(words));
     }
     let outcome = match cli::parse(arguments) {
@@ -333,14 +334,16 @@ fn all_stored(vfs: &Vfs) -> Result<(), String> {
     let pending = vfs.pending().files;
     if pending > 0 {
         return Err(format!(
-            "write-back: {pending} files could not be stored; the journal keeps them for the next mount"
+            "write-back: {} could not be stored; the journal keeps the content for the next mount",
+            files(pending as u64, "closed")
         ));
     }
     match vfs.refusals() {
         (0, _) => Ok(()),
-        (refused, place) => Err(format!(
-            "write-back: the server refused {refused} files; they are kept in {}",
-            place.display()
+        (refused, directory) => Err(format!(
+            "write-back: {} could not be stored; content and reason are in {}",
+            files(refused, "closed"),
+            directory.display()
         )),
     }
 }
@@ -351,8 +354,8 @@ fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathB
         format!(" -o spool_dir={}", spool.display())
     });
     format!(
-        "recovery: {} files of an earlier mount are outside of this one; to upload them: ftpfs {} MOUNTPOINT{options}",
-        outside.files,
+        "recovery: not uploaded, since outside of this mount: {} of an earlier mount; to upload: ftpfs {} MOUNTPOINT{options}",
+        files(outside.files as u64, ""),
         source.at(&outside.directory).fsname()
     )
 }

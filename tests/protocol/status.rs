@@ -107,7 +107,7 @@ fn a_mount_whose_server_is_silent_still_tells_how_it_is() {
     assert!(
         refused
             .output
-            .contains("only the user who mounted it and root may ask"),
+            .contains("only the user who mounted it and root may query it"),
         "{}",
         refused.output
     );

@@ -1,6 +1,6 @@
 //! Formats the status of a mount for people: a line for each subject.
 
-use crate::commands::human::{date_time, duration, size};
+use crate::commands::human::{date_time, duration, files, size};
 use crate::commands::status::report::{Report, seconds, shown};
 use crate::process::printable::printable;
 use crate::vfs::Unsent;
@@ -79,10 +79,9 @@ pub fn format(report: &Report, longest: usize) -> String {
     let (listed, more) = report.unsent(longest);
     match figures.unsent.len() {
         0 => line("uploads", "none".to_string()),
-        files => {
-            let word = if files == 1 { "file" } else { "files" };
+        count => {
             let bytes = size(report.unsent_bytes());
-            line("uploads", format!("{files} {word}, {bytes}"));
+            line("uploads", format!("{}, {bytes}", files(count as u64, "")));
         }
     }
     for unsent in listed {
