@@ -55,7 +55,7 @@ pub struct Mounted {
 pub enum Unanswered {
     /// The kernel or the mount refused.
     Failed(io::Error),
-    /// No answer within [`QUERY_TIMEOUT`]. The pending query keeps the mount in use.
+    /// No answer within the timeout. The pending query keeps the mount in use.
     TimedOut,
 }
 

@@ -95,7 +95,7 @@ fn caches(figures: &Figures) -> Lines {
 fn kernel(report: &Report) -> Lines {
     let words = format!(
         "{} changes notified, {} dropped",
-        report.notices.told, report.notices.dropped
+        report.notices.sent, report.notices.dropped
     );
     vec![("kernel", words)]
 }
