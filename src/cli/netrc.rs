@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Option<Netrc> {
         Ok(netrc) => Some(netrc),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("netrc: {} can't be read: {error}", path.display());
+                log::warn!("netrc: {}: can't be read: {error}", path.display());
             }
             None
         }
