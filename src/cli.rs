@@ -5,6 +5,19 @@
 //! [`parse`] returns [`Settings`], which are plain data: nothing here accesses the disk, the network
 //! or the user database.
 //!
+//! ```text
+//! source         parses the SOURCE argument
+//! option_table   defines the options and flags
+//! option_list    parses the lists of -o and applies their options
+//! option_value   parses the values of options
+//! settings       defines the result, in groups
+//! credentials    determines user and password
+//! netrc          parses ~/.netrc
+//! endpoint       builds the endpoint for the FTP client
+//! help           generates --help and --version
+//! completions    generates shell completions
+//! ```
+//!
 //! Invariants: of two options that contradict each other the last one applies, as in mount(8); an
 //! error is one line that names the option, the value and what is allowed.
 
@@ -12,6 +25,7 @@ pub(crate) mod completions;
 pub mod credentials;
 pub mod endpoint;
 pub(crate) mod help;
+pub(crate) mod netrc;
 pub(crate) mod option_list;
 pub(crate) mod option_table;
 pub(crate) mod option_value;
@@ -36,24 +50,24 @@ use crate::process::redact::redact;
 /// The request of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Mount something.
+    /// Mount a server.
     Mount(Box<Settings>),
     /// Probe a server.
     Probe(Box<Probe>),
     /// Show the status of mounts.
     Status(Status),
-    /// Drop the caches of the mount there, or of all of this user's mounts.
+    /// Drop the caches of the mount at this path, or of all of this user's mounts.
     DropCache(Option<PathBuf>),
     /// Print this text.
     Print(String),
 }
 
-/// Parses a command line, the program's own name first.
+/// Parses a command line, the program's name first.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter().peekable();
     let program = arguments.next().unwrap_or_default();
     let helper = is_helper(&program);
-    // Only as the first argument: no source has such a name, and a mountpoint comes second.
+    // A subcommand is the first argument. It can't be a source, which contains a colon.
     if !helper && arguments.next_if(|first| first == PROBE).is_some() {
         return parse_probe(arguments);
     }
@@ -228,8 +242,7 @@ const DROP_CACHE_HINT: &str = "usage: ftpfs drop-cache [MOUNTPOINT]; see ftpfs -
 const USAGE_HINT: &str =
     "usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]; see ftpfs --help";
 
-/// Whether an argument in the place of a mountpoint is a URL, which may hold a password: errors about
-/// mountpoints show them whole.
+/// Whether an argument is a URL, which may contain a password. Errors about a mountpoint quote it.
 fn is_source(argument: &OsStr) -> bool {
     argument
         .as_encoded_bytes()
@@ -237,7 +250,7 @@ fn is_source(argument: &OsStr) -> bool {
         .any(|part| part == b"://")
 }
 
-/// Whether mount(8) called us as its helper: `-f` then means "fake".
+/// Whether mount(8) has called the program as its helper, for which `-f` means "fake".
 fn is_helper(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
     matches!(name, Some("mount.ftpfs" | "mount.fuse.ftpfs"))
@@ -271,7 +284,7 @@ fn command(flags: &'static [Flag]) -> Command {
 fn one_line(error: &clap::Error, hint: &str) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
         // "--options <OPT[,OPT...]>": the value is missing.
-        // An unknown one may bring a value: `--password=...`.
+        // An unknown argument can contain a value: `--password=...`.
         Some(ContextValue::String(argument)) => {
             argument.split([' ', '=']).next().unwrap_or_default()
         }
@@ -279,7 +292,7 @@ fn one_line(error: &clap::Error, hint: &str) -> String {
     };
     match error.kind() {
         ErrorKind::UnknownArgument => format!("unknown argument {}; {hint}", redact(argument)),
-        // clap's own words would show the value.
+        // The text of clap would show the value.
         ErrorKind::TooManyValues => format!("{argument}: takes no value; {hint}"),
         ErrorKind::InvalidValue | ErrorKind::NoEquals => {
             format!("{argument}: needs a value; {hint}")

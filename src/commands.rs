@@ -1,8 +1,75 @@
-//! Runs the subcommands: one file or folder for each.
+//! Runs the program: parses the command line and dispatches to a subcommand.
+//!
+//! ```text
+//! mount          mounts a server: the only place that connects ftp, vfs and fuse
+//! mount_errors   explains why a server can't be mounted
+//! umount         waits for uploads, then unmounts; also the helper of umount(8)
+//! status         status and drop-cache, and their answers in the mount
+//! probe          tests a server, and recommends options
+//! human          formats counts, sizes and times
+//! json           writes JSON
+//! ```
 
 pub(crate) mod human;
 pub(crate) mod json;
-pub mod mount;
+pub(crate) mod mount;
+pub(crate) mod mount_errors;
 pub mod probe;
 pub mod status;
 pub(crate) mod umount;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::cli::Request;
+use crate::process::printable::printable;
+use crate::process::redact;
+
+/// Exit status of a failure; mount(8) passes it on.
+const FAILED: u8 = 1;
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    protect_secrets(&arguments);
+    if let Some(words) = umount::umount_arguments(&arguments) {
+        return exit_code(umount::run(words));
+    }
+    let outcome = match cli::parse(arguments) {
+        Ok(Request::Print(text)) => {
+            // A closed pipe is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+        Ok(Request::Mount(settings)) => mount::run(&settings),
+        Ok(Request::Probe(probe)) => return probe::run(&probe),
+        Ok(Request::Status(status)) => return status::run(&status),
+        Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
+        Err(error) => Err(error),
+    };
+    exit_code(outcome)
+}
+
+/// Hides passwords from other users and keeps them out of core dumps, in this process and in its forks.
+fn protect_secrets(arguments: &[OsString]) {
+    if let Err(error) = redact::hide_arguments(arguments) {
+        eprintln!("ftpfs: the password stays visible in ps(1): {error}");
+    }
+    // No core dump, and no ptrace(2) by other processes of the same user. The files below /proc/self belong
+    // to root from now on; the kernel still lets the threads of the process read them.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("ftpfs: a core dump could contain the password: {error}");
+    }
+}
+
+fn exit_code(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ftpfs: {}", printable(&error));
+            ExitCode::from(FAILED)
+        }
+    }
+}

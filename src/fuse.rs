@@ -1,8 +1,15 @@
 //! Runs the FUSE session with the kernel.
 //!
-//! `fuse/filesystem.rs` unpacks the requests, `fuse/reply.rs` makes the replies, and
-//! `fuse/kernel_notify.rs` sends notifications on a thread of its own. Types of the `fuser` crate are
-//! named only here and below `fuse/`.
+//! ```text
+//! filesystem      implements fuser::Filesystem: unpacks requests
+//! reply           makes replies: attributes, data, errors
+//! readdir         packs the entries of directories
+//! xattr           implements the extended attributes
+//! worker_pool     runs requests that may block
+//! kernel_notify   notifies the kernel of changes by other clients
+//! ```
+//!
+//! Types of the `fuser` crate are used only here and below `fuse/`.
 
 pub(crate) mod filesystem;
 pub mod kernel_notify;
@@ -26,7 +33,7 @@ use crate::vfs::{Listener, Vfs};
 /// Number of threads that read requests. They never block, so two keep two processors busy.
 const SESSION_THREADS: usize = 2;
 
-/// Who may use the mount.
+/// The users who may access the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// The user who mounted it.
@@ -71,8 +78,8 @@ pub fn serve(
     let ended = session.run();
     vfs.tell(None);
     notifier.end();
-    let Counts { told, dropped } = notifier.counts();
-    log::info!("kernel notifications: {told} sent, {dropped} dropped");
+    let Counts { sent, dropped } = notifier.counts();
+    log::info!("kernel notifications: {sent} sent, {dropped} dropped");
     ended.map_err(|error| format!("the mount ended with an error: {error}"))
 }
 

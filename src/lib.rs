@@ -1,18 +1,18 @@
 //! ftpfs mounts a remote FTP server as a local directory.
 //!
-//! The top-level modules, from the top down; each uses only those that `tests/layers.rs` allows:
+//! The top-level modules, from the top down. `tests/layers.rs` checks which of them each may use.
 //!
-//! ```text
-//! main
-//! commands   the subcommands: mount, umount, status, drop-cache, probe
-//! cli        command line: options, source, credentials
-//! fuse       FUSE session: requests, replies, kernel notifications
-//! vfs        file system: inodes, caches, readahead, uploads, write-back journal
-//! ftp        FTP client: connections, transfers, listings, server profile
-//! mount      mount(2), fusermount3, mount table, queries to a mount
-//! remote     interface between vfs and ftp
-//! process    leaf modules: background, signals, logging, directories, private files, escaped text
-//! ```
+//! * `main` starts [`commands::run`].
+//! * [`commands`] runs the subcommands: mount, umount, status, drop-cache and probe.
+//! * [`cli`] parses the command line and determines the source, the credentials and the endpoint.
+//! * [`fuse`] serves the FUSE session: requests, replies and notifications of the kernel.
+//! * [`vfs`] implements the file system: inodes, caches, prefetch, readahead, uploads and the write-back journal.
+//! * [`ftp`] implements the FTP client: connections, transfers, listings and the server profile.
+//! * [`mount`](mod@mount) mounts and unmounts: mount(2), `fusermount3`, the mount table and queries to a mount.
+//! * [`remote`] defines the interface between `vfs` and `ftp`.
+//! * [`process`] contains leaf modules: background, signals, logging, threads, private files and escaped text.
+//!
+//! The first lines of each folder's own file (`vfs.rs` for `vfs/`) describe its modules.
 
 pub mod cli;
 pub mod commands;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ftpfs::commands::mount::run(std::env::args_os())
+    ftpfs::commands::run(std::env::args_os())
 }

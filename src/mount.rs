@@ -1,15 +1,25 @@
 //! Mounts and unmounts: opens the FUSE device and attaches it to a mountpoint.
 //!
-//! The session gets a bare file descriptor, so that each failure has its own message and only our
-//! own mount is unmounted. Root calls mount(2); other users go through `fusermount3`, which sends
+//! The session gets a file descriptor instead of a path, so that each failure has its own message and only
+//! this process's mount is unmounted. Root calls mount(2); other users go through `fusermount3`, which sends
 //! the descriptor over a socket (`_FUSE_COMMFD`). With `/dev/fd/N` as the mountpoint the device was
 //! mounted before and is passed as descriptor N (mount.fuse3(8), `drop_privileges`).
 //!
 //! A mount is identified by its number and device in `/proc/self/mountinfo`, which is read without
 //! asking the file system: stat(2) would wait for a session that does not run yet.
 //!
-//! Invariants: of the crate only `thread` is used here; each error is one line with cause and
-//! remedy.
+//! ```text
+//! mount_options   formats the options of a mount
+//! fuse_device     opens the device, or takes over a passed one
+//! fusermount      mounts and unmounts with fusermount3
+//! utab            registers the helper of umount(8)
+//! mountinfo       parses the mount table
+//! lookup          finds the mount at a path
+//! query           queries a running mount
+//! error           the error of mounting
+//! ```
+//!
+//! Invariant: each error is one line with cause and remedy.
 
 pub(crate) mod error;
 pub(crate) mod fuse_device;
@@ -40,7 +50,7 @@ pub use crate::mount::lookup::find_mount;
 pub use crate::mount::mount_options::Options;
 pub use crate::mount::mountinfo::{Entry, mounts};
 use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
-pub use crate::mount::utab::forget as forget_note;
+pub use crate::mount::utab::remove_entry as remove_utab_entry;
 
 /// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
 /// readers wait longer for each request and gain nothing on few cores.
@@ -136,7 +146,7 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), 
             };
             Ok((device, mount))
         }
-        // Without an identity our mount could not be told from another one later.
+        // Without an identity the mount could not be distinguished from another one later.
         identity => {
             drop(device);
             let _ = call_umount(mountpoint, true);
@@ -156,19 +166,21 @@ impl Mount {
         &self.mountpoint
     }
 
-    /// Raises the kernel's readahead, which only root may. Call it after the session has started: the
-    /// reply to FUSE_INIT resets it.
+    /// Raises the kernel's readahead; only root may do that. Call it after the session has started: the reply
+    /// to FUSE_INIT resets it.
     pub fn raise_readahead(&self) {
         let Some(identity) = &self.identity else {
             return;
         };
         let file = format!("/sys/class/bdi/{}/read_ahead_kb", identity.device);
         if let Err(error) = fs::write(&file, READ_AHEAD_KIB) {
-            log::debug!("{file}: {error}: the kernel reads ahead less");
+            log::debug!(
+                "readahead: {file} can't be written: {error}; the kernel's default remains"
+            );
         }
     }
 
-    /// Registers our helper, which waits for uploads, with umount(8). Call it when the session answers.
+    /// Registers the helper, which waits for uploads, with umount(8). Call it when the session answers requests.
     pub fn register_umount_helper(&self, options: &Options) {
         if self.identity.is_some() {
             utab::register_helper(&self.mountpoint, options);
@@ -176,8 +188,8 @@ impl Mount {
     }
 
     /// Unmounts. `lazily` detaches the mount at once, even while files are open; the session then ends
-    /// with the last of them. It is no error if the mount is gone already; another mount at the same
-    /// place is left alone.
+    /// with the last of them. Succeeds if the mount has ended already; does not unmount another mount at the
+    /// same path.
     pub fn unmount(&self, lazily: bool) -> Result<(), Error> {
         let Some(identity) = &self.identity else {
             return Ok(());
@@ -260,21 +272,21 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
     }
 }
 
-/// Unmounts `entry`, whoever has mounted it; `lazily` also while it is in use.
+/// Unmounts `entry`, which another process may have mounted; `lazily` also while it is in use.
 pub fn unmount(entry: &Entry, lazily: bool) -> Result<(), Error> {
     remove(&entry.mountpoint, &entry.identity, lazily)
 }
 
-/// Unmounts the mount `identity` at `mountpoint`. Success means that the mount table no longer has it there: umount2(2)
-/// says EINVAL also of a path that is no mountpoint.
+/// Unmounts the mount `identity` at `mountpoint`. Returns success only if the mount table does not contain it any more:
+/// umount2(2) returns EINVAL also for a path that is not a mountpoint.
 fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Error> {
     let shown = mountpoint.display();
-    let here = || -> Result<Vec<Entry>, Error> {
+    let mounts_there = || -> Result<Vec<Entry>, Error> {
         let mut mounts = mounts()?;
         mounts.retain(|entry| entry.mountpoint == mountpoint);
         Ok(mounts)
     };
-    let before = here()?;
+    let before = mounts_there()?;
     match before.iter().rposition(|entry| entry.identity == *identity) {
         None => return Ok(()),
         Some(place) if place + 1 == before.len() => {}
@@ -285,14 +297,17 @@ fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Er
         }
     }
     let outcome = call_umount(mountpoint, lazily);
-    // Another process may have unmounted it first: only the table knows.
-    if here()?.iter().all(|entry| entry.identity != *identity) {
+    // Another process may have unmounted it first, so the mount table decides.
+    if mounts_there()?
+        .iter()
+        .all(|entry| entry.identity != *identity)
+    {
         return Ok(());
     }
     outcome.and_then(|()| Err(Error(format!("{shown}: is still mounted"))))
 }
 
-/// umount2(2), or `fusermount3 -u` or umount(8) for a user who may not call it.
+/// Unmounts with umount2(2), or with `fusermount3 -u` or umount(8) for users who may not call it.
 fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
     let shown = mountpoint.display();
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;

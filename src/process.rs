@@ -1,5 +1,17 @@
-//! Leaf modules that every other module may use: the process itself (background, signals, logging, memory, threads, lock
-//! order, directories), private and regular files, and text that is safe to show.
+//! Contains leaf modules that every module may use.
+//!
+//! ```text
+//! daemon         moves the process to the background, and blocks signals
+//! logging        logs to standard error or syslog
+//! thread         starts threads
+//! lock_order     checks the order of locks in debug builds
+//! allocator      limits the memory that malloc keeps
+//! xdg_dirs       finds the configuration and cache directories
+//! private_dir    opens directories that only this user can change
+//! regular_file   opens regular files without blocking
+//! printable      escapes control characters
+//! redact         hides passwords of arguments
+//! ```
 
 pub(crate) mod allocator;
 pub mod daemon;

@@ -1,26 +1,25 @@
-//! Who logs in: the user and the password, from wherever they were left.
+//! Determines the user and the password of the login.
 //!
-//! The one idea: an order, and it ends with whoever has something. The source; `~/.netrc`; for
-//! nobody in particular `anonymous`; the person at the terminal; or one line that says how to give
-//! a password. The terminal is asked last and before any fork.
+//! The first of these that has a password is used: the source; `~/.netrc`; `anonymous`, if no user is
+//! named; a prompt on the terminal. Otherwise the error says how to give a password.
 //!
-//! Invariants: a password is in no error and no log line; what is asked for is asked once.
+//! Invariants: no error and no log line holds a password; the prompt appears at most once, and before
+//! the fork.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
+use crate::cli::netrc;
+use crate::cli::netrc::Netrc;
 use crate::cli::source::Source;
-use crate::process::regular_file;
 
 /// A user and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// What `USER` is told.
+    /// The argument of `USER`.
     pub user: Vec<u8>,
-    /// What `PASS` is told.
+    /// The argument of `PASS`.
     pub password: Vec<u8>,
 }
 
@@ -30,25 +29,18 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The password of `anonymous`: by custom an address (RFC 1635), and servers that check want an @.
+/// The password of `anonymous`: an e-mail address by convention (RFC 1635). Some servers check for the @.
 const ANONYMOUS_PASSWORD: &[u8] = b"anonymous@";
 
-/// Whether this is who logs in when nobody is named (RFC 1635).
+/// Whether this is the name of an anonymous login (RFC 1635).
 pub fn is_anonymous(user: &[u8]) -> bool {
     matches!(user, b"anonymous" | b"ftp")
 }
 
-/// Finds out who logs in at `source`; asks at the terminal if nothing else tells.
+/// Returns the user and the password for `source`. May prompt on the terminal.
 pub fn find(source: &Source) -> Result<Credentials, String> {
-    let netrc = || std::env::home_dir().and_then(|home| read_netrc(&home.join(".netrc")));
+    let netrc = || std::env::home_dir().and_then(|home| netrc::read(&home.join(".netrc")));
     choose(source, netrc, ask)
-}
-
-/// A netrc file and whether others than its owner can read it.
-struct Netrc {
-    path: PathBuf,
-    text: Vec<u8>,
-    open: bool,
 }
 
 fn choose(
@@ -64,7 +56,7 @@ fn choose(
     }
     let mut user = source.user.clone();
     if let Some(netrc) = netrc()
-        && let Some(entry) = look_up(&netrc.text, source.host.as_bytes(), user.as_deref())
+        && let Some(entry) = netrc::find_entry(&netrc.text, source.host.as_bytes(), user.as_deref())
     {
         let (login, password) = (entry.login, entry.password);
         // A line break in quotes would smuggle a command to the server.
@@ -73,17 +65,17 @@ fn choose(
             .any(|part| part.iter().flatten().any(|byte| b"\r\n\0".contains(byte)))
         {
             return Err(format!(
-                "{}: the entry for {} holds a line break or a NUL; remove it",
+                "{}: the entry for {} contains a line break or a NUL; remove it",
                 netrc.path.display(),
                 source.host
             ));
         }
         user = user.or(login);
         if let (Some(user), Some(password)) = (&user, password) {
-            if netrc.open {
+            if netrc.is_open {
                 let path = netrc.path.display();
                 log::warn!(
-                    "{path}: others can read the passwords in it; mend that with: chmod 600 {path}"
+                    "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
                 );
             }
             return Ok(Credentials {
@@ -97,6 +89,14 @@ fn choose(
         let password = ANONYMOUS_PASSWORD.to_vec();
         return Ok(Credentials { user, password });
     }
+    prompt_password(source, user, ask)
+}
+
+fn prompt_password(
+    source: &Source,
+    user: Vec<u8>,
+    ask: impl FnOnce(&str) -> io::Result<Option<Vec<u8>>>,
+) -> Result<Credentials, String> {
     let name = user.escape_ascii().to_string();
     let prompt = format!("Password of {name} at {}: ", source.host);
     let named = Source {
@@ -105,25 +105,24 @@ fn choose(
     };
     let missing = |why: String| {
         format!(
-            "no password for {name} at {host}{why}: put a line into ~/.netrc (machine {host} login \
-             {name} password SECRET), or into the source: {url}",
+            "no password for {name} at {host}{why}: add a line to ~/.netrc (machine {host} login \
+             {name} password SECRET), or write it in the source: {url}",
             host = source.host,
-            // The only @: a user's own is encoded.
+            // The only @ in the URL: one in the user's name is encoded.
             url = named.fsname().replacen('@', ":SECRET@", 1)
         )
     };
     match ask(&prompt) {
         Ok(Some(password)) if password.iter().any(|byte| b"\r\n\0".contains(byte)) => {
-            Err("the password holds a line break or a NUL, which no server may be sent".to_string())
+            Err("the password contains a line break or a NUL, which FTP can't transmit".to_string())
         }
         Ok(Some(password)) => Ok(Credentials { user, password }),
-        Ok(None) => Err(missing(", and no terminal to ask at".to_string())),
-        Err(error) => Err(missing(format!(", and asking for it failed ({error})"))),
+        Ok(None) => Err(missing(", and no terminal to prompt on".to_string())),
+        Err(error) => Err(missing(format!(", and the prompt failed ({error})"))),
     }
 }
 
-/// Asks at the terminal, without showing what is typed; `None` where there is no terminal, as for a
-/// mount from fstab.
+/// Prompts on the terminal without echo; `None` where there is no terminal, as for a mount from fstab(5).
 pub fn ask(prompt: &str) -> io::Result<Option<Vec<u8>>> {
     if File::options()
         .read(true)
@@ -134,138 +133,6 @@ pub fn ask(prompt: &str) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     rpassword::prompt_password(prompt).map(|password| Some(password.into_bytes()))
-}
-
-/// Above any netrc that a person keeps.
-const NETRC_LIMIT: u64 = 1 << 20;
-
-fn read_netrc(path: &Path) -> Option<Netrc> {
-    let read = || {
-        let file = regular_file::open_as(path, OpenOptions::new().read(true))?;
-        let open = file.metadata()?.mode() & 0o077 != 0;
-        Ok(Netrc {
-            path: path.to_path_buf(),
-            text: regular_file::read_from(file, NETRC_LIMIT)?,
-            open,
-        })
-    };
-    match read() {
-        Ok(netrc) => Some(netrc),
-        Err(error) => {
-            let error: io::Error = error;
-            if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("{}: can't be read: {error}", path.display());
-            }
-            None
-        }
-    }
-}
-
-/// What a netrc says of one machine.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Entry {
-    login: Option<Vec<u8>>,
-    password: Option<Vec<u8>>,
-}
-
-/// The first entry for `host` that is fit for `user`; `default` is fit for every host.
-///
-/// An entry without a login is fit for whoever was named, as in curl.
-fn look_up(netrc: &[u8], host: &[u8], user: Option<&[u8]>) -> Option<Entry> {
-    let fit = |entry: &Entry| match (user, &entry.login) {
-        (Some(user), Some(login)) => user == login.as_slice(),
-        _ => true,
-    };
-    let mut tokens = Tokens { rest: netrc };
-    let mut current: Option<Entry> = None;
-    while let Some(token) = tokens.next() {
-        match token.as_slice() {
-            b"machine" | b"default" => {
-                if let Some(entry) = current.take().filter(fit) {
-                    return Some(entry);
-                }
-                let ours = token == b"default"
-                    || tokens
-                        .next()
-                        .is_some_and(|name| name.eq_ignore_ascii_case(host));
-                current = ours.then(Entry::default);
-            }
-            b"login" | b"password" | b"account" => {
-                let value = tokens.next();
-                match (&mut current, token.as_slice()) {
-                    (Some(entry), b"login") => entry.login = value,
-                    (Some(entry), b"password") => entry.password = value,
-                    _ => {}
-                }
-            }
-            b"macdef" => tokens.skip_macro(),
-            _ => {}
-        }
-    }
-    current.filter(fit)
-}
-
-/// The words of a netrc: parted by blanks, or between quotes with `\` for the next character.
-struct Tokens<'a> {
-    rest: &'a [u8],
-}
-
-impl Tokens<'_> {
-    fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let start = self
-                .rest
-                .iter()
-                .position(|byte| !byte.is_ascii_whitespace())?;
-            self.rest = &self.rest[start..];
-            // A comment where a word could begin; a # later belongs to the word.
-            if self.rest.first() != Some(&b'#') {
-                break;
-            }
-            self.skip_line();
-        }
-        let quoted = self.rest.first() == Some(&b'"');
-        let mut bytes = self.rest.iter().enumerate().skip(usize::from(quoted));
-        let mut word = Vec::new();
-        let mut end = self.rest.len();
-        while let Some((place, &byte)) = bytes.next() {
-            match byte {
-                b'"' if quoted => {
-                    end = place + 1;
-                    break;
-                }
-                b'\\' if quoted => word.extend(bytes.next().map(|(_, &escaped)| match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    other => other,
-                })),
-                byte if !quoted && byte.is_ascii_whitespace() => {
-                    end = place;
-                    break;
-                }
-                byte => word.push(byte),
-            }
-        }
-        self.rest = &self.rest[end..];
-        Some(word)
-    }
-
-    fn skip_line(&mut self) {
-        let end = self.rest.iter().position(|&byte| byte == b'\n');
-        self.rest = end.map_or(&[], |end| &self.rest[end + 1..]);
-    }
-
-    /// A macro goes on until an empty line; its commands are no words of ours.
-    fn skip_macro(&mut self) {
-        self.skip_line();
-        while !self.rest.is_empty()
-            && !self.rest.starts_with(b"\n")
-            && !self.rest.starts_with(b"\r\n")
-        {
-            self.skip_line();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -282,12 +149,12 @@ mod tests {
         Some(Netrc {
             path: "/home/u/.netrc".into(),
             text: text.into(),
-            open: true,
+            is_open: true,
         })
     }
 
     fn unasked(_: &str) -> io::Result<Option<Vec<u8>>> {
-        panic!("nobody was to be asked")
+        panic!("no prompt is expected")
     }
 
     fn pair(user: &str, password: &str) -> Credentials {
@@ -298,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_comes_first() {
+    fn password_in_source_comes_first() {
         let found = choose(&source("ftp://u:p@h"), || panic!("not read"), unasked);
         assert_eq!(found, Ok(pair("u", "p")));
         let found = choose(&source("ftp://u:@h"), || None, unasked);
@@ -306,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_netrc_gives_what_the_source_does_not() {
+    fn netrc_completes_the_source() {
         let text = "machine h login u password p\nmachine h login v password q";
         let found = |from: &str| choose(&source(from), || netrc(text), unasked);
         assert_eq!(found("ftp://h"), Ok(pair("u", "p")));
@@ -315,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_in_particular_is_anonymous() {
+    fn login_without_user_is_anonymous() {
         let found = choose(&source("ftp://h"), || None, unasked);
         assert_eq!(found, Ok(pair("anonymous", "anonymous@")));
         let found = choose(&source("ftp@h:"), || None, unasked);
@@ -323,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_asked_once_and_only_with_a_terminal() {
+    fn prompt_needs_a_terminal() {
         let found = choose(
             &source("u@h:"),
             || None,
@@ -336,7 +203,7 @@ mod tests {
         let error = choose(&source("u@h:"), || None, |_| Ok(None)).expect_err("no terminal");
         assert!(error.contains("machine h login u password"), "{error}");
         assert!(!error.contains('\n'), "{error}");
-        // A login without a password in the netrc still names who is asked for.
+        // The prompt names the login of a netrc entry without a password.
         let found = choose(
             &source("ftp://h"),
             || netrc("machine h login u"),
@@ -349,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_names_the_source_as_it_was_meant() {
+    fn missing_password_hint_shows_the_source() {
         let error = choose(&source("ftp://u%40x@h:2121/a%20b"), || None, |_| Ok(None));
         let error = error.expect_err("no password");
         assert!(error.contains("ftp://u%40x:SECRET@h:2121/a%20b"), "{error}");
     }
 
     #[test]
-    fn a_line_break_from_anywhere_is_refused() {
+    fn line_break_in_password_is_refused() {
         let text = r#"machine h login u password "a\nDELE b""#;
         let error = choose(&source("ftp://h"), || netrc(text), unasked).expect_err("refused");
         assert!(
@@ -369,63 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_netrc_is_read_as_ftp_and_curl_read_it() {
-        let entry = |login: &str, password: &str| {
-            Some(Entry {
-                login: (!login.is_empty()).then(|| login.into()),
-                password: (!password.is_empty()).then(|| password.into()),
-            })
-        };
-        for (text, found) in [
-            ("machine h login u password p", entry("u", "p")),
-            ("machine h\n\tlogin u\n\tpassword p\n", entry("u", "p")),
-            (
-                "machine g login x password y machine h password p login u",
-                entry("u", "p"),
-            ),
-            (
-                r#"machine h login "a b" password "c\"\\d""#,
-                entry("a b", r#"c"\d"#),
-            ),
-            (
-                "machine h login u password p#q # said so\n",
-                entry("u", "p#q"),
-            ),
-            ("# machine h login x\nmachine h login u", entry("u", "")),
-            (
-                "macdef init\nmachine h login x\nbye\n\nmachine h login u",
-                entry("u", ""),
-            ),
-            ("machine h login u account a password p", entry("u", "p")),
-            ("default login d password e", entry("d", "e")),
-            ("machine g login x default login d", entry("d", "")),
-            ("machine h", entry("", "")),
-            ("machine h login", entry("", "")),
-            ("machine", None),
-            ("login u password p", None),
-            ("", None),
-            ("\"", None),
-        ] {
-            assert_eq!(look_up(text.as_bytes(), b"h", None), found, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_entry_for_another_user_is_passed_over() {
-        let text = b"machine h login u password p\ndefault password d";
-        let found = look_up(text, b"h", Some(b"v")).expect("the default");
-        assert_eq!(found.password.as_deref(), Some(&b"d"[..]));
-        let found = look_up(text, b"h", Some(b"u")).expect("the entry");
-        assert_eq!(found.password.as_deref(), Some(&b"p"[..]));
-    }
-
-    #[test]
-    fn a_netrc_that_is_missing_is_none() {
-        assert!(read_netrc(Path::new("/no/such/netrc")).is_none());
-    }
-
-    #[test]
-    fn debug_does_not_show_the_password() {
+    fn debug_hides_the_password() {
         assert!(!format!("{:?}", pair("u", "secret")).contains("secret"));
     }
 }

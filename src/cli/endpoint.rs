@@ -1,7 +1,5 @@
 //! Builds the endpoint (server, login, TLS and data settings) from the command line, the source and
 //! the environment, the same for mounting and probing.
-//!
-//! It also explains, in one line with a remedy, why a server can't be connected to.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +14,6 @@ use crate::ftp::{
 };
 use crate::process::regular_file;
 use crate::process::xdg_dirs;
-use crate::remote::{Error, Why};
 
 /// Builds the endpoint. May prompt for a password.
 pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String> {
@@ -156,58 +153,4 @@ fn identity(settings: &Settings, cert: &Path) -> Result<Identity, String> {
         key,
         passphrase,
     })
-}
-
-/// Explains why the server can't be mounted, with a remedy, in one line.
-pub fn explain(server: &str, user: &[u8], error: &Error) -> String {
-    match error {
-        Error::Refused {
-            why: Why::Login,
-            said,
-            ..
-        } if credentials::is_anonymous(user) => {
-            format!("{server}: anonymous login refused: {said}; name a user: ftp://USER@HOST/")
-        }
-        Error::Refused {
-            why: Why::Login,
-            said,
-            ..
-        } => {
-            format!("{server}: login refused: {said}; check user and password")
-        }
-        Error::Refused {
-            why: Why::NotFound,
-            tried,
-            said,
-        } => {
-            format!(
-                "{server}: no such directory on the server: {tried}: {said}; check the path in the source"
-            )
-        }
-        Error::Refused {
-            why: Why::TooMany,
-            said,
-            ..
-        } => {
-            format!(
-                "{server}: the server accepts no more connections: {said}; try again later or lower max_conns="
-            )
-        }
-        Error::Lost { tried, cause } if tried.starts_with("finding") => {
-            format!("{server}: no such host ({cause}); check its name and your network")
-        }
-        Error::Lost { tried, cause } if tried.contains("proxy") => {
-            format!("{server}: {tried}: {cause}; check proxy=, or the environment's proxy")
-        }
-        Error::Lost { cause, .. } => {
-            format!(
-                "{server}: can't connect: {cause}; check host and port, and that an FTP server runs there"
-            )
-        }
-        Error::Barred { tried, cause } => format!("{server}: {tried}: {cause}"),
-        Error::TimedOut { tried } => {
-            format!("{server}: no answer ({tried}); check host and port, or raise timeout=")
-        }
-        error => format!("{server}: {error}"),
-    }
 }

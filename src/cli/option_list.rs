@@ -1,4 +1,4 @@
-//! The words behind `-o`: taken apart, looked up in the table, and done.
+//! Parses the lists of `-o`, and applies their options to the settings.
 
 use strsim::levenshtein;
 
@@ -7,8 +7,8 @@ use crate::cli::settings::Settings;
 use crate::process::printable::printable;
 use crate::process::redact::{holds_secret, redact};
 
-/// Takes a list of options apart at its commas. `\,` `\\` `\"` stand for the second character, and
-/// commas between quotes do not part (libmount writes `name="a,b"`).
+/// Splits a list of options at its commas. `\,` `\\` `\"` stand for the second character, and commas
+/// between quotes do not separate (libmount writes `name="a,b"`).
 pub fn split(list: &str) -> Result<Vec<String>, String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -28,7 +28,7 @@ pub fn split(list: &str) -> Result<Vec<String>, String> {
     }
     if quoted {
         return Err(format!(
-            "-o {}: a quote is not closed; write \\\" for a quote that is meant",
+            "-o {}: a quote is not closed; write \\\" for a literal quote",
             redact(list)
         ));
     }
@@ -36,7 +36,7 @@ pub fn split(list: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Does what the words of `-o` say, in their order.
+/// Applies options to the settings, in their order.
 pub fn apply_all(
     settings: &mut Settings,
     words: &[String],
@@ -46,7 +46,7 @@ pub fn apply_all(
     let mut after_secret = None;
     for word in words {
         if let Err(error) = apply(settings, word, helper, sloppy) {
-            // `pass=a,b`: what looks like the next option may be the rest of a password.
+            // In `pass=a,b` the next option may be the rest of a password, so the error does not quote it.
             return Err(match after_secret {
                 Some(name) => {
                     format!("a wrong option after {name}=; write \\, for a comma within its value")
@@ -61,7 +61,7 @@ pub fn apply_all(
     Ok(())
 }
 
-/// Does what one word of `-o` says.
+/// Applies one option to the settings.
 fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Result<(), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -93,12 +93,12 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
             ));
         }
         (Kind::Kernel, None) => settings.mount.kernel.push(spec.name),
-        // mount(8) says `user=NAME` of who mounts. From a person it is meant as the login, and to
-        // ignore that would mount as somebody else.
+        // mount(8) passes `user=NAME` with the user who mounts. On the command line it is meant as the
+        // login: to ignore it would log in as another user.
         (Kind::Ignored, Some(user)) if name == "user" && !helper => {
             let user = user.split(':').next().unwrap_or_default();
             return Err(format!(
-                "{}: takes no value; the login name belongs into the source: ftp://{}@HOST/",
+                "{}: takes no value; write the login name in the source: ftp://{}@HOST/",
                 redact(text),
                 printable(user)
             ));
@@ -121,8 +121,8 @@ fn find(name: &str) -> Option<&'static Spec> {
     })
 }
 
-/// The option whose name is nearest to `name`, if one is near enough to have been meant. A hyphen
-/// counts as the underscore that it was meant to be.
+/// Returns the option with the smallest edit distance to `name`, if that is small enough to be a typing
+/// error. A hyphen counts as an underscore.
 fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase().replace('-', "_");
     TABLE
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_part_unless_they_are_quoted() {
+    fn list_is_split_at_unquoted_commas() {
         for (list, words) in [
             ("a,b=c", vec!["a", "b=c"]),
             (",a,,b,", vec!["a", "b"]),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_one_that_was_meant() {
+    fn nearest_name_has_a_small_edit_distance() {
         assert_eq!(nearest("allow-other"), Some("allow_other"));
         assert_eq!(nearest("max_con"), Some("max_conns"));
         assert_eq!(nearest("cachetimeout"), Some("cache_timeout"));

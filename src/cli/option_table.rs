@@ -454,7 +454,7 @@ pub const TABLE: &[Spec] = &[
         "pass",
         "WORDS",
         "asked for",
-        "passphrase of the key; visible in ps(1)",
+        "passphrase of the key; hidden from ps(1) once ftpfs runs",
         Group::Encryption,
         |s, text| {
             s.tls.pass = Some(Hidden(text.into()));
@@ -539,6 +539,10 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+const HELP: Flag = flag('h', "help", None, "print this help");
+const VERSION: Flag = flag('V', "version", None, "print the version");
+const JSON: Flag = flag('j', "json", None, "print JSON");
+
 /// Every flag of `ftpfs`.
 pub const FLAGS: &[Flag] = &[
     flag(
@@ -554,8 +558,8 @@ pub const FLAGS: &[Flag] = &[
         None,
         "log every command and reply, without passwords; implies -f",
     ),
-    flag('h', "help", None, "print this help"),
-    flag('V', "version", None, "print the version"),
+    HELP,
+    VERSION,
 ];
 
 /// Every flag of `ftpfs probe`.
@@ -572,24 +576,17 @@ pub const PROBE_FLAGS: &[Flag] = &[
         None,
         "probe writing too, in a scratch directory that is removed",
     ),
-    flag('j', "json", None, "print JSON"),
+    JSON,
     flag('d', "debug", None, "log every command and reply"),
-    flag('h', "help", None, "print this help"),
-    flag('V', "version", None, "print the version"),
+    HELP,
+    VERSION,
 ];
 
 /// Every flag of `ftpfs status`.
-pub const STATUS_FLAGS: &[Flag] = &[
-    flag('j', "json", None, "print JSON"),
-    flag('h', "help", None, "print this help"),
-    flag('V', "version", None, "print the version"),
-];
+pub const STATUS_FLAGS: &[Flag] = &[JSON, HELP, VERSION];
 
 /// Every flag of `ftpfs drop-cache`.
-pub const DROP_CACHE_FLAGS: &[Flag] = &[
-    flag('h', "help", None, "print this help"),
-    flag('V', "version", None, "print the version"),
-];
+pub const DROP_CACHE_FLAGS: &[Flag] = &[HELP, VERSION];
 
 /// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
 pub(crate) const HELPER_FLAGS: &[Flag] = &[
@@ -605,8 +602,8 @@ pub(crate) const HELPER_FLAGS: &[Flag] = &[
     flag('v', "verbose", None, "log at level info"),
     flag('N', "namespace", Some("NS"), "mount in this namespace"),
     flag('t', "types", Some("TYPE"), "no effect: there is one type"),
-    flag('h', "help", None, "print this help"),
-    flag('V', "version", None, "print the version"),
+    HELP,
+    VERSION,
 ];
 
 const fn switch(
@@ -676,5 +673,24 @@ const fn flag(
         long,
         value,
         help,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readme_has_the_help_of_every_option() {
+        let readme = include_str!("../../README.md").replace('`', "");
+        for spec in TABLE.iter().filter(|spec| spec.value.is_some()) {
+            let row = format!(
+                "| {}={} | {} |",
+                spec.name,
+                spec.value.unwrap_or_default(),
+                spec.help
+            );
+            assert!(readme.contains(&row), "README lacks: {row}");
+        }
     }
 }

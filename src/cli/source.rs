@@ -1,11 +1,11 @@
-//! What is mounted: the SOURCE of the command line, read into its parts.
+//! Parses the SOURCE argument.
 //!
-//! Two spellings: a URL (RFC 1738 section 3.2.2), whose path is relative to the login directory
-//! unless it begins with `%2F`, and `user@host:dir` as scp and sshfs have it. Pure functions on
-//! bytes: names on a server need not be UTF-8.
+//! A source is a URL (RFC 1738 section 3.2.2), whose path is relative to the login directory unless it
+//! begins with `%2F`, or `user@host:dir` as in scp(1) and sshfs(1). It is parsed as bytes, since names on
+//! a server need not be UTF-8.
 //!
-//! Invariants: no part holds CR, LF or NUL, which would smuggle a command to the server; the
-//! password is shown neither by Display nor by Debug nor in an error.
+//! Invariants: no part contains CR, LF or NUL, which would inject a command (RFC 959 section 4.1);
+//! Display, Debug and errors do not show the password.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,14 +15,14 @@ use std::os::unix::ffi::OsStrExt;
 use crate::process::redact::redact;
 use percent_encoding::percent_decode;
 
-/// A directory on a server, and who goes there.
+/// A directory on a server, and the login.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
-    /// How the connection is to be encrypted, as far as the scheme says.
+    /// The scheme, which can require encryption.
     pub scheme: Scheme,
-    /// The user named, if any.
+    /// The user, if one is named.
     pub user: Option<Vec<u8>>,
-    /// The password named, if any; there is none without a user.
+    /// The password, if one is named; always `None` without a user.
     pub password: Option<Vec<u8>>,
     /// Name or address, an IPv6 address without its brackets.
     pub host: String,
@@ -32,7 +32,7 @@ pub struct Source {
     pub directory: Directory,
 }
 
-/// What stands before `://`.
+/// The part before `://`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// `ftp`, or none.
@@ -44,7 +44,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme as it is written.
+    /// The scheme as text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ftp => "ftp",
@@ -61,19 +61,19 @@ impl Scheme {
     }
 }
 
-/// Which directory of the server becomes the mountpoint.
+/// The directory of the server that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Directory {
-    /// The one that the server puts the user in.
+    /// The login directory.
     Login,
-    /// Below that one; never empty, and without `/` at either end.
+    /// A path below the login directory; not empty, and without `/` at either end.
     Relative(Vec<u8>),
-    /// From the root; begins with exactly one `/` and ends with none, but for `/` itself.
+    /// A path from the root; begins with exactly one `/`, and ends with none unless it is `/` itself.
     Absolute(Vec<u8>),
 }
 
 impl Directory {
-    /// What `CWD` is to be told after the login; nothing for the login directory.
+    /// The argument of `CWD` after the login; `None` for the login directory.
     pub fn path(&self) -> Option<&[u8]> {
         match self {
             Self::Login => None,
@@ -81,7 +81,7 @@ impl Directory {
         }
     }
 
-    fn of_path(path: &[u8]) -> Self {
+    fn from_path(path: &[u8]) -> Self {
         let relative = trim_slashes(path);
         if path.first() == Some(&b'/') {
             Self::Absolute([b"/", relative].concat())
@@ -95,11 +95,11 @@ impl Directory {
 
 /// The port of FTP (RFC 959).
 const FTP_PORT: u16 = 21;
-/// The port of FTP within TLS (IANA).
+/// The port of FTP over implicit TLS (IANA).
 const FTPS_PORT: u16 = 990;
 
 impl Source {
-    /// The same server and user, at an absolute directory that ends with no `/`: empty for the root.
+    /// Returns the source of another directory: absolute, without `/` at its end, and empty for the root.
     pub fn at(&self, directory: &[u8]) -> Self {
         let root = b"/".as_slice();
         let directory = if directory.is_empty() {
@@ -113,15 +113,15 @@ impl Source {
         }
     }
 
-    /// Reads a source; the error is one line for whoever typed it.
+    /// Parses a source; the error is one line for the user.
     pub fn parse(text: &OsStr) -> Result<Self, String> {
         let text = text.as_bytes();
         if text.iter().any(|byte| b"\r\n\0".contains(byte)) {
             return Err(SMUGGLED.to_string());
         }
-        if let Some(place) = find(text, b"://") {
-            let scheme = text[..place].to_ascii_lowercase();
-            let rest = &text[place + 3..];
+        if let Some(colon) = find(text, b"://") {
+            let scheme = text[..colon].to_ascii_lowercase();
+            let rest = &text[colon + 3..];
             return match scheme.as_slice() {
                 b"ftp" => Self::parse_url(Scheme::Ftp, rest),
                 b"ftps" => Self::parse_url(Scheme::Ftps, rest),
@@ -135,15 +135,15 @@ impl Source {
         Self::parse_scp(text)
     }
 
-    /// What stands behind `ftp://`.
+    /// Parses what follows `ftp://`.
     fn parse_url(scheme: Scheme, rest: &[u8]) -> Result<Self, String> {
         let slash = rest.iter().position(|&byte| byte == b'/');
         let (authority, path) = match slash {
             Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
             None => (rest, None),
         };
-        // The last @ parts, so that a password may hold one as people type it.
-        let (login, place) = match authority.iter().rposition(|&byte| byte == b'@') {
+        // The last @ separates: a password may contain an @ that is not encoded.
+        let (login, host_port) = match authority.iter().rposition(|&byte| byte == b'@') {
             Some(at) => (Some(&authority[..at]), &authority[at + 1..]),
             None => (None, authority),
         };
@@ -154,61 +154,61 @@ impl Source {
                 None => (Some(login), None),
             },
         };
-        let (host, port) = split_port(place, scheme.port())?;
+        let (host, port) = split_port(host_port, scheme.port())?;
         Ok(Self {
             scheme,
-            user: user.map(user_name).transpose()?,
+            user: user.map(decode_user).transpose()?,
             password: password
                 .map(|password| decode(password, "the password"))
                 .transpose()?,
             host,
             port,
-            // RFC 1738 has an empty first part mean "CWD to nothing"; curl and lftp take `//dir` for
-            // the absolute path that it looks like, and so do we.
-            directory: Directory::of_path(&decode(path.unwrap_or_default(), "the path")?),
+            // In RFC 1738 an empty first part means "CWD" without an argument. curl and lftp read `//dir` as
+            // an absolute path, and so does ftpfs.
+            directory: Directory::from_path(&decode(path.unwrap_or_default(), "the path")?),
         })
     }
 
-    /// `[user@]host:dir`, as scp has it: nothing is decoded, and there is no password.
+    /// Parses `[user@]host:dir`, as scp(1) does: nothing is decoded, and there is no password.
     fn parse_scp(text: &[u8]) -> Result<Self, String> {
-        let bracket = find(text, b"]:").map(|place| place + 1);
+        let bracket = find(text, b"]:").map(|at| at + 1);
         let colon = bracket.or_else(|| text.iter().position(|&byte| byte == b':'));
         let Some(colon) = colon.filter(|&colon| !text[..colon].contains(&b'/')) else {
             let shown = redact(OsStr::from_bytes(text));
             return Err(format!("{shown} is not a source; {FORMS}"));
         };
-        let (place, path) = (&text[..colon], &text[colon + 1..]);
-        let at = place.iter().rposition(|&byte| byte == b'@');
-        // `user:password@host:dir` would quietly take the user for a host.
+        let (login, path) = (&text[..colon], &text[colon + 1..]);
+        let at = login.iter().rposition(|&byte| byte == b'@');
+        // In `user:password@host:dir` the user would be parsed as the host.
         if let (None, Some(later)) = (at, path.iter().position(|&byte| byte == b'@'))
             && path[later..].contains(&b':')
         {
             return Err(
-                "a password can't stand in USER@HOST:DIR: write ftp://USER:PASSWORD@HOST/DIR, \
-                 or put it into ~/.netrc"
+                "USER@HOST:DIR can't contain a password: write ftp://USER:PASSWORD@HOST/DIR, \
+                 or add the password to ~/.netrc"
                     .to_string(),
             );
         }
-        let (user, place) = match at {
-            Some(at) => (Some(&place[..at]), &place[at + 1..]),
-            None => (None, place),
+        let (user, host_port) = match at {
+            Some(at) => (Some(&login[..at]), &login[at + 1..]),
+            None => (None, login),
         };
         if user.is_some_and(<[u8]>::is_empty) {
             return Err(NO_USER.to_string());
         }
-        let (host, port) = split_port(place, FTP_PORT)?;
+        let (host, port) = split_port(host_port, FTP_PORT)?;
         Ok(Self {
             scheme: Scheme::Ftp,
             user: user.map(<[u8]>::to_vec),
             password: None,
             host,
             port,
-            directory: Directory::of_path(path),
+            directory: Directory::from_path(path),
         })
     }
 
-    /// The source as a URL without its password: for the mount table and for messages. Only
-    /// printable ASCII, without blanks, commas and backslashes.
+    /// Formats the source as a URL without the password, for the mount table and for messages: printable
+    /// ASCII without blanks, commas and backslashes.
     pub fn fsname(&self) -> String {
         let mut text = format!("{}://", self.scheme.name());
         if let Some(user) = &self.user {
@@ -250,38 +250,36 @@ impl fmt::Debug for Source {
 
 const FORMS: &str =
     "write ftp://[USER@]HOST[:PORT]/PATH (or ftps://, ftpes://) or [USER@]HOST:PATH";
-const SMUGGLED: &str = "the source holds a line break or a NUL, which no server may be sent";
-const NO_USER: &str = "no user stands before the @ of the source; leave the @ out for anonymous";
+const SMUGGLED: &str = "the source contains a line break or a NUL, which FTP can't transmit";
+const NO_USER: &str = "the source has no user before the @; leave the @ out for anonymous";
 
-fn user_name(text: &[u8]) -> Result<Vec<u8>, String> {
+fn decode_user(text: &[u8]) -> Result<Vec<u8>, String> {
     if text.is_empty() {
         return Err(NO_USER.to_string());
     }
     decode(text, "the user's name")
 }
 
-/// `host`, `host:port`, `[address]` or `[address]:port`.
-fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
+/// Parses `host`, `host:port`, `[address]` or `[address]:port`.
+fn split_port(text: &[u8], default: u16) -> Result<(String, u16), String> {
     let wrong = |what: &str| format!("{what} in the source; {FORMS}");
-    let place = std::str::from_utf8(place).map_err(|_| wrong("the host is not UTF-8"))?;
-    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
+    let text = std::str::from_utf8(text).map_err(|_| wrong("the host is not UTF-8"))?;
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest
             .split_once(']')
             .ok_or_else(|| wrong("a [ without its ]"))?;
-        // RFC 6874 writes the zone of a link-local address behind %25.
+        // RFC 6874: %25 precedes the zone of a link-local address.
         let address = address.replacen("%25", "%", 1);
         let bare = address.split('%').next().unwrap_or_default();
         bare.parse::<Ipv6Addr>()
             .map_err(|_| wrong(&format!("[{address}], which is no IPv6 address,")))?;
         (address, port)
     } else {
-        let colon = place.find(':').unwrap_or(place.len());
-        (place[..colon].to_string(), &place[colon..])
+        let colon = text.find(':').unwrap_or(text.len());
+        (text[..colon].to_string(), &text[colon..])
     };
-    if place.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!(
-            "an IPv6 address needs brackets: [{place}]; {FORMS}"
-        ));
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!("an IPv6 address needs brackets: [{text}]; {FORMS}"));
     }
     if host.is_empty() {
         return Err(wrong("no host"));
@@ -303,13 +301,13 @@ fn split_port(place: &[u8], default: u16) -> Result<(String, u16), String> {
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .filter(|&number| number != 0)
-            // Not shown: with a / typed in it, a password comes to stand here.
+            // Not shown: if a password contains a /, a part of it is parsed as the port.
             .ok_or_else(|| wrong("no port from 1 to 65535 after the host"))?,
     };
     Ok((host, port))
 }
 
-/// Undoes percent-encoding. `what` names the part without showing it: it may be a password.
+/// Decodes percent-encoding. `what` names the part in errors, which do not show it: it may be a password.
 fn decode(text: &[u8], what: &str) -> Result<Vec<u8>, String> {
     let is_escape = |after: &[u8]| {
         let digits = after.get(..2);
@@ -327,7 +325,7 @@ fn decode(text: &[u8], what: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Percent-encodes all but letters, digits, `-._~` and `plain`.
+/// Percent-encodes all bytes except letters, digits, `-._~` and `plain`.
 fn encode(text: &mut String, bytes: &[u8], plain: &[u8]) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
@@ -371,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_user_password_host_port_and_directory() {
+    fn url_is_parsed_into_its_parts() {
         for (text, user, password, host, port, directory) in [
             ("ftp://h", None, None, "h", 21, Login),
             ("FTP://h/", None, None, "h", 21, Login),
@@ -435,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_scp_tells_absolute_from_relative() {
+    fn scp_form_is_parsed_into_its_parts() {
         for (text, user, host, directory) in [
             ("u@h:/dir", Some("u"), "h", absolute("/dir")),
             ("u@h:dir/sub/", Some("u"), "h", relative("dir/sub")),
@@ -458,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_source_is_refused_with_a_mend() {
+    fn invalid_source_is_refused_with_a_remedy() {
         for (text, part) in [
             ("", "write ftp://"),
             ("host", "write ftp://"),
@@ -467,7 +465,7 @@ mod tests {
             (":dir", "no host"),
             ("u@:dir", "no host"),
             ("@h:dir", "no user"),
-            ("u:p@h:/dir", "a password can't stand"),
+            ("u:p@h:/dir", "can't contain a password"),
             ("ftp://", "no host"),
             ("ftp://@h/", "no user"),
             ("ftp://:p@h/", "no user"),
@@ -492,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_the_password() {
+    fn password_is_not_shown() {
         let source = parse("ftp://u:secret@h:9/%2Fa b").expect("a good source");
         assert_eq!(source.to_string(), "ftp://u@h:9/%2Fa%20b");
         assert!(!format!("{source:?} {source}").contains("secret"));
@@ -509,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back_as_the_same() {
+    fn fsname_parses_to_the_same_source() {
         for text in [
             "ftp://h",
             "ftp://u%2C%5C@h/a,b\\c",
@@ -525,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn cwd_is_told_the_path_as_it_is() {
+    fn path_is_the_argument_of_cwd() {
         assert_eq!(Login.path(), None);
         assert_eq!(relative("a").path(), Some(&b"a"[..]));
         assert_eq!(absolute("/a").path(), Some(&b"/a"[..]));

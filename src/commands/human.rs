@@ -1,4 +1,4 @@
-//! Formats sizes, durations and times for people.
+//! Formats counts, sizes, durations and times for people.
 
 use std::time::Duration;
 
@@ -16,6 +16,13 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value}.{} {}", rest * 10 / 1024, UNITS[unit])
+}
+
+/// Formats a number of files, such as "1 file" or "2 closed files"; `kind` may be empty.
+pub fn files(count: u64, kind: &str) -> String {
+    let blank = if kind.is_empty() { "" } else { " " };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {kind}{blank}file{plural}")
 }
 
 /// Formats how long something has lasted, in its two largest units.
@@ -62,6 +69,12 @@ mod tests {
             "3.0 TiB",
         ];
         assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn counts_of_files_have_the_right_plural() {
+        assert_eq!(files(1, ""), "1 file");
+        assert_eq!(files(2, "closed"), "2 closed files");
     }
 
     #[test]

@@ -6,24 +6,31 @@ use crate::process::printable::is_printable;
 
 /// Returns `value` in JSON, indented with two spaces.
 ///
-/// Characters that could command a terminal may stand as they are in JSON. They are escaped too, since a server may choose
-/// them and the text may reach a terminal.
+/// JSON allows DEL, the C1 controls and format characters unescaped. They are escaped too, since they can come from a
+/// server and the text may reach a terminal (`process/printable.rs`).
 pub fn to_text(value: &impl Serialize) -> String {
-    // Only maps with other keys than strings, and serializers that fail, bring an error.
+    // Fails only for maps with keys that are not strings, and for serializers that fail.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    if !text.contains(needs_escape) {
+        return text;
+    }
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        // serde_json itself writes line ends, between values; those within strings it escapes.
-        if c == '\n' || is_printable(c) {
-            escaped.push(c);
-        } else {
-            // Two units beyond the first plane (RFC 8259 section 7).
+        if needs_escape(c) {
+            // Characters above U+FFFF are two escapes: a surrogate pair (RFC 8259 section 7).
             for unit in c.encode_utf16(&mut [0; 2]) {
                 escaped.push_str(&format!("\\u{unit:04x}"));
             }
+        } else {
+            escaped.push(c);
         }
     }
     escaped
+}
+
+/// Whether a character of serde_json's output affects a terminal. The line breaks are those of the indentation.
+fn needs_escape(c: char) -> bool {
+    c != '\n' && !is_printable(c)
 }
 
 #[cfg(test)]
@@ -31,10 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_command_a_terminal_is_escaped() {
+    fn controls_are_escaped() {
         let text = to_text(&["x\"\\\n\u{1}ü\u{7f}\u{9b}\u{202e}\u{e0001}"]);
-        let wanted = "[\n  \"x\\\"\\\\\\n\\u0001ü\\u007f\\u009b\\u202e\\udb40\\udc01\"\n]";
-        assert_eq!(text, wanted);
+        assert_eq!(
+            text,
+            "[\n  \"x\\\"\\\\\\n\\u0001ü\\u007f\\u009b\\u202e\\udb40\\udc01\"\n]"
+        );
         assert_eq!(to_text(&Vec::<u8>::new()), "[]");
     }
 }

@@ -1,13 +1,9 @@
-//! Runs ftpfs from the command line to the exit status, and mounts.
+//! Mounts a server: connects the FTP client, the file system and FUSE.
 //!
-//! This is the only place that connects the FTP client, the file system and FUSE. Checks come in the
-//! order of their cost: arguments, mountpoint, password, then the fork; in the child the server, the
-//! device, and only then "live".
+//! Checks are ordered by cost: mountpoint and options, password, then the fork. The child connects to
+//! the server, mounts, and only then reports that the mount is live.
 
-use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,13 +11,12 @@ use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
 use crate::cli;
+use crate::cli::Settings;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
-use crate::cli::{Request, Settings};
-use crate::commands::probe;
-use crate::commands::status;
+use crate::commands::human::files;
+use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
-use crate::commands::umount;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
 use crate::fuse::Audience;
@@ -33,65 +28,19 @@ use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::logging;
 use crate::process::logging::Amount;
-use crate::process::printable::printable;
 use crate::process::private_dir;
-use crate::process::redact;
 use crate::process::thread::spawn_thread;
 use crate::process::xdg_dirs;
 use crate::remote::{Deadline, Remote};
 use crate::vfs;
 use crate::vfs::{Names, Shown, Vfs};
 
-/// Exit status of a failure; mount(8) passes it on.
-const FAILED: u8 = 1;
 /// Timeouts of one operation that may pass until the mount is live: it takes some operations in turn.
 const START_TIMEOUTS: u32 = 4;
+/// Exit status after a signal that leaves uploads pending.
+const EXIT_FAILED: i32 = 1;
 /// How long uploads may take after a signal: less than the 90 s after which systemd kills.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// Runs the program with its arguments, the first of which is its name.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<_> = arguments.into_iter().collect();
-    protect_secrets(&arguments);
-    if let Some(words) = umount::asked(&arguments) {
-        return exit_code(umount::run(words));
-    }
-    let outcome = match cli::parse(arguments) {
-        Ok(Request::Print(text)) => {
-            // A closed pipe is no failure.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            Ok(())
-        }
-        Ok(Request::Mount(settings)) => start(&settings),
-        Ok(Request::Probe(probe)) => return probe::run(&probe),
-        Ok(Request::Status(status)) => return status::run(&status),
-        Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
-        Err(error) => Err(error),
-    };
-    exit_code(outcome)
-}
-
-/// Keeps passwords from other users and from the disk, in this process and in those that it forks.
-fn protect_secrets(arguments: &[OsString]) {
-    if let Err(error) = redact::hide_arguments(arguments) {
-        eprintln!("ftpfs: the password stays visible in ps(1): {error}");
-    }
-    // No core dump, and no ptrace(2) by other processes of the same user. Our own files below /proc/self
-    // belong to root from now on, but the kernel lets the threads of a process read them all the same.
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        eprintln!("ftpfs: a core dump could hold the password: {error}");
-    }
-}
-
-fn exit_code(outcome: Result<(), String>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ftpfs: {}", printable(&error));
-            ExitCode::from(FAILED)
-        }
-    }
-}
 
 /// What the mount needs and is determined before the fork.
 struct Plan {
@@ -107,7 +56,8 @@ struct Plan {
     audience: Audience,
 }
 
-fn start(settings: &Settings) -> Result<(), String> {
+/// Mounts as the settings say. Returns when the mount is live, or in the foreground when it has ended.
+pub fn run(settings: &Settings) -> Result<(), String> {
     logging::start(match (settings.command.debug, settings.command.verbose) {
         (true, _) => Amount::Everything,
         (false, true) => Amount::Steps,
@@ -266,7 +216,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
-        .map_err(|error| endpoint::explain(&plan.server, &user, &error))?;
+        .map_err(|error| explain_connect_error(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
     let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
@@ -333,14 +283,16 @@ fn all_stored(vfs: &Vfs) -> Result<(), String> {
     let pending = vfs.pending().files;
     if pending > 0 {
         return Err(format!(
-            "write-back: {pending} files could not be stored; the journal keeps them for the next mount"
+            "write-back: {} could not be stored; the journal keeps the content for the next mount",
+            files(pending as u64, "closed")
         ));
     }
     match vfs.refusals() {
         (0, _) => Ok(()),
-        (refused, place) => Err(format!(
-            "write-back: the server refused {refused} files; they are kept in {}",
-            place.display()
+        (refused, directory) => Err(format!(
+            "write-back: {} could not be stored; content and reason are in {}",
+            files(refused, "closed"),
+            directory.display()
         )),
     }
 }
@@ -351,8 +303,8 @@ fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathB
         format!(" -o spool_dir={}", spool.display())
     });
     format!(
-        "recovery: {} files of an earlier mount are outside of this one; to upload them: ftpfs {} MOUNTPOINT{options}",
-        outside.files,
+        "recovery: not uploaded, since outside of this mount: {} of an earlier mount; to upload: ftpfs {} MOUNTPOINT{options}",
+        files(outside.files as u64, ""),
         source.at(&outside.directory).fsname()
     )
 }
@@ -370,7 +322,7 @@ fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
             let found = live.lock().clone();
             let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
                 // The second signal does not wait; files in a journal stay there.
-                std::process::exit(i32::from(FAILED));
+                std::process::exit(EXIT_FAILED);
             };
             log::info!("{signal}: unmounting");
             unmounted = true;
@@ -382,7 +334,7 @@ fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
             };
             // On a thread of its own, so that a second signal is handled meanwhile.
             if spawn_thread("unmount", unmount).is_err() {
-                std::process::exit(i32::from(FAILED));
+                std::process::exit(EXIT_FAILED);
             }
         }
     };

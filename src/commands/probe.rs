@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{Mode, Probe};
+use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::probe::report::{Place, Report, Section};
 use crate::ftp;
 use crate::ftp::{Endpoint, Inspection, Scratch, Way};
@@ -288,7 +289,7 @@ impl Run<'_> {
                 Error::Closed => "interrupted".to_string(),
                 error => {
                     let user = &self.endpoint.login.user;
-                    endpoint::explain(&self.endpoint.place(), user, &error)
+                    explain_connect_error(&self.endpoint.place(), user, &error)
                 }
             };
             self.report.error = Some(why);

@@ -1,33 +1,35 @@
-//! `ftpfs umount MOUNTPOINT`, and `umount.ftpfs`, which umount(8) calls: unmounting that waits.
+//! Runs `ftpfs umount` and `umount.fuse.ftpfs`, the helper of umount(8): waits for uploads, then unmounts.
 //!
-//! A mount with `writeback` tells by an extended attribute of its root what it still has to store. `umount` waits until
-//! that is nothing, and shows a line that says so. A mount that can't be asked is unmounted all the same if the mount
-//! table says that it is one of ftpfs: it must not keep a machine from shutting down.
+//! An extended attribute of the mount's root holds the number of files and bytes that are not stored yet
+//! (`mount/query.rs`). The command reads it until nothing is pending, and shows the progress. A mount that
+//! does not answer is unmounted too if the mount table identifies it as a mount of ftpfs: it must not keep
+//! the machine from shutting down.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::thread;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::commands::human::{files, size};
 use crate::mount;
-use crate::mount::query as inquiry;
+use crate::mount::query;
 use crate::mount::query::{Mounted, PENDING, REFUSED, Unanswered};
+use crate::process::thread::spawn_thread;
 
-/// How often the mount is asked.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long `-f` asks what is not stored.
-const FORCED_PATIENCE: Duration = Duration::from_secs(2);
-/// How often the line is written where it can't be written over.
-const LINE: Duration = Duration::from_secs(5);
-/// What helps.
-const USAGE: &str =
-    "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l also takes what is in use";
+/// Interval between two queries for pending uploads.
+const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Timeout of the query with `-f`.
+const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval between two progress lines if standard error is not a terminal.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const USAGE: &str = "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l detaches a mount that is in use";
 
-/// Whether the command line, the program's own name first, asks for this; then what stands behind it.
-pub fn asked(arguments: &[OsString]) -> Option<&[OsString]> {
+/// Returns the arguments of the subcommand if the command line, the program's name first, is one of
+/// `ftpfs umount` or of the helper of umount(8).
+pub fn umount_arguments(arguments: &[OsString]) -> Option<&[OsString]> {
     let (program, rest) = arguments.split_first()?;
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
     if matches!(name, Some("umount.ftpfs" | "umount.fuse.ftpfs")) {
@@ -37,13 +39,13 @@ pub fn asked(arguments: &[OsString]) -> Option<&[OsString]> {
     (first == "umount" && name != Some("mount.ftpfs")).then_some(rest)
 }
 
-/// Waits and unmounts.
+/// Waits for uploads and unmounts.
 pub fn run(words: &[OsString]) -> Result<(), String> {
     let (mut force, mut lazily, mut mountpoint) = (false, false, None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_bytes() {
-            // Of the type and the namespace that umount(8) names, the first is ours and the second its own.
+            // umount(8) passes the type, which is known, and the namespace, which it has entered.
             b"-t" | b"-N" => drop(words.next()),
             [b'-', letters @ ..] if !letters.is_empty() => {
                 for letter in letters {
@@ -55,27 +57,27 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
                     }
                 }
             }
-            // A URL may hold a password, and errors about mountpoints show them whole.
+            // A URL may contain a password, and errors about a mountpoint quote it.
             word if word.windows(3).any(|part| part == b"://") => return Err(USAGE.to_string()),
             _ if mountpoint.is_none() => mountpoint = Some(PathBuf::from(word)),
             _ => return Err(USAGE.to_string()),
         }
     }
     let mountpoint = mountpoint.ok_or(USAGE)?;
-    let mounted = inquiry::find(&mountpoint)?;
+    let mounted = query::find(&mountpoint)?;
     let unstored = if force {
-        unstored_by_now(&mounted)
+        query_unstored(&mounted)
     } else {
-        match wait(&mounted) {
-            Ok(()) => refused(&mounted),
+        match wait_for_uploads(&mounted) {
+            Ok(()) => query_refused(&mounted),
             Err(unanswered) if mounted.is_ours() => {
-                // A closed standard error is no reason to fail.
+                // The command must not fail if standard error is closed.
                 let _ = writeln!(
                     std::io::stderr(),
-                    "ftpfs: {}; unmounting anyway: files that were closed may not be stored yet",
+                    "ftpfs: {}; unmounting anyway: closed files may not be stored yet",
                     mounted.explain(&unanswered)
                 );
-                // The unanswered question itself keeps the mount in use.
+                // The pending query keeps the mount in use.
                 lazily |= matches!(unanswered, Unanswered::TimedOut);
                 None
             }
@@ -86,63 +88,68 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
     let Some(line) = unstored else {
         return Ok(());
     };
-    mount::forget_note(&mounted.entry.mountpoint);
+    mount::remove_utab_entry(&mounted.entry.mountpoint);
     Err(line)
 }
 
-/// A line on what is not stored when `umount` does not wait for it, if there is such. A mount that does not answer within
-/// [`FORCED_PATIENCE`] is taken for one without anything to report.
-fn unstored_by_now(mounted: &Mounted) -> Option<String> {
+/// Returns a line on closed files that are not stored; `None` if there are none, or if the mount does not
+/// answer within [`FORCED_QUERY_TIMEOUT`].
+fn query_unstored(mounted: &Mounted) -> Option<String> {
     let (answer, answered) = channel();
     let asked = mounted.clone();
     let ask = move || {
-        let line = match pending(&asked) {
-            Ok((0, _)) | Err(_) => refused(&asked),
-            Ok((files, bytes)) => Some(format!(
-                "{} is unmounted; {files} files ({} MiB) that were closed there are not stored yet: ftpfs goes on with them in \
-                 the background, and the journal keeps what is left for the next mount",
+        let line = match query_pending(&asked) {
+            Ok((0, _)) | Err(_) => query_refused(&asked),
+            Ok((count, bytes)) => Some(format!(
+                "{} is unmounted with {} ({}) not stored yet: ftpfs continues in the background, and the journal \
+                 keeps what remains for the next mount",
                 asked.entry.mountpoint.display(),
-                bytes.div_ceil(1 << 20)
+                files(count, "closed"),
+                size(bytes)
             )),
         };
-        // The answer may come too late.
+        // After the timeout nothing receives the answer.
         let _ = answer.send(line);
     };
-    let asks = thread::Builder::new().name("ask".into()).spawn(ask);
-    asks.ok()?;
-    answered.recv_timeout(FORCED_PATIENCE).ok().flatten()
+    spawn_thread("ask", ask).ok()?;
+    answered.recv_timeout(FORCED_QUERY_TIMEOUT).ok().flatten()
 }
 
-/// Waits until nothing is left to be stored.
-fn wait(mounted: &Mounted) -> Result<(), Unanswered> {
-    let mut said: Option<Instant> = None;
-    let overwrites = std::io::stderr().is_terminal();
+/// Waits until no upload is pending, and shows the progress.
+fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
+    let mut shown: Option<Instant> = None;
+    let is_terminal = std::io::stderr().is_terminal();
     loop {
-        let (files, bytes) = pending(mounted)?;
-        if files == 0 {
+        let (count, bytes) = query_pending(mounted)?;
+        if count == 0 {
             break;
         }
-        if overwrites || said.is_none_or(|at| at.elapsed() > LINE) {
-            let mib = bytes.div_ceil(1 << 20);
-            let (start, end) = if overwrites { ("\r", "  ") } else { ("", "\n") };
-            // Who does not listen is not told.
+        if is_terminal || shown.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
+            let (start, end) = if is_terminal {
+                ("\r", "  ")
+            } else {
+                ("", "\n")
+            };
+            // The command must not fail if standard error is closed.
             let _ = write!(
                 std::io::stderr(),
-                "{start}{}: {files} files, {mib} MiB, are being stored{end}",
-                mounted.entry.mountpoint.display()
+                "{start}{}: waiting for uploads: {}, {}{end}",
+                mounted.entry.mountpoint.display(),
+                files(count, ""),
+                size(bytes)
             );
-            said = Some(Instant::now());
+            shown = Some(Instant::now());
         }
-        thread::sleep(LOOK);
+        sleep(PENDING_POLL_INTERVAL);
     }
-    if overwrites && said.is_some() {
+    if is_terminal && shown.is_some() {
         let _ = writeln!(std::io::stderr());
     }
     Ok(())
 }
 
-/// Files and bytes that wait. Nothing waits in a mount whose process has ended.
-fn pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
+/// Returns the number of files and bytes that are not stored yet; none if the mount's process has ended.
+fn query_pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
     let text = match mounted.attribute(PENDING) {
         Ok(text) => text,
         Err(Unanswered::Failed(error))
@@ -160,15 +167,16 @@ fn pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
     Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
 }
 
-/// A line on what was closed and could not be stored, if there is such.
-fn refused(mounted: &Mounted) -> Option<String> {
+/// Returns a line on closed files that the server has refused; `None` if there are none.
+fn query_refused(mounted: &Mounted) -> Option<String> {
     let text = mounted.attribute(REFUSED).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let (files, place) = text.split_once(' ')?;
-    let files: u64 = files.parse().ok().filter(|&files| files > 0)?;
-    let shown = mounted.entry.mountpoint.display();
+    let (count, directory) = text.split_once(' ')?;
+    let count: u64 = count.parse().ok().filter(|&count| count > 0)?;
     Some(format!(
-        "{shown} is unmounted; the server has refused {files} of the files that were closed there, which are kept in {place}, with the reasons"
+        "{} is unmounted; {} could not be stored; content and reason are in {directory}",
+        mounted.entry.mountpoint.display(),
+        files(count, "closed")
     ))
 }
 
@@ -181,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_for_by_word_or_by_name() {
-        let rest = |line: &str| asked(&words(line)).map(<[OsString]>::len);
+    fn umount_is_chosen_by_subcommand_or_program_name() {
+        let rest = |line: &str| umount_arguments(&words(line)).map(<[OsString]>::len);
         assert_eq!(rest("ftpfs umount /mnt"), Some(1));
         assert_eq!(rest("/sbin/umount.fuse.ftpfs /mnt -l"), Some(2));
         assert_eq!(rest("ftpfs ftp://host umount"), None);
@@ -190,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mount_of_ours_is_left_alone() {
+    fn other_mounts_and_wrong_arguments_are_refused() {
         let error = run(&words("/")).expect_err("not ours");
         assert!(error.contains("not a mount of ftpfs"), "{error}");
         assert_eq!(run(&words("-x /mnt")), Err(USAGE.to_string()));

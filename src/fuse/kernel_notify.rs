@@ -66,7 +66,7 @@ struct State {
     sending: bool,
     /// The kernel; `None` before the start and after the end.
     kernel: Option<Arc<dyn Kernel>>,
-    told: u64,
+    sent: u64,
     dropped: u64,
 }
 
@@ -74,7 +74,7 @@ struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Sent.
-    pub told: u64,
+    pub sent: u64,
     /// Dropped: the queue was full, or they were too old.
     pub dropped: u64,
 }
@@ -184,7 +184,7 @@ impl KernelNotifier {
     pub fn counts(&self) -> Counts {
         let state = self.state.lock();
         Counts {
-            told: state.told,
+            sent: state.sent,
             dropped: state.dropped,
         }
     }
@@ -195,7 +195,7 @@ impl KernelNotifier {
             News::Changed { ino, content } => kernel.changed(*ino, *content),
         };
         match sent {
-            Ok(()) => self.state.lock().told += 1,
+            Ok(()) => self.state.lock().sent += 1,
             Err(error) => match error.raw_os_error() {
                 // The kernel does not cache it any more; or it is in use (a mountpoint, a working
                 // directory), and then the name is dropped all the same.
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(
             notifier.counts(),
             Counts {
-                told: 0,
+                sent: 0,
                 dropped: 1
             }
         );

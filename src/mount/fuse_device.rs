@@ -1,4 +1,4 @@
-//! Opens the FUSE device, or takes one that is passed already mounted as `/dev/fd/N`.
+//! Opens the FUSE device, or takes over one that is passed as `/dev/fd/N` and mounted already.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -35,7 +35,7 @@ pub fn open_device() -> Result<OwnedFd, Error> {
         })
 }
 
-/// Checks that the device exists and may be used, by opening it.
+/// Checks that the device can be opened.
 pub fn check_device() -> Result<(), Error> {
     open_device().map(drop)
 }
@@ -63,7 +63,7 @@ pub fn passed_descriptor(mountpoint: &Path) -> Option<Result<RawFd, Error>> {
 /// Checks that descriptor `fd` is open on the device.
 pub fn check_passed(fd: RawFd) -> Result<(), Error> {
     let path = format!("/dev/fd/{fd}");
-    // The link is followed to the open file without opening it again.
+    // stat(2) follows the link to the open file without opening it again.
     let metadata = fs::metadata(&path).map_err(|error| {
         Error(format!(
             "{path}: the program that mounted must pass the open device as descriptor {fd}: {error}"
@@ -79,37 +79,37 @@ pub fn check_passed(fd: RawFd) -> Result<(), Error> {
     }
 }
 
-/// Checks that the mount of a passed device has the options without which the server's files could harm
-/// this machine. Only the caller can set them: mount.fuse3(8) with `drop_privileges` mounts by itself,
-/// with `suid` and `dev` unless it is told otherwise.
+/// Checks that the mount of a passed device has the options that protect this machine from the server's
+/// files. Only the program that mounts can set them: mount.fuse3(8) with `drop_privileges` mounts with `suid`
+/// and `dev` by default.
 ///
-/// `judged` is whether the kernel is to check permission bits, as `allow_other` promises.
-pub fn check_passed_options(fd: RawFd, judged: bool) -> Result<(), Error> {
+/// With `needs_permissions` the kernel must check permission bits, as `allow_other` implies.
+pub fn check_passed_options(fd: RawFd, needs_permissions: bool) -> Result<(), Error> {
     let unknown = |why: &str| {
         log::warn!(
-            "/dev/fd/{fd}: can't tell whether its mount has nosuid and nodev ({why}); \
-             make sure that they are among the options of whoever mounted"
+            "/dev/fd/{fd}: can't check whether its mount has nosuid and nodev ({why}); \
+             make sure that the program that mounted has set them"
         );
         Ok(())
     };
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
-    let Some(connection) = connection(&info) else {
+    let Some(connection) = parse_connection(&info) else {
         return unknown("this kernel doesn't name its connection in /proc/self/fdinfo");
     };
-    // The number of a FUSE connection is the device number of its file system, whose major is 0.
+    // The number of a FUSE connection is the minor device number of its file system; the major number is 0.
     let device = format!("0:{connection}");
     let mut mounts = mounts()?;
     mounts.retain(|entry| entry.identity.device == device);
     if mounts.is_empty() {
         return unknown("it is in another mount namespace");
     }
-    // A bind mount has options of its own.
+    // Each bind mount has its own options.
     for entry in mounts {
-        let missing = missing(&entry, judged);
+        let missing = missing_options(&entry, needs_permissions);
         if !missing.is_empty() {
             return Err(Error(format!(
-                "{}: is mounted without {}, so that files of the server could run with other \
-                 users' rights or be opened by them; mount it with: -o {}",
+                "{}: is mounted without {}, so that files of the server could be opened by other users, \
+                 or run with their rights; mount it with: -o {}",
                 entry.mountpoint.display(),
                 missing.join(", "),
                 missing.join(",")
@@ -119,20 +119,20 @@ pub fn check_passed_options(fd: RawFd, judged: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The connection that a line of `/proc/self/fdinfo/N` names; kernels before 6.16 have no such line.
-fn connection(info: &str) -> Option<u32> {
+/// Parses the connection number in `/proc/self/fdinfo/N`; kernels before 6.16 do not show it.
+fn parse_connection(info: &str) -> Option<u32> {
     let mut lines = info.lines();
     let number = lines.find_map(|line| line.strip_prefix("fuse_connection:"))?;
     number.trim().parse().ok()
 }
 
-/// The options that a mount needs and lacks.
-fn missing(entry: &Entry, judged: bool) -> Vec<&'static str> {
-    let judged = judged || entry.has("allow_other");
+/// Returns the options that a mount needs and does not have.
+fn missing_options(entry: &Entry, needs_permissions: bool) -> Vec<&'static str> {
+    let needs_permissions = needs_permissions || entry.has("allow_other");
     [
         ("nosuid", true),
         ("nodev", true),
-        ("default_permissions", judged),
+        ("default_permissions", needs_permissions),
     ]
     .into_iter()
     .filter(|(option, needed)| *needed && !entry.has(option))
@@ -143,8 +143,8 @@ fn missing(entry: &Entry, judged: bool) -> Vec<&'static str> {
 /// Takes over descriptor `fd` from the program that passed it.
 pub fn take_passed(fd: RawFd) -> Result<OwnedFd, Error> {
     check_passed(fd)?;
-    // SAFETY: descriptor above 2, open on the device, named by our caller for us to take; nothing
-    // else in this process opens the device before the mount is attached.
+    // SAFETY: the descriptor is above 2 and open on the device, and the calling program passes its ownership.
+    // Nothing else in this process opens the device before the mount is attached.
     let device = unsafe { OwnedFd::from_raw_fd(fd) };
     nix::fcntl::fcntl(
         &device,
@@ -178,9 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_is_read_from_fdinfo() {
+    fn connection_is_parsed_from_fdinfo() {
         let info = "pos:\t0\nflags:\t02100002\nmnt_id:\t24\nfuse_connection:\t40\n";
-        assert_eq!(connection(info), Some(40));
-        assert_eq!(connection("pos:\t0\nmnt_id:\t24\n"), None);
+        assert_eq!(parse_connection(info), Some(40));
+        assert_eq!(parse_connection("pos:\t0\nmnt_id:\t24\n"), None);
     }
 }

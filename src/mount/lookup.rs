@@ -1,7 +1,7 @@
-//! Finds the mount that a path names, without asking the mounted file system.
+//! Finds the mount at a path, without accessing the mounted file system.
 //!
 //! Symbolic links are resolved one component at a time, as umount(8) resolves them. The walk stops at the first FUSE
-//! mountpoint: a stat(2) of anything in it would wait for a server that may be gone.
+//! mountpoint: a stat(2) below it could wait for a server that is unreachable.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,20 +11,20 @@ use std::path::{Component, Path, PathBuf};
 use crate::mount::error::Error;
 use crate::mount::mountinfo::{Entry, mounts};
 
-/// Symbolic links in one path, as the kernel limits them (MAXSYMLINKS, path_resolution(7)).
+/// Maximum symbolic links in a path, as in the kernel (path_resolution(7)).
 const SYMLINK_LIMIT: usize = 40;
 
-/// The mount whose mountpoint is `path`, or to which `path` is a symbolic link.
+/// Returns the mount whose mountpoint is `path`, or to which `path` is a symbolic link.
 pub fn find_mount(path: &Path) -> Result<Entry, Error> {
     let shown = path.display();
     let plain = std::path::absolute(path).map_err(|error| Error(format!("{shown}: {error}")))?;
     let mounts = mounts()?;
-    if let Some(entry) = top_of(&mounts, &plain) {
+    if let Some(entry) = find_top_mount(&mounts, &plain) {
         return Ok(entry.clone());
     }
     let nothing = || Error(format!("{shown}: nothing is mounted there"));
     match walk(&mounts, &plain) {
-        Ok(Walked::To(real)) => top_of(&mounts, &real).cloned().ok_or_else(nothing),
+        Ok(Walked::To(real)) => find_top_mount(&mounts, &real).cloned().ok_or_else(nothing),
         Ok(Walked::Below(entry)) => Err(Error(format!(
             "{shown}: is below the mountpoint {0}; name {0} instead",
             entry.mountpoint.display()
@@ -34,22 +34,22 @@ pub fn find_mount(path: &Path) -> Result<Entry, Error> {
     }
 }
 
-/// Where a path leads.
+/// The result of a walk.
 enum Walked<'a> {
     /// A path without links and dots.
     To(PathBuf),
-    /// A place in this FUSE mount.
+    /// A path below the mountpoint of this FUSE mount.
     Below(&'a Entry),
 }
 
-/// The last mount at `path`, which covers the others there.
-fn top_of<'a>(mounts: &'a [Entry], path: &Path) -> Option<&'a Entry> {
+/// Returns the last mount at `path`, which covers earlier ones.
+fn find_top_mount<'a>(mounts: &'a [Entry], path: &Path) -> Option<&'a Entry> {
     mounts.iter().rev().find(|entry| entry.mountpoint == path)
 }
 
-/// Resolves links and dots of the absolute `path`.
+/// Resolves the links and dots of the absolute `path`.
 fn walk<'a>(mounts: &'a [Entry], path: &Path) -> std::io::Result<Walked<'a>> {
-    let mut left: VecDeque<OsString> = components(path);
+    let mut left: VecDeque<OsString> = split_path(path);
     let mut real = PathBuf::from("/");
     let mut links = 0;
     while let Some(name) = left.pop_front() {
@@ -57,20 +57,20 @@ fn walk<'a>(mounts: &'a [Entry], path: &Path) -> std::io::Result<Walked<'a>> {
             real.pop();
             continue;
         }
-        if let Some(entry) = top_of(mounts, &real).filter(|entry| entry.is_fuse()) {
-            // A mount within the mount has its own line in the table.
+        if let Some(entry) = find_top_mount(mounts, &real).filter(|entry| entry.is_fuse()) {
+            // Another mount can be inside of this one.
             let within: PathBuf = [real.clone(), name.into()]
                 .into_iter()
                 .chain(left.into_iter().map(PathBuf::from))
                 .collect();
-            return Ok(match top_of(mounts, &within) {
+            return Ok(match find_top_mount(mounts, &within) {
                 Some(_) => Walked::To(within),
                 None => Walked::Below(entry),
             });
         }
         let next = real.join(&name);
-        // A FUSE mountpoint is a directory: the kernel would ask its file system for more.
-        let is_mountpoint = top_of(mounts, &next).is_some_and(Entry::is_fuse);
+        // A FUSE mountpoint is a directory. Its attributes would come from its file system.
+        let is_mountpoint = find_top_mount(mounts, &next).is_some_and(Entry::is_fuse);
         if is_mountpoint || !fs::symlink_metadata(&next)?.is_symlink() {
             real = next;
             continue;
@@ -83,15 +83,15 @@ fn walk<'a>(mounts: &'a [Entry], path: &Path) -> std::io::Result<Walked<'a>> {
         if target.is_absolute() {
             real = PathBuf::from("/");
         }
-        for name in components(&target).into_iter().rev() {
+        for name in split_path(&target).into_iter().rev() {
             left.push_front(name);
         }
     }
     Ok(Walked::To(real))
 }
 
-/// The names of a path, with `..`, without the root and `.`.
-fn components(path: &Path) -> VecDeque<OsString> {
+/// Splits a path into its names and `..`, without the root and `.`.
+fn split_path(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
         .map(|part| part.as_os_str().to_os_string())

@@ -1,9 +1,8 @@
 //! Queries a running mount: its status, and the request to drop its caches.
 //!
 //! Queries go through the mount itself, as a read of an extended attribute of its root or an ioctl(2)
-//! on it. So there is no socket and no state file that could be stale or in the wrong place, and it
-//! works wherever the mount is visible. The kernel and the mount decide who may ask: its owner and
-//! root.
+//! on it. So no socket and no state file can be stale, and queries work wherever the mount is visible.
+//! The kernel and the mount allow queries to its owner and to root.
 //!
 //! The attribute is in the namespace `system`: for `user` the kernel checks permissions first, for
 //! which it may ask for the root's attributes, and the server may be unreachable.
@@ -56,7 +55,7 @@ pub struct Mounted {
 pub enum Unanswered {
     /// The kernel or the mount refused.
     Failed(io::Error),
-    /// No answer within [`QUERY_TIMEOUT`]. The question is still under way, and keeps the mount in use.
+    /// No answer within the timeout. The pending query keeps the mount in use.
     TimedOut,
 }
 
@@ -74,20 +73,20 @@ pub fn find(mountpoint: &Path) -> Result<Mounted, String> {
     Ok(Mounted { entry })
 }
 
-/// Returns the mounts of ftpfs that this user has made, in the order of the mount table.
+/// Returns this user's mounts of ftpfs, in the order of the mount table.
 pub fn all() -> Result<Vec<Mounted>, String> {
     let mounts = mount::mounts().map_err(|error| error.to_string())?;
     let uid = getuid().as_raw();
     let mut found = Vec::new();
     for (at, entry) in mounts.iter().enumerate() {
-        // What another mount covers can't be reached.
-        let seen = mounts[at + 1..]
+        // A mount that another one covers can't be accessed.
+        let is_visible = mounts[at + 1..]
             .iter()
             .all(|later| later.mountpoint != entry.mountpoint);
         let mounted = Mounted {
             entry: entry.clone(),
         };
-        if mounted.is_ours() && seen && entry.owner.is_some_and(|(user, _)| user == uid) {
+        if mounted.is_ours() && is_visible && entry.owner.is_some_and(|(user, _)| user == uid) {
             found.push(mounted);
         }
     }
@@ -95,7 +94,7 @@ pub fn all() -> Result<Vec<Mounted>, String> {
 }
 
 impl Mounted {
-    /// Whether the mount table says that it is a mount of ftpfs.
+    /// Whether the mount table identifies it as a mount of ftpfs.
     pub fn is_ours(&self) -> bool {
         let entry = &self.entry;
         let is_source = || {
@@ -109,15 +108,16 @@ impl Mounted {
     /// Returns the status as text or in JSON.
     pub fn status(&self, json: bool) -> Result<String, String> {
         let name = if json { STATUS_JSON } else { STATUS };
-        let told = self.attribute(name);
-        told.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let answer = self.attribute(name);
+        answer
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|unanswered| self.explain(&unanswered))
     }
 
-    /// Drops the caches of the mount; returns when that is done.
+    /// Drops the caches of the mount, and waits for that.
     pub fn drop_cache(&self) -> Result<(), String> {
         let path = self.entry.mountpoint.clone();
-        self.ask(move || {
+        self.run_query(move || {
             let root = OpenOptions::new()
                 .read(true)
                 .custom_flags(libc::O_DIRECTORY)
@@ -127,23 +127,23 @@ impl Mounted {
         .map_err(|unanswered| self.explain(&unanswered))
     }
 
-    /// The value of an extended attribute of its root.
+    /// Returns the value of an extended attribute of its root.
     pub fn attribute(&self, name: &'static str) -> Result<Vec<u8>, Unanswered> {
         let path = self.entry.mountpoint.clone();
-        self.ask(move || read_attribute(&path, name))
+        self.run_query(move || read_attribute(&path, name))
     }
 
-    /// Asks on a new thread, since a system call on a mount can't be interrupted; and as the owner of
-    /// the mount, since the kernel refuses even root otherwise.
-    fn ask<T: Send + 'static>(
+    /// Runs `query` on a new thread, since a system call on a mount can't be interrupted, and as the owner
+    /// of the mount, since the kernel refuses even root otherwise.
+    fn run_query<T: Send + 'static>(
         &self,
-        ask: impl FnOnce() -> io::Result<T> + Send + 'static,
+        query: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Unanswered> {
         let owner = self.entry.owner;
         let (answer, answered) = channel();
         let thread = spawn_thread("ask", move || {
-            // After the timeout nothing waits for the answer.
-            let _ = answer.send(become_owner(owner).and_then(|()| ask()));
+            // After the timeout nothing receives the answer.
+            let _ = answer.send(become_owner(owner).and_then(|()| query()));
         });
         thread.map_err(Unanswered::Failed)?;
         match answered.recv_timeout(QUERY_TIMEOUT) {
@@ -152,7 +152,7 @@ impl Mounted {
         }
     }
 
-    /// One line on why there is no answer, with the remedy.
+    /// Explains in one line why there is no answer, with the remedy.
     pub fn explain(&self, unanswered: &Unanswered) -> String {
         let shown = self.entry.mountpoint.display();
         match unanswered {
@@ -177,7 +177,7 @@ impl Mounted {
                 "{shown}: its process has ended; remove the mount with: fusermount3 -u {shown}"
             ),
             Some(libc::EACCES | libc::EPERM) => {
-                format!("{shown}: only the user who mounted it and root may ask")
+                format!("{shown}: only the user who mounted it and root may query it")
             }
             Some(libc::EBUSY) => format!("{shown}: caches are being dropped already"),
             _ => format!("{shown}: {error}"),
@@ -214,7 +214,7 @@ fn become_owner(owner: Option<(u32, u32)>) -> io::Result<()> {
     let Some((user, group)) = owner.filter(|(user, _)| geteuid().is_root() && *user != 0) else {
         return Ok(());
     };
-    // SAFETY: both take numbers. The functions of the C library would change all threads.
+    // SAFETY: both take numbers. The functions of the C library would change the IDs of all threads.
     let done = unsafe {
         match libc::syscall(libc::SYS_setresgid, group, group, group) {
             0 => libc::syscall(libc::SYS_setresuid, user, user, user),

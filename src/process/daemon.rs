@@ -1,14 +1,14 @@
-//! Going into the background, and the signals that end the mount.
+//! Moves the process to the background, and blocks the signals that end the mount.
 //!
-//! The one idea: the fork comes first, and the child does all the work; the parent waits at a pipe
-//! until the child says that the mount is live, or why not. So the shell learns the truth, and no
-//! thread, socket or lock ever crosses a fork.
+//! [`start`] forks first, and the child does all the work: no thread, socket or lock is shared across
+//! the fork. The parent reads a pipe until the child reports that the mount is live, or an error, and
+//! exits with that result.
 //!
-//! The pipe carries one byte 0 for "live", or the text of an error. Until then the child belongs
-//! to the parent: it stays in its session, writes to its terminal and gets SIGTERM when it dies.
+//! The pipe transmits one byte 0 for "live", or the text of an error. Until then the child stays in
+//! the parent's session, writes to its terminal, and gets SIGTERM when the parent ends.
 //!
-//! Invariants: [`start`] is called while there is one thread; the parent's wait is bounded; file
-//! descriptors 0 to 2 are never closed, since the next socket would take their place.
+//! Invariants: [`start`] is called while the process has one thread; the parent's wait is bounded; file
+//! descriptors 0 to 2 stay open, since the next socket would get their numbers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -26,70 +26,71 @@ use nix::unistd::{
 };
 use parking_lot::Mutex;
 
-/// How long a child that was told to end has for it, before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
-/// More than any error that we write.
+/// How long the child may take to end after SIGTERM, before it gets SIGKILL.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum bytes of an error in the pipe.
 const MESSAGE_LIMIT: u64 = 64 * 1024;
 
-/// The child's way to say that the mount is live. Dropped without that, the parent still waits:
-/// what `work` returns decides.
+/// Reports to the parent that the mount is live. If it is dropped instead, the parent waits for the
+/// result of `work`.
 #[derive(Debug)]
 pub struct Ready {
-    /// `None` in the foreground, where nobody waits; empty once something was said.
+    /// `None` in the foreground; empty after a report.
     parent: Option<Pipe>,
 }
 
 type Pipe = Arc<Mutex<Option<OwnedFd>>>;
 
 impl Ready {
-    /// Cuts loose: to the root directory, into a session of its own, away from the terminal; then
-    /// tells the parent, which returns. An error means that the parent is gone: end the mount.
+    /// Detaches the process: changes to the root directory, starts a session, and leaves the terminal.
+    /// Then reports to the parent, which returns. After an error the caller must end the mount: the
+    /// parent has ended.
     ///
-    /// Logs must go elsewhere than to stderr from here on (`logging::to_syslog`).
+    /// The log must not use standard error from here on (`logging::to_syslog`).
     pub fn live(self) -> Result<(), String> {
         let Some(pipe) = self.parent else {
             return Ok(());
         };
-        let failed = |error: Errno| format!("can't go into the background: {error}");
+        let failed = |error: Errno| format!("can't run in the background: {error}");
         let null = OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/null")
             .map_err(|error| format!("can't open /dev/null: {error}"))?;
-        // A mount that stays in some directory would keep that from being unmounted.
+        // The working directory of a process keeps its file system from being unmounted.
         chdir("/").map_err(failed)?;
         setsid().map_err(failed)?;
         dup2_stdin(&null).map_err(failed)?;
         dup2_stdout(&null).map_err(failed)?;
         dup2_stderr(&null).map_err(failed)?;
-        outlive_parent().map_err(failed)?;
+        clear_parent_death_signal().map_err(failed)?;
         let Some(parent) = pipe.lock().take() else {
             return Ok(());
         };
         File::from(parent)
             .write_all(&[0])
-            .map_err(|error| format!("whoever started the mount is gone: {error}"))
+            .map_err(|error| format!("the process that started the mount has ended: {error}"))
     }
 }
 
-/// Runs `work` in the background. Returns in the parent, once the work says that it is live or has
-/// failed, or after `patience`; never returns in the child.
+/// Runs `work` in a child in the background. Returns in the parent when the work has reported that it is
+/// live or has failed, or after `timeout`; does not return in the child.
 ///
-/// When `patience` is over or the parent dies, the child gets SIGTERM and shall undo what it did.
+/// After `timeout`, or when the parent ends, the child gets SIGTERM.
 pub fn start(
-    patience: Duration,
+    timeout: Duration,
     work: impl FnOnce(Ready) -> Result<(), String>,
 ) -> Result<(), String> {
-    let failed = |error: Errno| format!("can't go into the background: {error}");
+    let failed = |error: Errno| format!("can't run in the background: {error}");
     let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let parent = nix::unistd::getpid();
     // SAFETY: there is one thread (the caller's promise), so the child is a whole process.
     match unsafe { fork() }.map_err(failed)? {
         ForkResult::Parent { child } => {
             drop(write);
-            // Whoever waits may stop waiting with Ctrl-C, whatever is blocked for the work's sake.
-            ending().thread_unblock().map_err(failed)?;
-            await_child(child, read, patience)
+            // Ctrl-C ends the wait.
+            end_signals().thread_unblock().map_err(failed)?;
+            await_child(child, read, timeout)
         }
         ForkResult::Child => {
             drop(read);
@@ -98,23 +99,23 @@ pub fn start(
     }
 }
 
-/// Runs `work` in the foreground: the same, without a child.
+/// Runs `work` in the foreground, without a child.
 pub fn stay(work: impl FnOnce(Ready) -> Result<(), String>) -> Result<(), String> {
     work(Ready { parent: None })
 }
 
-/// The signals that end a mount, blocked in the calling thread and in all that it starts.
+/// The signals that end a mount, blocked in the calling thread and in all threads that it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Signals(SigSet);
 
 impl Signals {
-    /// Blocks SIGINT, SIGTERM and SIGHUP, and ignores SIGPIPE. To be called before any thread is
-    /// started; programs that we start get a clean mask from the standard library.
+    /// Blocks SIGINT, SIGTERM and SIGHUP, and ignores SIGPIPE. Call it before the first thread is
+    /// started. The standard library resets the mask for programs that it starts.
     pub fn block() -> Result<Self, String> {
         let failed = |error: Errno| format!("can't block signals: {error}");
-        let set = ending();
+        let set = end_signals();
         set.thread_block().map_err(failed)?;
-        // SAFETY: no handler runs, so there is none that could do harm.
+        // SAFETY: SIG_IGN installs no handler.
         unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map_err(failed)?;
         Ok(Self(set))
     }
@@ -125,9 +126,9 @@ impl Signals {
             match self.0.wait() {
                 Ok(signal) => return signal,
                 Err(Errno::EINTR) => {}
-                // sigwait(3) fails for a wrong set only; then nothing could ever end the mount.
+                // sigwait(3) fails only for an invalid set. Without this the mount could not be ended.
                 Err(error) => {
-                    log::error!("waiting for signals: {error}");
+                    log::error!("signals: sigwait failed: {error}; unmounting");
                     return Signal::SIGTERM;
                 }
             }
@@ -135,7 +136,7 @@ impl Signals {
     }
 }
 
-fn ending() -> SigSet {
+fn end_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
         .collect()
@@ -146,15 +147,15 @@ fn run_child(parent: Pid, write: OwnedFd, work: impl FnOnce(Ready) -> Result<(),
     let ready = Ready {
         parent: Some(Arc::clone(&pipe)),
     };
-    let outcome = match die_with(parent) {
+    let outcome = match end_with_parent(parent) {
         Ok(()) => work(ready),
-        Err(error) => Err(format!("can't go into the background: {error}")),
+        Err(error) => Err(format!("can't run in the background: {error}")),
     };
     let waiting = pipe.lock().take();
     match (outcome, waiting) {
         (Ok(()), None) => 0,
-        (Ok(()), Some(parent)) => say(parent, "the mount ended before it was live"),
-        (Err(error), Some(parent)) => say(parent, &error),
+        (Ok(()), Some(parent)) => report_error(parent, "the mount ended before it was live"),
+        (Err(error), Some(parent)) => report_error(parent, &error),
         (Err(error), None) => {
             log::error!("{error}");
             1
@@ -162,17 +163,17 @@ fn run_child(parent: Pid, write: OwnedFd, work: impl FnOnce(Ready) -> Result<(),
     }
 }
 
-/// Tells the parent what went wrong, and returns our exit status.
-fn say(parent: OwnedFd, error: &str) -> i32 {
-    // A parent that is gone can't be told, and nobody else waits.
+/// Reports an error to the parent, and returns the exit status.
+fn report_error(parent: OwnedFd, error: &str) -> i32 {
+    // Fails if the parent has ended; then nothing waits for the report.
     let _ = File::from(parent).write_all(error.as_bytes());
     1
 }
 
-/// Has the kernel send us SIGTERM when `parent` ends.
-fn die_with(parent: Pid) -> nix::Result<()> {
+/// Has the kernel send SIGTERM to this process when `parent` ends.
+fn end_with_parent(parent: Pid) -> nix::Result<()> {
     set_parent_death_signal(libc::SIGTERM)?;
-    // It may have ended before that.
+    // The parent may have ended before the call.
     if getppid() == parent {
         Ok(())
     } else {
@@ -180,23 +181,23 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     }
 }
 
-fn outlive_parent() -> nix::Result<()> {
+fn clear_parent_death_signal() -> nix::Result<()> {
     set_parent_death_signal(0)
 }
 
 fn set_parent_death_signal(signal: i32) -> nix::Result<()> {
-    // SAFETY: PR_SET_PDEATHSIG takes a number and touches no memory of ours.
+    // SAFETY: PR_SET_PDEATHSIG takes a number and accesses no memory.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) }).map(drop)
 }
 
-/// The parent's part.
-fn await_child(child: Pid, read: OwnedFd, patience: Duration) -> Result<(), String> {
-    let until = Instant::now() + patience;
-    if !readable(&read, until)? {
+/// Waits in the parent for the report of the child.
+fn await_child(child: Pid, read: OwnedFd, timeout: Duration) -> Result<(), String> {
+    let until = Instant::now() + timeout;
+    if !wait_readable(&read, until)? {
         let end = stop(child);
         return Err(format!(
             "the mount was not live after {} seconds; {end}",
-            patience.as_secs()
+            timeout.as_secs()
         ));
     }
     let mut message = Vec::new();
@@ -206,30 +207,30 @@ fn await_child(child: Pid, read: OwnedFd, patience: Duration) -> Result<(), Stri
         Ok(1) if first == [0] => return Ok(()),
         Ok(1) => {
             message.extend(first);
-            // The child writes its message in one go and ends; what it writes is whole.
+            // The child writes its message at once and ends.
             let _ = pipe.take(MESSAGE_LIMIT).read_to_end(&mut message);
-            let _ = wait_until(child, Instant::now() + GRACE);
+            let _ = wait_until(child, Instant::now() + EXIT_TIMEOUT);
             let message = String::from_utf8_lossy(&message);
             return Err(message.trim().replace('\n', " "));
         }
         Ok(_) => {}
         Err(error) => return Err(format!("waiting for the mount: {error}")),
     }
-    let how = match wait_until(child, Instant::now() + GRACE) {
+    let how = match wait_until(child, Instant::now() + EXIT_TIMEOUT) {
         Some(WaitStatus::Signaled(_, signal, _)) => format!("ended by {signal}"),
         Some(WaitStatus::Exited(_, status)) => format!("ended with status {status}"),
-        _ => "went away".to_string(),
+        _ => "ended".to_string(),
     };
     Err(format!(
-        "the mount {how} before it was live; -d shows how far it came"
+        "the mount {how} before it was live; -d logs each step"
     ))
 }
 
-/// Whether there is something to read, or the end, before `until`.
-fn readable(read: &OwnedFd, until: Instant) -> Result<bool, String> {
+/// Waits until there are bytes to read or the end; false after `until`.
+fn wait_readable(read: &OwnedFd, until: Instant) -> Result<bool, String> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last fraction of a millisecond is not spun away.
+        // Rounded up: with a timeout of 0 the loop would spin for the last fraction of a millisecond.
         let left =
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
@@ -242,16 +243,16 @@ fn readable(read: &OwnedFd, until: Instant) -> Result<bool, String> {
     }
 }
 
-/// Ends the child: by asking, then by force.
+/// Ends the child with SIGTERM, then with SIGKILL.
 fn stop(child: Pid) -> &'static str {
-    // It may have ended by itself just now.
+    // Fails if the child has just ended.
     let _ = signal::kill(child, Signal::SIGTERM);
-    if wait_until(child, Instant::now() + GRACE).is_some() {
-        return "it was ended";
+    if wait_until(child, Instant::now() + EXIT_TIMEOUT).is_some() {
+        return "it was stopped";
     }
     let _ = signal::kill(child, Signal::SIGKILL);
-    let _ = wait_until(child, Instant::now() + GRACE);
-    "it was killed: look whether a dead mount is left, and unmount it with fusermount3 -u"
+    let _ = wait_until(child, Instant::now() + EXIT_TIMEOUT);
+    "it was killed; if a dead mount remains, remove it with fusermount3 -u"
 }
 
 fn wait_until(child: Pid, until: Instant) -> Option<WaitStatus> {
@@ -273,9 +274,9 @@ mod tests {
     use super::*;
 
     /// A child that is a shell script, whose standard output is the pipe.
-    fn await_script(script: &str, patience: Duration) -> Result<(), String> {
+    fn await_script(script: &str, timeout: Duration) -> Result<(), String> {
         let (read, write) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        // `await_child` waits for those that fail; one that goes on is left to init.
+        // `await_child` reaps a child that fails; init reaps one that continues.
         #[allow(clippy::zombie_processes)]
         let child = Command::new("sh")
             .args(["-c", script])
@@ -283,11 +284,11 @@ mod tests {
             .stdout(Stdio::from(write))
             .spawn()
             .expect("a shell");
-        await_child(Pid::from_raw(child.id() as i32), read, patience)
+        await_child(Pid::from_raw(child.id() as i32), read, timeout)
     }
 
     #[test]
-    fn a_child_that_is_live_lets_the_parent_go() {
+    fn live_child_ends_the_wait() {
         let begun = Instant::now();
         let outcome = await_script("printf '\\0'; sleep 2", Duration::from_secs(30));
         assert_eq!(outcome, Ok(()));
@@ -295,13 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_child_that_fails_reach_the_parent() {
+    fn error_of_child_reaches_the_parent() {
         let outcome = await_script("printf 'no such host'; exit 1", Duration::from_secs(30));
         assert_eq!(outcome, Err("no such host".to_string()));
     }
 
     #[test]
-    fn a_child_that_ends_without_a_word_is_an_error() {
+    fn child_that_ends_without_report_is_an_error() {
         let error = await_script("exit 3", Duration::from_secs(30)).expect_err("no word");
         assert!(error.contains("ended with status 3"), "{error}");
         let error = await_script("kill -9 $$", Duration::from_secs(30)).expect_err("no word");
@@ -309,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_a_child_has_an_end() {
+    fn wait_for_child_has_a_timeout() {
         let error = await_script("sleep 60", Duration::from_millis(50)).expect_err("late");
-        assert!(error.contains("it was ended"), "{error}");
+        assert!(error.contains("it was stopped"), "{error}");
     }
 
     #[test]
-    fn in_the_foreground_being_live_changes_nothing() {
+    fn live_has_no_effect_in_the_foreground() {
         let before = std::env::current_dir().expect("a directory");
         assert_eq!(stay(Ready::live), Ok(()));
         assert_eq!(std::env::current_dir().expect("a directory"), before);

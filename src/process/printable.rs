@@ -1,13 +1,12 @@
 //! Escapes text for a terminal, a log or a message.
 //!
-//! Names and replies of a server can hold sequences that a terminal obeys (ECMA-48), and characters that
-//! turn the order of what follows (Unicode bidirectional controls). Everything that leaves the program as
-//! text passes [`printable`]: log lines, error messages, reports, the answers of a mount. Escaping twice
-//! changes nothing.
+//! Names and replies of a server can contain control sequences of terminals (ECMA-48), and characters that
+//! reverse the order of the text after them (Unicode bidirectional controls). All output passes
+//! [`printable`]: log lines, error messages, reports, the answers of a mount. Escaping is idempotent.
 
 use std::fmt::Write;
 
-/// `text` with control and format characters as Rust writes them in a string: `\n`, `\u{1b}`.
+/// Escapes control and format characters as Rust does in string literals: `\n`, `\u{1b}`.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -21,13 +20,13 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Bytes of a server as [`printable`] text; what is not UTF-8 becomes U+FFFD.
+/// Escapes bytes of a server as [`printable`] does; U+FFFD replaces those that are not UTF-8.
 pub fn printable_bytes(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
 }
 
-/// Whether a character only shows itself: it is no control (C0, DEL, C1), no line or paragraph separator,
-/// and none of the format characters (Unicode category Cf), to which the bidirectional controls belong.
+/// Whether a character has no effect on the characters around it: it is not a control (C0, DEL, C1), a line
+/// or paragraph separator, or a format character (Unicode category Cf, with the bidirectional controls).
 pub fn is_printable(character: char) -> bool {
     let is_format = matches!(character,
         '\u{ad}'
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_people_stays_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in ["Bücher & Töne", "日本語", "שלום", "a\\b \"c\"", "e\u{301}"] {
             assert_eq!(printable(text), text);
         }

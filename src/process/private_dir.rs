@@ -1,12 +1,12 @@
-//! Directories that only this user can change: spool, journal, disk cache, server profiles.
+//! Opens directories that only this user can change: spool, journal, disk cache, server profiles.
 //!
-//! Another user who can put a link into such a directory, or a directory in its place, would have us
-//! overwrite files of ours. So every directory on the way from the root must belong to root or to us and be
-//! writable by nobody else, or be sticky. The walk goes down one name at a time and follows no link; links
-//! are resolved before it. The last directory must be ours. It is opened once, and everything in it is done
-//! relative to that descriptor without following links.
+//! If another user could put a link into such a directory, or replace it, ftpfs would overwrite files of
+//! its own user. So each directory of the path must belong to root or to this user, and must not be writable
+//! by other users unless it is sticky. Links are resolved first; then the path is walked one name at a
+//! time without following links. The last directory must belong to this user. It is opened once, and all
+//! operations in it are relative to that descriptor and follow no links.
 //!
-//! In a sticky directory such as `/tmp` a subdirectory `ftpfs-UID` is used.
+//! In a sticky directory such as `/tmp` the subdirectory `ftpfs-UID` is used.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -26,9 +26,9 @@ use parking_lot::Mutex;
 
 use crate::process::regular_file;
 
-/// The mode of directories that are made.
+/// Mode of new directories.
 const DIRECTORY_MODE: Mode = Mode::S_IRWXU;
-/// The mode of files that are made.
+/// Mode of new files.
 const FILE_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// An open directory that only this user can change.
@@ -39,17 +39,17 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Opens the directory at `path`, or in it where it is sticky; makes what is missing.
+    /// Opens the directory at `path`, or its subdirectory if it is sticky; creates missing directories.
     pub fn make(path: &Path) -> io::Result<Self> {
         Self::walk(&resolve(path)?, true)
     }
 
-    /// Opens the directory at `path`, or in it where it is sticky; `NotFound` where it is missing.
+    /// Opens the directory at `path`, or its subdirectory if it is sticky; `NotFound` if it is missing.
     pub fn find(path: &Path) -> io::Result<Self> {
         Self::walk(&resolve(path)?, false)
     }
 
-    /// Goes down an absolute path without links.
+    /// Walks an absolute path without links.
     fn walk(path: &Path, make: bool) -> io::Result<Self> {
         let mut directory = nix::fcntl::open("/", OFlag::O_PATH | DIRECTORY_FLAGS, Mode::empty())?;
         let mut there = PathBuf::from("/");
@@ -59,13 +59,13 @@ impl PrivateDir {
                 return Err(io::ErrorKind::InvalidFilename.into());
             };
             check_ancestor(&there, &fstat(&directory)?)?;
-            // Reading is needed in the last one only: the others need not allow it.
-            let way = if at == last {
+            // Only the last directory must be readable.
+            let access = if at == last {
                 OFlag::O_RDONLY
             } else {
                 OFlag::O_PATH
             };
-            let open = || openat(&directory, name, way | DIRECTORY_FLAGS, Mode::empty());
+            let open = || openat(&directory, name, access | DIRECTORY_FLAGS, Mode::empty());
             let next = match open() {
                 Err(Errno::ENOENT) if make => {
                     match mkdirat(&directory, name, DIRECTORY_MODE) {
@@ -86,12 +86,12 @@ impl PrivateDir {
         })
     }
 
-    /// Where it is, without links.
+    /// Its path, without links.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens a regular file in it; one that is made is for this user only.
+    /// Opens a regular file in it; only this user can access a new one.
     pub fn open(&self, name: impl AsRef<OsStr>, flags: OFlag) -> io::Result<File> {
         let file = openat(
             &self.directory,
@@ -104,18 +104,18 @@ impl PrivateDir {
         Ok(file)
     }
 
-    /// Makes a new file in it, for reading and writing.
+    /// Creates a new file in it, for reading and writing.
     pub fn create_new(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         self.open(name, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)
     }
 
-    /// A file without a name on the same file system, where that has such.
+    /// Creates a file without a name (O_TMPFILE), if the file system supports that.
     pub fn unnamed(&self) -> io::Result<File> {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         Ok(openat(&self.directory, ".", flags, FILE_MODE)?.into())
     }
 
-    /// Gives an open file one more name in it, which must be new.
+    /// Links an open file to a new name in it.
     pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
         let here = format!("/proc/self/fd/{}", file.as_raw_fd());
         let follow = AtFlags::AT_SYMLINK_FOLLOW;
@@ -129,7 +129,7 @@ impl PrivateDir {
         Ok(())
     }
 
-    /// Gives a file another name, in place of what has that.
+    /// Renames a file, and replaces one of the new name.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         let directory = &self.directory;
         Ok(renameat(directory, from.as_ref(), directory, to.as_ref())?)
@@ -141,13 +141,13 @@ impl PrivateDir {
         Ok(unlinkat(&self.directory, name.as_ref(), how)?)
     }
 
-    /// What has a name, a link itself too.
+    /// Returns the attributes of a name; of a link, not of its target.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<FileStat> {
         let how = AtFlags::AT_SYMLINK_NOFOLLOW;
         Ok(fstatat(&self.directory, name.as_ref(), how)?)
     }
 
-    /// Whether a name is that of an open file.
+    /// Whether a name leads to an open file.
     pub fn is_at(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<bool> {
         let ours = file.metadata()?;
         Ok(self
@@ -168,13 +168,13 @@ impl PrivateDir {
         Ok(names)
     }
 
-    /// Writes its names to the disk.
+    /// Flushes its entries to the disk.
     pub fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(self.directory.as_fd())?)
     }
 
-    /// Whether it is still the one that is found at its path.
-    fn is_there(&self) -> bool {
+    /// Whether its path still leads to it.
+    fn is_current(&self) -> bool {
         let same = |there: fs::Metadata| {
             fstat(&self.directory)
                 .is_ok_and(|own| (own.st_dev, own.st_ino) == (there.dev(), there.ino()))
@@ -191,8 +191,7 @@ const FILE_FLAGS: OFlag = OFlag::O_NOFOLLOW
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
-/// The path of a private directory, which is opened when it is first needed, and again after somebody
-/// has removed it.
+/// The path of a private directory, which is opened on first use, and again after it was removed.
 #[derive(Debug)]
 pub struct PrivatePath {
     path: PathBuf,
@@ -200,7 +199,7 @@ pub struct PrivatePath {
 }
 
 impl PrivatePath {
-    /// The directory at `path`, whether it is there or not.
+    /// Takes the path of a directory, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -208,26 +207,26 @@ impl PrivatePath {
         }
     }
 
-    /// Where it is, or will be.
+    /// The path of the directory; without links once it is open.
     pub fn path(&self) -> PathBuf {
         let opened = self.opened.lock();
         let there = opened.as_ref().map(|there| there.path().to_path_buf());
         there.unwrap_or_else(|| self.path.clone())
     }
 
-    /// The directory, made where it is missing.
+    /// Opens the directory; creates it if it is missing.
     pub fn make(&self) -> io::Result<Arc<PrivateDir>> {
         self.open(PrivateDir::make)
     }
 
-    /// The directory; `NotFound` where it is missing.
+    /// Opens the directory; `NotFound` if it is missing.
     pub fn find(&self) -> io::Result<Arc<PrivateDir>> {
         self.open(PrivateDir::find)
     }
 
     fn open(&self, open: fn(&Path) -> io::Result<PrivateDir>) -> io::Result<Arc<PrivateDir>> {
         let mut opened = self.opened.lock();
-        if let Some(there) = opened.as_ref().filter(|there| there.is_there()) {
+        if let Some(there) = opened.as_ref().filter(|there| there.is_current()) {
             return Ok(Arc::clone(there));
         }
         *opened = None;
@@ -236,7 +235,7 @@ impl PrivatePath {
     }
 }
 
-/// The directory that is meant by `path`: absolute, without links, and `ftpfs-UID` in one that is sticky.
+/// Resolves `path`: returns it absolute, without links, and with `ftpfs-UID` added to a sticky directory.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     let (mut there, mut missing) = (absolute.as_path(), Vec::new());
@@ -244,7 +243,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         match fs::canonicalize(there) {
             Ok(real) => break real,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // None for `..`: what a missing directory has above it can't be known.
+                // None for `..`: the parent of a missing directory is unknown.
                 let name = there.file_name().ok_or(error)?;
                 missing.push(name);
                 there = there.parent().unwrap_or(Path::new("/"));
@@ -261,7 +260,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
-/// Looks, before anything is written, whether `path` may be used; returns what [`resolve`] does.
+/// Checks, without writing, whether `path` may be used; returns the result of [`resolve`].
 pub fn check(path: &Path) -> io::Result<PathBuf> {
     let real = resolve(path)?;
     match PrivateDir::walk(&real, false) {
@@ -290,8 +289,8 @@ fn check_own(path: &Path, found: &FileStat) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether somebody but root and its owner can write to a directory. With a umask of 002, as many systems
-/// have it, directories are writable for the group, which is each user's own (user private groups).
+/// Whether users other than root and its owner can write to a directory. With a umask of 002, the default
+/// of many systems, directories are writable by the group, which has one member (user private groups).
 fn is_writable_by_others(found: &FileStat) -> bool {
     let by_group = found.st_mode & libc::S_IWGRP != 0 && {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -300,8 +299,8 @@ fn is_writable_by_others(found: &FileStat) -> bool {
     by_group || found.st_mode & libc::S_IWOTH != 0
 }
 
-/// Whether the group of a directory has its owner as the only member, by the files of passwd(5) and
-/// group(5). Of a group that is in neither, nothing is known.
+/// Whether the owner of a directory is the only member of its group, by the files of passwd(5) and
+/// group(5). False for a group that is in neither.
 fn has_no_other_member(passwd: &str, group: &str, found: &FileStat) -> bool {
     let (uid, gid) = (found.st_uid.to_string(), found.st_gid.to_string());
     let users = passwd
@@ -328,7 +327,7 @@ fn refused(path: &Path, why: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(
-            "{} {why}, who could replace files there; choose a directory of your own",
+            "{} {why}, so that files in it could be replaced; choose another directory",
             path.display()
         ),
     )
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_for_its_owner_only() {
+    fn new_directory_and_file_are_private() {
         let scratch = tempfile::tempdir().expect("a directory");
         let made = PrivateDir::make(&scratch.path().join("a/b")).expect("made");
         drop(made.create_new("f").expect("a file"));
@@ -365,7 +364,7 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a directory");
         let open = scratch.path().join("open");
         fs::create_dir(&open).expect("made");
-        // A group that no file of this machine knows.
+        // A group that is not in group(5).
         let _ = nix::unistd::chown(&open, None, Some(54_321.into()));
         for wrong in [0o777, 0o775, 0o722] {
             chmod(&open, wrong);
@@ -425,7 +424,7 @@ mod tests {
         assert_eq!(made.path(), sticky.join(&own));
         assert_eq!(mode(made.path()), 0o700);
         assert!(PrivateDir::make(&sticky.join("named")).is_ok());
-        // Another user was there first.
+        // Another user has created the name first.
         fs::remove_dir(made.path()).expect("removed");
         symlink(scratch.path(), sticky.join(&own)).expect("a link");
         assert!(PrivateDir::make(&link).is_err());
@@ -461,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_directory_above_can_not_be_left() {
+    fn parent_of_missing_directory_is_an_error() {
         assert!(resolve(Path::new("/no/such/../dir")).is_err());
         let there = resolve(Path::new("/no/such/dir")).expect("resolved");
         assert_eq!(there, Path::new("/no/such/dir"));

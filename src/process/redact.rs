@@ -1,9 +1,9 @@
-//! Finds passwords in command-line arguments: hides them in messages and in `/proc/PID/cmdline`.
+//! Hides the passwords of command-line arguments in messages and in `/proc/PID/cmdline`.
 //!
-//! Every message that quotes an argument passes it through [`redact`]. [`hide_arguments`] overwrites the
-//! process's own argument area, which every user can read; a child made by fork(2) inherits that.
+//! Messages quote arguments through [`redact`]. [`hide_arguments`] overwrites the argument area of the
+//! process, which every user can read; a child made by fork(2) inherits that.
 //!
-//! Invariant: where it is in doubt whether something is a password, it is hidden.
+//! Invariant: a part that may be a password is hidden.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,31 +12,31 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::process::printable::printable;
 
-/// What stands for a password: one character whatever its length, so that the argument never grows.
+/// Replacement of a password: one character, so that the argument does not grow.
 const HIDDEN: &[u8] = b"*";
 /// Options whose whole value is a secret.
 const SECRET_OPTIONS: [&[u8]; 4] = [b"pass=", b"password=", b"passwd=", b"passphrase="];
-/// `/proc/self/stat`: `arg_start` is field 48 and `arg_end` field 49 (proc(5)); the fields after the
-/// program's name begin with the third.
+/// Index of `arg_start` in `/proc/self/stat`, among the fields after the program's name: fields 48 and 49
+/// (proc(5)) are `arg_start` and `arg_end`, and the first one after the name is field 3.
 const ARG_START: usize = 48 - 3;
 
-/// An argument without its passwords, fit for a terminal.
+/// Returns an argument for a message: with passwords hidden and control characters escaped.
 pub fn redact(argument: impl AsRef<OsStr>) -> String {
     let bytes = argument.as_ref().as_bytes();
-    let mut hidden = secrets(bytes);
-    // "PART OF A PASSWORD@HOST": a blank in a password makes two arguments of one.
+    let mut hidden = find_secrets(bytes);
+    // "PART OF A PASSWORD@HOST": the shell splits a password that contains a blank.
     if let Some(at) = bytes.iter().position(|&byte| byte == b'@')
         && hidden.is_empty()
         && find(bytes, b"://").is_none()
     {
         hidden.push(0..at);
     }
-    printable(&String::from_utf8_lossy(&without(bytes, &hidden)))
+    printable(&String::from_utf8_lossy(&replace_ranges(bytes, &hidden)))
 }
 
 /// Whether an argument, or a word of a list of options, holds a password.
 pub fn holds_secret(argument: impl AsRef<OsStr>) -> bool {
-    !secrets(argument.as_ref().as_bytes()).is_empty()
+    !find_secrets(argument.as_ref().as_bytes()).is_empty()
 }
 
 /// Overwrites the passwords among `arguments`, which are those of this process, in the memory that
@@ -45,7 +45,7 @@ pub fn hide_arguments(arguments: &[OsString]) -> io::Result<()> {
     if !arguments.iter().any(holds_secret) {
         return Ok(());
     }
-    let unknown = || io::Error::other("/proc/self/stat does not tell where the arguments are");
+    let unknown = || io::Error::other("/proc/self/stat does not show the address of the arguments");
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = stat.rsplit_once(')').ok_or_else(unknown)?;
     let mut fields = fields.split_whitespace().skip(ARG_START);
@@ -63,7 +63,7 @@ pub fn hide_arguments(arguments: &[OsString]) -> io::Result<()> {
         return Err(unknown());
     }
     // SAFETY: the kernel put the arguments there, on the stack of this process, which is writable and lives
-    // as long as the process. There is one thread, and what the standard library read of it is copied.
+    // as long as the process. There is one thread, and the standard library has copied the arguments.
     let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, expected.len()) };
     if area != expected {
         return Err(unknown());
@@ -71,8 +71,8 @@ pub fn hide_arguments(arguments: &[OsString]) -> io::Result<()> {
     let mut at = 0;
     for argument in arguments {
         let bytes = argument.as_bytes();
-        let mut shown = without(bytes, &secrets(bytes));
-        // NULs at its end: the length would tell something, too.
+        let mut shown = replace_ranges(bytes, &find_secrets(bytes));
+        // Padded with NULs, so that the length of the password is hidden too.
         shown.resize(bytes.len(), 0);
         area[at..at + bytes.len()].copy_from_slice(&shown);
         at += bytes.len() + 1;
@@ -80,8 +80,8 @@ pub fn hide_arguments(arguments: &[OsString]) -> io::Result<()> {
     Ok(())
 }
 
-/// `bytes` with [`HIDDEN`] in place of each range, which do not overlap.
-fn without(bytes: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+/// Replaces each range by [`HIDDEN`]; ranges do not overlap.
+fn replace_ranges(bytes: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len());
     let mut at = 0;
     for range in ranges {
@@ -93,9 +93,9 @@ fn without(bytes: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
     shown
 }
 
-/// Where passwords are, in order and without overlap; no range is empty.
-fn secrets(bytes: &[u8]) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = in_login(bytes).into_iter().collect();
+/// Returns the ranges of passwords, in order and without overlap; none is empty.
+fn find_secrets(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = find_login_password(bytes).into_iter().collect();
     for start in 0..bytes.len() {
         let before = start.checked_sub(1).map(|before| bytes[before]);
         // `-opass=`, `-fopass=`
@@ -108,9 +108,9 @@ fn secrets(bytes: &[u8]) -> Vec<Range<usize>> {
             there.is_some_and(|there| there.eq_ignore_ascii_case(name))
         };
         if let Some(name) = SECRET_OPTIONS.iter().find(|name| begins(name)) {
-            found.push(start + name.len()..value_end(bytes, start));
+            found.push(start + name.len()..find_value_end(bytes, start));
         } else if begins(&b"user=".as_slice()) {
-            let end = value_end(bytes, start);
+            let end = find_value_end(bytes, start);
             let colon = bytes[start..end].iter().position(|&byte| byte == b':');
             found.extend(colon.map(|colon| start + colon + 1..end));
         }
@@ -127,8 +127,8 @@ fn secrets(bytes: &[u8]) -> Vec<Range<usize>> {
     apart
 }
 
-/// The password of `SCHEME://USER:PASSWORD@HOST`, or of `USER:PASSWORD@HOST`.
-fn in_login(bytes: &[u8]) -> Option<Range<usize>> {
+/// Returns the range of the password of `SCHEME://USER:PASSWORD@HOST` or `USER:PASSWORD@HOST`.
+fn find_login_password(bytes: &[u8]) -> Option<Range<usize>> {
     let last_at = bytes.iter().rposition(|&byte| byte == b'@')?;
     let Some(scheme) = find(bytes, b"://") else {
         let colon = bytes.iter().position(|&byte| byte == b':')?;
@@ -145,7 +145,7 @@ fn in_login(bytes: &[u8]) -> Option<Range<usize>> {
         .rposition(|&byte| byte == b'@');
     match at.map(|at| authority.start + at) {
         Some(at) => (colon < at).then_some(colon + 1..at),
-        // A `/` typed within a password ends the authority; what looks like a port is taken for one.
+        // An unencoded `/` in a password ends the authority. Digits alone are a port.
         None => {
             let port = bytes.get(colon + 1..authority.end).unwrap_or_default();
             let is_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
@@ -154,8 +154,8 @@ fn in_login(bytes: &[u8]) -> Option<Range<usize>> {
     }
 }
 
-/// Where the value ends of the option that begins at `start`: at a comma, unless that is escaped or quoted.
-fn value_end(bytes: &[u8], start: usize) -> usize {
+/// Returns the end of the option that begins at `start`: the next comma that is not escaped or quoted.
+fn find_value_end(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut quoted) = (start, false);
     while at < bytes.len() {
         match bytes[at] {

@@ -1,29 +1,29 @@
-//! Opens files at paths that anything may stand at: regular files only, and never with a wait.
+//! Opens regular files, without blocking on other kinds.
 //!
-//! A FIFO, a device or a directory in place of `~/.netrc` or a profile would hang the program or give it
-//! bytes without end.
+//! A FIFO or a device in place of `~/.netrc` or a profile would block the program, or supply bytes without
+//! end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Flags with which opening anything returns at once, and takes no terminal over.
-const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+/// Flags with which open(2) neither blocks nor acquires a controlling terminal.
+const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
 
-/// Opens a file as `options` say; an error unless it is a regular file.
+/// Opens a file with `options`; an error unless it is a regular file.
 pub fn open_as(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(FLAGS).open(path)?;
+    let file = options.custom_flags(OPEN_FLAGS).open(path)?;
     check(&file)?;
     Ok(file)
 }
 
-/// Reads all of a file of at most `limit` bytes; an error if it has more, or is no regular file.
+/// Reads a whole file; an error if it has more than `limit` bytes, or is not a regular file.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_from(open_as(path, OpenOptions::new().read(true))?, limit)
 }
 
-/// Reads all of an open file of at most `limit` bytes; an error if it has more.
+/// Reads a whole open file; an error if it has more than `limit` bytes.
 pub fn read_from(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if file.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
@@ -32,12 +32,12 @@ pub fn read_from(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same for text.
+/// Reads a whole text file; an error if it has more than `limit` bytes, or is not UTF-8.
 pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| io::Error::other("is not UTF-8"))
 }
 
-/// An error unless an open file is a regular one.
+/// Checks that an open file is a regular file.
 pub fn check(file: &File) -> io::Result<()> {
     match file.metadata()?.is_file() {
         true => Ok(()),

@@ -107,7 +107,7 @@ fn status_works_with_a_silent_server() {
     assert!(
         refused
             .output
-            .contains("only the user who mounted it and root may ask"),
+            .contains("only the user who mounted it and root may query it"),
         "{}",
         refused.output
     );

@@ -81,7 +81,7 @@ fn umount_by_root_of_another_users_mount_waits() {
          for path in $M $S/link; do
              $as_nobody \"$FTPFS\" $URL $M -o writeback; ln -sfn mount $S/link; ! ls $M 2>/dev/null || fail 'root may look'
              $as_nobody cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
-             \"$FTPFS\" umount $path 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; ! mountpoint -q $M; rm $D/file
+             \"$FTPFS\" umount $path 2>$S/said; cmp $S/file $D/file; says $S/said 'waiting for uploads: '; ! mountpoint -q $M; rm $D/file
          done"
         ),
     );
@@ -113,7 +113,7 @@ fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
                  timeout 20 $as_other $command $M 2>$S/said || fail \"$line, $command: $(cat $S/said)\"
                  ! mountpoint -q $M
                  case $line in
-                     65533* | *allow_other) says $S/said 'are being stored'; cmp $S/file $D/file ;;
+                     65533* | *allow_other) says $S/said 'waiting for uploads: '; cmp $S/file $D/file ;;
                      *) says $S/said 'may not be stored yet'; soon arrives ;;
                  esac
                  rm $D/file

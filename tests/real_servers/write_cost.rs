@@ -578,7 +578,7 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
          for type in fuse.ftpfs ftpfs; do
              mount -t $type $URL $M -o writeback; is $(findmnt -n -o FSTYPE $M) fuse.ftpfs
              cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
-             umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; rm $D/file
+             umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'waiting for uploads: '; rm $D/file
          done
          # By name of the directory and with what umount(8) passes on.
          mount -t fuse.ftpfs $URL $M -o writeback; cp $S/file $M/file; umount -v -t fuse.ftpfs $M 2>$S/said; cmp $S/file $D/file
@@ -597,7 +597,7 @@ fn umount_reports_refused_uploads() {
         60,
         "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
          echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
-         says $S/said 'refused 1 of the files'; says $S/said $S/.cache/ftpfs/lost+found
+         says $S/said '1 closed file could not be stored'; says $S/said $S/.cache/ftpfs/lost+found
          ! mountpoint -q $M; ! wait $mounted || fail 'ftpfs says that all is stored'; is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data",
     );
 }
@@ -609,10 +609,10 @@ fn umount_waits_and_reports_what_is_left() {
         "vsftpd local_max_rate=2000000; head -c 12M /dev/urandom >$S/file; mounts writeback
          cp $S/file $M/file; cp $M/file $S/back; cmp $S/file $S/back
          ! cmp -s $S/file $D/file || fail 'it was there before its close'
-         \"$FTPFS\" umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'are being stored'; wait $mounted
+         \"$FTPFS\" umount $M 2>$S/said; cmp $S/file $D/file; says $S/said 'waiting for uploads: '; wait $mounted
          # Who does not wait leaves it in the journal.
          mounts writeback; cp $S/file $M/other; ! \"$FTPFS\" umount -f $M 2>$S/said || fail 'it was said to be stored'
-         says $S/said '1 files (12 MiB) that were closed there are not stored yet'; kill -9 $mounted; wait $mounted || true
+         says $S/said '1 closed file (12.0 MiB) not stored yet'; kill -9 $mounted; wait $mounted || true
          mounts writeback; cmp $S/file $M/other; \"$FTPFS\" umount $M; cmp $S/file $D/other;
          # One whose process has ended has nothing to wait for.
          mounts writeback; kill -9 $mounted; wait $mounted || true; \"$FTPFS\" umount $M; ! mountpoint -q $M",

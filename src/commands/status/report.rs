@@ -118,7 +118,7 @@ impl Report {
             listed_ahead: ahead(figures.listed_ahead),
             fetched_ahead: ahead(figures.fetched_ahead),
             notices: NoticesJson {
-                told: self.notices.told,
+                told: self.notices.sent,
                 dropped: self.notices.dropped,
             },
             unsent: UnsentJson {

@@ -1,9 +1,11 @@
 //! Formats the status of a mount for people: a line for each subject.
 
-use crate::commands::human::{date_time, duration, size};
+use std::iter;
+
+use crate::commands::human::{date_time, duration, files, size};
 use crate::commands::status::report::{Report, seconds, shown};
 use crate::process::printable::printable;
-use crate::vfs::Unsent;
+use crate::vfs::{Figures, Unsent};
 
 /// Width of the names.
 const NAME_WIDTH: usize = 12;
@@ -11,24 +13,41 @@ const NAME_WIDTH: usize = 12;
 /// Formats the status in at most `longest` bytes.
 pub fn format(report: &Report, longest: usize) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, words: String| {
+    let lines = [
+        mount(report),
+        connections(report),
+        caches(&report.figures),
+        kernel(report),
+        uploads(report, longest),
+        errors(report),
+    ];
+    for (name, words) in lines.into_iter().flatten() {
         text.push_str(format!("  {name:NAME_WIDTH$} {}", printable(&words)).trim_end());
         text.push('\n');
-    };
-    let figures = &report.figures;
+    }
+    text
+}
+
+/// Names and values; an empty name continues the line before.
+type Lines = Vec<(&'static str, String)>;
+
+fn mount(report: &Report) -> Lines {
     let read_only = if report.read_only { ", read-only" } else { "" };
-    line("source", format!("{}{read_only}", report.source));
-    line("user", report.user.clone());
-    line(
-        "mounted",
-        format!(
-            "{}, {} ago; process {}, ftpfs {}",
-            date_time(seconds(report.since)),
-            duration(report.lasts),
-            report.process,
-            env!("CARGO_PKG_VERSION")
-        ),
+    let mounted = format!(
+        "{}, {} ago; process {}, ftpfs {}",
+        date_time(seconds(report.since)),
+        duration(report.lasts),
+        report.process,
+        env!("CARGO_PKG_VERSION")
     );
+    vec![
+        ("source", format!("{}{read_only}", report.source)),
+        ("user", report.user.clone()),
+        ("mounted", mounted),
+    ]
+}
+
+fn connections(report: &Report) -> Lines {
     let connections = &report.connections;
     let mut words = format!(
         "{} open, {} busy, {} at most",
@@ -40,70 +59,75 @@ pub fn format(report: &Report, longest: usize) -> String {
     if connections.waiting > 0 {
         words.push_str(&format!("; {} requests waiting", connections.waiting));
     }
-    line("connections", words);
+    vec![("connections", words)]
+}
+
+fn caches(figures: &Figures) -> Lines {
     let answers = |(memory, waited): (u64, u64)| {
         format!("{memory} answered from memory, {waited} by the server")
     };
-    line("names", answers(figures.names));
-    line("reads", answers(figures.reads));
     let (bytes, limit) = figures.blocks;
     let (names, directories) = figures.known;
-    line(
-        "memory",
-        format!(
-            "{} of {} of file data; {names} names, {directories} listings; {} open",
-            size(bytes),
-            size(limit),
-            figures.open
-        ),
+    let memory = format!(
+        "{} of {} of file data; {names} names, {directories} listings; {} open",
+        size(bytes),
+        size(limit),
+        figures.open
     );
+    let mut lines = vec![
+        ("names", answers(figures.names)),
+        ("reads", answers(figures.reads)),
+        ("memory", memory),
+    ];
     if let Some(limit) = figures.disk {
-        line("disk", format!("{} of file data at most", size(limit)));
+        lines.push(("disk", format!("{} of file data at most", size(limit))));
     }
-    let ((listed, listed_in_vain), (fetched, fetched_in_vain)) =
-        (figures.listed_ahead, figures.fetched_ahead);
-    line(
-        "prefetch",
-        format!(
-            "{listed} listings used, {listed_in_vain} unused; \
-             {fetched} files used, {fetched_in_vain} unused"
-        ),
+    let (listings, unused_listings) = figures.listed_ahead;
+    let (fetched, unused_fetched) = figures.fetched_ahead;
+    let prefetch = format!(
+        "{listings} listings used, {unused_listings} unused; \
+         {fetched} files used, {unused_fetched} unused"
     );
-    line(
-        "kernel",
-        format!(
-            "{} changes notified, {} dropped",
-            report.notices.told, report.notices.dropped
-        ),
+    lines.push(("prefetch", prefetch));
+    lines
+}
+
+fn kernel(report: &Report) -> Lines {
+    let words = format!(
+        "{} changes notified, {} dropped",
+        report.notices.sent, report.notices.dropped
     );
+    vec![("kernel", words)]
+}
+
+fn uploads(report: &Report, longest: usize) -> Lines {
+    let summary = match report.figures.unsent.len() {
+        0 => "none".to_string(),
+        count => format!(
+            "{}, {}",
+            files(count as u64, ""),
+            size(report.unsent_bytes())
+        ),
+    };
     let (listed, more) = report.unsent(longest);
-    match figures.unsent.len() {
-        0 => line("uploads", "none".to_string()),
-        files => {
-            let word = if files == 1 { "file" } else { "files" };
-            let bytes = size(report.unsent_bytes());
-            line("uploads", format!("{files} {word}, {bytes}"));
-        }
-    }
-    for unsent in listed {
-        line("", pending_file(unsent));
-    }
+    let mut lines = vec![("uploads", summary)];
+    lines.extend(listed.iter().map(|unsent| ("", pending_file(unsent))));
     if more > 0 {
-        line("", format!("and {more} more"));
+        lines.push(("", format!("and {more} more")));
     }
-    match report.errors.as_slice() {
-        [] => line("errors", "none".to_string()),
-        errors => {
-            for (number, error) in errors.iter().enumerate() {
-                let name = if number == 0 { "errors" } else { "" };
-                line(
-                    name,
-                    format!("{} {}", date_time(seconds(error.at)), error.text),
-                );
-            }
-        }
+    lines
+}
+
+fn errors(report: &Report) -> Lines {
+    if report.errors.is_empty() {
+        return vec![("errors", "none".to_string())];
     }
-    text
+    let names = iter::once("errors").chain(iter::repeat(""));
+    let words = report
+        .errors
+        .iter()
+        .map(|error| format!("{} {}", date_time(seconds(error.at)), error.text));
+    names.zip(words).collect()
 }
 
 fn pending_file(unsent: &Unsent) -> String {
@@ -128,7 +152,6 @@ mod tests {
     use crate::fuse::kernel_notify::Counts;
     use crate::process::logging::Line;
     use crate::remote::RemotePath;
-    use crate::vfs::Figures;
 
     fn report(files: usize) -> Report {
         let name = |number: usize| format!("a-rather-long-name-ä-\u{1}-{number}");

@@ -2,95 +2,21 @@
 
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text::Lines;
-use crate::ftp::{Answer, PatchOutcome, Restart};
+use crate::ftp::{Answer, Listed, PatchOutcome, Restart, Writing};
 
 /// Formats the section about files.
 pub fn files(report: &Report) -> Lines {
     let mut lines = Vec::new();
     if let Some(listed) = &report.listed {
-        let format = match listed.format {
-            Some("facts") | None => String::new(),
-            Some(format) => format!(", in the format of {format}"),
-        };
-        let unreadable = match &listed.unreadable {
-            (0, _) => String::new(),
-            (count, first) => format!(
-                "; {count} lines can't be parsed, the first: {}",
-                first.as_deref().unwrap_or_default()
-            ),
-        };
-        lines.push((
-            "listing",
-            format!(
-                "{}{format}, {} {}{unreadable}",
-                listed.by,
-                listed.entries,
-                if listed.entries == 1 {
-                    "entry"
-                } else {
-                    "entries"
-                }
-            ),
-        ));
-        let times = match (&report.settings.server.timezone, listed.zone, listed.mdtm) {
-            _ if listed.by == "MLSD" => "UTC, to the second".to_string(),
-            (Some(zone), _, _) => format!("as timezone={zone} says"),
-            (None, Some(seconds), _) => format!("UTC{}, learned from a file", offset(seconds)),
-            (None, None, Some(false)) => "unknown time zone: MDTM is not supported".to_string(),
-            (None, None, _) => "time zone unknown until the first file".to_string(),
-        };
-        lines.push(("times", times));
+        lines.push(("listing", listing(listed)));
+        lines.push(("times", times(report, listed)));
         lines.push((
             "reading",
             restart(report.reading.as_ref(), "no file to test with"),
         ));
     }
     if let Some(writing) = &report.writing {
-        let answer = |answer: &Answer| match answer {
-            Ok(()) => "yes".to_string(),
-            Err(why) => format!("no: {why}"),
-        };
-        lines.push(("storing", answer(&writing.store)));
-        lines.push((
-            "  then reading",
-            restart(writing.reading.as_ref(), "not tried"),
-        ));
-        lines.push((
-            "  in the middle",
-            match &writing.patch {
-                PatchOutcome::Keeps => {
-                    "REST before STOR writes there and keeps the rest".to_string()
-                }
-                PatchOutcome::Cuts => "REST before STOR writes there and truncates".to_string(),
-                PatchOutcome::Appends => {
-                    "REST before STOR appends at the end instead: not honest".to_string()
-                }
-                PatchOutcome::Replaces => {
-                    "REST before STOR is ignored, the file replaced: not honest".to_string()
-                }
-                PatchOutcome::Wrong => "REST before STOR corrupts the file: not honest".to_string(),
-                PatchOutcome::Refused(why) => format!("REST before STOR is refused: {why}"),
-            },
-        ));
-        lines.push(("appending", answer(&writing.append)));
-        lines.push((
-            "renaming",
-            match &writing.replace {
-                Ok(()) => "replaces an existing file".to_string(),
-                Err(why) => {
-                    format!("does not replace an existing file ({why}): it is moved aside first")
-                }
-            },
-        ));
-        lines.push(("chmod", answer(&writing.chmod)));
-        lines.push((
-            "setting times",
-            match (&writing.times, &writing.directory_times) {
-                (Ok(by), Ok(())) => format!("with {by}, of directories too"),
-                (Ok(by), Err(_)) => format!("with {by}, not of directories"),
-                (Err(why), _) => format!("no: {why}"),
-            },
-        ));
+        lines.extend(write_tests(writing));
     }
     match &report.scratch {
         Some(Place::Removed(place)) => {
@@ -111,6 +37,80 @@ pub fn files(report: &Report) -> Lines {
     lines
 }
 
+fn listing(listed: &Listed) -> String {
+    let format = match listed.format {
+        Some("facts") | None => String::new(),
+        Some(format) => format!(", in the format of {format}"),
+    };
+    let unreadable = match &listed.unreadable {
+        (0, _) => String::new(),
+        (count, first) => format!(
+            "; {count} lines can't be parsed, the first: {}",
+            first.as_deref().unwrap_or_default()
+        ),
+    };
+    let entries = match listed.entries {
+        1 => "1 entry".to_string(),
+        count => format!("{count} entries"),
+    };
+    format!("{}{format}, {entries}{unreadable}", listed.by)
+}
+
+fn times(report: &Report, listed: &Listed) -> String {
+    match (&report.settings.server.timezone, listed.zone, listed.mdtm) {
+        _ if listed.by == "MLSD" => "UTC, to the second".to_string(),
+        (Some(zone), _, _) => format!("as timezone={zone} says"),
+        (None, Some(seconds), _) => format!("UTC{}, learned from a file", offset(seconds)),
+        (None, None, Some(false)) => "unknown time zone: MDTM is not supported".to_string(),
+        (None, None, _) => "time zone unknown until the first file".to_string(),
+    }
+}
+
+fn write_tests(writing: &Writing) -> Lines {
+    let answer = |answer: &Answer| match answer {
+        Ok(()) => "yes".to_string(),
+        Err(why) => format!("no: {why}"),
+    };
+    let replace = match &writing.replace {
+        Ok(()) => "replaces an existing file".to_string(),
+        Err(why) => format!("does not replace an existing file ({why}): it is moved aside first"),
+    };
+    let times = match (&writing.times, &writing.directory_times) {
+        (Ok(by), Ok(())) => format!("with {by}, of directories too"),
+        (Ok(by), Err(_)) => format!("with {by}, not of directories"),
+        (Err(why), _) => format!("no: {why}"),
+    };
+    vec![
+        ("storing", answer(&writing.store)),
+        (
+            "  then reading",
+            restart(writing.reading.as_ref(), "not tried"),
+        ),
+        ("  in the middle", restart_store(&writing.patch)),
+        ("appending", answer(&writing.append)),
+        ("renaming", replace),
+        ("chmod", answer(&writing.chmod)),
+        ("setting times", times),
+    ]
+}
+
+/// Formats the effect of REST before STOR.
+fn restart_store(beginning: &PatchOutcome) -> String {
+    match beginning {
+        PatchOutcome::Keeps => "REST before STOR writes there and keeps the rest".to_string(),
+        PatchOutcome::Cuts => "REST before STOR writes there and truncates".to_string(),
+        PatchOutcome::Appends => {
+            "REST before STOR appends at the end instead: not honest".to_string()
+        }
+        PatchOutcome::Replaces => {
+            "REST before STOR is ignored, the file replaced: not honest".to_string()
+        }
+        PatchOutcome::Wrong => "REST before STOR corrupts the file: not honest".to_string(),
+        PatchOutcome::Refused(why) => format!("REST before STOR is refused: {why}"),
+    }
+}
+
+/// Formats the effect of REST before RETR.
 fn restart(restart: Option<&Restart>, untried: &str) -> String {
     match restart {
         Some(Restart::Honest) => "from anywhere: REST is honest".to_string(),
