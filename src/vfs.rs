@@ -90,7 +90,7 @@ use crate::vfs::stats::Tallies;
 use crate::vfs::upload::Uploader;
 
 pub use crate::vfs::cache::disk::DiskCache;
-pub use crate::vfs::cache::memory::Bytes;
+pub use crate::vfs::cache::read_buffer::Bytes;
 pub use crate::vfs::error::{Error, Result};
 pub use crate::vfs::file::append::Spot;
 pub use crate::vfs::inode::ROOT;

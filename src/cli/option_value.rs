@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn id_is_a_number_or_a_name() {
         assert_eq!(id("0", "user"), Ok(Id::Number(0)));
-        assert_eq!(id("nobody", "user"), Ok(Id::Name("nobody".into())));
+        assert_eq!(id("anna", "user"), Ok(Id::Name("anna".into())));
         for wrong in ["", "-1", "+1", "4294967295", "1a", "a b", "a:b"] {
             assert!(id(wrong, "user").is_err(), "{wrong}");
         }

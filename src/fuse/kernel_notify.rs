@@ -330,13 +330,13 @@ mod tests {
     impl Kernel for RecordingKernel {
         fn gone(&self, parent: u64, name: &[u8], ino: u64) -> io::Result<()> {
             let said = format!("gone {parent} {} {ino}", name.escape_ascii());
-            self.0.send(said).expect("somebody listens");
+            self.0.send(said).expect("the receiver lives");
             Err(io::Error::from_raw_os_error(libc::ENOENT))
         }
 
         fn changed(&self, ino: u64, content: bool) -> io::Result<()> {
             let said = format!("changed {ino} {content}");
-            self.0.send(said).expect("somebody listens");
+            self.0.send(said).expect("the receiver lives");
             Ok(())
         }
     }

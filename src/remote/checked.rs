@@ -1,7 +1,7 @@
 //! A remote that calls a check before each request that waits for the server.
 //!
-//! The file system uses it in debug builds to assert that no lock is held meanwhile. What asks nobody (traits, plans,
-//! checks of names) is passed on unchecked.
+//! The file system uses it in debug builds to assert that no lock is held meanwhile. Calls that send no command (traits,
+//! plans, checks of names) are passed on unchecked.
 
 use std::sync::Arc;
 

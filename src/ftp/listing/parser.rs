@@ -473,6 +473,7 @@ mod tests {
     const WORK: usize = 30;
 
     /// Lines that begin like those of a server, to get beyond the first check.
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn likely() -> impl Strategy<Value = Vec<u8>> {
         let tokens = prop::sample::select(vec![
             "-rw-r--r--",

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
 use crate::remote::{RemotePath, Version};
-use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH};
+use crate::vfs::cache::{BLOCK, BLOCK_LENGTH};
 
 /// Bytes of the digest of a block in a map.
 const BLOCK_DIGEST: usize = 8;
@@ -379,7 +379,7 @@ mod tests {
         Disk::new(DiskCache {
             directory: directory.join("cache"),
             size,
-            source: b"somebody@somewhere:21/".to_vec(),
+            source: b"user@somewhere:21/".to_vec(),
         })
     }
 
@@ -436,7 +436,7 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a directory");
         let here = disk(scratch.path(), 1 << 30);
         let mut there = disk(scratch.path(), 1 << 30);
-        there.settings.source = b"somebody@elsewhere:21/".to_vec();
+        there.settings.source = b"user@elsewhere:21/".to_vec();
         let below = |name: &str| path("d").join(name.as_bytes()).expect("a name");
         let all = |disk: &Disk| {
             [path("d"), below("f"), below("g"), path("dd"), path("e")].map(|path| {

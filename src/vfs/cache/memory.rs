@@ -14,13 +14,10 @@ use lru::LruCache;
 
 use crate::process::lock_order::OrderedMutex;
 
-pub use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
 use crate::vfs::lock_rank;
 
-/// Bytes of a block: what the kernel's own readahead asks for at once.
-pub const BLOCK: u64 = 128 * 1024;
-/// The same, as the length of a buffer.
-pub const BLOCK_LENGTH: usize = BLOCK as usize;
 /// Buffers of blocks that have gone, for those that come: fresh memory costs more than the bytes in it.
 const SPARE_BUFFERS: usize = 32;
 
@@ -33,24 +30,6 @@ pub struct Key {
     pub generation: u64,
     /// Offset divided by [`BLOCK`].
     pub index: u64,
-}
-
-/// What is there of a block.
-#[derive(Debug)]
-pub struct Block {
-    /// The offset in the block at which the bytes begin.
-    pub from: usize,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// The file ends after them.
-    pub ends: bool,
-}
-
-impl Block {
-    /// Offset in the block after the last byte.
-    pub fn to(&self) -> usize {
-        self.from + self.bytes.len()
-    }
 }
 
 /// The cache.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::vfs::cache::memory::Block;
+use crate::vfs::cache::Block;
 
 /// What was read.
 #[derive(Debug, Default)]

@@ -126,25 +126,6 @@ pub struct TempFile {
     pub replaces: Option<Version>,
 }
 
-/// A transfer in progress while the file is being written.
-#[derive(Debug)]
-pub struct Stream {
-    /// Bytes of the file that it has taken.
-    pub sent: u64,
-    /// Bytes that the server has confirmed.
-    pub confirmed: u64,
-    /// The server has taken a transfer of which it has not confirmed anything yet.
-    pub taken: bool,
-    /// Sent bytes that the journal knows of, which has the rest of the file in its spool.
-    pub vouched: u64,
-    /// Bytes from the start that the spool has released.
-    pub released: u64,
-    /// Offset at which it ends at the latest; `None` while more may be written.
-    pub goal: Option<u64>,
-    /// The local disk is full: the spool keeps as little as it can.
-    pub tight: bool,
-}
-
 /// Dirty ranges at most this many bytes apart are sent as one, if the bytes between them are here: that costs less
 /// than another transfer.
 const JOIN_DISTANCE: u64 = 32 * 1024;

@@ -2,7 +2,6 @@
 
 use crate::remote::{Deadline, Then, Updated};
 use crate::vfs::error::Error;
-use crate::vfs::file::open_file::Stream;
 use crate::vfs::file::range_set::RangeSet;
 
 /// What brings an open file to the server, and how that went.
@@ -33,6 +32,25 @@ pub struct Upload {
     pub unappendable: bool,
     /// A flush has found an empty file, and has waited for more.
     pub waited: bool,
+}
+
+/// A transfer in progress while the file is being written.
+#[derive(Debug)]
+pub struct Stream {
+    /// Bytes of the file that it has taken.
+    pub sent: u64,
+    /// Bytes that the server has confirmed.
+    pub confirmed: u64,
+    /// The server has taken a transfer of which it has not confirmed anything yet.
+    pub taken: bool,
+    /// Sent bytes that the journal knows of, which has the rest of the file in its spool.
+    pub vouched: u64,
+    /// Bytes from the start that the spool has released.
+    pub released: u64,
+    /// Offset at which it ends at the latest; `None` while more may be written.
+    pub goal: Option<u64>,
+    /// The local disk is full: the spool keeps as little as it can.
+    pub tight: bool,
 }
 
 /// How the last try to bring an open file to the server ended.

@@ -199,7 +199,7 @@ mod tests {
             b"bin:x:2:\n",
         ));
         assert_eq!(shown.owner(&owned(b"bin", b"7")), (2, 7));
-        assert_eq!(shown.owner(&owned(b"nobody here", b"bin")), (1000, 2));
+        assert_eq!(shown.owner(&owned(b"no such user", b"bin")), (1000, 2));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::process::thread::spawn_thread;
 use crate::remote::{
     Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
-use crate::vfs::cache::memory::{BLOCK, BLOCK_LENGTH, Block, Key};
+use crate::vfs::cache::memory::Key;
+use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
 use crate::vfs::readahead::stream_set::{Role, Signal, Stream};
 use crate::vfs::readahead::{ReadContext, Reader};
 

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::vfs::cache::memory::BLOCK;
+use crate::vfs::cache::BLOCK;
 
 /// How long the rate is measured, before a trial and in it.
 const RATE_INTERVAL: Duration = Duration::from_millis(300);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use crate::remote::Result;
 use crate::vfs::cache::disk::Content;
-use crate::vfs::cache::memory::{BLOCK, Block, Key};
+use crate::vfs::cache::memory::Key;
+use crate::vfs::cache::{BLOCK, Block};
 use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::segment_check::agree;
 

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::remote::{Error, RemotePath, Version};
-use crate::vfs::cache::memory::{BLOCK, Key};
+use crate::vfs::cache::BLOCK;
+use crate::vfs::cache::memory::Key;
 use crate::vfs::readahead::Reader;
 use crate::vfs::readahead::fetcher::Fetcher;
 use crate::vfs::readahead::parallelism::{Action, Snapshot, TRIAL_LENGTH};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::remote::{Error, RemotePath, Result, Version};
-use crate::vfs::cache::memory::BLOCK;
+use crate::vfs::cache::BLOCK;
 use crate::vfs::readahead::parallelism::Parallelism;
 
 /// Bytes that a new stream runs ahead.

@@ -25,7 +25,8 @@ use crate::vfs::upload::stream::sender::Sender;
 
 use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
-use crate::vfs::file::open_file::{Body, File, Stream};
+use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::file::upload_state::Stream;
 use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
@@ -149,9 +150,9 @@ impl Streams {
             return;
         };
         body.upload.stream_reply = None;
-        let anew = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
+        let from_start = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
         if !body.upload.unconfirmed {
-            body.upload.appended_to_base = !anew;
+            body.upload.appended_to_base = !from_start;
         }
         body.upload.stream = Some(Stream {
             sent: first,
@@ -162,7 +163,7 @@ impl Streams {
             goal: None,
             tight: false,
         });
-        let sender = Sender::new(self, file, path, spool, sink, anew);
+        let sender = Sender::new(self, file, path, spool, sink, from_start);
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = sender.start() {
             log::warn!(

@@ -40,7 +40,7 @@ impl Sender {
         };
         let other = |saw: String| remote::Error::misbehaved(format!("storing {}", self.path), saw);
         // Other clients may have appended to it.
-        let more = has > sent && !(self.anew && confirmed == 0);
+        let more = has > sent && !(self.from_start && confirmed == 0);
         let all = more && !clean.is_empty() && self.holds(clean.clone(), &deadline)?;
         if has < confirmed || more && !all {
             return Err(other(format!(

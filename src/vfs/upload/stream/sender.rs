@@ -49,7 +49,7 @@ pub(crate) struct Sender {
     pub(crate) spool: Arc<SpoolFile>,
     sink: Option<Box<dyn Sink>>,
     /// It replaces the file instead of appending to it.
-    pub(crate) anew: bool,
+    pub(crate) from_start: bool,
     /// What the transfer sets at its end.
     then: Then,
     /// When the transfer began.
@@ -75,7 +75,7 @@ impl Sender {
         path: RemotePath,
         spool: Arc<SpoolFile>,
         sink: Option<Box<dyn Sink>>,
-        anew: bool,
+        from_start: bool,
     ) -> Self {
         Self {
             streams: Arc::clone(streams),
@@ -83,7 +83,7 @@ impl Sender {
             path,
             spool,
             sink,
-            anew,
+            from_start,
             then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
@@ -127,6 +127,7 @@ impl Sender {
         let mut failures = 0;
         let mut reached = 0;
         let mut since = Instant::now();
+        let mut cause = None;
         loop {
             let result = match failures {
                 0 => self.send_until_end(),
@@ -147,8 +148,12 @@ impl Sender {
             let pause = RETRY_PAUSE * (1 << failures.min(MAX_RETRIES));
             let late = since.elapsed() + pause > self.streams.patience;
             if !passes || late || failures > MAX_RETRIES {
-                return Err(error);
+                // A retry without a reply says less than the error that made it necessary: pyftpdlib answers 426 when its
+                // disk is full, and nothing at all to the next STOR.
+                let is_silence = matches!(error, remote::Error::TimedOut { .. });
+                return Err(cause.filter(|_| is_silence).unwrap_or(error));
             }
+            cause = Some(error.clone());
             log::info!(
                 "upload: {}: {error}; resuming after what has arrived",
                 self.path
@@ -271,8 +276,8 @@ impl Sender {
             self.then = Then::default();
             (remote.create(&self.path, &|| self.begins(), &ask)?, 0)
         } else {
-            let anew = self.anew && from == 0;
-            let behind = (!anew).then_some(from);
+            let from_start = self.from_start && from == 0;
+            let behind = (!from_start).then_some(from);
             let begins = || self.begins();
             remote.write(&self.path, behind, self.then, &self.buffer, &begins, &ask)?
         };
