@@ -42,13 +42,7 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Where `nobody` is the user of that name.
-const NAMES: &[&str] = &[
-    "as_nobody",
-    "user nobody",
-    "|^nobody:",
-    "|nobody:x:65534",
-    " nobody,writeback",
-];
+const NAMES: &[&str] = &["user nobody"];
 
 #[test]
 fn prose_uses_plain_words() {
@@ -94,7 +88,7 @@ fn words_are_found_in_prose_and_identifiers() {
     assert_eq!(words("//! The one\n//! idea: x"), ["the one idea"]);
     assert_eq!(words("sent anew, a new file, canewas"), ["anew"]);
     assert_eq!(words("in vainer, in  vain"), ["in vain"]);
-    assert_eq!(words("User nobody; as_nobody"), [""; 0]);
+    assert_eq!(words("User nobody"), [""; 0]);
     assert_eq!(hits("a\nb\nc anew"), [(3, "anew")]);
 }
 

@@ -94,13 +94,13 @@ fn status_works_with_a_silent_server() {
     soon("a caller waits for the server", || {
         of_json_elsewhere(&mount, "m['connections']['busy']") == "1"
     });
-    let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    let as_guest = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     fs::set_permissions(mount.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     let (ftpfs, at) = (crate::mount::FTPFS, point(&mount));
     let mut other_user = std::process::Command::new("sh");
     other_user.args([
         "-c",
-        &format!("cp {ftpfs} $S/ftpfs; exec {as_nobody} $S/ftpfs status {at}"),
+        &format!("cp {ftpfs} $S/ftpfs; exec {as_guest} $S/ftpfs status {at}"),
     ]);
     other_user.env("S", mount.path("."));
     let refused = limited::run(&mut other_user, SCRIPT_LIMIT, &mount.path("."));

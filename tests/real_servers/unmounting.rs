@@ -8,15 +8,16 @@ const USERS: &str = r#"
 # A device that every user may open, as udev makes it; containers have another one.
 mount -t tmpfs -o dev none $S/run; mknod -m 666 $S/run/fuse c 10 229; mount --bind $S/run/fuse /dev/fuse
 # mount(8) passes no HOME to its helper.
-sed "s|^nobody:.*|nobody:x:65534:65534::$S/home:/bin/sh|; s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd
+sed "s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd
+echo "guest:x:65532:65532::$S/home:/bin/sh" >>$S/run/passwd
 echo "other:x:65533:65533::$S/home_of_other:/bin/sh" >>$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
 chmod 777 $M; chmod 777 $D; mkdir -m 700 $S/home $S/home_of_other
-for uid in 65534 65533 0; do
+for uid in 65532 65533 0; do
     home=$S/home; [ $uid != 65533 ] || home=$S/home_of_other; [ $uid != 0 ] || home=$S
     # A spool in a home that other users can write to is refused.
     echo "machine $A login $account password $password" >$home/.netrc; chown $uid $home $home/.netrc; chmod 600 $home/.netrc
 done
-as_nobody='setpriv --reuid 65534 --regid 65534 --clear-groups env HOME='$S/home
+as_guest='setpriv --reuid 65532 --regid 65532 --clear-groups env HOME='$S/home
 as_other='setpriv --reuid 65533 --regid 65533 --clear-groups env HOME='$S/home_of_other
 "#;
 
@@ -79,8 +80,8 @@ fn umount_by_root_of_another_users_mount_waits() {
         &format!(
             "{USERS} vsftpd local_max_rate=2000000; head -c 6M /dev/urandom >$S/file
          for path in $M $S/link; do
-             $as_nobody \"$FTPFS\" $URL $M -o writeback; ln -sfn mount $S/link; ! ls $M 2>/dev/null || fail 'root may look'
-             $as_nobody cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+             $as_guest \"$FTPFS\" $URL $M -o writeback; ln -sfn mount $S/link; ! ls $M 2>/dev/null || fail 'root may look'
+             $as_guest cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
              \"$FTPFS\" umount $path 2>$S/said; cmp $S/file $D/file; says $S/said 'waiting for uploads: '; ! mountpoint -q $M; rm $D/file
          done"
         ),
@@ -105,8 +106,8 @@ fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
          vsftpd local_max_rate=2000000; head -c 4M /dev/urandom >$S/file
          : >$S/fstab; mount --bind $S/fstab /etc/fstab; echo user_allow_other >$S/fuse.conf; mount --bind $S/fuse.conf /etc/fuse.conf
          arrives() {{ cmp -s $S/file $D/file; }}
-         for line in 65533,writeback nobody,writeback,allow_other root,writeback,allow_other nobody,writeback root,writeback; do
-             options=${{line#*,}}; as=$as_nobody; [ ${{line%%,*}} != root ] || as=; [ ${{line%%,*}} != 65533 ] || as=$as_other
+         for line in 65533,writeback guest,writeback,allow_other root,writeback,allow_other guest,writeback root,writeback; do
+             options=${{line#*,}}; as=$as_guest; [ ${{line%%,*}} != root ] || as=; [ ${{line%%,*}} != 65533 ] || as=$as_other
              echo \"ftp://$account@$A/ $M fuse.ftpfs users,noauto,$options 0 0\" >$S/fstab
              for command in umount \"$FTPFS umount\"; do
                  $as mount $M; $as cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'

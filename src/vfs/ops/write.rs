@@ -21,13 +21,14 @@ use crate::vfs::ops::open::Wants;
 const ZERO_BUFFER: usize = 1 << 20;
 
 impl Vfs {
-    /// Writes to the spool, if that need not wait for the network. Returns the offset.
+    /// Writes to the spool, if that need not wait for the network, nor for another thread that works on the file. Returns
+    /// the offset.
     pub fn write_cached(&self, handle: u64, spot: Spot, bytes: &[u8]) -> Option<Result<u64>> {
         let file = match self.files.file(handle) {
             Ok(handle) => Arc::clone(handle.write()),
             Err(error) => return Some(Err(error)),
         };
-        let mut body = file.body.lock();
+        let mut body = file.body.try_lock()?;
         if body.journal.is_cutting() {
             return None;
         }
