@@ -27,7 +27,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
-pub use crate::ftp::data::passive::{is_private, passive_address};
+pub use crate::ftp::data::passive::is_private;
 
 /// Which data connections may be made, and how.
 #[derive(Clone, Debug, Default)]

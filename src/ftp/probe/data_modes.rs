@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::blame;
-use crate::ftp::data::{is_private, passive_address};
+use crate::ftp::data::is_private;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Way;
 use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::data_address::passive_address;
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::listing_stream::is_empty_directory;
 use crate::ftp::transfer::start::{TransferRequest, begin};
