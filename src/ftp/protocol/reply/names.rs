@@ -78,8 +78,8 @@ fn without_quoted(text: &str) -> String {
         let close = if quoted.starts_with('"') { '"' } else { '\'' };
         // The last one that no letter follows: names have quotes, too.
         let end = quoted.char_indices().skip(1).filter(|&(end, c)| {
-            let next = quoted[end + 1..].chars().next();
-            c == close && next.is_none_or(|c| !c.is_alphanumeric())
+            let ends = |rest: &str| rest.chars().next().is_none_or(|c| !c.is_alphanumeric());
+            c == close && ends(&quoted[end + 1..])
         });
         kept.push_str(before);
         match end.map(|(end, _)| end).next().filter(|_| opens) {
@@ -95,4 +95,23 @@ fn without_quoted(text: &str) -> String {
         }
     }
     (kept + rest).replace(" '", "'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quote_before_characters_beyond_ascii_is_no_panic() {
+        for text in [
+            "\"\u{fffd}\u{fffd} denied",
+            "'\u{fc}' denied",
+            "`\u{fffd}",
+            "\"\u{fffd}",
+        ] {
+            without_names(text, "MKD /f");
+        }
+        let text = without_names("\"\u{fc}\" denied", "MKD /f");
+        assert_eq!(text.trim(), "denied");
+    }
 }
