@@ -207,9 +207,11 @@ impl Client {
 
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
     /// for, since the version decides what to send.
-    fn settled_before(&self, steps: &[Step<'_>]) -> Vec<Vec<u8>> {
+    fn settled_before(&self, steps: &[Step<'_>], urgency: Urgency) -> Vec<Vec<u8>> {
         let paths = steps.iter().flat_map(|step| match step {
             Step::Stat(_) => [None, None],
+            // An upload relies on the version; a reader must not wait for a path to come to rest.
+            Step::Version(_) if urgency != Urgency::Flush => [None, None],
             Step::Version(path)
             | Step::Remove(path)
             | Step::RemoveDirectory(path)
@@ -229,7 +231,7 @@ impl Client {
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
-        let writes = self.settled_before(steps);
+        let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let first_try = first_patience(&lease, again, ask);
             let deadline = first_try.as_ref().unwrap_or(ask.deadline);

@@ -145,12 +145,9 @@ fn find_login_password(bytes: &[u8]) -> Option<Range<usize>> {
         .rposition(|&byte| byte == b'@');
     match at.map(|at| authority.start + at) {
         Some(at) => (colon < at).then_some(colon + 1..at),
-        // An unencoded `/` in a password ends the authority. Digits alone are a port.
-        None => {
-            let port = bytes.get(colon + 1..authority.end).unwrap_or_default();
-            let is_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
-            (colon < last_at && !is_port).then_some(colon + 1..last_at)
-        }
+        // An unencoded `/` in a password ends the authority. Digits before it may be a port, or the beginning of a
+        // password: both are hidden.
+        None => (colon < last_at).then_some(colon + 1..last_at),
     }
 }
 
@@ -184,7 +181,7 @@ mod tests {
             ("ftp://u:se@cr:et@h:21/a@b", "ftp://u:*@h:21/a@b"),
             ("ftp://u:se/cret@h/", "ftp://u:*@h/"),
             ("ftp://u@h/a:b", "ftp://u@h/a:b"),
-            ("ftp://h:21/a@b", "ftp://h:21/a@b"),
+            ("ftp://h:21/a@b", "ftp://h:*@b"),
             ("ftp://h/a", "ftp://h/a"),
             ("u:secret@h", "u:*@h"),
             ("me@h:dir", "*@h:dir"),

@@ -112,6 +112,10 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
     let path = pool.place().absolute(&temp)?;
     match with_temp_file(pool, &path, ask, || try_append(pool, &path, ask)) {
         Ok(appends) => {
+            if appends {
+                // What is refused from now on is refused for the file.
+                partial_store::took(pool.profile(), Part::Append);
+            }
             log::info!(
                 "patch probe: APPE: {}",
                 match appends {
@@ -175,7 +179,8 @@ fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
 fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcome> {
     let lease = || pool.lease(Purpose::Transfer, false, ask);
     store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
-    match store_part(lease()?, pool.profile(), path, AT, PART, ask.deadline) {
+    let patch = || store_part(lease()?, pool.profile(), path, AT, PART, ask.deadline);
+    match twice(&patch) {
         // The whole file was accepted before.
         Err(error) if partial_store::may_be_of_parts(&error) => {
             return Ok(PatchOutcome::Refused(error.to_string()));
@@ -190,12 +195,26 @@ fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcom
 fn try_append(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
     let lease = || pool.lease(Purpose::Transfer, false, ask);
     store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
-    match store(lease()?, Command::Appe(path), 0, PART, ask.deadline) {
+    let append = || store(lease()?, Command::Appe(path), 0, PART, ask.deadline);
+    match twice(&append) {
         // The whole file was accepted before.
         Err(error) if partial_store::may_be_of_parts(&error) => return Ok(false),
         stored => stored?,
     }
     Ok(content(pool, path, ask)? == [BEFORE, PART].concat())
+}
+
+/// Tries once more what was refused for now: a virus scanner or a lock may have been the reason, and the outcome is stored
+/// for later mounts.
+fn twice(attempt: &dyn Fn() -> Result<()>) -> Result<()> {
+    match attempt() {
+        Err(error)
+            if partial_store::may_be_of_parts(&error) && !partial_store::is_lasting(&error) =>
+        {
+            attempt()
+        }
+        outcome => outcome,
+    }
 }
 
 fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {

@@ -272,15 +272,20 @@ impl Pool {
                 state.drop_connection(idle.id);
             }
         }
-        if let Some(used_up) = control.take_if(|control| control.is_used_up()) {
+        let used_up = control.take_if(|control| control.is_used_up());
+        if let Some(used_up) = &used_up {
             // Before a transfer is refused for it; the next one is made when it is needed.
-            self.step_back(&used_up);
+            self.step_back(used_up);
+            self.doubtful_paths.add(used_up.possibly_done());
         }
         let mut state = self.state.lock();
         state.transfers -= lease.transfers;
         state.ahead -= lease.ahead;
         let Some(control) = control else {
-            state.drop_connection(lease.id);
+            match &used_up {
+                Some(used_up) => state.give_up(lease.id, used_up),
+                None => state.drop_connection(lease.id),
+            }
             drop(state);
             self.changed.notify_all();
             return;

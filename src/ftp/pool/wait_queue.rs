@@ -176,6 +176,10 @@ impl PoolState {
         if self.live >= self.limit.now || self.connecting > 0 && !self.may_grow(urgency) {
             return Next::Wait;
         }
+        if self.limit.refused_for_old > 0 && self.is_barred() {
+            // A login before the pause is over is refused as the last one was.
+            return Next::Wait;
+        }
         let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
         match self.live {
             0 => Next::Connect,

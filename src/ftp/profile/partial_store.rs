@@ -17,8 +17,8 @@ pub fn may_be_of_parts(error: &Error) -> bool {
     )
 }
 
-/// Whether a refusal is permanent.
-fn is_lasting(error: &Error) -> bool {
+/// Whether a refusal is permanent (5xx, or in words of rights).
+pub fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Refused { why, said, .. } => *why == Why::Denied || said.starts_with('5'),
         _ => false,

@@ -28,6 +28,9 @@ const LINE_COST: usize = 32;
 /// Limit of one reply in bytes: a thousand times what servers send.
 const REPLY_LIMIT: usize = 1 << 20;
 
+/// Bytes at either end of a reply's text that are searched for words: more than the longest path.
+const WORDS_LIMIT: usize = 6 * 1024;
+
 impl Reply {
     /// 1xx: the transfer starts.
     pub fn is_preliminary(&self) -> bool {
@@ -73,11 +76,12 @@ impl Reply {
 
     /// The text of a reply to `command` in lower case, without the names that it repeats, to search for words.
     pub fn words(&self, command: impl fmt::Display) -> String {
-        // Not shortened: a long path may stand before the reason.
-        let lines: Vec<_> = (self.lines.iter())
-            .map(|line| String::from_utf8_lossy(line))
-            .collect();
-        without_names(&lines.join(" / "), &command.to_string())
+        let text = self.lines.join(&b" / "[..]);
+        // A long path may stand before the reason. What lies between is left out: a hostile reply has a MiB.
+        let head = text.len().min(WORDS_LIMIT);
+        let tail = text.len().saturating_sub(WORDS_LIMIT).max(head);
+        let ends = [&text[..head], &text[tail..]].concat();
+        without_names(&String::from_utf8_lossy(&ends), &command.to_string())
     }
 
     /// Why the server refused `command`.

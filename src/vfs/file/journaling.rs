@@ -48,6 +48,7 @@ impl OpenFiles {
             return Ok(false);
         };
         self.supersede(journal, &mut body, id);
+        self.journal_rights(&body);
         if !body.is_dirty() && body.upload.busy_until.is_none() {
             // An upload has brought it about meanwhile, and left the journal to us.
             self.journal_done(&mut body);
@@ -145,6 +146,7 @@ impl OpenFiles {
         }
         body.content.spool = Some(spool);
         self.supersede(journal, &mut body, id);
+        self.journal_rights(&body);
         if body.name.removed {
             // The name went meanwhile, and left the journal to this commit.
             self.journal_done(&mut body);

@@ -24,6 +24,8 @@ pub struct Upload {
     /// A part of ours may be under the name, although the base does not show it: a transfer was taken that has not
     /// ended well (`journaling.rs`).
     pub may_have_arrived: bool,
+    /// The server accepted an upload that has not ended well: what is under the name may be ours.
+    pub was_taken: bool,
     /// End of an append that broke off, while what it sent is unchanged.
     pub broke_off: Option<u64>,
     /// The name must be new on the server (O_EXCL), which has not been told of it yet.

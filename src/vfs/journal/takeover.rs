@@ -115,14 +115,17 @@ impl Journal {
                 intent,
             })
             .collect();
-        for one in dead.iter().filter(|one| one.intents.is_empty()) {
-            directory.remove(&one.name)?;
-        }
         let own = opened.journal.as_ref().map(|own| &own.name);
         let is_live =
             |name: &String| Some(name) != own && !dead.iter().any(|one| one.name == *name);
+        let others_live = directory.logs()?.iter().any(is_live);
+        // A damaged log stays until data files can be swept: those that it named are kept then.
+        let is_over = |one: &&Dead| one.intents.is_empty() && !(one.damaged && others_live);
+        for one in dead.iter().filter(is_over) {
+            directory.remove(&one.name)?;
+        }
         // The data files of live mounts are known to those alone: the last mount that is left sweeps.
-        if !directory.logs()?.iter().any(is_live) {
+        if !others_live {
             let damaged = dead.iter().any(|one| one.damaged);
             let outside = dead.iter().flat_map(|one| one.intents.keys().copied());
             let taken = opened.left.iter().map(|left| left.intent.id);

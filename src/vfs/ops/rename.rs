@@ -158,7 +158,11 @@ impl Vfs {
                 continue;
             }
             let mut claim = loop {
-                self.uploader.upload(&file, deadline)?;
+                match self.writeback.is_queued(file.ino) {
+                    // Its close has returned: what other clients stored since is not overwritten.
+                    true => self.uploader.upload_queued(&file, deadline)?,
+                    false => self.uploader.upload(&file, deadline)?,
+                }
                 let mut body = self.files.lock_idle(&file, deadline)?;
                 // A writer that continues meanwhile need not be waited for: the rest goes to the new name. But a
                 // temporary file under the old name must not be left there.

@@ -9,6 +9,7 @@ use crate::vfs::Vfs;
 use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::OWNER_WRITES;
+use crate::vfs::file::open_rename_unlink::Claim;
 use crate::vfs::inode::ROOT;
 use crate::vfs::inode::attr_view::Attr;
 
@@ -126,9 +127,28 @@ impl Vfs {
     fn change_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
         let opened = self.files.opened_file(ino);
         let Some(file) = opened else {
-            return self.set_modified(ino, seconds, deadline);
+            let before = self
+                .table
+                .lock()
+                .get(ino)
+                .map(|node| node.attributes.version());
+            self.set_modified(ino, seconds, deadline)?;
+            // It may have been opened meanwhile, with the time that it had before.
+            if let Some(file) = self.files.opened_file(ino) {
+                let mut body = file.body.lock();
+                if let Some(base) = body
+                    .content
+                    .base
+                    .as_mut()
+                    .filter(|base| Some(**base) == before)
+                {
+                    base.modified = Some(seconds);
+                }
+            }
+            return Ok(());
         };
-        {
+        // No upload may come between, whose base would be wrong then.
+        let _claim = {
             let may_ride = self.remote.traits().sets_times;
             let mut body = self.files.lock_settled(&file, deadline)?;
             if body.is_dirty() && may_ride || body.name.removed {
@@ -137,7 +157,8 @@ impl Vfs {
                 self.files.publish(&file, &body);
                 return Ok(());
             }
-        }
+            Claim::of(&file, &mut body, deadline)
+        };
         self.set_modified(ino, seconds, deadline)?;
         let mut body = file.body.lock();
         if let Some(base) = &mut body.content.base {

@@ -5,6 +5,7 @@
 //! the server does not let a rename replace a file, files are stored in place from then on, and the log says so.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::remote;
 use crate::remote::{
@@ -69,16 +70,24 @@ impl Uploader {
         let Some(temp) = temp_path(path, ino) else {
             return Ok(None);
         };
-        let change = Change {
+        // Nothing is under the file's own name before the rename.
+        let temp_change = Change {
             base: None,
             then: self.temp_attributes(ino, change, change.base),
+            taken: Arc::default(),
             ..change.clone()
         };
         let remote = self.remote.as_ref();
-        let stored = remote.update(&temp, &change, &Plan::Whole, bytes, ask);
+        let stored = remote.update(&temp, &temp_change, &Plan::Whole, bytes, ask);
         let placed = stored.and_then(|updated| {
             check(&temp)?;
-            self.rename_over((ino, &temp), path, &change, updated, ask)
+            let renamed = self.rename_over((ino, &temp), path, &temp_change, updated, ask);
+            let is_unknown = matches!(
+                renamed,
+                Err(remote::Error::Lost { .. } | remote::Error::TimedOut { .. })
+            );
+            change.taken.fetch_or(is_unknown, Ordering::Relaxed);
+            renamed
         });
         if !matches!(placed, Ok(Some(_))) {
             // Whatever came of it is of no use; the error is the upload's.

@@ -156,6 +156,7 @@ impl Body {
     ) -> bool {
         self.upload.state.fail(None, Report::Done);
         let taken = change.taken.load(Ordering::Relaxed);
+        self.upload.was_taken |= taken;
         match plan {
             None => false,
             // How much of it arrived shows what is there then.
@@ -194,6 +195,7 @@ impl Body {
     fn uploaded(&mut self, version: Version, size: u64) {
         self.content.base = Some(version);
         (self.journal.upload_begun, self.upload.exclusive) = (false, false);
+        self.upload.was_taken = false;
         self.upload.unappendable = false;
         self.content.kept = size;
         self.content.holes = RangeSet::default();

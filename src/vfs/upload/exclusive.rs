@@ -3,6 +3,8 @@
 //! That a name was free at open says nothing about the moment of the upload. So the file is made by `Remote::create`,
 //! which replaces nothing; where another client was first, its file stays.
 
+use std::sync::atomic::Ordering;
+
 use crate::remote;
 use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
 use crate::vfs::upload::Uploader;
@@ -27,9 +29,18 @@ impl Uploader {
                 bytes.file.body.lock().upload.exclusive = false;
                 return self.remote.update(path, change, &Plan::Whole, bytes, ask);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Without a reply the server may have made it.
+                let is_unknown = matches!(
+                    error,
+                    remote::Error::Lost { .. } | remote::Error::TimedOut { .. }
+                );
+                change.taken.fetch_or(is_unknown, Ordering::Relaxed);
+                return Err(error);
+            }
         };
         // From now on it is ours, whatever becomes of it.
+        change.taken.store(true, Ordering::Relaxed);
         bytes.file.body.lock().upload.exclusive = false;
         let mut buffer = vec![0; usize::try_from(SEND_CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;

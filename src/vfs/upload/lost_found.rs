@@ -123,6 +123,15 @@ impl Uploader {
             // lost+found takes the spool file over.
             body.content.spool = None;
             body.content.present = RangeSet::default();
+            // Also for an open or an append that comes before the inode table is asked again.
+            let size = body.content.base.and_then(|base| base.size);
+            body.content.sizeless = size.is_none();
+            let size = size.unwrap_or(0);
+            (body.content.kept, body.content.size, body.content.ordered) = (size, size, size);
+            body.content.holes = RangeSet::default();
+            body.content.appended = None;
+            body.upload.broke_off = None;
+            body.journal.upload_begun = false;
         }
         body.content.dirty = RangeSet::default();
         (body.content.resized, body.content.emptied) = (false, false);

@@ -23,6 +23,7 @@ impl Uploader {
         &self,
         file: &Arc<File>,
         path: &RemotePath,
+        whole: bool,
         deadline: &Deadline,
     ) -> Result<()> {
         let base = {
@@ -34,8 +35,9 @@ impl Uploader {
                 && body.content.base.is_some_and(|base| base.size != Some(0));
             let rewritten = cut || body.content.emptied;
             let sends = body.content.resized || !body.content.dirty.is_empty();
-            // An append does not change what other clients wrote.
-            let appends = matches!(self.remote.plan(&change), Plan::Append(_))
+            // An append does not change what other clients wrote; the whole file in place of a refused append does.
+            let appends = !whole
+                && matches!(self.remote.plan(&change), Plan::Append(_))
                 && (body.name.temp.is_some() || !self.is_atomic(file.ino))
                 && body.content.holes.is_empty()
                 && (!(body.upload.state.is_failed() && body.upload.may_have_arrived)
@@ -46,7 +48,11 @@ impl Uploader {
         let Some(base) = base else {
             return Ok(());
         };
-        let now = match self.remote.step(Step::Version(path), deadline) {
+        let ask = Ask {
+            urgency: Urgency::Flush,
+            deadline,
+        };
+        let now = match remote::perform_one(self.remote.as_ref(), Step::Version(path), &ask) {
             Ok(Done::Version(version)) => version,
             Ok(_) => return Ok(()),
             Err(error) if error.why() == Some(Why::NotFound) => {
@@ -91,10 +97,8 @@ impl Uploader {
             let body = file.body.lock();
             let appends = matches!(self.remote.plan(&body.change()), Plan::Append(_))
                 && body.content.appended.is_some();
-            let has_ours = body.upload.may_have_arrived
-                || body.journal.upload_begun
-                || body.upload.unconfirmed
-                || body.name.temp.is_some();
+            let has_ours =
+                body.upload.was_taken || body.upload.unconfirmed || body.name.temp.is_some();
             let sends_nothing = !body.content.resized && body.content.dirty.is_empty();
             if appends || has_ours || sends_nothing {
                 return Ok(());

@@ -188,7 +188,7 @@ impl Body {
         };
         stream.confirmed = stream.sent;
         stream.taken = false;
-        self.upload.may_have_arrived = false;
+        (self.upload.may_have_arrived, self.upload.was_taken) = (false, false);
         self.content.base = Some(Version {
             size: Some(stream.sent),
             modified: None,
@@ -223,7 +223,7 @@ impl Body {
         let sent = self.upload.stream.as_ref().map_or(0, |stream| stream.sent);
         self.upload.broke_off = None;
         if !self.rewind() {
-            self.upload.may_have_arrived = true;
+            (self.upload.may_have_arrived, self.upload.was_taken) = (true, true);
             // A broken append is looked for after the old end.
             let appends = !self.content.emptied
                 && self

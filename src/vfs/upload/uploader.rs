@@ -125,7 +125,7 @@ impl Uploader {
         loop {
             let place = self.target_of(file)?;
             let whole = again || place.temp.is_none() && self.is_atomic(file.ino);
-            self.check_base(file, &place.path, deadline)?;
+            self.check_base(file, &place.path, again, deadline)?;
             let job = self.prepare(file, whole, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
                 Ok(updated) => {

@@ -264,6 +264,7 @@ impl WriteBack {
         if let Some(version) = changed {
             body.upload.state.fail(None, Report::Done);
             (body.upload.may_have_arrived, body.journal.upload_begun) = (true, true);
+            body.upload.was_taken = true;
             body.journal.begun_id = body.journal.id;
             // What is there begins as the base did.
             let there = body.content.kept.min(version.size.unwrap_or(0));

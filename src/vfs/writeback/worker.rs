@@ -137,6 +137,11 @@ impl WriteBack {
         refused.remove(path).map_or(Ok(()), Err)
     }
 
+    /// Whether a file was closed and waits for its upload.
+    pub(crate) fn is_queued(&self, ino: u64) -> bool {
+        self.queue.state.lock().jobs.contains_key(&ino)
+    }
+
     /// Holds a file open until it is uploaded.
     pub(crate) fn enqueue(&self, file: &Arc<File>, delay: Duration) {
         let due = Instant::now() + delay;

@@ -82,7 +82,8 @@ fn without_quoted(text: &str) -> String {
             c == close && ends(&quoted[end + 1..])
         });
         kept.push_str(before);
-        match end.map(|(end, _)| end).next().filter(|_| opens) {
+        let end = opens.then(|| end.map(|(end, _)| end).next()).flatten();
+        match end {
             Some(end) => {
                 kept.push(' ');
                 rest = &quoted[end + 1..];
