@@ -73,6 +73,17 @@ fn append_to_a_server_whose_appe_replaces_keeps_the_file() {
     assert_eq!(server.count("APPE"), asked);
 }
 
+/// A writable file in a read-only directory: no scratch file can be made there, so all of the file is stored.
+#[test]
+fn append_stored_whole_keeps_lines_of_other_clients() {
+    let server = Server::start();
+    server.tree().put("/f", "first\n");
+    server.on("STOR /.ftpfs-", Act::Reply("553 Permission denied"));
+    let script = "os.write(f, b'ours\\n'); theirs()";
+    amid(&server, script, || append(&server, "/f", "theirs\n"));
+    assert_eq!(text(&server, "/f"), "first\ntheirs\nours\n");
+}
+
 /// All of it is here after it was written: the append itself shows what the server makes of it.
 #[test]
 fn append_that_replaced_a_cached_file_is_repaired() {
