@@ -128,6 +128,9 @@ struct Content {
     /// It was written to before the other client's change was seen: until that is stored, what is read may be of
     /// before and after.
     mixed: bool,
+    /// It was emptied while it was mixed: the mount has not seen the other client's version, and its queue does not
+    /// overwrite that.
+    stale: bool,
     /// Something was appended since: where it is, and so where anything behind it is, can't be told.
     moved: bool,
     /// Bytes of it before the other client's last change.
@@ -386,6 +389,7 @@ impl Run {
         });
         if truncate {
             self.contents[content].bytes.clear();
+            self.contents[content].stale |= self.contents[content].mixed;
             (self.contents[content].mixed, self.contents[content].moved) = (false, false);
         }
         self.contents[content].dirty |= truncate || is_new;
@@ -455,6 +459,7 @@ impl Run {
             );
             content.doubtful = false;
             (content.dirty, content.mixed, content.moved) = (false, false, false);
+            content.stale = false;
         }
     }
 
@@ -467,8 +472,9 @@ impl Run {
         } else {
             let content = &mut self.contents[content];
             // The queue does not overwrite what another client stored before the close.
-            content.doubtful |= content.mixed;
-            content.unknown |= content.mixed;
+            let is_refused = content.mixed || std::mem::take(&mut content.stale);
+            content.doubtful |= is_refused;
+            content.unknown |= is_refused;
             content.dirty = false;
         }
     }
