@@ -301,7 +301,7 @@ fn text_report_contains_no_password() {
         60,
         "vsftpd pasv_enable=NO; $FTPFS probe $URL -o ro,proxy=none --write >$S/said 2>$S/log
          for words in 'EPSV (passive)  fails' 'the server refuses it' 'EPRT (active)   works' 'LIST -a, in the format of Unix' \\
-             'REST before STOR writes there and keeps the rest' 'replaces an existing file' 'removed' '8 are taken' \\
+             'REST before STOR writes there and keeps the rest' 'replaces an existing file' 'removed' '8 accepted' \\
              \"ftpfs ftp://$account@127.0.0.1/ MOUNTPOINT -o ro,proxy=none,mode=active\" \\
              \"ftp://$account@127.0.0.1/  MOUNTPOINT  fuse.ftpfs  noauto,x-systemd.automount,_netdev,nofail,ro,proxy=none,mode=active  0  0\"
          do says $S/said \"$words\"; done

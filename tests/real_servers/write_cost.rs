@@ -171,7 +171,7 @@ os.close(f)
 PY
          is \"$(dd if=$D/file bs=1 skip=2000000 count=6 status=none)\" theirs
          is \"$(dd if=$D/file bs=1 skip=10 count=4 status=none)\" mine
-         is \"$(tail -c 4 $D/file)\" more; is $(stat -c %s $D/file) $(((4 << 20) + 4)); says $S/log 'changed by others'
+         is \"$(tail -c 4 $D/file)\" more; is $(stat -c %s $D/file) $(((4 << 20) + 4)); says $S/log 'another client changed it'
          cmp $D/file $M/file; unmounts",
     );
 }
@@ -371,7 +371,7 @@ PY
                  python3 $S/workload.py $M $S/notes $seed 2>$S/errors & workload=$!
                  sleep 0.$((seed * 7919 % 900 + 100))
                  kill -9 $mounted; wait $workload; umount -il $M; wait $mounted || true
-                 mounts writeback; ! grep -q 'earlier mount has left are' $S/log || went_on=$((went_on + 1)); unmounts
+                 mounts writeback; ! grep -q 'of an earlier mount are queued' $S/log || went_on=$((went_on + 1)); unmounts
                  known=$(python3 $S/compare.py $D $S/notes) || fail \"seed $seed: $(grep -v ' [<>] ' $S/log | tail -n 20); lost+found: $(ls -R $S/.cache/ftpfs | tail -20)\"
                  total=$((total + known))
                  [ ! -e $S/.cache/ftpfs/journal/*/*.log ] || fail \"seed $seed: something is left in the journal\"
