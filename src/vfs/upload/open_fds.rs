@@ -7,8 +7,9 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+
+use crate::process::thread::spawn_thread;
 
 /// How long /proc is waited for. The kernel answers at once, or not before the FLUSH is answered: the descriptors of a
 /// process in execve(2) that closes files (close-on-exec) cannot be read until these are closed.
@@ -22,9 +23,10 @@ pub fn may_hold(process: u32, name: &[u8]) -> bool {
     let name = name.to_vec();
     let (tell, told) = mpsc::sync_channel(1);
     // The thread is not waited for; it ends once the FLUSH is answered.
-    let looks = thread::Builder::new()
-        .name("holders".into())
-        .spawn(move || tell.send(has_open(process, &name)));
+    let looks = spawn_thread("holders", move || {
+        // The answer may come too late.
+        let _ = tell.send(has_open(process, &name));
+    });
     looks.is_err() || told.recv_timeout(PROC_TIMEOUT).unwrap_or(true)
 }
 

@@ -10,9 +10,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::process::thread::spawn_thread;
 use crate::remote;
 use crate::remote::{Deadline, RemotePath, Why};
 use crate::vfs::error::{Error, Result};
@@ -189,11 +189,7 @@ impl WriteBack {
         };
         state.threads += 1;
         drop(state);
-        let spawned = thread::Builder::new()
-            .name("write-back".into())
-            .spawn(move || vfs.write_back());
-        if let Err(error) = spawned {
-            log::error!("write-back: no thread could be started: {error}");
+        if spawn_thread("write-back", move || vfs.write_back()).is_err() {
             self.queue.state.lock().threads -= 1;
         }
     }

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::process::thread::spawn_thread;
 use crate::remote;
 use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Urgency, Why};
 use crate::vfs::file::open_file::{Body, File};
@@ -93,8 +94,7 @@ impl Sender {
 
     /// Starts the thread.
     pub(crate) fn start(self) -> io::Result<()> {
-        let thread = thread::Builder::new().name("upload".into());
-        thread.spawn(move || self.run()).map(drop)
+        spawn_thread("upload", move || self.run())
     }
 
     fn run(mut self) {
