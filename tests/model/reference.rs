@@ -133,7 +133,8 @@ struct Content {
     stale: bool,
     /// Something was appended since: where it is, and so where anything behind it is, can't be told.
     moved: bool,
-    /// Bytes of it before the other client's last change.
+    /// Bytes of it before the other client's unseen changes: the end that the mount knows of. What is written there is
+    /// appended to what the server has then, also where that is shorter.
     before: usize,
 }
 
@@ -343,8 +344,6 @@ impl Run {
         if !self.unseen.contains(&content) {
             self.contents[content].before = self.contents[content].bytes.len();
         }
-        let before = self.contents[content].before.min(bytes.len());
-        self.contents[content].before = before;
         self.contents[content].bytes = bytes;
         if !seen {
             self.unseen.insert(content);
@@ -427,8 +426,8 @@ impl Run {
         let deadline = self.vfs.deadline();
         let spot = offset.map_or(Spot::End, Spot::At);
         if let Err(error) = self.vfs.write(handle, spot, &part, &deadline) {
-            // A stream that failed says so at once.
-            assert!(self.faulty, "{error}");
+            // A stream that failed says so at once, and so does a queue that did not overwrite another client's change.
+            assert!(self.faulty || self.contents[content].doubtful, "{error}");
             self.contents[content].doubtful = true;
             return;
         }
