@@ -55,6 +55,41 @@ pub struct Store<'a> {
     pub taken: Option<&'a AtomicBool>,
 }
 
+/// A file that is to be made.
+struct NewName<'a> {
+    /// Its absolute path.
+    path: &'a [u8],
+    /// The server has agreed to make it.
+    made: &'a AtomicBool,
+}
+
+impl NewName<'_> {
+    fn question(&self) -> Command<'_> {
+        Command::Size(self.path)
+    }
+
+    /// Asks whether it is free; an error if not, or if the server cannot tell.
+    fn ask(&self, lease: &mut Lease, deadline: &Deadline) -> Result<()> {
+        let reply = lease.control()?.command(self.question(), deadline)?;
+        if reply.is_unknown_command() {
+            return Err(reply.refusal(self.question()));
+        }
+        match is_there(&reply, self.made.load(Ordering::Relaxed)) {
+            true => Err(self.exists(&reply)),
+            false => Ok(()),
+        }
+    }
+
+    fn exists(&self, reply: &Reply) -> Error {
+        Error::refused(Why::Exists, self.question().to_string(), reply.to_string())
+    }
+}
+
+/// Whether a reply to `SIZE` tells of another client's file. An empty one may be our own, if an earlier try has `made` it.
+fn is_there(size: &Reply, made: bool) -> bool {
+    size.is_completion() && !(made && size.text().trim() == "0")
+}
+
 impl Upload {
     /// Starts to store.
     pub fn open(
@@ -90,89 +125,81 @@ impl Upload {
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
     /// that is there after all, which `SIZE` shows; where that is unknown the refusal is `Why::Unsupported`, and nothing
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
-    /// Before that it is another client's, whatever became of an earlier try.
+    /// Before that it is another client's, whatever became of an earlier try. A `followup` that changes the
+    /// file is sent when `SIZE` was answered, so that it never changes a file that was there.
     pub fn create(
-        lease: Lease,
-        path: &[u8],
-        followup: Option<UploadFollowup>,
-        made: &AtomicBool,
-        deadline: &Deadline,
-    ) -> Result<Self> {
-        let appends = lease.pool().profile().ask(|learned| learned.partial.appe) != Support::No;
-        Self::make(lease, path, followup, made, appends, deadline)
-    }
-
-    fn make(
         mut lease: Lease,
         path: &[u8],
         followup: Option<UploadFollowup>,
         made: &AtomicBool,
-        appends: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let again = made.load(Ordering::Relaxed);
-        let profile = lease.pool().profile();
-        let leading = [Command::Size(path)];
-        let is_there =
-            |reply: &Reply| reply.is_completion() && !(again && reply.text().trim() == "0");
-        let exists = |reply: &Reply| {
-            Err(Error::refused(
-                Why::Exists,
-                leading[0].to_string(),
-                reply.to_string(),
-            ))
-        };
-        if !appends || !profile.ask(|learned| learned.features.size) {
-            let reply = lease.control()?.command(leading[0], deadline)?;
-            if reply.is_unknown_command() {
-                return Err(reply.refusal(leading[0]));
-            }
-            if is_there(&reply) {
-                return exists(&reply);
-            }
-        }
+        let name = NewName { path, made };
+        let appends = lease.pool().profile().ask(|learned| learned.partial.appe) != Support::No;
         if !appends {
-            let store = Store {
-                command: Command::Stor(path),
-                from: 0,
-                early: None,
-                taken: None,
-            };
-            let pool = Arc::clone(lease.pool());
-            let upload = Self::open(lease, store, followup, deadline)?;
-            parts::took_all(pool.profile(), path);
-            return Ok(upload);
+            return Self::create_by_stor(lease, &name, followup, deadline);
         }
-        let command = Command::Appe(path);
+        if !lease.pool().profile().ask(|learned| learned.features.size) {
+            name.ask(&mut lease, deadline)?;
+        }
         let followup = possible(&mut lease, followup)?;
+        let (at_once, later) = match followup {
+            Some(followup) if followup.only_asks() => (Some(followup), None),
+            followup => (None, followup),
+        };
+        let command = Command::Appe(path);
         let start = TransferRequest {
-            leading: &leading,
-            following: &commands(followup.as_ref()),
+            leading: &[name.question()],
+            following: &commands(at_once.as_ref()),
             agreed: Some(made),
             ..TransferRequest::of(command)
         };
+        let again = made.load(Ordering::Relaxed);
         let opened = match begin(&mut lease, start, deadline) {
             Ok(opened) => opened,
             Err(error) => {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
                     Some(Why::Unsupported) => {
-                        Self::make(lease, path, followup, made, false, deadline)
+                        Self::create_by_stor(lease, &name, at_once.or(later), deadline)
                     }
                     _ => Err(error),
                 };
             }
         };
         let size = opened.leading.first().cloned();
-        let upload = Self::over(lease, opened, command, followup)?;
-        match size.filter(is_there) {
-            Some(reply) => {
-                // Nothing was sent, so nothing has changed, however this ends.
-                let _ = upload.close(deadline);
-                exists(&reply)
-            }
-            None => Ok(upload),
+        let mut upload = Self::over(lease, opened, command, at_once)?;
+        if let Some(reply) = size.filter(|reply| is_there(reply, again)) {
+            // Nothing was sent, so nothing has changed, however this ends.
+            let _ = upload.close(deadline);
+            return Err(name.exists(&reply));
         }
+        if let Some(later) = later {
+            let control = upload.lease.control()?;
+            control.send(&later.commands(), deadline)?;
+            upload.followup = Some(later);
+        }
+        Ok(upload)
+    }
+
+    /// As [`Self::create`], on a server that does not append: `STOR` after a question of its own.
+    fn create_by_stor(
+        mut lease: Lease,
+        name: &NewName<'_>,
+        followup: Option<UploadFollowup>,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        name.ask(&mut lease, deadline)?;
+        let store = Store {
+            command: Command::Stor(name.path),
+            from: 0,
+            early: None,
+            taken: None,
+        };
+        let pool = Arc::clone(lease.pool());
+        let upload = Self::open(lease, store, followup, deadline)?;
+        parts::took_all(pool.profile(), name.path);
+        Ok(upload)
     }
 
     fn over(

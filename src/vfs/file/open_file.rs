@@ -330,13 +330,11 @@ impl Body {
         Ok(())
     }
 
-    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the last close:
-    /// until then more may have to be stored, which the server would refuse.
+    /// Permission bits to set after the next upload.
     fn mode_for_now(&self) -> Option<u32> {
         self.attributes
             .mode
-            .map(|(mode, _)| mode)
-            .filter(|mode| mode & OWNER_WRITES != 0)
+            .and_then(|(mode, _)| mode_while_open(mode))
     }
 
     /// Attributes to set after the next upload.
@@ -460,6 +458,12 @@ impl Body {
         self.content.present.insert(range.clone());
         self.content.dirty.insert(range);
     }
+}
+
+/// The permission bits of a file that is set to `mode` while it is open. A mode without the owner's write bit waits for the
+/// last close: until then more may have to be stored, which the server would refuse.
+pub fn mode_while_open(mode: u32) -> Option<u32> {
+    Some(mode).filter(|mode| mode & OWNER_WRITES != 0)
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
+use crate::remote::{
+    Ask, Attributes, Deadline, Kind, RemotePath, Sink, Then, Urgency, Version, Why,
+};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::{File, mode_while_open};
 use crate::vfs::file::open_files::Handle;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
@@ -105,8 +107,12 @@ impl Vfs {
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
+        let then = Then {
+            mode: mode_while_open(mode),
+            ..Then::default()
+        };
         let sink = match makes {
-            true => self.create_on_server(parent, &path, deadline)?,
+            true => self.create_on_server(parent, &path, then, deadline)?,
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
@@ -119,7 +125,7 @@ impl Vfs {
                 body.spool(&self.files.spool)?;
                 self.uploader
                     .streams
-                    .start_over(&handle.file, &mut body, path, sink);
+                    .start_over(&handle.file, &mut body, path, (sink, then));
             } else if must_be_new {
                 drop(body);
                 self.store_created(&handle.file, open.handle, deadline)?;
@@ -206,13 +212,14 @@ impl Vfs {
         &self,
         parent: u64,
         path: &RemotePath,
+        then: Then,
         deadline: &Deadline,
     ) -> Result<Option<Box<dyn Sink>>> {
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline,
         };
-        let error = match self.remote.create(path, &|| {}, &ask) {
+        let error = match self.remote.create(path, then, &|| {}, &ask) {
             Ok(sink) => return Ok(Some(sink)),
             Err(error) => error,
         };

@@ -69,15 +69,17 @@ enum Turn {
 }
 
 impl Sender {
-    /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
+    /// The pump of a stream of `file`, over the transfer `begun` if there is one already, which sets the attributes
+    /// beside it at its end.
     pub(crate) fn new(
         streams: &Arc<Streams>,
         file: &Arc<File>,
         path: RemotePath,
         spool: Arc<SpoolFile>,
-        sink: Option<Box<dyn Sink>>,
+        begun: Option<(Box<dyn Sink>, Then)>,
         from_start: bool,
     ) -> Self {
+        let (sink, then) = begun.map_or((None, Then::default()), |(sink, then)| (Some(sink), then));
         Self {
             streams: Arc::clone(streams),
             file: Arc::clone(file),
@@ -85,7 +87,7 @@ impl Sender {
             spool,
             sink,
             from_start,
-            then: Then::default(),
+            then,
             since: Instant::now(),
             buffer: Vec::new(),
             early: Vec::new(),
@@ -273,8 +275,8 @@ impl Sender {
         };
         let remote = &self.streams.remote;
         let (sink, early) = if exclusive {
-            self.then = Then::default();
-            (remote.create(&self.path, &|| self.begins(), &ask)?, 0)
+            let begins = || self.begins();
+            (remote.create(&self.path, self.then, &begins, &ask)?, 0)
         } else {
             let from_start = self.from_start && from == 0;
             let behind = (!from_start).then_some(from);
