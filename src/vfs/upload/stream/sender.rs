@@ -69,8 +69,8 @@ enum Turn {
 }
 
 impl Sender {
-    /// The pump of a stream of `file`, over the transfer `begun` if there is one already, which sets the attributes
-    /// beside it at its end.
+    /// The pump of a stream of `file`, over a transfer that has `begun` already, if any: with the attributes that it
+    /// sets at its end.
     pub(crate) fn new(
         streams: &Arc<Streams>,
         file: &Arc<File>,
