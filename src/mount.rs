@@ -50,7 +50,7 @@ pub use crate::mount::lookup::find_mount;
 pub use crate::mount::mount_options::Options;
 pub use crate::mount::mountinfo::{Entry, mounts};
 use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
-pub use crate::mount::utab::remove_entry as remove_utab_entry;
+pub use crate::mount::utab::remove_entries as remove_utab_entries;
 
 /// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
 /// readers wait longer for each request and gain nothing on few cores.
@@ -184,6 +184,13 @@ impl Mount {
     pub fn register_umount_helper(&self, options: &Options) {
         if self.identity.is_some() {
             utab::register_helper(&self.mountpoint, options);
+        }
+    }
+
+    /// Removes the note of [`Mount::register_umount_helper`]. Call it when the mount has ended.
+    pub fn forget_umount_helper(&self) {
+        if self.identity.is_some() {
+            utab::remove_entries(&self.mountpoint);
         }
     }
 

@@ -103,12 +103,21 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
                 printable(user)
             ));
         }
-        (Kind::Ignored, _) => {}
+        (Kind::Ignored, _) => {
+            if is_user_space(text) {
+                settings.mount.user_space.push(text.to_string());
+            }
+        }
         (Kind::Switch(_) | Kind::Kernel, Some(_)) => {
             return Err(format!("{}: {name} takes no value", redact(text)));
         }
     }
     Ok(())
+}
+
+/// Whether libmount keeps an option in `/run/mount/utab`, where umount(8) and systemd look for it.
+fn is_user_space(text: &str) -> bool {
+    text == "_netdev" || text.starts_with("x-") || text.starts_with("user=")
 }
 
 fn find(name: &str) -> Option<&'static Spec> {

@@ -63,6 +63,8 @@ pub struct MountSettings {
     pub subtype: String,
     /// Options passed to mount(2), in the words of fstab(5), in order.
     pub kernel: Vec<&'static str>,
+    /// `_netdev`, `user=NAME` and `x-*`, for the note of the mount that mount(8) and systemd read.
+    pub user_space: Vec<String>,
 }
 
 impl Default for MountSettings {
@@ -75,6 +77,7 @@ impl Default for MountSettings {
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
+            user_space: Vec::new(),
         }
     }
 }

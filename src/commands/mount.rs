@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
 use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
@@ -94,6 +95,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         allow_other: settings.mount.allow_other || settings.mount.allow_root,
         default_permissions: settings.mount.default_permissions,
         words: settings.mount.kernel.clone(),
+        user_space: settings.mount.user_space.clone(),
     };
     let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
     let uid = settings
@@ -272,6 +274,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     {
         log::error!("{error}");
     }
+    mount.forget_umount_helper();
     vfs.end();
     vfs.log_ahead();
     remote.close();
@@ -313,19 +316,28 @@ fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathB
 type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
 
 /// On a signal, waits for uploads and then unmounts, even while the mount is in use. Before there is a
-/// mount, the process exits.
+/// mount, the process exits. A second SIGTERM or SIGINT does not wait. A SIGHUP is no second request: logind
+/// and systemd send it together with SIGTERM, in either order.
 fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
     let ends = move || {
-        let mut unmounted = false;
+        let (mut unmounting, mut requested) = (false, false);
         loop {
             let signal = signals.wait();
-            let found = live.lock().clone();
-            let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
-                // The second signal does not wait; files in a journal stay there.
+            let Some((mount, vfs)) = live.lock().clone() else {
                 std::process::exit(EXIT_FAILED);
             };
+            let is_request = signal != Signal::SIGHUP;
+            if is_request && requested {
+                // Files in a journal stay there; the mount must not.
+                exit_at_once(&mount);
+            }
+            requested |= is_request;
+            if unmounting {
+                continue;
+            }
             log::info!("{signal}: unmounting");
-            unmounted = true;
+            unmounting = true;
+            let detached = Arc::clone(&mount);
             let unmount = move || {
                 vfs.finish(Some(DRAIN_TIMEOUT));
                 if let Err(error) = mount.unmount(true) {
@@ -334,12 +346,21 @@ fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
             };
             // On a thread of its own, so that a second signal is handled meanwhile.
             if spawn_thread("unmount", unmount).is_err() {
-                std::process::exit(EXIT_FAILED);
+                exit_at_once(&detached);
             }
         }
     };
     spawn_thread("signals", ends)
         .map_err(|error| format!("no thread can be started for signals: {error}"))
+}
+
+/// Detaches the mount and ends the process, without waiting for uploads.
+fn exit_at_once(mount: &Mount) -> ! {
+    if let Err(error) = mount.unmount(true) {
+        log::error!("{error}");
+    }
+    mount.forget_umount_helper();
+    std::process::exit(EXIT_FAILED);
 }
 
 /// Returns the users and groups of this machine, from the files only: a directory service could block.

@@ -85,11 +85,8 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         }
     };
     mount::unmount(&mounted.entry, lazily || force).map_err(|error| error.to_string())?;
-    let Some(line) = unstored else {
-        return Ok(());
-    };
-    mount::remove_utab_entry(&mounted.entry.mountpoint);
-    Err(line)
+    mount::remove_utab_entries(&mounted.entry.mountpoint);
+    unstored.map_or(Ok(()), Err)
 }
 
 /// Returns a line on closed files that are not stored; `None` if there are none, or if the mount does not

@@ -18,6 +18,8 @@ pub struct Options {
     /// `noexec`, `noatime` and so on, in the words of fstab(5); the last one counts. `nosuid` and
     /// `nodev` always hold.
     pub words: Vec<&'static str>,
+    /// `_netdev`, `user=NAME` and `x-*`: what mount(8) and systemd keep outside of the kernel.
+    pub user_space: Vec<String>,
 }
 
 /// Returns the flags of mount(2). `nosuid` and `nodev` are always set, so that no set-user-ID bit of

@@ -110,7 +110,7 @@ fn words(list: &[u8]) -> Vec<String> {
 
 /// Decodes blanks, tabs, line ends and backslashes, which the kernel writes as `\` and three octal
 /// digits.
-fn unescape(field: &[u8]) -> OsString {
+pub fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

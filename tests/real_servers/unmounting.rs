@@ -123,3 +123,62 @@ fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
         ),
     );
 }
+
+/// logind and systemd send SIGTERM and SIGHUP together at logout and at poweroff.
+#[test]
+fn hangup_beside_sigterm_does_not_end_the_drain() {
+    run(
+        60,
+        "vsftpd local_max_rate=3000000; head -c 6M /dev/urandom >$S/file
+         for signals in 'TERM HUP' 'HUP TERM' 'HUP HUP TERM HUP'; do
+             mounts writeback; cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+             for signal in $signals; do kill -$signal $mounted; done
+             wait $mounted || fail \"$signals: status $?\"; cmp $S/file $D/file; ! mountpoint -q $M; rm $D/file
+         done",
+    );
+}
+
+#[test]
+fn second_sigterm_ends_at_once_and_leaves_no_mount() {
+    run(
+        60,
+        "vsftpd local_max_rate=100000; head -c 6M /dev/urandom >$S/file
+         mounts writeback; cp $S/file $M/file; kill -TERM $mounted; sleep 0.3; mountpoint -q $M || fail 'it did not wait'
+         kill -TERM $mounted; ! wait $mounted || fail 'it ended as if all was stored'
+         ! mountpoint -q $M; is \"$(ls $M)\" ''; is \"$(grep -c \" $M \" /proc/mounts)\" 0",
+    );
+}
+
+/// Shell: mount(8) and umount(8) find ftpfs, and have an fstab and a table of mounts of their own.
+const INSTALLED: &str = r#"
+mkdir -p /run/mount; mount -t tmpfs none /run/mount
+mkdir $S/over; mount -t tmpfs none $S/over
+for directory in /usr/sbin /usr/local; do
+    mkdir -p $S/over$directory/{upper,work}
+    mount -t overlay none -o lowerdir=$directory,upperdir=$S/over$directory/upper,workdir=$S/over$directory/work $directory
+done
+FTPFS=$FTPFS $SUPPORT/../../scripts/run --install >/dev/null
+: >$S/fstab; mount --bind $S/fstab /etc/fstab
+sed "s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
+echo "machine $A login $account password $password" >$S/.netrc; chmod 600 $S/.netrc
+"#;
+
+/// systemd orders the unmount before the end of the network by `_netdev` in this note.
+#[test]
+fn note_of_a_mount_keeps_netdev_and_ends_with_it() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; echo \"ftp://$account@$A/ $M fuse.ftpfs _netdev,noauto,x-systemd.idle-timeout=9 0 0\" >$S/fstab
+         server() {{ pgrep -f \"^(/usr)?(/local)?(/s?bin)?/?mount.fuse.ftpfs.* $M\"; }}
+         noted() {{ is \"$(grep -c TARGET=$M /run/mount/utab)\" 1
+             for word in uhelper=fuse.ftpfs _netdev x-systemd.idle-timeout=9; do says /run/mount/utab $word; done; }}
+         gone() {{ ! grep -q TARGET=$M /run/mount/utab; }}
+         mount $M; noted; kill -TERM $(server); soon gone; ! mountpoint -q $M
+         mount $M; noted; umount $M; soon gone
+         mount $M; noted; kill -KILL $(server); \"$FTPFS\" umount $M; soon gone
+         mount $M; noted; kill -KILL $(server); umount -i -n $M; says /run/mount/utab $M; mount $M; noted
+         umount $M; soon gone"
+        ),
+    );
+}
