@@ -22,6 +22,9 @@ pub struct Options {
     pub user_space: Vec<String>,
 }
 
+/// MS_NOSYMFOLLOW of Linux 5.10, which libc does not define.
+const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
+
 /// Returns the flags of mount(2). `nosuid` and `nodev` are always set, so that no set-user-ID bit of
 /// the server has an effect: mount.fuse3(8) and mount(8) add `suid` and `dev` by themselves.
 pub fn flags(options: &Options) -> MsFlags {
@@ -33,6 +36,10 @@ pub fn flags(options: &Options) -> MsFlags {
             "noatime" => (MsFlags::MS_NOATIME, true),
             "atime" => (MsFlags::MS_NOATIME, false),
             "relatime" => (MsFlags::MS_RELATIME, true),
+            "strictatime" => (MsFlags::MS_STRICTATIME, true),
+            "nodiratime" => (MsFlags::MS_NODIRATIME, true),
+            "lazytime" => (MsFlags::MS_LAZYTIME, true),
+            "nosymfollow" => (NOSYMFOLLOW, true),
             "sync" => (MsFlags::MS_SYNCHRONOUS, true),
             "async" => (MsFlags::MS_SYNCHRONOUS, false),
             "dirsync" => (MsFlags::MS_DIRSYNC, true),
@@ -64,8 +71,21 @@ pub fn list(options: &Options) -> String {
         }
     }
     for word in &options.words {
-        // The first two are in the list; `relatime` is unknown to fusermount3 and the default.
-        if !matches!(*word, "nosuid" | "nodev" | "relatime") {
+        // The first two are in the list; the others are unknown to fusermount3 of Debian 12. `relatime` is the default.
+        let is_known = !matches!(
+            *word,
+            "nosuid"
+                | "nodev"
+                | "relatime"
+                | "strictatime"
+                | "nodiratime"
+                | "lazytime"
+                | "nosymfollow"
+        );
+        if *word == "nosymfollow" {
+            log::warn!("nosymfollow: only root can mount with it; symbolic links are followed");
+        }
+        if is_known {
             list.push(',');
             list.push_str(word);
         }

@@ -44,6 +44,11 @@ impl Entry {
 }
 
 impl Entry {
+    /// Whether ftpfs mounted it, by its type in the mount table.
+    pub fn is_ours(&self, subtype: &str) -> bool {
+        self.kind == "fuse.ftpfs" || self.kind.strip_prefix("fuse.") == Some(subtype)
+    }
+
     /// Whether a FUSE file system is mounted there.
     pub fn is_fuse(&self) -> bool {
         self.kind == "fuse" || self.kind.starts_with("fuse.")

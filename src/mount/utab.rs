@@ -39,10 +39,9 @@ pub fn register_helper(mountpoint: &Path, options: &Options) {
     // An entry that is there now was left by a mount whose process was killed: mount(8) writes its own after
     // its helper has ended.
     remove_all(mountpoint);
-    let fstab = fs::read(FSTAB).unwrap_or_default();
     let child = Command::new(MOUNT)
         .args(["--no-canonicalize", "-i", "-f", "-o"])
-        .arg(note(options, &fstab, mountpoint))
+        .arg(note(options, &fstab_options(mountpoint)))
         .arg("-t")
         .arg(format!("fuse.{}", options.subtype))
         .arg("--")
@@ -87,18 +86,14 @@ pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
 
 /// Returns the options of the note. mount(8) 2.38 adds nothing to a note that exists, and without `_netdev` there
 /// systemd stops the network before it unmounts. mount(8) does not pass `x-*` to its helpers: these are in fstab.
-fn note(options: &Options, fstab: &[u8], mountpoint: &Path) -> String {
+fn note(options: &Options, fstab: &[String]) -> String {
     let mut words = vec!["uhelper=fuse.ftpfs".to_string()];
-    for word in options
-        .user_space
-        .iter()
-        .cloned()
-        .chain(fstab_words(fstab, mountpoint))
-    {
+    let of_fstab = fstab.iter().filter(|word| word.starts_with("x-"));
+    for word in options.user_space.iter().chain(of_fstab) {
         let word = match word.split_once('=') {
             // A comma in a value would separate it.
             Some((name, value)) if value.contains(',') => format!("{name}=\"{value}\""),
-            _ => word,
+            _ => word.clone(),
         };
         if !words.contains(&word) {
             words.push(word);
@@ -107,8 +102,13 @@ fn note(options: &Options, fstab: &[u8], mountpoint: &Path) -> String {
     words.join(",")
 }
 
-/// Returns the options `x-*` of the line of fstab(5) for this mountpoint.
-fn fstab_words(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
+/// Returns the options of the line of `/etc/fstab` for this mountpoint.
+pub fn fstab_options(mountpoint: &Path) -> Vec<String> {
+    let fstab = fs::read(FSTAB).unwrap_or_default();
+    parse_fstab(&fstab, mountpoint)
+}
+
+fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
     let lines = fstab.split(|&byte| byte == b'\n');
     let mut fields = lines.map(|line| {
         line.split(|byte| byte.is_ascii_whitespace())
@@ -121,11 +121,7 @@ fn fstab_words(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
         is_ours.then(|| fields.nth(1)).flatten()
     });
     let options = String::from_utf8_lossy(options.unwrap_or_default());
-    options
-        .split(',')
-        .filter(|word| word.starts_with("x-"))
-        .map(str::to_string)
-        .collect()
+    options.split(',').map(str::to_string).collect()
 }
 
 /// Removes the entries of a mount that has ended, unless another one is mounted there now: umount(8) leaves an entry if
@@ -181,11 +177,11 @@ mod tests {
         };
         let fstab = b"# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,ro,x-systemd.automount,x-a 0 0\n";
         assert_eq!(
-            note(&options, fstab, Path::new("/mnt/a b")),
+            note(&options, &parse_fstab(fstab, Path::new("/mnt/a b"))),
             "uhelper=fuse.ftpfs,_netdev,user=guest,x-a=\"b,c\",x-systemd.automount,x-a"
         );
         assert_eq!(
-            note(&Options::default(), fstab, Path::new("/mnt")),
+            note(&Options::default(), &parse_fstab(fstab, Path::new("/mnt"))),
             "uhelper=fuse.ftpfs"
         );
     }
