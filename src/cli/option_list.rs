@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(nearest("max_con"), Some("max_conns"));
         assert_eq!(nearest("cachetimeout"), Some("cache_timeout"));
         assert_eq!(nearest("entirely_else"), None);
-        assert_eq!(nearest("credential"), None);
+        assert_eq!(nearest("credential"), Some("credentials"));
         assert_eq!(nearest("timezone_of"), None);
         assert_eq!(nearest("zz"), None);
     }
