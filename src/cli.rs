@@ -12,6 +12,7 @@
 //! option_value   parses the values of options
 //! settings       defines the result, in groups
 //! credentials    determines user and password
+//! credentials_file  reads other places of a password
 //! netrc          parses ~/.netrc
 //! endpoint       builds the endpoint for the FTP client
 //! help           generates --help and --version
@@ -23,6 +24,7 @@
 
 pub(crate) mod completions;
 pub mod credentials;
+pub(crate) mod credentials_file;
 pub mod endpoint;
 pub(crate) mod help;
 pub(crate) mod netrc;
@@ -101,6 +103,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
 
     let mut settings = Settings::default();
     if helper {
+        settings.command.helper = true;
         settings.command.fake = found.get_flag("fake");
         settings.command.verbose = found.get_flag("verbose");
         settings.command.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
@@ -109,13 +112,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
     }
     let sloppy = helper && found.get_flag("sloppy");
-    apply_all(&mut settings, &option_words(&found)?, helper, sloppy)?;
-    if settings.write.atomic && settings.attributes.links == Links::Followed {
-        return Err(
-            "options atomic and follow_symlinks cannot be combined: the rename would replace the link, not its target"
-                .to_string(),
-        );
+    let options = option_words(&found)?;
+    apply_all(&mut settings, &options, helper, sloppy)?;
+    if settings.command.remount {
+        let words = options.into_iter().map(|word| Hidden(word.into()));
+        settings.command.remount_words = words.collect();
     }
+    check_together(&settings)?;
 
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
@@ -140,6 +143,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     }
 }
 
+/// Checks options that need or exclude each other.
+fn check_together(settings: &Settings) -> Result<(), String> {
+    if settings.write.atomic && settings.attributes.links == Links::Followed {
+        return Err(
+            "options atomic and follow_symlinks cannot be combined: the rename would replace the link, not its target"
+                .to_string(),
+        );
+    }
+    for (given, name) in [
+        (settings.tls.key.is_some(), "key"),
+        (settings.tls.pass.is_some(), "pass"),
+    ] {
+        if given && settings.tls.cert.is_none() {
+            return Err(format!(
+                "option {name}= needs cert=, the client certificate that the key belongs to"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Parses the arguments of `ftpfs probe`.
 fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let found = command(PROBE_FLAGS)
@@ -160,6 +184,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     probe.settings.command.debug = found.get_flag("debug");
     let options = option_words(&found)?;
     apply_all(&mut probe.settings, &options, false, false)?;
+    check_together(&probe.settings)?;
     probe.words = options
         .into_iter()
         .map(|word| Hidden(word.into()))

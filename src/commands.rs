@@ -3,6 +3,7 @@
 //! ```text
 //! mount          mounts a server: the only place that connects ftp, vfs and fuse
 //! mount_errors   explains why a server can't be mounted
+//! remount        changes the flags of a mount
 //! umount         waits for uploads, then unmounts; also the helper of umount(8)
 //! status         status and drop-cache, and their answers in the mount
 //! probe          tests a server, and recommends options
@@ -15,6 +16,7 @@ pub(crate) mod json;
 pub(crate) mod mount;
 pub(crate) mod mount_errors;
 pub mod probe;
+pub(crate) mod remount;
 pub mod status;
 pub(crate) mod umount;
 
@@ -43,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
+        Ok(Request::Mount(settings)) if settings.command.remount => remount::run(&settings),
         Ok(Request::Mount(settings)) => mount::run(&settings),
         Ok(Request::Probe(probe)) => return probe::run(&probe),
         Ok(Request::Status(status)) => return status::run(&status),

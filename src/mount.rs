@@ -37,7 +37,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
 pub use crate::mount::error::Error;
@@ -48,9 +48,11 @@ use crate::mount::fuse_device::{
 };
 pub use crate::mount::lookup::find_mount;
 pub use crate::mount::mount_options::Options;
+pub use crate::mount::mountinfo::top_mount;
 pub use crate::mount::mountinfo::{Entry, mounts};
-use crate::mount::mountinfo::{Identity, MOUNTINFO, top_mount};
-pub use crate::mount::utab::remove_entry as remove_utab_entry;
+use crate::mount::mountinfo::{Identity, MOUNTINFO};
+pub use crate::mount::utab::fstab_options;
+pub use crate::mount::utab::remove_entries as remove_utab_entries;
 
 /// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
 /// readers wait longer for each request and gain nothing on few cores.
@@ -187,6 +189,13 @@ impl Mount {
         }
     }
 
+    /// Removes the note of [`Mount::register_umount_helper`]. Call it when the mount has ended.
+    pub fn forget_umount_helper(&self) {
+        if self.identity.is_some() {
+            utab::remove_entries(&self.mountpoint);
+        }
+    }
+
     /// Unmounts. `lazily` detaches the mount at once, even while files are open; the session then ends
     /// with the last of them. Succeeds if the mount has ended already; does not unmount another mount at the
     /// same path.
@@ -270,6 +279,19 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
         ))),
         Err(error) => Err(Error(format!("{shown}: can't be mounted: {error}"))),
     }
+}
+
+/// Changes the flags of a mount. Its file system keeps its own.
+pub fn remount(entry: &Entry, options: &Options) -> Result<(), Error> {
+    let shown = entry.mountpoint.display();
+    let flags = mount_options::flags(options) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    let none = None::<&str>;
+    nix::mount::mount(none, &entry.mountpoint, none, flags, none).map_err(|error| {
+        Error(match error {
+            Errno::EPERM => format!("{shown}: only root can change a mount"),
+            error => format!("{shown}: can't be remounted: {error}"),
+        })
+    })
 }
 
 /// Unmounts `entry`, which another process may have mounted; `lazily` also while it is in use.

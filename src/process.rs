@@ -3,6 +3,7 @@
 //! ```text
 //! daemon         moves the process to the background, and blocks signals
 //! logging        logs to standard error or syslog
+//! sd_notify      reports to systemd
 //! thread         starts threads
 //! lock_order     checks the order of locks in debug builds
 //! allocator      limits the memory that malloc keeps
@@ -21,5 +22,6 @@ pub mod printable;
 pub(crate) mod private_dir;
 pub(crate) mod redact;
 pub(crate) mod regular_file;
+pub(crate) mod sd_notify;
 pub(crate) mod thread;
 pub mod xdg_dirs;

@@ -129,14 +129,32 @@ fn every_option_says_what_it_says() {
         Some("a,b")
     );
     assert_eq!(good("subtype=curlftpfs").mount.subtype, "curlftpfs");
-    let kernel = "nosuid,nodev,noexec,exec,noatime,atime,relatime,sync,async,dirsync";
+    let kernel = "nosuid,nodev,noexec,exec,noatime,atime,relatime,strictatime,nodiratime,lazytime,nosymfollow,sync,async,dirsync";
     assert_eq!(good(kernel).mount.kernel.join(","), kernel);
     let settings = good(
-        "suid,dev,defaults,auto,noauto,user,users,nouser,owner,group,_netdev,nofail,nonempty,\
-         x-systemd.automount,x-gvfs-name=A B,X-mount.mkdir=0755,comment=any thing",
+        "suid,dev,defaults,auto,noauto,user,users,nouser,nousers,owner,group,nofail,nonempty,norelatime,iversion,mand,silent,\
+         user_id=0,group_id=0,context=a:b,X-mount.mkdir=0755,comment=any thing",
     );
     let bare = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
     assert_eq!(settings, bare);
+    // What systemd and umount(8) read is kept for them.
+    let noted = good("_netdev,x-systemd.automount,x-gvfs-name=A B")
+        .mount
+        .user_space;
+    assert_eq!(noted, ["_netdev", "x-systemd.automount", "x-gvfs-name=A B"]);
+    assert_eq!(good("port=2121").server.port, Some(2121));
+    assert_eq!(good("retry=2").command.retry, Duration::from_secs(120));
+    assert_eq!(good("log_file=/l").command.log_file, Some("/l".into()));
+    assert!(
+        good("remount,ro").command.remount && good("remount,ro").command.remount_words.len() == 2
+    );
+    for alone in ["key=/k", "pass=secret"] {
+        let error = with(alone).expect_err(alone);
+        assert!(
+            error.contains("needs cert=") && !error.contains("secret"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -268,14 +286,14 @@ fn to_probe_is_the_first_word_and_takes_the_options_of_a_mount() {
         "mode=active,ro",
         "--write",
         "-o",
-        "pass=a",
+        "pass=a,cert=c",
     ];
     let probe = probe_of(&line).expect("a good line");
     assert_eq!(probe.settings.source.0, "h:");
     assert_eq!(probe.settings.network.mode, Mode::Active);
     assert!(probe.write && !probe.json && !probe.settings.command.debug);
     let words: Vec<_> = probe.words.iter().map(|word| word.0.clone()).collect();
-    assert_eq!(words, ["mode=active", "ro", "pass=a"]);
+    assert_eq!(words, ["mode=active", "ro", "pass=a", "cert=c"]);
     assert!(!format!("{probe:?}").contains("pass=a"));
     assert!(
         probe_of(&["ftpfs", "probe", "-jwd", "h:"])

@@ -1,7 +1,9 @@
 //! Determines the user and the password of the login.
 //!
-//! The first of these that has a password is used: the source; `~/.netrc`; `anonymous`, if no user is
-//! named; a prompt on the terminal. Otherwise the error says how to give a password.
+//! User and password are looked for separately, each is taken from the first of these that has it: the source; `username=`;
+//! `credentials=`; `netrc=` or `$NETRC`; `password_command=`; `password_stdin`; `FTPFS_PASSWORD`; the credentials directory
+//! of systemd; `~/.netrc`. A password that a file gives for another user is skipped. Without a user the login is
+//! `anonymous`; without a password it is prompted for, and otherwise the error says how to give one.
 //!
 //! Invariants: no error and no log line holds a password; the prompt appears at most once, and before
 //! the fork.
@@ -9,9 +11,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
+use crate::cli::credentials_file;
+use crate::cli::credentials_file::Given;
 use crate::cli::netrc;
 use crate::cli::netrc::Netrc;
+use crate::cli::settings::Settings;
 use crate::cli::source::Source;
 
 /// A user and a password.
@@ -37,59 +44,131 @@ pub fn is_anonymous(user: &[u8]) -> bool {
     matches!(user, b"anonymous" | b"ftp")
 }
 
+/// A place that may give user and password for the user who is known so far.
+type Place<'a> = Box<dyn FnOnce(Option<&[u8]>) -> Result<Given, String> + 'a>;
+
 /// Returns the user and the password for `source`. May prompt on the terminal.
-pub fn find(source: &Source) -> Result<Credentials, String> {
-    let netrc = || std::env::home_dir().and_then(|home| netrc::read(&home.join(".netrc")));
-    choose(source, netrc, ask)
+pub fn find(settings: &Settings, source: &Source) -> Result<Credentials, String> {
+    let login = &settings.login;
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let only_password = |password| Given {
+        user: None,
+        password: Some(password),
+    };
+    let mut places: Vec<Place> = Vec::new();
+    if let Some(path) = &login.credentials {
+        places.push(Box::new(|_| credentials_file::read_file(path)));
+    }
+    let named = login.netrc.clone();
+    if let Some(path) = named.or_else(|| variable("NETRC").map(PathBuf::from)) {
+        places.push(Box::new(move |user| {
+            let netrc = netrc::read(&path)
+                .map_err(|error| format!("netrc: {}: can't be read: {error}", path.display()))?;
+            of_netrc(&netrc, source, user)
+        }));
+    }
+    if let Some(command) = &login.password_command {
+        places.push(Box::new(move |_| {
+            credentials_file::run_command(&command.0.to_string_lossy()).map(only_password)
+        }));
+    }
+    if login.password_stdin {
+        places.push(Box::new(move |_| {
+            credentials_file::read_stdin().map(only_password)
+        }));
+    }
+    if let Some(password) = variable("FTPFS_PASSWORD") {
+        places.push(Box::new(move |_| Ok(only_password(password.into_vec()))));
+    }
+    if let Some(directory) = variable("CREDENTIALS_DIRECTORY") {
+        places.push(Box::new(move |_| {
+            credentials_file::read_systemd(Path::new(&directory))
+        }));
+    }
+    if let Some(home) = std::env::home_dir() {
+        places.push(Box::new(move |user| {
+            let path = home.join(".netrc");
+            match netrc::read(&path) {
+                Ok(netrc) => return of_netrc(&netrc, source, user),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn!("netrc: {}: can't be read: {error}", path.display()),
+            }
+            Ok(Given::default())
+        }));
+    }
+    choose(source, places, ask)
 }
 
+/// Returns what a netrc file gives for a source.
+fn of_netrc(netrc: &Netrc, source: &Source, user: Option<&[u8]>) -> Result<Given, String> {
+    let found = netrc::find_entry(&netrc.text, source.host.as_bytes(), user);
+    let entry = found.unwrap_or_default();
+    // A line break in quotes would smuggle a command to the server.
+    if [&entry.login, &entry.password]
+        .iter()
+        .any(|part| part.iter().flatten().any(is_line_break))
+    {
+        return Err(format!(
+            "{}: the entry for {} contains a line break or a NUL; remove it",
+            netrc.path.display(),
+            source.host
+        ));
+    }
+    if netrc.is_open && entry.password.is_some() {
+        let path = netrc.path.display();
+        log::warn!(
+            "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
+        );
+    }
+    Ok(Given {
+        user: entry.login,
+        password: entry.password,
+    })
+}
+
+fn is_line_break(byte: &u8) -> bool {
+    b"\r\n\0".contains(byte)
+}
+
+/// Asks the places in turn until user and password are known.
 fn choose(
     source: &Source,
-    netrc: impl FnOnce() -> Option<Netrc>,
+    places: Vec<Place>,
     ask: impl FnOnce(&str) -> io::Result<Option<Vec<u8>>>,
 ) -> Result<Credentials, String> {
-    if let (Some(user), Some(password)) = (&source.user, &source.password) {
-        return Ok(Credentials {
-            user: user.clone(),
-            password: password.clone(),
-        });
-    }
-    let mut user = source.user.clone();
-    if let Some(netrc) = netrc()
-        && let Some(entry) = netrc::find_entry(&netrc.text, source.host.as_bytes(), user.as_deref())
-    {
-        let (login, password) = (entry.login, entry.password);
-        // A line break in quotes would smuggle a command to the server.
-        if [&login, &password]
-            .iter()
-            .any(|part| part.iter().flatten().any(|byte| b"\r\n\0".contains(byte)))
-        {
-            return Err(format!(
-                "{}: the entry for {} contains a line break or a NUL; remove it",
-                netrc.path.display(),
-                source.host
-            ));
+    let (mut user, mut password) = (source.user.clone(), source.password.clone());
+    for place in places {
+        if user.is_some() && password.is_some() {
+            break;
         }
-        user = user.or(login);
-        if let (Some(user), Some(password)) = (&user, password) {
-            if netrc.is_open {
-                let path = netrc.path.display();
-                log::warn!(
-                    "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
-                );
-            }
-            return Ok(Credentials {
-                user: user.clone(),
-                password,
-            });
+        let given = place(user.as_deref())?;
+        let is_for_user = match (&user, &given.user) {
+            (Some(user), Some(other)) => user == other,
+            _ => true,
+        };
+        user = user.or(given.user);
+        if is_for_user {
+            password = password.or(given.password);
         }
     }
     let user = user.unwrap_or_else(|| b"anonymous".to_vec());
-    if is_anonymous(&user) {
-        let password = ANONYMOUS_PASSWORD.to_vec();
-        return Ok(Credentials { user, password });
+    if [Some(&user), password.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|part| part.iter().any(is_line_break))
+    {
+        return Err(
+            "user or password contains a line break or a NUL, which FTP can't transmit".to_string(),
+        );
     }
-    prompt_password(source, user, ask)
+    match password {
+        Some(password) => Ok(Credentials { user, password }),
+        None if is_anonymous(&user) => {
+            let password = ANONYMOUS_PASSWORD.to_vec();
+            Ok(Credentials { user, password })
+        }
+        None => prompt_password(source, user, ask),
+    }
 }
 
 fn prompt_password(
@@ -105,7 +184,7 @@ fn prompt_password(
     };
     let missing = |why: String| {
         format!(
-            "no password for {name} at {host}{why}: add a line to ~/.netrc (machine {host} login \
+            "no password for {name} at {host}{why}: use credentials=FILE or password_command=, add a line to ~/.netrc (machine {host} login \
              {name} password SECRET), or write it in the source: {url}",
             host = source.host,
             // The only @ in the URL: one in the user's name is encoded.
@@ -145,11 +224,24 @@ mod tests {
         Source::parse(OsStr::new(text)).expect("a good source")
     }
 
-    fn netrc(text: &str) -> Option<Netrc> {
-        Some(Netrc {
-            path: "/home/u/.netrc".into(),
-            text: text.into(),
-            is_open: true,
+    fn netrc(text: &'static str) -> Vec<Place<'static>> {
+        vec![Box::new(move |user| {
+            let netrc = Netrc {
+                path: "/home/u/.netrc".into(),
+                text: text.into(),
+                is_open: true,
+            };
+            of_netrc(&netrc, &source("ftp://h"), user)
+        })]
+    }
+
+    fn given(user: Option<&'static str>, password: Option<&'static str>) -> Place<'static> {
+        let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
+        Box::new(move |_| {
+            Ok(Given {
+                user: bytes(user),
+                password: bytes(password),
+            })
         })
     }
 
@@ -166,58 +258,75 @@ mod tests {
 
     #[test]
     fn password_in_source_comes_first() {
-        let found = choose(&source("ftp://u:p@h"), || panic!("not read"), unasked);
+        let found = choose(
+            &source("ftp://u:p@h"),
+            vec![Box::new(|_| panic!("not read"))],
+            unasked,
+        );
         assert_eq!(found, Ok(pair("u", "p")));
-        let found = choose(&source("ftp://u:@h"), || None, unasked);
+        let found = choose(&source("ftp://u:@h"), Vec::new(), unasked);
         assert_eq!(found, Ok(pair("u", "")));
     }
 
     #[test]
     fn netrc_completes_the_source() {
         let text = "machine h login u password p\nmachine h login v password q";
-        let found = |from: &str| choose(&source(from), || netrc(text), unasked);
+        let found = |from: &str| choose(&source(from), netrc(text), unasked);
         assert_eq!(found("ftp://h"), Ok(pair("u", "p")));
         assert_eq!(found("v@H:"), Ok(pair("v", "q")));
-        assert_eq!(found("ftp://other"), Ok(pair("anonymous", "anonymous@")));
+    }
+
+    #[test]
+    fn user_and_password_come_from_the_first_place_that_has_them() {
+        let found = |from: &str, places| choose(&source(from), places, |_| Ok(None)).ok();
+        let all = || {
+            vec![
+                given(None, Some("p")),
+                given(Some("u"), Some("q")),
+                given(Some("v"), Some("r")),
+            ]
+        };
+        assert_eq!(found("ftp://h", all()), Some(pair("u", "p")));
+        assert_eq!(found("ftp://w@h", all()), Some(pair("w", "p")));
+        // A password of another user is none of ours.
+        let later = || all().into_iter().skip(1).collect();
+        assert_eq!(found("ftp://v@h", later()), Some(pair("v", "r")));
+        assert_eq!(found("ftp://w@h", later()), None);
+        let named = vec![given(Some("u"), None), given(None, Some("s"))];
+        assert_eq!(found("ftp://h", named), Some(pair("u", "s")));
     }
 
     #[test]
     fn login_without_user_is_anonymous() {
-        let found = choose(&source("ftp://h"), || None, unasked);
+        let found = choose(&source("ftp://h"), Vec::new(), unasked);
         assert_eq!(found, Ok(pair("anonymous", "anonymous@")));
-        let found = choose(&source("ftp@h:"), || None, unasked);
+        let found = choose(&source("ftp@h:"), Vec::new(), unasked);
         assert_eq!(found, Ok(pair("ftp", "anonymous@")));
     }
 
     #[test]
     fn prompt_needs_a_terminal() {
-        let found = choose(
-            &source("u@h:"),
-            || None,
-            |prompt| {
-                assert_eq!(prompt, "Password of u at h: ");
-                Ok(Some(b"p".to_vec()))
-            },
-        );
+        let found = choose(&source("u@h:"), Vec::new(), |prompt| {
+            assert_eq!(prompt, "Password of u at h: ");
+            Ok(Some(b"p".to_vec()))
+        });
         assert_eq!(found, Ok(pair("u", "p")));
-        let error = choose(&source("u@h:"), || None, |_| Ok(None)).expect_err("no terminal");
+        let error = choose(&source("u@h:"), Vec::new(), |_| Ok(None)).expect_err("no terminal");
         assert!(error.contains("machine h login u password"), "{error}");
         assert!(!error.contains('\n'), "{error}");
         // The prompt names the login of a netrc entry without a password.
-        let found = choose(
-            &source("ftp://h"),
-            || netrc("machine h login u"),
-            |prompt| {
-                assert!(prompt.contains("of u at"), "{prompt}");
-                Ok(Some(b"p".to_vec()))
-            },
-        );
+        let found = choose(&source("ftp://h"), netrc("machine h login u"), |prompt| {
+            assert!(prompt.contains("of u at"), "{prompt}");
+            Ok(Some(b"p".to_vec()))
+        });
         assert_eq!(found, Ok(pair("u", "p")));
     }
 
     #[test]
     fn missing_password_hint_shows_the_source() {
-        let error = choose(&source("ftp://u%40x@h:2121/a%20b"), || None, |_| Ok(None));
+        let error = choose(&source("ftp://u%40x@h:2121/a%20b"), Vec::new(), |_| {
+            Ok(None)
+        });
         let error = error.expect_err("no password");
         assert!(error.contains("ftp://u%40x:SECRET@h:2121/a%20b"), "{error}");
     }
@@ -225,13 +334,13 @@ mod tests {
     #[test]
     fn line_break_in_password_is_refused() {
         let text = r#"machine h login u password "a\nDELE b""#;
-        let error = choose(&source("ftp://h"), || netrc(text), unasked).expect_err("refused");
+        let error = choose(&source("ftp://h"), netrc(text), unasked).expect_err("refused");
         assert!(
             error.contains("line break") && !error.contains("DELE"),
             "{error}"
         );
         let typed = |_: &str| Ok(Some(b"a\rb".to_vec()));
-        let error = choose(&source("u@h:"), || None, typed).expect_err("refused");
+        let error = choose(&source("u@h:"), Vec::new(), typed).expect_err("refused");
         assert!(error.contains("line break"), "{error}");
     }
 

@@ -29,7 +29,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
     };
     let zone = settings.server.timezone.as_ref().map(zone).transpose()?;
-    let credentials = credentials::find(source)?;
+    let credentials = credentials::find(settings, source)?;
     Ok(Endpoint {
         host: source.host.clone(),
         port: source.port,

@@ -32,26 +32,15 @@ pub struct Entry {
     pub password: Option<Vec<u8>>,
 }
 
-/// Reads a netrc file; `None` where there is none, or where it cannot be read, which is logged.
-pub fn read(path: &Path) -> Option<Netrc> {
-    let read = || -> io::Result<Netrc> {
-        let file = regular_file::open_as(path, OpenOptions::new().read(true))?;
-        let is_open = file.metadata()?.mode() & 0o077 != 0;
-        Ok(Netrc {
-            path: path.to_path_buf(),
-            text: regular_file::read_from(file, NETRC_LIMIT)?,
-            is_open,
-        })
-    };
-    match read() {
-        Ok(netrc) => Some(netrc),
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("netrc: {}: can't be read: {error}", path.display());
-            }
-            None
-        }
-    }
+/// Reads a netrc file.
+pub fn read(path: &Path) -> io::Result<Netrc> {
+    let file = regular_file::open_as(path, OpenOptions::new().read(true))?;
+    let is_open = file.metadata()?.mode() & 0o077 != 0;
+    Ok(Netrc {
+        path: path.to_path_buf(),
+        text: regular_file::read_from(file, NETRC_LIMIT)?,
+        is_open,
+    })
 }
 
 /// Returns the first entry for `host` that fits `user`.
@@ -205,10 +194,5 @@ mod tests {
         assert_eq!(found.password.as_deref(), Some(&b"d"[..]));
         let found = find_entry(text, b"h", Some(b"u")).expect("the entry");
         assert_eq!(found.password.as_deref(), Some(&b"p"[..]));
-    }
-
-    #[test]
-    fn missing_netrc_is_none() {
-        assert!(read(Path::new("/no/such/netrc")).is_none());
     }
 }

@@ -2,15 +2,15 @@
 
 use strsim::levenshtein;
 
-use crate::cli::option_table::{Kind, Spec, TABLE};
+use crate::cli::option_table::{Kind, TABLE, find};
 use crate::cli::settings::Settings;
 use crate::process::printable::printable;
 use crate::process::redact::{holds_secret, redact};
 
 /// Splits a list of options at its commas. `\,` `\\` `\"` stand for the second character, and commas
-/// between quotes do not separate (libmount writes `name="a,b"`).
+/// between quotes do not separate (libmount writes `name="a,b"`). Blanks around commas are no part of an option.
 pub fn split(list: &str) -> Result<Vec<String>, String> {
-    let mut words = vec![String::new()];
+    let mut words = vec![Word::default()];
     let mut quoted = false;
     let mut characters = list.chars().peekable();
     while let Some(character) = characters.next() {
@@ -18,10 +18,10 @@ pub fn split(list: &str) -> Result<Vec<String>, String> {
             characters.next_if(|next| character == '\\' && matches!(next, ',' | '\\' | '"'));
         match (escaped, character) {
             (None, '"') => quoted = !quoted,
-            (None, ',') if !quoted => words.push(String::new()),
+            (None, ',') if !quoted => words.push(Word::default()),
             (escaped, plain) => {
                 if let Some(word) = words.last_mut() {
-                    word.push(escaped.unwrap_or(plain));
+                    word.push(escaped.unwrap_or(plain), quoted || escaped.is_some());
                 }
             }
         }
@@ -32,8 +32,35 @@ pub fn split(list: &str) -> Result<Vec<String>, String> {
             redact(list)
         ));
     }
+    let mut words: Vec<String> = words.into_iter().map(Word::end).collect();
     words.retain(|word| !word.is_empty());
     Ok(words)
+}
+
+/// An option that is being read.
+#[derive(Default)]
+struct Word {
+    text: String,
+    /// Length up to the last character that is no blank, or is quoted.
+    kept: usize,
+}
+
+impl Word {
+    fn push(&mut self, character: char, quoted: bool) {
+        let is_blank = character.is_whitespace() && !quoted;
+        if is_blank && self.text.is_empty() {
+            return;
+        }
+        self.text.push(character);
+        if !is_blank {
+            self.kept = self.text.len();
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.text.truncate(self.kept);
+        self.text
+    }
 }
 
 /// Applies options to the settings, in their order.
@@ -71,6 +98,12 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
         if sloppy {
             return Ok(());
         }
+        if matches!(name, "password" | "passwd") {
+            return Err(format!(
+                "there is no option {name}=, since other users could read it; use credentials=FILE, \
+                 password_command= or ~/.netrc"
+            ));
+        }
         return Err(match nearest(name) {
             Some(near) => format!("unknown option {}: did you mean {near}?", redact(name)),
             None => format!(
@@ -103,7 +136,11 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
                 printable(user)
             ));
         }
-        (Kind::Ignored, _) => {}
+        (Kind::Ignored, _) => {
+            if is_user_space(text) {
+                settings.mount.user_space.push(text.to_string());
+            }
+        }
         (Kind::Switch(_) | Kind::Kernel, Some(_)) => {
             return Err(format!("{}: {name} takes no value", redact(text)));
         }
@@ -111,14 +148,9 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
     Ok(())
 }
 
-fn find(name: &str) -> Option<&'static Spec> {
-    TABLE.iter().find(|spec| {
-        let bare = spec.name.trim_end_matches("=*");
-        match bare.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => bare == name,
-        }
-    })
+/// Whether libmount keeps an option in `/run/mount/utab`, where umount(8) and systemd look for it.
+fn is_user_space(text: &str) -> bool {
+    text == "_netdev" || text.starts_with("x-") || text.starts_with("user=")
 }
 
 /// Returns the option with the smallest edit distance to `name`, if that is small enough to be a typing
@@ -129,7 +161,7 @@ fn nearest(name: &str) -> Option<&'static str> {
         .iter()
         .filter(|spec| !spec.name.ends_with('*'))
         .map(|spec| (levenshtein(&name, spec.name), spec.name))
-        .filter(|&(distance, near)| distance <= 1 + near.len() / 4 && distance < near.len())
+        .filter(|&(distance, near)| distance <= 1 + near.len() / 6 && distance < near.len())
         .min()
         .map(|(_, near)| near)
 }
@@ -148,6 +180,8 @@ mod tests {
             (r#"a="b\"c",d"#, vec!["a=b\"c", "d"]),
             (r"a=b\\,c", vec![r"a=b\", "c"]),
             (r"a=b\c", vec![r"a=b\c"]),
+            (" a , b=c d ,\te", vec!["a", "b=c d", "e"]),
+            (r#"a=" b ""#, vec!["a= b "]),
             ("", vec![]),
         ] {
             assert_eq!(split(list).expect(list), words, "{list}");
@@ -165,6 +199,8 @@ mod tests {
         assert_eq!(nearest("max_con"), Some("max_conns"));
         assert_eq!(nearest("cachetimeout"), Some("cache_timeout"));
         assert_eq!(nearest("entirely_else"), None);
+        assert_eq!(nearest("credential"), Some("credentials"));
+        assert_eq!(nearest("timezone_of"), None);
         assert_eq!(nearest("zz"), None);
     }
 }

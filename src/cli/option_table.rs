@@ -34,6 +34,8 @@ pub enum Group {
     Rights,
     /// Symbolic links.
     Links,
+    /// User and password.
+    Login,
     /// FTP session, caches and uploads.
     Server,
     /// Data connections and addresses.
@@ -49,9 +51,10 @@ pub enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Rights,
         Self::Links,
+        Self::Login,
         Self::Server,
         Self::Data,
         Self::Encryption,
@@ -64,6 +67,7 @@ impl Group {
         match self {
             Self::Rights => "Permissions (-o)",
             Self::Links => "Symbolic links (-o)",
+            Self::Login => "User and password (-o)",
             Self::Server => "Server (-o)",
             Self::Data => "Data connections and addresses (-o)",
             Self::Encryption => "Encryption (-o)",
@@ -82,6 +86,9 @@ pub(crate) enum Kind {
     Kernel,
     Ignored,
 }
+
+/// Maximum of `retry` in minutes, a week: mount.nfs(8) retries as long in the background by default.
+const RETRY_LIMIT: u64 = 7 * 24 * 60;
 
 /// Every option of `-o`.
 pub const TABLE: &[Spec] = &[
@@ -196,6 +203,57 @@ pub const TABLE: &[Spec] = &[
         |s| s.attributes.links = Links::Followed,
     ),
     value(
+        "username",
+        "NAME",
+        "anonymous",
+        "user, if the source names none",
+        Group::Login,
+        |s, text| label(text).map(|name| s.login.username = Some(name)),
+    ),
+    value(
+        "credentials",
+        "FILE",
+        "none",
+        "file with lines username=NAME and password=SECRET",
+        Group::Login,
+        |s, text| file(text).map(|path| s.login.credentials = Some(path)),
+    ),
+    value(
+        "netrc",
+        "FILE",
+        "$NETRC",
+        "netrc file to read before ~/.netrc",
+        Group::Login,
+        |s, text| file(text).map(|path| s.login.netrc = Some(path)),
+    ),
+    value(
+        "password_command",
+        "COMMAND",
+        "none",
+        "shell command that prints the password",
+        Group::Login,
+        |s, text| {
+            s.login.password_command = Some(Hidden(text.into()));
+            Ok(())
+        },
+    ),
+    switch(
+        "password_stdin",
+        "read the password from standard input",
+        Group::Login,
+        |s| s.login.password_stdin = true,
+    ),
+    value(
+        "port",
+        "N",
+        "21",
+        "port of the server, if the source names none",
+        Group::Server,
+        |s, text| {
+            number(text, 1, u16::MAX.into(), "").map(|n| s.server.port = u16::try_from(n).ok())
+        },
+    ),
+    value(
         "max_conns",
         "N",
         "8",
@@ -228,6 +286,17 @@ pub const TABLE: &[Spec] = &[
         Group::Server,
         |s, text| {
             number(text, 1, 3600, " (seconds)").map(|n| s.server.timeout = Duration::from_secs(n))
+        },
+    ),
+    value(
+        "retry",
+        "MINUTES",
+        "0",
+        "minutes in which a mount tries again to connect",
+        Group::Server,
+        |s, text| {
+            number(text, 0, RETRY_LIMIT, " (minutes)")
+                .map(|n| s.command.retry = Duration::from_secs(60 * n))
         },
     ),
     value(
@@ -497,6 +566,20 @@ pub const TABLE: &[Spec] = &[
         Group::Mount,
         |s, text| word(text).map(|name| s.mount.subtype = name),
     ),
+    value(
+        "log_file",
+        "FILE",
+        "none",
+        "append the log to this file instead of syslog",
+        Group::Mount,
+        |s, text| file(text).map(|path| s.command.log_file = Some(path)),
+    ),
+    switch(
+        "remount",
+        "change ro, rw and the options below of a mount",
+        Group::Kernel,
+        |s| s.command.remount = true,
+    ),
     kernel("nosuid", "set-user-ID bits have no effect (always so)"),
     kernel("nodev", "device files have no effect (always so)"),
     kernel("noexec", "programs can't be executed"),
@@ -504,6 +587,10 @@ pub const TABLE: &[Spec] = &[
     kernel("noatime", "do not update access times"),
     kernel("atime", "update access times (default)"),
     kernel("relatime", "update access times now and then"),
+    kernel("strictatime", "always update access times"),
+    kernel("nodiratime", "do not update access times of directories"),
+    kernel("lazytime", "write times to the file system late"),
+    kernel("nosymfollow", "do not follow symbolic links"),
     kernel("sync", "write synchronously (slow)"),
     kernel("async", "buffer writes until close or fsync (default)"),
     kernel("dirsync", "change directories synchronously"),
@@ -517,8 +604,30 @@ pub const TABLE: &[Spec] = &[
     ignored("user"),
     ignored("users"),
     ignored("nouser"),
+    ignored("nousers"),
     ignored("owner"),
+    ignored("noowner"),
     ignored("group"),
+    ignored("nogroup"),
+    // The kernel updates access times by `relatime` unless told otherwise, and the rest has no meaning for FUSE.
+    ignored("norelatime"),
+    ignored("nostrictatime"),
+    ignored("diratime"),
+    ignored("nolazytime"),
+    ignored("symfollow"),
+    ignored("iversion"),
+    ignored("noiversion"),
+    ignored("mand"),
+    ignored("nomand"),
+    ignored("silent"),
+    ignored("loud"),
+    // mount(8) repeats these from the mount table.
+    ignored("user_id=*"),
+    ignored("group_id=*"),
+    ignored("context=*"),
+    ignored("fscontext=*"),
+    ignored("defcontext=*"),
+    ignored("rootcontext=*"),
     ignored("_netdev"),
     ignored("nofail"),
     ignored("nonempty"),
@@ -526,6 +635,24 @@ pub const TABLE: &[Spec] = &[
     ignored("X-*"),
     ignored("comment=*"),
 ];
+
+/// Whether a remount can change an option, or need not.
+pub(crate) fn is_changeable(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or_default();
+    matches!(name, "ro" | "rw" | "remount")
+        || find(name).is_some_and(|spec| matches!(spec.kind, Kind::Kernel | Kind::Ignored))
+}
+
+/// Returns the option of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Spec> {
+    TABLE.iter().find(|spec| {
+        let bare = spec.name.trim_end_matches("=*");
+        match bare.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => bare == name,
+        }
+    })
+}
 
 /// A flag of the command line.
 pub struct Flag {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub mount: MountSettings,
     /// How files, directories and symbolic links are presented.
     pub attributes: AttributeSettings,
+    /// Where user and password come from.
+    pub login: LoginSettings,
     /// The FTP session.
     pub server: ServerSettings,
     /// Data connections and addresses.
@@ -44,6 +46,16 @@ pub struct CommandSettings {
     pub fake: bool,
     /// The mount namespace to mount in (`-N` of mount(8)).
     pub namespace: Option<PathBuf>,
+    /// mount(8) has called the program as its helper.
+    pub helper: bool,
+    /// Change the flags of a mount.
+    pub remount: bool,
+    /// The options of `-o remount`, one by one, as typed; empty otherwise. May hold passwords: never logged.
+    pub remount_words: Vec<Hidden>,
+    /// How long a server that can't be reached is tried again.
+    pub retry: Duration,
+    /// The file that the log is written to.
+    pub log_file: Option<PathBuf>,
 }
 
 /// The mount: who may use it, and its entry in the mount table.
@@ -63,6 +75,8 @@ pub struct MountSettings {
     pub subtype: String,
     /// Options passed to mount(2), in the words of fstab(5), in order.
     pub kernel: Vec<&'static str>,
+    /// `_netdev`, `user=NAME` and `x-*`, for the note of the mount that mount(8) and systemd read.
+    pub user_space: Vec<String>,
 }
 
 impl Default for MountSettings {
@@ -75,6 +89,7 @@ impl Default for MountSettings {
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
+            user_space: Vec::new(),
         }
     }
 }
@@ -102,9 +117,26 @@ pub struct AttributeSettings {
     pub size: Option<u64>,
 }
 
+/// Where user and password come from, besides the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginSettings {
+    /// The user, if the source names none.
+    pub username: Option<String>,
+    /// A file with user and password, in the format of mount.cifs(8).
+    pub credentials: Option<PathBuf>,
+    /// The netrc file to read before `~/.netrc`.
+    pub netrc: Option<PathBuf>,
+    /// A shell command that prints the password.
+    pub password_command: Option<Hidden>,
+    /// Read the password from standard input.
+    pub password_stdin: bool,
+}
+
 /// The FTP session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
+    /// The port, if the source names none.
+    pub port: Option<u16>,
     /// Maximum number of control connections.
     pub max_conns: usize,
     /// Disable command pipelining.
@@ -122,6 +154,7 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
+            port: None,
             max_conns: 8,
             no_pipeline: false,
             timeout: Duration::from_secs(30),

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::cli::settings::Settings;
 use crate::process::redact::redact;
 use percent_encoding::percent_decode;
 
@@ -113,6 +114,35 @@ impl Source {
         }
     }
 
+    /// Parses the source of the settings, with their port.
+    pub fn of(settings: &Settings) -> Result<Self, String> {
+        let mut source = Self::parse(&settings.source.0)?;
+        if source.user.is_none() {
+            let name = settings.login.username.clone();
+            source.user = name.map(String::into_bytes);
+        }
+        if let Some(port) = settings.server.port {
+            if source.port != source.scheme.port() && source.port != port {
+                return Err(format!(
+                    "port={port} contradicts port {} of the source; omit one of them",
+                    source.port
+                ));
+            }
+            source.port = port;
+        }
+        Ok(source)
+    }
+
+    /// Whether two sources name the same directory by the same login; the case of a host does not count.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let parts = |source: &Self| Self {
+            password: None,
+            host: source.host.to_ascii_lowercase(),
+            ..source.clone()
+        };
+        parts(self) == parts(other)
+    }
+
     /// Parses a source; the error is one line for the user.
     pub fn parse(text: &OsStr) -> Result<Self, String> {
         let text = text.as_bytes();
@@ -175,7 +205,13 @@ impl Source {
         let colon = bracket.or_else(|| text.iter().position(|&byte| byte == b':'));
         let Some(colon) = colon.filter(|&colon| !text[..colon].contains(&b'/')) else {
             let shown = redact(OsStr::from_bytes(text));
-            return Err(format!("{shown} is not a source; {FORMS}"));
+            let looks_like_host =
+                !text.is_empty() && !text.starts_with(b"/") && !text.starts_with(b".");
+            return Err(if looks_like_host {
+                format!("{shown} is not a source; write ftp://{shown}")
+            } else {
+                format!("{shown} is not a source; {FORMS}")
+            });
         };
         let (login, path) = (&text[..colon], &text[colon + 1..]);
         let at = login.iter().rposition(|&byte| byte == b'@');
@@ -189,6 +225,7 @@ impl Source {
                     .to_string(),
             );
         }
+        check_scp_form(text, login, path)?;
         let (user, host_port) = match at {
             Some(at) => (Some(&login[..at]), &login[at + 1..]),
             None => (None, login),
@@ -246,6 +283,42 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({self})")
     }
+}
+
+/// Refuses a source like `host:2121/dir` and `ftp:host`, which are meant as URLs.
+fn check_scp_form(text: &[u8], login: &[u8], path: &[u8]) -> Result<(), String> {
+    let shown = |part: &[u8]| redact(OsStr::from_bytes(part));
+    let first = path.split(|&byte| byte == b'/').next().unwrap_or_default();
+    let is_port = (1..=PORT_DIGITS).contains(&first.len()) && first.iter().all(u8::is_ascii_digit);
+    if is_port {
+        return Err(format!(
+            "{0}: for the port {1} write ftp://{0}; for a directory {1} write {2}:./{3}",
+            shown(text),
+            shown(first),
+            shown(login),
+            shown(path)
+        ));
+    }
+    let scheme = login.to_ascii_lowercase();
+    if matches!(scheme.as_slice(), b"ftp" | b"ftps" | b"ftpes") {
+        let rest = trim_start_slashes(path);
+        return Err(format!(
+            "{}: write {}://{}; for a host of this name write ftp://{}/",
+            shown(text),
+            shown(&scheme),
+            shown(rest),
+            shown(login)
+        ));
+    }
+    Ok(())
+}
+
+/// Digits of the highest port, 65535.
+const PORT_DIGITS: usize = 5;
+
+fn trim_start_slashes(path: &[u8]) -> &[u8] {
+    let start = path.iter().position(|&byte| byte != b'/');
+    start.map_or(&[], |start| &path[start..])
 }
 
 const FORMS: &str =

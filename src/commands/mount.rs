@@ -3,10 +3,13 @@
 //! Checks are ordered by cost: mountpoint and options, password, then the fork. The child connects to
 //! the server, mounts, and only then reports that the mount is live.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
 use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
@@ -14,7 +17,7 @@ use crate::cli;
 use crate::cli::Settings;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
-use crate::commands::human::files;
+use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
 use crate::ftp::{Client, Endpoint};
@@ -29,9 +32,11 @@ use crate::process::daemon::{Ready, Signals};
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::private_dir;
+use crate::process::private_dir::PrivateDir;
+use crate::process::sd_notify;
 use crate::process::thread::spawn_thread;
 use crate::process::xdg_dirs;
-use crate::remote::{Deadline, Remote};
+use crate::remote::{Deadline, Error, Remote};
 use crate::vfs;
 use crate::vfs::{Names, Shown, Vfs};
 
@@ -41,6 +46,14 @@ const START_TIMEOUTS: u32 = 4;
 const EXIT_FAILED: i32 = 1;
 /// How long uploads may take after a signal: less than the 90 s after which systemd kills.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
+/// Interval between two reports to systemd while uploads are pending.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that systemd is asked for by each report: some intervals, should one be late.
+const REPORT_EXTENSION: Duration = Duration::from_secs(10);
+/// Interval between two attempts to connect.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long systemd's mounts try again: five failures within ten seconds, its start limit, would disable an automount.
+const SYSTEMD_RETRY: Duration = Duration::from_secs(10);
 
 /// What the mount needs and is determined before the fork.
 struct Plan {
@@ -54,17 +67,22 @@ struct Plan {
     spool: Option<PathBuf>,
     background: bool,
     audience: Audience,
+    retry: Duration,
 }
 
 /// Mounts as the settings say. Returns when the mount is live, or in the foreground when it has ended.
 pub fn run(settings: &Settings) -> Result<(), String> {
-    logging::start(match (settings.command.debug, settings.command.verbose) {
+    let amount = match (settings.command.debug, settings.command.verbose) {
         (true, _) => Amount::Everything,
         (false, true) => Amount::Steps,
         (false, false) => Amount::Warnings,
-    });
+    };
+    logging::start(amount, settings.command.log_file.as_deref())?;
     if let Some(namespace) = &settings.command.namespace {
         mount::enter_namespace(namespace)?;
+    }
+    if settings.command.helper && is_mounted(settings)? {
+        return Ok(());
     }
     let plan = plan(settings)?;
     if settings.command.fake {
@@ -74,15 +92,58 @@ pub fn run(settings: &Settings) -> Result<(), String> {
     if settings.command.foreground {
         daemon::stay(|ready| serve(plan, timeout, ready))
     } else {
-        daemon::start(timeout * START_TIMEOUTS, |ready| {
-            serve(plan, timeout, ready)
-        })
+        let limit = timeout * START_TIMEOUTS + plan.retry;
+        daemon::start(limit, |ready| serve(plan, timeout, ready))
+    }
+}
+
+/// Whether the source is mounted at the mountpoint already: `mount -a` calls the helper again where the source of fstab(5)
+/// is spelled otherwise than in the mount table, which holds no password.
+fn is_mounted(settings: &Settings) -> Result<bool, String> {
+    let Ok(mountpoint) = std::fs::canonicalize(&settings.mountpoint) else {
+        return Ok(false);
+    };
+    let Some(entry) = mount::top_mount(&mountpoint)? else {
+        return Ok(false);
+    };
+    let source = Source::of(settings)?;
+    let is_same_name = match &settings.mount.fsname {
+        Some(name) => *name == entry.source,
+        None => Source::parse(entry.source.as_ref()).is_ok_and(|mounted| mounted.is_same(&source)),
+    };
+    Ok(entry.is_ours(&settings.mount.subtype) && is_same_name)
+}
+
+/// How long a server that can't be reached is tried again.
+fn retry_time(settings: &Settings) -> Duration {
+    let by_systemd =
+        std::env::var_os("INVOCATION_ID").is_some() && !std::io::stderr().is_terminal();
+    if by_systemd {
+        settings.command.retry.max(SYSTEMD_RETRY)
+    } else {
+        settings.command.retry
+    }
+}
+
+/// Connects; tries again for `retry` while the server can't be reached.
+fn connect(endpoint: Endpoint, timeout: Duration, retry: Duration) -> Result<Client, Error> {
+    let until = Instant::now() + retry;
+    loop {
+        match Client::connect(endpoint.clone(), &Deadline::after(timeout)) {
+            Err(error @ (Error::Lost { .. } | Error::TimedOut { .. }))
+                if Instant::now() + RETRY_INTERVAL < until =>
+            {
+                log::info!("connect: {error}; trying again");
+                std::thread::sleep(RETRY_INTERVAL);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
 /// Checks the settings and prepares the mount. May prompt for a password.
 fn plan(settings: &Settings) -> Result<Plan, String> {
-    let source = Source::parse(&settings.source.0)?;
+    let source = Source::of(settings)?;
     let kernel = mount::Options {
         fsname: settings
             .mount
@@ -94,6 +155,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         allow_other: settings.mount.allow_other || settings.mount.allow_root,
         default_permissions: settings.mount.default_permissions,
         words: settings.mount.kernel.clone(),
+        user_space: settings.mount.user_space.clone(),
     };
     let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
     let uid = settings
@@ -129,6 +191,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         source: logged_in,
         spool: settings.write.spool_dir.clone(),
         background: !settings.command.foreground,
+        retry: retry_time(settings),
         audience: match (settings.mount.allow_other, settings.mount.allow_root) {
             (true, _) => Audience::Everybody,
             (false, true) => Audience::OwnerAndRoot,
@@ -184,17 +247,26 @@ fn vfs_settings(
 /// The directory of the disk cache, if one was named.
 fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
     let directory = settings.cache.cache_dir.as_ref().map(|directory| {
-        private_dir::check(directory)
-            .map_err(|error| format!("cache_dir={}: {error}", directory.display()))
+        writable(directory).map_err(|error| format!("cache_dir={}: {error}", directory.display()))
     });
     directory.transpose()
+}
+
+/// Makes a directory that was named, and checks that files can be made in it.
+fn writable(directory: &Path) -> std::io::Result<PathBuf> {
+    let path = private_dir::check(directory)?;
+    match PrivateDir::make(&path)?.unnamed() {
+        // A file system without O_TMPFILE.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(path),
+        outcome => outcome.map(|_| path),
+    }
 }
 
 /// The directory of the spool: `spool_dir=`, or the user's cache. One that other users could replace is an error if it was
 /// named.
 fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
     if let Some(directory) = &settings.write.spool_dir {
-        return private_dir::check(directory)
+        return writable(directory)
             .map_err(|error| format!("spool_dir={}: {error}", directory.display()));
     }
     let system = PathBuf::from(xdg_dirs::SYSTEM_CACHE);
@@ -215,7 +287,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     unmount_on_signal(Signals::block()?, live.clone())?;
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
-    let client = Client::connect(plan.endpoint, &Deadline::after(timeout))
+    let client = connect(plan.endpoint, timeout, plan.retry)
         .map_err(|error| explain_connect_error(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
@@ -263,6 +335,8 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
             mount.register_umount_helper(&kernel);
             if background {
                 logging::to_syslog();
+            } else {
+                sd_notify::ready();
             }
             ready.live()
         },
@@ -272,6 +346,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     {
         log::error!("{error}");
     }
+    mount.forget_umount_helper();
     vfs.end();
     vfs.log_ahead();
     remote.close();
@@ -313,33 +388,73 @@ fn explain_outside(outside: &vfs::Outside, source: &Source, spool: &Option<PathB
 type Live = Arc<Mutex<Option<(Arc<Mount>, Arc<Vfs>)>>>;
 
 /// On a signal, waits for uploads and then unmounts, even while the mount is in use. Before there is a
-/// mount, the process exits.
+/// mount, the process exits. A second SIGTERM or SIGINT does not wait. A SIGHUP is no second request: logind
+/// and systemd send it together with SIGTERM, in either order.
 fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
     let ends = move || {
-        let mut unmounted = false;
+        let (mut unmounting, mut requested) = (false, false);
         loop {
             let signal = signals.wait();
-            let found = live.lock().clone();
-            let Some((mount, vfs)) = found.filter(|_| !unmounted) else {
-                // The second signal does not wait; files in a journal stay there.
+            let Some((mount, vfs)) = live.lock().clone() else {
                 std::process::exit(EXIT_FAILED);
             };
+            let is_request = signal != Signal::SIGHUP;
+            if is_request && requested {
+                // Files in a journal stay there; the mount must not.
+                exit_at_once(&mount);
+            }
+            requested |= is_request;
+            if unmounting {
+                continue;
+            }
             log::info!("{signal}: unmounting");
-            unmounted = true;
+            unmounting = true;
+            let detached = Arc::clone(&mount);
+            sd_notify::stopping();
+            let drained = Arc::new(AtomicBool::new(false));
+            let reported = (Arc::clone(&vfs), Arc::clone(&drained));
+            // Without the thread systemd waits for its own timeout.
+            if sd_notify::is_awaited() {
+                let _ = spawn_thread("notify", move || report_drain(&reported.0, &reported.1));
+            }
             let unmount = move || {
                 vfs.finish(Some(DRAIN_TIMEOUT));
+                drained.store(true, Ordering::Release);
                 if let Err(error) = mount.unmount(true) {
                     log::error!("{error}");
                 }
             };
             // On a thread of its own, so that a second signal is handled meanwhile.
             if spawn_thread("unmount", unmount).is_err() {
-                std::process::exit(EXIT_FAILED);
+                exit_at_once(&detached);
             }
         }
     };
     spawn_thread("signals", ends)
         .map_err(|error| format!("no thread can be started for signals: {error}"))
+}
+
+/// Asks systemd for more time while uploads are pending.
+fn report_drain(vfs: &Vfs, drained: &AtomicBool) {
+    while !drained.load(Ordering::Acquire) {
+        let pending = vfs.pending();
+        let status = format!(
+            "waiting for uploads: {}, {}",
+            files(pending.files as u64, ""),
+            size(pending.bytes)
+        );
+        sd_notify::extend(REPORT_EXTENSION, &status);
+        std::thread::sleep(REPORT_INTERVAL);
+    }
+}
+
+/// Detaches the mount and ends the process, without waiting for uploads.
+fn exit_at_once(mount: &Mount) -> ! {
+    if let Err(error) = mount.unmount(true) {
+        log::error!("{error}");
+    }
+    mount.forget_umount_helper();
+    std::process::exit(EXIT_FAILED);
 }
 
 /// Returns the users and groups of this machine, from the files only: a directory service could block.

@@ -55,11 +55,12 @@ const TOTAL_TIMEOUTS: u32 = 20;
 
 /// Runs `ftpfs probe`.
 pub fn run(probe: &Probe) -> ExitCode {
-    logging::start(match probe.settings.command.debug {
+    let amount = match probe.settings.command.debug {
         true => Amount::Everything,
         false => Amount::Warnings,
-    });
-    let prepared = prepare(probe);
+    };
+    let log_file = probe.settings.command.log_file.as_deref();
+    let prepared = logging::start(amount, log_file).and_then(|()| prepare(probe));
     let (source, endpoint, signals) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -92,7 +93,7 @@ fn print(text: &str) {
 }
 
 fn prepare(probe: &Probe) -> std::result::Result<(Source, Endpoint, Signals), String> {
-    let source = Source::parse(&probe.settings.source.0)?;
+    let source = Source::of(&probe.settings)?;
     let endpoint = endpoint::endpoint(&probe.settings, &source)?;
     Ok((source, endpoint, Signals::block()?))
 }

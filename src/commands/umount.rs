@@ -24,7 +24,7 @@ const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of the query with `-f`.
 const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between two progress lines if standard error is not a terminal.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const USAGE: &str = "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l detaches a mount that is in use";
 
 /// Returns the arguments of the subcommand if the command line, the program's name first, is one of
@@ -85,11 +85,8 @@ pub fn run(words: &[OsString]) -> Result<(), String> {
         }
     };
     mount::unmount(&mounted.entry, lazily || force).map_err(|error| error.to_string())?;
-    let Some(line) = unstored else {
-        return Ok(());
-    };
-    mount::remove_utab_entry(&mounted.entry.mountpoint);
-    Err(line)
+    mount::remove_utab_entries(&mounted.entry.mountpoint);
+    unstored.map_or(Ok(()), Err)
 }
 
 /// Returns a line on closed files that are not stored; `None` if there are none, or if the mount does not
@@ -119,6 +116,8 @@ fn query_unstored(mounted: &Mounted) -> Option<String> {
 fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
     let mut shown: Option<Instant> = None;
     let is_terminal = std::io::stderr().is_terminal();
+    let mut progress = Progress::default();
+    let begun = Instant::now();
     loop {
         let (count, bytes) = query_pending(mounted)?;
         if count == 0 {
@@ -126,17 +125,16 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
         }
         if is_terminal || shown.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
             let (start, end) = if is_terminal {
-                ("\r", "  ")
+                ("\r", CLEAR_LINE)
             } else {
                 ("", "\n")
             };
             // The command must not fail if standard error is closed.
             let _ = write!(
                 std::io::stderr(),
-                "{start}{}: waiting for uploads: {}, {}{end}",
+                "{start}{}: waiting for uploads: {}{end}",
                 mounted.entry.mountpoint.display(),
-                files(count, ""),
-                size(bytes)
+                progress.line(count, bytes, begun.elapsed())
             );
             shown = Some(Instant::now());
         }
@@ -146,6 +144,36 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
         let _ = writeln!(std::io::stderr());
     }
     Ok(())
+}
+
+/// The escape sequence that clears a terminal's line after the cursor (ECMA-48, EL).
+const CLEAR_LINE: &str = "\x1b[K";
+
+/// How far the uploads are.
+#[derive(Default)]
+struct Progress {
+    /// The most bytes that were pending: more may be closed meanwhile.
+    total: u64,
+}
+
+impl Progress {
+    /// Returns files and bytes left, and once something is sent the share, the rate and the time left.
+    fn line(&mut self, count: u64, left: u64, elapsed: Duration) -> String {
+        self.total = self.total.max(left);
+        let sent = self.total - left;
+        let text = format!("{} left, {}", files(count, ""), size(left));
+        let rate = (sent as f64 / elapsed.as_secs_f64().max(f64::EPSILON)) as u64;
+        if sent == 0 || rate == 0 {
+            return text;
+        }
+        format!(
+            "{text} of {} ({}% sent), {} per second, {} s left",
+            size(self.total),
+            u128::from(sent) * 100 / u128::from(self.total),
+            size(rate),
+            left.div_ceil(rate)
+        )
+    }
 }
 
 /// Returns the number of files and bytes that are not stored yet; none if the mount's process has ended.
@@ -195,6 +223,24 @@ mod tests {
         assert_eq!(rest("/sbin/umount.fuse.ftpfs /mnt -l"), Some(2));
         assert_eq!(rest("ftpfs ftp://host umount"), None);
         assert_eq!(rest("mount.ftpfs umount /mnt"), None);
+    }
+
+    #[test]
+    fn progress_shows_share_rate_and_time_left() {
+        let mut progress = Progress::default();
+        let start = progress.line(2, 6_000_000, Duration::ZERO);
+        assert_eq!(start, format!("2 files left, {}", size(6_000_000)));
+        let half = progress.line(1, 3_000_000, Duration::from_secs(3));
+        let expected = format!(
+            "1 file left, {} of {} (50% sent), {} per second, 3 s left",
+            size(3_000_000),
+            size(6_000_000),
+            size(1_000_000)
+        );
+        assert_eq!(half, expected);
+        // More files were closed meanwhile.
+        let more = progress.line(3, 9_000_000, Duration::from_secs(4));
+        assert!(more.starts_with("3 files left, "), "{more}");
     }
 
     #[test]

@@ -18,7 +18,12 @@ pub struct Options {
     /// `noexec`, `noatime` and so on, in the words of fstab(5); the last one counts. `nosuid` and
     /// `nodev` always hold.
     pub words: Vec<&'static str>,
+    /// `_netdev`, `user=NAME` and `x-*`: what mount(8) and systemd keep outside of the kernel.
+    pub user_space: Vec<String>,
 }
+
+/// MS_NOSYMFOLLOW of Linux 5.10, which libc does not define.
+const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 
 /// Returns the flags of mount(2). `nosuid` and `nodev` are always set, so that no set-user-ID bit of
 /// the server has an effect: mount.fuse3(8) and mount(8) add `suid` and `dev` by themselves.
@@ -31,6 +36,10 @@ pub fn flags(options: &Options) -> MsFlags {
             "noatime" => (MsFlags::MS_NOATIME, true),
             "atime" => (MsFlags::MS_NOATIME, false),
             "relatime" => (MsFlags::MS_RELATIME, true),
+            "strictatime" => (MsFlags::MS_STRICTATIME, true),
+            "nodiratime" => (MsFlags::MS_NODIRATIME, true),
+            "lazytime" => (MsFlags::MS_LAZYTIME, true),
+            "nosymfollow" => (NOSYMFOLLOW, true),
             "sync" => (MsFlags::MS_SYNCHRONOUS, true),
             "async" => (MsFlags::MS_SYNCHRONOUS, false),
             "dirsync" => (MsFlags::MS_DIRSYNC, true),
@@ -62,8 +71,21 @@ pub fn list(options: &Options) -> String {
         }
     }
     for word in &options.words {
-        // The first two are in the list; `relatime` is unknown to fusermount3 and the default.
-        if !matches!(*word, "nosuid" | "nodev" | "relatime") {
+        // The first two are in the list; the others are unknown to fusermount3 of Debian 12. `relatime` is the default.
+        let is_known = !matches!(
+            *word,
+            "nosuid"
+                | "nodev"
+                | "relatime"
+                | "strictatime"
+                | "nodiratime"
+                | "lazytime"
+                | "nosymfollow"
+        );
+        if *word == "nosymfollow" {
+            log::warn!("nosymfollow: only root can mount with it; symbolic links are followed");
+        }
+        if is_known {
             list.push(',');
             list.push_str(word);
         }

@@ -44,6 +44,11 @@ impl Entry {
 }
 
 impl Entry {
+    /// Whether ftpfs mounted it, by its type in the mount table.
+    pub fn is_ours(&self, subtype: &str) -> bool {
+        self.kind == "fuse.ftpfs" || self.kind.strip_prefix("fuse.") == Some(subtype)
+    }
+
     /// Whether a FUSE file system is mounted there.
     pub fn is_fuse(&self) -> bool {
         self.kind == "fuse" || self.kind.starts_with("fuse.")
@@ -110,7 +115,7 @@ fn words(list: &[u8]) -> Vec<String> {
 
 /// Decodes blanks, tabs, line ends and backslashes, which the kernel writes as `\` and three octal
 /// digits.
-fn unescape(field: &[u8]) -> OsString {
+pub fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

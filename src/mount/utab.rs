@@ -4,6 +4,7 @@
 //! `fuse`, unless an entry of `/run/mount/utab` names a helper (libmount's `uhelper`). mount(8) with `-f`
 //! writes such an entry for a mount that exists already.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use nix::unistd::geteuid;
 
 use crate::mount::fusermount::wait_for_stderr;
 use crate::mount::mount_options::Options;
+use crate::mount::mountinfo::{top_mount, unescape};
 
 /// The helper, at the path that umount(8) uses. If it is not installed, nothing is registered.
 const HELPER: &str = "/sbin/umount.fuse.ftpfs";
@@ -19,6 +21,12 @@ const HELPER: &str = "/sbin/umount.fuse.ftpfs";
 const MOUNT: &str = "/bin/mount";
 /// umount(8), which is set-user-ID and reads `/etc/fstab`.
 const UMOUNT: &str = "/bin/umount";
+/// The table of mounts of libmount.
+const UTAB: &str = "/run/mount/utab";
+/// The mounts of the system.
+const FSTAB: &str = "/etc/fstab";
+/// Entries for one mountpoint that are removed: more than killed mounts leave, since each mount removes them.
+const MAX_ENTRIES: usize = 16;
 /// Timeout of mount(8) and umount(8), which lock a local file and write a line.
 const MOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,15 +36,13 @@ pub fn register_helper(mountpoint: &Path, options: &Options) {
     if !geteuid().is_root() || !Path::new(HELPER).exists() {
         return;
     }
+    // An entry that is there now was left by a mount whose process was killed: mount(8) writes its own after
+    // its helper has ended.
+    remove_all(mountpoint);
     let child = Command::new(MOUNT)
-        .args([
-            "--no-canonicalize",
-            "-i",
-            "-f",
-            "-o",
-            "uhelper=fuse.ftpfs",
-            "-t",
-        ])
+        .args(["--no-canonicalize", "-i", "-f", "-o"])
+        .arg(note(options, &fstab_options(mountpoint)))
+        .arg("-t")
         .arg(format!("fuse.{}", options.subtype))
         .arg("--")
         .arg(&options.fsname)
@@ -78,24 +84,112 @@ pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
     }
 }
 
-/// Removes the entry of a mount that has ended. umount(8) leaves it if the helper fails, as it does to report files that
-/// are not stored.
-pub fn remove_entry(mountpoint: &Path) {
-    if !geteuid().is_root() || !Path::new(HELPER).exists() {
-        return;
+/// Returns the options of the note. mount(8) 2.38 adds nothing to a note that exists, and without `_netdev` there
+/// systemd stops the network before it unmounts. mount(8) does not pass `x-*` to its helpers: these are in fstab.
+fn note(options: &Options, fstab: &[String]) -> String {
+    let mut words = vec!["uhelper=fuse.ftpfs".to_string()];
+    let of_fstab = fstab.iter().filter(|word| word.starts_with("x-"));
+    for word in options.user_space.iter().chain(of_fstab) {
+        let word = match word.split_once('=') {
+            // A comma in a value would separate it.
+            Some((name, value)) if value.contains(',') => format!("{name}=\"{value}\""),
+            _ => word.clone(),
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
     }
-    let child = Command::new(UMOUNT)
-        .args(["--no-canonicalize", "-i", "--fake", "--"])
-        .arg(mountpoint)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let message = match child {
-        Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
-        Err(error) => error.to_string(),
-    };
-    if !message.is_empty() {
-        log::debug!("utab: {UMOUNT} failed: {}", message.trim());
+    words.join(",")
+}
+
+/// Returns the options of the line of `/etc/fstab` for this mountpoint.
+pub fn fstab_options(mountpoint: &Path) -> Vec<String> {
+    let fstab = fs::read(FSTAB).unwrap_or_default();
+    parse_fstab(&fstab, mountpoint)
+}
+
+fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
+    let lines = fstab.split(|&byte| byte == b'\n');
+    let mut fields = lines.map(|line| {
+        line.split(|byte| byte.is_ascii_whitespace())
+            .filter(|field| !field.is_empty())
+    });
+    let options = fields.find_map(|mut fields| {
+        let source = fields.next()?;
+        let target = fields.next()?;
+        let is_ours = !source.starts_with(b"#") && Path::new(&unescape(target)) == mountpoint;
+        is_ours.then(|| fields.nth(1)).flatten()
+    });
+    let options = String::from_utf8_lossy(options.unwrap_or_default());
+    options.split(',').map(str::to_string).collect()
+}
+
+/// Removes the entries of a mount that has ended, unless another one is mounted there now: umount(8) leaves an entry if
+/// the helper fails, as it does to report files that are not stored, and it does not see a mount that ends by a signal.
+pub fn remove_entries(mountpoint: &Path) {
+    let is_root = geteuid().is_root() && Path::new(HELPER).exists();
+    if is_root && matches!(top_mount(mountpoint), Ok(None)) {
+        remove_all(mountpoint);
+    }
+}
+
+/// Removes all entries for a mountpoint. umount(8) removes one at a time.
+fn remove_all(mountpoint: &Path) {
+    for _ in 0..MAX_ENTRIES {
+        let utab = fs::read(UTAB).unwrap_or_default();
+        if !has_entry(&utab, mountpoint) {
+            return;
+        }
+        let child = Command::new(UMOUNT)
+            .args(["--no-canonicalize", "-i", "--fake", "--"])
+            .arg(mountpoint)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let message = match child {
+            Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
+            Err(error) => error.to_string(),
+        };
+        if !message.is_empty() {
+            log::debug!("utab: {UMOUNT} failed: {}", message.trim());
+            return;
+        }
+    }
+}
+
+/// Whether a line `SRC=... TARGET=... ROOT=/ OPTS=...` is about this mountpoint.
+fn has_entry(utab: &[u8], mountpoint: &Path) -> bool {
+    utab.split(|&byte| byte == b'\n' || byte == b' ')
+        .filter_map(|field| field.strip_prefix(b"TARGET="))
+        .any(|target| Path::new(&unescape(target)) == mountpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn note_keeps_what_systemd_reads() {
+        let options = Options {
+            user_space: vec!["_netdev".into(), "user=guest".into(), "x-a=b,c".into()],
+            ..Options::default()
+        };
+        let fstab = b"# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,ro,x-systemd.automount,x-a 0 0\n";
+        assert_eq!(
+            note(&options, &parse_fstab(fstab, Path::new("/mnt/a b"))),
+            "uhelper=fuse.ftpfs,_netdev,user=guest,x-a=\"b,c\",x-systemd.automount,x-a"
+        );
+        assert_eq!(
+            note(&Options::default(), &parse_fstab(fstab, Path::new("/mnt"))),
+            "uhelper=fuse.ftpfs"
+        );
+    }
+
+    #[test]
+    fn entry_is_found_by_its_target() {
+        let utab = b"SRC=h: TARGET=/mnt/a\\040b ROOT=/ OPTS=uhelper=fuse.ftpfs\n";
+        assert!(has_entry(utab, Path::new("/mnt/a b")));
+        assert!(!has_entry(utab, Path::new("/mnt/a")));
     }
 }

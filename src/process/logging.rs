@@ -8,11 +8,14 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use env_logger::Logger;
+use env_logger::{Logger, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 
@@ -46,10 +49,26 @@ pub enum Amount {
 }
 
 /// Installs the logger, which writes to standard error. Later calls do nothing.
-pub fn start(amount: Amount) {
+///
+/// With `file` it appends to that file, also in the background. The journal of systemd has time stamps of its own.
+pub fn start(amount: Amount, file: Option<&Path>) -> Result<(), String> {
     let mut builder = env_logger::Builder::new();
-    // A round trip takes milliseconds.
-    builder.format_timestamp_millis();
+    if let Some(path) = file {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(LOG_FILE_MODE)
+            .open(path)
+            .map_err(|error| format!("log_file={}: can't be opened: {error}", path.display()))?;
+        builder.target(Target::Pipe(Box::new(file)));
+        SWITCH.to_file.store(true, Ordering::Release);
+    }
+    if file.is_none() && is_journal() {
+        builder.format_timestamp(None);
+    } else {
+        // A round trip takes milliseconds.
+        builder.format_timestamp_millis();
+    }
     builder.parse_filters(match amount {
         Amount::Warnings => "warn",
         Amount::Steps => "warn,ftpfs=info",
@@ -63,10 +82,34 @@ pub fn start(amount: Amount) {
     if log::set_logger(&SWITCH).is_ok() {
         log::set_max_level(stderr.filter().max(LevelFilter::Warn));
     }
+    Ok(())
+}
+
+/// Permission bits of a new log file: it names files of the user.
+const LOG_FILE_MODE: u32 = 0o600;
+
+/// Whether standard error is the journal of systemd: `JOURNAL_STREAM` is then its device and inode number.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    // fstat(2) of a descriptor that is always open.
+    nix::sys::stat::fstat(std::io::stderr())
+        .is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }
 
 /// Switches the log to syslog, with the name `ftpfs`.
+///
+/// A log file is kept. Without a syslog, as in a container, the messages are lost: with `-v` a last line on standard error says so.
 pub fn to_syslog() {
+    if SWITCH.to_file.load(Ordering::Acquire) {
+        return;
+    }
+    if !Path::new(SYSLOG).exists() {
+        log::info!(
+            "log: there is no {SYSLOG}: from now on nothing is logged; name a file: -o log_file=FILE"
+        );
+    }
     // SAFETY: the name is static, as openlog(3) needs it, since syslog(3) reads it each time.
     unsafe { libc::openlog(c"ftpfs".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) };
     SWITCH.to_syslog.store(true, Ordering::Release);
@@ -77,15 +120,20 @@ pub fn recent_errors() -> Vec<Line> {
     SWITCH.recent.lock().iter().cloned().collect()
 }
 
+/// The socket of syslog(3).
+const SYSLOG: &str = "/dev/log";
+
 struct Switch {
     stderr: OnceLock<Logger>,
     to_syslog: AtomicBool,
+    to_file: AtomicBool,
     recent: Mutex<VecDeque<Line>>,
 }
 
 static SWITCH: Switch = Switch {
     stderr: OnceLock::new(),
     to_syslog: AtomicBool::new(false),
+    to_file: AtomicBool::new(false),
     recent: Mutex::new(VecDeque::new()),
 };
 

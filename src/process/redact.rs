@@ -15,7 +15,14 @@ use crate::process::printable::printable;
 /// Replacement of a password: one character, so that the argument does not grow.
 const HIDDEN: &[u8] = b"*";
 /// Options whose whole value is a secret.
-const SECRET_OPTIONS: [&[u8]; 4] = [b"pass=", b"password=", b"passwd=", b"passphrase="];
+const SECRET_OPTIONS: [&[u8]; 5] = [
+    b"pass=",
+    b"password=",
+    b"passwd=",
+    b"passphrase=",
+    // The command may hold a secret.
+    b"password_command=",
+];
 /// Index of `arg_start` in `/proc/self/stat`, among the fields after the program's name: fields 48 and 49
 /// (proc(5)) are `arg_start` and `arg_end`, and the first one after the name is field 3.
 const ARG_START: usize = 48 - 3;

@@ -119,7 +119,12 @@ fn password_is_hidden_from_ps_before_the_first_login() {
     fs::create_dir(&point).unwrap();
     let point = point.to_str().unwrap();
     let mut parent = Command::new(FTPFS)
-        .args([&server.url(), point, "-o", "ro,pass=s3cret-word"])
+        .args([
+            &server.url(),
+            point,
+            "-o",
+            "ro,password_command=s3cret-word",
+        ])
         .env("XDG_CACHE_HOME", directory.path())
         .stdin(Stdio::null())
         .spawn()
@@ -140,7 +145,7 @@ fn password_is_hidden_from_ps_before_the_first_login() {
     for line in lines {
         assert!(!line.contains(PASSWORD), "{line}");
         assert!(line.contains("someone:*@127.0.0.1"), "{line}");
-        assert!(line.contains("ro,pass=*"), "{line}");
+        assert!(line.contains("ro,password_command=*"), "{line}");
     }
 }
 

@@ -123,3 +123,172 @@ fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
         ),
     );
 }
+
+/// logind and systemd send SIGTERM and SIGHUP together at logout and at poweroff.
+#[test]
+fn hangup_beside_sigterm_does_not_end_the_drain() {
+    run(
+        60,
+        "vsftpd local_max_rate=3000000; head -c 6M /dev/urandom >$S/file
+         for signals in 'TERM HUP' 'HUP TERM' 'HUP HUP TERM HUP'; do
+             mounts writeback; cp $S/file $M/file; ! cmp -s $S/file $D/file || fail 'it was there before its close'
+             for signal in $signals; do kill -$signal $mounted; done
+             wait $mounted || fail \"$signals: status $?\"; cmp $S/file $D/file; ! mountpoint -q $M; rm $D/file
+         done",
+    );
+}
+
+#[test]
+fn second_sigterm_ends_at_once_and_leaves_no_mount() {
+    run(
+        60,
+        "vsftpd local_max_rate=100000; head -c 6M /dev/urandom >$S/file
+         mounts writeback; cp $S/file $M/file; kill -TERM $mounted; sleep 0.3; mountpoint -q $M || fail 'it did not wait'
+         kill -TERM $mounted; ! wait $mounted || fail 'it ended as if all was stored'
+         ! mountpoint -q $M; is \"$(ls $M)\" ''; is \"$(grep -c \" $M \" /proc/mounts)\" 0",
+    );
+}
+
+/// Shell: mount(8) and umount(8) find ftpfs, and have an fstab and a table of mounts of their own.
+const INSTALLED: &str = r#"
+mkdir -p /run/mount; mount -t tmpfs none /run/mount
+mkdir $S/over; mount -t tmpfs none $S/over
+for directory in /usr/sbin /usr/local; do
+    mkdir -p $S/over$directory/{upper,work}
+    mount -t overlay none -o lowerdir=$directory,upperdir=$S/over$directory/upper,workdir=$S/over$directory/work $directory
+done
+FTPFS=$FTPFS $SUPPORT/../../scripts/run --install >/dev/null
+: >$S/fstab; mount --bind $S/fstab /etc/fstab
+sed "s|^root:.*|root:x:0:0::$S:/bin/sh|" /etc/passwd >$S/run/passwd; mount --bind $S/run/passwd /etc/passwd
+echo "machine $A login $account password $password" >$S/.netrc; chmod 600 $S/.netrc
+"#;
+
+/// systemd orders the unmount before the end of the network by `_netdev` in this note.
+#[test]
+fn note_of_a_mount_keeps_netdev_and_ends_with_it() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; echo \"ftp://$account@$A/ $M fuse.ftpfs _netdev,noauto,x-systemd.idle-timeout=9 0 0\" >$S/fstab
+         server() {{ pgrep -f \"^(/usr)?(/local)?(/s?bin)?/?mount.fuse.ftpfs.* $M\"; }}
+         noted() {{ is \"$(grep -c TARGET=$M /run/mount/utab)\" 1
+             for word in uhelper=fuse.ftpfs _netdev x-systemd.idle-timeout=9; do says /run/mount/utab $word; done; }}
+         gone() {{ ! grep -q TARGET=$M /run/mount/utab; }}
+         mount $M; noted; kill -TERM $(server); soon gone; ! mountpoint -q $M
+         mount $M; noted; umount $M; soon gone
+         mount $M; noted; kill -KILL $(server); \"$FTPFS\" umount $M; soon gone
+         mount $M; noted; kill -KILL $(server); umount -i -n $M; says /run/mount/utab $M; mount $M; noted
+         umount $M; soon gone"
+        ),
+    );
+}
+
+/// mount(8) calls the helper again where the source is spelled otherwise than in the mount table.
+#[test]
+fn mount_a_a_second_time_is_silent() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; mkdir \"$D/a b\"; chown $account: \"$D/a b\"
+         for line in \"$URL\" \"ftp://$account@$A/a\\\\040b\" \"FTP://$account@$A:21/./there\" \"$account@$A:/there\" \"$URL%74here\"; do
+             for more in '' ,fsname=files ,subtype=other; do
+                 echo \"$line $M fuse.ftpfs _netdev$more 0 0\" >$S/fstab
+                 mount -a -t fuse.ftpfs >$S/said 2>&1 || fail \"$line$more: $(cat $S/said)\"; mountpoint -q $M
+                 mount -a -t fuse.ftpfs >$S/said 2>&1 || fail \"again $line$more: $(cat $S/said)\"
+                 is \"$(cat $S/said)\" ''; is \"$(grep -c \" $M \" /proc/mounts)\" 1; umount -i $M
+             done
+         done
+         mounts ''; ! mount.fuse.ftpfs ftp://$account@$A/there $M 2>$S/said || fail 'another source'; says $S/said 'already mounted'"
+        ),
+    );
+}
+
+#[test]
+fn remount_changes_flags_of_the_kernel_and_refuses_the_rest() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; echo \"ftp://$account@$A/ $M fuse.ftpfs noauto,timeout=20,allow_other,_netdev 0 0\" >$S/fstab
+         flags() {{ findmnt -no VFS-OPTIONS $M; }}
+         mount $M; is \"$(flags)\" rw,nosuid,nodev,relatime
+         mount -o remount,ro $M; is \"$(flags)\" ro,nosuid,nodev,relatime; ! touch $M/f 2>$S/why || fail 'it is read-only'
+         mount -o remount,rw,noexec,suid,dev $M; is \"$(flags)\" rw,nosuid,nodev,noexec,relatime; touch $M/f; [ -e $D/f ]
+         mount -o remount,ro $M; is \"$(flags)\" ro,nosuid,nodev,relatime
+         \"$FTPFS\" - $M -o remount,rw,noexec; is \"$(flags)\" rw,nosuid,nodev,noexec,relatime; \"$FTPFS\" - $M -o remount,noatime
+         is \"$(flags)\" rw,nosuid,nodev,noexec,noatime; mount -o remount,rw,exec $M; is \"$(flags)\" rw,nosuid,nodev,noatime
+         for option in timeout=5 writeback uid=12; do
+             ! mount -o remount,$option $M 2>$S/said || fail \"$option was taken\"; says $S/said \"can't change $option\"
+         done
+         umount $M; mount -o ro $M; ! mount -o remount,rw $M 2>$S/said || fail 'it has no journal'; says $S/said 'mounted read-only'"
+        ),
+    );
+}
+
+#[test]
+fn mount_of_a_server_that_starts_late_is_retried() {
+    run(
+        60,
+        "(sleep 3; vsftpd) & begun=$SECONDS
+         ! \"$FTPFS\" $URL $M -o log_file=$S/told 2>/dev/null || fail 'it tried again without being told'
+         INVOCATION_ID=x \"$FTPFS\" $URL $M -o log_file=$S/told; mountpoint -q $M; \"$FTPFS\" umount $M
+         pkill -x vsftpd; sleep 0.2; (sleep 3; vsftpd) & \"$FTPFS\" $URL $M -o retry=1; mountpoint -q $M; \"$FTPFS\" umount $M
+         ! \"$FTPFS\" ftp://$account:wrong@$A/ $M -o retry=1 2>$S/said || fail 'a wrong password'; says $S/said 'login refused'",
+    );
+}
+
+#[test]
+fn log_file_is_written_in_the_background() {
+    run(
+        60,
+        "vsftpd; RUST_LOG=ftpfs=debug \"$FTPFS\" $URL $M -o log_file=$S/told; ls $M >/dev/null; \"$FTPFS\" umount $M
+         soon grep -q LIST $S/told; is \"$(stat -c %a $S/told)\" 600; not_says $S/told \"$password\"
+         ! \"$FTPFS\" $URL $M -o log_file=$S/none/told 2>$S/said || fail 'no such directory'; says $S/said 'log_file='
+         for option in cache_dir spool_dir; do
+             ! \"$FTPFS\" $URL $M -o $option=/proc/none 2>$S/said || fail \"$option\"; says $S/said \"$option=/proc/none: \"
+         done",
+    );
+}
+
+/// A service of Type=notify: it is ready once it is mounted, and asks for time while uploads are pending.
+#[test]
+fn systemd_is_notified_in_the_foreground() {
+    run(
+        60,
+        "vsftpd local_max_rate=2000000; head -c 6M /dev/urandom >$S/file
+         /usr/bin/python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1])
+while True: open(sys.argv[2], \"ab\").write(s.recv(4096) + b\"\\n\")' $S/notify $S/told &
+         soon test -S $S/notify; export NOTIFY_SOCKET=$S/notify; mounts writeback; soon grep -qx READY=1 $S/told
+         not_says $S/told STOPPING; cp $S/file $M/file; kill -TERM $mounted; wait $mounted; cmp $S/file $D/file
+         says $S/told STOPPING=1; says $S/told EXTEND_TIMEOUT_USEC=10000000; says $S/told 'STATUS=waiting for uploads: 1 file, '",
+    );
+}
+
+/// Each way to give a password, and no trace of it in the table of processes nor in the log.
+#[test]
+fn password_can_be_given_in_every_way() {
+    run(
+        90,
+        "vsftpd; user=ftp://$account@$A/
+         mounted() { is \"$(cat $M/there/nothing; ls $M)\" there; ! tr '\\0' ' ' </proc/$(pgrep -n -f \"$M\")/cmdline | grep -qF \"$password\" || fail 'ps(1) shows it'
+             \"$FTPFS\" umount $M; }
+         (umask 077; printf 'username=%s\\npassword=%s\\n' $account \"$password\" >$S/credentials
+          echo \"machine $A login $account password $password\" >$S/netrc; mkdir $S/systemd
+          echo \"$password\" >$S/systemd/ftpfs.password; echo $account >$S/systemd/ftpfs.username)
+         \"$FTPFS\" ftp://$A/ $M -o credentials=$S/credentials; mounted
+         \"$FTPFS\" ftp://$A/ $M -o netrc=$S/netrc; mounted
+         NETRC=$S/netrc \"$FTPFS\" $user $M; mounted
+         \"$FTPFS\" $user $M -o password_command=\"cat $HOME_OF_SERVERS/password\"; mounted
+         \"$FTPFS\" ftp://$A/ $M -o username=$account,password_command=\"echo '$password'\"; mounted
+         echo \"$password\" | \"$FTPFS\" $user $M -o password_stdin; mounted
+         FTPFS_PASSWORD=$password \"$FTPFS\" $user $M; mounted
+         CREDENTIALS_DIRECTORY=$S/systemd \"$FTPFS\" ftp://$A/ $M; mounted
+         cp $S/netrc $S/.netrc; \"$FTPFS\" $user $M; mounted; rm $S/.netrc
+         (cd $S; not_says commands \"$password\")
+         refused() { local words=$1; shift; ! setsid \"$FTPFS\" \"$@\" 2>$S/said </dev/null || fail \"$*\"; says $S/said \"$words\"; not_says $S/said \"$password\"; }
+         chmod 644 $S/credentials; refused \"chmod 600 $S/credentials\" ftp://$A/ $M -o credentials=$S/credentials
+         chmod 600 $S/credentials; echo oops >>$S/credentials; refused 'line 3' ftp://$A/ $M -o credentials=$S/credentials
+         refused 'be read' ftp://$A/ $M -o netrc=$S/none
+         refused 'no option password=' $user $M -o password=\"$password\"; refused 'credentials=FILE' $user $M",
+    );
+}
