@@ -19,6 +19,7 @@ mod large_directories;
 mod late_commands;
 mod mount;
 mod mount_errors;
+mod odd_replies;
 mod open_read;
 mod parallel_read;
 mod probe;

@@ -16,6 +16,7 @@ use crate::ftp::data;
 use crate::ftp::data::{LeadingCommands, Spare};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -441,7 +442,7 @@ fn refused_rest(
     reply: &Reply,
 ) -> Error {
     control.give_up();
-    profile.learn(|learned| learned.partial.rest_retr = Support::No);
+    profile.note(Capability::RestRetr, b"", reply);
     Error::refused(Why::Unsupported, command.to_string(), reply.to_string())
 }
 
