@@ -189,6 +189,8 @@ pub struct AttributeSupport {
 pub struct ThisMount {
     /// The server ends encrypted data connections with close_notify.
     pub tls_close_notify: bool,
+    /// Connections on which a reply belonged to another command.
+    pub reordered: u32,
     /// Pipelined commands that were lost in a row, on a server that had answered some.
     pub lost_pipelines: u32,
     /// `AUTH TLS` was refused.

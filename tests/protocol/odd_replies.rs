@@ -29,7 +29,7 @@ const USES: &[Use] = &[
     Use {
         without: &["MLSD", "MLST"],
         command: "MDTM",
-        script: "test \"$(stat -c %Y $1/f)\" = 1600000000",
+        script: "test \"$(stat -c %Y $1/f)\" = 1612325106",
     },
     Use {
         without: &[],

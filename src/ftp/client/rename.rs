@@ -32,7 +32,11 @@ pub fn outcome(
     again: bool,
     deadline: &Deadline,
 ) -> Result<Result<Done>> {
-    if !rnfr.is_intermediate() {
+    // Some servers answer RNFR by 250; a completed RNTO decides.
+    if rnto.is_completion() {
+        return Ok(Ok(Done::Changed));
+    }
+    if !rnfr.is_intermediate() && !rnfr.is_completion() {
         let refusal = rnfr.refusal(Command::Rnfr(names.from));
         if again
             && refusal.why() != Some(Why::Denied)
@@ -41,9 +45,6 @@ pub fn outcome(
             return Ok(Ok(Done::Changed));
         }
         return Ok(Err(refusal));
-    }
-    if rnto.is_completion() {
-        return Ok(Ok(Done::Changed));
     }
     let refusal = rnto.refusal(Command::Rnto(names.to));
     if rnto.code == BUSY && !rnto.words(Command::Rnto(names.to)).contains("exist") {

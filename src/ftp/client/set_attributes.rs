@@ -119,7 +119,11 @@ impl SetAttributes<'_> {
                     self.profile.note(Capability::SetTimes, path, &refusal);
                     return Ok(Err(no_command(SETTING_TIME)));
                 }
-                TakesTimeAsName::Yes => {}
+                TakesTimeAsName::Yes => {
+                    self.profile
+                        .learn(|learned| learned.attributes.time_setter = Some(None));
+                    return Ok(Err(no_command(SETTING_TIME)));
+                }
             }
         }
         if self.learned.attributes.time_setter.is_some() || self.learned.features.mfmt {

@@ -2,8 +2,8 @@
 //!
 //! One odd reply ends no feature. A transient reply (4xx, RFC 959 section 4.2.1) proves nothing. A permanent one to a command
 //! without a path is about the command. One to a command with a path is about that path, unless the code says that the
-//! command is not implemented and neither FEAT nor an earlier success says otherwise; refusals in two directories without a
-//! success between count all the same. A success counts at any time.
+//! command is not implemented and neither FEAT nor an earlier success says otherwise: that counts the second time, for any
+//! path. Refusals in two directories without a success between count all the same. A success counts at any time.
 //!
 //! What is refused here counts for this mount. [`super::format`] says when it counts for later ones.
 
@@ -63,7 +63,7 @@ pub enum Verdict {
     Nothing,
     /// It was refused for this path.
     OfPath,
-    /// The server does not support it.
+    /// The server does not support it; of a command with a path, if it says so twice.
     Missing,
 }
 
@@ -198,6 +198,10 @@ impl Profile {
                     verdict = Verdict::Missing;
                     capability.is_missing(learned);
                 }
+                (Verdict::Missing, None) if capability.kind() != CommandKind::Bare => {
+                    verdict = Verdict::OfPath;
+                    refused.push((capability, directory.to_vec()));
+                }
                 (Verdict::Missing, _) => capability.is_missing(learned),
                 (Verdict::Works, at) => {
                     at.map(|at| refused.swap_remove(at));
@@ -306,11 +310,10 @@ mod tests {
             assert_eq!(verdict, Verdict::OfPath);
         }
         assert!(profile.ask(|learned| learned.attributes.chmod.is_unknown()));
-        profile.note(
-            Capability::Chmod,
-            b"/a/no such file",
-            &reply(502, "Unknown."),
-        );
-        assert_eq!(profile.ask(|learned| learned.attributes.chmod), Support::No);
+        for expected in [Support::Unknown, Support::No] {
+            let unknown = reply(502, "Unknown.");
+            profile.note(Capability::Chmod, b"/a/no such file", &unknown);
+            assert_eq!(profile.ask(|learned| learned.attributes.chmod), expected);
+        }
     }
 }

@@ -56,10 +56,7 @@ impl Uploader {
         let is_all = change.then == remote::Then::default();
         let updated = match said.filter(|_| is_all) {
             Some(updated) => updated,
-            None => {
-                let steps = change.then.steps(path);
-                change.then.updated(self.remote.perform(&steps, ask))?
-            }
+            None => self.remote.confirm(path, change.then, ask)?,
         };
         if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
             return Err(remote::Error::misbehaved(
