@@ -105,6 +105,8 @@ pub struct Learned {
     pub partial: PartialTransfers,
     /// Attributes of files, and the space that is left.
     pub attributes: AttributeSupport,
+    /// `RNTO` refuses to replace a file, which is moved aside for it.
+    pub moves_aside: bool,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
 }

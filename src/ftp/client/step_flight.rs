@@ -268,6 +268,7 @@ impl StepReplies<'_> {
                 };
                 return rename::outcome(
                     self.control,
+                    self.profile,
                     names,
                     reply,
                     renamed,

@@ -237,6 +237,11 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "moves_aside",
+        write: |learned| learned.moves_aside.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
+    },
+    Fact {
         name: "rest",
         write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
         read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
@@ -410,6 +415,7 @@ appends yes
 stor_at yes
 stor_keeps no
 site_quota no
+moves_aside yes
 rest no
 ";
 
@@ -453,6 +459,7 @@ rest no
                 chmod: Support::No,
                 site_quota: Support::No,
             },
+            moves_aside: true,
             ..Learned::default()
         };
         let text = write(&head(), &learned);
