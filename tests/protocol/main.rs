@@ -36,6 +36,7 @@ mod server_info;
 mod stalled_server;
 mod stat_lookup;
 mod status;
+mod stored_unseen;
 mod untrusted_replies;
 mod upload_pipeline;
 mod write_close;
