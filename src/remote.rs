@@ -250,6 +250,12 @@ pub trait Remote: Send + Sync {
         ask: &Ask<'_>,
     ) -> Result<Updated>;
 
+    /// Sets `then` on a file that the server has confirmed as stored, and returns its version; an unknown one where the
+    /// server does not show the file.
+    fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {
+        then.updated(self.perform(&then.steps(file), ask))
+    }
+
     /// Returns the space below `directory`, if the server reports it.
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>>;
 

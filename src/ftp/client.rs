@@ -6,6 +6,7 @@
 pub(crate) mod after_store;
 pub(crate) mod checksum;
 pub(crate) mod chmod;
+pub(crate) mod confirm;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
 pub(crate) mod patch_probe;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::ftp::client::confirm::Unseen;
 use crate::ftp::client::list::Lister;
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
@@ -51,6 +53,7 @@ use crate::remote::{
 pub struct Client {
     pool: Arc<Pool>,
     stat_listing: Mutex<Option<StatListing>>,
+    unseen: Unseen,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -74,6 +77,7 @@ impl Client {
         Ok(Self {
             pool: Pool::connect(endpoint, deadline)?,
             stat_listing: Mutex::default(),
+            unseen: Unseen::default(),
         })
     }
 
@@ -511,8 +515,14 @@ impl Remote for Client {
             bytes,
             ask,
             steps,
+            confirm: &|then| self.confirm(file, then, ask),
         };
         update.run(plan)
+    }
+
+    fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {
+        let perform = |steps: &[Step<'_>]| self.perform(steps, ask);
+        confirm::confirm(&self.unseen, file, then, &perform, ask.deadline)
     }
 
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {

@@ -114,6 +114,12 @@ impl<'a> LeadingCommands<'a> {
         Some(reply.refusal(command))
     }
 
+    /// Whether there were any, and the server refused each.
+    pub fn all_refused(&self) -> bool {
+        let mut replies = self.replies.iter().flatten().peekable();
+        replies.peek().is_some() && replies.all(|reply| !reply.is_completion())
+    }
+
     /// The replies, in the order of the commands.
     pub fn into_replies(self) -> Vec<Reply> {
         self.replies.unwrap_or_default()

@@ -8,6 +8,7 @@
 //!
 //! The lock is held for a moment only, and nothing is called under it.
 
+pub mod evidence;
 pub(crate) mod file;
 pub mod format;
 pub(crate) mod partial_store;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ftp::listing::timezone::Zone;
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
@@ -103,6 +105,8 @@ pub struct Learned {
     pub partial: PartialTransfers,
     /// Attributes of files, and the space that is left.
     pub attributes: AttributeSupport,
+    /// `RNTO` refuses to replace a file, which is moved aside for it.
+    pub moves_aside: bool,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
 }
@@ -139,8 +143,8 @@ pub struct PipeliningSupport {
 /// How directories and single names are listed.
 #[derive(Clone, Debug, Default)]
 pub struct ListingSupport {
-    /// `MLSD` is in the reply to `FEAT`, but refused.
-    pub refuses_mlsd: bool,
+    /// `MLSD` works. `No` where it is refused although the reply to `FEAT` has it.
+    pub mlsd: Support,
     /// `MLST` is answered on the control connection. `No` where it is refused although the reply to `FEAT` has it, or
     /// answered over a data connection (uftpd).
     pub mlst: Support,
@@ -187,6 +191,8 @@ pub struct AttributeSupport {
 pub struct ThisMount {
     /// The server ends encrypted data connections with close_notify.
     pub tls_close_notify: bool,
+    /// Connections on which a reply belonged to another command.
+    pub reordered: u32,
     /// Pipelined commands that were lost in a row, on a server that had answered some.
     pub lost_pipelines: u32,
     /// `AUTH TLS` was refused.
@@ -211,6 +217,8 @@ pub struct ThisMount {
     pub refused_part: Option<RefusedPart>,
     /// The part that was refused for now (4xx) where the whole file was stored afterwards.
     pub doubted_part: Option<Part>,
+    /// Where a capability was refused for a path since it last worked: the directory of the first such path.
+    pub refused_in: Vec<(Capability, Vec<u8>)>,
 }
 
 /// A part of a file that was refused.

@@ -127,6 +127,11 @@ impl Remote for Checked {
         self.inner.update(file, change, plan, bytes, ask)
     }
 
+    fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {
+        (self.check)();
+        self.inner.confirm(file, then, ask)
+    }
+
     fn space(&self, directory: &RemotePath, ask: &Ask<'_>) -> Result<Option<Room>> {
         (self.check)();
         self.inner.space(directory, ask)

@@ -65,11 +65,16 @@ fn append_to_a_server_whose_appe_replaces_keeps_the_file() {
     );
     assert_eq!(server.tree().paths().len(), 5, "a scratch file is left");
     assert_eq!(mount.lost().len(), 0);
-    // It is known then, in the next mount too.
+    // What two mounts saw is known in the next one.
     mount.unmount();
     mount.again(&server);
     mount.sh("echo again >> log");
     assert_eq!(text(&server, "/log"), "first\nmore\nagain\n");
+    mount.unmount();
+    let asked = asked + 1;
+    mount.again(&server);
+    mount.sh("echo last >> log");
+    assert_eq!(text(&server, "/log"), "first\nmore\nagain\nlast\n");
     assert_eq!(server.count("APPE"), asked);
 }
 

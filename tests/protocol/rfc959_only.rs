@@ -58,8 +58,8 @@ fn path_without_size_reply_may_be_absent() {
 /// The server takes the time in `MDTM time name` for a part of the name.
 #[test]
 fn mdtm_taken_for_a_name_sets_no_time_and_stores_all() {
-    let there = "550 20010909014640 /f: No such file or directory";
-    for words in [there, "550 Could not do that."] {
+    let words = "550 20010909014640 /f: No such file or directory";
+    {
         let server = Script::new().without(&["MFMT", "SITE"]).start();
         server.on("MDTM 20010909014640", Act::Reply(words));
         server.tree().put("/f", pattern(10));
@@ -88,9 +88,16 @@ fn server_that_reorders_replies_gets_one_command_at_a_time() {
     );
     server.once("SITE", Act::Raw(Vec::new()));
     mount.sh("mkdir d; mkdir d/e; echo content > d/f; [ \"$(cat d/f)\" = content ]");
-    let said = mount.log();
-    assert!(said.contains("out of order"), "{said}");
     assert!(server.tree().node("/d/e").is_some());
+    // Once may be an accident.
+    server.once(
+        "MKD",
+        Act::Raw(b"502 What is SITE?\r\n257 \"/x\" made\r\n".to_vec()),
+    );
+    server.once("SITE", Act::Raw(Vec::new()));
+    mount.sh("mkdir x");
+    let said = mount.log();
+    assert!(said.contains("pipelining disabled"), "{said}");
     server.once("MKD", Act::Raw(Vec::new()));
     let mark = server.mark();
     let _waits = mount.start("mkdir g");
@@ -175,6 +182,10 @@ fn where_mlst_is_offered_and_does_not_answer_listings_tell() {
             server.count("MLST")
         );
         assert!(server.count("MLSD") > 0, "{words}");
+        // What two mounts saw is known in the next one.
+        mount.unmount();
+        mount.again(&server);
+        mount.sh(uses);
         mount.unmount();
         let asked = server.count("MLST");
         mount.again(&server);
@@ -226,16 +237,19 @@ fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
         assert_eq!(server.tree().bytes("/slow"), Some(&b"a\nb\n"[..]));
         assert_eq!(server.tree().bytes("/new"), Some(&b"new\nc\n"[..]));
         assert_eq!(mount.lost().len(), 0, "{words}");
-        // It is known then, in the next mount too.
+        // It is known then, and what two mounts saw in the next mount too.
         mount.unmount();
         assert!(
             server.count("APPE") < 4,
             "{words}: {}",
             server.count("APPE")
         );
+        mount.again(&server);
+        mount.sh("echo 5 >> log; echo 6 >> log; echo 7 >> log");
+        mount.unmount();
         let asked = server.count("APPE");
         mount.again(&server);
-        mount.sh("echo 5 >> log");
+        mount.sh("echo 8 >> log");
         assert_eq!(server.count("APPE"), asked, "{words}");
     }
 }

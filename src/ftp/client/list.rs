@@ -10,6 +10,7 @@ use crate::ftp::client::mdtm_batch;
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Support;
+use crate::ftp::profile::evidence::{Capability, Verdict};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -92,15 +93,16 @@ impl Lister<'_> {
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
             match self.receive(Parser::facts(), Command::Mlsd, false) {
-                Err(Error::Refused {
-                    why: Why::Unsupported,
-                    ..
-                }) => {
+                Err(
+                    error @ Error::Refused {
+                        why: Why::Unsupported,
+                        ..
+                    },
+                ) => {
                     log::info!("list: FEAT offers MLSD but the server refuses it; using LIST");
-                    self.pool.profile().learn(|learned| {
-                        learned.features.facts = None;
-                        learned.listing.refuses_mlsd = true;
-                    });
+                    let listed = below(self.directory, b"");
+                    let profile = self.pool.profile();
+                    profile.note_refusal(Capability::Mlsd, &listed, &error);
                 }
                 taken => return taken.map(|taken| taken.listed),
             }
@@ -170,7 +172,15 @@ impl Lister<'_> {
         let profile = self.pool.profile();
         let learn = |all| profile.learn(|learned| learned.listing.list_all = Support::from(all));
         let with_all = match self.list_entered("-a", false) {
-            Err(Error::Refused { .. }) => None,
+            Err(error @ Error::Refused { .. }) => {
+                let listed = below(self.directory, b"");
+                let verdict = profile.note_refusal(Capability::ListAll, &listed, &error);
+                if verdict == Verdict::Nothing {
+                    // For now only: without the switch the listing would hide files.
+                    return Err(error);
+                }
+                return self.list_once("", false);
+            }
             Err(error) => return Err(error),
             // Only a listing that honours the switch shows the directory itself.
             Ok(taken) if taken.names_itself => {

@@ -8,6 +8,7 @@ use crate::ftp::control::{Control, FEW_COMMANDS};
 use crate::ftp::listing::Clock;
 use crate::ftp::pool::Pool;
 use crate::ftp::profile::Support;
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -24,6 +25,8 @@ pub struct Listing<'a> {
 
 /// The most commands in one flight.
 const MDTM_PER_FLIGHT: usize = 1000;
+/// By how much a flight may be larger than the one before it, while no reply has shown that the server has `MDTM`.
+const FLIGHT_GROWTH: usize = 8;
 /// The largest offset of a time zone from UTC, in seconds.
 const MAX_ZONE_OFFSET: i64 = 14 * 3600;
 
@@ -94,7 +97,12 @@ pub fn settle(
     }
     files.truncate(wanted(pool));
     let (answered, left) = files.split_at(early.len().min(files.len()));
-    let mut exact = parse_replies(pool, &early, answered);
+    let path = |&(number, at): &EntryIndex| {
+        let listing = &listings[number];
+        below(listing.directory, &listing.entries[at].name)
+    };
+    let paths: Vec<Vec<u8>> = answered.iter().map(path).collect();
+    let mut exact = parse_replies(pool, &paths, &early, answered);
     exact.extend(ask(pool, control, listings, left, deadline)?);
     let zone_known = is_zone_known(pool);
     if !zone_known {
@@ -190,14 +198,15 @@ fn ask(
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
     let mut left = files;
+    // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
+    let mut alone = 1;
     while !left.is_empty() {
-        let alone = match profile.ask(|learned| learned.attributes.mdtm) {
+        let number = match profile.ask(|learned| learned.attributes.mdtm) {
             Support::No => break,
-            // The first goes alone where MDTM was never tried: no flight of a thousand refusals.
-            Support::Unknown => 1,
+            Support::Unknown => alone,
             Support::Yes => MDTM_PER_FLIGHT,
         };
-        let (now, later) = left.split_at(left.len().min(alone));
+        let (now, later) = left.split_at(left.len().min(number));
         left = later;
         let path = |&(number, at): &EntryIndex| {
             let listing = &listings[number];
@@ -206,18 +215,23 @@ fn ask(
         let paths: Vec<Vec<u8>> = now.iter().map(path).collect();
         let flight: Vec<_> = paths.iter().map(|path| Command::Mdtm(path)).collect();
         let replies = control.flight(&flight, deadline)?;
-        times.extend(parse_replies(pool, &replies, now));
+        times.extend(parse_replies(pool, &paths, &replies, now));
+        alone = alone.saturating_mul(FLIGHT_GROWTH).min(MDTM_PER_FLIGHT);
     }
     Ok(times)
 }
 
 /// The times in the replies to `MDTM` for these files.
-fn parse_replies(pool: &Pool, replies: &[Reply], files: &[EntryIndex]) -> Vec<(EntryIndex, i64)> {
+fn parse_replies(
+    pool: &Pool,
+    paths: &[Vec<u8>],
+    replies: &[Reply],
+    files: &[EntryIndex],
+) -> Vec<(EntryIndex, i64)> {
     let profile = pool.profile();
     let mut times = Vec::with_capacity(files.len());
-    for (reply, &place) in replies.iter().zip(files) {
-        profile
-            .learn(|learned| learned.attributes.mdtm = Support::from(!reply.is_unknown_command()));
+    for ((path, reply), &place) in paths.iter().zip(replies).zip(files) {
+        profile.note(Capability::Mdtm, path, reply);
         let time = profile.ask(|learned| learned.mdtm_time(reply));
         times.extend(time.map(|seconds| (place, seconds)));
     }

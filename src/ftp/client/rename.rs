@@ -7,11 +7,14 @@
 //! At every moment either the old or the new content exists on the server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::ftp::control::Control;
+use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Deadline, Done, Result, Why, make_temp_name};
+use crate::remote::{Deadline, Done, Error, Result, Why, make_temp_name};
 
 /// The absolute paths of a rename.
 #[derive(Clone, Copy)]
@@ -22,17 +25,26 @@ pub struct Names<'a> {
     pub to: &'a [u8],
 }
 
+/// How long the names are left alone after a refusal, before they are looked at again: some servers (storage of Android)
+/// refuse a rename and complete it then. Not where moving aside has worked before.
+const LATE_RENAME: Duration = Duration::from_millis(1200);
+
 /// The result of `RNFR` and `RNTO`, after workarounds where they were refused. The outer error is one of the connection, the
 /// inner one the rename's. `again` as in [`crate::ftp::client::step_flight::perform`].
 pub fn outcome(
     control: &mut Control,
+    profile: &Profile,
     names: Names<'_>,
     rnfr: &Reply,
     rnto: &Reply,
     again: bool,
     deadline: &Deadline,
 ) -> Result<Result<Done>> {
-    if !rnfr.is_intermediate() {
+    // Some servers answer RNFR by 250; a completed RNTO decides.
+    if rnto.is_completion() {
+        return Ok(Ok(Done::Changed));
+    }
+    if !rnfr.is_intermediate() && !rnfr.is_completion() {
         let refusal = rnfr.refusal(Command::Rnfr(names.from));
         if again
             && refusal.why() != Some(Why::Denied)
@@ -42,9 +54,6 @@ pub fn outcome(
         }
         return Ok(Err(refusal));
     }
-    if rnto.is_completion() {
-        return Ok(Ok(Done::Changed));
-    }
     let refusal = rnto.refusal(Command::Rnto(names.to));
     if rnto.code == BUSY && !rnto.words(Command::Rnto(names.to)).contains("exist") {
         // In use: a target that is moved away could not be moved back either.
@@ -53,10 +62,35 @@ pub fn outcome(
     if differ_in_case(names) && rename_through_temp(control, names, deadline)? {
         return Ok(Ok(Done::Changed));
     }
-    let is_renamed = match kind(control, names.to, deadline)? {
-        Some(Existing::File) => replace_file(control, names, deadline)?,
-        Some(Existing::Directory) => replace_empty_directory(control, names, deadline)?,
-        None => false,
+    let is_known = profile.ask(|learned| learned.moves_aside);
+    if !is_known
+        && deadline
+            .remaining()
+            .is_some_and(|left| left > LATE_RENAME * 2)
+    {
+        thread::sleep(LATE_RENAME);
+    }
+    let Some(existing) = kind(control, names.to, deadline)? else {
+        return Ok(Err(refusal));
+    };
+    let source = control.command(Command::Rnfr(names.from), deadline)?;
+    if source.code >= 500 {
+        log::info!("rename: {refusal}; the server has done it all the same");
+        return Ok(Ok(Done::Changed));
+    }
+    let is_renamed = match existing {
+        Existing::File => {
+            let is_renamed = replace_file(control, names, deadline)?;
+            if is_renamed && !is_known {
+                profile.learn(|learned| learned.moves_aside = true);
+            }
+            is_renamed
+        }
+        Existing::Directory => match replace_empty_directory(control, names, deadline)? {
+            Ok(()) => true,
+            Err(Some(error)) => return Ok(Err(error)),
+            Err(None) => false,
+        },
     };
     Ok(if is_renamed {
         Ok(Done::Changed)
@@ -68,6 +102,9 @@ pub fn outcome(
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).
 const BUSY: u16 = 450;
 
+/// The reply to `SIZE` (RFC 3659 section 4).
+const FILE_STATUS: u16 = 213;
+
 /// The kind of an existing name.
 enum Existing {
     File,
@@ -77,7 +114,23 @@ enum Existing {
 /// Asks by `SIZE` and `CWD` (no code depends on the working directory). On a server without `SIZE`, the reply to `RNFR`
 /// shows whether the name exists; the next `RNFR` overrides it.
 fn kind(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<Option<Existing>> {
-    let replies = control.flight(&[Command::Size(path), Command::Cwd(path)], deadline)?;
+    let questions = [Command::Size(path), Command::Cwd(path)];
+    let mut replies = control.flight(&questions, deadline)?;
+    // A server with a thread for each command may swap the two.
+    let is_swapped = |replies: &[Reply]| {
+        let by_code = |at: usize, code_is_of_size: bool| {
+            replies.get(at).is_some_and(|reply| {
+                reply.is_completion() && (reply.code == FILE_STATUS) == code_is_of_size
+            })
+        };
+        by_code(0, false) || by_code(1, true)
+    };
+    if is_swapped(&replies) {
+        replies = Vec::new();
+        for question in questions {
+            replies.push(control.command(question, deadline)?);
+        }
+    }
     let yes = |at: usize| replies.get(at).is_some_and(Reply::is_completion);
     Ok(if yes(1) {
         Some(Existing::Directory)
@@ -165,23 +218,29 @@ fn rename_through_temp(
     Ok(false)
 }
 
-/// Replaces an empty directory, as rename(2) does; `RMD` refuses every other one.
+/// Replaces an empty directory, as rename(2) does; `RMD` refuses every other one, which is the error then.
 fn replace_empty_directory(
     control: &mut Control,
     names: Names<'_>,
     deadline: &Deadline,
-) -> Result<bool> {
-    if !control
-        .command(Command::Rmd(names.to), deadline)?
-        .is_completion()
-    {
-        return Ok(false);
+) -> Result<std::result::Result<(), Option<Error>>> {
+    let command = Command::Rmd(names.to);
+    let removed = control.command(command, deadline)?;
+    if !removed.is_completion() {
+        let refusal = removed.refusal(command);
+        let is_full = matches!(
+            refusal.why(),
+            Some(Why::Unsaid | Why::NotEmpty | Why::Exists)
+        );
+        return Ok(Err(is_full.then(|| {
+            Error::refused(Why::NotEmpty, command.to_string(), removed.to_string())
+        })));
     }
     if rename(control, names, deadline)? {
-        return Ok(true);
+        return Ok(Ok(()));
     }
     control.command(Command::Mkd(names.to), deadline)?;
-    Ok(false)
+    Ok(Err(None))
 }
 
 /// A temporary name in the directory of `path`.

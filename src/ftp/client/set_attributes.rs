@@ -4,10 +4,10 @@
 
 use crate::ftp::client::chmod as modes;
 use crate::ftp::control::Control;
-use crate::ftp::profile::Support;
+use crate::ftp::profile::evidence::{Capability, Verdict};
 use crate::ftp::profile::{Learned, Profile, TimeSetter};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::{NOT_IMPLEMENTED, Reply};
+use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::format_time_val;
 use crate::remote::{Deadline, Done, Error, Result, Why};
 
@@ -44,6 +44,13 @@ pub fn set_time<'a>(
     }
 }
 
+/// Whether a server without a command for times took the time for a part of a file's name.
+enum TakesTimeAsName {
+    No,
+    Perhaps,
+    Yes,
+}
+
 /// Sets attributes over one control connection.
 pub struct SetAttributes<'a> {
     /// The connection.
@@ -78,16 +85,8 @@ impl SetAttributes<'_> {
     }
 
     pub fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
-        if reply.is_completion() {
-            self.profile
-                .learn(|learned| learned.attributes.chmod = Support::Yes);
+        if self.profile.note(Capability::Chmod, path, reply) == Verdict::Works {
             return Ok(Done::Changed);
-        }
-        // After a success, an unknown-command reply may be about the bits.
-        let is_unknown = reply.is_unknown_command() && self.learned.attributes.chmod.is_unknown();
-        if is_unknown || reply.code == NOT_IMPLEMENTED {
-            self.profile
-                .learn(|learned| learned.attributes.chmod = Support::No);
         }
         Err(reply.refusal(
             modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
@@ -113,10 +112,19 @@ impl SetAttributes<'_> {
                 refused = Some((command, reply.clone()));
             }
         }
-        if let Some((command, reply)) = refused
-            && !self.takes_time_as_name(command, path, &reply)?
-        {
-            return Ok(Err(reply.refusal(command)));
+        if let Some((command, refusal)) = refused {
+            match self.takes_time_as_name(command, path, &refusal)? {
+                TakesTimeAsName::No => return Ok(Err(refusal.refusal(command))),
+                TakesTimeAsName::Perhaps => {
+                    self.profile.note(Capability::SetTimes, path, &refusal);
+                    return Ok(Err(no_command(SETTING_TIME)));
+                }
+                TakesTimeAsName::Yes => {
+                    self.profile
+                        .learn(|learned| learned.attributes.time_setter = Some(None));
+                    return Ok(Err(no_command(SETTING_TIME)));
+                }
+            }
         }
         if self.learned.attributes.time_setter.is_some() || self.learned.features.mfmt {
             // The command works, and the server refuses this time (ProFTPD: 501 before 1970).
@@ -128,31 +136,34 @@ impl SetAttributes<'_> {
                 .unwrap_or_default();
             return Ok(Err(Error::refused(Why::Unsaid, tried, reply.to_string())));
         }
-        self.profile
-            .learn(|learned| learned.attributes.time_setter = Some(None));
+        self.profile.note(Capability::SetTimes, path, &reply);
         Ok(Err(no_command(SETTING_TIME)))
     }
 
     /// Whether a server whose `MDTM` sets no times has looked for a file whose name begins with the time: its reply contains
-    /// that name, or it reports a time for the file that it claimed not to find.
+    /// that name. Where it only reports a time for the file that it has refused, the refusal may be about the file.
     fn takes_time_as_name(
         &mut self,
         command: Command<'_>,
         path: &[u8],
         reply: &Reply,
-    ) -> Result<bool> {
+    ) -> Result<TakesTimeAsName> {
         let Command::MdtmSet(time, _) = command else {
-            return Ok(false);
+            return Ok(TakesTimeAsName::No);
         };
-        if self.learned.attributes.time_setter.is_some() || reply.code < 500 {
-            return Ok(false);
+        let is_of_file = reply.why(command) == Why::Denied;
+        if self.learned.attributes.time_setter.is_some() || reply.code < 500 || is_of_file {
+            return Ok(TakesTimeAsName::No);
         }
         let name = format!("{} ", format_time_val(time).unwrap_or_default());
         if reply.text().contains(&name) {
-            return Ok(true);
+            return Ok(TakesTimeAsName::Yes);
         }
         let reply = self.control.command(Command::Mdtm(path), self.deadline)?;
-        Ok(reply.is_completion())
+        Ok(match reply.is_completion() {
+            true => TakesTimeAsName::Perhaps,
+            false => TakesTimeAsName::No,
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! mod_quotatab and others), is tried once.
 
 use crate::ftp::control::Control;
+use crate::ftp::profile::evidence::{Capability, Verdict};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -34,7 +35,9 @@ pub fn space(
     let room = Some(&reply)
         .filter(|reply| reply.is_completion())
         .and_then(quota);
-    if command == Command::SiteQuota {
+    if command == Command::SiteQuota
+        && profile.note(Capability::SiteQuota, directory, &reply) == Verdict::Works
+    {
         profile.learn(|learned| learned.attributes.site_quota = Support::from(room.is_some()));
     }
     Ok(room)

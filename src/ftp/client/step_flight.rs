@@ -8,11 +8,11 @@ use crate::ftp::client::rename;
 use crate::ftp::client::set_attributes::{
     SETTING_MODE, SETTING_TIME, SetAttributes, no_command, set_time, setters,
 };
-use crate::ftp::client::stat::note_mlst;
 use crate::ftp::control::Control;
 use crate::ftp::control::version_query::{
     mlst_said, version_commands, version_said, versions_by_facts,
 };
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
@@ -246,12 +246,12 @@ impl StepReplies<'_> {
         };
         Ok(match step {
             Step::Stat(_) => {
-                note_mlst(self.profile, self.learned, reply);
+                self.profile.note(Capability::Mlst, path, reply);
                 mlst_said(path, reply).map(Done::Attributes)
             }
             Step::Version(_) => {
                 if versions_by_facts(self.learned) {
-                    note_mlst(self.profile, self.learned, reply);
+                    self.profile.note(Capability::Mlst, path, reply);
                 }
                 version_said(self.profile, self.learned, path, replies).map(Done::Version)
             }
@@ -268,6 +268,7 @@ impl StepReplies<'_> {
                 };
                 return rename::outcome(
                     self.control,
+                    self.profile,
                     names,
                     reply,
                     renamed,

@@ -137,6 +137,8 @@ pub struct Update<'a> {
     pub ask: &'a Ask<'a>,
     /// Performs steps.
     pub steps: Steps<'a>,
+    /// Sets attributes and asks for the version, once the server has confirmed all.
+    pub confirm: &'a dyn Fn(Then) -> Result<Updated>,
 }
 
 impl Update<'_> {
@@ -167,7 +169,7 @@ impl Update<'_> {
         };
         let ask = |said| match said {
             Some(updated) => Ok(updated),
-            None => then.updated((self.steps)(&then.steps(file))),
+            None => (self.confirm)(then),
         };
         let updated = ask(said)?;
         if let (Plan::Append(base), Some(size)) = (plan, updated.version.size) {

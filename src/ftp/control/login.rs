@@ -6,6 +6,7 @@
 
 use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::{Reply, quoted_path};
@@ -109,7 +110,7 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
         ));
     }
     log::info!("{}: everything goes in clear", offered());
-    profile.learn(|learned| learned.this_mount.refuses_auth_tls = true);
+    profile.note(Capability::AuthTls, b"", &reply);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! and 4) in one flight. Builds the commands and interprets their replies.
 
 use crate::ftp::listing;
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -40,8 +41,7 @@ pub fn version_said(
         });
     }
     if let Some(time) = time {
-        let known = !time.is_unknown_command();
-        profile.learn(|learned| learned.attributes.mdtm = Support::from(known));
+        profile.note(Capability::Mdtm, path, time);
     }
     Ok(Version {
         size: number(first),

@@ -15,6 +15,7 @@ use std::thread;
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::control::login;
+use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Spare;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
@@ -87,7 +88,9 @@ pub(crate) fn connect_first(
     let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
     let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
     let outcome = control.take_pipeline_outcome();
-    let is_lost = outcome.is_some_and(|outcome| learn_pipelining(profile, outcome));
+    let is_lost = outcome.is_some_and(|outcome| {
+        learn_pipelining(profile, outcome) || outcome == PipelineOutcome::Reordered
+    });
     let (base, port) = match located {
         // Without what was only asked for later use.
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {

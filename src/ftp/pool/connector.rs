@@ -22,6 +22,8 @@ use crate::remote::{Deadline, Error, Result};
 
 /// Lost pipelines in a row that disable pipelining on a server that had answered some.
 const LOST_PIPELINES_LIMIT: u32 = 2;
+/// Connections on which replies came in another order, before pipelining ends for the mount: one may be an accident.
+const REORDERED_LIMIT: u32 = 2;
 /// How long a connection may take that no caller waits for yet.
 pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the port of a spare data connection may take: no caller waits for it.
@@ -180,7 +182,7 @@ pub(crate) fn further_login(
 }
 
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,
-/// unless it happens again before any are answered; one that reorders replies gets no more. True when pipelining was
+/// unless it happens again before any are answered. One odd reply ends the connection only; the second one ends pipelining. True when pipelining was
 /// disabled by this.
 pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
     let mut is_news = false;
@@ -196,7 +198,10 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
                 learned.pipelining.commands.is_unknown()
                     || learned.this_mount.lost_pipelines >= LOST_PIPELINES_LIMIT
             }
-            PipelineOutcome::Reordered => true,
+            PipelineOutcome::Reordered => {
+                learned.this_mount.reordered += 1;
+                learned.this_mount.reordered >= REORDERED_LIMIT
+            }
         };
         is_news = ends && learned.pipelining.commands != Support::No;
         if ends {

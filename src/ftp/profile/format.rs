@@ -9,6 +9,9 @@
 //! list_all yes
 //! ```
 //!
+//! A refusal that only one mount has seen has the word `once` before it, and is not believed: servers have odd moments. The
+//! second mount that sees it removes the word.
+//!
 //! A table says of each fact how it is written and read. What is in no line is unknown; a line that can't be read makes
 //! the whole file invalid. Facts that protect ([`ThisMount::tls_close_notify`](crate::ftp::profile::ThisMount)) are not
 //! stored: a server that stops keeping to them would be shut out until the file expires.
@@ -26,6 +29,44 @@ pub struct Head {
     pub since: i64,
     /// Our local address then: ways to data connections hold from there only.
     pub network: String,
+    /// Lines of refusals that one mount saw.
+    pub once: Vec<String>,
+    /// Lines of refusals that more mounts saw.
+    pub often: Vec<String>,
+}
+
+/// Before a refusal that one mount saw only.
+const ONCE: &str = "once ";
+
+/// The facts that are learned from a refusal, with what they say then.
+const REFUSALS: &[(&str, &str)] = &[
+    ("active_flights", "no"),
+    ("flights", "no"),
+    ("mlsd", "no"),
+    ("mlst", "no"),
+    ("list_all", "no"),
+    ("mdtm", "no"),
+    ("chmod", "no"),
+    ("sets_times", "nothing"),
+    ("follows", "no"),
+    ("answers_behind", "no"),
+    ("early_data", "no"),
+    ("appe", "no"),
+    ("stor_at", "no"),
+    ("site_quota", "no"),
+    ("rest", "no"),
+];
+
+/// Whether a line is of a refusal.
+fn is_refusal(line: &str) -> bool {
+    line.split_once(' ')
+        .is_some_and(|fact| REFUSALS.contains(&fact))
+}
+
+/// The fact that a line is about.
+fn name_of(line: &str) -> &str {
+    let line = line.strip_prefix(ONCE).unwrap_or(line);
+    line.split(' ').next().unwrap_or_default()
 }
 
 /// The first line, with the version: another version gives the same words another meaning.
@@ -40,8 +81,8 @@ struct Fact {
 
 const WAY: &str = "way";
 
-/// Seconds east of UTC that a zone may have: all that ever were are less than a day.
-const ZONE_RANGE: RangeInclusive<i32> = -86_400..=86_400;
+/// Seconds east of UTC that a zone may have.
+const ZONE_RANGE: RangeInclusive<i32> = -14 * 3600..=14 * 3600;
 
 const FACTS: &[Fact] = &[
     Fact {
@@ -93,9 +134,9 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.data.needs_pret = flag),
     },
     Fact {
-        name: "no_mlsd",
-        write: |learned| learned.listing.refuses_mlsd.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.refuses_mlsd = flag),
+        name: "mlsd",
+        write: |learned| learned.listing.mlsd.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.mlsd = flag.into()),
     },
     Fact {
         name: "mlst",
@@ -196,6 +237,11 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "moves_aside",
+        write: |learned| learned.moves_aside.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
+    },
+    Fact {
         name: "rest",
         write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
         read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
@@ -232,14 +278,22 @@ fn parse_flag(word: &str) -> Option<bool> {
     }
 }
 
-/// The facts as text.
+/// The facts as text. A refusal is marked until a second mount has seen it.
 pub fn write(head: &Head, learned: &Learned) -> String {
     let mut text = format!(
         "{FIRST_LINE}\nprint {:016x}\nlearned {}\nnetwork {}\n",
         head.print, head.since, head.network
     );
-    for fact in facts(learned) {
-        text.push_str(&format!("{fact}\n"));
+    let facts = facts(learned);
+    for fact in &facts {
+        let is_marked = is_refusal(fact) && !head.once.contains(fact) && !head.often.contains(fact);
+        let mark = if is_marked { ONCE } else { "" };
+        text.push_str(&format!("{mark}{fact}\n"));
+    }
+    for line in &head.once {
+        if facts.iter().all(|fact| name_of(fact) != name_of(line)) {
+            text.push_str(&format!("{ONCE}{line}\n"));
+        }
     }
     text
 }
@@ -263,6 +317,7 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
     }
     let mut learned = Learned::default();
     let (mut print, mut since, mut network) = (None, None, None);
+    let (mut once, mut often) = (Vec::new(), Vec::new());
     for line in lines {
         let odd = || format!("it says {:?}", line.chars().take(80).collect::<String>());
         let (name, word) = line.split_once(' ').ok_or_else(odd)?;
@@ -270,7 +325,9 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
             "print" => print = Some(u64::from_str_radix(word, 16).map_err(|_| odd())?),
             "learned" => since = Some(word.parse().map_err(|_| odd())?),
             "network" => network = Some(word.to_string()),
+            "once" if is_refusal(word) => once.push(word.to_string()),
             _ => {
+                often.extend(is_refusal(line).then(|| line.to_string()));
                 let fact = FACTS.iter().find(|fact| fact.name == name);
                 (fact.ok_or_else(odd)?.read)(&mut learned, word).ok_or_else(odd)?;
             }
@@ -282,6 +339,8 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
                 print,
                 since,
                 network,
+                once,
+                often,
             };
             Ok((head, learned))
         }
@@ -292,12 +351,9 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
 /// Adds to `text` the facts of `other` that it lacks: another mount has learned them meanwhile. `ways`
 /// is whether that goes for the way to data connections too: one that is lacking may have failed.
 pub fn complete(text: &mut String, other: &str, ways: bool) {
-    let says = |text: &str, name: &str| {
-        text.lines()
-            .any(|line| line.split(' ').next() == Some(name))
-    };
+    let says = |text: &str, name: &str| text.lines().any(|line| name_of(line) == name);
     for line in other.lines() {
-        let name = line.split(' ').next().unwrap_or_default();
+        let name = name_of(line);
         let is_fact = FACTS
             .iter()
             .any(|fact| fact.name == name && (ways || name != WAY));
@@ -321,6 +377,12 @@ mod tests {
             print: 0xfedc_ba98_0000_0001,
             since: 1_795_439_407,
             network: "2001:db8::7".to_string(),
+            once: Vec::new(),
+            often: FULL_PROFILE
+                .lines()
+                .filter(|line| is_refusal(line))
+                .map(str::to_string)
+                .collect(),
         }
     }
 
@@ -336,7 +398,7 @@ active_flights no
 flights no
 late_spares yes
 pret yes
-no_mlsd yes
+mlsd no
 mlst no
 list_all no
 lists_entered yes
@@ -353,6 +415,7 @@ appends yes
 stor_at yes
 stor_keeps no
 site_quota no
+moves_aside yes
 rest no
 ";
 
@@ -376,7 +439,7 @@ rest no
                 early_data: Support::No,
             },
             listing: ListingSupport {
-                refuses_mlsd: true,
+                mlsd: Support::No,
                 mlst: Support::No,
                 list_all: Support::No,
                 late_cwd: Support::Yes,
@@ -396,6 +459,7 @@ rest no
                 chmod: Support::No,
                 site_quota: Support::No,
             },
+            moves_aside: true,
             ..Learned::default()
         };
         let text = write(&head(), &learned);

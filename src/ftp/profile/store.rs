@@ -109,6 +109,9 @@ impl ProfileStore {
         let found = self.state.lock().found.take();
         let found = found.filter(|(head, _)| head.print == print);
         let since = found.as_ref().map_or_else(now, |(head, _)| head.since);
+        let (once, often) = found.as_ref().map_or_else(Default::default, |(head, _)| {
+            (head.once.clone(), head.often.clone())
+        });
         profile.learn(|learned| match found {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
@@ -118,7 +121,7 @@ impl ProfileStore {
                 learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
                 learned.features = new.features;
                 learned.print = new.print;
-                if learned.listing.refuses_mlsd {
+                if learned.listing.mlsd == Support::No {
                     learned.features.facts = None;
                 }
                 if head.network != network || !ways {
@@ -132,6 +135,8 @@ impl ProfileStore {
             print,
             since,
             network: network.to_string(),
+            once,
+            often,
         });
         state.ways = ways;
         drop(state);
@@ -253,7 +258,7 @@ mod tests {
 
     fn learn(profile: &Profile) {
         profile.learn(|learned| {
-            learned.attributes.mdtm = Support::No;
+            learned.attributes.mdtm = Support::Yes;
             learned.data.tls12_only = true;
             learned.data.ways = Ways {
                 works: Some(Way::Pasv),
@@ -275,7 +280,7 @@ mod tests {
         assert!(kept.steps_back());
         let profile = begin(&kept, 1, HERE);
         let learned = profile.get();
-        assert_eq!(learned.attributes.mdtm, Support::No);
+        assert_eq!(learned.attributes.mdtm, Support::Yes);
         assert_eq!(learned.data.ways.before, Some(Way::Pasv));
 
         let files: Vec<_> = fs::read_dir(&place)
@@ -285,6 +290,36 @@ mod tests {
         assert_eq!(files, [place.join("us%2Fer@host:21")]);
         assert_eq!(fs::metadata(&files[0]).expect("it").mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&place).expect("it").mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn refusal_is_believed_after_two_mounts_and_a_success_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mount = |seen: Option<Support>| {
+            let kept = open(directory.path());
+            let profile = begin(&kept, 1, HERE);
+            let believed = profile.ask(|learned| learned.attributes.chmod);
+            if let Some(seen) = seen {
+                profile.learn(|learned| learned.attributes.chmod = seen);
+            }
+            kept.note(&profile);
+            kept.finish(&profile);
+            believed
+        };
+        use Support::{No, Unknown, Yes};
+        let mounts = [
+            (Some(No), Unknown),
+            (None, Unknown),
+            (Some(No), Unknown),
+            (None, No),
+            (Some(Yes), No),
+            (Some(No), Yes),
+            (Some(Yes), Unknown),
+            (None, Yes),
+        ];
+        for (number, (seen, believed)) in mounts.into_iter().enumerate() {
+            assert_eq!(mount(seen), believed, "mount {number}");
+        }
     }
 
     #[test]
@@ -298,7 +333,7 @@ mod tests {
         let learned = begin(&open(directory.path()), 1, "198.51.100.2").get();
         assert_eq!(
             (learned.attributes.mdtm, learned.data.ways.before),
-            (Support::No, None)
+            (Support::Yes, None)
         );
         let learned = begin(&open(directory.path()), 2, HERE).get();
         assert_eq!(
@@ -342,7 +377,7 @@ mod tests {
                     for turn in 0..50 {
                         profile.learn(|learned| match at {
                             0 => learned.attributes.zone = Some(turn),
-                            _ => learned.listing.list_all = Support::from(turn % 2 == 0),
+                            _ => learned.listing.list_all = Support::from(turn % 2 != 0),
                         });
                         kept.finish(profile);
                         let text = fs::read_to_string(kept.path.as_ref().expect("one"));

@@ -145,9 +145,23 @@ impl Reply {
     /// 425 and 426 say that the data connection failed (RFC 959 section 4.2.2), which is no refusal.
     pub fn refusal(&self, tried: impl fmt::Display) -> Error {
         if matches!(self.code, 425 | 426) {
-            return Error::lost(tried.to_string(), format!("the server said {self}"));
+            return Error::lost(tried.to_string(), format!("{NO_DATA_CONNECTION}{self}"));
         }
         Error::refused(self.why(&tried), tried.to_string(), self.to_string())
+    }
+}
+
+/// Begins the cause of an error that a 425 or 426 made.
+const NO_DATA_CONNECTION: &str = "the server said ";
+
+/// Whether an error was made by the reply that there is no data connection.
+pub fn is_no_data_connection(error: &Error) -> bool {
+    match error {
+        Error::Lost { cause, .. } => {
+            let said = cause.strip_prefix(NO_DATA_CONNECTION).unwrap_or_default();
+            said.starts_with("425") || said.starts_with("426")
+        }
+        _ => false,
     }
 }
 

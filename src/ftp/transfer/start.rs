@@ -16,6 +16,7 @@ use crate::ftp::data;
 use crate::ftp::data::{LeadingCommands, Spare};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -406,6 +407,13 @@ impl Starter<'_> {
         let reply = control.reply(&request.command, deadline)?;
         if !reply.is_preliminary() && !reply.is_completion() {
             request.note_taken(taken_before);
+            // Many servers make a file before its data connection. It is ours only if `SIZE` did not find it.
+            if matches!(reply.code, 425 | 426)
+                && self.leading.all_refused()
+                && let Some(agreed) = request.agreed
+            {
+                agreed.store(true, Ordering::Relaxed);
+            }
         } else if let Some(agreed) = request.agreed {
             agreed.store(true, Ordering::Relaxed);
         }
@@ -441,7 +449,7 @@ fn refused_rest(
     reply: &Reply,
 ) -> Error {
     control.give_up();
-    profile.learn(|learned| learned.partial.rest_retr = Support::No);
+    profile.note(Capability::RestRetr, b"", reply);
     Error::refused(Why::Unsupported, command.to_string(), reply.to_string())
 }
 

@@ -15,7 +15,7 @@ use crate::ftp::pool::Lease;
 use crate::ftp::profile::partial_store as parts;
 use crate::ftp::profile::{Part, Support};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
@@ -197,7 +197,8 @@ impl Upload {
             taken: None,
         };
         let pool = Arc::clone(lease.pool());
-        let upload = Self::open(lease, store, followup, deadline)?;
+        let upload = Self::open(lease, store, followup, deadline)
+            .inspect_err(|error| note_leftover(error, name.made))?;
         parts::took_all(pool.profile(), name.path);
         Ok(upload)
     }
@@ -407,6 +408,14 @@ fn full(error: Error) -> Error {
             said,
         } if said.starts_with("451") => Error::refused(Why::NoSpace, tried, said),
         error => error,
+    }
+}
+
+/// After a failure to make a name that was not there. Many servers make the file before its data connection, and answer 425
+/// or 426 where that fails: an empty file is our own then.
+fn note_leftover(error: &Error, made: &AtomicBool) {
+    if is_no_data_connection(error) {
+        made.store(true, Ordering::Relaxed);
     }
 }
 

@@ -58,10 +58,7 @@ impl Uploader {
         let said = sink.finish(ask.deadline)?;
         let updated = match said {
             Some(updated) => updated,
-            None => {
-                let steps = change.then.steps(path);
-                change.then.updated(self.remote.perform(&steps, ask))?
-            }
+            None => self.remote.confirm(path, change.then, ask)?,
         };
         if let Some(size) = updated.version.size.filter(|&size| size != change.size) {
             return Err(remote::Error::misbehaved(

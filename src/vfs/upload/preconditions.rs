@@ -218,10 +218,7 @@ impl Uploader {
         });
         let updated = match said {
             Some((_, updated)) => updated,
-            None => {
-                let steps = change.then.steps(path);
-                change.then.updated(self.remote.perform(&steps, ask))?
-            }
+            None => self.remote.confirm(path, change.then, ask)?,
         };
         // Other clients may have appended, too.
         let fits = |size| size == change.size || behind && size > change.size;

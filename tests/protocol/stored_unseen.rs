@@ -1,0 +1,92 @@
+//! What the server has confirmed or begun, and does not show as it is.
+
+use crate::mount::Mount;
+use crate::scripted::{Act, Server};
+
+const ABSENT: Act = Act::Reply("550 No such file");
+
+#[test]
+fn file_that_is_seen_late_is_stored_once() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    for _ in 0..4 {
+        server.once("MLST /f", ABSENT);
+    }
+    mount.sh("echo content > f");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"content\n"[..]));
+    assert_eq!(server.since(0, &["STOR", "APPE"]).len(), 1);
+    assert_eq!(mount.sh("cat f"), "content\n");
+    assert_eq!(mount.lost().len(), 0);
+}
+
+#[test]
+fn file_that_is_taken_away_at_once_is_stored() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    for verb in ["MLST", "SIZE"] {
+        for name in ["/a", "/b", "/c"] {
+            server.on(&format!("{verb} {name}"), ABSENT);
+        }
+    }
+    mount.sh("for name in a b c; do echo content > $name; done");
+    assert_eq!(server.since(0, &["STOR", "APPE"]).len(), 3);
+    // After two of them the next one is asked for behind its STOR, and once more.
+    assert!(server.count("MLST /c") <= 3, "{}", server.count("MLST /c"));
+    assert!(mount.log().contains("does not show it"));
+    assert_eq!(mount.lost().len(), 0);
+}
+
+#[test]
+fn rename_that_is_refused_and_done_later_moves_nothing_aside() {
+    let server = Server::start();
+    server.tree().put("/new", "new");
+    server.tree().put("/old", "old");
+    let mount = Mount::of(&server);
+    mount.sh("ls");
+    server.once("RNTO", Act::Reply("553 Can't rename file."));
+    let mut moving = mount.start("mv -f new old");
+    server.await_count("RNTO", 1);
+    server.tree().remove("/new");
+    server.tree().put("/old", "new");
+    assert_eq!(moving.end(), "");
+    assert_eq!(server.count("RNTO"), 1);
+    assert_eq!(server.tree().paths(), ["/old"]);
+    assert_eq!(mount.sh("cat old"), "new");
+}
+
+#[test]
+fn rename_counts_though_rnfr_was_answered_by_250() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mount = Mount::of(&server);
+    let said = b"250 I need the new name\r\n250 Renamed\r\n";
+    server.once("RNFR", Act::Raw(said.to_vec()));
+    server.once("RNTO", Act::Raw(Vec::new()));
+    mount.sh("mv f g");
+    assert_eq!(server.count("RNTO"), 1);
+}
+
+#[test]
+fn directory_over_a_directory_with_files_is_not_empty() {
+    let server = Server::start();
+    server.tree().put("/old/f", "content");
+    server.tree().put("/new/g", "content");
+    server.on("RNTO", Act::Reply("550 Rename failed."));
+    server.on("RMD", Act::Reply("550 Remove directory operation failed."));
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.rename('old', 'new')"), "ENOTEMPTY");
+    assert_eq!(server.tree().paths(), ["/new", "/new/g", "/old", "/old/f"]);
+}
+
+#[test]
+fn file_that_a_425_left_is_no_other_clients() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    // The file is there once its data connection has failed.
+    server.tree().put("/n", "");
+    server.once("MLST /n", ABSENT);
+    server.once("SIZE /n", ABSENT);
+    server.once("APPE /n", Act::Reply("425 Failed to establish connection."));
+    mount.sh("python3 -c \"import os; os.write(os.open('n', os.O_WRONLY | os.O_CREAT | os.O_EXCL), b'abc')\"");
+    assert_eq!(server.tree().bytes("/n"), Some(&b"abc"[..]));
+}
