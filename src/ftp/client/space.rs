@@ -35,10 +35,10 @@ pub fn space(
     let room = Some(&reply)
         .filter(|reply| reply.is_completion())
         .and_then(quota);
-    if command == Command::SiteQuota {
-        if profile.note(Capability::SiteQuota, directory, &reply) == Verdict::Works {
-            profile.learn(|learned| learned.attributes.site_quota = Support::from(room.is_some()));
-        }
+    if command == Command::SiteQuota
+        && profile.note(Capability::SiteQuota, directory, &reply) == Verdict::Works
+    {
+        profile.learn(|learned| learned.attributes.site_quota = Support::from(room.is_some()));
     }
     Ok(room)
 }

@@ -236,7 +236,8 @@ mod tests {
         use CommandKind::{Bare, Change, Question};
         use History::{New, Vouched};
         use Verdict::{Missing, Nothing, OfPath, Works};
-        let table: &[(&[u16], &[CommandKind], &[History], Verdict)] = &[
+        type Row<'a> = (&'a [u16], &'a [CommandKind], &'a [History], Verdict);
+        let table: &[Row<'_>] = &[
             (
                 &[150, 213, 226, 350],
                 &[Bare, Question, Change],
