@@ -4,9 +4,9 @@
 //! on a new connection when the first one broke. Differences between servers are looked up in the profile.
 
 pub(crate) mod after_store;
-pub(crate) mod checksum;
 pub(crate) mod chmod;
 pub(crate) mod confirm;
+pub(crate) mod describe;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
 pub(crate) mod patch_probe;
@@ -14,7 +14,6 @@ pub(crate) mod recheck;
 pub(crate) mod rename;
 pub(crate) mod set_attributes;
 pub(crate) mod space;
-pub(crate) mod stat;
 pub(crate) mod stat_by_list;
 pub(crate) mod stat_list;
 pub(crate) mod step_flight;
@@ -538,8 +537,8 @@ impl Remote for Client {
         let name = self.pool.place().encode(path.name())?;
         let profile = self.pool.profile();
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| match view {
-            View::Facts => stat::facts(lease.control()?, profile, &absolute, ask.deadline),
-            View::Hash => checksum::hash(lease.control()?, profile, &absolute, ask.deadline),
+            View::Facts => describe::facts(lease.control()?, profile, &absolute, ask.deadline),
+            View::Hash => describe::hash(lease.control()?, profile, &absolute, ask.deadline),
             View::Raw => {
                 let (pool, lease) = (&self.pool, &mut lease);
                 Lister {

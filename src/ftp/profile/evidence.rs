@@ -236,13 +236,8 @@ mod tests {
         use CommandKind::{Bare, Change, Question};
         use History::{New, Vouched};
         use Verdict::{Missing, Nothing, OfPath, Works};
-        type Row = (
-            &'static [u16],
-            &'static [CommandKind],
-            &'static [History],
-            Verdict,
-        );
-        let table: &[Row] = &[
+        type Row<'a> = (&'a [u16], &'a [CommandKind], &'a [History], Verdict);
+        let table: &[Row<'_>] = &[
             (
                 &[150, 213, 226, 350],
                 &[Bare, Question, Change],
