@@ -73,6 +73,10 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 /// How long a reply may take after the reply to an earlier command of the same write, on a server of which nothing is
 /// known: a lost packet takes seconds, and a server that loses commands (nodeftpd) must not cost the whole patience.
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
+/// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
+const SURPLUS_GREETINGS_LIMIT: usize = 16;
+/// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
+const SERVICE_READY: u16 = 220;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes read from the socket at once.
@@ -318,7 +322,7 @@ impl Control {
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
         let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
-        let result = self.take_reply(tried, short.as_ref().unwrap_or(deadline));
+        let result = self.take_own_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
@@ -508,6 +512,26 @@ impl Control {
             self.note_error(&error);
             blame(tried.to_string(), &error)
         })
+    }
+
+    /// The next reply, without further greetings before the login.
+    fn take_own_reply(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Reply> {
+        let is_greeted = !self.greeting.lines.is_empty();
+        for _ in 0..SURPLUS_GREETINGS_LIMIT {
+            let reply = self.take_reply(tried, deadline)?;
+            if reply.code != SERVICE_READY || !is_greeted || self.logged_in {
+                return Ok(reply);
+            }
+            log::debug!("control: a further greeting is dropped: {reply}");
+        }
+        Err(Error::misbehaved(
+            tried.to_string(),
+            "greetings without end",
+        ))
     }
 
     fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {

@@ -197,6 +197,8 @@ pub struct ThisMount {
     pub lost_pipelines: u32,
     /// `AUTH TLS` was refused.
     pub refuses_auth_tls: bool,
+    /// `OPTS` is not sent: more replies than commands came in a login with it.
+    pub skips_opts: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
     pub preconnect_debt: u32,
     /// `STAT` had no reply.

@@ -146,3 +146,52 @@ fn file_longer_than_its_size_is_an_error_unless_grown() {
         );
     }
 }
+
+/// Embedded servers send one `220` for each line of their greeting.
+#[test]
+fn further_greetings_before_the_login_are_dropped() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.on(
+        "AUTH",
+        Act::Raw(b"220 two\r\n220 three\r\n502 No such command\r\n".to_vec()),
+    );
+    let mount = Mount::of(&server);
+    mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
+    assert_eq!(server.count("AUTH"), 1);
+}
+
+#[test]
+fn options_answered_twice_are_left_out_of_the_next_login() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.on(
+        "OPTS",
+        Act::Raw(b"500 Unknown option\r\n500 Unknown option\r\n".to_vec()),
+    );
+    let mount = Mount::of(&server);
+    let sent = server.count("OPTS");
+    assert!(sent > 0);
+    mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
+    // Further connections know it.
+    server.hang_up();
+    mount.sh("cat f");
+    assert_eq!(server.count("OPTS"), sent);
+}
+
+#[test]
+fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
+    for act in [
+        Act::Farewell("500 Syntax error"),
+        Act::HangUp,
+        // It says so to whatever it does not know, and speaks no TLS.
+        Act::Reply("200 Fine"),
+    ] {
+        let server = Server::start();
+        server.tree().put("/f", "content");
+        server.on("AUTH", act.clone());
+        let mount = Mount::of(&server);
+        mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
+        assert_eq!(server.count("AUTH"), 1, "{act:?}");
+    }
+}

@@ -28,6 +28,9 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// The reply that says no more than that a command was taken (RFC 959 section 5.4).
+const COMMAND_OKAY: u16 = 200;
+
 /// Logs in on the first connection and learns what the server can do. `accepted` is called in between.
 pub fn first(
     control: &mut Control,
@@ -91,10 +94,23 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     if control.is_encrypted() || tls.when() == When::Off || refused {
         return Ok(());
     }
-    let reply = control.command(Command::AuthTls, deadline)?;
+    let may_go_without = tls.when() == When::Try && !tls.was_seen();
+    let reply = match control.command(Command::AuthTls, deadline) {
+        Err(error) if may_go_without && control.is_ended_by_server() => {
+            return Err(note_no_tls(profile, error));
+        }
+        reply => reply?,
+    };
     if reply.is_completion() {
         let session = tls.session(profile.ask(|learned| learned.data.tls12_only))?;
-        return control.encrypt(Some(tls), session, deadline);
+        let encrypted = control.encrypt(Some(tls), session, deadline);
+        // Some servers without TLS answer 200 to whatever they do not know; RFC 4217 section 4 has 234.
+        return match encrypted {
+            Err(error) if may_go_without && reply.code == COMMAND_OKAY => {
+                Err(note_no_tls(profile, error))
+            }
+            encrypted => encrypted,
+        };
     }
     let offered = || format!("AUTH TLS: the server refuses to encrypt ({reply})");
     if tls.when() != When::Try {
@@ -112,6 +128,13 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     log::info!("{}: everything goes in clear", offered());
     profile.note(Capability::AuthTls, b"", &reply);
     Ok(())
+}
+
+/// The connection cannot be used after `AUTH TLS`, and the server was never seen to encrypt: the next one goes without.
+fn note_no_tls(profile: &Profile, error: Error) -> Error {
+    log::info!("AUTH TLS: {error}; the next connection goes in clear");
+    profile.learn(|learned| learned.this_mount.refuses_auth_tls = true);
+    error
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
@@ -207,10 +230,11 @@ fn prepare(
     let features = profile.ask(|learned| learned.features.clone());
     let facts = features.wanted_facts();
     let mut flight = vec![Command::TypeImage];
-    if features.utf8 {
+    let sends_opts = !profile.ask(|learned| learned.this_mount.skips_opts);
+    if features.utf8 && sends_opts {
         flight.push(Command::Opts("UTF8 ON"));
     }
-    if let Some(facts) = &facts {
+    if let Some(facts) = facts.as_ref().filter(|_| sends_opts) {
         flight.push(Command::Opts(facts));
     }
     if control.is_encrypted() {

@@ -41,9 +41,11 @@ impl Parser {
         }
     }
 
-    /// Parses one line, given without its CRLF; a remaining CR is tolerated.
-    pub fn line(&mut self, line: &[u8]) -> Line {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    /// Parses one line, given without its LF; CRs before that are no part of it (some servers send CR CR LF).
+    pub fn line(&mut self, mut line: &[u8]) -> Line {
+        while let Some(shorter) = line.strip_suffix(b"\r") {
+            line = shorter;
+        }
         match &mut self.how {
             How::Facts => facts_line(line),
             How::List(list) => list.line(line),
@@ -316,6 +318,12 @@ mod tests {
                 shown(&mut parser(name), &crlf),
                 expected,
                 "{name} with CRLF"
+            );
+            let twice = listing.replace('\n', "\r\r\n");
+            assert_eq!(
+                shown(&mut parser(name), &twice),
+                expected,
+                "{name} with CR CR LF"
             );
         }
     }

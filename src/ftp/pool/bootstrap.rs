@@ -22,7 +22,7 @@ use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelin
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::store::ProfileStore;
-use crate::ftp::profile::{Profile, Support};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::process::thread::spawn_thread;
@@ -174,8 +174,37 @@ impl SecondConnection {
     }
 }
 
-/// Connects and logs in; a server that loses pipelined commands is detected.
+/// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used
+/// after `AUTH TLS`, and surplus replies.
 fn first_login(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    is_known: bool,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<Control> {
+    let workarounds = |learned: &Learned| {
+        let this_mount = &learned.this_mount;
+        (this_mount.refuses_auth_tls, this_mount.skips_opts)
+    };
+    loop {
+        let before = profile.ask(workarounds);
+        let result = try_first_login(endpoint, profile, is_known, accepted, deadline);
+        match result {
+            // A refusal is the server's word on the password: it is not asked twice.
+            Err(error)
+                if !matches!(error, Error::Refused { .. })
+                    && profile.ask(workarounds) != before =>
+            {
+                log::info!("pool: {error}; logging in again without that command");
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One login; a server that loses pipelined commands is detected.
+fn try_first_login(
     endpoint: &Endpoint,
     profile: &Profile,
     is_known: bool,
@@ -191,6 +220,13 @@ fn first_login(
     let result = login::first(&mut control, login, tls, profile, accepted, deadline);
     if let Some(outcome) = control.take_pipeline_outcome() {
         learn_pipelining(profile, outcome);
+    }
+    if matches!(result, Err(Error::Lost { .. }))
+        && control.is_logged_in()
+        && !control.is_ended_by_server()
+    {
+        // More replies came than commands were sent.
+        profile.learn(|learned| learned.this_mount.skips_opts = true);
     }
     result.map(|()| control)
 }

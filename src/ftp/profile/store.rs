@@ -13,8 +13,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::ftp::profile::file::{is_fresh, load, write};
 use crate::ftp::profile::format;
@@ -26,11 +27,16 @@ use crate::process::thread::spawn_thread;
 /// Bytes of a file's name: below what file systems allow (255), with the suffix of a temporary file.
 const NAME_LIMIT: usize = 200;
 
+/// How long the end of a mount waits for the thread that writes: a home directory may hang.
+const WRITER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The stored profile of one server and user.
 #[derive(Debug)]
 pub struct ProfileStore {
     path: Option<PathBuf>,
     state: Mutex<StoreState>,
+    /// The thread that writes has ended.
+    idle: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +82,7 @@ impl ProfileStore {
         Self {
             path,
             state: Mutex::new(state),
+            idle: Condvar::new(),
         }
     }
 
@@ -170,6 +177,14 @@ impl ProfileStore {
     /// Writes new facts, if there are any, at the end.
     pub fn finish(&self, profile: &Profile) {
         self.take_note(profile);
+        {
+            let mut state = self.state.lock();
+            if state.is_writing {
+                // The thread writes all that was noted before it ends.
+                self.idle.wait_for(&mut state, WRITER_PATIENCE);
+                return;
+            }
+        }
         self.write_all();
     }
 
@@ -206,6 +221,7 @@ impl ProfileStore {
                 let mut state = self.state.lock();
                 if state.noted == state.written {
                     state.is_writing = false;
+                    self.idle.notify_all();
                     return;
                 }
                 state.written = state.noted.clone();
