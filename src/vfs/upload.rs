@@ -15,6 +15,7 @@ pub(crate) mod exclusive;
 pub(crate) mod lost_found;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
+pub(crate) mod replacement;
 pub(crate) mod stream;
 pub(crate) mod upload_bytes;
 pub(crate) mod uploader;
@@ -31,6 +32,7 @@ use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
+use crate::vfs::upload::replacement::Replacing;
 use crate::vfs::upload::stream::Streams;
 
 /// Brings written files to the server.
@@ -45,6 +47,8 @@ pub struct Uploader {
     pub(crate) streams: Arc<Streams>,
     /// The directories in which the server does not let one file replace another: there nothing can appear at once.
     stores_in_place: OrderedMutex<HashSet<u64>, { lock_rank::MOUNT }>,
+    /// Whether the server replaces files that are there.
+    replacing: OrderedMutex<Replacing, { lock_rank::MOUNT }>,
 }
 
 impl Uploader {
@@ -72,6 +76,7 @@ impl Uploader {
             files,
             streams,
             stores_in_place: OrderedMutex::default(),
+            replacing: OrderedMutex::default(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What the server has confirmed or begun, and does not show as it is.
 
 use crate::mount::Mount;
-use crate::scripted::{Act, Server};
+use crate::scripted::{Act, Script, Server};
 
 const ABSENT: Act = Act::Reply("550 No such file");
 
@@ -89,4 +89,55 @@ fn file_that_a_425_left_is_no_other_clients() {
     server.once("APPE /n", Act::Reply("425 Failed to establish connection."));
     mount.sh("python3 -c \"import os; os.write(os.open('n', os.O_WRONLY | os.O_CREAT | os.O_EXCL), b'abc')\"");
     assert_eq!(server.tree().bytes("/n"), Some(&b"abc"[..]));
+}
+
+/// Pure-FTPd with `-r` stores next to a file that is there, and says 226.
+#[test]
+fn server_that_never_replaces_gets_the_file_by_a_rename() {
+    for options in ["timeout=20", "timeout=20,writeback"] {
+        let server = Script::new().never_replaces().start();
+        server.tree().put("/f", "old text");
+        let mount = Mount::with(&server, options);
+        mount.sh("cat f; printf 'new text' > f; sync f");
+        assert_eq!(
+            server.tree().bytes("/f"),
+            Some(&b"new text"[..]),
+            "{options}"
+        );
+        mount.sh("printf 'text 333' > f; sync f");
+        assert_eq!(
+            server.tree().bytes("/f"),
+            Some(&b"text 333"[..]),
+            "{options}"
+        );
+        assert!(mount.log().contains("kept the old content"), "{options}");
+        // It is known by then: nothing more is stored next to it.
+        assert_eq!(server.count("STOR /f"), 1, "{options}");
+        assert_eq!(mount.lost().len(), 0);
+    }
+}
+
+#[test]
+fn server_that_never_replaces_nor_renames_is_an_error() {
+    let server = Script::new().never_replaces().start();
+    server.tree().put("/f", "old text");
+    server.on("RNTO", Act::Reply("553 Rename refused."));
+    let mount = Mount::with(&server, "timeout=20");
+    mount.sh("cat f");
+    let said = mount.error_with(
+        "file = os.open('f', os.O_WRONLY | os.O_TRUNC); os.write(file, b'new text')",
+        "os.fsync(file)",
+    );
+    assert_eq!(said, "EIO");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"old text"[..]));
+}
+
+#[test]
+fn file_replaced_within_a_second_is_not_read_back() {
+    let server = Server::start();
+    server.tree().put("/f", "old text");
+    let mount = Mount::of(&server);
+    mount.sh("printf 'new text' > f; sync f; printf 'text 333' > f; sync f");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"text 333"[..]));
+    assert_eq!(server.count("RETR"), 0);
 }

@@ -142,6 +142,7 @@ pub struct Script {
     no_size: Option<&'static str>,
     no_parts: Option<&'static str>,
     appe_replaces: bool,
+    never_replaces: bool,
     home: &'static str,
 }
 
@@ -216,6 +217,12 @@ impl Script {
     /// `APPE` replaces the file, as rclone's FTP server does.
     pub fn appe_replaces(mut self) -> Self {
         self.appe_replaces = true;
+        self
+    }
+
+    /// `STOR` over a name that is taken stores under another one and says that all is well, as Pure-FTPd does with `-r`.
+    pub fn never_replaces(mut self) -> Self {
+        self.never_replaces = true;
         self
     }
 

@@ -1,6 +1,6 @@
 //! The upload state of an open file: its stream, what is in flight, and how the last try ended.
 
-use crate::remote::{Deadline, Then, Updated};
+use crate::remote::{Deadline, Then, Updated, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::range_set::RangeSet;
 
@@ -19,6 +19,8 @@ pub struct Upload {
     pub appended_to_base: bool,
     /// Streams have sent everything, and the server has not been asked yet for the resulting version.
     pub unconfirmed: bool,
+    /// The version that streams from the start of the file should have replaced.
+    pub replaced: Option<Version>,
     /// Version and attributes that the server reported after the last stream, and what was set by then.
     pub stream_reply: Option<(Then, Updated)>,
     /// A part of ours may be under the name, although the base does not show it: a transfer was taken that has not

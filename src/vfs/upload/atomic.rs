@@ -16,6 +16,7 @@ use crate::vfs::error as vfs;
 use crate::vfs::file::base_reads::PULL_LIMIT;
 use crate::vfs::file::open_file::{Body, File, TempFile};
 use crate::vfs::upload::Uploader;
+use crate::vfs::upload::replacement::Replacing;
 
 /// Looks whether what was stored under a name is right, before it takes another one's place.
 pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
@@ -24,7 +25,12 @@ impl Uploader {
     /// Whether the next upload of a file is to appear at once.
     pub(crate) fn is_atomic(&self, ino: u64) -> bool {
         let parent = || self.table.lock().get(ino).map(|node| node.parent);
-        self.settings.atomic && parent().is_none_or(|parent| self.is_atomic_in(parent))
+        if self.settings.atomic {
+            return parent().is_none_or(|parent| self.is_atomic_in(parent));
+        }
+        let never_replaces = *self.replacing.lock() == Replacing::No;
+        never_replaces
+            && parent().is_none_or(|parent| !self.stores_in_place.lock().contains(&parent))
     }
 
     /// Whether files in a directory are to appear at once.

@@ -153,6 +153,7 @@ impl Streams {
         let from_start = first == 0 && self.remote.plan(&body.change()) != Plan::Append(0);
         if !body.upload.unconfirmed {
             body.upload.appended_to_base = !from_start;
+            body.upload.replaced = body.content.base.filter(|_| from_start);
         }
         body.upload.stream = Some(Stream {
             sent: first,

@@ -14,6 +14,7 @@ use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
+use crate::vfs::upload::replacement::Replacing;
 use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// A file of which more bytes than this are missing here is patched only after a probe on a small file: fetching fewer
@@ -191,8 +192,19 @@ impl Uploader {
                 return Ok(updated);
             }
         }
+        let before = match (&place.temp, &job.plan) {
+            (None, Some(Plan::Whole) | None) => self.replaces(file, job),
+            _ => None,
+        };
         let updated = self.send(place, job, &bytes, exclusive, ask)?;
         let Some(temp) = &place.temp else {
+            if let Some(before) = before {
+                let outcome = (&job.change, &updated);
+                let target = (file.as_ref(), &place.own);
+                if !self.is_replaced(target, before, outcome, &job.spool, ask)? {
+                    return Err(self.never_replaces(&place.own));
+                }
+            }
             check(&place.own)?;
             return Ok(updated);
         };
@@ -202,6 +214,34 @@ impl Uploader {
             Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
             Err(error) => Err(Failure::Final(error)),
         }
+    }
+
+    /// The version that an upload, or the streams before it, should replace.
+    fn replaces(&self, file: &File, job: &Attempt) -> Option<Version> {
+        let streamed = file.body.lock().upload.replaced.take();
+        match job.plan {
+            Some(_) => job.change.base.or(streamed),
+            None => streamed,
+        }
+    }
+
+    /// The server has kept the old content. Files go by a temporary name and a rename from now on, this one at once.
+    fn never_replaces(&self, path: &RemotePath) -> Failure {
+        let before = std::mem::replace(&mut *self.replacing.lock(), Replacing::No);
+        if before != Replacing::No {
+            log::warn!(
+                "upload: {path}: the server confirmed the file but kept the old content, and stored the new one under \
+                 another name next to it; files are stored under a temporary name and renamed from now on"
+            );
+            return Failure::InPlace;
+        }
+        Failure::Final(
+            remote::Error::misbehaved(
+                format!("storing {path}"),
+                "the server confirmed the file but kept the old content, and refuses to rename a new file over it",
+            )
+            .into(),
+        )
     }
 
     /// Sends a file by its plan, or asks what became of it where everything was sent.

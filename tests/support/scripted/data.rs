@@ -86,6 +86,11 @@ impl Session {
         let restart = std::mem::take(&mut self.restart);
         let append = append && !self.shared.script.appe_replaces;
         let is_there = self.tree().bytes(path).is_some();
+        let beside = [path, b".1"].concat();
+        let path = match self.shared.script.never_replaces && is_there && !append {
+            true => &beside,
+            false => path,
+        };
         if let Some(words) = self.shared.script.no_parts
             && is_there
             && (append || restart > 0)
