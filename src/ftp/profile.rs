@@ -186,15 +186,22 @@ pub struct AttributeSupport {
     pub site_quota: Support,
 }
 
+/// Faults of pipelining that this mount has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PipeliningFaults {
+    /// Connections on which a reply belonged to another command.
+    pub reordered: u32,
+    /// Pipelined commands that were lost in a row, on a server that had answered some.
+    pub lost: u32,
+}
+
 /// Facts that are not stored: they may be accidents of this mount, or protect it only while the server keeps to them.
 #[derive(Clone, Debug, Default)]
 pub struct ThisMount {
     /// The server ends encrypted data connections with close_notify.
     pub tls_close_notify: bool,
-    /// Connections on which a reply belonged to another command.
-    pub reordered: u32,
-    /// Pipelined commands that were lost in a row, on a server that had answered some.
-    pub lost_pipelines: u32,
+    /// Faults of pipelining, until they end it.
+    pub pipelining_faults: PipeliningFaults,
     /// `AUTH TLS` was refused.
     pub refuses_auth_tls: bool,
     /// `OPTS` is not sent: more replies than commands came in a login with it.

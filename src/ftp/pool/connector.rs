@@ -189,18 +189,18 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
     profile.learn(|learned| {
         let ends = match outcome {
             PipelineOutcome::Answered => {
-                learned.this_mount.lost_pipelines = 0;
+                learned.this_mount.pipelining_faults.lost = 0;
                 learned.pipelining.commands = learned.pipelining.commands.or(Support::Yes);
                 false
             }
             PipelineOutcome::Lost => {
-                learned.this_mount.lost_pipelines += 1;
+                learned.this_mount.pipelining_faults.lost += 1;
                 learned.pipelining.commands.is_unknown()
-                    || learned.this_mount.lost_pipelines >= LOST_PIPELINES_LIMIT
+                    || learned.this_mount.pipelining_faults.lost >= LOST_PIPELINES_LIMIT
             }
             PipelineOutcome::Reordered => {
-                learned.this_mount.reordered += 1;
-                learned.this_mount.reordered >= REORDERED_LIMIT
+                learned.this_mount.pipelining_faults.reordered += 1;
+                learned.this_mount.pipelining_faults.reordered >= REORDERED_LIMIT
             }
         };
         is_news = ends && learned.pipelining.commands != Support::No;
