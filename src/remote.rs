@@ -218,14 +218,8 @@ pub trait Remote: Send + Sync {
     ) -> Result<(Box<dyn Sink>, u64)>;
 
     /// Creates a file and starts to write it. Fails with [`Why::Exists`] if the name exists, which then
-    /// stays untouched. If the server can, `then` is done at the end. `begins` is called before the command is sent.
-    fn create(
-        &self,
-        file: &RemotePath,
-        then: Then,
-        begins: &dyn Fn(),
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>>;
+    /// stays untouched. `begins` is called before the command is sent.
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>>;
 
     /// Refuses a name that the server's charset can't encode, or that the server would change silently.
     /// Sends nothing.

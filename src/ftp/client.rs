@@ -464,19 +464,14 @@ impl Remote for Client {
         }
     }
 
-    fn create(
-        &self,
-        file: &RemotePath,
-        then: Then,
-        begins: &dyn Fn(),
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         self.check_name(file)?;
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
         self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
-            let behind = self.behind(file, then);
+            // An existing file must not be changed by pipelined commands.
+            let behind = self.behind(file, Then::default());
             begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)

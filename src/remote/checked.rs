@@ -89,15 +89,9 @@ impl Remote for Checked {
         Ok((Box::new(CheckedSink { inner, check }), sent))
     }
 
-    fn create(
-        &self,
-        file: &RemotePath,
-        then: Then,
-        begins: &dyn Fn(),
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         (self.check)();
-        let inner = self.inner.create(file, then, begins, ask)?;
+        let inner = self.inner.create(file, begins, ask)?;
         let check = self.check;
         Ok(Box::new(CheckedSink { inner, check }))
     }

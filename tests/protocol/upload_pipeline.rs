@@ -223,27 +223,6 @@ except OSError:
     }
 }
 
-/// What sets the mode goes when the server has said that the name is new, and needs no round trip after the data.
-#[test]
-fn exclusively_created_file_gets_its_mode_behind_the_data() {
-    let server = Server::start();
-    let mount = mounted(&server);
-    put(&mount, "first", 3000);
-    server.tree().put("/taken", pattern(10));
-    let mark = server.mark();
-    mount.python(
-        "file = os.open('new', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
-os.write(file, b'n' * 3000); os.close(file)",
-    );
-    assert_eq!(
-        server.since(mark, &UPLOADS),
-        ["SIZE /new", "APPE /new", "SITE CHMOD 640 /new", "MLST /new"]
-    );
-    let said = mount.error("os.open('taken', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)");
-    assert_eq!(said, "EEXIST");
-    assert_eq!(server.count("SITE CHMOD 640 /taken"), 0);
-}
-
 /// The connection is lost at the query before; the empty file is another client's.
 #[test]
 fn exclusive_create_after_lost_reply_rejects_an_empty_file() {

@@ -313,17 +313,11 @@ impl Remote for Memory {
         Ok((Box::new(transfer), early as u64))
     }
 
-    fn create(
-        &self,
-        file: &RemotePath,
-        then: Then,
-        begins: &dyn Fn(),
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         if self.nodes().contains_key(file.as_bytes()) {
             return Err(Error::refused(Why::Exists, "APPE", "550"));
         }
-        let (sink, _) = self.write(file, None, then, &[], begins, ask)?;
+        let (sink, _) = self.write(file, None, Then::default(), &[], begins, ask)?;
         Ok(sink)
     }
 

@@ -124,15 +124,9 @@ impl Remote for Client {
             .write(&self.path(file), behind, then, first, begins, ask)
     }
 
-    fn create(
-        &self,
-        file: &RemotePath,
-        then: Then,
-        begins: &dyn Fn(),
-        ask: &Ask<'_>,
-    ) -> Result<Box<dyn Sink>> {
+    fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
         self.pass()?;
-        self.server.create(&self.path(file), then, begins, ask)
+        self.server.create(&self.path(file), begins, ask)
     }
 
     fn check_name(&self, _: &RemotePath) -> Result<()> {

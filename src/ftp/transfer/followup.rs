@@ -380,21 +380,6 @@ impl UploadFollowup {
         }
     }
 
-    /// Whether its commands leave the file as it is.
-    pub fn only_asks(&self) -> bool {
-        let asks = |command: &Command<'_>| {
-            matches!(
-                command,
-                Command::Size(_)
-                    | Command::Mdtm(_)
-                    | Command::Mlst(_)
-                    | Command::Epsv
-                    | Command::Pasv
-            )
-        };
-        self.commands().iter().all(asks)
-    }
-
     /// Takes the final reply of the transfer and the replies to what follows it.
     pub fn take(
         &self,

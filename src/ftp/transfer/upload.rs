@@ -125,8 +125,9 @@ impl Upload {
     /// Makes the file at the absolute path `path`, which must be new, in one flight: `APPE` harms no file
     /// that is there after all, which `SIZE` shows; where that is unknown the refusal is `Why::Unsupported`, and nothing
     /// was made. `made` becomes true when the server has agreed to make it: an empty file is our own from then on.
-    /// Before that it is another client's, whatever became of an earlier try. A `followup` that changes the
-    /// file is sent when `SIZE` was answered, so that it never changes a file that was there.
+    /// Before that it is another client's, whatever became of an earlier try. `followup` must
+    /// only ask: it is sent before `SIZE` has said whose file that is. It can't be sent later: Pure-FTPd answers 500 to
+    /// what comes while data moves.
     pub fn create(
         mut lease: Lease,
         path: &[u8],
@@ -143,14 +144,10 @@ impl Upload {
             name.ask(&mut lease, deadline)?;
         }
         let followup = possible(&mut lease, followup)?;
-        let (at_once, later) = match followup {
-            Some(followup) if followup.only_asks() => (Some(followup), None),
-            followup => (None, followup),
-        };
         let command = Command::Appe(path);
         let start = TransferRequest {
             leading: &[name.question()],
-            following: &commands(at_once.as_ref()),
+            following: &commands(followup.as_ref()),
             agreed: Some(made),
             ..TransferRequest::of(command)
         };
@@ -161,23 +158,18 @@ impl Upload {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
                     Some(Why::Unsupported) => {
-                        Self::create_by_stor(lease, &name, at_once.or(later), deadline)
+                        Self::create_by_stor(lease, &name, followup, deadline)
                     }
                     _ => Err(error),
                 };
             }
         };
         let size = opened.leading.first().cloned();
-        let mut upload = Self::over(lease, opened, command, at_once)?;
+        let upload = Self::over(lease, opened, command, followup)?;
         if let Some(reply) = size.filter(|reply| is_there(reply, again)) {
             // Nothing was sent, so nothing has changed, however this ends.
             let _ = upload.close(deadline);
             return Err(name.exists(&reply));
-        }
-        if let Some(later) = later {
-            let control = upload.lease.control()?;
-            control.send(&later.commands(), deadline)?;
-            upload.followup = Some(later);
         }
         Ok(upload)
     }

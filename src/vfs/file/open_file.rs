@@ -330,11 +330,13 @@ impl Body {
         Ok(())
     }
 
-    /// Permission bits to set after the next upload.
+    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the last close:
+    /// until then more may have to be stored, which the server would refuse.
     fn mode_for_now(&self) -> Option<u32> {
         self.attributes
             .mode
-            .and_then(|(mode, _)| mode_while_open(mode))
+            .map(|(mode, _)| mode)
+            .filter(|mode| mode & OWNER_WRITES != 0)
     }
 
     /// Attributes to set after the next upload.
@@ -458,12 +460,6 @@ impl Body {
         self.content.present.insert(range.clone());
         self.content.dirty.insert(range);
     }
-}
-
-/// The permission bits of a file that is set to `mode` while it is open. A mode without the owner's write bit waits for the
-/// last close: until then more may have to be stored, which the server would refuse.
-pub fn mode_while_open(mode: u32) -> Option<u32> {
-    Some(mode).filter(|mode| mode & OWNER_WRITES != 0)
 }
 
 #[cfg(test)]

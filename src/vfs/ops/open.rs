@@ -6,12 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::remote::{
-    Ask, Attributes, Deadline, Kind, RemotePath, Sink, Then, Urgency, Version, Why,
-};
+use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::{File, mode_while_open};
+use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::Handle;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
@@ -107,12 +105,8 @@ impl Vfs {
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
-        let then = Then {
-            mode: mode_while_open(mode),
-            ..Then::default()
-        };
         let sink = match makes {
-            true => self.create_on_server(parent, &path, then, deadline)?,
+            true => self.create_on_server(parent, &path, deadline)?,
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
@@ -125,7 +119,7 @@ impl Vfs {
                 body.spool(&self.files.spool)?;
                 self.uploader
                     .streams
-                    .start_over(&handle.file, &mut body, path, (sink, then));
+                    .start_over(&handle.file, &mut body, path, sink);
             } else if must_be_new {
                 drop(body);
                 self.store_created(&handle.file, open.handle, deadline)?;
@@ -212,14 +206,13 @@ impl Vfs {
         &self,
         parent: u64,
         path: &RemotePath,
-        then: Then,
         deadline: &Deadline,
     ) -> Result<Option<Box<dyn Sink>>> {
         let ask = Ask {
             urgency: Urgency::Caller,
             deadline,
         };
-        let error = match self.remote.create(path, then, &|| {}, &ask) {
+        let error = match self.remote.create(path, &|| {}, &ask) {
             Ok(sink) => return Ok(Some(sink)),
             Err(error) => error,
         };

@@ -22,10 +22,7 @@ impl Uploader {
         bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
-        let mut sink = match self
-            .remote
-            .create(path, change.then, &|| bytes.begins(), ask)
-        {
+        let mut sink = match self.remote.create(path, &|| bytes.begins(), ask) {
             Ok(sink) => sink,
             Err(error) if matches!(error.why(), Some(Why::Exists | Why::Unsupported)) => {
                 self.check_new(path, bytes, ask)?;
@@ -56,7 +53,8 @@ impl Uploader {
             at += length as u64;
         }
         let said = sink.finish(ask.deadline)?;
-        let updated = match said {
+        let is_all = change.then == remote::Then::default();
+        let updated = match said.filter(|_| is_all) {
             Some(updated) => updated,
             None => self.remote.confirm(path, change.then, ask)?,
         };

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::upload::stream::sender::Sender;
 
-use crate::remote::{Plan, Remote, RemotePath, Sink, Then, Version};
+use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::upload_state::Stream;
@@ -114,17 +114,17 @@ impl Streams {
         (first == 0 || may_append()).then_some(first)
     }
 
-    /// Begins a stream over a transfer that made its file, and that sets the attributes `begun.1` at its end.
+    /// Begins a stream over a transfer that made its file.
     pub fn start_over(
         self: &Arc<Self>,
         file: &Arc<File>,
         body: &mut Body,
         path: RemotePath,
-        begun: (Box<dyn Sink>, Then),
+        sink: Box<dyn Sink>,
     ) {
         // A file that was just made: the journal can't have it.
         body.mark_upload_begun();
-        self.begin(file, body, 0, path, Some(begun));
+        self.begin(file, body, 0, path, Some(sink));
     }
 
     /// Begins a stream from `first` on. `path` stays the file's name for as long as it lives.
@@ -144,7 +144,7 @@ impl Streams {
         body: &mut Body,
         first: u64,
         path: RemotePath,
-        begun: Option<(Box<dyn Sink>, Then)>,
+        sink: Option<Box<dyn Sink>>,
     ) {
         let Some(spool) = body.content.spool.clone() else {
             return;
@@ -158,13 +158,13 @@ impl Streams {
         body.upload.stream = Some(Stream {
             sent: first,
             confirmed: first,
-            taken: begun.is_some(),
+            taken: sink.is_some(),
             vouched: first,
             released: first,
             goal: None,
             tight: false,
         });
-        let sender = Sender::new(self, file, path, spool, begun, from_start);
+        let sender = Sender::new(self, file, path, spool, sink, from_start);
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = sender.start() {
             log::warn!(

@@ -69,17 +69,15 @@ enum Turn {
 }
 
 impl Sender {
-    /// The pump of a stream of `file`, over a transfer that has `begun` already, if any: with the attributes that it
-    /// sets at its end.
+    /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
     pub(crate) fn new(
         streams: &Arc<Streams>,
         file: &Arc<File>,
         path: RemotePath,
         spool: Arc<SpoolFile>,
-        begun: Option<(Box<dyn Sink>, Then)>,
+        sink: Option<Box<dyn Sink>>,
         from_start: bool,
     ) -> Self {
-        let (sink, then) = begun.map_or((None, Then::default()), |(sink, then)| (Some(sink), then));
         Self {
             streams: Arc::clone(streams),
             file: Arc::clone(file),
@@ -87,7 +85,7 @@ impl Sender {
             spool,
             sink,
             from_start,
-            then,
+            then: Then::default(),
             since: Instant::now(),
             buffer: Vec::new(),
             early: Vec::new(),
@@ -275,8 +273,8 @@ impl Sender {
         };
         let remote = &self.streams.remote;
         let (sink, early) = if exclusive {
-            let begins = || self.begins();
-            (remote.create(&self.path, self.then, &begins, &ask)?, 0)
+            self.then = Then::default();
+            (remote.create(&self.path, &|| self.begins(), &ask)?, 0)
         } else {
             let from_start = self.from_start && from == 0;
             let behind = (!from_start).then_some(from);
