@@ -25,6 +25,7 @@ mod names;
 mod other_clients;
 mod probe;
 mod proxies;
+mod replacing;
 mod tls;
 mod tools;
 mod unmounting;
