@@ -41,6 +41,6 @@ pub use crate::ftp::probe::{
     Answer, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Prelogin, Remembered,
     Restart, Scratch, Server, Trial, Writing, look_before_login,
 };
-pub use crate::ftp::profile::Way;
+pub use crate::ftp::profile::DataMode;
 pub use crate::ftp::protocol::charset::Charset;
 pub use crate::ftp::tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};

@@ -27,7 +27,7 @@ use crate::cli::{Mode, Probe};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::probe::report::{Place, Report, Section};
 use crate::ftp;
-use crate::ftp::{Endpoint, Inspection, Scratch, Way};
+use crate::ftp::{DataMode, Endpoint, Inspection, Scratch};
 use crate::process::daemon::Signals;
 use crate::process::logging;
 use crate::process::logging::Amount;
@@ -204,7 +204,12 @@ impl Run<'_> {
 
     fn try_data_connections(&mut self, inspection: &Inspection) -> Result<()> {
         let patience = self.probe.settings.server.timeout.min(DATA_TIMEOUT);
-        for way in [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port] {
+        for way in [
+            DataMode::Epsv,
+            DataMode::Pasv,
+            DataMode::Eprt,
+            DataMode::Port,
+        ] {
             let trial = inspection.try_way(way, patience)?;
             self.report.trials.push(trial);
         }

@@ -14,7 +14,7 @@ pub(crate) mod active;
 pub(crate) mod passive;
 pub(crate) mod preconnected;
 
-pub use crate::ftp::data::preconnected::{SPARE_LIFE, Spare};
+pub use crate::ftp::data::preconnected::{Preconnected, SPARE_LIFE};
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::{Profile, Way, Ways};
+use crate::ftp::profile::{DataMode, DataModes, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
@@ -63,7 +63,7 @@ const UNTRIED_SHARE: u32 = 4;
 /// A data connection that is open, or will be once the server has the command that wants it.
 #[derive(Debug)]
 pub struct Opening {
-    way: Way,
+    way: DataMode,
     known: bool,
     socket: Socket,
 }
@@ -137,7 +137,7 @@ pub fn open(
     deadline: &Deadline,
 ) -> Result<Opening> {
     loop {
-        let ways = profile.ask(|learned| learned.data.ways.clone());
+        let ways = profile.ask(|learned| learned.data.modes.clone());
         let Some(way) = policy.next(&ways, control) else {
             return Err(nothing_works(profile, &ways, policy));
         };
@@ -252,7 +252,7 @@ impl Opening {
 /// A way on trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    way: Way,
+    way: DataMode,
     known: bool,
 }
 
@@ -262,9 +262,9 @@ impl Attempt {
         if !self.known {
             log::info!("data: connections are made by {}", self.way);
             profile.learn(|learned| {
-                learned.data.ways = Ways {
+                learned.data.modes = DataModes {
                     works: Some(self.way),
-                    ..Ways::default()
+                    ..DataModes::default()
                 };
             });
         }
@@ -293,7 +293,7 @@ impl Attempt {
         if !control.in_step() {
             let said = error.to_string();
             note(profile, policy, self.way, self.known, error)?;
-            let ways = profile.ask(|learned| learned.data.ways.clone());
+            let ways = profile.ask(|learned| learned.data.modes.clone());
             return Err(match policy.next(&ways, control) {
                 Some(_) => Error::lost(self.way.to_string(), said),
                 None => nothing_works(profile, &ways, policy),
@@ -304,12 +304,18 @@ impl Attempt {
 }
 
 /// Keeps in mind that a way failed; an error when it is the one that had worked.
-fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error) -> Result<()> {
+fn note(
+    profile: &Profile,
+    policy: &Policy,
+    way: DataMode,
+    known: bool,
+    error: Error,
+) -> Result<()> {
     if known {
         // The network has changed, or the server: all is open again.
         if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
         {
-            profile.learn(|learned| learned.data.ways = Ways::default());
+            profile.learn(|learned| learned.data.modes = DataModes::default());
         }
         return Err(error);
     }
@@ -317,12 +323,12 @@ fn note(profile: &Profile, policy: &Policy, way: Way, known: bool, error: Error)
     profile.learn(|learned| {
         let is_new = learned
             .data
-            .ways
+            .modes
             .failed
             .iter()
             .all(|(failed, _)| *failed != way);
-        if is_new && learned.data.ways.works.is_none() {
-            learned.data.ways.failed.push((way, error.to_string()));
+        if is_new && learned.data.modes.works.is_none() {
+            learned.data.modes.failed.push((way, error.to_string()));
         }
     });
     Ok(())
@@ -334,8 +340,8 @@ fn untried(deadline: &Deadline) -> Deadline {
 
 impl Policy {
     /// The way to go now.
-    fn next(&self, ways: &Ways, control: &Control) -> Option<Way> {
-        let failed = |way: &Way| ways.failed.iter().any(|(failed, _)| failed == way);
+    fn next(&self, ways: &DataModes, control: &Control) -> Option<DataMode> {
+        let failed = |way: &DataMode| ways.failed.iter().any(|(failed, _)| failed == way);
         let all = self.ways(control);
         let before = ways.before.filter(|way| all.contains(way));
         ways.works.or_else(|| {
@@ -353,29 +359,29 @@ impl Policy {
     }
 
     /// All ways that are allowed here, best first.
-    fn ways(&self, control: &Control) -> Vec<Way> {
+    fn ways(&self, control: &Control) -> Vec<DataMode> {
         // A 229 names no address: `pasv_ip=server` needs the one in a 227.
         let passive = match self.trusts_pasv {
-            true => [Way::Pasv, Way::Epsv],
-            false => [Way::Epsv, Way::Pasv],
+            true => [DataMode::Pasv, DataMode::Epsv],
+            false => [DataMode::Epsv, DataMode::Pasv],
         };
         let is_ipv6 = control.route().ip().is_some_and(|ip| ip.is_ipv6());
-        let all = passive.into_iter().chain([Way::Eprt, Way::Port]);
+        let all = passive.into_iter().chain([DataMode::Eprt, DataMode::Port]);
         all.filter(|way| match self.mode {
             Mode::Auto => true,
             Mode::Passive => !way.is_active(),
             Mode::Active => way.is_active(),
         })
         // PASV and PORT know IPv4 only.
-        .filter(|way| matches!(way, Way::Epsv | Way::Eprt) || !is_ipv6)
+        .filter(|way| matches!(way, DataMode::Epsv | DataMode::Eprt) || !is_ipv6)
         .filter(|way| !(way.is_active() && self.mode == Mode::Auto && control.route().is_proxied()))
         .collect()
     }
 }
 
 /// Every way was tried. The next operation tries them again: networks change.
-fn nothing_works(profile: &Profile, ways: &Ways, policy: &Policy) -> Error {
-    profile.learn(|learned| learned.data.ways = Ways::default());
+fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error {
+    profile.learn(|learned| learned.data.modes = DataModes::default());
     let said: Vec<_> = ways
         .failed
         .iter()

@@ -32,7 +32,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::data;
-use crate::ftp::data::Spare;
+use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::bootstrap::Bootstrap;
@@ -113,9 +113,9 @@ impl Pool {
             moved: AtomicU64::new(0),
         });
         let id = pool.register(&control);
-        match port.and_then(|port| pool.spare_at(&port, &mut control)) {
+        match port.and_then(|port| pool.preconnected_at(&port, &mut control)) {
             None if looks => pool.preconnect_in_background(id, control),
-            spare => pool.rest(id, control, spare),
+            preconnected => pool.rest(id, control, preconnected),
         }
         if let Some(second) = second {
             second.join(&pool);
@@ -257,14 +257,14 @@ impl Pool {
     }
 
     /// Puts a connection among the idle ones, if it is still good for anything.
-    fn rest(&self, id: u64, control: Control, spare: Option<Spare>) {
+    fn rest(&self, id: u64, control: Control, preconnected: Option<Preconnected>) {
         self.doubtful_paths.add(control.possibly_done());
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
             state.idle.push(Idle {
                 id,
                 control,
-                spare,
+                preconnected,
                 since: Instant::now(),
             });
             if state.idle.len() == 1 {

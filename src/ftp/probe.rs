@@ -21,7 +21,7 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::pool::{Lease, Purpose};
-use crate::ftp::profile::{Way, Ways, format as written};
+use crate::ftp::profile::{DataMode, DataModes, format as written};
 use crate::ftp::protocol::command::Command;
 use crate::process::printable::printable_bytes;
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
@@ -163,11 +163,11 @@ impl Inspection {
     }
 
     /// Uses only this mode for data connections from now on; mounts try it first.
-    pub fn settle(&self, way: Option<Way>) {
+    pub fn settle(&self, way: Option<DataMode>) {
         self.client.pool().profile().learn(|learned| {
-            learned.data.ways = Ways {
+            learned.data.modes = DataModes {
                 works: way,
-                ..Ways::default()
+                ..DataModes::default()
             };
         });
     }
@@ -214,7 +214,7 @@ impl Inspection {
         let pool = self.client.pool();
         let mut lease = pool.lease(Purpose::Metadata, false, &caller(deadline))?;
         // A preconnected data connection would hide how one is made.
-        drop(lease.take_spare());
+        drop(lease.take_preconnected());
         Ok(lease)
     }
 }

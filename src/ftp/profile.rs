@@ -115,7 +115,7 @@ pub struct Learned {
 #[derive(Clone, Debug, Default)]
 pub struct DataConnections {
     /// The commands that were tried.
-    pub ways: Ways,
+    pub modes: DataModes,
     /// Data connections resume their session only with TLS 1.2.
     pub tls12_only: bool,
     /// `EPRT` or `PORT` and the transfer's command may be sent in one write.
@@ -252,26 +252,26 @@ pub enum Part {
 
 /// How data connections are made: what worked, and until then what failed.
 #[derive(Clone, Debug, Default)]
-pub struct Ways {
+pub struct DataModes {
     /// The way over which a transfer has started.
-    pub works: Option<Way>,
+    pub works: Option<DataMode>,
     /// The way that worked in an earlier mount: to be tried first.
-    pub before: Option<Way>,
+    pub before: Option<DataMode>,
     /// The ways that failed, and why.
-    pub failed: Vec<(Way, String)>,
+    pub failed: Vec<(DataMode, String)>,
 }
 
-impl Ways {
+impl DataModes {
     /// The way to try first: one that works, or worked in an earlier mount and has not failed in this one.
-    pub fn likely(&self) -> Option<Way> {
-        let failed = |way: &Way| self.failed.iter().any(|(failed, _)| failed == way);
+    pub fn likely(&self) -> Option<DataMode> {
+        let failed = |way: &DataMode| self.failed.iter().any(|(failed, _)| failed == way);
         self.works.or(self.before.filter(|way| !failed(way)))
     }
 }
 
 /// The commands that make a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum DataMode {
     /// We connect to a port that `EPSV` names (RFC 2428).
     Epsv,
     /// We connect to a port that `PASV` names (RFC 959).
@@ -282,14 +282,14 @@ pub enum Way {
     Port,
 }
 
-impl Way {
+impl DataMode {
     /// Whether the server connects to us.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Eprt | Self::Port)
     }
 }
 
-impl std::fmt::Display for Way {
+impl std::fmt::Display for DataMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Epsv => "EPSV",

@@ -150,10 +150,10 @@ fn verdict(report: &Report, encryption: &Encryption) -> String {
 
 fn ways(report: &Report) -> Lines {
     let name = |trial: &Trial| match trial.way {
-        crate::ftp::Way::Epsv => "EPSV (passive)",
-        crate::ftp::Way::Pasv => "PASV (passive)",
-        crate::ftp::Way::Eprt => "EPRT (active)",
-        crate::ftp::Way::Port => "PORT (active)",
+        crate::ftp::DataMode::Epsv => "EPSV (passive)",
+        crate::ftp::DataMode::Pasv => "PASV (passive)",
+        crate::ftp::DataMode::Eprt => "EPRT (active)",
+        crate::ftp::DataMode::Port => "PORT (active)",
     };
     let trials = report.trials.iter();
     trials

@@ -62,7 +62,7 @@ impl Lister<'_> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
         let all = self.pool.profile().ask(|learned| learned.listing.list_all) != Support::No;
         if !facts && self.pool.profile().ask(|learned| learned.listing.late_cwd) == Support::No {
-            drop(self.lease.take_spare());
+            drop(self.lease.take_preconnected());
         }
         let command = match (facts, all) {
             (true, _) => Command::Mlsd,
@@ -141,13 +141,16 @@ impl Lister<'_> {
     fn list_entered(&mut self, switches: &'static str, times: bool) -> Result<Received> {
         let profile = self.pool.profile();
         let lists_entered = profile.ask(|learned| learned.listing.late_cwd);
-        let made_in = self.lease.spare().map(|spare| spare.made_in());
+        let made_in = self
+            .lease
+            .preconnected()
+            .map(|preconnected| preconnected.made_in());
         let (is_here, is_known) = match made_in {
             Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
             None => (false, false),
         };
         if !is_here && lists_entered == Support::No {
-            drop(self.lease.take_spare());
+            drop(self.lease.take_preconnected());
         }
         let first = self.list_once(switches, times)?;
         let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();

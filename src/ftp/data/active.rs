@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::ftp::control::{Control, blame};
 use crate::ftp::data::Policy;
 use crate::ftp::net::stream::{Bind, Stream, wait_for};
-use crate::ftp::profile::Way;
+use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
@@ -33,7 +33,7 @@ pub struct Listener {
 const BACKLOG: i32 = 8;
 
 /// Listens. [`Listener::announcement`] is still to be sent.
-pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> {
+pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Listener> {
     let tried = || "listening for a data connection".to_string();
     let server = control
         .route()
@@ -61,11 +61,11 @@ pub fn listen(control: &Control, policy: &Policy, way: Way) -> Result<Listener> 
         .ok_or_else(|| Error::barred(tried(), "the socket has no port"))?;
     let address = SocketAddr::new(plain(policy.external.unwrap_or(local.ip())), port);
     let announcement = match way {
-        Way::Port if address.is_ipv6() => {
+        DataMode::Port if address.is_ipv6() => {
             let cause = format!("PORT can't name {address}, an address of IPv6");
             return Err(Error::barred("PORT", cause));
         }
-        Way::Port => Command::Port(address),
+        DataMode::Port => Command::Port(address),
         _ => Command::Eprt(address),
     };
     Ok(Listener {

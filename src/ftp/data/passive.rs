@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::ftp::control::Control;
 use crate::ftp::data::{LeadingCommands, Policy};
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::{Profile, Way};
+use crate::ftp::profile::{DataMode, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::data_address;
 use crate::ftp::protocol::reply::Reply;
@@ -25,9 +25,9 @@ pub struct Port {
 }
 
 /// The command of a way.
-pub fn command(way: Way) -> Command<'static> {
+pub fn command(way: DataMode) -> Command<'static> {
     match way {
-        Way::Pasv => Command::Pasv,
+        DataMode::Pasv => Command::Pasv,
         _ => Command::Epsv,
     }
 }
@@ -37,7 +37,7 @@ pub fn listen(
     control: &mut Control,
     profile: &Profile,
     policy: &Policy,
-    way: Way,
+    way: DataMode,
     transfer: Command<'_>,
     leading: &mut LeadingCommands<'_>,
     deadline: &Deadline,

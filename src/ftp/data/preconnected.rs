@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use crate::ftp::control::Control;
 use crate::ftp::data::{Attempt, LeadingCommands, Policy, passive};
 use crate::ftp::net::stream::{Stream, blame};
-use crate::ftp::profile::{Profile, Way};
+use crate::ftp::profile::{DataMode, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Result};
 
 /// A data connection for the next transfer of its control connection.
 #[derive(Debug)]
-pub struct Spare {
-    way: Way,
+pub struct Preconnected {
+    way: DataMode,
     stream: Stream,
     made: Instant,
     /// The directory in which we were then; see [`Control::directory`].
@@ -29,18 +29,18 @@ pub struct Spare {
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
 /// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
 pub const SPARE_LIFE: Duration = Duration::from_secs(10);
-/// Transfers over spare connections that make up for one that failed: a long mount over an unstable line has some.
+/// Transfers over preconnected data connections that make up for one that failed: a long mount over an unstable line has some.
 const MISFIRE_WEIGHT: u32 = 32;
 /// Debt from which on none is made any more.
 const DEBT_LIMIT: u32 = 3 * MISFIRE_WEIGHT;
 
-impl Spare {
-    /// Whether spare connections can be made to this server.
+impl Preconnected {
+    /// Whether preconnected data connections can be made to this server.
     pub fn is_possible(profile: &Profile) -> bool {
         profile.ask(|learned| {
             let passive = learned
                 .data
-                .ways
+                .modes
                 .likely()
                 .is_some_and(|way| !way.is_active());
             passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < DEBT_LIMIT
@@ -54,7 +54,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.modes.likely()) else {
             return Ok(None);
         };
         let (mut leading, what) = (LeadingCommands::new(&[], false), Command::Noop);
@@ -69,7 +69,7 @@ impl Spare {
 
     /// The command that asks for one, where one can be made.
     pub fn command(profile: &Profile) -> Option<Command<'static>> {
-        let way = profile.ask(|learned| learned.data.ways.likely());
+        let way = profile.ask(|learned| learned.data.modes.likely());
         way.filter(|_| Self::is_possible(profile))
             .map(passive::command)
     }
@@ -87,7 +87,7 @@ impl Spare {
         policy: &Policy,
         deadline: &Deadline,
     ) -> Result<Option<Self>> {
-        let Some(way) = profile.ask(|learned| learned.data.ways.likely()) else {
+        let Some(way) = profile.ask(|learned| learned.data.modes.likely()) else {
             return Ok(None);
         };
         let port = passive::port_in(reply, passive::command(way), control, policy)?;
@@ -102,7 +102,7 @@ impl Spare {
     /// The result of an attempt to make one: a failed one is remembered, and is no error.
     pub fn if_made(made: Result<Option<Self>>, profile: &Profile) -> Option<Self> {
         made.unwrap_or_else(|error| {
-            log::debug!("no spare data connection: {error}");
+            log::debug!("no preconnected data connection: {error}");
             Self::note_misfire(profile);
             None
         })
@@ -121,13 +121,13 @@ impl Spare {
     /// Whether a transfer may be tried over it: it is young, and has not ended.
     pub fn is_good(&mut self, profile: &Profile) -> bool {
         !self.is_old()
-            && profile.ask(|learned| learned.data.ways.likely()) == Some(self.way)
+            && profile.ask(|learned| learned.data.modes.likely()) == Some(self.way)
             && !self.stream.has_news()
     }
 
     /// A transfer begins over it: so its way works.
     pub fn attempt(&self, profile: &Profile) -> Attempt {
-        let known = profile.ask(|learned| learned.data.ways.works) == Some(self.way);
+        let known = profile.ask(|learned| learned.data.modes.works) == Some(self.way);
         Attempt {
             way: self.way,
             known,
@@ -170,19 +170,19 @@ mod tests {
     #[test]
     fn misfires_are_forgiven_after_many_successes() {
         let profile = Profile::default();
-        profile.learn(|learned| learned.data.ways.works = Some(Way::Epsv));
+        profile.learn(|learned| learned.data.modes.works = Some(DataMode::Epsv));
         for _ in 0..10 {
-            Spare::note_misfire(&profile);
-            Spare::note_misfire(&profile);
-            assert!(Spare::is_possible(&profile));
+            Preconnected::note_misfire(&profile);
+            Preconnected::note_misfire(&profile);
+            assert!(Preconnected::is_possible(&profile));
             for _ in 0..2 * MISFIRE_WEIGHT {
-                Spare::note_success(&profile);
+                Preconnected::note_success(&profile);
             }
         }
         for _ in 0..3 {
-            assert!(Spare::is_possible(&profile));
-            Spare::note_misfire(&profile);
+            assert!(Preconnected::is_possible(&profile));
+            Preconnected::note_misfire(&profile);
         }
-        assert!(!Spare::is_possible(&profile));
+        assert!(!Preconnected::is_possible(&profile));
     }
 }

@@ -16,7 +16,7 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::control::login;
 use crate::ftp::control::owed_replies::PipelineOutcome;
-use crate::ftp::data::Spare;
+use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
 use crate::ftp::pool::wait_queue::PoolState;
@@ -78,14 +78,14 @@ pub(crate) fn connect_first(
             result => (result?, deadline),
         };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
-    let looks = Spare::is_possible(profile);
+    let looks = Preconnected::is_possible(profile);
     let second = second.filter(|_| looks).map(SecondConnection::log_in);
     let lines = control.lines();
     let here = RemoteRoot::new(Vec::new(), endpoint.charset, lines);
     let directory = endpoint.directory.as_deref();
     let directory = directory.map(|path| here.encode(path)).transpose()?;
     // Through a proxy a data connection takes longer than to begin one.
-    let asks = Spare::command(profile).filter(|_| !control.route().is_proxied());
+    let asks = Preconnected::command(profile).filter(|_| !control.route().is_proxied());
     let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
     let outcome = control.take_pipeline_outcome();
     let is_lost = outcome.is_some_and(|outcome| {
@@ -95,7 +95,7 @@ pub(crate) fn connect_first(
         // Without what was only asked for later use.
         Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
             log::info!("pool: {error}; trying again on another connection");
-            Spare::note_misfire(profile);
+            Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
             control = match first_login(endpoint, profile, is_known, &mut |_| (), &longer) {
@@ -143,8 +143,8 @@ impl SecondConnection {
             // Where the mount has failed, there will be none.
             let Ok(pool) = pool.recv() else { return };
             pool.count_in(made.map(|(mut control, port)| {
-                let spare = port.and_then(|port| pool.spare_at(&port, &mut control));
-                (pool.register(&control), control, spare)
+                let preconnected = port.and_then(|port| pool.preconnected_at(&port, &mut control));
+                (pool.register(&control), control, preconnected)
             }));
         };
         let thread = spawn_thread("connect", run);

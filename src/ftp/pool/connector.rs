@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::control::{Control, login};
-use crate::ftp::data::Spare;
+use crate::ftp::data::Preconnected;
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::{Profile, Support};
@@ -26,26 +26,26 @@ const LOST_PIPELINES_LIMIT: u32 = 2;
 const REORDERED_LIMIT: u32 = 2;
 /// How long a connection may take that no caller waits for yet.
 pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the port of a spare data connection may take: no caller waits for it.
+/// How long the port of a preconnected data connection may take: no caller waits for it.
 const ARMING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection from the port of an old session may take: a firewall may drop its SYN.
 const OLD_PORT_PATIENCE: Duration = Duration::from_secs(4);
 
 impl Pool {
     /// One more connection, which the pool does not count; the number is for [`Self::unregister`]. Where a transfer is
-    /// to follow (`arms`), it asks for its spare data connection while it logs in.
+    /// to follow (`arms`), it asks for its preconnected data connection while it logs in.
     pub fn new_control(
         &self,
         arms: bool,
         deadline: &Deadline,
-    ) -> Result<(u64, Control, Option<Spare>)> {
+    ) -> Result<(u64, Control, Option<Preconnected>)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
         let control = self.connect_further(deadline)?;
         let id = self.register(&control);
         match further_login(control, endpoint, profile, arms, deadline) {
             Ok((mut control, port)) => {
-                let spare = port.and_then(|port| self.spare_at(&port, &mut control));
-                Ok((id, control, spare))
+                let preconnected = port.and_then(|port| self.preconnected_at(&port, &mut control));
+                Ok((id, control, preconnected))
             }
             Err(error) => {
                 self.unregister(id);
@@ -77,11 +77,15 @@ impl Pool {
         connected
     }
 
-    /// The spare data connection whose port a login returned.
-    pub(crate) fn spare_at(&self, port: &Reply, control: &mut Control) -> Option<Spare> {
+    /// The preconnected data connection whose port a login returned.
+    pub(crate) fn preconnected_at(
+        &self,
+        port: &Reply,
+        control: &mut Control,
+    ) -> Option<Preconnected> {
         let deadline = Deadline::after(ARMING_PATIENCE);
-        let made = Spare::of_reply(port, control, &self.profile, self.data(), &deadline);
-        Spare::if_made(made, &self.profile)
+        let made = Preconnected::of_reply(port, control, &self.profile, self.data(), &deadline);
+        Preconnected::if_made(made, &self.profile)
     }
 
     pub(crate) fn start_growing(self: &Arc<Self>, state: &mut PoolState, deadline: Deadline) {
@@ -101,21 +105,21 @@ impl Pool {
     }
 
     /// Counts a further connection in or out.
-    pub(crate) fn count_in(&self, grown: Result<(u64, Control, Option<Spare>)>) {
+    pub(crate) fn count_in(&self, grown: Result<(u64, Control, Option<Preconnected>)>) {
         let mut state = self.state.lock();
         state.connecting -= 1;
         match grown {
-            Ok((id, control, spare @ Some(_))) => {
+            Ok((id, control, preconnected @ Some(_))) => {
                 state.note_accepted();
                 drop(state);
-                return self.rest(id, control, spare);
+                return self.rest(id, control, preconnected);
             }
             Ok((id, control, None)) => {
                 state.note_accepted();
                 // The next caller finds it ready; one that waits already is as quick on its own.
                 let arms =
                     state.is_in_transfer_chain() && state.has_no_waiting_caller() && !state.closed;
-                if arms && Spare::is_possible(&self.profile) {
+                if arms && Preconnected::is_possible(&self.profile) {
                     state.arming += 1;
                     drop(state);
                     return self.preconnect(id, control);
@@ -134,27 +138,27 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Gets a spare data connection for an idle control connection, on a thread of its own.
+    /// Gets a preconnected data connection for an idle control connection, on a thread of its own.
     pub(crate) fn preconnect_in_background(self: &Arc<Self>, id: u64, control: Control) {
         self.state.lock().arming += 1;
-        if !self.spawn("spare", move |pool| pool.preconnect(id, control)) {
+        if !self.spawn("preconnected", move |pool| pool.preconnect(id, control)) {
             let mut state = self.state.lock();
             state.arming -= 1;
             state.drop_connection(id);
         }
     }
 
-    /// Gets a spare data connection for a connection that counts as arming.
+    /// Gets a preconnected data connection for a connection that counts as arming.
     fn preconnect(&self, id: u64, mut control: Control) {
         let deadline = Deadline::after(ARMING_PATIENCE);
-        let made = Spare::make(&mut control, &self.profile, self.data(), &deadline);
-        let spare = Spare::if_made(made, &self.profile);
+        let made = Preconnected::make(&mut control, &self.profile, self.data(), &deadline);
+        let preconnected = Preconnected::if_made(made, &self.profile);
         self.state.lock().arming -= 1;
-        self.rest(id, control, spare);
+        self.rest(id, control, preconnected);
     }
 }
 
-/// Logs in on a further connection; with the reply to the command that asks for a spare data connection, if
+/// Logs in on a further connection; with the reply to the command that asks for a preconnected data connection, if
 /// that was sent.
 pub(crate) fn further_login(
     mut control: Control,
@@ -166,7 +170,7 @@ pub(crate) fn further_login(
     let Endpoint { login, tls, .. } = endpoint;
     // Through a proxy a data connection takes long to make: a caller that needs this connection is not to wait for that.
     let arms = arms && !control.route().is_proxied();
-    let asks = arms.then(|| Spare::command(profile)).flatten();
+    let asks = arms.then(|| Preconnected::command(profile)).flatten();
     let result = login::again(&mut control, login, tls, profile, asks, deadline);
     if let Some(outcome) = control.take_pipeline_outcome() {
         learn_pipelining(profile, outcome);
@@ -176,7 +180,7 @@ pub(crate) fn further_login(
         && control.is_logged_in()
     {
         // Perhaps the server never answers that command: logins must not fail for it for ever.
-        Spare::note_misfire(profile);
+        Preconnected::note_misfire(profile);
     }
     result.map(|port| (control, port))
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use crate::ftp::control::Control;
-use crate::ftp::data::Spare;
+use crate::ftp::data::Preconnected;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
 use crate::ftp::pool::wait_queue::{Idle, Next, PoolState, Purpose};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
@@ -33,9 +33,9 @@ pub struct Lease {
     transfers: usize,
     ahead: usize,
     control: Option<Control>,
-    spare: Option<Spare>,
-    wants_spare: bool,
-    /// The last transfer began over a spare data connection.
+    preconnected: Option<Preconnected>,
+    wants_preconnected: bool,
+    /// The last transfer began over a preconnected data connection.
     began_over_spare: bool,
     used: bool,
 }
@@ -44,7 +44,7 @@ pub struct Lease {
 struct Taken {
     id: u64,
     control: Control,
-    spare: Option<Spare>,
+    preconnected: Option<Preconnected>,
     /// It was idle before.
     used: bool,
 }
@@ -56,14 +56,16 @@ impl Lease {
     }
 
     /// A data connection that is ready for a transfer, if there is one.
-    pub fn take_spare(&mut self) -> Option<Spare> {
-        let mut spare = self.spare.take()?;
-        spare.is_good(self.pool.profile()).then_some(spare)
+    pub fn take_preconnected(&mut self) -> Option<Preconnected> {
+        let mut preconnected = self.preconnected.take()?;
+        preconnected
+            .is_good(self.pool.profile())
+            .then_some(preconnected)
     }
 
     /// The data connection that is ready for a transfer, if there is one.
-    pub fn spare(&self) -> Option<&Spare> {
-        self.spare.as_ref()
+    pub fn preconnected(&self) -> Option<&Preconnected> {
+        self.preconnected.as_ref()
     }
 
     /// Whether the last transfer began over a data connection that had been made before.
@@ -72,18 +74,18 @@ impl Lease {
     }
 
     /// Sets [`Self::began_over_spare`].
-    pub fn note_beginning(&mut self, over_spare: bool) {
-        self.began_over_spare = over_spare;
+    pub fn note_beginning(&mut self, over_preconnected: bool) {
+        self.began_over_spare = over_preconnected;
     }
 
     /// Keeps a data connection for the next transfer.
-    pub fn keep_spare(&mut self, spare: Option<Spare>) {
-        self.spare = spare;
+    pub fn keep_preconnected(&mut self, preconnected: Option<Preconnected>) {
+        self.preconnected = preconnected;
     }
 
     /// A transfer has ended: one more may follow.
-    pub fn want_spare(&mut self) {
-        self.wants_spare = true;
+    pub fn want_preconnected(&mut self) {
+        self.wants_preconnected = true;
     }
 
     /// The data of a transfer is all there, and the server's word on it soon will be: from now on it counts as what is
@@ -132,7 +134,7 @@ impl Pool {
         let Taken {
             id,
             control,
-            spare,
+            preconnected,
             used,
         } = taken?;
         state.transfers += transfers;
@@ -144,8 +146,8 @@ impl Pool {
             transfers,
             ahead,
             control: Some(control),
-            spare,
-            wants_spare: false,
+            preconnected,
+            wants_preconnected: false,
             began_over_spare: false,
             used,
         })
@@ -176,7 +178,7 @@ impl Pool {
                         return Ok(Taken {
                             id: idle.id,
                             control: idle.control,
-                            spare: idle.spare,
+                            preconnected: idle.preconnected,
                             used: true,
                         });
                     }
@@ -215,7 +217,7 @@ impl Pool {
     /// for those that follow. They wait no longer for it than they may.
     fn prepare_next(self: &Arc<Self>, state: &mut PoolState, idle: &Idle, ask: &Ask<'_>) {
         state.note_transfer();
-        let is_last = idle.spare.is_none() || state.idle.is_empty();
+        let is_last = idle.preconnected.is_none() || state.idle.is_empty();
         if is_last && state.may_grow(Urgency::Ahead) {
             let patience = GROWING_PATIENCE.min(ask.deadline.patience());
             self.start_growing(state, Deadline::after(patience));
@@ -240,12 +242,12 @@ impl Pool {
         state.connecting -= 1;
         self.changed.notify_all();
         let error = match made {
-            Ok((id, control, spare)) => {
+            Ok((id, control, preconnected)) => {
                 state.note_accepted();
                 return Ok(Some(Taken {
                     id,
                     control,
-                    spare,
+                    preconnected,
                     used: false,
                 }));
             }
@@ -292,18 +294,18 @@ impl Pool {
         };
         // In a chain of transfers a connection that carried metadata gets one as well.
         let joins = state.is_in_transfer_chain() && !state.idle.is_empty();
-        let arms = (lease.wants_spare || joins)
-            && lease.spare.is_none()
+        let arms = (lease.wants_preconnected || joins)
+            && lease.preconnected.is_none()
             && state.has_no_waiting_caller()
             && !state.closed
             && control.in_step()
-            && Spare::is_possible(&self.profile);
+            && Preconnected::is_possible(&self.profile);
         let id = lease.id;
         drop(state);
         if arms {
             self.preconnect_in_background(id, control);
         } else {
-            self.rest(id, control, lease.spare.take());
+            self.rest(id, control, lease.preconnected.take());
         }
         self.kept.note(&self.profile);
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{SPARE_LIFE, Spare};
+use crate::ftp::data::{Preconnected, SPARE_LIFE};
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
 use crate::remote::{Error, Urgency, Why};
@@ -30,7 +30,7 @@ pub struct PoolState {
     pub idle: Vec<Idle>,
     /// Connections that exist or are being made.
     pub live: usize,
-    /// Of these, those that are just getting a spare data connection: soon idle.
+    /// Of these, those that are just getting a preconnected data connection: soon idle.
     pub arming: usize,
     /// Of these, those that carry a file.
     pub transfers: usize,
@@ -85,8 +85,8 @@ pub struct Idle {
     pub id: u64,
     /// The connection.
     pub control: Control,
-    /// Its spare data connection.
-    pub spare: Option<Spare>,
+    /// Its preconnected data connection.
+    pub preconnected: Option<Preconnected>,
     /// Since when.
     pub since: Instant,
 }
@@ -323,7 +323,8 @@ impl PoolState {
             self.drop_connection(idle.id);
         }
         for idle in &mut self.idle {
-            idle.spare.take_if(|spare| spare.is_old());
+            idle.preconnected
+                .take_if(|preconnected| preconnected.is_old());
         }
         (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
     }
@@ -338,13 +339,13 @@ impl PoolState {
         fits && !(is_ahead && self.busy() + 2 > self.limit.now)
     }
 
-    /// Which idle connection is best: one with a spare data connection for what wants one (the oldest
+    /// Which idle connection is best: one with a preconnected data connection for what wants one (the oldest
     /// first, before it gets too old), else the one that was used last.
     fn choose(&self, purpose: Purpose) -> Option<usize> {
-        let wants_spare = purpose != Purpose::Metadata;
-        let mut fitting =
-            (0..self.idle.len()).filter(|&at| self.idle[at].spare.is_some() == wants_spare);
-        let best = if wants_spare {
+        let wants_preconnected = purpose != Purpose::Metadata;
+        let mut fitting = (0..self.idle.len())
+            .filter(|&at| self.idle[at].preconnected.is_some() == wants_preconnected);
+        let best = if wants_preconnected {
             fitting.next()
         } else {
             fitting.next_back()
@@ -371,7 +372,7 @@ mod tests {
         assert!(state.may_grow(Urgency::Ahead));
         assert!(!state.has_place(Purpose::Listing, Urgency::Ahead));
         assert!(state.has_place(Purpose::Listing, Urgency::Caller));
-        // One that is only getting its spare data connection leaves room.
+        // One that is only getting its preconnected data connection leaves room.
         state.live = 3;
         state.arming = 2;
         assert!(state.has_place(Purpose::Listing, Urgency::Ahead));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ftp::control::blame;
 use crate::ftp::data::is_private;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::Way;
+use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::data_address::passive_address;
 use crate::ftp::transfer::finish::{confirm, last_words};
@@ -27,7 +27,7 @@ const SUFFICIENT_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// The mode.
-    pub way: Way,
+    pub way: DataMode,
     /// Time from the command to the first line of a listing, or to the failure.
     pub took: Duration,
     /// The address in the reply to `PASV`, right or wrong.
@@ -70,10 +70,10 @@ pub enum Fault {
 
 impl Inspection {
     /// Tests a mode. An error is one of the control connection, which proves nothing about the mode.
-    pub fn try_way(&self, way: Way, patience: Duration) -> Result<Trial> {
+    pub fn try_way(&self, way: DataMode, patience: Duration) -> Result<Trial> {
         let profile = self.client.pool().profile();
         let named = match way {
-            Way::Pasv => self.named_address(&Deadline::after(patience))?,
+            DataMode::Pasv => self.named_address(&Deadline::after(patience))?,
             _ => None,
         };
         let manner = || {
@@ -95,7 +95,7 @@ impl Inspection {
         Ok(Trial { named, ..trial })
     }
 
-    fn try_once(&self, way: Way, patience: Duration) -> Result<Trial> {
+    fn try_once(&self, way: DataMode, patience: Duration) -> Result<Trial> {
         self.settle(Some(way));
         let mut lease = self.lease(&Deadline::after(self.patience))?;
         let deadline = Deadline::after(patience);
@@ -213,7 +213,7 @@ impl Inspection {
 }
 
 /// Classifies a failure by the step at which it occurred. `shook_hands` means that the TLS handshake was reached.
-fn fault(way: Way, error: Error, shook_hands: bool) -> Fault {
+fn fault(way: DataMode, error: Error, shook_hands: bool) -> Fault {
     let is_connecting = |tried: &str| tried.contains("connecting to");
     let place = |tried: &str| {
         let place = tried.rsplit("connecting to ").next();
@@ -253,28 +253,32 @@ mod tests {
         let lost = |tried: &str| Error::lost(tried, "Connection refused");
         for (way, error, expected) in [
             (
-                Way::Epsv,
+                DataMode::Epsv,
                 Error::timed_out(connecting),
                 Fault::Filtered("192.0.2.1:50000".into()),
             ),
             (
-                Way::Epsv,
+                DataMode::Epsv,
                 lost(connecting),
                 Fault::Closed("192.0.2.1:50000: Connection refused".into()),
             ),
             (
-                Way::Pasv,
+                DataMode::Pasv,
                 Error::refused(Why::Unsupported, "PASV", "502 No"),
                 Fault::Refused("502 No".into()),
             ),
             (
-                Way::Port,
+                DataMode::Port,
                 Error::refused(Why::Unsaid, "PORT 127,0,0,1,1,1", "500 Illegal PORT"),
                 Fault::Refused("500 Illegal PORT".into()),
             ),
-            (Way::Eprt, Error::timed_out("LIST"), Fault::Unreached(None)),
             (
-                Way::Eprt,
+                DataMode::Eprt,
+                Error::timed_out("LIST"),
+                Fault::Unreached(None),
+            ),
+            (
+                DataMode::Eprt,
                 Error::lost("LIST", "425 Can't connect"),
                 Fault::Unreached(Some("425 Can't connect".into())),
             ),

@@ -18,7 +18,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::ftp::profile::{Learned, TimeSetter, Way};
+use crate::ftp::profile::{DataMode, Learned, TimeSetter};
 
 /// What a profile holds besides the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,16 +91,21 @@ const FACTS: &[Fact] = &[
             Some(
                 learned
                     .data
-                    .ways
+                    .modes
                     .works
-                    .or(learned.data.ways.before)?
+                    .or(learned.data.modes.before)?
                     .to_string(),
             )
         },
         read: |learned, word| {
-            let all = [Way::Epsv, Way::Pasv, Way::Eprt, Way::Port];
+            let all = [
+                DataMode::Epsv,
+                DataMode::Pasv,
+                DataMode::Eprt,
+                DataMode::Port,
+            ];
             let way = all.into_iter().find(|way| way.to_string() == word)?;
-            learned.data.ways.before = Some(way);
+            learned.data.modes.before = Some(way);
             Some(())
         },
     },
@@ -368,8 +373,8 @@ pub fn complete(text: &mut String, other: &str, ways: bool) {
 mod tests {
     use super::*;
     use crate::ftp::profile::{
-        AttributeSupport, DataConnections, ListingSupport, PartialTransfers, PipeliningSupport,
-        Support, Ways,
+        AttributeSupport, DataConnections, DataModes, ListingSupport, PartialTransfers,
+        PipeliningSupport, Support,
     };
 
     fn head() -> Head {
@@ -423,9 +428,9 @@ rest no
     fn full_profile_round_trips_byte_by_byte() {
         let learned = Learned {
             data: DataConnections {
-                ways: Ways {
-                    works: Some(Way::Eprt),
-                    ..Ways::default()
+                modes: DataModes {
+                    works: Some(DataMode::Eprt),
+                    ..DataModes::default()
                 },
                 tls12_only: true,
                 active_pipelining: Support::No,
@@ -469,8 +474,8 @@ rest no
         }
         let (same, read_back) = read(&text).expect("readable");
         assert_eq!(same, head());
-        assert_eq!(read_back.data.ways.before, Some(Way::Eprt));
-        assert_eq!(read_back.data.ways.works, None, "it is to be tried again");
+        assert_eq!(read_back.data.modes.before, Some(DataMode::Eprt));
+        assert_eq!(read_back.data.modes.works, None, "it is to be tried again");
         assert_eq!(write(&head(), &read_back), text);
         for setter in SETTERS {
             let mut learned = Learned::default();
@@ -512,16 +517,16 @@ rest no
         let mut theirs = Learned::default();
         theirs.attributes.mdtm = Support::No;
         theirs.partial.appe = Support::Yes;
-        theirs.data.ways.works = Some(Way::Pasv);
+        theirs.data.modes.works = Some(DataMode::Pasv);
         let mut text = write(&head(), &ours);
         let theirs = write(&head(), &theirs);
         complete(&mut text, &theirs, false);
         let (_, both) = read(&text).expect("readable");
         let known = (both.attributes.mdtm, both.partial.appe);
         assert_eq!(known, (Support::Yes, Support::Yes));
-        assert_eq!(both.data.ways.before, None);
+        assert_eq!(both.data.modes.before, None);
         complete(&mut text, &theirs, true);
         let (_, all) = read(&text).expect("readable");
-        assert_eq!(all.data.ways.before, Some(Way::Pasv));
+        assert_eq!(all.data.modes.before, Some(DataMode::Pasv));
     }
 }

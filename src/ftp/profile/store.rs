@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::ftp::profile::file::{is_fresh, load, write};
 use crate::ftp::profile::format;
 use crate::ftp::profile::format::Head;
-use crate::ftp::profile::{Learned, Profile, Support, Ways};
+use crate::ftp::profile::{DataModes, Learned, Profile, Support};
 use crate::ftp::protocol::time_val::now;
 use crate::process::thread::spawn_thread;
 
@@ -132,7 +132,7 @@ impl ProfileStore {
                     learned.features.facts = None;
                 }
                 if head.network != network || !ways {
-                    learned.data.ways.before = None;
+                    learned.data.modes.before = None;
                 }
             }
             None => learned.data.tls12_only = false,
@@ -209,7 +209,7 @@ impl ProfileStore {
         drop(state);
         let mut learned = profile.get();
         if !ways {
-            learned.data.ways = Ways::default();
+            learned.data.modes = DataModes::default();
         }
         Some(format::write(&head, &learned))
     }
@@ -254,7 +254,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::ftp::profile::Way;
+    use crate::ftp::profile::DataMode;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
@@ -276,9 +276,9 @@ mod tests {
         profile.learn(|learned| {
             learned.attributes.mdtm = Support::Yes;
             learned.data.tls12_only = true;
-            learned.data.ways = Ways {
-                works: Some(Way::Pasv),
-                ..Ways::default()
+            learned.data.modes = DataModes {
+                works: Some(DataMode::Pasv),
+                ..DataModes::default()
             };
         });
     }
@@ -297,7 +297,7 @@ mod tests {
         let profile = begin(&kept, 1, HERE);
         let learned = profile.get();
         assert_eq!(learned.attributes.mdtm, Support::Yes);
-        assert_eq!(learned.data.ways.before, Some(Way::Pasv));
+        assert_eq!(learned.data.modes.before, Some(DataMode::Pasv));
 
         let files: Vec<_> = fs::read_dir(&place)
             .expect("files")
@@ -348,7 +348,7 @@ mod tests {
 
         let learned = begin(&open(directory.path()), 1, "198.51.100.2").get();
         assert_eq!(
-            (learned.attributes.mdtm, learned.data.ways.before),
+            (learned.attributes.mdtm, learned.data.modes.before),
             (Support::Yes, None)
         );
         let learned = begin(&open(directory.path()), 2, HERE).get();

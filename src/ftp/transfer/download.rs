@@ -96,7 +96,7 @@ impl Download {
         }
         self.lease.note_data_end();
         if self.confirmed {
-            self.lease.want_spare();
+            self.lease.want_preconnected();
         } else {
             self.confirmed = true;
             self.followup
@@ -177,7 +177,7 @@ impl Drop for Download {
             && let Ok(control) = self.lease.control()
         {
             settle(control, &self.tried, self.followup.commands().len());
-            self.lease.want_spare();
+            self.lease.want_preconnected();
         }
     }
 }

@@ -17,13 +17,13 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::ftp::control::Control;
-use crate::ftp::data::Spare;
+use crate::ftp::data::Preconnected;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::finish::confirm;
-use crate::ftp::transfer::start::keep_spare;
+use crate::ftp::transfer::start::keep_preconnected;
 use crate::remote::{Deadline, Error, Result, Updated};
 
 /// The reply to `NOOP` (RFC 959 section 5.4).
@@ -188,7 +188,7 @@ impl DownloadFollowup {
         }
         Ok(
             match profile.ask(|learned| learned.pipelining.after_download) {
-                Support::Yes => Spare::early(profile).map_or(Self::Nothing, Self::Port),
+                Support::Yes => Preconnected::early(profile).map_or(Self::Nothing, Self::Port),
                 Support::No => Self::Nothing,
                 Support::Unknown => Self::Trial(Command::Noop),
             },
@@ -227,7 +227,7 @@ impl DownloadFollowup {
         let asked = match self {
             Self::Port(command) => Some(*command),
             _ => {
-                let early = Spare::early(profile).filter(|_| control.is_pipelining());
+                let early = Preconnected::early(profile).filter(|_| control.is_pipelining());
                 control.send(early.as_slice(), deadline)?;
                 early
             }
@@ -248,7 +248,7 @@ impl DownloadFollowup {
             Some(command) => conclude_with_port(lease, last, command, tried, deadline),
             None => {
                 let confirmed = confirm(lease, &last, tried);
-                lease.want_spare();
+                lease.want_preconnected();
                 confirmed.map(|()| last)
             }
         }
@@ -290,7 +290,7 @@ fn conclude_with_port(
         (_, second) => (first, second),
     };
     let confirmed = confirm(lease, &last, tried);
-    keep_spare(lease, port, deadline)?;
+    keep_preconnected(lease, port, deadline)?;
     confirmed.map(|()| last)
 }
 
@@ -360,7 +360,7 @@ impl UploadFollowup {
         let followup = Self {
             path,
             steps,
-            asks: Spare::early(profile),
+            asks: Preconnected::early(profile),
         };
         // With the transfer's own and those before it, which are two at most.
         let commands = followup.commands().len() + 3;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ftp::control::Control;
 use crate::ftp::data;
-use crate::ftp::data::{LeadingCommands, Spare};
+use crate::ftp::data::{LeadingCommands, Preconnected};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::evidence::Capability;
@@ -100,7 +100,7 @@ pub fn begin(
     request: TransferRequest<'_>,
     deadline: &Deadline,
 ) -> Result<StartedTransfer> {
-    let spare = lease.take_spare();
+    let preconnected = lease.take_preconnected();
     lease.note_beginning(false);
     let mut starter = Starter {
         request,
@@ -109,12 +109,12 @@ pub fn begin(
         next_port: None,
         deadline,
     };
-    let begun = starter.run(lease, spare);
+    let begun = starter.run(lease, preconnected);
     if begun.is_err()
         && let Some(port) = starter.next_port
     {
         // Twisted answers nothing more until the client connects to the port that was asked for.
-        if let Err(error) = keep_spare(lease, Ok(port), deadline) {
+        if let Err(error) = keep_preconnected(lease, Ok(port), deadline) {
             log::debug!("{error}");
         }
     }
@@ -124,7 +124,7 @@ pub fn begin(
 /// The steps from a command to its data connection.
 enum TransferStart {
     /// A preconnected data connection is to be tried.
-    Preconnected(Spare),
+    Preconnected(Preconnected),
     /// A data connection is to be made: `EPSV` or `PASV` with its reply, or a listener for `EPRT` or `PORT`.
     Connect,
     /// The data connection is there, or listened for: the command is to be sent.
@@ -152,7 +152,11 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn run(&mut self, lease: &mut Lease, spare: Option<Spare>) -> Result<StartedTransfer> {
+    fn run(
+        &mut self,
+        lease: &mut Lease,
+        preconnected: Option<Preconnected>,
+    ) -> Result<StartedTransfer> {
         let command = self.request.command;
         let control = lease.control()?;
         if control.is_used_up() {
@@ -163,11 +167,11 @@ impl Starter<'_> {
                 "the server gave no ticket to resume its TLS session by",
             ));
         }
-        let mut step = spare.map_or(TransferStart::Connect, TransferStart::Preconnected);
+        let mut step = preconnected.map_or(TransferStart::Connect, TransferStart::Preconnected);
         loop {
             step = match step {
-                TransferStart::Preconnected(spare) => {
-                    let next = self.try_preconnected(lease.control()?, spare)?;
+                TransferStart::Preconnected(preconnected) => {
+                    let next = self.try_preconnected(lease.control()?, preconnected)?;
                     lease.note_beginning(matches!(next, TransferStart::Begun(_)));
                     next
                 }
@@ -186,17 +190,21 @@ impl Starter<'_> {
 
     /// Starts over a preconnected data connection, or continues with a new one where that was dead and nothing has
     /// happened.
-    fn try_preconnected(&mut self, control: &mut Control, spare: Spare) -> Result<TransferStart> {
+    fn try_preconnected(
+        &mut self,
+        control: &mut Control,
+        preconnected: Preconnected,
+    ) -> Result<TransferStart> {
         let pool = Arc::clone(&self.pool);
         let (request, profile) = (self.request, pool.profile());
         let left = self.deadline.remaining().unwrap_or_default();
         let mut patience = Deadline::after(left / PRECONNECTED_SHARE);
-        let attempt = spare.attempt(profile);
-        let mut stream = match spare.into_stream(&patience) {
+        let attempt = preconnected.attempt(profile);
+        let mut stream = match preconnected.into_stream(&patience) {
             Ok(stream) => stream,
             Err(error) => {
                 log::debug!("{error}");
-                Spare::note_misfire(profile);
+                Preconnected::note_misfire(profile);
                 return Ok(TransferStart::Connect);
             }
         };
@@ -233,7 +241,7 @@ impl Starter<'_> {
         }
         self.deadline.progress();
         attempt.worked(profile);
-        Spare::note_success(profile);
+        Preconnected::note_success(profile);
         if let Err(error) = written {
             let error = blame(request.command.to_string(), &error);
             early_data::failed(profile, &error);
@@ -279,7 +287,7 @@ impl Starter<'_> {
             matches!(reply.code, 425 | 426) || text.contains("pasv") || text.contains("port");
         if is_of_connection {
             log::debug!("{command}: {reply}; making a new data connection");
-            Spare::note_misfire(self.pool.profile());
+            Preconnected::note_misfire(self.pool.profile());
         }
         self.drain(control, patience)?;
         match is_of_connection {
@@ -477,13 +485,18 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     }
 }
 
-/// Starts the spare data connection whose port a reply names.
-pub fn keep_spare(lease: &mut Lease, reply: Result<Reply>, deadline: &Deadline) -> Result<()> {
+/// Starts the preconnected data connection whose port a reply names.
+pub fn keep_preconnected(
+    lease: &mut Lease,
+    reply: Result<Reply>,
+    deadline: &Deadline,
+) -> Result<()> {
     let pool = Arc::clone(lease.pool());
     let (profile, policy) = (pool.profile(), pool.data());
     let control = lease.control()?;
-    let spare = reply.and_then(|reply| Spare::of_reply(&reply, control, profile, policy, deadline));
-    let spare = Spare::if_made(spare, profile);
-    lease.keep_spare(spare);
+    let preconnected =
+        reply.and_then(|reply| Preconnected::of_reply(&reply, control, profile, policy, deadline));
+    let preconnected = Preconnected::if_made(preconnected, profile);
+    lease.keep_preconnected(preconnected);
     Ok(())
 }

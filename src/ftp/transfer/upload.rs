@@ -20,7 +20,7 @@ use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::followup::UploadFollowup;
-use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_spare};
+use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_preconnected};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -297,7 +297,7 @@ impl Upload {
         let Some(followup) = &self.followup else {
             let last = control.reply(&self.tried, deadline)?;
             self.data = None;
-            self.lease.want_spare();
+            self.lease.want_preconnected();
             return confirm(&mut self.lease, &last, &self.tried)
                 .map_err(full)
                 .map(|()| None);
@@ -305,8 +305,8 @@ impl Upload {
         let said = followup.take(control, pool.profile(), &self.tried, deadline)?;
         self.data = None;
         match said.port {
-            Some(port) => keep_spare(&mut self.lease, Ok(port), deadline)?,
-            None => self.lease.want_spare(),
+            Some(port) => keep_preconnected(&mut self.lease, Ok(port), deadline)?,
+            None => self.lease.want_preconnected(),
         }
         confirm(&mut self.lease, &said.last, &self.tried).map_err(full)?;
         Ok(said.updated)
