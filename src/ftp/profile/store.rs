@@ -393,7 +393,10 @@ mod tests {
                     for turn in 0..50 {
                         profile.learn(|learned| match at {
                             0 => learned.attributes.zone = Some(turn),
-                            _ => learned.listing.list_all = Support::from(turn % 2 != 0),
+                            _ => {
+                                learned.listing.list_all = Support::Yes;
+                                learned.attributes.mdtm = Support::from(turn % 2 != 0);
+                            }
                         });
                         kept.finish(profile);
                         let text = fs::read_to_string(kept.path.as_ref().expect("one"));
