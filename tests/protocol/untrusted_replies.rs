@@ -179,6 +179,20 @@ fn options_answered_twice_are_left_out_of_the_next_login() {
     assert_eq!(server.count("OPTS"), sent);
 }
 
+/// The surplus reply comes when `PWD` has been sent.
+#[test]
+fn late_second_reply_to_options_is_not_the_reply_to_pwd() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.once("PWD", Act::Reply("500 Unknown option"));
+    let mount = Mount::of(&server);
+    let sent = server.count("OPTS");
+    assert_eq!(mount.sh("cat f"), "content");
+    server.hang_up();
+    mount.sh("cat f");
+    assert_eq!(server.count("OPTS"), sent);
+}
+
 #[test]
 fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
     for act in [

@@ -137,13 +137,20 @@ fn note_no_tls(profile: &Profile, error: Error) -> Error {
     error
 }
 
+/// Whether `OPTS` is sent at a login, where there is something to send.
+pub fn sends_opts(profile: &Profile) -> bool {
+    !profile.ask(|learned| learned.this_mount.skips_opts)
+}
+
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
 /// without a `/` at its end. `asks` is pipelined with that, where pipelining is on: its reply is
-/// returned then.
+/// returned then. With `doubts_refusal` a refusal of `PWD` is an error with [`Why::Unsaid`]: it may be a surplus reply to
+/// `OPTS`.
 pub fn locate(
     control: &mut Control,
     directory: Option<&[u8]>,
     asks: Option<Command<'_>>,
+    doubts_refusal: bool,
     deadline: &Deadline,
 ) -> Result<(Vec<u8>, Option<Reply>)> {
     let enters = directory.map(Command::Cwd);
@@ -172,6 +179,14 @@ pub fn locate(
             Why::NotFound,
             command.to_string(),
             entered.to_string(),
+        ));
+    }
+    if doubts_refusal && !reply.is_completion() {
+        control.give_up();
+        return Err(Error::refused(
+            Why::Unsaid,
+            Command::Pwd.to_string(),
+            reply.to_string(),
         ));
     }
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
@@ -230,7 +245,7 @@ fn prepare(
     let features = profile.ask(|learned| learned.features.clone());
     let facts = features.wanted_facts();
     let mut flight = vec![Command::TypeImage];
-    let sends_opts = !profile.ask(|learned| learned.this_mount.skips_opts);
+    let sends_opts = sends_opts(profile);
     if features.utf8 && sends_opts {
         flight.push(Command::Opts("UTF8 ON"));
     }

@@ -86,14 +86,25 @@ pub(crate) fn connect_first(
     let directory = directory.map(|path| here.encode(path)).transpose()?;
     // Through a proxy a data connection takes longer than to begin one.
     let asks = Preconnected::command(profile).filter(|_| !control.route().is_proxied());
-    let located = login::locate(&mut control, directory.as_deref(), asks, deadline);
+    let doubts_refusal = login::sends_opts(profile);
+    let directory = directory.as_deref();
+    let located = login::locate(&mut control, directory, asks, doubts_refusal, deadline);
     let outcome = control.take_pipeline_outcome();
     let is_lost = outcome.is_some_and(|outcome| {
         learn_pipelining(profile, outcome) || outcome == PipelineOutcome::Reordered
     });
+    let why = located.as_ref().err().and_then(Error::why);
+    let is_surplus = doubts_refusal && why == Some(Why::Unsaid);
+    if is_surplus {
+        profile.learn(|learned| learned.this_mount.skips_opts = true);
+    }
     let (base, port) = match located {
         // Without what was only asked for later use.
-        Err(error) if is_lost || asks.is_some() && !matches!(error, Error::Refused { .. }) => {
+        Err(error)
+            if is_lost
+                || is_surplus
+                || asks.is_some() && !matches!(error, Error::Refused { .. }) =>
+        {
             log::info!("pool: {error}; trying again on another connection");
             Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
@@ -105,7 +116,7 @@ pub(crate) fn connect_first(
                 }
                 result => result?,
             };
-            login::locate(&mut control, directory.as_deref(), None, &longer)?
+            login::locate(&mut control, directory, None, false, &longer)?
         }
         located => located?,
     };
