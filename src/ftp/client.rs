@@ -32,6 +32,7 @@ use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
 use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Learned, Part, Support};
 use crate::ftp::protocol::command::Command;
@@ -254,7 +255,8 @@ impl Remote for Client {
             lists_together: stat_list::is_possible(learned),
             goes_on: learned.partial.appe != Support::No
                 || learned.partial.rest_stor == Support::Yes,
-            sets_modes: learned.features.mff_mode || learned.attributes.chmod != Support::No,
+            sets_modes: (learned.features.mff_mode || learned.attributes.chmod != Support::No)
+                && !Capability::Chmod.is_doubted(learned),
             sets_times: learned.attributes.time_setter != Some(None),
         })
     }

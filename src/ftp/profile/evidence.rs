@@ -106,6 +106,12 @@ impl Capability {
         }
     }
 
+    /// Whether it was refused since it last worked: what needs it is not promised then, but tried at once.
+    pub fn is_doubted(self, learned: &Learned) -> bool {
+        let refused = &learned.this_mount.refused_in;
+        refused.iter().any(|(refused, _)| *refused == self)
+    }
+
     fn history(self, learned: &Learned) -> History {
         let is_offered = match self {
             Self::Mlsd | Self::Mlst => learned.features.mlst(),
