@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ftp::listing::timezone::Zone;
-use crate::ftp::profile::evidence::Capability;
+use crate::ftp::profile::evidence::Refusal;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
@@ -227,7 +227,7 @@ pub struct ThisMount {
     /// The part that was refused for now (4xx) where the whole file was stored afterwards.
     pub doubted_part: Option<Part>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
-    pub refused_in: Vec<(Capability, Vec<u8>)>,
+    pub refused_in: Vec<Refusal>,
 }
 
 /// A part of a file that was refused.

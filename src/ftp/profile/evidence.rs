@@ -34,6 +34,17 @@ pub enum Capability {
     AuthTls,
 }
 
+/// The first refusal of a capability since it last worked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was refused.
+    pub capability: Capability,
+    /// The directory of the path, absolute.
+    pub directory: Vec<u8>,
+    /// The reply was that the command is not known.
+    pub is_unknown_command: bool,
+}
+
 /// A kind of command, by what its refusal may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandKind {
@@ -106,10 +117,11 @@ impl Capability {
         }
     }
 
-    /// Whether it was refused since it last worked: what needs it is not promised then, but tried at once.
+    /// Whether the command was unknown since it last worked: what needs it is not promised then, but tried at once.
     pub fn is_doubted(self, learned: &Learned) -> bool {
         let refused = &learned.this_mount.refused_in;
-        refused.iter().any(|(refused, _)| *refused == self)
+        let mut refused = refused.iter();
+        refused.any(|refused| refused.capability == self && refused.is_unknown_command)
     }
 
     fn history(self, learned: &Learned) -> History {
@@ -197,16 +209,21 @@ impl Profile {
             let refused = &mut learned.this_mount.refused_in;
             let at = refused
                 .iter()
-                .position(|(refused, _)| *refused == capability);
+                .position(|refused| refused.capability == capability);
+            let refusal = |is_unknown_command| Refusal {
+                capability,
+                directory: directory.to_vec(),
+                is_unknown_command,
+            };
             match (verdict, at) {
-                (Verdict::OfPath, None) => refused.push((capability, directory.to_vec())),
-                (Verdict::OfPath, Some(at)) if refused[at].1 != directory => {
+                (Verdict::OfPath, None) => refused.push(refusal(false)),
+                (Verdict::OfPath, Some(at)) if refused[at].directory != directory => {
                     verdict = Verdict::Missing;
                     capability.is_missing(learned);
                 }
                 (Verdict::Missing, None) if capability.kind() != CommandKind::Bare => {
                     verdict = Verdict::OfPath;
-                    refused.push((capability, directory.to_vec()));
+                    refused.push(refusal(true));
                 }
                 (Verdict::Missing, _) => capability.is_missing(learned),
                 (Verdict::Works, at) => {
