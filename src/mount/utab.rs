@@ -39,14 +39,24 @@ pub fn register_helper(mountpoint: &Path, options: &Options) {
     // An entry that is there now was left by a mount whose process was killed: mount(8) writes its own after
     // its helper has ended.
     remove_all(mountpoint);
-    let child = Command::new(MOUNT)
-        .args(["--no-canonicalize", "-i", "-f", "-o"])
-        .arg(note(options, &fstab_options(mountpoint)))
-        .arg("-t")
-        .arg(format!("fuse.{}", options.subtype))
-        .arg("--")
-        .arg(&options.fsname)
-        .arg(mountpoint)
+    let message = run_quietly(
+        Command::new(MOUNT)
+            .args(["--no-canonicalize", "-i", "-f", "-o"])
+            .arg(note(options, &fstab_options(mountpoint)))
+            .arg("-t")
+            .arg(format!("fuse.{}", options.subtype))
+            .arg("--")
+            .arg(&options.fsname)
+            .arg(mountpoint),
+    );
+    if !message.is_empty() {
+        log::info!("utab: {MOUNT} failed: {message}; umount(8) does not wait for uploads");
+    }
+}
+
+/// Runs mount(8) or umount(8) without input; returns what it, or its start, said went wrong.
+fn run_quietly(command: &mut Command) -> String {
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -55,12 +65,7 @@ pub fn register_helper(mountpoint: &Path, options: &Options) {
         Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
         Err(error) => error.to_string(),
     };
-    if !message.is_empty() {
-        log::info!(
-            "utab: {MOUNT} failed: {}; umount(8) does not wait for uploads",
-            message.trim()
-        );
-    }
+    message.trim().to_string()
 }
 
 /// Unmounts with umount(8), which allows it to the users of `users`, `user`, `owner` or `group` in `/etc/fstab`. With `-i`
@@ -140,19 +145,13 @@ fn remove_all(mountpoint: &Path) {
         if !has_entry(&utab, mountpoint) {
             return;
         }
-        let child = Command::new(UMOUNT)
-            .args(["--no-canonicalize", "-i", "--fake", "--"])
-            .arg(mountpoint)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let message = match child {
-            Ok(mut child) => wait_for_stderr(&mut child, MOUNT_TIMEOUT),
-            Err(error) => error.to_string(),
-        };
+        let message = run_quietly(
+            Command::new(UMOUNT)
+                .args(["--no-canonicalize", "-i", "--fake", "--"])
+                .arg(mountpoint),
+        );
         if !message.is_empty() {
-            log::debug!("utab: {UMOUNT} failed: {}", message.trim());
+            log::debug!("utab: {UMOUNT} failed: {message}");
             return;
         }
     }

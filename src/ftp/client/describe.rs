@@ -1,8 +1,7 @@
-//! Asks for the facts of one name by `MLST` (RFC 3659 section 7).
+//! Asks for what a server tells of one name in its own words: its facts by `MLST` (RFC 3659 section 7), and the checksum of
+//! a file by `HASH` or one of the `X` commands (`XMD5`, `XSHA256`, ...) that `FEAT` offers.
 //!
 //! `control::version_query` has the questions for size and time.
-//!
-//! Asks for the checksum of a file: `HASH` or one of the `X` commands (`XMD5`, `XSHA256`, ...) that `FEAT` offers.
 
 use crate::ftp::control::Control;
 use crate::ftp::control::version_query::missing;

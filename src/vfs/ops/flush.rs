@@ -50,13 +50,7 @@ impl Vfs {
             (body.is_dirty() && body.upload.state.is_failed())
                 .then(|| body.upload.state.why().cloned())
         };
-        let waits = self
-            .writeback
-            .queue
-            .state
-            .lock()
-            .jobs
-            .contains_key(&file.ino);
+        let waits = self.writeback.is_queued(file.ino);
         match why {
             None => Ok(false),
             Some(Some(why)) if !waits => Err(why),

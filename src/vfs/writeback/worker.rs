@@ -101,7 +101,7 @@ impl WriteBack {
         let Some(journal) = self.journal.get().filter(|_| self.journal.is_write_back()) else {
             return false;
         };
-        let held = self.queue.state.lock().jobs.contains_key(&file.ino);
+        let held = self.is_queued(file.ino);
         let pending = self.pending();
         // An empty file takes no room, and no caller waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
