@@ -46,7 +46,9 @@ use crate::cli::option_table::HELPER_FLAGS;
 pub use crate::cli::option_table::{
     DROP_CACHE_FLAGS, FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE,
 };
-pub use crate::cli::settings::{Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status};
+pub use crate::cli::settings::{
+    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
+};
 use crate::process::redact::redact;
 
 /// The request of a command line.

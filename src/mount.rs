@@ -66,6 +66,11 @@ pub struct Mount {
     identity: Option<Identity>,
 }
 
+/// Whether the mountpoint is `/dev/fd/N`: the kernel has mounted the device already.
+pub fn is_passed(mountpoint: &Path) -> bool {
+    passed_descriptor(mountpoint).is_some()
+}
+
 /// Checks, before anything is connected, that a mount at `mountpoint` can work. Returns the path
 /// without links and dots, since a mount in the background leaves the working directory.
 pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {

@@ -109,8 +109,8 @@ pub struct AttributeSettings {
     pub file_mode: Option<u32>,
     /// Permission bits of all directories.
     pub dir_mode: Option<u32>,
-    /// Attribute changes that the server does not support succeed without effect.
-    pub lenient: bool,
+    /// What becomes of attribute changes that the server does not support.
+    pub policy: AttributePolicy,
     /// How symbolic links are presented.
     pub links: Links,
     /// Bytes of the file system, where the server does not report them.
@@ -314,6 +314,18 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// What becomes of attribute changes that the server does not support.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttributePolicy {
+    /// The mount keeps them and shows them from then on.
+    #[default]
+    Keep,
+    /// They fail.
+    Strict,
+    /// They succeed without effect.
+    Ignore,
 }
 
 /// How symbolic links are presented.

@@ -14,9 +14,9 @@ use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
 use crate::cli;
-use crate::cli::Settings;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
+use crate::cli::{AttributePolicy, Settings};
 use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
@@ -216,8 +216,21 @@ fn vfs_settings(
             file_mode: settings.attributes.file_mode,
             dir_mode: settings.attributes.dir_mode,
             owners: settings.attributes.server_owners.then(local_names),
+            makers_own: settings.mount.allow_other
+                && settings.attributes.uid.is_none()
+                && settings.attributes.gid.is_none(),
+            // A passed device may be mounted without nosuid.
+            set_ids: !mount::is_passed(&settings.mountpoint),
         },
-        lenient: settings.attributes.lenient,
+        attributes: match settings.attributes.policy {
+            AttributePolicy::Keep => vfs::Policy::Keep,
+            AttributePolicy::Strict => vfs::Policy::Strict,
+            AttributePolicy::Ignore => vfs::Policy::Ignore,
+        },
+        attribute_store: xdg_dirs::state().map(|directory| vfs::StorePlace {
+            directory,
+            server: server_name.as_bytes().to_vec(),
+        }),
         links: match settings.attributes.links {
             cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
             cli::Links::FromRoot => vfs::Links::FromRoot,

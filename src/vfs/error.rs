@@ -37,7 +37,7 @@ pub enum Error {
     NameTooLong,
     /// The mount is read-only.
     ReadOnly,
-    /// What FTP has no way to do: links, owners, devices.
+    /// What FTP has no way to do: links, devices; what only root may do: change owners.
     Impossible,
     /// A variant of an operation that can't be done honestly.
     Unsupported,
@@ -51,6 +51,8 @@ pub enum Error {
     BadHandle,
     /// The file is larger than can be.
     TooBig,
+    /// No extended attribute of that name.
+    NoData,
 }
 
 impl Error {
@@ -80,6 +82,7 @@ impl Error {
             Self::Stale => libc::ESTALE,
             Self::BadHandle => libc::EBADF,
             Self::TooBig => libc::EFBIG,
+            Self::NoData => libc::ENODATA,
         }
     }
 
@@ -150,7 +153,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPermitted(error @ remote::Error::Refused { .. }) => {
-                write!(f, "{error} (a mount with -o lenient passes over it)")
+                write!(
+                    f,
+                    "{error} (-o attributes=keep keeps such changes in the mount)"
+                )
             }
             Self::Remote(error) | Self::NotPermitted(error) => error.fmt(f),
             Self::Spool(errno) => {

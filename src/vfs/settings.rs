@@ -15,8 +15,10 @@ pub struct Settings {
     pub root: Vec<u8>,
     /// Whose files are shown, and with which bits.
     pub shown: Shown,
-    /// What the server has no means for succeeds, and is logged.
-    pub lenient: bool,
+    /// What becomes of attributes that the server can't store.
+    pub attributes: Policy,
+    /// Where what is kept survives the mount.
+    pub attribute_store: Option<StorePlace>,
     /// What becomes of links that leave the mount.
     pub links: Links,
     /// Bytes that the server is taken to have, where it does not say.
@@ -50,4 +52,25 @@ pub struct WriteBack {
     pub on: bool,
     /// The directory of the journals of this server and user.
     pub journal: PathBuf,
+}
+
+/// What becomes of a change that the server can't store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is kept by the mount and shown from then on.
+    #[default]
+    Keep,
+    /// It fails.
+    Strict,
+    /// It succeeds without effect.
+    Ignore,
+}
+
+/// Where the database is, and what its rows are under.
+#[derive(Clone, Debug)]
+pub struct StorePlace {
+    /// The directory of the database.
+    pub directory: PathBuf,
+    /// The server and the login, without the mounted directory.
+    pub server: Vec<u8>,
 }

@@ -82,6 +82,7 @@ impl Mount {
         command
             .args(arguments)
             .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_STATE_HOME", self.path("state"))
             .env_remove("RUST_LOG");
         command
     }

@@ -30,6 +30,7 @@ impl Probe {
             .args(arguments);
         command
             .env("XDG_CACHE_HOME", directory.path())
+            .env("XDG_STATE_HOME", directory.path())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(file("json"))

@@ -180,6 +180,9 @@ impl OpenFiles {
             };
             node.local = body.is_dirty();
         }
+        if body.attributes.modified.is_none() {
+            tree.wrote(file.ino);
+        }
     }
 
     /// Whether a handle of the file can write.

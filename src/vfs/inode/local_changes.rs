@@ -12,6 +12,9 @@ use crate::vfs::inode::{ROOT, Tree, now};
 impl Tree {
     /// A name that we made. One of the same name must have been removed before.
     pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        if let Some(path) = self.path(directory).and_then(|path| path.join(name)) {
+            self.forget_stale(path.as_bytes());
+        }
         let ino = self.add(directory, name, attributes);
         self.touch(ino);
         self.touch_directory(directory);
@@ -53,11 +56,15 @@ impl Tree {
 
     /// We gave `ino` another name. One that bore it must have been removed before.
     pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get(&ino) else {
             return;
         };
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
         let name: Arc<[u8]> = Arc::from(name);
+        let from = self.path(ino);
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
         node.parent = directory;
         node.name = Arc::clone(&name);
         self.touch(ino);
@@ -73,6 +80,9 @@ impl Tree {
             parent.directory.gone.remove(&name);
             parent.directory.absent.remove(&name);
             parent.directory.children.insert(name, ino);
+        }
+        if let (Some(from), Some(to)) = (from, self.path(ino)) {
+            self.rename_entries(from.as_bytes(), to.as_bytes());
         }
         self.touch_directory(old_parent);
         self.touch_directory(directory);
@@ -104,6 +114,7 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&directory) {
             node.attributes.modified = Some(now());
         }
+        self.changed_inside(directory);
     }
 }
 

@@ -51,6 +51,11 @@ impl Table {
         self.lock().get(ino).map(|node| node.attributes.kind)
     }
 
+    /// Whose files are shown, and with which bits.
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.shown
+    }
+
     pub(crate) fn attr(&self, node: &Node) -> Attr {
         self.shown.attr(node, self.lifetime)
     }

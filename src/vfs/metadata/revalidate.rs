@@ -264,6 +264,7 @@ impl Metadata {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
                 // The attributes of the root are shown when they are next asked for.
                 node.refresh(attributes);
+                tree.compare_kept(ROOT);
             }
             // Not every server answers for its own root; what was known stays.
             Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),

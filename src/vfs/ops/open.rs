@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::Handle;
@@ -85,7 +86,7 @@ impl Vfs {
         &self,
         parent: u64,
         name: &[u8],
-        mode: u32,
+        creator: Creator,
         wants: Wants,
         deadline: &Deadline,
     ) -> Result<(Attr, Open)> {
@@ -101,7 +102,7 @@ impl Vfs {
             let open = self.open(ino, wants, deadline)?;
             return Ok((self.table.remembered(ino)?, open));
         }
-        let mode = mode & 0o7777;
+        let mode = creator.mode & 0o7777;
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
@@ -110,6 +111,7 @@ impl Vfs {
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
+        self.attributes.set_owner_of_new(ino, parent, creator);
         let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();

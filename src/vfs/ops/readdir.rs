@@ -90,6 +90,7 @@ impl Vfs {
             .get(&handle)
             .map(|listing| listing.ino);
         let ino = ino.ok_or(Error::BadHandle)?;
+        self.attributes.sync();
         self.metadata.list(ino, deadline)?;
         self.prefetch.visited(ino);
         let names = Arc::new(self.table.lock().children(ino));

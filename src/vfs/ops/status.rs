@@ -34,6 +34,7 @@ impl Vfs {
     /// The end of the mount: no operation comes any more.
     pub fn end(&self) {
         self.writeback.end();
+        self.attributes.end();
     }
 
     /// Logs what was gained and lost by speculative work.

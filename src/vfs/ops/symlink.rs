@@ -2,6 +2,7 @@
 
 use crate::remote::{self, Attributes, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::{check_name, now};
@@ -13,6 +14,7 @@ impl Vfs {
         parent: u64,
         name: &[u8],
         target: &[u8],
+        creator: Creator,
         deadline: &Deadline,
     ) -> Result<Attr> {
         self.writable()?;
@@ -41,6 +43,7 @@ impl Vfs {
             }
             tree.add_own(parent, name, attributes)
         };
+        self.attributes.set_owner_of_new(ino, parent, creator);
         self.table.remembered(ino)
     }
 
