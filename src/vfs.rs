@@ -104,7 +104,7 @@ pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::readdir::Listed;
 pub use crate::vfs::ops::setattr::{Changes, NewTime};
-pub use crate::vfs::settings::{Policy, Settings, StorePlace, WriteBack};
+pub use crate::vfs::settings::{AttributeSettings, Policy, Settings, StorePlace, WriteBack};
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 

@@ -222,15 +222,17 @@ fn vfs_settings(
             // A passed device may be mounted without nosuid.
             set_ids: !mount::is_passed(&settings.mountpoint),
         },
-        attributes: match settings.attributes.policy {
-            AttributePolicy::Keep => vfs::Policy::Keep,
-            AttributePolicy::Strict => vfs::Policy::Strict,
-            AttributePolicy::Ignore => vfs::Policy::Ignore,
+        attributes: vfs::AttributeSettings {
+            policy: match settings.attributes.policy {
+                AttributePolicy::Keep => vfs::Policy::Keep,
+                AttributePolicy::Strict => vfs::Policy::Strict,
+                AttributePolicy::Ignore => vfs::Policy::Ignore,
+            },
+            store: xdg_dirs::state().map(|directory| vfs::StorePlace {
+                directory,
+                server: server_name.as_bytes().to_vec(),
+            }),
         },
-        attribute_store: xdg_dirs::state().map(|directory| vfs::StorePlace {
-            directory,
-            server: server_name.as_bytes().to_vec(),
-        }),
         links: match settings.attributes.links {
             cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
             cli::Links::FromRoot => vfs::Links::FromRoot,

@@ -160,10 +160,21 @@ fn system_time(at: Timestamp) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
+/// The moment that the kernel has sent. fuser 0.18 subtracts the nanoseconds of times before 1970, which count upwards.
+fn sent_time(time: SystemTime) -> Timestamp {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(_) => Timestamp::from(time),
+        Err(before) => Timestamp {
+            seconds: -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+            nanos: before.duration().subsec_nanos(),
+        },
+    }
+}
+
 /// The time that setattr is to set.
 pub(crate) fn new_time(time: TimeOrNow) -> NewTime {
     match time {
-        TimeOrNow::SpecificTime(time) => NewTime::At(Timestamp::from(time)),
+        TimeOrNow::SpecificTime(time) => NewTime::At(sent_time(time)),
         TimeOrNow::Now => NewTime::Now,
     }
 }

@@ -64,8 +64,8 @@ impl AttributeOverlay {
         table: Arc<Table>,
         settings: &Settings,
     ) -> Arc<Self> {
-        let policy = settings.attributes;
-        let place = settings.attribute_store.clone();
+        let policy = settings.attributes.policy;
+        let place = settings.attributes.store.clone();
         let store = place
             .filter(|_| policy == Policy::Keep)
             .and_then(|place| Store::open(place, settings.root.clone(), Arc::clone(&table)));

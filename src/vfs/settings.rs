@@ -16,9 +16,7 @@ pub struct Settings {
     /// Whose files are shown, and with which bits.
     pub shown: Shown,
     /// What becomes of attributes that the server can't store.
-    pub attributes: Policy,
-    /// Where what is kept survives the mount.
-    pub attribute_store: Option<StorePlace>,
+    pub attributes: AttributeSettings,
     /// What becomes of links that leave the mount.
     pub links: Links,
     /// Bytes that the server is taken to have, where it does not say.
@@ -52,6 +50,15 @@ pub struct WriteBack {
     pub on: bool,
     /// The directory of the journals of this server and user.
     pub journal: PathBuf,
+}
+
+/// What becomes of attributes that the server can't store.
+#[derive(Clone, Debug, Default)]
+pub struct AttributeSettings {
+    /// Whether they are kept.
+    pub policy: Policy,
+    /// Where what is kept survives the mount.
+    pub store: Option<StorePlace>,
 }
 
 /// What becomes of a change that the server can't store.

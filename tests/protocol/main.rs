@@ -15,6 +15,7 @@ mod atomic;
 mod connection_contention;
 mod connections;
 mod idle_readers;
+mod kept_attributes;
 mod large_directories;
 mod late_commands;
 mod mount;

@@ -112,7 +112,7 @@ fn a_server_that_does_not_replace_or_change_is_seen_so() {
         "\"chmod\": false",
         "\"sets_times\": null",
         "\"removed\": true",
-        "lenient",
+        "a mount keeps them itself",
     ] {
         has(&json, words);
     }

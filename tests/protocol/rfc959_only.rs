@@ -63,7 +63,7 @@ fn mdtm_taken_for_a_name_sets_no_time_and_stores_all() {
         let server = Script::new().without(&["MFMT", "SITE"]).start();
         server.on("MDTM 20010909014640", Act::Reply(words));
         server.tree().put("/f", pattern(10));
-        let mount = Mount::of(&server);
+        let mount = Mount::with(&server, "attributes=strict");
         assert_eq!(mount.error("os.utime('f', (10**9, 10**9))"), "EPERM");
         let tried = server.count("MDTM 20010909014640");
         // Now it is known: who asks for it is told then, and what is closed is stored.
@@ -122,13 +122,18 @@ fn refused_transfer_leaves_no_passive_port_waiting() {
     );
 }
 
-/// Attributes that the server cannot set are no error of close, nor for the first file.
+/// They are not known to be so before the first close.
 #[test]
-fn lenient_mount_closes_before_unsettable_attributes_are_known() {
+fn unsettable_attributes_fail_no_close_unless_strict() {
     let put = "
 f = open('f', 'wb'); f.write(b'content'); f.flush()
 os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
-    for (options, said) in [("lenient", "None"), ("", "EPERM")] {
+    for (options, said) in [
+        ("", "None"),
+        ("lenient", "None"),
+        ("attributes=ignore", "None"),
+        ("attributes=strict", "EPERM"),
+    ] {
         let server = Script::new().without(&["MDTM-SET", "MFMT", "SITE"]).start();
         let mut mount = Mount::with(&server, options);
         assert_eq!(mount.error_with(put, "f.close()"), said, "{options}");
@@ -283,7 +288,7 @@ fn chmod_of_a_re_split_path_changes_no_other_file() {
     // So does ProFTPD, which looks for "/e f".
     let absent = Act::Reply("550 /e f: No such file or directory");
     server.on("SITE CHMOD 600 /e\tf", absent);
-    let mount = Mount::of(&server);
+    let mount = Mount::with(&server, "attributes=strict");
     assert_eq!(mount.error("os.chmod('a  b', 0o600)"), "EPERM");
     assert_eq!(server.count("SITE CHMOD"), 0);
     assert_eq!(mount.error("os.chmod('e\\tf', 0o600)"), "EPERM");
@@ -298,7 +303,7 @@ fn bits_that_can_not_be_set_and_are_there_are_no_error() {
     server.tree().put("/f", "old\n");
     let refused = Act::Reply("550 Could not change perms");
     server.on("SITE CHMOD", refused);
-    let mount = Mount::of(&server);
+    let mount = Mount::with(&server, "attributes=strict");
     mount.sh("sed -i s/old/new/ f; chmod 644 f; cp -p f g; mkdir d; chmod 755 d");
     assert_eq!(server.tree().bytes("/g"), Some(&b"new\n"[..]));
     assert_eq!(mount.error("os.chmod('f', 0o600)"), "EPERM");

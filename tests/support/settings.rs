@@ -4,15 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ftpfs::vfs::{Links, Policy, Settings, Shown, WriteBack};
+use ftpfs::vfs::{AttributeSettings, Links, Settings, Shown, WriteBack};
 
 /// Settings below the directory `local`, whose journal is `local/journal/of/this`.
 pub fn settings(local: &Path, writes_back: bool) -> Settings {
     Settings {
         root: Vec::new(),
         shown: Shown::default(),
-        attributes: Policy::Keep,
-        attribute_store: None,
+        attributes: AttributeSettings::default(),
         links: Links::Contained,
         size: None,
         read_only: false,

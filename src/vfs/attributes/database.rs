@@ -296,7 +296,8 @@ fn mode_number(mode: KeptMode) -> u32 {
 
 fn precision_number(precision: Precision) -> i64 {
     match precision {
-        Precision::Day => 0,
+        // It is never one that the server had.
+        Precision::Local | Precision::Day => 0,
         Precision::Minute => 1,
         Precision::Second => 2,
     }

@@ -83,7 +83,7 @@ impl KeptMode {
 pub struct Seen {
     /// Bytes.
     pub size: Option<u64>,
-    /// The last modification by the server's word; `None` while only our own guess is known.
+    /// The last modification by the server's word; `None` while only our own change is known.
     pub modified: Option<Modified>,
 }
 
@@ -93,7 +93,9 @@ impl Seen {
         Self {
             // The size of a directory says nothing.
             size: attributes.size.filter(|_| attributes.kind == Kind::File),
-            modified: attributes.modified,
+            modified: attributes
+                .modified
+                .filter(|modified| modified.precision > Precision::Local),
         }
     }
 
@@ -115,6 +117,7 @@ pub(crate) fn may_be_same_time(one: Option<Modified>, other: Option<Modified>) -
         return true;
     };
     let tolerance: u64 = match one.precision.min(other.precision) {
+        Precision::Local => return true,
         Precision::Second => 0,
         Precision::Minute => 60,
         Precision::Day => 86_400,

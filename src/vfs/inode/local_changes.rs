@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::remote::{Attributes, Completeness};
-use crate::vfs::inode::{ROOT, Tree, now};
+use crate::vfs::inode::node::local_change;
+use crate::vfs::inode::{ROOT, Tree};
 
 impl Tree {
     /// A name that we made. One of the same name must have been removed before.
@@ -112,7 +113,7 @@ impl Tree {
     /// Our own change made the directory's time now; the server's own says so to the second.
     fn touch_directory(&mut self, directory: u64) {
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.attributes.modified = Some(now());
+            node.attributes.modified = Some(local_change());
         }
         self.changed_inside(directory);
     }

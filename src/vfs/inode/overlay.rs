@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::mpsc::SyncSender;
 
-use crate::remote::{Attributes, Kind, Version};
+use crate::remote::{Attributes, Version};
 use crate::vfs::inode::kept::{Kept, NodeEntry, Seen, Timestamp};
 use crate::vfs::inode::node::Node;
 use crate::vfs::inode::{ROOT, Tree};
@@ -118,12 +118,10 @@ impl Tree {
         let before = node.entry.as_ref().map(|entry| &entry.kept);
         let mut kept = before.cloned().unwrap_or_default();
         change(&mut kept);
-        kept.seen = match node.attributes.kind {
-            // Our own changes in it may have moved its time a moment ago: the next answer shows it.
-            Kind::Directory => Seen::default(),
+        kept.seen = match node.local {
             // It is seen when it is stored.
-            _ if node.local => Seen::default(),
-            _ => Seen::of(&node.attributes),
+            true => Seen::default(),
+            false => Seen::of(&node.attributes),
         };
         if before == Some(&kept) || before.is_none() && kept.is_empty() {
             return Ok(());

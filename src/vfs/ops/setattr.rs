@@ -178,7 +178,7 @@ impl Vfs {
             .is_some_and(|file| self.files.is_written(file));
         // What is known to fail is settled here, not where the file is closed.
         let may_ride = self.remote.traits().sets_modes;
-        let rides = opened.is_some_and(|file| {
+        let rides = opened.as_ref().is_some_and(|file| {
             let mut body = file.body.lock();
             let rides = body.is_dirty() || (written && mode & OWNER_WRITES == 0);
             let rides = rides && may_ride || body.name.removed;
@@ -191,7 +191,14 @@ impl Vfs {
         if rides {
             self.attributes.stored_mode(ino, mode)
         } else {
-            self.attributes.set_mode(ino, mode, deadline)
+            self.attributes.set_mode(ino, mode, deadline)?;
+            if let Some(file) = opened {
+                // The mode that it was made with is no longer wanted.
+                let mut body = file.body.lock();
+                body.attributes.mode = None;
+                self.files.journal_rights(&body);
+            }
+            Ok(())
         }
     }
 

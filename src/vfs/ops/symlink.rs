@@ -5,7 +5,8 @@ use crate::vfs::Vfs;
 use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
-use crate::vfs::inode::{check_name, now};
+use crate::vfs::inode::check_name;
+use crate::vfs::inode::node::local_change;
 
 impl Vfs {
     /// Makes a symbolic link, where the server can.
@@ -33,7 +34,7 @@ impl Vfs {
         }
         let attributes = Attributes {
             target: Some(target.into()),
-            modified: Some(now()),
+            modified: Some(local_change()),
             ..Attributes::of(Kind::Symlink)
         };
         let ino = {

@@ -10,7 +10,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::remote;
-use crate::remote::{Change, Plan, Updated, Version, Why};
+use crate::remote::{Change, Plan, Precision, Updated, Version, Why};
 use crate::vfs::attributes::{What, has_set_id};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
@@ -142,6 +142,9 @@ impl Uploader {
         match body.content.base {
             Some(version) => {
                 node.refresh_version(version);
+                if let (None, Some(modified)) = (version.modified, &mut node.attributes.modified) {
+                    modified.precision = Precision::Local;
+                }
                 node.pages = (!mixed).then_some(version);
             }
             None => node.fetched = None,
