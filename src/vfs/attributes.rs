@@ -18,7 +18,7 @@ use crate::process::lock_order::OrderedMutex;
 use crate::remote::{self, Deadline, Remote, Step, Why};
 use crate::vfs::attributes::store::Store;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::inode::kept::{Kept, KeptMode, SET_ID_BITS, Timestamp};
+use crate::vfs::inode::kept::{Kept, KeptMode, Timestamp};
 use crate::vfs::inode::table::Table;
 use crate::vfs::lock_rank;
 use crate::vfs::settings::{Policy, Settings};
@@ -213,9 +213,4 @@ fn is_about_attributes(error: &Error) -> bool {
         ),
         _ => false,
     }
-}
-
-/// Whether some of these bits can't be seen in what the server says.
-pub(crate) fn has_set_id(mode: u32) -> bool {
-    mode & SET_ID_BITS != 0
 }

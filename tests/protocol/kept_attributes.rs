@@ -264,6 +264,25 @@ for name in 'own', 'shared/d', 'shared/f', 'of_root':
 }
 
 #[test]
+fn write_by_another_user_clears_set_id_bits() {
+    for server in [Server::start(), bare()] {
+        let mount = Mount::with(&server, "allow_other,default_permissions");
+        let script = "
+os.umask(0)
+for mode in 0o4777, 0o2777, 0o6777:
+    name = oct(mode); os.close(os.open(name, os.O_CREAT | os.O_WRONLY, mode))
+    assert os.stat(name).st_mode & 0o7777 == mode, name
+    if os.fork() == 0:
+        os.setgroups([]); os.setgid(1000); os.setuid(1000)
+        f = os.open(name, os.O_WRONLY); os.write(f, b'x'); os.close(f)
+        os._exit(0)
+    assert os.wait()[1] == 0
+    assert os.stat(name).st_mode & 0o7777 == 0o777, name";
+        mount.python(script);
+    }
+}
+
+#[test]
 fn change_time_moves_with_attributes_names_and_content() {
     let server = Server::start();
     server.tree().put("/f", "content");

@@ -5,6 +5,7 @@
 //! server. FTP has no owners: they are kept by the mount.
 
 use crate::vfs::attributes::AttributeOverlay;
+use crate::vfs::inode::kept::{KeptMode, SET_ID_BITS};
 
 /// Set-group-ID: what is made in such a directory gets its group, and directories the bit.
 pub(crate) const SET_GID: u32 = 0o2000;
@@ -21,7 +22,7 @@ pub struct Caller {
 /// The maker of a new name.
 #[derive(Clone, Copy, Debug)]
 pub struct Creator {
-    /// Permission bits of what is made.
+    /// Permission bits of what is made, `0o7777` at most.
     pub mode: u32,
     /// Who makes it; `None`: the mount's owner.
     pub caller: Option<Caller>,
@@ -43,8 +44,9 @@ impl AttributeOverlay {
         (shown.mode(node) & SET_GID != 0).then(|| shown.owner(node).1)
     }
 
-    /// Keeps the owner of what was just made in `directory`, where it is another than that of files without an entry.
-    pub(crate) fn set_owner_of_new(&self, ino: u64, directory: u64, creator: Creator) {
+    /// Keeps what no server shows of something that was just made in `directory`: another owner than that of files
+    /// without an entry, and set-ID bits.
+    pub(crate) fn keep_new(&self, ino: u64, directory: u64, creator: Creator) {
         let shown = self.table.shown();
         let caller = creator
             .caller
@@ -56,13 +58,15 @@ impl AttributeOverlay {
             .inherited_group(directory)
             .or(caller.map(|caller| caller.gid))
             .filter(|&gid| gid != shown.gid);
-        if !self.keeps() || uid.is_none() && gid.is_none() {
+        let mode = (creator.mode & SET_ID_BITS != 0).then_some(KeptMode::Refused(creator.mode));
+        if !self.keeps() || uid.is_none() && gid.is_none() && mode.is_none() {
             return;
         }
-        // It was made, whether or not its owner can be kept.
+        // It was made, whether or not this can be kept.
         let _ = self.keep(ino, |kept| {
             kept.uid = uid.or(kept.uid);
             kept.gid = gid.or(kept.gid);
+            kept.mode = mode.or(kept.mode);
         });
     }
 }

@@ -3,8 +3,8 @@
 use crate::remote;
 use crate::remote::{Attributes, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::What;
 use crate::vfs::attributes::ownership::{Creator, SET_GID};
-use crate::vfs::attributes::{What, has_set_id};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
@@ -66,11 +66,9 @@ impl Vfs {
         };
         let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
         // It is there, whatever becomes of its bits.
-        let _ = match has_mode && has_set_id(mode) && self.attributes.keeps() {
-            true => self.attributes.keep(ino, keep),
-            false => self.attributes.settle(ino, mode_set, What::Modes, keep),
-        };
-        self.attributes.set_owner_of_new(ino, parent, creator);
+        let _ = self.attributes.settle(ino, mode_set, What::Modes, keep);
+        let creator = Creator { mode, ..creator };
+        self.attributes.keep_new(ino, parent, creator);
         self.table.remembered(ino)
     }
 

@@ -103,6 +103,7 @@ impl Vfs {
             return Ok((self.table.remembered(ino)?, open));
         }
         let mode = creator.mode & 0o7777;
+        let creator = Creator { mode, ..creator };
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
@@ -111,7 +112,7 @@ impl Vfs {
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
-        self.attributes.set_owner_of_new(ino, parent, creator);
+        self.attributes.keep_new(ino, parent, creator);
         let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();

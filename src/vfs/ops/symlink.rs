@@ -44,7 +44,7 @@ impl Vfs {
             }
             tree.add_own(parent, name, attributes)
         };
-        self.attributes.set_owner_of_new(ino, parent, creator);
+        self.attributes.keep_new(ino, parent, creator);
         self.table.remembered(ino)
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::remote;
 use crate::remote::{Change, Plan, Precision, Updated, Version, Why};
-use crate::vfs::attributes::{What, has_set_id};
+use crate::vfs::attributes::What;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
@@ -102,9 +102,6 @@ impl Uploader {
             None => Err(Error::Impossible),
         };
         let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
-        if is_stored && has_set_id(mode) && self.attributes.keeps() {
-            self.attributes.keep(file.ino, keep)?;
-        }
         let settled = self.attributes.settle(file.ino, settled, What::Modes, keep);
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
