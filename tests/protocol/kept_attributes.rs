@@ -283,6 +283,22 @@ for mode in 0o4777, 0o2777, 0o6777:
 }
 
 #[test]
+fn mode_without_write_bit_is_in_force_when_close_returns() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    for mode in [0o444, 0o400, 0o600] {
+        let make = "f = os.open('f', os.O_CREAT | os.O_WRONLY, MODE); os.write(f, b'one')
+g = os.dup(f); os.close(f); os.write(g, b'two'); os.close(g)";
+        mount.python(&make.replace("MODE", &mode.to_string()));
+        let tree = server.tree();
+        assert_eq!(tree.node("/f").unwrap().mode, mode);
+        assert_eq!(tree.bytes("/f"), Some(&b"onetwo"[..]));
+        drop(tree);
+        mount.sh("rm -f f");
+    }
+}
+
+#[test]
 fn change_time_moves_with_attributes_names_and_content() {
     let server = Server::start();
     server.tree().put("/f", "content");

@@ -187,10 +187,16 @@ impl OpenFiles {
 
     /// Whether a handle of the file can write.
     pub(crate) fn is_written(&self, file: &File) -> bool {
+        self.writers(file) > 0
+    }
+
+    /// Handles of the file that can write.
+    pub(crate) fn writers(&self, file: &File) -> usize {
         self.opened
             .lock()
             .handles
             .values()
-            .any(|handle| handle.writes && handle.file.ino == file.ino)
+            .filter(|handle| handle.writes && handle.file.ino == file.ino)
+            .count()
     }
 }

@@ -48,6 +48,11 @@ impl WriteBack {
     /// The last chance of what was written: it reaches the server or `lost+found`.
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
         self.store_last(file, deadline);
+        self.set_pending_mode(file, deadline);
+    }
+
+    /// Sets a mode that had to wait until all is stored.
+    pub(crate) fn set_pending_mode(&self, file: &Arc<File>, deadline: &Deadline) {
         let waiting = {
             let Ok(mut body) = self.files.lock_settled(file, deadline) else {
                 return;
