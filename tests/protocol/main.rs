@@ -17,6 +17,7 @@ mod connections;
 mod idle_readers;
 mod large_directories;
 mod late_commands;
+mod listing_gaps;
 mod mount;
 mod mount_errors;
 mod odd_replies;

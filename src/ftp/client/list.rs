@@ -15,6 +15,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::listing_stream;
+use crate::ftp::transfer::listing_stream::LINE_LIMIT;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
     is_name,
@@ -22,6 +23,8 @@ use crate::remote::{
 
 /// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
+/// Bytes of an unreadable line that the log shows.
+const SHOWN_LINE_LIMIT: usize = 200;
 
 /// Lists one directory over one lease.
 pub struct Lister<'a> {
@@ -211,7 +214,7 @@ impl Lister<'_> {
     }
 
     fn receive(&mut self, parser: Parser, command: Command<'_>, times: bool) -> Result<Received> {
-        let mut collector = EntryCollector::new(parser);
+        let mut collector = EntryCollector::new(parser, self.directory);
         let mut names_itself = false;
         let mut take = |line: &[u8]| {
             names_itself |= line.trim_ascii_end().ends_with(b" .");
@@ -225,9 +228,9 @@ impl Lister<'_> {
             let commands: Vec<_> = wanted.iter().map(|path| Command::Mdtm(path)).collect();
             listing.ask(lease, &commands, deadline)?;
         }
-        let (all, times) = listing.conclude(lease, deadline)?;
+        let (received, times) = listing.conclude(lease, deadline)?;
         Ok(Received {
-            listed: collector.finish(self.directory, all),
+            listed: collector.finish(self.directory, received),
             names_itself,
             times,
         })
@@ -304,7 +307,7 @@ pub fn hand_out(
             .map(|target| place.decode(&target).into());
         if is_name(&entry.name) {
             each(entry);
-        } else {
+        } else if completeness == Completeness::Whole {
             completeness = Completeness::Partial;
         }
     }
@@ -317,52 +320,65 @@ pub struct EntryCollector {
     entries: Vec<Entry>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
+    /// More entries came than [`ENTRY_LIMIT`].
+    is_full: bool,
 }
 
 impl EntryCollector {
-    /// A collector of lines that `parser` parses.
-    pub fn new(parser: Parser) -> Self {
+    /// A collector of lines that `parser` parses, of the listing of `directory` (absolute).
+    pub fn new(parser: Parser, directory: &[u8]) -> Self {
         Self {
-            parser,
+            parser: parser.within(directory),
             entries: Vec::new(),
             unreadable: 0,
             first_unreadable: Vec::new(),
+            is_full: false,
         }
     }
 
     /// Adds a line.
     pub fn line(&mut self, line: &[u8]) {
-        match self.parser.line(line) {
+        let parsed = match line.len() > LINE_LIMIT {
+            true => Line::Unreadable,
+            false => self.parser.line(line),
+        };
+        match parsed {
             Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
+            Line::Entry(_) => self.is_full = true,
             Line::Nothing => {}
-            Line::Entry(_) | Line::Unreadable => {
+            Line::Unreadable => {
                 if self.unreadable == 0 {
-                    self.first_unreadable = line.to_vec();
+                    self.first_unreadable = line[..line.len().min(SHOWN_LINE_LIMIT)].to_vec();
                 }
                 self.unreadable += 1;
             }
         }
     }
 
-    /// The entries; `all` is whether the listing was received to its end.
-    pub fn finish(mut self, directory: &[u8], all: bool) -> Listed {
+    /// The entries; `received` is how much of the listing came.
+    pub fn finish(mut self, directory: &[u8], received: Completeness) -> Listed {
         self.entries.extend(self.parser.finish());
+        let is_empty = self.entries.is_empty() && !self.parser.says_empty();
+        let completeness = match received {
+            _ if self.is_full => Completeness::Cut,
+            Completeness::Whole if self.unreadable > 0 && is_empty => Completeness::Cut,
+            Completeness::Whole if self.unreadable > 0 => Completeness::Partial,
+            received => received,
+        };
+        let directory = directory.escape_ascii();
         if self.unreadable > 0 {
             log::warn!(
-                "list: {} lines in the listing of {} cannot be parsed, the first: {}",
+                "list: {} lines in the listing of {directory} cannot be parsed, the first: {}",
                 self.unreadable,
-                directory.escape_ascii(),
                 self.first_unreadable.escape_ascii()
             );
         }
-        let whole = all && self.unreadable == 0;
-        (
-            self.entries,
-            if whole {
-                Completeness::Whole
-            } else {
-                Completeness::Partial
-            },
-        )
+        if completeness == Completeness::Cut {
+            log::warn!(
+                "list: the listing of {directory} ends in an error: entries are missing ({} known)",
+                self.entries.len()
+            );
+        }
+        (self.entries, completeness)
     }
 }

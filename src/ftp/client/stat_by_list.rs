@@ -154,7 +154,7 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
         }
         return None;
     }
-    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in lines {
         collector.line(line);
     }
@@ -162,7 +162,11 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     if is_long {
         profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
-    Some(collector.finish(directory, !is_long))
+    let received = match is_long {
+        true => Completeness::Partial,
+        false => Completeness::Whole,
+    };
+    Some(collector.finish(directory, received))
 }
 
 /// Whether `SIZE` refuses permanently: there is no such file.
@@ -211,7 +215,7 @@ pub fn attributes(remote: &dyn Remote, path: &RemotePath, ask: &Ask<'_>) -> Resu
             let said = "its directory does not list it";
             Err(refused(path, Why::NotFound, said))
         }
-        (None, Completeness::Partial) => {
+        (None, Completeness::Partial | Completeness::Cut) => {
             let said = "the listing of its directory was cut off";
             Err(refused(path, Why::Failed, said))
         }

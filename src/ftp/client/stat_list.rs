@@ -124,11 +124,11 @@ fn whole_listing(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed>
     if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
-    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in inner {
         collector.line(line);
     }
-    let listed = collector.finish(directory, true);
+    let listed = collector.finish(directory, Completeness::Whole);
     (listed.1 == Completeness::Whole).then_some(listed)
 }
 

@@ -68,13 +68,21 @@ impl Metadata {
         if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
             return told.ok_or(Error::NotFound);
         }
-        let completeness = self.list(directory, deadline)?;
-        match self.table.lock().child(directory, name) {
-            Some(ino) => return Ok(ino),
-            None if completeness == Completeness::Whole => return Err(Error::NotFound),
-            None => {}
+        if !self.is_missing(directory, name) {
+            let completeness = self.list(directory, deadline)?;
+            match self.table.lock().child(directory, name) {
+                Some(ino) => return Ok(ino),
+                None if completeness == Completeness::Whole => return Err(Error::NotFound),
+                None => {}
+            }
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// Whether a recent listing that is not whole lacks a name: another one would not say more.
+    fn is_missing(&self, directory: u64, name: &[u8]) -> bool {
+        let tree = self.table.lock();
+        tree.child(directory, name).is_none() && tree.listing(directory, self.lifetime).is_some()
     }
 
     /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
