@@ -75,6 +75,8 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
+/// Lines before a reply that belong to none and are dropped: some servers print messages of programs that they run.
+const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
@@ -535,8 +537,17 @@ impl Control {
     }
 
     fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let mut noise = 0;
         loop {
             let line = self.line(tried, deadline)?;
+            if noise < NOISE_LIMIT && self.logged_in && self.collector.is_noise(&line) {
+                noise += 1;
+                log::debug!(
+                    "control: a line that is no reply is dropped: {}",
+                    line.escape_ascii()
+                );
+                continue;
+            }
             match self.collector.line(&line) {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}

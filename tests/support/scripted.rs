@@ -43,6 +43,8 @@ pub enum Act {
     Reply(&'static str),
     /// Answers by these bytes, as they are, and does nothing.
     Raw(Vec<u8>),
+    /// Does it, and sends these bytes before each of its replies.
+    Noise(&'static str),
     /// Never answers again on this connection.
     Silence,
     /// Closes the control connection instead of answering.

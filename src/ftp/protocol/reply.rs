@@ -205,6 +205,11 @@ impl Collector {
         Ok(None)
     }
 
+    /// Whether a line would begin a reply and cannot: RFC 959 section 4.2 has no such line, but some servers print them.
+    pub fn is_noise(&self, line: &[u8]) -> bool {
+        self.open.is_none() && leading_code(line.strip_suffix(b"\r").unwrap_or(line)).is_none()
+    }
+
     fn first(&mut self, code: Option<u16>, line: &[u8]) -> Result<Option<Reply>, String> {
         let Some(code) = code else {
             let shown: String = String::from_utf8_lossy(line).chars().take(80).collect();

@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) restart: usize,
     pub(super) passive: Option<TcpListener>,
     held: Option<Gate>,
+    /// Comes before each reply.
+    noise: &'static str,
     unsaid: bool,
     /// Lines that came together, each with whether it was the first of them.
     came: VecDeque<(Vec<u8>, bool)>,
@@ -62,6 +64,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         restart: 0,
         passive: None,
         held: None,
+        noise: "",
         unsaid: false,
         came: VecDeque::new(),
         transferred: false,
@@ -121,10 +124,12 @@ impl Session {
                     Act::Until(gate) => gate.pass(),
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
+                    Act::Noise(noise) => self.noise = noise,
                     _ => {}
                 }
                 self.obey(&verb, &argument, act)?;
                 self.held = None;
+                self.noise = "";
                 Ok(())
             }
         }
@@ -190,7 +195,8 @@ impl Session {
         if let Some(gate) = self.held.take() {
             gate.pass();
         }
-        self.socket.write_all(bytes).map_err(|_| Ended)
+        let bytes = [self.noise.as_bytes(), bytes].concat();
+        self.socket.write_all(&bytes).map_err(|_| Ended)
     }
 
     /// Takes what comes and says nothing, until the client goes.
