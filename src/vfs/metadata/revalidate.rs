@@ -329,7 +329,6 @@ impl Metadata {
                 if let Some(parent) = tree.get(ino).map(|node| node.parent) {
                     tree.merge_absence(parent, path.name(), asked);
                 }
-                // The kernel looks the name up again.
                 Err(Error::Stale)
             }
             Err(error) => Err(error.into()),
