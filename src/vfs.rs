@@ -174,7 +174,7 @@ impl Vfs {
             lifetime,
             settings.lenient,
         );
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), lifetime);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), &settings);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

@@ -25,6 +25,8 @@ pub struct Settings {
     pub read_only: bool,
     /// How long attributes and listings live.
     pub cache_timeout: Duration,
+    /// How long a listing, or an answer about one name, proves that a name is absent.
+    pub negative_timeout: Duration,
     /// How long an operation may make no progress.
     pub timeout: Duration,
     /// Where the spool files are.

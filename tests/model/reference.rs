@@ -214,6 +214,7 @@ impl Run {
         server.slow(slow);
         let settings = Settings {
             cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
+            negative_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
             timeout: Duration::from_secs(20),
             spool_size,
             atomic,
@@ -917,6 +918,7 @@ fn each_of(
     }
     let mut settings = Settings {
         cache_timeout: Duration::from_secs(1000),
+        negative_timeout: Duration::from_secs(1000),
         ..settings(local.path(), false)
     };
     change(&mut settings);

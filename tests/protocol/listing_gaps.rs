@@ -113,3 +113,35 @@ fn listing_of_bare_paths_is_an_error() {
         assert_eq!(mount.python(SCAN).trim(), "['EIO']");
     }
 }
+
+#[test]
+fn absent_names_are_asked_for_after_negative_timeout() {
+    for (server, _) in servers(&["f"]) {
+        for (option, is_asked) in [
+            ("negative_timeout=0", true),
+            ("negative_timeout=30", false),
+            ("", false),
+        ] {
+            let mount = Mount::with(&server, option);
+            mount.sh("ls -l d");
+            let start = server.mark();
+            assert_eq!(mount.error("os.stat('d/new')"), "ENOENT");
+            assert_eq!(
+                !server.commands_since(start).is_empty(),
+                is_asked,
+                "{option}"
+            );
+            // Not by another listing, where one name can be asked for.
+            let listings = server.since(start, &["MLSD", "LIST"]).len();
+            assert!(listings == 0, "{:?}", server.commands_since(start));
+            server.tree().put("/d/new", "x");
+            let expected = if is_asked { "1" } else { "ENOENT" };
+            assert_eq!(
+                mount.error("os.stat('d/new').st_size"),
+                expected,
+                "{option}"
+            );
+            server.tree().remove("/d/new");
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
         size: None,
         read_only: false,
         cache_timeout: Duration::ZERO,
+        negative_timeout: Duration::ZERO,
         timeout: Duration::from_secs(10),
         spool: local.to_path_buf(),
         spool_size: 64 << 20,

@@ -49,7 +49,9 @@ impl Metadata {
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.table.lock().known(directory, name, self.lifetime)
+        self.table
+            .lock()
+            .known(directory, name, self.lifetime, self.absence_lifetime)
     }
 
     /// Asks the server for a name.
@@ -60,15 +62,17 @@ impl Metadata {
             Known::Unknown => {}
         }
         let traits = self.remote.traits();
+        // Of a recent listing without the name, another one would say no more than an answer about the name.
+        let lacks = self.lacks(directory, name);
         let alone = (traits.stats || traits.stats_without_mlst)
-            && !self.table.lock().asked_alone(directory, LISTING_INTERVAL);
+            && (lacks.is_some() || !self.table.lock().asked_alone(directory, LISTING_INTERVAL));
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
         if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
             return told.ok_or(Error::NotFound);
         }
-        if !self.is_missing(directory, name) {
+        if matches!(lacks, None | Some(Completeness::Whole)) {
             let completeness = self.list(directory, deadline)?;
             match self.table.lock().child(directory, name) {
                 Some(ino) => return Ok(ino),
@@ -79,10 +83,11 @@ impl Metadata {
         self.ask_name(directory, name, deadline)
     }
 
-    /// Whether a recent listing that is not whole lacks a name: another one would not say more.
-    fn is_missing(&self, directory: u64, name: &[u8]) -> bool {
+    /// The recent listing that lacks a name, if there is one.
+    fn lacks(&self, directory: u64, name: &[u8]) -> Option<Completeness> {
         let tree = self.table.lock();
-        tree.child(directory, name).is_none() && tree.listing(directory, self.lifetime).is_some()
+        let listing = tree.listing(directory, self.lifetime);
+        listing.filter(|_| tree.child(directory, name).is_none())
     }
 
     /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
