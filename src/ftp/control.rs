@@ -13,7 +13,7 @@ pub(crate) mod owed_replies;
 pub(crate) mod tls;
 pub(crate) mod version_query;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -50,7 +50,12 @@ pub struct Control {
     greeting: Reply,
     /// The directory that was entered last, absolute; `None` where the login left us.
     directory: Option<Arc<[u8]>>,
+    /// The names in `directory`, where a listing has shown them since it was entered.
+    names: Option<Names>,
 }
+
+/// The names in a directory, by their hashes.
+pub type Names = HashSet<u64>;
 
 /// Whether the connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +122,7 @@ impl Control {
             logged_in: false,
             greeting: Reply::default(),
             directory: None,
+            names: None,
         };
         if let Some((judge, session)) = implicit {
             control.encrypt(judge, session, deadline)?;
@@ -260,6 +266,7 @@ impl Control {
             && reply.is_completion()
         {
             self.directory = Some(Arc::from(*path));
+            self.names = None;
         }
         Ok(())
     }
@@ -267,6 +274,16 @@ impl Control {
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
     pub fn directory(&self) -> Option<&Arc<[u8]>> {
         self.directory.as_ref()
+    }
+
+    /// The names in [`Self::directory`], as [`Self::note_names`] has them.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
+    }
+
+    /// A listing has shown the names in [`Self::directory`].
+    pub fn note_names(&mut self, names: Option<Names>) {
+        self.names = names;
     }
 
     /// Nothing is known of this server yet.

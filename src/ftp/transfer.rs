@@ -2,6 +2,7 @@
 
 pub(crate) mod download;
 pub(crate) mod early_data;
+pub(crate) mod entry_collector;
 pub(crate) mod finish;
 pub(crate) mod followup;
 pub(crate) mod listing_stream;

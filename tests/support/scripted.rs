@@ -198,7 +198,7 @@ impl Script {
         self
     }
 
-    /// LIST knows no switches and lists the directory in which it was when its port was asked for, as libunftp does.
+    /// LIST knows no switches; it and MLSD list the directory in which it was when its port was asked for, as libunftp does.
     pub fn lists_left(mut self) -> Self {
         self.lists_left = true;
         self

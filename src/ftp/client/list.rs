@@ -6,7 +6,10 @@
 //!
 //! Names stay in the server's charset until they are handed out.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::ftp::client::mdtm_batch;
+use crate::ftp::control::Names;
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Support;
@@ -14,17 +17,15 @@ use crate::ftp::profile::evidence::{Capability, Verdict};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::ftp::transfer::listing_stream;
-use crate::ftp::transfer::listing_stream::LINE_LIMIT;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
     is_name,
 };
 
-/// The most entries of one directory that are kept, so that a server cannot exhaust memory.
-const ENTRY_LIMIT: usize = 2_000_000;
-/// Bytes of an unreadable line that the log shows.
-const SHOWN_LINE_LIMIT: usize = 200;
+/// Names of a listing that are kept to compare it with another one.
+const COMPARED_NAMES_LIMIT: usize = 20_000;
 
 /// Lists one directory over one lease.
 pub struct Lister<'a> {
@@ -37,9 +38,6 @@ pub struct Lister<'a> {
     /// The deadline.
     pub deadline: &'a Deadline,
 }
-
-/// Entries in the server's bytes, and whether they are all.
-pub type Listed = (Vec<Entry>, Completeness);
 
 impl Lister<'_> {
     /// Hands out every entry but `.` and `..`.
@@ -61,10 +59,11 @@ impl Lister<'_> {
     }
 
     /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
-    pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn raw(mut self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
         let all = self.pool.profile().ask(|learned| learned.listing.list_all) != Support::No;
-        if !facts && self.pool.profile().ask(|learned| learned.listing.late_cwd) == Support::No {
+        let late_cwd = self.pool.profile().ask(|learned| learned.listing.late_cwd);
+        if late_cwd != Support::Yes && !matches!(self.names_elsewhere()?, Elsewhere::Nothing) {
             drop(self.lease.take_preconnected());
         }
         let command = match (facts, all) {
@@ -95,7 +94,7 @@ impl Lister<'_> {
 
     fn entries(&mut self) -> Result<Listed> {
         if self.pool.profile().ask(|learned| learned.features.mlst()) {
-            match self.receive(Parser::facts(), Command::Mlsd, false) {
+            match self.receive_entered(&Parser::facts, Command::Mlsd, false) {
                 Err(
                     error @ Error::Refused {
                         why: Why::Unsupported,
@@ -139,38 +138,78 @@ impl Lister<'_> {
         }
     }
 
-    /// Sends `LIST` after `CWD`. A server may list the directory that was current when the data connection was made (libunftp).
-    /// `-a` shows the directory itself only where the server runs `ls`; elsewhere listing it again shows the fault.
     fn list_entered(&mut self, switches: &'static str, times: bool) -> Result<Received> {
+        let clock = mdtm_batch::clock(self.pool);
+        let parser = || Parser::list(clock);
+        self.receive_entered(&parser, Command::List(switches), times)
+    }
+
+    /// Lists the directory after `CWD`. A server may list the directory that was current when the data connection was made
+    /// (libunftp), which shows only where the two hold other names: where that is not known, the listing is taken over a data
+    /// connection that was made after `CWD`, or compared with such a one.
+    fn receive_entered(
+        &mut self,
+        parser: &dyn Fn() -> Parser,
+        command: Command<'_>,
+        times: bool,
+    ) -> Result<Received> {
         let profile = self.pool.profile();
-        let lists_entered = profile.ask(|learned| learned.listing.late_cwd);
-        let made_in = self
-            .lease
-            .preconnected()
-            .map(|preconnected| preconnected.made_in());
-        let (is_here, is_known) = match made_in {
-            Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
-            None => (false, false),
-        };
-        if !is_here && lists_entered == Support::No {
-            drop(self.lease.take_preconnected());
+        let late_cwd = profile.ask(|learned| learned.listing.late_cwd);
+        let others = self.names_elsewhere()?;
+        match (&others, late_cwd) {
+            (Elsewhere::Nothing, _)
+            | (_, Support::Yes)
+            | (Elsewhere::Names(_), Support::Unknown) => {}
+            _ => drop(self.lease.take_preconnected()),
         }
-        let first = self.list_once(switches, times)?;
-        let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
-        if is_certain || lists_entered.is_known() {
+        let first = self.receive(parser(), command, times)?;
+        if late_cwd.is_known() {
             return Ok(first);
         }
-        let second = self.list_once(switches, times)?;
-        let is_same = first.listed == second.listed;
-        // Two empty listings prove nothing, nor do two in the login directory, which may be this one.
-        let is_proof = !is_same || is_known && !second.listed.0.is_empty();
-        if is_proof {
-            log::debug!(
-                "list: server lists the directory entered after the data connection was made: {is_same}"
-            );
-            profile.learn(|learned| learned.listing.late_cwd = Support::from(is_same));
+        let doubted = match others {
+            Elsewhere::Names(others) if self.lease.began_over_spare() => others,
+            _ => return Ok(first),
+        };
+        let names = names_of(&first.listed.0);
+        // Names that were added, removed or renamed meanwhile leave others.
+        let is_other = names.as_ref().is_some_and(|names| {
+            !names.is_empty() && !doubted.is_empty() && names.is_disjoint(&doubted)
+        });
+        if is_other {
+            log::debug!("list: the server lists the directory that CWD entered");
+            profile.learn(|learned| learned.listing.late_cwd = Support::Yes);
+            return Ok(first);
+        }
+        let second = self.receive(parser(), command, times)?;
+        let seen = names_of(&second.listed.0);
+        let verdict = match (seen == names, seen.as_ref() == Some(&doubted)) {
+            (false, _) => Support::No,
+            (true, false) if seen.is_some() => Support::Yes,
+            _ => Support::Unknown,
+        };
+        log::debug!("list: the server lists the directory that CWD entered: {verdict:?}");
+        if verdict.is_known() {
+            profile.learn(|learned| learned.listing.late_cwd = verdict);
         }
         Ok(second)
+    }
+
+    /// What the directory holds in which the data connection for the next transfer was made.
+    fn names_elsewhere(&mut self) -> Result<Elsewhere> {
+        let Some(preconnected) = self.lease.preconnected() else {
+            return Ok(Elsewhere::Nothing);
+        };
+        let made_in = preconnected.made_in().map(<[u8]>::to_vec);
+        if made_in.as_deref() == Some(self.directory) {
+            return Ok(Elsewhere::Nothing);
+        }
+        let control = self.lease.control()?;
+        let is_current =
+            made_in.is_some() && control.directory().map(AsRef::as_ref) == made_in.as_deref();
+        Ok(match control.names().filter(|_| is_current) {
+            Some(names) => Elsewhere::Names(names.clone()),
+            None => Elsewhere::Unknown,
+        })
     }
 
     /// Learns whether `LIST -a` shows hidden files on this server. Strict servers take `-a` for a name.
@@ -229,8 +268,13 @@ impl Lister<'_> {
             listing.ask(lease, &commands, deadline)?;
         }
         let (received, times) = listing.conclude(lease, deadline)?;
+        let listed = collector.finish(self.directory, received);
+        let late_cwd = self.pool.profile().ask(|learned| learned.listing.late_cwd);
+        if late_cwd.is_unknown() {
+            lease.control()?.note_names(names_of(&listed.0));
+        }
         Ok(Received {
-            listed: collector.finish(self.directory, received),
+            listed,
             names_itself,
             times,
         })
@@ -282,6 +326,26 @@ impl Lister<'_> {
     }
 }
 
+/// What is known of the directory that a server would list by mistake.
+enum Elsewhere {
+    /// There is none.
+    Nothing,
+    /// Nothing.
+    Unknown,
+    /// Its names.
+    Names(Names),
+}
+
+/// The names in a listing; `None` of a long one.
+fn names_of(entries: &[Entry]) -> Option<Names> {
+    let hash = |entry: &Entry| {
+        let mut hasher = DefaultHasher::new();
+        entry.name.hash(&mut hasher);
+        hasher.finish()
+    };
+    (entries.len() <= COMPARED_NAMES_LIMIT).then(|| entries.iter().map(hash).collect())
+}
+
 /// A listing as received.
 struct Received {
     listed: Listed,
@@ -312,73 +376,4 @@ pub fn hand_out(
         }
     }
     completeness
-}
-
-/// Collects the entries of a listing, and counts the lines that cannot be parsed.
-pub struct EntryCollector {
-    parser: Parser,
-    entries: Vec<Entry>,
-    unreadable: usize,
-    first_unreadable: Vec<u8>,
-    /// More entries came than [`ENTRY_LIMIT`].
-    is_full: bool,
-}
-
-impl EntryCollector {
-    /// A collector of lines that `parser` parses, of the listing of `directory` (absolute).
-    pub fn new(parser: Parser, directory: &[u8]) -> Self {
-        Self {
-            parser: parser.within(directory),
-            entries: Vec::new(),
-            unreadable: 0,
-            first_unreadable: Vec::new(),
-            is_full: false,
-        }
-    }
-
-    /// Adds a line.
-    pub fn line(&mut self, line: &[u8]) {
-        let parsed = match line.len() > LINE_LIMIT {
-            true => Line::Unreadable,
-            false => self.parser.line(line),
-        };
-        match parsed {
-            Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
-            Line::Entry(_) => self.is_full = true,
-            Line::Nothing => {}
-            Line::Unreadable => {
-                if self.unreadable == 0 {
-                    self.first_unreadable = line[..line.len().min(SHOWN_LINE_LIMIT)].to_vec();
-                }
-                self.unreadable += 1;
-            }
-        }
-    }
-
-    /// The entries; `received` is how much of the listing came.
-    pub fn finish(mut self, directory: &[u8], received: Completeness) -> Listed {
-        self.entries.extend(self.parser.finish());
-        let is_empty = self.entries.is_empty() && !self.parser.says_empty();
-        let completeness = match received {
-            _ if self.is_full => Completeness::Cut,
-            Completeness::Whole if self.unreadable > 0 && is_empty => Completeness::Cut,
-            Completeness::Whole if self.unreadable > 0 => Completeness::Partial,
-            received => received,
-        };
-        let directory = directory.escape_ascii();
-        if self.unreadable > 0 {
-            log::warn!(
-                "list: {} lines in the listing of {directory} cannot be parsed, the first: {}",
-                self.unreadable,
-                self.first_unreadable.escape_ascii()
-            );
-        }
-        if completeness == Completeness::Cut {
-            log::warn!(
-                "list: the listing of {directory} ends in an error: entries are missing ({} known)",
-                self.entries.len()
-            );
-        }
-        (self.entries, completeness)
-    }
 }

@@ -11,7 +11,7 @@
 //! A refusal that reports nothing about the file is not taken for its absence, nor does it keep the file from being stored:
 //! [`version`] and [`attributes`] look the name up in a listing then.
 
-use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
+use crate::ftp::client::list::hand_out;
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::client::stat_list;
 use crate::ftp::client::stat_list::STAT_ALL;
@@ -21,6 +21,7 @@ use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::remote::{
     Ask, Attributes, Completeness, Deadline, Entry, Error, Kind, NameStatus, Remote, RemotePath,
     Result, Version, Why,

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
+use crate::ftp::client::list::hand_out;
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Control;
 use crate::ftp::listing::Parser;
@@ -22,6 +22,7 @@ use crate::ftp::profile::Support;
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::ftp::transfer::listing_stream::says_cut_off;
 use crate::remote::{Completeness, Deadline, Entry, Error, Result};
 

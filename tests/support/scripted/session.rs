@@ -307,7 +307,11 @@ impl Session {
                 self.say("213 End of status")
             }
             "MLSD" => {
-                let listing = self.tree().facts_of(&self.directory);
+                let directory = match self.shared.script.lists_left {
+                    true => &self.port_made_in,
+                    false => &self.directory,
+                };
+                let listing = self.tree().facts_of(directory);
                 self.list(listing, act)
             }
             "MLST" => {
