@@ -65,6 +65,17 @@ struct StatListing {
     at: Instant,
 }
 
+/// The share of the deadline that a command gets of which it is not known that it works: half, since a slow server needs time,
+/// and so does the command that replaces it.
+const UNTESTED_SHARE: u32 = 2;
+
+/// What earlier tries of an operation have shown.
+#[derive(Debug, Default)]
+struct Tries {
+    /// `MLSD` was not answered.
+    mlsd_is_silent: bool,
+}
+
 /// The most steps in one flight.
 const FLIGHT_STEPS: usize = 1000;
 /// Time within which a listing is compared with an earlier `STAT`. Later the directory may have changed, and a server that
@@ -173,12 +184,14 @@ impl Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let path = self.absolute(directory)?;
+        let mut tries = Tries::default();
         self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             let mut names = BTreeSet::new();
-            let completeness = self.list_over(&mut lease, &path, again, ask, &mut |entry| {
-                names.extend(self.pool.place().encode(&entry.name));
-                each(entry);
-            })?;
+            let completeness =
+                self.list_over(&mut lease, &path, (again, &mut tries), ask, &mut |entry| {
+                    names.extend(self.pool.place().encode(&entry.name));
+                    each(entry);
+                })?;
             // On the same connection: with a limit of one or two, no second one would be free, and the server would never be
             // compared.
             let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
@@ -190,23 +203,41 @@ impl Client {
         })
     }
 
-    /// Lists one directory over a lease; `again` marks a retry.
+    /// Lists one directory over a lease; `again` marks a retry. Where `MLSD` was not answered, the retry sends `LIST`, and
+    /// its success shows that the network is not to blame.
     fn list_over(
         &self,
         lease: &mut Lease,
         directory: &[u8],
-        again: bool,
+        (again, tries): (bool, &mut Tries),
         ask: &Ask<'_>,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
-        let first_try = first_patience(lease, again, ask);
+        let is_untested = self
+            .pool
+            .profile()
+            .ask(|learned| learned.features.mlst() && learned.listing.mlsd.is_unknown());
+        let first_try = first_patience(lease, again, ask)
+            .or_else(|| (is_untested && !again).then(|| share_of(ask, UNTESTED_SHARE)));
         let lister = Lister {
             pool: &self.pool,
             lease,
             directory,
             deadline: first_try.as_ref().unwrap_or(ask.deadline),
+            without_facts: tries.mlsd_is_silent,
         };
-        lister.list(each)
+        let listed = lister.list(each);
+        match &listed {
+            Err(Error::TimedOut { tried }) if *tried == Command::Mlsd.to_string() => {
+                tries.mlsd_is_silent = true;
+            }
+            Ok(_) if tries.mlsd_is_silent => {
+                log::info!("list: MLSD is not answered; using LIST");
+                self.pool.profile().note_silence(Capability::Mlsd);
+            }
+            _ => {}
+        }
+        listed
     }
 
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
@@ -329,13 +360,20 @@ impl Remote for Client {
             .take_if(|stat| stat.directory == *directory)
             .filter(|stat| stat.at.elapsed() < STAT_COMPARE_WINDOW);
         let mut names = BTreeSet::new();
+        let mut tries = Tries::default();
         let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
-            self.list_over(&mut lease, directory, again, ask, &mut |entry| {
-                if stat_listing.is_some() {
-                    names.extend(self.pool.place().encode(&entry.name));
-                }
-                each(entry);
-            })
+            self.list_over(
+                &mut lease,
+                directory,
+                (again, &mut tries),
+                ask,
+                &mut |entry| {
+                    if stat_listing.is_some() {
+                        names.extend(self.pool.place().encode(&entry.name));
+                    }
+                    each(entry);
+                },
+            )
         })?;
         if let Some(stat) = stat_listing {
             stat_list::judge(&self.pool, directory, &names, &stat.reply);
@@ -375,6 +413,7 @@ impl Remote for Client {
                 lease,
                 directory,
                 deadline: ask.deadline,
+                without_facts: false,
             }
             .target(&name)
         })?;
@@ -543,6 +582,7 @@ impl Remote for Client {
                     lease,
                     directory,
                     deadline: ask.deadline,
+                    without_facts: false,
                 }
                 .raw(&name)
             }
@@ -562,7 +602,10 @@ fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline>
 
 /// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
-    const SHARE: u32 = 3;
+    share_of(ask, 3)
+}
+
+fn share_of(ask: &Ask<'_>, share: u32) -> Deadline {
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
-    Deadline::after(left / SHARE)
+    Deadline::after(left / share)
 }

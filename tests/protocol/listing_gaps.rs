@@ -145,3 +145,33 @@ fn absent_names_are_asked_for_after_negative_timeout() {
         }
     }
 }
+
+#[test]
+fn mlsd_without_an_answer_is_replaced_by_list() {
+    let server = Server::start();
+    for name in ["/top", "/d/f", "/e/g"] {
+        server.tree().put(name, "x");
+    }
+    server.on("MLSD", Act::Silence);
+    let mount = Mount::with(&server, "timeout=4,max_conns=2");
+    assert_eq!(mount.sh("ls; ls d; ls e; cat e/g"), "d\ne\ntop\nf\ng\nx");
+    assert_eq!(server.count("MLSD"), 1);
+    assert!(mount.log().contains("using LIST"), "{}", mount.log());
+}
+
+/// Where `LIST` is not answered either, nothing is learned of `MLSD`.
+#[test]
+fn silence_of_the_server_proves_nothing_of_mlsd() {
+    let server = Server::start();
+    server.tree().put("/d/f", "x");
+    let mount = Mount::with(&server, "timeout=2,max_conns=2");
+    mount.sh("stat d");
+    for command in ["MLSD", "LIST"] {
+        server.on(command, Act::Silence);
+    }
+    assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
+    server.behave();
+    let mark = server.mark();
+    mount.sh("sleep 1; [ $(ls d) = f ]");
+    assert!(!server.since(mark, &["MLSD"]).is_empty());
+}

@@ -37,6 +37,8 @@ pub struct Lister<'a> {
     pub directory: &'a [u8],
     /// The deadline.
     pub deadline: &'a Deadline,
+    /// `MLSD` was not answered in the first try: `LIST` is sent.
+    pub without_facts: bool,
 }
 
 impl Lister<'_> {
@@ -93,7 +95,8 @@ impl Lister<'_> {
     }
 
     fn entries(&mut self) -> Result<Listed> {
-        if self.pool.profile().ask(|learned| learned.features.mlst()) {
+        let facts = self.pool.profile().ask(|learned| learned.features.mlst());
+        if facts && !self.without_facts {
             match self.receive_entered(&Parser::facts, Command::Mlsd, false) {
                 Err(
                     error @ Error::Refused {
@@ -106,7 +109,13 @@ impl Lister<'_> {
                     let profile = self.pool.profile();
                     profile.note_refusal(Capability::Mlsd, &listed, &error);
                 }
-                taken => return taken.map(|taken| taken.listed),
+                taken => {
+                    let profile = self.pool.profile();
+                    if taken.is_ok() && profile.ask(|learned| learned.listing.mlsd.is_unknown()) {
+                        profile.learn(|learned| learned.listing.mlsd = Support::Yes);
+                    }
+                    return taken.map(|taken| taken.listed);
+                }
             }
         }
         let Received {

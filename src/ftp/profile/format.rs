@@ -45,6 +45,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("mlsd", "no"),
     ("mlst", "no"),
     ("list_all", "no"),
+    ("lists_entered", "no"),
     ("mdtm", "no"),
     ("chmod", "no"),
     ("sets_times", "nothing"),
