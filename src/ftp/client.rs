@@ -41,6 +41,7 @@ use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
+use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
 use crate::ftp::transfer::upload::{Store, Upload};
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
@@ -265,6 +266,35 @@ impl Client {
         after_store::followup(self.pool.profile(), self.pool.place(), file, then)
     }
 
+    /// Removes or renames again what was refused for the moment.
+    fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
+        let path = match step {
+            Step::Remove(path) => *path,
+            Step::Rename { from, .. } => *from,
+            _ => return,
+        };
+        if result.is_ok() {
+            return;
+        }
+        let Ok(path) = self.absolute(path) else {
+            return;
+        };
+        let tried = match step {
+            Step::Remove(_) => Command::Dele(&path).to_string(),
+            _ => Command::Rnfr(&path).to_string(),
+        };
+        let mut pauses = Pauses::default();
+        while let Err(error) = result
+            && is_refused_for_now(error, &tried, &["450"])
+            && pauses.wait(error, ask.deadline)
+        {
+            *result = match self.steps(std::slice::from_ref(step), ask) {
+                Ok(mut done) => done.pop().unwrap_or(Err(Error::Closed)),
+                Err(error) => Err(error),
+            };
+        }
+    }
+
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
@@ -305,6 +335,7 @@ impl Remote for Client {
             }
         }
         for (step, result) in steps.iter().zip(&mut results) {
+            self.repeat_refused(step, result, ask);
             let Err(error) = result else {
                 continue;
             };

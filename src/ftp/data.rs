@@ -24,7 +24,7 @@ use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{DataMode, DataModes, Profile};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{Reply, no_data_connection, no_data_connection_words};
 use crate::remote::{Deadline, Error, Result};
 
 pub use crate::ftp::data::passive::is_private;
@@ -400,8 +400,16 @@ fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error 
             "the server can't reach us: try mode=passive, or external_ip= and port_range= behind NAT"
         }
     };
-    Error::barred(
-        "no data connection can be made",
-        format!("{}; {mend}", said.join("; ")),
-    )
+    let passive = ways.failed.iter().filter(|(way, _)| !way.is_active());
+    let refusals: Vec<_> = passive
+        .map(|(_, said)| no_data_connection_words(said))
+        .collect();
+    let tried = "no data connection can be made";
+    match refusals.first() {
+        // The server could be reached, and has refused for the moment.
+        Some(Some(refusal)) if refusals.iter().all(Option::is_some) => {
+            no_data_connection(tried, &format!("{refusal}; {mend}"))
+        }
+        _ => Error::barred(tried, format!("{}; {mend}", said.join("; "))),
+    }
 }

@@ -8,4 +8,5 @@ pub(crate) mod followup;
 pub(crate) mod listing_stream;
 pub(crate) mod rest_check;
 pub(crate) mod start;
+pub(crate) mod transient;
 pub(crate) mod upload;

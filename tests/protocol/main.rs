@@ -38,6 +38,7 @@ mod stalled_server;
 mod stat_lookup;
 mod status;
 mod stored_unseen;
+mod transient_refusals;
 mod untrusted_replies;
 mod upload_pipeline;
 mod write_close;

@@ -154,6 +154,17 @@ impl Reply {
 /// Begins the cause of an error that a 425 or 426 made.
 const NO_DATA_CONNECTION: &str = "the server said ";
 
+/// The server's words in the message of an error that [`is_no_data_connection`], from the code on.
+pub fn no_data_connection_words(message: &str) -> Option<&str> {
+    let (_, said) = message.split_once(NO_DATA_CONNECTION)?;
+    (said.starts_with("425") || said.starts_with("426")).then_some(said)
+}
+
+/// An error that [`is_no_data_connection`], with the server's words.
+pub fn no_data_connection(tried: &str, said: &str) -> Error {
+    Error::lost(tried, format!("{NO_DATA_CONNECTION}{said}"))
+}
+
 /// Whether an error was made by the reply that there is no data connection.
 pub fn is_no_data_connection(error: &Error) -> bool {
     match error {

@@ -14,6 +14,7 @@ use crate::ftp::transfer::download::check_end;
 use crate::ftp::transfer::finish::{last_words, out_of_order};
 use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{TransferRequest, begin};
+use crate::ftp::transfer::transient::is_transient;
 use crate::remote::{Completeness, Deadline, Error, Result};
 
 /// Bytes taken at once.
@@ -122,6 +123,10 @@ impl Listing<'_> {
             }
             Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
                 return Err(disorder(lease, self.command));
+            }
+            Err(error) if is_transient(&error, &self.command.to_string()) => {
+                // Lines have come: once more, over another connection.
+                return Err(Error::lost(self.command.to_string(), error));
             }
             last => match is_cut_off(&last?) {
                 true => Completeness::Partial,

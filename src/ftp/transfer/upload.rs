@@ -20,7 +20,9 @@ use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::followup::UploadFollowup;
-use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_preconnected};
+use crate::ftp::transfer::start::{
+    StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
+};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -151,8 +153,12 @@ impl Upload {
             agreed: Some(made),
             ..TransferRequest::of(command)
         };
-        let again = made.load(Ordering::Relaxed);
-        let opened = match begin(&mut lease, start, deadline) {
+        let mut again = false;
+        let opened = repeating(command, deadline, || {
+            again = made.load(Ordering::Relaxed);
+            begin_once(&mut lease, start, deadline)
+        });
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
