@@ -80,7 +80,7 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
-/// Lines before a reply that belong to none and are dropped: some servers print messages of programs that they run.
+/// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
 const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
@@ -557,7 +557,7 @@ impl Control {
         let mut noise = 0;
         loop {
             let line = self.line(tried, deadline)?;
-            if noise < NOISE_LIMIT && self.logged_in && self.collector.is_noise(&line) {
+            if noise < NOISE_LIMIT && self.collector.is_noise(&line) && is_listing(tried) {
                 noise += 1;
                 log::debug!(
                     "control: a line that is no reply is dropped: {}",
@@ -607,6 +607,12 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether the reply to a listing is waited for.
+fn is_listing(tried: &dyn std::fmt::Display) -> bool {
+    let tried = tried.to_string();
+    tried.starts_with("LIST") || tried.starts_with("MLSD")
 }
 
 impl Drop for Control {
