@@ -142,7 +142,15 @@ impl Client {
                 }
                 log::info!("client: {error}; retrying on a new connection");
                 recheck::settle(&self.pool, writes, ask)?;
-                work(self.pool.lease(purpose, true, ask)?, true)
+                let again = work(self.pool.lease(purpose, true, ask)?, true);
+                match again {
+                    // Other connections of ours have ended these: there are none any more.
+                    Err(Error::Lost { .. }) if self.pool.is_single() => {
+                        recheck::settle(&self.pool, writes, ask)?;
+                        work(self.pool.lease(purpose, true, ask)?, true)
+                    }
+                    again => again,
+                }
             }
             result => result,
         }

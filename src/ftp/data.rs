@@ -24,7 +24,9 @@ use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{DataMode, DataModes, Profile};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::{Reply, no_data_connection, no_data_connection_words};
+use crate::ftp::protocol::reply::{
+    Reply, is_no_data_connection, no_data_connection, no_data_connection_words,
+};
 use crate::remote::{Deadline, Error, Result};
 
 pub use crate::ftp::data::passive::is_private;
@@ -312,10 +314,10 @@ fn note(
     error: Error,
 ) -> Result<()> {
     if known {
-        // The network has changed, or the server: all is open again.
-        if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
-        {
-            profile.learn(|learned| learned.data.modes = DataModes::default());
+        // A server that answers may do better in a moment.
+        let is_broken = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
+        if is_broken && !is_no_data_connection(&error) {
+            policy.doubt_mode(profile);
         }
         return Err(error);
     }
@@ -339,6 +341,13 @@ fn untried(deadline: &Deadline) -> Deadline {
 }
 
 impl Policy {
+    /// The way that worked does no more: the network has changed, or the server. All is open again.
+    pub fn doubt_mode(&self, profile: &Profile) {
+        if self.mode == Mode::Auto {
+            profile.learn(|learned| learned.data.modes = DataModes::default());
+        }
+    }
+
     /// The way to go now.
     fn next(&self, ways: &DataModes, control: &Control) -> Option<DataMode> {
         let failed = |way: &DataMode| ways.failed.iter().any(|(failed, _)| failed == way);

@@ -107,6 +107,8 @@ pub struct Learned {
     pub attributes: AttributeSupport,
     /// `RNTO` refuses to replace a file, which is moved aside for it.
     pub moves_aside: bool,
+    /// The server ends a session when another one logs in: one connection is made.
+    pub one_session: bool,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
 }

@@ -11,6 +11,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
@@ -57,6 +58,9 @@ pub(crate) fn connect_first(
     }
     let mut state = PoolState::new(endpoint.max_conns.max(1));
     state.live = 1;
+    if kept.has_one_session() {
+        state.be_single();
+    }
     let is_known = kept.is_known();
     let is_wanted = is_known && state.may_grow(Urgency::Ahead);
     let mut second = None;
@@ -67,16 +71,24 @@ pub(crate) fn connect_first(
             .flatten();
     };
     let longer = Deadline::after(deadline.patience() * 2);
-    let (mut control, deadline) =
-        match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
-            Err(Error::TimedOut { .. })
-                if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
-            {
-                let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
-                (again?, &longer)
-            }
-            result => (result?, deadline),
-        };
+    let met = match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
+        // Some servers end a session when another one begins.
+        Err(error @ Error::Lost { .. }) if second.is_some() => {
+            log::info!("pool: {error}; logging in again without a second connection");
+            second = None;
+            first_login(endpoint, profile, is_known, &mut |_| (), deadline)
+        }
+        met => met,
+    };
+    let (mut control, deadline) = match met {
+        Err(Error::TimedOut { .. })
+            if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
+        {
+            let again = first_login(endpoint, profile, is_known, &mut |_| (), &longer);
+            (again?, &longer)
+        }
+        result => (result?, deadline),
+    };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
     let looks = Preconnected::is_possible(profile);
     let second = second.filter(|_| looks).map(SecondConnection::log_in);
@@ -145,6 +157,7 @@ impl SecondConnection {
         let (sender, pool) = mpsc::channel::<Arc<Pool>>();
         let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
         let run = move || {
+            let begun = Instant::now();
             let deadline = Deadline::after(GROWING_PATIENCE);
             let met = endpoint.control(&route, None, &profile, &deadline);
             // It has turned out to be another server, or the mount has failed.
@@ -153,10 +166,11 @@ impl SecondConnection {
             let made = met.and_then(log_in);
             // Where the mount has failed, there will be none.
             let Ok(pool) = pool.recv() else { return };
-            pool.count_in(made.map(|(mut control, port)| {
+            let made = made.map(|(mut control, port)| {
                 let preconnected = port.and_then(|port| pool.preconnected_at(&port, &mut control));
                 (pool.register(&control), control, preconnected)
-            }));
+            });
+            pool.count_in(made, begun);
         };
         let thread = spawn_thread("connect", run);
         thread.is_ok().then_some(Self {

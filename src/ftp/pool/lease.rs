@@ -38,6 +38,8 @@ pub struct Lease {
     /// The last transfer began over a preconnected data connection.
     began_over_spare: bool,
     used: bool,
+    /// A newer connection had logged in when this one was taken.
+    is_older: bool,
 }
 
 /// A connection on its way into a lease.
@@ -139,6 +141,7 @@ impl Pool {
         } = taken?;
         state.transfers += transfers;
         state.ahead += ahead;
+        let is_older = state.sessions.is_older(id);
         drop(state);
         Ok(Lease {
             pool: Arc::clone(self),
@@ -150,6 +153,7 @@ impl Pool {
             wants_preconnected: false,
             began_over_spare: false,
             used,
+            is_older,
         })
     }
 
@@ -181,6 +185,9 @@ impl Pool {
                             preconnected: idle.preconnected,
                             used: true,
                         });
+                    }
+                    if !idle.is_old() {
+                        state.sessions.note_end(idle.id);
                     }
                     state.drop_connection(idle.id);
                     continue;
@@ -236,6 +243,7 @@ impl Pool {
         state.connecting += 1;
         // An attempt's own bytes are no progress of the caller's: a server that always refuses must not keep it for
         // ever.
+        let begun = Instant::now();
         let left = ask.deadline.remaining().unwrap_or_default();
         let arms = purpose != Purpose::Metadata;
         let made = MutexGuard::unlocked(state, || self.new_control(arms, &Deadline::after(left)));
@@ -244,6 +252,7 @@ impl Pool {
         let error = match made {
             Ok((id, control, preconnected)) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 return Ok(Some(Taken {
                     id,
                     control,
@@ -292,6 +301,9 @@ impl Pool {
             self.changed.notify_all();
             return;
         };
+        if control.in_step() {
+            state.note_answer(lease.id, lease.is_older);
+        }
         // In a chain of transfers a connection that carried metadata gets one as well.
         let joins = state.is_in_transfer_chain() && !state.idle.is_empty();
         let arms = (lease.wants_preconnected || joins)

@@ -55,6 +55,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("appe", "no"),
     ("stor_at", "no"),
     ("site_quota", "no"),
+    ("one_session", "yes"),
     ("rest", "no"),
 ];
 
@@ -248,6 +249,11 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
     },
     Fact {
+        name: "one_session",
+        write: |learned| learned.one_session.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.one_session = flag),
+    },
+    Fact {
         name: "rest",
         write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
         read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
@@ -422,6 +428,7 @@ stor_at yes
 stor_keeps no
 site_quota no
 moves_aside yes
+one_session yes
 rest no
 ";
 
@@ -466,6 +473,7 @@ rest no
                 site_quota: Support::No,
             },
             moves_aside: true,
+            one_session: true,
             ..Learned::default()
         };
         let text = write(&head(), &learned);

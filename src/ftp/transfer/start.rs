@@ -19,7 +19,7 @@ use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
 use crate::ftp::transfer::finish::{last_words, out_of_order, settle};
@@ -103,10 +103,16 @@ pub fn begin(
     let command = request.command;
     let is_part = matches!(command, Command::Appe(_))
         || matches!(command, Command::Stor(_)) && request.from > 0;
-    match is_part {
+    let pool = Arc::clone(lease.pool());
+    let begun = match is_part {
         true => begin_once(lease, request, deadline),
         false => repeating(command, deadline, || begin_once(lease, request, deadline)),
-    }
+    };
+    begun.inspect_err(|error| {
+        if is_no_data_connection(error) {
+            pool.data().doubt_mode(pool.profile());
+        }
+    })
 }
 
 /// Starts a transfer by `start`, again where `command` is refused for the moment.

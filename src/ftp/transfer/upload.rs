@@ -196,7 +196,7 @@ impl Upload {
         };
         let pool = Arc::clone(lease.pool());
         let upload = Self::open(lease, store, followup, deadline)
-            .inspect_err(|error| note_leftover(error, name.made))?;
+            .inspect_err(|error| note_leftover(error, name.path, name.made))?;
         parts::took_all(pool.profile(), name.path);
         Ok(upload)
     }
@@ -410,9 +410,11 @@ fn full(error: Error) -> Error {
 }
 
 /// After a failure to make a name that was not there. Many servers make the file before its data connection, and answer 425
-/// or 426 where that fails: an empty file is our own then.
-fn note_leftover(error: &Error, made: &AtomicBool) {
-    if is_no_data_connection(error) {
+/// or 426 where that fails, or the reply did not come: an empty file is our own then.
+fn note_leftover(error: &Error, path: &[u8], made: &AtomicBool) {
+    let is_unknown =
+        matches!(error, Error::Lost { tried, .. } if *tried == Command::Stor(path).to_string());
+    if is_no_data_connection(error) || is_unknown {
         made.store(true, Ordering::Relaxed);
     }
 }
