@@ -242,6 +242,14 @@ impl Opening {
         }
     }
 
+    /// The connection, where it is a passive one that is still open.
+    pub fn into_open(self) -> Option<(DataMode, Stream)> {
+        match self.socket {
+            Socket::Open(mut stream) => (!stream.has_news()).then_some((self.way, stream)),
+            Socket::Awaited(..) => None,
+        }
+    }
+
     /// The attempt, whose outcome is to be noted.
     pub fn attempt(&self) -> Attempt {
         Attempt {

@@ -145,6 +145,7 @@ pub struct Script {
     no_parts: Option<&'static str>,
     appe_replaces: bool,
     never_replaces: bool,
+    one_client: bool,
     home: &'static str,
 }
 
@@ -225,6 +226,12 @@ impl Script {
     /// `STOR` over a name that is taken stores under another one and says that all is well, as Pure-FTPd does with `-r`.
     pub fn never_replaces(mut self) -> Self {
         self.never_replaces = true;
+        self
+    }
+
+    /// A new connection ends those before it, as embedded servers with room for one client do.
+    pub fn one_client(mut self) -> Self {
+        self.one_client = true;
         self
     }
 

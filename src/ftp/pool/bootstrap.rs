@@ -76,6 +76,7 @@ pub(crate) fn connect_first(
         Err(error @ Error::Lost { .. }) if second.is_some() => {
             log::info!("pool: {error}; logging in again without a second connection");
             second = None;
+            state.limit_to_one();
             first_login(endpoint, profile, is_known, &mut |_| (), deadline)
         }
         met => met,
@@ -90,6 +91,9 @@ pub(crate) fn connect_first(
         result => (result?, deadline),
     };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
+    if state.is_single {
+        profile.learn(|learned| learned.one_session = true);
+    }
     let looks = Preconnected::is_possible(profile);
     let second = second.filter(|_| looks).map(SecondConnection::log_in);
     let lines = control.lines();

@@ -136,6 +136,9 @@ impl Pool {
             }
             Err(error) => {
                 state.live -= 1;
+                if matches!(error, Error::Lost { .. }) {
+                    state.sessions.note_end_of_login(begun);
+                }
                 state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
                 if !state.note_refused(&error) {
                     log::info!("pool: no further connection: {error}");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Succession {
     /// When the connections that there are were begun, by their numbers, which grow.
     begun: HashMap<u64, Instant>,
-    /// Connections that the server ended, and when.
-    ends: Vec<(u64, Instant)>,
+    /// When connections were begun that the server ended, and when it did.
+    ends: Vec<(Instant, Instant)>,
     /// An older connection has answered.
     coexist: bool,
 }
@@ -45,7 +45,7 @@ impl Succession {
         };
         let before = self.ends.len();
         self.ends.retain(|&(ended, at)| {
-            let is_outlived = ended < id && begun < at && at - begun < END_WINDOW;
+            let is_outlived = ended < begun && begun < at && at - begun < END_WINDOW;
             !is_outlived
         });
         let has_outlived = self.ends.len() < before;
@@ -55,8 +55,15 @@ impl Succession {
 
     /// The server has ended a connection.
     pub fn note_end(&mut self, id: u64) {
+        if let Some(&begun) = self.begun.get(&id) {
+            self.note_end_of_login(begun);
+        }
+    }
+
+    /// The server has ended a connection that was `begun` then, and had not logged in yet.
+    pub fn note_end_of_login(&mut self, begun: Instant) {
         if !self.coexist {
-            self.ends.push((id, Instant::now()));
+            self.ends.push((begun, Instant::now()));
         }
     }
 

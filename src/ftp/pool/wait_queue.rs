@@ -305,13 +305,18 @@ impl PoolState {
     pub fn note_answer(&mut self, id: u64, was_older: bool) {
         if self.sessions.note_answer(id, was_older) {
             log::warn!("pool: the server ends a session when another one begins; limited to 1");
-            let until = (!self.is_single).then(|| Instant::now() + LIMIT_MEMORY);
-            self.be_single();
-            self.limit.lowered_until = until;
+            self.limit_to_one();
         }
     }
 
-    /// One connection has to do.
+    /// One connection has to do: for a while the first time, then for good.
+    pub fn limit_to_one(&mut self) {
+        let until = (!self.is_single).then(|| Instant::now() + LIMIT_MEMORY);
+        self.be_single();
+        self.limit.lowered_until = until;
+    }
+
+    /// One connection has to do, for good.
     pub fn be_single(&mut self) {
         self.is_single = true;
         self.limit.now = 1;

@@ -144,9 +144,13 @@ pub fn begin_once(
         pool: Arc::clone(lease.pool()),
         leading: LeadingCommands::new(request.leading, request.is_strict),
         next_port: None,
+        unused: None,
         deadline,
     };
     let begun = starter.run(lease, preconnected);
+    if starter.unused.is_some() {
+        lease.keep_preconnected(starter.unused.take());
+    }
     if begun.is_err()
         && let Some(port) = starter.next_port
     {
@@ -185,6 +189,8 @@ struct Starter<'a> {
     leading: LeadingCommands<'a>,
     /// The reply by which a refused transfer still brought the port of the next one's data connection.
     next_port: Option<Reply>,
+    /// The data connection of a refused transfer, for the next try.
+    unused: Option<Preconnected>,
     deadline: &'a Deadline,
 }
 
@@ -386,6 +392,11 @@ impl Starter<'_> {
             return Ok(begun(opening.at_once()?, true));
         }
         self.drain(control, deadline)?;
+        if reply.code == 425 && self.pool.profile().ask(|learned| learned.one_session) {
+            // It has tried a data connection of a session that has ended; this one is still in its queue.
+            let unused = opening.into_open();
+            self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
+        }
         Err(self.refusal(&reply))
     }
 

@@ -48,6 +48,11 @@ pub(super) type Outcome = Result<(), Ended>;
 pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
     socket.set_nodelay(true).unwrap();
+    if shared.script.one_client {
+        for older in shared.sockets.lock().unwrap().values() {
+            let _ = older.shutdown(std::net::Shutdown::Both);
+        }
+    }
     shared
         .sockets
         .lock()
