@@ -21,7 +21,7 @@ pub(crate) mod update;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -55,6 +55,8 @@ pub struct Client {
     pool: Arc<Pool>,
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
+    /// How often a name was sent in vain instead of a path.
+    name_tries: AtomicU32,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -64,6 +66,29 @@ struct StatListing {
     directory: Vec<u8>,
     reply: Reply,
     at: Instant,
+}
+
+/// Names that are sent in vain instead of paths, before it is left: permission is denied then.
+const NAME_TRIES_LIMIT: u32 = 3;
+
+/// Whether a command with a path was refused, perhaps for having one.
+fn is_refused_path(error: &Error) -> bool {
+    const VERBS: [&str; 6] = ["STOR ", "APPE ", "MKD ", "DELE ", "RMD ", "RNTO "];
+    match error {
+        Error::Refused { why, tried, said } => {
+            let is_possible = matches!(why, Why::Denied | Why::Unsaid);
+            is_possible && said.starts_with('5') && VERBS.iter().any(|verb| tried.starts_with(verb))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a step names a path in a command that changes it.
+fn changes_name(step: &Step<'_>) -> bool {
+    matches!(
+        step,
+        Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
+    )
 }
 
 /// The share of the deadline that a command gets of which it is not known that it works: half, since a slow server needs time,
@@ -90,6 +115,7 @@ impl Client {
             pool: Pool::connect(endpoint, deadline)?,
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
+            name_tries: AtomicU32::new(0),
         })
     }
 
@@ -274,6 +300,49 @@ impl Client {
         after_store::followup(self.pool.profile(), self.pool.place(), file, then)
     }
 
+    /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
+    /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
+    fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let profile = self.pool.profile();
+        let done = work();
+        if profile.ask(|learned| learned.paths.is_known()) {
+            return done;
+        }
+        let refusal = match done {
+            Err(error) if is_refused_path(&error) => error,
+            Err(error) => return Err(error),
+            Ok(done) => {
+                profile.learn(|learned| learned.paths = Support::Yes);
+                return Ok(done);
+            }
+        };
+        if self.name_tries.fetch_add(1, Ordering::Relaxed) >= NAME_TRIES_LIMIT {
+            return Err(refusal);
+        }
+        profile.learn(|learned| learned.paths = Support::No);
+        let done = work();
+        match &done {
+            Ok(_) => log::info!("client: {refusal}; the server takes names instead of paths"),
+            Err(_) => {
+                profile.learn(|learned| learned.paths = Support::Unknown);
+                return Err(refusal);
+            }
+        }
+        done
+    }
+
+    /// Whether a rename was refused, perhaps because its new name is taken.
+    fn is_taken(&self, step: &Step<'_>, result: &Result<Done>, ask: &Ask<'_>) -> bool {
+        match (step, result) {
+            (Step::Rename { to, .. }, Err(error)) if is_refused_path(error) => {
+                let version = self.steps(&[Step::Version(to)], ask);
+                let version = version.ok().and_then(|mut done| done.pop());
+                !matches!(version, Some(Err(error)) if error.why() == Some(Why::NotFound))
+            }
+            _ => false,
+        }
+    }
+
     /// Removes or renames again what was refused for the moment.
     fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
         let path = match step {
@@ -344,6 +413,15 @@ impl Remote for Client {
         }
         for (step, result) in steps.iter().zip(&mut results) {
             self.repeat_refused(step, result, ask);
+            if changes_name(step) && !self.is_taken(step, result, ask) {
+                let mut first = Some(std::mem::replace(result, Err(Error::Closed)));
+                *result = self.by_path_or_name(|| match first.take() {
+                    Some(first) => first,
+                    None => (self.steps(std::slice::from_ref(step), ask)?)
+                        .pop()
+                        .unwrap_or(Err(Error::Closed)),
+                });
+            }
             let Err(error) = result else {
                 continue;
             };
@@ -498,7 +576,7 @@ impl Remote for Client {
         });
         let writes = [path.clone()];
         let begin = |command, from| {
-            self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
+            let open = |lease, _| {
                 let store = Store {
                     command,
                     from,
@@ -509,7 +587,8 @@ impl Remote for Client {
                 let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
                 let sent = upload.early();
                 Ok((Box::new(upload) as Box<dyn Sink>, sent))
-            })
+            };
+            self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, open))
         };
         let Some(from) = append_at else {
             return begin(Command::Stor(&path), 0);
@@ -549,13 +628,14 @@ impl Remote for Client {
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
-        self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
+        let create = |lease, _| {
             // An existing file must not be changed by pipelined commands.
             let behind = self.behind(file, Then::default());
             begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)
-        })
+        };
+        self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, create))
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
@@ -591,7 +671,7 @@ impl Remote for Client {
             steps,
             confirm: &|then| self.confirm(file, then, ask),
         };
-        update.run(plan)
+        self.by_path_or_name(|| update.run(plan))
     }
 
     fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {

@@ -8,6 +8,7 @@
 //! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops
 //! the connection and never uses it again.
 
+pub(crate) mod by_name;
 pub(crate) mod login;
 pub(crate) mod owed_replies;
 pub(crate) mod tls;
@@ -48,10 +49,18 @@ pub struct Control {
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
+    here: WorkingDirectory,
+}
+
+/// The working directory, and how it is used.
+#[derive(Debug, Default)]
+struct WorkingDirectory {
     /// The directory that was entered last, absolute; `None` where the login left us.
-    directory: Option<Arc<[u8]>>,
-    /// The names in `directory`, where a listing has shown them since it was entered.
+    path: Option<Arc<[u8]>>,
+    /// The names in it, where a listing has shown them since it was entered.
     names: Option<Names>,
+    /// Commands that change something are sent by `CWD` and a name.
+    by_name: bool,
 }
 
 /// The names in a directory, by their hashes.
@@ -121,8 +130,7 @@ impl Control {
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
-            directory: None,
-            names: None,
+            here: WorkingDirectory::default(),
         };
         if let Some((judge, session)) = implicit {
             control.encrypt(judge, session, deadline)?;
@@ -147,6 +155,17 @@ impl Control {
     ///
     /// None of them may be one that begins a transfer. A 421 is the end of the connection.
     pub fn flight(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<Vec<Reply>> {
+        match self.flight_by_name(commands, deadline)? {
+            Some(replies) => Ok(replies),
+            None => self.flight_as_is(commands, deadline),
+        }
+    }
+
+    fn flight_as_is(
+        &mut self,
+        commands: &[Command<'_>],
+        deadline: &Deadline,
+    ) -> Result<Vec<Reply>> {
         let mut replies = Vec::with_capacity(commands.len());
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
@@ -170,7 +189,7 @@ impl Control {
                     break;
                 }
                 log::debug!("> {command}");
-                self.owed.add_command(command);
+                self.owed.add_command(command, self.here.path.as_deref());
                 unanswered += size;
                 sizes.push_back(size);
                 next = unsent.next();
@@ -227,6 +246,10 @@ impl Control {
     ) -> Result<Vec<Reply>> {
         if !self.is_pipelining() {
             let replies = self.flight(before, deadline)?;
+            let last = match self.by_name(last, deadline)? {
+                Ok(last) => last,
+                Err(refusal) => return Err(refusal.refusal(last)),
+            };
             self.send(&[last], deadline)?;
             sent();
             return Ok(replies);
@@ -265,25 +288,25 @@ impl Control {
         if let Command::Cwd(path) = command
             && reply.is_completion()
         {
-            self.directory = Some(Arc::from(*path));
-            self.names = None;
+            self.here.path = Some(Arc::from(*path));
+            self.here.names = None;
         }
         Ok(())
     }
 
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
     pub fn directory(&self) -> Option<&Arc<[u8]>> {
-        self.directory.as_ref()
+        self.here.path.as_ref()
     }
 
     /// The names in [`Self::directory`], as [`Self::note_names`] has them.
     pub fn names(&self) -> Option<&Names> {
-        self.names.as_ref()
+        self.here.names.as_ref()
     }
 
     /// A listing has shown the names in [`Self::directory`].
     pub fn note_names(&mut self, names: Option<Names>) {
-        self.names = names;
+        self.here.names = names;
     }
 
     /// Nothing is known of this server yet.
@@ -295,7 +318,7 @@ impl Control {
 
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
-        matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
+        !self.here.by_name && matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
@@ -328,7 +351,7 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
-            self.owed.add_command(command);
+            self.owed.add_command(command, self.here.path.as_deref());
             count += 1;
         }
         if count > 0 {

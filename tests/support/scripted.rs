@@ -146,6 +146,7 @@ pub struct Script {
     appe_replaces: bool,
     never_replaces: bool,
     one_client: bool,
+    names_only: bool,
     home: &'static str,
 }
 
@@ -232,6 +233,12 @@ impl Script {
     /// A new connection ends those before it, as embedded servers with room for one client do.
     pub fn one_client(mut self) -> Self {
         self.one_client = true;
+        self
+    }
+
+    /// Commands that change something are refused if they have a path: the server wants CWD and a name.
+    pub fn names_only(mut self) -> Self {
+        self.names_only = true;
         self
     }
 

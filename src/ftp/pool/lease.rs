@@ -19,6 +19,7 @@ use crate::ftp::data::Preconnected;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
 use crate::ftp::pool::wait_queue::{Idle, Next, PoolState, Purpose};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::Support;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
 /// How long prefetching waits for a connection: it may hold what other callers come to need.
@@ -135,7 +136,7 @@ impl Pool {
         state.waiting.transfers -= transfers;
         let Taken {
             id,
-            control,
+            mut control,
             preconnected,
             used,
         } = taken?;
@@ -143,6 +144,7 @@ impl Pool {
         state.ahead += ahead;
         let is_older = state.sessions.is_older(id);
         drop(state);
+        control.send_by_name(self.profile.ask(|learned| learned.paths) == Support::No);
         Ok(Lease {
             pool: Arc::clone(self),
             id,

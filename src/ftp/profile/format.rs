@@ -249,6 +249,11 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
     },
     Fact {
+        name: "paths",
+        write: |learned| learned.paths.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.paths = flag.into()),
+    },
+    Fact {
         name: "one_session",
         write: |learned| learned.one_session.then(|| yes_or_no(true)),
         read: |learned, word| parse_flag(word).map(|flag| learned.one_session = flag),
@@ -428,6 +433,7 @@ stor_at yes
 stor_keeps no
 site_quota no
 moves_aside yes
+paths no
 one_session yes
 rest no
 ";
@@ -474,6 +480,7 @@ rest no
             },
             moves_aside: true,
             one_session: true,
+            paths: Support::No,
             ..Learned::default()
         };
         let text = write(&head(), &learned);

@@ -7,7 +7,7 @@
 use crate::remote::{Completeness, Deadline};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_files::Listing;
+use crate::vfs::file::open_files::{Listing, Name};
 use crate::vfs::inode::attr_view::Attr;
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ impl Vfs {
 
     fn hand_out(
         &self,
-        (names, is_cut): (&[(Arc<[u8]>, u64)], bool),
+        (names, is_cut): (&[Name], bool),
         offset: u64,
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Result<()> {

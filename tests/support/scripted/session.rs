@@ -250,6 +250,10 @@ impl Session {
             _ if !self.logged_in => return self.say("530 Please log in"),
             _ => {}
         }
+        let changes = ["STOR", "APPE", "MKD", "DELE", "RMD", "RNTO"].contains(&verb);
+        if changes && self.shared.script.names_only && argument.contains(&b'/') {
+            return self.say("550 Permission denied");
+        }
         let path = self.known(argument);
         match verb {
             "FEAT" => self.features(),
