@@ -55,7 +55,7 @@ pub struct Client {
     pool: Arc<Pool>,
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
-    /// How often a name was sent in vain instead of a path.
+    /// How often a name was sent without success instead of a path.
     name_tries: AtomicU32,
 }
 
@@ -68,7 +68,7 @@ struct StatListing {
     at: Instant,
 }
 
-/// Names that are sent in vain instead of paths, before it is left: permission is denied then.
+/// Names that are sent without success instead of paths, before it is left: permission is denied then.
 const NAME_TRIES_LIMIT: u32 = 3;
 
 /// Whether a command with a path was refused, perhaps for having one.

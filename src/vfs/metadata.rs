@@ -40,8 +40,8 @@ impl Metadata {
             remote,
             table,
             listings: Listings::default(),
-            lifetime: settings.cache_timeout,
-            absence_lifetime: settings.negative_timeout,
+            lifetime: settings.lifetimes.known,
+            absence_lifetime: settings.lifetimes.absent,
         })
     }
 }

@@ -64,7 +64,7 @@ impl Vfs {
             }
             if listing.names.is_none() {
                 let tree = self.table.lock();
-                tree.listing(listing.ino, self.settings.cache_timeout)
+                tree.listing(listing.ino, self.settings.lifetimes.known)
                     .filter(|completeness| *completeness != Completeness::Cut)?;
                 listing.is_cut = false;
                 listing.names = Some(Arc::new(tree.children(listing.ino)));
