@@ -78,7 +78,7 @@ pub(crate) type Name = (Arc<[u8]>, u64);
 pub(crate) struct Listing {
     pub(crate) ino: u64,
     pub(crate) names: Option<Arc<Vec<Name>>>,
-    /// Names are missing: reading it ends in an error, so that nobody takes it for all.
+    /// Names are missing: reading it ends in an error, so that no program takes it for all.
     pub(crate) is_cut: bool,
 }
 
