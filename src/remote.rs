@@ -53,8 +53,11 @@ pub struct Ask<'a> {
 pub enum Completeness {
     /// A name that was not listed does not exist.
     Whole,
-    /// A name that was not listed may exist: lines could not be parsed, or a limit was reached.
+    /// A name that was not listed may exist: some lines could not be parsed, or the server left entries out.
     Partial,
+    /// Most may be missing: no entry could be parsed, or a limit of this program was reached. Such a listing must not
+    /// pass for that of the directory.
+    Cut,
 }
 
 /// Properties of a server that the file system depends on.

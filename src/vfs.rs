@@ -104,7 +104,9 @@ pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::readdir::Listed;
 pub use crate::vfs::ops::setattr::{Changes, NewTime};
-pub use crate::vfs::settings::{AttributeSettings, Policy, Settings, StorePlace, WriteBack};
+pub use crate::vfs::settings::{
+    AttributeSettings, Lifetimes, Policy, Settings, StorePlace, WriteBack,
+};
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 
@@ -148,7 +150,7 @@ impl Vfs {
             Arc::new(Checked::new(remote, check))
         };
         let settings = Arc::new(settings);
-        let lifetime = settings.cache_timeout;
+        let lifetime = settings.lifetimes.known;
         let readers = ReadContext {
             remote: Arc::clone(&remote),
             blocks: Arc::new(Blocks::new(settings.cache_size)),
@@ -172,7 +174,7 @@ impl Vfs {
             spool,
         );
         let attributes = AttributeOverlay::new(Arc::clone(&remote), Arc::clone(&table), &settings);
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), lifetime);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), &settings);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

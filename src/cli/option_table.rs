@@ -294,6 +294,17 @@ pub const TABLE: &[Spec] = &[
         },
     ),
     value(
+        "negative_timeout",
+        "SECONDS",
+        "cache_timeout",
+        "TTL of absent names in seconds; 0: ask for each",
+        Group::Server,
+        |s, text| {
+            number(text, 0, YEAR, " (seconds)")
+                .map(|n| s.cache.negative_timeout = Some(Duration::from_secs(n)))
+        },
+    ),
+    value(
         "timeout",
         "SECONDS",
         "30",

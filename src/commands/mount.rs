@@ -240,7 +240,10 @@ fn vfs_settings(
         },
         size: settings.attributes.size,
         read_only: settings.mount.read_only,
-        cache_timeout: settings.cache.cache_timeout,
+        lifetimes: vfs::Lifetimes {
+            known: settings.cache.cache_timeout,
+            absent: (settings.cache.negative_timeout).unwrap_or(settings.cache.cache_timeout),
+        },
         timeout: settings.server.timeout,
         spool_size: settings.write.spool_size,
         atomic: settings.write.atomic,

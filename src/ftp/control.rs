@@ -8,12 +8,13 @@
 //! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops
 //! the connection and never uses it again.
 
+pub(crate) mod by_name;
 pub(crate) mod login;
 pub(crate) mod owed_replies;
 pub(crate) mod tls;
 pub(crate) mod version_query;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -48,9 +49,22 @@ pub struct Control {
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
-    /// The directory that was entered last, absolute; `None` where the login left us.
-    directory: Option<Arc<[u8]>>,
+    here: WorkingDirectory,
 }
+
+/// The working directory, and how it is used.
+#[derive(Debug, Default)]
+struct WorkingDirectory {
+    /// The directory that was entered last, absolute; `None` where the login left us.
+    path: Option<Arc<[u8]>>,
+    /// The names in it, where a listing has shown them since it was entered.
+    names: Option<Names>,
+    /// Commands that change something are sent by `CWD` and a name.
+    by_name: bool,
+}
+
+/// The names in a directory, by their hashes.
+pub type Names = HashSet<u64>;
 
 /// Whether the connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +89,8 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
+/// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
+const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
@@ -114,7 +130,7 @@ impl Control {
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
-            directory: None,
+            here: WorkingDirectory::default(),
         };
         if let Some((judge, session)) = implicit {
             control.encrypt(judge, session, deadline)?;
@@ -139,6 +155,17 @@ impl Control {
     ///
     /// None of them may be one that begins a transfer. A 421 is the end of the connection.
     pub fn flight(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<Vec<Reply>> {
+        match self.flight_by_name(commands, deadline)? {
+            Some(replies) => Ok(replies),
+            None => self.flight_as_is(commands, deadline),
+        }
+    }
+
+    fn flight_as_is(
+        &mut self,
+        commands: &[Command<'_>],
+        deadline: &Deadline,
+    ) -> Result<Vec<Reply>> {
         let mut replies = Vec::with_capacity(commands.len());
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
@@ -162,7 +189,7 @@ impl Control {
                     break;
                 }
                 log::debug!("> {command}");
-                self.owed.add_command(command);
+                self.owed.add_command(command, self.here.path.as_deref());
                 unanswered += size;
                 sizes.push_back(size);
                 next = unsent.next();
@@ -219,6 +246,10 @@ impl Control {
     ) -> Result<Vec<Reply>> {
         if !self.is_pipelining() {
             let replies = self.flight(before, deadline)?;
+            let last = match self.by_name(last, deadline)? {
+                Ok(last) => last,
+                Err(refusal) => return Err(refusal.refusal(last)),
+            };
             self.send(&[last], deadline)?;
             sent();
             return Ok(replies);
@@ -257,14 +288,25 @@ impl Control {
         if let Command::Cwd(path) = command
             && reply.is_completion()
         {
-            self.directory = Some(Arc::from(*path));
+            self.here.path = Some(Arc::from(*path));
+            self.here.names = None;
         }
         Ok(())
     }
 
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
     pub fn directory(&self) -> Option<&Arc<[u8]>> {
-        self.directory.as_ref()
+        self.here.path.as_ref()
+    }
+
+    /// The names in [`Self::directory`], as [`Self::note_names`] has them.
+    pub fn names(&self) -> Option<&Names> {
+        self.here.names.as_ref()
+    }
+
+    /// A listing has shown the names in [`Self::directory`].
+    pub fn note_names(&mut self, names: Option<Names>) {
+        self.here.names = names;
     }
 
     /// Nothing is known of this server yet.
@@ -276,7 +318,7 @@ impl Control {
 
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
-        matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
+        !self.here.by_name && matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
@@ -309,7 +351,7 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
-            self.owed.add_command(command);
+            self.owed.add_command(command, self.here.path.as_deref());
             count += 1;
         }
         if count > 0 {
@@ -535,8 +577,17 @@ impl Control {
     }
 
     fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let mut noise = 0;
         loop {
             let line = self.line(tried, deadline)?;
+            if noise < NOISE_LIMIT && self.collector.is_noise(&line) && is_listing(tried) {
+                noise += 1;
+                log::debug!(
+                    "control: a line that is no reply is dropped: {}",
+                    line.escape_ascii()
+                );
+                continue;
+            }
             match self.collector.line(&line) {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
@@ -579,6 +630,12 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether the reply to a listing is waited for.
+fn is_listing(tried: &dyn std::fmt::Display) -> bool {
+    let tried = tried.to_string();
+    tried.starts_with("LIST") || tried.starts_with("MLSD")
 }
 
 impl Drop for Control {

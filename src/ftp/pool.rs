@@ -21,13 +21,14 @@ pub(crate) mod connector;
 pub(crate) mod doubtful_paths;
 pub(crate) mod lease;
 pub(crate) mod old_sessions;
+pub(crate) mod succession;
 pub(crate) mod wait_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
@@ -113,6 +114,7 @@ impl Pool {
             moved: AtomicU64::new(0),
         });
         let id = pool.register(&control);
+        pool.state.lock().sessions.note_login(id, Instant::now());
         match port.and_then(|port| pool.preconnected_at(&port, &mut control)) {
             None if looks => pool.preconnect_in_background(id, control),
             preconnected => pool.rest(id, control, preconnected),
@@ -273,8 +275,22 @@ impl Pool {
         } else {
             state.give_up(id, &control);
         }
-        drop(state);
+        self.share(state);
         self.changed.notify_all();
+    }
+
+    /// Keeps it for later mounts where the server has turned out to have room for one connection.
+    fn share(&self, state: MutexGuard<'_, PoolState>) {
+        let is_single = state.is_single;
+        drop(state);
+        if is_single && !self.profile.ask(|learned| learned.one_session) {
+            self.profile.learn(|learned| learned.one_session = true);
+        }
+    }
+
+    /// Whether the server has turned out to have room for one connection.
+    pub fn is_single(&self) -> bool {
+        self.state.lock().is_single
     }
 
     /// Drops what is idle for too long, until the pool is closed.

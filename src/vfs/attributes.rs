@@ -72,7 +72,7 @@ impl AttributeOverlay {
         Arc::new(Self {
             remote,
             table,
-            lifetime: settings.cache_timeout,
+            lifetime: settings.lifetimes.known,
             policy,
             store,
             logged: OrderedMutex::default(),

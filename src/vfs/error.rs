@@ -47,6 +47,8 @@ pub enum Error {
     LeadsOut,
     /// The file was replaced or removed on the server.
     Stale,
+    /// Entries of a directory are missing in its listing.
+    IncompleteListing,
     /// No such open file.
     BadHandle,
     /// The file is larger than can be.
@@ -80,6 +82,7 @@ impl Error {
             Self::Unsupported => libc::EOPNOTSUPP,
             Self::NeverRenames => libc::EXDEV,
             Self::Stale => libc::ESTALE,
+            Self::IncompleteListing => libc::EIO,
             Self::BadHandle => libc::EBADF,
             Self::TooBig => libc::EFBIG,
             Self::NoData => libc::ENODATA,
@@ -167,6 +170,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::LeadsOut => f.write_str("the link leads out of the mount"),
+            Self::IncompleteListing => f.write_str("entries are missing in the server's listing"),
             Self::Stale => f.write_str("the file was replaced or removed on the server"),
             other => std::io::Error::from_raw_os_error(other.to_errno()).fmt(f),
         }

@@ -134,8 +134,9 @@ impl Tree {
             .try_fold(RemotePath::root(), |path, name| path.join(name))
     }
 
-    /// What is known of `name` in `parent`, from listings and answers not older than `age`.
-    pub fn known(&self, parent: u64, name: &[u8], age: Duration) -> Known {
+    /// What is known of `name` in `parent`, from listings and answers not older than `age`; from those not older than
+    /// `absence_age`, that it is absent.
+    pub fn known(&self, parent: u64, name: &[u8], age: Duration, absence_age: Duration) -> Known {
         let Some(node) = self.nodes.get(&parent) else {
             return Known::Unknown;
         };
@@ -148,11 +149,11 @@ impl Tree {
                 Known::Unknown
             };
         }
-        let whole = self.listing(parent, age) == Some(Completeness::Whole);
+        let whole = self.listing(parent, absence_age) == Some(Completeness::Whole);
         let absent = directory
             .absent
             .get(name)
-            .is_some_and(|at| at.elapsed() < age);
+            .is_some_and(|at| at.elapsed() < absence_age);
         if whole || absent {
             Known::Absent
         } else {
@@ -398,10 +399,10 @@ mod tests {
     #[test]
     fn a_whole_listing_answers_absences_and_a_partial_one_does_not() {
         let mut tree = listed(vec![entry(b"a", 1)]);
-        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Absent);
-        assert_eq!(tree.known(ROOT, b"b", Duration::ZERO), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Absent);
+        assert_eq!(tree.known(ROOT, b"b", LONG, Duration::ZERO), Known::Unknown);
         tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
-        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Unknown);
         assert!(tree.child(ROOT, b"a").is_some());
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::single_flight::Listings;
+use crate::vfs::settings::Settings;
 
 /// What is known of names and attributes, and how it is learned.
 pub struct Metadata {
@@ -24,16 +25,23 @@ pub struct Metadata {
     pub(crate) listings: Listings,
     /// How long attributes and listings live.
     lifetime: Duration,
+    /// How long an absence is believed.
+    absence_lifetime: Duration,
 }
 
 impl Metadata {
     /// Nothing is known yet.
-    pub(crate) fn new(remote: Arc<dyn Remote>, table: Arc<Table>, lifetime: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        remote: Arc<dyn Remote>,
+        table: Arc<Table>,
+        settings: &Settings,
+    ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             table,
             listings: Listings::default(),
-            lifetime,
+            lifetime: settings.lifetimes.known,
+            absence_lifetime: settings.lifetimes.absent,
         })
     }
 }

@@ -23,8 +23,8 @@ pub struct Settings {
     pub size: Option<u64>,
     /// Nothing is changed on the server.
     pub read_only: bool,
-    /// How long attributes and listings live.
-    pub cache_timeout: Duration,
+    /// How long what the server said is believed.
+    pub lifetimes: Lifetimes,
     /// How long an operation may make no progress.
     pub timeout: Duration,
     /// Where the spool files are.
@@ -41,6 +41,15 @@ pub struct Settings {
     pub cache_size: u64,
     /// The block cache on disk, if there is one; its source without the mounted directory.
     pub disk_cache: Option<DiskCache>,
+}
+
+/// How long what the server said is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Attributes and listings.
+    pub known: Duration,
+    /// That a name is absent, by a listing or an answer about the name.
+    pub absent: Duration,
 }
 
 /// Write-back settings.

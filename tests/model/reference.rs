@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpfs::remote::is_temp_name;
-use ftpfs::vfs::{Creator, DiskCache, Error, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{Creator, DiskCache, Error, Lifetimes, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -213,7 +213,10 @@ impl Run {
         let server = Arc::new(Memory::new(stats, patches, faults));
         server.slow(slow);
         let settings = Settings {
-            cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
+            lifetimes: Lifetimes {
+                known: Duration::from_secs(if shared { 0 } else { 30 }),
+                absent: Duration::from_secs(if shared { 0 } else { 30 }),
+            },
             timeout: Duration::from_secs(20),
             spool_size,
             atomic,
@@ -919,7 +922,10 @@ fn each_of(
         server.store(name, &[1; 300_000], false);
     }
     let mut settings = Settings {
-        cache_timeout: Duration::from_secs(1000),
+        lifetimes: Lifetimes {
+            known: Duration::from_secs(1000),
+            absent: Duration::from_secs(1000),
+        },
         ..settings(local.path(), false)
     };
     change(&mut settings);

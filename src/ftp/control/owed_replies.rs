@@ -4,6 +4,7 @@
 //! shows what became of pipelined commands: the second reply after one write proves that the server takes several.
 
 use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::remote_root::below;
 
 /// Whether several commands may be sent before the first of them is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +81,13 @@ impl OwedReplies {
         }
     }
 
-    /// A command is to be sent.
-    pub fn add_command(&mut self, command: &Command<'_>) {
-        self.paths
-            .extend(command.written_path().map(<[u8]>::to_vec));
+    /// A command is to be sent; `directory` is where names in it lie.
+    pub fn add_command(&mut self, command: &Command<'_>, directory: Option<&[u8]>) {
+        let path = command.written_path().map(|path| match directory {
+            Some(directory) if !path.starts_with(b"/") => below(directory, path),
+            _ => path.to_vec(),
+        });
+        self.paths.extend(path);
     }
 
     /// `bytes` of commands are being written; `count` replies are owed then.

@@ -100,22 +100,29 @@ impl Pool {
     /// Makes one more connection for the next caller.
     fn grow(&self, deadline: &Deadline) {
         let arms = self.state.lock().is_in_transfer_chain();
+        let begun = Instant::now();
         let grown = self.new_control(arms, deadline);
-        self.count_in(grown);
+        self.count_in(grown, begun);
     }
 
-    /// Counts a further connection in or out.
-    pub(crate) fn count_in(&self, grown: Result<(u64, Control, Option<Preconnected>)>) {
+    /// Counts a further connection, which was `begun` then, in or out.
+    pub(crate) fn count_in(
+        &self,
+        grown: Result<(u64, Control, Option<Preconnected>)>,
+        begun: Instant,
+    ) {
         let mut state = self.state.lock();
         state.connecting -= 1;
         match grown {
             Ok((id, control, preconnected @ Some(_))) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 drop(state);
                 return self.rest(id, control, preconnected);
             }
             Ok((id, control, None)) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 // The next caller finds it ready; one that waits already is as quick on its own.
                 let arms =
                     state.is_in_transfer_chain() && state.has_no_waiting_caller() && !state.closed;
@@ -129,6 +136,9 @@ impl Pool {
             }
             Err(error) => {
                 state.live -= 1;
+                if matches!(error, Error::Lost { .. }) {
+                    state.sessions.note_end_of_login(begun);
+                }
                 state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
                 if !state.note_refused(&error) {
                     log::info!("pool: no further connection: {error}");

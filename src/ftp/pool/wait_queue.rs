@@ -10,6 +10,7 @@ use crate::ftp::control::Control;
 use crate::ftp::data::{Preconnected, SPARE_LIFE};
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
+use crate::ftp::pool::succession::Succession;
 use crate::remote::{Error, Urgency, Why};
 
 /// What a lease is for.
@@ -44,6 +45,10 @@ pub struct PoolState {
     pub limit: ConnectionLimit,
     /// Sessions that the server may still count.
     pub old_sessions: OldSessions,
+    /// Which of two sessions the server ends.
+    pub sessions: Succession,
+    /// The server had room for one connection only.
+    pub is_single: bool,
     /// The callers that wait.
     pub waiting: Waiting,
     /// Handles with which every connection can be cut.
@@ -138,6 +143,8 @@ impl PoolState {
                 refused_for_old: 0,
             },
             old_sessions: OldSessions::default(),
+            sessions: Succession::default(),
+            is_single: false,
             waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
@@ -166,7 +173,10 @@ impl PoolState {
         }
         if fresh {
             // Those that were idle since before the failure are as dead as the one that failed.
-            while let Some(idle) = self.idle.pop() {
+            while let Some(mut idle) = self.idle.pop() {
+                if !idle.control.is_stale() {
+                    self.note_answer(idle.id, false);
+                }
                 self.old_sessions.add_closed();
                 self.drop_connection(idle.id);
             }
@@ -291,8 +301,33 @@ impl PoolState {
         self.limit.refused_for_old = 0;
     }
 
+    /// A connection was given back in step.
+    pub fn note_answer(&mut self, id: u64, was_older: bool) {
+        if self.sessions.note_answer(id, was_older) {
+            log::warn!("pool: the server ends a session when another one begins; limited to 1");
+            self.limit_to_one();
+        }
+    }
+
+    /// One connection has to do: for a while the first time, then for good.
+    pub fn limit_to_one(&mut self) {
+        let until = (!self.is_single).then(|| Instant::now() + LIMIT_MEMORY);
+        self.be_single();
+        self.limit.lowered_until = until;
+    }
+
+    /// One connection has to do, for good.
+    pub fn be_single(&mut self) {
+        self.is_single = true;
+        self.limit.now = 1;
+        self.limit.lowered_until = None;
+    }
+
     /// A connection that is out of step is gone.
     pub fn give_up(&mut self, id: u64, control: &Control) {
+        if control.is_ended_by_server() {
+            self.sessions.note_end(id);
+        }
         let local = control.local_address().ok();
         if control.has_unacknowledged() {
             let local = local.filter(|_| !control.route().is_proxied());
@@ -313,6 +348,7 @@ impl PoolState {
     /// A connection is gone.
     pub fn drop_connection(&mut self, id: u64) {
         self.live -= 1;
+        self.sessions.forget(id);
         self.cutters.remove(&id);
     }
 

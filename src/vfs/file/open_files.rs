@@ -78,6 +78,8 @@ pub(crate) type Name = (Arc<[u8]>, u64);
 pub(crate) struct Listing {
     pub(crate) ino: u64,
     pub(crate) names: Option<Arc<Vec<Name>>>,
+    /// Names are missing: reading it ends in an error, so that no program takes it for all.
+    pub(crate) is_cut: bool,
 }
 
 impl OpenFiles {

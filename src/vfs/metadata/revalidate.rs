@@ -49,7 +49,9 @@ impl Metadata {
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.table.lock().known(directory, name, self.lifetime)
+        self.table
+            .lock()
+            .known(directory, name, self.lifetime, self.absence_lifetime)
     }
 
     /// Asks the server for a name.
@@ -60,21 +62,32 @@ impl Metadata {
             Known::Unknown => {}
         }
         let traits = self.remote.traits();
+        // Of a recent listing without the name, another one would say no more than an answer about the name.
+        let lacks = self.lacks(directory, name);
         let alone = (traits.stats || traits.stats_without_mlst)
-            && !self.table.lock().asked_alone(directory, LISTING_INTERVAL);
+            && (lacks.is_some() || !self.table.lock().asked_alone(directory, LISTING_INTERVAL));
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
         if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
             return told.ok_or(Error::NotFound);
         }
-        let completeness = self.list(directory, deadline)?;
-        match self.table.lock().child(directory, name) {
-            Some(ino) => return Ok(ino),
-            None if completeness == Completeness::Whole => return Err(Error::NotFound),
-            None => {}
+        if matches!(lacks, None | Some(Completeness::Whole)) {
+            let completeness = self.list(directory, deadline)?;
+            match self.table.lock().child(directory, name) {
+                Some(ino) => return Ok(ino),
+                None if completeness == Completeness::Whole => return Err(Error::NotFound),
+                None => {}
+            }
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// The recent listing that lacks a name, if there is one.
+    fn lacks(&self, directory: u64, name: &[u8]) -> Option<Completeness> {
+        let tree = self.table.lock();
+        let listing = tree.listing(directory, self.lifetime);
+        listing.filter(|_| tree.child(directory, name).is_none())
     }
 
     /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
@@ -322,7 +335,6 @@ impl Metadata {
                 if let Some(parent) = tree.get(ino).map(|node| node.parent) {
                     tree.merge_absence(parent, path.name(), asked);
                 }
-                // The kernel looks the name up again.
                 Err(Error::Stale)
             }
             Err(error) => Err(error.into()),

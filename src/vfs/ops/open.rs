@@ -64,15 +64,32 @@ impl Vfs {
             self.prefetch
                 .ride_along(ino, self.metadata.checked_for(), deadline);
         }
-        self.metadata.revalidate(ino, deadline)?;
+        if let Err(error) = self.metadata.revalidate(ino, deadline) {
+            return Err(match error {
+                Error::Stale => self.gone(ino),
+                error => error,
+            });
+        }
         let is_gone = self.table.lock().get(ino).is_none_or(|node| node.removed);
         if is_gone && !self.files.opened.lock().files.contains_key(&ino) {
-            // The kernel looks the name up again.
-            return Err(Error::Stale);
+            return Err(self.gone(ino));
         }
         let changed = self.version(ino) != known;
         let open = self.open_inode(ino, wants)?;
         Ok(Open { changed, ..open })
+    }
+
+    /// Why a file that was removed on the server cannot be opened. ESTALE has the kernel look its name up once more, which
+    /// helps where that is another file's now.
+    fn gone(&self, ino: u64) -> Error {
+        let tree = self.table.lock();
+        let successor = tree
+            .get(ino)
+            .and_then(|node| tree.child(node.parent, &node.name));
+        match successor.is_some_and(|successor| successor != ino) {
+            true => Error::Stale,
+            false => Error::NotFound,
+        }
     }
 
     fn version(&self, ino: u64) -> Option<Version> {

@@ -16,7 +16,7 @@ impl Vfs {
     pub fn statfs_cached(&self) -> Option<Space> {
         self.space
             .lock()
-            .filter(|(at, _)| at.elapsed() < self.settings.cache_timeout)
+            .filter(|(at, _)| at.elapsed() < self.settings.lifetimes.known)
             .map(|(_, space)| space)
     }
 
