@@ -119,6 +119,17 @@ impl Client {
         purpose: Purpose,
         writes: &[Vec<u8>],
         ask: &Ask<'_>,
+        work: impl FnMut(Lease, bool) -> Result<T>,
+    ) -> Result<T> {
+        let result = self.try_twice(purpose, writes, ask, work);
+        result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
+    }
+
+    fn try_twice<T>(
+        &self,
+        purpose: Purpose,
+        writes: &[Vec<u8>],
+        ask: &Ask<'_>,
         mut work: impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
         recheck::settle(&self.pool, writes, ask)?;

@@ -11,6 +11,7 @@
 //! * A thread that holds a lease does not wait for a second one.
 //! * A connection that is out of step is never leased again.
 //! * All connections go to the address of the first.
+//! * Whether the server counts as away is decided in `reachability.rs` and `search.rs` alone.
 //!
 //! # Lock order
 //!
@@ -21,6 +22,8 @@ pub(crate) mod connector;
 pub(crate) mod doubtful_paths;
 pub(crate) mod lease;
 pub(crate) mod old_sessions;
+pub(crate) mod reachability;
+pub(crate) mod search;
 pub(crate) mod wait_queue;
 
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use crate::ftp::pool::bootstrap::Bootstrap;
 use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
+use crate::ftp::pool::reachability::LastHeard;
 pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::profile::Profile;
@@ -63,6 +67,7 @@ pub struct Pool {
     rests: Condvar,
     /// Pieces that transfers have moved so far.
     moved: AtomicU64,
+    heard: LastHeard,
 }
 
 /// Control connections.
@@ -111,6 +116,7 @@ impl Pool {
             changed: Condvar::new(),
             rests: Condvar::new(),
             moved: AtomicU64::new(0),
+            heard: LastHeard::now(),
         });
         let id = pool.register(&control);
         match port.and_then(|port| pool.preconnected_at(&port, &mut control)) {
@@ -176,6 +182,7 @@ impl Pool {
     /// A transfer has moved some bytes: waiting for its connection makes sense.
     pub fn note_progress(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
+        self.heard.note(Instant::now());
     }
 
     /// Whether a caller waits that gets no connection unless a transfer makes way.
@@ -259,6 +266,9 @@ impl Pool {
     /// Puts a connection among the idle ones, if it is still good for anything.
     fn rest(&self, id: u64, control: Control, preconnected: Option<Preconnected>) {
         self.doubtful_paths.add(control.possibly_done());
+        if let Some(at) = control.heard() {
+            self.heard.note(at);
+        }
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
             state.idle.push(Idle {

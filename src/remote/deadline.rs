@@ -54,6 +54,11 @@ impl Deadline {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Returns the time since the operation arrived.
+    pub fn age(&self) -> Duration {
+        self.created.elapsed()
+    }
+
     /// Returns the timeout without progress.
     pub fn patience(&self) -> Duration {
         self.patience

@@ -59,6 +59,26 @@ fn a_server_that_answers_nothing_costs_an_error() {
     assert_eq!(mount.sh("cat f"), "content");
 }
 
+/// Without a state that callers share, each of these operations would take six seconds, longer than the script may.
+#[test]
+fn server_away_fails_operations_quickly_until_it_answers() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=6");
+    mount.sh("ls -l");
+    server.on("", Act::Silence);
+    assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
+    let failed =
+        mount.sh("for i in {0..9}; do mkdir new$i 2>/dev/null || echo failed; done || true");
+    assert_eq!(failed.matches("failed").count(), 10);
+    server.behave();
+    assert_eq!(mount.sh("mkdir new; cat d/f"), "content");
+    let log = mount.log();
+    assert_eq!(log.matches("the server counts as away").count(), 1, "{log}");
+    let returns = log.matches("the server can be reached again, after");
+    assert_eq!(returns.count(), 1, "{log}");
+}
+
 #[test]
 fn a_listing_that_stalls_costs_an_error() {
     let server = Server::start();

@@ -80,3 +80,34 @@ fn sessions_from_before_an_outage_do_not_lock_out() {
         unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
     run(120, &format!("{PRELUDE}\n{script}"));
 }
+
+/// Each fault is repaired after the server counts as away; `link` is the one whose end the kernel reports.
+#[test]
+fn server_away_fails_quickly_and_is_back_at_once() {
+    for fault in FAULTS {
+        let script = format!(
+            "
+            vsftpd
+            place work; for n in $(seq 20); do echo $n >$D/work/$n; done
+            mounts_at work timeout=5
+            cd $S/at/work; ls >/dev/null; df . >$S/space
+            break_network {fault}
+            began=$SECONDS
+            for n in $(seq 10); do cat $n 2>/dev/null & readers=\"${{readers:-}} $!\"; done
+            for reader in $readers; do ! wait $reader || fail \"a reader got bytes\"; done
+            [ $((SECONDS - began)) -le 8 ] || fail \"ten readers took $((SECONDS - began)) s\"
+            began=$SECONDS
+            for n in 11 12 13 14; do ! cat $n 2>/dev/null || fail \"cat $n got bytes\"; done
+            [ $((SECONDS - began)) -le 5 ] || fail \"four operations took $((SECONDS - began)) s\"
+            sleep 5
+            repair_network {fault}
+            for turn in 1 2 3 4; do is_back=$(cat 15 2>/dev/null) && break; sleep 0.5; done
+            is \"${{is_back:-}}\" 15
+            is \"$(cat 16 17 | xargs)\" '16 17'
+            is $(grep -c 'the server counts as away' $S/work.log) 1
+            is $(grep -c 'can be reached again, after' $S/work.log) 1
+            cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\""
+        );
+        run(90, &format!("{PRELUDE}\n{script}"));
+    }
+}

@@ -384,6 +384,9 @@ impl Cutter {
 pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::timed_out(tried),
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Error::unreachable(tried, error),
         _ => Error::lost(tried, error),
     }
 }

@@ -195,6 +195,11 @@ impl Pool {
                     self.start_growing(state, Deadline::after(left));
                 }
                 Next::Wait => {}
+                Next::Away => {
+                    let patience = self.away_patience(state, ask)?;
+                    self.changed.wait_for(state, patience);
+                    continue;
+                }
             }
             let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
             let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {

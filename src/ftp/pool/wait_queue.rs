@@ -10,6 +10,7 @@ use crate::ftp::control::Control;
 use crate::ftp::data::{Preconnected, SPARE_LIFE};
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
+use crate::ftp::pool::reachability::Reachability;
 use crate::remote::{Error, Urgency, Why};
 
 /// What a lease is for.
@@ -44,6 +45,8 @@ pub struct PoolState {
     pub limit: ConnectionLimit,
     /// Sessions that the server may still count.
     pub old_sessions: OldSessions,
+    /// Whether the server counts as away.
+    pub reachability: Reachability,
     /// The callers that wait.
     pub waiting: Waiting,
     /// Handles with which every connection can be cut.
@@ -101,6 +104,8 @@ pub enum Next {
     Grow,
     /// Wait.
     Wait,
+    /// Wait a moment: the server is away.
+    Away,
     /// Give up.
     Closed,
 }
@@ -138,6 +143,7 @@ impl PoolState {
                 refused_for_old: 0,
             },
             old_sessions: OldSessions::default(),
+            reachability: Reachability::default(),
             waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
@@ -149,6 +155,9 @@ impl PoolState {
     pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
         if self.closed {
             return Next::Closed;
+        }
+        if self.reachability.is_away() {
+            return Next::Away;
         }
         if self
             .limit
@@ -215,7 +224,8 @@ impl PoolState {
             _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
         let more = self.connecting < wanted.min(CONNECTING_LIMIT);
-        !self.closed && more && !barred && self.live < self.limit.now
+        let reachable = !self.closed && !self.reachability.is_away();
+        reachable && more && !barred && self.live < self.limit.now
     }
 
     fn is_barred(&self) -> bool {

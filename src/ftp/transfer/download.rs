@@ -134,6 +134,7 @@ impl Download {
                 break Error::lost(self.tried.clone(), "the server aborted the transfer");
             }
             if deadline.remaining().is_none() {
+                self.lease.pool().note_failure(&error, deadline);
                 return Err(error);
             }
         };

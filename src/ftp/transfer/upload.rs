@@ -329,6 +329,7 @@ impl Upload {
                 self.data = None;
                 self.forget_cutter();
                 let error = self.broken(blame(self.tried.clone(), &error));
+                self.lease.pool().note_failure(&error, deadline);
                 self.doubt_early(&error);
                 Err(error)
             }
