@@ -101,7 +101,7 @@ pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::readdir::Listed;
 pub use crate::vfs::ops::setattr::Changes;
-pub use crate::vfs::settings::{Settings, WriteBack};
+pub use crate::vfs::settings::{Lifetime, Settings, WriteBack};
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 
@@ -145,7 +145,7 @@ impl Vfs {
             Arc::new(Checked::new(remote, check))
         };
         let settings = Arc::new(settings);
-        let lifetime = settings.cache_timeout;
+        let lifetime = settings.lifetime.fresh;
         let readers = ReadContext {
             remote: Arc::clone(&remote),
             blocks: Arc::new(Blocks::new(settings.cache_size)),
@@ -174,7 +174,7 @@ impl Vfs {
             lifetime,
             settings.lenient,
         );
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), lifetime);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), settings.lifetime);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

@@ -214,6 +214,8 @@ pub struct TlsSettings {
 pub struct CacheSettings {
     /// TTL of attributes and listings.
     pub cache_timeout: Duration,
+    /// Time beyond their TTL while the server is away.
+    pub stale: Duration,
     /// Bytes of memory for file contents.
     pub cache_size: u64,
     /// Directory of the disk cache, if there is one.
@@ -226,6 +228,7 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             cache_timeout: Duration::from_secs(30),
+            stale: Duration::ZERO,
             cache_size: 256 << 20,
             cache_dir: None,
             disk_cache_size: 4 << 30,

@@ -225,7 +225,10 @@ fn vfs_settings(
         },
         size: settings.attributes.size,
         read_only: settings.mount.read_only,
-        cache_timeout: settings.cache.cache_timeout,
+        lifetime: vfs::Lifetime {
+            fresh: settings.cache.cache_timeout,
+            stale: settings.cache.stale,
+        },
         timeout: settings.server.timeout,
         spool_size: settings.write.spool_size,
         atomic: settings.write.atomic,

@@ -276,6 +276,10 @@ impl Remote for Client {
         self.pool.room(urgency)
     }
 
+    fn is_away(&self) -> bool {
+        self.pool.is_away()
+    }
+
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
         let mut results = Vec::with_capacity(steps.len());
         for steps in steps.chunks(FLIGHT_STEPS) {

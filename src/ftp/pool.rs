@@ -83,6 +83,8 @@ pub struct Connections {
     pub wanted: usize,
     /// Callers that wait for one.
     pub waiting: usize,
+    /// How long the server has been away, if it is.
+    pub away: Option<Duration>,
 }
 
 /// Interval at which waiting callers check whether the holders of connections make progress, and pause after a failed
@@ -260,6 +262,7 @@ impl Pool {
             limit: state.limit.now,
             wanted: self.endpoint.max_conns.max(1),
             waiting: state.waiting.by_urgency.iter().sum(),
+            away: (state.reachability.search).map(|search| search.since.elapsed()),
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::single_flight::Listings;
+use crate::vfs::settings::Lifetime;
 
 /// What is known of names and attributes, and how it is learned.
 pub struct Metadata {
@@ -23,17 +24,25 @@ pub struct Metadata {
     /// The listings that are running.
     pub(crate) listings: Listings,
     /// How long attributes and listings live.
-    lifetime: Duration,
+    lifetime: Lifetime,
 }
 
 impl Metadata {
     /// Nothing is known yet.
-    pub(crate) fn new(remote: Arc<dyn Remote>, table: Arc<Table>, lifetime: Duration) -> Arc<Self> {
+    pub(crate) fn new(remote: Arc<dyn Remote>, table: Arc<Table>, lifetime: Lifetime) -> Arc<Self> {
         Arc::new(Self {
             remote,
             table,
             listings: Listings::default(),
             lifetime,
         })
+    }
+
+    /// The age up to which what is known is served now.
+    pub(crate) fn served_age(&self) -> Duration {
+        match self.remote.is_away() {
+            true => self.lifetime.fresh + self.lifetime.stale,
+            false => self.lifetime.fresh,
+        }
     }
 }

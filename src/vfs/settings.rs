@@ -24,7 +24,7 @@ pub struct Settings {
     /// Nothing is changed on the server.
     pub read_only: bool,
     /// How long attributes and listings live.
-    pub cache_timeout: Duration,
+    pub lifetime: Lifetime,
     /// How long an operation may make no progress.
     pub timeout: Duration,
     /// Where the spool files are.
@@ -41,6 +41,15 @@ pub struct Settings {
     pub cache_size: u64,
     /// The block cache on disk, if there is one; its source without the mounted directory.
     pub disk_cache: Option<DiskCache>,
+}
+
+/// How long attributes and listings live.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lifetime {
+    /// While the server can be asked.
+    pub fresh: Duration,
+    /// So much longer they, and cached bytes, are served while the server is away.
+    pub stale: Duration,
 }
 
 /// Write-back settings.

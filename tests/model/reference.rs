@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpfs::remote::is_temp_name;
-use ftpfs::vfs::{DiskCache, Error, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{DiskCache, Error, Lifetime, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -213,7 +213,10 @@ impl Run {
         let server = Arc::new(Memory::new(stats, patches, faults));
         server.slow(slow);
         let settings = Settings {
-            cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
+            lifetime: Lifetime {
+                fresh: Duration::from_secs(if shared { 0 } else { 30 }),
+                ..Lifetime::default()
+            },
             timeout: Duration::from_secs(20),
             spool_size,
             atomic,
@@ -916,7 +919,10 @@ fn each_of(
         server.store(name, &[1; 300_000], false);
     }
     let mut settings = Settings {
-        cache_timeout: Duration::from_secs(1000),
+        lifetime: Lifetime {
+            fresh: Duration::from_secs(1000),
+            ..Lifetime::default()
+        },
         ..settings(local.path(), false)
     };
     change(&mut settings);

@@ -111,3 +111,43 @@ fn server_away_fails_quickly_and_is_back_at_once() {
         run(90, &format!("{PRELUDE}\n{script}"));
     }
 }
+
+/// `stale=` and write-back: what needs no server works on while it is away.
+#[test]
+fn server_away_caches_answer_and_closed_files_wait() {
+    let script = "
+        vsftpd
+        place work; mkdir $D/work/other; for n in 1 2 3; do echo $n >$D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=4,cache_timeout=2,stale=600,writeback
+        cd $S/at/work; ls -l >$S/listed; cat 1 file >$S/read; df . >$S/space
+        break_network filter; sleep 3
+        ! ls other 2>/dev/null || fail \"a directory was listed\"
+        ls -l >$S/listed_away; cmp $S/listed $S/listed_away
+        cat 1 file >$S/read_away; cmp $S/read $S/read_away
+        df . >$S/space_away; cmp $S/space $S/space_away
+        ! ls other 2>/dev/null || fail \"a directory was listed\"
+        $FTPFS status . >$S/status; says $S/status 'away for'; says $S/status 'beyond their TTL'
+        echo new >new; echo changed >1; is \"$(cat new 1 | xargs)\" 'new changed'
+        repair_network filter
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"
+        is \"$(cat $D/work/new $D/work/1 | xargs)\" 'new changed'";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
+#[test]
+fn server_away_caches_end_with_their_life_without_stale() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=4,cache_timeout=2
+        cd $S/at/work; ls >/dev/null; df . >$S/space
+        break_network filter; sleep 3
+        ! ls 2>/dev/null || fail \"it was listed\"
+        ! cat file 2>/dev/null || fail \"it was read\"
+        df . >$S/space_away; cmp $S/space $S/space_away
+        ! ls -l 2>/dev/null || fail \"it was listed\"
+        repair_network filter
+        ls >/dev/null || sleep 1; ls >/dev/null
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ftpfs::vfs::{Links, Settings, Shown, WriteBack};
+use ftpfs::vfs::{Lifetime, Links, Settings, Shown, WriteBack};
 
 /// Settings below the directory `local`, whose journal is `local/journal/of/this`.
 pub fn settings(local: &Path, writes_back: bool) -> Settings {
@@ -15,7 +15,7 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
         links: Links::Contained,
         size: None,
         read_only: false,
-        cache_timeout: Duration::ZERO,
+        lifetime: Lifetime::default(),
         timeout: Duration::from_secs(10),
         spool: local.to_path_buf(),
         spool_size: 64 << 20,

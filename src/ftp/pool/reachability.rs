@@ -2,7 +2,7 @@
 //!
 //! Plain data and its rules; `search.rs` looks for the server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two attempts, however many callers come.
@@ -32,12 +32,14 @@ pub struct Search {
     pub announced: bool,
 }
 
-/// When the server was last heard of on any connection.
+/// When the server was last heard of on any connection, and whether it is away: what is asked for without a lock.
 #[derive(Debug)]
 pub struct LastHeard {
     started: Instant,
     /// Milliseconds since `started`.
     at: AtomicU64,
+    /// Copy of [`Reachability::is_away`].
+    pub is_away: AtomicBool,
 }
 
 impl Reachability {
@@ -91,6 +93,7 @@ impl LastHeard {
         Self {
             started: Instant::now(),
             at: AtomicU64::new(0),
+            is_away: AtomicBool::new(false),
         }
     }
 

@@ -19,6 +19,7 @@
 //! As in `pool.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
@@ -45,7 +46,12 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 impl Pool {
     /// Whether the server counts as away.
     pub fn is_away(&self) -> bool {
-        self.state.lock().reachability.is_away()
+        self.heard.is_away.load(Ordering::Relaxed)
+    }
+
+    fn end_search(&self, state: &mut PoolState) {
+        state.reachability.end();
+        self.heard.is_away.store(false, Ordering::Relaxed);
     }
 
     /// Takes the failure of an operation: where its deadline has passed and no byte has come for that long on any
@@ -68,8 +74,9 @@ impl Pool {
         }
         log::debug!("pool: {error}; looking for the server");
         let pool = Arc::clone(self);
+        self.heard.is_away.store(true, Ordering::Relaxed);
         if spawn_thread("search", move || pool.search()).is_err() {
-            state.reachability.search = None;
+            self.end_search(&mut state);
         }
         drop(state);
         self.changed.notify_all();
@@ -113,7 +120,7 @@ impl Pool {
                 return;
             };
             if state.closed || self.heard.at() > search.since {
-                state.reachability.end();
+                self.end_search(&mut state);
                 drop(state);
                 self.changed.notify_all();
                 return;
@@ -158,7 +165,7 @@ impl Pool {
             return;
         }
         let was_away = state.reachability.is_away();
-        state.reachability.end();
+        self.end_search(&mut state);
         match made {
             Ok((id, control)) if was_away && !state.closed && state.live < state.limit.now => {
                 state.live += 1;

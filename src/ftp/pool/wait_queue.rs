@@ -204,7 +204,7 @@ impl PoolState {
             .iter()
             .any(|&waiting| waiting > 0);
         match urgency {
-            _ if self.closed || waits => 0,
+            _ if self.closed || waits || self.reachability.is_away() => 0,
             Urgency::Ahead => self
                 .idle
                 .len()

@@ -49,6 +49,7 @@ impl Vfs {
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Option<Result<()>> {
         let mut looked_at = None;
+        let age = self.metadata.served_age();
         let names = {
             let mut opened = self.files.opened.lock();
             let Some(listing) = opened.directories.get_mut(&handle) else {
@@ -59,7 +60,7 @@ impl Vfs {
             }
             if listing.names.is_none() {
                 let tree = self.table.lock();
-                tree.listing(listing.ino, self.settings.cache_timeout)?;
+                tree.listing(listing.ino, age)?;
                 listing.names = Some(Arc::new(tree.children(listing.ino)));
                 looked_at = Some(listing.ino);
             }

@@ -56,6 +56,7 @@ impl Vfs {
             disk: self.readers.disk.as_ref().map(|disk| disk.size()),
             known,
             open,
+            stale: self.settings.lifetime.stale,
             listed_ahead,
             fetched_ahead: self.prefetch.fetched_ahead(),
             unsent: self.unsent(),
