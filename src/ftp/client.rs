@@ -184,9 +184,9 @@ impl Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let path = self.absolute(directory)?;
-        self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
+        self.repeat(Purpose::Listing, &[], ask, |mut lease, _| {
             let mut names = BTreeSet::new();
-            let completeness = self.list_over(&mut lease, &path, again, ask, &mut |entry| {
+            let completeness = self.list_over(&mut lease, &path, ask, &mut |entry| {
                 names.extend(self.pool.place().encode(&entry.name));
                 each(entry);
             })?;
@@ -201,21 +201,19 @@ impl Client {
         })
     }
 
-    /// Lists one directory over a lease; `again` marks a retry.
+    /// Lists one directory over a lease.
     fn list_over(
         &self,
         lease: &mut Lease,
         directory: &[u8],
-        again: bool,
         ask: &Ask<'_>,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
-        let first_try = first_patience(lease, again, ask);
         let lister = Lister {
             pool: &self.pool,
             lease,
             directory,
-            deadline: first_try.as_ref().unwrap_or(ask.deadline),
+            deadline: ask.deadline,
         };
         lister.list(each)
     }
@@ -248,11 +246,9 @@ impl Client {
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
-            let first_try = first_patience(&lease, again, ask);
-            let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
-            step_flight::perform(lease.control()?, profile, place, steps, again, deadline)
+            step_flight::perform(lease.control()?, profile, place, steps, again, ask.deadline)
         })
     }
 }
@@ -344,8 +340,8 @@ impl Remote for Client {
             .take_if(|stat| stat.directory == *directory)
             .filter(|stat| stat.at.elapsed() < STAT_COMPARE_WINDOW);
         let mut names = BTreeSet::new();
-        let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
-            self.list_over(&mut lease, directory, again, ask, &mut |entry| {
+        let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, _| {
+            self.list_over(&mut lease, directory, ask, &mut |entry| {
                 if stat_listing.is_some() {
                     names.extend(self.pool.place().encode(&entry.name));
                 }
@@ -569,15 +565,9 @@ impl Remote for Client {
     }
 }
 
-/// A shorter deadline for the first try on a connection that was idle: it may be dead without notice, and time must remain
-/// for a new one.
-fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
-    (lease.was_idle() && !again).then(|| share(ask))
-}
-
 /// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
     const SHARE: u32 = 3;
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
-    Deadline::after(left / SHARE)
+    ask.deadline.within(left / SHARE)
 }

@@ -116,12 +116,13 @@ impl Control {
             control.encrypt(judge, session, deadline)?;
         }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
-        let greeting = loop {
-            let reply = control.reply(&"the greeting", deadline)?;
-            if !reply.is_preliminary() {
-                break reply;
+        let mut greeting = control.reply(&"the greeting", deadline)?;
+        for _ in 0..SURPLUS_GREETINGS_LIMIT {
+            if !greeting.is_preliminary() {
+                break;
             }
-        };
+            greeting = control.reply(&"the greeting", deadline)?;
+        }
         control.lines = Lines::of(&greeting.text());
         if greeting.is_completion() {
             control.greeting = greeting;
@@ -317,12 +318,13 @@ impl Control {
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
-        let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let short = is_untested.then(|| deadline.within(FLIGHT_PATIENCE));
         let result = self.take_own_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
                 self.owed.note_heard();
+                deadline.progress();
                 if !reply.is_preliminary()
                     && self.owed.take_final()
                     && self.pipelining == Pipelining::Untested

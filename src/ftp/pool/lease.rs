@@ -37,7 +37,6 @@ pub struct Lease {
     wants_preconnected: bool,
     /// The last transfer began over a preconnected data connection.
     began_over_spare: bool,
-    used: bool,
 }
 
 /// A connection on its way into a lease.
@@ -45,8 +44,6 @@ struct Taken {
     id: u64,
     control: Control,
     preconnected: Option<Preconnected>,
-    /// It was idle before.
-    used: bool,
 }
 
 impl Lease {
@@ -102,12 +99,6 @@ impl Lease {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
-
-    /// Whether the connection had been idle before: then its failure may just mean that the server
-    /// had closed it, and a fresh one may do better.
-    pub fn was_idle(&self) -> bool {
-        self.used
-    }
 }
 
 impl Drop for Lease {
@@ -135,7 +126,6 @@ impl Pool {
             id,
             control,
             preconnected,
-            used,
         } = taken?;
         state.transfers += transfers;
         state.ahead += ahead;
@@ -149,7 +139,6 @@ impl Pool {
             preconnected,
             wants_preconnected: false,
             began_over_spare: false,
-            used,
         })
     }
 
@@ -179,7 +168,6 @@ impl Pool {
                             id: idle.id,
                             control: idle.control,
                             preconnected: idle.preconnected,
-                            used: true,
                         });
                     }
                     state.drop_connection(idle.id);
@@ -253,7 +241,6 @@ impl Pool {
                     id,
                     control,
                     preconnected,
-                    used: false,
                 }));
             }
             Err(error) => error,
