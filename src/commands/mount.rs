@@ -17,6 +17,7 @@ use crate::cli;
 use crate::cli::Settings;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
+use crate::commands::forced_end::ForcedEnd;
 use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
@@ -318,6 +319,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let background = plan.background;
     let kernel = plan.kernel.clone();
     let notifier = Arc::new(KernelNotifier::default());
+    let end = Arc::new(ForcedEnd::new(Arc::clone(&client), Arc::clone(&vfs)));
     let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
@@ -326,6 +328,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         client,
         vfs: Arc::clone(&vfs),
         notifier: Arc::clone(&notifier),
+        end: Arc::clone(&end),
     });
     let served = fuse::serve(
         Arc::clone(&vfs),
@@ -350,6 +353,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         log::error!("{error}");
     }
     mount.forget_umount_helper();
+    end.take_over();
     vfs.end();
     vfs.log_ahead();
     remote.close();

@@ -192,8 +192,14 @@ impl Pool {
         self.state.lock().is_stuck()
     }
 
-    /// Cuts every connection; callers get an error, now and from now on.
+    /// Cuts every connection, and keeps what was learned; callers get an error, now and from now on.
     pub fn close(&self) {
+        self.cut();
+        self.keep();
+    }
+
+    /// Cuts every connection.
+    pub fn cut(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         // Before they are cut: what is idle has nothing to lose, and is closed without a reset.
@@ -203,8 +209,6 @@ impl Pool {
         }
         self.changed.notify_all();
         self.rests.notify_all();
-        drop(state);
-        self.keep();
     }
 
     /// Keeps what was learned for the next mount.

@@ -151,3 +151,21 @@ fn server_away_caches_end_with_their_life_without_stale() {
         cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
     run(90, &format!("{PRELUDE}\n{script}"));
 }
+
+/// The journal keeps what could not be stored.
+#[test]
+fn umount_with_the_server_away_has_a_bound() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=4,writeback
+        ls $S/at/work >/dev/null
+        break_network filter
+        echo new >$S/at/work/new
+        ! timeout 80 \"$FTPFS\" umount $S/at/work 2>$S/said || fail \"it was said to be stored\"
+        says $S/said '1 closed file'; says $S/said 'not stored yet'; ! mountpoint -q $S/at/work
+        gone() { ! kill -0 $(<$S/work.pid) 2>/dev/null; }; soon gone
+        repair_network filter
+        mounts_at work writeback; unmounts_from work; is \"$(cat $D/work/new)\" new";
+    run(150, &format!("{PRELUDE}\n{script}"));
+}

@@ -352,6 +352,11 @@ impl WriteBack {
                 .changed
                 .wait_for(&mut state, Duration::from_millis(50));
         }
+        self.stop();
+    }
+
+    /// No upload of the queue begins any more.
+    pub(crate) fn stop(&self) {
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_all();
     }
