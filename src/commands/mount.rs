@@ -30,6 +30,7 @@ use crate::mount::Mount;
 use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
+use crate::process::limits;
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::private_dir;
@@ -289,6 +290,7 @@ fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
     unmount_on_signal(Signals::block()?, live.clone())?;
+    limits::adjust();
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = connect(plan.endpoint, timeout, plan.retry)
