@@ -169,3 +169,31 @@ fn umount_with_the_server_away_has_a_bound() {
         mounts_at work writeback; unmounts_from work; is \"$(cat $D/work/new)\" new";
     run(150, &format!("{PRELUDE}\n{script}"));
 }
+
+/// The timeout bounds all attempts of an operation together: those of the stream, and that of the call itself.
+#[test]
+fn fsync_in_an_outage_takes_one_timeout() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=8
+        cd $S/at/work; ls >/dev/null; echo warm >warm
+        python3 -c '
+import errno, os, subprocess, sys, time
+file = os.open(\"new\", os.O_WRONLY | os.O_CREAT)
+os.write(file, bytes(8 << 20))
+open(sys.argv[1], \"w\").close()
+while not os.path.exists(sys.argv[2]): time.sleep(0.1)
+os.write(file, bytes(1 << 20))
+began = time.time()
+try: os.fsync(file)
+except OSError as error: print(errno.errorcode[error.errno], time.time() - began)
+' $S/begun $S/broken >$S/fsync & writer=$!
+        soon test -e $S/begun; break_network neighbour; : >$S/broken
+        wait $writer; read -r error took <$S/fsync
+        [ ${took%.*} -le 10 ] || fail \"fsync took $took s: $error\"
+        repair_network neighbour
+        until ls >/dev/null 2>&1; do sleep 0.2; done
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
