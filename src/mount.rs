@@ -304,6 +304,15 @@ pub fn unmount(entry: &Entry, lazily: bool) -> Result<(), Error> {
     remove(&entry.mountpoint, &entry.identity, lazily)
 }
 
+/// Frees all callers of a mount whose process does not answer (MNT_FORCE), for root: the kernel answers them from now on.
+pub fn abort(entry: &Entry) {
+    // EBUSY, where it is in use: the mount is detached by `unmount`. Users may not do it at all.
+    let flags = MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW;
+    if let Err(error) = umount2(&entry.mountpoint, flags) {
+        log::debug!("mount: MNT_FORCE: {error}");
+    }
+}
+
 /// Unmounts the mount `identity` at `mountpoint`. Returns success only if the mount table does not contain it any more:
 /// umount2(2) returns EINVAL also for a path that is not a mountpoint.
 fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Error> {

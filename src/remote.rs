@@ -167,6 +167,11 @@ pub trait Remote: Send + Sync {
     /// Returns how many requests of this priority could start now without waiting for a connection.
     fn room(&self, urgency: Urgency) -> usize;
 
+    /// Whether the server counts as away: requests fail soon, until it can be reached again.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
     /// next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;

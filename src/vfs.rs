@@ -174,7 +174,7 @@ impl Vfs {
             spool,
         );
         let attributes = AttributeOverlay::new(Arc::clone(&remote), Arc::clone(&table), &settings);
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), &settings);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), settings.lifetimes);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

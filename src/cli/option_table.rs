@@ -305,6 +305,16 @@ pub const TABLE: &[Spec] = &[
         },
     ),
     value(
+        "stale",
+        "SECONDS",
+        "0",
+        "use caches so long beyond their TTL while offline",
+        Group::Server,
+        |s, text| {
+            number(text, 0, YEAR, " (seconds)").map(|n| s.cache.stale = Duration::from_secs(n))
+        },
+    ),
+    value(
         "timeout",
         "SECONDS",
         "30",

@@ -216,6 +216,8 @@ pub struct CacheSettings {
     pub cache_timeout: Duration,
     /// How long a listing answers that a name is absent; the TTL of listings by default.
     pub negative_timeout: Option<Duration>,
+    /// Time beyond their TTL while the server is away.
+    pub stale: Duration,
     /// Bytes of memory for file contents.
     pub cache_size: u64,
     /// Directory of the disk cache, if there is one.
@@ -229,6 +231,7 @@ impl Default for CacheSettings {
         Self {
             cache_timeout: Duration::from_secs(30),
             negative_timeout: None,
+            stale: Duration::ZERO,
             cache_size: 256 << 20,
             cache_dir: None,
             disk_cache_size: 4 << 30,

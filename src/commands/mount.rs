@@ -17,6 +17,7 @@ use crate::cli;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{AttributePolicy, Settings};
+use crate::commands::forced_end::ForcedEnd;
 use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
@@ -29,6 +30,7 @@ use crate::mount::Mount;
 use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
+use crate::process::limits;
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::private_dir;
@@ -243,6 +245,7 @@ fn vfs_settings(
         lifetimes: vfs::Lifetimes {
             known: settings.cache.cache_timeout,
             absent: (settings.cache.negative_timeout).unwrap_or(settings.cache.cache_timeout),
+            stale: settings.cache.stale,
         },
         timeout: settings.server.timeout,
         spool_size: settings.write.spool_size,
@@ -303,6 +306,7 @@ fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
     unmount_on_signal(Signals::block()?, live.clone())?;
+    limits::adjust();
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = connect(plan.endpoint, timeout, plan.retry)
@@ -333,6 +337,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let background = plan.background;
     let kernel = plan.kernel.clone();
     let notifier = Arc::new(KernelNotifier::default());
+    let end = Arc::new(ForcedEnd::new(Arc::clone(&client), Arc::clone(&vfs)));
     let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
@@ -341,6 +346,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         client,
         vfs: Arc::clone(&vfs),
         notifier: Arc::clone(&notifier),
+        end: Arc::clone(&end),
     });
     let served = fuse::serve(
         Arc::clone(&vfs),
@@ -365,6 +371,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         log::error!("{error}");
     }
     mount.forget_umount_helper();
+    end.take_over();
     vfs.end();
     vfs.log_ahead();
     remote.close();

@@ -157,6 +157,17 @@ impl Client {
         purpose: Purpose,
         writes: &[Vec<u8>],
         ask: &Ask<'_>,
+        work: impl FnMut(Lease, bool) -> Result<T>,
+    ) -> Result<T> {
+        let result = self.try_twice(purpose, writes, ask, work);
+        result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
+    }
+
+    fn try_twice<T>(
+        &self,
+        purpose: Purpose,
+        writes: &[Vec<u8>],
+        ask: &Ask<'_>,
         mut work: impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
         recheck::settle(&self.pool, writes, ask)?;
@@ -252,8 +263,7 @@ impl Client {
             .pool
             .profile()
             .ask(|learned| learned.features.mlst() && learned.listing.mlsd.is_unknown());
-        let first_try = first_patience(lease, again, ask)
-            .or_else(|| (is_untested && !again).then(|| share_of(ask, UNTESTED_SHARE)));
+        let first_try = (is_untested && !again).then(|| share_of(ask, UNTESTED_SHARE));
         let lister = Lister {
             pool: &self.pool,
             lease,
@@ -375,11 +385,9 @@ impl Client {
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
-            let first_try = first_patience(&lease, again, ask);
-            let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
-            step_flight::perform(lease.control()?, profile, place, steps, again, deadline)
+            step_flight::perform(lease.control()?, profile, place, steps, again, ask.deadline)
         })
     }
 }
@@ -401,6 +409,10 @@ impl Remote for Client {
 
     fn room(&self, urgency: Urgency) -> usize {
         self.pool.room(urgency)
+    }
+
+    fn is_away(&self) -> bool {
+        self.pool.is_away()
     }
 
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
@@ -713,12 +725,6 @@ impl Remote for Client {
     }
 }
 
-/// A shorter deadline for the first try on a connection that was idle: it may be dead without notice, and time must remain
-/// for a new one.
-fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
-    (lease.was_idle() && !again).then(|| share(ask))
-}
-
 /// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
     share_of(ask, 3)
@@ -726,5 +732,5 @@ fn share(ask: &Ask<'_>) -> Deadline {
 
 fn share_of(ask: &Ask<'_>, share: u32) -> Deadline {
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
-    Deadline::after(left / share)
+    ask.deadline.within(left / share)
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::net::route::Route;
@@ -99,20 +99,16 @@ const LINE_LIMIT: usize = 64 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
-    /// Connects by `route` and takes the greeting, within TLS if a session is given (with who judges it). `pipelining`
-    /// is whether flights may hold more than one unanswered command. `from` is the local address, where one is given.
-    pub fn connect(
+    /// Takes the greeting over a connection that goes by `route`, within TLS if a session is given (with who judges it).
+    /// `pipelining` is whether flights may hold more than one unanswered command.
+    pub fn greeted(
         route: &Route,
-        from: Option<SocketAddr>,
+        stream: Stream,
         implicit: Option<(Option<&Tls>, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let tried = || format!("connecting to {route}");
-        let stream = match from {
-            Some(local) => route.connect_from(local, deadline)?,
-            None => route.connect(deadline)?,
-        };
         let mut control = Self {
             stream,
             route: route.clone(),
@@ -136,12 +132,13 @@ impl Control {
             control.encrypt(judge, session, deadline)?;
         }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
-        let greeting = loop {
-            let reply = control.reply(&"the greeting", deadline)?;
-            if !reply.is_preliminary() {
-                break reply;
+        let mut greeting = control.reply(&"the greeting", deadline)?;
+        for _ in 0..SURPLUS_GREETINGS_LIMIT {
+            if !greeting.is_preliminary() {
+                break;
             }
-        };
+            greeting = control.reply(&"the greeting", deadline)?;
+        }
         control.lines = Lines::of(&greeting.text());
         if greeting.is_completion() {
             control.greeting = greeting;
@@ -363,11 +360,13 @@ impl Control {
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
-        let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let short = is_untested.then(|| deadline.within(FLIGHT_PATIENCE));
         let result = self.take_own_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
+                self.owed.note_heard();
+                deadline.progress();
                 if !reply.is_preliminary()
                     && self.owed.take_final()
                     && self.pipelining == Pipelining::Untested
@@ -421,6 +420,11 @@ impl Control {
     /// Whether an idle connection has become useless: the server sent 421 or closed it.
     pub fn is_stale(&mut self) -> bool {
         !self.in_step() || self.stream.has_news()
+    }
+
+    /// When the last reply came.
+    pub fn heard(&self) -> Option<Instant> {
+        self.owed.heard()
     }
 
     /// A reply that was taken was not the one that it seemed to be: one more is owed.
@@ -689,11 +693,15 @@ mod tests {
         Deadline::after(Duration::from_secs(20))
     }
 
+    fn connected(route: &Route) -> Control {
+        let stream = route.connect(&patient()).expect("a connection");
+        Control::greeted(route, stream, None, true, &patient()).expect("a greeting")
+    }
+
     #[test]
     fn flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -704,8 +712,7 @@ mod tests {
     #[test]
     fn flight_of_a_thousand_commands_does_not_block() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -720,8 +727,7 @@ mod tests {
     fn error_leaves_the_connection_out_of_step() {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
-            let mut control =
-                Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+            let mut control = connected(&address);
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -730,8 +736,7 @@ mod tests {
     #[test]
     fn unrequested_reply_makes_the_connection_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

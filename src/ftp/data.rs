@@ -155,7 +155,7 @@ pub fn open(
                 Ok(Socket::Awaited(listener, is_pipelined))
             })
         } else {
-            passive::listen(control, profile, policy, way, transfer, leading, patience)
+            passive::listen(control, profile, policy, way, transfer, leading, deadline)
                 .and_then(|port| port.connect(control, patience))
                 .map(Socket::Open)
         };
@@ -167,7 +167,6 @@ pub fn open(
             Err(error) if !control.in_step() => return Err(error),
             Err(error) => note(profile, policy, way, known, error)?,
         }
-        deadline.progress();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::fuse::reply::{
     is_in_group, is_owner_or_root, new_time, open_flags,
 };
 use crate::fuse::worker_pool::{Class, Workers};
-use crate::mount::query::DROP_CACHE;
+use crate::mount::query::{DROP_CACHE, FORCE};
 use crate::remote::Deadline;
 use crate::vfs::{Before, Changes, Result, Spot, Vfs, Wants};
 
@@ -35,6 +35,8 @@ pub trait QueryHandler: Send + Sync {
     fn status(&self, json: bool) -> String;
     /// Drops all caches, those of the kernel too.
     fn drop_cache(&self);
+    /// Ends the mount by force; returns how many open files have content that the server lacks. Must not block.
+    fn force_end(&self) -> usize;
 }
 
 /// Handles the requests of the kernel.
@@ -661,7 +663,11 @@ impl Filesystem for Adapter {
     ) {
         match cmd {
             DROP_CACHE if is_owner_or_root(req) => self.drop_cache(reply),
-            DROP_CACHE => reply.error(Errno::EACCES),
+            FORCE if is_owner_or_root(req) => {
+                let open = self.queries.force_end();
+                reply.ioctl(i32::try_from(open).unwrap_or(i32::MAX), &[]);
+            }
+            DROP_CACHE | FORCE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }
     }

@@ -129,6 +129,9 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::Failed => libc::EIO,
         },
         remote::Error::Misbehaved { .. } => libc::EIO,
+        remote::Error::Lost {
+            unreachable: true, ..
+        } => libc::EHOSTUNREACH,
         remote::Error::Lost { .. } | remote::Error::Barred { .. } => libc::EIO,
         remote::Error::TimedOut { .. } => libc::ETIMEDOUT,
         remote::Error::Local { errno, .. } => *errno,

@@ -50,6 +50,8 @@ pub struct Lifetimes {
     pub known: Duration,
     /// That a name is absent, by a listing or an answer about the name.
     pub absent: Duration,
+    /// So much longer names, attributes and cached bytes are served while the server is away.
+    pub stale: Duration,
 }
 
 /// Write-back settings.

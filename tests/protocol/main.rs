@@ -14,6 +14,7 @@ mod append;
 mod atomic;
 mod connection_contention;
 mod connections;
+mod forced_unmount;
 mod idle_readers;
 mod kept_attributes;
 mod large_directories;

@@ -236,6 +236,15 @@ impl Mount {
         assert!(!self.log().contains("panicked"), "{}", self.log());
     }
 
+    /// Waits for the process to end, with whatever status, and its mount with it.
+    pub fn ended_within(&mut self, limit: Duration) {
+        let mut process = self.process.take().unwrap();
+        let ended = limited::within(limit, || process.try_wait().unwrap());
+        self.process = ended.is_none().then_some(process);
+        assert!(ended.is_some(), "it did not end: {}", self.log());
+        assert!(!is_mounted(&self.point()));
+    }
+
     /// Ends the process as a crash does.
     pub fn kill(&mut self) {
         self.process.as_mut().unwrap().kill().unwrap();

@@ -89,6 +89,8 @@ pub enum Act {
     BrokenOff(&'static str),
     /// REST: begins elsewhere than it is told to, by what this makes of the offset.
     Misplace(fn(usize) -> usize),
+    /// Listings: sends two bytes a second, without end. Stores: does it, and says so as slowly.
+    Drip,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.

@@ -18,6 +18,7 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
         lifetimes: Lifetimes {
             known: Duration::ZERO,
             absent: Duration::ZERO,
+            stale: Duration::ZERO,
         },
         timeout: Duration::from_secs(10),
         spool: local.to_path_buf(),

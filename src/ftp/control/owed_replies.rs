@@ -3,6 +3,8 @@
 //! A server answers every command, in order (RFC 959 section 5), so that a count is all there is to know. The count also
 //! shows what became of pipelined commands: the second reply after one write proves that the server takes several.
 
+use std::time::Instant;
+
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 
@@ -42,6 +44,8 @@ pub struct OwedReplies {
     /// Bytes of the commands sent since then.
     bytes: usize,
     outcome: Option<PipelineOutcome>,
+    /// When the last reply came, preliminary ones too.
+    heard: Option<Instant>,
 }
 
 impl OwedReplies {
@@ -56,6 +60,16 @@ impl OwedReplies {
     /// Final replies that are owed.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// A reply came.
+    pub fn note_heard(&mut self) {
+        self.heard = Some(Instant::now());
+    }
+
+    /// When the last reply came.
+    pub fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Whether a reply has come since the last write.

@@ -179,7 +179,7 @@ impl SecondConnection {
         let run = move || {
             let begun = Instant::now();
             let deadline = Deadline::after(GROWING_PATIENCE);
-            let met = endpoint.control(&route, None, &profile, &deadline);
+            let met = endpoint.connect(&route, &profile, &deadline);
             // It has turned out to be another server, or the mount has failed.
             let Ok(()) = may_log_in.recv() else { return };
             let log_in = |control| further_login(control, &endpoint, &profile, true, &deadline);
@@ -256,7 +256,7 @@ fn try_first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
-    let connect = |route: &Route| endpoint.control(route, None, profile, deadline);
+    let connect = |route: &Route| endpoint.connect(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.mark_untested();

@@ -39,8 +39,17 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
+        self.log_in(self.connect_further(deadline)?, arms, deadline)
+    }
+
+    /// Logs in on a connection that was greeted, as [`Self::new_control`] does.
+    pub(crate) fn log_in(
+        &self,
+        control: Control,
+        arms: bool,
+        deadline: &Deadline,
+    ) -> Result<(u64, Control, Option<Preconnected>)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
-        let control = self.connect_further(deadline)?;
         let id = self.register(&control);
         match further_login(control, endpoint, profile, arms, deadline) {
             Ok((mut control, port)) => {
@@ -60,16 +69,18 @@ impl Pool {
         let (endpoint, profile, route) = (&self.endpoint, &self.profile, &self.route);
         let local = self.state.lock().old_sessions.take_address();
         let Some(local) = local else {
-            return endpoint.control(route, None, profile, deadline);
+            return endpoint.connect(route, profile, deadline);
         };
         let left = deadline.remaining().unwrap_or_default();
         let short = Deadline::after(left.min(OLD_PORT_PATIENCE).min(left / 2));
-        let error = match endpoint.control(route, Some(local), profile, &short) {
+        let stream = route.connect_from(local, &short);
+        let greeted = stream.and_then(|stream| endpoint.greet(route, stream, profile, &short));
+        let error = match greeted {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => error,
             result => return result,
         };
         log::debug!("pool: {error}; connecting from another port");
-        let connected = endpoint.control(route, None, profile, deadline);
+        let connected = endpoint.connect(route, profile, deadline);
         if matches!(connected, Err(Error::Lost { .. } | Error::TimedOut { .. })) {
             // The server was not reached at all.
             self.state.lock().old_sessions.put_back(local);

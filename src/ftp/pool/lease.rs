@@ -38,7 +38,6 @@ pub struct Lease {
     wants_preconnected: bool,
     /// The last transfer began over a preconnected data connection.
     began_over_spare: bool,
-    used: bool,
     /// A newer connection had logged in when this one was taken.
     is_older: bool,
 }
@@ -48,8 +47,6 @@ struct Taken {
     id: u64,
     control: Control,
     preconnected: Option<Preconnected>,
-    /// It was idle before.
-    used: bool,
 }
 
 impl Lease {
@@ -105,12 +102,6 @@ impl Lease {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
-
-    /// Whether the connection had been idle before: then its failure may just mean that the server
-    /// had closed it, and a fresh one may do better.
-    pub fn was_idle(&self) -> bool {
-        self.used
-    }
 }
 
 impl Drop for Lease {
@@ -138,7 +129,6 @@ impl Pool {
             id,
             mut control,
             preconnected,
-            used,
         } = taken?;
         state.transfers += transfers;
         state.ahead += ahead;
@@ -154,7 +144,6 @@ impl Pool {
             preconnected,
             wants_preconnected: false,
             began_over_spare: false,
-            used,
             is_older,
         })
     }
@@ -185,7 +174,6 @@ impl Pool {
                             id: idle.id,
                             control: idle.control,
                             preconnected: idle.preconnected,
-                            used: true,
                         });
                     }
                     if !idle.is_old() {
@@ -204,6 +192,11 @@ impl Pool {
                     self.start_growing(state, Deadline::after(left));
                 }
                 Next::Wait => {}
+                Next::Away => {
+                    let patience = self.away_patience(state, ask)?;
+                    self.changed.wait_for(state, patience);
+                    continue;
+                }
             }
             let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
             let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {
@@ -259,7 +252,6 @@ impl Pool {
                     id,
                     control,
                     preconnected,
-                    used: false,
                 }));
             }
             Err(error) => error,

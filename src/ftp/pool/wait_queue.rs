@@ -10,6 +10,7 @@ use crate::ftp::control::Control;
 use crate::ftp::data::{Preconnected, SPARE_LIFE};
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
+use crate::ftp::pool::reachability::Reachability;
 use crate::ftp::pool::succession::Succession;
 use crate::remote::{Error, Urgency, Why};
 
@@ -49,6 +50,8 @@ pub struct PoolState {
     pub sessions: Succession,
     /// The server had room for one connection only.
     pub is_single: bool,
+    /// Whether the server counts as away.
+    pub reachability: Reachability,
     /// The callers that wait.
     pub waiting: Waiting,
     /// Handles with which every connection can be cut.
@@ -106,6 +109,8 @@ pub enum Next {
     Grow,
     /// Wait.
     Wait,
+    /// Wait a moment: the server is away.
+    Away,
     /// Give up.
     Closed,
 }
@@ -145,6 +150,7 @@ impl PoolState {
             old_sessions: OldSessions::default(),
             sessions: Succession::default(),
             is_single: false,
+            reachability: Reachability::default(),
             waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
@@ -156,6 +162,9 @@ impl PoolState {
     pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
         if self.closed {
             return Next::Closed;
+        }
+        if self.reachability.is_away() {
+            return Next::Away;
         }
         if self
             .limit
@@ -205,7 +214,7 @@ impl PoolState {
             .iter()
             .any(|&waiting| waiting > 0);
         match urgency {
-            _ if self.closed || waits => 0,
+            _ if self.closed || waits || self.reachability.is_away() => 0,
             Urgency::Ahead => self
                 .idle
                 .len()
@@ -225,7 +234,8 @@ impl PoolState {
             _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
         let more = self.connecting < wanted.min(CONNECTING_LIMIT);
-        !self.closed && more && !barred && self.live < self.limit.now
+        let reachable = !self.closed && !self.reachability.is_away();
+        reachable && more && !barred && self.live < self.limit.now
     }
 
     fn is_barred(&self) -> bool {

@@ -62,7 +62,7 @@ pub struct StartedTransfer {
     pub early: bool,
 }
 
-/// The share of an operation's patience that a preconnected data connection gets: it may be dead without a word,
+/// The share of an operation's patience that the handshake of a preconnected data connection gets: a firewall may drop it,
 /// and a fresh one must still have its chance.
 const PRECONNECTED_SHARE: u32 = 3;
 
@@ -241,9 +241,9 @@ impl Starter<'_> {
         let pool = Arc::clone(&self.pool);
         let (request, profile) = (self.request, pool.profile());
         let left = self.deadline.remaining().unwrap_or_default();
-        let mut patience = Deadline::after(left / PRECONNECTED_SHARE);
         let attempt = preconnected.attempt(profile);
-        let mut stream = match preconnected.into_stream(&patience) {
+        let share = self.deadline.within(left / PRECONNECTED_SHARE);
+        let mut stream = match preconnected.into_stream(&share) {
             Ok(stream) => stream,
             Err(error) => {
                 log::debug!("{error}");
@@ -254,9 +254,10 @@ impl Starter<'_> {
         let early = request
             .early
             .filter(|&early| early_data::may_be(early, profile, control));
-        if early.is_some() {
-            patience = early_data::patience(profile, &patience);
-        }
+        let patience = match early {
+            Some(_) => early_data::patience(profile, self.deadline),
+            None => self.deadline.twin(),
+        };
         let mut written = Ok(());
         let mut send_early = || {
             if let Some(early) = early {
@@ -282,7 +283,6 @@ impl Starter<'_> {
         if !reply.is_preliminary() && !reply.is_completion() {
             return self.refused_preconnected(control, &reply, &patience);
         }
-        self.deadline.progress();
         attempt.worked(profile);
         Preconnected::note_success(profile);
         if let Err(error) = written {

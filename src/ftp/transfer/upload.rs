@@ -265,7 +265,10 @@ impl Upload {
             return closed;
         }
         let updated = self.conclude(deadline);
-        let updated = updated.inspect_err(|error| self.doubt_early(error))?;
+        let updated = updated.inspect_err(|error| {
+            pool.note_failure(error, deadline);
+            self.doubt_early(error);
+        })?;
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
@@ -335,6 +338,7 @@ impl Upload {
                 self.data = None;
                 self.forget_cutter();
                 let error = self.broken(blame(self.tried.clone(), &error));
+                self.lease.pool().note_failure(&error, deadline);
                 self.doubt_early(&error);
                 Err(error)
             }

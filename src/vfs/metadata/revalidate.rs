@@ -27,12 +27,14 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 impl Metadata {
     /// The attributes, if they are known and young enough.
     pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
+        let age = self.served_age();
         let tree = self.table.lock();
         let Some(node) = tree.get(ino) else {
             return Some(Err(Error::Stale));
         };
-        node.is_fresh(self.lifetime)
-            .then(|| Ok(self.table.attr(node)))
+        // The mounted directory is there whatever happens: df(1) asks for it before the space.
+        let is_served = node.is_fresh(age) || ino == ROOT && self.remote.is_away();
+        is_served.then(|| Ok(self.table.attr(node)))
     }
 
     /// The attributes.
@@ -49,9 +51,9 @@ impl Metadata {
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.table
-            .lock()
-            .known(directory, name, self.lifetime, self.absence_lifetime)
+        let age = self.served_age();
+        let absent = self.absence_age();
+        self.table.lock().known(directory, name, age, absent)
     }
 
     /// Asks the server for a name.
@@ -86,7 +88,7 @@ impl Metadata {
     /// The recent listing that lacks a name, if there is one.
     fn lacks(&self, directory: u64, name: &[u8]) -> Option<Completeness> {
         let tree = self.table.lock();
-        let listing = tree.listing(directory, self.lifetime);
+        let listing = tree.listing(directory, self.served_age());
         listing.filter(|_| tree.child(directory, name).is_none())
     }
 
@@ -309,7 +311,10 @@ impl Metadata {
 
     /// How long an open relies on what is known of a file.
     pub(crate) fn checked_for(&self) -> Duration {
-        REVALIDATE_AGE.min(self.lifetime)
+        match self.remote.is_away() {
+            true => self.served_age(),
+            false => REVALIDATE_AGE.min(self.lifetimes.known),
+        }
     }
 
     /// Asks for size and time of an open file that is not being written, if what is known is old.

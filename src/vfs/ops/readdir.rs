@@ -54,6 +54,7 @@ impl Vfs {
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Option<Result<()>> {
         let mut looked_at = None;
+        let age = self.metadata.served_age();
         let (names, is_cut) = {
             let mut opened = self.files.opened.lock();
             let Some(listing) = opened.directories.get_mut(&handle) else {
@@ -64,7 +65,7 @@ impl Vfs {
             }
             if listing.names.is_none() {
                 let tree = self.table.lock();
-                tree.listing(listing.ino, self.settings.lifetimes.known)
+                tree.listing(listing.ino, age)
                     .filter(|completeness| *completeness != Completeness::Cut)?;
                 listing.is_cut = false;
                 listing.names = Some(Arc::new(tree.children(listing.ino)));

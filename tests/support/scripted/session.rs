@@ -15,7 +15,7 @@ use super::{Act, Gate, PASSWORD, Shared, USER};
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) number: usize,
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     input: BufReader<TcpStream>,
     directory: Vec<u8>,
     user: String,
