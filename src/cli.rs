@@ -17,6 +17,7 @@
 //! endpoint       builds the endpoint for the FTP client
 //! help           generates --help and --version
 //! completions    generates shell completions
+//! curlftpfs      translates command lines of curlftpfs
 //! ```
 //!
 //! Invariants: of two options that contradict each other the last one applies, as in mount(8); an
@@ -25,6 +26,7 @@
 pub(crate) mod completions;
 pub mod credentials;
 pub(crate) mod credentials_file;
+pub(crate) mod curlftpfs;
 pub mod endpoint;
 pub(crate) mod help;
 pub(crate) mod netrc;
@@ -68,8 +70,8 @@ pub enum Request {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter().peekable();
     let program = arguments.next().unwrap_or_default();
-    let helper = is_helper(&program);
-    // A subcommand is the first argument. It can't be a source, which contains a colon.
+    // A subcommand is the first argument. It can't be a source, which contains a colon. curlftpfs has none, and bare hosts.
+    let helper = is_helper(&program) || curlftpfs::is_meant(&program, &[]);
     if !helper && arguments.next_if(|first| first == PROBE).is_some() {
         return parse_probe(arguments);
     }
@@ -90,7 +92,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
             |mountpoint, _| Request::DropCache(mountpoint),
         );
     }
-    let flags = if helper { HELPER_FLAGS } else { FLAGS };
+    parse_mount(&program, arguments.collect())
+}
+
+/// Parses the arguments of a mount.
+fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, String> {
+    let helper = is_helper(program);
+    let is_curlftpfs = curlftpfs::is_meant(program, &arguments);
+    let flags = match (helper, is_curlftpfs) {
+        (true, _) => HELPER_FLAGS,
+        (false, true) => curlftpfs::FLAGS,
+        (false, false) => FLAGS,
+    };
     let found = command(flags)
         .try_get_matches_from(arguments)
         .map_err(|error| one_line(&error, USAGE_HINT))?;
@@ -100,6 +113,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
     if found.get_flag("version") {
         return Ok(Request::Print(version()));
     }
+    let (source, mountpoint) = mount_words(&found)?;
 
     let mut settings = Settings::default();
     if helper {
@@ -111,15 +125,49 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         settings.command.debug = found.get_flag("debug");
         settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
     }
+    settings.command.repeatable = helper || is_curlftpfs;
+    settings.source = Hidden(source);
+    settings.mountpoint = mountpoint;
+    let typed = option_words(&found)?;
+    let options = if is_curlftpfs {
+        apply_curlftpfs(&mut settings, typed.clone(), &found, helper)?
+    } else {
+        typed.clone()
+    };
     let sloppy = helper && found.get_flag("sloppy");
-    let options = option_words(&found)?;
     apply_all(&mut settings, &options, helper, sloppy)?;
     if settings.command.remount {
-        let words = options.into_iter().map(|word| Hidden(word.into()));
+        let words = typed.into_iter().map(|word| Hidden(word.into()));
         settings.command.remount_words = words.collect();
     }
     check_together(&settings)?;
+    Ok(Request::Mount(Box::new(settings)))
+}
 
+/// Applies what a command line of curlftpfs says in its own way; returns its options in the words of ftpfs.
+fn apply_curlftpfs(
+    settings: &mut Settings,
+    options: Vec<String>,
+    found: &ArgMatches,
+    helper: bool,
+) -> Result<Vec<String>, String> {
+    let translated = curlftpfs::translate(&settings.source.0, options)?;
+    let mut words = translated.words;
+    settings.source = Hidden(translated.source);
+    settings.command.warning = translated.warning;
+    settings.command.debug |= translated.trace;
+    settings.command.foreground |= translated.foreground;
+    if !helper {
+        settings.command.debug |= found.get_flag("verbose");
+        if found.get_flag("read-only") {
+            words.push("ro".to_string());
+        }
+    }
+    Ok(words)
+}
+
+/// Returns the source and the mountpoint of a mount.
+fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
     if let Some(more) = words.next() {
@@ -133,11 +181,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
             "{} is a source, not a mountpoint; {USAGE_HINT}",
             redact(mountpoint)
         )),
-        (Some(source), Some(mountpoint)) => {
-            settings.source = Hidden(source.clone());
-            settings.mountpoint = PathBuf::from(mountpoint);
-            Ok(Request::Mount(Box::new(settings)))
-        }
+        (Some(source), Some(mountpoint)) => Ok((source.clone(), PathBuf::from(mountpoint))),
         (Some(_), None) => Err(format!("the mountpoint is missing; {USAGE_HINT}")),
         _ => Err(format!("source and mountpoint are missing; {USAGE_HINT}")),
     }
@@ -278,7 +322,10 @@ fn is_source(argument: &OsStr) -> bool {
 /// Whether mount(8) has called the program as its helper, for which `-f` means "fake".
 fn is_helper(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    matches!(name, Some("mount.ftpfs" | "mount.fuse.ftpfs"))
+    matches!(
+        name,
+        Some("mount.ftpfs" | "mount.fuse.ftpfs" | "mount.curlftpfs" | "mount.fuse.curlftpfs")
+    )
 }
 
 fn command(flags: &'static [Flag]) -> Command {

@@ -25,6 +25,13 @@ const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between two progress lines if standard error is not a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// The names of the helper of umount(8), by the types of mounts.
+const HELPERS: [&str; 4] = [
+    "umount.ftpfs",
+    "umount.fuse.ftpfs",
+    "umount.curlftpfs",
+    "umount.fuse.curlftpfs",
+];
 const USAGE: &str = "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l detaches a mount that is in use";
 
 /// Returns the arguments of the subcommand if the command line, the program's name first, is one of
@@ -32,11 +39,14 @@ const USAGE: &str = "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait,
 pub fn umount_arguments(arguments: &[OsString]) -> Option<&[OsString]> {
     let (program, rest) = arguments.split_first()?;
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    if matches!(name, Some("umount.ftpfs" | "umount.fuse.ftpfs")) {
+    let name = name.unwrap_or_default();
+    if HELPERS.contains(&name) {
         return Some(rest);
     }
     let (first, rest) = rest.split_first()?;
-    (first == "umount" && name != Some("mount.ftpfs")).then_some(rest)
+    // A bare name is a source for the other helper, and for curlftpfs.
+    let is_mount = name.starts_with("mount.") || name == "curlftpfs";
+    (first == "umount" && !is_mount).then_some(rest)
 }
 
 /// Waits for uploads and unmounts.
@@ -221,7 +231,9 @@ mod tests {
         let rest = |line: &str| umount_arguments(&words(line)).map(<[OsString]>::len);
         assert_eq!(rest("ftpfs umount /mnt"), Some(1));
         assert_eq!(rest("/sbin/umount.fuse.ftpfs /mnt -l"), Some(2));
+        assert_eq!(rest("/sbin/umount.fuse.curlftpfs /mnt"), Some(1));
         assert_eq!(rest("ftpfs ftp://host umount"), None);
+        assert_eq!(rest("curlftpfs umount /mnt"), None);
         assert_eq!(rest("mount.ftpfs umount /mnt"), None);
     }
 

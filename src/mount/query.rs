@@ -41,7 +41,7 @@ pub const MAX_ANSWER_SIZE: usize = 64 * 1024;
 /// Timeout of a query. The mount answers without asking its server.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prefixes of the sources of our mounts, unless `fsname` names another.
-const SCHEMES: [&str; 3] = ["ftp://", "ftps://", "ftpes://"];
+const SCHEMES: [&str; 4] = ["ftp://", "ftps://", "ftpes://", "curlftpfs#"];
 
 /// A mount that can be queried.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ mod namespace;
 #[path = "../support/server.rs"]
 mod server;
 
+mod curlftpfs;
 mod data_modes;
 mod directories;
 mod files;
