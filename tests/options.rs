@@ -535,12 +535,25 @@ fn readme_begins_with_purpose_and_commands() {
 }
 
 #[test]
-fn the_manual_is_of_this_version() {
+fn manual_pages_are_of_this_version_and_well_formed() {
     let version = format!("\"ftpfs {}\"", env!("CARGO_PKG_VERSION"));
-    assert!(
-        read("man/ftpfs.1").contains(&version),
-        "not in .TH: {version}"
-    );
+    for page in ["man/ftpfs.1", "man/mount.ftpfs.8", "man/umount.ftpfs.8"] {
+        assert!(
+            read(page).contains(&version),
+            "{page}: not in .TH: {version}"
+        );
+        let shown = Command::new("man")
+            .args(["--warnings", "-E", "UTF-8", "-l", page])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("MANWIDTH", "80")
+            .output()
+            .expect("man");
+        let warnings = String::from_utf8_lossy(&shown.stderr);
+        assert!(
+            shown.status.success() && warnings.is_empty(),
+            "{page}: {warnings}"
+        );
+    }
     assert!(read("CHANGELOG.md").contains(env!("CARGO_PKG_VERSION")));
 }
 

@@ -15,6 +15,7 @@ mod namespace;
 
 mod autofs;
 mod automount;
+mod documents;
 mod mounts;
 mod shutdown;
 
@@ -23,6 +24,7 @@ use std::process::Command;
 const ROOT_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/systemd-root");
 const MACHINE: &str = include_str!("machine.sh");
 const README: &str = include_str!("../../README.md");
+const DOCUMENT: &str = include_str!("../../docs/fstab-systemd-autofs.md");
 
 /// The roots of the machines; none where tests are left out on purpose.
 fn roots() -> Vec<String> {
@@ -60,4 +62,28 @@ fn readme_line(options: &str) -> String {
     fields[0] = "$U/".to_string();
     fields[3].push_str(options);
     fields.join(" ")
+}
+
+/// The blocks of a language in `docs/fstab-systemd-autofs.md`, for the account of the test.
+fn blocks(language: &str) -> Vec<String> {
+    let parts = DOCUMENT.split("```").skip(1).step_by(2);
+    let blocks = parts.filter_map(|part| part.strip_prefix(&format!("{language}\n")));
+    let blocks: Vec<String> = blocks
+        .map(|block| block.replace("anna@", "$account@").replace('"', "\\\""))
+        .collect();
+    assert!(!blocks.is_empty(), "no blocks of {language}");
+    blocks
+}
+
+/// Commands that write these blocks to the files that their first lines name.
+fn written(blocks: &[String]) -> String {
+    let files = blocks.iter().map(|block| {
+        let (name, text) = block.split_once('\n').expect("a name");
+        let name = name.strip_prefix("# /").expect("the name of a file");
+        format!(
+            "mkdir -p $(dirname $V/{name}); cat >$V/{name} <<END\n{}END\n",
+            text.replace('\\', "\\\\")
+        )
+    });
+    files.collect()
 }
