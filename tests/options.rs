@@ -490,31 +490,34 @@ fn the_manual_names_every_option_and_no_other() {
 }
 
 #[test]
-fn the_readme_names_every_option_and_no_other() {
-    let readme = read("README.md");
-    let options = between(&readme, "## Options", "[man/ftpfs.1]");
+fn document_of_options_names_each_and_no_other() {
+    let options = read("docs/options.md");
     let named: BTreeSet<&str> = options.split('`').skip(1).step_by(2).collect();
     for spec in TABLE {
         assert!(
             named.contains(typed(spec).as_str()),
-            "README lacks {}",
+            "docs/options.md lacks {}",
             spec.name
         );
     }
     let flags = flags();
     for flag in flags.filter(|flag| flag.value.is_none()) {
         let short = format!("-{}", flag.short);
-        assert!(named.contains(short.as_str()), "README lacks {short}");
+        assert!(
+            named.contains(short.as_str()),
+            "docs/options.md lacks {short}"
+        );
     }
     for row in options.lines().filter(|line| line.starts_with("| `")) {
         let columns: Vec<&str> = row.split('|').map(str::trim).collect();
         for name in columns[1].split('`').skip(1).step_by(2) {
             let spec = TABLE.iter().find(|spec| typed(spec) == name);
-            let spec = spec.unwrap_or_else(|| panic!("README has {name}, which is no option"));
+            let spec =
+                spec.unwrap_or_else(|| panic!("docs/options.md has {name}, which is no option"));
             if spec.value.is_some() {
                 assert_eq!(
                     columns[3], spec.default,
-                    "the default of {name} in the README"
+                    "the default of {name} in docs/options.md"
                 );
             }
         }
@@ -555,6 +558,41 @@ fn manual_pages_are_of_this_version_and_well_formed() {
         );
     }
     assert!(read("CHANGELOG.md").contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn messages_of_the_document_are_those_of_the_program() {
+    let document = read("docs/troubleshooting.md");
+    let mount = between(&document, "## It does not mount", "## ");
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut seen = 0;
+    for row in mount.lines().filter(|line| line.starts_with("| `")) {
+        let message = row.split('|').nth(1).unwrap_or_default();
+        for words in message.split('`').skip(1).step_by(2) {
+            // A name stands for what the program puts there, and the kernel has its own words.
+            let words = words.replace("USER", "");
+            let is_kernels = words == "Transport endpoint is not connected";
+            assert!(
+                is_kernels || sources.contains(words.trim()),
+                "no message: {words}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen} messages");
+}
+
+/// The text of all sources below a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        text += &match path.is_dir() {
+            true => sources(&path),
+            false => fs::read_to_string(&path).expect("text"),
+        };
+    }
+    text
 }
 
 /// An option as it is shown: `timeout=SECONDS`.

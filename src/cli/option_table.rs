@@ -1,7 +1,7 @@
 //! Defines the table of options: everything that can follow `-o`, and the flags.
 //!
 //! A new option is a line here, a field in `settings.rs`, an entry in `man/ftpfs.1` and a row in
-//! the README; `tests/options.rs` fails until all are there.
+//! `docs/options.md`; `tests/options.rs` fails until all are there.
 
 use std::time::Duration;
 
@@ -808,8 +808,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readme_has_the_help_of_every_option() {
-        let readme = include_str!("../../README.md").replace('`', "");
+    fn document_has_the_help_of_every_option() {
+        let document = include_str!("../../docs/options.md").replace('`', "");
         for spec in TABLE.iter().filter(|spec| spec.value.is_some()) {
             let row = format!(
                 "| {}={} | {} |",
@@ -817,7 +817,7 @@ mod tests {
                 spec.value.unwrap_or_default(),
                 spec.help
             );
-            assert!(readme.contains(&row), "README lacks: {row}");
+            assert!(document.contains(&row), "docs/options.md lacks: {row}");
         }
     }
 }

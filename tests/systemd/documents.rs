@@ -1,6 +1,6 @@
 //! The examples of `docs/fstab-systemd-autofs.md`; those for autofs are in `autofs`.
 
-use crate::{blocks, run, written};
+use crate::{README, blocks, run, written};
 
 /// A line with `users` is mounted by a user, an automount by access, the others by mount(8).
 #[test]
@@ -51,6 +51,30 @@ fn start_limit_has_a_remedy_and_can_be_lifted() {
              on sh -ec 'systemctl reset-failed mnt-www.mount && systemctl restart mnt-www.automount'; on ls /mnt/www/there >/dev/null
              off; {units} mv $V/root/.netrc $V/root/away; boot; fails; is_active; on mv /root/away /root/.netrc
              on ls /mnt/www/there >/dev/null; off"
+        ),
+    );
+}
+
+/// The commands of the README below "First mount" and "Look inside", with the line for fstab: what a new user types.
+#[test]
+fn commands_of_the_readme_work() {
+    let commands = |heading: &str| {
+        let section = README.split(heading).nth(1).expect("the section");
+        let block = section.split("```sh\n").nth(1).expect("commands");
+        let block = block.split("```").next().unwrap_or_default();
+        block
+            .replace("anna@", "$account@")
+            .replace("ftp://ftp.example.org/pub", "$U/www")
+    };
+    let (first, inside) = (commands("## First mount"), commands("## Look inside"));
+    let line = crate::readme_line("");
+    run(
+        120,
+        &format!(
+            "vsftpd; mkdir $D/www; : >$D/www/file; chown -R $account: $D/www; fstab \"{line}\"; boot
+             on_user() {{ on runuser -l anna -c \"set -e; $1\"; }}
+             on_user \"$(cat <<END\n{first}END\n)\" >$S/said; says $S/said file; is_unmounted /home/anna/files
+             on ls /mnt/www >/dev/null; on sh -ec \"$(cat <<END\n{inside}END\n)\" >$S/said; says $S/said /mnt/www; says $S/said vsFTPd; off"
         ),
     );
 }
