@@ -11,8 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    DROP_CACHE_FLAGS, FLAGS, Flag, Id, Mode, PROBE_FLAGS, Probe, Request, STATUS_FLAGS, Settings,
-    Spec, Status, TABLE, help, parse,
+    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, TABLE, Umount, parse,
 };
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
@@ -331,7 +330,11 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
     let request = |arguments: &[&str]| parse(arguments.iter().map(OsString::from));
     let status = |mountpoint: Option<&str>, json| {
         let mountpoint = mountpoint.map(PathBuf::from);
-        Ok(Request::Status(Status { mountpoint, json }))
+        Ok(Request::Status(Status {
+            mountpoint,
+            json,
+            verbose: false,
+        }))
     };
     assert_eq!(request(&["ftpfs", "status"]), status(None, false));
     assert_eq!(request(&["ftpfs", "status", "-j"]), status(None, true));
@@ -358,8 +361,7 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
         );
         assert!(!error.contains('\n'), "{error}");
     }
-    let help = request(&["ftpfs", "status", "-h"]);
-    assert!(matches!(help, Ok(Request::Print(text)) if text.contains("ftpfs status")));
+    assert!(help(&["ftpfs", "status", "-h"]).contains("ftpfs status"));
     let settings = settings_of(&["mount.ftpfs", "status", "/m"]).expect("a helper's source");
     assert_eq!(settings.source.0, "status");
 }
@@ -404,43 +406,122 @@ fn bash_completes_options_one_by_one() {
     assert!(error.contains("bash, zsh or fish"), "{error}");
 }
 
+/// The help that a command line asks for.
+fn help(arguments: &[&str]) -> String {
+    match parse(arguments.iter().map(OsString::from)) {
+        Ok(Request::Help { plain, .. }) => plain,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
 #[test]
 fn help_and_version_need_nothing_else() {
-    for (flag, part) in [
-        ("-h", "Usage:"),
-        ("--help", "Usage:"),
-        ("-V", env!("CARGO_PKG_VERSION")),
-        ("--version", env!("CARGO_PKG_VERSION")),
+    for line in [
+        "-h",
+        "--help",
+        "help",
+        "mount -h",
+        "help mount",
+        "help probe",
     ] {
-        match parse(["ftpfs", flag].map(OsString::from)) {
-            Ok(Request::Print(text)) => assert!(text.contains(part), "{text}"),
-            other => panic!("{flag}: {other:?}"),
-        }
+        let words: Vec<&str> = std::iter::once("ftpfs").chain(line.split(' ')).collect();
+        assert!(help(&words).contains("Usage: ftpfs "), "{line}");
+    }
+    for word in ["-V", "--version", "version"] {
+        let printed = parse(["ftpfs", word].map(OsString::from));
+        assert!(
+            matches!(&printed, Ok(Request::Print(text)) if text.contains(env!("CARGO_PKG_VERSION"))),
+            "{word}: {printed:?}"
+        );
+    }
+    let error = parse(["ftpfs", "help", "x"].map(OsString::from)).expect_err("x");
+    assert!(error.contains("no command x"), "{error}");
+}
+
+/// Eighty columns. To renew a file: `COLUMNS=80 ftpfs SUBCOMMAND -h >tests/fixtures/help/SUBCOMMAND`.
+#[test]
+fn short_help_of_each_command_is_one_screen() {
+    for one in SUBCOMMANDS {
+        let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
+            .args([one.name, "-h"])
+            .env("COLUMNS", "80")
+            .output()
+            .expect("ftpfs");
+        let text = String::from_utf8(shown.stdout).expect("text");
+        assert_eq!(text, read(&format!("tests/fixtures/help/{}", one.name)));
+        assert!(text.lines().count() <= 50, "{}: not one screen", one.name);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{}: {widest:?} columns", one.name);
+        assert!(!text.contains('\x1b'), "{}: colours in a file", one.name);
+    }
+}
+
+#[test]
+fn words_that_unmount_are_two_and_a_helper() {
+    let request = |line: &str| parse(line.split(' ').map(OsString::from));
+    for (line, force, lazy) in [
+        ("ftpfs umount /m", false, false),
+        ("ftpfs unmount -f /m", true, false),
+        ("ftpfs umount /m -fl", true, true),
+        (
+            "/sbin/umount.fuse.ftpfs /m -l -n -r -v -N /ns -t fuse.ftpfs",
+            false,
+            true,
+        ),
+        ("umount.curlftpfs /m", false, false),
+    ] {
+        let mountpoint = PathBuf::from("/m");
+        let expected = Umount {
+            mountpoint,
+            force,
+            lazy,
+        };
+        assert_eq!(request(line), Ok(Request::Umount(expected)), "{line}");
+    }
+    for (line, part) in [
+        ("ftpfs umount", "the mountpoint is missing"),
+        ("ftpfs umount /m /n", "one argument too many: /n"),
+        ("ftpfs umount -x /m", "unknown argument -x"),
+        ("ftpfs umount ftp://u:secret@h/", "is a source"),
+    ] {
+        let error = request(line).expect_err(line);
+        assert!(
+            error.contains(part) && error.contains("usage: ftpfs umount"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+    }
+    for line in ["curlftpfs umount /m", "mount.ftpfs umount /m"] {
+        assert!(matches!(request(line), Ok(Request::Mount(_))), "{line}");
     }
 }
 
 #[test]
 fn the_help_names_every_option_in_lines_of_a_terminal() {
-    let help = help();
+    let help = help(&["ftpfs", "--help"]);
+    let joined = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: BTreeSet<&str> = help.split_whitespace().collect();
     for spec in TABLE {
+        let name = typed(spec);
+        assert!(words.contains(name.as_str()), "--help lacks {}", spec.name);
         assert!(
-            words.contains(typed(spec).as_str()),
-            "--help lacks {}",
-            spec.name
-        );
-        assert!(
-            help.contains(spec.default),
+            joined.contains(spec.default),
             "--help lacks the default of {}",
             spec.name
         );
     }
-    for flag in flags() {
-        assert!(help.contains(&format!("-{}, --{}", flag.short, flag.long)));
-    }
-    for line in help.lines() {
-        assert!(line.chars().count() <= 120, "too wide: {line}");
-        assert_eq!(line, line.trim_end(), "blanks at the end");
+    for one in SUBCOMMANDS {
+        let help = self::help(&["ftpfs", one.name, "--help"]);
+        for flag in one.flags {
+            assert!(
+                help.contains(&format!("-{}, --{}", flag.short, flag.long)),
+                "{help}"
+            );
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "too wide: {line}");
+            assert_eq!(line, line.trim_end(), "blanks at the end");
+        }
     }
 }
 
@@ -620,6 +701,5 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
-    let forms = [FLAGS, PROBE_FLAGS, STATUS_FLAGS, DROP_CACHE_FLAGS];
-    forms.into_iter().flatten()
+    SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
 }

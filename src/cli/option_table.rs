@@ -666,6 +666,8 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+/// Help of a flag that only other programs pass; it is not shown.
+pub(crate) const NO_EFFECT: &str = "no effect";
 const HELP: Flag = flag('h', "help", None, "print this help");
 const VERSION: Flag = flag('V', "version", None, "print the version");
 const JSON: Flag = flag('j', "json", None, "print JSON");
@@ -710,7 +712,38 @@ pub const PROBE_FLAGS: &[Flag] = &[
 ];
 
 /// Every flag of `ftpfs status`.
-pub const STATUS_FLAGS: &[Flag] = &[JSON, HELP, VERSION];
+pub const STATUS_FLAGS: &[Flag] = &[
+    flag('v', "verbose", None, "show all mounts in detail"),
+    JSON,
+    HELP,
+    VERSION,
+];
+
+/// Every flag of `ftpfs umount`.
+pub const UMOUNT_FLAGS: &[Flag] = &[
+    flag('f', "force", None, "do not wait for uploads"),
+    flag('l', "lazy", None, "detach a mount that is in use"),
+    HELP,
+    VERSION,
+];
+
+/// The flags that umount(8) gives its helpers, `DIR [-flnrv] [-N ns] [-t type]`; it has entered the namespace.
+pub(crate) const UMOUNT_HELPER_FLAGS: &[Flag] = &[
+    flag('f', "force", None, "do not wait for uploads"),
+    flag('l', "lazy", None, "detach a mount that is in use"),
+    flag('n', "no-mtab", None, NO_EFFECT),
+    flag('r', "read-only", None, NO_EFFECT),
+    flag('v', "verbose", None, NO_EFFECT),
+    flag('s', "sloppy", None, NO_EFFECT),
+    flag('i', "internal-only", None, NO_EFFECT),
+    flag('N', "namespace", Some("NS"), NO_EFFECT),
+    flag('t', "types", Some("TYPE"), NO_EFFECT),
+    HELP,
+    VERSION,
+];
+
+/// Every flag of `ftpfs completions`.
+pub const COMPLETIONS_FLAGS: &[Flag] = &[HELP, VERSION];
 
 /// Every flag of `ftpfs drop-cache`.
 pub const DROP_CACHE_FLAGS: &[Flag] = &[HELP, VERSION];
@@ -720,15 +753,10 @@ pub(crate) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),
     flag('s', "sloppy", None, "ignore unknown options"),
     flag('f', "fake", None, "check everything, mount nothing"),
-    flag(
-        'n',
-        "no-mtab",
-        None,
-        "no effect: the kernel keeps the mount table",
-    ),
+    flag('n', "no-mtab", None, NO_EFFECT),
     flag('v', "verbose", None, "log at level info"),
     flag('N', "namespace", Some("NS"), "mount in this namespace"),
-    flag('t', "types", Some("TYPE"), "no effect: there is one type"),
+    flag('t', "types", Some("TYPE"), NO_EFFECT),
     HELP,
     VERSION,
 ];

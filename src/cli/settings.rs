@@ -284,6 +284,19 @@ pub struct Status {
     pub mountpoint: Option<PathBuf>,
     /// Print JSON.
     pub json: bool,
+    /// Show all mounts in detail.
+    pub verbose: bool,
+}
+
+/// Arguments of `ftpfs umount`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Umount {
+    /// The mountpoint.
+    pub mountpoint: PathBuf,
+    /// Do not wait for uploads.
+    pub force: bool,
+    /// Detach a mount that is in use.
+    pub lazy: bool,
 }
 
 /// Which side opens data connections.
