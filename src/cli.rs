@@ -15,8 +15,10 @@
 //! credentials_file  reads other places of a password
 //! netrc          parses ~/.netrc
 //! endpoint       builds the endpoint for the FTP client
-//! help           generates --help and --version
+//! subcommand     defines the subcommands, and matches their arguments
+//! help           generates the lists of options in the help
 //! completions    generates shell completions
+//! curlftpfs      translates command lines of curlftpfs
 //! ```
 //!
 //! Invariants: of two options that contradict each other the last one applies, as in mount(8); an
@@ -25,6 +27,7 @@
 pub(crate) mod completions;
 pub mod credentials;
 pub(crate) mod credentials_file;
+pub(crate) mod curlftpfs;
 pub mod endpoint;
 pub(crate) mod help;
 pub(crate) mod netrc;
@@ -33,21 +36,23 @@ pub(crate) mod option_table;
 pub(crate) mod option_value;
 pub(crate) mod settings;
 pub mod source;
+pub(crate) mod subcommand;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::ArgMatches;
 
-pub use crate::cli::help::{help, version};
+pub use crate::cli::help::version;
 use crate::cli::option_list::{apply_all, split};
-use crate::cli::option_table::HELPER_FLAGS;
-pub use crate::cli::option_table::{
-    DROP_CACHE_FLAGS, FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE,
-};
+pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
+use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::settings::{
-    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
+    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
+};
+pub use crate::cli::subcommand::SUBCOMMANDS;
+use crate::cli::subcommand::{
+    COMPLETIONS, DROP_CACHE, MOUNT, PROBE, STATUS, Subcommand, Taken, UMOUNT,
 };
 use crate::process::redact::redact;
 
@@ -62,46 +67,114 @@ pub enum Request {
     Status(Status),
     /// Drop the caches of the mount at this path, or of all of this user's mounts.
     DropCache(Option<PathBuf>),
+    /// Wait for uploads and unmount.
+    Umount(Umount),
     /// Print this text.
     Print(String),
+    /// Print a help text.
+    Help {
+        /// Without escape sequences.
+        plain: String,
+        /// For a terminal with colours.
+        styled: String,
+    },
 }
 
 /// Parses a command line, the program's name first.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter().peekable();
     let program = arguments.next().unwrap_or_default();
-    let helper = is_helper(&program);
-    // A subcommand is the first argument. It can't be a source, which contains a colon.
-    if !helper && arguments.next_if(|first| first == PROBE).is_some() {
-        return parse_probe(arguments);
+    if is_umount_helper(&program) {
+        return parse_umount(arguments);
     }
-    if !helper && arguments.next_if(|first| first == COMPLETIONS).is_some() {
-        return parse_completions(arguments);
+    // A subcommand is the first argument. It can't be a source, which contains a colon; curlftpfs and the helpers of
+    // mount(8) have bare hosts.
+    let has_words = !is_helper(&program) && !curlftpfs::is_meant(&program, &[]);
+    let word = arguments.peek().filter(|_| has_words);
+    let word = word
+        .and_then(|word| word.to_str())
+        .unwrap_or_default()
+        .to_string();
+    let known = Subcommand::named(&word);
+    if known.is_some() || matches!(word.as_str(), "help" | "version") {
+        arguments.next();
     }
-    if !helper && arguments.next_if(|first| first == STATUS).is_some() {
-        return parse_query(arguments, STATUS_FLAGS, STATUS_HINT, |mountpoint, found| {
-            let json = found.get_flag("json");
-            Request::Status(Status { mountpoint, json })
-        });
+    match known.map_or(word.as_str(), |known| known.name) {
+        "help" => parse_help(arguments),
+        "version" => Ok(Request::Print(version())),
+        "umount" => parse_umount(arguments),
+        "probe" => parse_probe(arguments),
+        "completions" => parse_completions(arguments),
+        "status" => parse_query(&STATUS, arguments, |mountpoint, found| {
+            Request::Status(Status {
+                mountpoint,
+                json: found.get_flag("json"),
+                verbose: found.get_flag("verbose"),
+            })
+        }),
+        "drop-cache" => parse_query(&DROP_CACHE, arguments, |mountpoint, _| {
+            Request::DropCache(mountpoint)
+        }),
+        _ => parse_mount(&program, arguments.collect()),
     }
-    if !helper && arguments.next_if(|first| first == DROP_CACHE).is_some() {
-        return parse_query(
-            arguments,
-            DROP_CACHE_FLAGS,
-            DROP_CACHE_HINT,
-            |mountpoint, _| Request::DropCache(mountpoint),
-        );
+}
+
+/// Parses the arguments of `ftpfs help`.
+fn parse_help(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let Some(word) = arguments.next() else {
+        return Ok(MOUNT.help(true));
+    };
+    let known = word.to_str().and_then(Subcommand::named);
+    known
+        .map(|known| known.help(true))
+        .ok_or_else(|| format!("there is no command {}; see ftpfs help", redact(&word)))
+}
+
+/// Parses the arguments of `ftpfs umount`, and of the helper of umount(8).
+fn parse_umount(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let found = match UMOUNT.take(UMOUNT_HELPER_FLAGS, arguments)? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    match (words.next(), words.next()) {
+        (Some(source), None) if is_source(source) => Err(format!(
+            "{} is a source, not a mountpoint; {}",
+            redact(source),
+            UMOUNT.hint()
+        )),
+        (Some(mountpoint), None) => Ok(Request::Umount(Umount {
+            mountpoint: PathBuf::from(mountpoint),
+            force: found.get_flag("force"),
+            lazy: found.get_flag("lazy"),
+        })),
+        (Some(_), Some(more)) => Err(one_too_many(more, &UMOUNT)),
+        (None, _) => Err(format!("the mountpoint is missing; {}", UMOUNT.hint())),
     }
-    let flags = if helper { HELPER_FLAGS } else { FLAGS };
-    let found = command(flags)
-        .try_get_matches_from(arguments)
-        .map_err(|error| one_line(&error, USAGE_HINT))?;
-    if found.get_flag("help") {
-        return Ok(Request::Print(help()));
-    }
-    if found.get_flag("version") {
-        return Ok(Request::Print(version()));
-    }
+}
+
+fn one_too_many(argument: &OsStr, subcommand: &Subcommand) -> String {
+    format!(
+        "one argument too many: {}; {}",
+        redact(argument),
+        subcommand.hint()
+    )
+}
+
+/// Parses the arguments of a mount.
+fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, String> {
+    let helper = is_helper(program);
+    let is_curlftpfs = curlftpfs::is_meant(program, &arguments);
+    let flags = match (helper, is_curlftpfs) {
+        (true, _) => HELPER_FLAGS,
+        (false, true) => curlftpfs::FLAGS,
+        (false, false) => FLAGS,
+    };
+    let found = match MOUNT.take(flags, arguments.into_iter())? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
+    let (source, mountpoint) = mount_words(&found)?;
 
     let mut settings = Settings::default();
     if helper {
@@ -113,35 +186,63 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         settings.command.debug = found.get_flag("debug");
         settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
     }
+    settings.command.repeatable = helper || is_curlftpfs;
+    settings.source = Hidden(source);
+    settings.mountpoint = mountpoint;
+    let typed = option_words(&found)?;
+    let options = if is_curlftpfs {
+        apply_curlftpfs(&mut settings, typed.clone(), &found, helper)?
+    } else {
+        typed.clone()
+    };
     let sloppy = helper && found.get_flag("sloppy");
-    let options = option_words(&found)?;
     apply_all(&mut settings, &options, helper, sloppy)?;
     if settings.command.remount {
-        let words = options.into_iter().map(|word| Hidden(word.into()));
+        let words = typed.into_iter().map(|word| Hidden(word.into()));
         settings.command.remount_words = words.collect();
     }
     check_together(&settings)?;
+    Ok(Request::Mount(Box::new(settings)))
+}
 
+/// Applies what a command line of curlftpfs says in its own way; returns its options in the words of ftpfs.
+fn apply_curlftpfs(
+    settings: &mut Settings,
+    options: Vec<String>,
+    found: &ArgMatches,
+    helper: bool,
+) -> Result<Vec<String>, String> {
+    let translated = curlftpfs::translate(&settings.source.0, options)?;
+    let mut words = translated.words;
+    settings.source = Hidden(translated.source);
+    settings.command.warning = translated.warning;
+    settings.command.debug |= translated.trace;
+    settings.command.foreground |= translated.foreground;
+    if !helper {
+        settings.command.debug |= found.get_flag("verbose");
+        if found.get_flag("read-only") {
+            words.push("ro".to_string());
+        }
+    }
+    Ok(words)
+}
+
+/// Returns the source and the mountpoint of a mount.
+fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
     if let Some(more) = words.next() {
-        return Err(format!(
-            "one argument too many: {}; {USAGE_HINT}",
-            redact(more)
-        ));
+        return Err(one_too_many(more, &MOUNT));
     }
+    let hint = MOUNT.hint();
     match (source, mountpoint) {
         (Some(_), Some(mountpoint)) if is_source(mountpoint) => Err(format!(
-            "{} is a source, not a mountpoint; {USAGE_HINT}",
+            "{} is a source, not a mountpoint; {hint}",
             redact(mountpoint)
         )),
-        (Some(source), Some(mountpoint)) => {
-            settings.source = Hidden(source.clone());
-            settings.mountpoint = PathBuf::from(mountpoint);
-            Ok(Request::Mount(Box::new(settings)))
-        }
-        (Some(_), None) => Err(format!("the mountpoint is missing; {USAGE_HINT}")),
-        _ => Err(format!("source and mountpoint are missing; {USAGE_HINT}")),
+        (Some(source), Some(mountpoint)) => Ok((source.clone(), PathBuf::from(mountpoint))),
+        (Some(_), None) => Err(format!("the mountpoint is missing; {hint}")),
+        _ => Err(format!("source and mountpoint are missing; {hint}")),
     }
 }
 
@@ -168,15 +269,10 @@ fn check_together(settings: &Settings) -> Result<(), String> {
 
 /// Parses the arguments of `ftpfs probe`.
 fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
-    let found = command(PROBE_FLAGS)
-        .try_get_matches_from(arguments)
-        .map_err(|error| one_line(&error, PROBE_HINT))?;
-    if found.get_flag("help") {
-        return Ok(Request::Print(help()));
-    }
-    if found.get_flag("version") {
-        return Ok(Request::Print(version()));
-    }
+    let found = match PROBE.take(PROBE.flags, arguments)? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
     let mut probe = Probe {
         settings: Settings::default(),
         words: Vec::new(),
@@ -197,46 +293,42 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
             probe.settings.source = Hidden(source.clone());
             Ok(Request::Probe(Box::new(probe)))
         }
-        (Some(_), Some(more)) => Err(format!(
-            "one argument too many: {}; {PROBE_HINT}",
-            redact(more)
-        )),
-        (None, _) => Err(format!("the source is missing; {PROBE_HINT}")),
+        (Some(_), Some(more)) => Err(one_too_many(more, &PROBE)),
+        (None, _) => Err(format!("the source is missing; {}", PROBE.hint())),
     }
 }
 
 /// Parses the arguments of `ftpfs status` and `ftpfs drop-cache`.
 fn parse_query(
+    subcommand: &'static Subcommand,
     arguments: impl Iterator<Item = OsString>,
-    flags: &'static [Flag],
-    hint: &str,
     request: impl FnOnce(Option<PathBuf>, &ArgMatches) -> Request,
 ) -> Result<Request, String> {
-    let found = command(flags)
-        .try_get_matches_from(arguments)
-        .map_err(|error| one_line(&error, hint))?;
-    if found.get_flag("help") {
-        return Ok(Request::Print(help()));
-    }
-    if found.get_flag("version") {
-        return Ok(Request::Print(version()));
-    }
+    let found = match subcommand.take(subcommand.flags, arguments)? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     match (words.next(), words.next()) {
         (Some(source), None) if is_source(source) => Err(format!(
-            "{} is a source, not a mountpoint; {hint}",
-            redact(source)
+            "{} is a source, not a mountpoint; {}",
+            redact(source),
+            subcommand.hint()
         )),
         (mountpoint, None) => Ok(request(mountpoint.map(PathBuf::from), &found)),
-        (_, Some(more)) => Err(format!("one argument too many: {}; {hint}", redact(more))),
+        (_, Some(more)) => Err(one_too_many(more, subcommand)),
     }
 }
 
 /// Parses the arguments of `ftpfs completions`.
-fn parse_completions(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
-    let shell = arguments.next().unwrap_or_default();
-    let script = shell.to_str().and_then(completions::completions);
-    match (script, arguments.next()) {
+fn parse_completions(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let found = match COMPLETIONS.take(COMPLETIONS.flags, arguments)? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
+    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
+    let shell = words.next().and_then(|shell| shell.to_str());
+    match (shell.and_then(completions::completions), words.next()) {
         (Some(script), None) => Ok(Request::Print(script)),
         _ => Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string()),
     }
@@ -254,21 +346,6 @@ fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The subcommand that probes a server.
-const PROBE: &str = "probe";
-/// The subcommand that shows the status of mounts.
-const STATUS: &str = "status";
-/// The subcommand that drops caches.
-const DROP_CACHE: &str = "drop-cache";
-/// The subcommand that prints shell completions.
-const COMPLETIONS: &str = "completions";
-const PROBE_HINT: &str =
-    "usage: ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]; see ftpfs --help";
-const STATUS_HINT: &str = "usage: ftpfs status [MOUNTPOINT] [--json]; see ftpfs --help";
-const DROP_CACHE_HINT: &str = "usage: ftpfs drop-cache [MOUNTPOINT]; see ftpfs --help";
-const USAGE_HINT: &str =
-    "usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]; see ftpfs --help";
-
 /// Whether an argument is a URL, which may contain a password. Errors about a mountpoint quote it.
 fn is_source(argument: &OsStr) -> bool {
     argument
@@ -277,59 +354,23 @@ fn is_source(argument: &OsStr) -> bool {
         .any(|part| part == b"://")
 }
 
+/// Whether umount(8) has called the program as its helper.
+fn is_umount_helper(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().and_then(OsStr::to_str);
+    let kind = name.and_then(|name| name.strip_prefix("umount."));
+    matches!(
+        kind,
+        Some("ftpfs" | "fuse.ftpfs" | "curlftpfs" | "fuse.curlftpfs")
+    )
+}
+
 /// Whether mount(8) has called the program as its helper, for which `-f` means "fake".
 fn is_helper(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    matches!(name, Some("mount.ftpfs" | "mount.fuse.ftpfs"))
-}
-
-fn command(flags: &'static [Flag]) -> Command {
-    let words = Arg::new("words")
-        .action(ArgAction::Append)
-        .num_args(0..)
-        .value_parser(value_parser!(OsString));
-    let flags = flags.iter().map(|flag| {
-        let arg = Arg::new(flag.long).short(flag.short).long(flag.long);
-        match flag.value {
-            Some(_) => arg
-                .action(ArgAction::Append)
-                .value_parser(value_parser!(OsString)),
-            None => arg.action(ArgAction::SetTrue),
-        }
-    });
-    Command::new("ftpfs")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        // A flag may be repeated, as fstab lines and scripts do.
-        .args_override_self(true)
-        .arg(words)
-        .args(flags)
-}
-
-/// Turns an error of clap, which has several lines, into one line.
-fn one_line(error: &clap::Error, hint: &str) -> String {
-    let argument = match error.get(ContextKind::InvalidArg) {
-        // "--options <OPT[,OPT...]>": the value is missing.
-        // An unknown argument can contain a value: `--password=...`.
-        Some(ContextValue::String(argument)) => {
-            argument.split([' ', '=']).next().unwrap_or_default()
-        }
-        _ => "an argument",
-    };
-    match error.kind() {
-        ErrorKind::UnknownArgument => format!("unknown argument {}; {hint}", redact(argument)),
-        // The text of clap would show the value.
-        ErrorKind::TooManyValues => format!("{argument}: takes no value; {hint}"),
-        ErrorKind::InvalidValue | ErrorKind::NoEquals => {
-            format!("{argument}: needs a value; {hint}")
-        }
-        _ => {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            format!("{}; {hint}", redact(line.trim_start_matches("error: ")))
-        }
-    }
+    matches!(
+        name,
+        Some("mount.ftpfs" | "mount.fuse.ftpfs" | "mount.curlftpfs" | "mount.fuse.curlftpfs")
+    )
 }
 
 #[cfg(test)]

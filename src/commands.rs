@@ -23,7 +23,7 @@ pub mod status;
 pub(crate) mod umount;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli;
@@ -38,15 +38,18 @@ const FAILED: u8 = 1;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     protect_secrets(&arguments);
-    if let Some(words) = umount::umount_arguments(&arguments) {
-        return exit_code(umount::run(words));
-    }
     let outcome = match cli::parse(arguments) {
         Ok(Request::Print(text)) => {
-            // A closed pipe is no failure.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            print(&text);
             Ok(())
         }
+        Ok(Request::Help { plain, styled }) => {
+            let has_colours = std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            print(if has_colours { &styled } else { &plain });
+            Ok(())
+        }
+        Ok(Request::Umount(umount)) => umount::run(&umount),
         Ok(Request::Mount(settings)) if settings.command.remount => remount::run(&settings),
         Ok(Request::Mount(settings)) => mount::run(&settings),
         Ok(Request::Probe(probe)) => return probe::run(&probe),
@@ -55,6 +58,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => Err(error),
     };
     exit_code(outcome)
+}
+
+fn print(text: &str) {
+    // A closed pipe is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Hides passwords from other users and keeps them out of core dumps, in this process and in its forks.

@@ -11,8 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    DROP_CACHE_FLAGS, FLAGS, Flag, Id, Mode, PROBE_FLAGS, Probe, Request, STATUS_FLAGS, Settings,
-    Spec, Status, TABLE, help, parse,
+    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, TABLE, Umount, parse,
 };
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
@@ -334,7 +333,11 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
     let request = |arguments: &[&str]| parse(arguments.iter().map(OsString::from));
     let status = |mountpoint: Option<&str>, json| {
         let mountpoint = mountpoint.map(PathBuf::from);
-        Ok(Request::Status(Status { mountpoint, json }))
+        Ok(Request::Status(Status {
+            mountpoint,
+            json,
+            verbose: false,
+        }))
     };
     assert_eq!(request(&["ftpfs", "status"]), status(None, false));
     assert_eq!(request(&["ftpfs", "status", "-j"]), status(None, true));
@@ -361,8 +364,7 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
         );
         assert!(!error.contains('\n'), "{error}");
     }
-    let help = request(&["ftpfs", "status", "-h"]);
-    assert!(matches!(help, Ok(Request::Print(text)) if text.contains("ftpfs status")));
+    assert!(help(&["ftpfs", "status", "-h"]).contains("ftpfs status"));
     let settings = settings_of(&["mount.ftpfs", "status", "/m"]).expect("a helper's source");
     assert_eq!(settings.source.0, "status");
 }
@@ -407,43 +409,122 @@ fn bash_completes_options_one_by_one() {
     assert!(error.contains("bash, zsh or fish"), "{error}");
 }
 
+/// The help that a command line asks for.
+fn help(arguments: &[&str]) -> String {
+    match parse(arguments.iter().map(OsString::from)) {
+        Ok(Request::Help { plain, .. }) => plain,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
 #[test]
 fn help_and_version_need_nothing_else() {
-    for (flag, part) in [
-        ("-h", "Usage:"),
-        ("--help", "Usage:"),
-        ("-V", env!("CARGO_PKG_VERSION")),
-        ("--version", env!("CARGO_PKG_VERSION")),
+    for line in [
+        "-h",
+        "--help",
+        "help",
+        "mount -h",
+        "help mount",
+        "help probe",
     ] {
-        match parse(["ftpfs", flag].map(OsString::from)) {
-            Ok(Request::Print(text)) => assert!(text.contains(part), "{text}"),
-            other => panic!("{flag}: {other:?}"),
-        }
+        let words: Vec<&str> = std::iter::once("ftpfs").chain(line.split(' ')).collect();
+        assert!(help(&words).contains("Usage: ftpfs "), "{line}");
+    }
+    for word in ["-V", "--version", "version"] {
+        let printed = parse(["ftpfs", word].map(OsString::from));
+        assert!(
+            matches!(&printed, Ok(Request::Print(text)) if text.contains(env!("CARGO_PKG_VERSION"))),
+            "{word}: {printed:?}"
+        );
+    }
+    let error = parse(["ftpfs", "help", "x"].map(OsString::from)).expect_err("x");
+    assert!(error.contains("no command x"), "{error}");
+}
+
+/// Eighty columns. To renew a file: `COLUMNS=80 ftpfs SUBCOMMAND -h >tests/fixtures/help/SUBCOMMAND`.
+#[test]
+fn short_help_of_each_command_is_one_screen() {
+    for one in SUBCOMMANDS {
+        let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
+            .args([one.name, "-h"])
+            .env("COLUMNS", "80")
+            .output()
+            .expect("ftpfs");
+        let text = String::from_utf8(shown.stdout).expect("text");
+        assert_eq!(text, read(&format!("tests/fixtures/help/{}", one.name)));
+        assert!(text.lines().count() <= 50, "{}: not one screen", one.name);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{}: {widest:?} columns", one.name);
+        assert!(!text.contains('\x1b'), "{}: colours in a file", one.name);
+    }
+}
+
+#[test]
+fn words_that_unmount_are_two_and_a_helper() {
+    let request = |line: &str| parse(line.split(' ').map(OsString::from));
+    for (line, force, lazy) in [
+        ("ftpfs umount /m", false, false),
+        ("ftpfs unmount -f /m", true, false),
+        ("ftpfs umount /m -fl", true, true),
+        (
+            "/sbin/umount.fuse.ftpfs /m -l -n -r -v -N /ns -t fuse.ftpfs",
+            false,
+            true,
+        ),
+        ("umount.curlftpfs /m", false, false),
+    ] {
+        let mountpoint = PathBuf::from("/m");
+        let expected = Umount {
+            mountpoint,
+            force,
+            lazy,
+        };
+        assert_eq!(request(line), Ok(Request::Umount(expected)), "{line}");
+    }
+    for (line, part) in [
+        ("ftpfs umount", "the mountpoint is missing"),
+        ("ftpfs umount /m /n", "one argument too many: /n"),
+        ("ftpfs umount -x /m", "unknown argument -x"),
+        ("ftpfs umount ftp://u:secret@h/", "is a source"),
+    ] {
+        let error = request(line).expect_err(line);
+        assert!(
+            error.contains(part) && error.contains("usage: ftpfs umount"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+    }
+    for line in ["curlftpfs umount /m", "mount.ftpfs umount /m"] {
+        assert!(matches!(request(line), Ok(Request::Mount(_))), "{line}");
     }
 }
 
 #[test]
 fn the_help_names_every_option_in_lines_of_a_terminal() {
-    let help = help();
+    let help = help(&["ftpfs", "--help"]);
+    let joined = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: BTreeSet<&str> = help.split_whitespace().collect();
     for spec in TABLE {
+        let name = typed(spec);
+        assert!(words.contains(name.as_str()), "--help lacks {}", spec.name);
         assert!(
-            words.contains(typed(spec).as_str()),
-            "--help lacks {}",
-            spec.name
-        );
-        assert!(
-            help.contains(spec.default),
+            joined.contains(spec.default),
             "--help lacks the default of {}",
             spec.name
         );
     }
-    for flag in flags() {
-        assert!(help.contains(&format!("-{}, --{}", flag.short, flag.long)));
-    }
-    for line in help.lines() {
-        assert!(line.chars().count() <= 120, "too wide: {line}");
-        assert_eq!(line, line.trim_end(), "blanks at the end");
+    for one in SUBCOMMANDS {
+        let help = self::help(&["ftpfs", one.name, "--help"]);
+        for flag in one.flags {
+            assert!(
+                help.contains(&format!("-{}, --{}", flag.short, flag.long)),
+                "{help}"
+            );
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "too wide: {line}");
+            assert_eq!(line, line.trim_end(), "blanks at the end");
+        }
     }
 }
 
@@ -493,31 +574,34 @@ fn the_manual_names_every_option_and_no_other() {
 }
 
 #[test]
-fn the_readme_names_every_option_and_no_other() {
-    let readme = read("README.md");
-    let options = between(&readme, "## Options", "[man/ftpfs.1]");
+fn document_of_options_names_each_and_no_other() {
+    let options = read("docs/options.md");
     let named: BTreeSet<&str> = options.split('`').skip(1).step_by(2).collect();
     for spec in TABLE {
         assert!(
             named.contains(typed(spec).as_str()),
-            "README lacks {}",
+            "docs/options.md lacks {}",
             spec.name
         );
     }
     let flags = flags();
     for flag in flags.filter(|flag| flag.value.is_none()) {
         let short = format!("-{}", flag.short);
-        assert!(named.contains(short.as_str()), "README lacks {short}");
+        assert!(
+            named.contains(short.as_str()),
+            "docs/options.md lacks {short}"
+        );
     }
     for row in options.lines().filter(|line| line.starts_with("| `")) {
         let columns: Vec<&str> = row.split('|').map(str::trim).collect();
         for name in columns[1].split('`').skip(1).step_by(2) {
             let spec = TABLE.iter().find(|spec| typed(spec) == name);
-            let spec = spec.unwrap_or_else(|| panic!("README has {name}, which is no option"));
+            let spec =
+                spec.unwrap_or_else(|| panic!("docs/options.md has {name}, which is no option"));
             if spec.value.is_some() {
                 assert_eq!(
                     columns[3], spec.default,
-                    "the default of {name} in the README"
+                    "the default of {name} in docs/options.md"
                 );
             }
         }
@@ -538,13 +622,61 @@ fn readme_begins_with_purpose_and_commands() {
 }
 
 #[test]
-fn the_manual_is_of_this_version() {
+fn manual_pages_are_of_this_version_and_well_formed() {
     let version = format!("\"ftpfs {}\"", env!("CARGO_PKG_VERSION"));
-    assert!(
-        read("man/ftpfs.1").contains(&version),
-        "not in .TH: {version}"
-    );
+    for page in ["man/ftpfs.1", "man/mount.ftpfs.8", "man/umount.ftpfs.8"] {
+        assert!(
+            read(page).contains(&version),
+            "{page}: not in .TH: {version}"
+        );
+        let shown = Command::new("man")
+            .args(["--warnings", "-E", "UTF-8", "-l", page])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("MANWIDTH", "80")
+            .output()
+            .expect("man");
+        let warnings = String::from_utf8_lossy(&shown.stderr);
+        assert!(
+            shown.status.success() && warnings.is_empty(),
+            "{page}: {warnings}"
+        );
+    }
     assert!(read("CHANGELOG.md").contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn messages_of_the_document_are_those_of_the_program() {
+    let document = read("docs/troubleshooting.md");
+    let mount = between(&document, "## It does not mount", "## ");
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut seen = 0;
+    for row in mount.lines().filter(|line| line.starts_with("| `")) {
+        let message = row.split('|').nth(1).unwrap_or_default();
+        for words in message.split('`').skip(1).step_by(2) {
+            // A name stands for what the program puts there, and the kernel has its own words.
+            let words = words.replace("USER", "");
+            let is_kernels = words == "Transport endpoint is not connected";
+            assert!(
+                is_kernels || sources.contains(words.trim()),
+                "no message: {words}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen} messages");
+}
+
+/// The text of all sources below a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        text += &match path.is_dir() {
+            true => sources(&path),
+            false => fs::read_to_string(&path).expect("text"),
+        };
+    }
+    text
 }
 
 /// An option as it is shown: `timeout=SECONDS`.
@@ -572,6 +704,5 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
-    let forms = [FLAGS, PROBE_FLAGS, STATUS_FLAGS, DROP_CACHE_FLAGS];
-    forms.into_iter().flatten()
+    SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
 }

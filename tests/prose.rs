@@ -12,7 +12,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What is looked at, from the top of the repository.
-const PLACES: &[&str] = &["src", "tests", "man", "docs", "README.md", "CHANGELOG.md"];
+const PLACES: &[&str] = &[
+    "src",
+    "tests",
+    "man",
+    "docs",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+];
 
 /// Data of servers, and this check.
 const LEFT_OUT: &[&str] = &[
@@ -76,6 +85,122 @@ fn prose_uses_plain_words() {
         "fewer than tests/prose_allowed.txt allows; lower it to:\n{}",
         lines.join("\n")
     );
+}
+
+/// Words that a sentence of a document may have.
+const SENTENCE_WORDS: usize = 30;
+
+#[test]
+fn sentences_of_documents_are_short() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = String::new();
+    let documents = files(top).into_iter().filter(|path| {
+        let is_page = path.starts_with("man/") || path.starts_with("docs/");
+        is_page || ["README.md", "CONTRIBUTING.md", "SECURITY.md"].contains(&path.as_str())
+    });
+    for path in documents {
+        let text = fs::read_to_string(top.join(&path)).expect("text");
+        let paragraphs = if path.ends_with(".md") {
+            markdown(&text)
+        } else {
+            manual(&text)
+        };
+        for sentence in paragraphs.iter().flat_map(|text| sentences(text)) {
+            let words = sentence.split_whitespace().count();
+            if words > SENTENCE_WORDS {
+                let _ = writeln!(faults, "{path}: {words} words: {sentence}");
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+/// The paragraphs and list items of Markdown, without code, tables and headings.
+fn markdown(text: &str) -> Vec<String> {
+    let mut paragraphs = vec![String::new()];
+    let mut is_code = false;
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with("```") {
+            is_code = !is_code;
+        }
+        let is_item = line.starts_with("- ")
+            || line
+                .split_once(". ")
+                .is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+        if is_code || line.is_empty() || line.starts_with(['#', '|', '`']) || is_item {
+            paragraphs.push(String::new());
+        }
+        let is_text = !is_code && !line.starts_with(['#', '|']) && !line.starts_with("```");
+        if let Some(last) = paragraphs.last_mut().filter(|_| is_text) {
+            last.push_str(line.trim_start_matches("- "));
+            last.push(' ');
+        }
+    }
+    paragraphs
+}
+
+/// The paragraphs of a manual page, without examples and requests.
+fn manual(text: &str) -> Vec<String> {
+    let mut paragraphs = vec![String::new()];
+    let mut is_example = false;
+    for line in text.lines() {
+        let (request, rest) = match line.strip_prefix('.') {
+            Some(request) => request.split_once(' ').unwrap_or((request, "")),
+            None => ("", line),
+        };
+        match request {
+            "nf" => is_example = true,
+            "fi" => is_example = false,
+            _ => {}
+        }
+        if is_example
+            || !matches!(
+                request,
+                "" | "B" | "I" | "BR" | "BI" | "IR" | "RB" | "RI" | "IB"
+            )
+        {
+            paragraphs.push(String::new());
+        } else if let Some(last) = paragraphs.last_mut() {
+            // Words of one request that alternate between two fonts have no blanks between them.
+            let joined = match request.len() {
+                2 => rest.replace(' ', ""),
+                _ => rest.to_string(),
+            };
+            last.push_str(&joined);
+            last.push(' ');
+        }
+    }
+    paragraphs
+}
+
+/// The sentences of a paragraph. A colon or a semicolon ends one, too: what follows can be read apart.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive([' '])
+        .scan((0, 0), |(start, at), word| {
+            *at += word.len();
+            let is_end = word.trim_end().ends_with(['.', '!', '?', ':', ';']);
+            let range = is_end.then(|| std::mem::replace(start, *at)..*at);
+            Some(range)
+        })
+        .flatten()
+        .map(|range| &text[range])
+}
+
+#[test]
+fn long_sentences_are_found() {
+    let long = "word ".repeat(31) + "end.";
+    let counted = |paragraphs: &[String]| -> Vec<usize> {
+        let sentences = paragraphs.iter().flat_map(|text| sentences(text));
+        sentences
+            .map(|text| text.split_whitespace().count())
+            .collect()
+    };
+    let text =
+        format!("# Head\n\nOne two.\n{long}\n\n```\ncode code.\n```\n- item one.\n- item two.\n");
+    assert_eq!(counted(&markdown(&text)), [2, 32, 2, 2]);
+    let text = format!(".SH NAME\nA\n.B bold\nword.\n.TP\n.BR a ( b ),\n{long}\n.nf\nno.\n.fi\n");
+    assert_eq!(counted(&manual(&text)), [3, 33]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! commas, and each shell has its own way to complete the last one.
 
 use crate::cli::option_table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
+use crate::cli::subcommand::SUBCOMMANDS;
 
 /// Returns the script for a shell, or `None` for an unknown one.
 pub fn completions(shell: &str) -> Option<String> {
@@ -19,17 +20,6 @@ pub fn completions(shell: &str) -> Option<String> {
 fn completed_options() -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().filter(|spec| spec.group != Group::Ignored)
 }
-
-/// The subcommands, with their descriptions.
-const SUBCOMMANDS: [(&str, &str); 4] = [
-    ("probe", "probe a server and recommend options"),
-    (
-        "status",
-        "show the status of a mount, or of all your mounts",
-    ),
-    ("drop-cache", "drop the caches of a mount"),
-    ("umount", "wait for uploads and unmount"),
-];
 
 /// Returns the flags that `ftpfs SOURCE MOUNTPOINT` does not have.
 fn not_for_mount(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
@@ -88,7 +78,7 @@ complete -F _ftpfs ftpfs
         flags = names(&mut FLAGS.iter()),
         probe = names(&mut only_probe()),
         status = names(&mut only_status()),
-        words = SUBCOMMANDS.map(|(word, _)| word).join(" "),
+        words = SUBCOMMANDS.map(|one| one.name).join(" "),
     )
 }
 
@@ -118,7 +108,7 @@ fn zsh() -> String {
             None => format!("  '(-{short} --{long})'{{-{short},--{long}}}'[{help}]' \\\n"),
         });
     }
-    let words = SUBCOMMANDS.map(|(word, _)| word).join(" ");
+    let words = SUBCOMMANDS.map(|one| one.name).join(" ");
     text.push_str(&format!(
         "  '1:source:({words})' \\\n  '2:mountpoint:_files -/'\n"
     ));
@@ -154,7 +144,7 @@ fn fish() -> String {
     for one in only_status() {
         text.push_str(&flag(one, " -n '__fish_seen_subcommand_from status'"));
     }
-    for (word, help) in SUBCOMMANDS {
+    for (word, help) in SUBCOMMANDS.map(|one| (one.name, one.about)) {
         text.push_str(&format!(
             "complete -c ftpfs -n __fish_use_subcommand -a {word} -d '{help}'\n"
         ));
@@ -176,7 +166,7 @@ mod tests {
             for flag in FLAGS.iter().chain(PROBE_FLAGS) {
                 assert!(script.contains(flag.long), "{shell}: {}", flag.long);
             }
-            for (word, _) in SUBCOMMANDS {
+            for word in SUBCOMMANDS.map(|one| one.name) {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

@@ -101,7 +101,9 @@ pub fn find(settings: &Settings, source: &Source) -> Result<Credentials, String>
 
 /// Returns what a netrc file gives for a source.
 fn of_netrc(netrc: &Netrc, source: &Source, user: Option<&[u8]>) -> Result<Given, String> {
-    let found = netrc::find_entry(&netrc.text, source.host.as_bytes(), user);
+    let path = netrc.path.display();
+    let found = netrc::find_entry(&netrc.text, source.host.as_bytes(), user)
+        .map_err(|fault| format!("netrc: {path}: {fault}; see netrc(5)"))?;
     let entry = found.unwrap_or_default();
     // A line break in quotes would smuggle a command to the server.
     if [&entry.login, &entry.password]
@@ -109,13 +111,11 @@ fn of_netrc(netrc: &Netrc, source: &Source, user: Option<&[u8]>) -> Result<Given
         .any(|part| part.iter().flatten().any(is_line_break))
     {
         return Err(format!(
-            "{}: the entry for {} contains a line break or a NUL; remove it",
-            netrc.path.display(),
-            source.host
+            "netrc: {path}: line {}: the entry for {} contains a line break or a NUL; remove it",
+            entry.line, source.host
         ));
     }
     if netrc.is_open && entry.password.is_some() {
-        let path = netrc.path.display();
         log::warn!(
             "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
         );

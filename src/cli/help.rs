@@ -1,69 +1,66 @@
-//! Generates the text of `--help` and `--version` from the table of options.
+//! Generates the parts of the help that clap does not have: the forms of sources, and the options of `-o`.
 
-use crate::cli::option_table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, TABLE};
+use crate::cli::option_table::{Group, Spec, TABLE};
 
-/// Returns the text of `--help`.
-pub fn help() -> String {
-    let mut text = String::from(
-        "ftpfs mounts a remote FTP server as a local directory.
+/// The options that the short help shows.
+const COMMON: [&str; 12] = [
+    "ro",
+    "allow_other",
+    "uid",
+    "gid",
+    "credentials",
+    "cache_timeout",
+    "timeout",
+    "max_conns",
+    "writeback",
+    "codepage",
+    "mode",
+    "tls",
+];
 
-Usage: ftpfs SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]
-       ftpfs probe SOURCE [-o OPT[,OPT...]] [--write] [--json] [-d]
-       ftpfs umount [-f] [-l] MOUNTPOINT
-       ftpfs status [MOUNTPOINT] [--json]
-       ftpfs drop-cache [MOUNTPOINT]
-       ftpfs completions bash (or zsh, fish)
-
-Sources:
-  ftp://[user[:password]@]host[:port][/path]  path below the login directory;
-                                              absolute if it begins with %2F
-  ftpes://..., ftps://...                     the same, encrypted: by AUTH TLS, or on port 990
-  [user@]host:path                            path below the login directory
-  [user@]host:/path                           absolute path
-
-Flags:
+/// Returns the forms of sources.
+pub(crate) fn forms_of_source() -> String {
+    String::from(
+        "Sources:
+  ftp://[user[:password]@]host[:port][/path]
+                            path below the login directory; absolute after %2F
+  ftpes://..., ftps://...   the same, encrypted: by AUTH TLS, or on port 990
+  [user@]host:path          path below the login directory
+  [user@]host:/path         absolute path
 ",
-    );
-    for flag in FLAGS {
-        row(&mut text, &flag_synopsis(flag), flag.help);
-    }
-    text.push_str("\nFlags of ftpfs probe, which probes a server and recommends options:\n");
-    for flag in PROBE_FLAGS {
-        let common = FLAGS.iter().any(|other| other.long == flag.long);
-        if !common {
-            row(&mut text, &flag_synopsis(flag), flag.help);
+    )
+}
+
+/// Returns the options of `-o` that most mounts need.
+pub(crate) fn common_options() -> String {
+    let mut text = String::from("Options of -o (--help has all of them):\n");
+    for name in COMMON {
+        for spec in TABLE.iter().filter(|spec| spec.name == name) {
+            option(&mut text, spec);
         }
     }
-    text.push_str("\nFlags of ftpfs status, which shows the status of a mount, or of all yours:\n");
-    for flag in STATUS_FLAGS {
-        let common = FLAGS.iter().any(|other| other.long == flag.long);
-        if !common {
-            row(&mut text, &flag_synopsis(flag), flag.help);
-        }
-    }
+    text
+}
+
+/// Returns all options of `-o`.
+pub(crate) fn every_option() -> String {
+    let mut text = String::new();
     for group in Group::ALL {
-        text.push_str(&format!("\n{}:\n", group.heading()));
+        text.push_str(&format!("{}:\n", group.heading()));
         let specs = TABLE.iter().filter(|spec| spec.group == group);
         if group == Group::Ignored {
             let names: Vec<&str> = specs.map(|spec| spec.name).collect();
-            for line in names.chunks(9) {
+            for line in names.chunks(7) {
                 text.push_str(&format!("  {}\n", line.join(" ")));
             }
-            continue;
+        } else {
+            for spec in specs {
+                option(&mut text, spec);
+            }
         }
-        for spec in specs {
-            let left = match spec.value {
-                Some(value) => format!("{}={value}", spec.name),
-                None => spec.name.to_string(),
-            };
-            let right = match spec.default {
-                "" => spec.help.to_string(),
-                default => format!("{} (default: {default})", spec.help),
-            };
-            row(&mut text, &left, &right);
-        }
+        text.push('\n');
     }
-    text.push_str("\nTo unmount: fusermount3 -u MOUNTPOINT. See also: man ftpfs.\n");
+    text.push_str("See also: man ftpfs.\n");
     text
 }
 
@@ -72,19 +69,40 @@ pub fn version() -> String {
     format!("ftpfs {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-fn flag_synopsis(flag: &Flag) -> String {
-    let value = flag.value.map(|value| format!(" {value}"));
-    format!(
-        "-{}, --{}{}",
-        flag.short,
-        flag.long,
-        value.unwrap_or_default()
-    )
+fn option(text: &mut String, spec: &Spec) {
+    let left = match spec.value {
+        Some(value) => format!("{}={value}", spec.name),
+        None => spec.name.to_string(),
+    };
+    let right = match spec.default {
+        "" => spec.help.to_string(),
+        default => format!("{} (default: {default})", spec.help),
+    };
+    row(text, OPTION_WIDTH, &left, &right);
 }
 
-/// Width of the left column.
-const LEFT_WIDTH: usize = 27;
+/// Columns of the name of an option.
+const OPTION_WIDTH: usize = 25;
+/// Columns of a row.
+const WIDTH: usize = 80;
 
-fn row(text: &mut String, left: &str, right: &str) {
-    text.push_str(&format!("  {left:LEFT_WIDTH$} {right}\n"));
+/// Appends a row with two sides. The right one is wrapped; a left one that is too long has a line of its own.
+pub(crate) fn row(text: &mut String, width: usize, left: &str, right: &str) {
+    let indent = " ".repeat(width + 3);
+    let mut line = format!("  {left:width$} ");
+    if left.chars().count() > width {
+        text.push_str(&format!("  {left}\n"));
+        line.clone_from(&indent);
+    }
+    for word in right.split(' ') {
+        if line.chars().count() + word.chars().count() > WIDTH && line.trim() != "" {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line.clone_from(&indent);
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
 }

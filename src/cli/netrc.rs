@@ -30,6 +30,8 @@ pub struct Entry {
     pub login: Option<Vec<u8>>,
     /// The value of `password`.
     pub password: Option<Vec<u8>>,
+    /// The line on which the entry begins, from 1 on.
+    pub line: usize,
 }
 
 /// Reads a netrc file.
@@ -43,54 +45,84 @@ pub fn read(path: &Path) -> io::Result<Netrc> {
     })
 }
 
-/// Returns the first entry for `host` that fits `user`.
-pub fn find_entry(netrc: &[u8], host: &[u8], user: Option<&[u8]>) -> Option<Entry> {
+/// Returns the first entry for `host` that fits `user`. The error names the line and what is wrong with it.
+pub fn find_entry(netrc: &[u8], host: &[u8], user: Option<&[u8]>) -> Result<Option<Entry>, String> {
     let fits = |entry: &Entry| match (user, &entry.login) {
         (Some(user), Some(login)) => user == login.as_slice(),
         _ => true,
     };
-    let mut tokens = Tokens { rest: netrc };
+    let mut tokens = Tokens::of(netrc);
     let mut current: Option<Entry> = None;
-    while let Some(token) = tokens.next() {
+    while let Some(token) = tokens.next()? {
         match token.as_slice() {
             b"machine" | b"default" => {
                 if let Some(entry) = current.take().filter(fits) {
-                    return Some(entry);
+                    return Ok(Some(entry));
                 }
-                let is_for_host = token == b"default"
-                    || tokens
-                        .next()
-                        .is_some_and(|name| name.eq_ignore_ascii_case(host));
-                current = is_for_host.then(Entry::default);
+                let line = tokens.line;
+                let is_for_host =
+                    token == b"default" || tokens.value("machine")?.eq_ignore_ascii_case(host);
+                current = is_for_host.then(|| Entry {
+                    line,
+                    ..Entry::default()
+                });
             }
-            b"login" | b"password" | b"account" => {
-                let value = tokens.next();
-                match (&mut current, token.as_slice()) {
-                    (Some(entry), b"login") => entry.login = value,
-                    (Some(entry), b"password") => entry.password = value,
-                    _ => {}
+            b"login" => {
+                let value = tokens.value("login")?;
+                if let Some(entry) = &mut current {
+                    entry.login = Some(value);
                 }
             }
+            b"password" => {
+                let value = tokens.value("password")?;
+                if let Some(entry) = &mut current {
+                    entry.password = Some(value);
+                }
+            }
+            b"account" => drop(tokens.value("account")?),
             b"macdef" => tokens.skip_macro(),
             _ => {}
         }
     }
-    current.filter(fits)
+    Ok(current.filter(fits))
 }
 
 /// The tokens of a netrc file: separated by white space, or quoted with `\` as the escape character.
 struct Tokens<'a> {
     rest: &'a [u8],
+    /// The line of the last token.
+    line: usize,
 }
 
-impl Tokens<'_> {
-    fn next(&mut self) -> Option<Vec<u8>> {
+impl<'a> Tokens<'a> {
+    fn of(netrc: &'a [u8]) -> Self {
+        Self {
+            rest: netrc,
+            line: 1,
+        }
+    }
+
+    /// Returns the token after a keyword.
+    fn value(&mut self, keyword: &str) -> Result<Vec<u8>, String> {
+        let line = self.line;
+        let missing = || format!("line {line}: {keyword} has no value");
+        self.next()?.ok_or_else(missing)
+    }
+
+    /// Goes on by `count` bytes.
+    fn skip(&mut self, count: usize) {
+        let (skipped, rest) = self.rest.split_at(count);
+        self.line += skipped.iter().filter(|&&byte| byte == b'\n').count();
+        self.rest = rest;
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
-            let start = self
-                .rest
-                .iter()
-                .position(|byte| !byte.is_ascii_whitespace())?;
-            self.rest = &self.rest[start..];
+            let is_black = |byte: &u8| !byte.is_ascii_whitespace();
+            let Some(start) = self.rest.iter().position(is_black) else {
+                return Ok(None);
+            };
+            self.skip(start);
             // A # begins a comment only at the start of a token.
             if self.rest.first() != Some(&b'#') {
                 break;
@@ -100,11 +132,11 @@ impl Tokens<'_> {
         let quoted = self.rest.first() == Some(&b'"');
         let mut bytes = self.rest.iter().enumerate().skip(usize::from(quoted));
         let mut token = Vec::new();
-        let mut end = self.rest.len();
+        let mut end = (!quoted).then_some(self.rest.len());
         while let Some((at, &byte)) = bytes.next() {
             match byte {
                 b'"' if quoted => {
-                    end = at + 1;
+                    end = Some(at + 1);
                     break;
                 }
                 b'\\' if quoted => token.extend(bytes.next().map(|(_, &escaped)| match escaped {
@@ -114,19 +146,21 @@ impl Tokens<'_> {
                     other => other,
                 })),
                 byte if !quoted && byte.is_ascii_whitespace() => {
-                    end = at;
+                    end = Some(at);
                     break;
                 }
                 byte => token.push(byte),
             }
         }
-        self.rest = &self.rest[end..];
-        Some(token)
+        let line = self.line;
+        let end = end.ok_or_else(|| format!("line {line}: a quote is not closed"))?;
+        self.skip(end);
+        Ok(Some(token))
     }
 
     fn skip_line(&mut self) {
         let end = self.rest.iter().position(|&byte| byte == b'\n');
-        self.rest = end.map_or(&[], |end| &self.rest[end + 1..]);
+        self.skip(end.map_or(self.rest.len(), |end| end + 1));
     }
 
     /// A macro ends at an empty line. Its commands are not tokens.
@@ -147,12 +181,7 @@ mod tests {
 
     #[test]
     fn netrc_is_parsed_as_ftp_and_curl_parse_it() {
-        let entry = |login: &str, password: &str| {
-            Some(Entry {
-                login: (!login.is_empty()).then(|| login.into()),
-                password: (!password.is_empty()).then(|| password.into()),
-            })
-        };
+        let entry = |login: &str, password: &str| Some((login.to_string(), password.to_string()));
         for (text, found) in [
             ("machine h login u password p", entry("u", "p")),
             ("machine h\n\tlogin u\n\tpassword p\n", entry("u", "p")),
@@ -177,22 +206,45 @@ mod tests {
             ("default login d password e", entry("d", "e")),
             ("machine g login x default login d", entry("d", "")),
             ("machine h", entry("", "")),
-            ("machine h login", entry("", "")),
-            ("machine", None),
             ("login u password p", None),
             ("", None),
-            ("\"", None),
         ] {
-            assert_eq!(find_entry(text.as_bytes(), b"h", None), found, "{text}");
+            let text_of =
+                |part: Option<Vec<u8>>| String::from_utf8(part.unwrap_or_default()).expect("text");
+            let entry = find_entry(text.as_bytes(), b"h", None).expect(text);
+            let parts = entry.map(|entry| (text_of(entry.login), text_of(entry.password)));
+            assert_eq!(parts, found, "{text}");
         }
+    }
+
+    #[test]
+    fn errors_and_entries_name_their_line() {
+        for (text, error) in [
+            ("machine g\n\nmachine", "line 3: machine has no value"),
+            ("machine h\nlogin", "line 2: login has no value"),
+            (
+                "# a\nmachine h login u password \"se\ncret",
+                "line 2: a quote is not closed",
+            ),
+        ] {
+            let found = find_entry(text.as_bytes(), b"h", None);
+            assert_eq!(found, Err(error.to_string()), "{text}");
+        }
+        let text = b"# a\nmacdef init\nx\n\nmachine g login u\nmachine\nh login u";
+        let entry = find_entry(text, b"h", None).expect("good").expect("there");
+        assert_eq!(entry.line, 6);
     }
 
     #[test]
     fn entry_for_another_user_is_skipped() {
         let text = b"machine h login u password p\ndefault password d";
-        let found = find_entry(text, b"h", Some(b"v")).expect("the default");
+        let found = find_entry(text, b"h", Some(b"v"))
+            .expect("good")
+            .expect("the default");
         assert_eq!(found.password.as_deref(), Some(&b"d"[..]));
-        let found = find_entry(text, b"h", Some(b"u")).expect("the entry");
+        let found = find_entry(text, b"h", Some(b"u"))
+            .expect("good")
+            .expect("the entry");
         assert_eq!(found.password.as_deref(), Some(&b"p"[..]));
     }
 }

@@ -138,7 +138,13 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
         }
         (Kind::Ignored, _) => {
             if is_user_space(text) {
-                settings.mount.user_space.push(text.to_string());
+                // `user=NAME:PASSWORD` is a mistake, and others can read the note.
+                let kept = if name == "user" {
+                    text.split(':').next().unwrap_or_default()
+                } else {
+                    text
+                };
+                settings.mount.user_space.push(kept.to_string());
             }
         }
         (Kind::Switch(_) | Kind::Kernel, Some(_)) => {
@@ -191,6 +197,14 @@ mod tests {
             open.starts_with("-o ro,pass=*: a quote is not closed"),
             "{open}"
         );
+    }
+
+    #[test]
+    fn password_of_user_option_is_not_noted() {
+        let mut settings = Settings::default();
+        let words = ["user=anna:secret", "_netdev"].map(str::to_string);
+        apply_all(&mut settings, &words, true, false).expect("mount(8) passes them");
+        assert_eq!(settings.mount.user_space, ["user=anna", "_netdev"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Defines the table of options: everything that can follow `-o`, and the flags.
 //!
 //! A new option is a line here, a field in `settings.rs`, an entry in `man/ftpfs.1` and a row in
-//! the README; `tests/options.rs` fails until all are there.
+//! `docs/options.md`; `tests/options.rs` fails until all are there.
 
 use std::time::Duration;
 
@@ -702,6 +702,8 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+/// Help of a flag that only other programs pass; it is not shown.
+pub(crate) const NO_EFFECT: &str = "no effect";
 const HELP: Flag = flag('h', "help", None, "print this help");
 const VERSION: Flag = flag('V', "version", None, "print the version");
 const JSON: Flag = flag('j', "json", None, "print JSON");
@@ -746,7 +748,38 @@ pub const PROBE_FLAGS: &[Flag] = &[
 ];
 
 /// Every flag of `ftpfs status`.
-pub const STATUS_FLAGS: &[Flag] = &[JSON, HELP, VERSION];
+pub const STATUS_FLAGS: &[Flag] = &[
+    flag('v', "verbose", None, "show all mounts in detail"),
+    JSON,
+    HELP,
+    VERSION,
+];
+
+/// Every flag of `ftpfs umount`.
+pub const UMOUNT_FLAGS: &[Flag] = &[
+    flag('f', "force", None, "do not wait for uploads"),
+    flag('l', "lazy", None, "detach a mount that is in use"),
+    HELP,
+    VERSION,
+];
+
+/// The flags that umount(8) gives its helpers, `DIR [-flnrv] [-N ns] [-t type]`; it has entered the namespace.
+pub(crate) const UMOUNT_HELPER_FLAGS: &[Flag] = &[
+    flag('f', "force", None, "do not wait for uploads"),
+    flag('l', "lazy", None, "detach a mount that is in use"),
+    flag('n', "no-mtab", None, NO_EFFECT),
+    flag('r', "read-only", None, NO_EFFECT),
+    flag('v', "verbose", None, NO_EFFECT),
+    flag('s', "sloppy", None, NO_EFFECT),
+    flag('i', "internal-only", None, NO_EFFECT),
+    flag('N', "namespace", Some("NS"), NO_EFFECT),
+    flag('t', "types", Some("TYPE"), NO_EFFECT),
+    HELP,
+    VERSION,
+];
+
+/// Every flag of `ftpfs completions`.
+pub const COMPLETIONS_FLAGS: &[Flag] = &[HELP, VERSION];
 
 /// Every flag of `ftpfs drop-cache`.
 pub const DROP_CACHE_FLAGS: &[Flag] = &[HELP, VERSION];
@@ -756,15 +789,10 @@ pub(crate) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),
     flag('s', "sloppy", None, "ignore unknown options"),
     flag('f', "fake", None, "check everything, mount nothing"),
-    flag(
-        'n',
-        "no-mtab",
-        None,
-        "no effect: the kernel keeps the mount table",
-    ),
+    flag('n', "no-mtab", None, NO_EFFECT),
     flag('v', "verbose", None, "log at level info"),
     flag('N', "namespace", Some("NS"), "mount in this namespace"),
-    flag('t', "types", Some("TYPE"), "no effect: there is one type"),
+    flag('t', "types", Some("TYPE"), NO_EFFECT),
     HELP,
     VERSION,
 ];
@@ -844,8 +872,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readme_has_the_help_of_every_option() {
-        let readme = include_str!("../../README.md").replace('`', "");
+    fn document_has_the_help_of_every_option() {
+        let document = include_str!("../../docs/options.md").replace('`', "");
         for spec in TABLE.iter().filter(|spec| spec.value.is_some()) {
             let row = format!(
                 "| {}={} | {} |",
@@ -853,7 +881,7 @@ mod tests {
                 spec.value.unwrap_or_default(),
                 spec.help
             );
-            assert!(readme.contains(&row), "README lacks: {row}");
+            assert!(document.contains(&row), "docs/options.md lacks: {row}");
         }
     }
 }

@@ -48,6 +48,10 @@ pub struct CommandSettings {
     pub namespace: Option<PathBuf>,
     /// mount(8) has called the program as its helper.
     pub helper: bool,
+    /// To mount what is mounted there already is a success: `mount -a` may do it.
+    pub repeatable: bool,
+    /// A line on options without effect; empty if there are none.
+    pub warning: String,
     /// Change the flags of a mount.
     pub remount: bool,
     /// The options of `-o remount`, one by one, as typed; empty otherwise. May hold passwords: never logged.
@@ -286,6 +290,19 @@ pub struct Status {
     pub mountpoint: Option<PathBuf>,
     /// Print JSON.
     pub json: bool,
+    /// Show all mounts in detail.
+    pub verbose: bool,
+}
+
+/// Arguments of `ftpfs umount`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Umount {
+    /// The mountpoint.
+    pub mountpoint: PathBuf,
+    /// Do not wait for uploads.
+    pub force: bool,
+    /// Detach a mount that is in use.
+    pub lazy: bool,
 }
 
 /// Which side opens data connections.

@@ -80,10 +80,13 @@ pub fn run(settings: &Settings) -> Result<(), String> {
         (false, false) => Amount::Warnings,
     };
     logging::start(amount, settings.command.log_file.as_deref())?;
+    if !settings.command.warning.is_empty() {
+        log::warn!("{}", settings.command.warning);
+    }
     if let Some(namespace) = &settings.command.namespace {
         mount::enter_namespace(namespace)?;
     }
-    if settings.command.helper && is_mounted(settings)? {
+    if settings.command.repeatable && is_mounted(settings)? {
         return Ok(());
     }
     let plan = plan(settings)?;

@@ -4,9 +4,12 @@
 //! command prints the answer. `mount/query.rs` carries queries to the mount; `status/report.rs` defines
 //! what is reported.
 //!
+//! Without a mountpoint the command shows one line for each mount (`status/summary.rs`).
+//!
 //! Invariants: an answer waits for no server and no upload; it contains no password.
 
 pub(crate) mod report;
+pub(crate) mod summary;
 pub(crate) mod text;
 
 use std::io::Write;
@@ -86,11 +89,14 @@ impl fuse::QueryHandler for MountQueries {
 /// Runs `ftpfs status`.
 pub fn run(status: &Status) -> ExitCode {
     query_mounts(status.mountpoint.as_ref(), |mounts| {
+        let is_summary = status.mountpoint.is_none() && !status.verbose && !status.json;
         let answers = mounts
             .iter()
-            .map(|mount| (mount, mount.status(status.json)));
+            .map(|mount| (mount, mount.status(status.json || is_summary)));
         if status.json {
             print_json(answers)
+        } else if is_summary && !mounts.is_empty() {
+            print_summary(answers)
         } else {
             let mut failed = false;
             for (mount, answer) in answers {
@@ -140,6 +146,24 @@ fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bo
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Prints a line for each mount.
+fn print_summary<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
+    let (mut failed, mut rows) = (false, Vec::new());
+    for (mount, answer) in answers {
+        match answer {
+            Ok(status) => {
+                let mountpoint = mount.entry.mountpoint.to_string_lossy();
+                rows.push(summary::row(&mountpoint, &status));
+            }
+            Err(error) => failed |= print_error(&error),
+        }
+    }
+    if !rows.is_empty() {
+        print(&summary::table(&rows));
+    }
+    failed
 }
 
 /// Prints a list in JSON with the mountpoint of each mount and its status or error.

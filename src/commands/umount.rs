@@ -5,14 +5,12 @@
 //! does not answer is unmounted too if the mount table identifies it as a mount of ftpfs: it must not keep
 //! the machine from shutting down.
 
-use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::cli::Umount;
 use crate::commands::human::{files, size};
 use crate::mount;
 use crate::mount::query;
@@ -26,46 +24,11 @@ const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Interval between two progress lines if standard error is not a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-const USAGE: &str = "usage: ftpfs umount [-f] [-l] MOUNTPOINT: -f does not wait, -l detaches a mount that is in use";
-
-/// Returns the arguments of the subcommand if the command line, the program's name first, is one of
-/// `ftpfs umount` or of the helper of umount(8).
-pub fn umount_arguments(arguments: &[OsString]) -> Option<&[OsString]> {
-    let (program, rest) = arguments.split_first()?;
-    let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    if matches!(name, Some("umount.ftpfs" | "umount.fuse.ftpfs")) {
-        return Some(rest);
-    }
-    let (first, rest) = rest.split_first()?;
-    (first == "umount" && name != Some("mount.ftpfs")).then_some(rest)
-}
 
 /// Waits for uploads and unmounts.
-pub fn run(words: &[OsString]) -> Result<(), String> {
-    let (mut force, mut lazily, mut mountpoint) = (false, false, None);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.as_bytes() {
-            // umount(8) passes the type, which is known, and the namespace, which it has entered.
-            b"-t" | b"-N" => drop(words.next()),
-            [b'-', letters @ ..] if !letters.is_empty() => {
-                for letter in letters {
-                    match letter {
-                        b'f' => force = true,
-                        b'l' => lazily = true,
-                        b'n' | b'r' | b'v' | b's' | b'i' => {}
-                        _ => return Err(USAGE.to_string()),
-                    }
-                }
-            }
-            // A URL may contain a password, and errors about a mountpoint quote it.
-            word if word.windows(3).any(|part| part == b"://") => return Err(USAGE.to_string()),
-            _ if mountpoint.is_none() => mountpoint = Some(PathBuf::from(word)),
-            _ => return Err(USAGE.to_string()),
-        }
-    }
-    let mountpoint = mountpoint.ok_or(USAGE)?;
-    let mounted = query::find(&mountpoint)?;
+pub fn run(umount: &Umount) -> Result<(), String> {
+    let (force, mut lazily) = (umount.force, umount.lazy);
+    let mounted = query::find(&umount.mountpoint)?;
     let unstored = if force {
         end_by_force(&mounted)
     } else {
@@ -251,19 +214,6 @@ fn query_refused(mounted: &Mounted) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<OsString> {
-        line.split(' ').map(OsString::from).collect()
-    }
-
-    #[test]
-    fn umount_is_chosen_by_subcommand_or_program_name() {
-        let rest = |line: &str| umount_arguments(&words(line)).map(<[OsString]>::len);
-        assert_eq!(rest("ftpfs umount /mnt"), Some(1));
-        assert_eq!(rest("/sbin/umount.fuse.ftpfs /mnt -l"), Some(2));
-        assert_eq!(rest("ftpfs ftp://host umount"), None);
-        assert_eq!(rest("mount.ftpfs umount /mnt"), None);
-    }
-
     #[test]
     fn progress_shows_share_rate_and_time_left() {
         let mut progress = Progress::default();
@@ -283,10 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn other_mounts_and_wrong_arguments_are_refused() {
-        let error = run(&words("/")).expect_err("not ours");
+    fn other_mounts_are_refused() {
+        let root = Umount {
+            mountpoint: "/".into(),
+            force: false,
+            lazy: false,
+        };
+        let error = run(&root).expect_err("not ours");
         assert!(error.contains("not a mount of ftpfs"), "{error}");
-        assert_eq!(run(&words("-x /mnt")), Err(USAGE.to_string()));
-        assert_eq!(run(&words("-f")), Err(USAGE.to_string()));
     }
 }

@@ -298,7 +298,7 @@ impl Pool {
 
     /// Keeps it for later mounts where the server has turned out to have room for one connection.
     fn share(&self, state: MutexGuard<'_, PoolState>) {
-        let is_single = state.is_single;
+        let is_single = state.limit.is_single;
         drop(state);
         if is_single && !self.profile.ask(|learned| learned.one_session) {
             self.profile.learn(|learned| learned.one_session = true);
@@ -307,7 +307,7 @@ impl Pool {
 
     /// Whether the server has turned out to have room for one connection.
     pub fn is_single(&self) -> bool {
-        self.state.lock().is_single
+        self.state.lock().limit.is_single
     }
 
     /// Drops what is idle for too long, until the pool is closed.

@@ -45,7 +45,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of a query before an unmount by force.
 pub const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prefixes of the sources of our mounts, unless `fsname` names another.
-const SCHEMES: [&str; 3] = ["ftp://", "ftps://", "ftpes://"];
+const SCHEMES: [&str; 4] = ["ftp://", "ftps://", "ftpes://", "curlftpfs#"];
 
 /// A mount that can be queried.
 #[derive(Clone, Debug)]

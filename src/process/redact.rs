@@ -23,6 +23,8 @@ const SECRET_OPTIONS: [&[u8]; 5] = [
     // The command may hold a secret.
     b"password_command=",
 ];
+/// Options whose value is `USER:PASSWORD`.
+const LOGIN_OPTIONS: [&[u8]; 2] = [b"user=", b"proxy_user="];
 /// Index of `arg_start` in `/proc/self/stat`, among the fields after the program's name: fields 48 and 49
 /// (proc(5)) are `arg_start` and `arg_end`, and the first one after the name is field 3.
 const ARG_START: usize = 48 - 3;
@@ -116,7 +118,7 @@ fn find_secrets(bytes: &[u8]) -> Vec<Range<usize>> {
         };
         if let Some(name) = SECRET_OPTIONS.iter().find(|name| begins(name)) {
             found.push(start + name.len()..find_value_end(bytes, start));
-        } else if begins(&b"user=".as_slice()) {
+        } else if LOGIN_OPTIONS.iter().any(begins) {
             let end = find_value_end(bytes, start);
             let colon = bytes[start..end].iter().position(|&byte| byte == b':');
             found.extend(colon.map(|colon| start + colon + 1..end));
@@ -206,6 +208,8 @@ mod tests {
                 "proxy=http://u:*@h:1,pass=*",
             ),
             ("user=u:x@y,pass=secret", "user=u:*,pass=*"),
+            ("ro,proxy_user=u:secret", "ro,proxy_user=u:*"),
+            ("curlftpfs#u:secret@h/dir", "curlftpfs#u:*@h/dir"),
         ] {
             assert_eq!(redact(argument), shown, "{argument}");
         }

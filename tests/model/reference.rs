@@ -216,6 +216,7 @@ impl Run {
             lifetimes: Lifetimes {
                 known: Duration::from_secs(if shared { 0 } else { 30 }),
                 absent: Duration::from_secs(if shared { 0 } else { 30 }),
+                stale: Duration::ZERO,
             },
             timeout: Duration::from_secs(20),
             spool_size,
@@ -925,6 +926,7 @@ fn each_of(
         lifetimes: Lifetimes {
             known: Duration::from_secs(1000),
             absent: Duration::from_secs(1000),
+            stale: Duration::ZERO,
         },
         ..settings(local.path(), false)
     };

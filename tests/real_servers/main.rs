@@ -17,8 +17,10 @@ mod namespace;
 mod server;
 
 mod attributes;
+mod curlftpfs;
 mod data_modes;
 mod directories;
+mod documents;
 mod files;
 mod locales;
 mod mounting;
@@ -71,6 +73,8 @@ on_every_server! {
         names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
         names_long names_with_line_ends names_like_reasons;
+    documents:
+        examples_of_semantics;
     other_clients:
         cold_read_from_disk cold_read_after_curl curl_reads_ours change_seen_in_time append_to_a_file_of_others;
     mounting:

@@ -87,7 +87,7 @@ pub(crate) fn connect_first(
         result => (result?, deadline),
     };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
-    if state.is_single {
+    if state.limit.is_single {
         profile.learn(|learned| learned.one_session = true);
     }
     let looks = Preconnected::is_possible(profile);

@@ -48,8 +48,6 @@ pub struct PoolState {
     pub old_sessions: OldSessions,
     /// Which of two sessions the server ends.
     pub sessions: Succession,
-    /// The server had room for one connection only.
-    pub is_single: bool,
     /// Whether the server counts as away.
     pub reachability: Reachability,
     /// The callers that wait.
@@ -67,6 +65,8 @@ pub struct PoolState {
 pub struct ConnectionLimit {
     /// Connections at most, now.
     pub now: usize,
+    /// The server had room for one connection only.
+    pub is_single: bool,
     /// Connections at most, as configured.
     configured: usize,
     /// End of a limit that the server set below the configured one.
@@ -142,6 +142,7 @@ impl PoolState {
             transferred: None,
             limit: ConnectionLimit {
                 now: max_conns,
+                is_single: false,
                 configured: max_conns,
                 lowered_until: None,
                 paused_until: None,
@@ -149,7 +150,6 @@ impl PoolState {
             },
             old_sessions: OldSessions::default(),
             sessions: Succession::default(),
-            is_single: false,
             reachability: Reachability::default(),
             waiting: Waiting::default(),
             cutters: HashMap::new(),
@@ -321,14 +321,14 @@ impl PoolState {
 
     /// One connection has to do: for a while the first time, then for good.
     pub fn limit_to_one(&mut self) {
-        let until = (!self.is_single).then(|| Instant::now() + LIMIT_MEMORY);
+        let until = (!self.limit.is_single).then(|| Instant::now() + LIMIT_MEMORY);
         self.be_single();
         self.limit.lowered_until = until;
     }
 
     /// One connection has to do, for good.
     pub fn be_single(&mut self) {
-        self.is_single = true;
+        self.limit.is_single = true;
         self.limit.now = 1;
         self.limit.lowered_until = None;
     }
