@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::mpsc::SyncSender;
 
-use crate::remote::{Attributes, Version};
+use crate::remote::{Attributes, Kind, Version};
 use crate::vfs::inode::kept::{Kept, NodeEntry, Seen, Timestamp};
 use crate::vfs::inode::node::Node;
 use crate::vfs::inode::{ROOT, Tree};
@@ -118,10 +118,12 @@ impl Tree {
         let before = node.entry.as_ref().map(|entry| &entry.kept);
         let mut kept = before.cloned().unwrap_or_default();
         change(&mut kept);
-        kept.seen = match node.local {
+        kept.seen = match node.attributes.kind {
+            // Our own changes in it may have moved its time after the last answer: the next one shows it.
+            Kind::Directory => Seen::default(),
             // It is seen when it is stored.
-            true => Seen::default(),
-            false => Seen::of(&node.attributes),
+            _ if node.local => Seen::default(),
+            _ => Seen::of(&node.attributes),
         };
         if before == Some(&kept) || before.is_none() && kept.is_empty() {
             return Ok(());
@@ -134,6 +136,8 @@ impl Tree {
             }
         }
         self.put(ino, kept);
+        // What was asked before shows what the server had before.
+        self.touch(ino);
         Ok(())
     }
 
@@ -381,5 +385,106 @@ impl Tree {
         log::info!(
             "attributes: the oldest of what is kept here are dropped: {BUDGET} bytes are in use"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, listed};
+    use super::*;
+    use crate::remote::{Completeness, Entry, Modified, Precision};
+    use crate::vfs::inode::kept::KeptMode;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::of_seconds(seconds)
+    }
+
+    fn directory(name: &[u8], seconds: i64) -> Entry {
+        Entry {
+            name: name.to_vec(),
+            attributes: Attributes {
+                modified: Some(Modified {
+                    seconds,
+                    precision: Precision::Second,
+                }),
+                ..Attributes::of(Kind::Directory)
+            },
+        }
+    }
+
+    fn kept_of(tree: &Tree, ino: u64) -> Kept {
+        tree.get(ino)
+            .and_then(Node::kept)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn listing_asked_before_does_not_show_what_a_directory_was() {
+        let mut tree = listed(vec![directory(b"d", 10)]);
+        let d = tree.child(ROOT, b"d").expect("d");
+        let before = tree.now();
+        tree.keep(d, |kept| kept.modified = Some(at(5)))
+            .expect("room");
+        // Its time on the server moved between the question and what was kept.
+        let late = vec![directory(b"d", 10)];
+        tree.merge_listing(ROOT, late, Completeness::Whole, before);
+        let now = tree.now();
+        let answer = vec![directory(b"d", 20)];
+        tree.merge_listing(ROOT, answer, Completeness::Whole, now);
+        assert_eq!(kept_of(&tree, d).modified, Some(at(5)));
+    }
+
+    #[test]
+    fn entries_outlive_their_nodes_and_follow_renames() {
+        let mut tree = listed(vec![directory(b"d", 10)]);
+        let d = tree.child(ROOT, b"d").expect("d");
+        let inner = vec![entry(b"a", 1)];
+        tree.merge_listing(d, inner.clone(), Completeness::Whole, tree.now());
+        let a = tree.child(d, b"a").expect("a");
+        tree.keep(a, |kept| kept.uid = Some(7)).expect("room");
+        assert!(tree.drop_children(d));
+        assert_eq!(tree.child(d, b"a"), None);
+        tree.rename_own(d, ROOT, b"e");
+        tree.merge_listing(d, inner, Completeness::Whole, tree.now());
+        let again = tree.child(d, b"a").expect("a");
+        assert_eq!(kept_of(&tree, again).uid, Some(7));
+        tree.remove_own(again);
+        let new = tree.add_own(d, b"a", super::super::tests::file(1));
+        assert_eq!(kept_of(&tree, new), Kept::default());
+    }
+
+    #[test]
+    fn full_overlay_drops_the_oldest_but_no_mode_and_no_owner() {
+        let mut tree = listed(vec![entry(b"first", 1), entry(b"mode", 1)]);
+        let child = |tree: &Tree, name: &[u8]| tree.child(ROOT, name).expect("there");
+        let first = child(&tree, b"first");
+        tree.keep(first, |kept| kept.changed = Some(at(1)))
+            .expect("room");
+        let mode = child(&tree, b"mode");
+        tree.keep(mode, |kept| kept.mode = Some(KeptMode::Refused(0o600)))
+            .expect("room");
+        let value: Box<[u8]> = vec![0; 60_000].into();
+        let add = |tree: &mut Tree, name: String, is_protective: bool| {
+            let ino = tree.add_own(ROOT, name.as_bytes(), super::super::tests::file(1));
+            let value = value.clone();
+            tree.keep(ino, |kept| {
+                kept.extended.insert(b"user.a"[..].into(), value);
+                kept.uid = is_protective.then_some(7);
+            })
+        };
+        let entries = BUDGET / 60_000;
+        for number in 0..2 * entries {
+            add(&mut tree, format!("f{number}"), false).expect("the oldest goes");
+        }
+        assert!(tree.overlay.bytes <= BUDGET);
+        assert_eq!(kept_of(&tree, first), Kept::default());
+        assert_eq!(kept_of(&tree, mode).mode, Some(KeptMode::Refused(0o600)));
+        let mut full = Ok(());
+        for number in 0..=entries {
+            full = full.and_then(|()| add(&mut tree, format!("g{number}"), true));
+        }
+        assert_eq!(full, Err(Full));
+        assert!(tree.overlay.bytes <= BUDGET);
     }
 }
