@@ -105,7 +105,7 @@ pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::readdir::Listed;
 pub use crate::vfs::ops::setattr::{Changes, NewTime};
 pub use crate::vfs::settings::{
-    AttributeSettings, Lifetimes, Policy, Settings, StorePlace, WriteBack,
+    AttributeSettings, Lifetimes, LinkSettings, Policy, Settings, StorePlace, WriteBack,
 };
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
@@ -174,7 +174,7 @@ impl Vfs {
             spool,
         );
         let attributes = AttributeOverlay::new(Arc::clone(&remote), Arc::clone(&table), &settings);
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), settings.lifetimes);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), &settings);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

@@ -212,6 +212,12 @@ pub const TABLE: &[Spec] = &[
         |s| s.attributes.links = Links::FromRoot,
     ),
     switch(
+        "mfsymlinks",
+        "store links in small files, as mount.cifs does",
+        Group::Links,
+        |s| s.attributes.mfsymlinks = true,
+    ),
+    switch(
         "follow_symlinks",
         "present links as the files that they lead to",
         Group::Links,

@@ -117,6 +117,8 @@ pub struct AttributeSettings {
     pub policy: AttributePolicy,
     /// How symbolic links are presented.
     pub links: Links,
+    /// Symbolic links are stored in regular files where the server has none.
+    pub mfsymlinks: bool,
     /// Bytes of the file system, where the server does not report them.
     pub size: Option<u64>,
 }

@@ -238,10 +238,13 @@ fn vfs_settings(
                 server: server_name.as_bytes().to_vec(),
             }),
         },
-        links: match settings.attributes.links {
-            cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
-            cli::Links::FromRoot => vfs::Links::FromRoot,
-            cli::Links::AsTheyAre => vfs::Links::AsTheyAre,
+        links: vfs::LinkSettings {
+            files: settings.attributes.mfsymlinks,
+            leaving: match settings.attributes.links {
+                cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
+                cli::Links::FromRoot => vfs::Links::FromRoot,
+                cli::Links::AsTheyAre => vfs::Links::AsTheyAre,
+            },
         },
         size: settings.attributes.size,
         read_only: settings.mount.read_only,

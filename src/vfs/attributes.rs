@@ -32,6 +32,7 @@ pub(crate) enum What {
     Modes,
     Times,
     Owners,
+    Links,
 }
 
 impl fmt::Display for What {
@@ -40,6 +41,7 @@ impl fmt::Display for What {
             Self::Modes => "permission bits",
             Self::Times => "times",
             Self::Owners => "owners",
+            Self::Links => "symbolic links",
         })
     }
 }
@@ -65,6 +67,10 @@ impl AttributeOverlay {
         settings: &Settings,
     ) -> Arc<Self> {
         let policy = settings.attributes.policy;
+        // LIST rounds to minutes, and MDTM is for files.
+        if policy == Policy::Keep && !remote.traits().stats {
+            table.lock().keep_local_times();
+        }
         let place = settings.attributes.store.clone();
         let store = place
             .filter(|_| policy == Policy::Keep)
@@ -126,6 +132,15 @@ impl AttributeOverlay {
             .map_err(|_full| Error::Spool(libc::ENOSPC))
     }
 
+    /// A link could not be made: the log names the option that helps, once.
+    pub(crate) fn name_link_option(&self) {
+        if self.logged.lock().insert(What::Links) {
+            log::warn!(
+                "symlink: the server has no symbolic links; -o mfsymlinks stores them in small files"
+            );
+        }
+    }
+
     fn log_once(&self, what: What, error: &Error) {
         if !self.logged.lock().insert(what) {
             return;
@@ -139,6 +154,13 @@ impl AttributeOverlay {
                 "attributes: {what} are kept by this mount, the server does not have them: {why}"
             ),
             _ => log::warn!("attributes: {what}: {why}; further failures are ignored"),
+        }
+    }
+
+    /// What is shown of permission bits is what was wished, not what the server said.
+    pub(crate) fn doubt_mode(&self, ino: u64) {
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.attributes.mode = None;
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! Lock order: the inode table's lock alone, and never while the server is asked.
 
+pub(crate) mod link_files;
 pub(crate) mod list;
 pub(crate) mod revalidate;
 pub(crate) mod single_flight;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::single_flight::Listings;
-use crate::vfs::settings::Lifetimes;
+use crate::vfs::settings::{Lifetimes, Settings};
 
 /// What is known of names and attributes, and how it is learned.
 pub struct Metadata {
@@ -25,6 +26,8 @@ pub struct Metadata {
     pub(crate) listings: Listings,
     /// How long attributes and listings live.
     lifetimes: Lifetimes,
+    /// Whether regular files may be symbolic links.
+    has_link_files: bool,
 }
 
 impl Metadata {
@@ -32,13 +35,14 @@ impl Metadata {
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         table: Arc<Table>,
-        lifetimes: Lifetimes,
+        settings: &Settings,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             table,
             listings: Listings::default(),
-            lifetimes,
+            lifetimes: settings.lifetimes,
+            has_link_files: settings.links.files,
         })
     }
 

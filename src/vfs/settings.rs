@@ -17,8 +17,8 @@ pub struct Settings {
     pub shown: Shown,
     /// What becomes of attributes that the server can't store.
     pub attributes: AttributeSettings,
-    /// What becomes of links that leave the mount.
-    pub links: Links,
+    /// Symbolic links.
+    pub links: LinkSettings,
     /// Bytes that the server is taken to have, where it does not say.
     pub size: Option<u64>,
     /// Nothing is changed on the server.
@@ -61,6 +61,15 @@ pub struct WriteBack {
     pub on: bool,
     /// The directory of the journals of this server and user.
     pub journal: PathBuf,
+}
+
+/// How symbolic links are stored and shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkSettings {
+    /// What becomes of links that leave the mount.
+    pub leaving: Links,
+    /// Regular files may be links, and new links are stored so where the server has none.
+    pub files: bool,
 }
 
 /// What becomes of attributes that the server can't store.

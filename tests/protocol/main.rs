@@ -19,6 +19,7 @@ mod idle_readers;
 mod kept_attributes;
 mod large_directories;
 mod late_commands;
+mod link_files;
 mod listing_gaps;
 mod mount;
 mod mount_errors;

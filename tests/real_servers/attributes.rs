@@ -106,3 +106,23 @@ fn tools_work_on_pure_ftpd_without_chmod() {
 fn tools_work_on_vsftpd_that_hides_what_others_may_read() {
     tools_on("vsftpd cmds_denied=SITE,MDTM,MFMT");
 }
+
+#[test]
+fn trees_with_links_work_in_link_files() {
+    let options = "mfsymlinks,contain_symlinks=no";
+    run(
+        LIMIT,
+        &format!(
+            "{TOOLS}\nvsftpd\nmounts '{options}'
+            source_tree; ln -s d/b $S/src/link; ln -s group $S/src/directory; ln -s nowhere $S/src/d/dangling
+            touch -hd '2001-02-03 04:05:06' $S/src/link; touch -d '2021-02-03 04:05:06.25' $S/src $S/src/d
+            tar -C $S --format=pax --xattrs -cf $S/src.tar src
+            copying; same_again; is \"$(cat $M/cp/link)\" two; is \"$(ls $M/cp/directory)\" c
+            python3 -m venv --without-pip $M/venv
+            is \"$($M/venv/bin/python -c 'import sys; print(sys.prefix)')\" $M/venv
+            unmounts\nmounts '{options}'\nsame_again
+            is \"$($M/venv/bin/python -c 'import sys; print(sys.prefix)')\" $M/venv
+            rm $M/cp/link; is \"$(cat $M/cp/d/b)\" two; unmounts"
+        ),
+    );
+}

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ftpfs::vfs::{AttributeSettings, Lifetimes, Links, Settings, Shown, WriteBack};
+use ftpfs::vfs::{AttributeSettings, Lifetimes, LinkSettings, Settings, Shown, WriteBack};
 
 /// Settings below the directory `local`, whose journal is `local/journal/of/this`.
 pub fn settings(local: &Path, writes_back: bool) -> Settings {
@@ -12,7 +12,7 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
         root: Vec::new(),
         shown: Shown::default(),
         attributes: AttributeSettings::default(),
-        links: Links::Contained,
+        links: LinkSettings::default(),
         size: None,
         read_only: false,
         lifetimes: Lifetimes {

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, par
 
 use crate::process::private_dir::PrivateDir;
 use crate::remote::{Modified, Precision};
-use crate::vfs::inode::kept::{Kept, KeptMode, Seen, Timestamp};
+use crate::vfs::inode::kept::{Kept, KeptMode, KeptTime, Seen, Timestamp};
 use crate::vfs::inode::overlay::{Changes, NameChange};
 
 /// The file in the state directory.
@@ -269,8 +269,8 @@ fn put(
         kept.mode.map(mode_number),
         kept.uid,
         kept.gid,
-        seconds(kept.modified),
-        nanos(kept.modified),
+        seconds(kept.modified.map(KeptTime::moment)),
+        kept.modified.map(nanos_number),
         seconds(kept.accessed),
         nanos(kept.accessed),
         seconds(kept.changed),
@@ -282,6 +282,16 @@ fn put(
         packed(kept),
     ])?;
     Ok(())
+}
+
+/// Marks a time of our own change; above the nanoseconds themselves.
+const LOCAL: u32 = 1 << 31;
+
+fn nanos_number(time: KeptTime) -> u32 {
+    match time {
+        KeptTime::Set(at) => at.nanos,
+        KeptTime::Local(at) => at.nanos | LOCAL,
+    }
 }
 
 /// Marks permission bits that the server accepted; above the bits themselves.
@@ -316,6 +326,17 @@ fn kept_of(row: &Row<'_>) -> rusqlite::Result<Kept> {
             .zip(nanos)
             .map(|(seconds, nanos)| Timestamp { seconds, nanos }))
     };
+    let modified = number(6)?.zip(small(7)?).map(|(seconds, nanos)| {
+        let at = Timestamp {
+            seconds,
+            nanos: nanos & !LOCAL,
+        };
+        match nanos & LOCAL {
+            0 => KeptTime::Set(at),
+            _ => KeptTime::Local(at),
+        }
+    });
+    let modified = modified.filter(|kept| kept.moment().nanos < 1_000_000_000);
     let mode = small(3)?.map(|number| match number & ACCEPTED {
         0 => KeptMode::Refused(number & 0o7777),
         _ => KeptMode::Accepted(number & 0o7777),
@@ -329,7 +350,7 @@ fn kept_of(row: &Row<'_>) -> rusqlite::Result<Kept> {
         mode,
         uid: small(4)?,
         gid: small(5)?,
-        modified: moment(6)?,
+        modified,
         accessed: moment(8)?,
         changed: moment(10)?,
         seen: Seen {
@@ -407,7 +428,7 @@ mod tests {
             mode: Some(KeptMode::Accepted(0o4751)),
             uid: Some(uid),
             gid: None,
-            modified: moment(1),
+            modified: moment(1).map(KeptTime::Local),
             accessed: moment(2),
             changed: moment(3),
             extended: [(b"user.a"[..].into(), b"\0value"[..].into())].into(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::remote::{Attributes, Kind};
 use crate::vfs::inode::Node;
-use crate::vfs::inode::kept::{KeptMode, SET_ID_BITS, Timestamp};
+use crate::vfs::inode::kept::{KeptMode, KeptTime, SET_ID_BITS, Timestamp};
 
 /// Attributes of an inode, as shown to the kernel.
 #[derive(Clone, Debug)]
@@ -108,11 +108,13 @@ impl Shown {
         };
         let (uid, gid) = self.owner(node);
         let kept = node.kept();
-        let modified = kept.and_then(|kept| kept.modified).unwrap_or_else(|| {
-            let seconds = attributes.modified.map_or(0, |modified| modified.seconds);
-            Timestamp::of_seconds(seconds)
-        });
-        let changed = match kept.map(|kept| (kept.changed, kept.modified)) {
+        let kept_time = kept.and_then(|kept| kept.modified);
+        let modified = kept_time.map_or_else(
+            || Timestamp::of_seconds(attributes.modified.map_or(0, |modified| modified.seconds)),
+            KeptTime::moment,
+        );
+        let set_time = kept_time.and_then(KeptTime::if_set);
+        let changed = match kept.map(|kept| (kept.changed, set_time)) {
             // A time that a program set is none of a change.
             Some((Some(changed), Some(_))) => changed,
             Some((Some(changed), None)) => changed.max(modified),

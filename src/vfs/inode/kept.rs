@@ -78,6 +78,46 @@ impl KeptMode {
     }
 }
 
+/// A time of modification, and why the server's is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptTime {
+    /// A program set it.
+    Set(Timestamp),
+    /// When we changed the directory, by our own clock: until the server says it to the second.
+    Local(Timestamp),
+}
+
+impl KeptTime {
+    /// The moment.
+    pub fn moment(self) -> Timestamp {
+        match self {
+            Self::Set(at) | Self::Local(at) => at,
+        }
+    }
+
+    /// The moment, if a program set it.
+    pub fn if_set(self) -> Option<Timestamp> {
+        match self {
+            Self::Set(at) => Some(at),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Whether it outlives the server's word about a directory whose time was `seen` before.
+    fn holds(self, seen: &Seen, answer: &Attributes) -> bool {
+        let Self::Local(at) = self else {
+            return seen.may_be(answer);
+        };
+        let own = Modified {
+            seconds: at.seconds,
+            precision: Precision::Second,
+        };
+        answer.modified.is_none_or(|answer| {
+            answer.precision < Precision::Second && may_be_same_time(Some(own), Some(answer))
+        })
+    }
+}
+
 /// Size and time that the server had when an entry was kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -135,7 +175,7 @@ pub struct Kept {
     /// The group.
     pub gid: Option<u32>,
     /// The last modification.
-    pub modified: Option<Timestamp>,
+    pub modified: Option<KeptTime>,
     /// The last access, as a program set it.
     pub accessed: Option<Timestamp>,
     /// The last change of attributes or name that we made.
@@ -191,9 +231,9 @@ impl Kept {
     pub(crate) fn compare(&mut self, attributes: &Attributes) {
         if attributes.kind == Kind::Directory {
             // What is in a directory moves its time alone.
-            if !self.seen.may_be(attributes) {
-                self.modified = None;
-            }
+            self.modified = self
+                .modified
+                .filter(|kept| kept.holds(&self.seen, attributes));
         } else if !self.seen.may_be(attributes) {
             *self = Self::default();
             return;
@@ -285,16 +325,36 @@ mod tests {
     fn another_time_of_a_directory_ends_its_time_alone() {
         let mut kept = Kept {
             uid: Some(7),
-            modified: Some(Timestamp::of_seconds(5)),
+            modified: Some(KeptTime::Set(Timestamp::of_seconds(5))),
             ..Kept::default()
         };
+        let set = kept.modified;
         // The first answer shows what the server has.
         kept.compare(&seen(Kind::Directory, 4096, 10, None));
-        assert_eq!(kept.modified, Some(Timestamp::of_seconds(5)));
+        assert_eq!(kept.modified, set);
         kept.compare(&seen(Kind::Directory, 8192, 10, None));
-        assert_eq!(kept.modified, Some(Timestamp::of_seconds(5)));
+        assert_eq!(kept.modified, set);
         kept.compare(&seen(Kind::Directory, 8192, 11, None));
         assert_eq!((kept.modified, kept.uid), (None, Some(7)));
+    }
+
+    #[test]
+    fn time_of_our_own_change_stays_until_the_server_says_it_to_the_second() {
+        let own = Some(KeptTime::Local(Timestamp::of_seconds(119)));
+        let after = |seconds, precision| {
+            let mut kept = Kept {
+                modified: own,
+                ..Kept::default()
+            };
+            kept.compare(&Attributes {
+                modified: Some(Modified { seconds, precision }),
+                ..Attributes::of(Kind::Directory)
+            });
+            kept.modified
+        };
+        assert_eq!(after(60, Precision::Minute), own);
+        assert_eq!(after(600, Precision::Minute), None);
+        assert_eq!(after(119, Precision::Second), None);
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Tree {
             node.directory.listed = Some((Instant::now(), Completeness::Whole));
         }
         self.listings.put(ino, ());
+        self.changed_inside(ino);
         ino
     }
 

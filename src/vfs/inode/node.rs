@@ -103,11 +103,12 @@ impl Node {
             self.generation += 1;
         }
         if let (Some(old), Some(new)) = (self.attributes.modified, attributes.modified)
-            && old.precision > new.precision
+            && (old.precision > new.precision
+                || old.precision == Precision::Local && new.precision < Precision::Second)
             && self.attributes.size == attributes.size
             && (old.seconds - new.seconds).abs() < COARSE_SECONDS
         {
-            // A rounded time never replaces an exact one of the same file.
+            // A rounded time never replaces an exact one of the same file, nor that of our own change.
             attributes.modified = Some(old);
         }
         if attributes.mode.is_none() {

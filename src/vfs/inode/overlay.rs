@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::sync::mpsc::SyncSender;
 
 use crate::remote::{Attributes, Kind, Version};
-use crate::vfs::inode::kept::{Kept, NodeEntry, Seen, Timestamp};
+use crate::vfs::inode::kept::{Kept, KeptTime, NodeEntry, Seen, Timestamp};
 use crate::vfs::inode::node::Node;
 use crate::vfs::inode::{ROOT, Tree};
 
@@ -55,6 +55,8 @@ pub(crate) struct Overlay {
     bytes: usize,
     /// Counts uses, so that the oldest is known.
     clock: u64,
+    /// The times of our own changes of directories are kept.
+    keeps_local_times: bool,
     /// Is woken by the first change after [`Tree::take_changes`]; without it no change is noted.
     wake: Option<SyncSender<()>>,
     names: Vec<NameChange>,
@@ -174,11 +176,24 @@ impl Tree {
 
     /// Our own change of a name in the directory has moved its time on the server.
     pub(crate) fn changed_inside(&mut self, directory: u64) {
+        if self.overlay.keeps_local_times {
+            let own = KeptTime::Local(Timestamp::of_seconds(Timestamp::now().seconds));
+            // Without room the server's time is shown, rounded.
+            let _ = self.keep(directory, |kept| {
+                (kept.modified, kept.changed) = (Some(own), None);
+            });
+            return;
+        }
         self.update(directory, |kept| {
             kept.modified = None;
             kept.changed = None;
             kept.seen = Seen::default();
         });
+    }
+
+    /// The server rounds the times of directories: those of our own changes are kept.
+    pub(crate) fn keep_local_times(&mut self) {
+        self.overlay.keeps_local_times = true;
     }
 
     /// An upload has made a name in the directory, behind what is shown of it.
@@ -194,15 +209,14 @@ impl Tree {
     }
 
     /// The server's word about `ino` has come.
-    pub(crate) fn compare_kept(&mut self, ino: u64) {
+    pub(crate) fn compare_kept(&mut self, ino: u64, answer: &Attributes) {
         let Some(node) = self.nodes.get(&ino) else {
             return;
         };
         if node.entry.is_none() || node.local || node.removed {
             return;
         }
-        let attributes = node.attributes.clone();
-        self.update(ino, |kept| kept.compare(&attributes));
+        self.update(ino, |kept| kept.compare(answer));
     }
 
     fn update(&mut self, ino: u64, change: impl FnOnce(&mut Kept)) {
@@ -247,7 +261,10 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.entry = Some(Box::new(NodeEntry { kept, used }));
         }
-        self.compare_kept(ino);
+        let answer = self.nodes.get(&ino).map(|node| node.attributes.clone());
+        if let Some(answer) = answer {
+            self.compare_kept(ino, &answer);
+        }
     }
 
     /// Whether the node has a change that was not taken yet, and can't be evicted.
@@ -399,6 +416,10 @@ mod tests {
         Timestamp::of_seconds(seconds)
     }
 
+    fn set(seconds: i64) -> Option<KeptTime> {
+        Some(KeptTime::Set(at(seconds)))
+    }
+
     fn directory(name: &[u8], seconds: i64) -> Entry {
         Entry {
             name: name.to_vec(),
@@ -424,15 +445,14 @@ mod tests {
         let mut tree = listed(vec![directory(b"d", 10)]);
         let d = tree.child(ROOT, b"d").expect("d");
         let before = tree.now();
-        tree.keep(d, |kept| kept.modified = Some(at(5)))
-            .expect("room");
+        tree.keep(d, |kept| kept.modified = set(5)).expect("room");
         // Its time on the server moved between the question and what was kept.
         let late = vec![directory(b"d", 10)];
         tree.merge_listing(ROOT, late, Completeness::Whole, before);
         let now = tree.now();
         let answer = vec![directory(b"d", 20)];
         tree.merge_listing(ROOT, answer, Completeness::Whole, now);
-        assert_eq!(kept_of(&tree, d).modified, Some(at(5)));
+        assert_eq!(kept_of(&tree, d).modified, set(5));
     }
 
     #[test]

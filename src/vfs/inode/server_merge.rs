@@ -80,8 +80,11 @@ impl Tree {
                 return Some(ino);
             }
             if node.attributes.kind == attributes.kind {
+                let answer = node.kept().map(|_| attributes.clone());
                 let difference = node.refresh(attributes);
-                self.compare_kept(ino);
+                if let Some(answer) = answer {
+                    self.compare_kept(ino, &answer);
+                }
                 self.notify_listener(ino, difference);
                 return Some(ino);
             }
@@ -98,7 +101,10 @@ impl Tree {
             && !node.local
         {
             let difference = node.refresh_version(version);
-            self.compare_kept(ino);
+            let answer = node.kept().map(|_| node.attributes.clone());
+            if let Some(answer) = answer {
+                self.compare_kept(ino, &answer);
+            }
             self.notify_listener(ino, difference);
         }
     }

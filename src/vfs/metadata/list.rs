@@ -80,6 +80,7 @@ impl Metadata {
             }
             result => result?,
         };
+        self.show_links(directory, &path, &mut entries, &ask);
         self.table
             .lock()
             .merge_listing(directory, entries, completeness, asked);

@@ -116,6 +116,12 @@ impl Metadata {
                 log::info!("lookup: {error}; listing the directory instead");
                 None
             });
+        let told = match told {
+            Some(NameStatus::Exists(attributes)) => Some(NameStatus::Exists(
+                self.show_link(directory, &path, attributes, &ask),
+            )),
+            told => told,
+        };
         let mut tree = self.table.lock();
         if !tree.stands(directory, asked) {
             // It is of what had the directory's former name.
@@ -179,6 +185,11 @@ impl Metadata {
             }
             Err(error) => return Err(error.into()),
         };
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let attributes = self.show_link(directory, &path, attributes, &ask);
         let mut tree = self.table.lock();
         tree.merge_entry(directory, name, attributes, asked)
             .ok_or(Error::NotFound)
@@ -278,8 +289,9 @@ impl Metadata {
         match answer {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
                 // The attributes of the root are shown when they are next asked for.
+                let answer = attributes.clone();
                 node.refresh(attributes);
-                tree.compare_kept(ROOT);
+                tree.compare_kept(ROOT, &answer);
             }
             // Not every server answers for its own root; what was known stays.
             Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),

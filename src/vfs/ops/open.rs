@@ -222,7 +222,7 @@ impl Vfs {
 
     /// Makes a file on the server that must be new; `None` where it is made by its first upload like any other, since
     /// the server cannot tell in time whether it is new, and a listing does not have it.
-    fn create_on_server(
+    pub(crate) fn create_on_server(
         &self,
         parent: u64,
         path: &RemotePath,

@@ -14,7 +14,7 @@ use crate::vfs::file::open_file::OWNER_WRITES;
 use crate::vfs::file::open_rename_unlink::Claim;
 use crate::vfs::inode::ROOT;
 use crate::vfs::inode::attr_view::Attr;
-use crate::vfs::inode::kept::Timestamp;
+use crate::vfs::inode::kept::{KeptTime, Timestamp};
 
 /// A time to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +191,12 @@ impl Vfs {
         if rides {
             self.attributes.stored_mode(ino, mode)
         } else {
+            let is_wished = opened
+                .as_ref()
+                .is_some_and(|file| file.body.lock().attributes.mode.is_some());
+            if is_wished {
+                self.attributes.doubt_mode(ino);
+            }
             self.attributes.set_mode(ino, mode, deadline)?;
             if let Some(file) = opened {
                 // The mode that it was made with is no longer wanted.
@@ -211,12 +217,14 @@ impl Vfs {
             false => self.store_modified(ino, at.seconds, deadline),
         };
         let is_stored = outcome.is_ok();
-        self.attributes
-            .settle(ino, outcome, What::Times, |kept| kept.modified = Some(at))?;
+        self.attributes.settle(ino, outcome, What::Times, |kept| {
+            kept.modified = Some(KeptTime::Set(at));
+        })?;
         if is_stored && self.attributes.keeps() {
             let has_rest = at.nanos != 0 && time != NewTime::Now;
-            self.attributes
-                .keep(ino, |kept| kept.modified = has_rest.then_some(at))?;
+            self.attributes.keep(ino, |kept| {
+                kept.modified = has_rest.then_some(KeptTime::Set(at))
+            })?;
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! symlink and readlink, with the containment of targets.
 
-use crate::remote::{self, Attributes, Deadline, Kind, Step, Why};
+use crate::remote::{self, Attributes, Deadline, Kind, Modified, Precision, RemotePath, Step, Why};
 use crate::vfs::Vfs;
 use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
 use crate::vfs::inode::node::local_change;
+use crate::vfs::metadata::link_files::{LINK_FILE_SIZE, encode};
 
 impl Vfs {
     /// Makes a symbolic link, where the server can.
@@ -29,7 +30,9 @@ impl Vfs {
             deadline,
         ) {
             Ok(_) => {}
-            Err(error) if error.why() == Some(Why::Unsupported) => return Err(Error::Impossible),
+            Err(error) if error.why() == Some(Why::Unsupported) => {
+                return self.make_link_file(parent, &path, target, creator, deadline);
+            }
             Err(error) => return Err(error.into()),
         }
         let attributes = Attributes {
@@ -37,6 +40,63 @@ impl Vfs {
             modified: Some(local_change()),
             ..Attributes::of(Kind::Symlink)
         };
+        self.show_new_link(parent, name, attributes, creator)
+    }
+
+    /// Makes a regular file that is a symbolic link for this mount.
+    fn make_link_file(
+        &self,
+        parent: u64,
+        path: &RemotePath,
+        target: &[u8],
+        creator: Creator,
+        deadline: &Deadline,
+    ) -> Result<Attr> {
+        if !self.settings.links.files {
+            self.attributes.name_link_option();
+            return Err(Error::Impossible);
+        }
+        let bytes = encode(target).ok_or(Error::NameTooLong)?;
+        let ask = remote::Ask {
+            urgency: remote::Urgency::Caller,
+            deadline,
+        };
+        let (mut sink, sent) = match self.create_on_server(parent, path, deadline)? {
+            Some(sink) => (sink, 0),
+            None => {
+                let then = remote::Then::default();
+                self.remote.write(path, None, then, &bytes, &|| {}, &ask)?
+            }
+        };
+        let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+        sink.write(bytes.get(sent..).unwrap_or_default(), deadline)?;
+        let version = match sink.finish(deadline)? {
+            Some(updated) => updated.version,
+            None => {
+                let then = remote::Then::default();
+                self.remote.confirm(path, then, &ask)?.version
+            }
+        };
+        let modified = version.modified.map(|seconds| Modified {
+            seconds,
+            precision: Precision::Second,
+        });
+        let attributes = Attributes {
+            size: Some(LINK_FILE_SIZE),
+            target: Some(target.into()),
+            modified: modified.or_else(|| Some(local_change())),
+            ..Attributes::of(Kind::Symlink)
+        };
+        self.show_new_link(parent, path.name(), attributes, creator)
+    }
+
+    fn show_new_link(
+        &self,
+        parent: u64,
+        name: &[u8],
+        attributes: Attributes,
+        creator: Creator,
+    ) -> Result<Attr> {
         let ino = {
             let mut tree = self.table.lock();
             if let Some(old) = tree.child(parent, name) {
@@ -77,6 +137,7 @@ impl Vfs {
         };
         self.settings
             .links
+            .leaving
             .shown(&self.settings.root, &path, &target)
             .ok_or_else(|| {
                 let mut tree = self.table.lock();

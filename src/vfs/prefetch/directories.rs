@@ -94,7 +94,10 @@ impl Prefetcher {
         let results = self.remote.list_many(&paths, &ask, &mut |at, entry| {
             entries[at].push(entry);
         });
-        for ((&ino, entries), result) in known.iter().zip(entries).zip(results) {
+        for (((&ino, path), mut entries), result) in
+            known.iter().zip(&paths).zip(entries).zip(results)
+        {
+            self.metadata.show_links(ino, path, &mut entries, &ask);
             self.take_listing(ino, entries, result, asked);
         }
         drop(claims);

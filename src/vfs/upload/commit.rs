@@ -16,7 +16,7 @@ use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::Report;
-use crate::vfs::inode::kept::{Kept, KeptMode, Timestamp};
+use crate::vfs::inode::kept::{Kept, KeptMode, KeptTime, Timestamp};
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
@@ -76,8 +76,9 @@ impl Uploader {
             self.attributes
                 .settle(file.ino, failed, What::Times, |kept| {
                     // With parts of a second it is kept already.
-                    if kept.modified.is_none_or(|kept| kept.seconds != seconds) {
-                        kept.modified = Some(Timestamp::of_seconds(seconds));
+                    let kept_seconds = kept.modified.map(|kept| kept.moment().seconds);
+                    if kept_seconds != Some(seconds) {
+                        kept.modified = Some(KeptTime::Set(Timestamp::of_seconds(seconds)));
                     }
                 })?;
         }

@@ -66,6 +66,7 @@ impl WriteBack {
         let Some((mode, _)) = waiting else {
             return;
         };
+        self.attributes.doubt_mode(file.ino);
         if let Err(error) = self.attributes.set_mode(file.ino, mode, deadline) {
             log::warn!("close: mode not set: {error}");
         }
