@@ -48,7 +48,7 @@ use crate::cli::option_list::{apply_all, split};
 pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::settings::{
-    Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
+    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{

@@ -3,6 +3,7 @@
 //! ```text
 //! mount          mounts a server: the only place that connects ftp, vfs and fuse
 //! mount_errors   explains why a server can't be mounted
+//! forced_end     ends a mount by force
 //! remount        changes the flags of a mount
 //! umount         waits for uploads, then unmounts; also the helper of umount(8)
 //! status         status and drop-cache, and their answers in the mount
@@ -11,6 +12,7 @@
 //! json           writes JSON
 //! ```
 
+pub(crate) mod forced_end;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod mount;

@@ -66,6 +66,11 @@ pub struct Mount {
     identity: Option<Identity>,
 }
 
+/// Whether the mountpoint is `/dev/fd/N`: the kernel has mounted the device already.
+pub fn is_passed(mountpoint: &Path) -> bool {
+    passed_descriptor(mountpoint).is_some()
+}
+
 /// Checks, before anything is connected, that a mount at `mountpoint` can work. Returns the path
 /// without links and dots, since a mount in the background leaves the working directory.
 pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
@@ -297,6 +302,15 @@ pub fn remount(entry: &Entry, options: &Options) -> Result<(), Error> {
 /// Unmounts `entry`, which another process may have mounted; `lazily` also while it is in use.
 pub fn unmount(entry: &Entry, lazily: bool) -> Result<(), Error> {
     remove(&entry.mountpoint, &entry.identity, lazily)
+}
+
+/// Frees all callers of a mount whose process does not answer (MNT_FORCE), for root: the kernel answers them from now on.
+pub fn abort(entry: &Entry) {
+    // EBUSY, where it is in use: the mount is detached by `unmount`. Users may not do it at all.
+    let flags = MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW;
+    if let Err(error) = umount2(&entry.mountpoint, flags) {
+        log::debug!("mount: MNT_FORCE: {error}");
+    }
 }
 
 /// Unmounts the mount `identity` at `mountpoint`. Returns success only if the mount table does not contain it any more:

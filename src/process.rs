@@ -6,6 +6,7 @@
 //! sd_notify      reports to systemd
 //! thread         starts threads
 //! lock_order     checks the order of locks in debug builds
+//! limits         sets the limits of open files and of file sizes
 //! allocator      limits the memory that malloc keeps
 //! xdg_dirs       finds the configuration and cache directories
 //! private_dir    opens directories that only this user can change
@@ -16,6 +17,7 @@
 
 pub(crate) mod allocator;
 pub mod daemon;
+pub(crate) mod limits;
 pub(crate) mod lock_order;
 pub mod logging;
 pub mod printable;

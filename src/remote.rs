@@ -53,8 +53,11 @@ pub struct Ask<'a> {
 pub enum Completeness {
     /// A name that was not listed does not exist.
     Whole,
-    /// A name that was not listed may exist: lines could not be parsed, or a limit was reached.
+    /// A name that was not listed may exist: some lines could not be parsed, or the server left entries out.
     Partial,
+    /// Most may be missing: no entry could be parsed, or a limit of this program was reached. Such a listing must not
+    /// pass for that of the directory.
+    Cut,
 }
 
 /// Properties of a server that the file system depends on.
@@ -163,6 +166,11 @@ pub trait Remote: Send + Sync {
 
     /// Returns how many requests of this priority could start now without waiting for a connection.
     fn room(&self, urgency: Urgency) -> usize;
+
+    /// Whether the server counts as away: requests fail soon, until it can be reached again.
+    fn is_away(&self) -> bool {
+        false
+    }
 
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
     /// next.

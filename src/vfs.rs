@@ -11,7 +11,7 @@
 //! | `writeback` | closes that return early: queue, last close, recovery |
 //! | `upload` | brings written data to the server: streaming, plans, atomic replacement, lost+found |
 //! | `metadata` | names, attributes, listings: from memory while fresh, else from the server |
-//! | `attributes` | changes of modes and times, and what becomes of refusals |
+//! | `attributes` | changes of modes, times and owners: stored on the server, or kept here where it has no place for them |
 //! | `file` | open files: content, spool, upload state, journal state |
 //! | `settings` | how the file system behaves |
 //! | `readahead` | readers: streams ahead of sequential reads, segments in parallel, random reads |
@@ -76,7 +76,7 @@ use crate::process::lock_order::{ALONE, OrderedMutex};
 #[cfg(debug_assertions)]
 use crate::remote::checked::Checked;
 use crate::remote::{Deadline, Remote};
-use crate::vfs::attributes::Policy;
+use crate::vfs::attributes::AttributeOverlay;
 use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
 use crate::vfs::file::open_files::OpenFiles;
@@ -89,6 +89,8 @@ use crate::vfs::spool::Spool;
 use crate::vfs::stats::Tallies;
 use crate::vfs::upload::Uploader;
 
+pub use crate::vfs::attributes::extended::Before;
+pub use crate::vfs::attributes::ownership::{Caller, Creator};
 pub use crate::vfs::cache::disk::DiskCache;
 pub use crate::vfs::cache::read_buffer::Bytes;
 pub use crate::vfs::error::{Error, Result};
@@ -96,12 +98,15 @@ pub use crate::vfs::file::append::Spot;
 pub use crate::vfs::inode::ROOT;
 pub use crate::vfs::inode::attr_view::{Attr, Names, Shown, Space};
 pub use crate::vfs::inode::events::{Listener, News};
+pub use crate::vfs::inode::kept::Timestamp;
 pub use crate::vfs::inode::symlink_policy::Links;
 pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::open::{Open, Wants};
 pub use crate::vfs::ops::readdir::Listed;
-pub use crate::vfs::ops::setattr::Changes;
-pub use crate::vfs::settings::{Settings, WriteBack};
+pub use crate::vfs::ops::setattr::{Changes, NewTime};
+pub use crate::vfs::settings::{
+    AttributeSettings, Lifetimes, Policy, Settings, StorePlace, WriteBack,
+};
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 
@@ -124,7 +129,7 @@ pub struct Vfs {
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
-    attributes: Arc<Policy>,
+    attributes: Arc<AttributeOverlay>,
     files: Arc<OpenFiles>,
     uploader: Arc<Uploader>,
     writeback: Arc<writeback::WriteBack>,
@@ -145,7 +150,7 @@ impl Vfs {
             Arc::new(Checked::new(remote, check))
         };
         let settings = Arc::new(settings);
-        let lifetime = settings.cache_timeout;
+        let lifetime = settings.lifetimes.known;
         let readers = ReadContext {
             remote: Arc::clone(&remote),
             blocks: Arc::new(Blocks::new(settings.cache_size)),
@@ -168,13 +173,8 @@ impl Vfs {
             journal,
             spool,
         );
-        let attributes = Policy::new(
-            Arc::clone(&remote),
-            Arc::clone(&table),
-            lifetime,
-            settings.lenient,
-        );
-        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), lifetime);
+        let attributes = AttributeOverlay::new(Arc::clone(&remote), Arc::clone(&table), &settings);
+        let metadata = Metadata::new(Arc::clone(&remote), Arc::clone(&table), settings.lifetimes);
         let uploader = Uploader::new(
             Arc::clone(&settings),
             Arc::clone(&metadata),

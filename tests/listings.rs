@@ -316,6 +316,7 @@ fn time_shown(modified: Modified, length: usize) -> String {
         Precision::Day if length > full.len() => full + "?",
         Precision::Day => full[..10].to_string(),
         Precision::Minute => full[..16].to_string(),
+        Precision::Local => panic!("a listing has no local time"),
         Precision::Second => full,
     }
 }

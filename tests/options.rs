@@ -118,6 +118,9 @@ fn every_option_says_what_it_says() {
     assert_eq!(good("disk_cache_size=1G").cache.disk_cache_size, 1 << 30);
     assert_eq!(good("cache_size=16M").cache.cache_size, 16 << 20);
     assert_eq!(good("cache_timeout=0").cache.cache_timeout, Duration::ZERO);
+    let negative = |option| good(option).cache.negative_timeout;
+    assert_eq!(negative("ro"), None);
+    assert_eq!(negative("negative_timeout=5"), Some(Duration::from_secs(5)));
     assert_eq!(
         good("timeout=3600").server.timeout,
         Duration::from_secs(3600)

@@ -9,7 +9,7 @@ use crate::cli::option_value::{
     YEAR, address, address_or_interface, bytes, cache_size, choice, file, fingerprint, id, label,
     number, octal, ports, spool_size, word,
 };
-use crate::cli::settings::{Encrypt, Family, Hidden, Links, Mode, Settings};
+use crate::cli::settings::{AttributePolicy, Encrypt, Family, Hidden, Links, Mode, Settings};
 
 /// One option of `-o`.
 pub struct Spec {
@@ -173,11 +173,26 @@ pub const TABLE: &[Spec] = &[
                 .map(|server| s.attributes.server_owners = server)
         },
     ),
+    value(
+        "attributes",
+        "HOW",
+        "keep",
+        "what the server can't store: keep it here, strict: fail, or ignore",
+        Group::Rights,
+        |s, text| {
+            let policies = [
+                ("keep", AttributePolicy::Keep),
+                ("strict", AttributePolicy::Strict),
+                ("ignore", AttributePolicy::Ignore),
+            ];
+            choice(text, &policies).map(|policy| s.attributes.policy = policy)
+        },
+    ),
     switch(
         "lenient",
-        "log and ignore unsupported chmod, chown and utimes",
+        "former name of attributes=ignore",
         Group::Rights,
-        |s| s.attributes.lenient = true,
+        |s| s.attributes.policy = AttributePolicy::Ignore,
     ),
     value(
         "contain_symlinks",
@@ -276,6 +291,27 @@ pub const TABLE: &[Spec] = &[
         |s, text| {
             number(text, 0, YEAR, " (seconds)")
                 .map(|n| s.cache.cache_timeout = Duration::from_secs(n))
+        },
+    ),
+    value(
+        "negative_timeout",
+        "SECONDS",
+        "cache_timeout",
+        "TTL of absent names in seconds; 0: ask for each",
+        Group::Server,
+        |s, text| {
+            number(text, 0, YEAR, " (seconds)")
+                .map(|n| s.cache.negative_timeout = Some(Duration::from_secs(n)))
+        },
+    ),
+    value(
+        "stale",
+        "SECONDS",
+        "0",
+        "use caches so long beyond their TTL while offline",
+        Group::Server,
+        |s, text| {
+            number(text, 0, YEAR, " (seconds)").map(|n| s.cache.stale = Duration::from_secs(n))
         },
     ),
     value(

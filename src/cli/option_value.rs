@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cli::settings::Id;
 
-/// Seconds of a year, the maximum of `cache_timeout`.
+/// Seconds of a year, the maximum of `cache_timeout` and `negative_timeout`.
 pub const YEAR: u64 = 365 * 24 * 60 * 60;
 
 /// Parses a user or group; `what` is the word for the error.

@@ -113,8 +113,8 @@ pub struct AttributeSettings {
     pub file_mode: Option<u32>,
     /// Permission bits of all directories.
     pub dir_mode: Option<u32>,
-    /// Attribute changes that the server does not support succeed without effect.
-    pub lenient: bool,
+    /// What becomes of attribute changes that the server does not support.
+    pub policy: AttributePolicy,
     /// How symbolic links are presented.
     pub links: Links,
     /// Bytes of the file system, where the server does not report them.
@@ -218,6 +218,10 @@ pub struct TlsSettings {
 pub struct CacheSettings {
     /// TTL of attributes and listings.
     pub cache_timeout: Duration,
+    /// How long a listing answers that a name is absent; the TTL of listings by default.
+    pub negative_timeout: Option<Duration>,
+    /// Time beyond their TTL while the server is away.
+    pub stale: Duration,
     /// Bytes of memory for file contents.
     pub cache_size: u64,
     /// Directory of the disk cache, if there is one.
@@ -230,6 +234,8 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             cache_timeout: Duration::from_secs(30),
+            negative_timeout: None,
+            stale: Duration::ZERO,
             cache_size: 256 << 20,
             cache_dir: None,
             disk_cache_size: 4 << 30,
@@ -331,6 +337,18 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// What becomes of attribute changes that the server does not support.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttributePolicy {
+    /// The mount keeps them and shows them from then on.
+    #[default]
+    Keep,
+    /// They fail.
+    Strict,
+    /// They succeed without effect.
+    Ignore,
 }
 
 /// How symbolic links are presented.

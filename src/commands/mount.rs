@@ -14,9 +14,10 @@ use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
 
 use crate::cli;
-use crate::cli::Settings;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
+use crate::cli::{AttributePolicy, Settings};
+use crate::commands::forced_end::ForcedEnd;
 use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::status::MountQueries;
@@ -29,6 +30,7 @@ use crate::mount::Mount;
 use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
+use crate::process::limits;
 use crate::process::logging;
 use crate::process::logging::Amount;
 use crate::process::private_dir;
@@ -219,8 +221,23 @@ fn vfs_settings(
             file_mode: settings.attributes.file_mode,
             dir_mode: settings.attributes.dir_mode,
             owners: settings.attributes.server_owners.then(local_names),
+            makers_own: settings.mount.allow_other
+                && settings.attributes.uid.is_none()
+                && settings.attributes.gid.is_none(),
+            // A passed device may be mounted without nosuid.
+            set_ids: !mount::is_passed(&settings.mountpoint),
         },
-        lenient: settings.attributes.lenient,
+        attributes: vfs::AttributeSettings {
+            policy: match settings.attributes.policy {
+                AttributePolicy::Keep => vfs::Policy::Keep,
+                AttributePolicy::Strict => vfs::Policy::Strict,
+                AttributePolicy::Ignore => vfs::Policy::Ignore,
+            },
+            store: xdg_dirs::state().map(|directory| vfs::StorePlace {
+                directory,
+                server: server_name.as_bytes().to_vec(),
+            }),
+        },
         links: match settings.attributes.links {
             cli::Links::Contained | cli::Links::Followed => vfs::Links::Contained,
             cli::Links::FromRoot => vfs::Links::FromRoot,
@@ -228,7 +245,11 @@ fn vfs_settings(
         },
         size: settings.attributes.size,
         read_only: settings.mount.read_only,
-        cache_timeout: settings.cache.cache_timeout,
+        lifetimes: vfs::Lifetimes {
+            known: settings.cache.cache_timeout,
+            absent: (settings.cache.negative_timeout).unwrap_or(settings.cache.cache_timeout),
+            stale: settings.cache.stale,
+        },
         timeout: settings.server.timeout,
         spool_size: settings.write.spool_size,
         atomic: settings.write.atomic,
@@ -288,6 +309,7 @@ fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
 fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let live = Live::default();
     unmount_on_signal(Signals::block()?, live.clone())?;
+    limits::adjust();
     allocator::start_trimming();
     let user = plan.endpoint.login.user.clone();
     let client = connect(plan.endpoint, timeout, plan.retry)
@@ -318,6 +340,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let background = plan.background;
     let kernel = plan.kernel.clone();
     let notifier = Arc::new(KernelNotifier::default());
+    let end = Arc::new(ForcedEnd::new(Arc::clone(&client), Arc::clone(&vfs)));
     let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
@@ -326,6 +349,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         client,
         vfs: Arc::clone(&vfs),
         notifier: Arc::clone(&notifier),
+        end: Arc::clone(&end),
     });
     let served = fuse::serve(
         Arc::clone(&vfs),
@@ -350,6 +374,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         log::error!("{error}");
     }
     mount.forget_umount_helper();
+    end.take_over();
     vfs.end();
     vfs.log_ahead();
     remote.close();

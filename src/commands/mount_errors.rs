@@ -38,10 +38,10 @@ pub fn explain_connect_error(server: &str, user: &[u8], error: &Error) -> String
                 "{server}: the server accepts no more connections: {said}; try again later or lower max_conns="
             )
         }
-        Error::Lost { tried, cause } if tried.starts_with("finding") => {
+        Error::Lost { tried, cause, .. } if tried.starts_with("finding") => {
             format!("{server}: no such host ({cause}); check its name and your network")
         }
-        Error::Lost { tried, cause } if tried.contains("proxy") => {
+        Error::Lost { tried, cause, .. } if tried.contains("proxy") => {
             format!("{server}: {tried}: {cause}; check proxy=, or the environment's proxy")
         }
         Error::Lost { cause, .. } => {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::cli::Status;
+use crate::commands::forced_end::ForcedEnd;
 use crate::commands::json;
 use crate::commands::status::report::Report;
 use crate::ftp::Client;
@@ -49,6 +50,8 @@ pub struct MountQueries {
     pub vfs: Arc<Vfs>,
     /// The notifications of the kernel.
     pub notifier: Arc<KernelNotifier>,
+    /// The end by force.
+    pub end: Arc<ForcedEnd>,
 }
 
 impl fuse::QueryHandler for MountQueries {
@@ -76,6 +79,10 @@ impl fuse::QueryHandler for MountQueries {
         let known = self.vfs.forget_all();
         self.notifier.invalidate(&known);
         log::info!("caches dropped: {} inodes", known.len());
+    }
+
+    fn force_end(&self) -> usize {
+        self.end.begin()
     }
 }
 

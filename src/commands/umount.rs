@@ -14,13 +14,14 @@ use crate::cli::Umount;
 use crate::commands::human::{files, size};
 use crate::mount;
 use crate::mount::query;
-use crate::mount::query::{Mounted, PENDING, REFUSED, Unanswered};
+use crate::mount::query::{FORCED_QUERY_TIMEOUT, Mounted, PENDING, REFUSED, Unanswered};
 use crate::process::thread::spawn_thread;
 
 /// Interval between two queries for pending uploads.
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Timeout of the query with `-f`.
-const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the uploads may make no progress before the mount is unmounted without them: a server that is away does not
+/// keep the machine from shutting down, which takes 90 seconds where systemd waits.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Interval between two progress lines if standard error is not a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -29,10 +30,11 @@ pub fn run(umount: &Umount) -> Result<(), String> {
     let (force, mut lazily) = (umount.force, umount.lazy);
     let mounted = query::find(&umount.mountpoint)?;
     let unstored = if force {
-        query_unstored(&mounted)
+        end_by_force(&mounted)
     } else {
         match wait_for_uploads(&mounted) {
-            Ok(()) => query_refused(&mounted),
+            Ok((0, _)) => query_refused(&mounted),
+            Ok((count, bytes)) => Some(explain_unstored(&mounted, &not_stored(count, bytes))),
             Err(unanswered) if mounted.is_ours() => {
                 // The command must not fail if standard error is closed.
                 let _ = writeln!(
@@ -52,38 +54,75 @@ pub fn run(umount: &Umount) -> Result<(), String> {
     unstored.map_or(Ok(()), Err)
 }
 
-/// Returns a line on closed files that are not stored; `None` if there are none, or if the mount does not
-/// answer within [`FORCED_QUERY_TIMEOUT`].
-fn query_unstored(mounted: &Mounted) -> Option<String> {
-    let (answer, answered) = channel();
-    let asked = mounted.clone();
-    let ask = move || {
-        let line = match query_pending(&asked) {
-            Ok((0, _)) | Err(_) => query_refused(&asked),
-            Ok((count, bytes)) => Some(format!(
-                "{} is unmounted with {} ({}) not stored yet: ftpfs continues in the background, and the journal \
-                 keeps what remains for the next mount",
-                asked.entry.mountpoint.display(),
-                files(count, "closed"),
-                size(bytes)
-            )),
-        };
-        // After the timeout nothing receives the answer.
-        let _ = answer.send(line);
+/// Ends the mount by force, and returns a line on what is not stored; `None` where nothing is, or the mount does not answer.
+fn end_by_force(mounted: &Mounted) -> Option<String> {
+    let pending = query_in_time(mounted, |mounted| {
+        Some(query_pending(mounted).unwrap_or((0, 0)))
+    });
+    let refused = pending.and_then(|_| query_in_time(mounted, query_refused));
+    let open = match mounted.force() {
+        Ok(open) => open,
+        Err(unanswered) => {
+            if matches!(unanswered, Unanswered::TimedOut) {
+                mount::abort(&mounted.entry);
+            }
+            0
+        }
     };
+    let closed = pending.filter(|(count, _)| *count > 0);
+    let closed = closed.map(|(count, bytes)| not_stored(count, bytes));
+    let open = (open > 0).then(|| {
+        let open = files(open, "open");
+        format!("{open} not stored: the content goes to lost+found")
+    });
+    match (closed, open) {
+        (None, None) => refused,
+        (closed, open) => {
+            let parts: Vec<String> = closed.into_iter().chain(open).collect();
+            Some(explain_unstored(mounted, &parts.join("; ")))
+        }
+    }
+}
+
+fn not_stored(count: u64, bytes: u64) -> String {
+    let (closed, bytes) = (files(count, "closed"), size(bytes));
+    format!("{closed} ({bytes}) not stored yet: the journal keeps the content for the next mount")
+}
+
+fn explain_unstored(mounted: &Mounted, what: &str) -> String {
+    format!(
+        "{} is unmounted with {what}",
+        mounted.entry.mountpoint.display()
+    )
+}
+
+/// Asks the mount something; `None` where it does not answer within [`FORCED_QUERY_TIMEOUT`].
+fn query_in_time<T: Send + 'static>(
+    mounted: &Mounted,
+    ask: impl FnOnce(&Mounted) -> Option<T> + Send + 'static,
+) -> Option<T> {
+    let (answer, answered) = channel();
+    let mounted = mounted.clone();
+    // After the timeout nothing receives the answer.
+    let ask = move || drop(answer.send(ask(&mounted)));
     spawn_thread("ask", ask).ok()?;
     answered.recv_timeout(FORCED_QUERY_TIMEOUT).ok().flatten()
 }
 
-/// Waits until no upload is pending, and shows the progress.
-fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
+/// Waits until no upload is pending, or none makes progress, and shows the progress. Returns the number of files and bytes
+/// that are left.
+fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
     let mut shown: Option<Instant> = None;
     let is_terminal = std::io::stderr().is_terminal();
     let mut progress = Progress::default();
     let begun = Instant::now();
+    let (mut left, mut since) = ((0, 0), begun);
     loop {
         let (count, bytes) = query_pending(mounted)?;
-        if count == 0 {
+        if left != (count, bytes) {
+            (left, since) = ((count, bytes), Instant::now());
+        }
+        if count == 0 || since.elapsed() > STALL_LIMIT {
             break;
         }
         if is_terminal || shown.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
@@ -106,7 +145,7 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(), Unanswered> {
     if is_terminal && shown.is_some() {
         let _ = writeln!(std::io::stderr());
     }
-    Ok(())
+    Ok(left)
 }
 
 /// The escape sequence that clears a terminal's line after the cursor (ECMA-48, EL).

@@ -21,7 +21,7 @@ pub(crate) mod update;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -41,6 +41,7 @@ use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
+use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
 use crate::ftp::transfer::upload::{Store, Upload};
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
@@ -54,6 +55,8 @@ pub struct Client {
     pool: Arc<Pool>,
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
+    /// How often a name was sent without success instead of a path.
+    name_tries: AtomicU32,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -63,6 +66,40 @@ struct StatListing {
     directory: Vec<u8>,
     reply: Reply,
     at: Instant,
+}
+
+/// Names that are sent without success instead of paths, before it is left: permission is denied then.
+const NAME_TRIES_LIMIT: u32 = 3;
+
+/// Whether a command with a path was refused, perhaps for having one.
+fn is_refused_path(error: &Error) -> bool {
+    const VERBS: [&str; 6] = ["STOR ", "APPE ", "MKD ", "DELE ", "RMD ", "RNTO "];
+    match error {
+        Error::Refused { why, tried, said } => {
+            let is_possible = matches!(why, Why::Denied | Why::Unsaid);
+            is_possible && said.starts_with('5') && VERBS.iter().any(|verb| tried.starts_with(verb))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a step names a path in a command that changes it.
+fn changes_name(step: &Step<'_>) -> bool {
+    matches!(
+        step,
+        Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
+    )
+}
+
+/// The share of the deadline that a command gets of which it is not known that it works: half, since a slow server needs time,
+/// and so does the command that replaces it.
+const UNTESTED_SHARE: u32 = 2;
+
+/// What earlier tries of an operation have shown.
+#[derive(Debug, Default)]
+struct Tries {
+    /// `MLSD` was not answered.
+    mlsd_is_silent: bool,
 }
 
 /// The most steps in one flight.
@@ -78,6 +115,7 @@ impl Client {
             pool: Pool::connect(endpoint, deadline)?,
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
+            name_tries: AtomicU32::new(0),
         })
     }
 
@@ -119,6 +157,17 @@ impl Client {
         purpose: Purpose,
         writes: &[Vec<u8>],
         ask: &Ask<'_>,
+        work: impl FnMut(Lease, bool) -> Result<T>,
+    ) -> Result<T> {
+        let result = self.try_twice(purpose, writes, ask, work);
+        result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
+    }
+
+    fn try_twice<T>(
+        &self,
+        purpose: Purpose,
+        writes: &[Vec<u8>],
+        ask: &Ask<'_>,
         mut work: impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
         recheck::settle(&self.pool, writes, ask)?;
@@ -130,7 +179,15 @@ impl Client {
                 }
                 log::info!("client: {error}; retrying on a new connection");
                 recheck::settle(&self.pool, writes, ask)?;
-                work(self.pool.lease(purpose, true, ask)?, true)
+                let again = work(self.pool.lease(purpose, true, ask)?, true);
+                match again {
+                    // Other connections of ours have ended these: there are none any more.
+                    Err(Error::Lost { .. }) if self.pool.is_single() => {
+                        recheck::settle(&self.pool, writes, ask)?;
+                        work(self.pool.lease(purpose, true, ask)?, true)
+                    }
+                    again => again,
+                }
             }
             result => result,
         }
@@ -173,12 +230,14 @@ impl Client {
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
         let path = self.absolute(directory)?;
+        let mut tries = Tries::default();
         self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
             let mut names = BTreeSet::new();
-            let completeness = self.list_over(&mut lease, &path, again, ask, &mut |entry| {
-                names.extend(self.pool.place().encode(&entry.name));
-                each(entry);
-            })?;
+            let completeness =
+                self.list_over(&mut lease, &path, (again, &mut tries), ask, &mut |entry| {
+                    names.extend(self.pool.place().encode(&entry.name));
+                    each(entry);
+                })?;
             // On the same connection: with a limit of one or two, no second one would be free, and the server would never be
             // compared.
             let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
@@ -190,23 +249,40 @@ impl Client {
         })
     }
 
-    /// Lists one directory over a lease; `again` marks a retry.
+    /// Lists one directory over a lease; `again` marks a retry. Where `MLSD` was not answered, the retry sends `LIST`, and
+    /// its success shows that the network is not to blame.
     fn list_over(
         &self,
         lease: &mut Lease,
         directory: &[u8],
-        again: bool,
+        (again, tries): (bool, &mut Tries),
         ask: &Ask<'_>,
         each: &mut dyn FnMut(Entry),
     ) -> Result<Completeness> {
-        let first_try = first_patience(lease, again, ask);
+        let is_untested = self
+            .pool
+            .profile()
+            .ask(|learned| learned.features.mlst() && learned.listing.mlsd.is_unknown());
+        let first_try = (is_untested && !again).then(|| share_of(ask, UNTESTED_SHARE));
         let lister = Lister {
             pool: &self.pool,
             lease,
             directory,
             deadline: first_try.as_ref().unwrap_or(ask.deadline),
+            without_facts: tries.mlsd_is_silent,
         };
-        lister.list(each)
+        let listed = lister.list(each);
+        match &listed {
+            Err(Error::TimedOut { tried }) if *tried == Command::Mlsd.to_string() => {
+                tries.mlsd_is_silent = true;
+            }
+            Ok(_) if tries.mlsd_is_silent => {
+                log::info!("list: MLSD is not answered; using LIST");
+                self.pool.profile().note_silence(Capability::Mlsd);
+            }
+            _ => {}
+        }
+        listed
     }
 
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
@@ -234,14 +310,84 @@ impl Client {
         after_store::followup(self.pool.profile(), self.pool.place(), file, then)
     }
 
+    /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
+    /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
+    fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let profile = self.pool.profile();
+        let done = work();
+        if profile.ask(|learned| learned.paths.is_known()) {
+            return done;
+        }
+        let refusal = match done {
+            Err(error) if is_refused_path(&error) => error,
+            Err(error) => return Err(error),
+            Ok(done) => {
+                profile.learn(|learned| learned.paths = Support::Yes);
+                return Ok(done);
+            }
+        };
+        if self.name_tries.fetch_add(1, Ordering::Relaxed) >= NAME_TRIES_LIMIT {
+            return Err(refusal);
+        }
+        profile.learn(|learned| learned.paths = Support::No);
+        let done = work();
+        match &done {
+            Ok(_) => log::info!("client: {refusal}; the server takes names instead of paths"),
+            Err(_) => {
+                profile.learn(|learned| learned.paths = Support::Unknown);
+                return Err(refusal);
+            }
+        }
+        done
+    }
+
+    /// Whether a rename was refused, perhaps because its new name is taken.
+    fn is_taken(&self, step: &Step<'_>, result: &Result<Done>, ask: &Ask<'_>) -> bool {
+        match (step, result) {
+            (Step::Rename { to, .. }, Err(error)) if is_refused_path(error) => {
+                let version = self.steps(&[Step::Version(to)], ask);
+                let version = version.ok().and_then(|mut done| done.pop());
+                !matches!(version, Some(Err(error)) if error.why() == Some(Why::NotFound))
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes or renames again what was refused for the moment.
+    fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
+        let path = match step {
+            Step::Remove(path) => *path,
+            Step::Rename { from, .. } => *from,
+            _ => return,
+        };
+        if result.is_ok() {
+            return;
+        }
+        let Ok(path) = self.absolute(path) else {
+            return;
+        };
+        let tried = match step {
+            Step::Remove(_) => Command::Dele(&path).to_string(),
+            _ => Command::Rnfr(&path).to_string(),
+        };
+        let mut pauses = Pauses::default();
+        while let Err(error) = result
+            && is_refused_for_now(error, &tried, &["450"])
+            && pauses.wait(error, ask.deadline)
+        {
+            *result = match self.steps(std::slice::from_ref(step), ask) {
+                Ok(mut done) => done.pop().unwrap_or(Err(Error::Closed)),
+                Err(error) => Err(error),
+            };
+        }
+    }
+
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
-            let first_try = first_patience(&lease, again, ask);
-            let deadline = first_try.as_ref().unwrap_or(ask.deadline);
             let pool = &self.pool;
             let (profile, place) = (pool.profile(), pool.place());
-            step_flight::perform(lease.control()?, profile, place, steps, again, deadline)
+            step_flight::perform(lease.control()?, profile, place, steps, again, ask.deadline)
         })
     }
 }
@@ -265,6 +411,10 @@ impl Remote for Client {
         self.pool.room(urgency)
     }
 
+    fn is_away(&self) -> bool {
+        self.pool.is_away()
+    }
+
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
         let mut results = Vec::with_capacity(steps.len());
         for steps in steps.chunks(FLIGHT_STEPS) {
@@ -274,6 +424,16 @@ impl Remote for Client {
             }
         }
         for (step, result) in steps.iter().zip(&mut results) {
+            self.repeat_refused(step, result, ask);
+            if changes_name(step) && !self.is_taken(step, result, ask) {
+                let mut first = Some(std::mem::replace(result, Err(Error::Closed)));
+                *result = self.by_path_or_name(|| match first.take() {
+                    Some(first) => first,
+                    None => (self.steps(std::slice::from_ref(step), ask)?)
+                        .pop()
+                        .unwrap_or(Err(Error::Closed)),
+                });
+            }
             let Err(error) = result else {
                 continue;
             };
@@ -329,13 +489,20 @@ impl Remote for Client {
             .take_if(|stat| stat.directory == *directory)
             .filter(|stat| stat.at.elapsed() < STAT_COMPARE_WINDOW);
         let mut names = BTreeSet::new();
+        let mut tries = Tries::default();
         let completeness = self.repeat(Purpose::Listing, &[], ask, |mut lease, again| {
-            self.list_over(&mut lease, directory, again, ask, &mut |entry| {
-                if stat_listing.is_some() {
-                    names.extend(self.pool.place().encode(&entry.name));
-                }
-                each(entry);
-            })
+            self.list_over(
+                &mut lease,
+                directory,
+                (again, &mut tries),
+                ask,
+                &mut |entry| {
+                    if stat_listing.is_some() {
+                        names.extend(self.pool.place().encode(&entry.name));
+                    }
+                    each(entry);
+                },
+            )
         })?;
         if let Some(stat) = stat_listing {
             stat_list::judge(&self.pool, directory, &names, &stat.reply);
@@ -375,6 +542,7 @@ impl Remote for Client {
                 lease,
                 directory,
                 deadline: ask.deadline,
+                without_facts: false,
             }
             .target(&name)
         })?;
@@ -420,7 +588,7 @@ impl Remote for Client {
         });
         let writes = [path.clone()];
         let begin = |command, from| {
-            self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
+            let open = |lease, _| {
                 let store = Store {
                     command,
                     from,
@@ -431,7 +599,8 @@ impl Remote for Client {
                 let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
                 let sent = upload.early();
                 Ok((Box::new(upload) as Box<dyn Sink>, sent))
-            })
+            };
+            self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, open))
         };
         let Some(from) = append_at else {
             return begin(Command::Stor(&path), 0);
@@ -471,13 +640,14 @@ impl Remote for Client {
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
-        self.repeat(Purpose::Transfer, &writes, ask, |lease, _| {
+        let create = |lease, _| {
             // An existing file must not be changed by pipelined commands.
             let behind = self.behind(file, Then::default());
             begins();
             let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
             Ok(Box::new(upload) as Box<dyn Sink>)
-        })
+        };
+        self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, create))
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
@@ -513,7 +683,7 @@ impl Remote for Client {
             steps,
             confirm: &|then| self.confirm(file, then, ask),
         };
-        update.run(plan)
+        self.by_path_or_name(|| update.run(plan))
     }
 
     fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {
@@ -543,6 +713,7 @@ impl Remote for Client {
                     lease,
                     directory,
                     deadline: ask.deadline,
+                    without_facts: false,
                 }
                 .raw(&name)
             }
@@ -554,15 +725,12 @@ impl Remote for Client {
     }
 }
 
-/// A shorter deadline for the first try on a connection that was idle: it may be dead without notice, and time must remain
-/// for a new one.
-fn first_patience(lease: &Lease, again: bool, ask: &Ask<'_>) -> Option<Deadline> {
-    (lease.was_idle() && !again).then(|| share(ask))
-}
-
 /// A deadline for a try after which there is an alternative.
 fn share(ask: &Ask<'_>) -> Deadline {
-    const SHARE: u32 = 3;
+    share_of(ask, 3)
+}
+
+fn share_of(ask: &Ask<'_>, share: u32) -> Deadline {
     let left = ask.deadline.remaining().unwrap_or(Duration::ZERO);
-    Deadline::after(left / SHARE)
+    ask.deadline.within(left / share)
 }

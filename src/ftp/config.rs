@@ -13,7 +13,7 @@ use crate::ftp::listing::timezone::Zone;
 use crate::ftp::net::proxy;
 use crate::ftp::net::proxy::Proxy;
 use crate::ftp::net::route::{Route, Target};
-use crate::ftp::net::stream::Bind;
+use crate::ftp::net::stream::{Bind, Stream};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::charset::Charset;
 use crate::ftp::tls::{Tls, When};
@@ -78,11 +78,21 @@ impl Endpoint {
         proxy::place(&self.host, self.port)
     }
 
-    /// Connects by `route` and takes the greeting. `from` is the local address, where one is given.
-    pub fn control(
+    /// Connects by `route` and takes the greeting.
+    pub fn connect(
         &self,
         route: &Route,
-        from: Option<SocketAddr>,
+        profile: &Profile,
+        deadline: &Deadline,
+    ) -> Result<Control> {
+        self.greet(route, route.connect(deadline)?, profile, deadline)
+    }
+
+    /// Takes the greeting over a connection that goes by `route`.
+    pub fn greet(
+        &self,
+        route: &Route,
+        stream: Stream,
         profile: &Profile,
         deadline: &Deadline,
     ) -> Result<Control> {
@@ -95,7 +105,13 @@ impl Endpoint {
             None
         };
         let flights = profile.ask(|learned| learned.pipelining.commands) != Support::No;
-        Control::connect(route, from, implicit, self.pipelining && flights, deadline)
+        Control::greeted(
+            route,
+            stream,
+            implicit,
+            self.pipelining && flights,
+            deadline,
+        )
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.

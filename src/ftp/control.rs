@@ -8,17 +8,18 @@
 //! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops
 //! the connection and never uses it again.
 
+pub(crate) mod by_name;
 pub(crate) mod login;
 pub(crate) mod owed_replies;
 pub(crate) mod tls;
 pub(crate) mod version_query;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::net::route::Route;
@@ -48,9 +49,22 @@ pub struct Control {
     lines: Lines,
     logged_in: bool,
     greeting: Reply,
-    /// The directory that was entered last, absolute; `None` where the login left us.
-    directory: Option<Arc<[u8]>>,
+    here: WorkingDirectory,
 }
+
+/// The working directory, and how it is used.
+#[derive(Debug, Default)]
+struct WorkingDirectory {
+    /// The directory that was entered last, absolute; `None` where the login left us.
+    path: Option<Arc<[u8]>>,
+    /// The names in it, where a listing has shown them since it was entered.
+    names: Option<Names>,
+    /// Commands that change something are sent by `CWD` and a name.
+    by_name: bool,
+}
+
+/// The names in a directory, by their hashes.
+pub type Names = HashSet<u64>;
 
 /// Whether the connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +89,8 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
+/// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
+const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
@@ -83,20 +99,16 @@ const LINE_LIMIT: usize = 64 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
-    /// Connects by `route` and takes the greeting, within TLS if a session is given (with who judges it). `pipelining`
-    /// is whether flights may hold more than one unanswered command. `from` is the local address, where one is given.
-    pub fn connect(
+    /// Takes the greeting over a connection that goes by `route`, within TLS if a session is given (with who judges it).
+    /// `pipelining` is whether flights may hold more than one unanswered command.
+    pub fn greeted(
         route: &Route,
-        from: Option<SocketAddr>,
+        stream: Stream,
         implicit: Option<(Option<&Tls>, Session)>,
         pipelining: bool,
         deadline: &Deadline,
     ) -> Result<Self> {
         let tried = || format!("connecting to {route}");
-        let stream = match from {
-            Some(local) => route.connect_from(local, deadline)?,
-            None => route.connect(deadline)?,
-        };
         let mut control = Self {
             stream,
             route: route.clone(),
@@ -114,18 +126,19 @@ impl Control {
             lines: Lines::of(""),
             logged_in: false,
             greeting: Reply::default(),
-            directory: None,
+            here: WorkingDirectory::default(),
         };
         if let Some((judge, session)) = implicit {
             control.encrypt(judge, session, deadline)?;
         }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
-        let greeting = loop {
-            let reply = control.reply(&"the greeting", deadline)?;
-            if !reply.is_preliminary() {
-                break reply;
+        let mut greeting = control.reply(&"the greeting", deadline)?;
+        for _ in 0..SURPLUS_GREETINGS_LIMIT {
+            if !greeting.is_preliminary() {
+                break;
             }
-        };
+            greeting = control.reply(&"the greeting", deadline)?;
+        }
         control.lines = Lines::of(&greeting.text());
         if greeting.is_completion() {
             control.greeting = greeting;
@@ -139,6 +152,17 @@ impl Control {
     ///
     /// None of them may be one that begins a transfer. A 421 is the end of the connection.
     pub fn flight(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<Vec<Reply>> {
+        match self.flight_by_name(commands, deadline)? {
+            Some(replies) => Ok(replies),
+            None => self.flight_as_is(commands, deadline),
+        }
+    }
+
+    fn flight_as_is(
+        &mut self,
+        commands: &[Command<'_>],
+        deadline: &Deadline,
+    ) -> Result<Vec<Reply>> {
         let mut replies = Vec::with_capacity(commands.len());
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
@@ -162,7 +186,7 @@ impl Control {
                     break;
                 }
                 log::debug!("> {command}");
-                self.owed.add_command(command);
+                self.owed.add_command(command, self.here.path.as_deref());
                 unanswered += size;
                 sizes.push_back(size);
                 next = unsent.next();
@@ -219,6 +243,10 @@ impl Control {
     ) -> Result<Vec<Reply>> {
         if !self.is_pipelining() {
             let replies = self.flight(before, deadline)?;
+            let last = match self.by_name(last, deadline)? {
+                Ok(last) => last,
+                Err(refusal) => return Err(refusal.refusal(last)),
+            };
             self.send(&[last], deadline)?;
             sent();
             return Ok(replies);
@@ -257,14 +285,25 @@ impl Control {
         if let Command::Cwd(path) = command
             && reply.is_completion()
         {
-            self.directory = Some(Arc::from(*path));
+            self.here.path = Some(Arc::from(*path));
+            self.here.names = None;
         }
         Ok(())
     }
 
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
     pub fn directory(&self) -> Option<&Arc<[u8]>> {
-        self.directory.as_ref()
+        self.here.path.as_ref()
+    }
+
+    /// The names in [`Self::directory`], as [`Self::note_names`] has them.
+    pub fn names(&self) -> Option<&Names> {
+        self.here.names.as_ref()
+    }
+
+    /// A listing has shown the names in [`Self::directory`].
+    pub fn note_names(&mut self, names: Option<Names>) {
+        self.here.names = names;
     }
 
     /// Nothing is known of this server yet.
@@ -276,7 +315,7 @@ impl Control {
 
     /// Whether several commands may be under way unanswered.
     pub fn is_pipelining(&self) -> bool {
-        matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
+        !self.here.by_name && matches!(self.pipelining, Pipelining::Untested | Pipelining::Works)
     }
 
     /// Sends commands in one go, without waiting for a reply. [`Control::reply`] takes the replies,
@@ -309,7 +348,7 @@ impl Control {
                 break;
             }
             log::debug!("> {command}");
-            self.owed.add_command(command);
+            self.owed.add_command(command, self.here.path.as_deref());
             count += 1;
         }
         if count > 0 {
@@ -321,11 +360,13 @@ impl Control {
     /// The next reply, preliminary or final. `tried` is what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
-        let short = is_untested.then(|| Deadline::after(FLIGHT_PATIENCE.min(deadline.patience())));
+        let short = is_untested.then(|| deadline.within(FLIGHT_PATIENCE));
         let result = self.take_own_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {
                 log::debug!("< {reply}");
+                self.owed.note_heard();
+                deadline.progress();
                 if !reply.is_preliminary()
                     && self.owed.take_final()
                     && self.pipelining == Pipelining::Untested
@@ -379,6 +420,11 @@ impl Control {
     /// Whether an idle connection has become useless: the server sent 421 or closed it.
     pub fn is_stale(&mut self) -> bool {
         !self.in_step() || self.stream.has_news()
+    }
+
+    /// When the last reply came.
+    pub fn heard(&self) -> Option<Instant> {
+        self.owed.heard()
     }
 
     /// A reply that was taken was not the one that it seemed to be: one more is owed.
@@ -535,8 +581,17 @@ impl Control {
     }
 
     fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let mut noise = 0;
         loop {
             let line = self.line(tried, deadline)?;
+            if noise < NOISE_LIMIT && self.collector.is_noise(&line) && is_listing(tried) {
+                noise += 1;
+                log::debug!(
+                    "control: a line that is no reply is dropped: {}",
+                    line.escape_ascii()
+                );
+                continue;
+            }
             match self.collector.line(&line) {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
@@ -579,6 +634,12 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether the reply to a listing is waited for.
+fn is_listing(tried: &dyn std::fmt::Display) -> bool {
+    let tried = tried.to_string();
+    tried.starts_with("LIST") || tried.starts_with("MLSD")
 }
 
 impl Drop for Control {
@@ -632,11 +693,15 @@ mod tests {
         Deadline::after(Duration::from_secs(20))
     }
 
+    fn connected(route: &Route) -> Control {
+        let stream = route.connect(&patient()).expect("a connection");
+        Control::greeted(route, stream, None, true, &patient()).expect("a greeting")
+    }
+
     #[test]
     fn flight_matches_replies_to_commands() {
         let address = server(vec!["213 5\r\n", "550 No such file\r\n", "200 ok\r\n"]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         let commands = [Command::Size(b"/a"), Command::Size(b"/b"), Command::Noop];
         let replies = control.flight(&commands, &patient()).expect("replies");
         let codes: Vec<_> = replies.iter().map(|reply| reply.code).collect();
@@ -647,8 +712,7 @@ mod tests {
     #[test]
     fn flight_of_a_thousand_commands_does_not_block() {
         let address = server(vec!["213 20260101000000\r\n"; 1000]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         let commands = vec![Command::Mdtm(b"/a/rather/long/pathname/of/a/file"); 1000];
         assert_eq!(
             control
@@ -663,8 +727,7 @@ mod tests {
     fn error_leaves_the_connection_out_of_step() {
         for answer in ["garbage\r\n", "421 bye\r\n", "150 a transfer\r\n"] {
             let address = server(vec![answer]);
-            let mut control =
-                Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+            let mut control = connected(&address);
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
@@ -673,8 +736,7 @@ mod tests {
     #[test]
     fn unrequested_reply_makes_the_connection_stale() {
         let address = server(vec!["200 ok\r\n200 again\r\n"]);
-        let mut control =
-            Control::connect(&address, None, None, true, &patient()).expect("a greeting");
+        let mut control = connected(&address);
         control.command(Command::Noop, &patient()).expect("a reply");
         while !control.is_stale() {
             thread::yield_now();

@@ -24,7 +24,9 @@ use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{DataMode, DataModes, Profile};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{
+    Reply, is_no_data_connection, no_data_connection, no_data_connection_words,
+};
 use crate::remote::{Deadline, Error, Result};
 
 pub use crate::ftp::data::passive::is_private;
@@ -153,7 +155,7 @@ pub fn open(
                 Ok(Socket::Awaited(listener, is_pipelined))
             })
         } else {
-            passive::listen(control, profile, policy, way, transfer, leading, patience)
+            passive::listen(control, profile, policy, way, transfer, leading, deadline)
                 .and_then(|port| port.connect(control, patience))
                 .map(Socket::Open)
         };
@@ -165,7 +167,6 @@ pub fn open(
             Err(error) if !control.in_step() => return Err(error),
             Err(error) => note(profile, policy, way, known, error)?,
         }
-        deadline.progress();
     }
 }
 
@@ -237,6 +238,14 @@ impl Opening {
         match self.socket {
             Socket::Open(stream) => Ok(Some(stream)),
             Socket::Awaited(listener, _) => listener.let_in(),
+        }
+    }
+
+    /// The connection, where it is a passive one that is still open.
+    pub fn into_open(self) -> Option<(DataMode, Stream)> {
+        match self.socket {
+            Socket::Open(mut stream) => (!stream.has_news()).then_some((self.way, stream)),
+            Socket::Awaited(..) => None,
         }
     }
 
@@ -312,10 +321,10 @@ fn note(
     error: Error,
 ) -> Result<()> {
     if known {
-        // The network has changed, or the server: all is open again.
-        if policy.mode == Mode::Auto && matches!(error, Error::Lost { .. } | Error::TimedOut { .. })
-        {
-            profile.learn(|learned| learned.data.modes = DataModes::default());
+        // A server that answers may do better in a moment.
+        let is_broken = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
+        if is_broken && !is_no_data_connection(&error) {
+            policy.doubt_mode(profile);
         }
         return Err(error);
     }
@@ -339,6 +348,13 @@ fn untried(deadline: &Deadline) -> Deadline {
 }
 
 impl Policy {
+    /// The way that worked does no more: the network has changed, or the server. All is open again.
+    pub fn doubt_mode(&self, profile: &Profile) {
+        if self.mode == Mode::Auto {
+            profile.learn(|learned| learned.data.modes = DataModes::default());
+        }
+    }
+
     /// The way to go now.
     fn next(&self, ways: &DataModes, control: &Control) -> Option<DataMode> {
         let failed = |way: &DataMode| ways.failed.iter().any(|(failed, _)| failed == way);
@@ -400,8 +416,16 @@ fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error 
             "the server can't reach us: try mode=passive, or external_ip= and port_range= behind NAT"
         }
     };
-    Error::barred(
-        "no data connection can be made",
-        format!("{}; {mend}", said.join("; ")),
-    )
+    let passive = ways.failed.iter().filter(|(way, _)| !way.is_active());
+    let refusals: Vec<_> = passive
+        .map(|(_, said)| no_data_connection_words(said))
+        .collect();
+    let tried = "no data connection can be made";
+    match refusals.first() {
+        // The server could be reached, and has refused for the moment.
+        Some(Some(refusal)) if refusals.iter().all(Option::is_some) => {
+            no_data_connection(tried, &format!("{refusal}; {mend}"))
+        }
+        _ => Error::barred(tried, format!("{}; {mend}", said.join("; "))),
+    }
 }

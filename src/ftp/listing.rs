@@ -52,6 +52,21 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// The same with the name as `directory` has it, where the server reported its path: `./name`, or `directory/name`.
+    fn within(mut self, directory: &[u8]) -> Self {
+        let below = self.name.strip_prefix(b"./").or_else(|| {
+            let path = self.name.strip_prefix(directory)?;
+            match directory.ends_with(b"/") {
+                true => Some(path),
+                false => path.strip_prefix(b"/"),
+            }
+        });
+        if let Some(name) = below.filter(|_| !directory.is_empty()) {
+            self.name = name;
+        }
+        self
+    }
+
     fn check_name(self) -> Line {
         match self.name {
             b"." | b".." => Line::Nothing,

@@ -2,4 +2,5 @@
 
 pub(crate) mod proxy;
 pub(crate) mod route;
+pub(crate) mod route_changes;
 pub(crate) mod stream;

@@ -11,6 +11,7 @@
 //! * A thread that holds a lease does not wait for a second one.
 //! * A connection that is out of step is never leased again.
 //! * All connections go to the address of the first.
+//! * Whether the server counts as away is decided in `reachability.rs` and `search.rs` alone.
 //!
 //! # Lock order
 //!
@@ -21,13 +22,16 @@ pub(crate) mod connector;
 pub(crate) mod doubtful_paths;
 pub(crate) mod lease;
 pub(crate) mod old_sessions;
+pub(crate) mod reachability;
+pub(crate) mod search;
+pub(crate) mod succession;
 pub(crate) mod wait_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
@@ -39,6 +43,7 @@ use crate::ftp::pool::bootstrap::Bootstrap;
 use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
+use crate::ftp::pool::reachability::LastHeard;
 pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::profile::Profile;
@@ -63,6 +68,7 @@ pub struct Pool {
     rests: Condvar,
     /// Pieces that transfers have moved so far.
     moved: AtomicU64,
+    heard: LastHeard,
 }
 
 /// Control connections.
@@ -78,6 +84,8 @@ pub struct Connections {
     pub wanted: usize,
     /// Callers that wait for one.
     pub waiting: usize,
+    /// How long the server has been away, if it is.
+    pub away: Option<Duration>,
 }
 
 /// Interval at which waiting callers check whether the holders of connections make progress, and pause after a failed
@@ -111,8 +119,10 @@ impl Pool {
             changed: Condvar::new(),
             rests: Condvar::new(),
             moved: AtomicU64::new(0),
+            heard: LastHeard::now(),
         });
         let id = pool.register(&control);
+        pool.state.lock().sessions.note_login(id, Instant::now());
         match port.and_then(|port| pool.preconnected_at(&port, &mut control)) {
             None if looks => pool.preconnect_in_background(id, control),
             preconnected => pool.rest(id, control, preconnected),
@@ -176,6 +186,7 @@ impl Pool {
     /// A transfer has moved some bytes: waiting for its connection makes sense.
     pub fn note_progress(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
+        self.heard.note(Instant::now());
     }
 
     /// Whether a caller waits that gets no connection unless a transfer makes way.
@@ -183,8 +194,14 @@ impl Pool {
         self.state.lock().is_stuck()
     }
 
-    /// Cuts every connection; callers get an error, now and from now on.
+    /// Cuts every connection, and keeps what was learned; callers get an error, now and from now on.
     pub fn close(&self) {
+        self.cut();
+        self.keep();
+    }
+
+    /// Cuts every connection.
+    pub fn cut(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         // Before they are cut: what is idle has nothing to lose, and is closed without a reset.
@@ -194,8 +211,6 @@ impl Pool {
         }
         self.changed.notify_all();
         self.rests.notify_all();
-        drop(state);
-        self.keep();
     }
 
     /// Keeps what was learned for the next mount.
@@ -253,12 +268,16 @@ impl Pool {
             limit: state.limit.now,
             wanted: self.endpoint.max_conns.max(1),
             waiting: state.waiting.by_urgency.iter().sum(),
+            away: (state.reachability.search).map(|search| search.since.elapsed()),
         }
     }
 
     /// Puts a connection among the idle ones, if it is still good for anything.
     fn rest(&self, id: u64, control: Control, preconnected: Option<Preconnected>) {
         self.doubtful_paths.add(control.possibly_done());
+        if let Some(at) = control.heard() {
+            self.heard.note(at);
+        }
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
             state.idle.push(Idle {
@@ -273,8 +292,22 @@ impl Pool {
         } else {
             state.give_up(id, &control);
         }
-        drop(state);
+        self.share(state);
         self.changed.notify_all();
+    }
+
+    /// Keeps it for later mounts where the server has turned out to have room for one connection.
+    fn share(&self, state: MutexGuard<'_, PoolState>) {
+        let is_single = state.limit.is_single;
+        drop(state);
+        if is_single && !self.profile.ask(|learned| learned.one_session) {
+            self.profile.learn(|learned| learned.one_session = true);
+        }
+    }
+
+    /// Whether the server has turned out to have room for one connection.
+    pub fn is_single(&self) -> bool {
+        self.state.lock().limit.is_single
     }
 
     /// Drops what is idle for too long, until the pool is closed.

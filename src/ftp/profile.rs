@@ -107,6 +107,10 @@ pub struct Learned {
     pub attributes: AttributeSupport,
     /// `RNTO` refuses to replace a file, which is moved aside for it.
     pub moves_aside: bool,
+    /// The server ends a session when another one logs in: one connection is made.
+    pub one_session: bool,
+    /// Commands that change something take paths; `No` where they take names in the working directory only.
+    pub paths: Support,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
 }

@@ -18,13 +18,13 @@ use fuser::{
 
 use crate::fuse::kernel_notify::KernelNotifier;
 use crate::fuse::reply::{
-    attribute, attributes, data, done, entry, errno, file_attr, filled, is_owner_or_root,
-    open_flags, seconds,
+    attribute, attributes, caller, creator, data, done, entry, errno, file_attr, filled,
+    is_in_group, is_owner_or_root, new_time, open_flags,
 };
 use crate::fuse::worker_pool::{Class, Workers};
-use crate::mount::query::DROP_CACHE;
+use crate::mount::query::{DROP_CACHE, FORCE};
 use crate::remote::Deadline;
-use crate::vfs::{Changes, Result, Spot, Vfs, Wants};
+use crate::vfs::{Before, Changes, Result, Spot, Vfs, Wants};
 
 /// Maximum number of background requests (readahead) that the kernel sends at once.
 const MAX_BACKGROUND: u16 = 64;
@@ -35,6 +35,8 @@ pub trait QueryHandler: Send + Sync {
     fn status(&self, json: bool) -> String;
     /// Drops all caches, those of the kernel too.
     fn drop_cache(&self);
+    /// Ends the mount by force; returns how many open files have content that the server lacks. Must not block.
+    fn force_end(&self) -> usize;
 }
 
 /// Handles the requests of the kernel.
@@ -131,7 +133,7 @@ impl Filesystem for Adapter {
             let _ = config.add_capabilities(capability);
         }
         let _ = config.set_max_background(MAX_BACKGROUND);
-        let _ = config.set_time_granularity(Duration::from_secs(1));
+        let _ = config.set_time_granularity(Duration::from_nanos(1));
         Ok(())
     }
 
@@ -168,13 +170,13 @@ impl Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
         gid: Option<u32>,
         size: Option<u64>,
-        _atime: Option<TimeOrNow>,
+        atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
         fh: Option<FileHandle>,
@@ -184,21 +186,27 @@ impl Filesystem for Adapter {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        // Access times are not stored: setting one succeeds without effect.
-        let modified = mtime.map(seconds);
         let changes = Changes {
             mode,
             uid,
             gid,
             size,
-            modified,
+            accessed: atime.map(new_time),
+            modified: mtime.map(new_time),
         };
         let handle = fh.map(|fh| fh.0);
+        let (caller, process) = (caller(req), req.pid());
         self.later(Class::Metadata, &[ino.0], move |vfs, deadline| {
             attributes(
                 "setattr",
                 reply,
-                vfs.setattr(ino.0, handle, changes, deadline),
+                vfs.setattr(
+                    ino.0,
+                    handle,
+                    changes,
+                    (caller, &|group| is_in_group(caller, process, group)),
+                    deadline,
+                ),
             );
         });
     }
@@ -211,7 +219,7 @@ impl Filesystem for Adapter {
 
     fn mknod(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -223,13 +231,14 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EPERM);
         }
         let name = name.to_owned();
+        let creator = creator(req, mode);
         self.later(Class::Transfer, &[parent.0], move |vfs, deadline| {
             let wants = Wants {
                 write: true,
                 truncate: false,
                 exclusive: true,
             };
-            let made = vfs.create(parent.0, name.as_bytes(), mode, wants, deadline);
+            let made = vfs.create(parent.0, name.as_bytes(), creator, wants, deadline);
             let made = made.map(|(attr, open)| {
                 vfs.release(open.handle, deadline);
                 attr
@@ -240,7 +249,7 @@ impl Filesystem for Adapter {
 
     fn mkdir(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -248,11 +257,12 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let name = name.to_owned();
+        let creator = creator(req, mode);
         self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
             entry(
                 "mkdir",
                 reply,
-                vfs.mkdir(parent.0, name.as_bytes(), mode, deadline),
+                vfs.mkdir(parent.0, name.as_bytes(), creator, deadline),
             );
         });
     }
@@ -309,15 +319,22 @@ impl Filesystem for Adapter {
 
     fn symlink(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         link_name: &OsStr,
         target: &std::path::Path,
         reply: ReplyEntry,
     ) {
         let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
+        let creator = creator(req, 0);
         self.later(Class::Metadata, &[parent.0], move |vfs, deadline| {
-            let made = vfs.symlink(parent.0, name.as_bytes(), target.as_bytes(), deadline);
+            let made = vfs.symlink(
+                parent.0,
+                name.as_bytes(),
+                target.as_bytes(),
+                creator,
+                deadline,
+            );
             entry("symlink", reply, made);
         });
     }
@@ -339,7 +356,7 @@ impl Filesystem for Adapter {
 
     fn create(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -349,11 +366,17 @@ impl Filesystem for Adapter {
     ) {
         let name = name.to_owned();
         let wants = Wants::from_flags(flags);
+        let creator = creator(req, mode);
         self.later(
             Class::Metadata,
             &[parent.0],
-            move |vfs, deadline| match vfs.create(parent.0, name.as_bytes(), mode, wants, deadline)
-            {
+            move |vfs, deadline| match vfs.create(
+                parent.0,
+                name.as_bytes(),
+                creator,
+                wants,
+                deadline,
+            ) {
                 Ok((attr, open)) => {
                     let handle = FileHandle(open.handle);
                     reply.created(
@@ -565,29 +588,39 @@ impl Filesystem for Adapter {
         self.reply_xattr(req, ino.0, name, size, reply);
     }
 
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
-        // The attributes are not listed: cp -a would read the hash of every file.
-        attribute(reply, size, b"");
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        // What the server says is not listed: cp -a would read the hash of every file.
+        match self.vfs.extended_names(ino.0) {
+            Ok(names) => attribute(reply, size, &names),
+            Err(error) => reply.error(errno("listxattr", &error)),
+        }
     }
-
-    // After ENOSYS the kernel does not ask again: it handles the call itself, or fails it.
 
     fn setxattr(
         &self,
         _req: &Request,
-        _ino: INodeNo,
-        _name: &OsStr,
-        _value: &[u8],
-        _flags: i32,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::ENOSYS);
+        let before = match flags {
+            libc::XATTR_CREATE => Before::Absent,
+            libc::XATTR_REPLACE => Before::Present,
+            _ => Before::Any,
+        };
+        let set = self.vfs.set_extended(ino.0, name.as_bytes(), value, before);
+        done("setxattr", reply, set);
     }
 
-    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let removed = self.vfs.remove_extended(ino.0, name.as_bytes());
+        done("removexattr", reply, removed);
     }
+
+    // After ENOSYS the kernel does not ask again: it handles the call itself, or fails it.
 
     fn lseek(
         &self,
@@ -630,7 +663,11 @@ impl Filesystem for Adapter {
     ) {
         match cmd {
             DROP_CACHE if is_owner_or_root(req) => self.drop_cache(reply),
-            DROP_CACHE => reply.error(Errno::EACCES),
+            FORCE if is_owner_or_root(req) => {
+                let open = self.queries.force_end();
+                reply.ioctl(i32::try_from(open).unwrap_or(i32::MAX), &[]);
+            }
+            DROP_CACHE | FORCE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }
     }

@@ -10,13 +10,12 @@ use fuser::{
 };
 
 use crate::remote::Kind;
-use crate::vfs::{Attr, Bytes, Error, Open, Result, Space};
+use crate::vfs::{Attr, Bytes, Caller, Creator, Error, NewTime, Open, Result, Space, Timestamp};
 
 /// `st_blksize` in bytes, which cp(1) and stdio use as the size of a request.
 const BLOCK_SIZE: u32 = 128 * 1024;
-/// Mode bits shown to the kernel: permissions and sticky. Set-uid and set-gid would let the server choose
-/// whose rights a program runs with, and a mount made by mount.fuse3(8) may lack `nosuid`.
-const SHOWN_MODE: u32 = 0o1777;
+/// Permission bits.
+const MODE_BITS: u32 = 0o7777;
 
 /// Returns the errno for the kernel, and logs errors that an errno does not explain.
 pub(crate) fn errno(operation: &str, error: &Error) -> Errno {
@@ -73,6 +72,30 @@ pub(crate) fn is_owner_or_root(request: &Request) -> bool {
     uid == 0 || uid == nix::unistd::geteuid().as_raw()
 }
 
+/// Returns who calls.
+pub(crate) fn caller(request: &Request) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+    }
+}
+
+/// Returns who makes something with these permission bits.
+pub(crate) fn creator(request: &Request, mode: u32) -> Creator {
+    Creator {
+        mode,
+        caller: Some(caller(request)),
+    }
+}
+
+/// Whether the calling process is in a group; by its own one alone where it has ended.
+pub(crate) fn is_in_group(caller: Caller, process: u32, group: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    let mut groups = groups.unwrap_or_default().split_ascii_whitespace();
+    group == caller.gid || groups.any(|member| member.parse() == Ok(group))
+}
+
 /// Replies with a value, or with its length if the size is 0 (getxattr(2)).
 pub(crate) fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
@@ -106,21 +129,16 @@ pub(crate) fn file_type(kind: Kind) -> FileType {
 }
 
 pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
-    let time = match u64::try_from(attr.modified) {
-        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
-        Err(_) => UNIX_EPOCH.checked_sub(Duration::from_secs(attr.modified.unsigned_abs())),
-    };
-    let time = time.unwrap_or(UNIX_EPOCH);
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
         blocks: attr.size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
+        atime: system_time(attr.accessed),
+        mtime: system_time(attr.modified),
+        ctime: system_time(attr.changed),
+        crtime: system_time(attr.modified),
         kind: file_type(attr.kind),
-        perm: u16::try_from(attr.mode & SHOWN_MODE).unwrap_or(0),
+        perm: u16::try_from(attr.mode & MODE_BITS).unwrap_or(0),
         nlink: attr.links,
         uid: attr.uid,
         gid: attr.gid,
@@ -130,15 +148,34 @@ pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
     }
 }
 
-/// Seconds since 1970, UTC. FTP has no finer times.
-pub(crate) fn seconds(time: TimeOrNow) -> i64 {
-    let time = match time {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
+/// The moment as the kernel has it; those that it can't have are 1970.
+fn system_time(at: Timestamp) -> SystemTime {
+    let whole = Duration::from_secs(at.seconds.unsigned_abs());
+    let seconds = match at.seconds < 0 {
+        false => UNIX_EPOCH.checked_add(whole),
+        true => UNIX_EPOCH.checked_sub(whole),
     };
+    seconds
+        .and_then(|seconds| seconds.checked_add(Duration::from_nanos(at.nanos.into())))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+/// The moment that the kernel has sent. fuser 0.18 subtracts the nanoseconds of times before 1970, which count upwards.
+fn sent_time(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+        Ok(_) => Timestamp::from(time),
+        Err(before) => Timestamp {
+            seconds: -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+            nanos: before.duration().subsec_nanos(),
+        },
+    }
+}
+
+/// The time that setattr is to set.
+pub(crate) fn new_time(time: TimeOrNow) -> NewTime {
+    match time {
+        TimeOrNow::SpecificTime(time) => NewTime::At(sent_time(time)),
+        TimeOrNow::Now => NewTime::Now,
     }
 }
 
@@ -147,26 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_uid_bits_and_devices_of_the_server_are_not_shown() {
-        let shown = |kind, mode| {
-            let attr = file_attr(&Attr {
-                ino: 2,
-                kind,
-                size: 0,
-                modified: 0,
-                mode,
-                links: 1,
-                uid: 0,
-                gid: 0,
-                ttl: Duration::ZERO,
-            });
-            (attr.kind, attr.perm, attr.rdev)
-        };
-        let file = shown(Kind::File, 0o106_755);
-        assert_eq!(file, (FileType::RegularFile, 0o755, 0));
-        let directory = shown(Kind::Directory, 0o7777);
-        assert_eq!(directory, (FileType::Directory, 0o1777, 0));
-        let device = shown(Kind::Special, 0o4666);
-        assert_eq!(device, (FileType::Socket, 0o666, 0));
+    fn devices_of_the_server_are_shown_as_sockets() {
+        assert_eq!(file_type(Kind::Special), FileType::Socket);
+    }
+
+    #[test]
+    fn moments_stay_what_they_are() {
+        for (seconds, nanos) in [(0, 0), (7, 5), (-1, 0), (-2, 750_000_000)] {
+            let at = Timestamp { seconds, nanos };
+            assert_eq!(Timestamp::from(system_time(at)), at);
+        }
     }
 }

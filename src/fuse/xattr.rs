@@ -1,6 +1,7 @@
 //! Implements the extended attributes.
 //!
-//! `user.ftp.*` are the server's own words about a file, `system.ftpfs.*` the state of the mount.
+//! `user.ftp.*` are the server's own words about a file, `system.ftpfs.*` the state of the mount. Other `user.*` are kept
+//! by the mount (`vfs/attributes`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -45,11 +46,14 @@ impl Adapter {
         }
         let Some(view) = view(name) else {
             // After EOPNOTSUPP ls(1) asks for this kind of attribute only once, not for each file.
-            let none = match name.as_bytes().starts_with(b"user.") {
-                true => Errno::ENODATA,
-                false => Errno::EOPNOTSUPP,
+            if !name.as_bytes().starts_with(b"user.") {
+                return reply.error(Errno::EOPNOTSUPP);
+            }
+            return match self.vfs.extended(ino, name.as_bytes()) {
+                Ok(Some(value)) => attribute(reply, size, &value),
+                Ok(None) => reply.error(Errno::ENODATA),
+                Err(error) => reply.error(errno("getxattr", &error)),
             };
-            return reply.error(none);
         };
         self.later(Class::Metadata, &[], move |vfs, deadline| {
             match vfs.describe(ino, view, deadline) {

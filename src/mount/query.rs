@@ -36,10 +36,14 @@ pub const PENDING: &str = "system.ftpfs.pending";
 pub const REFUSED: &str = "system.ftpfs.refused";
 /// The ioctl that drops the caches: without data, of type `f`, with an unused number.
 pub const DROP_CACHE: u32 = 0x66fd;
+/// The ioctl that ends the mount by force: its result is the number of open files that the server lacks content of.
+pub const FORCE: u32 = 0x66fe;
 /// Maximum bytes of an answer: the kernel's limit for an attribute.
 pub const MAX_ANSWER_SIZE: usize = 64 * 1024;
 /// Timeout of a query. The mount answers without asking its server.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of a query before an unmount by force.
+pub const FORCED_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prefixes of the sources of our mounts, unless `fsname` names another.
 const SCHEMES: [&str; 4] = ["ftp://", "ftps://", "ftpes://", "curlftpfs#"];
 
@@ -116,27 +120,41 @@ impl Mounted {
 
     /// Drops the caches of the mount, and waits for that.
     pub fn drop_cache(&self) -> Result<(), String> {
+        self.request(DROP_CACHE, QUERY_TIMEOUT)
+            .map(drop)
+            .map_err(|unanswered| self.explain(&unanswered))
+    }
+
+    /// Ends the mount by force: frees its callers, and stores nothing more on the server. Returns how many open files have
+    /// content that the server lacks.
+    pub fn force(&self) -> Result<u64, Unanswered> {
+        self.request(FORCE, FORCED_QUERY_TIMEOUT)
+    }
+
+    /// Requests something by an ioctl without data on its root, and returns the result.
+    fn request(&self, number: u32, timeout: Duration) -> Result<u64, Unanswered> {
         let path = self.entry.mountpoint.clone();
-        self.run_query(move || {
+        let ask = move || {
             let root = OpenOptions::new()
                 .read(true)
                 .custom_flags(libc::O_DIRECTORY)
                 .open(&path)?;
-            drop_cache(&root)
-        })
-        .map_err(|unanswered| self.explain(&unanswered))
+            request(&root, number)
+        };
+        self.run_query(timeout, ask)
     }
 
     /// Returns the value of an extended attribute of its root.
     pub fn attribute(&self, name: &'static str) -> Result<Vec<u8>, Unanswered> {
         let path = self.entry.mountpoint.clone();
-        self.run_query(move || read_attribute(&path, name))
+        self.run_query(QUERY_TIMEOUT, move || read_attribute(&path, name))
     }
 
     /// Runs `query` on a new thread, since a system call on a mount can't be interrupted, and as the owner
     /// of the mount, since the kernel refuses even root otherwise.
     fn run_query<T: Send + 'static>(
         &self,
+        timeout: Duration,
         query: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Unanswered> {
         let owner = self.entry.owner;
@@ -146,7 +164,7 @@ impl Mounted {
             let _ = answer.send(become_owner(owner).and_then(|()| query()));
         });
         thread.map_err(Unanswered::Failed)?;
-        match answered.recv_timeout(QUERY_TIMEOUT) {
+        match answered.recv_timeout(timeout) {
             Ok(answer) => answer.map_err(Unanswered::Failed),
             Err(_) => Err(Unanswered::TimedOut),
         }
@@ -203,10 +221,12 @@ fn read_attribute(path: &Path, name: &str) -> io::Result<Vec<u8>> {
     Ok(value)
 }
 
-fn drop_cache(root: &File) -> io::Result<()> {
-    // SAFETY: this ioctl takes no data, and the descriptor lives until it returns.
-    let done = unsafe { libc::ioctl(root.as_raw_fd(), DROP_CACHE as libc::Ioctl) };
-    Errno::result(done).map(drop).map_err(io::Error::from)
+fn request(root: &File, number: u32) -> io::Result<u64> {
+    // SAFETY: our ioctls take no data, and the descriptor lives until it returns.
+    let done = unsafe { libc::ioctl(root.as_raw_fd(), number as libc::Ioctl) };
+    Errno::result(done)
+        .map(|done| u64::try_from(done).unwrap_or(0))
+        .map_err(io::Error::from)
 }
 
 /// Makes root the owner of the mount on this thread only: the kernel keeps user IDs per thread.

@@ -1,4 +1,4 @@
-//! Finds the user's configuration and cache directories (XDG Base Directory Specification).
+//! Finds the user's configuration, cache and state directories (XDG Base Directory Specification).
 //!
 //! Without a home directory there are none; the caller decides what follows.
 
@@ -15,6 +15,12 @@ pub fn config() -> Option<PathBuf> {
 /// Directory for files that may be deleted at any time: `~/.cache/ftpfs`, or below `XDG_CACHE_HOME`.
 pub fn cache() -> Option<PathBuf> {
     of_user("XDG_CACHE_HOME", ".cache")
+}
+
+/// Directory for data that should persist, but is not to be copied elsewhere: `~/.local/state/ftpfs`, or below
+/// `XDG_STATE_HOME`.
+pub fn state() -> Option<PathBuf> {
+    of_user("XDG_STATE_HOME", ".local/state")
 }
 
 /// Returns the directory; relative paths in the environment are ignored, as the specification demands.

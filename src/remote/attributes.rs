@@ -18,6 +18,8 @@ pub enum Kind {
 /// Precision of a time. `LIST` reports minutes, and days for old files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
+    /// Not the server's word: when we changed it, by our own clock.
+    Local,
     /// To the day.
     Day,
     /// To the minute.

@@ -32,6 +32,10 @@ impl Remote for Checked {
         self.inner.room(urgency)
     }
 
+    fn is_away(&self) -> bool {
+        self.inner.is_away()
+    }
+
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
         (self.check)();
         self.inner.perform(steps, ask)

@@ -67,6 +67,8 @@ pub enum Error {
         tried: String,
         /// The error of the operating system.
         cause: String,
+        /// There is no route to the server's host or network.
+        unreachable: bool,
     },
     /// The deadline passed without progress.
     TimedOut {
@@ -114,6 +116,16 @@ impl Error {
         Self::Lost {
             tried: tried.into(),
             cause: cause.to_string(),
+            unreachable: false,
+        }
+    }
+
+    /// Creates [`Self::Lost`] for a host or network to which there is no route.
+    pub fn unreachable(tried: impl Into<String>, cause: impl fmt::Display) -> Self {
+        Self::Lost {
+            tried: tried.into(),
+            cause: cause.to_string(),
+            unreachable: true,
         }
     }
 
@@ -154,7 +166,7 @@ impl fmt::Display for Error {
         match self {
             Self::Refused { tried, said, .. } => write!(f, "{tried}: the server refused: {said}"),
             Self::Misbehaved { tried, saw } => write!(f, "{tried}: the server misbehaved: {saw}"),
-            Self::Lost { tried, cause } => write!(f, "{tried}: connection lost: {cause}"),
+            Self::Lost { tried, cause, .. } => write!(f, "{tried}: connection lost: {cause}"),
             Self::TimedOut { tried } => write!(f, "{tried}: timed out"),
             Self::Barred { tried, cause } => write!(f, "{tried}: {cause}"),
             Self::Local { tried, errno } => {

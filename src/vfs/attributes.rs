@@ -1,73 +1,160 @@
-//! Changes modes on the server, and decides what becomes of refused changes of attributes.
+//! Changes of modes, times, owners and extended attributes: on the server where it can store them, else in the overlay.
 //!
-//! With `-o lenient` a change that the server refuses or cannot make succeeds, and is logged once for each kind. The same
-//! rule holds for changes at once and for those sent after an upload.
+//! The server is asked first. What it refuses or has no means for follows the [`Policy`]: by default it is kept by the mount
+//! and shown from then on (`inode::overlay`). One rule holds for changes at once and for those sent after an upload. The
+//! first time that a kind of change is not stored, one line of the log says so.
+
+pub(crate) mod database;
+pub(crate) mod extended;
+pub(crate) mod ownership;
+pub(crate) mod store;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::lock_order::OrderedMutex;
-use crate::remote::{self, Deadline, Remote, Step};
+use crate::remote::{self, Deadline, Remote, Step, Why};
+use crate::vfs::attributes::store::Store;
 use crate::vfs::error::{Error, Result};
+use crate::vfs::inode::kept::{Kept, KeptMode, Timestamp};
 use crate::vfs::inode::table::Table;
 use crate::vfs::lock_rank;
+use crate::vfs::settings::{Policy, Settings};
+
+/// Bits besides read, write and execute, which some servers refuse in SITE CHMOD (pyftpdlib).
+const SPECIAL_BITS: u32 = 0o7000;
 
 /// A kind of change.
-pub(crate) const SETTING_MODES: &str = "setting permission bits";
-/// The same.
-pub(crate) const SETTING_TIMES: &str = "setting times";
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum What {
+    Modes,
+    Times,
+    Owners,
+}
 
-/// Changes of attributes on the server, and what becomes of refusals.
-pub struct Policy {
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Modes => "permission bits",
+            Self::Times => "times",
+            Self::Owners => "owners",
+        })
+    }
+}
+
+/// The attributes of files as programs set them.
+pub struct AttributeOverlay {
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     /// How long attributes live.
     lifetime: Duration,
-    /// Whether what the server has no means for succeeds.
-    lenient: bool,
-    /// The kinds of change that were passed over and logged.
-    pub(crate) tolerated: OrderedMutex<HashSet<&'static str>, { lock_rank::MOUNT }>,
+    policy: Policy,
+    /// Where what is kept survives the mount.
+    store: Option<Arc<Store>>,
+    /// The kinds of change of which the log has a line.
+    logged: OrderedMutex<HashSet<What>, { lock_rank::MOUNT }>,
 }
 
-impl Policy {
-    /// The policy of a mount.
+impl AttributeOverlay {
+    /// Those of a mount.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         table: Arc<Table>,
-        lifetime: Duration,
-        lenient: bool,
+        settings: &Settings,
     ) -> Arc<Self> {
+        let policy = settings.attributes.policy;
+        let place = settings.attributes.store.clone();
+        let store = place
+            .filter(|_| policy == Policy::Keep)
+            .and_then(|place| Store::open(place, settings.root.clone(), Arc::clone(&table)));
         Arc::new(Self {
             remote,
             table,
-            lifetime,
-            lenient,
-            tolerated: OrderedMutex::default(),
+            lifetime: settings.lifetimes.known,
+            policy,
+            store,
+            logged: OrderedMutex::default(),
         })
     }
 
-    /// What the server can't do succeeds on a lenient mount, with one line in the log for each kind.
-    pub(crate) fn tolerate(&self, result: Result<()>, what: &'static str) -> Result<()> {
-        match result {
-            Err(
-                error @ (Error::NotPermitted(remote::Error::Refused { .. }) | Error::Impossible),
-            ) if self.lenient => {
-                if self.tolerated.lock().insert(what) {
-                    let why: &dyn std::fmt::Display = match &error {
-                        Error::NotPermitted(refused) => refused,
-                        other => other,
-                    };
-                    log::warn!("lenient: {what}: {why}; further failures are ignored");
-                }
-                Ok(())
-            }
-            result => result,
+    /// Learns what other mounts have kept.
+    pub(crate) fn sync(&self) {
+        if let Some(store) = &self.store {
+            store.sync();
         }
     }
 
-    /// Sets the permission bits of what is on the server.
+    /// The mount ends: what is kept is written.
+    pub(crate) fn end(&self) {
+        if let Some(store) = &self.store {
+            store.end();
+        }
+    }
+
+    /// Whether what the server can't store is kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.policy == Policy::Keep
+    }
+
+    /// What becomes of a change with this outcome: `change` keeps it where the server did not store it.
+    pub(crate) fn settle(
+        &self,
+        ino: u64,
+        outcome: Result<()>,
+        what: What,
+        change: impl FnOnce(&mut Kept),
+    ) -> Result<()> {
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        if !is_about_attributes(&error) || self.policy == Policy::Strict {
+            return Err(error);
+        }
+        self.log_once(what, &error);
+        match self.policy {
+            Policy::Keep => self.keep(ino, change),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps a change for `ino`.
+    pub(crate) fn keep(&self, ino: u64, change: impl FnOnce(&mut Kept)) -> Result<()> {
+        let mut tree = self.table.lock();
+        tree.keep(ino, change)
+            .map_err(|_full| Error::Spool(libc::ENOSPC))
+    }
+
+    fn log_once(&self, what: What, error: &Error) {
+        if !self.logged.lock().insert(what) {
+            return;
+        }
+        let why: &dyn fmt::Display = match error {
+            Error::NotPermitted(refused) => refused,
+            other => other,
+        };
+        match self.policy {
+            Policy::Keep => log::warn!(
+                "attributes: {what} are kept by this mount, the server does not have them: {why}"
+            ),
+            _ => log::warn!("attributes: {what}: {why}; further failures are ignored"),
+        }
+    }
+
+    /// Sets the permission bits of what is on the server, as far as it takes them.
     pub(crate) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
+        let outcome = self.store_mode(ino, mode, deadline);
+        if outcome.is_err() && mode & SPECIAL_BITS != 0 && self.keeps() {
+            // The other bits protect something on the server, too.
+            let _ = self.store_mode(ino, mode & !SPECIAL_BITS, deadline);
+        }
+        self.settle(ino, outcome, What::Modes, |kept| {
+            kept.mode = Some(KeptMode::Refused(mode));
+        })
+    }
+
+    fn store_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
         let path = self.table.path(ino)?;
         match self.remote.step(Step::SetMode(&path, mode), deadline) {
             Ok(_) => {}
@@ -77,10 +164,20 @@ impl Policy {
             }
             Err(error) => return Err(Error::NotPermitted(error)),
         }
-        let mut tree = self.table.lock();
-        tree.touch(ino);
-        if let Some(node) = tree.get_mut(ino) {
-            node.attributes.mode = Some(mode);
+        self.stored_mode(ino, mode)
+    }
+
+    /// The server has accepted permission bits of `ino`.
+    pub(crate) fn stored_mode(&self, ino: u64, mode: u32) -> Result<()> {
+        {
+            let mut tree = self.table.lock();
+            tree.touch(ino);
+            if let Some(node) = tree.get_mut(ino) {
+                node.attributes.mode = Some(mode);
+            }
+        }
+        if self.keeps() {
+            self.keep(ino, |kept| kept.mode = Some(KeptMode::Accepted(mode)))?;
         }
         Ok(())
     }
@@ -90,7 +187,30 @@ impl Policy {
         let tree = self.table.lock();
         tree.get(ino).is_some_and(|node| {
             let is_known = !node.local && node.is_fresh(self.lifetime);
-            is_known && self.table.attr(node).mode == mode
+            let is_kept = node.kept().is_some_and(|kept| kept.mode.is_some());
+            is_known && !is_kept && self.table.attr(node).mode == mode
         })
+    }
+
+    /// Notes that we changed attributes or the name of `ino` now.
+    pub(crate) fn note_change(&self, ino: u64) -> Result<()> {
+        match self.policy {
+            Policy::Keep => self.keep(ino, |kept| kept.changed = Some(Timestamp::now())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an error says that the server can't store an attribute, rather than that it is not there or not now.
+fn is_about_attributes(error: &Error) -> bool {
+    match error {
+        Error::Impossible => true,
+        Error::NotPermitted(error) => matches!(
+            error.why(),
+            Some(
+                Why::Denied | Why::Unsaid | Why::Unsupported | Why::IsDirectory | Why::NotDirectory
+            )
+        ),
+        _ => false,
     }
 }

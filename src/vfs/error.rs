@@ -37,7 +37,7 @@ pub enum Error {
     NameTooLong,
     /// The mount is read-only.
     ReadOnly,
-    /// What FTP has no way to do: links, owners, devices.
+    /// What FTP has no way to do: links, devices; what only root may do: change owners.
     Impossible,
     /// A variant of an operation that can't be done honestly.
     Unsupported,
@@ -47,10 +47,14 @@ pub enum Error {
     LeadsOut,
     /// The file was replaced or removed on the server.
     Stale,
+    /// Entries of a directory are missing in its listing.
+    IncompleteListing,
     /// No such open file.
     BadHandle,
     /// The file is larger than can be.
     TooBig,
+    /// No extended attribute of that name.
+    NoData,
 }
 
 impl Error {
@@ -78,8 +82,10 @@ impl Error {
             Self::Unsupported => libc::EOPNOTSUPP,
             Self::NeverRenames => libc::EXDEV,
             Self::Stale => libc::ESTALE,
+            Self::IncompleteListing => libc::EIO,
             Self::BadHandle => libc::EBADF,
             Self::TooBig => libc::EFBIG,
+            Self::NoData => libc::ENODATA,
         }
     }
 
@@ -123,6 +129,9 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::Failed => libc::EIO,
         },
         remote::Error::Misbehaved { .. } => libc::EIO,
+        remote::Error::Lost {
+            unreachable: true, ..
+        } => libc::EHOSTUNREACH,
         remote::Error::Lost { .. } | remote::Error::Barred { .. } => libc::EIO,
         remote::Error::TimedOut { .. } => libc::ETIMEDOUT,
         remote::Error::Local { errno, .. } => *errno,
@@ -150,7 +159,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPermitted(error @ remote::Error::Refused { .. }) => {
-                write!(f, "{error} (a mount with -o lenient passes over it)")
+                write!(
+                    f,
+                    "{error} (-o attributes=keep keeps such changes in the mount)"
+                )
             }
             Self::Remote(error) | Self::NotPermitted(error) => error.fmt(f),
             Self::Spool(errno) => {
@@ -161,6 +173,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::LeadsOut => f.write_str("the link leads out of the mount"),
+            Self::IncompleteListing => f.write_str("entries are missing in the server's listing"),
             Self::Stale => f.write_str("the file was replaced or removed on the server"),
             other => std::io::Error::from_raw_os_error(other.to_errno()).fmt(f),
         }

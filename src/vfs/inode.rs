@@ -17,8 +17,10 @@
 pub(crate) mod attr_view;
 pub(crate) mod events;
 pub(crate) mod eviction;
+pub(crate) mod kept;
 pub(crate) mod local_changes;
 pub(crate) mod node;
+pub(crate) mod overlay;
 pub(crate) mod server_merge;
 pub(crate) mod symlink_policy;
 pub(crate) mod table;
@@ -33,8 +35,9 @@ use crate::remote::{self, Attributes, Completeness, Kind, RemotePath};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::events::Listener;
 
-use crate::vfs::inode::node::Directory;
+use crate::vfs::inode::node::{Directory, Holders};
 pub use crate::vfs::inode::node::{Node, now};
+use crate::vfs::inode::overlay::Overlay;
 
 /// The mounted directory.
 pub const ROOT: u64 = 1;
@@ -78,6 +81,8 @@ pub struct Tree {
     listings: LruCache<u64, ()>,
     stamp: u64,
     listener: Option<Arc<dyn Listener>>,
+    /// What is kept of attributes that the server does not store.
+    overlay: Overlay,
 }
 
 impl Tree {
@@ -89,9 +94,10 @@ impl Tree {
             listings: LruCache::unbounded(),
             stamp: 0,
             listener: None,
+            overlay: Overlay::default(),
         };
         let mut node = tree.node(ROOT, ROOT, Arc::from(&b""[..]), root);
-        node.lookups = 1;
+        node.holders.lookups = 1;
         tree.nodes.insert(ROOT, node);
         tree
     }
@@ -128,8 +134,9 @@ impl Tree {
             .try_fold(RemotePath::root(), |path, name| path.join(name))
     }
 
-    /// What is known of `name` in `parent`, from listings and answers not older than `age`.
-    pub fn known(&self, parent: u64, name: &[u8], age: Duration) -> Known {
+    /// What is known of `name` in `parent`, from listings and answers not older than `age`; from those not older than
+    /// `absence_age`, that it is absent.
+    pub fn known(&self, parent: u64, name: &[u8], age: Duration, absence_age: Duration) -> Known {
         let Some(node) = self.nodes.get(&parent) else {
             return Known::Unknown;
         };
@@ -142,11 +149,11 @@ impl Tree {
                 Known::Unknown
             };
         }
-        let whole = self.listing(parent, age) == Some(Completeness::Whole);
+        let whole = self.listing(parent, absence_age) == Some(Completeness::Whole);
         let absent = directory
             .absent
             .get(name)
-            .is_some_and(|at| at.elapsed() < age);
+            .is_some_and(|at| at.elapsed() < absence_age);
         if whole || absent {
             Known::Absent
         } else {
@@ -261,7 +268,7 @@ impl Tree {
         for directory in listed {
             self.drop_children(directory);
         }
-        let known = self.nodes.values().filter(|node| node.lookups > 0);
+        let known = self.nodes.values().filter(|node| node.holders.lookups > 0);
         known.map(|node| node.ino).collect()
     }
 
@@ -294,6 +301,7 @@ impl Tree {
             parent,
             name,
             attributes,
+            entry: None,
             fetched: Some(Instant::now()),
             changed: 0,
             moved: 0,
@@ -303,8 +311,7 @@ impl Tree {
             pages: None,
             removed: false,
             told: false,
-            lookups: 0,
-            opens: 0,
+            holders: Holders::default(),
             directory: Directory::default(),
         }
     }
@@ -325,11 +332,19 @@ impl Tree {
             parent.directory.absent.remove(&name);
             parent.directory.children.insert(name, ino);
         }
+        self.attach_entry(ino, path.as_bytes());
         ino
     }
 
     /// Takes the name away; what lies below a directory goes with it.
     fn detach(&mut self, ino: u64) {
+        if let Some(path) = self.path(ino) {
+            self.forget_entries(path.as_bytes());
+        }
+        self.detach_node(ino);
+    }
+
+    fn detach_node(&mut self, ino: u64) {
         let Some(node) = self.nodes.get_mut(&ino) else {
             return;
         };
@@ -337,7 +352,7 @@ impl Tree {
         let (parent, name) = (node.parent, Arc::clone(&node.name));
         let below: Vec<u64> = node.directory.children.values().copied().collect();
         for child in below {
-            self.detach(child);
+            self.detach_node(child);
         }
         if let Some(parent) = self.nodes.get_mut(&parent) {
             parent.directory.children.remove(&name);
@@ -384,10 +399,10 @@ mod tests {
     #[test]
     fn a_whole_listing_answers_absences_and_a_partial_one_does_not() {
         let mut tree = listed(vec![entry(b"a", 1)]);
-        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Absent);
-        assert_eq!(tree.known(ROOT, b"b", Duration::ZERO), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Absent);
+        assert_eq!(tree.known(ROOT, b"b", LONG, Duration::ZERO), Known::Unknown);
         tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
-        assert_eq!(tree.known(ROOT, b"b", LONG), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Unknown);
         assert!(tree.child(ROOT, b"a").is_some());
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::single_flight::Listings;
+use crate::vfs::settings::Lifetimes;
 
 /// What is known of names and attributes, and how it is learned.
 pub struct Metadata {
@@ -23,17 +24,39 @@ pub struct Metadata {
     /// The listings that are running.
     pub(crate) listings: Listings,
     /// How long attributes and listings live.
-    lifetime: Duration,
+    lifetimes: Lifetimes,
 }
 
 impl Metadata {
     /// Nothing is known yet.
-    pub(crate) fn new(remote: Arc<dyn Remote>, table: Arc<Table>, lifetime: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        remote: Arc<dyn Remote>,
+        table: Arc<Table>,
+        lifetimes: Lifetimes,
+    ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             table,
             listings: Listings::default(),
-            lifetime,
+            lifetimes,
         })
+    }
+
+    /// The age up to which what is known is served now.
+    pub(crate) fn served_age(&self) -> Duration {
+        self.lifetimes.known + self.grace()
+    }
+
+    /// The age up to which an absence is believed now.
+    pub(crate) fn absence_age(&self) -> Duration {
+        self.lifetimes.absent + self.grace()
+    }
+
+    /// How much longer things are served now.
+    fn grace(&self) -> Duration {
+        match self.remote.is_away() {
+            true => self.lifetimes.stale,
+            false => Duration::ZERO,
+        }
     }
 }

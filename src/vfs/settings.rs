@@ -15,16 +15,16 @@ pub struct Settings {
     pub root: Vec<u8>,
     /// Whose files are shown, and with which bits.
     pub shown: Shown,
-    /// What the server has no means for succeeds, and is logged.
-    pub lenient: bool,
+    /// What becomes of attributes that the server can't store.
+    pub attributes: AttributeSettings,
     /// What becomes of links that leave the mount.
     pub links: Links,
     /// Bytes that the server is taken to have, where it does not say.
     pub size: Option<u64>,
     /// Nothing is changed on the server.
     pub read_only: bool,
-    /// How long attributes and listings live.
-    pub cache_timeout: Duration,
+    /// How long what the server said is believed.
+    pub lifetimes: Lifetimes,
     /// How long an operation may make no progress.
     pub timeout: Duration,
     /// Where the spool files are.
@@ -43,6 +43,17 @@ pub struct Settings {
     pub disk_cache: Option<DiskCache>,
 }
 
+/// How long what the server said is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Attributes and listings.
+    pub known: Duration,
+    /// That a name is absent, by a listing or an answer about the name.
+    pub absent: Duration,
+    /// So much longer names, attributes and cached bytes are served while the server is away.
+    pub stale: Duration,
+}
+
 /// Write-back settings.
 #[derive(Clone, Debug)]
 pub struct WriteBack {
@@ -50,4 +61,34 @@ pub struct WriteBack {
     pub on: bool,
     /// The directory of the journals of this server and user.
     pub journal: PathBuf,
+}
+
+/// What becomes of attributes that the server can't store.
+#[derive(Clone, Debug, Default)]
+pub struct AttributeSettings {
+    /// Whether they are kept.
+    pub policy: Policy,
+    /// Where what is kept survives the mount.
+    pub store: Option<StorePlace>,
+}
+
+/// What becomes of a change that the server can't store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is kept by the mount and shown from then on.
+    #[default]
+    Keep,
+    /// It fails.
+    Strict,
+    /// It succeeds without effect.
+    Ignore,
+}
+
+/// Where the database is, and what its rows are under.
+#[derive(Clone, Debug)]
+pub struct StorePlace {
+    /// The directory of the database.
+    pub directory: PathBuf,
+    /// The server and the login, without the mounted directory.
+    pub server: Vec<u8>,
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::remote::RemotePath;
 
@@ -25,6 +26,8 @@ pub struct Figures {
     pub known: (usize, usize),
     /// Files and directories that are open.
     pub open: usize,
+    /// How long caches are used beyond their TTL while the server is away.
+    pub stale: Duration,
     /// Directories listed ahead: used, and wasted.
     pub listed_ahead: (u64, u64),
     /// Files fetched ahead: used, and wasted.

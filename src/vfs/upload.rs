@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use crate::process::lock_order::OrderedMutex;
 use crate::remote::Remote;
-use crate::vfs::attributes::Policy;
+use crate::vfs::attributes::AttributeOverlay;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
@@ -41,7 +41,7 @@ pub struct Uploader {
     settings: Arc<Settings>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
-    attributes: Arc<Policy>,
+    attributes: Arc<AttributeOverlay>,
     files: Arc<OpenFiles>,
     journal: Arc<JournalHandle>,
     pub(crate) streams: Arc<Streams>,
@@ -56,7 +56,7 @@ impl Uploader {
     pub(crate) fn new(
         settings: Arc<Settings>,
         metadata: Arc<Metadata>,
-        attributes: Arc<Policy>,
+        attributes: Arc<AttributeOverlay>,
         files: Arc<OpenFiles>,
     ) -> Arc<Self> {
         let streams = Streams::new(

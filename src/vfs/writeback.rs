@@ -17,7 +17,7 @@ pub(crate) mod worker;
 use std::sync::{Arc, Weak};
 
 use crate::remote::Remote;
-use crate::vfs::attributes::Policy;
+use crate::vfs::attributes::AttributeOverlay;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
@@ -32,7 +32,7 @@ pub struct WriteBack {
     settings: Arc<Settings>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
-    attributes: Arc<Policy>,
+    attributes: Arc<AttributeOverlay>,
     files: Arc<OpenFiles>,
     journal: Arc<JournalHandle>,
     uploader: Arc<Uploader>,
@@ -46,7 +46,7 @@ impl WriteBack {
     pub(crate) fn new(
         settings: Arc<Settings>,
         metadata: Arc<Metadata>,
-        attributes: Arc<Policy>,
+        attributes: Arc<AttributeOverlay>,
         files: Arc<OpenFiles>,
         uploader: Arc<Uploader>,
     ) -> Arc<Self> {

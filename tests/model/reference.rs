@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpfs::remote::is_temp_name;
-use ftpfs::vfs::{DiskCache, Error, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{Creator, DiskCache, Error, Lifetimes, ROOT, Settings, Spot, Vfs, Wants};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -213,7 +213,11 @@ impl Run {
         let server = Arc::new(Memory::new(stats, patches, faults));
         server.slow(slow);
         let settings = Settings {
-            cache_timeout: Duration::from_secs(if shared { 0 } else { 30 }),
+            lifetimes: Lifetimes {
+                known: Duration::from_secs(if shared { 0 } else { 30 }),
+                absent: Duration::from_secs(if shared { 0 } else { 30 }),
+                stale: Duration::ZERO,
+            },
             timeout: Duration::from_secs(20),
             spool_size,
             atomic,
@@ -222,7 +226,10 @@ impl Run {
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&server);
         let vfs = Vfs::new(remote, settings);
         vfs.begin_write_back().unwrap();
-        let directory = vfs.mkdir(ROOT, b"d", 0o755, &vfs.deadline()).unwrap().ino;
+        let directory = vfs
+            .mkdir(ROOT, b"d", Creator::owner(0o755), &vfs.deadline())
+            .unwrap()
+            .ino;
         Self {
             vfs,
             kind,
@@ -379,7 +386,7 @@ impl Run {
         };
         let (_, open) = self
             .vfs
-            .create(parent, own, 0o644, wants, &deadline)
+            .create(parent, own, Creator::owner(0o644), wants, &deadline)
             .unwrap();
         let is_new = !self.names.contains_key(name);
         let content = *self.names.entry(name).or_insert_with(|| {
@@ -916,7 +923,11 @@ fn each_of(
         server.store(name, &[1; 300_000], false);
     }
     let mut settings = Settings {
-        cache_timeout: Duration::from_secs(1000),
+        lifetimes: Lifetimes {
+            known: Duration::from_secs(1000),
+            absent: Duration::from_secs(1000),
+            stale: Duration::ZERO,
+        },
         ..settings(local.path(), false)
     };
     change(&mut settings);

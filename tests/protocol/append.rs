@@ -188,7 +188,7 @@ os.fsync(f); print('stored')"
     );
     std::fs::write(mount.path("script"), script).unwrap();
     for fails in fails {
-        server.once(fails, Act::Reply("451 Not now"));
+        server.once(fails, Act::Reply("452 Not now"));
     }
     let mut running = mount.start("python3 -I $S/script");
     running.await_words("failed");

@@ -280,3 +280,26 @@ fn nopipeline_sends_one_command_at_a_time() {
     assert_eq!(server.tree().paths(), ["/d", "/d/h"]);
     assert_eq!(server.lost(), 0);
 }
+
+#[test]
+fn server_whose_newest_client_ends_the_older_gets_one() {
+    let server = Script::new().one_client().start();
+    for number in 0..9 {
+        server
+            .tree()
+            .put(&format!("/d{number}/f"), pattern(300_000));
+    }
+    let mut mount = Mount::with(&server, "timeout=10");
+    // Finding out may cost one of these an error, which the program sees.
+    mount.try_sh("for n in 0 1 2 3; do cat d$n/f >/dev/null & done; wait; ls d4 d5");
+    let uses = "for n in 0 1 2 3; do { cp d$n/f d$n/g; cmp d$n/f d$n/g; rm d$n/g; } & done; wait; ls d6 d7; cat d8/f >/dev/null";
+    for round in 0..3 {
+        mount.sh(&format!("ls; sleep 1; {uses}"));
+        let connected = server.connected();
+        mount.sh(uses);
+        assert_eq!(server.connected(), connected, "{round}");
+        assert_eq!(server.connections(), 1);
+        mount.unmount();
+        mount.again(&server);
+    }
+}

@@ -82,6 +82,7 @@ impl Mount {
         command
             .args(arguments)
             .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_STATE_HOME", self.path("state"))
             .env_remove("RUST_LOG");
         command
     }
@@ -233,6 +234,15 @@ impl Mount {
         );
         assert!(!is_mounted(&self.point()));
         assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+
+    /// Waits for the process to end, with whatever status, and its mount with it.
+    pub fn ended_within(&mut self, limit: Duration) {
+        let mut process = self.process.take().unwrap();
+        let ended = limited::within(limit, || process.try_wait().unwrap());
+        self.process = ended.is_none().then_some(process);
+        assert!(ended.is_some(), "it did not end: {}", self.log());
+        assert!(!is_mounted(&self.point()));
     }
 
     /// Ends the process as a crash does.

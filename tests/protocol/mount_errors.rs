@@ -23,6 +23,7 @@ fn refusal(source: &str) -> String {
             .args((flag == "-o").then_some("timeout=2"));
         command
             .env("XDG_CACHE_HOME", directory.path())
+            .env("XDG_STATE_HOME", directory.path())
             .env_remove("RUST_LOG");
         let outcome = limited::run(&mut command, Duration::from_secs(40), directory.path());
         assert!(

@@ -1,6 +1,6 @@
 //! Reading: how many transfers it takes, and that the bytes are right however these end.
 
-use crate::mount::{Mount, pattern};
+use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Script, Server};
 
 /// More than what is read ahead.
@@ -171,10 +171,35 @@ fn a_missing_file_is_enoent_though_its_name_was_listed() {
     let mount = Mount::of(&server);
     mount.sh("ls -l");
     server.tree().remove("/f");
-    let read = mount.error("open('f').read()");
-    assert!(read == "ENOENT" || read == "ESTALE", "{read}");
+    assert_eq!(mount.error("open('f').read()"), "ENOENT");
     // The name is gone once that was seen.
     assert_eq!(mount.error("open('f').read()"), "ENOENT");
+}
+
+/// Without a lookup before the second open: by a descriptor of the name.
+#[test]
+fn file_removed_by_another_client_opens_as_enoent() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        server.tree().put("/f", "here");
+        let mount = Mount::with(&server, "cache_timeout=1");
+        let script = "import errno, os, time
+fd = os.open('f', os.O_PATH)
+os.stat('f')
+open(os.environ['S'] + '/listed', 'w')
+while not os.path.exists(os.environ['S'] + '/removed'): time.sleep(0.1)
+time.sleep(1.1)
+for path in f'/proc/self/fd/{fd}', f'/proc/self/fd/{fd}', 'f':
+    try: os.open(path, os.O_RDONLY)
+    except OSError as e: print(errno.errorcode[e.errno])";
+        std::fs::write(mount.path("script"), script).unwrap();
+        let mut opener = mount.start("python3 -I $S/script");
+        soon("it is listed", || mount.path("listed").exists());
+        server.tree().remove("/f");
+        std::fs::write(mount.path("removed"), "").unwrap();
+        let said = opener.end();
+        assert_eq!(said, "ENOENT\n".repeat(3));
+    }
 }
 
 #[test]

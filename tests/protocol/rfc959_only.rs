@@ -63,7 +63,7 @@ fn mdtm_taken_for_a_name_sets_no_time_and_stores_all() {
         let server = Script::new().without(&["MFMT", "SITE"]).start();
         server.on("MDTM 20010909014640", Act::Reply(words));
         server.tree().put("/f", pattern(10));
-        let mount = Mount::of(&server);
+        let mount = Mount::with(&server, "attributes=strict");
         assert_eq!(mount.error("os.utime('f', (10**9, 10**9))"), "EPERM");
         let tried = server.count("MDTM 20010909014640");
         // Now it is known: who asks for it is told then, and what is closed is stored.
@@ -122,13 +122,18 @@ fn refused_transfer_leaves_no_passive_port_waiting() {
     );
 }
 
-/// Attributes that the server cannot set are no error of close, nor for the first file.
+/// They are not known to be so before the first close.
 #[test]
-fn lenient_mount_closes_before_unsettable_attributes_are_known() {
+fn unsettable_attributes_fail_no_close_unless_strict() {
     let put = "
 f = open('f', 'wb'); f.write(b'content'); f.flush()
 os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
-    for (options, said) in [("lenient", "None"), ("", "EPERM")] {
+    for (options, said) in [
+        ("", "None"),
+        ("lenient", "None"),
+        ("attributes=ignore", "None"),
+        ("attributes=strict", "EPERM"),
+    ] {
         let server = Script::new().without(&["MDTM-SET", "MFMT", "SITE"]).start();
         let mut mount = Mount::with(&server, options);
         assert_eq!(mount.error_with(put, "f.close()"), said, "{options}");
@@ -140,24 +145,68 @@ os.fchmod(f.fileno(), 0o640); os.utime(f.fileno(), (10**9, 10**9))";
 /// Some servers list the directory that was the current one when the data connection was opened.
 #[test]
 fn list_of_the_directory_at_pasv_time_is_detected() {
-    let server = Script::new()
-        .without(&["MLSD", "MLST", "STAT"])
-        .lists_left()
-        .start();
-    for name in ["/top", "/a/one", "/a/b/two", "/c/three", "/c/d/four"] {
+    // Of one connection, so that its data connection is of the listing before.
+    const OPTIONS: &str = "cache_timeout=1,max_conns=1";
+    for without in [&["MLSD", "MLST", "STAT"][..], &[]] {
+        let server = Script::new().without(without).lists_left().start();
+        for name in ["/top", "/a/one", "/a/b/two", "/c/three", "/c/d/four"] {
+            server.tree().put(name, "content");
+        }
+        let looks = "ls; sleep 1.1; ls; sleep 1.1; ls c; ls c/d; ls; ls a/b; sleep 1.1; ls c";
+        let mut mount = Mount::with(&server, OPTIONS);
+        for round in 0..3 {
+            let listed = mount.sh(looks);
+            let all = "a\nc\ntop\na\nc\ntop\nd\nthree\nfour\na\nc\ntop\ntwo\nd\nthree\n";
+            assert_eq!(listed, all, "{without:?} {round}");
+            mount.unmount();
+            mount.again_with(&server, OPTIONS);
+        }
+    }
+}
+
+/// Directories with the same names prove nothing, whichever of them is listed.
+#[test]
+fn directories_that_look_alike_prove_nothing_of_the_server() {
+    const OPTIONS: &str = "cache_timeout=1,max_conns=1";
+    for without in [&["MLSD", "MLST", "STAT"][..], &[]] {
+        let server = Script::new().without(without).lists_left().start();
+        server.tree().put("/d/d/d/end", "content");
+        let mut mount = Mount::with(&server, OPTIONS);
+        for round in 0..3 {
+            for _ in 0..3 {
+                let listed = mount.sh("ls d; ls d/d; ls d/d/d; sleep 1.1");
+                assert_eq!(listed, "d\nd\nend\n", "{without:?} {round}");
+            }
+            mount.unmount();
+            mount.again_with(&server, OPTIONS);
+        }
+    }
+}
+
+/// What this mount itself adds to a directory after its listing does not make another directory of it.
+#[test]
+fn file_added_between_listings_proves_nothing_of_the_server() {
+    for without in [&["MLSD", "MLST", "STAT"][..], &[]] {
+        let server = Script::new().without(without).lists_left().start();
+        server.tree().put("/a/one", "content");
+        server.tree().put("/b/two", "content");
+        let mount = Mount::with(&server, "max_conns=1");
+        let listed = mount.sh("ls; ls a; echo new > a/new; ls b; ls a");
+        assert_eq!(listed, "a\nb\none\ntwo\nnew\none\n", "{without:?}");
+    }
+}
+
+/// The check costs nothing where the directories hold other names.
+#[test]
+fn server_that_lists_where_it_is_is_known_after_one_listing() {
+    let server = Server::start();
+    for name in ["/top", "/a/one", "/c/two"] {
         server.tree().put(name, "content");
     }
-    // Of one connection, so that its data connection is of the listing before; the same directory twice proves nothing.
-    const OPTIONS: &str = "cache_timeout=1,max_conns=1";
-    let looks = "ls; sleep 1.1; ls; sleep 1.1; ls c; ls c/d; ls; ls a/b; sleep 1.1; ls c";
-    let mut mount = Mount::with(&server, OPTIONS);
-    for round in 0..3 {
-        let listed = mount.sh(looks);
-        let all = "a\nc\ntop\na\nc\ntop\nd\nthree\nfour\na\nc\ntop\ntwo\nd\nthree\n";
-        assert_eq!(listed, all, "{round}");
-        mount.unmount();
-        mount.again_with(&server, OPTIONS);
-    }
+    let mount = Mount::with(&server, "max_conns=1");
+    mount.sh("ls; ls a; ls c");
+    assert_eq!(server.count("MLSD"), 3);
+    assert!(mount.log().contains("CWD entered"), "{}", mount.log());
 }
 
 #[test]
@@ -283,7 +332,7 @@ fn chmod_of_a_re_split_path_changes_no_other_file() {
     // So does ProFTPD, which looks for "/e f".
     let absent = Act::Reply("550 /e f: No such file or directory");
     server.on("SITE CHMOD 600 /e\tf", absent);
-    let mount = Mount::of(&server);
+    let mount = Mount::with(&server, "attributes=strict");
     assert_eq!(mount.error("os.chmod('a  b', 0o600)"), "EPERM");
     assert_eq!(server.count("SITE CHMOD"), 0);
     assert_eq!(mount.error("os.chmod('e\\tf', 0o600)"), "EPERM");
@@ -298,7 +347,7 @@ fn bits_that_can_not_be_set_and_are_there_are_no_error() {
     server.tree().put("/f", "old\n");
     let refused = Act::Reply("550 Could not change perms");
     server.on("SITE CHMOD", refused);
-    let mount = Mount::of(&server);
+    let mount = Mount::with(&server, "attributes=strict");
     mount.sh("sed -i s/old/new/ f; chmod 644 f; cp -p f g; mkdir d; chmod 755 d");
     assert_eq!(server.tree().bytes("/g"), Some(&b"new\n"[..]));
     assert_eq!(mount.error("os.chmod('f', 0o600)"), "EPERM");

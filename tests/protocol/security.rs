@@ -46,7 +46,8 @@ impl Passed {
             .arg(format!("{FTPFS}#{}", server.url()))
             .arg(self.point())
             .args(["-o", &format!("drop_privileges,{options}")])
-            .env("XDG_CACHE_HOME", self.directory.path().join("cache"));
+            .env("XDG_CACHE_HOME", self.directory.path().join("cache"))
+            .env("XDG_STATE_HOME", self.directory.path().join("state"));
         limited::run(&mut command, SCRIPT_LIMIT, self.directory.path())
     }
 }
@@ -126,6 +127,7 @@ fn password_is_hidden_from_ps_before_the_first_login() {
             "ro,password_command=s3cret-word",
         ])
         .env("XDG_CACHE_HOME", directory.path())
+        .env("XDG_STATE_HOME", directory.path())
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
@@ -159,6 +161,7 @@ fn crash_dumps_no_core() {
         .args(["-c", script, "-", FTPFS, "probe", &server.url()])
         .current_dir(directory.path())
         .env("XDG_CACHE_HOME", directory.path())
+        .env("XDG_STATE_HOME", directory.path())
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
@@ -193,7 +196,8 @@ fn terminal_sequences_of_the_server_are_escaped() {
         command
             .args(["probe", &server.url(), "-d"])
             .args(arguments)
-            .env("XDG_CACHE_HOME", directory.path());
+            .env("XDG_CACHE_HOME", directory.path())
+            .env("XDG_STATE_HOME", directory.path());
         limited::run(&mut command, SCRIPT_LIMIT, directory.path()).output
     };
     for arguments in [&[][..], &["--json"]] {
@@ -230,6 +234,7 @@ fn refused(server: &Server, home: &Path, options: &str) -> String {
         .args([&server.url(), point.to_str().unwrap(), "-o", options])
         .env("HOME", home)
         .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_STATE_HOME")
         .env_remove("XDG_CONFIG_HOME");
     let outcome = limited::run(&mut command, SCRIPT_LIMIT, home);
     assert!(
@@ -265,6 +270,7 @@ fn special_files_are_refused_without_a_wait() {
         ])
         .env("HOME", home)
         .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_STATE_HOME")
         .env_remove("XDG_CONFIG_HOME");
     // The user is unknown to the server: what counts is that it gets there.
     let said = limited::run(&mut command, SCRIPT_LIMIT, home);
@@ -320,7 +326,8 @@ fn files_are_private_whatever_the_umask() {
         .args(["-c", script, "-", FTPFS, &server.url()])
         .arg(&point)
         .arg(format!("spool_dir={place},cache_dir={place}"))
-        .env("XDG_CACHE_HOME", home.path().join("cache"));
+        .env("XDG_CACHE_HOME", home.path().join("cache"))
+        .env("XDG_STATE_HOME", home.path().join("state"));
     let outcome = limited::run(&mut command, SCRIPT_LIMIT, home.path());
     assert!(outcome.succeeded(), "{}", outcome.output);
     let own = shared

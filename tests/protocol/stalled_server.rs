@@ -1,5 +1,7 @@
 //! Servers that stop in the middle: nothing hangs, and what is known is answered.
 
+use std::time::Duration;
+
 use crate::mount::{Mount, pattern};
 use crate::scripted::{Act, Server};
 
@@ -59,12 +61,35 @@ fn a_server_that_answers_nothing_costs_an_error() {
     assert_eq!(mount.sh("cat f"), "content");
 }
 
+/// Without a state that callers share, each of these operations would take six seconds, longer than the script may.
+#[test]
+fn server_away_fails_operations_quickly_until_it_answers() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=6");
+    mount.sh("ls -l");
+    server.on("", Act::Silence);
+    assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
+    let failed =
+        mount.sh("for i in {0..9}; do mkdir new$i 2>/dev/null || echo failed; done || true");
+    assert_eq!(failed.matches("failed").count(), 10);
+    server.behave();
+    assert_eq!(mount.sh("mkdir new; cat d/f"), "content");
+    let log = mount.log();
+    assert_eq!(log.matches("the server counts as away").count(), 1, "{log}");
+    let returns = log.matches("the server can be reached again, after");
+    assert_eq!(returns.count(), 1, "{log}");
+}
+
 #[test]
 fn a_listing_that_stalls_costs_an_error() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
     let mount = Mount::with(&server, "timeout=3");
-    server.on("MLSD", Act::Stall(5));
+    // One of them alone would be replaced by the other.
+    for command in ["MLSD", "LIST"] {
+        server.on(command, Act::Stall(5));
+    }
     assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
     server.behave();
     assert_eq!(mount.sh("ls d").trim(), "f");
@@ -116,4 +141,71 @@ fn transfer_aborted_by_the_server_ends_with_data_socket_open() {
     server.on("RETR", Act::Abandon(200_000));
     mount.sh("cat f > $S/got");
     assert!(mount.scratch("got") == pattern(300_000));
+}
+
+/// Eight of ten seconds for each command: none is sent twice, and none fails.
+#[test]
+fn slow_server_gets_each_command_once() {
+    let server = Server::start();
+    for name in ["/d/f", "/read", "/warm", "/removed", "/renamed"] {
+        server.tree().put(name, "content");
+    }
+    let mount = Mount::with(&server, "timeout=10");
+    // How data connections are made, and that commands may be pipelined, is known.
+    mount.sh("ls -l; cat warm; echo warm > warm; echo warm > warmer");
+    let mark = server.mark();
+    for slow in ["MLSD", "RETR", "STOR", "MKD", "DELE", "RNTO"] {
+        server.on(slow, Act::Wait(Duration::from_secs(8)));
+    }
+    let script = "jobs=; (ls d > $S/listed) & jobs=\"$jobs $!\"
+                  (cat read > $S/got) & jobs=\"$jobs $!\"
+                  (echo written > written) & jobs=\"$jobs $!\"
+                  mkdir made & jobs=\"$jobs $!\"
+                  rm removed & jobs=\"$jobs $!\"
+                  mv renamed again & jobs=\"$jobs $!\"
+                  for job in $jobs; do wait $job; done";
+    mount.sh(script);
+    assert_eq!(mount.scratch("listed"), b"f\n");
+    assert_eq!(mount.scratch("got"), b"content");
+    for command in ["MLSD", "RETR /read", "STOR", "MKD", "DELE", "RNTO"] {
+        let sent = server.since(mark, &[command]);
+        assert_eq!(sent.len(), 1, "{command}: {sent:?}");
+    }
+}
+
+/// A byte now and then is no progress.
+#[test]
+fn server_that_drips_cannot_hold_callers() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=3");
+    mount.sh("ls -l; echo warm > warm");
+    server.on("MLSD", Act::Drip);
+    assert_eq!(mount.error("os.listdir('d')"), "ETIMEDOUT");
+    server.on("STOR", Act::Drip);
+    assert_eq!(
+        mount.error_with(
+            "f = os.open('new', os.O_WRONLY | os.O_CREAT); os.write(f, b'x')",
+            "os.fsync(f)"
+        ),
+        "ETIMEDOUT"
+    );
+}
+
+/// Over all attempts of the operation together, and the close after it waits no second time.
+#[test]
+fn fsync_without_a_final_reply_takes_one_timeout() {
+    let server = Server::start();
+    let mount = Mount::with(&server, "timeout=8");
+    mount.sh("ls -l; echo warm > warm");
+    server.on("STOR", Act::NoFinal);
+    let script = "
+import time
+f = os.open('new', os.O_WRONLY | os.O_CREAT)
+os.write(f, b'x' * 3000000)
+began = time.time()
+try: os.fsync(f)
+except OSError as error: print(errno.errorcode[error.errno], time.time() - began < 12)
+";
+    assert_eq!(mount.python(script).trim(), "ETIMEDOUT True");
 }

@@ -209,3 +209,31 @@ fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
         assert_eq!(server.count("AUTH"), 1, "{act:?}");
     }
 }
+
+/// As of servers that run `ls`, whose messages go to the control connection.
+#[test]
+fn lines_before_a_reply_to_list_that_are_none_are_dropped() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        server.tree().put("/d/f", "content");
+        for command in ["LIST", "MLSD"] {
+            server.on(command, Act::Noise("ls: locale is unknown\r\n\r\n"));
+        }
+        let mount = Mount::of(&server);
+        assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+        assert_eq!(server.connected(), server.connections());
+    }
+}
+
+/// What comes without end is no reply.
+#[test]
+fn lines_without_end_before_a_reply_are_an_error() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    server.on(
+        "MLSD",
+        Act::Noise(Box::leak("noise\r\n".repeat(1000).into_boxed_str())),
+    );
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.listdir('d')"), "EIO");
+}

@@ -1,7 +1,7 @@
 //! Writing that goes well: what arrives, and by how many commands.
 
 use crate::mount::{Mount, pattern, soon};
-use crate::scripted::{Script, Server};
+use crate::scripted::{Act, Script, Server};
 
 const STORES: [&str; 2] = ["STOR", "APPE"];
 
@@ -140,8 +140,11 @@ fn server_without_chmod_and_mfmt_takes_copies() {
     let server = Script::new().without(&without).start();
     let mount = Mount::of(&server);
     mount.sh("echo a > $S/a; chmod 755 $S/a; touch -d 2001-01-01 $S/a; cp $S/a b; cmp $S/a b");
-    let copied = mount.try_sh("cp -p $S/a c");
-    assert!(copied.status.is_some() && !copied.succeeded());
+    mount.sh("cp -p $S/a c");
+    assert_eq!(
+        mount.sh("stat -c '%a %y' c"),
+        mount.sh("stat -c '%a %y' $S/a")
+    );
     assert_eq!(server.tree().bytes("/b"), Some(&b"a\n"[..]));
     assert_eq!(server.tree().bytes("/c"), Some(&b"a\n"[..]));
 }
@@ -164,4 +167,60 @@ fn sigterm_stores_files_being_written() {
     mount.ended();
     assert_eq!(server.tree().bytes("/f").map(<[u8]>::len), Some(3_000_006));
     assert!(mount.lost().is_empty());
+}
+
+/// Some servers refuse paths and take names in the directory that CWD entered.
+#[test]
+fn where_paths_are_refused_names_are_sent_after_cwd() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).names_only().start();
+        server.tree().put("/d/old", "old");
+        server.tree().put("/e/other", "other");
+        let mut mount = Mount::of(&server);
+        let uses = "cp d/old d/new; cmp d/old d/new; echo more >> d/new; [ \"$(cat d/new)\" = oldmore ]
+            mkdir d/sub; mv d/new d/sub/moved; mv d/sub/moved d/sub/again; [ \"$(cat d/sub/again)\" = oldmore ]
+            set -C; echo excl > e/excl; set +C; rm d/sub/again e/excl; rmdir d/sub";
+        mount.sh(uses);
+        let paths = ["/d", "/d/old", "/e", "/e/other"];
+        assert_eq!(server.tree().paths(), paths, "{without:?}");
+        // The next mount knows.
+        mount.unmount();
+        mount.again(&server);
+        let mark = server.mark();
+        mount.sh(uses);
+        assert_eq!(server.tree().paths(), paths, "{without:?}");
+        let changes = server.since(mark, &["STOR", "APPE", "MKD", "DELE", "RMD", "RNTO"]);
+        let with_path = changes.iter().filter(|line| line.contains('/'));
+        assert_eq!(with_path.count(), 0, "{changes:?}");
+    }
+}
+
+/// A refused directory is no reason to send the name: it would be of another one.
+#[test]
+fn name_is_not_sent_where_cwd_is_refused() {
+    let server = Script::new().names_only().start();
+    server.tree().put("/d/f", "x");
+    server.tree().put("/e/f", "x");
+    let mount = Mount::of(&server);
+    mount.sh("rm e/f; ls -l d");
+    server.on("CWD /d", Act::Reply("550 Permission denied"));
+    assert_eq!(mount.error("os.unlink('d/f')"), "EACCES");
+    assert_eq!(server.since(0, &["DELE f"]).len(), 1);
+    assert_eq!(server.tree().paths(), ["/d", "/d/f", "/e"]);
+}
+
+/// Where permission is denied, names are tried a few times at most, and never where a path was taken.
+#[test]
+fn denied_paths_are_not_tried_by_name_for_ever() {
+    let server = Server::start();
+    server.tree().put("/d/f", "x");
+    server.on("DELE", Act::Reply("550 Permission denied"));
+    let mount = Mount::of(&server);
+    mount.sh("for n in 1 2 3 4 5 6; do rm d/f 2>/dev/null && exit 1; done; true");
+    assert_eq!(server.count("DELE f"), 3);
+    server.behave();
+    mount.sh("mkdir g");
+    server.on("RMD", Act::Reply("550 Permission denied"));
+    assert_eq!(mount.error("os.rmdir('g')"), "EACCES");
+    assert_eq!(server.count("RMD g"), 0);
 }

@@ -16,6 +16,7 @@ mod namespace;
 #[path = "../support/server.rs"]
 mod server;
 
+mod attributes;
 mod curlftpfs;
 mod data_modes;
 mod directories;
@@ -60,6 +61,7 @@ on_every_server! {
         cp_a rsync_a cp_a_leniently rsync_a_without_directory_times
         git_clone_commit_fsck sqlite_delete sqlite_wal sed_i append truncate dd_notrunc write_temp_then_rename
         fsx sha256_256_mib eight_processes;
+    attributes: everyday_tools;
     files:
         read_at_any_offset write_in_any_order open_flags empty_file exclusive_create append_from_two_processes
         mapped_read mapped_write subshell_and_children exec_beside_new_file read_while_stored fsync_means_stored allocate change_mode mode_of_new_files

@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::limited;
 use crate::mounted::Mounted;
+use crate::namespace::run;
 
 /// Without `-f`: the command returns once the mount is live.
 pub fn background(m: &mut Mounted) {
@@ -145,5 +146,25 @@ fn one_line(answer: &limited::Outcome, words: &[&str]) {
             .iter()
             .any(|word| output.to_lowercase().contains(word)),
         "none of {words:?} in: {output}"
+    );
+}
+
+/// The mount lives on, and what it has is stored.
+#[test]
+fn file_size_limit_of_the_mount_is_an_error_of_the_file() {
+    run(
+        60,
+        "vsftpd; printf '#!/bin/bash\\nulimit -Sn 256; ulimit -f 3000; exec %q \"$@\"\\n' \"$FTPFS\" >$S/limited; chmod 755 $S/limited
+         FTPFS=$S/limited mounts writeback
+         read -r soft hard < <(awk '/^Max open files/ { print $4, $5 }' /proc/$mounted/limits); is $soft $hard
+         python3 -c '
+import errno, os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for at in reversed(range(0, 5 << 20, 1 << 20)):
+    try: os.pwrite(file, bytes(1 << 20), at); said = None
+    except OSError as error: said = error.errno
+    assert said == (errno.EFBIG if at >= 3 << 20 else None) or at == 2 << 20, (at, said)
+' $M/big
+         echo small >$M/small; \"$FTPFS\" umount $M; is \"$(cat $D/small)\" small; wait $mounted",
     );
 }

@@ -80,3 +80,120 @@ fn sessions_from_before_an_outage_do_not_lock_out() {
         unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
     run(120, &format!("{PRELUDE}\n{script}"));
 }
+
+/// Each fault is repaired after the server counts as away; `link` is the one whose end the kernel reports.
+#[test]
+fn server_away_fails_quickly_and_is_back_at_once() {
+    for fault in FAULTS {
+        let script = format!(
+            "
+            vsftpd
+            place work; for n in $(seq 20); do echo $n >$D/work/$n; done
+            mounts_at work timeout=5
+            cd $S/at/work; ls >/dev/null; df . >$S/space
+            break_network {fault}
+            began=$SECONDS
+            for n in $(seq 10); do cat $n 2>/dev/null & readers=\"${{readers:-}} $!\"; done
+            for reader in $readers; do ! wait $reader || fail \"a reader got bytes\"; done
+            [ $((SECONDS - began)) -le 8 ] || fail \"ten readers took $((SECONDS - began)) s\"
+            began=$SECONDS
+            for n in 11 12 13 14; do ! cat $n 2>/dev/null || fail \"cat $n got bytes\"; done
+            [ $((SECONDS - began)) -le 5 ] || fail \"four operations took $((SECONDS - began)) s\"
+            sleep 5
+            repair_network {fault}
+            for turn in 1 2 3 4; do is_back=$(cat 15 2>/dev/null) && break; sleep 0.5; done
+            is \"${{is_back:-}}\" 15
+            is \"$(cat 16 17 | xargs)\" '16 17'
+            is $(grep -c 'the server counts as away' $S/work.log) 1
+            is $(grep -c 'can be reached again, after' $S/work.log) 1
+            cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\""
+        );
+        run(90, &format!("{PRELUDE}\n{script}"));
+    }
+}
+
+/// `stale=` and write-back: what needs no server works on while it is away.
+#[test]
+fn server_away_caches_answer_and_closed_files_wait() {
+    let script = "
+        vsftpd
+        place work; mkdir $D/work/other; for n in 1 2 3; do echo $n >$D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=4,cache_timeout=2,stale=600,writeback
+        cd $S/at/work; ls -l >$S/listed; cat 1 file >$S/read; df . >$S/space
+        break_network filter; sleep 3
+        ! ls other 2>/dev/null || fail \"a directory was listed\"
+        ls -l >$S/listed_away; cmp $S/listed $S/listed_away
+        cat 1 file >$S/read_away; cmp $S/read $S/read_away
+        df . >$S/space_away; cmp $S/space $S/space_away
+        ! ls other 2>/dev/null || fail \"a directory was listed\"
+        $FTPFS status . >$S/status; says $S/status 'away for'; says $S/status 'beyond their TTL'
+        echo new >new; echo changed >1; is \"$(cat new 1 | xargs)\" 'new changed'
+        repair_network filter
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"
+        is \"$(cat $D/work/new $D/work/1 | xargs)\" 'new changed'";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
+#[test]
+fn server_away_caches_end_with_their_life_without_stale() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=4,cache_timeout=2
+        cd $S/at/work; ls >/dev/null; df . >$S/space
+        break_network filter; sleep 3
+        ! ls 2>/dev/null || fail \"it was listed\"
+        ! cat file 2>/dev/null || fail \"it was read\"
+        df . >$S/space_away; cmp $S/space $S/space_away
+        ! ls -l 2>/dev/null || fail \"it was listed\"
+        repair_network filter
+        ls >/dev/null || sleep 1; ls >/dev/null
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
+/// The journal keeps what could not be stored.
+#[test]
+fn umount_with_the_server_away_has_a_bound() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=4,writeback
+        ls $S/at/work >/dev/null
+        break_network filter
+        echo new >$S/at/work/new
+        ! timeout 80 \"$FTPFS\" umount $S/at/work 2>$S/said || fail \"it was said to be stored\"
+        says $S/said '1 closed file'; says $S/said 'not stored yet'; ! mountpoint -q $S/at/work
+        gone() { ! kill -0 $(<$S/work.pid) 2>/dev/null; }; soon gone
+        repair_network filter
+        mounts_at work writeback; unmounts_from work; is \"$(cat $D/work/new)\" new";
+    run(150, &format!("{PRELUDE}\n{script}"));
+}
+
+/// The timeout bounds all attempts of an operation together: those of the stream, and that of the call itself.
+#[test]
+fn fsync_in_an_outage_takes_one_timeout() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=8
+        cd $S/at/work; ls >/dev/null; echo warm >warm
+        python3 -c '
+import errno, os, subprocess, sys, time
+file = os.open(\"new\", os.O_WRONLY | os.O_CREAT)
+os.write(file, bytes(8 << 20))
+open(sys.argv[1], \"w\").close()
+while not os.path.exists(sys.argv[2]): time.sleep(0.1)
+os.write(file, bytes(1 << 20))
+began = time.time()
+try: os.fsync(file)
+except OSError as error: print(errno.errorcode[error.errno], time.time() - began)
+' $S/begun $S/broken >$S/fsync & writer=$!
+        soon test -e $S/begun; break_network neighbour; : >$S/broken
+        wait $writer; read -r error took <$S/fsync
+        [ ${took%.*} -le 10 ] || fail \"fsync took $took s: $error\"
+        repair_network neighbour
+        until ls >/dev/null 2>&1; do sleep 0.2; done
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}

@@ -124,6 +124,25 @@ fn umount_by_any_user_of_an_fstab_users_line_succeeds() {
     );
 }
 
+/// The callers of a server that has stopped, for the user who mounted and for root.
+#[test]
+fn umount_by_force_frees_callers_of_each_user() {
+    run(
+        60,
+        &format!(
+            "{USERS} umount /sys/fs/fuse/connections 2>/dev/null || true
+         for by in guest root; do
+             as=$as_guest; [ $by != root ] || as=; vsftpd
+             $as_guest \"$FTPFS\" $URL $M -o timeout=600; $as_guest ls $M >/dev/null; pkill -STOP -x vsftpd
+             $as_guest cat $M/there/down >/dev/null 2>$S/error & reader=$!; sleep 0.5
+             timeout 5 $as \"$FTPFS\" umount -f $M 2>$S/said || fail \"$by: $(cat $S/said)\"
+             ! mountpoint -q $M; ! wait $reader || fail \"$by: the reader got bytes\"
+             gone() {{ ! pgrep -x ftpfs >/dev/null; }}; soon gone; pkill -KILL -x vsftpd
+         done"
+        ),
+    );
+}
+
 /// logind and systemd send SIGTERM and SIGHUP together at logout and at poweroff.
 #[test]
 fn hangup_beside_sigterm_does_not_end_the_drain() {

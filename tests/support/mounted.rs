@@ -102,7 +102,9 @@ impl Mounted {
             command.args(["-o", options]);
         }
         // What is learned here is nothing for other tests.
-        command.env("XDG_CACHE_HOME", self.directory.path().join("cache"));
+        command
+            .env("XDG_CACHE_HOME", self.directory.path().join("cache"))
+            .env("XDG_STATE_HOME", self.directory.path().join("state"));
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info");
         }

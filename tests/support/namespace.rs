@@ -53,6 +53,7 @@ pub fn run(limit: u64, script: &str) {
         "ALL_PROXY",
         "XDG_CONFIG_HOME",
         "XDG_CACHE_HOME",
+        "XDG_STATE_HOME",
     ] {
         command.env_remove(variable);
     }

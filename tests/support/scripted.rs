@@ -43,6 +43,8 @@ pub enum Act {
     Reply(&'static str),
     /// Answers by these bytes, as they are, and does nothing.
     Raw(Vec<u8>),
+    /// Does it, and sends these bytes before each of its replies.
+    Noise(&'static str),
     /// Never answers again on this connection.
     Silence,
     /// Closes the control connection instead of answering.
@@ -87,6 +89,8 @@ pub enum Act {
     BrokenOff(&'static str),
     /// REST: begins elsewhere than it is told to, by what this makes of the offset.
     Misplace(fn(usize) -> usize),
+    /// Listings: sends two bytes a second, without end. Stores: does it, and says so as slowly.
+    Drip,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.
@@ -143,6 +147,8 @@ pub struct Script {
     no_parts: Option<&'static str>,
     appe_replaces: bool,
     never_replaces: bool,
+    one_client: bool,
+    names_only: bool,
     home: &'static str,
 }
 
@@ -196,7 +202,7 @@ impl Script {
         self
     }
 
-    /// LIST knows no switches and lists the directory in which it was when its port was asked for, as libunftp does.
+    /// LIST knows no switches; it and MLSD list the directory in which it was when its port was asked for, as libunftp does.
     pub fn lists_left(mut self) -> Self {
         self.lists_left = true;
         self
@@ -223,6 +229,18 @@ impl Script {
     /// `STOR` over a name that is taken stores under another one and says that all is well, as Pure-FTPd does with `-r`.
     pub fn never_replaces(mut self) -> Self {
         self.never_replaces = true;
+        self
+    }
+
+    /// A new connection ends those before it, as embedded servers with room for one client do.
+    pub fn one_client(mut self) -> Self {
+        self.one_client = true;
+        self
+    }
+
+    /// Commands that change something are refused if they have a path: the server wants CWD and a name.
+    pub fn names_only(mut self) -> Self {
+        self.names_only = true;
         self
     }
 

@@ -4,18 +4,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ftpfs::vfs::{Links, Settings, Shown, WriteBack};
+use ftpfs::vfs::{AttributeSettings, Lifetimes, Links, Settings, Shown, WriteBack};
 
 /// Settings below the directory `local`, whose journal is `local/journal/of/this`.
 pub fn settings(local: &Path, writes_back: bool) -> Settings {
     Settings {
         root: Vec::new(),
         shown: Shown::default(),
-        lenient: false,
+        attributes: AttributeSettings::default(),
         links: Links::Contained,
         size: None,
         read_only: false,
-        cache_timeout: Duration::ZERO,
+        lifetimes: Lifetimes {
+            known: Duration::ZERO,
+            absent: Duration::ZERO,
+            stale: Duration::ZERO,
+        },
         timeout: Duration::from_secs(10),
         spool: local.to_path_buf(),
         spool_size: 64 << 20,

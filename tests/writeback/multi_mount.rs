@@ -13,7 +13,7 @@ use ftpfs::remote::{
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
 use ftpfs::vfs;
-use ftpfs::vfs::{ROOT, Settings, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack};
 
 use crate::memory::{Memory, Node};
 use crate::settings::settings;
@@ -280,7 +280,10 @@ impl Mounted {
             exclusive: false,
         };
         let deadline = self.vfs.deadline();
-        let open = || self.vfs.create(parent, name, 0o644, wants, &deadline);
+        let open = || {
+            self.vfs
+                .create(parent, name, Creator::owner(0o644), wants, &deadline)
+        };
         let handle = open().or_else(|_| open()).unwrap().1.handle;
         let written = self
             .vfs
@@ -301,7 +304,9 @@ impl Mounted {
         };
         let (parent, name) = self.place(path);
         let deadline = self.vfs.deadline();
-        let made = self.vfs.create(parent, name, 0o644, wants, &deadline);
+        let made = self
+            .vfs
+            .create(parent, name, Creator::owner(0o644), wants, &deadline);
         made.unwrap().1.handle
     }
 
@@ -654,9 +659,13 @@ fn hanging_upload_fails_later_changes_by_timeout() {
         truncate: true,
         exclusive: false,
     };
-    let late = mounted
-        .vfs
-        .create(ROOT, b"f", 0o644, wants, &mounted.vfs.deadline());
+    let late = mounted.vfs.create(
+        ROOT,
+        b"f",
+        Creator::owner(0o644),
+        wants,
+        &mounted.vfs.deadline(),
+    );
     assert_eq!(late.unwrap_err().to_errno(), 110);
     let late = mounted.vfs.unlink(ROOT, b"f", &mounted.vfs.deadline());
     assert_eq!(late.unwrap_err().to_errno(), 110);

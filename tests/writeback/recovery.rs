@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use ftpfs::vfs::{Changes, Error, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{
+    Caller, Changes, Creator, Error, NewTime, ROOT, Settings, Spot, Timestamp, Vfs, Wants,
+};
 
 use crate::memory::{Fault, Memory};
 use crate::settings::settings;
@@ -86,7 +88,13 @@ impl Mount {
     fn open(&self, name: &str, flags: i32) -> u64 {
         let wants = Wants::from_flags(flags | libc::O_RDWR);
         let deadline = self.deadline();
-        let opened = self.create(ROOT, name.as_bytes(), 0o644, wants, &deadline);
+        let opened = self.create(
+            ROOT,
+            name.as_bytes(),
+            Creator::owner(0o644),
+            wants,
+            &deadline,
+        );
         opened.unwrap().1.handle
     }
 
@@ -481,13 +489,19 @@ fn time_of_an_arrived_file_is_set_by_the_next_mount() {
     let handle = mount.open("f", libc::O_TRUNC);
     mount.put(handle, 0, b"new");
     let changes = Changes {
-        modified: Some(981_173_106),
+        modified: Some(NewTime::At(Timestamp::of_seconds(981_173_106))),
         ..Changes::default()
     };
     let deadline = mount.deadline();
     let ino = mount.lookup(ROOT, b"f", &deadline).unwrap().ino;
     mount
-        .setattr(ino, Some(handle), changes, &deadline)
+        .setattr(
+            ino,
+            Some(handle),
+            changes,
+            (Caller { uid: 0, gid: 0 }, &|_| true),
+            &deadline,
+        )
         .unwrap();
     place.server.fail([Fault::Unconfirmed]);
     place.server.fail([Fault::Lost; 50]);

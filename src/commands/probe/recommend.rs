@@ -3,7 +3,7 @@
 //! What a mount detects by itself needs no option. An option is recommended if it saves a wait at each
 //! mount, or if the mount would fail without it; all else is a note.
 
-use crate::cli::Mode;
+use crate::cli::{AttributePolicy, Mode};
 use crate::commands::probe::report::{Place, Report};
 use crate::ftp::{Fault, Restart, Trial};
 
@@ -196,9 +196,10 @@ fn files(report: &Report, advice: &mut Advice) {
         .into_iter()
         .filter_map(|(what, lacks)| lacks.then_some(what))
         .collect();
-        if !lacking.is_empty() && !report.settings.attributes.lenient {
+        let policy = report.settings.attributes.policy;
+        if !lacking.is_empty() && policy == AttributePolicy::Keep {
             advice.note(format!(
-                "Can't be set: {}; rsync -a and cp -a report errors unless -o lenient is given.",
+                "Can't be set on the server: {}; a mount keeps them itself and shows them, but they protect nothing on the server.",
                 lacking.join(", ")
             ));
         }

@@ -102,6 +102,8 @@ impl Report {
                 limit: self.connections.limit,
                 max_conns: self.connections.wanted,
                 waiting: self.connections.waiting,
+                away: self.connections.away.map(|away| away.as_secs()),
+                stale: figures.stale.as_secs(),
             },
             names: answers(figures.names),
             reads: answers(figures.reads),
@@ -172,6 +174,8 @@ struct ConnectionsJson {
     limit: usize,
     max_conns: usize,
     waiting: usize,
+    away: Option<u64>,
+    stale: u64,
 }
 
 #[derive(Serialize)]

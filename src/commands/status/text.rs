@@ -1,6 +1,7 @@
 //! Formats the status of a mount for people: a line for each subject.
 
 use std::iter;
+use std::time::Duration;
 
 use crate::commands::human::{date_time, duration, files, size};
 use crate::commands::status::report::{Report, seconds, shown};
@@ -59,7 +60,15 @@ fn connections(report: &Report) -> Lines {
     if connections.waiting > 0 {
         words.push_str(&format!("; {} requests waiting", connections.waiting));
     }
-    vec![("connections", words)]
+    let mut lines = vec![("connections", words)];
+    if let Some(away) = connections.away {
+        let caches = match report.figures.stale {
+            Duration::ZERO => String::new(),
+            stale => format!("; caches are used {} beyond their TTL", duration(stale)),
+        };
+        lines.push(("server", format!("away for {}{caches}", duration(away))));
+    }
+    lines
 }
 
 fn caches(figures: &Figures) -> Lines {
@@ -176,6 +185,7 @@ mod tests {
                 limit: 2,
                 wanted: 8,
                 waiting: 0,
+                away: None,
             },
             figures: Figures {
                 unsent: (0..files).map(unsent).collect(),

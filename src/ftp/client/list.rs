@@ -6,7 +6,10 @@
 //!
 //! Names stay in the server's charset until they are handed out.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::ftp::client::mdtm_batch;
+use crate::ftp::control::Names;
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Support;
@@ -14,14 +17,15 @@ use crate::ftp::profile::evidence::{Capability, Verdict};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::ftp::transfer::listing_stream;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
     is_name,
 };
 
-/// The most entries of one directory that are kept, so that a server cannot exhaust memory.
-const ENTRY_LIMIT: usize = 2_000_000;
+/// Names of a listing that are kept to compare it with another one.
+const COMPARED_NAMES_LIMIT: usize = 20_000;
 
 /// Lists one directory over one lease.
 pub struct Lister<'a> {
@@ -33,10 +37,9 @@ pub struct Lister<'a> {
     pub directory: &'a [u8],
     /// The deadline.
     pub deadline: &'a Deadline,
+    /// `MLSD` was not answered in the first try: `LIST` is sent.
+    pub without_facts: bool,
 }
-
-/// Entries in the server's bytes, and whether they are all.
-pub type Listed = (Vec<Entry>, Completeness);
 
 impl Lister<'_> {
     /// Hands out every entry but `.` and `..`.
@@ -58,10 +61,11 @@ impl Lister<'_> {
     }
 
     /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
-    pub fn raw(self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn raw(mut self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
         let all = self.pool.profile().ask(|learned| learned.listing.list_all) != Support::No;
-        if !facts && self.pool.profile().ask(|learned| learned.listing.late_cwd) == Support::No {
+        let late_cwd = self.pool.profile().ask(|learned| learned.listing.late_cwd);
+        if late_cwd != Support::Yes && !matches!(self.names_elsewhere()?, Elsewhere::Nothing) {
             drop(self.lease.take_preconnected());
         }
         let command = match (facts, all) {
@@ -91,8 +95,9 @@ impl Lister<'_> {
     }
 
     fn entries(&mut self) -> Result<Listed> {
-        if self.pool.profile().ask(|learned| learned.features.mlst()) {
-            match self.receive(Parser::facts(), Command::Mlsd, false) {
+        let facts = self.pool.profile().ask(|learned| learned.features.mlst());
+        if facts && !self.without_facts {
+            match self.receive_entered(&Parser::facts, Command::Mlsd, false) {
                 Err(
                     error @ Error::Refused {
                         why: Why::Unsupported,
@@ -104,7 +109,13 @@ impl Lister<'_> {
                     let profile = self.pool.profile();
                     profile.note_refusal(Capability::Mlsd, &listed, &error);
                 }
-                taken => return taken.map(|taken| taken.listed),
+                taken => {
+                    let profile = self.pool.profile();
+                    if taken.is_ok() && profile.ask(|learned| learned.listing.mlsd.is_unknown()) {
+                        profile.learn(|learned| learned.listing.mlsd = Support::Yes);
+                    }
+                    return taken.map(|taken| taken.listed);
+                }
             }
         }
         let Received {
@@ -136,38 +147,78 @@ impl Lister<'_> {
         }
     }
 
-    /// Sends `LIST` after `CWD`. A server may list the directory that was current when the data connection was made (libunftp).
-    /// `-a` shows the directory itself only where the server runs `ls`; elsewhere listing it again shows the fault.
     fn list_entered(&mut self, switches: &'static str, times: bool) -> Result<Received> {
+        let clock = mdtm_batch::clock(self.pool);
+        let parser = || Parser::list(clock);
+        self.receive_entered(&parser, Command::List(switches), times)
+    }
+
+    /// Lists the directory after `CWD`. A server may list the directory that was current when the data connection was made
+    /// (libunftp), which shows only where the two hold other names: where that is not known, the listing is taken over a data
+    /// connection that was made after `CWD`, or compared with such a one.
+    fn receive_entered(
+        &mut self,
+        parser: &dyn Fn() -> Parser,
+        command: Command<'_>,
+        times: bool,
+    ) -> Result<Received> {
         let profile = self.pool.profile();
-        let lists_entered = profile.ask(|learned| learned.listing.late_cwd);
-        let made_in = self
-            .lease
-            .preconnected()
-            .map(|preconnected| preconnected.made_in());
-        let (is_here, is_known) = match made_in {
-            Some(made_in) => (made_in == Some(self.directory), made_in.is_some()),
-            None => (false, false),
-        };
-        if !is_here && lists_entered == Support::No {
-            drop(self.lease.take_preconnected());
+        let late_cwd = profile.ask(|learned| learned.listing.late_cwd);
+        let others = self.names_elsewhere()?;
+        match (&others, late_cwd) {
+            (Elsewhere::Nothing, _)
+            | (_, Support::Yes)
+            | (Elsewhere::Names(_), Support::Unknown) => {}
+            _ => drop(self.lease.take_preconnected()),
         }
-        let first = self.list_once(switches, times)?;
-        let is_certain = is_here || first.names_itself || !self.lease.began_over_spare();
-        if is_certain || lists_entered.is_known() {
+        let first = self.receive(parser(), command, times)?;
+        if late_cwd.is_known() {
             return Ok(first);
         }
-        let second = self.list_once(switches, times)?;
-        let is_same = first.listed == second.listed;
-        // Two empty listings prove nothing, nor do two in the login directory, which may be this one.
-        let is_proof = !is_same || is_known && !second.listed.0.is_empty();
-        if is_proof {
-            log::debug!(
-                "list: server lists the directory entered after the data connection was made: {is_same}"
-            );
-            profile.learn(|learned| learned.listing.late_cwd = Support::from(is_same));
+        let doubted = match others {
+            Elsewhere::Names(others) if self.lease.began_over_spare() => others,
+            _ => return Ok(first),
+        };
+        let names = names_of(&first.listed.0);
+        // Names that were added, removed or renamed meanwhile leave others.
+        let is_other = names.as_ref().is_some_and(|names| {
+            !names.is_empty() && !doubted.is_empty() && names.is_disjoint(&doubted)
+        });
+        if is_other {
+            log::debug!("list: the server lists the directory that CWD entered");
+            profile.learn(|learned| learned.listing.late_cwd = Support::Yes);
+            return Ok(first);
+        }
+        let second = self.receive(parser(), command, times)?;
+        let seen = names_of(&second.listed.0);
+        let verdict = match (seen == names, seen.as_ref() == Some(&doubted)) {
+            (false, _) => Support::No,
+            (true, false) if seen.is_some() => Support::Yes,
+            _ => Support::Unknown,
+        };
+        log::debug!("list: the server lists the directory that CWD entered: {verdict:?}");
+        if verdict.is_known() {
+            profile.learn(|learned| learned.listing.late_cwd = verdict);
         }
         Ok(second)
+    }
+
+    /// What the directory holds in which the data connection for the next transfer was made.
+    fn names_elsewhere(&mut self) -> Result<Elsewhere> {
+        let Some(preconnected) = self.lease.preconnected() else {
+            return Ok(Elsewhere::Nothing);
+        };
+        let made_in = preconnected.made_in().map(<[u8]>::to_vec);
+        if made_in.as_deref() == Some(self.directory) {
+            return Ok(Elsewhere::Nothing);
+        }
+        let control = self.lease.control()?;
+        let is_current =
+            made_in.is_some() && control.directory().map(AsRef::as_ref) == made_in.as_deref();
+        Ok(match control.names().filter(|_| is_current) {
+            Some(names) => Elsewhere::Names(names.clone()),
+            None => Elsewhere::Unknown,
+        })
     }
 
     /// Learns whether `LIST -a` shows hidden files on this server. Strict servers take `-a` for a name.
@@ -211,7 +262,7 @@ impl Lister<'_> {
     }
 
     fn receive(&mut self, parser: Parser, command: Command<'_>, times: bool) -> Result<Received> {
-        let mut collector = EntryCollector::new(parser);
+        let mut collector = EntryCollector::new(parser, self.directory);
         let mut names_itself = false;
         let mut take = |line: &[u8]| {
             names_itself |= line.trim_ascii_end().ends_with(b" .");
@@ -225,9 +276,14 @@ impl Lister<'_> {
             let commands: Vec<_> = wanted.iter().map(|path| Command::Mdtm(path)).collect();
             listing.ask(lease, &commands, deadline)?;
         }
-        let (all, times) = listing.conclude(lease, deadline)?;
+        let (received, times) = listing.conclude(lease, deadline)?;
+        let listed = collector.finish(self.directory, received);
+        let late_cwd = self.pool.profile().ask(|learned| learned.listing.late_cwd);
+        if late_cwd.is_unknown() {
+            lease.control()?.note_names(names_of(&listed.0));
+        }
         Ok(Received {
-            listed: collector.finish(self.directory, all),
+            listed,
             names_itself,
             times,
         })
@@ -279,6 +335,26 @@ impl Lister<'_> {
     }
 }
 
+/// What is known of the directory that a server would list by mistake.
+enum Elsewhere {
+    /// There is none.
+    Nothing,
+    /// Nothing.
+    Unknown,
+    /// Its names.
+    Names(Names),
+}
+
+/// The names in a listing; `None` of a long one.
+fn names_of(entries: &[Entry]) -> Option<Names> {
+    let hash = |entry: &Entry| {
+        let mut hasher = DefaultHasher::new();
+        entry.name.hash(&mut hasher);
+        hasher.finish()
+    };
+    (entries.len() <= COMPARED_NAMES_LIMIT).then(|| entries.iter().map(hash).collect())
+}
+
 /// A listing as received.
 struct Received {
     listed: Listed,
@@ -304,65 +380,9 @@ pub fn hand_out(
             .map(|target| place.decode(&target).into());
         if is_name(&entry.name) {
             each(entry);
-        } else {
+        } else if completeness == Completeness::Whole {
             completeness = Completeness::Partial;
         }
     }
     completeness
-}
-
-/// Collects the entries of a listing, and counts the lines that cannot be parsed.
-pub struct EntryCollector {
-    parser: Parser,
-    entries: Vec<Entry>,
-    unreadable: usize,
-    first_unreadable: Vec<u8>,
-}
-
-impl EntryCollector {
-    /// A collector of lines that `parser` parses.
-    pub fn new(parser: Parser) -> Self {
-        Self {
-            parser,
-            entries: Vec::new(),
-            unreadable: 0,
-            first_unreadable: Vec::new(),
-        }
-    }
-
-    /// Adds a line.
-    pub fn line(&mut self, line: &[u8]) {
-        match self.parser.line(line) {
-            Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
-            Line::Nothing => {}
-            Line::Entry(_) | Line::Unreadable => {
-                if self.unreadable == 0 {
-                    self.first_unreadable = line.to_vec();
-                }
-                self.unreadable += 1;
-            }
-        }
-    }
-
-    /// The entries; `all` is whether the listing was received to its end.
-    pub fn finish(mut self, directory: &[u8], all: bool) -> Listed {
-        self.entries.extend(self.parser.finish());
-        if self.unreadable > 0 {
-            log::warn!(
-                "list: {} lines in the listing of {} cannot be parsed, the first: {}",
-                self.unreadable,
-                directory.escape_ascii(),
-                self.first_unreadable.escape_ascii()
-            );
-        }
-        let whole = all && self.unreadable == 0;
-        (
-            self.entries,
-            if whole {
-                Completeness::Whole
-            } else {
-                Completeness::Partial
-            },
-        )
-    }
 }

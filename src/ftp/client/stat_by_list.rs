@@ -11,7 +11,7 @@
 //! A refusal that reports nothing about the file is not taken for its absence, nor does it keep the file from being stored:
 //! [`version`] and [`attributes`] look the name up in a listing then.
 
-use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
+use crate::ftp::client::list::hand_out;
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::client::stat_list;
 use crate::ftp::client::stat_list::STAT_ALL;
@@ -21,6 +21,7 @@ use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::remote::{
     Ask, Attributes, Completeness, Deadline, Entry, Error, Kind, NameStatus, Remote, RemotePath,
     Result, Version, Why,
@@ -154,7 +155,7 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
         }
         return None;
     }
-    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in lines {
         collector.line(line);
     }
@@ -162,7 +163,11 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     if is_long {
         profile.learn(|learned| learned.this_mount.no_stat_by_list = true);
     }
-    Some(collector.finish(directory, !is_long))
+    let received = match is_long {
+        true => Completeness::Partial,
+        false => Completeness::Whole,
+    };
+    Some(collector.finish(directory, received))
 }
 
 /// Whether `SIZE` refuses permanently: there is no such file.
@@ -211,7 +216,7 @@ pub fn attributes(remote: &dyn Remote, path: &RemotePath, ask: &Ask<'_>) -> Resu
             let said = "its directory does not list it";
             Err(refused(path, Why::NotFound, said))
         }
-        (None, Completeness::Partial) => {
+        (None, Completeness::Partial | Completeness::Cut) => {
             let said = "the listing of its directory was cut off";
             Err(refused(path, Why::Failed, said))
         }

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::ftp::client::list::{EntryCollector, Listed, hand_out};
+use crate::ftp::client::list::hand_out;
 use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Control;
 use crate::ftp::listing::Parser;
@@ -22,6 +22,7 @@ use crate::ftp::profile::Support;
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
+use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::ftp::transfer::listing_stream::says_cut_off;
 use crate::remote::{Completeness, Deadline, Entry, Error, Result};
 
@@ -124,11 +125,11 @@ fn whole_listing(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed>
     if !is_plain(directory) || !names_itself(inner) || is_long(reply) {
         return None;
     }
-    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)));
+    let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in inner {
         collector.line(line);
     }
-    let listed = collector.finish(directory, true);
+    let listed = collector.finish(directory, Completeness::Whole);
     (listed.1 == Completeness::Whole).then_some(listed)
 }
 

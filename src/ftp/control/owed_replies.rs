@@ -3,7 +3,10 @@
 //! A server answers every command, in order (RFC 959 section 5), so that a count is all there is to know. The count also
 //! shows what became of pipelined commands: the second reply after one write proves that the server takes several.
 
+use std::time::Instant;
+
 use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::remote_root::below;
 
 /// Whether several commands may be sent before the first of them is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct OwedReplies {
     /// Bytes of the commands sent since then.
     bytes: usize,
     outcome: Option<PipelineOutcome>,
+    /// When the last reply came, preliminary ones too.
+    heard: Option<Instant>,
 }
 
 impl OwedReplies {
@@ -55,6 +60,16 @@ impl OwedReplies {
     /// Final replies that are owed.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// A reply came.
+    pub fn note_heard(&mut self) {
+        self.heard = Some(Instant::now());
+    }
+
+    /// When the last reply came.
+    pub fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Whether a reply has come since the last write.
@@ -80,10 +95,13 @@ impl OwedReplies {
         }
     }
 
-    /// A command is to be sent.
-    pub fn add_command(&mut self, command: &Command<'_>) {
-        self.paths
-            .extend(command.written_path().map(<[u8]>::to_vec));
+    /// A command is to be sent; `directory` is where names in it lie.
+    pub fn add_command(&mut self, command: &Command<'_>, directory: Option<&[u8]>) {
+        let path = command.written_path().map(|path| match directory {
+            Some(directory) if !path.starts_with(b"/") => below(directory, path),
+            _ => path.to_vec(),
+        });
+        self.paths.extend(path);
     }
 
     /// `bytes` of commands are being written; `count` replies are owed then.

@@ -102,7 +102,15 @@ impl Port {
     fn blame(self, error: Error) -> Error {
         let mode = self.mode;
         match error {
-            Error::Lost { tried, cause } => Error::lost(format!("{mode}: {tried}"), cause),
+            Error::Lost {
+                tried,
+                cause,
+                unreachable,
+            } => Error::Lost {
+                tried: format!("{mode}: {tried}"),
+                cause,
+                unreachable,
+            },
             Error::TimedOut { tried } => Error::timed_out(format!("{mode}: {tried}")),
             error => error,
         }

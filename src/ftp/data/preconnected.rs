@@ -43,7 +43,9 @@ impl Preconnected {
                 .modes
                 .likely()
                 .is_some_and(|way| !way.is_active());
-            passive && !learned.data.needs_pret && learned.this_mount.preconnect_debt < DEBT_LIMIT
+            // One that is left behind by a session that has ended may be taken for that of the next one.
+            let is_safe = !learned.data.needs_pret && !learned.one_session;
+            passive && is_safe && learned.this_mount.preconnect_debt < DEBT_LIMIT
         })
     }
 
@@ -65,6 +67,16 @@ impl Preconnected {
             made: Instant::now(),
             made_in: control.directory().cloned(),
         }))
+    }
+
+    /// A data connection that was made and not used, for the next try.
+    pub fn unused(way: DataMode, stream: Stream, control: &Control) -> Self {
+        Self {
+            way,
+            stream,
+            made: Instant::now(),
+            made_in: control.directory().cloned(),
+        }
     }
 
     /// The command that asks for one, where one can be made.

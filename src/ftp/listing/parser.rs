@@ -10,6 +10,9 @@ use crate::remote::Entry;
 #[derive(Clone, Debug)]
 pub struct Parser {
     how: How,
+    /// The listed directory, absolute; empty where it is not known.
+    directory: Vec<u8>,
+    says_empty: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -21,24 +24,43 @@ enum How {
 impl Parser {
     /// A parser of what MLSD answers.
     ///
-    /// Names with a `/` are unreadable: no server is known that reports full pathnames in every line, and one in a single line
-    /// means something outside the directory.
+    /// Names with a `/` are unreadable, but for paths of the directory's own entries: see [`Self::within`].
     pub fn facts() -> Self {
-        Self { how: How::Facts }
+        Self::new(How::Facts)
     }
 
     /// A parser of what LIST answers, in any known format.
     ///
     /// The format of the first parsed line is tried first for the lines that follow.
     pub fn list(clock: Clock) -> Self {
+        Self::new(How::List(List {
+            clock,
+            format: None,
+            vms: legacy::vms::Parser::default(),
+            mvs: legacy::mvs::Columns::default(),
+        }))
+    }
+
+    fn new(how: How) -> Self {
         Self {
-            how: How::List(List {
-                clock,
-                format: None,
-                vms: legacy::vms::Parser::default(),
-                mvs: legacy::mvs::Columns::default(),
-            }),
+            how,
+            directory: Vec::new(),
+            says_empty: false,
         }
+    }
+
+    /// The same for a listing of `directory` (absolute): some servers report paths, as for `NLST` (RFC 959 section 4.1.3).
+    #[must_use]
+    pub fn within(self, directory: &[u8]) -> Self {
+        Self {
+            directory: directory.to_vec(),
+            ..self
+        }
+    }
+
+    /// Whether a line said that the directory has no entries.
+    pub fn says_empty(&self) -> bool {
+        self.says_empty
     }
 
     /// Parses one line, given without its LF; CRs before that are no part of it (some servers send CR CR LF).
@@ -46,10 +68,15 @@ impl Parser {
         while let Some(shorter) = line.strip_suffix(b"\r") {
             line = shorter;
         }
-        match &mut self.how {
-            How::Facts => facts_line(line),
-            How::List(list) => list.line(line),
+        let parsed = match &mut self.how {
+            How::Facts => facts_line(line, &self.directory),
+            How::List(list) => list.line(line, &self.directory),
+        };
+        if !matches!(parsed, Line::Entry(_)) && is_sign_of_emptiness(line) {
+            self.says_empty = true;
+            return Line::Nothing;
         }
+        parsed
     }
 
     /// The name of the last recognized format, if any.
@@ -69,13 +96,13 @@ impl Parser {
     }
 }
 
-fn facts_line(line: &[u8]) -> Line {
+fn facts_line(line: &[u8], directory: &[u8]) -> Line {
     if line.trim_ascii().is_empty() {
         return Line::Nothing;
     }
     match mlsx::read(line) {
         Some((mlsx::Type::Around, ..)) => Line::Nothing,
-        Some((_, attributes, name)) => Found { name, attributes }.check_name(),
+        Some((_, attributes, name)) => Found { name, attributes }.within(directory).check_name(),
         None => Line::Unreadable,
     }
 }
@@ -154,7 +181,7 @@ impl Format {
 }
 
 impl List {
-    fn line(&mut self, line: &[u8]) -> Line {
+    fn line(&mut self, line: &[u8], directory: &[u8]) -> Line {
         let first = match self.vms.waits() {
             true => Some(Format::Vms),
             false => self.format,
@@ -168,7 +195,7 @@ impl List {
             .into_iter()
             .chain(others.filter(|&other| Some(other) != first));
         for format in candidates {
-            if let Some(line) = self.read(format, line) {
+            if let Some(line) = self.read(format, line, directory) {
                 self.format = Some(format);
                 return line;
             }
@@ -179,7 +206,7 @@ impl List {
         }
     }
 
-    fn read(&mut self, format: Format, line: &[u8]) -> Option<Line> {
+    fn read(&mut self, format: Format, line: &[u8], directory: &[u8]) -> Option<Line> {
         let clock = &self.clock;
         let found = match format {
             Format::Unix => unix::line(line, clock),
@@ -199,8 +226,38 @@ impl List {
             Format::Os9 => legacy::misc::os9(line, clock),
             Format::NameFirst => legacy::misc::name_first(line, clock),
         };
-        found.map(Found::check_name)
+        found.map(|found| found.within(directory).check_name())
     }
+}
+
+/// What servers say of a directory without entries, in lower case and without what surrounds it: `ls` of a directory
+/// without `-a`, IIS and FileZilla Server, Serv-U, VMS (`%DIRECT-W-NOFILES, no files found`), MVS.
+const EMPTY_SIGNS: [&str; 11] = [
+    "total 0",
+    "total of 0 files",
+    "no files found",
+    "no files",
+    "no file found",
+    "no such files",
+    "file not found",
+    "directory is empty",
+    "empty directory",
+    "no entries",
+    "no data sets found",
+];
+/// The longest line that may be such a sign, in bytes.
+const EMPTY_SIGN_LIMIT: usize = 80;
+
+/// Whether a line says that the directory has no entries: by one of [`EMPTY_SIGNS`], perhaps after a message code, or by a
+/// sum in another language ("insgesamt 0").
+fn is_sign_of_emptiness(line: &[u8]) -> bool {
+    if line.len() > EMPTY_SIGN_LIMIT {
+        return false;
+    }
+    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
+    let said = text.rsplit([',', ':']).next().unwrap_or_default();
+    let said = said.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    EMPTY_SIGNS.contains(&said) || said.ends_with(" 0") && is_no_entry(line)
 }
 
 /// Whether a line is no entry: a blank line, `.` or `..` alone, a sum ("total 112", "insgesamt 112"), or a header of NonStop
@@ -413,6 +470,63 @@ mod tests {
                         \"LONG_NAME.TXT\" File modified=20030224131724/Second\n\
                         nothing\n\"LAST.TXT\" File\n";
         assert_eq!(shown(&mut Parser::list(clock()), listing), expected);
+    }
+
+    #[test]
+    fn signs_of_emptiness_are_no_entries() {
+        for line in [
+            "total 0",
+            "insgesamt 0",
+            "No files found.",
+            "%DIRECT-W-NOFILES, no files found",
+            "ls: no such files",
+            "(Directory is empty)",
+        ] {
+            let mut parser = Parser::list(clock());
+            assert_eq!(parser.line(line.as_bytes()), Line::Nothing, "{line}");
+            assert!(parser.says_empty(), "{line}");
+        }
+        for line in ["total 12", "Hello", "cannot read, input/output error", "."] {
+            let mut parser = Parser::list(clock());
+            let _ = parser.line(line.as_bytes());
+            assert!(!parser.says_empty(), "{line}");
+        }
+        // An entry may be called so.
+        let mut parser = Parser::list(clock());
+        let line = b"-rw-r--r-- 1 u g 5 Jan 1 2020 a, no files found";
+        assert!(matches!(parser.line(line), Line::Entry(_)));
+        assert!(!parser.says_empty());
+    }
+
+    #[test]
+    fn paths_of_the_listed_directory_are_names() {
+        let listed = |directory: &str, name: &str| {
+            let mut names = Vec::new();
+            for (mut parser, line) in [
+                (
+                    Parser::list(clock()),
+                    format!("-rw-r--r-- 1 u g 5 Jan 1 2020 {name}"),
+                ),
+                (Parser::facts(), format!("type=file;size=5; {name}")),
+            ] {
+                parser = parser.within(directory.as_bytes());
+                names.push(match parser.line(line.as_bytes()) {
+                    Line::Entry(entry) => lossy(&entry.name),
+                    Line::Nothing => "nothing".into(),
+                    Line::Unreadable => "unreadable".into(),
+                });
+            }
+            assert_eq!(names[0], names[1], "{directory} {name}");
+            names.remove(0)
+        };
+        assert_eq!(listed("/a/b", "/a/b/c d"), "c d");
+        assert_eq!(listed("/", "/c"), "c");
+        assert_eq!(listed("/a", "./c"), "c");
+        assert_eq!(listed("/a", "c"), "c");
+        assert_eq!(listed("/a", "/a/."), "nothing");
+        for outside in ["/a", "/ab", "/a/b/c", "/b/c", "/a//c", "/a/../c", "../c"] {
+            assert_eq!(listed("/a", outside), "unreadable", "{outside}");
+        }
     }
 
     /// Bytes that are looked at for tokens while a listing is read.

@@ -1,7 +1,8 @@
 //! Implements a connection: bytes over TCP, perhaps within TLS, with a deadline on every wait.
 //!
 //! The socket is non-blocking; what would wait polls it for what the deadline has left, so that no thread waits for a
-//! server longer than its operation may. Every byte that passes is progress. TLS is a filter over the same socket
+//! server longer than its operation may. A peer that acknowledges what was sent is waited for; one that does not is given
+//! up sooner ([`silence_limit`]), so that time is left for another connection. TLS is a filter over the same socket
 //! (`stream/tls_stream.rs`).
 //!
 //! # Closing
@@ -16,7 +17,7 @@ pub(crate) mod tls_stream;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ftp::net::stream::tls_stream::Protected;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -133,10 +134,7 @@ impl Stream {
             match self.tcp.peer_addr() {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected && !over => {}
                 Err(error) => return Err(error),
-                Ok(_) => {
-                    deadline.progress();
-                    return Ok(());
-                }
+                Ok(_) => return Ok(()),
             }
             let mut fds = [PollFd::new(self.tcp.as_fd(), PollFlags::POLLOUT)];
             wait_for(&mut fds, deadline)?;
@@ -192,7 +190,7 @@ impl Stream {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(length) => {
-                    deadline.progress();
+                    deadline.moved(length as u64);
                     return Ok(length);
                 }
                 error => return error,
@@ -219,7 +217,7 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => {
-                    deadline.progress();
+                    deadline.moved(length as u64);
                     bytes = &bytes[length..];
                 }
                 Err(error) => return Err(error),
@@ -322,7 +320,7 @@ impl Stream {
     }
 
     fn wait(&self, events: PollFlags, deadline: &Deadline) -> io::Result<()> {
-        wait_for(&mut [PollFd::new(self.tcp.as_fd(), events)], deadline)
+        await_peer(&self.tcp, events, deadline)
     }
 }
 
@@ -338,13 +336,67 @@ impl AsFd for Stream {
     }
 }
 
+/// Interval at which a waiting thread checks whether the peer has acknowledged what was sent.
+const ACKNOWLEDGEMENT_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a peer may leave bytes unacknowledged before the connection is given up: a tenth of the timeout. At least two
+/// seconds, in which TCP repeats a lost packet three times.
+fn silence_limit(deadline: &Deadline) -> Duration {
+    (deadline.patience() / 10).max(Duration::from_secs(2))
+}
+
+/// Waits until a socket has what is asked for, or a little less; the caller checks again.
+pub(crate) fn await_peer(
+    tcp: &TcpStream,
+    events: PollFlags,
+    deadline: &Deadline,
+) -> io::Result<()> {
+    let (since, limit) = (Instant::now(), silence_limit(deadline));
+    loop {
+        let mut fds = [PollFd::new(tcp.as_fd(), events)];
+        if poll_for(&mut fds, deadline, ACKNOWLEDGEMENT_CHECK_INTERVAL)? {
+            return Ok(());
+        }
+        if since.elapsed() >= limit && is_unacknowledged_for(tcp, limit) {
+            let cause = format!("nothing was acknowledged for {} s", limit.as_secs());
+            return Err(io::Error::other(cause));
+        }
+    }
+}
+
+/// Whether packets are under way, and the peer's kernel has sent nothing for so long. One whose window is full answers
+/// probes.
+fn is_unacknowledged_for(tcp: &TcpStream, limit: Duration) -> bool {
+    // SAFETY: all fields are integers, of which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or_default();
+    // SAFETY: getsockopt(2) stores at most `length` bytes, the size of `info`, and the descriptor lives until it returns.
+    let done = unsafe {
+        libc::getsockopt(
+            tcp.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &mut length,
+        )
+    };
+    let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
+    done == 0 && info.tcpi_unacked > 0 && silence >= limit
+}
+
 /// Waits until one of `fds` has what is asked for, or a little less; the caller checks again.
 pub fn wait_for(fds: &mut [PollFd<'_>], deadline: &Deadline) -> io::Result<()> {
+    poll_for(fds, deadline, Duration::MAX).map(drop)
+}
+
+/// The same, no longer than `slice`; false where nothing happened by then.
+fn poll_for(fds: &mut [PollFd<'_>], deadline: &Deadline, slice: Duration) -> io::Result<bool> {
     let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
     // One more millisecond, lest a rest below one be rounded to a busy loop.
-    let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-    match poll(fds, left) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+    let left = left.min(slice).saturating_add(Duration::from_millis(1));
+    match poll(fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::Error::EINTR) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }
@@ -384,6 +436,9 @@ impl Cutter {
 pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::timed_out(tried),
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Error::unreachable(tried, error),
         _ => Error::lost(tried, error),
     }
 }

@@ -11,6 +11,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
@@ -55,8 +56,7 @@ pub(crate) fn connect_first(
     if kept.loses_pipelined_commands() {
         profile.learn(|learned| learned.pipelining.commands = Support::No);
     }
-    let mut state = PoolState::new(endpoint.max_conns.max(1));
-    state.live = 1;
+    let mut state = first_state(endpoint, kept);
     let is_known = kept.is_known();
     let is_wanted = is_known && state.may_grow(Urgency::Ahead);
     let mut second = None;
@@ -67,23 +67,35 @@ pub(crate) fn connect_first(
             .flatten();
     };
     let longer = Deadline::after(deadline.patience() * 2);
-    let (mut control, deadline) =
-        match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
-            Err(Error::TimedOut { .. })
-                if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
-            {
-                let again = first_login(endpoint, profile, is_known, &mut accepted, &longer);
-                (again?, &longer)
-            }
-            result => (result?, deadline),
-        };
+    let met = match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
+        // Some servers end a session when another one begins.
+        Err(error @ Error::Lost { .. }) if second.is_some() => {
+            log::info!("pool: {error}; logging in again without a second connection");
+            second = None;
+            state.limit_to_one();
+            login_again(endpoint, profile, is_known, deadline)
+        }
+        met => met,
+    };
+    let (mut control, deadline) = match met {
+        Err(Error::TimedOut { .. })
+            if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
+        {
+            let again = first_login(endpoint, profile, is_known, &mut |_| (), &longer);
+            (again?, &longer)
+        }
+        result => (result?, deadline),
+    };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
+    if state.limit.is_single {
+        profile.learn(|learned| learned.one_session = true);
+    }
     let looks = Preconnected::is_possible(profile);
     let second = second.filter(|_| looks).map(SecondConnection::log_in);
     let lines = control.lines();
     let here = RemoteRoot::new(Vec::new(), endpoint.charset, lines);
-    let directory = endpoint.directory.as_deref();
-    let directory = directory.map(|path| here.encode(path)).transpose()?;
+    let directory = (endpoint.directory.as_deref()).map(|path| here.encode(path));
+    let directory = directory.transpose()?;
     // Through a proxy a data connection takes longer than to begin one.
     let asks = Preconnected::command(profile).filter(|_| !control.route().is_proxied());
     let doubts_refusal = login::sends_opts(profile);
@@ -93,8 +105,8 @@ pub(crate) fn connect_first(
     let is_lost = outcome.is_some_and(|outcome| {
         learn_pipelining(profile, outcome) || outcome == PipelineOutcome::Reordered
     });
-    let why = located.as_ref().err().and_then(Error::why);
-    let is_surplus = doubts_refusal && why == Some(Why::Unsaid);
+    let is_surplus =
+        doubts_refusal && located.as_ref().err().and_then(Error::why) == Some(Why::Unsaid);
     if is_surplus {
         profile.learn(|learned| learned.this_mount.skips_opts = true);
     }
@@ -109,13 +121,7 @@ pub(crate) fn connect_first(
             Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            control = match first_login(endpoint, profile, is_known, &mut |_| (), &longer) {
-                Err(error) if error.why() == Some(Why::TooMany) => {
-                    thread::sleep(WAIT_CHECK_INTERVAL);
-                    first_login(endpoint, profile, is_known, &mut |_| (), &longer)?
-                }
-                result => result?,
-            };
+            control = login_again(endpoint, profile, is_known, &longer)?;
             login::locate(&mut control, directory, None, false, &longer)?
         }
         located => located?,
@@ -128,6 +134,32 @@ pub(crate) fn connect_first(
         port,
         second,
     })
+}
+
+/// The state of the pool with the first connection.
+fn first_state(endpoint: &Endpoint, kept: &ProfileStore) -> PoolState {
+    let mut state = PoolState::new(endpoint.max_conns.max(1));
+    state.live = 1;
+    if kept.has_one_session() {
+        state.be_single();
+    }
+    state
+}
+
+/// Another first login, after a connection that was given up.
+fn login_again(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    is_known: bool,
+    deadline: &Deadline,
+) -> Result<Control> {
+    match first_login(endpoint, profile, is_known, &mut |_| (), deadline) {
+        Err(error) if error.why() == Some(Why::TooMany) => {
+            thread::sleep(WAIT_CHECK_INTERVAL);
+            first_login(endpoint, profile, is_known, &mut |_| (), deadline)
+        }
+        result => result,
+    }
 }
 
 /// A further connection that is being made while the first one still asks what the server can do and where the directory
@@ -145,18 +177,20 @@ impl SecondConnection {
         let (sender, pool) = mpsc::channel::<Arc<Pool>>();
         let (endpoint, route, profile) = (Arc::clone(endpoint), route.clone(), Arc::clone(profile));
         let run = move || {
+            let begun = Instant::now();
             let deadline = Deadline::after(GROWING_PATIENCE);
-            let met = endpoint.control(&route, None, &profile, &deadline);
+            let met = endpoint.connect(&route, &profile, &deadline);
             // It has turned out to be another server, or the mount has failed.
             let Ok(()) = may_log_in.recv() else { return };
             let log_in = |control| further_login(control, &endpoint, &profile, true, &deadline);
             let made = met.and_then(log_in);
             // Where the mount has failed, there will be none.
             let Ok(pool) = pool.recv() else { return };
-            pool.count_in(made.map(|(mut control, port)| {
+            let made = made.map(|(mut control, port)| {
                 let preconnected = port.and_then(|port| pool.preconnected_at(&port, &mut control));
                 (pool.register(&control), control, preconnected)
-            }));
+            });
+            pool.count_in(made, begun);
         };
         let thread = spawn_thread("connect", run);
         thread.is_ok().then_some(Self {
@@ -222,7 +256,7 @@ fn try_first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
-    let connect = |route: &Route| endpoint.control(route, None, profile, deadline);
+    let connect = |route: &Route| endpoint.connect(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.mark_untested();

@@ -39,8 +39,17 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
+        self.log_in(self.connect_further(deadline)?, arms, deadline)
+    }
+
+    /// Logs in on a connection that was greeted, as [`Self::new_control`] does.
+    pub(crate) fn log_in(
+        &self,
+        control: Control,
+        arms: bool,
+        deadline: &Deadline,
+    ) -> Result<(u64, Control, Option<Preconnected>)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
-        let control = self.connect_further(deadline)?;
         let id = self.register(&control);
         match further_login(control, endpoint, profile, arms, deadline) {
             Ok((mut control, port)) => {
@@ -60,16 +69,18 @@ impl Pool {
         let (endpoint, profile, route) = (&self.endpoint, &self.profile, &self.route);
         let local = self.state.lock().old_sessions.take_address();
         let Some(local) = local else {
-            return endpoint.control(route, None, profile, deadline);
+            return endpoint.connect(route, profile, deadline);
         };
         let left = deadline.remaining().unwrap_or_default();
         let short = Deadline::after(left.min(OLD_PORT_PATIENCE).min(left / 2));
-        let error = match endpoint.control(route, Some(local), profile, &short) {
+        let stream = route.connect_from(local, &short);
+        let greeted = stream.and_then(|stream| endpoint.greet(route, stream, profile, &short));
+        let error = match greeted {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => error,
             result => return result,
         };
         log::debug!("pool: {error}; connecting from another port");
-        let connected = endpoint.control(route, None, profile, deadline);
+        let connected = endpoint.connect(route, profile, deadline);
         if matches!(connected, Err(Error::Lost { .. } | Error::TimedOut { .. })) {
             // The server was not reached at all.
             self.state.lock().old_sessions.put_back(local);
@@ -100,22 +111,29 @@ impl Pool {
     /// Makes one more connection for the next caller.
     fn grow(&self, deadline: &Deadline) {
         let arms = self.state.lock().is_in_transfer_chain();
+        let begun = Instant::now();
         let grown = self.new_control(arms, deadline);
-        self.count_in(grown);
+        self.count_in(grown, begun);
     }
 
-    /// Counts a further connection in or out.
-    pub(crate) fn count_in(&self, grown: Result<(u64, Control, Option<Preconnected>)>) {
+    /// Counts a further connection, which was `begun` then, in or out.
+    pub(crate) fn count_in(
+        &self,
+        grown: Result<(u64, Control, Option<Preconnected>)>,
+        begun: Instant,
+    ) {
         let mut state = self.state.lock();
         state.connecting -= 1;
         match grown {
             Ok((id, control, preconnected @ Some(_))) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 drop(state);
                 return self.rest(id, control, preconnected);
             }
             Ok((id, control, None)) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 // The next caller finds it ready; one that waits already is as quick on its own.
                 let arms =
                     state.is_in_transfer_chain() && state.has_no_waiting_caller() && !state.closed;
@@ -129,6 +147,9 @@ impl Pool {
             }
             Err(error) => {
                 state.live -= 1;
+                if matches!(error, Error::Lost { .. }) {
+                    state.sessions.note_end_of_login(begun);
+                }
                 state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
                 if !state.note_refused(&error) {
                     log::info!("pool: no further connection: {error}");

@@ -19,6 +19,7 @@ use crate::ftp::data::Preconnected;
 use crate::ftp::pool::connector::{GROWING_PATIENCE, learn_pipelining};
 use crate::ftp::pool::wait_queue::{Idle, Next, PoolState, Purpose};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::Support;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
 /// How long prefetching waits for a connection: it may hold what other callers come to need.
@@ -37,7 +38,8 @@ pub struct Lease {
     wants_preconnected: bool,
     /// The last transfer began over a preconnected data connection.
     began_over_spare: bool,
-    used: bool,
+    /// A newer connection had logged in when this one was taken.
+    is_older: bool,
 }
 
 /// A connection on its way into a lease.
@@ -45,8 +47,6 @@ struct Taken {
     id: u64,
     control: Control,
     preconnected: Option<Preconnected>,
-    /// It was idle before.
-    used: bool,
 }
 
 impl Lease {
@@ -102,12 +102,6 @@ impl Lease {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
-
-    /// Whether the connection had been idle before: then its failure may just mean that the server
-    /// had closed it, and a fresh one may do better.
-    pub fn was_idle(&self) -> bool {
-        self.used
-    }
 }
 
 impl Drop for Lease {
@@ -133,13 +127,14 @@ impl Pool {
         state.waiting.transfers -= transfers;
         let Taken {
             id,
-            control,
+            mut control,
             preconnected,
-            used,
         } = taken?;
         state.transfers += transfers;
         state.ahead += ahead;
+        let is_older = state.sessions.is_older(id);
         drop(state);
+        control.send_by_name(self.profile.ask(|learned| learned.paths) == Support::No);
         Ok(Lease {
             pool: Arc::clone(self),
             id,
@@ -149,7 +144,7 @@ impl Pool {
             preconnected,
             wants_preconnected: false,
             began_over_spare: false,
-            used,
+            is_older,
         })
     }
 
@@ -179,8 +174,10 @@ impl Pool {
                             id: idle.id,
                             control: idle.control,
                             preconnected: idle.preconnected,
-                            used: true,
                         });
+                    }
+                    if !idle.is_old() {
+                        state.sessions.note_end(idle.id);
                     }
                     state.drop_connection(idle.id);
                     continue;
@@ -195,6 +192,11 @@ impl Pool {
                     self.start_growing(state, Deadline::after(left));
                 }
                 Next::Wait => {}
+                Next::Away => {
+                    let patience = self.away_patience(state, ask)?;
+                    self.changed.wait_for(state, patience);
+                    continue;
+                }
             }
             let tired = ask.urgency == Urgency::Ahead && since.elapsed() > AHEAD_PATIENCE;
             let Some(left) = ask.deadline.remaining().filter(|_| !tired) else {
@@ -236,6 +238,7 @@ impl Pool {
         state.connecting += 1;
         // An attempt's own bytes are no progress of the caller's: a server that always refuses must not keep it for
         // ever.
+        let begun = Instant::now();
         let left = ask.deadline.remaining().unwrap_or_default();
         let arms = purpose != Purpose::Metadata;
         let made = MutexGuard::unlocked(state, || self.new_control(arms, &Deadline::after(left)));
@@ -244,16 +247,19 @@ impl Pool {
         let error = match made {
             Ok((id, control, preconnected)) => {
                 state.note_accepted();
+                state.sessions.note_login(id, begun);
                 return Ok(Some(Taken {
                     id,
                     control,
                     preconnected,
-                    used: false,
                 }));
             }
             Err(error) => error,
         };
         state.live -= 1;
+        if matches!(error, Error::Lost { .. }) {
+            state.sessions.note_end_of_login(begun);
+        }
         let is_full = state.note_refused(&error);
         if !is_full || state.live == 0 && ask.deadline.remaining().is_none() {
             return Err(error);
@@ -292,6 +298,9 @@ impl Pool {
             self.changed.notify_all();
             return;
         };
+        if control.in_step() {
+            state.note_answer(lease.id, lease.is_older);
+        }
         // In a chain of transfers a connection that carried metadata gets one as well.
         let joins = state.is_in_transfer_chain() && !state.idle.is_empty();
         let arms = (lease.wants_preconnected || joins)

@@ -10,6 +10,8 @@ use crate::ftp::control::Control;
 use crate::ftp::data::{Preconnected, SPARE_LIFE};
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
+use crate::ftp::pool::reachability::Reachability;
+use crate::ftp::pool::succession::Succession;
 use crate::remote::{Error, Urgency, Why};
 
 /// What a lease is for.
@@ -44,6 +46,10 @@ pub struct PoolState {
     pub limit: ConnectionLimit,
     /// Sessions that the server may still count.
     pub old_sessions: OldSessions,
+    /// Which of two sessions the server ends.
+    pub sessions: Succession,
+    /// Whether the server counts as away.
+    pub reachability: Reachability,
     /// The callers that wait.
     pub waiting: Waiting,
     /// Handles with which every connection can be cut.
@@ -59,6 +65,8 @@ pub struct PoolState {
 pub struct ConnectionLimit {
     /// Connections at most, now.
     pub now: usize,
+    /// The server had room for one connection only.
+    pub is_single: bool,
     /// Connections at most, as configured.
     configured: usize,
     /// End of a limit that the server set below the configured one.
@@ -101,6 +109,8 @@ pub enum Next {
     Grow,
     /// Wait.
     Wait,
+    /// Wait a moment: the server is away.
+    Away,
     /// Give up.
     Closed,
 }
@@ -132,12 +142,15 @@ impl PoolState {
             transferred: None,
             limit: ConnectionLimit {
                 now: max_conns,
+                is_single: false,
                 configured: max_conns,
                 lowered_until: None,
                 paused_until: None,
                 refused_for_old: 0,
             },
             old_sessions: OldSessions::default(),
+            sessions: Succession::default(),
+            reachability: Reachability::default(),
             waiting: Waiting::default(),
             cutters: HashMap::new(),
             next_id: 0,
@@ -149,6 +162,9 @@ impl PoolState {
     pub fn next(&mut self, purpose: Purpose, fresh: bool, urgency: Urgency) -> Next {
         if self.closed {
             return Next::Closed;
+        }
+        if self.reachability.is_away() {
+            return Next::Away;
         }
         if self
             .limit
@@ -166,7 +182,10 @@ impl PoolState {
         }
         if fresh {
             // Those that were idle since before the failure are as dead as the one that failed.
-            while let Some(idle) = self.idle.pop() {
+            while let Some(mut idle) = self.idle.pop() {
+                if !idle.control.is_stale() {
+                    self.note_answer(idle.id, false);
+                }
                 self.old_sessions.add_closed();
                 self.drop_connection(idle.id);
             }
@@ -195,7 +214,7 @@ impl PoolState {
             .iter()
             .any(|&waiting| waiting > 0);
         match urgency {
-            _ if self.closed || waits => 0,
+            _ if self.closed || waits || self.reachability.is_away() => 0,
             Urgency::Ahead => self
                 .idle
                 .len()
@@ -215,7 +234,8 @@ impl PoolState {
             _ => self.waiting.by_urgency.iter().sum::<usize>().max(1),
         };
         let more = self.connecting < wanted.min(CONNECTING_LIMIT);
-        !self.closed && more && !barred && self.live < self.limit.now
+        let reachable = !self.closed && !self.reachability.is_away();
+        reachable && more && !barred && self.live < self.limit.now
     }
 
     fn is_barred(&self) -> bool {
@@ -291,8 +311,33 @@ impl PoolState {
         self.limit.refused_for_old = 0;
     }
 
+    /// A connection was given back in step.
+    pub fn note_answer(&mut self, id: u64, was_older: bool) {
+        if self.sessions.note_answer(id, was_older) {
+            log::warn!("pool: the server ends a session when another one begins; limited to 1");
+            self.limit_to_one();
+        }
+    }
+
+    /// One connection has to do: for a while the first time, then for good.
+    pub fn limit_to_one(&mut self) {
+        let until = (!self.limit.is_single).then(|| Instant::now() + LIMIT_MEMORY);
+        self.be_single();
+        self.limit.lowered_until = until;
+    }
+
+    /// One connection has to do, for good.
+    pub fn be_single(&mut self) {
+        self.limit.is_single = true;
+        self.limit.now = 1;
+        self.limit.lowered_until = None;
+    }
+
     /// A connection that is out of step is gone.
     pub fn give_up(&mut self, id: u64, control: &Control) {
+        if control.is_ended_by_server() {
+            self.sessions.note_end(id);
+        }
         let local = control.local_address().ok();
         if control.has_unacknowledged() {
             let local = local.filter(|_| !control.route().is_proxied());
@@ -313,6 +358,7 @@ impl PoolState {
     /// A connection is gone.
     pub fn drop_connection(&mut self, id: u64) {
         self.live -= 1;
+        self.sessions.forget(id);
         self.cutters.remove(&id);
     }
 

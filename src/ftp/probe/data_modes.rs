@@ -223,7 +223,7 @@ fn fault(way: DataMode, error: Error, shook_hands: bool) -> Fault {
         Error::TimedOut { tried } if !way.is_active() && is_connecting(&tried) => {
             Fault::Filtered(place(&tried))
         }
-        Error::Lost { tried, cause } if !way.is_active() && is_connecting(&tried) => {
+        Error::Lost { tried, cause, .. } if !way.is_active() && is_connecting(&tried) => {
             Fault::Closed(format!("{}: {cause}", place(&tried)))
         }
         Error::Refused { tried, said, .. } if tried.starts_with(&way.to_string()) => {

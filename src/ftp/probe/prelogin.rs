@@ -49,7 +49,7 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
     let connect = |route: &Route| {
         let session = is_implicit.then(|| tls.onlooker()).transpose()?;
         let session = session.map(|session| (None, session));
-        Control::connect(route, None, session, false, deadline)
+        Control::greeted(route, route.connect(deadline)?, session, false, deadline)
     };
     let mut control = endpoint.first_control(&connect)?;
     let took = since.elapsed();

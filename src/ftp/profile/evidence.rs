@@ -177,6 +177,11 @@ impl Profile {
         self.note_code(capability, path, (reply.code, reply.why(sent)))
     }
 
+    /// A command was sent twice and never answered, where another one was.
+    pub fn note_silence(&self, capability: Capability) {
+        self.learn(|learned| capability.is_missing(learned));
+    }
+
     /// As [`Self::note`], for a refusal that is an error already.
     pub fn note_refusal(&self, capability: Capability, path: &[u8], error: &Error) -> Verdict {
         match error {

@@ -45,6 +45,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("mlsd", "no"),
     ("mlst", "no"),
     ("list_all", "no"),
+    ("lists_entered", "no"),
     ("mdtm", "no"),
     ("chmod", "no"),
     ("sets_times", "nothing"),
@@ -54,6 +55,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("appe", "no"),
     ("stor_at", "no"),
     ("site_quota", "no"),
+    ("one_session", "yes"),
     ("rest", "no"),
 ];
 
@@ -247,6 +249,16 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
     },
     Fact {
+        name: "paths",
+        write: |learned| learned.paths.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.paths = flag.into()),
+    },
+    Fact {
+        name: "one_session",
+        write: |learned| learned.one_session.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.one_session = flag),
+    },
+    Fact {
         name: "rest",
         write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
         read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_retr = flag.into()),
@@ -421,6 +433,8 @@ stor_at yes
 stor_keeps no
 site_quota no
 moves_aside yes
+paths no
+one_session yes
 rest no
 ";
 
@@ -465,6 +479,8 @@ rest no
                 site_quota: Support::No,
             },
             moves_aside: true,
+            one_session: true,
+            paths: Support::No,
             ..Learned::default()
         };
         let text = write(&head(), &learned);

@@ -109,6 +109,13 @@ impl ProfileStore {
         found.is_some_and(|(_, learned)| learned.pipelining.commands == Support::No)
     }
 
+    /// Whether the server ended a session when another one logged in.
+    pub fn has_one_session(&self) -> bool {
+        let state = self.state.lock();
+        let found = state.found.as_ref();
+        found.is_some_and(|(_, learned)| learned.one_session)
+    }
+
     /// Takes over the stored facts, once the server is known to be that of the file. `network` is our local address;
     /// `ways` is whether a way to data connections is taken from there, and written there.
     pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {

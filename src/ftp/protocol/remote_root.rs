@@ -94,6 +94,13 @@ pub fn below(directory: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// The directory and the name in an absolute path; `None` for the root.
+pub fn parent_and_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = path.iter().rposition(|&byte| byte == b'/')?;
+    let (parent, name) = (&path[..slash.max(1)], &path[slash + 1..]);
+    (path.starts_with(b"/") && !name.is_empty()).then_some((parent, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,6 +154,17 @@ impl Reply {
 /// Begins the cause of an error that a 425 or 426 made.
 const NO_DATA_CONNECTION: &str = "the server said ";
 
+/// The server's words in the message of an error that [`is_no_data_connection`], from the code on.
+pub fn no_data_connection_words(message: &str) -> Option<&str> {
+    let (_, said) = message.split_once(NO_DATA_CONNECTION)?;
+    (said.starts_with("425") || said.starts_with("426")).then_some(said)
+}
+
+/// An error that [`is_no_data_connection`], with the server's words.
+pub fn no_data_connection(tried: &str, said: &str) -> Error {
+    Error::lost(tried, format!("{NO_DATA_CONNECTION}{said}"))
+}
+
 /// Whether an error was made by the reply that there is no data connection.
 pub fn is_no_data_connection(error: &Error) -> bool {
     match error {
@@ -203,6 +214,11 @@ impl Collector {
         reply.lines.push(line.to_vec());
         self.open = Some(reply);
         Ok(None)
+    }
+
+    /// Whether a line would begin a reply and cannot: RFC 959 section 4.2 has no such line, but some servers print them.
+    pub fn is_noise(&self, line: &[u8]) -> bool {
+        self.open.is_none() && leading_code(line.strip_suffix(b"\r").unwrap_or(line)).is_none()
     }
 
     fn first(&mut self, code: Option<u16>, line: &[u8]) -> Result<Option<Reply>, String> {

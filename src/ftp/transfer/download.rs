@@ -113,20 +113,14 @@ impl Download {
             let Some(data) = &mut self.data else {
                 return Ok(0);
             };
-            let left = deadline.remaining().unwrap_or_default();
-            let slice = Deadline::after(left.min(REFUSAL_CHECK_INTERVAL));
+            let slice = deadline.within(REFUSAL_CHECK_INTERVAL);
             let error = match data.read(buffer, &slice) {
                 Ok(length) => {
-                    deadline.progress();
                     self.lease.pool().note_progress();
                     return Ok(length);
                 }
                 Err(error) => blame(self.tried.clone(), &error),
             };
-            if slice.mark() > 0 {
-                // Parts of a TLS record are no bytes yet.
-                deadline.progress();
-            }
             if !matches!(error, Error::TimedOut { .. }) {
                 break error;
             }
@@ -134,6 +128,7 @@ impl Download {
                 break Error::lost(self.tried.clone(), "the server aborted the transfer");
             }
             if deadline.remaining().is_none() {
+                self.lease.pool().note_failure(&error, deadline);
                 return Err(error);
             }
         };

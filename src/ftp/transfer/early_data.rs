@@ -45,15 +45,13 @@ pub fn may_be(early: Early<'_>, profile: &Profile, control: &Control) -> bool {
 
 /// The deadline of an upload whose bytes were sent early.
 pub fn patience(profile: &Profile, deadline: &Deadline) -> Deadline {
-    let left = deadline.remaining().unwrap_or_default();
     let tried = profile
         .ask(|learned| learned.pipelining.early_data)
         .is_known();
-    Deadline::after(if tried {
-        left
-    } else {
-        left.min(TRIAL_PATIENCE)
-    })
+    match tried {
+        true => deadline.twin(),
+        false => deadline.within(TRIAL_PATIENCE),
+    }
 }
 
 /// Sends early data.

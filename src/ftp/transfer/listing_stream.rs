@@ -14,12 +14,13 @@ use crate::ftp::transfer::download::check_end;
 use crate::ftp::transfer::finish::{last_words, out_of_order};
 use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{TransferRequest, begin};
-use crate::remote::{Deadline, Error, Result};
+use crate::ftp::transfer::transient::is_transient;
+use crate::remote::{Completeness, Deadline, Error, Result};
 
 /// Bytes taken at once.
 const READ_SIZE: usize = 256 * 1024;
-/// Bytes of one line of a listing, far above what a name can need.
-const LINE_LIMIT: usize = 64 * 1024;
+/// Bytes of one line of a listing, far above what a name can need. Of a longer line the caller gets one byte more than these.
+pub const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of a listing: some five million entries.
 const LISTING_LIMIT: u64 = 512 << 20;
 
@@ -36,7 +37,7 @@ pub struct Listing<'a> {
     /// Commands that were sent since.
     asked: usize,
     in_full: Option<bool>,
-    whole: bool,
+    received: Completeness,
 }
 
 /// Lists the absolute path `directory` by `command`, line by line; returns when the last line is there.
@@ -62,7 +63,7 @@ pub fn listing<'a>(
         owed: None,
         asked: 0,
         in_full: None,
-        whole: true,
+        received: Completeness::Whole,
     };
     let opened = match begin(lease, start, deadline) {
         Err(error) if is_empty_directory(&error, command) => return Ok(listing),
@@ -79,7 +80,7 @@ pub fn listing<'a>(
         };
         if !whole {
             lease.control()?.give_up();
-            listing.whole = false;
+            listing.received = Completeness::Cut;
             return Ok(listing);
         }
         listing.in_full = data.ended_in_full();
@@ -104,26 +105,33 @@ impl Listing<'_> {
         Ok(())
     }
 
-    /// Takes the final reply. Returns whether all of the listing came (false when it was cut off, at our limit or by the
-    /// server's own word), and the replies to the first of what was [asked](Self::ask).
+    /// Takes the final reply. Returns how much of the listing came ([`Completeness::Partial`] by the server's own word,
+    /// [`Completeness::Cut`] at our limit), and the replies to the first of what was [asked](Self::ask).
     pub fn conclude(
         mut self,
         lease: &mut Lease,
         deadline: &Deadline,
-    ) -> Result<(bool, Vec<Reply>)> {
+    ) -> Result<(Completeness, Vec<Reply>)> {
         let Some(followup) = self.owed else {
-            return Ok((self.whole, Vec::new()));
+            return Ok((self.received, Vec::new()));
         };
-        let whole = match followup.conclude(lease, &self.command, deadline) {
+        let received = match followup.conclude(lease, &self.command, deadline) {
             Err(error) if is_empty_directory(&error, self.command) => {
                 // Of that the data has no end that could be missing.
                 self.in_full = None;
-                true
+                Completeness::Whole
             }
             Ok(last) if self.asked > 0 && last.code == FILE_STATUS => {
                 return Err(disorder(lease, self.command));
             }
-            last => !is_cut_off(&last?),
+            Err(error) if is_transient(&error, &self.command.to_string()) => {
+                // Lines have come: once more, over another connection.
+                return Err(Error::lost(self.command.to_string(), error));
+            }
+            last => match is_cut_off(&last?) {
+                true => Completeness::Partial,
+                false => Completeness::Whole,
+            },
         };
         let mut replies = Vec::with_capacity(self.asked);
         for _ in 0..self.asked {
@@ -138,7 +146,7 @@ impl Listing<'_> {
             return Err(disorder(lease, self.command));
         }
         check_end(lease.pool().profile(), self.in_full, &self.command)?;
-        Ok((whole, replies))
+        Ok((received, replies))
     }
 }
 
@@ -178,7 +186,8 @@ pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
         if *tried == command.to_string() && without_names(said, tried).contains("no files"))
 }
 
-/// Cuts a data connection into lines; false when there were too many.
+/// Cuts a data connection into lines; false when there were too many. Of a line of more than [`LINE_LIMIT`] bytes only
+/// the beginning is kept.
 fn lines(
     data: &mut Stream,
     command: Command<'_>,
@@ -188,6 +197,10 @@ fn lines(
     let mut buffer = vec![0; READ_SIZE];
     let mut rest: Vec<u8> = Vec::new();
     let mut total = 0;
+    let keep = |rest: &mut Vec<u8>, part: &[u8]| {
+        let room = (LINE_LIMIT + 1).saturating_sub(rest.len());
+        rest.extend_from_slice(&part[..part.len().min(room)]);
+    };
     loop {
         let length = data
             .read(&mut buffer, deadline)
@@ -202,16 +215,16 @@ fn lines(
         let mut input = &buffer[..length];
         while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
             if rest.is_empty() {
-                each(&input[..end]);
+                each(&input[..end.min(LINE_LIMIT + 1)]);
             } else {
-                rest.extend_from_slice(&input[..end]);
+                keep(&mut rest, &input[..end]);
                 each(&rest);
                 rest.clear();
             }
             input = &input[end + 1..];
         }
-        rest.extend_from_slice(input);
-        if rest.len() > LINE_LIMIT || total > LISTING_LIMIT {
+        keep(&mut rest, input);
+        if total > LISTING_LIMIT {
             return Ok(false);
         }
     }

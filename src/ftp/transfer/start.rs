@@ -19,10 +19,11 @@ use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
 use crate::ftp::transfer::finish::{last_words, out_of_order, settle};
+use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A transfer that is to be started.
@@ -61,7 +62,7 @@ pub struct StartedTransfer {
     pub early: bool,
 }
 
-/// The share of an operation's patience that a preconnected data connection gets: it may be dead without a word,
+/// The share of an operation's patience that the handshake of a preconnected data connection gets: a firewall may drop it,
 /// and a fresh one must still have its chance.
 const PRECONNECTED_SHARE: u32 = 3;
 
@@ -92,10 +93,46 @@ impl<'a> TransferRequest<'a> {
     }
 }
 
-/// Starts a transfer; returns when the server has taken the command.
-///
-/// Where it is not known yet how data connections are made, one way is tried after the other.
+/// Starts a transfer; returns when the server has taken the command. What is refused for the moment is repeated, but not a
+/// part of a file: where that is refused, the whole file is stored.
 pub fn begin(
+    lease: &mut Lease,
+    request: TransferRequest<'_>,
+    deadline: &Deadline,
+) -> Result<StartedTransfer> {
+    let command = request.command;
+    let is_part = matches!(command, Command::Appe(_))
+        || matches!(command, Command::Stor(_)) && request.from > 0;
+    let pool = Arc::clone(lease.pool());
+    let begun = match is_part {
+        true => begin_once(lease, request, deadline),
+        false => repeating(command, deadline, || begin_once(lease, request, deadline)),
+    };
+    begun.inspect_err(|error| {
+        if is_no_data_connection(error) {
+            pool.data().doubt_mode(pool.profile());
+        }
+    })
+}
+
+/// Starts a transfer by `start`, again where `command` is refused for the moment.
+pub fn repeating(
+    command: Command<'_>,
+    deadline: &Deadline,
+    mut start: impl FnMut() -> Result<StartedTransfer>,
+) -> Result<StartedTransfer> {
+    let tried = command.to_string();
+    let mut pauses = Pauses::default();
+    loop {
+        match start() {
+            Err(error) if is_transient(&error, &tried) && pauses.wait(&error, deadline) => {}
+            started => return started,
+        }
+    }
+}
+
+/// Starts a transfer, by one try. Where it is not known yet how data connections are made, one way is tried after the other.
+pub fn begin_once(
     lease: &mut Lease,
     request: TransferRequest<'_>,
     deadline: &Deadline,
@@ -107,9 +144,13 @@ pub fn begin(
         pool: Arc::clone(lease.pool()),
         leading: LeadingCommands::new(request.leading, request.is_strict),
         next_port: None,
+        unused: None,
         deadline,
     };
     let begun = starter.run(lease, preconnected);
+    if starter.unused.is_some() {
+        lease.keep_preconnected(starter.unused.take());
+    }
     if begun.is_err()
         && let Some(port) = starter.next_port
     {
@@ -148,6 +189,8 @@ struct Starter<'a> {
     leading: LeadingCommands<'a>,
     /// The reply by which a refused transfer still brought the port of the next one's data connection.
     next_port: Option<Reply>,
+    /// The data connection of a refused transfer, for the next try.
+    unused: Option<Preconnected>,
     deadline: &'a Deadline,
 }
 
@@ -198,9 +241,9 @@ impl Starter<'_> {
         let pool = Arc::clone(&self.pool);
         let (request, profile) = (self.request, pool.profile());
         let left = self.deadline.remaining().unwrap_or_default();
-        let mut patience = Deadline::after(left / PRECONNECTED_SHARE);
         let attempt = preconnected.attempt(profile);
-        let mut stream = match preconnected.into_stream(&patience) {
+        let share = self.deadline.within(left / PRECONNECTED_SHARE);
+        let mut stream = match preconnected.into_stream(&share) {
             Ok(stream) => stream,
             Err(error) => {
                 log::debug!("{error}");
@@ -211,9 +254,10 @@ impl Starter<'_> {
         let early = request
             .early
             .filter(|&early| early_data::may_be(early, profile, control));
-        if early.is_some() {
-            patience = early_data::patience(profile, &patience);
-        }
+        let patience = match early {
+            Some(_) => early_data::patience(profile, self.deadline),
+            None => self.deadline.twin(),
+        };
         let mut written = Ok(());
         let mut send_early = || {
             if let Some(early) = early {
@@ -239,7 +283,6 @@ impl Starter<'_> {
         if !reply.is_preliminary() && !reply.is_completion() {
             return self.refused_preconnected(control, &reply, &patience);
         }
-        self.deadline.progress();
         attempt.worked(profile);
         Preconnected::note_success(profile);
         if let Err(error) = written {
@@ -292,7 +335,7 @@ impl Starter<'_> {
         self.drain(control, patience)?;
         match is_of_connection {
             true => Ok(TransferStart::Connect),
-            false => Err(reply.refusal(command)),
+            false => Err(self.refusal(reply)),
         }
     }
 
@@ -349,7 +392,23 @@ impl Starter<'_> {
             return Ok(begun(opening.at_once()?, true));
         }
         self.drain(control, deadline)?;
-        Err(reply.refusal(self.request.command))
+        if reply.code == 425 && self.pool.profile().ask(|learned| learned.one_session) {
+            // It has tried a data connection of a session that has ended; this one is still in its queue.
+            let unused = opening.into_open();
+            self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
+        }
+        Err(self.refusal(&reply))
+    }
+
+    /// The error of a refused command. 554 is about the offset (RFC 1123 section 4.1.3.4 has it for `RETR` after `REST`).
+    fn refusal(&self, reply: &Reply) -> Error {
+        const INVALID_OFFSET: u16 = 554;
+        let request = &self.request;
+        if reply.code == INVALID_OFFSET && request.from > 0 {
+            let tried = request.command.to_string();
+            return Error::refused(Why::Unsupported, tried, reply.to_string());
+        }
+        reply.refusal(request.command)
     }
 
     /// Takes the replies to what was pipelined after a command that was refused: only the port of the next data
@@ -415,8 +474,8 @@ impl Starter<'_> {
         let reply = control.reply(&request.command, deadline)?;
         if !reply.is_preliminary() && !reply.is_completion() {
             request.note_taken(taken_before);
-            // Many servers make a file before its data connection. It is ours only if `SIZE` did not find it.
-            if matches!(reply.code, 425 | 426)
+            // Many servers make a file before they refuse to store it. It is ours only if `SIZE` did not find it.
+            if matches!(reply.code, 425 | 426 | 450 | 451)
                 && self.leading.all_refused()
                 && let Some(agreed) = request.agreed
             {

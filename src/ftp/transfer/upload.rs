@@ -20,7 +20,9 @@ use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{confirm, last_words};
 use crate::ftp::transfer::followup::UploadFollowup;
-use crate::ftp::transfer::start::{StartedTransfer, TransferRequest, begin, keep_preconnected};
+use crate::ftp::transfer::start::{
+    StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
+};
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
@@ -151,8 +153,12 @@ impl Upload {
             agreed: Some(made),
             ..TransferRequest::of(command)
         };
-        let again = made.load(Ordering::Relaxed);
-        let opened = match begin(&mut lease, start, deadline) {
+        let mut again = false;
+        let opened = repeating(command, deadline, || {
+            again = made.load(Ordering::Relaxed);
+            begin_once(&mut lease, start, deadline)
+        });
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
@@ -190,7 +196,7 @@ impl Upload {
         };
         let pool = Arc::clone(lease.pool());
         let upload = Self::open(lease, store, followup, deadline)
-            .inspect_err(|error| note_leftover(error, name.made))?;
+            .inspect_err(|error| note_leftover(error, name.path, name.made))?;
         parts::took_all(pool.profile(), name.path);
         Ok(upload)
     }
@@ -259,7 +265,10 @@ impl Upload {
             return closed;
         }
         let updated = self.conclude(deadline);
-        let updated = updated.inspect_err(|error| self.doubt_early(error))?;
+        let updated = updated.inspect_err(|error| {
+            pool.note_failure(error, deadline);
+            self.doubt_early(error);
+        })?;
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
@@ -329,6 +338,7 @@ impl Upload {
                 self.data = None;
                 self.forget_cutter();
                 let error = self.broken(blame(self.tried.clone(), &error));
+                self.lease.pool().note_failure(&error, deadline);
                 self.doubt_early(&error);
                 Err(error)
             }
@@ -404,9 +414,11 @@ fn full(error: Error) -> Error {
 }
 
 /// After a failure to make a name that was not there. Many servers make the file before its data connection, and answer 425
-/// or 426 where that fails: an empty file is our own then.
-fn note_leftover(error: &Error, made: &AtomicBool) {
-    if is_no_data_connection(error) {
+/// or 426 where that fails, or the reply did not come: an empty file is our own then.
+fn note_leftover(error: &Error, path: &[u8], made: &AtomicBool) {
+    let is_unknown =
+        matches!(error, Error::Lost { tried, .. } if *tried == Command::Stor(path).to_string());
+    if is_no_data_connection(error) || is_unknown {
         made.store(true, Ordering::Relaxed);
     }
 }

@@ -104,6 +104,8 @@ pub struct PendingAttributes {
     pub mode: Option<(u32, bool)>,
     /// A time, in seconds since 1970, UTC.
     pub modified: Option<i64>,
+    /// The last descriptor that could write is being closed: nothing that a mode forbids comes after it.
+    pub is_last: bool,
 }
 
 /// What an open file is called on the server.
@@ -330,13 +332,13 @@ impl Body {
         Ok(())
     }
 
-    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the last close:
-    /// until then more may have to be stored, which the server would refuse.
+    /// Permission bits to set after the next upload. A mode without the owner's write bit waits for the close of the last
+    /// descriptor that can write: until then more may have to be stored, which the server would refuse.
     fn mode_for_now(&self) -> Option<u32> {
         self.attributes
             .mode
             .map(|(mode, _)| mode)
-            .filter(|mode| mode & OWNER_WRITES != 0)
+            .filter(|mode| mode & OWNER_WRITES != 0 || self.attributes.is_last)
     }
 
     /// Attributes to set after the next upload.

@@ -78,6 +78,8 @@ pub(crate) type Name = (Arc<[u8]>, u64);
 pub(crate) struct Listing {
     pub(crate) ino: u64,
     pub(crate) names: Option<Arc<Vec<Name>>>,
+    /// Names are missing: reading it ends in an error, so that no program takes it for all.
+    pub(crate) is_cut: bool,
 }
 
 impl OpenFiles {
@@ -180,14 +182,23 @@ impl OpenFiles {
             };
             node.local = body.is_dirty();
         }
+        if body.attributes.modified.is_none() {
+            tree.wrote(file.ino);
+        }
     }
 
     /// Whether a handle of the file can write.
     pub(crate) fn is_written(&self, file: &File) -> bool {
+        self.writers(file) > 0
+    }
+
+    /// Handles of the file that can write.
+    pub(crate) fn writers(&self, file: &File) -> usize {
         self.opened
             .lock()
             .handles
             .values()
-            .any(|handle| handle.writes && handle.file.ino == file.ino)
+            .filter(|handle| handle.writes && handle.file.ino == file.ino)
+            .count()
     }
 }

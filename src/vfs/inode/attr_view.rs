@@ -1,13 +1,17 @@
-//! Decides what the kernel is shown of an inode: owner, mode, size and time.
+//! Decides what the kernel is shown of an inode: owner, mode, size and times.
 //!
 //! The server enforces permissions, for the user that is logged in. So by default the mounting user is shown as the owner
 //! of everything, with the server's bits; options show other values, and change nothing on the server.
+//!
+//! The order of precedence: a mode that an option forces, what is kept here (`kept`), what the server says, the defaults.
+//! Set-user-ID and set-group-ID bits of the server are never shown: it would choose whose rights a program runs with.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::remote::{Attributes, Kind};
 use crate::vfs::inode::Node;
+use crate::vfs::inode::kept::{KeptMode, SET_ID_BITS, Timestamp};
 
 /// Attributes of an inode, as shown to the kernel.
 #[derive(Clone, Debug)]
@@ -18,8 +22,12 @@ pub struct Attr {
     pub kind: Kind,
     /// Bytes.
     pub size: u64,
-    /// The last modification, seconds since 1970 in UTC.
-    pub modified: i64,
+    /// The last access, as a program set it; otherwise the last modification.
+    pub accessed: Timestamp,
+    /// The last modification.
+    pub modified: Timestamp,
+    /// The last change of content, attributes or name.
+    pub changed: Timestamp,
     /// Permission bits.
     pub mode: u32,
     /// Names that it has.
@@ -67,6 +75,10 @@ pub struct Shown {
     pub dir_mode: Option<u32>,
     /// Show the owners and groups of the server, where they are known here.
     pub owners: Option<Names>,
+    /// What another user than `uid` makes is shown as that user's.
+    pub makers_own: bool,
+    /// Show set-user-ID and set-group-ID bits that were set through this mount. Only where it is certainly `nosuid`.
+    pub set_ids: bool,
 }
 
 /// The numbers of users and groups that have a name here.
@@ -94,13 +106,26 @@ impl Shown {
             Kind::Symlink => attributes.target.as_ref().map(|target| target.len() as u64),
             _ => attributes.size,
         };
-        let (uid, gid) = self.owner(attributes);
+        let (uid, gid) = self.owner(node);
+        let kept = node.kept();
+        let modified = kept.and_then(|kept| kept.modified).unwrap_or_else(|| {
+            let seconds = attributes.modified.map_or(0, |modified| modified.seconds);
+            Timestamp::of_seconds(seconds)
+        });
+        let changed = match kept.map(|kept| (kept.changed, kept.modified)) {
+            // A time that a program set is none of a change.
+            Some((Some(changed), Some(_))) => changed,
+            Some((Some(changed), None)) => changed.max(modified),
+            Some((None, _)) | None => modified,
+        };
         Attr {
             ino: node.ino,
             kind: attributes.kind,
             size: size.unwrap_or(0),
-            modified: attributes.modified.map_or(0, |modified| modified.seconds),
-            mode: self.mode(attributes),
+            accessed: kept.and_then(|kept| kept.accessed).unwrap_or(modified),
+            modified,
+            changed,
+            mode: self.mode(node),
             // One, also for directories, is what file systems say that count no subdirectories: find(1)
             // would take 2 for "none".
             links: u32::from(!node.removed),
@@ -116,7 +141,17 @@ impl Shown {
     }
 
     /// The owner and the group.
-    pub fn owner(&self, attributes: &Attributes) -> (u32, u32) {
+    pub fn owner(&self, node: &Node) -> (u32, u32) {
+        let (uid, gid) = self.server_owner(&node.attributes);
+        let kept = node.kept();
+        (
+            kept.and_then(|kept| kept.uid).unwrap_or(uid),
+            kept.and_then(|kept| kept.gid).unwrap_or(gid),
+        )
+    }
+
+    /// The owner and the group where none is kept.
+    pub(crate) fn server_owner(&self, attributes: &Attributes) -> (u32, u32) {
         let Some(names) = &self.owners else {
             return (self.uid, self.gid);
         };
@@ -135,18 +170,29 @@ impl Shown {
 
     /// Whether the kernel would start it as a program, by the bits that it is shown. A directory may be
     /// searched whatever they are, unless the kernel is to judge by them, and then it does not ask.
-    pub fn can_be_started(&self, attributes: &Attributes) -> bool {
-        attributes.kind == Kind::Directory || self.mode(attributes) & 0o111 != 0
+    pub fn can_be_started(&self, node: &Node) -> bool {
+        node.attributes.kind == Kind::Directory || self.mode(node) & 0o111 != 0
     }
 
-    fn mode(&self, attributes: &Attributes) -> u32 {
+    /// The permission bits.
+    pub(crate) fn mode(&self, node: &Node) -> u32 {
+        let kept = node.kept().and_then(|kept| kept.mode);
+        self.mode_of(&node.attributes, kept.map(KeptMode::bits))
+    }
+
+    fn mode_of(&self, attributes: &Attributes, kept: Option<u32>) -> u32 {
         let (forced, unsaid) = match attributes.kind {
             Kind::Directory => (self.dir_mode, DIRECTORY),
             // As everywhere on Linux: what counts are the bits of what it leads to.
             Kind::Symlink => return 0o777,
             Kind::File | Kind::Special => (self.file_mode, FILE),
         };
-        forced.or(attributes.mode).unwrap_or(unsaid) & !self.umask
+        let server = attributes.mode.unwrap_or(unsaid) & !SET_ID_BITS;
+        let kept = match self.set_ids {
+            true => kept,
+            false => kept.map(|kept| kept & !SET_ID_BITS),
+        };
+        forced.or(kept).unwrap_or(server) & !self.umask
     }
 }
 
@@ -193,34 +239,42 @@ mod tests {
             gid: 1000,
             ..Shown::default()
         };
-        assert_eq!(shown.owner(&owned(b"bin", b"7")), (1000, 1000));
+        assert_eq!(shown.server_owner(&owned(b"bin", b"7")), (1000, 1000));
         shown.owners = Some(Names::parse(
             b"root:x:0:0:::\nbin:x:2:2:::\n",
             b"bin:x:2:\n",
         ));
-        assert_eq!(shown.owner(&owned(b"bin", b"7")), (2, 7));
-        assert_eq!(shown.owner(&owned(b"no such user", b"bin")), (1000, 2));
+        assert_eq!(shown.server_owner(&owned(b"bin", b"7")), (2, 7));
+        assert_eq!(
+            shown.server_owner(&owned(b"no such user", b"bin")),
+            (1000, 2)
+        );
     }
 
     #[test]
     fn given_modes_come_before_the_servers_and_the_umask_before_all() {
         let mut shown = Shown::default();
-        assert_eq!(shown.mode(&owned(b"", b"")), 0o640);
-        assert_eq!(shown.mode(&Attributes::of(Kind::Directory)), 0o755);
+        assert_eq!(shown.mode_of(&owned(b"", b""), None), 0o640);
+        assert_eq!(shown.mode_of(&Attributes::of(Kind::Directory), None), 0o755);
         shown.umask = 0o027;
-        assert_eq!(shown.mode(&owned(b"", b"")), 0o640);
+        assert_eq!(shown.mode_of(&owned(b"", b""), None), 0o640);
         shown.file_mode = Some(0o666);
-        assert_eq!(shown.mode(&owned(b"", b"")), 0o640);
+        assert_eq!(shown.mode_of(&owned(b"", b""), None), 0o640);
     }
 
     #[test]
-    fn a_program_is_what_is_shown_as_one() {
+    fn set_id_bits_are_shown_where_they_were_set_here() {
         let mut shown = Shown::default();
-        assert!(!shown.can_be_started(&owned(b"", b"")));
-        assert!(shown.can_be_started(&Attributes::of(Kind::Directory)));
-        shown.file_mode = Some(0o750);
-        assert!(shown.can_be_started(&owned(b"", b"")));
-        shown.umask = 0o111;
-        assert!(!shown.can_be_started(&owned(b"", b"")));
+        let server = Attributes {
+            mode: Some(0o6755),
+            ..Attributes::of(Kind::File)
+        };
+        assert_eq!(shown.mode_of(&server, None), 0o755);
+        assert_eq!(shown.mode_of(&server, Some(0o4711)), 0o711);
+        shown.set_ids = true;
+        assert_eq!(shown.mode_of(&server, None), 0o755);
+        assert_eq!(shown.mode_of(&server, Some(0o4711)), 0o4711);
+        shown.file_mode = Some(0o600);
+        assert_eq!(shown.mode_of(&server, Some(0o4711)), 0o600);
     }
 }

@@ -15,7 +15,7 @@ impl Tree {
     /// The kernel has one more lookup of the node.
     pub fn remember(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
-            node.lookups += 1;
+            node.holders.lookups += 1;
         }
     }
 
@@ -24,7 +24,7 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&ino)
             && ino != ROOT
         {
-            node.lookups = node.lookups.saturating_sub(lookups);
+            node.holders.lookups = node.holders.lookups.saturating_sub(lookups);
         }
         self.drop_unneeded(ino);
     }
@@ -32,22 +32,25 @@ impl Tree {
     /// A handle was opened.
     pub fn open(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
-            node.opens += 1;
+            node.holders.opens += 1;
         }
     }
 
     /// A handle was closed, or news of it were passed on.
     pub fn close(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
-            node.opens = node.opens.saturating_sub(1);
+            node.holders.opens = node.holders.opens.saturating_sub(1);
         }
         self.drop_unneeded(ino);
     }
 
     pub(crate) fn drop_unneeded(&mut self, ino: u64) {
-        let unneeded = |node: &Node| node.removed && node.lookups == 0 && node.opens == 0;
+        let unneeded =
+            |node: &Node| node.removed && node.holders.lookups == 0 && node.holders.opens == 0;
         if self.nodes.get(&ino).is_some_and(unneeded) {
-            self.nodes.remove(&ino);
+            if let Some(node) = self.nodes.remove(&ino) {
+                self.drop_entry(&node);
+            }
             self.listings.pop(&ino);
         }
     }
@@ -68,7 +71,7 @@ impl Tree {
 
     /// Drops what nothing needs in a directory, unless it is being read.
     pub(crate) fn drop_children(&mut self, directory: u64) -> bool {
-        let is_read = |node: &Node| node.opens > 0;
+        let is_read = |node: &Node| node.holders.opens > 0;
         if self.nodes.get(&directory).is_none_or(is_read) {
             return false;
         }
@@ -80,16 +83,22 @@ impl Tree {
 
     fn drop_child(&mut self, directory: u64, ino: u64) {
         let unneeded = |node: &Node| {
-            node.lookups == 0
-                && node.opens == 0
+            node.holders.lookups == 0
+                && node.holders.opens == 0
                 && !node.local
                 && node.directory.children.is_empty()
         };
         let Some(node) = self.nodes.get(&ino).filter(|node| unneeded(node)) else {
             return;
         };
+        if self.is_entry_noted(ino) {
+            return;
+        }
         let name = Arc::clone(&node.name);
-        self.nodes.remove(&ino);
+        let path = node.entry.as_ref().and_then(|_| self.path(ino));
+        if let Some(node) = self.nodes.remove(&ino) {
+            self.leave_entry(node, path.map(|path| path.as_bytes().to_vec()));
+        }
         self.listings.pop(&ino);
         if let Some(parent) = self.nodes.get_mut(&directory) {
             parent.directory.children.remove(&name);

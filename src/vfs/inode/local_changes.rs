@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::remote::{Attributes, Completeness};
-use crate::vfs::inode::{ROOT, Tree, now};
+use crate::vfs::inode::node::local_change;
+use crate::vfs::inode::{ROOT, Tree};
 
 impl Tree {
     /// A name that we made. One of the same name must have been removed before.
     pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        if let Some(path) = self.path(directory).and_then(|path| path.join(name)) {
+            self.forget_stale(path.as_bytes());
+        }
         let ino = self.add(directory, name, attributes);
         self.touch(ino);
         self.touch_directory(directory);
@@ -53,11 +57,15 @@ impl Tree {
 
     /// We gave `ino` another name. One that bore it must have been removed before.
     pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get(&ino) else {
             return;
         };
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
         let name: Arc<[u8]> = Arc::from(name);
+        let from = self.path(ino);
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
         node.parent = directory;
         node.name = Arc::clone(&name);
         self.touch(ino);
@@ -73,6 +81,9 @@ impl Tree {
             parent.directory.gone.remove(&name);
             parent.directory.absent.remove(&name);
             parent.directory.children.insert(name, ino);
+        }
+        if let (Some(from), Some(to)) = (from, self.path(ino)) {
+            self.rename_entries(from.as_bytes(), to.as_bytes());
         }
         self.touch_directory(old_parent);
         self.touch_directory(directory);
@@ -102,8 +113,9 @@ impl Tree {
     /// Our own change made the directory's time now; the server's own says so to the second.
     fn touch_directory(&mut self, directory: u64) {
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.attributes.modified = Some(now());
+            node.attributes.modified = Some(local_change());
         }
+        self.changed_inside(directory);
     }
 }
 

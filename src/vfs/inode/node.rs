@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::remote::{Attributes, Completeness, Modified, Precision, Version};
+use crate::vfs::inode::kept::{Kept, NodeEntry};
 
 /// What is known of one file, directory or link.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Node {
     pub name: Arc<[u8]>,
     /// What the server says, with our own changes applied.
     pub attributes: Attributes,
+    /// What the server has no place for (`overlay`).
+    pub(crate) entry: Option<Box<NodeEntry>>,
     /// When the server said it; `None` when it must be asked again.
     pub fetched: Option<Instant>,
     /// The stamp of the last local change.
@@ -35,12 +38,19 @@ pub struct Node {
     pub removed: bool,
     /// The log has a line about where it leads.
     pub told: bool,
+    /// What needs the node.
+    pub(crate) holders: Holders,
+    /// If it is a directory.
+    pub(crate) directory: Directory,
+}
+
+/// What needs a node.
+#[derive(Debug, Default)]
+pub struct Holders {
     /// What the kernel holds, in lookups.
     pub(crate) lookups: u64,
     /// Open handles, and events about it that are being passed on.
     pub(crate) opens: u32,
-    /// If it is a directory.
-    pub(crate) directory: Directory,
 }
 
 /// What is known of the names in a directory.
@@ -70,9 +80,14 @@ pub enum Difference {
 }
 
 impl Node {
+    /// What is kept of its attributes.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.entry.as_ref().map(|entry| &entry.kept)
+    }
+
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
-        self.opens > 0
+        self.holders.opens > 0
     }
 
     /// Whether the attributes may be shown without asking the server.
@@ -133,6 +148,14 @@ impl Node {
 
 /// Seconds by which a listing's time may differ from the exact one through rounding alone.
 const COARSE_SECONDS: i64 = 60;
+
+/// This moment, as the time of a change that we made on the server, whose clock may be another one.
+pub fn local_change() -> Modified {
+    Modified {
+        precision: Precision::Local,
+        ..now()
+    }
+}
 
 /// This moment, as a time of modification.
 pub fn now() -> Modified {

@@ -81,6 +81,7 @@ impl Tree {
             }
             if node.attributes.kind == attributes.kind {
                 let difference = node.refresh(attributes);
+                self.compare_kept(ino);
                 self.notify_listener(ino, difference);
                 return Some(ino);
             }
@@ -97,6 +98,7 @@ impl Tree {
             && !node.local
         {
             let difference = node.refresh_version(version);
+            self.compare_kept(ino);
             self.notify_listener(ino, difference);
         }
     }
@@ -115,7 +117,7 @@ impl Tree {
         let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
             return;
         };
-        if difference == Difference::Nothing || node.lookups == 0 {
+        if difference == Difference::Nothing || node.holders.lookups == 0 {
             return;
         }
         // Of a directory the kernel keeps no content.
@@ -126,7 +128,7 @@ impl Tree {
     /// Another client removed the name of `ino`.
     fn remove_vanished(&mut self, ino: u64) {
         if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
-            && node.lookups > 0
+            && node.holders.lookups > 0
         {
             let news = News::Gone {
                 parent: node.parent,
@@ -134,7 +136,7 @@ impl Tree {
                 ino,
             };
             // The number is not reused before the kernel got the event.
-            node.opens += u32::from(listener.hear(news));
+            node.holders.opens += u32::from(listener.hear(news));
         }
         self.detach(ino);
     }

@@ -11,7 +11,8 @@ use crate::process::lock_order::{OrderedGuard, OrderedMutex};
 use crate::remote::{Attributes, Kind, RemotePath};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::{Attr, Shown};
-use crate::vfs::inode::{Node, Tree, now};
+use crate::vfs::inode::node::local_change;
+use crate::vfs::inode::{Node, Tree};
 use crate::vfs::lock_rank;
 
 /// The inode table.
@@ -27,7 +28,7 @@ impl Table {
     /// A table that knows the mounted directory alone.
     pub(crate) fn new(shown: Shown, lifetime: Duration) -> Arc<Self> {
         let root = Attributes {
-            modified: Some(now()),
+            modified: Some(local_change()),
             ..Attributes::of(Kind::Directory)
         };
         Arc::new(Self {
@@ -49,6 +50,11 @@ impl Table {
 
     pub(crate) fn kind(&self, ino: u64) -> Option<Kind> {
         self.lock().get(ino).map(|node| node.attributes.kind)
+    }
+
+    /// Whose files are shown, and with which bits.
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     pub(crate) fn attr(&self, node: &Node) -> Attr {

@@ -28,7 +28,7 @@ impl Metadata {
             Some(claim) => claim,
             None => {
                 let claim = self.listings.await_claim(directory, deadline)?;
-                let age = self.lifetime;
+                let age = self.served_age();
                 if let Some(completeness) = self.table.lock().listing(directory, age) {
                     return Ok(completeness);
                 }

@@ -27,12 +27,14 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 impl Metadata {
     /// The attributes, if they are known and young enough.
     pub fn getattr_cached(&self, ino: u64) -> Option<Result<Attr>> {
+        let age = self.served_age();
         let tree = self.table.lock();
         let Some(node) = tree.get(ino) else {
             return Some(Err(Error::Stale));
         };
-        node.is_fresh(self.lifetime)
-            .then(|| Ok(self.table.attr(node)))
+        // The mounted directory is there whatever happens: df(1) asks for it before the space.
+        let is_served = node.is_fresh(age) || ino == ROOT && self.remote.is_away();
+        is_served.then(|| Ok(self.table.attr(node)))
     }
 
     /// The attributes.
@@ -49,7 +51,9 @@ impl Metadata {
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        self.table.lock().known(directory, name, self.lifetime)
+        let age = self.served_age();
+        let absent = self.absence_age();
+        self.table.lock().known(directory, name, age, absent)
     }
 
     /// Asks the server for a name.
@@ -60,21 +64,32 @@ impl Metadata {
             Known::Unknown => {}
         }
         let traits = self.remote.traits();
+        // Of a recent listing without the name, another one would say no more than an answer about the name.
+        let lacks = self.lacks(directory, name);
         let alone = (traits.stats || traits.stats_without_mlst)
-            && !self.table.lock().asked_alone(directory, LISTING_INTERVAL);
+            && (lacks.is_some() || !self.table.lock().asked_alone(directory, LISTING_INTERVAL));
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
         if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
             return told.ok_or(Error::NotFound);
         }
-        let completeness = self.list(directory, deadline)?;
-        match self.table.lock().child(directory, name) {
-            Some(ino) => return Ok(ino),
-            None if completeness == Completeness::Whole => return Err(Error::NotFound),
-            None => {}
+        if matches!(lacks, None | Some(Completeness::Whole)) {
+            let completeness = self.list(directory, deadline)?;
+            match self.table.lock().child(directory, name) {
+                Some(ino) => return Ok(ino),
+                None if completeness == Completeness::Whole => return Err(Error::NotFound),
+                None => {}
+            }
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// The recent listing that lacks a name, if there is one.
+    fn lacks(&self, directory: u64, name: &[u8]) -> Option<Completeness> {
+        let tree = self.table.lock();
+        let listing = tree.listing(directory, self.served_age());
+        listing.filter(|_| tree.child(directory, name).is_none())
     }
 
     /// Asks for one name where the server has no MLST; the outer `None` means that a listing has to answer.
@@ -264,6 +279,7 @@ impl Metadata {
             Ok(Done::Attributes(attributes)) if attributes.kind == Kind::Directory => {
                 // The attributes of the root are shown when they are next asked for.
                 node.refresh(attributes);
+                tree.compare_kept(ROOT);
             }
             // Not every server answers for its own root; what was known stays.
             Ok(_) | Err(remote::Error::Refused { .. }) => node.fetched = Some(Instant::now()),
@@ -295,7 +311,10 @@ impl Metadata {
 
     /// How long an open relies on what is known of a file.
     pub(crate) fn checked_for(&self) -> Duration {
-        REVALIDATE_AGE.min(self.lifetime)
+        match self.remote.is_away() {
+            true => self.served_age(),
+            false => REVALIDATE_AGE.min(self.lifetimes.known),
+        }
     }
 
     /// Asks for size and time of an open file that is not being written, if what is known is old.
@@ -321,7 +340,6 @@ impl Metadata {
                 if let Some(parent) = tree.get(ino).map(|node| node.parent) {
                     tree.merge_absence(parent, path.name(), asked);
                 }
-                // The kernel looks the name up again.
                 Err(Error::Stale)
             }
             Err(error) => Err(error.into()),

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use crate::remote::Deadline;
 use crate::vfs::Vfs;
 use crate::vfs::error::Result;
-use crate::vfs::file::open_file::File;
+use crate::vfs::file::open_file::{File, OWNER_WRITES};
 use crate::vfs::file::open_files::Handle;
 use crate::vfs::upload::open_fds::may_hold;
 
@@ -70,7 +70,26 @@ impl Vfs {
                 return Ok(());
             }
         }
-        self.uploader.upload(&handle.file, deadline)
+        let is_last = self.is_last_writer(handle, process);
+        if is_last {
+            handle.file.body.lock().attributes.is_last = true;
+        }
+        self.uploader.upload(&handle.file, deadline)?;
+        if is_last {
+            self.writeback.set_pending_mode(&handle.file, deadline);
+        }
+        Ok(())
+    }
+
+    /// Whether the mode of a file waits for the last descriptor that can write, and this is it: then it is in force when
+    /// close returns.
+    fn is_last_writer(&self, handle: &Handle, process: u32) -> bool {
+        let waits = {
+            let body = handle.file.body.lock();
+            let mode = body.attributes.mode.map(|(mode, _)| mode);
+            mode.is_some_and(|mode| mode & OWNER_WRITES == 0)
+        };
+        waits && self.files.writers(&handle.file) == 1 && !self.may_be_held(&handle.file, process)
     }
 
     /// Whether a process that has closed a descriptor of a file may have another one.

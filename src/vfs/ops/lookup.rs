@@ -25,6 +25,7 @@ impl Vfs {
     /// The name. Counts a lookup when it is there.
     pub fn lookup(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Attr> {
         check_name(name)?;
+        self.attributes.sync();
         let ino = self.metadata.find(directory, name, deadline)?;
         self.table.remembered(ino)
     }
@@ -36,6 +37,7 @@ impl Vfs {
 
     /// The attributes.
     pub fn getattr(&self, ino: u64, deadline: &Deadline) -> Result<Attr> {
+        self.attributes.sync();
         self.metadata.getattr(ino, deadline)
     }
 

@@ -3,14 +3,23 @@
 use crate::remote;
 use crate::remote::{Attributes, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::What;
+use crate::vfs::attributes::ownership::{Creator, SET_GID};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
-use crate::vfs::inode::now;
+use crate::vfs::inode::kept::{Kept, KeptMode};
+use crate::vfs::inode::node::local_change;
 
 impl Vfs {
     /// Makes a directory.
-    pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32, deadline: &Deadline) -> Result<Attr> {
+    pub fn mkdir(
+        &self,
+        parent: u64,
+        name: &[u8],
+        creator: Creator,
+        deadline: &Deadline,
+    ) -> Result<Attr> {
         self.writable()?;
         check_name(name)?;
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
@@ -18,7 +27,11 @@ impl Vfs {
             urgency: remote::Urgency::Caller,
             deadline,
         };
-        let mode = mode & 0o7777;
+        let set_gid = self
+            .attributes
+            .inherited_group(parent)
+            .map_or(0, |_| SET_GID);
+        let mode = creator.mode & 0o7777 | set_gid;
         let steps = [Step::MakeDirectory(&path), Step::SetMode(&path, mode)];
         let mut results = self.remote.perform(&steps, &ask).into_iter();
         let made = results
@@ -33,10 +46,15 @@ impl Vfs {
             self.doubt_outcome(&error, &[parent]);
             return Err(error.into());
         }
-        let has_mode = matches!(results.next(), Some(Ok(_)));
+        let mode_set = match results.next() {
+            Some(Err(error)) => Err(Error::NotPermitted(error)),
+            Some(Ok(_)) => Ok(()),
+            None => Err(Error::Impossible),
+        };
+        let has_mode = mode_set.is_ok();
         let attributes = Attributes {
             mode: has_mode.then_some(mode),
-            modified: Some(now()),
+            modified: Some(local_change()),
             ..Attributes::of(Kind::Directory)
         };
         let ino = {
@@ -46,6 +64,11 @@ impl Vfs {
             }
             tree.add_own_directory(parent, name, attributes)
         };
+        let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
+        // It is there, whatever becomes of its bits.
+        let _ = self.attributes.settle(ino, mode_set, What::Modes, keep);
+        let creator = Creator { mode, ..creator };
+        self.attributes.keep_new(ino, parent, creator);
         self.table.remembered(ino)
     }
 

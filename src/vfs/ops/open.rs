@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::Handle;
@@ -63,15 +64,32 @@ impl Vfs {
             self.prefetch
                 .ride_along(ino, self.metadata.checked_for(), deadline);
         }
-        self.metadata.revalidate(ino, deadline)?;
+        if let Err(error) = self.metadata.revalidate(ino, deadline) {
+            return Err(match error {
+                Error::Stale => self.gone(ino),
+                error => error,
+            });
+        }
         let is_gone = self.table.lock().get(ino).is_none_or(|node| node.removed);
         if is_gone && !self.files.opened.lock().files.contains_key(&ino) {
-            // The kernel looks the name up again.
-            return Err(Error::Stale);
+            return Err(self.gone(ino));
         }
         let changed = self.version(ino) != known;
         let open = self.open_inode(ino, wants)?;
         Ok(Open { changed, ..open })
+    }
+
+    /// Why a file that was removed on the server cannot be opened. ESTALE has the kernel look its name up once more, which
+    /// helps where that is another file's now.
+    fn gone(&self, ino: u64) -> Error {
+        let tree = self.table.lock();
+        let successor = tree
+            .get(ino)
+            .and_then(|node| tree.child(node.parent, &node.name));
+        match successor.is_some_and(|successor| successor != ino) {
+            true => Error::Stale,
+            false => Error::NotFound,
+        }
     }
 
     fn version(&self, ino: u64) -> Option<Version> {
@@ -85,7 +103,7 @@ impl Vfs {
         &self,
         parent: u64,
         name: &[u8],
-        mode: u32,
+        creator: Creator,
         wants: Wants,
         deadline: &Deadline,
     ) -> Result<(Attr, Open)> {
@@ -101,7 +119,8 @@ impl Vfs {
             let open = self.open(ino, wants, deadline)?;
             return Ok((self.table.remembered(ino)?, open));
         }
-        let mode = mode & 0o7777;
+        let mode = creator.mode & 0o7777;
+        let creator = Creator { mode, ..creator };
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
@@ -110,6 +129,7 @@ impl Vfs {
             false => None,
         };
         let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
+        self.attributes.keep_new(ino, parent, creator);
         let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();

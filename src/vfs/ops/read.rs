@@ -58,7 +58,23 @@ impl Vfs {
     }
 
     /// Reads `size` bytes from `offset`, less only at the end of the file.
+    ///
+    /// An open within [`Metadata::checked_for`](crate::vfs::metadata::Metadata) asks nothing, and the first read finds a file
+    /// that was removed: the program hears what the open would have said.
     pub fn read(
+        &self,
+        handle: u64,
+        offset: u64,
+        size: usize,
+        deadline: &Deadline,
+    ) -> Result<Bytes> {
+        match self.read_pieces(handle, offset, size, deadline) {
+            Err(Error::Stale) if offset == 0 => Err(Error::NotFound),
+            read => read,
+        }
+    }
+
+    fn read_pieces(
         &self,
         handle: u64,
         offset: u64,

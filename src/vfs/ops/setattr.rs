@@ -1,17 +1,38 @@
-//! setattr: size, mode and time.
+//! setattr: size, mode, owner and times.
 //!
 //! Mode and time of a file that is being written are sent after its upload, in the same flight; those of other files are
-//! set at once.
+//! set at once. What the server can't store is kept by the mount (`attributes`): owners, access times, parts of a second,
+//! times before 1970, and whatever it refuses.
 
 use crate::remote;
 use crate::remote::{Deadline, Done, Kind, Precision, Step};
 use crate::vfs::Vfs;
-use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
+use crate::vfs::attributes::What;
+use crate::vfs::attributes::ownership::Caller;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::OWNER_WRITES;
 use crate::vfs::file::open_rename_unlink::Claim;
 use crate::vfs::inode::ROOT;
 use crate::vfs::inode::attr_view::Attr;
+use crate::vfs::inode::kept::Timestamp;
+
+/// A time to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewTime {
+    /// That of the call: whole seconds do.
+    Now,
+    /// This one.
+    At(Timestamp),
+}
+
+impl NewTime {
+    fn moment(self) -> Timestamp {
+        match self {
+            Self::Now => Timestamp::now(),
+            Self::At(at) => at,
+        }
+    }
+}
 
 /// What setattr is to change; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,41 +45,96 @@ pub struct Changes {
     pub gid: Option<u32>,
     /// Bytes.
     pub size: Option<u64>,
-    /// The last modification, seconds since 1970 in UTC.
-    pub modified: Option<i64>,
+    /// The last access.
+    pub accessed: Option<NewTime>,
+    /// The last modification.
+    pub modified: Option<NewTime>,
 }
 
 impl Vfs {
-    /// Changes attributes. Nothing is changed when one of them can't be.
+    /// Changes attributes. Nothing is changed when the owner can't be. `in_group` tells whether the caller is a member
+    /// of a group.
     pub fn setattr(
         &self,
         ino: u64,
         handle: Option<u64>,
         changes: Changes,
+        (caller, in_group): (Caller, &dyn Fn(u32) -> bool),
         deadline: &Deadline,
     ) -> Result<Attr> {
         self.writable()?;
-        let (uid, gid) = {
-            let tree = self.table.lock();
-            let node = tree.get(ino).ok_or(Error::Stale)?;
-            self.settings.shown.owner(&node.attributes)
-        };
-        if changes.uid.is_some_and(|new| new != uid) || changes.gid.is_some_and(|new| new != gid) {
-            self.attributes
-                .tolerate(Err(Error::Impossible), "changing owners")?;
-        }
+        self.change_owner(ino, &changes, caller, in_group)?;
         if let Some(size) = changes.size {
             self.truncate(ino, handle, size, deadline)?;
         }
         if let Some(mode) = changes.mode {
-            let changed = self.change_mode(ino, mode & 0o7777, deadline);
-            self.attributes.tolerate(changed, SETTING_MODES)?;
+            self.change_mode(ino, mode & 0o7777, deadline)?;
         }
         if let Some(modified) = changes.modified {
-            let changed = self.change_modified(ino, modified, deadline);
-            self.attributes.tolerate(changed, SETTING_TIMES)?;
+            self.change_modified(ino, modified, deadline)?;
+        }
+        self.change_accessed(ino, &changes)?;
+        let is_only_now = changes.modified == Some(NewTime::Now) && changes.mode.is_none();
+        let changes_attributes = changes.mode.is_some()
+            || changes.uid.is_some()
+            || changes.gid.is_some()
+            || changes.accessed.is_some()
+            || changes.modified.is_some();
+        if changes_attributes && !is_only_now {
+            self.attributes.note_change(ino)?;
         }
         self.metadata.getattr(ino, deadline)
+    }
+
+    /// Keeps a new owner and group, which FTP has no command for. Root may set any; the owner may give a file to a group
+    /// that it is in (chown(2)).
+    fn change_owner(
+        &self,
+        ino: u64,
+        changes: &Changes,
+        caller: Caller,
+        in_group: &dyn Fn(u32) -> bool,
+    ) -> Result<()> {
+        let (shown, server) = {
+            let tree = self.table.lock();
+            let node = tree.get(ino).ok_or(Error::Stale)?;
+            let shown = &self.settings.shown;
+            (shown.owner(node), shown.server_owner(&node.attributes))
+        };
+        let uid = changes.uid.filter(|&uid| uid != shown.0);
+        let gid = changes.gid.filter(|&gid| gid != shown.1);
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        let is_root = caller.uid == 0;
+        let is_owner = caller.uid == shown.0;
+        let may_group = gid.is_none_or(|gid| is_owner && in_group(gid));
+        if !is_root && (uid.is_some() || !may_group) {
+            return Err(Error::Impossible);
+        }
+        let outcome = Err(Error::Impossible);
+        self.attributes.settle(ino, outcome, What::Owners, |kept| {
+            if let Some(uid) = uid {
+                kept.uid = (uid != server.0).then_some(uid);
+            }
+            if let Some(gid) = gid {
+                kept.gid = (gid != server.1).then_some(gid);
+            }
+        })
+    }
+
+    /// Keeps the time of the last access, which no server stores. Where nothing is kept, it is that of the last change.
+    fn change_accessed(&self, ino: u64, changes: &Changes) -> Result<()> {
+        if !self.attributes.keeps() {
+            return Ok(());
+        }
+        let Some(accessed) = changes.accessed else {
+            return Ok(());
+        };
+        let is_same = changes.modified == changes.accessed;
+        self.attributes.keep(ino, |kept| {
+            kept.accessed = (!is_same).then(|| accessed.moment());
+        })
     }
 
     /// Sets the time of what is on the server; `seconds` since 1970 in UTC.
@@ -100,31 +176,52 @@ impl Vfs {
         let written = opened
             .as_ref()
             .is_some_and(|file| self.files.is_written(file));
-        // What is known to fail is to fail here, not where the file is closed.
+        // What is known to fail is settled here, not where the file is closed.
         let may_ride = self.remote.traits().sets_modes;
-        let rides = opened.is_some_and(|file| {
+        let rides = opened.as_ref().is_some_and(|file| {
             let mut body = file.body.lock();
             let rides = body.is_dirty() || (written && mode & OWNER_WRITES == 0);
             let rides = rides && may_ride || body.name.removed;
             if rides {
                 body.attributes.mode = Some((mode, true));
                 self.files.journal_rights(&body);
-                let mut tree = self.table.lock();
-                tree.touch(ino);
-                if let Some(node) = tree.get_mut(ino) {
-                    node.attributes.mode = Some(mode);
-                }
             }
             rides
         });
         if rides {
-            Ok(())
+            self.attributes.stored_mode(ino, mode)
         } else {
-            self.attributes.set_mode(ino, mode, deadline)
+            self.attributes.set_mode(ino, mode, deadline)?;
+            if let Some(file) = opened {
+                // The mode that it was made with is no longer wanted.
+                let mut body = file.body.lock();
+                body.attributes.mode = None;
+                self.files.journal_rights(&body);
+            }
+            Ok(())
         }
     }
 
-    fn change_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
+    /// Sets the time of the last modification: whole seconds on the server, where it can, and the rest here.
+    fn change_modified(&self, ino: u64, time: NewTime, deadline: &Deadline) -> Result<()> {
+        let at = time.moment();
+        let outcome = match at.seconds < 0 {
+            // Servers read such times as others, or store 0.
+            true => Err(Error::Impossible),
+            false => self.store_modified(ino, at.seconds, deadline),
+        };
+        let is_stored = outcome.is_ok();
+        self.attributes
+            .settle(ino, outcome, What::Times, |kept| kept.modified = Some(at))?;
+        if is_stored && self.attributes.keeps() {
+            let has_rest = at.nanos != 0 && time != NewTime::Now;
+            self.attributes
+                .keep(ino, |kept| kept.modified = has_rest.then_some(at))?;
+        }
+        Ok(())
+    }
+
+    fn store_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {
         let opened = self.files.opened_file(ino);
         let Some(file) = opened else {
             let before = self

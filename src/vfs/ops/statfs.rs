@@ -12,11 +12,12 @@ const UNKNOWN_SPACE: u64 = 1 << 50;
 const UNKNOWN_FILES: u64 = 1 << 32;
 
 impl Vfs {
-    /// What there is of space, if the server need not be asked.
+    /// What there is of space, if the server need not be asked. While it is away, what it said last.
     pub fn statfs_cached(&self) -> Option<Space> {
+        let is_away = self.remote.is_away();
         self.space
             .lock()
-            .filter(|(at, _)| at.elapsed() < self.settings.cache_timeout)
+            .filter(|(at, _)| is_away || at.elapsed() < self.settings.lifetimes.known)
             .map(|(_, space)| space)
     }
 
@@ -30,13 +31,16 @@ impl Vfs {
             urgency: remote::Urgency::Caller,
             deadline,
         };
-        let said = self
-            .remote
-            .space(&remote::RemotePath::root(), &ask)
-            .unwrap_or_else(|error| {
+        let said = match self.remote.space(&remote::RemotePath::root(), &ask) {
+            Ok(said) => said,
+            Err(error) => {
                 log::info!("statfs: server did not report its free space: {error}");
+                if let Some((_, known)) = *self.space.lock() {
+                    return known;
+                }
                 None
-            });
+            }
+        };
         let given = self.settings.size.unwrap_or(UNKNOWN_SPACE);
         let free = said.map_or(given, |said| said.free);
         let total = said.and_then(|said| said.total).unwrap_or(given).max(free);

@@ -31,9 +31,21 @@ impl Vfs {
         self.writeback.finish(limit);
     }
 
+    /// From now on nothing more is brought to the server. Returns how many open files have content that it lacks. Does not
+    /// wait.
+    pub fn abandon(&self) -> usize {
+        self.writeback.stop();
+        let is_open = |unsent: &Unsent| !unsent.closed;
+        self.unsent()
+            .iter()
+            .filter(|unsent| is_open(unsent))
+            .count()
+    }
+
     /// The end of the mount: no operation comes any more.
     pub fn end(&self) {
         self.writeback.end();
+        self.attributes.end();
     }
 
     /// Logs what was gained and lost by speculative work.
@@ -56,6 +68,7 @@ impl Vfs {
             disk: self.readers.disk.as_ref().map(|disk| disk.size()),
             known,
             open,
+            stale: self.settings.lifetimes.stale,
             listed_ahead,
             fetched_ahead: self.prefetch.fetched_ahead(),
             unsent: self.unsent(),

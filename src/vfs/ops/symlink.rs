@@ -2,9 +2,11 @@
 
 use crate::remote::{self, Attributes, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
+use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
-use crate::vfs::inode::{check_name, now};
+use crate::vfs::inode::check_name;
+use crate::vfs::inode::node::local_change;
 
 impl Vfs {
     /// Makes a symbolic link, where the server can.
@@ -13,6 +15,7 @@ impl Vfs {
         parent: u64,
         name: &[u8],
         target: &[u8],
+        creator: Creator,
         deadline: &Deadline,
     ) -> Result<Attr> {
         self.writable()?;
@@ -31,7 +34,7 @@ impl Vfs {
         }
         let attributes = Attributes {
             target: Some(target.into()),
-            modified: Some(now()),
+            modified: Some(local_change()),
             ..Attributes::of(Kind::Symlink)
         };
         let ino = {
@@ -41,6 +44,7 @@ impl Vfs {
             }
             tree.add_own(parent, name, attributes)
         };
+        self.attributes.keep_new(ino, parent, creator);
         self.table.remembered(ino)
     }
 

@@ -109,6 +109,7 @@ impl Vfs {
         }?;
         // A write makes the time of the file now, whatever was set before.
         body.attributes.modified = None;
+        body.attributes.is_last = false;
         self.files.publish(file, body);
         let first = self.uploader.streams.start_of(body);
         let path = match first {

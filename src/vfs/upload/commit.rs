@@ -10,12 +10,13 @@
 use std::sync::atomic::Ordering;
 
 use crate::remote;
-use crate::remote::{Change, Plan, Updated, Version, Why};
-use crate::vfs::attributes::{SETTING_MODES, SETTING_TIMES};
+use crate::remote::{Change, Plan, Precision, Updated, Version, Why};
+use crate::vfs::attributes::What;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::Report;
+use crate::vfs::inode::kept::{Kept, KeptMode, Timestamp};
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
@@ -70,17 +71,21 @@ impl Uploader {
         if body.attributes.modified == change.then.modified {
             body.attributes.modified = None;
         }
-        match updated.modified {
-            Some(Err(error)) => {
-                let failed = Err(Error::NotPermitted(error));
-                self.attributes
-                    .tolerate(failed, SETTING_TIMES)
-                    .map(|()| version)
-            }
-            _ => Ok(version),
+        if let (Some(Err(error)), Some(seconds)) = (updated.modified, change.then.modified) {
+            let failed = Err(Error::NotPermitted(error));
+            self.attributes
+                .settle(file.ino, failed, What::Times, |kept| {
+                    // With parts of a second it is kept already.
+                    if kept.modified.is_none_or(|kept| kept.seconds != seconds) {
+                        kept.modified = Some(Timestamp::of_seconds(seconds));
+                    }
+                })?;
         }
+        Ok(version)
     }
 
+    /// What the server said to the permission bits of a file. Those that a program has set, rather than given when it
+    /// made the file, fail its close where they can be neither stored nor kept.
     fn mode_outcome(
         &self,
         file: &File,
@@ -90,23 +95,28 @@ impl Uploader {
         let Some((mode, promised)) = mode else {
             return Ok(());
         };
-        match &outcome {
-            Some(Err(error)) if promised => {
-                let failed = Err(Error::NotPermitted(error.clone()));
-                self.attributes.tolerate(failed, SETTING_MODES)?;
-            }
-            Some(Err(error)) => {
-                log::info!(
-                    "upload: mode {mode:o} of a new file not set: {error}; it keeps the server's default"
-                )
-            }
-            _ => {}
-        }
+        let is_stored = matches!(outcome, Some(Ok(())));
+        let settled = match outcome {
+            Some(Err(error)) => Err(Error::NotPermitted(error)),
+            Some(Ok(())) => Ok(()),
+            None => Err(Error::Impossible),
+        };
+        let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
+        let settled = self.attributes.settle(file.ino, settled, What::Modes, keep);
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
-            node.attributes.mode = matches!(outcome, Some(Ok(()))).then_some(mode);
+            node.attributes.mode = is_stored.then_some(mode);
         }
-        Ok(())
+        drop(tree);
+        match settled {
+            Err(error) if !promised => {
+                log::info!(
+                    "upload: mode {mode:o} of a new file not set: {error}; it keeps the server's default"
+                );
+                Ok(())
+            }
+            settled => settled,
+        }
     }
 
     /// Publishes the result of an upload in the inode table and to the reader.
@@ -129,6 +139,9 @@ impl Uploader {
         match body.content.base {
             Some(version) => {
                 node.refresh_version(version);
+                if let (None, Some(modified)) = (version.modified, &mut node.attributes.modified) {
+                    modified.precision = Precision::Local;
+                }
                 node.pages = (!mixed).then_some(version);
             }
             None => node.fetched = None,
@@ -137,6 +150,11 @@ impl Uploader {
             node.fetched = None;
         }
         node.generation = generation;
+        let parent = node.parent;
+        if let (Some(version), Ok(_)) = (body.content.base, result) {
+            tree.saw_own_version(file.ino, version);
+            tree.stored_inside(parent);
+        }
         body.merged.size_unreported |= mixed;
         drop(tree);
         body.content.generation = generation;

@@ -1,7 +1,6 @@
 //! The last close of a file, and the end of the mount: what was written is stored, or kept in lost+found.
 
 use crate::remote::{Deadline, Step};
-use crate::vfs::attributes::SETTING_MODES;
 use crate::vfs::file::open_file::File;
 use crate::vfs::writeback::WriteBack;
 use std::sync::Arc;
@@ -49,6 +48,11 @@ impl WriteBack {
     /// The last chance of what was written: it reaches the server or `lost+found`.
     fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
         self.store_last(file, deadline);
+        self.set_pending_mode(file, deadline);
+    }
+
+    /// Sets a mode that had to wait until all is stored.
+    pub(crate) fn set_pending_mode(&self, file: &Arc<File>, deadline: &Deadline) {
         let waiting = {
             let Ok(mut body) = self.files.lock_settled(file, deadline) else {
                 return;
@@ -62,8 +66,7 @@ impl WriteBack {
         let Some((mode, _)) = waiting else {
             return;
         };
-        let set = self.attributes.set_mode(file.ino, mode, deadline);
-        if let Err(error) = self.attributes.tolerate(set, SETTING_MODES) {
+        if let Err(error) = self.attributes.set_mode(file.ino, mode, deadline) {
             log::warn!("close: mode not set: {error}");
         }
         file.body.lock().upload.busy_until = None;

@@ -215,7 +215,13 @@ impl WriteBack {
             if let Some(job) = job.filter(|job| again || result.is_ok() && job.again) {
                 job.running = false;
                 job.due = Instant::now();
-                if let Err(error) = &result {
+                if let Err(error) = &result
+                    && self.remote.is_away()
+                {
+                    // That the server is away is logged once, and says nothing about the file.
+                    log::debug!("write-back: {path}: {error}");
+                    job.due += FIRST_RETRY_DELAY;
+                } else if let Err(error) = &result {
                     let wait = FIRST_RETRY_DELAY * (1 << job.failures.min(16));
                     job.due += wait.min(MAX_RETRY_DELAY);
                     job.failures += 1;
@@ -346,6 +352,11 @@ impl WriteBack {
                 .changed
                 .wait_for(&mut state, Duration::from_millis(50));
         }
+        self.stop();
+    }
+
+    /// No upload of the queue begins any more.
+    pub(crate) fn stop(&self) {
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_all();
     }

@@ -74,6 +74,10 @@ impl Session {
                 false
             }
             Act::Listing(lines) => data.write_all(lines).is_ok(),
+            Act::Drip => {
+                self.drip(&data);
+                false
+            }
             _ => {
                 let limit = odd_limit(act).unwrap_or(listing.len()).min(listing.len());
                 data.write_all(&listing[..limit]).is_ok()
@@ -271,6 +275,11 @@ impl Session {
         }
         match act {
             Act::NoFinal => self.silence(),
+            Act::Drip if well => {
+                self.say("226-All of it, and:")?;
+                self.drip(&self.socket);
+                Err(Ended)
+            }
             Act::AwaitNext => {
                 self.await_next();
                 self.say("226 All of it")
@@ -278,6 +287,14 @@ impl Session {
             Act::BrokenOff(words) if !well => self.say(words),
             _ if well => self.say("226 All of it"),
             _ => self.say("426 Broken off"),
+        }
+    }
+
+    /// Sends two bytes a second until the client goes.
+    fn drip(&self, mut to: &TcpStream) {
+        let until = Instant::now() + WAIT_LIMIT;
+        while Instant::now() < until && !self.shared.is_stopped() && to.write_all(b"x").is_ok() {
+            sleep(Duration::from_millis(500));
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Act, Gate, PASSWORD, Shared, USER};
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) number: usize,
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     input: BufReader<TcpStream>,
     directory: Vec<u8>,
     user: String,
@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) restart: usize,
     pub(super) passive: Option<TcpListener>,
     held: Option<Gate>,
+    /// Comes before each reply.
+    noise: &'static str,
     unsaid: bool,
     /// Lines that came together, each with whether it was the first of them.
     came: VecDeque<(Vec<u8>, bool)>,
@@ -46,6 +48,11 @@ pub(super) type Outcome = Result<(), Ended>;
 pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
     socket.set_nodelay(true).unwrap();
+    if shared.script.one_client {
+        for older in shared.sockets.lock().unwrap().values() {
+            let _ = older.shutdown(std::net::Shutdown::Both);
+        }
+    }
     shared
         .sockets
         .lock()
@@ -62,6 +69,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         restart: 0,
         passive: None,
         held: None,
+        noise: "",
         unsaid: false,
         came: VecDeque::new(),
         transferred: false,
@@ -121,10 +129,12 @@ impl Session {
                     Act::Until(gate) => gate.pass(),
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
+                    Act::Noise(noise) => self.noise = noise,
                     _ => {}
                 }
                 self.obey(&verb, &argument, act)?;
                 self.held = None;
+                self.noise = "";
                 Ok(())
             }
         }
@@ -190,7 +200,8 @@ impl Session {
         if let Some(gate) = self.held.take() {
             gate.pass();
         }
-        self.socket.write_all(bytes).map_err(|_| Ended)
+        let bytes = [self.noise.as_bytes(), bytes].concat();
+        self.socket.write_all(&bytes).map_err(|_| Ended)
     }
 
     /// Takes what comes and says nothing, until the client goes.
@@ -238,6 +249,10 @@ impl Session {
             "QUIT" => return self.say("221 Bye").and(Err(Ended)),
             _ if !self.logged_in => return self.say("530 Please log in"),
             _ => {}
+        }
+        let changes = ["STOR", "APPE", "MKD", "DELE", "RMD", "RNTO"].contains(&verb);
+        if changes && self.shared.script.names_only && argument.contains(&b'/') {
+            return self.say("550 Permission denied");
         }
         let path = self.known(argument);
         match verb {
@@ -301,7 +316,11 @@ impl Session {
                 self.say("213 End of status")
             }
             "MLSD" => {
-                let listing = self.tree().facts_of(&self.directory);
+                let directory = match self.shared.script.lists_left {
+                    true => &self.port_made_in,
+                    false => &self.directory,
+                };
+                let listing = self.tree().facts_of(directory);
                 self.list(listing, act)
             }
             "MLST" => {

@@ -10,16 +10,15 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::PollFlags;
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
 use rustls::{CommonState, Error};
 
-use crate::ftp::net::stream::{is_readable, wait_for};
+use crate::ftp::net::stream::{await_peer, is_readable};
 use crate::remote::Deadline;
 
 /// Bytes read from the socket at once. A message of a handshake, which rustls wants whole, is shorter.
@@ -264,7 +263,7 @@ impl Protected {
             match tcp.read(self.input.room(least)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => match deadline {
                     Some(deadline) => {
-                        wait_for(&mut [PollFd::new(tcp.as_fd(), PollFlags::POLLIN)], deadline)?;
+                        await_peer(tcp, PollFlags::POLLIN, deadline)?;
                     }
                     None => return Ok(true),
                 },
@@ -272,7 +271,7 @@ impl Protected {
                 Ok(length) => {
                     self.input.add(length);
                     if let Some(deadline) = deadline {
-                        deadline.progress();
+                        deadline.moved(length as u64);
                     }
                     return Ok(length > 0);
                 }
@@ -285,16 +284,13 @@ impl Protected {
         while self.output.length() > 0 {
             match tcp.write(self.output.bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_for(
-                        &mut [PollFd::new(tcp.as_fd(), PollFlags::POLLOUT)],
-                        deadline,
-                    )?;
+                    await_peer(tcp, PollFlags::POLLOUT, deadline)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => {
                     self.output.drop_first(length);
-                    deadline.progress();
+                    deadline.moved(length as u64);
                 }
                 Err(error) => return Err(error),
             }

@@ -25,7 +25,7 @@ impl Sender {
         if self.file.body.lock().rewind() {
             return Ok(());
         }
-        let deadline = Deadline::after(self.streams.patience);
+        let deadline = self.deadline();
         let has = self.has(&deadline)?;
         let (sent, confirmed, clean) = {
             let body = self.file.body.lock();

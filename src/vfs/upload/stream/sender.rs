@@ -55,6 +55,10 @@ pub(crate) struct Sender {
     then: Then,
     /// When the transfer began.
     since: Instant,
+    /// When the step began that failed first, until one succeeds: retries have what is left of the patience since then.
+    failed_since: Option<Instant>,
+    /// When the last step began.
+    step_since: Instant,
     buffer: Vec<u8>,
     /// The file's first bytes, where they were sent before the server's consent and are not confirmed yet.
     pub(crate) early: Vec<u8>,
@@ -87,6 +91,8 @@ impl Sender {
             from_start,
             then: Then::default(),
             since: Instant::now(),
+            failed_since: None,
+            step_since: Instant::now(),
             buffer: Vec::new(),
             early: Vec::new(),
         }
@@ -126,7 +132,6 @@ impl Sender {
     fn send_with_retries(&mut self) -> remote::Result<()> {
         let mut failures = 0;
         let mut reached = 0;
-        let mut since = Instant::now();
         let mut cause = None;
         loop {
             let result = match failures {
@@ -140,8 +145,9 @@ impl Sender {
             let sent = self.sent();
             if failures == 0 || sent > reached {
                 (reached, failures) = (sent, 0);
-                since = Instant::now();
+                self.failed_since = None;
             }
+            let since = *self.failed_since.get_or_insert(self.step_since);
             failures += 1;
             // A timeout has waited for long enough.
             let passes = matches!(error, remote::Error::Lost { .. });
@@ -162,6 +168,14 @@ impl Sender {
                 thread::sleep(pause);
             }
         }
+    }
+
+    /// The deadline of the next step: of one after a failure, what that has left.
+    pub(crate) fn deadline(&self) -> Deadline {
+        let spent = self
+            .failed_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        Deadline::after(self.streams.patience.saturating_sub(spent))
     }
 
     fn sent(&self) -> u64 {
@@ -238,7 +252,8 @@ impl Sender {
     }
 
     fn send(&mut self, range: Range<u64>) -> remote::Result<()> {
-        let deadline = Deadline::after(self.streams.patience);
+        self.step_since = Instant::now();
+        let deadline = self.deadline();
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         self.buffer.resize(length, 0);
         self.spool
@@ -338,7 +353,8 @@ impl Sender {
         let Some(sink) = self.sink.take() else {
             return Ok(());
         };
-        let said = sink.finish(&Deadline::after(self.streams.patience))?;
+        self.step_since = Instant::now();
+        let said = sink.finish(&self.deadline())?;
         self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();

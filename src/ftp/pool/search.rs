@@ -1,0 +1,199 @@
+//! Looks for a server that counts as away (see `reachability.rs`).
+//!
+//! An operation whose deadline has passed while the server sent nothing on any connection makes the server count as
+//! away, and so does a missing route to it. From then on callers wait [`AWAY_PATIENCE`] for a connection and no longer,
+//! and the search for the server tries to connect: after pauses that grow, at once when the kernel reports a change of
+//! links, addresses or routes (rtnetlink(7)), and at once when a caller comes. The first success ends it, and so does any
+//! byte that comes on an older connection. A server that refuses the login is reachable.
+//!
+//! Attempts run concurrently: one whose SYN was lost learns of the network's return only when the kernel repeats the SYN,
+//! up to two seconds later, while a new one gets through at once.
+//!
+//! # Invariants
+//!
+//! * The search thread exists while the server is away, and no longer than one check interval after that.
+//! * While the server is away, callers get no connection, idle ones are kept, and only attempts connect.
+//!
+//! # Lock order
+//!
+//! As in `pool.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::ftp::control::Control;
+use crate::ftp::net::route_changes::RouteChanges;
+use crate::ftp::pool::Pool;
+use crate::ftp::pool::reachability::ATTEMPT_SPACING;
+use crate::ftp::pool::wait_queue::PoolState;
+use crate::process::thread::spawn_thread;
+use crate::remote::{Ask, Deadline, Error, Result, Urgency};
+
+/// How long an operation waits for a server that is away, from its beginning.
+const AWAY_PATIENCE: Duration = Duration::from_millis(900);
+/// Pause after the first attempt to connect; doubled after each.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How long an attempt waits for TCP: two SYNs that the kernel repeats.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(3500);
+/// How long nothing was heard of a server to which there is no route: else it is only a data connection that has none.
+const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
+/// Interval at which the search checks whether it is over.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+impl Pool {
+    /// Whether the server counts as away.
+    pub fn is_away(&self) -> bool {
+        self.heard.is_away.load(Ordering::Relaxed)
+    }
+
+    fn end_search(&self, state: &mut PoolState) {
+        state.reachability.end();
+        self.heard.is_away.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the failure of an operation: where its deadline has passed and no byte has come for that long on any
+    /// connection, or there is no route, the server is away.
+    pub fn note_failure(self: &Arc<Self>, error: &Error, deadline: &Deadline) {
+        let patience = deadline.patience();
+        let silence = match error {
+            Error::TimedOut { .. } if deadline.remaining().is_none() => patience,
+            Error::Lost {
+                unreachable: true, ..
+            } => UNREACHABLE_SILENCE,
+            _ => return,
+        };
+        if self.heard.at().elapsed() < silence {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.closed || !state.reachability.begin(patience) {
+            return;
+        }
+        log::debug!("pool: {error}; looking for the server");
+        let pool = Arc::clone(self);
+        self.heard.is_away.store(true, Ordering::Relaxed);
+        if spawn_thread("search", move || pool.search()).is_err() {
+            self.end_search(&mut state);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// How long a caller may wait now for a server that is away, before it checks again. Has an attempt begun for it.
+    pub(crate) fn away_patience(
+        self: &Arc<Self>,
+        state: &mut PoolState,
+        ask: &Ask<'_>,
+    ) -> Result<Duration> {
+        let left = AWAY_PATIENCE.checked_sub(ask.deadline.age());
+        match left.filter(|left| !left.is_zero() && ask.urgency != Urgency::Ahead) {
+            Some(left) => {
+                self.start_attempt(state);
+                Ok(left.min(ATTEMPT_SPACING))
+            }
+            None => Err(Error::timed_out("waiting for a server that is away")),
+        }
+    }
+
+    /// Begins an attempt to connect, unless the last one has just begun.
+    fn start_attempt(self: &Arc<Self>, state: &mut PoolState) {
+        if state.closed || !state.reachability.note_attempt() {
+            return;
+        }
+        let pool = Arc::clone(self);
+        if spawn_thread("reconnect", move || pool.attempt()).is_err() {
+            state.reachability.attempts -= 1;
+        }
+    }
+
+    /// Begins attempts until the server was heard of, or the pool is closed.
+    fn search(self: &Arc<Self>) {
+        let changes = RouteChanges::watch();
+        let mut pause = FIRST_PAUSE;
+        let mut due = Instant::now();
+        loop {
+            let mut state = self.state.lock();
+            let Some(search) = state.reachability.search else {
+                return;
+            };
+            if state.closed || self.heard.at() > search.since {
+                self.end_search(&mut state);
+                drop(state);
+                self.changed.notify_all();
+                return;
+            }
+            if search.since.elapsed() >= FIRST_PAUSE && !search.announced {
+                if let Some(search) = &mut state.reachability.search {
+                    search.announced = true;
+                }
+                log::warn!(
+                    "pool: no answer: the server counts as away, operations fail until it can be reached again"
+                );
+            }
+            if Instant::now() >= due {
+                self.start_attempt(&mut state);
+                due = Instant::now() + pause;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            drop(state);
+            let left = due.saturating_duration_since(Instant::now());
+            match &changes {
+                Some(changes) => {
+                    if changes.await_change(left.min(CHECK_INTERVAL)) {
+                        (due, pause) = (Instant::now(), FIRST_PAUSE);
+                    }
+                }
+                None => std::thread::sleep(left.min(CHECK_INTERVAL)),
+            }
+        }
+    }
+
+    /// One attempt to connect and log in. Its connection joins the pool, where that has room for one more.
+    fn attempt(&self) {
+        let patience = {
+            let state = self.state.lock();
+            state.reachability.search.map(|search| search.patience)
+        };
+        let begun = Instant::now();
+        let made = self.reach(patience.unwrap_or(CONNECT_PATIENCE));
+        let mut state = self.state.lock();
+        state.reachability.attempts -= 1;
+        if let Err(error @ (Error::TimedOut { .. } | Error::Lost { .. })) = &made {
+            log::debug!("pool: {error}");
+            return;
+        }
+        let was_away = state.reachability.is_away();
+        self.end_search(&mut state);
+        match made {
+            Ok((id, control)) if was_away && !state.closed && state.live < state.limit.now => {
+                state.live += 1;
+                state.connecting += 1;
+                drop(state);
+                self.count_in(Ok((id, control, None)), begun);
+            }
+            Ok((id, control)) => {
+                drop(state);
+                self.unregister(id);
+                drop(control);
+            }
+            Err(error) => {
+                drop(state);
+                log::info!("pool: the server is there: {error}");
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Connects and logs in, from any port.
+    fn reach(&self, patience: Duration) -> Result<(u64, Control)> {
+        let (endpoint, profile) = (&self.endpoint, &self.profile);
+        let stream = self.route.connect(&Deadline::after(CONNECT_PATIENCE))?;
+        let deadline = Deadline::after(patience);
+        let control = endpoint.greet(&self.route, stream, profile, &deadline)?;
+        let (id, control, _) = self.log_in(control, false, &deadline)?;
+        Ok((id, control))
+    }
+}

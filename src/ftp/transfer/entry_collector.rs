@@ -1,0 +1,83 @@
+//! Collects the entries of a listing from its lines, and decides whether they are all.
+
+use crate::ftp::listing::{Line, Parser};
+use crate::ftp::transfer::listing_stream::LINE_LIMIT;
+use crate::remote::{Completeness, Entry};
+
+/// The most entries of one directory that are kept, so that a server cannot exhaust memory.
+const ENTRY_LIMIT: usize = 2_000_000;
+/// Bytes of an unreadable line that the log shows.
+const SHOWN_LINE_LIMIT: usize = 200;
+
+/// Entries in the server's bytes, and whether they are all.
+pub type Listed = (Vec<Entry>, Completeness);
+
+/// Collects the entries of a listing, and counts the lines that cannot be parsed.
+pub struct EntryCollector {
+    parser: Parser,
+    /// What came so far.
+    pub entries: Vec<Entry>,
+    unreadable: usize,
+    first_unreadable: Vec<u8>,
+    /// More entries came than [`ENTRY_LIMIT`].
+    is_full: bool,
+}
+
+impl EntryCollector {
+    /// A collector of lines that `parser` parses, of the listing of `directory` (absolute).
+    pub fn new(parser: Parser, directory: &[u8]) -> Self {
+        Self {
+            parser: parser.within(directory),
+            entries: Vec::new(),
+            unreadable: 0,
+            first_unreadable: Vec::new(),
+            is_full: false,
+        }
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, line: &[u8]) {
+        let parsed = match line.len() > LINE_LIMIT {
+            true => Line::Unreadable,
+            false => self.parser.line(line),
+        };
+        match parsed {
+            Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
+            Line::Entry(_) => self.is_full = true,
+            Line::Nothing => {}
+            Line::Unreadable => {
+                if self.unreadable == 0 {
+                    self.first_unreadable = line[..line.len().min(SHOWN_LINE_LIMIT)].to_vec();
+                }
+                self.unreadable += 1;
+            }
+        }
+    }
+
+    /// The entries; `received` is how much of the listing came.
+    pub fn finish(mut self, directory: &[u8], received: Completeness) -> Listed {
+        self.entries.extend(self.parser.finish());
+        let is_empty = self.entries.is_empty() && !self.parser.says_empty();
+        let completeness = match received {
+            _ if self.is_full => Completeness::Cut,
+            Completeness::Whole if self.unreadable > 0 && is_empty => Completeness::Cut,
+            Completeness::Whole if self.unreadable > 0 => Completeness::Partial,
+            received => received,
+        };
+        let directory = directory.escape_ascii();
+        if self.unreadable > 0 {
+            log::warn!(
+                "list: {} lines in the listing of {directory} cannot be parsed, the first: {}",
+                self.unreadable,
+                self.first_unreadable.escape_ascii()
+            );
+        }
+        if completeness == Completeness::Cut {
+            log::warn!(
+                "list: the listing of {directory} ends in an error: entries are missing ({} known)",
+                self.entries.len()
+            );
+        }
+        (self.entries, completeness)
+    }
+}

@@ -1,0 +1,98 @@
+//! `ftpfs umount -f`: callers are freed, transfers end, and nothing that was written is lost.
+
+use std::time::Duration;
+
+use crate::limited::{self, Outcome};
+use crate::mount::{Mount, SCRIPT_LIMIT, pattern};
+use crate::scripted::{Act, Server};
+
+/// How long the process may go on, with a margin for a busy machine.
+const END_LIMIT: Duration = Duration::from_secs(4);
+
+fn unmount_by_force(mount: &Mount) -> Outcome {
+    let point = mount.point();
+    let mut command = mount.ftpfs(&["umount", "-f", point.to_str().unwrap()]);
+    limited::run(&mut command, SCRIPT_LIMIT, &mount.path(""))
+}
+
+#[test]
+fn forced_unmount_frees_callers_and_ends_the_process() {
+    let server = Server::start();
+    for name in ["f", "g", "d/h"] {
+        server.tree().put(&format!("/{name}"), pattern(1_000_000));
+    }
+    let mut mount = Mount::with(&server, "timeout=600");
+    mount.sh("ls -l");
+    server.on("", Act::Silence);
+    // Their working directory keeps the detached mount alive.
+    let script = "cat f >/dev/null || echo failed; sleep 600 <&- >/dev/null &";
+    let mut reader = mount.start(script);
+    let mut others = mount.start("ls d || echo failed; mkdir new || echo failed");
+    server.await_count("RETR", 1);
+    server.await_count("MLSD", 1);
+    let outcome = unmount_by_force(&mount);
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    mount.ended_within(END_LIMIT);
+    assert!(reader.end().contains("failed"));
+    assert_eq!(others.end().matches("failed").count(), 2);
+}
+
+#[test]
+fn forced_unmount_keeps_closed_and_open_files() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm");
+    server.on("STOR", Act::Silence);
+    // Not by a redirection of bash, which opens, duplicates and closes.
+    let script = "exec python3 -Iuc \"import os, time
+file = os.open('open', os.O_WRONLY | os.O_CREAT)
+os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
+    let writer = mount.start(script);
+    writer.await_words("written");
+    mount.sh("echo closed > closed");
+    server.on("", Act::Silence);
+    let outcome = unmount_by_force(&mount);
+    assert!(!outcome.succeeded());
+    let said = &outcome.output;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("1 closed file"), "{said}");
+    assert!(said.contains("1 open file not stored"), "{said}");
+    mount.ended_within(END_LIMIT);
+    drop(writer);
+    let lost = mount.lost();
+    let lost: Vec<_> = lost
+        .iter()
+        .filter(|(name, _)| name.contains("open"))
+        .collect();
+    assert!(
+        lost.iter()
+            .any(|(_, content)| content.as_slice() == b"open\n"),
+        "{lost:?}"
+    );
+    server.behave();
+    assert!(server.tree().node("/closed").is_none());
+    // The next mount stores what the journal has.
+    mount.again_with(&server, "writeback");
+    mount.sh("until [ \"$(cat closed)\" = closed ]; do sleep 0.1; done");
+    mount.unmount();
+    assert!(server.tree().node("/closed").is_some());
+}
+
+/// Nothing of it goes on in the background.
+#[test]
+fn forced_unmount_ends_an_upload() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600");
+    mount.sh("ls -l; echo warm > warm");
+    server.on("STOR", Act::NoFinal);
+    let mut writer = mount.start("cat /dev/zero | head -c 3000000 > new || echo failed");
+    server.await_count("STOR /new", 1);
+    let outcome = unmount_by_force(&mount);
+    mount.ended_within(END_LIMIT);
+    assert!(writer.end().contains("failed"), "{}", outcome.output);
+    // What was written before the error, which came to the write or to the close.
+    let lost = mount.lost();
+    let mut kept = lost.iter().filter(|(name, _)| name.starts_with("new"));
+    assert!(kept.any(|(_, content)| !content.is_empty()), "{lost:?}");
+}

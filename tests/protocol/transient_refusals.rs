@@ -1,0 +1,137 @@
+//! What a server refuses for the moment (4xx) is done a little later, where that is safe.
+
+use crate::mount::{Mount, pattern};
+use crate::scripted::{Act, Script, Server};
+
+fn server(without: &[&'static str]) -> Server {
+    let server = Script::new().without(without).start();
+    server.tree().put("/d/f", pattern(3000));
+    server
+}
+
+#[test]
+fn refusal_in_place_of_the_150_is_repeated() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        for code in [
+            "450 Requested file action not taken",
+            "451 Local error",
+            "425 No data connection",
+            "426 Closed",
+        ] {
+            let server = server(without);
+            let mount = Mount::with(&server, "timeout=10");
+            for verb in ["RETR", "STOR", "APPE", "LIST", "MLSD"] {
+                for _ in 0..2 {
+                    server.once(verb, Act::Reply(code));
+                }
+            }
+            mount.sh(
+                "[ \"$(ls d)\" = f ]; [ $(cat d/f | wc -c) = 3000 ]; cp d/f d/g; cmp d/f d/g
+                set -C; echo new > d/h; [ $(cat d/h) = new ]",
+            );
+            let paths = server.tree().paths();
+            assert_eq!(paths, ["/d", "/d/f", "/d/g", "/d/h"], "{code}");
+        }
+    }
+}
+
+#[test]
+fn refusal_to_remove_or_rename_is_repeated() {
+    let server = server(&[]);
+    server.tree().put("/e/f", "x");
+    let mount = Mount::with(&server, "timeout=10");
+    for _ in 0..2 {
+        server.once("DELE", Act::Reply("450 Busy"));
+        server.once("RNFR", Act::Reply("450 Busy"));
+    }
+    mount.sh("mv d/f d/g; [ $(ls d) = g ]; rm d/g; [ -z \"$(ls d)\" ]");
+    // It ends.
+    server.on("DELE", Act::Reply("450 Busy"));
+    assert_eq!(mount.error("os.unlink('e/f')"), "EBUSY");
+}
+
+#[test]
+fn lasting_refusals_are_not_repeated() {
+    for (verb, words, script) in [
+        (
+            "RETR",
+            "450 /d/f: No such file or directory",
+            "os.open('d/f', 0) and os.read(3, 9)",
+        ),
+        ("DELE", "450 /d/f: Permission denied", "os.unlink('d/f')"),
+        ("DELE", "451 Local error", "os.unlink('d/f')"),
+        (
+            "STOR",
+            "452 Try again later",
+            "open('d/new', 'w').write('x')",
+        ),
+        (
+            "STOR",
+            "451 Disk quota exceeded",
+            "open('d/new', 'w').write('x')",
+        ),
+    ] {
+        let server = server(&[]);
+        let mount = Mount::with(&server, "timeout=10");
+        mount.sh("ls -l d");
+        server.on(verb, Act::Reply(words));
+        mount.error(script);
+        // A read that fails is tried again once, whatever the reason.
+        assert!(
+            server.count(verb) <= 1 + usize::from(verb == "RETR"),
+            "{words}"
+        );
+        assert!(!mount.log().contains("trying again"), "{words}");
+    }
+}
+
+/// What comes after data has moved is tried once more.
+#[test]
+fn listing_that_ends_in_a_refusal_is_listed_once_more() {
+    for (times, expected) in [(1, "['f']"), (9, "EIO")] {
+        let server = server(&[]);
+        let mount = Mount::with(&server, "timeout=10");
+        for _ in 0..times {
+            server.once("MLSD", Act::Refuse(9, "451 Local error"));
+        }
+        assert_eq!(mount.error("os.listdir('d')"), expected);
+        assert_eq!(server.count("MLSD"), 2);
+    }
+}
+
+#[test]
+fn offset_refused_with_the_transfer_is_read_from_the_start() {
+    for code in ["554 Invalid REST parameter", "554 What?"] {
+        for verb in ["REST", "RETR"] {
+            let server = Server::start();
+            server.tree().put("/f", pattern(3_000_000));
+            server.once(verb, Act::Reply(code));
+            let mount = Mount::of(&server);
+            assert_eq!(
+                mount.sh("tail -c 100 f > $S/got; wc -c < $S/got").trim(),
+                "100"
+            );
+            assert_eq!(mount.scratch("got"), &pattern(3_000_000)[2_999_900..]);
+        }
+    }
+}
+
+/// The reply that a connection did not bring may have been a success.
+#[test]
+fn command_of_unknown_fate_counts_as_done_if_it_was() {
+    for (verb, act) in [
+        ("DELE", Act::Unsaid),
+        ("RNTO", Act::Unsaid),
+        ("MKD", Act::Unsaid),
+    ] {
+        let server = server(&[]);
+        let mount = Mount::with(&server, "timeout=10");
+        mount.sh("ls -l d");
+        server.once(verb, act);
+        mount.sh(match verb {
+            "DELE" => "rm d/f; [ -z \"$(ls d)\" ]",
+            "RNTO" => "mv d/f d/g; [ $(ls d) = g ]",
+            _ => "mkdir d/g; [ -d d/g ]",
+        });
+    }
+}
