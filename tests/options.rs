@@ -396,7 +396,11 @@ fn shell_scripts_pass_shellcheck() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ftpfs.bash");
     fs::write(&path, script).expect("written");
-    let scripts = ["scripts/package", "scripts/systemd-root", "tests/systemd/init.sh"];
+    let scripts = [
+        "scripts/package",
+        "scripts/systemd-root",
+        "tests/systemd/init.sh",
+    ];
     let checked = Command::new("shellcheck")
         .args(["-s", "bash", "--severity", "warning"])
         .arg(&path)
