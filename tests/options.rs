@@ -388,6 +388,31 @@ fn completed(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn shell_scripts_pass_shellcheck() {
+    let line = ["ftpfs", "completions", "bash"].map(OsString::from);
+    let Ok(Request::Print(script)) = parse(line) else {
+        panic!("no script");
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("ftpfs.bash");
+    fs::write(&path, script).expect("written");
+    let scripts = [
+        "scripts/package",
+        "scripts/systemd-root",
+        "tests/systemd/init.sh",
+    ];
+    let checked = Command::new("shellcheck")
+        .args(["-s", "bash", "--severity", "warning"])
+        .arg(&path)
+        .args(scripts)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("shellcheck");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{said}");
+}
+
+#[test]
 fn bash_completes_options_one_by_one() {
     assert_eq!(
         completed(&["ftpfs", "h:", "/m", "-o", "allow_o"]),
@@ -405,6 +430,25 @@ fn bash_completes_options_one_by_one() {
     assert_eq!(completed(&["ftpfs", "stat"]), ["status"]);
     assert_eq!(completed(&["ftpfs", "drop"]), ["drop-cache"]);
     assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts"]);
+    assert_eq!(completed(&["ftpfs", "umount", "--la"]), ["--lazy"]);
+    assert_eq!(completed(&["ftpfs", "completions", "z"]), ["zsh"]);
+    // A value, in one word, and as bash splits it.
+    assert_eq!(
+        completed(&["ftpfs", "-o", "ro,mode=p"]),
+        ["ro,mode=passive"]
+    );
+    assert_eq!(
+        completed(&["ftpfs", "-o", "ro,mode", "=", "p"]),
+        ["passive"]
+    );
+    assert_eq!(
+        completed(&["ftpfs", "-o", "tls", "="]),
+        ["try", "explicit", "control", "off"]
+    );
+    assert_eq!(
+        completed(&["ftpfs", "-o", "cacert=Cargo.t"]),
+        ["cacert=Cargo.toml"]
+    );
     let error = parse(["ftpfs", "completions", "csh"].map(OsString::from)).expect_err("csh");
     assert!(error.contains("bash, zsh or fish"), "{error}");
 }

@@ -55,3 +55,55 @@ fn rust_of_the_sudo_caller_is_used_where_roots_is_older() {
     assert_eq!(taken("90.1.0", "91.0.0"), "rustc 90.1.0 (x)");
     assert_eq!(taken("60.0.0", "89.9.0"), "");
 }
+
+/// The files and links below a directory.
+fn below(directory: &Path) -> Vec<String> {
+    let found = Command::new("find")
+        .arg(directory)
+        .args([
+            "(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%P\\n",
+        ])
+        .output()
+        .expect("find");
+    let found = String::from_utf8(found.stdout).expect("text");
+    let mut found: Vec<String> = found.lines().map(str::to_string).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn installation_is_removed_again_but_for_others_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    let run = |flag: &str| {
+        let status = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/run"))
+            .args([flag, root.to_str().expect("text")])
+            .env("FTPFS", env!("CARGO_BIN_EXE_ftpfs"))
+            .status();
+        assert!(status.expect("scripts/run").success(), "{flag}");
+    };
+    run("--install");
+    let installed = below(root);
+    for name in [
+        "sbin/mount.fuse.ftpfs",
+        "sbin/umount.curlftpfs",
+        "usr/local/bin/curlftpfs",
+    ] {
+        assert!(installed.iter().any(|there| there == name), "{installed:?}");
+    }
+    let completions = root.join("usr/local/share/bash-completion/completions/ftpfs");
+    assert!(
+        fs::read_to_string(completions)
+            .expect("there")
+            .contains("complete -F")
+    );
+    run("--uninstall");
+    assert_eq!(below(root), [""; 0]);
+    // An installed curlftpfs keeps its names.
+    program(&root.join("usr/bin/curlftpfs"), "");
+    program(&root.join("sbin/mount.curlftpfs"), "");
+    run("--install");
+    assert!(!below(root).contains(&"usr/local/bin/curlftpfs".to_string()));
+    run("--uninstall");
+    assert_eq!(below(root), ["sbin/mount.curlftpfs", "usr/bin/curlftpfs"]);
+}

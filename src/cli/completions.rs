@@ -3,7 +3,8 @@
 //! They are generated from the table that the parser uses. After `-o` options are separated by
 //! commas, and each shell has its own way to complete the last one.
 
-use crate::cli::option_table::{FLAGS, Flag, Group, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
+use crate::cli::option_table::{FLAGS, Flag, Group, Kind, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
+use crate::cli::settings::Settings;
 use crate::cli::subcommand::SUBCOMMANDS;
 
 /// Returns the script for a shell, or `None` for an unknown one.
@@ -36,9 +37,50 @@ fn only_status() -> impl Iterator<Item = &'static Flag> {
     not_for_mount(STATUS_FLAGS)
 }
 
+/// Returns the values of an option that has a few words to choose from: its error lists them.
+fn choices(spec: &Spec) -> Vec<String> {
+    const NO_VALUE: &str = "\u{1}";
+    let Kind::Value(set) = &spec.kind else {
+        return Vec::new();
+    };
+    let allowed = set(&mut Settings::default(), NO_VALUE).err();
+    let allowed = allowed.unwrap_or_default().replace(" or ", ", ");
+    let words: Vec<String> = allowed.split(", ").map(str::to_string).collect();
+    let are_values = words
+        .iter()
+        .all(|word| set(&mut Settings::default(), word).is_ok());
+    if are_values { words } else { Vec::new() }
+}
+
+/// Whether the value of an option is the name of a file or a directory.
+fn is_file(spec: &Spec) -> bool {
+    matches!(spec.value, Some("FILE" | "PATH" | "DIRECTORY"))
+}
+
+/// The mountpoints of ftpfs in the mount table, for a shell.
+const MOUNTPOINTS: &str =
+    r#"awk '$3 ~ /^fuse\.(ftpfs|curlftpfs)$/ { print $2 }' /proc/self/mounts"#;
+
+/// The lines of `case` for the values of options.
+fn bash_values() -> String {
+    let mut text = String::new();
+    for spec in completed_options() {
+        let words = choices(spec);
+        if !words.is_empty() {
+            let words = words.join(" ");
+            text.push_str(&format!("        {}) words='{words}' ;;\n", spec.name));
+        }
+    }
+    let files = completed_options().filter(|spec| is_file(spec));
+    let files: Vec<_> = files.map(|spec| spec.name).collect();
+    text + &format!("        {}) kind=-f ;;\n", files.join(" | "))
+}
+
 fn bash() -> String {
-    let names = |flags: &mut dyn Iterator<Item = &'static Flag>| {
-        let words = flags.map(|flag| format!("-{} --{}", flag.short, flag.long));
+    let names = |flags: &'static [Flag]| {
+        let words = flags
+            .iter()
+            .map(|flag| format!("-{} --{}", flag.short, flag.long));
         words.collect::<Vec<_>>().join(" ")
     };
     let options: Vec<_> = completed_options()
@@ -47,37 +89,68 @@ fn bash() -> String {
             None => spec.name.to_string(),
         })
         .collect();
+    let flags = SUBCOMMANDS
+        .iter()
+        .filter(|one| one.name != "mount")
+        .map(|one| format!("        {}) flags='{}' ;;\n", one.name, names(one.flags)));
     format!(
         r#"# Completion of ftpfs for bash, as `ftpfs completions bash` prints it.
+_ftpfs_options() {{
+    # The list so far is $1; bash has split it at the = if $2 is "split".
+    local option=${{1##*,}} words='' kind=''
+    local before=${{1%"$option"}} name=${{option%%=*}} value=${{option#*=}}
+    compopt -o nospace 2>/dev/null
+    if [[ $option != *=* ]]; then
+        mapfile -t COMPREPLY < <(compgen -P "$before" -W "{options}" -- "$option")
+        return
+    fi
+    case $name in
+{values}    esac
+    before+=$name=
+    [[ $2 != split ]] || before=
+    if [[ -n $kind ]]; then
+        mapfile -t COMPREPLY < <(compgen -P "$before" -f -- "$value")
+    else
+        mapfile -t COMPREPLY < <(compgen -P "$before" -W "$words" -- "$value")
+    fi
+}}
 _ftpfs() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} before=
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} words=''
+    local before=${{COMP_WORDS[COMP_CWORD-2]:-}} flags='{flags}'
     COMPREPLY=()
-    case $previous in
-    -o | --options)
-        [[ $current == *,* ]] && before=${{current%,*}},
-        compopt -o nospace 2>/dev/null
-        COMPREPLY=($(compgen -P "$before" -W "{options}" -- "${{current##*,}}"))
+    if [[ $previous == -o || $previous == --options ]]; then
+        _ftpfs_options "$current" whole
         return
-        ;;
-    esac
+    elif [[ $current == = && ( $before == -o || $before == --options ) ]]; then
+        _ftpfs_options "$previous=" split
+        return
+    elif [[ $previous == = && ${{COMP_WORDS[COMP_CWORD-3]:-}} == -@(o|-options) ]]; then
+        _ftpfs_options "$before=$current" split
+        return
+    fi
+    case ${{COMP_WORDS[1]:-}} in
+{flags_of}    esac
     if [[ $current == -* ]]; then
-        local flags="{flags}"
-        [[ ${{COMP_WORDS[1]}} == probe ]] && flags+=" {probe}"
-        [[ ${{COMP_WORDS[1]}} == status ]] && flags+=" {status}"
-        COMPREPLY=($(compgen -W "$flags" -- "$current"))
+        mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current")
         return
     fi
-    COMPREPLY=($(compgen -d -- "$current"))
-    if ((COMP_CWORD == 1)); then
-        COMPREPLY+=($(compgen -W "{words}" -- "$current"))
+    if ((COMP_CWORD > 1)); then
+        case ${{COMP_WORDS[1]}} in
+        umount | unmount | status | drop-cache) words=$({mountpoints}) ;;
+        completions) words='bash zsh fish' ;;
+        esac
+    else
+        words='{words}'
     fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current"; [[ -n $words && $COMP_CWORD -gt 1 ]] || compgen -d -- "$current")
 }}
 complete -F _ftpfs ftpfs
 "#,
         options = options.join(" "),
-        flags = names(&mut FLAGS.iter()),
-        probe = names(&mut only_probe()),
-        status = names(&mut only_status()),
+        values = bash_values(),
+        flags = names(FLAGS),
+        flags_of = flags.collect::<String>(),
+        mountpoints = MOUNTPOINTS,
         words = SUBCOMMANDS.map(|one| one.name).join(" "),
     )
 }
@@ -94,7 +167,14 @@ fn zsh() -> String {
     };
     let mut text = String::from("#compdef ftpfs\nlocal -a options\noptions=(\n");
     for spec in completed_options() {
-        let value = spec.value.map(|value| format!(":{}:", plain(value)));
+        let action = match choices(spec) {
+            words if !words.is_empty() => format!("({})", words.join(" ")),
+            _ if is_file(spec) => "_files".to_string(),
+            _ => String::new(),
+        };
+        let value = spec
+            .value
+            .map(|value| format!(":{}:{action}", plain(value)));
         let value = value.unwrap_or_default();
         text.push_str(&format!("  '{}[{}]{value}'\n", spec.name, plain(spec.help)));
     }
@@ -155,6 +235,27 @@ fn fish() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_are_what_the_option_takes() {
+        let of = |name: &str| {
+            let spec = TABLE.iter().find(|spec| spec.name == name);
+            spec.map(choices).unwrap_or_default().join(" ")
+        };
+        assert_eq!(of("mode"), "auto passive active");
+        assert_eq!(of("contain_symlinks"), "yes no");
+        assert_eq!(of("tls"), "try explicit control off");
+        for name in [
+            "timeout",
+            "cache_size",
+            "uid",
+            "external_ip",
+            "ro",
+            "cacert",
+        ] {
+            assert_eq!(of(name), "", "{name}");
+        }
+    }
 
     #[test]
     fn every_shell_completes_every_option_and_flag() {

@@ -81,6 +81,24 @@ fn status_reports_mount_and_counters() {
     }
 }
 
+/// Of the mounts on this machine those of ftpfs, and no other directory.
+#[test]
+fn completions_offer_mountpoints() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    let script = ask(&mount, &["completions", "bash"]).output;
+    fs::write(mount.path("completions"), script).unwrap();
+    let point = point(&mount);
+    for command in ["umount", "status", "drop-cache"] {
+        let offered = mount.sh(&format!(
+            "compopt() {{ :; }}; . $S/completions; COMP_WORDS=(ftpfs {command} {}); COMP_CWORD=2; _ftpfs
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            &point[..point.len() - 1]
+        ));
+        assert_eq!(offered.trim(), point, "{command}");
+    }
+}
+
 #[test]
 fn status_works_with_a_silent_server() {
     let server = Server::start();

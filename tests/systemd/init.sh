@@ -1,13 +1,13 @@
 #!/bin/bash
 # The first process of a machine of tests/systemd: init.sh ROOT DIR REPOSITORY FTPFS. Makes the file systems of a container
-# from an overlay of DIR over ROOT, installs ftpfs there, and becomes systemd.
+# from an overlay of DIR over ROOT, installs ftpfs there (not if FTPFS is empty), and becomes systemd.
 set -euo pipefail
 root=$1 dir=$2 repository=$3 ftpfs=$4
 new=$dir/merged
 
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$new"
-FTPFS=$ftpfs "$repository/scripts/run" --install "$new" >/dev/null
+[ -z "$ftpfs" ] || FTPFS=$ftpfs "$repository/scripts/run" --install "$new" >/dev/null
 mount -t proc -o nosuid,nodev,noexec proc "$new/proc"
 mount --bind "$new/proc/sys" "$new/proc/sys"
 mount -o remount,bind,ro "$new/proc/sys"

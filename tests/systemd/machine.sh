@@ -5,16 +5,17 @@ mkdir -p "$S/machine"/{upper,work,merged}
 # The groups of processes that ended are left behind, and removed by the machines of later tests.
 cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 
-# boot: returns when the machine is up
+# boot: returns when the machine is up; with INSTALL=no ftpfs is not installed there
 boot() {
-    local group=$cgroups/ftpfs-test-${S##*/} old
+    local group=$cgroups/ftpfs-test-${S##*/} old installed=$FTPFS
+    [ "${INSTALL:-yes}" = yes ] || installed=
     for old in $(find "$cgroups" -maxdepth 1 -name 'ftpfs-test-*' -mmin +10); do
         find "$old" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
     mkdir -p "$group"
     bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' - "$group" \
         unshare --mount --pid --fork --kill-child --ipc --uts --cgroup --propagation private \
-        "$SUPPORT/../systemd/init.sh" "$ROOT" "$S/machine" "$SUPPORT/../.." "$FTPFS" >"$S/boot" 2>&1 </dev/null &
+        "$SUPPORT/../systemd/init.sh" "$ROOT" "$S/machine" "$SUPPORT/../.." "$installed" >"$S/boot" 2>&1 </dev/null &
     outside=$!
     machine=''
     soon is_up || fail "$(cat "$S/boot")"

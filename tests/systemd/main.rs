@@ -17,6 +17,7 @@ mod autofs;
 mod automount;
 mod documents;
 mod mounts;
+mod package;
 mod shutdown;
 
 use std::process::Command;
