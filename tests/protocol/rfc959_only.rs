@@ -309,7 +309,7 @@ fn append_denied_for_one_file_is_allowed_for_others() {
     for name in ["/f", "/g", "/denied"] {
         server.tree().put(name, "one\n");
     }
-    for verb in ["APPE /denied", "STOR /denied"] {
+    for verb in ["APPE /denied", "STOR /denied", "APPE denied", "STOR denied"] {
         server.on(verb, Act::Reply("550 Permission denied."));
     }
     let mount = Mount::of(&server);
