@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two attempts, however many callers come.
-pub(crate) const ATTEMPT_SPACING: Duration = Duration::from_millis(300);
+const ATTEMPT_SPACING: Duration = Duration::from_millis(300);
 /// Attempts at once: more than are begun while one of them waits for TCP.
 const ATTEMPTS_LIMIT: usize = 12;
 
@@ -17,6 +17,8 @@ pub struct Reachability {
     pub search: Option<Search>,
     /// Attempts to connect that are under way.
     pub attempts: usize,
+    /// Of these, those whose TCP connection is established: they log in.
+    pub logins: usize,
 }
 
 /// The search for a server that is away.

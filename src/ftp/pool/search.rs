@@ -25,13 +25,15 @@ use std::time::{Duration, Instant};
 use crate::ftp::control::Control;
 use crate::ftp::net::route_changes::RouteChanges;
 use crate::ftp::pool::Pool;
-use crate::ftp::pool::reachability::ATTEMPT_SPACING;
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
-/// How long an operation waits for a server that is away, from its beginning.
-const AWAY_PATIENCE: Duration = Duration::from_millis(900);
+/// How long an operation waits for a server that is away, from its beginning: where it does not answer, so short that the
+/// kernel's second attempt at a failed read(2) fails within the same second.
+const AWAY_PATIENCE: Duration = Duration::from_millis(450);
+/// The same while an attempt to connect logs in.
+const LOGIN_PATIENCE: Duration = Duration::from_millis(950);
 /// Pause after the first attempt to connect; doubled after each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
@@ -40,6 +42,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const CONNECT_PATIENCE: Duration = Duration::from_millis(3500);
 /// How long nothing was heard of a server to which there is no route: else it is only a data connection that has none.
 const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
+/// Interval at which a waiting caller checks whether an attempt is under way and gets on.
+const CALLER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Interval at which the search checks whether it is over.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -88,11 +92,15 @@ impl Pool {
         state: &mut PoolState,
         ask: &Ask<'_>,
     ) -> Result<Duration> {
-        let left = AWAY_PATIENCE.checked_sub(ask.deadline.age());
+        let patience = match state.reachability.logins {
+            0 => AWAY_PATIENCE,
+            _ => LOGIN_PATIENCE,
+        };
+        let left = patience.checked_sub(ask.deadline.age());
         match left.filter(|left| !left.is_zero() && ask.urgency != Urgency::Ahead) {
             Some(left) => {
                 self.start_attempt(state);
-                Ok(left.min(ATTEMPT_SPACING))
+                Ok(left.min(CALLER_CHECK_INTERVAL))
             }
             None => Err(Error::timed_out("waiting for a server that is away")),
         }
@@ -190,9 +198,11 @@ impl Pool {
     fn reach(&self, patience: Duration) -> Result<(u64, Control)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
         let stream = self.route.connect(&Deadline::after(CONNECT_PATIENCE))?;
+        self.state.lock().reachability.logins += 1;
         let deadline = Deadline::after(patience);
-        let control = endpoint.greet(&self.route, stream, profile, &deadline)?;
-        let (id, control, _) = self.log_in(control, false, &deadline)?;
-        Ok((id, control))
+        let made = (endpoint.greet(&self.route, stream, profile, &deadline))
+            .and_then(|control| self.log_in(control, false, &deadline));
+        self.state.lock().reachability.logins -= 1;
+        made.map(|(id, control, _)| (id, control))
     }
 }
