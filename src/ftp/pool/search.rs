@@ -40,6 +40,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long an attempt waits for TCP: two SYNs that the kernel repeats.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(3500);
+/// Share of a timed out operation's timeout in which nothing was heard of the server: bytes that were under way when the
+/// network failed come later than the operation began.
+const SILENT_SHARE: u32 = 2;
 /// How long nothing was heard of a server to which there is no route: else it is only a data connection that has none.
 const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
 /// Interval at which a waiting caller checks whether an attempt is under way and gets on.
@@ -58,12 +61,12 @@ impl Pool {
         self.heard.is_away.store(false, Ordering::Relaxed);
     }
 
-    /// Takes the failure of an operation: where its deadline has passed and no byte has come for that long on any
-    /// connection, or there is no route, the server is away.
+    /// Takes the failure of an operation: where its deadline has passed and no byte has come meanwhile on any connection,
+    /// or there is no route, the server is away.
     pub fn note_failure(self: &Arc<Self>, error: &Error, deadline: &Deadline) {
         let patience = deadline.patience();
         let silence = match error {
-            Error::TimedOut { .. } if deadline.remaining().is_none() => patience,
+            Error::TimedOut { .. } if deadline.remaining().is_none() => patience / SILENT_SHARE,
             Error::Lost {
                 unreachable: true, ..
             } => UNREACHABLE_SILENCE,
@@ -86,12 +89,18 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// How long a caller may wait now for a server that is away, before it checks again. Has an attempt begun for it.
+    /// How long a caller may wait now for a server that is away, before it checks again; with `hard` it does so for ever. Has
+    /// an attempt begun for it.
     pub(crate) fn away_patience(
         self: &Arc<Self>,
         state: &mut PoolState,
         ask: &Ask<'_>,
     ) -> Result<Duration> {
+        if self.endpoint.hard && ask.urgency != Urgency::Ahead {
+            self.start_attempt(state);
+            ask.deadline.progress();
+            return Ok(CHECK_INTERVAL);
+        }
         let patience = match state.reachability.logins {
             0 => AWAY_PATIENCE,
             _ => LOGIN_PATIENCE,
