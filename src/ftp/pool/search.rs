@@ -76,13 +76,16 @@ impl Pool {
             return;
         }
         let mut state = self.state.lock();
-        if state.closed || !state.reachability.begin(patience) {
+        if state.closed {
             return;
         }
+        let Some(since) = state.reachability.begin(patience) else {
+            return;
+        };
         log::debug!("pool: {error}; looking for the server");
         let pool = Arc::clone(self);
         self.heard.is_away.store(true, Ordering::Relaxed);
-        if spawn_thread("search", move || pool.search()).is_err() {
+        if spawn_thread("search", move || pool.search(since)).is_err() {
             self.end_search(&mut state);
         }
         drop(state);
@@ -115,25 +118,28 @@ impl Pool {
         }
     }
 
-    /// Begins an attempt to connect, unless the last one has just begun.
-    fn start_attempt(self: &Arc<Self>, state: &mut PoolState) {
+    /// Begins an attempt to connect; false where the last one has just begun, or there are too many.
+    fn start_attempt(self: &Arc<Self>, state: &mut PoolState) -> bool {
         if state.closed || !state.reachability.note_attempt() {
-            return;
+            return false;
         }
         let pool = Arc::clone(self);
-        if spawn_thread("reconnect", move || pool.attempt()).is_err() {
+        let begun = spawn_thread("reconnect", move || pool.attempt()).is_ok();
+        if !begun {
             state.reachability.attempts -= 1;
         }
+        begun
     }
 
-    /// Begins attempts until the server was heard of, or the pool is closed.
-    fn search(self: &Arc<Self>) {
+    /// Begins attempts until the search that began at `since` is over, the server was heard of, or the pool is closed.
+    fn search(self: &Arc<Self>, since: Instant) {
         let changes = RouteChanges::watch();
         let mut pause = FIRST_PAUSE;
         let mut due = Instant::now();
         loop {
             let mut state = self.state.lock();
-            let Some(search) = state.reachability.search else {
+            let search = (state.reachability.search).filter(|search| search.since == since);
+            let Some(search) = search else {
                 return;
             };
             if state.closed || self.heard.at() > search.since {
@@ -151,9 +157,12 @@ impl Pool {
                 );
             }
             if Instant::now() >= due {
-                self.start_attempt(&mut state);
-                due = Instant::now() + pause;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                if self.start_attempt(&mut state) {
+                    due = Instant::now() + pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                } else {
+                    due = Instant::now() + CHECK_INTERVAL;
+                }
             }
             drop(state);
             let left = due.saturating_duration_since(Instant::now());
