@@ -42,7 +42,7 @@ fn forced_unmount_keeps_closed_and_open_files() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::with(&server, "timeout=600,writeback");
-    mount.sh("ls -l; echo warm > warm");
+    mount.sh("ls -l; echo warm > warm; sync warm");
     server.on("STOR", Act::Silence);
     // Not by a redirection of bash, which opens, duplicates and closes.
     let script = "exec python3 -Iuc \"import os, time
