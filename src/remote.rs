@@ -18,6 +18,8 @@ pub(crate) mod path;
 pub(crate) mod step;
 pub(crate) mod temp_name;
 
+use std::time::Duration;
+
 pub use crate::remote::attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
 pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::deadline::Deadline;
@@ -172,6 +174,12 @@ pub trait Remote: Send + Sync {
         false
     }
 
+    /// Whether a request that failed by `error` is to be repeated, since callers wait for a server that does not answer.
+    fn outlasts(&self, error: &Error) -> bool {
+        let _ = error;
+        false
+    }
+
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
     /// next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;
@@ -269,6 +277,20 @@ pub trait Remote: Send + Sync {
 }
 
 impl dyn Remote {
+    /// The time that a caller has left to wait for another request; once it is over, an error that says what for, unless
+    /// callers outlast that.
+    pub fn time_left(&self, deadline: &Deadline, waiting: &str) -> Result<Duration> {
+        if let Some(left) = deadline.remaining() {
+            return Ok(left);
+        }
+        let error = Error::timed_out(waiting);
+        if !self.outlasts(&error) {
+            return Err(error);
+        }
+        deadline.progress();
+        Ok(deadline.patience())
+    }
+
     /// Performs one step for a system call that waits.
     pub fn step(&self, step: Step<'_>, deadline: &Deadline) -> Result<Done> {
         let ask = Ask {

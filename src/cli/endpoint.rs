@@ -39,6 +39,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         },
         directory: source.directory.path().map(<[u8]>::to_vec),
         max_conns: settings.server.max_conns,
+        hard: settings.server.hard,
         pipelining: !settings.server.no_pipeline,
         tls: Arc::new(tls),
         data: data_policy(settings),

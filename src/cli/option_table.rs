@@ -330,6 +330,12 @@ pub const TABLE: &[Spec] = &[
             number(text, 1, 3600, " (seconds)").map(|n| s.server.timeout = Duration::from_secs(n))
         },
     ),
+    switch(
+        "hard",
+        "wait for a server that is away, instead of failing",
+        Group::Server,
+        |s| s.server.hard = true,
+    ),
     value(
         "retry",
         "MINUTES",

@@ -147,6 +147,8 @@ pub struct ServerSettings {
     pub max_conns: usize,
     /// Disable command pipelining.
     pub no_pipeline: bool,
+    /// Callers wait for a server that is away.
+    pub hard: bool,
     /// How long an operation waits without progress.
     pub timeout: Duration,
     /// Charset of the server's names; UTF-8 by default.
@@ -163,6 +165,7 @@ impl Default for ServerSettings {
             port: None,
             max_conns: 8,
             no_pipeline: false,
+            hard: false,
             timeout: Duration::from_secs(30),
             codepage: None,
             timezone: None,

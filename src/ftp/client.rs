@@ -159,7 +159,21 @@ impl Client {
         ask: &Ask<'_>,
         work: impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
-        let result = self.try_twice(purpose, writes, ask, work);
+        let (mut work, mut again) = (work, false);
+        loop {
+            let result = self.try_twice(purpose, writes, ask, again, &mut work);
+            match self.noted(result, ask) {
+                Err(error) if ask.urgency != Urgency::Ahead && self.outlasts(&error) => {
+                    ask.deadline.progress();
+                    again = true;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells the pool of a failure.
+    fn noted<T>(&self, result: Result<T>, ask: &Ask<'_>) -> Result<T> {
         result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
     }
 
@@ -168,11 +182,12 @@ impl Client {
         purpose: Purpose,
         writes: &[Vec<u8>],
         ask: &Ask<'_>,
-        mut work: impl FnMut(Lease, bool) -> Result<T>,
+        again: bool,
+        work: &mut impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
         recheck::settle(&self.pool, writes, ask)?;
         let lease = self.pool.lease(purpose, false, ask)?;
-        match work(lease, false) {
+        match work(lease, again) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
                 if ask.deadline.remaining().is_none() {
                     return Err(error);
@@ -204,7 +219,8 @@ impl Client {
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
-        listed.inspect_err(|error| self.note_stat(error))
+        self.noted(listed, ask)
+            .inspect_err(|error| self.note_stat(error))
     }
 
     /// Remembers a server that does not answer `STAT` properly; only for this mount where no reply came at all, since that may
@@ -413,6 +429,15 @@ impl Remote for Client {
 
     fn is_away(&self) -> bool {
         self.pool.is_away()
+    }
+
+    fn outlasts(&self, error: &Error) -> bool {
+        let waits = match error {
+            Error::TimedOut { .. } => true,
+            Error::Lost { .. } => self.pool.is_away(),
+            _ => false,
+        };
+        waits && self.pool.endpoint().hard
     }
 
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
@@ -683,7 +708,7 @@ impl Remote for Client {
             steps,
             confirm: &|then| self.confirm(file, then, ask),
         };
-        self.by_path_or_name(|| update.run(plan))
+        self.by_path_or_name(|| self.noted(update.run(plan), ask))
     }
 
     fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {

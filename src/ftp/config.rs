@@ -34,6 +34,8 @@ pub struct Endpoint {
     pub max_conns: usize,
     /// Whether several commands may be under way at once.
     pub pipelining: bool,
+    /// Whether callers wait for a server that is away, however long.
+    pub hard: bool,
     /// When and how connections are encrypted.
     pub tls: Arc<Tls>,
     /// Which data connections are made.

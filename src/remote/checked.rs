@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::remote::{
-    Ask, Change, Completeness, Deadline, Done, Entry, NameStatus, Plan, ReadAt, Reading, Remote,
-    RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, Version, View,
+    Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
+    Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, Version,
+    View,
 };
 
 /// A remote with a check before each request.
@@ -34,6 +35,10 @@ impl Remote for Checked {
 
     fn is_away(&self) -> bool {
         self.inner.is_away()
+    }
+
+    fn outlasts(&self, error: &Error) -> bool {
+        self.inner.outlasts(error)
     }
 
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {

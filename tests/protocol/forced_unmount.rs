@@ -23,13 +23,16 @@ fn forced_unmount_frees_callers_and_ends_the_process() {
     }
     let mut mount = Mount::with(&server, "timeout=600");
     mount.sh("ls -l");
-    server.on("", Act::Silence);
+    for command in ["RETR", "MLSD", "MKD"] {
+        server.on(command, Act::Silence);
+    }
+    let listings = server.count("MLSD");
     // Their working directory keeps the detached mount alive.
     let script = "cat f >/dev/null || echo failed; sleep 600 <&- >/dev/null &";
     let mut reader = mount.start(script);
     let mut others = mount.start("ls d || echo failed; mkdir new || echo failed");
     server.await_count("RETR", 1);
-    server.await_count("MLSD", 1);
+    server.await_count("MLSD", listings + 1);
     let outcome = unmount_by_force(&mount);
     assert!(outcome.succeeded(), "{}", outcome.output);
     mount.ended_within(END_LIMIT);
@@ -42,7 +45,7 @@ fn forced_unmount_keeps_closed_and_open_files() {
     let server = Server::start();
     server.tree().put("/f", "content");
     let mut mount = Mount::with(&server, "timeout=600,writeback");
-    mount.sh("ls -l; echo warm > warm");
+    mount.sh("ls -l; echo warm > warm; sync warm");
     server.on("STOR", Act::Silence);
     // Not by a redirection of bash, which opens, duplicates and closes.
     let script = "exec python3 -Iuc \"import os, time

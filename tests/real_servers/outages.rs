@@ -197,3 +197,32 @@ except OSError as error: print(errno.errorcode[error.errno], time.time() - began
         cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
     run(90, &format!("{PRELUDE}\n{script}"));
 }
+
+/// `hard`: readers, writers and changes of names, in the middle of a transfer and before it.
+#[test]
+fn hard_mount_outlasts_an_outage() {
+    let script = "
+        # The session of before the outage would keep its lock on the file.
+        vsftpd local_max_rate=3000000 lock_upload_files=NO
+        place work; mkdir $D/work/other; head -c 12M /dev/urandom >$D/work/large; echo 1 >$D/work/1; chown -R $account: $D/work
+        head -c 9M /dev/urandom >$S/source
+        mounts_at work timeout=3,hard
+        ls -l $S/at/work >/dev/null
+        cat $S/at/work/large >$S/large & jobs=$!
+        cp $S/source $S/at/work/copy & jobs+=\" $!\"
+        sleep 0.7; break_network neighbour
+        cat $S/at/work/1 >$S/1 & jobs+=\" $!\"
+        mkdir $S/at/work/made & jobs+=\" $!\"
+        (echo new >$S/at/work/new) & jobs+=\" $!\"
+        ls $S/at/work/other & jobs+=\" $!\"
+        sleep 12
+        for job in $jobs; do kill -0 $job || fail \"one did not wait: $jobs\"; done
+        repair_network neighbour
+        for job in $jobs; do wait $job || fail \"one failed: $jobs\"; done
+        cmp $S/large $D/work/large; cmp $S/source $D/work/copy; is \"$(cat $S/1 $D/work/new | xargs)\" '1 new'; [ -d $D/work/made ]
+        break_network neighbour
+        rmdir $S/at/work/made & waits=$!; sleep 5; kill -0 $waits || fail 'it did not wait'
+        \"$FTPFS\" umount -f $S/at/work 2>$S/said || fail \"umount: $(cat $S/said)\"
+        ! wait $waits || fail 'it was removed'";
+    run(120, &format!("{PRELUDE}\n{script}"));
+}

@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two attempts, however many callers come.
-pub(crate) const ATTEMPT_SPACING: Duration = Duration::from_millis(300);
+const ATTEMPT_SPACING: Duration = Duration::from_millis(300);
+/// The same while one logs in.
+const LOGIN_SPACING: Duration = Duration::from_secs(1);
+/// Logins at once: a server that accepts connections and answers nothing is not to be filled with them.
+const LOGINS_LIMIT: usize = 8;
 /// Attempts at once: more than are begun while one of them waits for TCP.
 const ATTEMPTS_LIMIT: usize = 12;
 
@@ -17,6 +21,8 @@ pub struct Reachability {
     pub search: Option<Search>,
     /// Attempts to connect that are under way.
     pub attempts: usize,
+    /// Of these, those whose TCP connection is established: they log in.
+    pub logins: usize,
 }
 
 /// The search for a server that is away.
@@ -48,16 +54,19 @@ impl Reachability {
         self.search.is_some()
     }
 
-    /// Begins a search; false where there is one already.
-    pub fn begin(&mut self, patience: Duration) -> bool {
-        let is_news = self.search.is_none();
-        self.search.get_or_insert(Search {
-            since: Instant::now(),
+    /// Begins a search, and returns since when; `None` where there is one already.
+    pub fn begin(&mut self, patience: Duration) -> Option<Instant> {
+        if self.search.is_some() {
+            return None;
+        }
+        let since = Instant::now();
+        self.search = Some(Search {
+            since,
             patience,
             attempted: None,
             announced: false,
         });
-        is_news
+        Some(since)
     }
 
     /// Ends the search, and says so.
@@ -77,8 +86,12 @@ impl Reachability {
         let Some(search) = &mut self.search else {
             return false;
         };
-        let is_due = (search.attempted).is_none_or(|at| at.elapsed() >= ATTEMPT_SPACING);
-        if !is_due || self.attempts >= ATTEMPTS_LIMIT {
+        let spacing = match self.logins {
+            0 => ATTEMPT_SPACING,
+            _ => LOGIN_SPACING,
+        };
+        let is_due = (search.attempted).is_none_or(|at| at.elapsed() >= spacing);
+        if !is_due || self.attempts >= ATTEMPTS_LIMIT || self.logins >= LOGINS_LIMIT {
             return false;
         }
         search.attempted = Some(Instant::now());
@@ -118,9 +131,9 @@ mod tests {
     fn attempts_keep_their_distance_and_end_with_the_search() {
         let mut reachability = Reachability::default();
         assert!(!reachability.note_attempt());
-        assert!(reachability.begin(Duration::from_secs(5)));
+        assert!(reachability.begin(Duration::from_secs(5)).is_some());
         // A second operation that times out begins no second search.
-        assert!(!reachability.begin(Duration::from_secs(5)));
+        assert!(reachability.begin(Duration::from_secs(5)).is_none());
         assert!(reachability.note_attempt());
         assert!(!reachability.note_attempt());
         reachability.end();
@@ -135,6 +148,9 @@ mod tests {
         reachability.attempts = ATTEMPTS_LIMIT;
         assert!(!reachability.note_attempt());
         reachability.attempts -= 1;
+        reachability.logins = LOGINS_LIMIT;
+        assert!(!reachability.note_attempt());
+        reachability.logins -= 1;
         assert!(reachability.note_attempt());
     }
 

@@ -25,21 +25,28 @@ use std::time::{Duration, Instant};
 use crate::ftp::control::Control;
 use crate::ftp::net::route_changes::RouteChanges;
 use crate::ftp::pool::Pool;
-use crate::ftp::pool::reachability::ATTEMPT_SPACING;
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
-/// How long an operation waits for a server that is away, from its beginning.
-const AWAY_PATIENCE: Duration = Duration::from_millis(900);
+/// How long an operation waits for a server that is away, from its beginning: where it does not answer, so short that the
+/// kernel's second attempt at a failed read(2) fails within the same second.
+const AWAY_PATIENCE: Duration = Duration::from_millis(450);
+/// The same while an attempt to connect logs in.
+const LOGIN_PATIENCE: Duration = Duration::from_millis(950);
 /// Pause after the first attempt to connect; doubled after each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long an attempt waits for TCP: two SYNs that the kernel repeats.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(3500);
+/// Share of a timed out operation's timeout in which nothing was heard of the server: bytes that were under way when the
+/// network failed come later than the operation began.
+const SILENT_SHARE: u32 = 2;
 /// How long nothing was heard of a server to which there is no route: else it is only a data connection that has none.
 const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
+/// Interval at which a waiting caller checks whether an attempt is under way and gets on.
+const CALLER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Interval at which the search checks whether it is over.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -54,12 +61,12 @@ impl Pool {
         self.heard.is_away.store(false, Ordering::Relaxed);
     }
 
-    /// Takes the failure of an operation: where its deadline has passed and no byte has come for that long on any
-    /// connection, or there is no route, the server is away.
+    /// Takes the failure of an operation: where its deadline has passed and no byte has come meanwhile on any connection,
+    /// or there is no route, the server is away.
     pub fn note_failure(self: &Arc<Self>, error: &Error, deadline: &Deadline) {
         let patience = deadline.patience();
         let silence = match error {
-            Error::TimedOut { .. } if deadline.remaining().is_none() => patience,
+            Error::TimedOut { .. } if deadline.remaining().is_none() => patience / SILENT_SHARE,
             Error::Lost {
                 unreachable: true, ..
             } => UNREACHABLE_SILENCE,
@@ -69,54 +76,70 @@ impl Pool {
             return;
         }
         let mut state = self.state.lock();
-        if state.closed || !state.reachability.begin(patience) {
+        if state.closed {
             return;
         }
+        let Some(since) = state.reachability.begin(patience) else {
+            return;
+        };
         log::debug!("pool: {error}; looking for the server");
         let pool = Arc::clone(self);
         self.heard.is_away.store(true, Ordering::Relaxed);
-        if spawn_thread("search", move || pool.search()).is_err() {
+        if spawn_thread("search", move || pool.search(since)).is_err() {
             self.end_search(&mut state);
         }
         drop(state);
         self.changed.notify_all();
     }
 
-    /// How long a caller may wait now for a server that is away, before it checks again. Has an attempt begun for it.
+    /// How long a caller may wait now for a server that is away, before it checks again; with `hard` it does so for ever. Has
+    /// an attempt begun for it.
     pub(crate) fn away_patience(
         self: &Arc<Self>,
         state: &mut PoolState,
         ask: &Ask<'_>,
     ) -> Result<Duration> {
-        let left = AWAY_PATIENCE.checked_sub(ask.deadline.age());
+        if self.endpoint.hard && ask.urgency != Urgency::Ahead {
+            self.start_attempt(state);
+            ask.deadline.progress();
+            return Ok(CHECK_INTERVAL);
+        }
+        let patience = match state.reachability.logins {
+            0 => AWAY_PATIENCE,
+            _ => LOGIN_PATIENCE,
+        };
+        let left = patience.checked_sub(ask.deadline.age());
         match left.filter(|left| !left.is_zero() && ask.urgency != Urgency::Ahead) {
             Some(left) => {
                 self.start_attempt(state);
-                Ok(left.min(ATTEMPT_SPACING))
+                Ok(left.min(CALLER_CHECK_INTERVAL))
             }
             None => Err(Error::timed_out("waiting for a server that is away")),
         }
     }
 
-    /// Begins an attempt to connect, unless the last one has just begun.
-    fn start_attempt(self: &Arc<Self>, state: &mut PoolState) {
+    /// Begins an attempt to connect; false where the last one has just begun, or there are too many.
+    fn start_attempt(self: &Arc<Self>, state: &mut PoolState) -> bool {
         if state.closed || !state.reachability.note_attempt() {
-            return;
+            return false;
         }
         let pool = Arc::clone(self);
-        if spawn_thread("reconnect", move || pool.attempt()).is_err() {
+        let begun = spawn_thread("reconnect", move || pool.attempt()).is_ok();
+        if !begun {
             state.reachability.attempts -= 1;
         }
+        begun
     }
 
-    /// Begins attempts until the server was heard of, or the pool is closed.
-    fn search(self: &Arc<Self>) {
+    /// Begins attempts until the search that began at `since` is over, the server was heard of, or the pool is closed.
+    fn search(self: &Arc<Self>, since: Instant) {
         let changes = RouteChanges::watch();
         let mut pause = FIRST_PAUSE;
         let mut due = Instant::now();
         loop {
             let mut state = self.state.lock();
-            let Some(search) = state.reachability.search else {
+            let search = (state.reachability.search).filter(|search| search.since == since);
+            let Some(search) = search else {
                 return;
             };
             if state.closed || self.heard.at() > search.since {
@@ -134,9 +157,12 @@ impl Pool {
                 );
             }
             if Instant::now() >= due {
-                self.start_attempt(&mut state);
-                due = Instant::now() + pause;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                if self.start_attempt(&mut state) {
+                    due = Instant::now() + pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                } else {
+                    due = Instant::now() + CHECK_INTERVAL;
+                }
             }
             drop(state);
             let left = due.saturating_duration_since(Instant::now());
@@ -191,9 +217,11 @@ impl Pool {
     fn reach(&self, patience: Duration) -> Result<(u64, Control)> {
         let (endpoint, profile) = (&self.endpoint, &self.profile);
         let stream = self.route.connect(&Deadline::after(CONNECT_PATIENCE))?;
+        self.state.lock().reachability.logins += 1;
         let deadline = Deadline::after(patience);
-        let control = endpoint.greet(&self.route, stream, profile, &deadline)?;
-        let (id, control, _) = self.log_in(control, false, &deadline)?;
-        Ok((id, control))
+        let made = (endpoint.greet(&self.route, stream, profile, &deadline))
+            .and_then(|control| self.log_in(control, false, &deadline));
+        self.state.lock().reachability.logins -= 1;
+        made.map(|(id, control, _)| (id, control))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::process::lock_order::{OrderedGuard, OrderedMutex};
-use crate::remote::{self, Deadline, Remote};
+use crate::remote::{Deadline, Remote};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, End, File};
 use crate::vfs::inode::now;
@@ -146,9 +146,11 @@ impl OpenFiles {
                 .busy_until
                 .as_ref()
                 .and_then(Deadline::remaining);
-            let left = deadline.remaining().max(theirs).ok_or_else(|| {
-                remote::Error::timed_out("waiting until an earlier upload of the file has ended")
-            })?;
+            let waiting = "waiting until an earlier upload of the file has ended";
+            let left = match theirs {
+                Some(left) => left,
+                None => self.remote.time_left(deadline, waiting)?,
+            };
             file.uploaded.wait_for(&mut body, left);
         }
         Ok(body)

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crate::remote;
 use crate::remote::Deadline;
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
@@ -76,9 +75,8 @@ impl Vfs {
             stream.tight = tight;
             let before = (stream.sent, stream.released);
             file.uploaded.notify_all();
-            let left = deadline.remaining().ok_or_else(|| {
-                remote::Error::timed_out("writing as fast as the network takes it")
-            })?;
+            let waiting = "writing as fast as the network takes it";
+            let left = self.remote.time_left(deadline, waiting)?;
             file.uploaded.wait_for(&mut body, left);
             if let Some(stream) = &body.upload.stream {
                 if (stream.sent, stream.released) != before {

@@ -178,6 +178,9 @@ impl Fetcher {
                     failures += 1;
                     *source = None;
                 }
+                Err(error) if !self.is_ahead && self.reader.context.remote.outlasts(&error) => {
+                    *source = None;
+                }
                 Err(error) => return Err(error),
             }
         }

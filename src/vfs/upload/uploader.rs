@@ -64,7 +64,12 @@ impl Uploader {
                 return Ok(());
             }
         }
-        self.upload_claimed(file, false, deadline)
+        loop {
+            match self.upload_claimed(file, false, deadline) {
+                Err(Error::Remote(error)) if self.remote.outlasts(&error) => deadline.progress(),
+                result => return result,
+            }
+        }
     }
 
     /// Uploads a file whose close has returned early: only if the server still has what this mount last saw there.

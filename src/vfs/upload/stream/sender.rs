@@ -148,6 +148,11 @@ impl Sender {
                 self.failed_since = None;
             }
             let since = *self.failed_since.get_or_insert(self.step_since);
+            if self.streams.remote.outlasts(&error) {
+                (failures, self.failed_since) = (1, None);
+                thread::sleep(RETRY_PAUSE);
+                continue;
+            }
             failures += 1;
             // A timeout has waited for long enough.
             let passes = matches!(error, remote::Error::Lost { .. });
