@@ -49,6 +49,7 @@ pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::settings::{
     AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
+    Verify,
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{

@@ -59,6 +59,7 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         charset,
         manner: Manner {
             exact_times: !settings.server.listed_times,
+            trusts_stores: settings.write.verify == cli::Verify::None,
             follow_links: settings.attributes.links == cli::Links::Followed,
             zone,
         },

@@ -9,7 +9,9 @@ use crate::cli::option_value::{
     YEAR, address, address_or_interface, bytes, cache_size, choice, file, fingerprint, id, label,
     number, octal, ports, spool_size, word,
 };
-use crate::cli::settings::{AttributePolicy, Encrypt, Family, Hidden, Links, Mode, Settings};
+use crate::cli::settings::{
+    AttributePolicy, Encrypt, Family, Hidden, Links, Mode, Settings, Verify,
+};
 
 /// One option of `-o`.
 pub struct Spec {
@@ -392,10 +394,15 @@ pub const TABLE: &[Spec] = &[
         "verify",
         "HOW",
         "size",
-        "compare an uploaded file by size, or by hash",
+        "compare an uploaded file by size, by hash, or none",
         Group::Server,
         |s, text| {
-            choice(text, &[("size", false), ("hash", true)]).map(|hash| s.write.verify_hash = hash)
+            let choices = [
+                ("size", Verify::Size),
+                ("hash", Verify::Hash),
+                ("none", Verify::None),
+            ];
+            choice(text, &choices).map(|verify| s.write.verify = verify)
         },
     ),
     switch(

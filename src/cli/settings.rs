@@ -248,13 +248,24 @@ impl Default for CacheSettings {
     }
 }
 
+/// How a stored file is compared with what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Not at all: the server's reply counts.
+    None,
+    /// By its size.
+    Size,
+    /// By its size and hash.
+    Hash,
+}
+
 /// How files are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteSettings {
     /// Upload to a temporary name, then rename.
     pub atomic: bool,
-    /// Compare the hash of a stored file.
-    pub verify_hash: bool,
+    /// How a stored file is compared.
+    pub verify: Verify,
     /// Closes return before the server has the file.
     pub writeback: bool,
     /// Directory of the spool; the user's cache by default.
@@ -267,7 +278,7 @@ impl Default for WriteSettings {
     fn default() -> Self {
         Self {
             atomic: false,
-            verify_hash: false,
+            verify: Verify::Size,
             writeback: false,
             spool_dir: None,
             spool_size: 1 << 30,

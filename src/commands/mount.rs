@@ -256,7 +256,7 @@ fn vfs_settings(
         timeout: settings.server.timeout,
         spool_size: settings.write.spool_size,
         atomic: settings.write.atomic,
-        verify_hash: settings.write.verify_hash,
+        verify_hash: settings.write.verify == cli::Verify::Hash,
         write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
             on: settings.write.writeback,
             journal: spool.join("journal").join(server_name),

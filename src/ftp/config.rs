@@ -72,6 +72,8 @@ pub struct Manner {
     pub follow_links: bool,
     /// The zone of the listing's times; learned from one file where it is not given.
     pub zone: Option<Zone>,
+    /// A file that the server has confirmed is not asked for.
+    pub trusts_stores: bool,
 }
 
 impl Endpoint {

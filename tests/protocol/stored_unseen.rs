@@ -141,3 +141,26 @@ fn file_replaced_within_a_second_is_not_read_back() {
     assert_eq!(server.tree().bytes("/f"), Some(&b"text 333"[..]));
     assert_eq!(server.count("RETR"), 0);
 }
+
+/// The server's word counts; later questions are answered by what it shows.
+#[test]
+fn verify_none_asks_for_no_stored_file() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        server.tree().directory("/in");
+        let mount = Mount::with(&server, "verify=none");
+        mount.sh("ls -l in");
+        for question in ["MLST /in/a", "SIZE /in/a", "MDTM /in/a"] {
+            server.on(question, Act::Reply("550 No such file or directory"));
+        }
+        let mark = server.mark();
+        mount.sh(
+            "echo one > in/a; cp /etc/hostname in/b; touch -d 2001-02-03 in/b; echo two > in/a",
+        );
+        let asked = server.since(mark, &["MLST /in/a", "SIZE /in/a", "MDTM /in/a"]);
+        assert!(asked.len() <= 1, "{asked:?}");
+        assert_eq!(server.tree().bytes("/in/a"), Some(&b"two\n"[..]));
+        assert!(!mount.log().contains("does not show it"), "{}", mount.log());
+        assert_eq!(mount.lost().len(), 0);
+    }
+}

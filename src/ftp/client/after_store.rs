@@ -6,6 +6,7 @@
 use crate::ftp::client::chmod;
 use crate::ftp::client::step_flight::Prepared;
 use crate::ftp::control::Control;
+use crate::ftp::pool::Pool;
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
@@ -14,12 +15,11 @@ use crate::ftp::transfer::followup::{StoredSteps, UploadFollowup};
 use crate::remote::{Deadline, RemotePath, Result, Then, Updated};
 
 /// The commands that may follow an upload to `file`; `None` where none may.
-pub fn followup(
-    profile: &Profile,
-    place: &RemoteRoot,
-    file: &RemotePath,
-    then: Then,
-) -> Option<UploadFollowup> {
+pub fn followup(pool: &Pool, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
+    if pool.endpoint().manner.trusts_stores {
+        return None;
+    }
+    let (profile, place) = (pool.profile(), pool.place());
     let path = place.absolute(file).ok()?;
     // SITE CHMOD takes more than a command there.
     if chmod::is_folded(&path) {

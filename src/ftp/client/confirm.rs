@@ -77,6 +77,22 @@ pub fn confirm(
     })
 }
 
+/// Sets `then` on the stored `file`, and asks nothing.
+pub fn set_only(
+    file: &RemotePath,
+    then: Then,
+    perform: &dyn Fn(&[Step<'_>]) -> Vec<Result<Done>>,
+) -> Updated {
+    let mut steps = then.steps(file);
+    steps.retain(|step| !matches!(step, Step::Version(_)));
+    let mut results = (perform(&steps).into_iter()).map(|result| result.map(|_| ()));
+    Updated {
+        version: Version::default(),
+        mode: then.mode.and_then(|_| results.next()),
+        modified: then.modified.and_then(|_| results.next()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;

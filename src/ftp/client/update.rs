@@ -355,7 +355,7 @@ impl Update<'_> {
         let is_pipelined = |then: &Then| *then == Then::default() || self.change.base.is_none();
         let followup = then
             .filter(is_pipelined)
-            .and_then(|then| after_store::followup(pool.profile(), pool.place(), self.file, then));
+            .and_then(|then| after_store::followup(pool, self.file, then));
         let bytes = (self.bytes, range);
         let taken = &self.change.taken;
         upload::upload(lease, what, bytes, followup, taken, self.ask.deadline)
