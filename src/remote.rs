@@ -71,6 +71,8 @@ pub struct Traits {
     pub stats_without_mlst: bool,
     /// A read can start in the middle of a file (REST).
     pub seeks: bool,
+    /// Listings may lack directories that can be entered (virtual directories of IIS): see [`Remote::enters`].
+    pub hides_directories: bool,
     /// [`Remote::list_many`] pipelines. False until that was seen, which takes one call for one
     /// directory.
     pub lists_together: bool,
@@ -189,6 +191,12 @@ pub trait Remote: Send + Sync {
     fn stat_without_mlst(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<Option<NameStatus>> {
         let _ = (path, ask);
         Ok(None)
+    }
+
+    /// Whether a path is a directory that can be entered, though no listing has it.
+    fn enters(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
+        let _ = (path, ask);
+        Ok(false)
     }
 
     /// Lists a directory; `each` gets every entry except `.` and `..`. An entry may come twice.

@@ -415,6 +415,7 @@ impl Remote for Client {
             seeks: learned.partial.rest_retr != Support::No,
             stats_without_mlst: stat_by_list::is_possible(learned),
             lists_together: stat_list::is_possible(learned),
+            hides_directories: learned.listing.hides_directories && !learned.stats(),
             goes_on: learned.partial.appe != Support::No
                 || learned.partial.rest_stor == Support::Yes,
             sets_modes: (learned.features.mff_mode || learned.attributes.chmod != Support::No)
@@ -501,6 +502,19 @@ impl Remote for Client {
                 }
             },
         )
+    }
+
+    fn enters(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
+        let path = self.absolute(path)?;
+        let command = Command::Cwd(&path);
+        let reply = self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
+            lease.control()?.command(command, ask.deadline)
+        })?;
+        match reply.code {
+            200..=299 => Ok(true),
+            500..=599 => Ok(false),
+            _ => Err(reply.refusal(command)),
+        }
     }
 
     fn list(

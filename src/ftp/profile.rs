@@ -156,6 +156,8 @@ pub struct ListingSupport {
     pub list_all: Support,
     /// A listing over a data connection that was made before `CWD` is of the directory which `CWD` entered.
     pub late_cwd: Support,
+    /// Listings may lack directories that `CWD` enters (virtual directories of IIS).
+    pub hides_directories: bool,
     /// `STAT -a` shows the same as `LIST -a`.
     pub stat_lists: Support,
 }

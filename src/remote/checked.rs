@@ -71,6 +71,11 @@ impl Remote for Checked {
         self.inner.list_many(directories, ask, each)
     }
 
+    fn enters(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
+        (self.check)();
+        self.inner.enters(path, ask)
+    }
+
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
         (self.check)();
         self.inner.read_link(link, ask)

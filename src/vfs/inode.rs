@@ -85,6 +85,17 @@ pub struct Tree {
     overlay: Overlay,
 }
 
+/// How old an answer may be that counts.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxAges {
+    /// About a name that is there.
+    pub known: Duration,
+    /// A whole listing, that a name is absent.
+    pub listed: Duration,
+    /// About a name, that it is absent.
+    pub absent: Duration,
+}
+
 impl Tree {
     /// A tree that knows the mounted directory alone.
     pub fn new(root: Attributes) -> Self {
@@ -134,31 +145,44 @@ impl Tree {
             .try_fold(RemotePath::root(), |path, name| path.join(name))
     }
 
-    /// What is known of `name` in `parent`, from listings and answers not older than `age`; from those not older than
-    /// `absence_age`, that it is absent.
-    pub fn known(&self, parent: u64, name: &[u8], age: Duration, absence_age: Duration) -> Known {
+    /// What is known of `name` in `parent`, from what is not older than `ages`.
+    pub fn known(&self, parent: u64, name: &[u8], ages: MaxAges) -> Known {
         let Some(node) = self.nodes.get(&parent) else {
             return Known::Unknown;
         };
         let directory = &node.directory;
         if let Some(ino) = directory.children.get(name) {
-            let fresh = self.nodes.get(ino).is_some_and(|child| child.is_fresh(age));
+            let fresh = self
+                .nodes
+                .get(ino)
+                .is_some_and(|child| child.is_fresh(ages.known));
             return if fresh {
                 Known::Inode(*ino)
             } else {
                 Known::Unknown
             };
         }
-        let whole = self.listing(parent, absence_age) == Some(Completeness::Whole);
+        let whole = self.listing(parent, ages.listed) == Some(Completeness::Whole);
         let absent = directory
             .absent
             .get(name)
-            .is_some_and(|at| at.elapsed() < absence_age);
+            .is_some_and(|at| at.elapsed() < ages.absent);
         if whole || absent {
             Known::Absent
         } else {
             Known::Unknown
         }
+    }
+
+    /// Whether a child has this name but for the case of its letters, or dots and blanks at its end.
+    pub fn has_similar(&self, parent: u64, name: &[u8]) -> bool {
+        let fold = |name: &[u8]| {
+            let name = String::from_utf8_lossy(name).to_lowercase();
+            name.trim_end_matches(['.', ' ']).to_owned()
+        };
+        let folded = fold(name);
+        let children = self.nodes.get(&parent).map(|node| &node.directory.children);
+        children.is_some_and(|children| children.keys().any(|child| fold(child) == folded))
     }
 
     /// The child of that name, however old.
@@ -396,13 +420,21 @@ mod tests {
         tree
     }
 
+    fn ages(absent: Duration) -> MaxAges {
+        MaxAges {
+            known: LONG,
+            listed: absent,
+            absent,
+        }
+    }
+
     #[test]
     fn a_whole_listing_answers_absences_and_a_partial_one_does_not() {
         let mut tree = listed(vec![entry(b"a", 1)]);
-        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Absent);
-        assert_eq!(tree.known(ROOT, b"b", LONG, Duration::ZERO), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", ages(LONG)), Known::Absent);
+        assert_eq!(tree.known(ROOT, b"b", ages(Duration::ZERO)), Known::Unknown);
         tree.merge_listing(ROOT, vec![], Completeness::Partial, 0);
-        assert_eq!(tree.known(ROOT, b"b", LONG, LONG), Known::Unknown);
+        assert_eq!(tree.known(ROOT, b"b", ages(LONG)), Known::Unknown);
         assert!(tree.child(ROOT, b"a").is_some());
     }
 }

@@ -175,3 +175,42 @@ fn silence_of_the_server_proves_nothing_of_mlsd() {
     mount.sh("sleep 1; [ $(ls d) = f ]");
     assert!(!server.since(mark, &["MLSD"]).is_empty());
 }
+
+/// Virtual directories of IIS are in no listing, and CWD enters them.
+#[test]
+fn directory_that_no_listing_has_is_entered_on_windows() {
+    for windows in [true, false] {
+        let server = Script::new()
+            .without(&["MLSD", "MLST", "STAT"])
+            .hides("virtual")
+            .start();
+        server.tree().put("/virtual/inner/f", "content");
+        server.tree().put("/Docs/g", "x");
+        if windows {
+            server.on("SYST", Act::Reply("215 Windows_NT"));
+        }
+        let mount = Mount::with(&server, "cache_timeout=2");
+        assert_eq!(mount.sh("ls"), "Docs\n");
+        if !windows {
+            assert_eq!(mount.error("os.listdir('virtual')"), "ENOENT");
+            assert_eq!(server.count("CWD /virtual"), 0);
+            continue;
+        }
+        mount.sh("[ $(cat virtual/inner/f) = content ]; [ $(ls virtual) = inner ]");
+        // Further listings leave it there, also for a program that is in it.
+        mount.sh(
+            "cd virtual; for n in 1 2 3; do sleep 1.1; ls .. >/dev/null; [ $(ls) = inner ]; done",
+        );
+        // One question for each absent name, and none where only the case is another.
+        assert_eq!(mount.error("os.stat('absent')"), "ENOENT");
+        assert_eq!(mount.error("os.stat('absent')"), "ENOENT");
+        assert_eq!(server.count("CWD /absent"), 1);
+        assert_eq!(mount.error("os.stat('docs')"), "ENOENT");
+        assert_eq!(server.count("CWD /docs"), 0);
+        mount.sh("echo new > Docs/new; [ $(cat Docs/new) = new ]; mkdir Docs/d; rmdir Docs/d");
+        server.tree().remove("/virtual/inner/f");
+        server.tree().remove("/virtual/inner");
+        server.tree().remove("/virtual");
+        mount.sh("sleep 2.5; ! ls virtual 2>/dev/null; [ ! -e virtual ]");
+    }
+}

@@ -149,6 +149,7 @@ pub struct Script {
     never_replaces: bool,
     one_client: bool,
     names_only: bool,
+    hides: &'static str,
     home: &'static str,
 }
 
@@ -241,6 +242,12 @@ impl Script {
     /// Commands that change something are refused if they have a path: the server wants CWD and a name.
     pub fn names_only(mut self) -> Self {
         self.names_only = true;
+        self
+    }
+
+    /// LIST leaves out entries of this name, as IIS does for virtual directories.
+    pub fn hides(mut self, name: &'static str) -> Self {
+        self.hides = name;
         self
     }
 

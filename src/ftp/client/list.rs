@@ -12,8 +12,8 @@ use crate::ftp::client::mdtm_batch;
 use crate::ftp::control::Names;
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::pool::{Lease, Pool};
-use crate::ftp::profile::Support;
 use crate::ftp::profile::evidence::{Capability, Verdict};
+use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -277,6 +277,14 @@ impl Lister<'_> {
             listing.ask(lease, &commands, deadline)?;
         }
         let (received, times) = listing.conclude(lease, deadline)?;
+        let hides = self
+            .pool
+            .profile()
+            .ask(|learned| learned.listing.hides_directories);
+        if collector.is_of_windows() && !hides {
+            let learn = |learned: &mut Learned| learned.listing.hides_directories = true;
+            self.pool.profile().learn(learn);
+        }
         let listed = collector.finish(self.directory, received);
         let late_cwd = self.pool.profile().ask(|learned| learned.listing.late_cwd);
         if late_cwd.is_unknown() {

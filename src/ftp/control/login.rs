@@ -57,7 +57,17 @@ pub fn first(
         }
         profile.learn(|learned| learned.features = features);
     }
-    prepare(control, tls, profile, None, deadline).map(|_| ())
+    let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
+    let system = prepare(control, tls, profile, asks, deadline)?;
+    if system.is_some_and(|system| is_windows(&system)) {
+        profile.learn(|learned| learned.listing.hides_directories = true);
+    }
+    Ok(())
+}
+
+/// Whether the reply to `SYST` is that of a server whose listings may lack virtual directories: "215 Windows_NT" (IIS).
+fn is_windows(system: &Reply) -> bool {
+    system.is_completion() && system.text().to_ascii_lowercase().contains("windows")
 }
 
 /// The digest that identifies a server (FNV-1a): of the first line of its greeting, since others

@@ -166,6 +166,11 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
     },
     Fact {
+        name: "hides_directories",
+        write: |learned| learned.listing.hides_directories.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.listing.hides_directories = flag),
+    },
+    Fact {
         name: "zone",
         write: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
         read: |learned, word| {
@@ -420,6 +425,7 @@ mlst no
 list_all no
 lists_entered yes
 stat_lists yes
+hides_directories yes
 zone -19800
 mdtm yes
 chmod no
@@ -461,6 +467,7 @@ rest no
                 mlsd: Support::No,
                 mlst: Support::No,
                 list_all: Support::No,
+                hides_directories: true,
                 late_cwd: Support::Yes,
                 stat_lists: Support::Yes,
             },

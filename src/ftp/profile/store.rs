@@ -133,6 +133,7 @@ impl ProfileStore {
                 learned.pipelining.commands =
                     new.pipelining.commands.or(learned.pipelining.commands);
                 learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
+                learned.listing.hides_directories |= new.listing.hides_directories;
                 learned.features = new.features;
                 learned.print = new.print;
                 if learned.listing.mlsd == Support::No {

@@ -54,6 +54,11 @@ impl EntryCollector {
         }
     }
 
+    /// Whether the listing is in the format of a Windows server.
+    pub fn is_of_windows(&self) -> bool {
+        self.parser.format() == Some("DOS")
+    }
+
     /// The entries; `received` is how much of the listing came.
     pub fn finish(mut self, directory: &[u8], received: Completeness) -> Listed {
         self.entries.extend(self.parser.finish());

@@ -2,7 +2,7 @@
 //!
 //! A rounded time never replaces an exact one of the same file, and only a difference is an event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ pub struct Directory {
     pub(crate) gone: HashMap<Arc<[u8]>, u64>,
     /// Names that were asked for alone and are not there.
     pub(crate) absent: HashMap<Arc<[u8]>, Instant>,
+    /// Directories that no listing has and that can be entered.
+    pub(crate) unlisted: HashSet<Arc<[u8]>>,
     /// When a name was last asked for alone.
     pub(crate) asked_alone: Option<Instant>,
 }

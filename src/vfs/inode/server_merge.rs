@@ -30,9 +30,15 @@ impl Tree {
                 seen.insert(ino);
             }
         }
+        let unlisted = self
+            .nodes
+            .get(&directory)
+            .map(|node| node.directory.unlisted.clone())
+            .unwrap_or_default();
         let missing: Vec<u64> = self
             .children(directory)
             .into_iter()
+            .filter(|(name, _)| !unlisted.contains(name))
             .map(|(_, ino)| ino)
             .filter(|ino| !seen.contains(ino))
             .filter(|ino| {
@@ -91,6 +97,15 @@ impl Tree {
             self.remove_vanished(ino);
         }
         Some(self.add(directory, name, attributes))
+    }
+
+    /// A directory can be entered though no listing has it; asked for at the stamp `asked`. Listings leave it there.
+    pub fn merge_unlisted(&mut self, directory: u64, name: &[u8], asked: u64) -> Option<u64> {
+        let ino = self.merge_entry(directory, name, Attributes::of(Kind::Directory), asked)?;
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.unlisted.insert(Arc::from(name));
+        }
+        Some(ino)
     }
 
     /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
@@ -160,6 +175,7 @@ impl Tree {
             self.remove_vanished(ino);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.unlisted.remove(name);
             node.directory
                 .absent
                 .insert(Arc::from(name), Instant::now());

@@ -13,7 +13,7 @@ use crate::remote::{
 };
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
-use crate::vfs::inode::{Known, ROOT};
+use crate::vfs::inode::{Known, MaxAges, ROOT};
 use crate::vfs::metadata::Metadata;
 
 /// An open asks the server again when what is known of the file is older than this.
@@ -51,9 +51,16 @@ impl Metadata {
 
     /// What is known of a name without asking.
     pub(crate) fn known(&self, directory: u64, name: &[u8]) -> Known {
-        let age = self.served_age();
         let absent = self.absence_age();
-        self.table.lock().known(directory, name, age, absent)
+        let ages = MaxAges {
+            known: self.served_age(),
+            listed: match self.remote.traits().hides_directories {
+                true => Duration::ZERO,
+                false => absent,
+            },
+            absent,
+        };
+        self.table.lock().known(directory, name, ages)
     }
 
     /// Asks the server for a name.
@@ -72,17 +79,65 @@ impl Metadata {
             return self.ask_name(directory, name, deadline);
         }
         if alone && let Some(told) = self.stat_one(directory, name, deadline)? {
-            return told.ok_or(Error::NotFound);
+            return match told {
+                Some(ino) => Ok(ino),
+                None => self.enter(directory, name, deadline),
+            };
+        }
+        if traits.hides_directories
+            && self.is_listed(directory)
+            && lacks == Some(Completeness::Whole)
+        {
+            return self.enter(directory, name, deadline);
         }
         if matches!(lacks, None | Some(Completeness::Whole)) {
             let completeness = self.list(directory, deadline)?;
-            match self.table.lock().child(directory, name) {
+            let child = self.table.lock().child(directory, name);
+            match child {
                 Some(ino) => return Ok(ino),
-                None if completeness == Completeness::Whole => return Err(Error::NotFound),
+                None if completeness == Completeness::Whole => {
+                    return self.enter(directory, name, deadline);
+                }
                 None => {}
             }
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// Whether a listing is recent enough to say that a name is absent.
+    fn is_listed(&self, directory: u64) -> bool {
+        let tree = self.table.lock();
+        tree.listing(directory, self.absence_lifetime).is_some()
+    }
+
+    /// A name that no listing has, as a directory if the server hides such and it can be entered. A similar name is the same
+    /// directory's on such servers.
+    fn enter(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        if !self.remote.traits().hides_directories {
+            return Err(Error::NotFound);
+        }
+        let (asked, is_other) = {
+            let tree = self.table.lock();
+            (tree.now(), tree.has_similar(directory, name))
+        };
+        let path = self
+            .table
+            .path(directory)?
+            .join(name)
+            .ok_or(Error::Invalid)?;
+        let ask = Ask {
+            urgency: Urgency::Caller,
+            deadline,
+        };
+        let enters = !is_other && self.remote.enters(&path, &ask)?;
+        let mut tree = self.table.lock();
+        if enters {
+            return tree
+                .merge_unlisted(directory, name, asked)
+                .ok_or(Error::NotFound);
+        }
+        tree.merge_absence(directory, name, asked);
+        Err(Error::NotFound)
     }
 
     /// The recent listing that lacks a name, if there is one.

@@ -302,6 +302,10 @@ impl Session {
                     true => self.tree().lines_of(&self.port_made_in, false),
                     false => self.tree().lines_of(&self.directory, text.contains('a')),
                 };
+                let hidden = format!(" {}\r\n", self.shared.script.hides);
+                let is_shown = |line: &&[u8]| !line.ends_with(hidden.as_bytes());
+                let lines = listing.split_inclusive(|&byte| byte == b'\n');
+                let listing = lines.filter(is_shown).collect::<Vec<_>>().concat();
                 self.list(listing, act)
             }
             "STAT" => {
