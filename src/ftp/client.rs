@@ -77,7 +77,10 @@ fn is_refused_path(error: &Error) -> bool {
     match error {
         Error::Refused { why, tried, said } => {
             let is_possible = matches!(why, Why::Denied | Why::Unsaid);
-            is_possible && said.starts_with('5') && VERBS.iter().any(|verb| tried.starts_with(verb))
+            is_possible
+                && said.starts_with('5')
+                && !error.refuses_to_replace()
+                && VERBS.iter().any(|verb| tried.starts_with(verb))
         }
         _ => false,
     }

@@ -152,6 +152,23 @@ impl Error {
         }
     }
 
+    /// Whether the server refused to store over a file that exists ("Overwrite permission denied", ProFTPD with
+    /// `AllowOverwrite off`). The names that it repeats do not count.
+    pub fn refuses_to_replace(&self) -> bool {
+        let Self::Refused { why, tried, said } = self else {
+            return false;
+        };
+        let (_, path) = tried.split_once(' ').unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let mut words = said.to_ascii_lowercase();
+        for repeated in [path, name].map(str::to_ascii_lowercase) {
+            if !repeated.is_empty() {
+                words = words.replace(&repeated, "");
+            }
+        }
+        *why == Why::Exists || words.contains("overwrit")
+    }
+
     /// Returns the reason of a refusal; `None` for other errors.
     pub fn why(&self) -> Option<Why> {
         match self {
@@ -178,3 +195,25 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_to_replace_is_told_by_words_that_are_no_names() {
+        let refused =
+            |tried: &str, said: &str| Error::refused(Why::Denied, tried, said).refuses_to_replace();
+        assert!(refused("STOR /f", "550 f: Overwrite permission denied"));
+        assert!(refused("STOR /f", "553 Overwriting is not allowed"));
+        assert!(!refused("STOR /f", "550 f: Permission denied"));
+        assert!(!refused(
+            "STOR /d/overwrite",
+            "550 overwrite: Permission denied"
+        ));
+        let path = "STOR /overwrite/f";
+        assert!(!refused(path, "550 /overwrite/f: Permission denied"));
+        let exists = Error::refused(Why::Exists, "STOR /f", "553 File exists");
+        assert!(exists.refuses_to_replace());
+    }
+}

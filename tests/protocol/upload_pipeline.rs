@@ -458,8 +458,8 @@ fn a_file_that_may_not_be_replaced_keeps_its_time() {
     put(&mount, "first", 3000);
     let time = || server.tree().node(b"/f").map(|node| node.modified);
     let before = time();
-    // As ProFTPD does without AllowOverwrite. By its time cp -u and rsync would take the old one for the new one.
-    server.on("STOR /f", Act::Reply("550 Overwrite permission denied"));
+    // By its time cp -u and rsync would take the old one for the new one.
+    server.on("STOR /f", Act::Reply("550 Permission denied"));
     mount.python(
         "file = os.open('f', os.O_WRONLY | os.O_TRUNC)
 os.write(file, b'n' * 3000)

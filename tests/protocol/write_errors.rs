@@ -1,7 +1,7 @@
 //! Writing that fails: who closes or syncs is told, what was written is kept, and nothing is sent later.
 
 use crate::mount::{Mount, pattern, soon};
-use crate::scripted::{Act, Gate, Server};
+use crate::scripted::{Act, Gate, Script, Server};
 
 /// `put(name, how)` writes 100,000 bytes and brings them to the server by `how`.
 const PUT: &str = "
@@ -285,5 +285,29 @@ fn refused_empty_file_is_an_error_of_close() {
         let mut stored = server.since(0, &[&format!("STOR /{name}")]);
         stored.truncate(2);
         assert_eq!(stored.len(), if name == "new" { 2 } else { 1 });
+    }
+}
+
+/// As ProFTPD does with `AllowOverwrite off`: neither STOR nor RNTO replaces a file.
+#[test]
+fn file_that_may_not_be_stored_over_is_replaced_by_a_rename() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).keeps_names().start();
+        server.tree().put("/d/f", "old");
+        server.tree().put("/d/log", "line\n");
+        for command in ["STOR /d/f", "STOR /d/log", "APPE /d/log"] {
+            server.on(command, Act::Reply("550 Overwrite permission denied"));
+        }
+        let mount = Mount::of(&server);
+        mount.sh("echo new > d/f");
+        let mark = server.mark();
+        mount.sh("echo more >> d/log; echo newer > d/f");
+        let has = |path: &str| server.tree().bytes(path).map(<[u8]>::to_vec);
+        assert_eq!(has("/d/f").unwrap(), b"newer\n");
+        assert_eq!(has("/d/log").unwrap(), b"line\nmore\n");
+        assert_eq!(server.tree().paths(), ["/d", "/d/f", "/d/log"]);
+        // Once it is known, the name itself is left alone.
+        assert_eq!(server.since(mark, &["STOR /d/f", "STOR /d/log"]).len(), 0);
+        assert_eq!(mount.lost().len(), 0);
     }
 }

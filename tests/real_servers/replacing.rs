@@ -26,3 +26,30 @@ fn pure_ftpd_with_autorename_gets_what_was_closed() {
         );
     }
 }
+
+/// ProFTPD's default refuses STOR over a file, and RNTO.
+#[test]
+fn proftpd_that_allows_no_overwriting_gets_what_was_closed() {
+    for options in ["", "writeback", "atomic"] {
+        run(
+            60,
+            &format!(
+                r#"overwrite=off proftpd
+                printf 'old text' >$D/f; printf 'log\n' >$D/log; cp $D/f $D/g; chown $account: $D/*
+                mounts '{options}'
+                printf 'new text' >$M/f; sync $M/f
+                is "$(cat $D/f)" 'new text'
+                printf 'text 333' >$M/f; sync $M/f
+                is "$(cat $D/f)" 'text 333'
+                echo line >>$M/log; sync $M/log
+                is "$(cat $D/log)" $'log\nline'
+                mv -f $M/f $M/g
+                is "$(cat $M/g)" 'text 333'
+                printf 'X' | dd of=$M/g conv=notrunc status=none; sync $M/g
+                unmounts
+                is "$(cat $D/g)" 'Xext 333'
+                is "$(ls -A $D)" $'g\nlog\nthere'"#
+            ),
+        );
+    }
+}

@@ -79,7 +79,7 @@ vsftpd() {
     soon answers "$address" "$port"
 }
 
-# proftpd LINE...; with restart=off it takes no parts of files, as by default
+# proftpd LINE...; with restart=off it takes no parts of files, with overwrite=off it replaces none, as by default
 proftpd() {
     local hash part
     hash=$(getent shadow $account | cut -d: -f2)
@@ -91,7 +91,7 @@ proftpd() {
         printf '%s\n' "ServerName test" "ServerType standalone" "Port 21" \
             "DefaultAddress $A" "UseIPv6 off" "User nobody" "Group nogroup" "UseReverseDNS off" "WtmpLog off" \
             "AuthPAM off" "AuthOrder mod_auth_file.c" "AuthUserFile $S/run/passwd" "RequireValidShell off" \
-            "DefaultRoot ~" "AllowOverwrite on" "AllowStoreRestart ${restart:-on}" "PidFile $S/run/proftpd.pid" \
+            "DefaultRoot ~" "AllowOverwrite ${overwrite:-on}" "AllowStoreRestart ${restart:-on}" "PidFile $S/run/proftpd.pid" \
             "ScoreboardFile $S/run/scoreboard" "DelayTable none" "TransferLog none" "SystemLog $S/server"
         printf '%s\n' "$@"
         printf '%s\n' "LogFormat command \"%t \\\"%r\\\"\"" "ExtendedLog $S/commands ALL command" \

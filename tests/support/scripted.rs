@@ -167,7 +167,7 @@ impl Script {
         self
     }
 
-    /// RNTO refuses a name that is taken.
+    /// RNTO refuses a name that is taken, and RNFR comes once before it, as on ProFTPD.
     pub fn keeps_names(mut self) -> Self {
         self.keeps_names = true;
         self

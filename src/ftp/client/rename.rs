@@ -73,8 +73,7 @@ pub fn outcome(
     let Some(existing) = kind(control, names.to, deadline)? else {
         return Ok(Err(refusal));
     };
-    let source = control.command(Command::Rnfr(names.from), deadline)?;
-    if source.code >= 500 {
+    if is_gone(control, names.from, deadline)? {
         log::info!("rename: {refusal}; the server has done it all the same");
         return Ok(Ok(Done::Changed));
     }
@@ -97,6 +96,18 @@ pub fn outcome(
     } else {
         Err(refusal)
     })
+}
+
+/// Whether the server says for certain that nothing has this name.
+///
+/// Where it knows `SIZE`, not by `RNFR`: ProFTPD refuses the next `RNFR` then, and takes the next `RNTO` for the first one.
+fn is_gone(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<bool> {
+    let size = control.command(Command::Size(path), deadline)?;
+    if size.is_unknown_command() {
+        return Ok(control.command(Command::Rnfr(path), deadline)?.code >= 500);
+    }
+    let is_no_file = size.code >= 500;
+    Ok(is_no_file && control.command(Command::Cwd(path), deadline)?.code >= 500)
 }
 
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).

@@ -201,7 +201,21 @@ impl Uploader {
             (None, Some(Plan::Whole) | None) => self.replaces(file, job),
             _ => None,
         };
-        let updated = self.send(place, job, &bytes, exclusive, ask)?;
+        let updated = match self.send(place, job, &bytes, exclusive, ask) {
+            Err(error) if self.may_rename_over(place, job, &error) && !exclusive => {
+                let target = (file.ino, &place.path);
+                let replaced =
+                    self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+                return match replaced {
+                    Some(updated) => {
+                        self.note_rename_over(&error);
+                        Ok(updated)
+                    }
+                    None => Err(error.into()),
+                };
+            }
+            updated => updated?,
+        };
         let Some(temp) = &place.temp else {
             if let Some(before) = before {
                 let outcome = (&job.change, &updated);
@@ -218,6 +232,22 @@ impl Uploader {
             Ok(None) => Err(Failure::InPlace),
             Err(Error::Remote(error)) => Err(Failure::BrokeOff(error)),
             Err(error) => Err(Failure::Final(error)),
+        }
+    }
+
+    /// Whether a refused upload of a whole file may be done by a temporary name and a rename.
+    fn may_rename_over(&self, place: &Target, job: &Attempt, error: &remote::Error) -> bool {
+        let is_whole = matches!(job.plan, Some(Plan::Whole));
+        is_whole && place.temp.is_none() && error.refuses_to_replace()
+    }
+
+    /// The server refuses to store over a file and lets one be renamed over it.
+    fn note_rename_over(&self, refusal: &remote::Error) {
+        let before = std::mem::replace(&mut *self.replacing.lock(), Replacing::No);
+        if before != Replacing::No {
+            log::warn!(
+                "upload: {refusal}; files are stored under a temporary name and renamed from now on"
+            );
         }
     }
 

@@ -115,7 +115,12 @@ impl Session {
         self.shared.log(self.number, text.clone());
         let act = self.shared.act(&text);
         match act {
-            Act::Reply(words) => self.say(words),
+            Act::Reply(words) => {
+                if verb == "RNTO" {
+                    self.rename_from = None;
+                }
+                self.say(words)
+            }
             Act::Raw(bytes) => self.send(&bytes),
             Act::Silence => self.silence(),
             Act::HangUp => Err(Ended),
@@ -375,6 +380,9 @@ impl Session {
     /// Renaming, removing and directories.
     fn change_names(&mut self, verb: &str, path: Vec<u8>, argument: &[u8]) -> Outcome {
         match verb {
+            "RNFR" if self.shared.script.keeps_names && self.rename_from.is_some() => {
+                self.say("501 Bad sequence of commands")
+            }
             "RNFR" => {
                 let is_there = self.tree().node(&path).is_some();
                 self.rename_from = is_there.then_some(path);
