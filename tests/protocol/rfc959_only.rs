@@ -309,6 +309,7 @@ fn append_denied_for_one_file_is_allowed_for_others() {
     for name in ["/f", "/g", "/denied"] {
         server.tree().put(name, "one\n");
     }
+    // By its path, and by its name after CWD.
     for verb in ["APPE /denied", "STOR /denied", "APPE denied", "STOR denied"] {
         server.on(verb, Act::Reply("550 Permission denied."));
     }

@@ -135,3 +135,28 @@ fn command_of_unknown_fate_counts_as_done_if_it_was() {
         });
     }
 }
+
+/// A refused transfer may still bring the port of the next data connection, which some servers want to be used.
+#[test]
+fn port_after_a_425_is_used_by_the_next_try() {
+    let server = Server::start();
+    for name in ["/d/f", "/e/g"] {
+        server.tree().put(name, pattern(300));
+    }
+    let mount = Mount::with(&server, "max_conns=1,timeout=10");
+    mount.sh("ls d; cat d/f >/dev/null");
+    server.once("MLSD", Act::Reply("425 Not yet"));
+    let mark = server.mark();
+    assert_eq!(mount.sh("ls e"), "g\n");
+    let commands = server.commands_since(mark);
+    let refused = commands
+        .iter()
+        .position(|(_, line)| line == "MLSD")
+        .unwrap();
+    let again = commands[refused + 1..]
+        .iter()
+        .position(|(_, line)| line == "MLSD");
+    let between = &commands[refused + 1..refused + 1 + again.unwrap()];
+    let ports = between.iter().filter(|(_, line)| line == "EPSV");
+    assert!(ports.count() <= 1, "{between:?}");
+}

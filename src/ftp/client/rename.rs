@@ -104,7 +104,9 @@ pub fn outcome(
 fn is_gone(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<bool> {
     let size = control.command(Command::Size(path), deadline)?;
     if size.is_unknown_command() {
-        return Ok(control.command(Command::Rnfr(path), deadline)?.code >= 500);
+        // 501 and 503 are about the order of commands: another RNFR came before.
+        let rnfr = control.command(Command::Rnfr(path), deadline)?;
+        return Ok(rnfr.code >= 500 && !matches!(rnfr.code, 500..=504));
     }
     let is_no_file = size.code >= 500;
     Ok(is_no_file && control.command(Command::Cwd(path), deadline)?.code >= 500)
