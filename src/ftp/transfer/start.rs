@@ -144,6 +144,7 @@ pub fn begin_once(
         pool: Arc::clone(lease.pool()),
         leading: LeadingCommands::new(request.leading, request.is_strict),
         next_port: None,
+        used_port: false,
         unused: None,
         deadline,
     };
@@ -189,6 +190,8 @@ struct Starter<'a> {
     leading: LeadingCommands<'a>,
     /// The reply by which a refused transfer still brought the port of the next one's data connection.
     next_port: Option<Reply>,
+    /// Such a port was used already.
+    used_port: bool,
     /// The data connection of a refused transfer, for the next try.
     unused: Option<Preconnected>,
     deadline: &'a Deadline,
@@ -333,6 +336,15 @@ impl Starter<'_> {
             Preconnected::note_misfire(self.pool.profile());
         }
         self.drain(control, patience)?;
+        if is_of_connection && let Some(port) = self.next_port.take_if(|_| !self.used_port) {
+            // The server has opened that one for the next transfer, which is this one now.
+            self.used_port = true;
+            let (profile, policy) = (self.pool.profile(), self.pool.data());
+            let made = Preconnected::of_reply(&port, control, profile, policy, self.deadline);
+            if let Some(next) = Preconnected::if_made(made, profile) {
+                return Ok(TransferStart::Preconnected(next));
+            }
+        }
         match is_of_connection {
             true => Ok(TransferStart::Connect),
             false => Err(self.refusal(reply)),
