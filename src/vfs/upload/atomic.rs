@@ -137,10 +137,19 @@ impl Uploader {
         let renamed = results.next().unwrap_or(Err(remote::Error::Closed));
         match renamed {
             Ok(_) => {
-                let version = match results.next() {
+                let known = |result| match result {
                     Some(Ok(Done::Version(version))) => version,
                     _ => Version::default(),
                 };
+                let mut version = known(results.next());
+                if version != updated.version && updated.version != Version::default() {
+                    // It may be that of the old file, which was moved aside only then.
+                    version = known(Some(perform_one(
+                        self.remote.as_ref(),
+                        Step::Version(path),
+                        ask,
+                    )));
+                }
                 if let Some(size) = version.size.filter(|&size| size != change.size) {
                     return Err(remote::Error::misbehaved(
                         format!("storing {path}"),
