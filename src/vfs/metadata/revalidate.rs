@@ -107,7 +107,7 @@ impl Metadata {
     /// Whether a listing is recent enough to say that a name is absent.
     fn is_listed(&self, directory: u64) -> bool {
         let tree = self.table.lock();
-        tree.listing(directory, self.absence_lifetime).is_some()
+        tree.listing(directory, self.absence_age()).is_some()
     }
 
     /// A name that no listing has, as a directory if the server hides such and it can be entered. A similar name is the same
