@@ -186,3 +186,254 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::remote::{Attributes, Completeness, Entry as Listed, Kind, Modified, Precision};
+    use crate::vfs::inode::ROOT;
+    use crate::vfs::inode::attr_view::Shown;
+
+    /// One step on names `0` to `2` in the root and in the directories there, named by path.
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Make(String, bool),
+        Keep(String, u32),
+        Remove(String),
+        Rename(String, String),
+        /// The tree forgets all that nothing needs, and lists again.
+        Evict,
+        Flush,
+        Remount,
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        (0..3u8, prop::option::of(0..3u8)).prop_map(|(first, second)| match second {
+            Some(second) => format!("{first}/{second}"),
+            None => first.to_string(),
+        })
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            4 => (path(), any::<bool>()).prop_map(|(path, dir)| Operation::Make(path, dir)),
+            5 => (path(), 1..9u32).prop_map(|(path, uid)| Operation::Keep(path, uid)),
+            2 => path().prop_map(Operation::Remove),
+            4 => (path(), path()).prop_map(|(from, to)| Operation::Rename(from, to)),
+            2 => Just(Operation::Evict),
+            2 => Just(Operation::Flush),
+            1 => Just(Operation::Remount),
+        ]
+    }
+
+    /// What is on the server, by path, and the owner that was kept for it.
+    type Model = BTreeMap<String, (Kind, Option<u32>)>;
+
+    struct Run {
+        directory: TempDir,
+        table: Arc<Table>,
+        store: Arc<Store>,
+        model: Model,
+    }
+
+    fn attributes(kind: Kind) -> Attributes {
+        Attributes {
+            size: Some(7),
+            modified: Some(Modified {
+                seconds: 1000,
+                precision: Precision::Second,
+            }),
+            ..Attributes::of(kind)
+        }
+    }
+
+    fn mount(directory: &TempDir) -> (Arc<Table>, Arc<Store>) {
+        let table = Table::new(Shown::default(), Duration::from_secs(30));
+        let place = StorePlace {
+            directory: directory.path().to_path_buf(),
+            server: b"server".to_vec(),
+        };
+        let store = Store::open(place, b"/mounted".to_vec(), Arc::clone(&table));
+        (table, store.expect("a database"))
+    }
+
+    impl Run {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (table, store) = mount(&directory);
+            let mut run = Self {
+                directory,
+                table,
+                store,
+                model: Model::new(),
+            };
+            run.list();
+            run
+        }
+
+        fn ino(&self, path: &str) -> Option<u64> {
+            let tree = self.table.lock();
+            let names = path.split('/').filter(|name| !name.is_empty());
+            names
+                .into_iter()
+                .try_fold(ROOT, |ino, name| tree.child(ino, name.as_bytes()))
+        }
+
+        /// Lists all directories, from the root down.
+        fn list(&mut self) {
+            for parent in ["", "0", "1", "2"] {
+                let Some(ino) = self.ino(parent) else {
+                    continue;
+                };
+                let prefix = match parent {
+                    "" => String::new(),
+                    _ => format!("{parent}/"),
+                };
+                let inside = self.model.iter().filter_map(|(path, (kind, _))| {
+                    let name = path
+                        .strip_prefix(&prefix)
+                        .filter(|name| !name.contains('/'))?;
+                    Some(Listed {
+                        name: name.as_bytes().to_vec(),
+                        attributes: attributes(*kind),
+                    })
+                });
+                let mut tree = self.table.lock();
+                let now = tree.now();
+                tree.merge_listing(ino, inside.collect(), Completeness::Whole, now);
+            }
+        }
+
+        fn remove(&mut self, path: &str) {
+            if let Some(ino) = self.ino(path) {
+                self.table.lock().remove_own(ino);
+            }
+            let below = format!("{path}/");
+            self.model
+                .retain(|known, _| known != path && !known.starts_with(&below));
+        }
+
+        fn parent(path: &str) -> (&str, &str) {
+            path.rsplit_once('/').unwrap_or(("", path))
+        }
+
+        fn is_directory(&self, path: &str) -> bool {
+            path.is_empty() || matches!(self.model.get(path), Some((Kind::Directory, _)))
+        }
+
+        fn apply(&mut self, operation: &Operation) {
+            match operation {
+                Operation::Make(path, is_directory) => {
+                    let (parent, name) = Self::parent(path);
+                    if self.model.contains_key(path) || !self.is_directory(parent) {
+                        return;
+                    }
+                    let Some(parent) = self.ino(parent) else {
+                        return;
+                    };
+                    let kind = match *is_directory && !path.contains('/') {
+                        true => Kind::Directory,
+                        false => Kind::File,
+                    };
+                    let mut tree = self.table.lock();
+                    match kind {
+                        Kind::Directory => {
+                            tree.add_own_directory(parent, name.as_bytes(), attributes(kind))
+                        }
+                        _ => tree.add_own(parent, name.as_bytes(), attributes(kind)),
+                    };
+                    drop(tree);
+                    self.model.insert(path.clone(), (kind, None));
+                }
+                Operation::Keep(path, uid) => {
+                    let Some(ino) = self.ino(path) else {
+                        return;
+                    };
+                    let mut tree = self.table.lock();
+                    tree.keep(ino, |kept| kept.uid = Some(*uid)).expect("room");
+                    drop(tree);
+                    if let Some((_, kept)) = self.model.get_mut(path) {
+                        *kept = Some(*uid);
+                    }
+                }
+                Operation::Remove(path) => self.remove(path),
+                Operation::Rename(from, to) => self.rename(from, to),
+                Operation::Evict => {
+                    self.table.lock().doubt_all();
+                    self.list();
+                }
+                Operation::Flush => self.store.flush(),
+                Operation::Remount => {
+                    self.store.end();
+                    (self.table, self.store) = mount(&self.directory);
+                    self.list();
+                }
+            }
+        }
+
+        fn rename(&mut self, from: &str, to: &str) {
+            let (parent, name) = Self::parent(to);
+            let is_deep = self.is_directory(from) && to.contains('/');
+            if from == to || !self.model.contains_key(from) || is_deep || !self.is_directory(parent)
+            {
+                return;
+            }
+            if to.starts_with(&format!("{from}/")) || from.starts_with(&format!("{to}/")) {
+                return;
+            }
+            self.remove(to);
+            let (Some(ino), Some(parent)) = (self.ino(from), self.ino(parent)) else {
+                return;
+            };
+            let mut tree = self.table.lock();
+            tree.rename_own(ino, parent, name.as_bytes());
+            drop(tree);
+            let below = format!("{from}/");
+            let moved = |path: &String| path == from || path.starts_with(&below);
+            let paths: Vec<String> = self
+                .model
+                .keys()
+                .filter(|path| moved(path))
+                .cloned()
+                .collect();
+            for path in paths {
+                let rest = path.get(from.len()..).unwrap_or_default();
+                if let Some(value) = self.model.remove(&path) {
+                    self.model.insert(format!("{to}{rest}"), value);
+                }
+            }
+        }
+
+        fn check(&mut self) {
+            self.list();
+            for (path, (_, expected)) in &self.model {
+                let ino = self.ino(path).expect("listed");
+                let tree = self.table.lock();
+                let kept = tree.get(ino).and_then(|node| node.kept()?.uid);
+                assert_eq!(kept, *expected, "{path}");
+            }
+            assert!(self.table.lock().has_right_bytes());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn entries_stay_with_their_files(operations in prop::collection::vec(operation(), 1..40)) {
+            let mut run = Run::new();
+            for operation in &operations {
+                run.apply(operation);
+                assert!(run.table.lock().has_right_bytes(), "{operation:?}");
+            }
+            run.check();
+            run.apply(&Operation::Remount);
+            run.check();
+        }
+    }
+}

@@ -406,6 +406,17 @@ impl Tree {
 }
 
 #[cfg(test)]
+impl Tree {
+    /// Whether the bytes are those of all entries.
+    pub(crate) fn has_right_bytes(&self) -> bool {
+        let of_nodes = self.nodes.values().filter_map(Node::kept).map(Kept::bytes);
+        let dormant = self.overlay.dormant.values();
+        let all: usize = of_nodes.chain(dormant.map(|(_, kept)| kept.bytes())).sum();
+        all == self.overlay.bytes
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::tests::{entry, listed};
     use super::*;
