@@ -299,6 +299,26 @@ g = os.dup(f); os.close(f); os.write(g, b'two'); os.close(g)";
 }
 
 #[test]
+fn second_rsync_asks_for_listings_alone() {
+    let server = bare();
+    let mut mount = Mount::of(&server);
+    mount.sh(
+        "mkdir -p $S/tree/a/b; for n in {1..40}; do echo $n > $S/tree/a/f$n; echo $n > $S/tree/a/b/f$n; done
+        chmod 640 $S/tree/a/f*; chmod 750 $S/tree/a; touch -d 2020-01-02 $S/tree/a/b $S/tree/a $S/tree; rsync -a $S/tree/ tree",
+    );
+    mount.unmount();
+    mount.again(&server);
+    let mark = server.mark();
+    assert_eq!(mount.sh("rsync -ai $S/tree/ tree"), "");
+    let asked = server.commands_since(mark);
+    let changes = [
+        "STOR", "SITE", "MFMT", "RNFR", "MKD", "RETR", "SIZE", "MDTM",
+    ];
+    assert_eq!(server.since(mark, &changes), [""; 0], "{asked:?}");
+    assert!(asked.len() < 40, "{asked:?}");
+}
+
+#[test]
 fn change_time_moves_with_attributes_names_and_content() {
     let server = Server::start();
     server.tree().put("/f", "content");
