@@ -174,7 +174,13 @@ impl Tree {
         }
     }
 
-    /// Whether a child has this name but for the case of its letters, or dots and blanks at its end.
+    /// Whether a name is that of a directory that no listing has.
+    pub fn is_unlisted(&self, parent: u64, name: &[u8]) -> bool {
+        let node = self.nodes.get(&parent);
+        node.is_some_and(|node| node.directory.unlisted.contains(name))
+    }
+
+    /// Whether another child has this name but for the case of its letters, or dots and blanks at its end.
     pub fn has_similar(&self, parent: u64, name: &[u8]) -> bool {
         let fold = |name: &[u8]| {
             let name = String::from_utf8_lossy(name).to_lowercase();
@@ -182,7 +188,10 @@ impl Tree {
         };
         let folded = fold(name);
         let children = self.nodes.get(&parent).map(|node| &node.directory.children);
-        children.is_some_and(|children| children.keys().any(|child| fold(child) == folded))
+        children.is_some_and(|children| {
+            let mut others = children.keys().filter(|child| child.as_ref() != name);
+            others.any(|child| fold(child) == folded)
+        })
     }
 
     /// The child of that name, however old.

@@ -92,8 +92,14 @@ impl Metadata {
         }
         if matches!(lacks, None | Some(Completeness::Whole)) {
             let completeness = self.list(directory, deadline)?;
-            let child = self.table.lock().child(directory, name);
+            let (child, is_unlisted) = {
+                let tree = self.table.lock();
+                let child = tree.child(directory, name);
+                (child, tree.is_unlisted(directory, name))
+            };
             match child {
+                // The listing says nothing of it.
+                Some(_) if is_unlisted => return self.enter(directory, name, deadline),
                 Some(ino) => return Ok(ino),
                 None if completeness == Completeness::Whole => {
                     return self.enter(directory, name, deadline);
