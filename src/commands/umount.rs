@@ -54,7 +54,7 @@ pub fn run(umount: &Umount) -> Result<(), String> {
     unstored.map_or(Ok(()), Err)
 }
 
-/// Ends the mount by force, and returns a line on what is not stored; `None` where nothing is, or the mount does not answer.
+/// Ends the mount by force, and returns a line on what is not stored; `None` where all is, or the mount has ended already.
 fn end_by_force(mounted: &Mounted) -> Option<String> {
     let pending = query_in_time(mounted, |mounted| {
         Some(query_pending(mounted).unwrap_or((0, 0)))
@@ -65,6 +65,10 @@ fn end_by_force(mounted: &Mounted) -> Option<String> {
         Err(unanswered) => {
             if matches!(unanswered, Unanswered::TimedOut) {
                 mount::abort(&mounted.entry);
+                return Some(format!(
+                    "{}: the mount did not answer and was cut off: files that were open or closed may not be stored",
+                    mounted.entry.mountpoint.display()
+                ));
             }
             0
         }

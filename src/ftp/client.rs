@@ -57,6 +57,8 @@ pub struct Client {
     unseen: Unseen,
     /// How often a name was sent without success instead of a path.
     name_tries: AtomicU32,
+    /// Of these, those that were taken.
+    names_taken: AtomicU32,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -119,6 +121,7 @@ impl Client {
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
             name_tries: AtomicU32::new(0),
+            names_taken: AtomicU32::new(0),
         })
     }
 
@@ -351,6 +354,10 @@ impl Client {
         profile.learn(|learned| learned.paths = Support::No);
         let done = work();
         match &done {
+            // The refusal of one path may have another reason, which has passed.
+            Ok(_) if self.names_taken.fetch_add(1, Ordering::Relaxed) == 0 => {
+                profile.learn(|learned| learned.paths = Support::Unknown);
+            }
             Ok(_) => log::info!("client: {refusal}; the server takes names instead of paths"),
             Err(_) => {
                 profile.learn(|learned| learned.paths = Support::Unknown);

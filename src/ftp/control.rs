@@ -242,11 +242,12 @@ impl Control {
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
         if !self.is_pipelining() {
-            let replies = self.flight(before, deadline)?;
+            // A command between REST and its STOR would end the REST.
             let last = match self.by_name(last, deadline)? {
                 Ok(last) => last,
                 Err(refusal) => return Err(refusal.refusal(last)),
             };
+            let replies = self.flight(before, deadline)?;
             self.send(&[last], deadline)?;
             sent();
             return Ok(replies);

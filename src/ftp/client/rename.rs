@@ -100,7 +100,7 @@ pub fn outcome(
 
 /// Whether the server says for certain that nothing has this name.
 ///
-/// Where it knows `SIZE`, not by `RNFR`: ProFTPD refuses the next `RNFR` then, and takes the next `RNTO` for the first one.
+/// Where it knows `SIZE`, not by `RNFR` alone: ProFTPD refuses the next `RNFR` then, and takes the next `RNTO` for the first one.
 fn is_gone(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<bool> {
     let size = control.command(Command::Size(path), deadline)?;
     if size.is_unknown_command() {
@@ -108,8 +108,15 @@ fn is_gone(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<bo
         let rnfr = control.command(Command::Rnfr(path), deadline)?;
         return Ok(rnfr.code >= 500 && !matches!(rnfr.code, 500..=504));
     }
-    let is_no_file = size.code >= 500;
-    Ok(is_no_file && control.command(Command::Cwd(path), deadline)?.code >= 500)
+    if size.code < 500 || control.command(Command::Cwd(path), deadline)?.code < 500 {
+        return Ok(false);
+    }
+    // Both refuse a link that leads nowhere, too. Where it is there, the RNFR gets its RNTO, by which nothing changes.
+    let rnfr = control.command(Command::Rnfr(path), deadline)?;
+    if rnfr.code < 400 {
+        control.command(Command::Rnto(path), deadline)?;
+    }
+    Ok(rnfr.code >= 500 && !matches!(rnfr.code, 500..=504))
 }
 
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).

@@ -3,6 +3,8 @@
 //! # Invariants
 //!
 //! No such command is sent before the reply to its `CWD`: where that is refused, the name would be another directory's.
+//! The `CWD` is sent each time: a server's working directory follows a rename, so that the path that was entered earlier may
+//! be another directory by now.
 
 use crate::ftp::control::Control;
 use crate::ftp::protocol::command::Command;
@@ -61,11 +63,9 @@ impl Control {
         let Some((parent, name)) = split(&command).filter(|_| self.here.by_name) else {
             return Ok(Ok(command));
         };
-        if !self.is_in(parent) {
-            let reply = self.single(Command::Cwd(parent), deadline)?;
-            if !reply.is_completion() {
-                return Ok(Err(reply));
-            }
+        let reply = self.single(Command::Cwd(parent), deadline)?;
+        if !reply.is_completion() {
+            return Ok(Err(reply));
         }
         Ok(Ok(with_path(command, name)))
     }

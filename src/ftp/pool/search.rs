@@ -43,6 +43,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_millis(3500);
 /// Share of a timed out operation's timeout in which nothing was heard of the server: bytes that were under way when the
 /// network failed come later than the operation began.
 const SILENT_SHARE: u32 = 2;
+/// How long nothing was heard of a server at least: an operation may have had only the rest of a timeout.
+const LEAST_SILENCE: Duration = Duration::from_secs(1);
+/// How long an attempt to log in may take at least, for the same reason.
+const LEAST_LOGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing was heard of a server to which there is no route: else it is only a data connection that has none.
 const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
 /// Interval at which a waiting caller checks whether an attempt is under way and gets on.
@@ -66,7 +70,9 @@ impl Pool {
     pub fn note_failure(self: &Arc<Self>, error: &Error, deadline: &Deadline) {
         let patience = deadline.patience();
         let silence = match error {
-            Error::TimedOut { .. } if deadline.remaining().is_none() => patience / SILENT_SHARE,
+            Error::TimedOut { .. } if deadline.remaining().is_none() => {
+                (patience / SILENT_SHARE).max(LEAST_SILENCE)
+            }
             Error::Lost {
                 unreachable: true, ..
             } => UNREACHABLE_SILENCE,
@@ -79,7 +85,8 @@ impl Pool {
         if state.closed {
             return;
         }
-        let Some(since) = state.reachability.begin(patience) else {
+        let login_patience = patience.max(LEAST_LOGIN_PATIENCE);
+        let Some(since) = state.reachability.begin(login_patience) else {
             return;
         };
         log::debug!("pool: {error}; looking for the server");

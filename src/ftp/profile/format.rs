@@ -56,6 +56,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("stor_at", "no"),
     ("site_quota", "no"),
     ("one_session", "yes"),
+    ("paths", "no"),
     ("rest", "no"),
 ];
 

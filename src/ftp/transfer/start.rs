@@ -106,7 +106,17 @@ pub fn begin(
     let pool = Arc::clone(lease.pool());
     let begun = match is_part {
         true => begin_once(lease, request, deadline),
-        false => repeating(command, deadline, || begin_once(lease, request, deadline)),
+        false => {
+            let mut is_again = false;
+            repeating(command, deadline, || {
+                if std::mem::replace(&mut is_again, true) && !lease.control()?.in_step() {
+                    // Replies to what was refused are still to come.
+                    let cause = "the connection was given up";
+                    return Err(Error::lost(command.to_string(), cause));
+                }
+                begin_once(lease, request, deadline)
+            })
+        }
     };
     begun.inspect_err(|error| {
         if is_no_data_connection(error) {

@@ -154,11 +154,12 @@ impl Sender {
                 continue;
             }
             failures += 1;
-            // A timeout has waited for long enough.
-            let passes = matches!(error, remote::Error::Lost { .. });
+            // A timeout has waited for long enough, but for that of a server that is away: it comes at once.
+            let is_away = self.streams.remote.is_away();
+            let passes = is_away || matches!(error, remote::Error::Lost { .. });
             let pause = RETRY_PAUSE * (1 << failures.min(MAX_RETRIES));
             let late = since.elapsed() + pause > self.streams.patience;
-            if !passes || late || failures > MAX_RETRIES {
+            if !passes || late || failures > MAX_RETRIES && !is_away {
                 // A retry without a reply says less than the error that made it necessary: pyftpdlib answers 426 when its
                 // disk is full, and nothing at all to the next STOR.
                 let is_silence = matches!(error, remote::Error::TimedOut { .. });
@@ -196,6 +197,8 @@ impl Sender {
                 Turn::Yield => self.finish()?,
                 Turn::End => return self.finish(),
             }
+            // What comes next has all of the timeout again.
+            self.failed_since = None;
         }
     }
 
