@@ -199,7 +199,8 @@ impl AttributeOverlay {
             }
         }
         if self.keeps() {
-            self.keep(ino, |kept| kept.mode = Some(KeptMode::Accepted(mode)))?;
+            // The server has them, as far as it shows.
+            let _ = self.keep(ino, |kept| kept.mode = Some(KeptMode::Accepted(mode)));
         }
         Ok(())
     }
@@ -214,12 +215,16 @@ impl AttributeOverlay {
         })
     }
 
-    /// Notes that we changed attributes or the name of `ino` now.
-    pub(crate) fn note_change(&self, ino: u64) -> Result<()> {
-        match self.policy {
-            Policy::Keep => self.keep(ino, |kept| kept.changed = Some(Timestamp::now())),
-            _ => Ok(()),
+    /// Notes that we changed attributes or the name of `ino` now, where there is room for that.
+    pub(crate) fn note_change(&self, ino: u64) {
+        if self.keeps() {
+            let _ = self.keep(ino, |kept| kept.changed = Some(Timestamp::now()));
         }
+    }
+
+    /// Whether what the server can't store succeeds without effect.
+    pub(crate) fn ignores(&self) -> bool {
+        self.policy == Policy::Ignore
     }
 }
 

@@ -13,8 +13,12 @@ pub(crate) mod single_flight;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::remote::Remote;
+use lru::LruCache;
+
+use crate::process::lock_order::{ALONE, OrderedMutex};
+use crate::remote::{Remote, Version};
 use crate::vfs::inode::table::Table;
+use crate::vfs::metadata::link_files::REMEMBERED_FILES;
 use crate::vfs::metadata::single_flight::Listings;
 use crate::vfs::settings::{Lifetimes, Settings};
 
@@ -28,6 +32,8 @@ pub struct Metadata {
     lifetimes: Lifetimes,
     /// Whether regular files may be symbolic links.
     has_link_files: bool,
+    /// Files of the size of a link file that are none, by directory and name, in the version that was read.
+    regular: OrderedMutex<LruCache<(u64, Vec<u8>), Version>, ALONE>,
 }
 
 impl Metadata {
@@ -43,6 +49,7 @@ impl Metadata {
             listings: Listings::default(),
             lifetimes: settings.lifetimes,
             has_link_files: settings.links.files,
+            regular: OrderedMutex::new(LruCache::new(REMEMBERED_FILES)),
         })
     }
 

@@ -81,7 +81,7 @@ fn another_clients_change_ends_what_is_kept_of_a_file() {
     let server = bare();
     server.tree().put("/f", "one");
     let mut mount = Mount::with(&server, "cache_timeout=1");
-    mount.sh("chmod 751 f; chown 7 f; setfattr -n user.a -v b f");
+    mount.sh("chmod 751 f; chown 7 f; python3 -c \"import os; os.setxattr('f', 'user.a', b'b')\"");
     assert_eq!(mount.sh("stat -c '%a %u' f"), "751 7\n");
     server.tree().put("/f", "longer");
     mount.sh("sleep 1.1; ls >/dev/null");
@@ -296,6 +296,68 @@ g = os.dup(f); os.close(f); os.write(g, b'two'); os.close(g)";
         drop(tree);
         mount.sh("rm -f f");
     }
+}
+
+/// MFMT of a link would set the time of what it leads to.
+#[test]
+fn time_of_a_symbolic_link_is_kept_and_its_target_untouched() {
+    let server = Server::start();
+    server.tree().put("/target", "content");
+    server.tree().link("/link", "target");
+    let mount = Mount::of(&server);
+    mount.sh("touch -h -d @1000000000 link");
+    assert_eq!(mount.sh("stat -c %Y link"), "1000000000\n");
+    assert_eq!(server.count("MFMT") + server.count("SITE UTIME"), 0);
+}
+
+/// Another mount that sees a new version must not end what the mount that made it keeps.
+#[test]
+fn another_mount_does_not_end_what_an_append_keeps() {
+    let server = bare();
+    server.tree().put("/f", "one\n");
+    let mount = Mount::with(&server, "cache_timeout=1");
+    let second = mount.path("second");
+    std::fs::create_dir(&second).unwrap();
+    let mut other = mount
+        .ftpfs(&[
+            &server.url(),
+            second.to_str().unwrap(),
+            "-f",
+            "-o",
+            "cache_timeout=0",
+        ])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    soon("the second mount", || is_mounted(&second));
+    mount.sh("chown 1234 f; sleep 1.5; ls -l $S/second >/dev/null");
+    for _ in 0..3 {
+        mount.sh(
+            "echo more >> f; ls -l $S/second >/dev/null; sleep 1.3; ls -l . $S/second >/dev/null",
+        );
+        assert_eq!(mount.sh("stat -c %u f"), "1234\n");
+    }
+    soon("the other shows it, too", || {
+        mount.sh("sleep 0.3; stat -c %u $S/second/f") == "1234\n"
+    });
+    mount.sh("umount $S/second");
+    other.wait().unwrap();
+}
+
+#[test]
+fn what_was_kept_of_a_removed_directory_is_not_that_of_a_new_one() {
+    let server = bare();
+    server.tree().directory("/d");
+    let mut mount = Mount::of(&server);
+    mount.sh("chown 4321 d");
+    mount.unmount();
+    server.tree().remove("/d");
+    mount.again(&server);
+    mount.sh("ls -l");
+    mount.unmount();
+    server.tree().directory("/d");
+    mount.again(&server);
+    assert_eq!(mount.sh("ls >/dev/null; stat -c %u d"), "0\n");
 }
 
 #[test]

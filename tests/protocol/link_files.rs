@@ -87,3 +87,29 @@ fn link_is_not_made_over_a_taken_name() {
     assert_eq!(mount.error("os.symlink('a', 'taken')"), "EEXIST");
     assert_eq!(server.tree().bytes("/taken"), Some(&b"content"[..]));
 }
+
+/// A read that failed says nothing about the content.
+#[test]
+fn link_file_that_could_not_be_read_once_is_read_again() {
+    let server = Server::start();
+    server.tree().put("/link", link_file());
+    server.once("RETR /link", Act::Reply("550 Permission denied"));
+    let mount = Mount::with(&server, ON);
+    assert_eq!(mount.sh("find . -type l"), "");
+    soon("it is shown as a link", || {
+        mount.sh("sleep 1.1; find . -type l") == "./link\n"
+    });
+}
+
+#[test]
+fn file_that_becomes_a_link_is_shown_as_one() {
+    let server = Server::start();
+    server.tree().put("/g", "a regular file");
+    let mount = Mount::with(&server, ON);
+    mount.sh("ls -l; cat g");
+    server.tree().put("/g", link_file());
+    server.tree().node_mut("/g").unwrap().modified += 60;
+    soon("it is shown as a link", || {
+        mount.sh("sleep 1.1; cat g >/dev/null 2>&1 || true; find . -type l") == "./g\n"
+    });
+}

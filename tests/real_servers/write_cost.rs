@@ -587,7 +587,7 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
          says $S/said 'not stored yet'; ! cmp -s $S/file $D/file || fail 'it waited'
          mount -t fuse.ftpfs $URL $M -o writeback; umount $M 2>$S/said; cmp $S/file $D/file
          FTPFS=$FTPFS $SUPPORT/../../scripts/run --install $S/root; [ ! -s /run/mount/utab ] || fail 'a note is left'
-         is \"$(ls $S/root/sbin | xargs)\" 'mount.ftpfs mount.fuse.ftpfs umount.ftpfs umount.fuse.ftpfs'",
+         is \"$(ls $S/root/sbin | xargs)\" 'mount.curlftpfs mount.ftpfs mount.fuse.curlftpfs mount.fuse.ftpfs umount.curlftpfs umount.ftpfs umount.fuse.curlftpfs umount.fuse.ftpfs'",
     );
 }
 

@@ -13,6 +13,7 @@ pub struct Parser {
     /// The listed directory, absolute; empty where it is not known.
     directory: Vec<u8>,
     says_empty: bool,
+    sums_to_zero: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ impl Parser {
             how,
             directory: Vec::new(),
             says_empty: false,
+            sums_to_zero: false,
         }
     }
 
@@ -58,9 +60,10 @@ impl Parser {
         }
     }
 
-    /// Whether a line said that the directory has no entries.
-    pub fn says_empty(&self) -> bool {
-        self.says_empty
+    /// Whether a line said that the directory has no entries. A sum of 0 is also that of entries that take no space: it
+    /// excuses one of the `unreadable` lines, which may be a greeting, but not more.
+    pub fn says_empty(&self, unreadable: usize) -> bool {
+        self.says_empty || self.sums_to_zero && unreadable <= 1
     }
 
     /// Parses one line, given without its LF; CRs before that are no part of it (some servers send CR CR LF).
@@ -73,8 +76,10 @@ impl Parser {
             How::List(list) => list.line(line, &self.directory),
         };
         if !matches!(parsed, Line::Entry(_)) && is_sign_of_emptiness(line) {
-            // A sum of 0 is also that of entries that take no space.
-            self.says_empty |= !is_no_entry(line);
+            match is_no_entry(line) {
+                true => self.sums_to_zero = true,
+                false => self.says_empty = true,
+            }
             return Line::Nothing;
         }
         parsed
@@ -486,7 +491,7 @@ mod tests {
             let mut parser = Parser::list(clock());
             assert_eq!(parser.line(line.as_bytes()), Line::Nothing, "{line}");
             assert_eq!(
-                parser.says_empty(),
+                parser.says_empty(2),
                 !line.starts_with("total 0") && !line.starts_with("insgesamt"),
                 "{line}"
             );
@@ -494,13 +499,13 @@ mod tests {
         for line in ["total 12", "Hello", "cannot read, input/output error", "."] {
             let mut parser = Parser::list(clock());
             let _ = parser.line(line.as_bytes());
-            assert!(!parser.says_empty(), "{line}");
+            assert!(!parser.says_empty(1), "{line}");
         }
         // An entry may be called so.
         let mut parser = Parser::list(clock());
         let line = b"-rw-r--r-- 1 u g 5 Jan 1 2020 a, no files found";
         assert!(matches!(parser.line(line), Line::Entry(_)));
-        assert!(!parser.says_empty());
+        assert!(!parser.says_empty(1));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl EntryCollector {
     /// The entries; `received` is how much of the listing came.
     pub fn finish(mut self, directory: &[u8], received: Completeness) -> Listed {
         self.entries.extend(self.parser.finish());
-        let is_empty = self.entries.is_empty() && !self.parser.says_empty();
+        let is_empty = self.entries.is_empty() && !self.parser.says_empty(self.unreadable);
         let completeness = match received {
             _ if self.is_full => Completeness::Cut,
             Completeness::Whole if self.unreadable > 0 && is_empty => Completeness::Cut,

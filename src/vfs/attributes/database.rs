@@ -6,12 +6,12 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::OFlag;
 use nix::sys::statfs;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use crate::process::private_dir::PrivateDir;
 use crate::remote::{Modified, Precision};
@@ -24,6 +24,8 @@ const FILE: &str = "attributes.db";
 const FORM: i64 = 1;
 /// How long a transaction waits for those of other mounts.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before the database is opened again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Seconds that a row stays which keeps nothing any more.
 const GONE_SECONDS: i64 = 24 * 3600;
 /// Rows that are kept of all servers. The oldest go first, but none that narrows a mode or changes an owner.
@@ -61,8 +63,8 @@ pub(crate) struct Database {
     seen_commit: i64,
 }
 
-/// A path on the server, absolute, and what is kept there.
-pub(crate) type Entry = (Vec<u8>, Option<Kept>);
+/// Takes a path on the server, absolute, and what is kept there; returns whether it takes more.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(Vec<u8>, Option<Kept>) -> bool;
 
 impl Database {
     /// Opens the database in `directory`, and makes what is missing.
@@ -73,7 +75,17 @@ impl Database {
         private
             .open(FILE, OFlag::O_RDWR | OFlag::O_CREAT)
             .map_err(|error| error.to_string())?;
-        Self::connect(&private.path().join(FILE), server).map_err(|error| error.to_string())
+        let file = private.path().join(FILE);
+        let until = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            match Self::connect(&file, server.clone()) {
+                // SQLite does not wait itself where several mounts make the database at once.
+                Err(error) if is_busy(&error) && Instant::now() < until => {
+                    std::thread::sleep(BUSY_PAUSE);
+                }
+                connected => return connected.map_err(|error| error.to_string()),
+            }
+        }
     }
 
     fn connect(path: &Path, server: Vec<u8>) -> rusqlite::Result<Self> {
@@ -110,20 +122,20 @@ impl Database {
             .pragma_query_value(None, pragma, |row| row.get(0))
     }
 
-    /// The entries at and below `root`, those that must not be lost first.
-    pub(crate) fn load(&mut self, root: &[u8]) -> rusqlite::Result<Vec<Entry>> {
+    /// Gives the entries at and below `root` to `each`, those that must not be lost first, until that returns false.
+    pub(crate) fn load(&mut self, root: &[u8], each: Each<'_>) -> rusqlite::Result<()> {
         let order = "protective DESC, change DESC";
-        self.select(root, 0, "gone_at IS NULL", order)
+        self.select(root, 0, "gone_at IS NULL", order, each)
     }
 
-    /// What other mounts have changed at and below `root` since the last time.
-    pub(crate) fn news(&mut self, root: &[u8]) -> rusqlite::Result<Vec<Entry>> {
+    /// Gives what other mounts have changed at and below `root` since the last time to `each`.
+    pub(crate) fn news(&mut self, root: &[u8], each: Each<'_>) -> rusqlite::Result<()> {
         let commit = self.last_commit()?;
         if commit == self.seen_commit {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.seen_commit = commit;
-        self.select(root, self.read_until, "1", "change")
+        self.select(root, self.read_until, "1", "change", each)
     }
 
     fn select(
@@ -132,7 +144,8 @@ impl Database {
         after: i64,
         condition: &str,
         order: &str,
-    ) -> rusqlite::Result<Vec<Entry>> {
+        each: Each<'_>,
+    ) -> rusqlite::Result<()> {
         let (below, beyond) = subtree(root);
         let query = format!(
             "SELECT path, gone_at, change, {COLUMNS} FROM entries
@@ -140,19 +153,18 @@ impl Database {
              ORDER BY {order}"
         );
         let mut until = self.read_until;
-        let entries = {
-            let mut statement = self.connection.prepare(&query)?;
-            let rows =
-                statement.query_map(params![self.server, after, root, below, beyond], |row| {
-                    until = until.max(row.get(2)?);
-                    let is_gone = row.get::<_, Option<i64>>(1)?.is_some();
-                    let kept = kept_of(row)?;
-                    Ok((row.get(0)?, (!is_gone).then_some(kept)))
-                })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()?
-        };
+        let mut statement = self.connection.prepare(&query)?;
+        let mut rows = statement.query(params![self.server, after, root, below, beyond])?;
+        while let Some(row) = rows.next()? {
+            until = until.max(row.get(2)?);
+            let is_gone = row.get::<_, Option<i64>>(1)?.is_some();
+            let kept = kept_of(row)?;
+            if !each(row.get(0)?, (!is_gone).then_some(kept)) {
+                break;
+            }
+        }
         self.read_until = until;
-        Ok(entries)
+        Ok(())
     }
 
     /// Writes changes in one transaction; their paths are absolute.
@@ -186,8 +198,20 @@ impl Database {
         for (path, kept) in &changes.entries {
             put(&writing, server, path, change, kept.as_ref())?;
         }
-        writing.commit()
+        writing.commit()?;
+        // Nothing of others lies between.
+        if change == self.read_until + 1 {
+            self.read_until = change;
+        }
+        Ok(())
     }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// The bounds of what lies below a path, both exclusive.
@@ -442,6 +466,28 @@ mod tests {
         }
     }
 
+    type Entry = (Vec<u8>, Option<Kept>);
+
+    fn loaded(database: &mut Database, root: &[u8]) -> Vec<Entry> {
+        let mut all = Vec::new();
+        let mut each = |path, kept| {
+            all.push((path, kept));
+            true
+        };
+        database.load(root, &mut each).expect("loaded");
+        all
+    }
+
+    fn news(database: &mut Database) -> Vec<Entry> {
+        let mut all = Vec::new();
+        let mut each = |path, kept| {
+            all.push((path, kept));
+            true
+        };
+        database.news(b"", &mut each).expect("news");
+        all
+    }
+
     fn entry(path: &[u8], kept: Kept) -> Entry {
         (path.to_vec(), Some(kept))
     }
@@ -459,11 +505,11 @@ mod tests {
         one.write(&written(Vec::new(), all.clone()))
             .expect("written");
         let mut again = open(b"one");
-        let mut loaded = again.load(b"").expect("loaded");
-        loaded.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(loaded, all);
-        assert_eq!(again.load(b"/a").expect("loaded"), all[..1]);
-        assert_eq!(open(b"two").load(b"").expect("loaded"), []);
+        let mut all_again = loaded(&mut again, b"");
+        all_again.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(all_again, all);
+        assert_eq!(loaded(&mut again, b"/a"), all[..1]);
+        assert_eq!(loaded(&mut open(b"two"), b""), []);
     }
 
     #[test]
@@ -477,15 +523,15 @@ mod tests {
             entry(b"/x", kept(3)),
         ];
         one.write(&written(Vec::new(), all)).expect("written");
-        assert_eq!(other.news(b"").expect("news").len(), 3);
-        assert_eq!(other.news(b"").expect("news"), []);
+        assert_eq!(news(&mut other).len(), 3);
+        assert_eq!(news(&mut other), []);
         let names = vec![
             NameChange::Removed(b"/x".to_vec()),
             NameChange::Renamed(b"/d".to_vec(), b"/e".to_vec()),
         ];
         one.write(&written(names, Vec::new())).expect("written");
-        let mut news = other.news(b"").expect("news");
-        news.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut heard = news(&mut other);
+        heard.sort_by(|a, b| a.0.cmp(&b.0));
         let expected = [
             (b"/d".to_vec(), None),
             (b"/d/a".to_vec(), None),
@@ -493,7 +539,7 @@ mod tests {
             entry(b"/e/a", kept(1)),
             (b"/x".to_vec(), None),
         ];
-        assert_eq!(news, expected);
+        assert_eq!(heard, expected);
     }
 
     #[test]

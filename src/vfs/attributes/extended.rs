@@ -72,7 +72,8 @@ impl AttributeOverlay {
         self.keep(ino, |kept| {
             kept.extended.insert(name.into(), value.into());
         })?;
-        self.note_change(ino)
+        self.note_change(ino);
+        Ok(())
     }
 
     /// Removes an attribute.
@@ -84,7 +85,8 @@ impl AttributeOverlay {
         self.keep(ino, |kept| {
             kept.extended.remove(name);
         })?;
-        self.note_change(ino)
+        self.note_change(ino);
+        Ok(())
     }
 
     fn check_extended(&self, name: &[u8]) -> Result<()> {

@@ -58,7 +58,7 @@ impl AttributeOverlay {
             .inherited_group(directory)
             .or(caller.map(|caller| caller.gid))
             .filter(|&gid| gid != shown.gid);
-        let mode = (creator.mode & SET_ID_BITS != 0).then_some(KeptMode::Refused(creator.mode));
+        let mode = (creator.mode & SET_ID_BITS != 0).then_some(KeptMode::Accepted(creator.mode));
         if !self.keeps() || uid.is_none() && gid.is_none() && mode.is_none() {
             return;
         }

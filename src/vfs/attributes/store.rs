@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::process::thread::spawn_thread;
-use crate::vfs::attributes::database::{Database, Entry};
+use crate::vfs::attributes::database::Database;
 use crate::vfs::inode::overlay::{Changes, NameChange};
 use crate::vfs::inode::table::Table;
 use crate::vfs::settings::StorePlace;
@@ -46,11 +46,13 @@ struct StoreState {
 impl Store {
     /// Opens the database and reads what is kept below `root`; `None` where there is none.
     pub(crate) fn open(place: StorePlace, root: Vec<u8>, table: Arc<Table>) -> Option<Arc<Self>> {
+        let take = |path: Vec<u8>, kept| table.lock().load_entry(below(&root, &path), kept);
         let opened = Database::open(&place.directory, place.server).and_then(|mut database| {
-            let entries = database.load(&root).map_err(|error| error.to_string())?;
-            Ok((database, entries))
+            let loaded = database.load(&root, &mut |path, kept| take(path, kept));
+            loaded.map_err(|error| error.to_string())?;
+            Ok(database)
         });
-        let (database, entries) = match opened {
+        let database = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 log::warn!(
@@ -71,7 +73,6 @@ impl Store {
             }),
             ended,
         });
-        store.take(entries);
         let (wake, changed) = sync_channel(1);
         store.table.lock().note_changes(wake);
         let writer = Arc::downgrade(&store);
@@ -87,15 +88,6 @@ impl Store {
         Some(store)
     }
 
-    /// Takes entries of the database over.
-    fn take(&self, entries: Vec<Entry>) {
-        let mut tree = self.table.lock();
-        for (path, kept) in entries {
-            let below = path.strip_prefix(self.root.as_slice()).unwrap_or_default();
-            tree.load_entry(below.strip_prefix(b"/").unwrap_or(below), kept);
-        }
-    }
-
     /// Reads what other mounts have changed, at most once in [`BATCH_INTERVAL`].
     pub(crate) fn sync(&self) {
         let Some(mut state) = self.state.try_lock() else {
@@ -104,13 +96,20 @@ impl Store {
         if state.checked.elapsed() < BATCH_INTERVAL {
             return;
         }
+        // What this mount has not written yet is newer.
+        if !state.waiting.is_empty() || self.table.lock().has_changes() {
+            return;
+        }
         state.checked = Instant::now();
         let Some(database) = &mut state.database else {
             return;
         };
-        match database.news(&self.root) {
-            Ok(entries) => self.take(entries),
-            Err(error) => log::info!("attributes: what other mounts kept can't be read: {error}"),
+        let mut take = |path: Vec<u8>, kept| {
+            self.table.lock().load_entry(below(&self.root, &path), kept);
+            true
+        };
+        if let Err(error) = database.news(&self.root, &mut take) {
+            log::info!("attributes: what other mounts kept can't be read: {error}");
         }
     }
 
@@ -149,6 +148,12 @@ impl Store {
         let _ = self.ended.try_send(());
         self.flush();
     }
+}
+
+/// The path below the mounted directory.
+fn below<'a>(root: &[u8], path: &'a [u8]) -> &'a [u8] {
+    let below = path.strip_prefix(root).unwrap_or_default();
+    below.strip_prefix(b"/").unwrap_or(below)
 }
 
 /// Waits for a change and gathers more; false at the end.

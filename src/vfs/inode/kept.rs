@@ -245,9 +245,10 @@ impl Kept {
             return;
         };
         self.mode = match self.mode {
-            // Those of the server are never shown.
-            Some(kept) if kept.bits() & SET_ID_BITS != 0 => Some(kept),
-            Some(kept) if kept.bits() == mode => None,
+            // Those of the server are never shown, and stay in the entry.
+            Some(kept) if (kept.bits() ^ mode) & !SET_ID_BITS == 0 => {
+                Some(kept).filter(|kept| kept.bits() & SET_ID_BITS != 0)
+            }
             Some(KeptMode::Refused(bits)) => Some(KeptMode::Refused(bits)),
             // The server masks some bits; with others, another client has changed them.
             Some(KeptMode::Accepted(bits)) if bits & mode == mode => Some(KeptMode::Refused(bits)),
@@ -367,6 +368,8 @@ mod tests {
             (Refused(0o644), 0o755, Some(Refused(0o644))),
             (Refused(0o644), 0o644, None),
             (Accepted(0o4755), 0o4755, Some(Accepted(0o4755))),
+            (Accepted(0o4755), 0o755, Some(Accepted(0o4755))),
+            (Accepted(0o4755), 0o777, None),
         ];
         for (set, server, left) in cases {
             let mut kept = Kept {

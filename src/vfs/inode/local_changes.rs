@@ -25,6 +25,13 @@ impl Tree {
         ino
     }
 
+    /// A name of which an earlier mount has written a closed file down: what was kept of it still holds.
+    pub fn add_recovered(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
+        let ino = self.add(directory, name, attributes);
+        self.touch(ino);
+        ino
+    }
+
     /// An empty directory that we made: its listing is known.
     pub fn add_own_directory(
         &mut self,
@@ -85,6 +92,7 @@ impl Tree {
         }
         if let (Some(from), Some(to)) = (from, self.path(ino)) {
             self.rename_entries(from.as_bytes(), to.as_bytes());
+            self.note_entries_below(ino);
         }
         self.touch_directory(old_parent);
         self.touch_directory(directory);

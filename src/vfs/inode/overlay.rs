@@ -130,7 +130,7 @@ impl Tree {
         if before == Some(&kept) || before.is_none() && kept.is_empty() {
             return Ok(());
         }
-        let growth = kept.bytes();
+        let growth = kept.bytes().saturating_sub(before.map_or(0, Kept::bytes));
         if self.overlay.bytes + growth > BUDGET {
             self.evict_entries();
             if self.overlay.bytes + growth > BUDGET {
@@ -216,7 +216,19 @@ impl Tree {
         if node.entry.is_none() || node.local || node.removed {
             return;
         }
-        self.update(ino, |kept| kept.compare(answer));
+        let Some(entry) = &node.entry else {
+            return;
+        };
+        let mut kept = entry.kept.clone();
+        kept.compare(answer);
+        if kept == entry.kept {
+            return;
+        }
+        // What ends here may be newer in the database, by the mount that made this change.
+        match kept.is_empty() {
+            true => self.place(ino, kept),
+            false => self.put(ino, kept),
+        }
     }
 
     fn update(&mut self, ino: u64, change: impl FnOnce(&mut Kept)) {
@@ -320,16 +332,64 @@ impl Tree {
         self.overlay.note_name(change);
     }
 
+    /// Notes the entries of `ino` and of all below it: another mount may have taken the old names for removed meanwhile.
+    pub(crate) fn note_entries_below(&mut self, ino: u64) {
+        if self.overlay.bytes == 0 || !self.overlay.wake() {
+            return;
+        }
+        let mut left = vec![ino];
+        while let Some(ino) = left.pop() {
+            if let Some(node) = self.nodes.get(&ino) {
+                left.extend(node.directory.children.values());
+                if node.entry.is_some() {
+                    self.overlay.changed.insert(ino);
+                }
+            }
+        }
+    }
+
+    /// A whole listing of the directory has come: what is kept of names that it lacks was of something that is gone.
+    pub(crate) fn forget_unlisted(&mut self, directory: u64) {
+        if self.overlay.dormant.is_empty() {
+            return;
+        }
+        let Some(path) = self.path(directory) else {
+            return;
+        };
+        let below = match path.is_root() {
+            true => Vec::new(),
+            false => [path.as_bytes(), b"/"].concat(),
+        };
+        let mut gone = HashSet::new();
+        for entry in self.overlay.dormant_below(path.as_bytes()) {
+            let rest = entry.strip_prefix(below.as_slice()).unwrap_or_default();
+            let name = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+            if !name.is_empty() && self.child(directory, name).is_none() {
+                gone.insert([below.as_slice(), name].concat());
+            }
+        }
+        for path in gone {
+            self.forget_entries(&path);
+        }
+    }
+
+    /// Whether changes were not taken yet.
+    pub(crate) fn has_changes(&self) -> bool {
+        let overlay = &self.overlay;
+        !(overlay.names.is_empty() && overlay.changed.is_empty() && overlay.gone.is_empty())
+    }
+
     /// Takes an entry from the database; `None`: nothing is kept there any more.
-    pub(crate) fn load_entry(&mut self, path: &[u8], kept: Option<Kept>) {
+    /// Returns whether there was room for it.
+    pub(crate) fn load_entry(&mut self, path: &[u8], kept: Option<Kept>) -> bool {
         let names = path.split(|&byte| byte == b'/');
         let ino = names
             .filter(|name| !name.is_empty())
             .try_fold(ROOT, |ino, name| self.child(ino, name));
         self.drop_dormant(path);
         let kept = kept.unwrap_or_default();
-        if self.overlay.bytes + kept.bytes() > BUDGET {
-            return;
+        if !kept.is_empty() && self.overlay.bytes + kept.bytes() > BUDGET {
+            return false;
         }
         if let Some(ino) = ino.filter(|ino| !self.overlay.changed.contains(ino)) {
             self.place(ino, kept);
@@ -338,6 +398,7 @@ impl Tree {
             self.overlay.bytes += kept.bytes();
             self.overlay.dormant.insert(path.to_vec(), (used, kept));
         }
+        true
     }
 
     fn drop_dormant(&mut self, path: &[u8]) {

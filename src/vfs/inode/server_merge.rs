@@ -51,6 +51,7 @@ impl Tree {
             for ino in missing {
                 self.remove_vanished(ino);
             }
+            self.forget_unlisted(directory);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
             node.directory.listed = Some((Instant::now(), completeness));

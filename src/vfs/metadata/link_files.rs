@@ -8,6 +8,7 @@
 //! right from the start.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use md5::{Digest, Md5};
@@ -22,6 +23,8 @@ pub(crate) const LINK_FILE_SIZE: u64 = 1067;
 const MAGIC: &[u8] = b"XSym\n";
 /// Bytes of a target at most.
 const TARGET_LIMIT: usize = 1024;
+/// Regular files of that size that are remembered, so that they are not read again.
+pub(crate) const REMEMBERED_FILES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 /// Files of one directory that are read at the same time.
 const READERS: usize = 4;
 
@@ -94,13 +97,16 @@ impl Metadata {
                 match target {
                     Some(Ok(Some(target))) => show(&mut entry.attributes, target),
                     Some(Err(error)) => log::info!("symlink: {error}; shown as a file"),
-                    Some(Ok(None)) | None => {}
+                    Some(Ok(None)) => self.note_regular(directory, entry),
+                    None => {}
                 }
             }
         };
         std::thread::scope(|scope| {
             for _ in 1..READERS.min(unknown.len()) {
-                scope.spawn(read_some);
+                let reader = std::thread::Builder::new().name("links".into());
+                // Without a further thread it takes longer.
+                let _ = reader.spawn_scoped(scope, read_some);
             }
             read_some();
         });
@@ -127,22 +133,34 @@ impl Metadata {
 
     /// Whether the content of this version was looked at before; shows the link that it was.
     fn show_known(&self, directory: u64, entry: &mut Entry) -> bool {
+        let key = (directory, entry.name.clone());
+        let version = entry.attributes.version();
+        if self.regular.lock().get(&key) == Some(&version) {
+            return true;
+        }
         let tree = self.table.lock();
         let known = tree.child(directory, &entry.name);
         let Some(node) = known.and_then(|ino| tree.get(ino)) else {
             return false;
         };
-        let (old, new) = (node.attributes.version(), entry.attributes.version());
-        if node.local || node.fetched.is_none() || !old.may_be(&new) || old.size != new.size {
+        let old = node.attributes.version();
+        if node.attributes.kind != Kind::Symlink
+            || !old.may_be(&version)
+            || old.size != version.size
+        {
             return false;
         }
-        if node.attributes.kind == Kind::Symlink {
-            let Some(target) = node.attributes.target.clone() else {
-                return false;
-            };
-            show(&mut entry.attributes, target);
-        }
+        let Some(target) = node.attributes.target.clone() else {
+            return false;
+        };
+        show(&mut entry.attributes, target);
         true
+    }
+
+    /// The content of this version was read: it is no link.
+    fn note_regular(&self, directory: u64, entry: &Entry) {
+        let key = (directory, entry.name.clone());
+        self.regular.lock().put(key, entry.attributes.version());
     }
 
     /// The target of the link that a file is, if it is one.

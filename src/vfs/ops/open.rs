@@ -128,12 +128,16 @@ impl Vfs {
             true => self.create_on_server(parent, &path, deadline)?,
             false => None,
         };
-        let ino = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
-        self.attributes.keep_new(ino, parent, creator);
+        let (ino, is_new) = self.add_created(parent, name, mode, (wants.exclusive, makes))?;
+        if is_new {
+            self.attributes.keep_new(ino, parent, creator);
+        }
         let open = self.open_inode(ino, wants)?;
         if let Ok(handle) = self.files.file(open.handle) {
             let mut body = handle.file.body.lock();
-            body.attributes.mode = Some((mode, false));
+            if is_new {
+                body.attributes.mode = Some((mode, false));
+            }
             body.upload.exclusive = wants.exclusive && self.files.journal.is_write_back();
             if let Some(sink) = sink {
                 body.spool(&self.files.spool)?;
@@ -175,7 +179,7 @@ impl Vfs {
         }
     }
 
-    /// The inode of a file that is being created. `exclusive` is whether its name must be new, `was_made` whether the
+    /// The inode of a file that is being created, and whether it is a new one. `exclusive` is whether its name must be new, `was_made` whether the
     /// server has made it already.
     fn add_created(
         &self,
@@ -183,14 +187,14 @@ impl Vfs {
         name: &[u8],
         mode: u32,
         (exclusive, was_made): (bool, bool),
-    ) -> Result<u64> {
+    ) -> Result<(u64, bool)> {
         let mut tree = self.table.lock();
         if let Some(old) = tree.child(parent, name) {
             if !was_made {
                 return if exclusive {
                     Err(Error::Exists)
                 } else {
-                    Ok(old)
+                    Ok((old, false))
                 };
             }
             // The server just created this name, so a cached inode for it is stale.
@@ -206,7 +210,7 @@ impl Vfs {
         if let Some(node) = tree.get_mut(ino) {
             node.local = true;
         }
-        Ok(ino)
+        Ok((ino, true))
     }
 
     /// Stores an empty file whose name must be new; where that fails the file is closed and has no name any more.

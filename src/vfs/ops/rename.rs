@@ -69,8 +69,7 @@ impl Vfs {
         }
         tree.rename_own(ino, new_parent, new_name);
         drop(tree);
-        // The name has changed, whether or not the time of that can be kept.
-        let _ = self.attributes.note_change(ino);
+        self.attributes.note_change(ino);
         self.rename_journaled(claims);
         if let Some(target) = target {
             self.files.discard_unlinked(target);

@@ -15,6 +15,7 @@ use crate::vfs::file::open_rename_unlink::Claim;
 use crate::vfs::inode::ROOT;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::kept::{KeptTime, Timestamp};
+use crate::vfs::metadata::link_files::LINK_FILE_SIZE;
 
 /// A time to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Vfs {
             || changes.accessed.is_some()
             || changes.modified.is_some();
         if changes_attributes && !is_only_now {
-            self.attributes.note_change(ino)?;
+            self.attributes.note_change(ino);
         }
         self.metadata.getattr(ino, deadline)
     }
@@ -109,7 +110,8 @@ impl Vfs {
         let is_root = caller.uid == 0;
         let is_owner = caller.uid == shown.0;
         let may_group = gid.is_none_or(|gid| is_owner && in_group(gid));
-        if !is_root && (uid.is_some() || !may_group) {
+        let may = is_root || self.attributes.ignores() || uid.is_none() && may_group;
+        if !may {
             return Err(Error::Impossible);
         }
         let outcome = Err(Error::Impossible);
@@ -211,8 +213,8 @@ impl Vfs {
     /// Sets the time of the last modification: whole seconds on the server, where it can, and the rest here.
     fn change_modified(&self, ino: u64, time: NewTime, deadline: &Deadline) -> Result<()> {
         let at = time.moment();
-        let outcome = match at.seconds < 0 {
-            // Servers read such times as others, or store 0.
+        // Servers read times before 1970 as others, or store 0; and they would set the time of what a link leads to.
+        let outcome = match at.seconds < 0 || self.is_server_link(ino) {
             true => Err(Error::Impossible),
             false => self.store_modified(ino, at.seconds, deadline),
         };
@@ -227,6 +229,16 @@ impl Vfs {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether it is a symbolic link of the server's, rather than one in a regular file.
+    fn is_server_link(&self, ino: u64) -> bool {
+        let tree = self.table.lock();
+        let Some(attributes) = tree.get(ino).map(|node| &node.attributes) else {
+            return false;
+        };
+        let is_file = self.settings.links.files && attributes.size == Some(LINK_FILE_SIZE);
+        attributes.kind == Kind::Symlink && !is_file
     }
 
     fn store_modified(&self, ino: u64, seconds: i64, deadline: &Deadline) -> Result<()> {

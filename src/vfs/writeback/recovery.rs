@@ -226,7 +226,7 @@ impl WriteBack {
             let mut tree = self.table.lock();
             let ino = match tree.child(parent, path.name()) {
                 Some(ino) => ino,
-                None => tree.add_own(parent, path.name(), Attributes::of(Kind::File)),
+                None => tree.add_recovered(parent, path.name(), Attributes::of(Kind::File)),
             };
             tree.touch(ino);
             let node = tree.get_mut(ino).ok_or(Error::Stale)?;
