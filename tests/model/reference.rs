@@ -19,7 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ftpfs::remote::is_temp_name;
-use ftpfs::vfs::{Creator, DiskCache, Error, Lifetimes, ROOT, Settings, Spot, Vfs, Wants};
+use ftpfs::vfs::{
+    Attr, Caller, Changes, Creator, DiskCache, Error, Lifetimes, NewTime, ROOT, Settings, Spot,
+    Timestamp, Vfs, Wants,
+};
 use proptest::prelude::*;
 
 use memory::{Fault, Memory};
@@ -66,6 +69,12 @@ enum Op {
     Unlink {
         name: usize,
     },
+    /// Mode, owner and time, of which this server stores the whole seconds alone.
+    Attributes {
+        name: usize,
+        mode: u32,
+        seconds: i64,
+    },
     /// Another client changes a file that has nothing of ours which is not stored.
     Theirs {
         name: usize,
@@ -97,7 +106,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => handle.clone().prop_map(|handle| Op::Flush { handle }),
         3 => handle.prop_map(|handle| Op::Close { handle }),
         2 => (name.clone(), name.clone()).prop_map(|(from, to)| Op::Rename { from, to }),
-        1 => name.prop_map(|name| Op::Unlink { name }),
+        1 => name.clone().prop_map(|name| Op::Unlink { name }),
+        2 => (name, 0..0o1000u32, -5..2_000_000_000i64)
+            .prop_map(|(name, mode, seconds)| Op::Attributes { name, mode, seconds }),
     ]
 }
 
@@ -133,9 +144,20 @@ struct Content {
     stale: bool,
     /// Something was appended since: where it is, and so where anything behind it is, can't be told.
     moved: bool,
+    /// Mode and owner, and the time unless it was written to since, as a program set them.
+    set: Option<(u32, Option<Timestamp>)>,
     /// Bytes of it before the other client's unseen changes: the end that the mount knows of. What is written there is
     /// appended to what the server has then, also where that is shorter.
     before: usize,
+}
+
+impl Content {
+    /// It was written to: its time is that of the server again.
+    fn forget_time(&mut self) {
+        if let Some((_, time)) = &mut self.set {
+            *time = None;
+        }
+    }
 }
 
 /// What kind of server and mount.
@@ -278,6 +300,7 @@ impl Run {
                 self.see(content);
                 self.vfs.truncate(0, Some(handle), size, &deadline).unwrap();
                 self.contents[content].dirty = true;
+                self.contents[content].forget_time();
                 self.contents[content]
                     .bytes
                     .resize(usize::try_from(size).unwrap(), 0);
@@ -303,6 +326,11 @@ impl Run {
             }
             Op::Rename { from, to } => self.rename(NAMES[from], NAMES[to]),
             Op::Unlink { name } => self.unlink(NAMES[name]),
+            Op::Attributes {
+                name,
+                mode,
+                seconds,
+            } => self.set_attributes(NAMES[name], mode, seconds),
             Op::Theirs { name, what, seen } => self.theirs(NAMES[name], what, seen),
         }
     }
@@ -394,6 +422,7 @@ impl Run {
             self.contents.len() - 1
         });
         if truncate {
+            self.contents[content].forget_time();
             self.contents[content].bytes.clear();
             self.contents[content].stale |= self.contents[content].mixed;
             (self.contents[content].mixed, self.contents[content].moved) = (false, false);
@@ -408,6 +437,7 @@ impl Run {
         };
         self.fill = self.fill % 250 + 1;
         let part = vec![self.fill; length];
+        self.contents[content].forget_time();
         let bytes = &mut self.contents[content].bytes;
         let at = offset.map_or(bytes.len(), |offset| usize::try_from(offset).unwrap());
         if at + length > LARGE {
@@ -561,6 +591,50 @@ impl Run {
         }
     }
 
+    /// The owner is the mode as a number.
+    fn set_attributes(&mut self, name: &'static str, mode: u32, seconds: i64) {
+        let Some(&content) = self.names.get(name) else {
+            return;
+        };
+        if self.kind.shared || self.contents[content].doubtful {
+            return;
+        }
+        let deadline = self.vfs.deadline();
+        let (parent, own) = self.place(name);
+        let Ok(attr) = self.vfs.lookup(parent, own, &deadline) else {
+            return;
+        };
+        let at = Timestamp {
+            seconds,
+            nanos: mode,
+        };
+        let changes = Changes {
+            mode: Some(mode),
+            uid: Some(mode),
+            modified: Some(NewTime::At(at)),
+            ..Changes::default()
+        };
+        let root = Caller { uid: 0, gid: 0 };
+        let set = self
+            .vfs
+            .setattr(attr.ino, None, changes, (root, &|_| true), &deadline);
+        match set {
+            Ok(_) => self.contents[content].set = Some((mode, Some(at))),
+            Err(error) => assert!(self.faulty, "{error}"),
+        }
+    }
+
+    /// What was set on a file is shown.
+    fn check_attributes(&self, name: &str, content: &Content, attr: &Attr) {
+        let Some((mode, time)) = content.set.filter(|_| !self.faulty) else {
+            return;
+        };
+        assert_eq!((attr.mode, attr.uid), (mode, mode), "{name}");
+        if let Some(time) = time {
+            assert_eq!(attr.modified, time, "{name}");
+        }
+    }
+
     /// Everything can be read, under its name and by its handles.
     fn check(&self, may_fail: bool) {
         let deadline = self.vfs.deadline();
@@ -591,11 +665,12 @@ impl Run {
             match self.names.get(name) {
                 Some(content)
                     if self.contents[*content].unknown || self.contents[*content].mixed => {}
-                Some(content) => assert_eq!(
-                    found.unwrap().size,
-                    self.contents[*content].bytes.len() as u64,
-                    "{name}"
-                ),
+                Some(content) => {
+                    let content = &self.contents[*content];
+                    let attr = found.unwrap();
+                    assert_eq!(attr.size, content.bytes.len() as u64, "{name}");
+                    self.check_attributes(name, content, &attr);
+                }
                 None => assert!(matches!(found, Err(Error::NotFound)), "{name} is there"),
             }
         }

@@ -420,10 +420,14 @@ impl Remote for Memory {
         if fault != Fault::None {
             return Err(Error::lost("STOR", "a fault"));
         }
+        if let Some(seconds) = change.then.modified {
+            node.modified = seconds;
+        }
+        let no_modes = || Err(Error::refused(Why::Unsupported, "SITE", "500"));
         Ok(Updated {
             version: attributes(node).version(),
-            mode: None,
-            modified: None,
+            mode: change.then.mode.map(|_| no_modes()),
+            modified: change.then.modified.map(|_| Ok(())),
         })
     }
 
