@@ -213,6 +213,32 @@ fn name_is_not_sent_where_cwd_is_refused() {
     assert_eq!(server.tree().paths(), ["/d", "/d/f", "/e"]);
 }
 
+/// A server's working directory follows a rename, and what comes between REST and its STOR ends the REST.
+#[test]
+fn name_is_sent_after_a_cwd_of_its_own_and_rest_before_its_stor() {
+    let server = Script::new().names_only().start();
+    server.tree().put("/d/large", vec![b'x'; 3_000_000]);
+    let mount = Mount::with(&server, "max_conns=1");
+    mount.sh("for n in 1 2 3 4; do echo $n > d/f$n; done; rm d/f*");
+    mount.sh("head -c 3000 /dev/zero | dd of=d/large bs=1 seek=900000 conv=notrunc status=none");
+    let commands = server.commands_since(0);
+    let of_first: Vec<&str> = commands.iter().map(|(_, line)| line.as_str()).collect();
+    for (at, line) in of_first.iter().enumerate() {
+        let next = of_first.get(at + 1).copied().unwrap_or_default();
+        let before = at.checked_sub(1).and_then(|at| of_first.get(at).copied());
+        if line.starts_with("DELE f") {
+            assert_eq!(before, Some("CWD /d"), "{of_first:?}");
+        }
+        if line.starts_with("REST ") && *line != "REST 0" {
+            assert!(!next.starts_with("CWD"), "{of_first:?}");
+        }
+    }
+    let tree = server.tree();
+    let bytes = tree.bytes("/d/large").unwrap();
+    assert_eq!(bytes.len(), 3_000_000);
+    assert!(bytes[900_000..903_000].iter().all(|&byte| byte == 0));
+}
+
 /// Where permission is denied, names are tried a few times at most, and never where a path was taken.
 #[test]
 fn denied_paths_are_not_tried_by_name_for_ever() {
