@@ -10,7 +10,7 @@
 //! | `prefetch` | lists the next directories and fetches the next small files before they are asked for |
 //! | `writeback` | closes that return early: queue, last close, recovery |
 //! | `upload` | brings written data to the server: streaming, plans, atomic replacement, lost+found |
-//! | `metadata` | names, attributes, listings: from memory while fresh, else from the server |
+//! | `metadata` | names, attributes, listings: from memory while fresh, else from the server; links in regular files |
 //! | `attributes` | changes of modes, times and owners: stored on the server, or kept here where it has no place for them |
 //! | `file` | open files: content, spool, upload state, journal state |
 //! | `settings` | how the file system behaves |

@@ -3,6 +3,8 @@
 //! A directory is listed by one caller at a time, and the others share that listing (single-flight). What was asked for
 //! before a local change never overwrites it (see `inode.rs`).
 //!
+//! Regular files may be symbolic links (`link_files`).
+//!
 //! Lock order: the inode table's lock alone, and never while the server is asked.
 
 pub(crate) mod link_files;
