@@ -153,7 +153,8 @@ impl Error {
     }
 
     /// Whether the server refused to store over a file that exists ("Overwrite permission denied", ProFTPD with
-    /// `AllowOverwrite off`). The names that it repeats do not count.
+    /// `AllowOverwrite off`). The names that it repeats do not count. Where the permission for one file is missing, a rename
+    /// over it would get around that.
     pub fn refuses_to_replace(&self) -> bool {
         let Self::Refused { why, tried, said } = self else {
             return false;
@@ -166,7 +167,9 @@ impl Error {
                 words = words.replace(&repeated, "");
             }
         }
-        *why == Why::Exists || words.contains("overwrit")
+        let is_denied = words.contains("permission") || words.contains("denied");
+        let is_rule = words.contains("overwrite permission denied");
+        *why == Why::Exists || is_rule || words.contains("overwrit") && !is_denied
     }
 
     /// Returns the reason of a refusal; `None` for other errors.
@@ -207,6 +210,8 @@ mod tests {
         assert!(refused("STOR /f", "550 f: Overwrite permission denied"));
         assert!(refused("STOR /f", "553 Overwriting is not allowed"));
         assert!(!refused("STOR /f", "550 f: Permission denied"));
+        let denied = "550 Cannot overwrite: permission denied";
+        assert!(!refused("STOR /f", denied));
         assert!(!refused(
             "STOR /d/overwrite",
             "550 overwrite: Permission denied"

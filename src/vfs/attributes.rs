@@ -24,7 +24,7 @@ use crate::vfs::lock_rank;
 use crate::vfs::settings::{Policy, Settings};
 
 /// Bits besides read, write and execute, which some servers refuse in SITE CHMOD (pyftpdlib).
-const SPECIAL_BITS: u32 = 0o7000;
+pub(crate) const SPECIAL_BITS: u32 = 0o7000;
 
 /// A kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -194,6 +194,16 @@ fn refused_special_bits_are_kept_and_the_others_stored() {
 }
 
 #[test]
+fn refused_special_bits_of_a_new_directory_leave_the_others() {
+    let server = Server::start();
+    server.on("SITE CHMOD 1700", Act::Reply("501 Invalid mode"));
+    let mount = Mount::of(&server);
+    mount.python("os.umask(0); os.mkdir('d', 0o1700)");
+    assert_eq!(server.tree().node("/d").unwrap().mode, 0o700);
+    assert_eq!(mount.sh("stat -c %a d"), "1700\n");
+}
+
+#[test]
 fn strict_and_ignore_keep_nothing() {
     let server = bare();
     server.tree().put("/f", "content");

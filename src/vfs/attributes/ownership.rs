@@ -66,7 +66,7 @@ impl AttributeOverlay {
         let _ = self.keep(ino, |kept| {
             kept.uid = uid.or(kept.uid);
             kept.gid = gid.or(kept.gid);
-            kept.mode = mode.or(kept.mode);
+            kept.mode = kept.mode.or(mode);
         });
     }
 }

@@ -3,8 +3,8 @@
 use crate::remote;
 use crate::remote::{Attributes, Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
-use crate::vfs::attributes::What;
 use crate::vfs::attributes::ownership::{Creator, SET_GID};
+use crate::vfs::attributes::{SPECIAL_BITS, What};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
@@ -66,7 +66,11 @@ impl Vfs {
         };
         let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
         // It is there, whatever becomes of its bits.
-        let _ = self.attributes.settle(ino, mode_set, What::Modes, keep);
+        let _ = match mode_set.is_err() && mode & SPECIAL_BITS != 0 {
+            // The others may be taken, and protect what is on the server.
+            true => self.attributes.set_mode(ino, mode, deadline),
+            false => self.attributes.settle(ino, mode_set, What::Modes, keep),
+        };
         let creator = Creator { mode, ..creator };
         self.attributes.keep_new(ino, parent, creator);
         self.table.remembered(ino)
