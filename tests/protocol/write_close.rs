@@ -219,13 +219,17 @@ fn name_is_sent_after_a_cwd_of_its_own_and_rest_before_its_stor() {
     let server = Script::new().names_only().start();
     server.tree().put("/d/large", vec![b'x'; 3_000_000]);
     let mount = Mount::with(&server, "max_conns=1");
-    mount.sh("for n in 1 2 3 4; do echo $n > d/f$n; done; rm d/f*");
+    mount.sh("for n in 1 2 3 4; do echo $n > d/f$n; done; mv d/f1 d/g; mv d/f2 d/h; rm d/[fgh]*");
     mount.sh("head -c 3000 /dev/zero | dd of=d/large bs=1 seek=900000 conv=notrunc status=none");
     let commands = server.commands_since(0);
     let of_first: Vec<&str> = commands.iter().map(|(_, line)| line.as_str()).collect();
     for (at, line) in of_first.iter().enumerate() {
         let next = of_first.get(at + 1).copied().unwrap_or_default();
         let before = at.checked_sub(1).and_then(|at| of_first.get(at).copied());
+        if line.starts_with("RNTO ") {
+            let is_rnfr = before.is_some_and(|before| before.starts_with("RNFR "));
+            assert!(is_rnfr, "{of_first:?}");
+        }
         if line.starts_with("DELE f") {
             assert_eq!(before, Some("CWD /d"), "{of_first:?}");
         }

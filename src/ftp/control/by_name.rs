@@ -36,13 +36,16 @@ impl Control {
                 (Command::Rnfr(from), Some(then @ Command::Rnto(_))) => {
                     match self.by_name(*then, deadline)? {
                         Ok(_) => {
-                            let name = split(&command).filter(|(parent, _)| self.is_in(parent));
-                            let rnfr = name.map_or(command, |(_, name)| Command::Rnfr(name));
                             debug_assert!(from.starts_with(b"/"));
+                            let rnfr = self.named_here(command);
                             self.single(rnfr, deadline)?
                         }
                         Err(refusal) => refusal,
                     }
+                }
+                (Command::Rnto(_), _) if follows_rnfr(commands, at) => {
+                    let rnto = self.named_here(command);
+                    self.single(rnto, deadline)?
                 }
                 _ => match self.by_name(command, deadline)? {
                     Ok(command) => self.single(command, deadline)?,
@@ -70,14 +73,25 @@ impl Control {
         Ok(Ok(with_path(command, name)))
     }
 
-    fn is_in(&self, directory: &[u8]) -> bool {
-        self.directory().map(AsRef::as_ref) == Some(directory)
+    /// The command with a name for its path, where the `CWD` of its rename has entered the directory.
+    fn named_here<'a>(&self, command: Command<'a>) -> Command<'a> {
+        let here = self.directory().map(AsRef::as_ref);
+        match split(&command) {
+            Some((parent, name)) if here == Some(parent) => with_path(command, name),
+            _ => command,
+        }
     }
 
     fn single(&mut self, command: Command<'_>, deadline: &Deadline) -> Result<Reply> {
         let mut replies = self.flight_as_is(&[command], deadline)?;
         Ok(replies.pop().unwrap_or_default())
     }
+}
+
+/// Whether the command before is the `RNFR` of this one's rename.
+fn follows_rnfr(commands: &[Command<'_>], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| commands.get(at));
+    matches!(before, Some(Command::Rnfr(_)))
 }
 
 /// The directory and the name in the absolute path of a command that changes it.
