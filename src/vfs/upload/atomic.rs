@@ -85,17 +85,21 @@ impl Uploader {
         };
         let remote = self.remote.as_ref();
         let stored = remote.update(&temp, &temp_change, &Plan::Whole, bytes, ask);
+        let mut is_unknown = false;
         let placed = stored.and_then(|updated| {
             check(&temp)?;
             let renamed = self.rename_over((ino, &temp), path, &temp_change, updated, ask);
-            let is_unknown = matches!(
+            is_unknown = matches!(
                 renamed,
                 Err(remote::Error::Lost { .. } | remote::Error::TimedOut { .. })
             );
             change.taken.fetch_or(is_unknown, Ordering::Relaxed);
             renamed
         });
-        if !matches!(placed, Ok(Some(_))) {
+        if is_unknown {
+            // The old file may lie aside already: then this is the only one that is whole.
+            log::warn!("upload: {path}: it is not known whether {temp} was renamed to it");
+        } else if !matches!(placed, Ok(Some(_))) {
             // Whatever came of it is of no use; the error is the upload's.
             let _ = perform_one(remote, Step::Remove(&temp), ask);
         }
