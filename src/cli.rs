@@ -48,8 +48,8 @@ use crate::cli::option_list::{apply_all, split};
 pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::settings::{
-    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
-    Verify,
+    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, StatusView,
+    Umount, Verify,
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
@@ -106,16 +106,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         "umount" => parse_umount(arguments),
         "probe" => parse_probe(arguments),
         "completions" => parse_completions(arguments),
-        "status" => parse_query(&STATUS, arguments, |mountpoint, found| {
-            Request::Status(Status {
-                mountpoint,
-                json: found.get_flag("json"),
-                verbose: found.get_flag("verbose"),
-            })
-        }),
-        "drop-cache" => parse_query(&DROP_CACHE, arguments, |mountpoint, _| {
-            Request::DropCache(mountpoint)
-        }),
+        "status" => parse_status(arguments),
+        "drop-cache" => parse_drop_cache(arguments),
         _ => parse_mount(&program, arguments.collect()),
     }
 }
@@ -137,20 +129,27 @@ fn parse_umount(arguments: impl Iterator<Item = OsString>) -> Result<Request, St
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
+    let mountpoint = mountpoint_of(&found, &UMOUNT)?;
+    let mountpoint =
+        mountpoint.ok_or_else(|| format!("the mountpoint is missing; {}", UMOUNT.hint()))?;
+    Ok(Request::Umount(Umount {
+        mountpoint,
+        force: found.get_flag("force"),
+        lazy: found.get_flag("lazy"),
+    }))
+}
+
+/// Returns the mountpoint of a command that takes one at most.
+fn mountpoint_of(found: &ArgMatches, subcommand: &Subcommand) -> Result<Option<PathBuf>, String> {
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     match (words.next(), words.next()) {
         (Some(source), None) if is_source(source) => Err(format!(
             "{} is a source, not a mountpoint; {}",
             redact(source),
-            UMOUNT.hint()
+            subcommand.hint()
         )),
-        (Some(mountpoint), None) => Ok(Request::Umount(Umount {
-            mountpoint: PathBuf::from(mountpoint),
-            force: found.get_flag("force"),
-            lazy: found.get_flag("lazy"),
-        })),
-        (Some(_), Some(more)) => Err(one_too_many(more, &UMOUNT)),
-        (None, _) => Err(format!("the mountpoint is missing; {}", UMOUNT.hint())),
+        (mountpoint, None) => Ok(mountpoint.map(PathBuf::from)),
+        (_, Some(more)) => Err(one_too_many(more, subcommand)),
     }
 }
 
@@ -299,26 +298,50 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     }
 }
 
-/// Parses the arguments of `ftpfs status` and `ftpfs drop-cache`.
-fn parse_query(
-    subcommand: &'static Subcommand,
-    arguments: impl Iterator<Item = OsString>,
-    request: impl FnOnce(Option<PathBuf>, &ArgMatches) -> Request,
-) -> Result<Request, String> {
-    let found = match subcommand.take(subcommand.flags, arguments)? {
+/// Parses the arguments of `ftpfs status`.
+fn parse_status(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let found = match STATUS.take(STATUS.flags, arguments)? {
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
-    match (words.next(), words.next()) {
-        (Some(source), None) if is_source(source) => Err(format!(
-            "{} is a source, not a mountpoint; {}",
-            redact(source),
-            subcommand.hint()
-        )),
-        (mountpoint, None) => Ok(request(mountpoint.map(PathBuf::from), &found)),
-        (_, Some(more)) => Err(one_too_many(more, subcommand)),
+    let mountpoint = mountpoint_of(&found, &STATUS)?;
+    let (json, prometheus) = (found.get_flag("json"), found.get_flag("prometheus"));
+    let watch = found.get_flag("watch");
+    let flags = [
+        (watch, "--watch"),
+        (json, "--json"),
+        (prometheus, "--prometheus"),
+    ];
+    let given: Vec<&str> = flags
+        .into_iter()
+        .filter_map(|(given, flag)| given.then_some(flag))
+        .collect();
+    if let [one, other, ..] = given[..] {
+        return Err(format!(
+            "{one} and {other} exclude each other; {}",
+            STATUS.hint()
+        ));
     }
+    let view = match (json, prometheus) {
+        (true, _) => StatusView::Json,
+        (_, true) => StatusView::Prometheus,
+        _ if mountpoint.is_some() || found.get_flag("verbose") => StatusView::Detail,
+        _ => StatusView::Summary,
+    };
+    Ok(Request::Status(Status {
+        mountpoint,
+        view,
+        watch,
+    }))
+}
+
+/// Parses the arguments of `ftpfs drop-cache`.
+fn parse_drop_cache(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
+    let found = match DROP_CACHE.take(DROP_CACHE.flags, arguments)? {
+        Taken::Found(found) => found,
+        Taken::Shown(request) => return Ok(request),
+    };
+    mountpoint_of(&found, &DROP_CACHE).map(Request::DropCache)
 }
 
 /// Parses the arguments of `ftpfs completions`.

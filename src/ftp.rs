@@ -36,7 +36,8 @@ pub use crate::ftp::data::{Mode, Policy as DataPolicy};
 pub use crate::ftp::listing::timezone::Zone;
 pub use crate::ftp::net::proxy::Proxy;
 pub use crate::ftp::net::stream::Bind;
-pub use crate::ftp::pool::Connections;
+pub use crate::ftp::pool::traffic::Moved;
+pub use crate::ftp::pool::{Connections, Sessions, Transport};
 pub use crate::ftp::probe::{
     Answer, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Prelogin, Remembered,
     Restart, Scratch, Server, Trial, Writing, look_before_login,

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, TABLE, Umount, parse,
+    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView, TABLE, Umount,
+    parse,
 };
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
@@ -331,18 +332,31 @@ fn source_named_probe_can_be_mounted() {
 #[test]
 fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
     let request = |arguments: &[&str]| parse(arguments.iter().map(OsString::from));
-    let status = |mountpoint: Option<&str>, json| {
+    let status = |mountpoint: Option<&str>, view, watch| {
         let mountpoint = mountpoint.map(PathBuf::from);
         Ok(Request::Status(Status {
             mountpoint,
-            json,
-            verbose: false,
+            view,
+            watch,
         }))
     };
-    assert_eq!(request(&["ftpfs", "status"]), status(None, false));
-    assert_eq!(request(&["ftpfs", "status", "-j"]), status(None, true));
-    let line = ["ftpfs", "status", "/m", "--json"];
-    assert_eq!(request(&line), status(Some("/m"), true));
+    for (line, mountpoint, view, watch) in [
+        ("ftpfs status", None, StatusView::Summary, false),
+        ("ftpfs status -w", None, StatusView::Summary, true),
+        ("ftpfs status -j", None, StatusView::Json, false),
+        (
+            "ftpfs status /m --json",
+            Some("/m"),
+            StatusView::Json,
+            false,
+        ),
+        ("ftpfs status /m", Some("/m"), StatusView::Detail, false),
+        ("ftpfs status -v --watch", None, StatusView::Detail, true),
+        ("ftpfs status -p", None, StatusView::Prometheus, false),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(request(&words), status(mountpoint, view, watch), "{line}");
+    }
     let drop = |mountpoint: Option<&str>| Ok(Request::DropCache(mountpoint.map(PathBuf::from)));
     assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None));
     assert_eq!(request(&["ftpfs", "drop-cache", "/m"]), drop(Some("/m")));

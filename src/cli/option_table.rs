@@ -769,7 +769,9 @@ pub const PROBE_FLAGS: &[Flag] = &[
 /// Every flag of `ftpfs status`.
 pub const STATUS_FLAGS: &[Flag] = &[
     flag('v', "verbose", None, "show all mounts in detail"),
+    flag('w', "watch", None, "show it again each second"),
     JSON,
+    flag('p', "prometheus", None, "print metrics for Prometheus"),
     HELP,
     VERSION,
 ];

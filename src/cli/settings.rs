@@ -304,10 +304,23 @@ pub struct Probe {
 pub struct Status {
     /// The mountpoint; all mounts of this user by default.
     pub mountpoint: Option<PathBuf>,
-    /// Print JSON.
-    pub json: bool,
-    /// Show all mounts in detail.
-    pub verbose: bool,
+    /// What is printed.
+    pub view: StatusView,
+    /// Show it again each second.
+    pub watch: bool,
+}
+
+/// What `ftpfs status` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusView {
+    /// A line for each mount.
+    Summary,
+    /// Each mount in detail.
+    Detail,
+    /// JSON.
+    Json,
+    /// Metrics in the text format of Prometheus.
+    Prometheus,
 }
 
 /// Arguments of `ftpfs umount`.

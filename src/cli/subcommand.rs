@@ -45,7 +45,7 @@ pub const UMOUNT: Subcommand = Subcommand {
 pub const STATUS: Subcommand = Subcommand {
     name: "status",
     about: "Show your mounts, or one mount in detail",
-    arguments: "[MOUNTPOINT] [-v] [--json]",
+    arguments: "[MOUNTPOINT] [-v] [--watch | --json | --prometheus]",
     flags: STATUS_FLAGS,
 };
 /// Tests a server.

@@ -18,11 +18,24 @@ pub fn size(bytes: u64) -> String {
     format!("{value}.{} {}", rest * 10 / 1024, UNITS[unit])
 }
 
+/// Formats a number with commas between thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.char_indices() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Formats a number of files, such as "1 file" or "2 closed files"; `kind` may be empty.
 pub fn files(count: u64, kind: &str) -> String {
     let blank = if kind.is_empty() { "" } else { " " };
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {kind}{blank}file{plural}")
+    format!("{} {kind}{blank}file{plural}", self::count(count))
 }
 
 /// Formats how long something has lasted, in its two largest units.
@@ -69,6 +82,12 @@ mod tests {
             "3.0 TiB",
         ];
         assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn thousands_are_separated_by_commas() {
+        let counts = [0, 999, 1000, 1_234_567].map(count);
+        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

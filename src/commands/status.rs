@@ -4,21 +4,26 @@
 //! command prints the answer. `mount/query.rs` carries queries to the mount; `status/report.rs` defines
 //! what is reported.
 //!
-//! Without a mountpoint the command shows one line for each mount (`status/summary.rs`).
+//! Without a mountpoint the command shows one line for each mount (`status/summary.rs`), or metrics for Prometheus
+//! (`status/prometheus.rs`). `--watch` asks again each second.
 //!
 //! Invariants: an answer waits for no server and no upload; it contains no password.
 
+pub(crate) mod prometheus;
 pub(crate) mod report;
 pub(crate) mod summary;
 pub(crate) mod text;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::cli::Status;
+use serde_json::Value;
+
+use crate::cli::{Status, StatusView};
 use crate::commands::forced_end::ForcedEnd;
 use crate::commands::json;
 use crate::commands::status::report::Report;
@@ -88,34 +93,92 @@ impl fuse::QueryHandler for MountQueries {
 
 /// Runs `ftpfs status`.
 pub fn run(status: &Status) -> ExitCode {
-    query_mounts(status.mountpoint.as_ref(), |mounts| {
-        let is_summary = status.mountpoint.is_none() && !status.verbose && !status.json;
-        let answers = mounts
-            .iter()
-            .map(|mount| (mount, mount.status(status.json || is_summary)));
-        if status.json {
-            print_json(answers)
-        } else if is_summary && !mounts.is_empty() {
-            print_summary(answers)
-        } else {
-            let mut failed = false;
-            for (mount, answer) in answers {
-                match answer {
-                    // Escaped here too: the mount may be an older version.
-                    Ok(text) => {
-                        let mountpoint = printable(&mount.entry.mountpoint.to_string_lossy());
-                        let lines = text.lines().map(|line| printable(line) + "\n");
-                        print(&format!("{mountpoint}\n{}", lines.collect::<String>()));
-                    }
-                    Err(error) => failed |= print_error(&error),
-                }
+    if !status.watch {
+        return query_mounts(status.mountpoint.as_ref(), |mounts| {
+            let (text, errors) = render(mounts, status.view);
+            print(&text);
+            errors.iter().fold(false, |_, error| print_error(error))
+        });
+    }
+    let is_terminal = std::io::stdout().is_terminal();
+    let start = if is_terminal { CLEAR_SCREEN } else { "" };
+    loop {
+        // Found each time: mounts come and go.
+        let text = match find_mounts(status.mountpoint.as_ref()) {
+            Ok(mounts) => {
+                let (text, errors) = render(&mounts, status.view);
+                let errors = errors.iter().map(|error| format!("{error}\n"));
+                text + &errors.collect::<String>()
             }
-            if mounts.is_empty() {
-                eprintln!("ftpfs: you have no mounts");
-            }
-            failed
+            Err(error) => return exit_code(print_error(&error)),
+        };
+        if !print(&format!("{start}{text}")) {
+            return ExitCode::SUCCESS;
         }
-    })
+        sleep(WATCH_INTERVAL);
+    }
+}
+
+/// The escape sequences that move the cursor to the upper left corner and clear the screen (ECMA-48, CUP and ED).
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
+/// Interval at which `--watch` asks again: each answer is cheap for the mount, and rates are those of some seconds.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Asks the mounts, and returns the text and the errors of those that did not answer.
+fn render(mounts: &[Mounted], view: StatusView) -> (String, Vec<String>) {
+    if mounts.is_empty() && matches!(view, StatusView::Summary | StatusView::Detail) {
+        return ("You have no mounts of ftpfs.\n".to_string(), Vec::new());
+    }
+    let is_json = view != StatusView::Detail;
+    let mut errors = Vec::new();
+    let mut answers = Vec::new();
+    for mount in mounts {
+        let mountpoint = mount.entry.mountpoint.to_string_lossy().into_owned();
+        let answer = mount.status(is_json);
+        if let Err(error) = &answer {
+            errors.push(printable(error));
+        }
+        answers.push((mountpoint, answer));
+    }
+    let text = match view {
+        StatusView::Json => json(&answers),
+        StatusView::Detail => detail(&answers),
+        StatusView::Summary => {
+            let rows = answers.iter().filter_map(|(mountpoint, answer)| {
+                Some(summary::row(mountpoint, &value(answer.as_ref().ok()?)))
+            });
+            summary::table(&rows.collect::<Vec<_>>())
+        }
+        StatusView::Prometheus => {
+            let mounts = answers.into_iter();
+            let mounts =
+                mounts.map(|(mountpoint, answer)| (mountpoint, answer.as_deref().map(value).ok()));
+            prometheus::format(&mounts.collect::<Vec<_>>())
+        }
+    };
+    // The object of a mount in JSON has its error.
+    (text, errors)
+}
+
+/// Parses the answer of a mount, which may be of another version.
+fn value(answer: &str) -> Value {
+    serde_json::from_str(answer).unwrap_or_default()
+}
+
+/// Formats mounts in detail. Long lines are wrapped on a terminal.
+fn detail(answers: &[Answer]) -> String {
+    let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let width = width.filter(|_| std::io::stdout().is_terminal());
+    let mut text = String::new();
+    for (mountpoint, answer) in answers {
+        let Ok(answer) = answer else { continue };
+        text.push_str(&format!("{}\n", printable(mountpoint)));
+        for line in answer.lines() {
+            // Escaped here too: the mount may be an older version.
+            text.push_str(&text::wrap(&printable(line), width));
+        }
+    }
+    text
 }
 
 /// Runs `ftpfs drop-cache`.
@@ -131,16 +194,23 @@ pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
     })
 }
 
-/// Queries the mount at `mountpoint`, or all of this user's. `ask` returns whether something failed.
-fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
-    let mounts = match mountpoint {
+/// Returns the mount at `mountpoint`, or all of this user's.
+fn find_mounts(mountpoint: Option<&PathBuf>) -> Result<Vec<Mounted>, String> {
+    match mountpoint {
         Some(mountpoint) => query::find(mountpoint).map(|mount| vec![mount]),
         None => query::all(),
-    };
-    let failed = match mounts {
+    }
+}
+
+/// Queries the mount at `mountpoint`, or all of this user's. `ask` returns whether something failed.
+fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bool) -> ExitCode {
+    exit_code(match find_mounts(mountpoint) {
         Ok(mounts) => ask(&mounts),
         Err(error) => print_error(&error),
-    };
+    })
+}
+
+fn exit_code(failed: bool) -> ExitCode {
     if failed {
         ExitCode::from(FAILED)
     } else {
@@ -148,47 +218,28 @@ fn query_mounts(mountpoint: Option<&PathBuf>, ask: impl FnOnce(&[Mounted]) -> bo
     }
 }
 
-/// Prints a line for each mount.
-fn print_summary<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
-    let (mut failed, mut rows) = (false, Vec::new());
-    for (mount, answer) in answers {
-        match answer {
-            Ok(status) => {
-                let mountpoint = mount.entry.mountpoint.to_string_lossy();
-                rows.push(summary::row(&mountpoint, &status));
-            }
-            Err(error) => failed |= print_error(&error),
-        }
-    }
-    if !rows.is_empty() {
-        print(&summary::table(&rows));
-    }
-    failed
+/// A mountpoint, and what the mount there answered.
+type Answer = (String, Result<String, String>);
+
+/// Formats a list in JSON with the mountpoint of each mount and its status or error.
+fn json(answers: &[Answer]) -> String {
+    let objects = answers.iter().map(|(mountpoint, answer)| {
+        let at = json::to_text(mountpoint);
+        let (name, value) = match answer {
+            Ok(status) => ("status", status.clone()),
+            Err(error) => ("error", json::to_text(error)),
+        };
+        format!("{{\"mountpoint\": {at}, \"{name}\": {value}}}")
+    });
+    format!("[{}]\n", objects.collect::<Vec<_>>().join(",\n"))
 }
 
-/// Prints a list in JSON with the mountpoint of each mount and its status or error.
-fn print_json<'a>(answers: impl Iterator<Item = (&'a Mounted, Result<String, String>)>) -> bool {
-    let mut failed = false;
-    let objects: Vec<String> = answers
-        .map(|(mount, answer)| {
-            let at = json::to_text(&mount.entry.mountpoint.to_string_lossy());
-            let (name, value) = match answer {
-                Ok(status) => ("status", status),
-                Err(error) => {
-                    failed = true;
-                    ("error", json::to_text(&error))
-                }
-            };
-            format!("{{\"mountpoint\": {at}, \"{name}\": {value}}}")
-        })
-        .collect();
-    print(&format!("[{}]\n", objects.join(",\n")));
-    failed
-}
-
-fn print(text: &str) {
-    // A closed pipe is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Returns whether it could be written. A closed pipe is no failure.
+fn print(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_ok()
 }
 
 fn print_error(error: &str) -> bool {

@@ -537,6 +537,11 @@ impl Control {
         &self.route
     }
 
+    /// The round-trip time, as the kernel estimates it.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.stream.round_trip()
+    }
+
     /// A handle with which another thread can cut the connection.
     pub fn cutter(&self) -> io::Result<Cutter> {
         self.stream.cutter()

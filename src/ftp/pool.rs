@@ -15,7 +15,7 @@
 //!
 //! # Lock order
 //!
-//! `state` is taken alone, and nothing is called under it.
+//! `state` is taken alone. Under it only the meters of `traffic.rs` are read.
 
 pub(crate) mod bootstrap;
 pub(crate) mod connector;
@@ -25,10 +25,10 @@ pub(crate) mod old_sessions;
 pub(crate) mod reachability;
 pub(crate) mod search;
 pub(crate) mod succession;
+pub(crate) mod traffic;
 pub(crate) mod wait_queue;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -44,10 +44,11 @@ use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
 use crate::ftp::pool::reachability::LastHeard;
+use crate::ftp::pool::traffic::{Moved, Traffic};
 pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
-use crate::ftp::profile::Profile;
 use crate::ftp::profile::store::ProfileStore;
+use crate::ftp::profile::{DataMode, Profile};
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency};
@@ -66,14 +67,28 @@ pub struct Pool {
     changed: Condvar,
     /// The first one became idle, or the pool is closed.
     rests: Condvar,
-    /// Pieces that transfers have moved so far.
-    moved: AtomicU64,
+    traffic: Traffic,
+    /// As last seen; taken alone.
+    transport: Mutex<Transport>,
     heard: LastHeard,
 }
 
-/// Control connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Control connections, and what data connections have moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
+    /// How many there are.
+    pub sessions: Sessions,
+    /// How the server is reached.
+    pub transport: Transport,
+    /// What data connections have received, listings among it.
+    pub received: Moved,
+    /// What they have sent.
+    pub sent: Moved,
+}
+
+/// How many control connections there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
     /// Those that there are.
     pub open: usize,
     /// Of these, those in use.
@@ -86,6 +101,17 @@ pub struct Connections {
     pub waiting: usize,
     /// How long the server has been away, if it is.
     pub away: Option<Duration>,
+}
+
+/// How the server is reached, as an idle connection last told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// The version of TLS on control connections, such as "TLS 1.3"; `None` without TLS.
+    pub tls: Option<&'static str>,
+    /// The way of data connections that works; `None` before the first.
+    pub data: Option<DataMode>,
+    /// The round-trip time, as the kernel estimates it.
+    pub round_trip: Option<Duration>,
 }
 
 /// Interval at which waiting callers check whether the holders of connections make progress, and pause after a failed
@@ -118,7 +144,8 @@ impl Pool {
             state: Mutex::new(state),
             changed: Condvar::new(),
             rests: Condvar::new(),
-            moved: AtomicU64::new(0),
+            traffic: Traffic::default(),
+            transport: Mutex::default(),
             heard: LastHeard::now(),
         });
         let id = pool.register(&control);
@@ -183,9 +210,15 @@ impl Pool {
         room
     }
 
-    /// A transfer has moved some bytes: waiting for its connection makes sense.
-    pub fn note_progress(&self) {
-        self.moved.fetch_add(1, Ordering::Relaxed);
+    /// A transfer has received bytes: waiting for its connection makes sense.
+    pub fn note_received(&self, bytes: usize) {
+        self.traffic.received.add(bytes as u64);
+        self.heard.note(Instant::now());
+    }
+
+    /// A transfer has sent bytes: likewise.
+    pub fn note_sent(&self, bytes: usize) {
+        self.traffic.sent.add(bytes as u64);
         self.heard.note(Instant::now());
     }
 
@@ -259,16 +292,38 @@ impl Pool {
         state.live - state.connecting
     }
 
-    /// How many connections there are, and what they are at.
+    /// How many connections there are, what they are at, and what they have moved.
     pub fn figures(&self) -> Connections {
-        let state = self.state.lock();
+        let (sessions, asked) = {
+            let state = self.state.lock();
+            let idle = state.idle.last();
+            let sessions = Sessions {
+                open: state.live - state.connecting,
+                busy: state.busy().saturating_sub(state.connecting),
+                limit: state.limit.now,
+                wanted: self.endpoint.max_conns.max(1),
+                waiting: state.waiting.by_urgency.iter().sum(),
+                away: (state.reachability.search).map(|search| search.since.elapsed()),
+            };
+            let asked = idle.map(|idle| (idle.control.tls_version(), idle.control.round_trip()));
+            (sessions, asked)
+        };
+        let data = self.profile.ask(|learned| learned.data.modes.works);
+        let transport = {
+            let mut transport = self.transport.lock();
+            let (tls, round_trip) = asked.unwrap_or((transport.tls, transport.round_trip));
+            *transport = Transport {
+                tls,
+                data,
+                round_trip,
+            };
+            *transport
+        };
         Connections {
-            open: state.live - state.connecting,
-            busy: state.busy().saturating_sub(state.connecting),
-            limit: state.limit.now,
-            wanted: self.endpoint.max_conns.max(1),
-            waiting: state.waiting.by_urgency.iter().sum(),
-            away: (state.reachability.search).map(|search| search.since.elapsed()),
+            sessions,
+            transport,
+            received: self.traffic.received.moved(),
+            sent: self.traffic.sent.moved(),
         }
     }
 

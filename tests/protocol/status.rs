@@ -53,6 +53,8 @@ fn status_reports_mount_and_counters() {
         format!("user         {USER}\n"),
         format!("ftpfs {}", env!("CARGO_PKG_VERSION")),
         "8 at most".to_owned(),
+        "transport    no TLS, passive data connections (EPSV), round trip ".to_owned(),
+        "reads        0% answered from memory (0 of 1)".to_owned(),
         "uploads      none".to_owned(),
         "errors       none".to_owned(),
     ] {
@@ -68,17 +70,48 @@ fn status_reports_mount_and_counters() {
         "True"
     );
     assert_eq!(of_json(&mount, "m['names']['waited'] > 0"), "True");
+    // The file twice, and listings.
+    assert_eq!(
+        of_json(&mount, "m['traffic']['received']['bytes'] > 5"),
+        "True"
+    );
+    mount.sh("printf 1234567 > new");
+    assert_eq!(of_json(&mount, "m['traffic']['sent']['bytes']"), "7");
     // The manual names every key.
     let manual = include_str!("../../man/ftpfs.1");
     let keys = "*m, *(key for part in m.values() if type(part) is dict for key in part)";
     for key in of_json(&mount, keys).split(' ') {
         assert!(manual.contains(key), "the manual lacks {key}");
     }
-    for form in [&["status"][..], &["status", "--json"]] {
+    let metrics = ask(&mount, &["status", "--prometheus", &url]).output;
+    let labels = format!("{{mountpoint=\"{url}\",source=\"ftp://{USER}@127.0.0.1:{port}/\"}}");
+    for sample in [
+        format!("ftpfs_up{labels} 1\n"),
+        format!("ftpfs_sent_bytes_total{labels} 7\n"),
+    ] {
+        assert!(metrics.contains(&sample), "{sample}: {metrics}");
+    }
+    for form in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--prometheus"],
+    ] {
         let all = ask(&mount, form).output;
         assert!(all.contains(&url), "{all}");
         assert!(!all.contains(PASSWORD), "{all}");
     }
+}
+
+#[test]
+fn watched_status_is_shown_again_until_the_pipe_is_closed() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    let ftpfs = env!("CARGO_BIN_EXE_ftpfs");
+    let point = point(&mount);
+    let shown = mount.sh(&format!(
+        "timeout 20 {ftpfs} status --watch {point} | grep --line-buffered -m 3 '^  mounted' | wc -l"
+    ));
+    assert_eq!(shown.trim(), "3");
 }
 
 /// Of the mounts on this machine those of ftpfs, and no other directory.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::commands::json;
-use crate::ftp::Connections;
+use crate::ftp::{Connections, Moved};
 use crate::fuse::kernel_notify::Counts;
 use crate::process::logging::Line;
 use crate::vfs::{Figures, Unsent};
@@ -86,6 +86,16 @@ impl Report {
             waited,
         };
         let ahead = |(used, in_vain)| AheadJson { used, in_vain };
+        let moved = |moved: &Moved| MovedJson {
+            bytes: moved.bytes,
+            per_second: moved.per_second,
+        };
+        let Connections {
+            sessions,
+            transport,
+            received,
+            sent,
+        } = &self.connections;
         json::to_text(&StatusJson {
             mount: MountJson {
                 format: FORMAT,
@@ -97,13 +107,20 @@ impl Report {
                 version: env!("CARGO_PKG_VERSION"),
             },
             connections: ConnectionsJson {
-                open: self.connections.open,
-                busy: self.connections.busy,
-                limit: self.connections.limit,
-                max_conns: self.connections.wanted,
-                waiting: self.connections.waiting,
-                away: self.connections.away.map(|away| away.as_secs()),
+                open: sessions.open,
+                busy: sessions.busy,
+                limit: sessions.limit,
+                max_conns: sessions.wanted,
+                waiting: sessions.waiting,
+                away: sessions.away.map(|away| away.as_secs()),
                 stale: figures.stale.as_secs(),
+                tls: transport.tls,
+                data: transport.data.map(|data| data.to_string()),
+                round_trip_us: transport.round_trip.map(micros),
+            },
+            traffic: TrafficJson {
+                received: moved(received),
+                sent: moved(sent),
             },
             names: answers(figures.names),
             reads: answers(figures.reads),
@@ -143,6 +160,7 @@ struct StatusJson<'a> {
     #[serde(flatten)]
     mount: MountJson<'a>,
     connections: ConnectionsJson,
+    traffic: TrafficJson,
     names: AnswersJson,
     reads: AnswersJson,
     memory: MemoryJson,
@@ -176,6 +194,21 @@ struct ConnectionsJson {
     waiting: usize,
     away: Option<u64>,
     stale: u64,
+    tls: Option<&'static str>,
+    data: Option<String>,
+    round_trip_us: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TrafficJson {
+    received: MovedJson,
+    sent: MovedJson,
+}
+
+#[derive(Serialize)]
+struct MovedJson {
+    bytes: u64,
+    per_second: u64,
 }
 
 #[derive(Serialize)]
@@ -229,6 +262,10 @@ struct ErrorJson<'a> {
     at: i64,
     level: String,
     text: &'a str,
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns the path of a file; bytes that are not UTF-8 are replaced.

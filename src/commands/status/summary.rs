@@ -6,10 +6,13 @@ use crate::commands::human::{files, size};
 use crate::process::printable::printable;
 
 /// The headings of the columns; the last column has no width.
-const HEADINGS: [&str; 5] = [
+const HEADINGS: [&str; 8] = [
     "MOUNTPOINT",
     "SERVER",
+    "MODE",
     "CONNECTIONS",
+    "READ/S",
+    "WRITTEN/S",
     "PENDING",
     "LAST ERROR",
 ];
@@ -17,11 +20,10 @@ const HEADINGS: [&str; 5] = [
 const ERROR_LENGTH: usize = 60;
 
 /// One mount: its columns.
-pub type Row = [String; 5];
+pub type Row = [String; 8];
 
 /// Returns the columns of a mount; `status` is its answer in JSON.
-pub fn row(mountpoint: &str, status: &str) -> Row {
-    let status: Value = serde_json::from_str(status).unwrap_or_default();
+pub fn row(mountpoint: &str, status: &Value) -> Row {
     let number = |path: &str| {
         status
             .pointer(path)
@@ -41,14 +43,34 @@ pub fn row(mountpoint: &str, status: &str) -> Row {
     [
         printable(mountpoint),
         text("/source"),
+        mode(status),
         format!(
             "{} of {}",
             number("/connections/open"),
             number("/connections/limit")
         ),
+        size(number("/traffic/received/per_second")),
+        size(number("/traffic/sent/per_second")),
         pending,
         last.map_or("none".to_string(), |last| shortened(&printable(last))),
     ]
+}
+
+/// Formats the way of data connections, and TLS; "away" while the server is.
+fn mode(status: &Value) -> String {
+    let text = |path: &str| status.pointer(path).and_then(Value::as_str);
+    if (status.pointer("/connections/away")).is_some_and(|away| !away.is_null()) {
+        return "away".to_string();
+    }
+    let data = match text("/connections/data") {
+        Some("EPRT" | "PORT") => "active, ",
+        Some(_) => "passive, ",
+        None => "",
+    };
+    format!(
+        "{data}{}",
+        printable(text("/connections/tls").unwrap_or("no TLS"))
+    )
 }
 
 fn shortened(text: &str) -> String {
@@ -83,39 +105,40 @@ pub fn table(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_mount_is_a_line() {
-        let idle = r#"{"source": "ftp://u@h/", "connections": {"open": 2, "limit": 8},
-            "unsent": {"files": 0, "bytes": 0}, "errors": []}"#;
         let error = "STOR /f: 552 no space".to_string() + &"x".repeat(80);
-        let busy = idle
-            .replace(
-                "\"files\": 0, \"bytes\": 0",
-                "\"files\": 1, \"bytes\": 2048",
-            )
-            .replace(
-                "[]",
-                &format!(r#"[{{"text": "old"}}, {{"text": "{error}"}}]"#),
-            );
-        let rows = [row("/mnt/www", idle), row("/m", &busy)];
+        let idle =
+            json!({"source": "ftp://u@h/", "connections": {"open": 2, "limit": 8}, "errors": []});
+        let busy = json!({
+            "source": "ftp://u@h/",
+            "connections": {"open": 2, "limit": 8, "away": null, "data": "EPSV", "tls": "TLS 1.3"},
+            "traffic": {"received": {"per_second": 2048}},
+            "unsent": {"files": 1, "bytes": 2048},
+            "errors": [{"text": "old"}, {"text": error}],
+        });
+        let away = json!({"connections": {"away": 3}});
+        let rows = [row("/mnt/www", &idle), row("/m", &busy), row("/a", &away)];
         let table = table(&rows);
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(
-            lines[0],
-            "MOUNTPOINT  SERVER      CONNECTIONS  PENDING          LAST ERROR"
-        );
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = table.lines().map(words).collect();
+        let headings = "MOUNTPOINT SERVER MODE CONNECTIONS READ/S WRITTEN/S PENDING LAST ERROR";
+        assert_eq!(lines[0], headings);
         assert_eq!(
             lines[1],
-            "/mnt/www    ftp://u@h/  2 of 8       none             none"
+            "/mnt/www ftp://u@h/ no TLS 2 of 8 0 bytes 0 bytes none none"
         );
-        let start = "/m          ftp://u@h/  2 of 8       1 file, 2.0 KiB  STOR /f: 552 no space";
+        let start =
+            "/m ftp://u@h/ passive, TLS 1.3 2 of 8 2.0 KiB 0 bytes 1 file, 2.0 KiB STOR /f: 552";
         assert!(
             lines[2].starts_with(start) && lines[2].ends_with("x..."),
             "{table}"
         );
         // An older mount may not answer everything.
-        assert_eq!(row("/m", "{}")[1], "unknown");
+        assert_eq!(lines[3], "/a unknown away 0 of 0 0 bytes 0 bytes none none");
     }
 }

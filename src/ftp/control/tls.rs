@@ -5,7 +5,7 @@
 
 use std::io;
 
-use rustls::CommonState;
+use rustls::{CommonState, ProtocolVersion};
 
 use crate::ftp::control::{Condition, Control, blame};
 use crate::ftp::net::stream::Stream;
@@ -75,6 +75,16 @@ impl Control {
     /// Whether the control connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// The version of TLS on the control connection; `None` without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let (version, _) = self.stream.protection()?;
+        Some(match version {
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS",
+        })
     }
 
     /// Whether the next data connection could not resume the TLS session, which some servers demand,

@@ -289,6 +289,27 @@ impl Stream {
         }
     }
 
+    /// The round-trip time, as the kernel estimates it (`tcpi_rtt` of tcp(7)); `None` before the first.
+    pub fn round_trip(&self) -> Option<Duration> {
+        // SAFETY: every field of `tcp_info` is an integer, for which zero is a value.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `info`, which lives until the call returns.
+        let done = unsafe {
+            libc::getsockopt(
+                self.tcp.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &mut length,
+            )
+        };
+        let micros = (done == 0).then_some(info.tcpi_rtt);
+        micros
+            .filter(|&micros| micros > 0)
+            .map(|micros| Duration::from_micros(micros.into()))
+    }
+
     /// Whether bytes or an end wait to be read. On a connection that should be silent the server is
     /// about to close it. TLS records without data do not count.
     pub fn has_news(&mut self) -> bool {

@@ -9,7 +9,6 @@
 //! As in `pool.rs`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -206,9 +205,9 @@ impl Pool {
                 Urgency::Ahead => left.min(AHEAD_PATIENCE),
                 _ => left,
             };
-            let before = self.moved.load(Ordering::Relaxed);
+            let before = self.traffic.total();
             self.changed.wait_for(state, left.min(WAIT_CHECK_INTERVAL));
-            if self.moved.load(Ordering::Relaxed) != before {
+            if self.traffic.total() != before {
                 // The holders of the connections make progress: the line moves.
                 ask.deadline.progress();
             }

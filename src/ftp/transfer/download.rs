@@ -116,7 +116,7 @@ impl Download {
             let slice = deadline.within(REFUSAL_CHECK_INTERVAL);
             let error = match data.read(buffer, &slice) {
                 Ok(length) => {
-                    self.lease.pool().note_progress();
+                    self.lease.pool().note_received(length);
                     return Ok(length);
                 }
                 Err(error) => blame(self.tried.clone(), &error),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::pool::Lease;
+use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, without_names};
 use crate::ftp::transfer::download::check_end;
@@ -70,7 +70,7 @@ pub fn listing<'a>(
         opened => opened?,
     };
     if let Some(mut data) = opened.data {
-        let whole = match lines(&mut data, command, deadline, each) {
+        let whole = match lines(&mut data, command, lease.pool(), deadline, each) {
             Err(error @ Error::TimedOut { .. }) => return Err(error),
             Err(error) => {
                 drop(data);
@@ -191,6 +191,7 @@ pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
 fn lines(
     data: &mut Stream,
     command: Command<'_>,
+    pool: &Pool,
     deadline: &Deadline,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<bool> {
@@ -211,6 +212,7 @@ fn lines(
             }
             return Ok(true);
         }
+        pool.note_received(length);
         total += length as u64;
         let mut input = &buffer[..length];
         while let Some(end) = input.iter().position(|&byte| byte == b'\n') {

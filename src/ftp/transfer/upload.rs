@@ -331,7 +331,7 @@ impl Upload {
         match data.write_all(bytes, deadline) {
             Ok(()) => {
                 self.sent += bytes.len() as u64;
-                self.lease.pool().note_progress();
+                self.lease.pool().note_sent(bytes.len());
                 Ok(())
             }
             Err(error) => {
