@@ -55,6 +55,7 @@ pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
     COMPLETIONS, DROP_CACHE, MOUNT, PROBE, STATUS, Subcommand, Taken, UMOUNT,
 };
+use crate::process::logging::Amount;
 use crate::process::redact::redact;
 
 /// The request of a command line.
@@ -180,11 +181,22 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
     if helper {
         settings.command.helper = true;
         settings.command.fake = found.get_flag("fake");
-        settings.command.verbose = found.get_flag("verbose");
+        settings.command.logged = match found.get_flag("verbose") {
+            true => Amount::Steps,
+            false => Amount::Warnings,
+        };
         settings.command.namespace = found.get_one::<OsString>("namespace").map(PathBuf::from);
     } else {
-        settings.command.debug = found.get_flag("debug");
-        settings.command.foreground = found.get_flag("foreground") || settings.command.debug;
+        let flags = ["debug", "verbose", "quiet"].map(|flag| has_flag(&found, flag));
+        settings.command.logged = match flags {
+            [true, _, _] => Amount::Everything,
+            // What curlftpfs shows with -v is what -d shows.
+            [_, true, _] if is_curlftpfs => Amount::Everything,
+            [_, true, false] => Amount::Steps,
+            [_, false, true] => Amount::Errors,
+            _ => Amount::Warnings,
+        };
+        settings.command.foreground = found.get_flag("foreground") || found.get_flag("debug");
     }
     settings.command.repeatable = helper || is_curlftpfs;
     settings.source = Hidden(source);
@@ -216,15 +228,19 @@ fn apply_curlftpfs(
     let mut words = translated.words;
     settings.source = Hidden(translated.source);
     settings.command.warning = translated.warning;
-    settings.command.debug |= translated.trace;
+    if translated.trace {
+        settings.command.logged = Amount::Everything;
+    }
     settings.command.foreground |= translated.foreground;
-    if !helper {
-        settings.command.debug |= found.get_flag("verbose");
-        if found.get_flag("read-only") {
-            words.push("ro".to_string());
-        }
+    if !helper && found.get_flag("read-only") {
+        words.push("ro".to_string());
     }
     Ok(words)
+}
+
+/// Whether a flag is given; not all names of the program have it.
+fn has_flag(found: &ArgMatches, flag: &str) -> bool {
+    matches!(found.try_get_one::<bool>(flag), Ok(Some(true)))
 }
 
 /// Returns the source and the mountpoint of a mount.
@@ -279,7 +295,9 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
         write: found.get_flag("write"),
         json: found.get_flag("json"),
     };
-    probe.settings.command.debug = found.get_flag("debug");
+    if found.get_flag("debug") {
+        probe.settings.command.logged = Amount::Everything;
+    }
     let options = option_words(&found)?;
     apply_all(&mut probe.settings, &options, false, false)?;
     check_together(&probe.settings)?;

@@ -14,6 +14,7 @@ use ftpfs::cli::{
     Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView, TABLE, Umount,
     parse,
 };
+use ftpfs::process::logging::Amount;
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
     match parse(arguments.iter().map(OsString::from))? {
@@ -80,7 +81,8 @@ fn absent_options_have_their_defaults() {
             && !settings.mount.allow_other
             && !settings.mount.default_permissions
     );
-    assert!(!settings.command.foreground && !settings.command.debug && !settings.command.fake);
+    assert!(!settings.command.foreground && !settings.command.fake);
+    assert_eq!(settings.command.logged, Amount::Warnings);
     assert!(settings.mount.kernel.is_empty());
 }
 
@@ -181,9 +183,24 @@ fn atomic_and_follow_symlinks_exclude_each_other() {
 }
 
 #[test]
+fn flags_set_what_is_logged() {
+    for (flag, logged) in [
+        ("-q", Amount::Errors),
+        ("-v", Amount::Steps),
+        ("-f", Amount::Warnings),
+    ] {
+        let settings = settings_of(&["ftpfs", flag, "h:", "/m"]).expect("a good line");
+        assert_eq!(settings.command.logged, logged, "{flag}");
+    }
+    let curlftpfs = settings_of(&["curlftpfs", "-v", "h", "/m"]).expect("a good line");
+    assert_eq!(curlftpfs.command.logged, Amount::Everything);
+}
+
+#[test]
 fn debugging_stays_in_the_foreground() {
     let settings = settings_of(&["ftpfs", "-d", "h:", "/m"]).expect("a good line");
-    assert!(settings.command.debug && settings.command.foreground);
+    assert!(settings.command.foreground);
+    assert_eq!(settings.command.logged, Amount::Everything);
 }
 
 #[test]
@@ -202,7 +219,8 @@ fn a_helper_of_mount_reads_the_flags_of_mount() {
             "fuse.ftpfs",
         ];
         let settings = settings_of(&line).expect("a good line");
-        assert!(settings.command.fake && settings.command.verbose && !settings.command.foreground);
+        assert!(settings.command.fake && !settings.command.foreground);
+        assert_eq!(settings.command.logged, Amount::Steps);
         assert_eq!(
             settings.command.namespace,
             Some(PathBuf::from("/proc/1/ns/mnt"))
@@ -294,7 +312,8 @@ fn to_probe_is_the_first_word_and_takes_the_options_of_a_mount() {
     let probe = probe_of(&line).expect("a good line");
     assert_eq!(probe.settings.source.0, "h:");
     assert_eq!(probe.settings.network.mode, Mode::Active);
-    assert!(probe.write && !probe.json && !probe.settings.command.debug);
+    assert!(probe.write && !probe.json);
+    assert_eq!(probe.settings.command.logged, Amount::Warnings);
     let words: Vec<_> = probe.words.iter().map(|word| word.0.clone()).collect();
     assert_eq!(words, ["mode=active", "ro", "pass=a", "cert=c"]);
     assert!(!format!("{probe:?}").contains("pass=a"));

@@ -3,11 +3,10 @@
 use crate::cli::option_table::{Group, Spec, TABLE};
 
 /// The options that the short help shows.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 11] = [
     "ro",
     "allow_other",
     "uid",
-    "gid",
     "credentials",
     "cache_timeout",
     "timeout",

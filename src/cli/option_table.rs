@@ -742,6 +742,8 @@ pub const FLAGS: &[Flag] = &[
         None,
         "log every command and reply, without passwords; implies -f",
     ),
+    flag('v', "verbose", None, "log each step too"),
+    flag('q', "quiet", None, "log errors only, no warnings"),
     HELP,
     VERSION,
 ];

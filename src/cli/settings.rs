@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::process::logging::Amount;
+
 /// Values of the command line; the defaults for what was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -38,10 +40,8 @@ pub struct Settings {
 pub struct CommandSettings {
     /// Stay in the foreground.
     pub foreground: bool,
-    /// Log every command and reply.
-    pub debug: bool,
-    /// Log at level info (`-v` of mount(8)).
-    pub verbose: bool,
+    /// What is logged (`-q`, `-v`, `-d`).
+    pub logged: Amount,
     /// Check everything and mount nothing (`-f` of mount(8)).
     pub fake: bool,
     /// The mount namespace to mount in (`-N` of mount(8)).

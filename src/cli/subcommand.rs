@@ -31,7 +31,7 @@ pub struct Subcommand {
 pub const MOUNT: Subcommand = Subcommand {
     name: "mount",
     about: "Mount a server; the word may be left out",
-    arguments: "SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d]",
+    arguments: "SOURCE MOUNTPOINT [-o OPT[,OPT...]] [-f] [-d | -v | -q]",
     flags: FLAGS,
 };
 /// Waits for uploads and unmounts.

@@ -32,7 +32,6 @@ use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::limits;
 use crate::process::logging;
-use crate::process::logging::Amount;
 use crate::process::private_dir;
 use crate::process::private_dir::PrivateDir;
 use crate::process::sd_notify;
@@ -74,12 +73,10 @@ struct Plan {
 
 /// Mounts as the settings say. Returns when the mount is live, or in the foreground when it has ended.
 pub fn run(settings: &Settings) -> Result<(), String> {
-    let amount = match (settings.command.debug, settings.command.verbose) {
-        (true, _) => Amount::Everything,
-        (false, true) => Amount::Steps,
-        (false, false) => Amount::Warnings,
-    };
-    logging::start(amount, settings.command.log_file.as_deref())?;
+    logging::start(
+        settings.command.logged,
+        settings.command.log_file.as_deref(),
+    )?;
     if !settings.command.warning.is_empty() {
         log::warn!("{}", settings.command.warning);
     }

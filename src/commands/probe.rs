@@ -30,7 +30,6 @@ use crate::ftp;
 use crate::ftp::{DataMode, Endpoint, Inspection, Scratch};
 use crate::process::daemon::Signals;
 use crate::process::logging;
-use crate::process::logging::Amount;
 use crate::process::printable::printable;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result};
@@ -55,12 +54,9 @@ const TOTAL_TIMEOUTS: u32 = 20;
 
 /// Runs `ftpfs probe`.
 pub fn run(probe: &Probe) -> ExitCode {
-    let amount = match probe.settings.command.debug {
-        true => Amount::Everything,
-        false => Amount::Warnings,
-    };
     let log_file = probe.settings.command.log_file.as_deref();
-    let prepared = logging::start(amount, log_file).and_then(|()| prepare(probe));
+    let prepared =
+        logging::start(probe.settings.command.logged, log_file).and_then(|()| prepare(probe));
     let (source, endpoint, signals) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {

@@ -38,9 +38,12 @@ pub struct Line {
 }
 
 /// What is logged. RUST_LOG adds to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Amount {
+    /// Errors.
+    Errors,
     /// Warnings and errors.
+    #[default]
     Warnings,
     /// Level info, too.
     Steps,
@@ -70,6 +73,7 @@ pub fn start(amount: Amount, file: Option<&Path>) -> Result<(), String> {
         builder.format_timestamp_millis();
     }
     builder.parse_filters(match amount {
+        Amount::Errors => "error",
         Amount::Warnings => "warn",
         Amount::Steps => "warn,ftpfs=info",
         // One line for each request of the kernel would bury the protocol: RUST_LOG=fuser=debug.
@@ -80,6 +84,7 @@ pub fn start(amount: Amount, file: Option<&Path>) -> Result<(), String> {
     }
     let stderr = SWITCH.stderr.get_or_init(|| builder.build());
     if log::set_logger(&SWITCH).is_ok() {
+        // Warnings are kept for the status in any case.
         log::set_max_level(stderr.filter().max(LevelFilter::Warn));
     }
     Ok(())
@@ -100,14 +105,16 @@ fn is_journal() -> bool {
 
 /// Switches the log to syslog, with the name `ftpfs`.
 ///
-/// A log file is kept. Without a syslog, as in a container, the messages are lost: with `-v` a last line on standard error says so.
+/// A log file is kept. Without a syslog, as in a container, the messages are lost: a last line on standard error says so.
 pub fn to_syslog() {
     if SWITCH.to_file.load(Ordering::Acquire) {
         return;
     }
     if !Path::new(SYSLOG).exists() {
-        log::info!(
-            "log: there is no {SYSLOG}: from now on nothing is logged; name a file: -o log_file=FILE"
+        // Of another target: it is no news of the mount, which its status would show.
+        log::warn!(
+            target: "log",
+            "there is no {SYSLOG}: messages in the background are lost; log_file=FILE keeps them"
         );
     }
     // SAFETY: the name is static, as openlog(3) needs it, since syslog(3) reads it each time.
