@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -54,6 +55,26 @@ fn rust_of_the_sudo_caller_is_used_where_roots_is_older() {
     assert_eq!(taken("60.0.0", "91.0.0"), "rustc 91.0.0 (x)");
     assert_eq!(taken("90.1.0", "91.0.0"), "rustc 90.1.0 (x)");
     assert_eq!(taken("60.0.0", "89.9.0"), "");
+}
+
+/// The test servers may run meanwhile: then the usual port is taken by one of them.
+#[test]
+fn server_gets_another_port_where_its_usual_one_is_taken() {
+    let _taken = TcpListener::bind("127.0.0.1:2121");
+    let script = "eval \"$(sed -n '/^usual_port()/,/^}/p; /^free_port()/,/^}/p' scripts/servers)\"
+        fail() { exit 1; }
+        free_port vsftpd";
+    let run = Command::new("/bin/bash")
+        .args(["-c", script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("it runs");
+    let port: u16 = String::from_utf8_lossy(&run.stdout)
+        .trim()
+        .parse()
+        .expect("a port");
+    assert_ne!(port, 2121);
+    TcpListener::bind(("127.0.0.1", port)).expect("a free port");
 }
 
 /// The files and links below a directory.

@@ -111,11 +111,13 @@ pub fn to_syslog() {
         return;
     }
     if !Path::new(SYSLOG).exists() {
-        // Of another target: it is no news of the mount, which its status would show.
-        log::warn!(
-            target: "log",
-            "there is no {SYSLOG}: messages in the background are lost; log_file=FILE keeps them"
-        );
+        let stderr = SWITCH.stderr.get();
+        // No warning of the log, which its status would show.
+        if stderr.is_some_and(|stderr| stderr.filter() >= LevelFilter::Warn) {
+            eprintln!(
+                "ftpfs: there is no {SYSLOG}: messages in the background are lost; log_file=FILE keeps them"
+            );
+        }
     }
     // SAFETY: the name is static, as openlog(3) needs it, since syslog(3) reads it each time.
     unsafe { libc::openlog(c"ftpfs".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) };
@@ -126,6 +128,9 @@ pub fn to_syslog() {
 pub fn recent_errors() -> Vec<Line> {
     SWITCH.recent.lock().iter().cloned().collect()
 }
+
+/// The target of lines that are for the log alone: [`recent_errors`] leaves them out.
+pub const NOTE: &str = "note";
 
 /// The socket of syslog(3).
 const SYSLOG: &str = "/dev/log";

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::lock_order::OrderedMutex;
+use crate::process::logging::NOTE;
 use crate::remote::{self, Deadline, Remote, Step, Why};
 use crate::vfs::attributes::store::Store;
 use crate::vfs::error::{Error, Result};
@@ -150,7 +151,9 @@ impl AttributeOverlay {
             other => other,
         };
         match self.policy {
+            // For the log alone: nothing went wrong that the status should show.
             Policy::Keep => log::warn!(
+                target: NOTE,
                 "attributes: {what} are kept by this mount, the server does not have them: {why}"
             ),
             _ => log::warn!("attributes: {what}: {why}; further failures are ignored"),
