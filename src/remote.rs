@@ -50,6 +50,26 @@ pub struct Ask<'a> {
     pub deadline: &'a Deadline,
 }
 
+impl<'a> Ask<'a> {
+    /// A request for a system call that waits.
+    pub fn caller(deadline: &'a Deadline) -> Self {
+        let urgency = Urgency::Caller;
+        Self { urgency, deadline }
+    }
+
+    /// A request of an upload.
+    pub fn flush(deadline: &'a Deadline) -> Self {
+        let urgency = Urgency::Flush;
+        Self { urgency, deadline }
+    }
+
+    /// A request ahead of its use.
+    pub fn ahead(deadline: &'a Deadline) -> Self {
+        let urgency = Urgency::Ahead;
+        Self { urgency, deadline }
+    }
+}
+
 /// Whether a listing is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
@@ -301,10 +321,7 @@ impl dyn Remote {
 
     /// Performs one step for a system call that waits.
     pub fn step(&self, step: Step<'_>, deadline: &Deadline) -> Result<Done> {
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let ask = Ask::caller(deadline);
         perform_one(self, step, &ask)
     }
 }

@@ -24,7 +24,7 @@ use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::{DataMode, DataModes, format as written};
 use crate::ftp::protocol::command::Command;
 use crate::process::printable::printable_bytes;
-use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
+use crate::remote::{Ask, Deadline, Error, Remote, Result, Why};
 
 pub use crate::ftp::client::patch_probe::PatchOutcome;
 pub use crate::ftp::probe::data_modes::{Fault, Named, Trial};
@@ -230,10 +230,7 @@ fn is_private(address: IpAddr) -> bool {
 }
 
 fn caller(deadline: &Deadline) -> Ask<'_> {
-    Ask {
-        urgency: Urgency::Caller,
-        deadline,
-    }
+    Ask::caller(deadline)
 }
 
 /// The text of an error: the server's own words, where there are any.

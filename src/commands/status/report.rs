@@ -90,37 +90,12 @@ impl Report {
             bytes: moved.bytes,
             per_second: moved.per_second,
         };
-        let Connections {
-            sessions,
-            transport,
-            received,
-            sent,
-        } = &self.connections;
         json::to_text(&StatusJson {
-            mount: MountJson {
-                format: FORMAT,
-                source: &self.source,
-                user: &self.user,
-                read_only: self.read_only,
-                since: seconds(self.since),
-                process: self.process,
-                version: env!("CARGO_PKG_VERSION"),
-            },
-            connections: ConnectionsJson {
-                open: sessions.open,
-                busy: sessions.busy,
-                limit: sessions.limit,
-                max_conns: sessions.wanted,
-                waiting: sessions.waiting,
-                away: sessions.away.map(|away| away.as_secs()),
-                stale: figures.stale.as_secs(),
-                tls: transport.tls,
-                data: transport.data.map(|data| data.to_string()),
-                round_trip_us: transport.round_trip.map(micros),
-            },
+            mount: self.mount_json(),
+            connections: self.connections_json(),
             traffic: TrafficJson {
-                received: moved(received),
-                sent: moved(sent),
+                received: moved(&self.connections.received),
+                sent: moved(&self.connections.sent),
             },
             names: answers(figures.names),
             reads: answers(figures.reads),
@@ -148,6 +123,34 @@ impl Report {
             },
             errors: errors.collect(),
         })
+    }
+
+    fn mount_json(&self) -> MountJson<'_> {
+        MountJson {
+            format: FORMAT,
+            source: &self.source,
+            user: &self.user,
+            read_only: self.read_only,
+            since: seconds(self.since),
+            process: self.process,
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    fn connections_json(&self) -> ConnectionsJson {
+        let (sessions, transport) = (&self.connections.sessions, &self.connections.transport);
+        ConnectionsJson {
+            open: sessions.open,
+            busy: sessions.busy,
+            limit: sessions.limit,
+            max_conns: sessions.wanted,
+            waiting: sessions.waiting,
+            away: sessions.away.map(|away| away.as_secs()),
+            stale: self.figures.stale.as_secs(),
+            tls: transport.tls,
+            data: transport.data.map(|data| data.to_string()),
+            round_trip_us: transport.round_trip.map(micros),
+        }
     }
 }
 

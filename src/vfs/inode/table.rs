@@ -48,6 +48,11 @@ impl Table {
         self.lock().path(ino).ok_or(Error::Stale)
     }
 
+    /// The path of a name in a directory.
+    pub(crate) fn path_of(&self, directory: u64, name: &[u8]) -> Result<RemotePath> {
+        self.path(directory)?.join(name).ok_or(Error::Invalid)
+    }
+
     pub(crate) fn kind(&self, ino: u64) -> Option<Kind> {
         self.lock().get(ino).map(|node| node.attributes.kind)
     }

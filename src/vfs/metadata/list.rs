@@ -3,7 +3,7 @@
 //! A directory is listed by one caller at a time; callers that come meanwhile share that listing (single-flight). A
 //! listing that was asked for before a local change does not undo it (`inode.rs`).
 
-use crate::remote::{Ask, Completeness, Deadline, Entry, Urgency, Why, is_own_temp_name};
+use crate::remote::{Ask, Completeness, Deadline, Entry, Why, is_own_temp_name};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
@@ -42,10 +42,7 @@ impl Metadata {
         let asked = self.table.lock().now();
         let path = self.table.path(directory)?;
         let mut entries = Vec::new();
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let ask = Ask::caller(deadline);
         let result = self.remote.list(&path, &ask, &mut |entry| {
             if is_nameable(&entry) {
                 entries.push(entry);

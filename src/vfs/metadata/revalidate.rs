@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::remote;
 use crate::remote::{
     Ask, Attributes, Completeness, Deadline, Done, Kind, Modified, NameStatus, Precision,
-    RemotePath, Step, Urgency, Version, Why,
+    RemotePath, Step, Version, Why,
 };
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
@@ -126,15 +126,8 @@ impl Metadata {
             let tree = self.table.lock();
             (tree.now(), tree.has_similar(directory, name))
         };
-        let path = self
-            .table
-            .path(directory)?
-            .join(name)
-            .ok_or(Error::Invalid)?;
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let path = self.table.path_of(directory, name)?;
+        let ask = Ask::caller(deadline);
         let enters = !is_other && self.remote.enters(&path, &ask)?;
         let mut tree = self.table.lock();
         if enters {
@@ -161,15 +154,8 @@ impl Metadata {
         deadline: &Deadline,
     ) -> Result<Option<Option<u64>>> {
         let asked = self.table.lock().now();
-        let path = self
-            .table
-            .path(directory)?
-            .join(name)
-            .ok_or(Error::Invalid)?;
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let path = self.table.path_of(directory, name)?;
+        let ask = Ask::caller(deadline);
         let told = self
             .remote
             .stat_without_mlst(&path, &ask)
@@ -203,11 +189,7 @@ impl Metadata {
     /// Asks the server for a name, whatever is known of it.
     pub(crate) fn ask_name(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
         let asked = self.table.lock().now();
-        let path = self
-            .table
-            .path(directory)?
-            .join(name)
-            .ok_or(Error::Invalid)?;
+        let path = self.table.path_of(directory, name)?;
         let child = self.table.lock().child(directory, name);
         if child.is_some_and(|ino| self.table.kind(ino) == Some(Kind::Symlink)) {
             // MLST and SIZE answer for what a link points to (ProFTPD); listings know the link itself.
@@ -246,10 +228,7 @@ impl Metadata {
             }
             Err(error) => return Err(error.into()),
         };
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let ask = Ask::caller(deadline);
         let attributes = self.show_link(directory, &path, attributes, &ask);
         let mut tree = self.table.lock();
         tree.merge_entry(directory, name, attributes, asked)

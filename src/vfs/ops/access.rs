@@ -68,10 +68,7 @@ impl Vfs {
         deadline: &Deadline,
     ) -> Result<Option<Vec<u8>>> {
         let path = self.table.path(ino)?;
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
+        let ask = remote::Ask::caller(deadline);
         Ok(self.remote.describe(&path, view, &ask)?)
     }
 }

@@ -22,11 +22,8 @@ impl Vfs {
     ) -> Result<Attr> {
         self.writable()?;
         check_name(name)?;
-        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
+        let path = self.table.path_of(parent, name)?;
+        let ask = remote::Ask::caller(deadline);
         let set_gid = self
             .attributes
             .inherited_group(parent)

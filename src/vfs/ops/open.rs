@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Urgency, Version, Why};
+use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Version, Why};
 use crate::vfs::Vfs;
 use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
@@ -121,7 +121,7 @@ impl Vfs {
         }
         let mode = creator.mode & 0o7777;
         let creator = Creator { mode, ..creator };
-        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let path = self.table.path_of(parent, name)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
         let sink = match makes {
@@ -232,10 +232,7 @@ impl Vfs {
         path: &RemotePath,
         deadline: &Deadline,
     ) -> Result<Option<Box<dyn Sink>>> {
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline,
-        };
+        let ask = Ask::caller(deadline);
         let error = match self.remote.create(path, &|| {}, &ask) {
             Ok(sink) => return Ok(Some(sink)),
             Err(error) => error,

@@ -27,10 +27,7 @@ impl Vfs {
         if let Some(space) = self.statfs_cached() {
             return space;
         }
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
+        let ask = remote::Ask::caller(deadline);
         let said = match self.remote.space(&remote::RemotePath::root(), &ask) {
             Ok(said) => said,
             Err(error) => {

@@ -21,7 +21,7 @@ impl Vfs {
     ) -> Result<Attr> {
         self.writable()?;
         check_name(name)?;
-        let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
+        let path = self.table.path_of(parent, name)?;
         match self.remote.step(
             Step::MakeLink {
                 link: &path,
@@ -57,10 +57,7 @@ impl Vfs {
             return Err(Error::Impossible);
         }
         let bytes = encode(target).ok_or(Error::NameTooLong)?;
-        let ask = remote::Ask {
-            urgency: remote::Urgency::Caller,
-            deadline,
-        };
+        let ask = remote::Ask::caller(deadline);
         let (mut sink, sent) = match self.create_on_server(parent, path, deadline)? {
             Some(sink) => (sink, 0),
             None => {
@@ -124,10 +121,7 @@ impl Vfs {
         let target = match target {
             Some(target) => target,
             None => {
-                let ask = remote::Ask {
-                    urgency: remote::Urgency::Caller,
-                    deadline,
-                };
+                let ask = remote::Ask::caller(deadline);
                 let target = self.remote.read_link(&path, &ask)?.into_boxed_slice();
                 if let Some(node) = self.table.lock().get_mut(ino) {
                     node.attributes.target = Some(target.clone());

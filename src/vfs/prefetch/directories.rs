@@ -76,10 +76,7 @@ impl Prefetcher {
             .iter()
             .filter_map(|&ino| self.metadata.listings.claim(ino, &deadline))
             .collect();
-        let ask = Ask {
-            urgency: Urgency::Ahead,
-            deadline: &deadline,
-        };
+        let ask = Ask::ahead(&deadline);
         let (asked, paths) = {
             let tree = self.table.lock();
             let there =

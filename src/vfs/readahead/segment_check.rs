@@ -7,7 +7,7 @@
 //!
 //! The reader's `state` before the block cache; neither while the server is asked.
 
-use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, Urgency, perform_one};
+use crate::remote::{Ask, Deadline, Done, Error, Result, Source, Step, perform_one};
 use crate::vfs::readahead::fetcher::Fetcher;
 
 /// Bytes compared to see whether two transfers agree.
@@ -53,10 +53,7 @@ impl Fetcher {
     pub(crate) fn explain_mismatch(&self) -> Error {
         let tried = format!("reading {}", self.path);
         let deadline = Deadline::after(self.reader.context.patience);
-        let ask = Ask {
-            urgency: Urgency::Caller,
-            deadline: &deadline,
-        };
+        let ask = Ask::caller(&deadline);
         let remote = self.reader.context.remote.as_ref();
         let why = match perform_one(remote, Step::Version(&self.path), &ask) {
             Ok(Done::Version(now)) if !self.version.may_be(&now) => {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::remote;
-use crate::remote::{
-    Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, Urgency, View, Why,
-};
+use crate::remote::{Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated, View, Why};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::upload::Uploader;
@@ -48,10 +46,7 @@ impl Uploader {
         let Some(base) = base else {
             return Ok(());
         };
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
+        let ask = Ask::flush(deadline);
         let now = match remote::perform_one(self.remote.as_ref(), Step::Version(path), &ask) {
             Ok(Done::Version(version)) => version,
             Ok(_) => return Ok(()),
@@ -106,10 +101,7 @@ impl Uploader {
             body.content.base
         };
         let path = self.table.path(file.ino)?;
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
+        let ask = Ask::flush(deadline);
         let now = match remote::perform_one(self.remote.as_ref(), Step::Version(&path), &ask) {
             Ok(Done::Version(version)) => Some(version),
             Ok(_) => None,
@@ -135,10 +127,7 @@ impl Uploader {
         let Some(temp) = directory.join(name.as_bytes()) else {
             return Ok(());
         };
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
+        let ask = Ask::flush(deadline);
         if let Err(error) = self.remote.probe_patch(&temp, &ask) {
             log::info!(
                 "upload: patch probe failed: {error}; the first patch is checked on the file itself"

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::remote;
-use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Urgency, Version};
+use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{File, TempFile};
@@ -122,10 +122,7 @@ impl Uploader {
     }
 
     fn upload_now(&self, file: &Arc<File>, deadline: &Deadline) -> Result<Version> {
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
+        let ask = Ask::flush(deadline);
         // Once more, and then all of it.
         let mut again = false;
         loop {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::remote::{Ask, Deadline, ReadAt, Reading, RemotePath, Source, Urgency, Version, Why};
+use crate::remote::{Ask, Deadline, ReadAt, Reading, RemotePath, Source, Version, Why};
 use crate::vfs::error::Result;
 use crate::vfs::journal::record::Intent;
 use crate::vfs::spool::SpoolFile;
@@ -83,10 +83,7 @@ impl WriteBack {
         from: u64,
         deadline: &'a Deadline,
     ) -> Result<Theirs<'a>> {
-        let ask = Ask {
-            urgency: Urgency::Flush,
-            deadline,
-        };
+        let ask = Ask::flush(deadline);
         let (source, passed) = match self.remote.read(path, &Reading::at(from), &ask) {
             Err(error) if from > 0 && error.why() == Some(Why::Unsupported) => {
                 (self.remote.read(path, &Reading::at(0), &ask)?, from)

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::thread::spawn_thread;
 use crate::remote;
-use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Urgency, Why};
+use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Why};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::stream::Streams;
@@ -393,8 +393,5 @@ impl Sender {
 }
 
 pub(crate) fn flush(deadline: &Deadline) -> Ask<'_> {
-    Ask {
-        urgency: Urgency::Flush,
-        deadline,
-    }
+    Ask::flush(deadline)
 }
