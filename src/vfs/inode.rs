@@ -83,7 +83,12 @@ pub struct Tree {
     listener: Option<Arc<dyn Listener>>,
     /// What is kept of attributes that the server does not store.
     overlay: Overlay,
+    /// Seconds by which the server's clock is ahead of ours, as its time of a new content has last shown.
+    clock_difference: i64,
 }
+
+/// Seconds that a reply takes, and that a time of whole seconds lacks: a smaller difference of clocks is none.
+const CLOCK_TOLERANCE: i64 = 2;
 
 /// How old an answer may be that counts.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +111,7 @@ impl Tree {
             stamp: 0,
             listener: None,
             overlay: Overlay::default(),
+            clock_difference: 0,
         };
         let mut node = tree.node(ROOT, ROOT, Arc::from(&b""[..]), root);
         node.holders.lookups = 1;

@@ -429,3 +429,35 @@ fn unusable_database_is_said_and_attributes_end_with_the_mount() {
     mount.again(&server);
     assert_eq!(mount.sh("stat -c %a f"), "644\n");
 }
+
+/// Until the server tells its time of a file, the local time is shown, shifted as the last stored file has shown.
+#[test]
+fn time_of_a_file_that_is_written_is_that_of_the_servers_clock() {
+    const AHEAD: i64 = 3600;
+    let server = Server::start();
+    server.tree().directory("/d");
+    server.tree().set_clock_ahead(AHEAD);
+    let mount = Mount::of(&server);
+    let ahead = |expression: &str| {
+        let script = format!("import os, time\nprint(round((({expression}) - time.time()) / 60))");
+        mount.python(&script).trim().to_string()
+    };
+    let open = "[open('new', 'w'), os.stat('new').st_mtime][1]";
+    assert_eq!(ahead(open), "0", "nothing is known yet");
+    mount.sh("echo x >stored");
+    assert_eq!(ahead("os.stat('stored').st_mtime"), "60");
+    let write =
+        "(lambda f: [f.write('x'), f.flush(), os.stat('open').st_mtime][2])(open('open', 'w'))";
+    assert_eq!(ahead(write), "60");
+    assert_eq!(
+        ahead("[os.mkdir('made'), os.stat('made').st_mtime][1]"),
+        "60"
+    );
+    assert_eq!(ahead("[os.mkdir('d/in'), os.stat('d').st_mtime][1]"), "60");
+    // A time that a program set says nothing of the clock.
+    mount.sh("touch -d 2001-02-03 $S/old; cp -p $S/old old");
+    assert_eq!(
+        ahead("[open('last', 'w'), os.stat('last').st_mtime][1]"),
+        "60"
+    );
+}

@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::process::lock_order::{OrderedGuard, OrderedMutex};
-use crate::remote::{Deadline, Remote};
+use crate::remote::{Deadline, Modified, Remote};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, End, File};
-use crate::vfs::inode::now;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::lock_rank;
@@ -176,12 +175,11 @@ impl OpenFiles {
     pub(crate) fn publish(&self, file: &File, body: &Body) {
         let mut tree = self.table.lock();
         tree.touch(file.ino);
+        let now = tree.server_now();
         if let Some(node) = tree.get_mut(file.ino) {
             node.attributes.size = Some(body.content.size);
-            node.attributes.modified = match body.attributes.modified {
-                Some(seconds) => Some(crate::remote::Modified { seconds, ..now() }),
-                None => Some(now()),
-            };
+            let seconds = body.attributes.modified.unwrap_or(now.seconds);
+            node.attributes.modified = Some(Modified { seconds, ..now });
             node.local = body.is_dirty();
         }
         if body.attributes.modified.is_none() {

@@ -6,11 +6,37 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::remote::{Attributes, Completeness};
-use crate::vfs::inode::node::local_change;
-use crate::vfs::inode::{ROOT, Tree};
+use crate::remote::{Attributes, Completeness, Modified, Precision};
+use crate::vfs::inode::node::now;
+use crate::vfs::inode::{CLOCK_TOLERANCE, ROOT, Tree};
 
 impl Tree {
+    /// The server gave a content that it has stored now this time, in seconds since 1970.
+    pub fn note_server_time(&mut self, seconds: i64) {
+        let difference = seconds - now().seconds;
+        self.clock_difference = match difference.abs() {
+            0..=CLOCK_TOLERANCE => 0,
+            _ => difference,
+        };
+    }
+
+    /// This moment by the server's clock, as far as its difference is known.
+    pub fn server_now(&self) -> Modified {
+        let now = now();
+        Modified {
+            seconds: now.seconds.saturating_add(self.clock_difference),
+            ..now
+        }
+    }
+
+    /// The same, as the time of a change that we made on the server, which it has not told yet.
+    pub fn own_change(&self) -> Modified {
+        Modified {
+            precision: Precision::Local,
+            ..self.server_now()
+        }
+    }
+
     /// A name that we made. One of the same name must have been removed before.
     pub fn add_own(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
         if let Some(path) = self.path(directory).and_then(|path| path.join(name)) {
@@ -121,8 +147,9 @@ impl Tree {
 
     /// Our own change made the directory's time now; the server's own says so to the second.
     fn touch_directory(&mut self, directory: u64) {
+        let own = self.own_change();
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.attributes.modified = Some(local_change());
+            node.attributes.modified = Some(own);
         }
         self.changed_inside(directory);
     }

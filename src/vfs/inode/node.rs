@@ -152,15 +152,7 @@ impl Node {
 /// Seconds by which a listing's time may differ from the exact one through rounding alone.
 const COARSE_SECONDS: i64 = 60;
 
-/// This moment, as the time of a change that we made on the server, whose clock may be another one.
-pub fn local_change() -> Modified {
-    Modified {
-        precision: Precision::Local,
-        ..now()
-    }
-}
-
-/// This moment, as a time of modification.
+/// This moment by our clock, as a time of modification.
 pub fn now() -> Modified {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Modified {

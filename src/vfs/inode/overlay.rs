@@ -177,7 +177,7 @@ impl Tree {
     /// Our own change of a name in the directory has moved its time on the server.
     pub(crate) fn changed_inside(&mut self, directory: u64) {
         if self.overlay.keeps_local_times {
-            let own = KeptTime::Local(Timestamp::of_seconds(Timestamp::now().seconds));
+            let own = KeptTime::Local(Timestamp::of_seconds(self.server_now().seconds));
             // Without room the server's time is shown, rounded.
             let _ = self.keep(directory, |kept| {
                 (kept.modified, kept.changed) = (Some(own), None);

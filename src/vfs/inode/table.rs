@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::lock_order::{OrderedGuard, OrderedMutex};
-use crate::remote::{Attributes, Kind, RemotePath};
+use crate::remote::{Attributes, Kind, Modified, Precision, RemotePath};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::{Attr, Shown};
-use crate::vfs::inode::node::local_change;
+use crate::vfs::inode::node::now;
 use crate::vfs::inode::{Node, Tree};
 use crate::vfs::lock_rank;
 
@@ -28,7 +28,10 @@ impl Table {
     /// A table that knows the mounted directory alone.
     pub(crate) fn new(shown: Shown, lifetime: Duration) -> Arc<Self> {
         let root = Attributes {
-            modified: Some(local_change()),
+            modified: Some(Modified {
+                precision: Precision::Local,
+                ..now()
+            }),
             ..Attributes::of(Kind::Directory)
         };
         Arc::new(Self {

@@ -9,7 +9,6 @@ use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
 use crate::vfs::inode::kept::{Kept, KeptMode};
-use crate::vfs::inode::node::local_change;
 
 impl Vfs {
     /// Makes a directory.
@@ -51,7 +50,7 @@ impl Vfs {
         let has_mode = mode_set.is_ok();
         let attributes = Attributes {
             mode: has_mode.then_some(mode),
-            modified: Some(local_change()),
+            modified: Some(self.table.lock().own_change()),
             ..Attributes::of(Kind::Directory)
         };
         let ino = {

@@ -14,7 +14,6 @@ use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::Handle;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
-use crate::vfs::inode::now;
 use crate::vfs::readahead::Reader;
 
 /// A file was opened.
@@ -202,7 +201,7 @@ impl Vfs {
         }
         let attributes = Attributes {
             size: Some(0),
-            modified: Some(now()),
+            modified: Some(tree.server_now()),
             mode: Some(mode),
             ..Attributes::of(Kind::File)
         };

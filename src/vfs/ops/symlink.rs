@@ -6,7 +6,6 @@ use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
-use crate::vfs::inode::node::local_change;
 use crate::vfs::metadata::link_files::{LINK_FILE_SIZE, encode};
 
 impl Vfs {
@@ -37,7 +36,7 @@ impl Vfs {
         }
         let attributes = Attributes {
             target: Some(target.into()),
-            modified: Some(local_change()),
+            modified: Some(self.table.lock().own_change()),
             ..Attributes::of(Kind::Symlink)
         };
         self.show_new_link(parent, name, attributes, creator)
@@ -81,7 +80,7 @@ impl Vfs {
         let attributes = Attributes {
             size: Some(LINK_FILE_SIZE),
             target: Some(target.into()),
-            modified: modified.or_else(|| Some(local_change())),
+            modified: modified.or_else(|| Some(self.table.lock().own_change())),
             ..Attributes::of(Kind::Symlink)
         };
         self.show_new_link(parent, path.name(), attributes, creator)

@@ -47,6 +47,9 @@ impl Uploader {
         updated: Updated,
     ) -> Result<Version> {
         let version = Self::version_made(change, &updated);
+        if let (Some(seconds), None) = (version.modified, change.then.modified) {
+            self.table.lock().note_server_time(seconds);
+        }
         body.uploaded(version, change.size);
         if version.size != Some(change.size) {
             // Other clients appended, too: what was sent is read from the server by reads that come before this is

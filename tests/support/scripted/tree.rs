@@ -25,12 +25,15 @@ pub struct Node {
 
 pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
+    /// Seconds by which its clock is ahead of ours.
+    clock_ahead: i64,
 }
 
 impl Default for Tree {
     fn default() -> Self {
         let mut tree = Self {
             nodes: BTreeMap::new(),
+            clock_ahead: 0,
         };
         tree.nodes.insert(b"/".to_vec(), directory());
         tree
@@ -38,6 +41,11 @@ impl Default for Tree {
 }
 
 impl Tree {
+    /// Sets the clock by which it stores.
+    pub fn set_clock_ahead(&mut self, seconds: i64) {
+        self.clock_ahead = seconds;
+    }
+
     /// Puts a file here, and the directories above it.
     pub fn put(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
         for (slash, _) in path.match_indices('/').skip(1) {
@@ -146,7 +154,7 @@ impl Tree {
                 let node = Node {
                     kind: Kind::File(Vec::new()),
                     mode: 0o644,
-                    modified: now(),
+                    modified: now() + self.clock_ahead,
                 };
                 self.nodes.insert(path.to_vec(), node);
             }
@@ -163,7 +171,7 @@ impl Tree {
         {
             bytes.resize(bytes.len().max(offset + part.len()), 0);
             bytes[offset..offset + part.len()].copy_from_slice(part);
-            *modified = now();
+            *modified = now() + self.clock_ahead;
         }
     }
 
