@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! source         parses the SOURCE argument
-//! option_table   defines the options and flags
+//! option_table   defines the options of -o
+//! flags          defines the flags of each subcommand
 //! option_list    parses the lists of -o and applies their options
 //! option_value   parses the values of options
 //! settings       defines the result, in groups
@@ -29,6 +30,7 @@ pub mod credentials;
 pub(crate) mod credentials_file;
 pub(crate) mod curlftpfs;
 pub mod endpoint;
+pub(crate) mod flags;
 pub(crate) mod help;
 pub(crate) mod netrc;
 pub(crate) mod option_list;
@@ -43,10 +45,11 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
+pub use crate::cli::flags::{FLAGS, Flag};
+use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
 use crate::cli::option_list::{apply_all, split};
-pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
-use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
+pub use crate::cli::option_table::{Group, Spec, TABLE};
 pub use crate::cli::settings::{
     AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, StatusView,
     Umount, Verify,

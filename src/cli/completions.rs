@@ -3,7 +3,8 @@
 //! They are generated from the table that the parser uses. After `-o` options are separated by
 //! commas, and each shell has its own way to complete the last one.
 
-use crate::cli::option_table::{FLAGS, Flag, Group, Kind, PROBE_FLAGS, STATUS_FLAGS, Spec, TABLE};
+use crate::cli::flags::{FLAGS, Flag, PROBE_FLAGS, STATUS_FLAGS};
+use crate::cli::option_table::{Group, Kind, Spec, TABLE};
 use crate::cli::settings::Settings;
 use crate::cli::subcommand::SUBCOMMANDS;
 

@@ -16,7 +16,7 @@ use std::path::Path;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::cli::curlftpfs::options::{Becomes, Row};
-use crate::cli::option_table::Flag;
+use crate::cli::flags::Flag;
 use crate::cli::source::Source;
 
 /// What sources of curlftpfs begin with in fstab(5) and in the mount table.

@@ -8,11 +8,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::cli::Request;
-use crate::cli::help::{common_options, every_option, forms_of_source, row, version};
-use crate::cli::option_table::{
+use crate::cli::flags::{
     COMPLETIONS_FLAGS, DROP_CACHE_FLAGS, FLAGS, Flag, NO_EFFECT, PROBE_FLAGS, STATUS_FLAGS,
     UMOUNT_FLAGS,
 };
+use crate::cli::help::{common_options, every_option, forms_of_source, row, version};
 use crate::process::redact::redact;
 
 /// A subcommand.
