@@ -48,7 +48,8 @@ use clap::ArgMatches;
 pub use crate::cli::flags::{FLAGS, Flag};
 use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
-use crate::cli::option_list::{apply_all, split};
+pub use crate::cli::option_list::split;
+use crate::cli::option_list::{apply_all, wrong_after_secret};
 pub use crate::cli::option_table::{Group, Spec, TABLE};
 pub use crate::cli::settings::{
     AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, StatusView,
@@ -59,7 +60,7 @@ use crate::cli::subcommand::{
     COMPLETIONS, DROP_CACHE, MOUNT, PROBE, STATUS, Subcommand, Taken, UMOUNT,
 };
 use crate::process::logging::Amount;
-use crate::process::redact::redact;
+use crate::process::redact::{holds_secret, redact};
 
 /// The request of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,7 @@ fn parse_umount(arguments: impl Iterator<Item = OsString>) -> Result<Request, St
         mountpoint.ok_or_else(|| format!("the mountpoint is missing; {}", UMOUNT.hint()))?;
     Ok(Request::Umount(Umount {
         mountpoint,
+        namespace: found.get_one::<OsString>("namespace").map(PathBuf::from),
         force: found.get_flag("force"),
         lazy: found.get_flag("lazy"),
     }))
@@ -211,7 +213,13 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
         typed.clone()
     };
     let sloppy = helper && found.get_flag("sloppy");
-    apply_all(&mut settings, &options, helper, sloppy)?;
+    apply_all(&mut settings, &options, helper, sloppy).map_err(|error| {
+        match typed.iter().find(|word| is_curlftpfs && holds_secret(word)) {
+            // `user=NAME:a,b`: the wrong option may be the rest of the password.
+            Some(word) => wrong_after_secret(word.split('=').next().unwrap_or_default()),
+            None => error,
+        }
+    })?;
     if settings.command.remount {
         let words = typed.into_iter().map(|word| Hidden(word.into()));
         settings.command.remount_words = words.collect();

@@ -35,8 +35,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
@@ -116,16 +119,40 @@ pub fn check(mountpoint: &Path, options: &Options) -> Result<PathBuf, Error> {
     if let Some(top) = top_mount(&real)?
         && top.is_fuse()
     {
-        return Err(Error(format!(
-            "{shown}: {} is already mounted there; unmount it first with: {unmount}",
-            top.source
-        )));
+        return Err(already_mounted(mountpoint, &top));
     }
     if !geteuid().is_root() {
         check_rights(&real, &metadata)?;
         fusermount::program()?;
     }
     Ok(real)
+}
+
+fn already_mounted(mountpoint: &Path, top: &Entry) -> Error {
+    Error(format!(
+        "{}: {} is already mounted there; unmount it first with: {}",
+        mountpoint.display(),
+        top.source,
+        unmount_hint(mountpoint)
+    ))
+}
+
+/// How long the lock of a mountpoint is waited for: a mount takes less, and any user may hold one on a directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Locks the directory below a mount to be made, until the result is dropped (flock(2)). Without a lock the mount is made
+/// all the same.
+fn lock_mountpoint(mountpoint: &Path) -> Option<Flock<File>> {
+    let mut directory = File::open(mountpoint).ok()?;
+    let begun = Instant::now();
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err(_) if begun.elapsed() > LOCK_PATIENCE => return None,
+            Err((unlocked, _)) => directory = unlocked,
+        }
+        sleep(BUSY_POLL_INTERVAL);
+    }
 }
 
 /// Mounts at `mountpoint`, a path that [`check`] returned. The session must run with the device
@@ -138,6 +165,13 @@ pub fn attach(mountpoint: &Path, options: &Options) -> Result<(OwnedFd, Mount), 
             identity: None,
         };
         return Ok((device, mount));
+    }
+    // Of two mounts at a time, the second sees the first.
+    let _locked = lock_mountpoint(mountpoint);
+    if let Some(top) = top_mount(mountpoint)?
+        && top.is_fuse()
+    {
+        return Err(already_mounted(mountpoint, &top));
     }
     let device = if geteuid().is_root() {
         attach_directly(mountpoint, options)?
@@ -332,7 +366,15 @@ fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Er
             )));
         }
     }
-    let outcome = call_umount(mountpoint, lazily);
+    let begun = Instant::now();
+    let mut outcome = call_umount(mountpoint, lazily);
+    // A query of another process keeps the mount in use for a moment.
+    while let Err(Failed::InUse(_)) = outcome
+        && begun.elapsed() < BUSY_PATIENCE
+    {
+        sleep(BUSY_POLL_INTERVAL);
+        outcome = call_umount(mountpoint, lazily);
+    }
     // Another process may have unmounted it first, so the mount table decides.
     if mounts_there()?
         .iter()
@@ -340,11 +382,27 @@ fn remove(mountpoint: &Path, identity: &Identity, lazily: bool) -> Result<(), Er
     {
         return Ok(());
     }
-    outcome.and_then(|()| Err(Error(format!("{shown}: is still mounted"))))
+    match outcome {
+        Ok(()) => Err(Error(format!("{shown}: is still mounted"))),
+        Err(Failed::InUse(error) | Failed::Other(error)) => Err(error),
+    }
+}
+
+/// How long a mount that is in use is tried again.
+const BUSY_PATIENCE: Duration = Duration::from_millis(300);
+/// Interval of these tries.
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Why a mount was not unmounted.
+enum Failed {
+    /// Something has a file or a directory of it open.
+    InUse(Error),
+    /// Anything else.
+    Other(Error),
 }
 
 /// Unmounts with umount2(2), or with `fusermount3 -u` or umount(8) for users who may not call it.
-fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
+fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Failed> {
     let shown = mountpoint.display();
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, lazily);
@@ -353,10 +411,12 @@ fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
         // fusermount3 unmounts only for the user who mounted.
         Err(Errno::EPERM) => fusermount::detach(mountpoint, lazily).or_else(|error| {
             utab::unmount_by_fstab(mountpoint, lazily)
-                .map_err(|also| Error(format!("{error}; {also}")))
+                .map_err(|also| Failed::Other(Error(format!("{error}; {also}"))))
         }),
-        Err(Errno::EBUSY) => Err(Error(format!("{shown}: is in use"))),
-        Err(error) => Err(Error(format!("{shown}: can't be unmounted: {error}"))),
+        Err(Errno::EBUSY) => Err(Failed::InUse(Error(format!("{shown}: is in use")))),
+        Err(error) => Err(Failed::Other(Error(format!(
+            "{shown}: can't be unmounted: {error}"
+        )))),
     }
 }
 

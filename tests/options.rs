@@ -551,8 +551,10 @@ fn words_that_unmount_are_two_and_a_helper() {
         ("umount.curlftpfs /m", false, false),
     ] {
         let mountpoint = PathBuf::from("/m");
+        let namespace = line.contains("-N /ns").then(|| PathBuf::from("/ns"));
         let expected = Umount {
             mountpoint,
+            namespace,
             force,
             lazy,
         };
@@ -782,4 +784,15 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
     SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
+}
+
+#[test]
+fn rest_of_a_password_of_curlftpfs_is_not_quoted() {
+    for list in ["user=anna:sec,ret", "proxy_user=a:x,ret"] {
+        let error = settings_of(&["curlftpfs", "-o", list, "host", "/m"]).expect_err(list);
+        assert!(
+            error.contains("a wrong option after") && !error.contains("ret"),
+            "{error}"
+        );
+    }
 }

@@ -44,8 +44,11 @@ pub fn is_anonymous(user: &[u8]) -> bool {
     matches!(user, b"anonymous" | b"ftp")
 }
 
-/// A place that may give user and password for the user who is known so far.
-type Place<'a> = Box<dyn FnOnce(Option<&[u8]>) -> Result<Given, String> + 'a>;
+/// A place that may give user and password for the user who is known so far, and its name for errors.
+type Place<'a> = (
+    &'static str,
+    Box<dyn FnOnce(Option<&[u8]>) -> Result<Given, String> + 'a>,
+);
 
 /// Returns the user and the password for `source`. May prompt on the terminal.
 pub fn find(settings: &Settings, source: &Source) -> Result<Credentials, String> {
@@ -57,44 +60,66 @@ pub fn find(settings: &Settings, source: &Source) -> Result<Credentials, String>
     };
     let mut places: Vec<Place> = Vec::new();
     if let Some(path) = &login.credentials {
-        places.push(Box::new(|_| credentials_file::read_file(path)));
+        places.push((
+            "credentials=",
+            Box::new(|_| credentials_file::read_file(path)),
+        ));
     }
     let named = login.netrc.clone();
     if let Some(path) = named.or_else(|| variable("NETRC").map(PathBuf::from)) {
-        places.push(Box::new(move |user| {
-            let netrc = netrc::read(&path)
-                .map_err(|error| format!("netrc: {}: can't be read: {error}", path.display()))?;
-            of_netrc(&netrc, source, user)
-        }));
+        places.push((
+            "netrc",
+            Box::new(move |user| {
+                let netrc = netrc::read(&path).map_err(|error| {
+                    format!("netrc: {}: can't be read: {error}", path.display())
+                })?;
+                of_netrc(&netrc, source, user)
+            }),
+        ));
     }
     if let Some(command) = &login.password_command {
-        places.push(Box::new(move |_| {
-            credentials_file::run_command(&command.0.to_string_lossy()).map(only_password)
-        }));
+        places.push((
+            "password_command=",
+            Box::new(move |_| {
+                credentials_file::run_command(&command.0.to_string_lossy()).map(only_password)
+            }),
+        ));
     }
     if login.password_stdin {
-        places.push(Box::new(move |_| {
-            credentials_file::read_stdin().map(only_password)
-        }));
+        places.push((
+            "password_stdin",
+            Box::new(move |_| credentials_file::read_stdin().map(only_password)),
+        ));
     }
     if let Some(password) = variable("FTPFS_PASSWORD") {
-        places.push(Box::new(move |_| Ok(only_password(password.into_vec()))));
+        places.push((
+            "FTPFS_PASSWORD",
+            Box::new(move |_| {
+                let mut password = password.into_vec();
+                credentials_file::trim_line_end(&mut password);
+                Ok(only_password(password))
+            }),
+        ));
     }
     if let Some(directory) = variable("CREDENTIALS_DIRECTORY") {
-        places.push(Box::new(move |_| {
-            credentials_file::read_systemd(Path::new(&directory))
-        }));
+        places.push((
+            "the credentials directory of systemd",
+            Box::new(move |_| credentials_file::read_systemd(Path::new(&directory))),
+        ));
     }
     if let Some(home) = std::env::home_dir() {
-        places.push(Box::new(move |user| {
-            let path = home.join(".netrc");
-            match netrc::read(&path) {
-                Ok(netrc) => return of_netrc(&netrc, source, user),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => log::warn!("netrc: {}: can't be read: {error}", path.display()),
-            }
-            Ok(Given::default())
-        }));
+        places.push((
+            "~/.netrc",
+            Box::new(move |user| {
+                let path = home.join(".netrc");
+                match netrc::read(&path) {
+                    Ok(netrc) => return of_netrc(&netrc, source, user),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => log::warn!("netrc: {}: can't be read: {error}", path.display()),
+                }
+                Ok(Given::default())
+            }),
+        ));
     }
     choose(source, places, ask)
 }
@@ -130,6 +155,20 @@ fn is_line_break(byte: &u8) -> bool {
     b"\r\n\0".contains(byte)
 }
 
+/// Checks what a place gives for the user or the password.
+fn check_part(place: &str, what: &str, part: Option<&[u8]>) -> Result<(), String> {
+    let part = part.unwrap_or(b"x");
+    if part.iter().any(is_line_break) {
+        return Err(format!(
+            "{place}: the {what} contains a line break or a NUL, which FTP can't transmit; remove it"
+        ));
+    }
+    if what == "user" && part.is_empty() {
+        return Err(format!("{place}: the user is empty; write or remove it"));
+    }
+    Ok(())
+}
+
 /// Asks the places in turn until user and password are known.
 fn choose(
     source: &Source,
@@ -137,11 +176,15 @@ fn choose(
     ask: impl FnOnce(&str) -> io::Result<Option<Vec<u8>>>,
 ) -> Result<Credentials, String> {
     let (mut user, mut password) = (source.user.clone(), source.password.clone());
-    for place in places {
+    check_part("the source", "user", user.as_deref())?;
+    check_part("the source", "password", password.as_deref())?;
+    for (name, place) in places {
         if user.is_some() && password.is_some() {
             break;
         }
         let given = place(user.as_deref())?;
+        check_part(name, "user", given.user.as_deref())?;
+        check_part(name, "password", given.password.as_deref())?;
         let is_for_user = match (&user, &given.user) {
             (Some(user), Some(other)) => user == other,
             _ => true,
@@ -152,15 +195,6 @@ fn choose(
         }
     }
     let user = user.unwrap_or_else(|| b"anonymous".to_vec());
-    if [Some(&user), password.as_ref()]
-        .into_iter()
-        .flatten()
-        .any(|part| part.iter().any(is_line_break))
-    {
-        return Err(
-            "user or password contains a line break or a NUL, which FTP can't transmit".to_string(),
-        );
-    }
     match password {
         Some(password) => Ok(Credentials { user, password }),
         None if is_anonymous(&user) => {
@@ -225,24 +259,26 @@ mod tests {
     }
 
     fn netrc(text: &'static str) -> Vec<Place<'static>> {
-        vec![Box::new(move |user| {
+        let read = move |user: Option<&[u8]>| {
             let netrc = Netrc {
                 path: "/home/u/.netrc".into(),
                 text: text.into(),
                 is_open: true,
             };
             of_netrc(&netrc, &source("ftp://h"), user)
-        })]
+        };
+        vec![("netrc", Box::new(read))]
     }
 
     fn given(user: Option<&'static str>, password: Option<&'static str>) -> Place<'static> {
         let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
-        Box::new(move |_| {
+        let give = move |_: Option<&[u8]>| {
             Ok(Given {
                 user: bytes(user),
                 password: bytes(password),
             })
-        })
+        };
+        ("FTPFS_PASSWORD", Box::new(give))
     }
 
     fn unasked(_: &str) -> io::Result<Option<Vec<u8>>> {
@@ -260,7 +296,7 @@ mod tests {
     fn password_in_source_comes_first() {
         let found = choose(
             &source("ftp://u:p@h"),
-            vec![Box::new(|_| panic!("not read"))],
+            vec![("netrc", Box::new(|_| panic!("not read")))],
             unasked,
         );
         assert_eq!(found, Ok(pair("u", "p")));
@@ -302,6 +338,27 @@ mod tests {
         assert_eq!(found, Ok(pair("anonymous", "anonymous@")));
         let found = choose(&source("ftp@h:"), Vec::new(), unasked);
         assert_eq!(found, Ok(pair("ftp", "anonymous@")));
+    }
+
+    #[test]
+    fn wrong_part_names_its_place() {
+        for (user, password, what) in [
+            (
+                Some("u"),
+                Some("p\nQUIT"),
+                "the password contains a line break",
+            ),
+            (Some("u\0"), None, "the user contains"),
+            (Some(""), Some("p"), "the user is empty"),
+        ] {
+            let error = choose(&source("ftp://h"), vec![given(user, password)], unasked);
+            let error = error.expect_err(what);
+            assert!(
+                error.starts_with(&format!("FTPFS_PASSWORD: {what}")),
+                "{error}"
+            );
+            assert!(!error.contains("QUIT"), "{error}");
+        }
     }
 
     #[test]

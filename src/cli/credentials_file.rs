@@ -4,13 +4,15 @@
 //! Invariant: an error names the place and the remedy, and no part of its content.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use crate::cli::netrc::without_byte_order_mark;
 use crate::process::regular_file;
 use crate::process::thread::spawn_thread;
 
@@ -39,7 +41,7 @@ pub fn read_file(path: &Path) -> Result<Given, String> {
         ));
     }
     let text = regular_file::read_from(file, CREDENTIALS_LIMIT).map_err(failed)?;
-    parse_file(&text).map_err(|line| {
+    parse_file(without_byte_order_mark(&text)).map_err(|line| {
         format!(
             "credentials={shown}: line {line} is not username=NAME or password=SECRET; correct or remove it"
         )
@@ -86,8 +88,11 @@ pub fn run_command(command: &str) -> Result<Vec<u8>, String> {
     };
     let (sender, received) = channel();
     spawn_thread("password", move || {
+        let mut output = BufReader::new(output);
         // After the timeout nothing receives the line.
-        let _ = sender.send(first_line(output));
+        let _ = sender.send(first_line(&mut output));
+        // The rest is read too, so that the command gets no SIGPIPE. It ends with the command.
+        let _ = io::copy(&mut output, &mut io::sink());
     })
     .map_err(|error| failed(&error.to_string()))?;
     let line = match received.recv_timeout(COMMAND_TIMEOUT) {
@@ -100,24 +105,35 @@ pub fn run_command(command: &str) -> Result<Vec<u8>, String> {
     let status = end(&mut child, line.is_ok());
     let line = line?;
     match status {
-        Ok(status) if !status.success() => Err(failed(&format!("it ended with {status}"))),
+        Ok(Some(status)) if !status.success() => Err(failed(&format!("it ended with {status}"))),
         Err(error) => Err(failed(&error.to_string())),
         Ok(_) if line.is_empty() => Err(failed("its first line is empty")),
+        // Without a status it was ended by us, after its answer.
         Ok(_) => Ok(line),
     }
 }
 
-/// Waits for a command that has answered, and kills one that has not.
-fn end(child: &mut Child, answered: bool) -> io::Result<std::process::ExitStatus> {
-    if !answered {
-        child.kill()?;
+/// How long a command may take to end after its first line.
+const COMMAND_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval at which that is checked.
+const COMMAND_POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits for a command that has answered, and kills one that has not, or that goes on.
+fn end(child: &mut Child, answered: bool) -> io::Result<Option<ExitStatus>> {
+    let answered = answered.then(Instant::now);
+    while answered.is_some_and(|at| at.elapsed() < COMMAND_END_TIMEOUT) {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        sleep(COMMAND_POLL_INTERVAL);
     }
-    child.wait()
+    child.kill()?;
+    child.wait().map(|_| None)
 }
 
 /// Reads the first line of standard input.
 pub fn read_stdin() -> Result<Vec<u8>, String> {
-    let line = first_line(io::stdin())
+    let line = first_line(&mut io::stdin().lock())
         .map_err(|error| format!("password_stdin: can't read standard input: {error}"))?;
     if line.is_empty() {
         return Err(
@@ -128,16 +144,19 @@ pub fn read_stdin() -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
-/// Reads a line without its end. Reads all that comes, so that the writer gets no SIGPIPE.
-fn first_line(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    from.take(CREDENTIALS_LIMIT).read_to_end(&mut text)?;
-    let end = text.iter().position(|&byte| byte == b'\n');
-    text.truncate(end.unwrap_or(text.len()));
-    if text.last() == Some(&b'\r') {
-        text.pop();
+/// Reads a line, without its end.
+fn first_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    from.take(CREDENTIALS_LIMIT).read_until(b'\n', &mut line)?;
+    trim_line_end(&mut line);
+    Ok(line)
+}
+
+/// Drops one line break at the end.
+pub fn trim_line_end(text: &mut Vec<u8>) {
+    if text.pop_if(|last| *last == b'\n').is_some() {
+        text.pop_if(|last| *last == b'\r');
     }
-    Ok(text)
 }
 
 /// Reads `ftpfs.username` and `ftpfs.password` of `$CREDENTIALS_DIRECTORY` (systemd.exec(5)).
@@ -145,9 +164,9 @@ pub fn read_systemd(directory: &Path) -> Result<Given, String> {
     let read = |name: &str| {
         let path = directory.join(name);
         match regular_file::read(&path, CREDENTIALS_LIMIT) {
-            Ok(text) => {
-                let text = text.strip_suffix(b"\n").unwrap_or(&text);
-                Ok(Some(text.to_vec()))
+            Ok(mut text) => {
+                trim_line_end(&mut text);
+                Ok(Some(text))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("{}: can't be read: {error}", path.display())),
@@ -214,6 +233,11 @@ mod tests {
     fn first_line_of_a_command_is_the_password() {
         assert_eq!(run_command("echo 'a b'; echo more"), Ok(b"a b".to_vec()));
         assert_eq!(run_command("printf p"), Ok(b"p".to_vec()));
+        // What goes on after the line, or writes without end, is not waited for.
+        let begun = Instant::now();
+        assert_eq!(run_command("echo p; exec yes"), Ok(b"p".to_vec()));
+        assert_eq!(run_command("echo p; exec sleep 60"), Ok(b"p".to_vec()));
+        assert!(begun.elapsed() < Duration::from_secs(30));
         for (command, why) in [
             ("exit 3", "status: 3"),
             ("true", "is empty"),

@@ -15,7 +15,7 @@ pub struct Flag {
 }
 
 /// Help of a flag that only other programs pass; it is not shown.
-pub(crate) const NO_EFFECT: &str = "no effect";
+pub(crate) const UNLISTED: &str = "for mount(8) and umount(8) only";
 const HELP: Flag = flag('h', "help", None, "print this help");
 const VERSION: Flag = flag('V', "version", None, "print the version");
 const JSON: Flag = flag('j', "json", None, "print JSON");
@@ -79,17 +79,17 @@ pub const UMOUNT_FLAGS: &[Flag] = &[
     VERSION,
 ];
 
-/// The flags that umount(8) gives its helpers, `DIR [-flnrv] [-N ns] [-t type]`; it has entered the namespace.
+/// The flags that umount(8) gives its helpers, `DIR [-flnrv] [-N ns] [-t type]`; it calls them in its own namespace.
 pub(crate) const UMOUNT_HELPER_FLAGS: &[Flag] = &[
     flag('f', "force", None, "do not wait for uploads"),
     flag('l', "lazy", None, "detach a mount that is in use"),
-    flag('n', "no-mtab", None, NO_EFFECT),
-    flag('r', "read-only", None, NO_EFFECT),
-    flag('v', "verbose", None, NO_EFFECT),
-    flag('s', "sloppy", None, NO_EFFECT),
-    flag('i', "internal-only", None, NO_EFFECT),
-    flag('N', "namespace", Some("NS"), NO_EFFECT),
-    flag('t', "types", Some("TYPE"), NO_EFFECT),
+    flag('n', "no-mtab", None, UNLISTED),
+    flag('r', "read-only", None, UNLISTED),
+    flag('v', "verbose", None, UNLISTED),
+    flag('s', "sloppy", None, UNLISTED),
+    flag('i', "internal-only", None, UNLISTED),
+    flag('N', "namespace", Some("NS"), UNLISTED),
+    flag('t', "types", Some("TYPE"), UNLISTED),
     HELP,
     VERSION,
 ];
@@ -105,10 +105,10 @@ pub(crate) const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),
     flag('s', "sloppy", None, "ignore unknown options"),
     flag('f', "fake", None, "check everything, mount nothing"),
-    flag('n', "no-mtab", None, NO_EFFECT),
+    flag('n', "no-mtab", None, UNLISTED),
     flag('v', "verbose", None, "log at level info"),
     flag('N', "namespace", Some("NS"), "mount in this namespace"),
-    flag('t', "types", Some("TYPE"), NO_EFFECT),
+    flag('t', "types", Some("TYPE"), UNLISTED),
     HELP,
     VERSION,
 ];

@@ -45,13 +45,18 @@ pub fn read(path: &Path) -> io::Result<Netrc> {
     })
 }
 
+/// Skips the mark that editors of Windows write at the start of a UTF-8 text.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Returns the first entry for `host` that fits `user`. The error names the line and what is wrong with it.
 pub fn find_entry(netrc: &[u8], host: &[u8], user: Option<&[u8]>) -> Result<Option<Entry>, String> {
     let fits = |entry: &Entry| match (user, &entry.login) {
         (Some(user), Some(login)) => user == login.as_slice(),
         _ => true,
     };
-    let mut tokens = Tokens::of(netrc);
+    let mut tokens = Tokens::of(without_byte_order_mark(netrc));
     let mut current: Option<Entry> = None;
     while let Some(token) = tokens.next()? {
         match token.as_slice() {
@@ -178,6 +183,13 @@ impl<'a> Tokens<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn byte_order_mark_is_no_part_of_the_first_word() {
+        let found = find_entry(b"\xef\xbb\xbfmachine h login u", b"h", None);
+        let login = found.ok().flatten().and_then(|entry| entry.login);
+        assert_eq!(login.as_deref(), Some(&b"u"[..]));
+    }
 
     #[test]
     fn netrc_is_parsed_as_ftp_and_curl_parse_it() {

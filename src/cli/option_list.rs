@@ -75,9 +75,7 @@ pub fn apply_all(
         if let Err(error) = apply(settings, word, helper, sloppy) {
             // In `pass=a,b` the next option may be the rest of a password, so the error does not quote it.
             return Err(match after_secret {
-                Some(name) => {
-                    format!("a wrong option after {name}=; write \\, for a comma within its value")
-                }
+                Some(name) => wrong_after_secret(name),
                 None => error,
             });
         }
@@ -86,6 +84,11 @@ pub fn apply_all(
         }
     }
     Ok(())
+}
+
+/// The error of an option that may be the rest of a password.
+pub fn wrong_after_secret(name: &str) -> String {
+    format!("a wrong option after {name}=; write \\, for a comma within its value")
 }
 
 /// Applies one option to the settings.

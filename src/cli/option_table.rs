@@ -270,7 +270,7 @@ pub const TABLE: &[Spec] = &[
         "port",
         "N",
         "21",
-        "port of the server, if the source names none",
+        "port of the server, in place of that of the source",
         Group::Server,
         |s, text| {
             number(text, 1, u16::MAX.into(), "").map(|n| s.server.port = u16::try_from(n).ok())
@@ -677,6 +677,8 @@ pub const TABLE: &[Spec] = &[
     ignored("silent"),
     ignored("loud"),
     // mount(8) repeats these from the mount table.
+    ignored("uhelper=*"),
+    ignored("helper=*"),
     ignored("user_id=*"),
     ignored("group_id=*"),
     ignored("context=*"),
@@ -694,6 +696,10 @@ pub const TABLE: &[Spec] = &[
 /// Whether a remount can change an option, or need not.
 pub(crate) fn is_changeable(word: &str) -> bool {
     let name = word.split('=').next().unwrap_or_default();
+    // These are flags of the file system, which stay as they are.
+    if matches!(name, "sync" | "async" | "dirsync" | "lazytime") {
+        return false;
+    }
     matches!(name, "ro" | "rw" | "remount")
         || find(name).is_some_and(|spec| matches!(spec.kind, Kind::Kernel | Kind::Ignored))
 }

@@ -141,7 +141,7 @@ pub struct LoginSettings {
 /// The FTP session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// The port, if the source names none.
+    /// The port, in place of that of the source.
     pub port: Option<u16>,
     /// Maximum number of control connections.
     pub max_conns: usize,
@@ -328,6 +328,8 @@ pub enum StatusView {
 pub struct Umount {
     /// The mountpoint.
     pub mountpoint: PathBuf,
+    /// The mount namespace that it is in (`-N` of umount(8)).
+    pub namespace: Option<PathBuf>,
     /// Do not wait for uploads.
     pub force: bool,
     /// Detach a mount that is in use.

@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::cli::Request;
 use crate::cli::flags::{
-    COMPLETIONS_FLAGS, DROP_CACHE_FLAGS, FLAGS, Flag, NO_EFFECT, PROBE_FLAGS, STATUS_FLAGS,
-    UMOUNT_FLAGS,
+    COMPLETIONS_FLAGS, DROP_CACHE_FLAGS, FLAGS, Flag, PROBE_FLAGS, STATUS_FLAGS, UMOUNT_FLAGS,
+    UNLISTED,
 };
 use crate::cli::help::{common_options, every_option, forms_of_source, row, version};
 use crate::process::redact::redact;
@@ -141,7 +141,7 @@ impl Subcommand {
                 .short(flag.short)
                 .long(flag.long)
                 .help(flag.help)
-                .hide(flag.help == NO_EFFECT);
+                .hide(flag.help == UNLISTED);
             match flag.value {
                 Some(value) => arg
                     .action(ArgAction::Append)

@@ -20,6 +20,7 @@ use crate::cli::{AttributePolicy, Settings};
 use crate::commands::forced_end::ForcedEnd;
 use crate::commands::human::{files, size};
 use crate::commands::mount_errors::explain_connect_error;
+use crate::commands::remount::fstab_options;
 use crate::commands::status::MountQueries;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
@@ -27,6 +28,7 @@ use crate::fuse::Audience;
 use crate::fuse::kernel_notify::KernelNotifier;
 use crate::mount;
 use crate::mount::Mount;
+use crate::mount::query::{Mounted, PENDING, Unanswered};
 use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
@@ -113,7 +115,19 @@ fn is_mounted(settings: &Settings) -> Result<bool, String> {
         Some(name) => *name == entry.source,
         None => Source::parse(entry.source.as_ref()).is_ok_and(|mounted| mounted.is_same(&source)),
     };
-    Ok(entry.is_ours(&settings.mount.subtype) && is_same_name)
+    // A mount whose process was killed shows in the mount table still, and a writable one is not what `ro` asks for.
+    let is_dead = || {
+        let mounted = Mounted {
+            entry: entry.clone(),
+        };
+        matches!(mounted.attribute(PENDING), Err(Unanswered::Failed(error))
+            if error.raw_os_error() == Some(libc::ENOTCONN))
+    };
+    let is_writable = entry.has("rw") && !entry.has("ro");
+    Ok(entry.is_ours(&settings.mount.subtype)
+        && is_same_name
+        && !(settings.mount.read_only && is_writable)
+        && !is_dead())
 }
 
 /// How long a server that can't be reached is tried again.
@@ -146,7 +160,7 @@ fn connect(endpoint: Endpoint, timeout: Duration, retry: Duration) -> Result<Cli
 /// Checks the settings and prepares the mount. May prompt for a password.
 fn plan(settings: &Settings) -> Result<Plan, String> {
     let source = Source::of(settings)?;
-    let kernel = mount::Options {
+    let mut kernel = mount::Options {
         fsname: settings
             .mount
             .fsname
@@ -160,6 +174,13 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         user_space: settings.mount.user_space.clone(),
     };
     let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
+    // mount(8) does not pass `x-*` to its helpers.
+    let of_fstab = fstab_options(&mountpoint).into_iter();
+    for word in of_fstab.filter(|word| word.starts_with("x-")) {
+        if !kernel.user_space.contains(&word) {
+            kernel.user_space.push(word);
+        }
+    }
     let uid = settings
         .attributes
         .uid
@@ -362,6 +383,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
             mount.register_umount_helper(&kernel);
             if background {
                 logging::to_syslog();
+                sd_notify::silence();
             } else {
                 sd_notify::ready();
             }

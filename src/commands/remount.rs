@@ -4,6 +4,9 @@
 //! serves the mount need not know. mount(8) repeats the options of fstab(5) and of the mount table in the list; every other
 //! option is refused by name, since the running mount does not see it.
 
+use std::path::Path;
+
+use crate::cli;
 use crate::cli::Settings;
 use crate::cli::option_table::is_changeable;
 use crate::mount;
@@ -12,12 +15,15 @@ use crate::process::redact::redact;
 
 /// Changes the flags of the mount at the mountpoint.
 pub fn run(settings: &Settings) -> Result<(), String> {
+    if let Some(namespace) = &settings.command.namespace {
+        mount::enter_namespace(namespace)?;
+    }
     let entry = mount::find_mount(&settings.mountpoint)?;
     let shown = entry.mountpoint.display();
     if !entry.is_ours(&settings.mount.subtype) {
         return Err(format!("{shown}: is not a mount of ftpfs: {}", entry.kind));
     }
-    let fstab = mount::fstab_options(&entry.mountpoint);
+    let fstab = fstab_options(&entry.mountpoint);
     let is_repeated = |word: &str| entry.has(word) || fstab.iter().any(|there| there == word);
     for word in &settings.command.remount_words {
         let word = word.0.to_string_lossy();
@@ -34,8 +40,16 @@ pub fn run(settings: &Settings) -> Result<(), String> {
             "{shown}: remount can't change rw: it was mounted read-only; unmount, then mount it with rw"
         ));
     }
+    if settings.command.fake {
+        return Ok(());
+    }
     let options = options(settings, &entry);
     mount::remount(&entry, &options).map_err(|error| error.to_string())
+}
+
+/// Returns the options in the line of fstab(5) for a mountpoint; a list that can't be split counts as none.
+pub(crate) fn fstab_options(mountpoint: &Path) -> Vec<String> {
+    cli::split(&mount::fstab_options(mountpoint)).unwrap_or_default()
 }
 
 /// Returns the flags of the mount with the changes of the command line after them: the last one counts. mount(8) has merged

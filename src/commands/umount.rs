@@ -28,7 +28,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Waits for uploads and unmounts.
 pub fn run(umount: &Umount) -> Result<(), String> {
     let (force, mut lazily) = (umount.force, umount.lazy);
+    if let Some(namespace) = &umount.namespace {
+        mount::enter_namespace(namespace).map_err(|error| error.to_string())?;
+    }
     let mounted = query::find(&umount.mountpoint)?;
+    if !mounted.is_ours() {
+        // The mount table does not show it: only an answer does. File systems of other programs are left alone.
+        let answer = mounted.attribute(PENDING);
+        answer.map_err(|unanswered| mounted.explain(&unanswered))?;
+    }
     let unstored = if force {
         end_by_force(&mounted)
     } else {
@@ -242,6 +250,7 @@ mod tests {
             mountpoint: "/".into(),
             force: false,
             lazy: false,
+            namespace: None,
         };
         let error = run(&root).expect_err("not ours");
         assert!(error.contains("not a mount of ftpfs"), "{error}");

@@ -42,7 +42,7 @@ pub fn register_helper(mountpoint: &Path, options: &Options) {
     let message = run_quietly(
         Command::new(MOUNT)
             .args(["--no-canonicalize", "-i", "-f", "-o"])
-            .arg(note(options, &fstab_options(mountpoint)))
+            .arg(note(options))
             .arg("-t")
             .arg(format!("fuse.{}", options.subtype))
             .arg("--")
@@ -90,11 +90,10 @@ pub fn unmount_by_fstab(mountpoint: &Path, lazily: bool) -> Result<(), String> {
 }
 
 /// Returns the options of the note. mount(8) 2.38 adds nothing to a note that exists, and without `_netdev` there
-/// systemd stops the network before it unmounts. mount(8) does not pass `x-*` to its helpers: these are in fstab.
-fn note(options: &Options, fstab: &[String]) -> String {
+/// systemd stops the network before it unmounts.
+fn note(options: &Options) -> String {
     let mut words = vec!["uhelper=fuse.ftpfs".to_string()];
-    let of_fstab = fstab.iter().filter(|word| word.starts_with("x-"));
-    for word in options.user_space.iter().chain(of_fstab) {
+    for word in &options.user_space {
         let word = match word.split_once('=') {
             // A comma in a value would separate it.
             Some((name, value)) if value.contains(',') => format!("{name}=\"{value}\""),
@@ -107,13 +106,13 @@ fn note(options: &Options, fstab: &[String]) -> String {
     words.join(",")
 }
 
-/// Returns the options of the line of `/etc/fstab` for this mountpoint.
-pub fn fstab_options(mountpoint: &Path) -> Vec<String> {
+/// Returns the list of options in the line of `/etc/fstab` for this mountpoint, a path without links; empty without a line.
+pub fn fstab_options(mountpoint: &Path) -> String {
     let fstab = fs::read(FSTAB).unwrap_or_default();
     parse_fstab(&fstab, mountpoint)
 }
 
-fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
+fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> String {
     let lines = fstab.split(|&byte| byte == b'\n');
     let mut fields = lines.map(|line| {
         line.split(|byte| byte.is_ascii_whitespace())
@@ -122,11 +121,29 @@ fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> Vec<String> {
     let options = fields.find_map(|mut fields| {
         let source = fields.next()?;
         let target = fields.next()?;
-        let is_ours = !source.starts_with(b"#") && Path::new(&unescape(target)) == mountpoint;
+        let target = unescape(target);
+        let is_ours = !source.starts_with(b"#") && leads_to(Path::new(&target), mountpoint);
         is_ours.then(|| fields.nth(1)).flatten()
     });
-    let options = String::from_utf8_lossy(options.unwrap_or_default());
-    options.split(',').map(str::to_string).collect()
+    let options = unescape(options.unwrap_or_default());
+    options.to_string_lossy().into_owned()
+}
+
+/// Whether a path is that of the mountpoint, or leads there by links. Only the parent is looked at: the last part may be a
+/// mount that does not answer.
+fn leads_to(path: &Path, mountpoint: &Path) -> bool {
+    if path == mountpoint {
+        return true;
+    }
+    if let Ok(target) = fs::read_link(path) {
+        let from = path.parent().unwrap_or(Path::new("/"));
+        return fs::canonicalize(from.join(target)).is_ok_and(|real| real == mountpoint);
+    }
+    let parent = path.parent().map(fs::canonicalize);
+    let (Some(Ok(parent)), Some(name)) = (parent, path.file_name()) else {
+        return false;
+    };
+    parent.join(name) == mountpoint
 }
 
 /// Removes the entries of a mount that has ended, unless another one is mounted there now: umount(8) leaves an entry if
@@ -174,15 +191,26 @@ mod tests {
             user_space: vec!["_netdev".into(), "user=guest".into(), "x-a=b,c".into()],
             ..Options::default()
         };
-        let fstab = b"# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,ro,x-systemd.automount,x-a 0 0\n";
         assert_eq!(
-            note(&options, &parse_fstab(fstab, Path::new("/mnt/a b"))),
-            "uhelper=fuse.ftpfs,_netdev,user=guest,x-a=\"b,c\",x-systemd.automount,x-a"
+            note(&options),
+            "uhelper=fuse.ftpfs,_netdev,user=guest,x-a=\"b,c\""
         );
-        assert_eq!(
-            note(&Options::default(), &parse_fstab(fstab, Path::new("/mnt"))),
-            "uhelper=fuse.ftpfs"
+        assert_eq!(note(&Options::default()), "uhelper=fuse.ftpfs");
+    }
+
+    #[test]
+    fn line_of_fstab_is_found_by_its_target() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/usr", &link).expect("a link");
+        let fstab = format!(
+            "# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,x-a=b\\040c 0 0\nh: {} x link 0 0\n",
+            link.display()
         );
+        let options = |target: &str| parse_fstab(fstab.as_bytes(), Path::new(target));
+        assert_eq!(options("/mnt/a b"), "_netdev,x-a=b c");
+        assert_eq!(options("/mnt"), "");
+        assert_eq!(options("/usr"), "link");
     }
 
     #[test]

@@ -1,17 +1,30 @@
 //! Reports the state of a service to systemd (sd_notify(3)).
 //!
-//! A report is one datagram to the socket in `NOTIFY_SOCKET`. Without that variable nothing is sent.
+//! A report is one datagram to the socket in `NOTIFY_SOCKET`. Without that variable nothing is sent, and neither in the
+//! background: the socket belongs to the service that started the mount, and the mount is not its main process.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Nothing is sent from now on: the process goes into the background.
+pub fn silence() {
+    IS_SILENT.store(true, Ordering::Release);
+}
+
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Whether the program runs as a service that systemd waits for (`Type=notify`).
 pub fn is_awaited() -> bool {
-    std::env::var_os(SOCKET).is_some()
+    socket().is_some()
+}
+
+fn socket() -> Option<OsString> {
+    std::env::var_os(SOCKET).filter(|_| !IS_SILENT.load(Ordering::Acquire))
 }
 
 /// The service works.
@@ -36,7 +49,7 @@ pub fn extend(time: Duration, status: &str) {
 const SOCKET: &str = "NOTIFY_SOCKET";
 
 fn send(text: &str) {
-    let Some(socket) = std::env::var_os(SOCKET) else {
+    let Some(socket) = socket() else {
         return;
     };
     if let Err(error) = send_to(&socket, text) {

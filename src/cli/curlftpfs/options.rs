@@ -342,7 +342,12 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row("rellinks", "", Word("transform_symlinks"), ""),
     row("norellinks", "", Already, ""),
-    row("drop_privileges", "", Already, "mount.fuse3(8) does it"),
+    row(
+        "drop_privileges",
+        "",
+        Already,
+        "mount.fuse3(8) does it, and needs `nosuid,nodev`",
+    ),
     row(
         "setuid",
         "USER",
