@@ -254,7 +254,10 @@ fn vfs_settings(
             stale: settings.cache.stale,
         },
         timeout: settings.server.timeout,
-        spool_size: settings.write.spool_size,
+        limits: vfs::WriteLimits {
+            spool_size: settings.write.spool_size,
+            holes: settings.write.hole_limit,
+        },
         atomic: settings.write.atomic,
         verify_hash: settings.write.verify == cli::Verify::Hash,
         write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {

@@ -15,6 +15,7 @@ mod atomic;
 mod connection_contention;
 mod connections;
 mod forced_unmount;
+mod holes;
 mod idle_readers;
 mod kept_attributes;
 mod large_directories;

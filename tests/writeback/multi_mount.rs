@@ -13,7 +13,7 @@ use ftpfs::remote::{
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
 use ftpfs::vfs;
-use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack, WriteLimits};
 
 use crate::memory::{Memory, Node};
 use crate::settings::settings;
@@ -207,7 +207,10 @@ impl World {
         let settings = Settings {
             root: root.as_bytes().to_vec(),
             timeout,
-            spool_size: 1 << 30,
+            limits: WriteLimits {
+                spool_size: 1 << 30,
+                holes: 4 << 30,
+            },
             write_back: Some(WriteBack {
                 on: writes_back,
                 journal: self.journal(),

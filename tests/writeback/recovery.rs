@@ -575,7 +575,7 @@ fn exclusive_new_file_arrives_despite_interruptions() {
 fn file_closed_amid_a_stream_survives_the_mount() {
     for (written, removes) in [(40, false), (40, true), (200, false)] {
         let place = Place::new(true);
-        let mount = place.mount_with(true, |settings| settings.spool_size = 4 << 20);
+        let mount = place.mount_with(true, |settings| settings.limits.spool_size = 4 << 20);
         let handle = mount.open("f", 0);
         let bytes = pattern(written << 18);
         let (closed, rest) = bytes.split_at(3 << 20);

@@ -132,6 +132,9 @@ pub struct TempFile {
 /// than another transfer.
 const JOIN_DISTANCE: u64 = 32 * 1024;
 
+/// Fewer zeros are sent like other bytes.
+const MIN_HOLE: u64 = 64 * 1024;
+
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
 
@@ -249,7 +252,35 @@ impl Body {
         }
         if offset <= self.content.ordered {
             // Bytes written out of order count once the gap before them is closed.
-            self.content.ordered = self.content.dirty.stretch(self.content.ordered.max(end));
+            self.content.ordered = self.content.ordered_from(self.content.ordered.max(end));
+        }
+        Ok(())
+    }
+
+    /// Zeros that would be sent for holes if the file were extended to `size`.
+    pub fn zeros_at(&self, size: u64) -> u64 {
+        let holes: u64 = (self.content.holes.iter())
+            .map(|hole| hole.end - hole.start)
+            .sum();
+        holes + size.saturating_sub(self.content.size)
+    }
+
+    /// Makes zeros of a part of the file, which ends within it.
+    pub fn zero(&mut self, spool: &Spool, range: std::ops::Range<u64>) -> Result<()> {
+        let file = self.spool(spool)?;
+        // So that what was read of it, and is released, is there as zeros too.
+        if file.length()? < range.end {
+            file.set_size(range.end)?;
+        }
+        file.zero(range.clone())?;
+        self.insert_dirty(range.clone());
+        if self.upload.broke_off.is_some_and(|end| range.start < end) {
+            self.upload.broke_off = None;
+        }
+        if range.start <= self.content.ordered {
+            self.content.ordered = self
+                .content
+                .ordered_from(self.content.ordered.max(range.end));
         }
         Ok(())
     }
@@ -364,6 +395,16 @@ impl Body {
         }
     }
 
+    /// What of the local copy was never written, and is no smaller than [`MIN_HOLE`]: zeros that need not be sent where
+    /// the server makes them.
+    pub fn holes(&self) -> Vec<std::ops::Range<u64>> {
+        let Some(spool) = &self.content.spool else {
+            return Vec::new();
+        };
+        let here = self.content.present.within(0..self.content.size);
+        spool.holes(&here, MIN_HOLE)
+    }
+
     /// What is dirty, in few ranges.
     fn joined(&self) -> Vec<std::ops::Range<u64>> {
         let mut joined: Vec<std::ops::Range<u64>> = Vec::new();
@@ -412,7 +453,7 @@ impl Body {
             for hole in self.content.holes.within(0..new) {
                 self.content.dirty.remove(hole);
             }
-            self.content.ordered = self.content.dirty.stretch(new);
+            self.content.ordered = self.content.ordered_from(new);
         } else {
             self.content.kept = self.content.kept.min(new);
         }

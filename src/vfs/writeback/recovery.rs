@@ -254,6 +254,11 @@ impl WriteBack {
         body.content.present = dirty.clone();
         body.content.dirty = dirty;
         body.content.spool = Some(spool);
+        // Beyond the base, what was not written is a hole.
+        let base = intent.base.and_then(|base| base.size).unwrap_or(0);
+        for hole in body.holes() {
+            body.content.holes.insert(hole.start.max(base)..hole.end);
+        }
         body.content.resized = intent
             .base
             .is_none_or(|base| base.size != Some(intent.size));

@@ -106,7 +106,7 @@ impl WriteBack {
         // An empty file takes no room, and no caller waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
         let full = pending.files >= MAX_QUEUED_FILES
-            || pending.bytes > self.settings.spool_size && !is_empty;
+            || pending.bytes > self.settings.limits.spool_size && !is_empty;
         if full && !held {
             return false;
         }
