@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -43,16 +44,17 @@ impl Spool {
 
     /// A new spool file.
     pub fn create(&self) -> io::Result<SpoolFile> {
-        let directory = self.directory.make().inspect_err(|error| {
-            // Callers know an error number only.
-            if error.raw_os_error().is_none() {
-                log::error!("spool: {error}");
-            }
-        })?;
-        let file = directory
-            .unnamed()
-            .or_else(|_| named_and_removed(&directory))?;
-        Ok(SpoolFile { file })
+        let create = || {
+            let directory = self.directory.make()?;
+            let file = directory
+                .unnamed()
+                .or_else(|_| named_and_removed(&directory))?;
+            Ok(SpoolFile { file })
+        };
+        // Callers know an error number only.
+        create().inspect_err(|error: &io::Error| {
+            log::error!("spool: {}: {error}", self.directory.path().display());
+        })
     }
 
     /// Where what could not be brought to the server is kept.
@@ -266,6 +268,17 @@ impl SpoolFile {
 impl ReadAt for SpoolFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// A file without a spool file is empty.
+impl ReadAt for Option<Arc<SpoolFile>> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Some(file) => file.read_exact_at(buffer, offset),
+            None if buffer.is_empty() => Ok(()),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 

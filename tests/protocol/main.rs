@@ -22,6 +22,7 @@ mod large_directories;
 mod late_commands;
 mod link_files;
 mod listing_gaps;
+mod local_failures;
 mod mount;
 mod mount_errors;
 mod odd_replies;

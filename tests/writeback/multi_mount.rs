@@ -387,7 +387,7 @@ fn queued_new_file_does_not_replace_one_of_another_mount() {
     assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
     whole.hold(false);
     whole.vfs.finish(None);
-    assert_eq!(whole.vfs.refusals().0, 1);
+    assert_eq!(whole.vfs.refusals().files, 1);
     whole.end();
     assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
     assert_eq!(world.stored("a/other").as_deref(), Some("other"));
@@ -418,7 +418,7 @@ fn turns_of_two_mounts_lose_nothing_silently() {
         kept.push(format!("{} {turn}", waits.2));
     }
     assert_eq!(
-        whole.vfs.refusals().0 + part.vfs.refusals().0,
+        whole.vfs.refusals().files + part.vfs.refusals().files,
         kept.len() as u64
     );
     part.end();

@@ -149,7 +149,7 @@ impl Mount {
     /// It is killed: nothing is stored any more, and its log is free for the next mount.
     fn dies(self) {
         self.finish(Some(Duration::ZERO));
-        let lost_and_found = self.refusals().1;
+        let lost_and_found = self.refusals().directory;
         let local = lost_and_found.parent().unwrap();
         let logs = local.join("journal/of/this");
         drop(self);

@@ -30,6 +30,7 @@ impl OpenFiles {
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
+        body.fail_unwritten();
         // Of two closes at once the later one must not be written down first.
         while body.journal.is_committing() {
             file.uploaded.wait(&mut body);

@@ -26,7 +26,7 @@ use crate::remote::{Change, Deadline, RemotePath, Then, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::content::{Content, Merged};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::upload_state::Upload;
+use crate::vfs::file::upload_state::{Report, Upload};
 use crate::vfs::lock_rank;
 use crate::vfs::readahead::Reader;
 use crate::vfs::spool::{Spool, SpoolFile};
@@ -223,6 +223,15 @@ impl Body {
     /// Whether the last close would have nothing to do.
     pub fn is_at_rest(&self) -> bool {
         self.is_settled() && self.name.aside.is_none()
+    }
+
+    /// Where the local disk did not take the first bytes of a file, its upload fails by that.
+    pub fn fail_unwritten(&mut self) {
+        if let Some(error) = self.upload.spool_failure.take()
+            && self.content.size == 0
+        {
+            self.upload.state.fail(Some(error), Report::Due);
+        }
     }
 
     /// Writes to the spool.

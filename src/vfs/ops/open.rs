@@ -124,6 +124,8 @@ impl Vfs {
         let path = self.table.path(parent)?.join(name).ok_or(Error::Invalid)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
+        // What fails on the local disk leaves nothing on the server.
+        let spool = makes.then(|| self.files.spool.create()).transpose()?;
         let sink = match makes {
             true => self.create_on_server(parent, &path, deadline)?,
             false => None,
@@ -140,7 +142,7 @@ impl Vfs {
             }
             body.upload.exclusive = wants.exclusive && self.files.journal.is_write_back();
             if let Some(sink) = sink {
-                body.spool(&self.files.spool)?;
+                body.content.spool = spool.map(Arc::new);
                 self.uploader
                     .streams
                     .start_over(&handle.file, &mut body, path, sink);

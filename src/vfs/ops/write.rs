@@ -113,12 +113,15 @@ impl Vfs {
         if let Some(error) = body.upload.state.refuse_write() {
             return Err(error);
         }
-        let offset = match spot {
+        let written = match spot {
             Spot::At(offset) => body
                 .write(&self.files.spool, bytes, offset)
                 .map(|()| offset),
             Spot::End => body.append(&self.files.spool, bytes),
-        }?;
+        };
+        let is_empty = body.content.size == 0;
+        body.upload.spool_failure = written.as_ref().err().cloned().filter(|_| is_empty);
+        let offset = written?;
         // A write makes the time of the file now, whatever was set before.
         body.attributes.modified = None;
         body.attributes.is_last = false;

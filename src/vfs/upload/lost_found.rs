@@ -37,17 +37,31 @@ struct Unstored {
     is_claim: bool,
 }
 
+/// What became of what could not be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    /// lost+found has it.
+    InLostAndFound,
+    /// There was no content.
+    WithoutContent,
+    /// lost+found could not take it.
+    Nowhere,
+}
+
 impl Uploader {
-    /// Gives up storing a file: what was written here goes to lost+found, and the file is again what the server has.
+    /// Gives up storing a file: what was written here goes to lost+found, and the file is again what the server has. True
+    /// where lost+found has something of it.
     ///
     /// The file's lock is not held while lost+found is written and synced. The content is taken out first, so that what is
     /// written meanwhile is a new change.
-    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>) {
+    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>) -> bool {
         let path = self.table.path(file.ino).unwrap_or_default();
         let Some(lost) = self.take_unstored(file, &path, error) else {
-            return;
+            return false;
         };
-        if self.save(&path, &lost) {
+        let saved = self.save(&path, &lost);
+        // The journal keeps what lost+found could not take.
+        if saved != Saved::Nowhere {
             for id in lost.journaled {
                 if let Some(journal) = self.journal.get() {
                     journal.done(id);
@@ -61,6 +75,7 @@ impl Uploader {
         if let Some(temp) = lost.useless {
             self.remove_temp_file(&temp, &Deadline::after(self.settings.timeout));
         }
+        saved == Saved::InLostAndFound
     }
 
     /// Takes out of a file what could not be stored; `None` where nothing is dirty.
@@ -157,8 +172,8 @@ impl Uploader {
         }
     }
 
-    /// Saves to lost+found what was taken out, and logs where it is. False where the journal has to keep it.
-    fn save(&self, path: &RemotePath, lost: &Unstored) -> bool {
+    /// Saves to lost+found what was taken out, and logs where it is.
+    fn save(&self, path: &RemotePath, lost: &Unstored) -> Saved {
         let (reason, size) = (&lost.reason, lost.size);
         let what = if lost.is_whole {
             "it"
@@ -170,10 +185,13 @@ impl Uploader {
             None => Ok(None),
         };
         match kept {
-            Ok(Some(kept)) => log::error!(
-                "upload: {path}: not stored: {reason}; {what} is kept as {}",
-                kept.display()
-            ),
+            Ok(Some(kept)) => {
+                log::error!(
+                    "upload: {path}: not stored: {reason}; {what} is kept as {}",
+                    kept.display()
+                );
+                return Saved::InLostAndFound;
+            }
             Ok(None) if size == 0 => {
                 log::error!("upload: {path}: an empty file was not stored: {reason}");
             }
@@ -182,16 +200,16 @@ impl Uploader {
                 log::error!(
                     "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; it stays in the journal for the next mount"
                 );
-                return false;
+                return Saved::Nowhere;
             }
             Err(error) => {
                 log::error!(
                     "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; its data is lost"
                 );
-                return false;
+                return Saved::Nowhere;
             }
         }
-        true
+        Saved::WithoutContent
     }
 
     /// Keeps the `parts` of a file of `size` bytes; `None` where nothing of it was written here.

@@ -42,7 +42,8 @@ struct Attempt {
     plan: Option<Plan>,
     /// What was dirty before, and is so again where it fails.
     dirty: RangeSet,
-    spool: Arc<SpoolFile>,
+    /// The local copy, if it has bytes.
+    spool: Option<Arc<SpoolFile>>,
 }
 
 /// Where a file is brought to.
@@ -102,6 +103,7 @@ impl Uploader {
                 self.files.journal_done(&mut body);
                 return Ok(());
             }
+            body.fail_unwritten();
             body.upload.busy_until = Some(deadline.twin());
         }
         file.end_stream(End::Drained, deadline);
@@ -195,7 +197,7 @@ impl Uploader {
         job: &Attempt,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
-        let bytes = UploadBytes::new(&self.files, file, Arc::clone(&job.spool));
+        let bytes = UploadBytes::new(&self.files, file, job.spool.clone());
         self.journal_overwritten(file, &job.dirty)
             .map_err(Failure::Final)?;
         let at_once = place.temp.is_none() && self.is_atomic(file.ino);
@@ -211,7 +213,7 @@ impl Uploader {
         if at_once {
             let target = (file.ino, &place.path);
             let change = (&job.change, job.plan.as_ref());
-            let replaced = self.replace(target, change, job.spool.as_ref(), &check, ask)?;
+            let replaced = self.replace(target, change, &job.spool, &check, ask)?;
             if let Some(updated) = replaced {
                 return Ok(updated);
             }
@@ -224,7 +226,7 @@ impl Uploader {
             Err(error) if self.may_rename_over(place, job, &error) && !exclusive => {
                 let target = (file.ino, &place.path);
                 let change = (&job.change, job.plan.as_ref());
-                let replaced = self.replace(target, change, job.spool.as_ref(), &check, ask)?;
+                let replaced = self.replace(target, change, &job.spool, &check, ask)?;
                 return match replaced {
                     Some(updated) => {
                         self.note_rename_over(&error);
@@ -410,7 +412,7 @@ impl Uploader {
                             change,
                             plan,
                             dirty: std::mem::take(&mut body.content.dirty),
-                            spool: body.spool(&self.files.spool)?,
+                            spool: body.content.spool.clone(),
                         });
                     }
                 }

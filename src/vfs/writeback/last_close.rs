@@ -98,10 +98,10 @@ impl WriteBack {
             error.as_ref().or(body.upload.state.unreported()).cloned()
         };
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.give_up(file, error.as_ref());
+        let is_kept = self.uploader.give_up(file, error.as_ref());
         // Its close succeeded early, and this one has no caller.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
-            self.record_refusal(path, error);
+            self.record_refusal(path, error, is_kept);
         }
     }
 

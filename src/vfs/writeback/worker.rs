@@ -7,7 +7,6 @@
 //!
 //! The queue's lock is taken alone.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use crate::vfs::file::upload_state::Report;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::writeback::WriteBack;
-use crate::vfs::writeback::queue::{Job, Pending};
+use crate::vfs::writeback::queue::{Job, Pending, Refusals};
 
 /// Uploads at once. The pool has its own limit; one that waits for a connection costs a thread.
 const MAX_THREADS: usize = 8;
@@ -78,8 +77,8 @@ impl WriteBack {
         }
     }
 
-    /// How many files were closed and then refused by the server, and where they are kept.
-    pub fn refusals(&self) -> (u64, PathBuf) {
+    /// How many files were closed and are not on the server for good, and where they are kept.
+    pub fn refusals(&self) -> Refusals {
         // What the kernel has not let go of yet is kept by its last close.
         let is_refused = |file: &Arc<File>| {
             let body = file.body.lock();
@@ -91,8 +90,11 @@ impl WriteBack {
             .iter()
             .filter(|file| is_refused(file))
             .count();
-        let files = self.queue.refusals.load(Ordering::Relaxed) + held as u64;
-        (files, self.files.spool.lost_and_found())
+        Refusals {
+            files: self.queue.refusals.load(Ordering::Relaxed) + held as u64,
+            kept: self.queue.kept.load(Ordering::Relaxed) + held as u64,
+            directory: self.files.spool.lost_and_found(),
+        }
     }
 
     /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
@@ -255,14 +257,15 @@ impl WriteBack {
             return;
         }
         let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.give_up(file, Some(&error));
-        self.record_refusal(path, error);
+        let is_kept = self.uploader.give_up(file, Some(&error));
+        self.record_refusal(path, error, is_kept);
     }
 
     /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
     /// unmount, reports it.
-    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error) {
+    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error, is_kept: bool) {
         self.queue.refusals.fetch_add(1, Ordering::Relaxed);
+        self.queue.kept.fetch_add(is_kept.into(), Ordering::Relaxed);
         self.queue.refused.lock().insert(path, error);
     }
 
