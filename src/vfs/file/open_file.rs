@@ -58,6 +58,8 @@ pub struct Body {
     pub attributes: PendingAttributes,
     /// What it is called on the server.
     pub name: NameState,
+    /// A close of it has succeeded, and the server does not have all of that yet: where it never does, that is counted.
+    pub owes: bool,
 }
 
 /// What the journal has of an open file.

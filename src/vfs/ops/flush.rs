@@ -66,7 +66,7 @@ impl Vfs {
             let mut body = self.files.lock_settled(&handle.file, deadline)?;
             let waits = body.is_dirty() && body.content.size == 0 && !body.upload.waited;
             if waits && self.may_be_held(&handle.file, process) {
-                body.upload.waited = true;
+                (body.upload.waited, body.owes) = (true, true);
                 return Ok(());
             }
         }

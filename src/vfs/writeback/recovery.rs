@@ -262,9 +262,11 @@ impl WriteBack {
         body.content.resized = intent
             .base
             .is_none_or(|base| base.size != Some(intent.size));
-        body.attributes.mode = intent.mode.map(|mode| (mode, true));
+        // No caller waits for the mode: where the server cannot set it, that is no refusal of the file.
+        body.attributes.mode = intent.mode.map(|mode| (mode, false));
         body.attributes.modified = intent.modified;
         body.journal.id = Some(intent.id);
+        body.owes = true;
         body.upload.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
             body.upload.state.fail(None, Report::Done);

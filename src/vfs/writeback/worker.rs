@@ -19,6 +19,7 @@ use crate::vfs::file::open_file::File;
 use crate::vfs::file::upload_state::Report;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
+use crate::vfs::upload::lost_found::{GivenUp, Taken};
 use crate::vfs::writeback::WriteBack;
 use crate::vfs::writeback::queue::{Job, Pending, Refusals};
 
@@ -81,8 +82,11 @@ impl WriteBack {
     pub fn refusals(&self) -> Refusals {
         // What the kernel has not let go of yet is kept by its last close.
         let is_refused = |file: &Arc<File>| {
-            let body = file.body.lock();
-            body.upload.state.unreported().is_some() && body.journal.id.is_some()
+            let is_failed = {
+                let body = file.body.lock();
+                body.owes && body.is_dirty() && body.upload.state.is_failed()
+            };
+            is_failed && !self.is_queued(file.ino)
         };
         let held = self
             .files
@@ -112,15 +116,16 @@ impl WriteBack {
         if full && !held {
             return false;
         }
-        match self.files.commit(journal, file) {
-            Ok(true) => {}
-            Ok(false) => return false,
-            Err(error) => {
-                log::warn!(
-                    "write-back: journal commit failed: {error}; this close waits for the server"
-                );
-                return false;
-            }
+        let owed = std::mem::replace(&mut file.body.lock().owes, true);
+        let committed = self.files.commit(journal, file).unwrap_or_else(|error| {
+            log::warn!(
+                "write-back: journal commit failed: {error}; this close waits for the server"
+            );
+            false
+        });
+        if !committed {
+            file.body.lock().owes = owed;
+            return false;
         }
         self.enqueue(
             file,
@@ -246,27 +251,44 @@ impl WriteBack {
     /// The server has refused what was closed. If a handle still writes to the file, its next call gets the error, and
     /// the last close settles the rest; else it goes to `lost+found`, and the next open of that name gets the error.
     fn refuse(&self, file: &File, error: Error) {
-        let is_written = {
-            let opened = self.files.opened.lock();
-            let mut handles = opened.handles.values();
-            handles.any(|handle| handle.writes && handle.file.ino == file.ino)
-        };
-        if is_written {
+        if self.give_up(file, Some(&error), Some(&error), Taken::FromClosed) == GivenUp::IsWritten {
             let mut body = file.body.lock();
             body.upload.state.fail(Some(error), Report::Due);
-            return;
         }
-        let path = self.table.path(file.ino).unwrap_or_default();
-        let is_kept = self.uploader.give_up(file, Some(&error));
-        self.record_refusal(path, error, is_kept);
     }
 
-    /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
-    /// unmount, reports it.
-    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error, is_kept: bool) {
-        self.queue.refusals.fetch_add(1, Ordering::Relaxed);
-        self.queue.kept.fetch_add(is_kept.into(), Ordering::Relaxed);
-        self.queue.refused.lock().insert(path, error);
+    /// Gives a file up. If a close of it had succeeded, the unmount reports that, and so does the next open of its name where
+    /// no caller has got the error, `unheard`.
+    pub(crate) fn give_up(
+        &self,
+        file: &File,
+        why: Option<&Error>,
+        unheard: Option<&Error>,
+        from: Taken,
+    ) -> GivenUp {
+        let path = self.table.path(file.ino).unwrap_or_default();
+        // Before the name is free for another file, which must not get the error after its own removal of this one.
+        if let Some(error) = unheard {
+            let mut refused = self.queue.refused.lock();
+            refused.insert(path.clone(), error.clone());
+        }
+        let outcome = self.uploader.give_up(file, why, from);
+        if let GivenUp::Done {
+            was_closed: true,
+            is_kept,
+        } = outcome
+        {
+            self.queue.refusals.fetch_add(1, Ordering::Relaxed);
+            self.queue.kept.fetch_add(is_kept.into(), Ordering::Relaxed);
+        } else if unheard.is_some() {
+            self.forget_refusal(&path);
+        }
+        outcome
+    }
+
+    /// The name was removed or replaced: what was refused there concerns no caller.
+    pub(crate) fn forget_refusal(&self, path: &RemotePath) {
+        self.queue.refused.lock().remove(path);
     }
 
     fn next_job(&self) -> Option<Arc<File>> {
