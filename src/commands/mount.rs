@@ -344,7 +344,12 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
             ready.live()
         },
     );
-    if served.is_err()
+    let is_aborted = mount.is_attached();
+    if is_aborted {
+        // MNT_FORCE, or the control file of the connection: who ends it so waits for no server.
+        end.begin();
+    }
+    if (served.is_err() || is_aborted)
         && let Err(error) = mount.unmount(true)
     {
         log::error!("{error}");

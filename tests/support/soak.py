@@ -5,6 +5,7 @@ soak.py work DIRECTORY NUMBER SCRATCH   works in DIRECTORY/NUMBER until SCRATCH/
 soak.py compare DISK NUMBER SCRATCH     compares
 """
 
+import collections
 import errno
 import hashlib
 import json
@@ -22,10 +23,23 @@ place = f"{directory}/{number}"
 chance = random.Random(int(number))
 files = {}
 done = failed = moved = 0
+# The last operations, for the message of a failure.
+history = collections.deque(maxlen=60)
 
 
 def digest(content):
     return hashlib.sha256(content).hexdigest()
+
+
+def note(*words):
+    shown = [f"{len(word)} bytes" if isinstance(word, bytes) else str(word).removeprefix(f"{place}/") for word in words]
+    history.append(f"{time.strftime('%H:%M:%S')} {' '.join(shown)}")
+
+
+def differs(name, cause):
+    """Ends with the last operations on a name."""
+    of_name = [line for line in history if name in line.split()]
+    raise AssertionError(f"{place}/{name}: {cause}; " + "; ".join(of_name[-8:]))
 
 
 def insist(work, *arguments):
@@ -34,8 +48,11 @@ def insist(work, *arguments):
     until = time.time() + PATIENCE
     while True:
         try:
-            return work(*arguments)
+            outcome = work(*arguments)
+            note(work.__name__, *arguments, "success")
+            return outcome
         except OSError as error:
+            note(work.__name__, *arguments, error.strerror)
             if work is os.unlink and error.errno == errno.ENOENT:
                 return None
             failed += 1
@@ -98,15 +115,18 @@ def step():
             os.truncate(path, len(new))
         elif what == "read" and old is not None:
             found = insist(read, path)
-            assert found == old, f"{path}: {len(found)} bytes read are not the {len(old)} written"
+            if found != old:
+                differs(name, f"{len(found)} bytes read are not the {len(old)} written")
         elif what == "rename" and old is not None:
             other = f"f{chance.randrange(NAMES)}"
             if other != name:
                 try:
                     os.rename(path, f"{place}/{other}")
+                    note("rename", name, other, "success")
                     files[other] = files.pop(name)
-                except OSError:
+                except OSError as error:
                     failed += 1
+                    note("rename", name, other, error.strerror)
                     for one in (name, other):
                         insist(os.unlink, f"{place}/{one}")
                         files.pop(one, None)
@@ -117,9 +137,12 @@ def step():
             os.unlink(path)
         elif what == "list":
             found = set(insist(os.listdir, place))
-            assert found == set(files), f"{place}: {found ^ set(files)} differ"
-    except OSError:
+            for one in found ^ set(files):
+                differs(one, "listed, and removed" if one in found else "not listed")
+        note(what, name, len(new or b""), "success")
+    except OSError as error:
         failed += 1
+        note(what, name, len(new or b""), error.strerror)
         if new is None:
             insist(os.unlink, path)
         else:
