@@ -16,7 +16,7 @@ const MARGIN: u64 = 240;
 fn soak(server: &str) {
     let wanted = std::env::var("FTPFS_SOAK_SECONDS").ok();
     let seconds = wanted.map_or(SHORT, |text| text.parse().unwrap());
-    let script = format!("{OUTAGES}\n{SOAK}\n{server}\nsoak {server} {seconds}");
+    let script = format!("{OUTAGES}\n{SOAK}\nsoak {server} {seconds}");
     let said = run(seconds + MARGIN, &script);
     println!("{said}");
 }

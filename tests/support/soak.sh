@@ -1,5 +1,14 @@
 # After outages.sh: soak SERVER SECONDS, mixed work of sixteen processes while the server is killed and the link is cut.
 
+# A session that was cut off learns nothing of that. vsftpd keeps the file that it stores locked for as long as it waits for
+# data, 300 s by default, and lets no other session store it: here for less than the programs try again.
+soak_server() {
+    case $1 in
+    vsftpd) vsftpd data_connection_timeout=10 ;;
+    proftpd) proftpd "TimeoutStalled 10" ;;
+    esac
+}
+
 # In the server's network: all but the process that keeps it.
 kill_server() {
     local process
@@ -36,6 +45,7 @@ soak() {
     local mode number until turn cuts=0 kills=0 failed=
     declare -A worker
     RANDOM=${SEED:-1}
+    soak_server "$1"
     for mode in close back; do
         place $mode
         mounts_at $mode "timeout=6,max_conns=$max_conns,cache_size=16M$([ $mode = close ] || echo ,writeback)"
@@ -53,7 +63,7 @@ soak() {
             kills=$((kills + 1))
             kill_server
             sleep $((RANDOM % 3))
-            $1
+            soak_server "$1"
         else
             cuts=$((cuts + 1))
             turn=$([ $((RANDOM % 2)) = 0 ] && echo neighbour || echo link)
@@ -66,7 +76,14 @@ soak() {
     for number in {0..15}; do
         wait "${worker[$number]}" || failed+=" $number"
     done
-    [ -z "$failed" ] || { tail -n 8 "$S"/*.out >&2; fail "these programs failed:$failed"; }
+    [ -z "$failed" ] || {
+        for number in $failed; do
+            tail -n 1 "$S/$number.out"
+            # The last file that it names.
+            grep -h "$number/$(grep -o 'f[0-9]\+' "$S/$number.out" | tail -n 1)\b" "$S/close.log" "$S/back.log" | tail -n 12
+        done >&2
+        fail "these programs failed:$failed"
+    }
     # Threads without work have ended by then.
     sleep 15
     for mode in close back; do

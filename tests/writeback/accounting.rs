@@ -221,3 +221,34 @@ fn closes(mount: &Mount, name: &str, text: &[u8], twice: bool) -> Option<bool> {
     }
     Some(closed)
 }
+
+/// A file is opened again while its last close gives it up: what is written then is stored.
+#[test]
+fn open_amid_a_last_close_is_stored() {
+    let place = Place::new(false);
+    let mount = place.mount_with(false, |_| {});
+    for turn in 0..150_u64 {
+        let name = format!("f{turn}");
+        let deadline = mount.deadline();
+        let first = mount.open(&name, libc::O_CREAT);
+        mount.put(first, 0, b"refused");
+        place.server.fail([Fault::Refused]);
+        mount.closes(first).unwrap_err();
+        place.server.mend();
+        std::thread::scope(|scope| {
+            scope.spawn(|| mount.release(first, &mount.deadline()));
+            std::thread::sleep(std::time::Duration::from_micros(turn * 7));
+            let Ok(second) = mount.try_open(&name, libc::O_CREAT | libc::O_TRUNC) else {
+                return;
+            };
+            let spot = ftpfs::vfs::Spot::At(0);
+            let written = mount.write(second, spot, b"stored", &deadline);
+            let closed = mount.closes(second);
+            mount.release(second, &deadline);
+            if written.is_ok() && closed.is_ok() {
+                assert_eq!(place.bytes(&name), b"stored", "turn {turn}");
+            }
+        });
+    }
+    mount.end();
+}

@@ -115,6 +115,8 @@ pub struct PendingAttributes {
 pub struct NameState {
     /// It has no name any more: nothing of it goes to the server.
     pub removed: bool,
+    /// It never had one on the server, and its content is in lost+found: it cannot be opened again.
+    pub given_up: bool,
     /// Temporary name on the server until the last close, after its own name was removed.
     pub aside: Option<RemotePath>,
     /// Temporary file on the server until the content is complete.

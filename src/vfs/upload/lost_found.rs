@@ -203,6 +203,7 @@ impl Uploader {
         // Mode and time were to be set on the content that is given up.
         (body.attributes.mode, body.attributes.modified) = (None, None);
         body.name.removed |= is_new;
+        body.name.given_up |= is_new;
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
             node.local = false;
