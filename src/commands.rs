@@ -4,6 +4,7 @@
 //! mount          mounts a server: the only place that connects ftp, vfs and fuse
 //! mount_errors   explains why a server can't be mounted
 //! forced_end     ends a mount by force
+//! spool_place    determines the directory of the spool
 //! remount        changes the flags of a mount
 //! umount         waits for uploads, then unmounts; also the helper of umount(8)
 //! status         status and drop-cache, and their answers in the mount
@@ -19,6 +20,7 @@ pub(crate) mod mount;
 pub(crate) mod mount_errors;
 pub mod probe;
 pub(crate) mod remount;
+pub(crate) mod spool_place;
 pub mod status;
 pub(crate) mod umount;
 

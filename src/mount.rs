@@ -235,6 +235,14 @@ impl Mount {
         }
     }
 
+    /// Whether the mount table still has it. Where its session has ended all the same, the kernel's connection was aborted.
+    pub fn is_attached(&self) -> bool {
+        let is_it = |entry: &Entry| {
+            entry.mountpoint == self.mountpoint && self.identity.as_ref() == Some(&entry.identity)
+        };
+        mounts().is_ok_and(|mounts| mounts.iter().any(is_it))
+    }
+
     /// Unmounts. `lazily` detaches the mount at once, even while files are open; the session then ends
     /// with the last of them. Succeeds if the mount has ended already; does not unmount another mount at the
     /// same path.

@@ -98,6 +98,8 @@ pub struct Traits {
     pub lists_together: bool,
     /// A stored file can be appended to. True until that was seen to fail.
     pub goes_on: bool,
+    /// A file was seen to be extended by a store beyond its end ([`Remote::probe_holes`]): holes are not sent.
+    pub makes_holes: bool,
     /// [`Step::SetMode`] may work. True until it was seen to fail.
     pub sets_modes: bool,
     /// [`Step::SetModified`] may work. True until it was seen to fail.
@@ -276,6 +278,14 @@ pub trait Remote: Send + Sync {
     /// Probes how the server stores a part of a file (REST before STOR), so that [`Plan::Patch`] is not tried
     /// on a real file first. It creates and removes a small file at `temp`, which must not exist.
     fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()>;
+
+    /// Probes whether the server makes zeros of what lies between the end of a file and a part that is stored beyond it
+    /// ([`Traits::makes_holes`]), unless that is known. It creates and removes a small file at `temp`, which must not
+    /// exist.
+    fn probe_holes(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        let _ = (temp, ask);
+        Ok(())
+    }
 
     /// Stores a change with `plan` and returns the version of the file after that. `bytes` provides the
     /// bytes that the plan needs.

@@ -106,6 +106,7 @@ pub use crate::vfs::ops::readdir::Listed;
 pub use crate::vfs::ops::setattr::{Changes, NewTime};
 pub use crate::vfs::settings::{
     AttributeSettings, Lifetimes, LinkSettings, Policy, Settings, StorePlace, WriteBack,
+    WriteLimits,
 };
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;

@@ -79,9 +79,7 @@ const FILE_LINES: usize = 40;
 /// Files with fewer lines whose subject is a whole one.
 const SHORT_FILES: &[&str] = &[
     "ftp/client/chmod",
-    "process/limits",
     "process/thread",
-    "process/xdg_dirs",
     "vfs/inode/events",
     "vfs/prefetch/permits",
 ];

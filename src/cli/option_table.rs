@@ -428,6 +428,14 @@ pub const TABLE: &[Spec] = &[
         |s, text| spool_size(text).map(|bytes| s.write.spool_size = bytes),
     ),
     value(
+        "hole_limit",
+        "BYTES",
+        "4G",
+        "maximum zeros sent for holes if the server makes none",
+        Group::Server,
+        |s, text| bytes(text).map(|bytes| s.write.hole_limit = bytes),
+    ),
+    value(
         "cache_size",
         "BYTES",
         "256M",

@@ -272,6 +272,8 @@ pub struct WriteSettings {
     pub spool_dir: Option<PathBuf>,
     /// Maximum bytes of a file written in order that wait for the network.
     pub spool_size: u64,
+    /// Maximum bytes of zeros sent for the holes of a file.
+    pub hole_limit: u64,
 }
 
 impl Default for WriteSettings {
@@ -282,6 +284,7 @@ impl Default for WriteSettings {
             writeback: false,
             spool_dir: None,
             spool_size: 1 << 30,
+            hole_limit: 4 << 30,
         }
     }
 }

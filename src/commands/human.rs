@@ -66,6 +66,24 @@ pub fn date_time(seconds: i64) -> String {
     zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
+/// A line on closed files that are not on the server, of which lost+found has `kept`; `None` if there are none.
+pub fn explain_refused(
+    (count, kept): (u64, u64),
+    directory: &dyn std::fmt::Display,
+) -> Option<String> {
+    let refused = format!("{} could not be stored", files(count, "closed"));
+    match (count, kept) {
+        (0, _) => None,
+        (_, 0) => Some(format!(
+            "{refused}; nothing of that is in lost+found, and the log has the reasons"
+        )),
+        (_, kept) if kept < count => Some(format!(
+            "{refused}; content and reason of {kept} are in {directory}, and the log has the reasons of the others"
+        )),
+        _ => Some(format!("{refused}; content and reason are in {directory}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! the server, mounts, and only then reports that the mount is live.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,9 +18,10 @@ use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{AttributePolicy, Settings};
 use crate::commands::forced_end::ForcedEnd;
-use crate::commands::human::{files, size};
+use crate::commands::human::{explain_refused, files, size};
 use crate::commands::mount_errors::explain_connect_error;
 use crate::commands::remount::fstab_options;
+use crate::commands::spool_place::{spool_directory, writable};
 use crate::commands::status::MountQueries;
 use crate::ftp::{Client, Endpoint};
 use crate::fuse;
@@ -34,8 +35,6 @@ use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
 use crate::process::limits;
 use crate::process::logging;
-use crate::process::private_dir;
-use crate::process::private_dir::PrivateDir;
 use crate::process::sd_notify;
 use crate::process::thread::spawn_thread;
 use crate::process::xdg_dirs;
@@ -272,7 +271,10 @@ fn vfs_settings(
             stale: settings.cache.stale,
         },
         timeout: settings.server.timeout,
-        spool_size: settings.write.spool_size,
+        limits: vfs::WriteLimits {
+            spool_size: settings.write.spool_size,
+            holes: settings.write.hole_limit,
+        },
         atomic: settings.write.atomic,
         verify_hash: settings.write.verify == cli::Verify::Hash,
         write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
@@ -295,35 +297,6 @@ fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
         writable(directory).map_err(|error| format!("cache_dir={}: {error}", directory.display()))
     });
     directory.transpose()
-}
-
-/// Makes a directory that was named, and checks that files can be made in it.
-fn writable(directory: &Path) -> std::io::Result<PathBuf> {
-    let path = private_dir::check(directory)?;
-    match PrivateDir::make(&path)?.unnamed() {
-        // A file system without O_TMPFILE.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(path),
-        outcome => outcome.map(|_| path),
-    }
-}
-
-/// The directory of the spool: `spool_dir=`, or the user's cache. One that other users could replace is an error if it was
-/// named.
-fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
-    if let Some(directory) = &settings.write.spool_dir {
-        return writable(directory)
-            .map_err(|error| format!("spool_dir={}: {error}", directory.display()));
-    }
-    let system = PathBuf::from(xdg_dirs::SYSTEM_CACHE);
-    let Some(cache) = xdg_dirs::cache() else {
-        return Ok(system);
-    };
-    private_dir::check(&cache).or_else(|error| {
-        // sudo(8) can leave root with the home of another user.
-        let instead = if getuid().is_root() { system } else { cache };
-        log::warn!("spool: {error}; using {}", instead.display());
-        Ok(instead)
-    })
 }
 
 /// Runs the mount from the first connection to the last upload.
@@ -390,7 +363,12 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
             ready.live()
         },
     );
-    if served.is_err()
+    let is_aborted = mount.is_attached();
+    if is_aborted {
+        // MNT_FORCE, or the control file of the connection: who ends it so waits for no server.
+        end.begin();
+    }
+    if (served.is_err() || is_aborted)
         && let Err(error) = mount.unmount(true)
     {
         log::error!("{error}");
@@ -412,14 +390,10 @@ fn all_stored(vfs: &Vfs) -> Result<(), String> {
             files(pending as u64, "closed")
         ));
     }
-    match vfs.refusals() {
-        (0, _) => Ok(()),
-        (refused, directory) => Err(format!(
-            "write-back: {} could not be stored; content and reason are in {}",
-            files(refused, "closed"),
-            directory.display()
-        )),
-    }
+    let refusals = vfs.refusals();
+    let directory = refusals.directory.display();
+    explain_refused((refusals.files, refusals.kept), &directory)
+        .map_or(Ok(()), |line| Err(format!("write-back: {line}")))
 }
 
 /// Explains how to upload files of earlier mounts that are outside of this mount.

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::cli::Umount;
-use crate::commands::human::{files, size};
+use crate::commands::human::{explain_refused, files, size};
 use crate::mount;
 use crate::mount::query;
 use crate::mount::query::{FORCED_QUERY_TIMEOUT, Mounted, PENDING, REFUSED, Unanswered};
@@ -213,13 +213,12 @@ fn query_pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
 fn query_refused(mounted: &Mounted) -> Option<String> {
     let text = mounted.attribute(REFUSED).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let (count, directory) = text.split_once(' ')?;
-    let count: u64 = count.parse().ok().filter(|&count| count > 0)?;
-    Some(format!(
-        "{} is unmounted; {} could not be stored; content and reason are in {directory}",
-        mounted.entry.mountpoint.display(),
-        files(count, "closed")
-    ))
+    let mut words = text.splitn(3, ' ');
+    let mut number = || words.next()?.parse().ok();
+    let counts = (number()?, number()?);
+    let line = explain_refused(counts, &words.next()?)?;
+    let mountpoint = mounted.entry.mountpoint.display();
+    Some(format!("{mountpoint} is unmounted; {line}"))
 }
 
 #[cfg(test)]

@@ -428,6 +428,7 @@ impl Remote for Client {
             hides_directories: learned.listing.hides_directories && !learned.stats(),
             goes_on: learned.partial.appe != Support::No
                 || learned.partial.rest_stor == Support::Yes,
+            makes_holes: learned.makes_holes(),
             sets_modes: (learned.features.mff_mode || learned.attributes.chmod != Support::No)
                 && !Capability::Chmod.is_doubted(learned),
             sets_times: learned.attributes.time_setter != Some(None),
@@ -712,6 +713,10 @@ impl Remote for Client {
 
     fn probe_patch(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
         patch_probe::probe_patch(&self.pool, &self.absolute(temp)?, ask)
+    }
+
+    fn probe_holes(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        patch_probe::probe_holes(&self.pool, &self.absolute(temp)?, ask)
     }
 
     fn update(

@@ -391,6 +391,11 @@ impl Control {
             }
         }
         let reply = result?;
+        if self.logged_in && is_last_word(&reply) {
+            self.condition = Condition::EndedByServer;
+            let cause = format!("the server said {reply}");
+            return Err(Error::lost(tried.to_string(), cause));
+        }
         if reply.code == 421 {
             self.condition = Condition::EndedByServer;
             // Before the login it means that the server has no room for one more.
@@ -662,6 +667,13 @@ impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether a session ends with this reply, whatever was asked: vsftpd says so when one of its processes has died, in the
+/// words of an unknown command.
+fn is_last_word(reply: &Reply) -> bool {
+    let first = reply.lines.first().map(Vec::as_slice);
+    reply.code == 500 && first.is_some_and(|line| line.starts_with(b"OOPS:"))
 }
 
 #[cfg(test)]

@@ -173,6 +173,8 @@ pub struct PartialTransfers {
     pub rest_stor: Support,
     /// Such a `STOR` keeps what lies after its last byte.
     pub rest_stor_keeps: Support,
+    /// Such a `STOR` beyond the end of a file makes zeros of what lies between.
+    pub rest_stor_beyond: Support,
     /// `RETR` after `REST` begins at that offset.
     pub rest_retr: Support,
 }
@@ -254,6 +256,8 @@ pub enum Part {
     Append,
     /// At its place, by `STOR` after `REST`.
     InPlace,
+    /// Beyond the end, by `STOR` after `REST`.
+    Beyond,
 }
 
 /// How data connections are made: what worked, and until then what failed.
@@ -328,11 +332,20 @@ impl Learned {
         !self.features.mlst() && !self.this_mount.silent_stat && !self.this_mount.ambiguous_stat
     }
 
+    /// Whether the server was seen to make zeros of what lies between the end of a file and a part stored beyond it.
+    pub fn makes_holes(&self) -> bool {
+        let partial = &self.partial;
+        partial.rest_stor_beyond == Support::Yes
+            && partial.rest_stor != Support::No
+            && partial.rest_retr != Support::No
+    }
+
     /// The server stores no such parts of files.
     pub fn lacks(&mut self, part: Part) {
         match part {
             Part::Append => self.partial.appe = Support::No,
             Part::InPlace => self.partial.rest_stor = Support::No,
+            Part::Beyond => self.partial.rest_stor_beyond = Support::No,
         }
     }
 

@@ -33,9 +33,9 @@ impl Adapter {
             return attribute(reply, size, value.as_bytes());
         }
         if name == REFUSED {
-            let (files, place) = self.vfs.refusals();
-            let mut value = format!("{files} ").into_bytes();
-            value.extend_from_slice(place.as_os_str().as_bytes());
+            let refusals = self.vfs.refusals();
+            let mut value = format!("{} {} ", refusals.files, refusals.kept).into_bytes();
+            value.extend_from_slice(refusals.directory.as_os_str().as_bytes());
             return attribute(reply, size, &value);
         }
         if let Some(json) = status_format(name) {

@@ -8,12 +8,21 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+/// Below this, a line at mount names the limit: a program that opens hundreds of files for writing would fail.
+const FEW_DESCRIPTORS: u64 = 512;
+
 /// Raises the one limit and disarms the other. Failures are logged: the mount works within lower limits.
 pub fn adjust() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         log::warn!("limits: RLIMIT_NOFILE not raised: {error}");
+    }
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((limit, _)) if limit < FEW_DESCRIPTORS => log::warn!(
+            "limits: at most {limit} open files (RLIMIT_NOFILE): each file that is written takes one, each connection two"
+        ),
+        _ => {}
     }
     // SAFETY: no handler runs for a signal that is ignored.
     if let Err(error) = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) } {

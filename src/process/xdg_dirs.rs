@@ -17,6 +17,14 @@ pub fn cache() -> Option<PathBuf> {
     of_user("XDG_CACHE_HOME", ".cache")
 }
 
+/// Directory for what the login session ends with: below `XDG_RUNTIME_DIR`.
+pub fn runtime() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join("ftpfs"))
+}
+
 /// Directory for data that should persist, but is not to be copied elsewhere: `~/.local/state/ftpfs`, or below
 /// `XDG_STATE_HOME`.
 pub fn state() -> Option<PathBuf> {

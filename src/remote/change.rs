@@ -27,6 +27,8 @@ pub enum Plan {
         /// The server truncates after the last range, also when the transfer is aborted.
         cuts: bool,
     },
+    /// Send these ranges of a new file, from its start on, in order; the server makes zeros of what lies between.
+    Sparse(Vec<Range<u64>>),
     /// Send the whole file.
     Whole,
 }
@@ -41,7 +43,17 @@ impl Plan {
                 tried: false,
                 ..
             } => ranges.clone(),
+            Self::Sparse(ranges) => ranges.clone(),
             Self::Patch { .. } | Self::Whole => std::iter::once(0..size).collect(),
+        }
+    }
+
+    /// Returns the ranges of a file of `size` bytes that are sent.
+    pub fn sends(&self, size: u64) -> Vec<Range<u64>> {
+        match self {
+            Self::Append(base) => std::iter::once(*base..size).collect(),
+            Self::Patch { ranges, .. } | Self::Sparse(ranges) => ranges.clone(),
+            Self::Whole => std::iter::once(0..size).collect(),
         }
     }
 }
@@ -55,6 +67,8 @@ pub struct Change {
     pub kept: u64,
     /// The ranges that differ from the base, in order.
     pub dirty: Vec<Range<u64>>,
+    /// The dirty ranges, or parts of them, that are zeros which no program wrote, in order.
+    pub holes: Vec<Range<u64>>,
     /// Size of the changed file in bytes.
     pub size: u64,
     /// The file was truncated to 0 here: no byte on the server may stay, even of other clients.

@@ -123,6 +123,11 @@ impl Remote for Checked {
         self.inner.probe_patch(temp, ask)
     }
 
+    fn probe_holes(&self, temp: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        (self.check)();
+        self.inner.probe_holes(temp, ask)
+    }
+
     fn update(
         &self,
         file: &RemotePath,

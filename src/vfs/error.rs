@@ -150,6 +150,10 @@ impl From<std::io::Error> for Error {
         match error.raw_os_error().unwrap_or(libc::EIO) {
             // That is no fault of the disk, and any other would say so at another size.
             libc::EFBIG => Self::TooBig,
+            // A caller would take these for words of the server about its file.
+            libc::EACCES | libc::EPERM | libc::ENOENT | libc::ENOTDIR | libc::EROFS => {
+                Self::Spool(libc::EIO)
+            }
             errno => Self::Spool(errno),
         }
     }

@@ -29,8 +29,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Where the spool files are.
     pub spool: PathBuf,
-    /// Bytes of a file that is written in order that the spool holds at most.
-    pub spool_size: u64,
+    /// How much of a file is stored.
+    pub limits: WriteLimits,
     /// Files appear at once, by a rename.
     pub atomic: bool,
     /// What was stored is compared by its hash, where the server has one.
@@ -41,6 +41,15 @@ pub struct Settings {
     pub cache_size: u64,
     /// The block cache on disk, if there is one; its source without the mounted directory.
     pub disk_cache: Option<DiskCache>,
+}
+
+/// How much of a file is stored, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteLimits {
+    /// What the spool holds at most of a file that is written in order.
+    pub spool_size: u64,
+    /// Zeros that are sent at most for the holes of a file, where the server does not make them.
+    pub holes: u64,
 }
 
 /// How long what the server said is believed.

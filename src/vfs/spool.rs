@@ -8,9 +8,12 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::unistd::{Whence, lseek};
 
 use crate::process::lock_order::assert_none_held;
 use crate::process::private_dir::{PrivateDir, PrivatePath};
@@ -25,6 +28,8 @@ pub struct Spool {
 
 /// Names that are tried in `lost+found` for one file before giving up.
 const NAME_TRIES: u32 = 10_000;
+/// Bytes copied at once.
+const COPY_CHUNK: usize = 1 << 20;
 /// How the name of a file ends that is about to take another one's place.
 pub const UNDONE: &str = ".undone";
 
@@ -39,16 +44,17 @@ impl Spool {
 
     /// A new spool file.
     pub fn create(&self) -> io::Result<SpoolFile> {
-        let directory = self.directory.make().inspect_err(|error| {
-            // Callers know an error number only.
-            if error.raw_os_error().is_none() {
-                log::error!("spool: {error}");
-            }
-        })?;
-        let file = directory
-            .unnamed()
-            .or_else(|_| named_and_removed(&directory))?;
-        Ok(SpoolFile { file })
+        let create = || {
+            let directory = self.directory.make()?;
+            let file = directory
+                .unnamed()
+                .or_else(|_| named_and_removed(&directory))?;
+            Ok(SpoolFile { file })
+        };
+        // Callers know an error number only.
+        create().inspect_err(|error: &io::Error| {
+            log::error!("spool: {}: {error}", self.directory.path().display());
+        })
     }
 
     /// Where what could not be brought to the server is kept.
@@ -188,6 +194,41 @@ impl SpoolFile {
         Ok(())
     }
 
+    /// The parts of `ranges`, of `least` bytes or more, for which the disk has no block: they are zeros. None where the
+    /// file system does not tell.
+    pub fn holes(&self, ranges: &[Range<u64>], least: u64) -> Vec<Range<u64>> {
+        let seek = |from: u64, whence| {
+            let from = libc::off_t::try_from(from).ok()?;
+            match lseek(&self.file, from, whence) {
+                Ok(at) => u64::try_from(at).ok(),
+                // Nothing of that kind comes before the end.
+                Err(Errno::ENXIO) => Some(u64::MAX),
+                Err(_) => None,
+            }
+        };
+        let mut holes = Vec::new();
+        for range in ranges {
+            let mut at = range.start;
+            while at < range.end {
+                let Some(start) = seek(at, Whence::SeekHole) else {
+                    return Vec::new();
+                };
+                let start = start.clamp(at, range.end);
+                let Some(end) = seek(start, Whence::SeekData) else {
+                    return Vec::new();
+                };
+                at = end.clamp(start, range.end);
+                if at - start >= least {
+                    holes.push(start..at);
+                }
+                if at == start {
+                    break;
+                }
+            }
+        }
+        holes
+    }
+
     /// Bytes that it has.
     pub fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -198,8 +239,17 @@ impl SpoolFile {
         self.copy_to(&target.file, range)
     }
 
-    fn copy_to(&self, target: &File, Range { start: mut at, end }: Range<u64>) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 20];
+    fn copy_to(&self, target: &File, range: Range<u64>) -> io::Result<()> {
+        let mut at = range.start;
+        for hole in self.holes(std::slice::from_ref(&range), COPY_CHUNK as u64) {
+            self.copy_data(target, at..hole.start)?;
+            at = hole.end;
+        }
+        self.copy_data(target, at..range.end)
+    }
+
+    fn copy_data(&self, target: &File, Range { start: mut at, end }: Range<u64>) -> io::Result<()> {
+        let mut buffer = vec![0; COPY_CHUNK];
         while at < end {
             let length = buffer
                 .len()
@@ -218,6 +268,17 @@ impl SpoolFile {
 impl ReadAt for SpoolFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// A file without a spool file is empty.
+impl ReadAt for Option<Arc<SpoolFile>> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Some(file) => file.read_exact_at(buffer, offset),
+            None if buffer.is_empty() => Ok(()),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 
@@ -283,6 +344,29 @@ mod tests {
         let (there, ours) = (there.expect("there"), ours.expect("ours"));
         assert_eq!((there.ino(), there.len()), (ours.ino(), 1 << 40));
         assert!(there.blocks() < 100, "{} blocks", there.blocks());
+    }
+
+    #[test]
+    fn holes_are_found_and_not_copied() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = Spool::new(directory.path().join("spool"));
+        let (file, copy) = (spool.create(), spool.create());
+        let (file, copy) = (file.expect("a spool file"), copy.expect("a spool file"));
+        let (far, end) = (1_u64 << 40, (1 << 40) + 4096);
+        file.write_at(b"begin", 0).expect("written");
+        file.write_at(&[1; 4096], far).expect("written");
+        let whole = 0..end;
+        let holes = file.holes(std::slice::from_ref(&whole), 1 << 20);
+        assert_eq!(holes.len(), 1);
+        assert!(
+            holes[0].start <= 64 << 10 && holes[0].end == far,
+            "{holes:?}"
+        );
+        file.copy_part(&copy, whole).expect("copied");
+        assert_eq!(copy.length().expect("a length"), end);
+        let mut bytes = [0; 4097];
+        copy.read_exact_at(&mut bytes, far - 1).expect("read");
+        assert_eq!((bytes[0], bytes[1], bytes[4096]), (0, 1, 1));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Uploader {
         let streams = Streams::new(
             Arc::clone(&files.remote),
             settings.timeout,
-            settings.spool_size,
+            settings.limits.spool_size,
             Arc::clone(&files.readers.traffic),
             Arc::clone(&files.journal),
         );

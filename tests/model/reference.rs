@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use ftpfs::remote::is_temp_name;
 use ftpfs::vfs::{
     Attr, Caller, Changes, Creator, DiskCache, Error, Lifetimes, NewTime, ROOT, Settings, Spot,
-    Timestamp, Vfs, Wants,
+    Timestamp, Vfs, Wants, WriteLimits,
 };
 use proptest::prelude::*;
 
@@ -241,7 +241,10 @@ impl Run {
                 stale: Duration::ZERO,
             },
             timeout: Duration::from_secs(20),
-            spool_size,
+            limits: WriteLimits {
+                spool_size,
+                holes: 4 << 30,
+            },
             atomic,
             ..settings(spool.path(), write_back)
         };

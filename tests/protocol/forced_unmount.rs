@@ -99,3 +99,28 @@ fn forced_unmount_ends_an_upload() {
     let mut kept = lost.iter().filter(|(name, _)| name.starts_with("new"));
     assert!(kept.any(|(_, content)| !content.is_empty()), "{lost:?}");
 }
+
+/// The kernel's connection is gone, so that the mount hears of no request: it ends by itself, without the server.
+#[test]
+fn aborted_mount_ends_without_the_server() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm; sync warm");
+    server.on("STOR", Act::Silence);
+    let writer = mount.start("sleep 600 <&- >/dev/null & echo closed > closed; echo written");
+    writer.await_words("written");
+    server.await_count("STOR /closed", 1);
+    // EBUSY: the shell is there.
+    let forced = nix::mount::umount2(&mount.point(), nix::mount::MntFlags::MNT_FORCE);
+    assert!(forced.is_err());
+    let outcome = unmount_by_force(&mount);
+    assert!(outcome.status.is_some(), "{}", outcome.output);
+    mount.ended_within(END_LIMIT);
+    assert!(!crate::mount::is_mounted(&mount.point()));
+    drop(writer);
+    server.behave();
+    // The next mount stores what the journal has.
+    mount.again_with(&server, "writeback");
+    mount.sh("until [ \"$(cat closed)\" = closed ]; do sleep 0.1; done");
+    mount.unmount();
+}

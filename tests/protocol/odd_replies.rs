@@ -107,3 +107,28 @@ fn one_odd_reply_ends_no_capability() {
         }
     }
 }
+
+/// vsftpd, one of whose processes was killed. The session ends; the command is not unknown.
+#[test]
+fn session_that_ends_with_oops_is_replaced() {
+    let server = Server::start();
+    server.tree().put("/log", "first\n");
+    for (options, oops) in [
+        ("", "500 OOPS: child died"),
+        ("writeback", "500 OOPS: priv_sock_send_cmd"),
+    ] {
+        let mut mount = Mount::with(&server, options);
+        mount.sh("ls >/dev/null; cat log >/dev/null; echo warm >warm");
+        for command in ["EPSV", "STOR", "APPE", "MLSD"] {
+            server.once(command, Act::Reply(oops));
+            mount.sh("echo a >f; echo more >>log; ls >/dev/null; sync f log");
+        }
+        mount.unmount();
+        assert_eq!(server.tree().bytes("/f"), Some(&b"a\n"[..]), "{oops}");
+        assert_eq!(mount.lost().len(), 0);
+        // What they ask for is still believed to work.
+        assert!(!mount.log().contains("does not append"), "{}", mount.log());
+        server.behave();
+        server.tree().put("/log", "first\n");
+    }
+}

@@ -333,3 +333,34 @@ pub fn refused_write_is_an_error(m: &mut Mounted) {
     m.remount();
     m.sh("is \"$(ls $M/closed)\" ''; is \"$(cat $M/kept)\" keep");
 }
+
+/// vsftpd makes holes of any size; the others get zeros, and refuse more than the limit before anything is sent.
+pub fn holes(m: &mut Mounted) {
+    m.unmount();
+    m.mount("hole_limit=8M");
+    m.sh("python3 - <<'PY'
+import os
+f = os.open(os.environ['M'] + '/f', os.O_RDWR | os.O_CREAT)
+os.write(f, b'begin'); os.pwrite(f, b'end', 5 << 20); os.close(f)
+assert open(os.environ['D'] + '/f', 'rb').read() == b'begin'.ljust(5 << 20, b'\\0') + b'end'
+PY
+          truncate -s 8M $M/f; is \"$(stat -c %s $D/f)\" 8388608; cmp $M/f $D/f
+          truncate -s 6M $M/f; is \"$(stat -c %s $D/f)\" 6291456; cmp $M/f $D/f; rm $M/f");
+    match m.server.name {
+        "vsftpd" => m.sh(
+            "truncate -s 300G $M/far; is \"$(stat -c %s $D/far)\" $((300 << 30)); [ $(du -k $D/far | cut -f1) -lt 1000 ]
+             python3 - <<'PY'
+import os
+f = os.open(os.environ['M'] + '/far', os.O_RDWR)
+os.pwrite(f, b'x', 1 << 40); os.fsync(f); os.close(f)
+with open(os.environ['D'] + '/far', 'rb') as theirs:
+    theirs.seek(1 << 40); assert theirs.read() == b'x'
+PY
+             [ $(du -k $D/far | cut -f1) -lt 1000 ]",
+        ),
+        _ => m.sh(
+            "refuses truncate -s 9M $M/f; grep -q 'File too large' $S/why; soon [ -f $D/f ]; [ ! -s $D/f ]
+             echo old >$M/old; refuses truncate -s 300G $M/old; grep -q 'File too large' $S/why; is \"$(cat $D/old)\" old",
+        ),
+    };
+}

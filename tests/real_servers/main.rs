@@ -65,7 +65,7 @@ on_every_server! {
     files:
         read_at_any_offset write_in_any_order open_flags empty_file exclusive_create append_from_two_processes
         mapped_read mapped_write subshell_and_children exec_beside_new_file read_while_stored fsync_means_stored allocate change_mode mode_of_new_files
-        run_a_script touch_d unlink_open rename_open refused_write_is_an_error;
+        run_a_script touch_d unlink_open rename_open refused_write_is_an_error holes;
     directories:
         list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more
         symbolic_links no_links_made;
@@ -89,7 +89,7 @@ on_every_server! {@server rclone "rclone"
         tools::dd_notrunc tools::fsx tools::sha256_256_mib tools::eight_processes
         files::read_at_any_offset files::write_in_any_order files::open_flags files::append_from_two_processes
         files::mapped_read files::mapped_write files::subshell_and_children files::exec_beside_new_file
-        files::read_while_stored files::fsync_means_stored files::allocate files::unlink_open files::rename_open
+        files::read_while_stored files::fsync_means_stored files::allocate files::unlink_open files::rename_open files::holes
         directories::rename_over_existing directories::replaced_again_and_again directories::rename_no_replace
         directories::room_for_more directories::no_links_made
         names::names_with_line_ends names::names_like_reasons

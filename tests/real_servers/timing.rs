@@ -12,3 +12,4 @@ mod namespace;
 
 mod outages;
 mod rates;
+mod soak;

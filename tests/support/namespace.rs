@@ -22,8 +22,8 @@ const PACKAGES: [&str; 7] = [
     "nftables",
 ];
 
-/// Runs a script; it must succeed within `limit` seconds.
-pub fn run(limit: u64, script: &str) {
+/// Runs a script; it must succeed within `limit` seconds. Returns what it printed.
+pub fn run(limit: u64, script: &str) -> String {
     unpack();
     let scratch = tempfile::tempdir().unwrap();
     let home = std::env::var("FTPFS_SERVERS").unwrap_or("/var/tmp/ftpfs-servers".into());
@@ -75,6 +75,7 @@ pub fn run(limit: u64, script: &str) {
             limited::tail(&outcome.output, 40)
         );
     }
+    outcome.output
 }
 
 fn unpack() {

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ftpfs::vfs::{AttributeSettings, Lifetimes, LinkSettings, Settings, Shown, WriteBack};
+use ftpfs::vfs::{
+    AttributeSettings, Lifetimes, LinkSettings, Settings, Shown, WriteBack, WriteLimits,
+};
 
 /// Settings below the directory `local`, whose journal is `local/journal/of/this`.
 pub fn settings(local: &Path, writes_back: bool) -> Settings {
@@ -22,7 +24,10 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
         },
         timeout: Duration::from_secs(10),
         spool: local.to_path_buf(),
-        spool_size: 64 << 20,
+        limits: WriteLimits {
+            spool_size: 64 << 20,
+            holes: 4 << 30,
+        },
         atomic: false,
         verify_hash: false,
         write_back: Some(WriteBack {

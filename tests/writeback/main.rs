@@ -11,5 +11,6 @@ mod memory;
 #[path = "../support/settings.rs"]
 mod settings;
 
+mod accounting;
 mod multi_mount;
 mod recovery;

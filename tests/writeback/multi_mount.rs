@@ -13,7 +13,7 @@ use ftpfs::remote::{
     Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
 };
 use ftpfs::vfs;
-use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack};
+use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack, WriteLimits};
 
 use crate::memory::{Memory, Node};
 use crate::settings::settings;
@@ -207,7 +207,10 @@ impl World {
         let settings = Settings {
             root: root.as_bytes().to_vec(),
             timeout,
-            spool_size: 1 << 30,
+            limits: WriteLimits {
+                spool_size: 1 << 30,
+                holes: 4 << 30,
+            },
             write_back: Some(WriteBack {
                 on: writes_back,
                 journal: self.journal(),
@@ -384,7 +387,7 @@ fn queued_new_file_does_not_replace_one_of_another_mount() {
     assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
     whole.hold(false);
     whole.vfs.finish(None);
-    assert_eq!(whole.vfs.refusals().0, 1);
+    assert_eq!(whole.vfs.refusals().files, 1);
     whole.end();
     assert_eq!(world.stored("a/b/f").as_deref(), Some("second, and longer"));
     assert_eq!(world.stored("a/other").as_deref(), Some("other"));
@@ -415,7 +418,7 @@ fn turns_of_two_mounts_lose_nothing_silently() {
         kept.push(format!("{} {turn}", waits.2));
     }
     assert_eq!(
-        whole.vfs.refusals().0 + part.vfs.refusals().0,
+        whole.vfs.refusals().files + part.vfs.refusals().files,
         kept.len() as u64
     );
     part.end();

@@ -17,13 +17,13 @@ use crate::memory::{Fault, Memory};
 use crate::settings::settings;
 
 /// A server, and what the mounts of it have on this machine.
-struct Place {
-    server: Arc<Memory>,
+pub struct Place {
+    pub server: Arc<Memory>,
     local: tempfile::TempDir,
 }
 
 /// One mount.
-struct Mount(Arc<Vfs>);
+pub struct Mount(Arc<Vfs>);
 
 impl Deref for Mount {
     type Target = Vfs;
@@ -34,18 +34,18 @@ impl Deref for Mount {
 }
 
 impl Place {
-    fn new(patches: bool) -> Self {
+    pub fn new(patches: bool) -> Self {
         Self {
             server: Arc::new(Memory::new(true, patches, [])),
             local: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn mount(&self) -> Mount {
+    pub fn mount(&self) -> Mount {
         self.mount_with(true, |_| {})
     }
 
-    fn mount_with(&self, write_back: bool, change: impl FnOnce(&mut Settings)) -> Mount {
+    pub fn mount_with(&self, write_back: bool, change: impl FnOnce(&mut Settings)) -> Mount {
         let mut settings = settings(self.local.path(), write_back);
         change(&mut settings);
         let remote: Arc<dyn ftpfs::remote::Remote> = Arc::<Memory>::clone(&self.server);
@@ -64,7 +64,7 @@ impl Place {
     }
 
     /// What lies in `lost+found`: the files, and the reasons beside them.
-    fn lost(&self) -> Vec<(Vec<u8>, String)> {
+    pub fn lost(&self) -> Vec<(Vec<u8>, String)> {
         let entries = fs::read_dir(self.local.path().join("lost+found"));
         let paths = entries
             .into_iter()
@@ -79,26 +79,25 @@ impl Place {
             .collect()
     }
 
-    fn bytes(&self, name: &str) -> Vec<u8> {
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
         self.server.bytes(name).unwrap_or_default()
     }
 }
 
 impl Mount {
-    fn open(&self, name: &str, flags: i32) -> u64 {
-        let wants = Wants::from_flags(flags | libc::O_RDWR);
-        let deadline = self.deadline();
-        let opened = self.create(
-            ROOT,
-            name.as_bytes(),
-            Creator::owner(0o644),
-            wants,
-            &deadline,
-        );
-        opened.unwrap().1.handle
+    pub fn open(&self, name: &str, flags: i32) -> u64 {
+        self.try_open(name, flags).unwrap()
     }
 
-    fn put(&self, handle: u64, offset: u64, bytes: &[u8]) {
+    pub fn try_open(&self, name: &str, flags: i32) -> Result<u64, Error> {
+        let wants = Wants::from_flags(flags | libc::O_RDWR);
+        let deadline = self.deadline();
+        let name = name.as_bytes();
+        let opened = self.create(ROOT, name, Creator::owner(0o644), wants, &deadline);
+        opened.map(|(_, open)| open.handle)
+    }
+
+    pub fn put(&self, handle: u64, offset: u64, bytes: &[u8]) {
         self.write(handle, Spot::At(offset), bytes, &self.deadline())
             .unwrap();
     }
@@ -119,18 +118,18 @@ impl Mount {
     }
 
     /// One of its descriptors is closed.
-    fn closes(&self, handle: u64) -> Result<(), Error> {
+    pub fn closes(&self, handle: u64) -> Result<(), Error> {
         self.flush(handle, 0, &self.deadline())
     }
 
     /// The last one is.
-    fn close(&self, handle: u64) {
+    pub fn close(&self, handle: u64) {
         self.closes(handle).unwrap();
         self.release(handle, &self.deadline());
     }
 
     /// Waits until an upload has failed.
-    fn fails(&self) {
+    pub fn fails(&self) {
         self.until(|figures| figures.unsent.iter().any(|one| one.failures > 0));
     }
 
@@ -138,7 +137,7 @@ impl Mount {
         self.until(|figures| figures.unsent.is_empty());
     }
 
-    fn until(&self, is_so: impl Fn(&ftpfs::vfs::Figures) -> bool) {
+    pub fn until(&self, is_so: impl Fn(&ftpfs::vfs::Figures) -> bool) {
         let until = Instant::now() + Duration::from_secs(10);
         while !is_so(&self.figures()) {
             assert!(Instant::now() < until, "{:?}", self.figures().unsent);
@@ -147,9 +146,9 @@ impl Mount {
     }
 
     /// It is killed: nothing is stored any more, and its log is free for the next mount.
-    fn dies(self) {
+    pub fn dies(self) {
         self.finish(Some(Duration::ZERO));
-        let lost_and_found = self.refusals().1;
+        let lost_and_found = self.refusals().directory;
         let local = lost_and_found.parent().unwrap();
         let logs = local.join("journal/of/this");
         drop(self);
@@ -174,7 +173,7 @@ fn is_free(logs: &Path) -> bool {
 }
 
 /// Bytes, of which no two stretches are alike.
-fn pattern(length: usize) -> Vec<u8> {
+pub fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64)
         .map(|at| (at * at / 7 + at / 251) as u8)
         .collect()
@@ -575,7 +574,7 @@ fn exclusive_new_file_arrives_despite_interruptions() {
 fn file_closed_amid_a_stream_survives_the_mount() {
     for (written, removes) in [(40, false), (40, true), (200, false)] {
         let place = Place::new(true);
-        let mount = place.mount_with(true, |settings| settings.spool_size = 4 << 20);
+        let mount = place.mount_with(true, |settings| settings.limits.spool_size = 4 << 20);
         let handle = mount.open("f", 0);
         let bytes = pattern(written << 18);
         let (closed, rest) = bytes.split_at(3 << 20);

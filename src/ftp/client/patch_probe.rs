@@ -1,4 +1,5 @@
-//! Probes what a server does with `APPE`, and with `REST` before `STOR`, on a temporary file.
+//! Probes what a server does with `APPE`, and with `REST` before `STOR` within a file and beyond its end, on a temporary
+//! file.
 //!
 //! A server is trusted to store a part of a file once that was seen to work. A probe on the user's own file would need all
 //! of that file to repair it; a file of ten bytes shows the same for a few round trips. It is created in the directory of
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::Support;
 use crate::ftp::profile::partial_store;
-use crate::ftp::profile::{Part, Profile};
+use crate::ftp::profile::{Learned, Part, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
@@ -25,6 +26,8 @@ const BEFORE: &[u8] = b"0123456789";
 const PART: &[u8] = b"ab";
 /// Offset at which they are written.
 const AT: usize = 3;
+/// Offset beyond the end at which they are written once more. A block of a disk, so that the hole may be a real one.
+const BEYOND: usize = 4096;
 /// Least time for the removal of the temporary file, also when the operation's deadline has passed.
 const MIN_REMOVAL_TIME: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,37 @@ pub fn probe_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
         }
     );
     outcome.learn(pool.profile());
+    Ok(())
+}
+
+/// Learns whether `STOR` after `REST` beyond the end of a file makes zeros of what lies between, and what it does within a
+/// file, unless that is known. `path` is absolute and names nothing yet. An error means that nothing was learned.
+pub fn probe_holes(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
+    let profile = pool.profile();
+    let is_known = |learned: &Learned| {
+        let partial = &learned.partial;
+        let is_lacked = partial.rest_stor == Support::No || partial.rest_retr == Support::No;
+        is_lacked || partial.rest_stor_beyond.is_known()
+    };
+    if profile.ask(is_known) {
+        return Ok(());
+    }
+    let makes = with_temp_file(pool, path, ask, || {
+        let outcome = try_patch(pool, path, ask)?;
+        outcome.learn(profile);
+        match outcome {
+            PatchOutcome::Keeps | PatchOutcome::Cuts => try_beyond(pool, path, ask),
+            _ => Ok(false),
+        }
+    })?;
+    log::info!(
+        "patch probe: REST beyond the end before STOR: {}",
+        match makes {
+            true => "makes a hole",
+            false => "makes no hole; zeros are sent instead",
+        }
+    );
+    profile.learn(|learned| learned.partial.rest_stor_beyond = makes.into());
     Ok(())
 }
 
@@ -191,6 +225,20 @@ fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcom
     Ok(PatchOutcome::of(BEFORE, AT, PART, &now))
 }
 
+/// Whether a part that is stored beyond the end of the temporary file is found there, after zeros.
+fn try_beyond(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
+    let lease = || pool.lease(Purpose::Transfer, false, ask);
+    let mut expected = content(pool, path, ask)?;
+    let patch = || store_part(lease()?, pool.profile(), path, BEYOND, PART, ask.deadline);
+    match twice(&patch) {
+        Err(error) if partial_store::may_be_of_parts(&error) => return Ok(false),
+        stored => stored?,
+    }
+    expected.resize(BEYOND, 0);
+    expected.extend_from_slice(PART);
+    Ok(content(pool, path, ask)? == expected)
+}
+
 /// Whether `APPE` keeps the content of the file.
 fn try_append(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
     let lease = || pool.lease(Purpose::Transfer, false, ask);
@@ -221,7 +269,7 @@ fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {
     let lease = pool.lease(Purpose::Transfer, false, ask)?;
     let mut download = Download::open(lease, path, &Reading::at(0), ask.deadline)?;
     // One byte more than the file can have.
-    let limit = BEFORE.len() + PART.len() + 1;
+    let limit = BEFORE.len() + BEYOND + PART.len() + 1;
     read_up_to(limit, &mut download, ask.deadline)
 }
 

@@ -4,6 +4,9 @@
 //! What a server does with `REST` before `STOR` is checked the first time, while the whole file is available to repair it; from
 //! then on it is trusted.
 //!
+//! Holes are not sent where the server was seen to make them (`patch_probe`): the ranges around one are stored by a transfer
+//! each, of which the last one sets the size.
+//!
 //! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
 
 pub(crate) mod append;
@@ -32,6 +35,9 @@ const JOINT_BYTES: u64 = 512;
 
 /// The plan by which `change` would be stored, given what was learned about the server.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
+    if let Some(plan) = around_holes(learned, change) {
+        return plan;
+    }
     let Some(base) = change.base.and_then(|base| base.size) else {
         return Plan::Whole;
     };
@@ -50,6 +56,55 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
     patch(learned, change, base)
         .filter(|plan| cost(plan) < change.size + TRANSFER_COST)
         .unwrap_or(Plan::Whole)
+}
+
+/// The plan that sends no holes, where there are any that cost more than a transfer.
+fn around_holes(learned: &Learned, change: &Change) -> Option<Plan> {
+    if !learned.makes_holes() {
+        return None;
+    }
+    let base = change.base.and_then(|base| base.size).unwrap_or(0);
+    let is_new = change.emptied || change.kept == 0 || base == 0;
+    let end = if is_new { 0 } else { base };
+    // The first byte makes the file, and the last one sets its size.
+    let bounds = end.max(1)..change.size.saturating_sub(1);
+    let clip = |hole: &Range<u64>| hole.start.max(bounds.start)..hole.end.min(bounds.end);
+    let holes: Vec<_> = (change.holes.iter().map(clip))
+        .filter(|hole| hole.start < hole.end && hole.end - hole.start > TRANSFER_COST)
+        .collect();
+    if holes.is_empty() {
+        return None;
+    }
+    if is_new {
+        let whole = std::iter::once(0..change.size).collect::<Vec<_>>();
+        return Some(Plan::Sparse(without(&whole, &holes)));
+    }
+    let keeps = learned.partial.rest_stor_keeps == Support::Yes;
+    (learned.partial.rest_stor == Support::Yes && (keeps || change.first_dirty() >= base)).then(
+        || Plan::Patch {
+            ranges: without(&change.dirty, &holes),
+            tried: false,
+            cuts: !keeps,
+        },
+    )
+}
+
+/// What of `ranges` is not in `holes`; both are in order.
+fn without(ranges: &[Range<u64>], holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    for range in ranges {
+        let mut at = range.start;
+        for hole in holes {
+            if hole.end <= at || hole.start >= range.end {
+                continue;
+            }
+            left.push(at..hole.start);
+            at = hole.end;
+        }
+        left.push(at..range.end);
+    }
+    left.retain(|range| range.start < range.end);
+    left
 }
 
 /// The plan that sends only a part of the file, where that is possible.
@@ -165,6 +220,7 @@ impl Update<'_> {
                 }
                 said
             }
+            Plan::Sparse(ranges) => self.patch(ranges, Some(then))?,
             Plan::Whole => self.store(then)?,
         };
         let ask = |said| match said {
@@ -190,11 +246,13 @@ impl Update<'_> {
                 // The server may have dropped the bytes that were sent before its 150.
                 profile.learn(|learned| learned.pipelining.early_data = Support::No);
             }
-            if matches!(plan, Plan::Patch { .. }) {
+            if matches!(plan, Plan::Patch { .. } | Plan::Sparse(_)) {
                 // What was learned about patches may be wrong: it is probed again.
                 profile.learn(|learned| {
-                    (learned.partial.rest_stor, learned.partial.rest_stor_keeps) =
-                        (Support::Unknown, Support::Unknown)
+                    let partial = &mut learned.partial;
+                    (partial.rest_stor, partial.rest_stor_keeps) =
+                        (Support::Unknown, Support::Unknown);
+                    partial.rest_stor_beyond = Support::Unknown;
                 });
             }
         })?;
@@ -231,14 +289,25 @@ impl Update<'_> {
     fn patch(&self, ranges: &[Range<u64>], then: Option<Then>) -> Result<Option<Updated>> {
         let path = self.pool.place().absolute(self.file)?;
         let profile = self.pool.profile();
+        let is_new = ranges.first().is_some_and(|first| first.start == 0);
+        let base = self.change.base.filter(|_| !is_new);
+        let base = base.and_then(|base| base.size).unwrap_or(0);
         let mut said = None;
         for (number, range) in ranges.iter().enumerate() {
             let then = then.filter(|_| number + 1 == ranges.len());
             let what = (Command::Stor(&path), range.start);
             let sent = self.twice(|fresh| self.send(fresh, what, range.clone(), then));
-            said =
-                sent.map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error))?;
-            partial_store::took(profile, Part::InPlace);
+            if range.start == 0 {
+                // The beginning of the file is no part.
+                said = sent?;
+                continue;
+            }
+            let part = match range.start > base {
+                true => Part::Beyond,
+                false => Part::InPlace,
+            };
+            said = sent.map_err(|error| partial_store::refused(profile, part, &path, error))?;
+            partial_store::took(profile, part);
         }
         Ok(said)
     }
@@ -372,7 +441,7 @@ impl Update<'_> {
 fn check_size(file: &RemotePath, change: &Change, plan: &Plan, version: Version) -> Result<()> {
     let fits = |size: u64| match plan {
         Plan::Append(_) => size >= change.size,
-        Plan::Patch { .. } | Plan::Whole => size == change.size,
+        Plan::Patch { .. } | Plan::Sparse(_) | Plan::Whole => size == change.size,
     };
     match version.size {
         Some(size) if !fits(size) => Err(Error::misbehaved(
@@ -396,6 +465,47 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn holes_are_left_out_of_a_plan() {
+        let mut learned = Learned::default();
+        learned.partial.rest_stor_beyond = Support::Yes;
+        learned.partial.rest_stor = Support::Yes;
+        let all = |end| std::iter::once(0..end).collect::<Vec<_>>();
+        let new = Change {
+            size: 9 * MIB,
+            dirty: all(9 * MIB),
+            holes: vec![0..4 * MIB, 5 * MIB..5 * MIB + 10, 6 * MIB..9 * MIB],
+            ..Change::default()
+        };
+        let around = vec![0..1, 4 * MIB..6 * MIB, 9 * MIB - 1..9 * MIB];
+        assert_eq!(plan(&learned, &new), Plan::Sparse(around));
+        // Behind what was there, whose own bytes are sent.
+        let base = Some(Version {
+            size: Some(2 * MIB),
+            modified: None,
+        });
+        let longer = Change {
+            base,
+            kept: 2 * MIB,
+            dirty: vec![MIB..MIB + 5, 2 * MIB..9 * MIB],
+            holes: vec![2 * MIB..9 * MIB],
+            ..new.clone()
+        };
+        learned.partial.rest_stor_keeps = Support::Yes;
+        let ranges = vec![MIB..MIB + 5, 9 * MIB - 1..9 * MIB];
+        let (tried, cuts) = (false, false);
+        assert_eq!(
+            plan(&learned, &longer),
+            Plan::Patch {
+                ranges,
+                tried,
+                cuts
+            }
+        );
+        learned.partial.rest_stor_beyond = Support::No;
+        assert_eq!(plan(&learned, &new), Plan::Whole);
+    }
 
     #[test]
     fn an_upload_of_another_size_is_no_success() {

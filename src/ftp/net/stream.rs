@@ -455,6 +455,10 @@ impl Cutter {
 
 /// The error of a connection, with what was tried on it.
 pub fn blame(tried: impl Into<String>, error: &io::Error) -> Error {
+    // What this machine lacks says nothing of the server.
+    if let Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) = error.raw_os_error() {
+        return Error::local(tried, error);
+    }
     match error.kind() {
         io::ErrorKind::TimedOut => Error::timed_out(tried),
         io::ErrorKind::HostUnreachable

@@ -3,7 +3,7 @@
 //! An operation whose deadline has passed while the server sent nothing on any connection makes the server count as
 //! away, and so does a missing route to it. From then on callers wait [`AWAY_PATIENCE`] for a connection and no longer,
 //! and the search for the server tries to connect: after pauses that grow, at once when the kernel reports a change of
-//! links, addresses or routes (rtnetlink(7)), and at once when a caller comes. The first success ends it, and so does any
+//! links, addresses or routes (rtnetlink(7)) or the machine wakes from a suspend, and at once when a caller comes. The first success ends it, and so does any
 //! byte that comes on an older connection. A server that refuses the login is reachable.
 //!
 //! Attempts run concurrently: one whose SYN was lost learns of the network's return only when the kernel repeats the SYN,
@@ -21,6 +21,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use nix::time::ClockId;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::route_changes::RouteChanges;
@@ -53,6 +55,38 @@ const UNREACHABLE_SILENCE: Duration = Duration::from_secs(1);
 const CALLER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Interval at which the search checks whether it is over.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How much longer the clock that counts suspends must have run than the other one for a suspend between two checks.
+const LEAST_SUSPEND: Duration = Duration::from_secs(1);
+
+/// Notices suspends: `CLOCK_BOOTTIME` counts them, and `CLOCK_MONOTONIC`, by which all deadlines go, does not
+/// (clock_gettime(2)).
+struct SuspendWatch {
+    slept: Duration,
+}
+
+impl SuspendWatch {
+    /// From now on.
+    fn new() -> Self {
+        Self {
+            slept: Self::time_slept(),
+        }
+    }
+
+    /// How long the machine was suspended since it was started.
+    fn time_slept() -> Duration {
+        let read = |clock: ClockId| clock.now().map(Duration::from).unwrap_or_default();
+        // In this order, so that the difference is never too large by the time between the two.
+        let awake = read(ClockId::CLOCK_MONOTONIC);
+        read(ClockId::CLOCK_BOOTTIME).saturating_sub(awake)
+    }
+
+    /// Whether the machine was suspended since the last call, where it has slept for `slept` in all.
+    fn has_slept(&mut self, slept: Duration) -> bool {
+        let before = std::mem::replace(&mut self.slept, slept);
+        slept.saturating_sub(before) >= LEAST_SUSPEND
+    }
+}
 
 impl Pool {
     /// Whether the server counts as away.
@@ -141,6 +175,7 @@ impl Pool {
     /// Begins attempts until the search that began at `since` is over, the server was heard of, or the pool is closed.
     fn search(self: &Arc<Self>, since: Instant) {
         let changes = RouteChanges::watch();
+        let mut suspends = SuspendWatch::new();
         let mut pause = FIRST_PAUSE;
         let mut due = Instant::now();
         loop {
@@ -180,6 +215,9 @@ impl Pool {
                     }
                 }
                 None => std::thread::sleep(left.min(CHECK_INTERVAL)),
+            }
+            if suspends.has_slept(SuspendWatch::time_slept()) {
+                (due, pause) = (Instant::now(), FIRST_PAUSE);
             }
         }
     }
@@ -230,5 +268,20 @@ impl Pool {
             .and_then(|control| self.log_in(control, false, &deadline));
         self.state.lock().reachability.logins -= 1;
         made.map(|(id, control, _)| (id, control))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspend_is_noticed_once() {
+        let mut watch = SuspendWatch::new();
+        let slept = SuspendWatch::time_slept();
+        // Both clocks run while the machine is awake.
+        assert!(!watch.has_slept(slept));
+        assert!(watch.has_slept(slept + Duration::from_secs(30)));
+        assert!(!watch.has_slept(slept + Duration::from_secs(30)));
     }
 }

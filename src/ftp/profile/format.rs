@@ -243,6 +243,13 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "stor_beyond",
+        write: |learned| learned.partial.rest_stor_beyond.known().map(yes_or_no),
+        read: |learned, word| {
+            parse_flag(word).map(|flag| learned.partial.rest_stor_beyond = flag.into())
+        },
+    },
+    Fact {
         name: "site_quota",
         write: |learned| learned.attributes.site_quota.known().map(yes_or_no),
         read: |learned, word| {
@@ -438,6 +445,7 @@ appe yes
 appends yes
 stor_at yes
 stor_keeps no
+stor_beyond yes
 site_quota no
 moves_aside yes
 paths no
@@ -477,6 +485,7 @@ rest no
                 appe_keeps: true,
                 rest_stor: Support::Yes,
                 rest_stor_keeps: Support::No,
+                rest_stor_beyond: Support::Yes,
                 rest_retr: Support::No,
             },
             attributes: AttributeSupport {

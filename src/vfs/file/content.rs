@@ -41,6 +41,14 @@ pub struct Content {
     pub appended: Option<u64>,
 }
 
+impl Content {
+    /// The end of what is dirty from `at` on without a gap, up to the first hole: what a stream may send.
+    pub fn ordered_from(&self, at: u64) -> u64 {
+        let end = self.dirty.stretch(at);
+        self.holes.next(at).map_or(end, |hole| end.min(hole))
+    }
+}
+
 /// What is known of other clients' bytes in an open file.
 #[derive(Default)]
 pub struct Merged {

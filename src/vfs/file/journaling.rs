@@ -30,6 +30,7 @@ impl OpenFiles {
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
         let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
+        body.fail_unwritten();
         // Of two closes at once the later one must not be written down first.
         while body.journal.is_committing() {
             file.uploaded.wait(&mut body);
@@ -183,9 +184,12 @@ impl OpenFiles {
 
     /// Removes the entries of a file from the journal: all of it is stored, or nothing of it is to be.
     pub(crate) fn journal_done(&self, body: &mut Body) {
-        let journal = self.journal.get();
         // A commit in progress would write its entry after this; it does this itself.
-        let Some(journal) = journal.filter(|_| !body.journal.is_committing()) else {
+        if body.journal.is_committing() {
+            return;
+        }
+        body.owes = false;
+        let Some(journal) = self.journal.get() else {
             return;
         };
         for id in body

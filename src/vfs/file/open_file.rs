@@ -26,7 +26,7 @@ use crate::remote::{Change, Deadline, RemotePath, Then, Version};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::content::{Content, Merged};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::upload_state::Upload;
+use crate::vfs::file::upload_state::{Report, Upload};
 use crate::vfs::lock_rank;
 use crate::vfs::readahead::Reader;
 use crate::vfs::spool::{Spool, SpoolFile};
@@ -58,6 +58,8 @@ pub struct Body {
     pub attributes: PendingAttributes,
     /// What it is called on the server.
     pub name: NameState,
+    /// A close of it has succeeded, and the server does not have all of that yet: where it never does, that is counted.
+    pub owes: bool,
 }
 
 /// What the journal has of an open file.
@@ -113,6 +115,8 @@ pub struct PendingAttributes {
 pub struct NameState {
     /// It has no name any more: nothing of it goes to the server.
     pub removed: bool,
+    /// It never had one on the server, and its content is in lost+found: it cannot be opened again.
+    pub given_up: bool,
     /// Temporary name on the server until the last close, after its own name was removed.
     pub aside: Option<RemotePath>,
     /// Temporary file on the server until the content is complete.
@@ -131,6 +135,9 @@ pub struct TempFile {
 /// Dirty ranges at most this many bytes apart are sent as one, if the bytes between them are here: that costs less
 /// than another transfer.
 const JOIN_DISTANCE: u64 = 32 * 1024;
+
+/// Fewer zeros are sent like other bytes.
+const MIN_HOLE: u64 = 64 * 1024;
 
 /// The permission bit by which servers let the owner write.
 pub const OWNER_WRITES: u32 = 0o200;
@@ -222,6 +229,15 @@ impl Body {
         self.is_settled() && self.name.aside.is_none()
     }
 
+    /// Where the local disk did not take the first bytes of a file, its upload fails by that.
+    pub fn fail_unwritten(&mut self) {
+        if let Some(error) = self.upload.spool_failure.take()
+            && self.content.size == 0
+        {
+            self.upload.state.fail(Some(error), Report::Due);
+        }
+    }
+
     /// Writes to the spool.
     pub fn write(&mut self, spool: &Spool, bytes: &[u8], offset: u64) -> Result<()> {
         let end = offset
@@ -249,7 +265,35 @@ impl Body {
         }
         if offset <= self.content.ordered {
             // Bytes written out of order count once the gap before them is closed.
-            self.content.ordered = self.content.dirty.stretch(self.content.ordered.max(end));
+            self.content.ordered = self.content.ordered_from(self.content.ordered.max(end));
+        }
+        Ok(())
+    }
+
+    /// Zeros that would be sent for holes if the file were extended to `size`.
+    pub fn zeros_at(&self, size: u64) -> u64 {
+        let holes: u64 = (self.content.holes.iter())
+            .map(|hole| hole.end - hole.start)
+            .sum();
+        holes + size.saturating_sub(self.content.size)
+    }
+
+    /// Makes zeros of a part of the file, which ends within it.
+    pub fn zero(&mut self, spool: &Spool, range: std::ops::Range<u64>) -> Result<()> {
+        let file = self.spool(spool)?;
+        // So that what was read of it, and is released, is there as zeros too.
+        if file.length()? < range.end {
+            file.set_size(range.end)?;
+        }
+        file.zero(range.clone())?;
+        self.insert_dirty(range.clone());
+        if self.upload.broke_off.is_some_and(|end| range.start < end) {
+            self.upload.broke_off = None;
+        }
+        if range.start <= self.content.ordered {
+            self.content.ordered = self
+                .content
+                .ordered_from(self.content.ordered.max(range.end));
         }
         Ok(())
     }
@@ -364,6 +408,16 @@ impl Body {
         }
     }
 
+    /// What of the local copy was never written, and is no smaller than [`MIN_HOLE`]: zeros that need not be sent where
+    /// the server makes them.
+    pub fn holes(&self) -> Vec<std::ops::Range<u64>> {
+        let Some(spool) = &self.content.spool else {
+            return Vec::new();
+        };
+        let here = self.content.present.within(0..self.content.size);
+        spool.holes(&here, MIN_HOLE)
+    }
+
     /// What is dirty, in few ranges.
     fn joined(&self) -> Vec<std::ops::Range<u64>> {
         let mut joined: Vec<std::ops::Range<u64>> = Vec::new();
@@ -412,7 +466,7 @@ impl Body {
             for hole in self.content.holes.within(0..new) {
                 self.content.dirty.remove(hole);
             }
-            self.content.ordered = self.content.dirty.stretch(new);
+            self.content.ordered = self.content.ordered_from(new);
         } else {
             self.content.kept = self.content.kept.min(new);
         }

@@ -56,6 +56,14 @@ impl RangeSet {
         before.map_or(at, |(_, &end)| end.max(at))
     }
 
+    /// The lowest offset in the set that is not below `at`.
+    pub fn next(&self, at: u64) -> Option<u64> {
+        if self.stretch(at) > at {
+            return Some(at);
+        }
+        self.ranges.range(at..).next().map(|(&start, _)| start)
+    }
+
     /// The parts of `range` that are in the set, in order.
     pub fn within(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut parts = Vec::new();

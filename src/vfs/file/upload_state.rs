@@ -34,6 +34,8 @@ pub struct Upload {
     pub exclusive: bool,
     /// The server does not append to this file: the rest is sent with the whole file, at a flush.
     pub unappendable: bool,
+    /// Why the local disk did not take the first bytes of a file that is empty: it is not stored as if that were meant.
+    pub spool_failure: Option<Error>,
     /// A flush has found an empty file, and has waited for more.
     pub waited: bool,
 }

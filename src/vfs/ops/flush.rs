@@ -16,7 +16,7 @@ use crate::vfs::Vfs;
 use crate::vfs::error::Result;
 use crate::vfs::file::open_file::{File, OWNER_WRITES};
 use crate::vfs::file::open_files::Handle;
-use crate::vfs::upload::open_fds::may_hold;
+use crate::vfs::upload::open_fds::{Extent, may_hold};
 
 impl Vfs {
     /// Whether closing this handle needs no server.
@@ -65,8 +65,8 @@ impl Vfs {
         {
             let mut body = self.files.lock_settled(&handle.file, deadline)?;
             let waits = body.is_dirty() && body.content.size == 0 && !body.upload.waited;
-            if waits && self.may_be_held(&handle.file, process) {
-                body.upload.waited = true;
+            if waits && self.may_be_held(&handle.file, process, Extent::Lowest) {
+                (body.upload.waited, body.owes) = (true, true);
                 return Ok(());
             }
         }
@@ -89,16 +89,19 @@ impl Vfs {
             let mode = body.attributes.mode.map(|(mode, _)| mode);
             mode.is_some_and(|mode| mode & OWNER_WRITES == 0)
         };
-        waits && self.files.writers(&handle.file) == 1 && !self.may_be_held(&handle.file, process)
+        // A mode that comes too early has the server refuse what the other descriptor writes.
+        waits
+            && self.files.writers(&handle.file) == 1
+            && !self.may_be_held(&handle.file, process, Extent::All)
     }
 
     /// Whether a process that has closed a descriptor of a file may have another one.
-    fn may_be_held(&self, file: &File, process: u32) -> bool {
+    fn may_be_held(&self, file: &File, process: u32, extent: Extent) -> bool {
         let name = {
             let tree = self.table.lock();
             tree.get(file.ino).map(|node| Arc::clone(&node.name))
         };
-        name.is_none_or(|name| may_hold(process, &name))
+        name.is_none_or(|name| may_hold(process, &name, extent))
     }
 
     /// Brings what was written to the server.

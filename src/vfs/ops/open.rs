@@ -111,11 +111,7 @@ impl Vfs {
         // With write-back the name is checked when the file is stored: the server is told nothing before the close.
         let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
         let makes = must_be_new && !self.uploader.is_atomic_in(parent);
-        if let Some(ino) = self.find_existing(parent, name, wants, deadline)? {
-            if wants.exclusive {
-                return Err(Error::Exists);
-            }
-            let open = self.open(ino, wants, deadline)?;
+        if let Some((ino, open)) = self.open_existing(parent, name, wants, deadline)? {
             return Ok((self.table.remembered(ino)?, open));
         }
         let mode = creator.mode & 0o7777;
@@ -123,6 +119,8 @@ impl Vfs {
         let path = self.table.path_of(parent, name)?;
         self.remote.check_name(&path)?;
         self.writeback.report_refusal(&path)?;
+        // What fails on the local disk leaves nothing on the server.
+        let spool = makes.then(|| self.files.spool.create()).transpose()?;
         let sink = match makes {
             true => self.create_on_server(parent, &path, deadline)?,
             false => None,
@@ -139,7 +137,7 @@ impl Vfs {
             }
             body.upload.exclusive = wants.exclusive && self.files.journal.is_write_back();
             if let Some(sink) = sink {
-                body.spool(&self.files.spool)?;
+                body.content.spool = spool.map(Arc::new);
                 self.uploader
                     .streams
                     .start_over(&handle.file, &mut body, path, sink);
@@ -149,6 +147,29 @@ impl Vfs {
             }
         }
         Ok((self.table.remembered(ino)?, open))
+    }
+
+    /// Opens the file that a create finds instead of making one. One that is given up meanwhile is looked for once more.
+    fn open_existing(
+        &self,
+        parent: u64,
+        name: &[u8],
+        wants: Wants,
+        deadline: &Deadline,
+    ) -> Result<Option<(u64, Open)>> {
+        let mut is_second = false;
+        loop {
+            let Some(ino) = self.find_existing(parent, name, wants, deadline)? else {
+                return Ok(None);
+            };
+            if wants.exclusive {
+                return Err(Error::Exists);
+            }
+            match self.open(ino, wants, deadline) {
+                Err(Error::Stale) if !is_second => is_second = true,
+                open => return open.map(|open| Some((ino, open))),
+            }
+        }
     }
 
     /// The file that a create would open instead of making one.
@@ -311,6 +332,10 @@ impl Vfs {
 
     /// Prepares the body for a new handle; returns whether the size is unknown.
     fn prepare_body(&self, file: &File, wants: Wants) -> Result<bool> {
+        if file.body.lock().name.given_up {
+            // What is written to it would never be stored.
+            return Err(Error::Stale);
+        }
         if !wants.truncate {
             let mut body = file.body.lock();
             self.files.follow_server(file, &mut body);

@@ -74,6 +74,7 @@ impl Vfs {
         if let Some(target) = target {
             self.files.discard_unlinked(target);
         }
+        self.writeback.forget_refusal(&to);
         self.files.journal.settle();
         Ok(())
     }

@@ -1,12 +1,11 @@
 //! What `ftpfs status` reports, and the end of the mount.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::vfs::Vfs;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::stats::{Figures, Unsent};
-use crate::vfs::writeback::queue::Pending;
+use crate::vfs::writeback::queue::{Pending, Refusals};
 
 impl Vfs {
     /// Takes over what an earlier mount has left, and lets closes return early, where that is wanted. To be called before
@@ -20,8 +19,8 @@ impl Vfs {
         self.writeback.pending()
     }
 
-    /// How many files were closed and then refused by the server, and where they are kept.
-    pub fn refusals(&self) -> (u64, PathBuf) {
+    /// How many files were closed and are not on the server for good, and where they are kept.
+    pub fn refusals(&self) -> Refusals {
         self.writeback.refusals()
     }
 

@@ -3,7 +3,7 @@
 use crate::remote::{Deadline, Kind, Step, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_rename_unlink::Orphan;
+use crate::vfs::file::open_rename_unlink::{Claim, Orphan};
 use crate::vfs::inode::check_name;
 
 impl Vfs {
@@ -17,6 +17,11 @@ impl Vfs {
         }
         // No upload may bring the name back once it is removed, of whatever mount.
         let claim = self.files.claim(ino, deadline)?;
+        let is_gone = |claim: &Claim| claim.file.body.lock().name.removed;
+        if claim.as_ref().is_some_and(is_gone) {
+            return Err(Error::NotFound);
+        }
+        let path = self.table.path(ino)?;
         let orphan = claim
             .as_ref()
             .map(|claim| self.files.orphan(&claim.file, deadline))
@@ -24,9 +29,9 @@ impl Vfs {
         if matches!(orphan, Some(Orphan::NeverStored | Orphan::Aside)) {
             self.table.lock().remove_own(ino);
             self.files.discard_unlinked(ino);
+            self.writeback.forget_refusal(&path);
             return Ok(());
         }
-        let path = self.table.path(ino)?;
         let was_stored = claim
             .as_ref()
             .is_none_or(|claim| claim.file.body.lock().content.base.is_some());
@@ -52,6 +57,7 @@ impl Vfs {
         }
         self.table.lock().remove_own(ino);
         self.files.discard_unlinked(ino);
+        self.writeback.forget_refusal(&path);
         Ok(())
     }
 }

@@ -9,15 +9,17 @@
 
 use std::sync::Arc;
 
-use crate::remote::Deadline;
+use crate::remote;
+use crate::remote::{Deadline, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::append::Spot;
 use crate::vfs::file::open_file::{Body, File};
+use crate::vfs::inode::attr_view::Space;
 use crate::vfs::ops::open::Wants;
 
-/// Zeros written at once.
-const ZERO_BUFFER: usize = 1 << 20;
+/// A hole of more bytes than this is made only once it is known that it can be stored.
+const LARGE_HOLE: u64 = 1 << 20;
 
 impl Vfs {
     /// Writes to the spool, if that need not wait for the network, nor for another thread that works on the file. Returns
@@ -39,6 +41,9 @@ impl Vfs {
         {
             return None;
         }
+        if self.makes_large_hole(&body, offset) {
+            return None;
+        }
         match self.write_now(&file, &mut body, spot, bytes) {
             Err(Error::Spool(libc::ENOSPC)) if body.upload.stream.is_some() => None,
             result => Some(result),
@@ -49,11 +54,20 @@ impl Vfs {
     pub fn write(&self, handle: u64, spot: Spot, bytes: &[u8], deadline: &Deadline) -> Result<u64> {
         let file = Arc::clone(self.files.file(handle)?.write());
         let mut body = file.body.lock();
+        let mut is_admitted = false;
         loop {
             while body.journal.is_cutting() {
                 file.uploaded.wait(&mut body);
             }
             let offset = self.files.offset_of(&file, &mut body, spot);
+            if self.makes_large_hole(&body, offset) && !is_admitted {
+                let zeros = body.zeros_at(offset);
+                drop(body);
+                self.admit_hole(&file, zeros, deadline)?;
+                is_admitted = true;
+                body = file.body.lock();
+                continue;
+            }
             if !self
                 .uploader
                 .streams
@@ -99,12 +113,15 @@ impl Vfs {
         if let Some(error) = body.upload.state.refuse_write() {
             return Err(error);
         }
-        let offset = match spot {
+        let written = match spot {
             Spot::At(offset) => body
                 .write(&self.files.spool, bytes, offset)
                 .map(|()| offset),
             Spot::End => body.append(&self.files.spool, bytes),
-        }?;
+        };
+        let is_empty = body.content.size == 0;
+        body.upload.spool_failure = written.as_ref().err().cloned().filter(|_| is_empty);
+        let offset = written?;
         // A write makes the time of the file now, whatever was set before.
         body.attributes.modified = None;
         body.attributes.is_last = false;
@@ -122,6 +139,39 @@ impl Vfs {
         Ok(offset)
     }
 
+    /// Whether an extension to `size` makes a hole of which it must be asked whether it can be stored.
+    fn makes_large_hole(&self, body: &Body, size: u64) -> bool {
+        size.saturating_sub(body.content.size) > LARGE_HOLE && !self.remote.traits().makes_holes
+    }
+
+    /// Whether holes of `zeros` bytes in all can be stored: the server makes them, or zeros may be sent and have room.
+    fn admit_hole(&self, file: &File, zeros: u64, deadline: &Deadline) -> Result<()> {
+        let is_allowed = zeros <= self.settings.limits.holes;
+        let space = is_allowed.then(|| self.statfs(deadline));
+        let free = space.map_or(0, |space| space.free * u64::from(Space::BLOCK));
+        if is_allowed && zeros <= free {
+            return Ok(());
+        }
+        self.uploader.probe_holes(file, deadline)?;
+        if self.remote.traits().makes_holes {
+            return Ok(());
+        }
+        let path = self.table.path(file.ino).unwrap_or_default();
+        if !is_allowed {
+            log::warn!(
+                "write: {path}: {zeros} bytes of zeros would be sent, since the server makes no holes; more than hole_limit={}",
+                self.settings.limits.holes
+            );
+            return Err(Error::TooBig);
+        }
+        Err(remote::Error::refused(
+            Why::NoSpace,
+            format!("extending {path} by {zeros} bytes"),
+            format!("the server has {free} bytes free"),
+        )
+        .into())
+    }
+
     /// Sets the size, in bytes. Without a handle the server has the new size when this returns.
     pub fn truncate(
         &self,
@@ -134,6 +184,12 @@ impl Vfs {
         if let Some(handle) = handle {
             let file = Arc::clone(self.files.file(handle)?.write());
             let mut body = self.files.lock_settled(&file, deadline)?;
+            if self.makes_large_hole(&body, size) {
+                let zeros = body.zeros_at(size);
+                drop(body);
+                self.admit_hole(&file, zeros, deadline)?;
+                body = self.files.lock_settled(&file, deadline)?;
+            }
             if body
                 .upload
                 .stream
@@ -175,23 +231,19 @@ impl Vfs {
         self.writable()?;
         let file = Arc::clone(self.files.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
-        let mut body = self.files.lock_settled(&file, &self.deadline())?;
-        if zeroes {
-            let end = if keep {
-                end.min(body.content.size)
-            } else {
-                end
-            };
-            let zeros = vec![0; ZERO_BUFFER];
-            let mut at = offset;
-            while at < end {
-                let length = zeros
-                    .len()
-                    .min(usize::try_from(end - at).unwrap_or(usize::MAX));
-                body.write(&self.files.spool, &zeros[..length], at)?;
-                at += length as u64;
-            }
-        } else if end > body.content.size {
+        let deadline = self.deadline();
+        let mut body = self.files.lock_settled(&file, &deadline)?;
+        if !keep && self.makes_large_hole(&body, end) {
+            let zeros = body.zeros_at(end);
+            drop(body);
+            self.admit_hole(&file, zeros, &deadline)?;
+            body = self.files.lock_settled(&file, &deadline)?;
+        }
+        let inner = offset..end.min(body.content.size);
+        if zeroes && inner.start < inner.end {
+            body.zero(&self.files.spool, inner)?;
+        }
+        if !keep && end > body.content.size {
             body.truncate(&self.files.spool, end)?;
         }
         self.files.publish(&file, &body);

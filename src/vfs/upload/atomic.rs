@@ -63,12 +63,12 @@ impl Uploader {
         Ok(Some(temp))
     }
 
-    /// Stores a file under a temporary name and renames it over the old one. `None` where the server refuses to
+    /// Stores a file by `plan` under a temporary name and renames it over the old one. `None` where the server refuses to
     /// replace.
     pub(crate) fn replace(
         &self,
         (ino, path): (u64, &RemotePath),
-        change: &Change,
+        (change, plan): (&Change, Option<&Plan>),
         bytes: &dyn ReadAt,
         check: Check<'_>,
         ask: &Ask<'_>,
@@ -84,7 +84,11 @@ impl Uploader {
             ..change.clone()
         };
         let remote = self.remote.as_ref();
-        let stored = remote.update(&temp, &temp_change, &Plan::Whole, bytes, ask);
+        let plan = match plan {
+            Some(plan @ Plan::Sparse(_)) => plan,
+            _ => &Plan::Whole,
+        };
+        let stored = remote.update(&temp, &temp_change, plan, bytes, ask);
         let mut is_unknown = false;
         let placed = stored.and_then(|updated| {
             check(&temp)?;

@@ -202,13 +202,14 @@ impl Body {
                 }
                 error.why() == Some(Why::Unsupported)
             }
-            Some(Plan::Whole) => {
+            Some(plan @ (Plan::Sparse(_) | Plan::Whole)) => {
                 // A later unlink must not rely on this mount's belief that the name is not there.
                 self.upload.may_have_arrived |= taken || self.content.base.is_none();
                 if taken {
                     self.lost_base(0);
                 }
-                false
+                // The holes can still be sent.
+                matches!(plan, Plan::Sparse(_)) && error.why() == Some(Why::Unsupported)
             }
         }
     }
@@ -220,7 +221,7 @@ impl Body {
         self.upload.was_taken = false;
         self.upload.unappendable = false;
         self.content.kept = size;
-        self.content.holes = RangeSet::default();
+        self.content.holes.remove(0..size);
         self.content.resized = false;
         self.content.emptied = false;
         self.appended_from(size);

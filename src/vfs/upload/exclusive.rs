@@ -14,11 +14,11 @@ use crate::vfs::upload::upload_bytes::UploadBytes;
 const SEND_CHUNK: u64 = 256 * 1024;
 
 impl Uploader {
-    /// Stores a file under a name that must be new.
+    /// Stores a file under a name that must be new; one with holes by its plan, once the name is ours.
     pub(crate) fn store_new(
         &self,
         path: &RemotePath,
-        change: &Change,
+        (change, plan): (&Change, &Plan),
         bytes: &UploadBytes<'_>,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
@@ -27,7 +27,7 @@ impl Uploader {
             Err(error) if matches!(error.why(), Some(Why::Exists | Why::Unsupported)) => {
                 self.check_new(path, bytes, ask)?;
                 bytes.file.body.lock().upload.exclusive = false;
-                return self.remote.update(path, change, &Plan::Whole, bytes, ask);
+                return self.remote.update(path, change, plan, bytes, ask);
             }
             Err(error) => {
                 // Without a reply the server may have made it.
@@ -42,6 +42,10 @@ impl Uploader {
         // From now on it is ours, whatever becomes of it.
         change.taken.store(true, Ordering::Relaxed);
         bytes.file.body.lock().upload.exclusive = false;
+        if matches!(plan, Plan::Sparse(_)) {
+            sink.finish(ask.deadline)?;
+            return self.remote.update(path, change, plan, bytes, ask);
+        }
         let mut buffer = vec![0; usize::try_from(SEND_CHUNK.min(change.size)).unwrap_or(0)];
         let mut at = 0;
         while at < change.size {

@@ -33,8 +33,46 @@ struct Unstored {
     journaled: Vec<u64>,
     /// A temporary file on the server that no longer serves any purpose.
     useless: Option<RemotePath>,
+    /// A close of it had succeeded.
+    was_closed: bool,
     /// Whether the file is marked as busy until lost+found has it.
     is_claim: bool,
+}
+
+/// Which files are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Those that no handle may write to.
+    FromClosed,
+    /// Any, at the end of the mount.
+    FromOpen,
+}
+
+/// How a file was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// There was nothing to store.
+    Nothing,
+    /// It was not: a handle may still write to it.
+    IsWritten,
+    /// It is what the server has.
+    Done {
+        /// A close of what is given up had succeeded.
+        was_closed: bool,
+        /// lost+found has it.
+        is_kept: bool,
+    },
+}
+
+/// What became of what could not be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    /// lost+found has it.
+    InLostAndFound,
+    /// There was no content.
+    WithoutContent,
+    /// lost+found could not take it.
+    Nowhere,
 }
 
 impl Uploader {
@@ -42,12 +80,15 @@ impl Uploader {
     ///
     /// The file's lock is not held while lost+found is written and synced. The content is taken out first, so that what is
     /// written meanwhile is a new change.
-    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>) {
+    pub(crate) fn give_up(&self, file: &File, error: Option<&Error>, from: Taken) -> GivenUp {
         let path = self.table.path(file.ino).unwrap_or_default();
-        let Some(lost) = self.take_unstored(file, &path, error) else {
-            return;
+        let lost = match self.take_unstored(file, &path, error, from) {
+            Ok(lost) => lost,
+            Err(instead) => return instead,
         };
-        if self.save(&path, &lost) {
+        let saved = self.save(&path, &lost);
+        // The journal keeps what lost+found could not take.
+        if saved != Saved::Nowhere {
             for id in lost.journaled {
                 if let Some(journal) = self.journal.get() {
                     journal.done(id);
@@ -61,21 +102,42 @@ impl Uploader {
         if let Some(temp) = lost.useless {
             self.remove_temp_file(&temp, &Deadline::after(self.settings.timeout));
         }
+        GivenUp::Done {
+            was_closed: lost.was_closed,
+            is_kept: saved == Saved::InLostAndFound,
+        }
     }
 
-    /// Takes out of a file what could not be stored; `None` where nothing is dirty.
+    /// Takes out of a file what could not be stored; not while its name is about to change.
     fn take_unstored(
         &self,
         file: &File,
         path: &RemotePath,
         error: Option<&Error>,
-    ) -> Option<Unstored> {
-        let mut body = file.body.lock();
-        while body.journal.is_committing() {
-            file.uploaded.wait(&mut body);
-        }
+        from: Taken,
+    ) -> Result<Unstored, GivenUp> {
+        let mut body = loop {
+            // A writer that comes later finds the file as it is on the server.
+            let opened = self.files.opened.lock();
+            let mut handles = opened.handles.values();
+            let is_spared = from == Taken::FromClosed;
+            if is_spared && handles.any(|handle| handle.writes && handle.file.ino == file.ino) {
+                return Err(GivenUp::IsWritten);
+            }
+            let mut body = file.body.lock();
+            let claim = body.upload.busy_until.as_ref();
+            let wait = match body.journal.is_committing() {
+                true => Some(self.settings.timeout),
+                false => claim.and_then(Deadline::remaining),
+            };
+            drop(opened);
+            match wait {
+                Some(wait) => file.uploaded.wait_for(&mut body, wait),
+                None => break body,
+            };
+        };
         if !body.is_dirty() {
-            return None;
+            return Err(GivenUp::Nothing);
         }
         let reason = (error.or(body.upload.state.why()))
             .map_or_else(|| "its close failed".to_string(), ToString::to_string);
@@ -106,6 +168,7 @@ impl Uploader {
             spool: body.content.spool.clone(),
             journaled,
             useless,
+            was_closed: std::mem::take(&mut body.owes),
             is_claim: body.upload.busy_until.is_none(),
         };
         if lost.is_claim {
@@ -113,7 +176,7 @@ impl Uploader {
             body.upload.busy_until = Some(Deadline::after(self.settings.timeout));
         }
         self.reset_to_server(file, &mut body);
-        Some(lost)
+        Ok(lost)
     }
 
     /// Resets a file to what the server has, or to nothing where that has none: nothing of it is stored any more.
@@ -140,6 +203,7 @@ impl Uploader {
         // Mode and time were to be set on the content that is given up.
         (body.attributes.mode, body.attributes.modified) = (None, None);
         body.name.removed |= is_new;
+        body.name.given_up |= is_new;
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
             node.local = false;
@@ -157,8 +221,8 @@ impl Uploader {
         }
     }
 
-    /// Saves to lost+found what was taken out, and logs where it is. False where the journal has to keep it.
-    fn save(&self, path: &RemotePath, lost: &Unstored) -> bool {
+    /// Saves to lost+found what was taken out, and logs where it is.
+    fn save(&self, path: &RemotePath, lost: &Unstored) -> Saved {
         let (reason, size) = (&lost.reason, lost.size);
         let what = if lost.is_whole {
             "it"
@@ -170,10 +234,13 @@ impl Uploader {
             None => Ok(None),
         };
         match kept {
-            Ok(Some(kept)) => log::error!(
-                "upload: {path}: not stored: {reason}; {what} is kept as {}",
-                kept.display()
-            ),
+            Ok(Some(kept)) => {
+                log::error!(
+                    "upload: {path}: not stored: {reason}; {what} is kept as {}",
+                    kept.display()
+                );
+                return Saved::InLostAndFound;
+            }
             Ok(None) if size == 0 => {
                 log::error!("upload: {path}: an empty file was not stored: {reason}");
             }
@@ -182,16 +249,16 @@ impl Uploader {
                 log::error!(
                     "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; it stays in the journal for the next mount"
                 );
-                return false;
+                return Saved::Nowhere;
             }
             Err(error) => {
                 log::error!(
                     "upload: {path}: not stored: {reason}; not kept in lost+found: {error}; its data is lost"
                 );
-                return false;
+                return Saved::Nowhere;
             }
         }
-        true
+        Saved::WithoutContent
     }
 
     /// Keeps the `parts` of a file of `size` bytes; `None` where nothing of it was written here.

@@ -120,18 +120,37 @@ impl Uploader {
 
     /// Probes with a small file what the server makes of a patch.
     pub(crate) fn probe_patch(&self, file: &File, deadline: &Deadline) -> Result<()> {
+        self.probe_beside(file, deadline, |temp, ask| {
+            if let Err(error) = self.remote.probe_patch(temp, ask) {
+                log::info!(
+                    "upload: patch probe failed: {error}; the first patch is checked on the file itself"
+                );
+            }
+        })
+    }
+
+    /// Probes with a small file whether the server makes holes.
+    pub(crate) fn probe_holes(&self, file: &File, deadline: &Deadline) -> Result<()> {
+        self.probe_beside(file, deadline, |temp, ask| {
+            if let Err(error) = self.remote.probe_holes(temp, ask) {
+                log::info!("upload: hole probe failed: {error}; zeros are sent for holes");
+            }
+        })
+    }
+
+    /// Runs a probe on a name next to a file.
+    fn probe_beside(
+        &self,
+        file: &File,
+        deadline: &Deadline,
+        probe: impl FnOnce(&RemotePath, &Ask<'_>),
+    ) -> Result<()> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = remote::make_temp_name("try", number);
         let directory = self.table.path(file.ino)?.parent().unwrap_or_default();
-        let Some(temp) = directory.join(name.as_bytes()) else {
-            return Ok(());
-        };
-        let ask = Ask::flush(deadline);
-        if let Err(error) = self.remote.probe_patch(&temp, &ask) {
-            log::info!(
-                "upload: patch probe failed: {error}; the first patch is checked on the file itself"
-            );
+        if let Some(temp) = directory.join(name.as_bytes()) {
+            probe(&temp, &Ask::flush(deadline));
         }
         Ok(())
     }

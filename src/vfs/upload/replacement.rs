@@ -13,7 +13,6 @@ use crate::remote;
 use crate::remote::{Ask, Change, ReadAt, Reading, RemotePath, Updated, Version};
 use crate::vfs::file::open_file::File;
 use crate::vfs::inode::now;
-use crate::vfs::spool::SpoolFile;
 use crate::vfs::upload::Uploader;
 
 /// A version younger than this, in seconds, may have been made by the upload itself: servers tell whole seconds.
@@ -67,7 +66,7 @@ impl Uploader {
         (file, path): (&File, &RemotePath),
         before: Version,
         (change, updated): (&Change, &Updated),
-        spool: &SpoolFile,
+        spool: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> remote::Result<bool> {
         let known = *self.replacing.lock();
@@ -103,7 +102,7 @@ impl Uploader {
     fn is_content(
         &self,
         path: &RemotePath,
-        spool: &SpoolFile,
+        spool: &dyn ReadAt,
         size: u64,
         ask: &Ask<'_>,
     ) -> remote::Result<bool> {

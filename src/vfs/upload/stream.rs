@@ -96,7 +96,7 @@ impl Streams {
         }
         let first = body.content.dirty.first()?;
         let start = MIN_STREAM.min(self.window / 4);
-        let due = body.content.dirty.stretch(first).min(body.content.ordered) >= first + start;
+        let due = body.content.ordered_from(first).min(body.content.ordered) >= first + start;
         let begins = body.content.kept == 0 && first == 0
             || body
                 .content

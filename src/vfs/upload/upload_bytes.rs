@@ -13,7 +13,7 @@ use crate::vfs::spool::SpoolFile;
 /// The bytes of an upload.
 pub(crate) struct UploadBytes<'a> {
     pub(crate) file: &'a File,
-    spool: Arc<SpoolFile>,
+    spool: Option<Arc<SpoolFile>>,
     journal: Option<&'a Journal>,
     /// Counts the bytes that have gone.
     moved: &'a AtomicU64,
@@ -23,7 +23,7 @@ pub(crate) struct UploadBytes<'a> {
 
 impl<'a> UploadBytes<'a> {
     /// The bytes of an upload of `file`.
-    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Arc<SpoolFile>) -> Self {
+    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Option<Arc<SpoolFile>>) -> Self {
         Self {
             file,
             spool,

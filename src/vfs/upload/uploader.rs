@@ -21,6 +21,20 @@ use crate::vfs::upload::upload_bytes::UploadBytes;
 /// bytes costs less than the round trips of the probe.
 const PATCH_PROBE_THRESHOLD: u64 = 256 * 1024;
 
+/// Holes of at least this many bytes are worth the probe that shows whether the server makes them.
+const HOLE_PROBE_THRESHOLD: u64 = 1 << 20;
+
+/// How much of a file is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// What changed.
+    Changes,
+    /// All of it but the holes.
+    File,
+    /// All of it.
+    EachByte,
+}
+
 /// One try to bring a file to the server.
 struct Attempt {
     change: Change,
@@ -28,7 +42,8 @@ struct Attempt {
     plan: Option<Plan>,
     /// What was dirty before, and is so again where it fails.
     dirty: RangeSet,
-    spool: Arc<SpoolFile>,
+    /// The local copy, if it has bytes.
+    spool: Option<Arc<SpoolFile>>,
 }
 
 /// Where a file is brought to.
@@ -88,6 +103,7 @@ impl Uploader {
                 self.files.journal_done(&mut body);
                 return Ok(());
             }
+            body.fail_unwritten();
             body.upload.busy_until = Some(deadline.twin());
         }
         file.end_stream(End::Drained, deadline);
@@ -127,9 +143,13 @@ impl Uploader {
         let mut again = false;
         loop {
             let place = self.target_of(file)?;
-            let whole = again || place.temp.is_none() && self.is_atomic(file.ino);
+            let extent = match again {
+                true => Extent::EachByte,
+                false if place.temp.is_none() && self.is_atomic(file.ino) => Extent::File,
+                false => Extent::Changes,
+            };
             self.check_base(file, &place.path, again, deadline)?;
-            let job = self.prepare(file, whole, deadline)?;
+            let job = self.prepare(file, extent, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
                 Ok(updated) => {
                     let made = Self::version_made(&job.change, &updated);
@@ -174,7 +194,7 @@ impl Uploader {
         job: &Attempt,
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
-        let bytes = UploadBytes::new(&self.files, file, Arc::clone(&job.spool));
+        let bytes = UploadBytes::new(&self.files, file, job.spool.clone());
         self.journal_overwritten(file, &job.dirty)
             .map_err(Failure::Final)?;
         let at_once = place.temp.is_none() && self.is_atomic(file.ino);
@@ -189,7 +209,8 @@ impl Uploader {
         let check = |path: &RemotePath| self.check_hash(file, path, &job.change, ask);
         if at_once {
             let target = (file.ino, &place.path);
-            let replaced = self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+            let change = (&job.change, job.plan.as_ref());
+            let replaced = self.replace(target, change, &job.spool, &check, ask)?;
             if let Some(updated) = replaced {
                 return Ok(updated);
             }
@@ -201,8 +222,8 @@ impl Uploader {
         let updated = match self.send(place, job, &bytes, exclusive, ask) {
             Err(error) if self.may_rename_over(place, job, &error) && !exclusive => {
                 let target = (file.ino, &place.path);
-                let replaced =
-                    self.replace(target, &job.change, job.spool.as_ref(), &check, ask)?;
+                let change = (&job.change, job.plan.as_ref());
+                let replaced = self.replace(target, change, &job.spool, &check, ask)?;
                 return match replaced {
                     Some(updated) => {
                         self.note_rename_over(&error);
@@ -234,7 +255,7 @@ impl Uploader {
 
     /// Whether a refused upload of a whole file may be done by a temporary name and a rename.
     fn may_rename_over(&self, place: &Target, job: &Attempt, error: &remote::Error) -> bool {
-        let is_whole = matches!(job.plan, Some(Plan::Whole));
+        let is_whole = matches!(job.plan, Some(Plan::Whole | Plan::Sparse(_)));
         is_whole && place.temp.is_none() && error.refuses_to_replace()
     }
 
@@ -294,8 +315,8 @@ impl Uploader {
             ..job.change.clone()
         };
         match &job.plan {
-            Some(Plan::Whole) if exclusive && place.temp.is_none() => {
-                self.store_new(path, &change, bytes, ask)
+            Some(plan @ (Plan::Whole | Plan::Sparse(_))) if exclusive && place.temp.is_none() => {
+                self.store_new(path, (&change, plan), bytes, ask)
             }
             Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
             None => self.confirm(file, path, &change, ask),
@@ -320,23 +341,42 @@ impl Uploader {
         self.files.commit(journal, file).map(drop)
     }
 
+    /// How a change is stored.
+    fn plan(&self, change: &Change, extent: Extent) -> Plan {
+        match extent {
+            Extent::Changes => self.remote.plan(change),
+            // A file with holes may go around them, into a new one.
+            Extent::File => self.remote.plan(&Change {
+                base: None,
+                ..change.clone()
+            }),
+            Extent::EachByte => Plan::Whole,
+        }
+    }
+
     /// Takes the ranges to send out of the dirty ones, with everything that their upload needs at hand.
-    fn prepare(&self, file: &Arc<File>, whole: bool, deadline: &Deadline) -> Result<Attempt> {
+    fn prepare(&self, file: &Arc<File>, extent: Extent, deadline: &Deadline) -> Result<Attempt> {
         // Missing bytes are fetched as one stream; before anything is sent, reading stops.
         let mut stopped = false;
         let mut rehearsed = false;
+        let mut is_hole_probed = false;
         loop {
             let gap = {
                 let mut body = file.body.lock();
-                let change = body.change();
-                let plan = match (
-                    body.content.resized || !body.content.dirty.is_empty(),
-                    whole,
-                ) {
-                    (false, _) => None,
-                    (true, true) => Some(Plan::Whole),
-                    (true, false) => Some(self.remote.plan(&change)),
-                };
+                let mut change = body.change();
+                change.holes = body.holes();
+                let sends = body.content.resized || !body.content.dirty.is_empty();
+                let plan = sends.then(|| self.plan(&change, extent));
+                let zeros = (plan.as_ref()).map_or(0, |plan| zeros_sent(&change, plan));
+                if zeros >= HOLE_PROBE_THRESHOLD && extent != Extent::EachByte && !is_hole_probed {
+                    drop(body);
+                    is_hole_probed = true;
+                    self.probe_holes(file, deadline)?;
+                    continue;
+                }
+                if zeros > self.settings.limits.holes.max(HOLE_PROBE_THRESHOLD) {
+                    return Err(Error::TooBig);
+                }
                 let needs = plan
                     .as_ref()
                     .map_or(Vec::new(), |plan| plan.needs(body.content.size));
@@ -369,7 +409,7 @@ impl Uploader {
                             change,
                             plan,
                             dirty: std::mem::take(&mut body.content.dirty),
-                            spool: body.spool(&self.files.spool)?,
+                            spool: body.content.spool.clone(),
                         });
                     }
                 }
@@ -380,6 +420,18 @@ impl Uploader {
                 .map_err(|error| self.metadata.explain_read(file.ino, error, deadline))?;
         }
     }
+}
+
+/// Bytes of holes that a plan sends.
+fn zeros_sent(change: &Change, plan: &Plan) -> u64 {
+    let mut sent = RangeSet::default();
+    for range in plan.sends(change.size) {
+        sent.insert(range);
+    }
+    (change.holes.iter())
+        .flat_map(|hole| sent.within(hole.clone()))
+        .map(|part| part.end - part.start)
+        .sum()
 }
 
 impl From<remote::Error> for Failure {

@@ -2,6 +2,7 @@
 
 use crate::remote::{Deadline, Step};
 use crate::vfs::file::open_file::File;
+use crate::vfs::upload::lost_found::Taken;
 use crate::vfs::writeback::WriteBack;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl WriteBack {
             if is_to_come && self.defer(file) {
                 continue;
             }
-            self.last_upload(file, deadline);
+            self.last_upload(file, Taken::FromClosed, deadline);
             tried = file.body.lock().is_settled() || deadline.remaining().is_none();
         }
         if gone {
@@ -46,8 +47,8 @@ impl WriteBack {
     }
 
     /// The last chance of what was written: it reaches the server or `lost+found`.
-    fn last_upload(&self, file: &Arc<File>, deadline: &Deadline) {
-        self.store_last(file, deadline);
+    fn last_upload(&self, file: &Arc<File>, from: Taken, deadline: &Deadline) {
+        self.store_last(file, from, deadline);
         self.set_pending_mode(file, deadline);
     }
 
@@ -74,7 +75,7 @@ impl WriteBack {
         file.uploaded.notify_all();
     }
 
-    fn store_last(&self, file: &Arc<File>, deadline: &Deadline) {
+    fn store_last(&self, file: &Arc<File>, from: Taken, deadline: &Deadline) {
         let failed_before = {
             let Ok(body) = self.files.lock_settled(file, deadline) else {
                 return;
@@ -93,16 +94,16 @@ impl WriteBack {
             }
         };
         self.uploader.fetch_back(file, deadline);
-        let unheard = {
+        let (why, unheard) = {
             let body = file.body.lock();
-            error.as_ref().or(body.upload.state.unreported()).cloned()
+            let state = &body.upload.state;
+            let why = error.as_ref().or(state.why()).cloned();
+            // This close has no caller: where an earlier one has succeeded, the next open of the name reports it.
+            let is_early = self.journal.is_write_back();
+            let unheard = error.as_ref().or(state.unreported()).cloned();
+            (why, unheard.filter(|_| is_early))
         };
-        let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.give_up(file, error.as_ref());
-        // Its close succeeded early, and this one has no caller.
-        if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
-            self.record_refusal(path, error);
-        }
+        self.give_up(file, why.as_ref(), unheard.as_ref(), from);
     }
 
     fn remove_aside(&self, file: &File, deadline: &Deadline) {
@@ -124,7 +125,7 @@ impl WriteBack {
                 continue;
             }
             let deadline = Deadline::after(self.settings.timeout);
-            self.last_upload(&file, &deadline);
+            self.last_upload(&file, Taken::FromOpen, &deadline);
             self.remove_aside(&file, &deadline);
         }
     }

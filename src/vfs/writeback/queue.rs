@@ -1,6 +1,7 @@
 //! The queue of files that wait to be uploaded: plain data, which `worker` works on.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -17,8 +18,10 @@ pub struct Queue {
     pub state: OrderedMutex<State, ALONE>,
     /// Something of that has changed.
     pub changed: OrderedCondvar,
-    /// Number of files that the server refused for good.
+    /// Number of closed files that are not on the server for good.
     pub refusals: AtomicU64,
+    /// Of these, those whose content is in lost+found.
+    pub kept: AtomicU64,
     /// Paths that the server refused for good, until a caller that uses them got the error.
     pub refused: OrderedMutex<HashMap<RemotePath, Error>, ALONE>,
 }
@@ -50,6 +53,17 @@ pub struct Job {
     pub running: bool,
     /// It was closed once more since that began.
     pub again: bool,
+}
+
+/// Closed files that are not on the server for good.
+#[derive(Clone, Debug)]
+pub struct Refusals {
+    /// Their number.
+    pub files: u64,
+    /// Of these, those whose content is in lost+found.
+    pub kept: u64,
+    /// lost+found.
+    pub directory: PathBuf,
 }
 
 /// How much waits.

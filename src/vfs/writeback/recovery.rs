@@ -254,12 +254,19 @@ impl WriteBack {
         body.content.present = dirty.clone();
         body.content.dirty = dirty;
         body.content.spool = Some(spool);
+        // Beyond the base, what was not written is a hole.
+        let base = intent.base.and_then(|base| base.size).unwrap_or(0);
+        for hole in body.holes() {
+            body.content.holes.insert(hole.start.max(base)..hole.end);
+        }
         body.content.resized = intent
             .base
             .is_none_or(|base| base.size != Some(intent.size));
-        body.attributes.mode = intent.mode.map(|mode| (mode, true));
+        // No caller waits for the mode: where the server cannot set it, that is no refusal of the file.
+        body.attributes.mode = intent.mode.map(|mode| (mode, false));
         body.attributes.modified = intent.modified;
         body.journal.id = Some(intent.id);
+        body.owes = true;
         body.upload.exclusive = intent.exclusive && changed.is_none();
         if let Some(version) = changed {
             body.upload.state.fail(None, Report::Done);

@@ -7,7 +7,6 @@
 //!
 //! The queue's lock is taken alone.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,8 +19,9 @@ use crate::vfs::file::open_file::File;
 use crate::vfs::file::upload_state::Report;
 use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
+use crate::vfs::upload::lost_found::{GivenUp, Taken};
 use crate::vfs::writeback::WriteBack;
-use crate::vfs::writeback::queue::{Job, Pending};
+use crate::vfs::writeback::queue::{Job, Pending, Refusals};
 
 /// Uploads at once. The pool has its own limit; one that waits for a connection costs a thread.
 const MAX_THREADS: usize = 8;
@@ -78,12 +78,15 @@ impl WriteBack {
         }
     }
 
-    /// How many files were closed and then refused by the server, and where they are kept.
-    pub fn refusals(&self) -> (u64, PathBuf) {
+    /// How many files were closed and are not on the server for good, and where they are kept.
+    pub fn refusals(&self) -> Refusals {
         // What the kernel has not let go of yet is kept by its last close.
         let is_refused = |file: &Arc<File>| {
-            let body = file.body.lock();
-            body.upload.state.unreported().is_some() && body.journal.id.is_some()
+            let is_failed = {
+                let body = file.body.lock();
+                body.owes && body.is_dirty() && body.upload.state.is_failed()
+            };
+            is_failed && !self.is_queued(file.ino)
         };
         let held = self
             .files
@@ -91,8 +94,11 @@ impl WriteBack {
             .iter()
             .filter(|file| is_refused(file))
             .count();
-        let files = self.queue.refusals.load(Ordering::Relaxed) + held as u64;
-        (files, self.files.spool.lost_and_found())
+        Refusals {
+            files: self.queue.refusals.load(Ordering::Relaxed) + held as u64,
+            kept: self.queue.kept.load(Ordering::Relaxed) + held as u64,
+            directory: self.files.spool.lost_and_found(),
+        }
     }
 
     /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
@@ -106,19 +112,20 @@ impl WriteBack {
         // An empty file takes no room, and no caller waits for the close that makes it.
         let is_empty = file.body.lock().content.size == 0;
         let full = pending.files >= MAX_QUEUED_FILES
-            || pending.bytes > self.settings.spool_size && !is_empty;
+            || pending.bytes > self.settings.limits.spool_size && !is_empty;
         if full && !held {
             return false;
         }
-        match self.files.commit(journal, file) {
-            Ok(true) => {}
-            Ok(false) => return false,
-            Err(error) => {
-                log::warn!(
-                    "write-back: journal commit failed: {error}; this close waits for the server"
-                );
-                return false;
-            }
+        let owed = std::mem::replace(&mut file.body.lock().owes, true);
+        let committed = self.files.commit(journal, file).unwrap_or_else(|error| {
+            log::warn!(
+                "write-back: journal commit failed: {error}; this close waits for the server"
+            );
+            false
+        });
+        if !committed {
+            file.body.lock().owes = owed;
+            return false;
         }
         self.enqueue(
             file,
@@ -244,26 +251,44 @@ impl WriteBack {
     /// The server has refused what was closed. If a handle still writes to the file, its next call gets the error, and
     /// the last close settles the rest; else it goes to `lost+found`, and the next open of that name gets the error.
     fn refuse(&self, file: &File, error: Error) {
-        let is_written = {
-            let opened = self.files.opened.lock();
-            let mut handles = opened.handles.values();
-            handles.any(|handle| handle.writes && handle.file.ino == file.ino)
-        };
-        if is_written {
+        if self.give_up(file, Some(&error), Some(&error), Taken::FromClosed) == GivenUp::IsWritten {
             let mut body = file.body.lock();
             body.upload.state.fail(Some(error), Report::Due);
-            return;
         }
-        let path = self.table.path(file.ino).unwrap_or_default();
-        self.uploader.give_up(file, Some(&error));
-        self.record_refusal(path, error);
     }
 
-    /// What was closed could not be stored, and no caller has got the error: the next open of that name, or the
-    /// unmount, reports it.
-    pub(crate) fn record_refusal(&self, path: RemotePath, error: Error) {
-        self.queue.refusals.fetch_add(1, Ordering::Relaxed);
-        self.queue.refused.lock().insert(path, error);
+    /// Gives a file up. If a close of it had succeeded, the unmount reports that, and so does the next open of its name where
+    /// no caller has got the error, `unheard`.
+    pub(crate) fn give_up(
+        &self,
+        file: &File,
+        why: Option<&Error>,
+        unheard: Option<&Error>,
+        from: Taken,
+    ) -> GivenUp {
+        let path = self.table.path(file.ino).unwrap_or_default();
+        // Before the name is free for another file, which must not get the error after its own removal of this one.
+        if let Some(error) = unheard {
+            let mut refused = self.queue.refused.lock();
+            refused.insert(path.clone(), error.clone());
+        }
+        let outcome = self.uploader.give_up(file, why, from);
+        if let GivenUp::Done {
+            was_closed: true,
+            is_kept,
+        } = outcome
+        {
+            self.queue.refusals.fetch_add(1, Ordering::Relaxed);
+            self.queue.kept.fetch_add(is_kept.into(), Ordering::Relaxed);
+        } else if unheard.is_some() {
+            self.forget_refusal(&path);
+        }
+        outcome
+    }
+
+    /// The name was removed or replaced: what was refused there concerns no caller.
+    pub(crate) fn forget_refusal(&self, path: &RemotePath) {
+        self.queue.refused.lock().remove(path);
     }
 
     fn next_job(&self) -> Option<Arc<File>> {

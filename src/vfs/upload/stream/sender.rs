@@ -211,7 +211,7 @@ impl Sender {
             let Some(stream) = &mut body.upload.stream else {
                 return Turn::End;
             };
-            let written = body.content.dirty.stretch(stream.sent);
+            let written = body.content.ordered_from(stream.sent);
             let until = stream.goal.unwrap_or(body.content.ordered);
             let mut end = written.min(until).min(stream.sent + SEND_CHUNK);
             if body.journal.is_cutting() {
