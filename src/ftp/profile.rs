@@ -232,6 +232,8 @@ pub struct ThisMount {
     pub refused_part: Option<RefusedPart>,
     /// The part that was refused for now (4xx) where the whole file was stored afterwards.
     pub doubted_part: Option<Part>,
+    /// Ways to data connections that were refused for the moment.
+    pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
 }
@@ -264,13 +266,35 @@ pub struct DataModes {
     /// The way that worked in an earlier mount: to be tried first.
     pub before: Option<DataMode>,
     /// The ways that failed, and why.
-    pub failed: Vec<(DataMode, String)>,
+    pub failed: Vec<FailedMode>,
+}
+
+/// A way that failed.
+#[derive(Clone, Debug)]
+pub struct FailedMode {
+    /// Which one.
+    pub mode: DataMode,
+    /// The error.
+    pub cause: String,
+    /// What the error is about.
+    pub failure: ModeFailure,
+}
+
+/// What the failure of a way is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeFailure {
+    /// The command: the server does not support it.
+    Command,
+    /// The data connection.
+    Connection,
+    /// This moment.
+    Moment,
 }
 
 impl DataModes {
     /// The way to try first: one that works, or worked in an earlier mount and has not failed in this one.
     pub fn likely(&self) -> Option<DataMode> {
-        let failed = |way: &DataMode| self.failed.iter().any(|(failed, _)| failed == way);
+        let failed = |way: &DataMode| self.failed.iter().any(|failed| failed.mode == *way);
         self.works.or(self.before.filter(|way| !failed(way)))
     }
 }

@@ -281,6 +281,21 @@ fn nopipeline_sends_one_command_at_a_time() {
     assert_eq!(server.lost(), 0);
 }
 
+/// A data connection of a session that has ended is still in the server's queue.
+#[test]
+fn no_data_connection_for_the_moment_is_tried_again() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    for verb in ["EPSV", "EPRT"] {
+        server.on(verb, Act::Reply("500 Unknown command"));
+    }
+    for _ in 0..2 {
+        server.once("MLSD", Act::Reply("425 No data connection"));
+    }
+    let mount = Mount::of(&server);
+    assert_eq!(mount.sh("ls d"), "f\n");
+}
+
 #[test]
 fn server_whose_newest_client_ends_the_older_gets_one() {
     let server = Script::new().one_client().start();

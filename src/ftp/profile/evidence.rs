@@ -7,7 +7,7 @@
 //!
 //! What is refused here counts for this mount. [`super::format`] says when it counts for later ones.
 
-use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::profile::{DataMode, Learned, ModeFailure, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Error, Why};
 
@@ -191,6 +191,28 @@ impl Profile {
             }
             _ => Verdict::Nothing,
         }
+    }
+
+    /// What the failure of a way to data connections is about: `EPSV` and its kin are commands without a path. A second
+    /// refusal for the moment counts as one of the command.
+    pub fn judge_mode(&self, mode: DataMode, error: &Error) -> ModeFailure {
+        let Error::Refused { said, .. } = error else {
+            return ModeFailure::Connection;
+        };
+        let code = said.get(..3).and_then(|code| code.parse().ok());
+        let is_missing = |code| verdict(code, CommandKind::Bare, History::New) == Verdict::Missing;
+        if code.is_some_and(is_missing) {
+            return ModeFailure::Command;
+        }
+        let mut failure = ModeFailure::Moment;
+        self.learn(|learned| {
+            let refused = &mut learned.this_mount.modes_refused_once;
+            match refused.contains(&mode) {
+                true => failure = ModeFailure::Command,
+                false => refused.push(mode),
+            }
+        });
+        failure
     }
 
     fn note_code(&self, capability: Capability, path: &[u8], (code, why): (u16, Why)) -> Verdict {
