@@ -48,6 +48,9 @@ impl Uploader {
     ) -> Result<Version> {
         let version = Self::version_made(change, &updated);
         body.uploaded(version, change.size);
+        if updated.version == Version::default() && !self.remote.traits().stats {
+            self.table.lock().note_stored_unseen(file.ino);
+        }
         if version.size != Some(change.size) {
             // Other clients appended, too: what was sent is read from the server by reads that come before this is
             // published.
