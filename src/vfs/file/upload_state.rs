@@ -36,6 +36,8 @@ pub struct Upload {
     pub unappendable: bool,
     /// A flush has found an empty file, and has waited for more.
     pub waited: bool,
+    /// The server has refused what was closed by one handle, while another one still writes.
+    pub refused_closed: bool,
 }
 
 /// A transfer in progress while the file is being written.

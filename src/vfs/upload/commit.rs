@@ -217,7 +217,7 @@ impl Body {
     fn uploaded(&mut self, version: Version, size: u64) {
         self.content.base = Some(version);
         (self.journal.upload_begun, self.upload.exclusive) = (false, false);
-        self.upload.was_taken = false;
+        (self.upload.was_taken, self.upload.refused_closed) = (false, false);
         self.upload.unappendable = false;
         self.content.kept = size;
         self.content.holes = RangeSet::default();

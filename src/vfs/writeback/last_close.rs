@@ -4,6 +4,7 @@ use crate::remote::{Deadline, Step};
 use crate::vfs::file::open_file::File;
 use crate::vfs::writeback::WriteBack;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl WriteBack {
@@ -93,15 +94,19 @@ impl WriteBack {
             }
         };
         self.uploader.fetch_back(file, deadline);
-        let unheard = {
-            let body = file.body.lock();
-            error.as_ref().or(body.upload.state.unreported()).cloned()
+        let (unheard, was_closed) = {
+            let mut body = file.body.lock();
+            let unheard = error.as_ref().or(body.upload.state.unreported()).cloned();
+            (unheard, std::mem::take(&mut body.upload.refused_closed))
         };
         let path = self.table.path(file.ino).unwrap_or_default();
         self.uploader.give_up(file, error.as_ref());
         // Its close succeeded early, and this one has no caller.
         if let Some(error) = unheard.filter(|_| self.journal.is_write_back()) {
             self.record_refusal(path, error);
+        } else if was_closed {
+            // The handle that still wrote got the error, and the one that was closed before did not.
+            self.queue.refusals.fetch_add(1, Ordering::Relaxed);
         }
     }
 

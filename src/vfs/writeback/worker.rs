@@ -252,6 +252,7 @@ impl WriteBack {
         if is_written {
             let mut body = file.body.lock();
             body.upload.state.fail(Some(error), Report::Due);
+            body.upload.refused_closed = true;
             return;
         }
         let path = self.table.path(file.ino).unwrap_or_default();
