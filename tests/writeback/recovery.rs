@@ -234,7 +234,10 @@ fn file_refused_while_another_handle_writes_counts_as_refused() {
     mount.put(other, 1, b"four");
     mount.close(other);
     mount.rests();
-    assert_eq!((mount.refusals().0, place.bytes("f")), (0, b"tfour".to_vec()));
+    assert_eq!(
+        (mount.refusals().0, place.bytes("f")),
+        (0, b"tfour".to_vec())
+    );
     mount.end();
 }
 
