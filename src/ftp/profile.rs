@@ -230,7 +230,7 @@ pub struct ThisMount {
     pub taken_parts: Vec<Part>,
     /// The part that was refused last, perhaps for being one.
     pub refused_part: Option<RefusedPart>,
-    /// The part that was refused for now (4xx) where the whole file was stored afterwards.
+    /// The part that was refused, without being said to be refused for that, where the whole file was stored afterwards.
     pub doubted_part: Option<Part>,
     /// Ways to data connections that were refused for the moment.
     pub modes_refused_once: Vec<DataMode>,
@@ -245,8 +245,8 @@ pub struct RefusedPart {
     pub part: Part,
     /// The file's absolute path.
     pub path: Vec<u8>,
-    /// Refused for good (5xx, or in words of rights), and not just for now (4xx, RFC 959 section 4.2.1).
-    pub is_lasting: bool,
+    /// The refusal says that it is one of parts.
+    pub names_parts: bool,
 }
 
 /// How a part of a file is stored.

@@ -45,6 +45,10 @@ pub enum Act {
     Raw(Vec<u8>),
     /// Does it, and sends these bytes before each of its replies.
     Noise(&'static str),
+    /// Does it, and sends its final reply twice.
+    Twice,
+    /// Does it, and sends its final reply after that to the next command, if that came together with it.
+    Swap,
     /// Never answers again on this connection.
     Silence,
     /// Closes the control connection instead of answering.
