@@ -258,7 +258,7 @@ fn try_first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
-    let connect = |route: &Route| endpoint.connect(route, profile, deadline);
+    let connect = |route: &Route| endpoint.connect_first(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.mark_untested();

@@ -49,7 +49,8 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
     let connect = |route: &Route| {
         let session = is_implicit.then(|| tls.onlooker()).transpose()?;
         let session = session.map(|session| (None, session));
-        Control::greeted(route, route.connect(deadline)?, session, false, deadline)
+        let stream = endpoint.first_stream(route, deadline)?;
+        Control::greeted(route, stream, session, false, deadline)
     };
     let mut control = endpoint.first_control(&connect)?;
     let took = since.elapsed();
