@@ -226,16 +226,23 @@ pub struct ThisMount {
     pub mdtm_zone: Option<Zone>,
     /// The largest offset, in bytes, at which [`PartialTransfers::rest_retr`] was seen.
     pub rest_retr_reach: u64,
-    /// Parts of files that were stored.
-    pub taken_parts: Vec<Part>,
-    /// The part that was refused last, perhaps for being one.
-    pub refused_part: Option<RefusedPart>,
-    /// The part that was refused, without being said to be refused for that, where the whole file was stored afterwards.
-    pub doubted_part: Option<Part>,
+    /// Which parts of files were stored and refused.
+    pub parts: PartsSeen,
     /// Ways to data connections that were refused for the moment.
     pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// Which parts of files were stored and refused.
+#[derive(Clone, Debug, Default)]
+pub struct PartsSeen {
+    /// Those that were stored.
+    pub taken: Vec<Part>,
+    /// The one that was refused last, perhaps for being a part.
+    pub refused: Option<RefusedPart>,
+    /// One that was refused, without being said to be refused for that, where the whole file was stored afterwards.
+    pub doubted: Option<Part>,
 }
 
 /// A part of a file that was refused.

@@ -51,7 +51,7 @@ fn is_of_rest(error: &Error) -> bool {
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
     let is_unsupported = error.why() == Some(Why::Unsupported);
     let may_be = may_be_of_parts(&error)
-        && !profile.ask(|learned| learned.this_mount.taken_parts.contains(&part));
+        && !profile.ask(|learned| learned.this_mount.parts.taken.contains(&part));
     let (is_of_rest, names_parts) = (is_of_rest(&error), names_parts(&error));
     if !is_of_rest {
         profile.note_refusal(part.capability(), path, &error);
@@ -62,7 +62,7 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
                 if is_of_rest {
                     learned.lacks(part);
                 } else {
-                    learned.this_mount.refused_part = Some(RefusedPart {
+                    learned.this_mount.parts.refused = Some(RefusedPart {
                         part,
                         path: path.to_vec(),
                         names_parts,
@@ -77,9 +77,9 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
 
 /// A part was stored.
 pub fn took(profile: &Profile, part: Part) {
-    let is_known = |learned: &Learned| learned.this_mount.taken_parts.contains(&part);
+    let is_known = |learned: &Learned| learned.this_mount.parts.taken.contains(&part);
     if !profile.ask(is_known) {
-        profile.learn(|learned| learned.this_mount.taken_parts.push(part));
+        profile.learn(|learned| learned.this_mount.parts.taken.push(part));
         profile.note_success(part.capability());
     }
 }
@@ -88,7 +88,7 @@ pub fn took(profile: &Profile, part: Part) {
 /// file that was busy for a moment shows the same, so that a refusal which does not say so counts the second time.
 pub fn took_all(profile: &Profile, path: &[u8]) {
     let is_it = |learned: &Learned| {
-        let refused = learned.this_mount.refused_part.as_ref();
+        let refused = learned.this_mount.parts.refused.as_ref();
         refused.is_some_and(|refused| refused.path == path)
     };
     if !profile.ask(is_it) {
@@ -97,15 +97,15 @@ pub fn took_all(profile: &Profile, path: &[u8]) {
     profile.learn(|learned| {
         let Some(RefusedPart {
             part, names_parts, ..
-        }) = learned.this_mount.refused_part.take()
+        }) = learned.this_mount.parts.refused.take()
         else {
             return;
         };
-        if names_parts || learned.this_mount.doubted_part == Some(part) {
+        if names_parts || learned.this_mount.parts.doubted == Some(part) {
             log::info!("upload: the server stores whole files and no parts ({part:?})");
             learned.lacks(part);
         } else {
-            learned.this_mount.doubted_part = Some(part);
+            learned.this_mount.parts.doubted = Some(part);
         }
     });
 }
