@@ -39,7 +39,7 @@ pub use crate::ftp::net::stream::Bind;
 pub use crate::ftp::pool::Connections;
 pub use crate::ftp::probe::{
     Answer, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Prelogin, Remembered,
-    Restart, Scratch, Server, Trial, Writing, look_before_login,
+    Restart, Scratch, Server, StoredFile, Trial, Writing, look_before_login,
 };
 pub use crate::ftp::profile::DataMode;
 pub use crate::ftp::protocol::charset::Charset;

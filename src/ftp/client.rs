@@ -334,7 +334,7 @@ impl Client {
 
     /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
     /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
-    fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let profile = self.pool.profile();
         let done = work();
         if profile.ask(|learned| learned.paths.is_known()) {

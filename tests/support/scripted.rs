@@ -151,6 +151,7 @@ pub struct Script {
     no_parts: Option<&'static str>,
     appe_replaces: bool,
     never_replaces: bool,
+    refuses_to_replace: bool,
     one_client: bool,
     names_only: bool,
     hides: &'static str,
@@ -234,6 +235,12 @@ impl Script {
     /// `STOR` over a name that is taken stores under another one and says that all is well, as Pure-FTPd does with `-r`.
     pub fn never_replaces(mut self) -> Self {
         self.never_replaces = true;
+        self
+    }
+
+    /// `STOR` over a name that is taken is refused, as ProFTPD does by default.
+    pub fn refuses_to_replace(mut self) -> Self {
+        self.refuses_to_replace = true;
         self
     }
 

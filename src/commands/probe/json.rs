@@ -12,7 +12,7 @@ use crate::commands::json;
 use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text;
-use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, Trial, Writing};
+use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, StoredFile, Trial, Writing};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: u32 = 1;
@@ -154,13 +154,15 @@ struct ListingJson<'a> {
 #[derive(Serialize)]
 struct WritingJson {
     store: bool,
+    shown: Option<bool>,
+    overwrites: Option<bool>,
     reading: Option<&'static str>,
-    rest_stor: &'static str,
-    append: bool,
-    rename_replaces: bool,
-    chmod: bool,
+    rest_stor: Option<&'static str>,
+    append: Option<bool>,
+    rename_replaces: Option<bool>,
+    chmod: Option<bool>,
     sets_times: Option<&'static str>,
-    sets_times_of_directories: bool,
+    sets_times_of_directories: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -275,23 +277,26 @@ fn restart(restart: &Restart) -> &'static str {
 }
 
 fn writing(writing: &Writing) -> WritingJson {
-    let works = |answer: &Answer| answer.is_ok();
+    let stored = writing.stored.as_ref().ok();
+    let works = |answer: fn(&StoredFile) -> &Answer| stored.map(|stored| answer(stored).is_ok());
     WritingJson {
-        store: works(&writing.store),
-        reading: writing.reading.as_ref().map(restart),
-        rest_stor: match writing.patch {
+        store: writing.store.is_ok(),
+        shown: writing.store.is_ok().then_some(stored.is_some()),
+        overwrites: works(|stored| &stored.overwrite),
+        reading: stored.and_then(|stored| stored.reading.as_ref().map(restart)),
+        rest_stor: stored.map(|stored| match stored.patch {
             PatchOutcome::Keeps => "keeps",
             PatchOutcome::Cuts => "cuts",
             PatchOutcome::Appends => "appends",
             PatchOutcome::Replaces => "replaces",
             PatchOutcome::Wrong => "wrong",
             PatchOutcome::Refused(_) => "refused",
-        },
-        append: works(&writing.append),
-        rename_replaces: works(&writing.replace),
-        chmod: works(&writing.chmod),
-        sets_times: writing.times.as_ref().ok().copied(),
-        sets_times_of_directories: works(&writing.directory_times),
+        }),
+        append: works(|stored| &stored.append),
+        rename_replaces: works(|stored| &stored.replace),
+        chmod: works(|stored| &stored.chmod),
+        sets_times: stored.and_then(|stored| stored.times.as_ref().ok().copied()),
+        sets_times_of_directories: works(|stored| &stored.directory_times),
     }
 }
 
