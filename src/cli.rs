@@ -48,8 +48,8 @@ use crate::cli::option_list::{apply_all, split};
 pub use crate::cli::option_table::{FLAGS, Flag, Group, Spec, TABLE};
 use crate::cli::option_table::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::settings::{
-    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, Umount,
-    Verify,
+    AttributePolicy, DropCache, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
+    Umount, Verify,
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
@@ -66,8 +66,8 @@ pub enum Request {
     Probe(Box<Probe>),
     /// Show the status of mounts.
     Status(Status),
-    /// Drop the caches of the mount at this path, or of all of this user's mounts.
-    DropCache(Option<PathBuf>),
+    /// Drop caches.
+    DropCache(DropCache),
     /// Wait for uploads and unmount.
     Umount(Umount),
     /// Print this text.
@@ -113,8 +113,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
                 verbose: found.get_flag("verbose"),
             })
         }),
-        "drop-cache" => parse_query(&DROP_CACHE, arguments, |mountpoint, _| {
-            Request::DropCache(mountpoint)
+        "drop-cache" => parse_query(&DROP_CACHE, arguments, |mountpoint, found| {
+            Request::DropCache(DropCache {
+                mountpoint,
+                server: found.get_flag("server"),
+            })
         }),
         _ => parse_mount(&program, arguments.collect()),
     }

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, TABLE, Umount, parse,
+    DropCache, Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, TABLE, Umount,
+    parse,
 };
 
 fn settings_of(arguments: &[&str]) -> Result<Settings, String> {
@@ -343,9 +344,17 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
     assert_eq!(request(&["ftpfs", "status", "-j"]), status(None, true));
     let line = ["ftpfs", "status", "/m", "--json"];
     assert_eq!(request(&line), status(Some("/m"), true));
-    let drop = |mountpoint: Option<&str>| Ok(Request::DropCache(mountpoint.map(PathBuf::from)));
-    assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None));
-    assert_eq!(request(&["ftpfs", "drop-cache", "/m"]), drop(Some("/m")));
+    let drop = |mountpoint: Option<&str>, server| {
+        let mountpoint = mountpoint.map(PathBuf::from);
+        Ok(Request::DropCache(DropCache { mountpoint, server }))
+    };
+    assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None, false));
+    assert_eq!(
+        request(&["ftpfs", "drop-cache", "/m"]),
+        drop(Some("/m"), false)
+    );
+    let line = ["ftpfs", "drop-cache", "--server", "/m"];
+    assert_eq!(request(&line), drop(Some("/m"), true));
     for (arguments, part) in [
         (
             &["ftpfs", "status", "/m", "/n"][..],

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::cli::Status;
+use crate::cli::{DropCache, Status};
 use crate::commands::forced_end::ForcedEnd;
 use crate::commands::json;
 use crate::commands::status::report::Report;
@@ -75,7 +75,12 @@ impl fuse::QueryHandler for MountQueries {
         }
     }
 
-    fn drop_cache(&self) {
+    fn drop_cache(&self, server: bool) {
+        if server {
+            self.client.forget_server();
+            self.vfs.forget_server();
+            log::info!("what was learned of the server is forgotten");
+        }
         let known = self.vfs.forget_all();
         self.notifier.invalidate(&known);
         log::info!("caches dropped: {} inodes", known.len());
@@ -119,11 +124,11 @@ pub fn run(status: &Status) -> ExitCode {
 }
 
 /// Runs `ftpfs drop-cache`.
-pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
-    query_mounts(mountpoint, |mounts| {
+pub fn drop_cache(drops: &DropCache) -> ExitCode {
+    query_mounts(drops.mountpoint.as_ref(), |mounts| {
         let mut failed = false;
         for mount in mounts {
-            if let Err(error) = mount.drop_cache() {
+            if let Err(error) = mount.drop_cache(drops.server) {
                 failed |= print_error(&error);
             }
         }

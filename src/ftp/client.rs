@@ -307,6 +307,14 @@ impl Client {
         listed
     }
 
+    /// Forgets what was learned of the server, here and for later mounts.
+    pub fn forget_server(&self) {
+        self.unseen.forget_all();
+        self.name_tries.store(0, Ordering::Relaxed);
+        self.names_taken.store(0, Ordering::Relaxed);
+        self.pool.forget_server();
+    }
+
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
     /// for, since the version decides what to send.
     fn settled_before(&self, steps: &[Step<'_>], urgency: Urgency) -> Vec<Vec<u8>> {

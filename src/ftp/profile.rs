@@ -88,11 +88,13 @@ impl From<Option<bool>> for Support {
     }
 }
 
-/// The facts about a server, in groups. All but [`ThisMount`], the features and their digest are stored for later mounts.
+/// The facts about a server, in groups. All but [`ThisMount`], both features and their digest are stored for later mounts.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// The reply to `FEAT`, which each mount asks for.
     pub features: Features,
+    /// The same, as it was given: refusals take from [`Self::features`].
+    pub offered: Features,
     /// Digest of the greeting and the features, which identifies the server of a stored profile.
     pub print: u64,
     /// Data connections.
@@ -417,6 +419,21 @@ impl Profile {
     pub fn learn(&self, change: impl FnOnce(&mut Learned)) {
         change(&mut self.learned.lock());
         self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Forgets all but what the server says of itself at a login, and what protects this mount.
+    pub fn forget(&self) {
+        self.learn(|learned| {
+            let mut new = Learned {
+                features: learned.offered.clone(),
+                offered: learned.offered.clone(),
+                print: learned.print,
+                ..Learned::default()
+            };
+            new.listing.hides_directories = learned.listing.hides_directories;
+            new.this_mount.tls_close_notify = learned.this_mount.tls_close_notify;
+            *learned = new;
+        });
     }
 
     /// A number that changes whenever something was learned.

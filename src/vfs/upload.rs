@@ -80,4 +80,10 @@ impl Uploader {
             replacing: OrderedMutex::default(),
         })
     }
+
+    /// Forgets how the server replaces files.
+    pub(crate) fn forget_server(&self) {
+        *self.in_place.lock() = InPlace::default();
+        *self.replacing.lock() = Replacing::default();
+    }
 }

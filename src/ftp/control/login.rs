@@ -58,7 +58,10 @@ pub fn first(
                 control.route()
             );
         }
-        profile.learn(|learned| learned.features = features);
+        profile.learn(|learned| {
+            learned.offered = features.clone();
+            learned.features = features;
+        });
     }
     let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
     let system = prepare(control, tls, profile, asks, deadline)?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::ftp::profile::file::{is_fresh, load, write};
+use crate::ftp::profile::file::{is_fresh, load, remove, write};
 use crate::ftp::profile::format;
 use crate::ftp::profile::format::Head;
 use crate::ftp::profile::{DataModes, Learned, Profile, Support};
@@ -135,6 +135,7 @@ impl ProfileStore {
                 learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
                 learned.listing.hides_directories |= new.listing.hides_directories;
                 learned.features = new.features;
+                learned.offered = new.offered;
                 learned.print = new.print;
                 if learned.listing.mlsd == Support::No {
                     learned.features.facts = None;
@@ -194,6 +195,26 @@ impl ProfileStore {
             }
         }
         self.write_all();
+    }
+
+    /// Removes the file. What is learned from now on is written again.
+    pub fn forget(&self) {
+        let Some(path) = &self.path else { return };
+        let mut state = self.state.lock();
+        if state.is_writing {
+            self.idle.wait_for(&mut state, WRITER_PATIENCE);
+        }
+        state.found = None;
+        if let Some(head) = &mut state.head {
+            head.since = now();
+            head.once.clear();
+            head.often.clear();
+        }
+        (state.noted, state.written) = (String::new(), String::new());
+        drop(state);
+        if let Err(error) = remove(path) {
+            log::warn!("profile: {}: can't be removed: {error}", path.display());
+        }
     }
 
     /// Whether there are new facts to be written.
