@@ -21,7 +21,8 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::pool::{Lease, Purpose};
-use crate::ftp::profile::{DataMode, DataModes, format as written};
+use crate::ftp::profile::format::KeptFact;
+use crate::ftp::profile::{DataMode, DataModes};
 use crate::ftp::protocol::command::Command;
 use crate::process::printable::printable_bytes;
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Urgency, Why};
@@ -73,8 +74,8 @@ pub struct Server {
 pub struct Remembered {
     /// The path of its file; `None` without a home directory.
     pub file: Option<String>,
-    /// Its lines: `way EPSV`.
-    pub facts: Vec<String>,
+    /// Its facts: `way EPSV`.
+    pub facts: Vec<KeptFact>,
 }
 
 impl Inspection {
@@ -120,7 +121,7 @@ impl Inspection {
         let pool = self.client.pool();
         Remembered {
             file: pool.kept().path().map(|path| path.display().to_string()),
-            facts: pool.profile().ask(written::facts),
+            facts: pool.kept().facts(pool.profile()),
         }
     }
 

@@ -47,6 +47,33 @@ fn second_mount_does_not_repeat_the_first_ones_tests() {
 }
 
 #[test]
+fn probe_shows_when_and_how_each_fact_was_learned() {
+    let server = Server::start();
+    for path in ["/f", "/d/f"] {
+        server.tree().put(path, "content");
+    }
+    server.on("SITE CHMOD", Act::Reply("502 Not here"));
+    let mut mount = Mount::of(&server);
+    mount.sh("chmod 600 f d/f; ls; echo more >> f");
+    mount.unmount();
+    let url = server.url();
+    let probe = |flag| {
+        let output = mount.ftpfs(&["probe", &url, flag]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (text, json) = (probe("--write"), probe("--json"));
+    let line = |fact: &str| {
+        text.lines()
+            .find(|line| line.contains(fact))
+            .unwrap_or_default()
+    };
+    assert!(line("appe yes").contains("by an earlier mount"), "{text}");
+    assert!(line("rest yes").ends_with("now"), "{text}");
+    assert!(line("chmod no").contains("one refusal"), "{text}");
+    assert!(json.contains("\"how\": \"before\""), "{json}");
+}
+
+#[test]
 fn drop_cache_of_the_server_forgets_what_was_learned() {
     let server = Server::start();
     server.on("MLSD", Act::Reply("502 Not here"));

@@ -12,7 +12,9 @@ use crate::commands::json;
 use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text;
-use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, StoredFile, Trial, Writing};
+use crate::ftp::{
+    Answer, Fault, How, KeptFact, PatchOutcome, Prelogin, Restart, StoredFile, Trial, Writing,
+};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: u32 = 1;
@@ -60,7 +62,8 @@ pub fn to_text(report: &Report) -> String {
             }),
         kept: report.kept.as_ref().map(|kept| KeptJson {
             file: kept.file.as_deref(),
-            facts: &kept.facts,
+            facts: kept.facts.iter().map(|kept| &kept.fact[..]).collect(),
+            learned: kept.facts.iter().map(learned).collect(),
         }),
         advice: AdviceJson {
             options: &advice.options,
@@ -182,7 +185,15 @@ struct ConnectionsJson<'a> {
 #[derive(Serialize)]
 struct KeptJson<'a> {
     file: Option<&'a str>,
-    facts: &'a [String],
+    facts: Vec<&'a str>,
+    learned: Vec<LearnedJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct LearnedJson<'a> {
+    fact: &'a str,
+    at: i64,
+    how: &'static str,
 }
 
 #[derive(Serialize)]
@@ -297,6 +308,19 @@ fn writing(writing: &Writing) -> WritingJson {
         chmod: works(|stored| &stored.chmod),
         sets_times: stored.and_then(|stored| stored.times.as_ref().ok().copied()),
         sets_times_of_directories: works(|stored| &stored.directory_times),
+    }
+}
+
+fn learned(kept: &KeptFact) -> LearnedJson<'_> {
+    LearnedJson {
+        fact: &kept.fact,
+        at: kept.at,
+        how: match kept.how {
+            How::Here => "now",
+            How::Before => "before",
+            How::Once => "once",
+            How::Twice => "twice",
+        },
     }
 }
 

@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::ftp::profile::file::{is_fresh, load, remove, write};
 use crate::ftp::profile::format;
-use crate::ftp::profile::format::Head;
+use crate::ftp::profile::format::{Head, KeptFact};
 use crate::ftp::profile::{DataModes, Learned, Profile, Support};
 use crate::ftp::protocol::time_val::now;
 use crate::process::thread::spawn_thread;
@@ -45,6 +45,8 @@ struct StoreState {
     found: Option<(Head, Learned)>,
     /// Set once the server is known to be that of the file, or to be another.
     head: Option<Head>,
+    /// The lines of facts of the file then.
+    before: Vec<String>,
     /// Whether the way to data connections is read and written.
     ways: bool,
     revision: u64,
@@ -126,6 +128,14 @@ impl ProfileStore {
         let (once, often) = found.as_ref().map_or_else(Default::default, |(head, _)| {
             (head.once.clone(), head.often.clone())
         });
+        let before = found.as_ref().map(|(_, learned)| format::facts(learned));
+        let times = found
+            .as_ref()
+            .map_or_else(Default::default, |(head, learned)| {
+                let facts = format::facts(learned).into_iter();
+                let time = |fact: &String| head.times.get(fact).copied().unwrap_or(head.since);
+                facts.map(|fact| (fact.clone(), time(&fact))).collect()
+            });
         profile.learn(|learned| match found {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
@@ -153,8 +163,10 @@ impl ProfileStore {
             network: network.to_string(),
             once,
             often,
+            times,
         });
         state.ways = ways;
+        state.before = before.unwrap_or_default();
         drop(state);
         let text = self.text(profile).unwrap_or_default();
         let mut state = self.state.lock();
@@ -209,6 +221,7 @@ impl ProfileStore {
             head.since = now();
             head.once.clear();
             head.often.clear();
+            head.times.clear();
         }
         (state.noted, state.written) = (String::new(), String::new());
         drop(state);
@@ -233,14 +246,29 @@ impl ProfileStore {
     }
 
     fn text(&self, profile: &Profile) -> Option<String> {
-        let state = self.state.lock();
-        let (head, ways) = (state.head.clone()?, state.ways);
-        drop(state);
         let mut learned = profile.get();
-        if !ways {
+        let mut state = self.state.lock();
+        if !state.ways {
             learned.data.modes = DataModes::default();
         }
-        Some(format::write(&head, &learned))
+        let head = state.head.as_mut()?;
+        let facts = format::facts(&learned);
+        head.times.retain(|line, _| facts.contains(line));
+        for fact in facts {
+            head.times.entry(fact).or_insert_with(now);
+        }
+        Some(format::write(head, &learned))
+    }
+
+    /// What is kept, with when and how it was learned.
+    pub fn facts(&self, profile: &Profile) -> Vec<KeptFact> {
+        self.text(profile);
+        let learned = profile.get();
+        let state = self.state.lock();
+        let head = state.head.as_ref();
+        head.map_or_else(Vec::new, |head| {
+            format::kept_facts(head, &learned, &state.before)
+        })
     }
 
     fn write_all(&self) {
