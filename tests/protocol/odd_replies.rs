@@ -220,3 +220,14 @@ fn one_odd_reply_ends_no_capability() {
     });
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// FEAT of embedded servers has `MLSD` alone.
+#[test]
+fn mlst_that_feat_does_not_list_is_refused_twice_at_most() {
+    let server = Script::new().without(&["MLST"]).start();
+    let features = "211-Features:\r\n MLSD\r\n SIZE\r\n211 End";
+    server.on("FEAT", Act::Reply(features));
+    let mount = Mount::of(&server);
+    mount.sh("for n in 1 2 3 4 5; do echo $n > f$n; test \"$(cat f$n)\" = $n; done");
+    assert_eq!(server.count("MLST"), 2);
+}

@@ -137,7 +137,8 @@ impl Capability {
 
     fn history(self, learned: &Learned) -> History {
         let is_offered = match self {
-            Self::Mlsd | Self::Mlst => learned.features.mlst(),
+            Self::Mlsd => learned.features.mlst(),
+            Self::Mlst => learned.features.lists_mlst,
             Self::Chmod => learned.features.mff_mode,
             Self::SetTimes => learned.features.mfmt,
             // RFC 959 requires LIST: a refusal is about what follows the word.
