@@ -415,6 +415,12 @@ impl Control {
             }
         }
         let reply = result?;
+        if reply.code == 500 && reply.text().starts_with("OOPS:") {
+            // vsftpd says so when it ends a session, as one for which it finds no free passive port.
+            self.condition = Condition::EndedByServer;
+            let cause = format!("the server said {reply}");
+            return Err(Error::lost(tried.to_string(), cause));
+        }
         if reply.code == 421 {
             self.condition = Condition::EndedByServer;
             // Before the login it means that the server has no room for one more.

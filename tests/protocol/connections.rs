@@ -296,6 +296,19 @@ fn no_data_connection_for_the_moment_is_tried_again() {
     assert_eq!(mount.sh("ls d"), "f\n");
 }
 
+/// vsftpd ends a session for which it finds no free passive port: that is no refusal of the command.
+#[test]
+fn session_that_ends_for_want_of_a_port_is_replaced() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::of(&server);
+    let words =
+        "500 OOPS: vsf_sysutil_bind, maximum number of attempts to find a listening port exceeded";
+    server.once("EPSV", Act::Farewell(words));
+    assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    assert_eq!(server.count("PASV"), 0);
+}
+
 #[test]
 fn server_whose_newest_client_ends_the_older_gets_one() {
     let server = Script::new().one_client().start();
