@@ -52,8 +52,8 @@ pub use crate::cli::option_list::split;
 use crate::cli::option_list::{apply_all, wrong_after_secret};
 pub use crate::cli::option_table::{Group, Spec, TABLE};
 pub use crate::cli::settings::{
-    AttributePolicy, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status, StatusView,
-    Umount, Verify,
+    AttributePolicy, DropCache, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
+    StatusView, Umount, Verify,
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
@@ -71,8 +71,8 @@ pub enum Request {
     Probe(Box<Probe>),
     /// Show the status of mounts.
     Status(Status),
-    /// Drop the caches of the mount at this path, or of all of this user's mounts.
-    DropCache(Option<PathBuf>),
+    /// Drop caches.
+    DropCache(DropCache),
     /// Wait for uploads and unmount.
     Umount(Umount),
     /// Print this text.
@@ -370,7 +370,10 @@ fn parse_drop_cache(arguments: impl Iterator<Item = OsString>) -> Result<Request
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    mountpoint_of(&found, &DROP_CACHE).map(Request::DropCache)
+    Ok(Request::DropCache(DropCache {
+        mountpoint: mountpoint_of(&found, &DROP_CACHE)?,
+        server: found.get_flag("server"),
+    }))
 }
 
 /// Parses the arguments of `ftpfs completions`.

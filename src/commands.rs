@@ -56,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Request::Mount(settings)) => mount::run(&settings),
         Ok(Request::Probe(probe)) => return probe::run(&probe),
         Ok(Request::Status(status)) => return status::run(&status),
-        Ok(Request::DropCache(mountpoint)) => return status::drop_cache(mountpoint.as_ref()),
+        Ok(Request::DropCache(drops)) => return status::drop_cache(&drops),
         Err(error) => Err(error),
     };
     exit_code(outcome)

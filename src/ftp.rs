@@ -40,8 +40,9 @@ pub use crate::ftp::pool::traffic::Moved;
 pub use crate::ftp::pool::{Connections, Sessions, Transport};
 pub use crate::ftp::probe::{
     Answer, Encryption, Fault, Inspection, Listed, Named, PatchOutcome, Prelogin, Remembered,
-    Restart, Scratch, Server, Trial, Writing, look_before_login,
+    Restart, Scratch, Server, StoredFile, Trial, Writing, look_before_login,
 };
 pub use crate::ftp::profile::DataMode;
+pub use crate::ftp::profile::format::{How, KeptFact};
 pub use crate::ftp::protocol::charset::Charset;
 pub use crate::ftp::tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};

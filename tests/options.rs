@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView, TABLE, Umount,
-    parse,
+    DropCache, Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView,
+    TABLE, Umount, parse,
 };
 use ftpfs::process::logging::Amount;
 
@@ -376,9 +376,17 @@ fn mounts_are_asked_by_one_word_and_a_mountpoint_or_none() {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(request(&words), status(mountpoint, view, watch), "{line}");
     }
-    let drop = |mountpoint: Option<&str>| Ok(Request::DropCache(mountpoint.map(PathBuf::from)));
-    assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None));
-    assert_eq!(request(&["ftpfs", "drop-cache", "/m"]), drop(Some("/m")));
+    let drop = |mountpoint: Option<&str>, server| {
+        let mountpoint = mountpoint.map(PathBuf::from);
+        Ok(Request::DropCache(DropCache { mountpoint, server }))
+    };
+    assert_eq!(request(&["ftpfs", "drop-cache"]), drop(None, false));
+    assert_eq!(
+        request(&["ftpfs", "drop-cache", "/m"]),
+        drop(Some("/m"), false)
+    );
+    let line = ["ftpfs", "drop-cache", "--server", "/m"];
+    assert_eq!(request(&line), drop(Some("/m"), true));
     for (arguments, part) in [
         (
             &["ftpfs", "status", "/m", "/n"][..],

@@ -98,7 +98,11 @@ pub(crate) const UMOUNT_HELPER_FLAGS: &[Flag] = &[
 pub const COMPLETIONS_FLAGS: &[Flag] = &[HELP, VERSION];
 
 /// Every flag of `ftpfs drop-cache`.
-pub const DROP_CACHE_FLAGS: &[Flag] = &[HELP, VERSION];
+pub const DROP_CACHE_FLAGS: &[Flag] = &[
+    flag('s', "server", None, "forget what was learned of the server"),
+    HELP,
+    VERSION,
+];
 
 /// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
 pub(crate) const HELPER_FLAGS: &[Flag] = &[

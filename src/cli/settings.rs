@@ -302,6 +302,15 @@ pub struct Probe {
     pub json: bool,
 }
 
+/// What `ftpfs drop-cache` drops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropCache {
+    /// The path of the mount; all of this user's if absent.
+    pub mountpoint: Option<PathBuf>,
+    /// What was learned of the server, too.
+    pub server: bool,
+}
+
 /// Arguments of `ftpfs status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -59,7 +59,7 @@ pub const PROBE: Subcommand = Subcommand {
 pub const DROP_CACHE: Subcommand = Subcommand {
     name: "drop-cache",
     about: "Show changes by other clients at once",
-    arguments: "[MOUNTPOINT]",
+    arguments: "[MOUNTPOINT] [--server]",
     flags: DROP_CACHE_FLAGS,
 };
 /// Prints completions.

@@ -44,6 +44,12 @@ pub fn explain_connect_error(server: &str, user: &[u8], error: &Error) -> String
         Error::Lost { tried, cause, .. } if tried.contains("proxy") => {
             format!("{server}: {tried}: {cause}; check proxy=, or the environment's proxy")
         }
+        Error::Lost { tried, cause, .. } if is_of_tls(tried) => {
+            format!("{server}: {tried}: {cause}; if the server has no TLS, use tls=off")
+        }
+        Error::TimedOut { tried } if is_of_tls(tried) => {
+            format!("{server}: no answer ({tried}); if the server has no TLS, use tls=off")
+        }
         Error::Lost { cause, .. } => {
             format!(
                 "{server}: can't connect: {cause}; check host and port, and that an FTP server runs there"
@@ -55,4 +61,9 @@ pub fn explain_connect_error(server: &str, user: &[u8], error: &Error) -> String
         }
         error => format!("{server}: {error}"),
     }
+}
+
+/// Whether the server was asked to encrypt.
+fn is_of_tls(tried: &str) -> bool {
+    tried.starts_with("AUTH") || tried.starts_with("encrypting")
 }

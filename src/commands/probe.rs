@@ -32,7 +32,7 @@ use crate::process::daemon::Signals;
 use crate::process::logging;
 use crate::process::printable::printable;
 use crate::process::thread::spawn_thread;
-use crate::remote::{Deadline, Error, Result};
+use crate::remote::{Deadline, Error, Result, Why};
 
 /// The server can be mounted with these options.
 const FINE: u8 = 0;
@@ -230,19 +230,31 @@ impl Run<'_> {
             return Ok(());
         };
         let place = scratch.shown();
-        match scratch.make(inspection, &deadline()) {
+        let mut refusal = None;
+        let scratch = match scratch.make(inspection, &deadline()) {
             Err(Error::Closed) => {
                 // It may have been created before the connection was lost.
                 let _ = self.remove_on_new_connection(&scratch);
                 return Err(Error::Closed);
             }
-            Err(error) => {
+            Err(error) if !matches!(error.why(), Some(Why::Unsupported | Why::Unsaid)) => {
                 self.report.scratch = Some(Place::NotMade(error.to_string()));
                 return Ok(());
             }
-            Ok(()) => {}
-        }
+            // A server without directories may take files.
+            Err(error) => {
+                refusal = Some(error.to_string());
+                scratch.without_directory()
+            }
+            Ok(()) => scratch,
+        };
         let written = scratch.explore(inspection, &deadline());
+        if let (Some(refusal), Ok(writing)) = (&refusal, &written)
+            && writing.store.is_err()
+        {
+            self.report.scratch = Some(Place::NotMade(refusal.clone()));
+            return Ok(());
+        }
         let removed = scratch
             .remove(inspection, &Deadline::after(REMOVE_TIMEOUT))
             .or_else(|_| self.remove_on_new_connection(&scratch));

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::cli::{Status, StatusView};
+use crate::cli::{DropCache, Status, StatusView};
 use crate::commands::forced_end::ForcedEnd;
 use crate::commands::json;
 use crate::commands::status::report::Report;
@@ -80,7 +80,12 @@ impl fuse::QueryHandler for MountQueries {
         }
     }
 
-    fn drop_cache(&self) {
+    fn drop_cache(&self, server: bool) {
+        if server {
+            self.client.forget_server();
+            self.vfs.forget_server();
+            log::info!("what was learned of the server is forgotten");
+        }
         let known = self.vfs.forget_all();
         self.notifier.invalidate(&known);
         log::info!("caches dropped: {} inodes", known.len());
@@ -182,11 +187,11 @@ fn detail(answers: &[Answer]) -> String {
 }
 
 /// Runs `ftpfs drop-cache`.
-pub fn drop_cache(mountpoint: Option<&PathBuf>) -> ExitCode {
-    query_mounts(mountpoint, |mounts| {
+pub fn drop_cache(drops: &DropCache) -> ExitCode {
+    query_mounts(drops.mountpoint.as_ref(), |mounts| {
         let mut failed = false;
         for mount in mounts {
-            if let Err(error) = mount.drop_cache() {
+            if let Err(error) = mount.drop_cache(drops.server) {
                 failed |= print_error(&error);
             }
         }

@@ -307,6 +307,14 @@ impl Client {
         listed
     }
 
+    /// Forgets what was learned of the server, here and for later mounts.
+    pub fn forget_server(&self) {
+        self.unseen.forget_all();
+        self.name_tries.store(0, Ordering::Relaxed);
+        self.names_taken.store(0, Ordering::Relaxed);
+        self.pool.forget_server();
+    }
+
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
     /// for, since the version decides what to send.
     fn settled_before(&self, steps: &[Step<'_>], urgency: Urgency) -> Vec<Vec<u8>> {
@@ -334,7 +342,7 @@ impl Client {
 
     /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
     /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
-    fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let profile = self.pool.profile();
         let done = work();
         if profile.ask(|learned| learned.paths.is_known()) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ftp::control::Control;
+use crate::ftp::control::foreign::check_silent;
 use crate::ftp::control::login::Login;
 use crate::ftp::data;
 use crate::ftp::listing::timezone::Zone;
@@ -90,6 +91,30 @@ impl Endpoint {
         deadline: &Deadline,
     ) -> Result<Control> {
         self.greet(route, route.connect(deadline)?, profile, deadline)
+    }
+
+    /// The same for the first connection: a server that does not greet is examined for another protocol.
+    pub fn connect_first(
+        &self,
+        route: &Route,
+        profile: &Profile,
+        deadline: &Deadline,
+    ) -> Result<Control> {
+        self.greet(
+            route,
+            self.first_stream(route, deadline)?,
+            profile,
+            deadline,
+        )
+    }
+
+    /// The first connection, once the server speaks, or is known to speak no other protocol.
+    pub fn first_stream(&self, route: &Route, deadline: &Deadline) -> Result<Stream> {
+        let mut stream = route.connect(deadline)?;
+        if self.tls.when() != When::Implicit {
+            check_silent(route, &mut stream, deadline)?;
+        }
+        Ok(stream)
     }
 
     /// Takes the greeting over a connection that goes by `route`.

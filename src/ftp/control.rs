@@ -9,6 +9,7 @@
 //! the connection and never uses it again.
 
 pub(crate) mod by_name;
+pub(crate) mod foreign;
 pub(crate) mod login;
 pub(crate) mod owed_replies;
 pub(crate) mod tls;
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ftp::control::foreign::Foreign;
 use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;
@@ -128,8 +130,9 @@ impl Control {
             greeting: Reply::default(),
             here: WorkingDirectory::default(),
         };
-        if let Some((judge, session)) = implicit {
-            control.encrypt(judge, session, deadline)?;
+        match implicit {
+            Some((judge, session)) => control.encrypt(judge, session, deadline)?,
+            None => control.check_start(deadline)?,
         }
         // 120 says that the server will be ready in some minutes (RFC 959 section 5.4).
         let mut greeting = control.reply(&"the greeting", deadline)?;
@@ -139,6 +142,9 @@ impl Control {
             }
             greeting = control.reply(&"the greeting", deadline)?;
         }
+        if let Some(foreign) = Foreign::of_greeting(&greeting.text()) {
+            return Err(foreign.error(route));
+        }
         control.lines = Lines::of(&greeting.text());
         if greeting.is_completion() {
             control.greeting = greeting;
@@ -146,6 +152,24 @@ impl Control {
         } else {
             Err(Error::refused(Why::TooMany, tried(), greeting.to_string()))
         }
+    }
+
+    /// Reads the first bytes of the greeting, which are left to be taken; an error where another protocol begins so.
+    fn check_start(&mut self, deadline: &Deadline) -> Result<()> {
+        const START: usize = 4;
+        while self.input.len() < START {
+            let mut buffer = [0; READ_SIZE];
+            match self.stream.read(&mut buffer, deadline) {
+                // `reply` says so.
+                Ok(0) | Err(_) => break,
+                Ok(length) => self.input.extend(&buffer[..length]),
+            }
+            if let Some(foreign) = Foreign::of_start(self.input.make_contiguous()) {
+                self.give_up();
+                return Err(foreign.error(&self.route));
+            }
+        }
+        Ok(())
     }
 
     /// Sends the commands in one go and returns the final reply to each, in order.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::{DataMode, DataModes, Profile};
+use crate::ftp::profile::{DataMode, DataModes, FailedMode, ModeFailure, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{
     Reply, is_no_data_connection, no_data_connection, no_data_connection_words,
@@ -268,15 +268,20 @@ pub struct Attempt {
 impl Attempt {
     /// A transfer began over it.
     pub fn worked(self, profile: &Profile) {
-        if !self.known {
-            log::info!("data: connections are made by {}", self.way);
-            profile.learn(|learned| {
-                learned.data.modes = DataModes {
-                    works: Some(self.way),
-                    ..DataModes::default()
-                };
-            });
+        if self.known {
+            return;
         }
+        profile.learn(|learned| {
+            let modes = std::mem::take(&mut learned.data.modes);
+            let mut failed = modes.failed.iter();
+            if failed.any(|failed| failed.failure == ModeFailure::Moment) {
+                // A better way was refused for the moment only: the next transfer tries it again.
+                learned.data.modes.before = modes.before;
+                return;
+            }
+            log::info!("data: connections are made by {}", self.way);
+            learned.data.modes.works = Some(self.way);
+        });
     }
 
     /// The server has the command, and there is no data connection. `Ok` when the next way is to be
@@ -320,24 +325,28 @@ fn note(
     known: bool,
     error: Error,
 ) -> Result<()> {
+    let failure = profile.judge_mode(way, &error);
     if known {
         // A server that answers may do better in a moment.
         let is_broken = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
         if is_broken && !is_no_data_connection(&error) {
             policy.doubt_mode(profile);
         }
-        return Err(error);
+        if failure != ModeFailure::Command {
+            return Err(error);
+        }
     }
     log::info!("data: {way} data connection failed: {error}");
     profile.learn(|learned| {
-        let is_new = learned
-            .data
-            .modes
-            .failed
-            .iter()
-            .all(|(failed, _)| *failed != way);
-        if is_new && learned.data.modes.works.is_none() {
-            learned.data.modes.failed.push((way, error.to_string()));
+        let modes = &mut learned.data.modes;
+        modes.works = modes.works.filter(|works| *works != way);
+        let is_new = modes.failed.iter().all(|failed| failed.mode != way);
+        if is_new && modes.works.is_none() {
+            modes.failed.push(FailedMode {
+                mode: way,
+                cause: error.to_string(),
+                failure,
+            });
         }
     });
     Ok(())
@@ -357,7 +366,7 @@ impl Policy {
 
     /// The way to go now.
     fn next(&self, ways: &DataModes, control: &Control) -> Option<DataMode> {
-        let failed = |way: &DataMode| ways.failed.iter().any(|(failed, _)| failed == way);
+        let failed = |way: &DataMode| ways.failed.iter().any(|failed| failed.mode == *way);
         let all = self.ways(control);
         let before = ways.before.filter(|way| all.contains(way));
         ways.works.or_else(|| {
@@ -398,14 +407,13 @@ impl Policy {
 /// Every way was tried. The next operation tries them again: networks change.
 fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error {
     profile.learn(|learned| learned.data.modes = DataModes::default());
-    let said: Vec<_> = ways
-        .failed
-        .iter()
-        .map(|(way, said)| match said.strip_prefix(&way.to_string()) {
-            Some(rest) => format!("{way}{rest}"),
-            None => format!("{way}: {said}"),
-        })
-        .collect();
+    let said = ways.failed.iter().map(|FailedMode { mode, cause, .. }| {
+        match cause.strip_prefix(&mode.to_string()) {
+            Some(rest) => format!("{mode}{rest}"),
+            None => format!("{mode}: {cause}"),
+        }
+    });
+    let said: Vec<_> = said.collect();
     let mend = match policy.mode {
         Mode::Auto => {
             "a firewall here or there lets neither side connect: let the server's passive ports \
@@ -416,9 +424,12 @@ fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error 
             "the server can't reach us: try mode=passive, or external_ip= and port_range= behind NAT"
         }
     };
-    let passive = ways.failed.iter().filter(|(way, _)| !way.is_active());
+    let passive = ways
+        .failed
+        .iter()
+        .filter(|failed| !failed.mode.is_active() && failed.failure != ModeFailure::Command);
     let refusals: Vec<_> = passive
-        .map(|(_, said)| no_data_connection_words(said))
+        .map(|failed| no_data_connection_words(&failed.cause))
         .collect();
     let tried = "no data connection can be made";
     match refusals.first() {

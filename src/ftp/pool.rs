@@ -251,6 +251,13 @@ impl Pool {
         self.kept.finish(&self.profile);
     }
 
+    /// Forgets what was learned, here and for later mounts. What other mounts of the server know, they store again.
+    pub fn forget_server(&self) {
+        self.profile.forget();
+        self.state.lock().forget_limit();
+        self.kept.forget();
+    }
+
     /// Where what was learned is kept.
     pub fn kept(&self) -> &ProfileStore {
         &self.kept

@@ -21,7 +21,8 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::data::is_private as is_private_v4;
 use crate::ftp::pool::{Lease, Purpose};
-use crate::ftp::profile::{DataMode, DataModes, format as written};
+use crate::ftp::profile::format::KeptFact;
+use crate::ftp::profile::{DataMode, DataModes};
 use crate::ftp::protocol::command::Command;
 use crate::process::printable::printable_bytes;
 use crate::remote::{Ask, Deadline, Error, Remote, Result, Why};
@@ -30,7 +31,7 @@ pub use crate::ftp::client::patch_probe::PatchOutcome;
 pub use crate::ftp::probe::data_modes::{Fault, Named, Trial};
 pub use crate::ftp::probe::listing::{Listed, Restart};
 pub use crate::ftp::probe::prelogin::{Encryption, Prelogin, look_before_login};
-pub use crate::ftp::probe::write_test::{Scratch, Writing};
+pub use crate::ftp::probe::write_test::{Scratch, StoredFile, Writing};
 
 /// Time for which a server may still count a closed connection.
 const STALE_CONNECTION_TIME: Duration = Duration::from_secs(5);
@@ -73,8 +74,8 @@ pub struct Server {
 pub struct Remembered {
     /// The path of its file; `None` without a home directory.
     pub file: Option<String>,
-    /// Its lines: `way EPSV`.
-    pub facts: Vec<String>,
+    /// Its facts: `way EPSV`.
+    pub facts: Vec<KeptFact>,
 }
 
 impl Inspection {
@@ -120,7 +121,7 @@ impl Inspection {
         let pool = self.client.pool();
         Remembered {
             file: pool.kept().path().map(|path| path.display().to_string()),
-            facts: pool.profile().ask(written::facts),
+            facts: pool.kept().facts(pool.profile()),
         }
     }
 
@@ -190,7 +191,7 @@ impl Inspection {
     /// The number of connections that the server accepts at once, up to `most`, and its refusal of one more.
     pub fn connections(&self, most: usize, deadline: &Deadline) -> Result<(usize, Option<String>)> {
         let pool = self.client.pool();
-        let _first = self.lease(deadline)?;
+        let mut first = self.lease(deadline)?;
         let before = pool.live(deadline);
         let mut more: Vec<(u64, Control)> = Vec::new();
         let mut refusal = None;
@@ -204,10 +205,25 @@ impl Inspection {
                 }
             }
         }
+        // A server may end older sessions when another one begins.
+        let answers = |control: &mut Control| control.command(Command::Noop, deadline).is_ok();
+        let mut taken = before;
+        if let Some((last, older)) = more.split_last_mut() {
+            let first = usize::from(answers(first.control()?));
+            let older = older
+                .iter_mut()
+                .filter_map(|(_, control)| answers(control).then_some(()));
+            let alive = first + older.count() + usize::from(answers(&mut last.1));
+            if first == 0 {
+                refusal = Some("older sessions are ended when another one begins".to_string());
+                taken = 0;
+            }
+            taken += alive - first;
+        }
         for (id, _) in &more {
             pool.unregister(*id);
         }
-        Ok((before + more.len(), refusal))
+        Ok((taken.max(1), refusal))
     }
 
     fn lease(&self, deadline: &Deadline) -> Result<Lease> {

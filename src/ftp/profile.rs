@@ -88,11 +88,13 @@ impl From<Option<bool>> for Support {
     }
 }
 
-/// The facts about a server, in groups. All but [`ThisMount`], the features and their digest are stored for later mounts.
+/// The facts about a server, in groups. All but [`ThisMount`], both features and their digest are stored for later mounts.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// The reply to `FEAT`, which each mount asks for.
     pub features: Features,
+    /// The same, as it was given: refusals take from [`Self::features`].
+    pub offered: Features,
     /// Digest of the greeting and the features, which identifies the server of a stored profile.
     pub print: u64,
     /// Data connections.
@@ -228,14 +230,23 @@ pub struct ThisMount {
     pub mdtm_zone: Option<Zone>,
     /// The largest offset, in bytes, at which [`PartialTransfers::rest_retr`] was seen.
     pub rest_retr_reach: u64,
-    /// Parts of files that were stored.
-    pub taken_parts: Vec<Part>,
-    /// The part that was refused last, perhaps for being one.
-    pub refused_part: Option<RefusedPart>,
-    /// The part that was refused for now (4xx) where the whole file was stored afterwards.
-    pub doubted_part: Option<Part>,
+    /// Which parts of files were stored and refused.
+    pub parts: PartsSeen,
+    /// Ways to data connections that were refused for the moment.
+    pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// Which parts of files were stored and refused.
+#[derive(Clone, Debug, Default)]
+pub struct PartsSeen {
+    /// Those that were stored.
+    pub taken: Vec<Part>,
+    /// The one that was refused last, perhaps for being a part.
+    pub refused: Option<RefusedPart>,
+    /// One that was refused, without being said to be refused for that, where the whole file was stored afterwards.
+    pub doubted: Option<Part>,
 }
 
 /// A part of a file that was refused.
@@ -245,8 +256,8 @@ pub struct RefusedPart {
     pub part: Part,
     /// The file's absolute path.
     pub path: Vec<u8>,
-    /// Refused for good (5xx, or in words of rights), and not just for now (4xx, RFC 959 section 4.2.1).
-    pub is_lasting: bool,
+    /// The refusal says that it is one of parts.
+    pub names_parts: bool,
 }
 
 /// How a part of a file is stored.
@@ -268,13 +279,35 @@ pub struct DataModes {
     /// The way that worked in an earlier mount: to be tried first.
     pub before: Option<DataMode>,
     /// The ways that failed, and why.
-    pub failed: Vec<(DataMode, String)>,
+    pub failed: Vec<FailedMode>,
+}
+
+/// A way that failed.
+#[derive(Clone, Debug)]
+pub struct FailedMode {
+    /// Which one.
+    pub mode: DataMode,
+    /// The error.
+    pub cause: String,
+    /// What the error is about.
+    pub failure: ModeFailure,
+}
+
+/// What the failure of a way is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeFailure {
+    /// The command: the server does not support it.
+    Command,
+    /// The data connection.
+    Connection,
+    /// This moment.
+    Moment,
 }
 
 impl DataModes {
     /// The way to try first: one that works, or worked in an earlier mount and has not failed in this one.
     pub fn likely(&self) -> Option<DataMode> {
-        let failed = |way: &DataMode| self.failed.iter().any(|(failed, _)| failed == way);
+        let failed = |way: &DataMode| self.failed.iter().any(|failed| failed.mode == *way);
         self.works.or(self.before.filter(|way| !failed(way)))
     }
 }
@@ -399,6 +432,21 @@ impl Profile {
     pub fn learn(&self, change: impl FnOnce(&mut Learned)) {
         change(&mut self.learned.lock());
         self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Forgets all but what the server says of itself at a login, and what protects this mount.
+    pub fn forget(&self) {
+        self.learn(|learned| {
+            let mut new = Learned {
+                features: learned.offered.clone(),
+                offered: learned.offered.clone(),
+                print: learned.print,
+                ..Learned::default()
+            };
+            new.listing.hides_directories = learned.listing.hides_directories;
+            new.this_mount.tls_close_notify = learned.this_mount.tls_close_notify;
+            *learned = new;
+        });
     }
 
     /// A number that changes whenever something was learned.

@@ -22,7 +22,7 @@ use crate::fuse::reply::{
     is_in_group, is_owner_or_root, new_time, open_flags,
 };
 use crate::fuse::worker_pool::{Class, Workers};
-use crate::mount::query::{DROP_CACHE, FORCE};
+use crate::mount::query::{DROP_CACHE, FORCE, FORGET_SERVER};
 use crate::remote::Deadline;
 use crate::vfs::{Before, Changes, Result, Spot, Vfs, Wants};
 
@@ -33,8 +33,8 @@ const MAX_BACKGROUND: u16 = 64;
 pub trait QueryHandler: Send + Sync {
     /// Returns the status, as text or in JSON. Must not block.
     fn status(&self, json: bool) -> String;
-    /// Drops all caches, those of the kernel too.
-    fn drop_cache(&self);
+    /// Drops all caches, those of the kernel too, and with `server` what was learned of the server.
+    fn drop_cache(&self, server: bool);
     /// Ends the mount by force; returns how many open files have content that the server lacks. Must not block.
     fn force_end(&self) -> usize;
 }
@@ -662,12 +662,14 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         match cmd {
-            DROP_CACHE if is_owner_or_root(req) => self.drop_cache(reply),
+            DROP_CACHE | FORGET_SERVER if is_owner_or_root(req) => {
+                self.drop_cache(cmd == FORGET_SERVER, reply);
+            }
             FORCE if is_owner_or_root(req) => {
                 let open = self.queries.force_end();
                 reply.ioctl(i32::try_from(open).unwrap_or(i32::MAX), &[]);
             }
-            DROP_CACHE | FORCE => reply.error(Errno::EACCES),
+            DROP_CACHE | FORGET_SERVER | FORCE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }
     }

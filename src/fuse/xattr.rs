@@ -65,13 +65,13 @@ impl Adapter {
     }
 
     /// Drops the caches, on a new thread: a thread that handles a request must not notify the kernel.
-    pub(crate) fn drop_cache(&self, reply: ReplyIoctl) {
+    pub(crate) fn drop_cache(&self, server: bool, reply: ReplyIoctl) {
         if self.dropping.swap(true, Ordering::Acquire) {
             return reply.error(Errno::EBUSY);
         }
         let (queries, dropping) = (Arc::clone(&self.queries), Arc::clone(&self.dropping));
         let drops = move || {
-            queries.drop_cache();
+            queries.drop_cache(server);
             dropping.store(false, Ordering::Release);
             reply.ioctl(0, &[]);
         };

@@ -36,6 +36,8 @@ pub const PENDING: &str = "system.ftpfs.pending";
 pub const REFUSED: &str = "system.ftpfs.refused";
 /// The ioctl that drops the caches: without data, of type `f`, with an unused number.
 pub const DROP_CACHE: u32 = 0x66fd;
+/// The same that forgets what was learned of the server, too.
+pub const FORGET_SERVER: u32 = 0x66fc;
 /// The ioctl that ends the mount by force: its result is the number of open files that the server lacks content of.
 pub const FORCE: u32 = 0x66fe;
 /// Maximum bytes of an answer: the kernel's limit for an attribute.
@@ -118,9 +120,10 @@ impl Mounted {
             .map_err(|unanswered| self.explain(&unanswered))
     }
 
-    /// Drops the caches of the mount, and waits for that.
-    pub fn drop_cache(&self) -> Result<(), String> {
-        self.request(DROP_CACHE, QUERY_TIMEOUT)
+    /// Drops the caches of the mount, with `server` also what it has learned of the server, and waits for that.
+    pub fn drop_cache(&self, server: bool) -> Result<(), String> {
+        let number = if server { FORGET_SERVER } else { DROP_CACHE };
+        self.request(number, QUERY_TIMEOUT)
             .map(drop)
             .map_err(|unanswered| self.explain(&unanswered))
     }

@@ -180,7 +180,7 @@ impl Tree {
         }
     }
 
-    /// Whether a name is that of a directory that no listing has.
+    /// Whether a name is there although no listing has it.
     pub fn is_unlisted(&self, parent: u64, name: &[u8]) -> bool {
         let node = self.nodes.get(&parent);
         node.is_some_and(|node| node.directory.unlisted.contains(name))
@@ -395,6 +395,7 @@ impl Tree {
         }
         if let Some(parent) = self.nodes.get_mut(&parent) {
             parent.directory.children.remove(&name);
+            parent.directory.unlisted.remove(&name);
         }
         self.drop_unneeded(ino);
     }

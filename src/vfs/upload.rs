@@ -12,6 +12,7 @@ pub(crate) mod atomic;
 pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod exclusive;
+pub(crate) mod in_place;
 pub(crate) mod lost_found;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
@@ -20,7 +21,6 @@ pub(crate) mod stream;
 pub(crate) mod upload_bytes;
 pub(crate) mod uploader;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::process::lock_order::OrderedMutex;
@@ -32,6 +32,7 @@ use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
+use crate::vfs::upload::in_place::InPlace;
 use crate::vfs::upload::replacement::Replacing;
 use crate::vfs::upload::stream::Streams;
 
@@ -45,8 +46,8 @@ pub struct Uploader {
     files: Arc<OpenFiles>,
     journal: Arc<JournalHandle>,
     pub(crate) streams: Arc<Streams>,
-    /// The directories in which the server does not let one file replace another: there nothing can appear at once.
-    stores_in_place: OrderedMutex<HashSet<u64>, { lock_rank::MOUNT }>,
+    /// Where the server does not let one file replace another: there nothing can appear at once.
+    in_place: OrderedMutex<InPlace, { lock_rank::MOUNT }>,
     /// Whether the server replaces files that are there.
     replacing: OrderedMutex<Replacing, { lock_rank::MOUNT }>,
 }
@@ -75,8 +76,14 @@ impl Uploader {
             journal: Arc::clone(&files.journal),
             files,
             streams,
-            stores_in_place: OrderedMutex::default(),
+            in_place: OrderedMutex::default(),
             replacing: OrderedMutex::default(),
         })
+    }
+
+    /// Forgets how the server replaces files.
+    pub(crate) fn forget_server(&self) {
+        *self.in_place.lock() = InPlace::default();
+        *self.replacing.lock() = Replacing::default();
     }
 }

@@ -37,6 +37,24 @@ fn a_directory_where_nothing_can_be_replaced_is_the_only_one() {
 }
 
 #[test]
+fn refused_name_is_stored_in_place_and_others_are_not() {
+    let server = Server::start();
+    for name in ["no", "f", "g"] {
+        server.tree().put(&format!("/d/{name}"), "old\n");
+    }
+    let mount = Mount::with(&server, "atomic");
+    server.on("RNTO /d/no", Act::Reply("553 Not that name"));
+    for name in ["no", "f", "g"] {
+        let mark = server.mark();
+        mount.sh(&format!("echo new > d/{name}"));
+        has(&server, &format!("/d/{name}"), "new\n");
+        assert!(was_renamed(&server, mark), "{name}");
+        let in_place = server.since(mark, &["STOR /d/no", "STOR /d/f", "STOR /d/g"]);
+        assert_eq!(in_place.len(), usize::from(name == "no"), "{name}");
+    }
+}
+
+#[test]
 fn atomic_replace_refused_for_now_keeps_the_old_file() {
     let server = Server::start();
     server.tree().put("/f", "old\n");

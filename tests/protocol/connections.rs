@@ -281,6 +281,34 @@ fn nopipeline_sends_one_command_at_a_time() {
     assert_eq!(server.lost(), 0);
 }
 
+/// A data connection of a session that has ended is still in the server's queue.
+#[test]
+fn no_data_connection_for_the_moment_is_tried_again() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    for verb in ["EPSV", "EPRT"] {
+        server.on(verb, Act::Reply("500 Unknown command"));
+    }
+    for _ in 0..2 {
+        server.once("MLSD", Act::Reply("425 No data connection"));
+    }
+    let mount = Mount::of(&server);
+    assert_eq!(mount.sh("ls d"), "f\n");
+}
+
+/// vsftpd ends a session for which it finds no free passive port: that is no refusal of the command.
+#[test]
+fn session_that_ends_for_want_of_a_port_is_replaced() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::of(&server);
+    let words =
+        "500 OOPS: vsf_sysutil_bind, maximum number of attempts to find a listening port exceeded";
+    server.once("EPSV", Act::Farewell(words));
+    assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    assert_eq!(server.count("PASV"), 0);
+}
+
 #[test]
 fn server_whose_newest_client_ends_the_older_gets_one() {
     let server = Script::new().one_client().start();

@@ -55,6 +55,18 @@ fn listing_without_a_readable_line_is_an_error_each_time() {
 }
 
 #[test]
+fn junk_without_end_is_an_error_soon() {
+    for (server, _) in servers(&["f"]) {
+        let mount = Mount::of(&server);
+        mount.sh("stat d");
+        for command in ["LIST", "MLSD"] {
+            server.on(command, Act::Endless(b"junk junk junk\r\n"));
+        }
+        assert_eq!(mount.python(SCAN).trim(), "['EIO']");
+    }
+}
+
+#[test]
 fn listing_that_says_that_there_is_nothing_is_empty() {
     for said in [
         "total 0\r\n",

@@ -1,7 +1,9 @@
 //! What can't be mounted: one line says why, nothing is mounted, and no password is tried twice.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use crate::limited;
@@ -124,4 +126,52 @@ fn a_server_without_binary_type_is_no_mount() {
     let server = Script::new().without(&["TYPE"]).start();
     let said = refusal(&server.url());
     assert!(said.contains("TYPE"), "{said}");
+}
+
+/// A server that says `first` at once, and `answer` to the first bytes that come.
+fn foreign_server(first: &'static [u8], answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            thread::spawn(move || {
+                let mut buffer = [0; 100];
+                let said = socket.write_all(first);
+                if said.is_ok() && socket.read(&mut buffer).is_ok() {
+                    let _ = socket.write_all(answer);
+                    let _ = socket.read(&mut buffer);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn port_of_another_protocol_is_named_by_mount_and_probe() {
+    const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+    const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+    for (first, answer, name) in [
+        (&b"SSH-2.0-OpenSSH_9.2p1\r\n"[..], &b""[..], "SSH"),
+        (b"220 host ESMTP Postfix\r\n", b"502 What?\r\n", "SMTP"),
+        (BAD_REQUEST, b"", "HTTP"),
+        (b"", BAD_REQUEST, "HTTP"),
+        (ALERT, b"", "TLS"),
+        (b"", ALERT, "TLS"),
+    ] {
+        let port = foreign_server(first, answer);
+        let source = format!("ftp://{USER}:{PASSWORD}@127.0.0.1:{port}/");
+        let words = format!("speaks {name}, not FTP");
+        let said = refusal(&source);
+        assert!(said.contains(&words), "{said}");
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(FTPFS);
+        command
+            .args(["probe", &source])
+            .env("XDG_CACHE_HOME", directory.path())
+            .env("XDG_STATE_HOME", directory.path());
+        let outcome = limited::run(&mut command, Duration::from_secs(20), directory.path());
+        assert!(outcome.output.contains(&words), "{}", outcome.output);
+    }
 }

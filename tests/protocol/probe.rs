@@ -129,6 +129,144 @@ fn where_nothing_can_be_made_nothing_is_written() {
     assert_eq!(server.count("STOR") + server.count("DELE"), 0);
 }
 
+/// A drop box: what was stored is taken away at once, or may not be read.
+#[test]
+fn stored_files_that_are_not_shown_are_stored() {
+    for words in ["550 No such file or directory", "550 Permission denied"] {
+        let server = server();
+        for verb in ["RETR", "MLST", "SIZE", "MDTM", "SITE", "RNFR"] {
+            server.on(verb, Act::Reply(words));
+            server.on(&format!("{verb} /f"), Act::Well);
+        }
+        let json = probe(&server, &["--write"], 0);
+        has(&json, "\"store\": true");
+        has(&json, "\"shown\": false");
+        has(&json, "\"append\": null");
+        has(&json, "verify=none");
+        assert!(!json.contains("a mount keeps them itself"), "{json}");
+        assert_eq!(server.tree().paths(), ["/f"]);
+    }
+}
+
+#[test]
+fn server_that_takes_names_only_can_be_written_to() {
+    let server = Script::new().names_only().start();
+    let json = probe(&server, &["--write"], 0);
+    for words in [
+        "\"store\": true",
+        "\"append\": true",
+        "\"overwrites\": true",
+        "\"rename_replaces\": true",
+        "\"chmod\": true",
+        "\"sets_times\": \"MFMT\"",
+        "\"removed\": true",
+    ] {
+        has(&json, words);
+    }
+    assert!(server.tree().paths().is_empty());
+}
+
+#[test]
+fn refused_rename_does_not_spoil_what_follows() {
+    for words in ["553 File exists", "451 Not now"] {
+        let server = server();
+        server.on("RNTO", Act::Reply(words));
+        let json = probe(&server, &["--write"], 0);
+        has(&json, "\"rename_replaces\": false");
+        has(&json, "\"chmod\": true");
+        has(&json, "\"sets_times\": \"MFMT\"");
+        assert_eq!(server.tree().paths(), ["/f"]);
+    }
+}
+
+/// Whatever it makes there goes with the directory.
+#[test]
+fn server_that_never_replaces_is_seen_so_and_left_clean() {
+    let server = Script::new().never_replaces().start();
+    let json = probe(&server, &["--write"], 0);
+    has(&json, "\"store\": true");
+    has(&json, "\"overwrites\": false");
+    has(&json, "\"append\": true");
+    has(&json, "\"removed\": true");
+    assert!(server.tree().paths().is_empty());
+}
+
+#[test]
+fn server_that_stores_over_no_file_can_be_written_to() {
+    let server = Script::new().refuses_to_replace().start();
+    let json = probe(&server, &["--write"], 0);
+    for words in [
+        "\"store\": true",
+        "\"overwrites\": false",
+        "\"append\": true",
+        "\"rename_replaces\": true",
+        "\"chmod\": true",
+        "\"sets_times\": \"MFMT\"",
+        "\"removed\": true",
+    ] {
+        has(&json, words);
+    }
+    assert!(server.tree().paths().is_empty());
+}
+
+/// Embedded servers have files and no directories.
+#[test]
+fn server_without_directories_can_be_written_to() {
+    let server = Script::new().without(&["MKD"]).start();
+    let json = probe(&server, &["--write"], 0);
+    for words in [
+        "\"store\": true",
+        "\"append\": true",
+        "\"rename_replaces\": true",
+        "\"sets_times_of_directories\": false",
+        "\"removed\": true",
+    ] {
+        has(&json, words);
+    }
+    assert!(!json.contains("consider -o ro"), "{json}");
+    assert!(server.tree().paths().is_empty());
+}
+
+#[test]
+fn newest_session_that_ends_older_ones_is_counted_once() {
+    let server = Script::new().one_client().start();
+    let json = probe(&server, &[], 0);
+    has(&json, "\"taken\": 1");
+    has(&json, "max_conns=1");
+}
+
+#[test]
+fn scratch_is_removed_where_few_connections_are_allowed() {
+    for limit in 1..=4 {
+        let words = match limit {
+            3 => "530 Sorry, the maximum number of clients is reached",
+            _ => "421 Too many connections",
+        };
+        let server = server();
+        server.limit(limit, words);
+        let json = probe(&server, &["--write"], 0);
+        has(&json, "\"removed\": true");
+        has(&json, "\"store\": true");
+        has(&json, &format!("max_conns={limit}"));
+        assert_eq!(server.tree().paths(), ["/f"], "{limit}");
+    }
+}
+
+#[test]
+fn session_that_ends_at_auth_is_worth_an_option() {
+    let server = server();
+    server.on("AUTH", Act::Farewell("500 Syntax error\r\n221 Goodbye"));
+    let json = probe(&server, &[], 0);
+    has(&json, "tls=off");
+    server.behave();
+    let json = probe(&server, &[], 0);
+    assert!(!json.contains("tls=off"), "{json}");
+    // It never answers.
+    server.on("AUTH", Act::Silence);
+    let json = probe(&server, &["-o", "timeout=2"], 1);
+    has(&json, "tls=off");
+}
+
 #[test]
 fn probe_names_files_it_cannot_remove() {
     let server = server();

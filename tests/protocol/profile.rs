@@ -47,6 +47,67 @@ fn second_mount_does_not_repeat_the_first_ones_tests() {
 }
 
 #[test]
+fn probe_shows_when_and_how_each_fact_was_learned() {
+    let server = Server::start();
+    for path in ["/f", "/d/f"] {
+        server.tree().put(path, "content");
+    }
+    server.on("SITE CHMOD", Act::Reply("502 Not here"));
+    let mut mount = Mount::of(&server);
+    mount.sh("chmod 600 f d/f; ls; echo more >> f");
+    mount.unmount();
+    let url = server.url();
+    let probe = |flag| {
+        let output = mount.ftpfs(&["probe", &url, flag]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (text, json) = (probe("--write"), probe("--json"));
+    let line = |fact: &str| {
+        text.lines()
+            .find(|line| line.contains(fact))
+            .unwrap_or_default()
+    };
+    assert!(line("appe yes").contains("by an earlier mount"), "{text}");
+    assert!(line("rest yes").ends_with("now"), "{text}");
+    assert!(line("chmod no").contains("one refusal"), "{text}");
+    assert!(json.contains("\"how\": \"before\""), "{json}");
+}
+
+#[test]
+fn drop_cache_of_the_server_forgets_what_was_learned() {
+    let server = Server::start();
+    server.on("MLSD", Act::Reply("502 Not here"));
+    for directory in ["a", "b", "c", "d"] {
+        server.tree().put(&format!("/{directory}/f"), "content");
+    }
+    let mut mount = Mount::of(&server);
+    mount.sh("ls a b");
+    server.behave();
+    mount.sh("ls c");
+    assert_eq!(server.count("MLSD"), 2);
+    soon("it is stored", || kept(&mount).contains("mlsd no"));
+    let arguments = ["drop-cache", "--server", mount.point().to_str().unwrap()].map(str::to_owned);
+    let status = mount
+        .ftpfs(&arguments.each_ref().map(String::as_str))
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(
+        fs::read_dir(mount.path("cache/ftpfs/servers"))
+            .unwrap()
+            .count(),
+        0
+    );
+    mount.sh("ls d");
+    assert!(server.count("MLSD") > 2);
+    mount.unmount();
+    let kept = kept(&mount);
+    assert!(
+        kept.contains("mlsd yes") && !kept.contains("once"),
+        "{kept}"
+    );
+}
+
+#[test]
 fn a_way_that_no_longer_works_is_left_for_one_that_does() {
     let server = quirky();
     let mut mount = Mount::of(&server);

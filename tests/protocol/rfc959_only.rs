@@ -34,6 +34,26 @@ fn a_server_of_rfc_959_alone_takes_files_and_gives_them() {
     }
 }
 
+/// It is never listed, and no command asks for it alone: the server's word to `STOR` counts.
+#[test]
+fn stored_dot_file_that_listings_lack_is_there() {
+    let lacks = ["MLSD", "MLST", "SIZE", "MDTM"];
+    for options in ["", "atomic"] {
+        let server = Script::new().without(&lacks).hides(".dot").start();
+        let mount = Mount::with(&server, options);
+        mount.sh("echo one > .dot; cat .dot; echo x > y; ls; sleep 6; ls");
+        assert_eq!(mount.sh("cat .dot"), "one\n", "{options}");
+        assert_eq!(
+            mount.sh("stat -c %s .dot; mv .dot .other; ls -A"),
+            "4\n.other\ny\n"
+        );
+        // Another client has removed it.
+        server.tree().remove("/.other");
+        mount.sh("sleep 6");
+        assert_eq!(mount.error("open('.other').read()"), "ENOENT");
+    }
+}
+
 #[test]
 fn path_without_size_reply_may_be_absent() {
     for (words, others) in [

@@ -179,6 +179,21 @@ fn options_answered_twice_are_left_out_of_the_next_login() {
     assert_eq!(server.count("OPTS"), sent);
 }
 
+/// The first login does not show it. The server ends no session: further connections are made.
+#[test]
+fn options_answered_twice_on_a_further_connection_limit_nothing() {
+    let server = Server::start();
+    for number in 0..4 {
+        server.tree().put(&format!("/f{number}"), pattern(300_000));
+    }
+    let mount = Mount::of(&server);
+    let twice = b"500 Unknown option\r\n500 Unknown option\r\n".to_vec();
+    server.on("OPTS", Act::Raw(twice));
+    mount.sh("for n in 0 1 2 3; do cat f$n >/dev/null & done; wait");
+    soon("there are more", || server.connections() > 1);
+    assert!(!mount.log().contains("limited to 1"), "{}", mount.log());
+}
+
 /// The surplus reply comes when `PWD` has been sent.
 #[test]
 fn late_second_reply_to_options_is_not_the_reply_to_pwd() {
@@ -197,6 +212,8 @@ fn late_second_reply_to_options_is_not_the_reply_to_pwd() {
 fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
     for act in [
         Act::Farewell("500 Syntax error"),
+        // The second reply is that of a server that takes nothing before USER.
+        Act::Farewell("500 Syntax error\r\n530 No such user"),
         Act::HangUp,
         // It says so to whatever it does not know, and speaks no TLS.
         Act::Reply("200 Fine"),

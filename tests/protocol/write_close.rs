@@ -94,7 +94,8 @@ fn a_server_without_appe_gets_appended_files_whole() {
     let mount = Mount::of(&server);
     mount.sh("echo more >> f; echo again >> f");
     assert_eq!(server.tree().bytes("/f"), Some(&b"old\nmore\nagain\n"[..]));
-    assert_eq!(server.count("APPE"), 1);
+    // On a scratch file; one refusal may be an odd one.
+    assert_eq!(server.count("APPE"), 2);
     assert_eq!(server.since(0, &["STOR /f"]).len(), 2);
 }
 

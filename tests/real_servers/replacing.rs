@@ -1,4 +1,4 @@
-//! Servers that never replace a file, though they confirm that they did: each test has a network of its own.
+//! Servers that never replace a file, though they confirm that they did, and drop boxes: each test has a network of its own.
 //!
 //! Needs root and `/dev/fuse`; `cargo test --test real_servers replacing::`.
 
@@ -52,4 +52,19 @@ fn proftpd_that_allows_no_overwriting_gets_what_was_closed() {
             ),
         );
     }
+}
+
+/// An upload drop box: what was stored can be neither listed nor read.
+#[test]
+fn proftpd_with_a_write_only_directory_takes_files() {
+    run(
+        60,
+        r#"proftpd "<Directory $D>" '<Limit READ DIRS>' DenyAll '</Limit>' '<Limit CWD XCWD PWD XPWD CDUP>' AllowAll '</Limit>' '</Directory>'
+        mounts ''
+        printf 'one' >$S/one; printf 'two' >$S/two
+        cp $S/one $S/two $M/
+        is "$(cat $D/one $D/two)" 'onetwo'
+        unmounts
+        is "$(ls -A $D | xargs)" 'one there two'"#,
+    );
 }

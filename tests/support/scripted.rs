@@ -45,6 +45,10 @@ pub enum Act {
     Raw(Vec<u8>),
     /// Does it, and sends these bytes before each of its replies.
     Noise(&'static str),
+    /// Does it, and sends its final reply twice.
+    Twice,
+    /// Does it, and sends its final reply after that to the next command, if that came together with it.
+    Swap,
     /// Never answers again on this connection.
     Silence,
     /// Closes the control connection instead of answering.
@@ -147,6 +151,7 @@ pub struct Script {
     no_parts: Option<&'static str>,
     appe_replaces: bool,
     never_replaces: bool,
+    refuses_to_replace: bool,
     one_client: bool,
     names_only: bool,
     hides: &'static str,
@@ -230,6 +235,12 @@ impl Script {
     /// `STOR` over a name that is taken stores under another one and says that all is well, as Pure-FTPd does with `-r`.
     pub fn never_replaces(mut self) -> Self {
         self.never_replaces = true;
+        self
+    }
+
+    /// `STOR` over a name that is taken is refused, as ProFTPD does by default.
+    pub fn refuses_to_replace(mut self) -> Self {
+        self.refuses_to_replace = true;
         self
     }
 

@@ -206,6 +206,40 @@ fn refused_file_is_kept_with_the_reason() {
     assert_eq!(place.bytes("f"), pattern(9000));
 }
 
+/// The close of another handle gets the error, but that of the first one had succeeded.
+#[test]
+fn file_refused_while_another_handle_writes_counts_as_refused() {
+    let place = Place::new(true);
+    place.server.store("f", b"old", false);
+    let mount = place.mount();
+    let (first, other) = (mount.open("f", 0), mount.open("f", 0));
+    place.server.fail([Fault::Refused]);
+    mount.put(first, 0, b"one");
+    mount.close(first);
+    mount.until(|figures| figures.unsent.iter().all(|file| !file.closed));
+    let written = mount.write(other, Spot::At(1), b"two", &mount.deadline());
+    assert!(written.is_err() && mount.closes(other).is_err());
+    mount.release(other, &mount.deadline());
+    assert_eq!((mount.refusals().files, place.lost().len()), (1, 1));
+    mount.end();
+    // What is stored after all is not lost.
+    let mount = place.mount();
+    let (first, other) = (mount.open("f", 0), mount.open("f", 0));
+    place.server.fail([Fault::Refused]);
+    mount.put(first, 0, b"three");
+    mount.close(first);
+    mount.until(|figures| figures.unsent.iter().all(|file| !file.closed));
+    assert!(mount.fsync(other, &mount.deadline()).is_err());
+    mount.put(other, 1, b"four");
+    mount.close(other);
+    mount.rests();
+    assert_eq!(
+        (mount.refusals().files, place.bytes("f")),
+        (0, b"tfour".to_vec())
+    );
+    mount.end();
+}
+
 #[test]
 fn file_that_cannot_be_kept_stays_in_the_journal() {
     let place = Place::new(true);

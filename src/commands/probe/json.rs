@@ -12,7 +12,9 @@ use crate::commands::json;
 use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Place, Report};
 use crate::commands::probe::text;
-use crate::ftp::{Answer, Fault, PatchOutcome, Prelogin, Restart, Trial, Writing};
+use crate::ftp::{
+    Answer, Fault, How, KeptFact, PatchOutcome, Prelogin, Restart, StoredFile, Trial, Writing,
+};
 
 /// Counts up when a key changes its meaning.
 const FORMAT: u32 = 1;
@@ -60,7 +62,8 @@ pub fn to_text(report: &Report) -> String {
             }),
         kept: report.kept.as_ref().map(|kept| KeptJson {
             file: kept.file.as_deref(),
-            facts: &kept.facts,
+            facts: kept.facts.iter().map(|kept| &kept.fact[..]).collect(),
+            learned: kept.facts.iter().map(learned).collect(),
         }),
         advice: AdviceJson {
             options: &advice.options,
@@ -154,13 +157,15 @@ struct ListingJson<'a> {
 #[derive(Serialize)]
 struct WritingJson {
     store: bool,
+    shown: Option<bool>,
+    overwrites: Option<bool>,
     reading: Option<&'static str>,
-    rest_stor: &'static str,
-    append: bool,
-    rename_replaces: bool,
-    chmod: bool,
+    rest_stor: Option<&'static str>,
+    append: Option<bool>,
+    rename_replaces: Option<bool>,
+    chmod: Option<bool>,
     sets_times: Option<&'static str>,
-    sets_times_of_directories: bool,
+    sets_times_of_directories: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -180,7 +185,15 @@ struct ConnectionsJson<'a> {
 #[derive(Serialize)]
 struct KeptJson<'a> {
     file: Option<&'a str>,
-    facts: &'a [String],
+    facts: Vec<&'a str>,
+    learned: Vec<LearnedJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct LearnedJson<'a> {
+    fact: &'a str,
+    at: i64,
+    how: &'static str,
 }
 
 #[derive(Serialize)]
@@ -275,23 +288,39 @@ fn restart(restart: &Restart) -> &'static str {
 }
 
 fn writing(writing: &Writing) -> WritingJson {
-    let works = |answer: &Answer| answer.is_ok();
+    let stored = writing.stored.as_ref().ok();
+    let works = |answer: fn(&StoredFile) -> &Answer| stored.map(|stored| answer(stored).is_ok());
     WritingJson {
-        store: works(&writing.store),
-        reading: writing.reading.as_ref().map(restart),
-        rest_stor: match writing.patch {
+        store: writing.store.is_ok(),
+        shown: writing.store.is_ok().then_some(stored.is_some()),
+        overwrites: works(|stored| &stored.overwrite),
+        reading: stored.and_then(|stored| stored.reading.as_ref().map(restart)),
+        rest_stor: stored.map(|stored| match stored.patch {
             PatchOutcome::Keeps => "keeps",
             PatchOutcome::Cuts => "cuts",
             PatchOutcome::Appends => "appends",
             PatchOutcome::Replaces => "replaces",
             PatchOutcome::Wrong => "wrong",
             PatchOutcome::Refused(_) => "refused",
+        }),
+        append: works(|stored| &stored.append),
+        rename_replaces: works(|stored| &stored.replace),
+        chmod: works(|stored| &stored.chmod),
+        sets_times: stored.and_then(|stored| stored.times.as_ref().ok().copied()),
+        sets_times_of_directories: works(|stored| &stored.directory_times),
+    }
+}
+
+fn learned(kept: &KeptFact) -> LearnedJson<'_> {
+    LearnedJson {
+        fact: &kept.fact,
+        at: kept.at,
+        how: match kept.how {
+            How::Here => "now",
+            How::Before => "before",
+            How::Once => "once",
+            How::Twice => "twice",
         },
-        append: works(&writing.append),
-        rename_replaces: works(&writing.replace),
-        chmod: works(&writing.chmod),
-        sets_times: writing.times.as_ref().ok().copied(),
-        sets_times_of_directories: works(&writing.directory_times),
     }
 }
 

@@ -3,9 +3,9 @@
 //! What a mount detects by itself needs no option. An option is recommended if it saves a wait at each
 //! mount, or if the mount would fail without it; all else is a note.
 
-use crate::cli::{AttributePolicy, Mode};
+use crate::cli::{AttributePolicy, Encrypt, Mode};
 use crate::commands::probe::report::{Place, Report};
-use crate::ftp::{Fault, Restart, Trial};
+use crate::ftp::{Fault, Restart, StoredFile, Trial};
 
 /// The recommendation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,11 +80,18 @@ fn encryption(report: &Report, advice: &mut Advice) {
     let Some(prelogin) = &report.prelogin else {
         return;
     };
+    let is_tried = matches!(report.settings.tls.when, None | Some(Encrypt::Try));
+    if prelogin.fails_at_auth && is_tried {
+        advice.replace("tls", "tls=off".into());
+        advice.note(
+            "The session does not survive AUTH TLS: tls=off saves a connection at each mount.",
+        );
+    }
     match &prelogin.encryption {
         Err(why) => advice.note(format!(
             "The server offers no encryption ({why}): the password and all files are sent in clear text."
         )),
-        Ok(_) if report.settings.tls.when == Some(crate::cli::Encrypt::Off) => {
+        Ok(_) if report.settings.tls.when == Some(Encrypt::Off) => {
             advice.note("The server offers TLS; with tls=off the password is sent in clear text.");
         }
         Ok(encryption) => {
@@ -188,25 +195,38 @@ fn files(report: &Report, advice: &mut Advice) {
         ));
     }
     if let Some(writing) = &report.writing {
-        let lacking: Vec<_> = [
-            ("permissions", writing.chmod.is_err()),
-            ("times of files", writing.times.is_err()),
-            ("times of directories", writing.directory_times.is_err()),
-        ]
-        .into_iter()
-        .filter_map(|(what, lacks)| lacks.then_some(what))
-        .collect();
-        let policy = report.settings.attributes.policy;
-        if !lacking.is_empty() && policy == AttributePolicy::Keep {
-            advice.note(format!(
-                "Can't be set on the server: {}; a mount keeps them itself and shows them, but they protect nothing on the server.",
-                lacking.join(", ")
-            ));
+        match &writing.stored {
+            Ok(stored) => attributes(stored, report, advice),
+            Err(_) if writing.store.is_err() => {}
+            Err(_) => {
+                advice.replace("verify", "verify=none".into());
+                advice.note(
+                    "Stored files are taken away at once, or this directory is write-only: verify=none does not wait \
+                     to see them.",
+                );
+            }
         }
     }
     if let Some(Place::Left(place, why)) = &report.scratch {
         advice.note(format!(
             "{place} could not be removed from the server ({why}): remove it by hand."
+        ));
+    }
+}
+
+fn attributes(stored: &StoredFile, report: &Report, advice: &mut Advice) {
+    let lacking: Vec<_> = [
+        ("permissions", stored.chmod.is_err()),
+        ("times of files", stored.times.is_err()),
+        ("times of directories", stored.directory_times.is_err()),
+    ]
+    .into_iter()
+    .filter_map(|(what, lacks)| lacks.then_some(what))
+    .collect();
+    if !lacking.is_empty() && report.settings.attributes.policy == AttributePolicy::Keep {
+        advice.note(format!(
+            "Can't be set on the server: {}; a mount keeps them itself and shows them, but they protect nothing on the server.",
+            lacking.join(", ")
         ));
     }
 }

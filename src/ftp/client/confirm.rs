@@ -36,6 +36,11 @@ impl Unseen {
         }
     }
 
+    /// Forgets all of them.
+    pub fn forget_all(&self) {
+        self.counts.lock().clear();
+    }
+
     fn forget(&self, directory: &RemotePath) {
         self.counts.lock().remove(directory);
     }

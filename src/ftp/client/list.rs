@@ -82,6 +82,7 @@ impl Lister<'_> {
             if matches!(parser.line(line), Line::Entry(entry) if entry.name == name) {
                 found = Some(line.trim_ascii_end().to_vec());
             }
+            true
         };
         listing_stream::listing(
             self.lease,
@@ -266,7 +267,7 @@ impl Lister<'_> {
         let mut names_itself = false;
         let mut take = |line: &[u8]| {
             names_itself |= line.trim_ascii_end().ends_with(b" .");
-            collector.line(line);
+            collector.line(line)
         };
         let (lease, deadline) = (&mut *self.lease, self.deadline);
         let mut listing =

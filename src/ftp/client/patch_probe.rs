@@ -252,12 +252,12 @@ fn try_append(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
     Ok(content(pool, path, ask)? == [BEFORE, PART].concat())
 }
 
-/// Tries once more what was refused for now: a virus scanner or a lock may have been the reason, and the outcome is stored
-/// for later mounts.
+/// Tries once more what was refused without a reason that holds for all parts: one odd reply, a virus scanner or a lock may
+/// have been it, and the outcome is stored for later mounts.
 fn twice(attempt: &dyn Fn() -> Result<()>) -> Result<()> {
     match attempt() {
         Err(error)
-            if partial_store::may_be_of_parts(&error) && !partial_store::is_lasting(&error) =>
+            if partial_store::may_be_of_parts(&error) && !partial_store::names_parts(&error) =>
         {
             attempt()
         }

@@ -157,7 +157,8 @@ fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     }
     let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in lines {
-        collector.line(line);
+        // A reply is bounded.
+        let _ = collector.line(line);
     }
     let is_long = stat_list::is_long(reply);
     if is_long {

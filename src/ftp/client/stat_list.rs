@@ -127,7 +127,8 @@ fn whole_listing(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed>
     }
     let mut collector = EntryCollector::new(Parser::list(mdtm_batch::clock(pool)), directory);
     for line in inner {
-        collector.line(line);
+        // A reply is bounded.
+        let _ = collector.line(line);
     }
     let listed = collector.finish(directory, Completeness::Whole);
     (listed.1 == Completeness::Whole).then_some(listed)

@@ -40,8 +40,11 @@ pub fn first(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<()> {
+    let was_refused = || profile.ask(|learned| learned.this_mount.refuses_auth_tls);
+    let refused_before = was_refused();
     encrypt(control, tls, profile, deadline)?;
-    identify(control, login, deadline)?;
+    let is_auth_refused = was_refused() && !refused_before;
+    identify(control, login, is_auth_refused, deadline)?;
     accepted(control);
     let reply = control.command(Command::Feat, deadline)?;
     let print = print(control.greeting(), &reply);
@@ -55,7 +58,10 @@ pub fn first(
                 control.route()
             );
         }
-        profile.learn(|learned| learned.features = features);
+        profile.learn(|learned| {
+            learned.offered = features.clone();
+            learned.features = features;
+        });
     }
     let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
     let system = prepare(control, tls, profile, asks, deadline)?;
@@ -92,7 +98,7 @@ pub fn again(
     deadline: &Deadline,
 ) -> Result<Option<Reply>> {
     encrypt(control, tls, profile, deadline)?;
-    identify(control, login, deadline)?;
+    identify(control, login, false, deadline)?;
     prepare(control, tls, profile, asks, deadline)
 }
 
@@ -218,9 +224,21 @@ pub fn locate(
     Ok((path, asked))
 }
 
-fn identify(control: &mut Control, login: &Login, deadline: &Deadline) -> Result<()> {
+/// Sends user and password. After a refused `AUTH TLS` the refusal of the user may be the second reply to that (embedded
+/// servers take nothing before `USER`): then the connection is lost, and no password was sent.
+fn identify(
+    control: &mut Control,
+    login: &Login,
+    is_auth_refused: bool,
+    deadline: &Deadline,
+) -> Result<()> {
     let user = Command::User(&login.user);
     let mut reply = control.command(user, deadline)?;
+    if is_auth_refused && !reply.is_intermediate() && !reply.is_completion() {
+        control.give_up();
+        let said = format!("the server said {reply} after it had refused AUTH TLS");
+        return Err(Error::lost(user.to_string(), said));
+    }
     if reply.is_intermediate() {
         reply = control.command(Command::Pass(&login.password), deadline)?;
     }

@@ -19,7 +19,9 @@ use crate::ftp::control::login;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
-use crate::ftp::pool::connector::{GROWING_PATIENCE, further_login, learn_pipelining};
+use crate::ftp::pool::connector::{
+    GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining,
+};
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::store::ProfileStore;
@@ -256,7 +258,7 @@ fn try_first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
-    let connect = |route: &Route| endpoint.connect(route, profile, deadline);
+    let connect = |route: &Route| endpoint.connect_first(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.mark_untested();
@@ -266,11 +268,7 @@ fn try_first_login(
     if let Some(outcome) = control.take_pipeline_outcome() {
         learn_pipelining(profile, outcome);
     }
-    if matches!(result, Err(Error::Lost { .. }))
-        && control.is_logged_in()
-        && !control.is_ended_by_server()
-    {
-        // More replies came than commands were sent.
+    if matches!(result, Err(Error::Lost { .. })) && has_surplus_replies(&control) {
         profile.learn(|learned| learned.this_mount.skips_opts = true);
     }
     result.map(|()| control)

@@ -39,7 +39,15 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
-        self.log_in(self.connect_further(deadline)?, arms, deadline)
+        let log_in = || self.log_in(self.connect_further(deadline)?, arms, deadline);
+        let sent_opts = login::sends_opts(&self.profile);
+        match log_in() {
+            Err(error) if sent_opts && !login::sends_opts(&self.profile) => {
+                log::info!("pool: {error}; logging in again without OPTS");
+                log_in()
+            }
+            result => result,
+        }
     }
 
     /// Logs in on a connection that was greeted, as [`Self::new_control`] does.
@@ -203,7 +211,19 @@ pub(crate) fn further_login(
         // Perhaps the server never answers that command: logins must not fail for it for ever.
         Preconnected::note_misfire(profile);
     }
-    result.map(|port| (control, port))
+    match result {
+        Err(error @ Error::Lost { .. }) if has_surplus_replies(&control) => {
+            profile.learn(|learned| learned.this_mount.skips_opts = true);
+            // The server has ended nothing.
+            Err(Error::misbehaved("logging in", error.to_string()))
+        }
+        result => result.map(|port| (control, port)),
+    }
+}
+
+/// Whether a login that failed got more replies than commands were sent.
+pub(crate) fn has_surplus_replies(control: &Control) -> bool {
+    control.is_logged_in() && !control.is_ended_by_server()
 }
 
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,

@@ -333,6 +333,14 @@ impl PoolState {
         self.limit.lowered_until = None;
     }
 
+    /// The server may have room for more than it was seen to have.
+    pub fn forget_limit(&mut self) {
+        self.limit.is_single = false;
+        self.limit.now = self.limit.configured;
+        self.limit.lowered_until = None;
+        self.sessions = Succession::default();
+    }
+
     /// A connection that is out of step is gone.
     pub fn give_up(&mut self, id: u64, control: &Control) {
         if control.is_ended_by_server() {

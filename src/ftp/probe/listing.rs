@@ -91,6 +91,7 @@ impl Inspection {
                         .1
                         .get_or_insert_with(|| printable_bytes(line.trim_ascii_end()));
                 }
+                true
             },
         )?
         .conclude(&mut lease, deadline)?;

@@ -15,6 +15,9 @@ use crate::remote::{Deadline, Error, Result};
 
 use crate::ftp::probe::Answer;
 
+/// How long a server may take to answer after `AUTH TLS`.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The server before login.
 #[derive(Clone, Debug)]
 pub struct Prelogin {
@@ -26,6 +29,8 @@ pub struct Prelogin {
     pub took: Duration,
     /// The encryption, or the cause why there is none.
     pub encryption: Answer<Encryption>,
+    /// `AUTH TLS` was not answered, or ended the session.
+    pub fails_at_auth: bool,
 }
 
 /// The encryption of a control connection.
@@ -49,7 +54,8 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
     let connect = |route: &Route| {
         let session = is_implicit.then(|| tls.onlooker()).transpose()?;
         let session = session.map(|session| (None, session));
-        Control::greeted(route, route.connect(deadline)?, session, false, deadline)
+        let stream = endpoint.first_stream(route, deadline)?;
+        Control::greeted(route, stream, session, false, deadline)
     };
     let mut control = endpoint.first_control(&connect)?;
     let took = since.elapsed();
@@ -57,6 +63,7 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
         true => shown(tls, &mut control),
         false => upgrade(tls, &mut control, deadline),
     };
+    let fails_at_auth = !is_implicit && encryption.is_err() && ends(&mut control);
     let greeting = control.greeting();
     Ok(Prelogin {
         place: control.route().to_string(),
@@ -67,6 +74,16 @@ pub fn look_before_login(endpoint: &Endpoint, deadline: &Deadline) -> Result<Pre
             .collect(),
         took,
         encryption,
+        fails_at_auth,
+    })
+}
+
+/// Whether the session has ended, or ends within a moment: further replies to `AUTH TLS` may come before.
+fn ends(control: &mut Control) -> bool {
+    let deadline = Deadline::after(END_PATIENCE);
+    (0..3).any(|_| {
+        let noop = control.command(Command::Noop, &deadline);
+        matches!(noop, Err(Error::Lost { .. } | Error::TimedOut { .. }))
     })
 }
 

@@ -14,17 +14,19 @@ use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Part, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::remote::{
-    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, make_temp_name,
+    Deadline, Done, Error, Reading, Remote, RemotePath, Result, Step, Version, Why, make_temp_name,
     perform_one,
 };
 
 use crate::ftp::probe::{Answer, Inspection, Restart, caller, said};
 
-/// A temporary directory on the server.
+/// A temporary directory on the server, or temporary files where none can be made.
 #[derive(Clone, Debug)]
 pub struct Scratch {
+    /// The path of the directory; the files begin with it.
     directory: RemotePath,
     files: Vec<RemotePath>,
+    has_directory: bool,
 }
 
 /// Results of the write test.
@@ -32,10 +34,19 @@ pub struct Scratch {
 pub struct Writing {
     /// Whether a file can be stored and read back unchanged.
     pub store: Answer,
+    /// Results for the stored file; or why they are open: the server confirms files and does not show them.
+    pub stored: Answer<StoredFile>,
+}
+
+/// Results about stored files.
+#[derive(Clone, Debug)]
+pub struct StoredFile {
     /// Whether `RETR` starts at the offset of `REST`.
     pub reading: Option<Restart>,
     /// What `REST` before `STOR` does.
     pub patch: PatchOutcome,
+    /// Whether `STOR` replaces an existing file.
+    pub overwrite: Answer,
     /// Whether `APPE` appends.
     pub append: Answer,
     /// Whether a rename replaces an existing file.
@@ -48,6 +59,8 @@ pub struct Writing {
     pub directory_times: Answer,
 }
 
+/// The temporary files: each test makes one of its own, since servers may not store over a file.
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Bytes of the file that is written: more than one packet.
 const FILE_SIZE: usize = 8192;
 /// The range that is overwritten.
@@ -65,12 +78,29 @@ impl Scratch {
         let name = make_temp_name("probe", number);
         let directory = RemotePath::root().join(name.as_bytes())?;
         Some(Self {
-            files: ["a", "b"]
+            files: NAMES
                 .iter()
                 .filter_map(|name| directory.join(name.as_bytes()))
                 .collect(),
             directory,
+            has_directory: true,
         })
+    }
+
+    /// The same names without the directory.
+    #[must_use]
+    pub fn without_directory(&self) -> Self {
+        let base = self.directory.name();
+        let names = NAMES
+            .iter()
+            .map(|name| [base, b"-", name.as_bytes()].concat());
+        Self {
+            files: names
+                .filter_map(|name| RemotePath::root().join(&name))
+                .collect(),
+            directory: self.directory.clone(),
+            has_directory: false,
+        }
     }
 
     /// The path, below the mounted directory.
@@ -84,19 +114,46 @@ impl Scratch {
         perform_one(&inspection.client, step, &caller(deadline)).map(drop)
     }
 
-    /// Removes the directory and its files; an error names what is left.
+    /// Removes the directory and what is in it; an error names what is left.
     pub fn remove(&self, inspection: &Inspection, deadline: &Deadline) -> Result<()> {
-        let mut steps: Vec<_> = self.files.iter().map(Step::Remove).collect();
-        steps.push(Step::RemoveDirectory(&self.directory));
+        match self.remove_files(inspection, &self.files, deadline) {
+            Err(error) if self.has_directory && matches!(error, Error::Refused { .. }) => {
+                // A server that never replaces files stores them under other names.
+                let mut others = Vec::new();
+                let ask = caller(deadline);
+                inspection
+                    .client
+                    .list(&self.directory, &ask, &mut |entry| {
+                        others.extend(self.directory.join(&entry.name));
+                    })?;
+                self.remove_files(inspection, &others, deadline)
+            }
+            removed => removed,
+        }
+    }
+
+    fn remove_files(
+        &self,
+        inspection: &Inspection,
+        files: &[RemotePath],
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let mut steps: Vec<_> = files.iter().map(Step::Remove).collect();
+        if self.has_directory {
+            steps.push(Step::RemoveDirectory(&self.directory));
+        }
         let mut results = inspection.client.perform(&steps, &caller(deadline));
-        results.pop().unwrap_or(Err(Error::Closed)).map(drop)
+        match self.has_directory {
+            true => results.pop().unwrap_or(Err(Error::Closed)).map(drop),
+            false => results.into_iter().try_for_each(|result| match result {
+                Err(error) if error.why() != Some(Why::NotFound) => Err(error),
+                _ => Ok(()),
+            }),
+        }
     }
 
     /// Runs all tests in it. The only error is [`Error::Closed`], when the client was closed meanwhile.
     pub fn explore(&self, inspection: &Inspection, deadline: &Deadline) -> Result<Writing> {
-        let [first, second] = &self.files[..] else {
-            return Err(Error::Closed);
-        };
         let bytes: Vec<u8> = (0..FILE_SIZE)
             .map(|at| (at / 251) as u8 ^ at as u8)
             .collect();
@@ -105,23 +162,61 @@ impl Scratch {
             deadline,
             bytes: &bytes,
         };
-        let store = answer(test.store(first))?;
+        let [file, ..] = &self.files[..] else {
+            return Err(Error::Closed);
+        };
+        if let Err(why) = answer(test.put(file).map(Ok))? {
+            return Ok(Writing {
+                stored: Err("nothing was stored".to_string()),
+                store: Err(why),
+            });
+        }
+        let store = match test.content(file) {
+            Ok(stored) => test.compare(&stored),
+            Err(Error::Closed) => return Err(Error::Closed),
+            Err(error) if matches!(error.why(), Some(Why::NotFound | Why::Denied)) => {
+                return Ok(Writing {
+                    store: Ok(()),
+                    stored: Err(said(&error)),
+                });
+            }
+            Err(error) => Err(said(&error)),
+        };
         // A file created just now shows the time zone of a listing without facts.
-        answer(test.list(&self.directory).map(Ok))?.ok();
+        let listed = self.files.first().and_then(RemotePath::parent);
+        answer(test.list(&listed.unwrap_or_default()).map(Ok))?.ok();
         Ok(Writing {
             store,
-            reading: answer(
-                inspection
-                    .reading(std::slice::from_ref(first), deadline)
-                    .map(Ok),
-            )?
-            .unwrap_or_default(),
+            stored: Ok(self.explore_stored(&test)?),
+        })
+    }
+
+    fn explore_stored(&self, test: &WriteTest<'_>) -> Result<StoredFile> {
+        let [first, second, from, to, last] = &self.files[..] else {
+            return Err(Error::Closed);
+        };
+        let samples = std::slice::from_ref(first);
+        let reading = test.inspection.reading(samples, test.deadline).map(Ok);
+        let attributes = answer(test.put(last).map(Ok))?;
+        let on_last = |result: &dyn Fn() -> Result<Answer>| match &attributes {
+            Ok(()) => answer(result()),
+            Err(why) => Ok(Err(why.clone())),
+        };
+        Ok(StoredFile {
+            reading: answer(reading)?.unwrap_or_default(),
             patch: answer(test.patch(first).map(Ok))?.unwrap_or_else(PatchOutcome::Refused),
-            append: answer(test.append(first))?,
-            replace: answer(test.replace(first, second))?,
-            chmod: answer(test.chmod(second))?,
-            times: answer(test.times(second))?,
-            directory_times: answer(test.set_time(&self.directory))?,
+            overwrite: answer(test.overwrite(first))?,
+            append: answer(test.append(second))?,
+            replace: answer(test.replace(from, to))?,
+            chmod: on_last(&|| test.chmod(last))?,
+            times: match &attributes {
+                Ok(()) => answer(test.times(last))?,
+                Err(why) => Err(why.clone()),
+            },
+            directory_times: match self.has_directory {
+                true => answer(test.set_time(&self.directory))?,
+                false => Err("no directory can be made".to_string()),
+            },
         })
     }
 }
@@ -142,16 +237,26 @@ struct WriteTest<'a> {
 }
 
 impl WriteTest<'_> {
-    fn store(&self, file: &RemotePath) -> Result<Answer> {
-        self.put(Command::Stor(&self.absolute(file)?), self.bytes)?;
-        let stored = self.content(file)?;
-        Ok(match stored == self.bytes {
+    /// Whether a file has the bytes that were stored.
+    fn compare(&self, stored: &[u8]) -> Answer {
+        match stored == self.bytes {
             true => Ok(()),
             false => Err(format!(
                 "stored {} bytes and read back {} different ones",
                 self.bytes.len(),
                 stored.len()
             )),
+        }
+    }
+
+    /// A mount replaces by renames what is not replaced so.
+    fn overwrite(&self, file: &RemotePath) -> Result<Answer> {
+        let path = self.absolute(file)?;
+        let bytes = b"new content";
+        self.send(Command::Stor(&path), bytes)?;
+        Ok(match self.content(file)? == bytes {
+            true => Ok(()),
+            false => Err("confirmed, but the old content is still there".to_string()),
         })
     }
 
@@ -174,9 +279,9 @@ impl WriteTest<'_> {
 
     fn append(&self, file: &RemotePath) -> Result<Answer> {
         let path = self.absolute(file)?;
-        self.put(Command::Stor(&path), self.bytes)?;
+        self.put(file)?;
         let profile = self.inspection.client.pool().profile();
-        if let Err(error) = self.put(Command::Appe(&path), b"more") {
+        if let Err(error) = self.send(Command::Appe(&path), b"more") {
             if partial_store::may_be_of_parts(&error) {
                 // The whole file was accepted before.
                 profile.learn(|learned| learned.lacks(Part::Append));
@@ -197,18 +302,20 @@ impl WriteTest<'_> {
     /// Uses the bare commands: a mount works around servers that do not replace.
     fn replace(&self, from: &RemotePath, to: &RemotePath) -> Result<Answer> {
         let paths = [self.absolute(from)?, self.absolute(to)?];
-        self.put(Command::Stor(&paths[0]), self.bytes)?;
-        self.put(Command::Stor(&paths[1]), b"old")?;
+        self.put(from)?;
+        self.send(Command::Stor(&paths[1]), b"old")?;
         let flight = [Command::Rnfr(&paths[0]), Command::Rnto(&paths[1])];
         let mut lease = self.inspection.lease(self.deadline)?;
         let replies = lease.control()?.flight(&flight, self.deadline)?;
-        drop(lease);
-        if let Some(refused) = replies
-            .iter()
-            .find(|reply| !reply.is_completion() && !reply.is_intermediate())
+        let mut failed = replies.iter();
+        if let Some(refused) =
+            failed.find(|reply| !reply.is_completion() && !reply.is_intermediate())
         {
+            // The server may still wait for the new name on this connection.
+            lease.control()?.give_up();
             return Ok(Err(refused.to_string()));
         }
+        drop(lease);
         Ok(match self.content(to)? == self.bytes {
             true => Ok(()),
             false => Err("accepted, but the old content is still there".to_string()),
@@ -260,9 +367,17 @@ impl WriteTest<'_> {
         self.inspection.client.pool().place().absolute(path)
     }
 
-    fn put(&self, command: Command<'_>, bytes: &[u8]) -> Result<()> {
-        let lease = self.inspection.lease(self.deadline)?;
-        store(lease, command, 0, bytes, self.deadline)
+    /// Stores a file.
+    fn put(&self, file: &RemotePath) -> Result<()> {
+        self.send(Command::Stor(&self.absolute(file)?), self.bytes)
+    }
+
+    /// By its path, or by its name where the server takes no paths.
+    fn send(&self, command: Command<'_>, bytes: &[u8]) -> Result<()> {
+        self.inspection.client.by_path_or_name(|| {
+            let lease = self.inspection.lease(self.deadline)?;
+            store(lease, command, 0, bytes, self.deadline)
+        })
     }
 
     /// All bytes of a small file.

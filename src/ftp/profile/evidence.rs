@@ -7,7 +7,7 @@
 //!
 //! What is refused here counts for this mount. [`super::format`] says when it counts for later ones.
 
-use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::profile::{DataMode, Learned, ModeFailure, Part, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Error, Why};
 
@@ -32,6 +32,10 @@ pub enum Capability {
     SiteQuota,
     /// `AUTH TLS`.
     AuthTls,
+    /// `APPE`.
+    Append,
+    /// `STOR` after `REST`.
+    StoreAt,
 }
 
 /// The first refusal of a capability since it last worked.
@@ -95,7 +99,12 @@ impl Capability {
         match self {
             Self::RestRetr | Self::SiteQuota | Self::AuthTls => CommandKind::Bare,
             Self::Mlst | Self::Mdtm => CommandKind::Question,
-            Self::Mlsd | Self::ListAll | Self::Chmod | Self::SetTimes => CommandKind::Change,
+            Self::Mlsd
+            | Self::ListAll
+            | Self::Chmod
+            | Self::SetTimes
+            | Self::Append
+            | Self::StoreAt => CommandKind::Change,
         }
     }
 
@@ -114,6 +123,8 @@ impl Capability {
             Self::RestRetr => learned.partial.rest_retr,
             Self::SiteQuota => learned.attributes.site_quota,
             Self::AuthTls => Support::from(learned.this_mount.refuses_auth_tls.then_some(false)),
+            Self::Append => learned.partial.appe,
+            Self::StoreAt => learned.partial.rest_stor,
         }
     }
 
@@ -126,12 +137,18 @@ impl Capability {
 
     fn history(self, learned: &Learned) -> History {
         let is_offered = match self {
-            Self::Mlsd | Self::Mlst => learned.features.mlst(),
+            Self::Mlsd => learned.features.mlst(),
+            Self::Mlst => learned.features.lists_mlst,
             Self::Chmod => learned.features.mff_mode,
             Self::SetTimes => learned.features.mfmt,
             // RFC 959 requires LIST: a refusal is about what follows the word.
             Self::ListAll => true,
-            Self::Mdtm | Self::RestRetr | Self::SiteQuota | Self::AuthTls => false,
+            Self::Mdtm
+            | Self::RestRetr
+            | Self::SiteQuota
+            | Self::AuthTls
+            | Self::Append
+            | Self::StoreAt => false,
         };
         match is_offered || self.support(learned) == Support::Yes {
             true => History::Vouched,
@@ -147,7 +164,13 @@ impl Capability {
             Self::Mlst => learned.listing.mlst = Support::Yes,
             Self::Mdtm => learned.attributes.mdtm = Support::Yes,
             Self::Chmod => learned.attributes.chmod = Support::Yes,
-            Self::ListAll | Self::SetTimes | Self::RestRetr | Self::SiteQuota | Self::AuthTls => {}
+            Self::ListAll
+            | Self::SetTimes
+            | Self::RestRetr
+            | Self::SiteQuota
+            | Self::AuthTls
+            | Self::Append
+            | Self::StoreAt => {}
         }
     }
 
@@ -165,6 +188,8 @@ impl Capability {
             Self::RestRetr => learned.partial.rest_retr = Support::No,
             Self::SiteQuota => learned.attributes.site_quota = Support::No,
             Self::AuthTls => learned.this_mount.refuses_auth_tls = true,
+            Self::Append => learned.lacks(Part::Append),
+            Self::StoreAt => learned.lacks(Part::InPlace),
         }
     }
 }
@@ -182,6 +207,14 @@ impl Profile {
         self.learn(|learned| capability.is_missing(learned));
     }
 
+    /// A capability was seen to work: refusals before count no more.
+    pub fn note_success(&self, capability: Capability) {
+        self.learn(|learned| {
+            let refused = &mut learned.this_mount.refused_in;
+            refused.retain(|refused| refused.capability != capability);
+        });
+    }
+
     /// As [`Self::note`], for a refusal that is an error already.
     pub fn note_refusal(&self, capability: Capability, path: &[u8], error: &Error) -> Verdict {
         match error {
@@ -191,6 +224,28 @@ impl Profile {
             }
             _ => Verdict::Nothing,
         }
+    }
+
+    /// What the failure of a way to data connections is about: `EPSV` and its kin are commands without a path. A second
+    /// refusal for the moment counts as one of the command.
+    pub fn judge_mode(&self, mode: DataMode, error: &Error) -> ModeFailure {
+        let Error::Refused { said, .. } = error else {
+            return ModeFailure::Connection;
+        };
+        let code = said.get(..3).and_then(|code| code.parse().ok());
+        let is_missing = |code| verdict(code, CommandKind::Bare, History::New) == Verdict::Missing;
+        if code.is_some_and(is_missing) {
+            return ModeFailure::Command;
+        }
+        let mut failure = ModeFailure::Moment;
+        self.learn(|learned| {
+            let refused = &mut learned.this_mount.modes_refused_once;
+            match refused.contains(&mode) {
+                true => failure = ModeFailure::Command,
+                false => refused.push(mode),
+            }
+        });
+        failure
     }
 
     fn note_code(&self, capability: Capability, path: &[u8], (code, why): (u16, Why)) -> Verdict {
@@ -258,6 +313,7 @@ fn directory_of(path: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ftp::profile::partial_store;
 
     #[test]
     fn table_of_verdicts() {
@@ -329,6 +385,59 @@ mod tests {
         assert_eq!(chmod(&profile, "/b/2", 502), Support::Yes);
         assert_eq!(chmod(&profile, "/c/1", 501), Support::No);
         assert_eq!(chmod(&profile, "/c/2", 200), Support::Yes);
+    }
+
+    #[test]
+    fn way_to_data_connections_is_judged_as_a_command_without_a_path() {
+        let profile = Profile::default();
+        let judge = |mode, error: &Error| profile.judge_mode(mode, error);
+        let refused = |code, text| reply(code, text).refusal("EPSV");
+        for code in [500, 501, 502, 522, 550] {
+            let failure = judge(DataMode::Epsv, &refused(code, "Odd."));
+            assert_eq!(failure, ModeFailure::Command, "{code}");
+        }
+        for error in [refused(425, "No."), Error::timed_out("EPSV")] {
+            assert_eq!(judge(DataMode::Epsv, &error), ModeFailure::Connection);
+        }
+        for (mode, expected) in [
+            (DataMode::Epsv, ModeFailure::Moment),
+            (DataMode::Pasv, ModeFailure::Moment),
+            (DataMode::Epsv, ModeFailure::Command),
+        ] {
+            assert_eq!(judge(mode, &refused(450, "Odd.")), expected);
+        }
+    }
+
+    #[test]
+    fn refused_part_counts_the_second_time_as_the_whole_was_stored() {
+        let appe = |profile: &Profile| profile.ask(|learned| learned.partial.appe);
+        for (code, text, expected) in [
+            (550, "Permission denied", [Support::Unknown, Support::No]),
+            (451, "Odd.", [Support::Unknown, Support::No]),
+            (502, "Odd.", [Support::Unknown, Support::No]),
+            (
+                451,
+                "Append/Restart not permitted",
+                [Support::No, Support::No],
+            ),
+        ] {
+            let profile = Profile::default();
+            for expected in expected {
+                let error = reply(code, text).refusal("APPE /d/f");
+                let said = partial_store::refused(&profile, Part::Append, b"/d/f", error);
+                assert_eq!(said.why(), Some(Why::Unsupported));
+                partial_store::took_all(&profile, b"/d/f");
+                assert_eq!(appe(&profile), expected, "{code} {text}");
+            }
+        }
+        // REST has no path.
+        let profile = Profile::default();
+        let error = Error::refused(Why::Unsupported, "REST 7", "502 Odd.");
+        partial_store::refused(&profile, Part::InPlace, b"/d/f", error);
+        assert_eq!(
+            profile.ask(|learned| learned.partial.rest_stor),
+            Support::No
+        );
     }
 
     #[test]

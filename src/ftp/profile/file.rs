@@ -71,6 +71,15 @@ pub fn write(path: &Path, mut text: String, head: &Head, ways: bool) -> io::Resu
     moved
 }
 
+/// Removes the file, if there is one.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let (directory, name) = parts(path)?;
+    match PrivateDir::find(directory).and_then(|directory| directory.remove(&name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Removes expired files, and the oldest where there are too many.
 fn prune(directory: &PrivateDir) {
     let names = directory.names().into_iter().flatten();

@@ -12,10 +12,13 @@
 //! A refusal that only one mount has seen has the word `once` before it, and is not believed: servers have odd moments. The
 //! second mount that sees it removes the word.
 //!
+//! `at TIME FACT` says when a fact was learned, where that was later than the first one.
+//!
 //! A table says of each fact how it is written and read. What is in no line is unknown; a line that can't be read makes
 //! the whole file invalid. Facts that protect ([`ThisMount::tls_close_notify`](crate::ftp::profile::ThisMount)) are not
 //! stored: a server that stops keeping to them would be shut out until the file expires.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::ftp::profile::{DataMode, Learned, TimeSetter};
@@ -33,10 +36,39 @@ pub struct Head {
     pub once: Vec<String>,
     /// Lines of refusals that more mounts saw.
     pub often: Vec<String>,
+    /// When the fact of a line was learned, where that was not at [`Self::since`].
+    pub times: BTreeMap<String, i64>,
+}
+
+/// A fact that is kept, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFact {
+    /// Its line.
+    pub fact: String,
+    /// When it was learned, in seconds since 1970.
+    pub at: i64,
+    /// How it was learned.
+    pub how: How,
+}
+
+/// How a fact was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Now.
+    Here,
+    /// By an earlier mount or probe.
+    Before,
+    /// A refusal that one mount saw: it is not believed by others.
+    Once,
+    /// A refusal that two mounts saw.
+    Twice,
 }
 
 /// Before a refusal that one mount saw only.
 const ONCE: &str = "once ";
+
+/// Before the time of a fact.
+const AT: &str = "at";
 
 /// The facts that are learned from a refusal, with what they say then. `flights` is none of them: it takes two losses in one
 /// mount, and each costs a timeout.
@@ -319,6 +351,9 @@ pub fn write(head: &Head, learned: &Learned) -> String {
         let is_marked = is_refusal(fact) && !head.once.contains(fact) && !head.often.contains(fact);
         let mark = if is_marked { ONCE } else { "" };
         text.push_str(&format!("{mark}{fact}\n"));
+        if let Some(at) = head.times.get(fact).filter(|at| **at != head.since) {
+            text.push_str(&format!("{AT} {at} {fact}\n"));
+        }
     }
     for line in &head.once {
         if facts.iter().all(|fact| name_of(fact) != name_of(line)) {
@@ -335,6 +370,26 @@ pub fn facts(learned: &Learned) -> Vec<String> {
         .collect()
 }
 
+/// The facts with their times, and those that only one mount saw; `before` are the lines that were there before.
+pub fn kept_facts(head: &Head, learned: &Learned, before: &[String]) -> Vec<KeptFact> {
+    let known = facts(learned);
+    let others: Vec<_> = (head.once.iter())
+        .filter(|line| known.iter().all(|fact| name_of(fact) != name_of(line)))
+        .cloned()
+        .collect();
+    let shown = known.into_iter().chain(others).map(|fact| {
+        let at = head.times.get(&fact).copied().unwrap_or(head.since);
+        let how = match is_refusal(&fact) {
+            true if head.often.contains(&fact) => How::Twice,
+            true => How::Once,
+            false if before.contains(&fact) => How::Before,
+            false => How::Here,
+        };
+        KeptFact { fact, at, how }
+    });
+    shown.collect()
+}
+
 /// Reads a profile; the error is what is wrong with it.
 pub fn read(text: &str) -> Result<(Head, Learned), String> {
     let mut lines = text.lines();
@@ -348,6 +403,7 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
     let mut learned = Learned::default();
     let (mut print, mut since, mut network) = (None, None, None);
     let (mut once, mut often) = (Vec::new(), Vec::new());
+    let mut times = BTreeMap::new();
     for line in lines {
         let odd = || format!("it says {:?}", line.chars().take(80).collect::<String>());
         let (name, word) = line.split_once(' ').ok_or_else(odd)?;
@@ -355,6 +411,10 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
             "print" => print = Some(u64::from_str_radix(word, 16).map_err(|_| odd())?),
             "learned" => since = Some(word.parse().map_err(|_| odd())?),
             "network" => network = Some(word.to_string()),
+            AT => {
+                let (at, fact) = word.split_once(' ').ok_or_else(odd)?;
+                times.insert(fact.to_string(), at.parse().map_err(|_| odd())?);
+            }
             "once" if is_refusal(word) => once.push(word.to_string()),
             _ => {
                 often.extend(is_refusal(line).then(|| line.to_string()));
@@ -371,6 +431,7 @@ pub fn read(text: &str) -> Result<(Head, Learned), String> {
                 network,
                 once,
                 often,
+                times,
             };
             Ok((head, learned))
         }
@@ -413,7 +474,45 @@ mod tests {
                 .filter(|line| is_refusal(line))
                 .map(str::to_string)
                 .collect(),
+            times: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn time_and_origin_of_each_fact_are_kept() {
+        let mut learned = Learned::default();
+        learned.attributes.mdtm = Support::Yes;
+        learned.attributes.chmod = Support::No;
+        learned.partial.appe = Support::Yes;
+        let later = head().since + 60;
+        let head = Head {
+            once: vec!["mlsd no".to_string()],
+            often: vec!["chmod no".to_string()],
+            times: BTreeMap::from([("appe yes".to_string(), later)]),
+            ..head()
+        };
+        let text = write(&head, &learned);
+        assert!(
+            text.contains(&format!("\nappe yes\nat {later} appe yes\n")),
+            "{text}"
+        );
+        let (same, _) = read(&text).expect("readable");
+        assert_eq!(same.times, head.times);
+        let kept = kept_facts(&head, &learned, &["mdtm yes".to_string()]);
+        let shown: Vec<_> = kept
+            .iter()
+            .map(|kept| (&kept.fact[..], kept.at, kept.how))
+            .collect();
+        let since = head.since;
+        assert_eq!(
+            shown,
+            [
+                ("mdtm yes", since, How::Before),
+                ("chmod no", since, How::Twice),
+                ("appe yes", later, How::Here),
+                ("mlsd no", since, How::Once),
+            ]
+        );
     }
 
     /// The format on disk, byte by byte: files of earlier versions stay readable.

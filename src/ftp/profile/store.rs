@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::ftp::profile::file::{is_fresh, load, write};
+use crate::ftp::profile::file::{is_fresh, load, remove, write};
 use crate::ftp::profile::format;
-use crate::ftp::profile::format::Head;
+use crate::ftp::profile::format::{Head, KeptFact};
 use crate::ftp::profile::{DataModes, Learned, Profile, Support};
 use crate::ftp::protocol::time_val::now;
 use crate::process::thread::spawn_thread;
@@ -45,6 +45,8 @@ struct StoreState {
     found: Option<(Head, Learned)>,
     /// Set once the server is known to be that of the file, or to be another.
     head: Option<Head>,
+    /// The lines of facts of the file then.
+    before: Vec<String>,
     /// Whether the way to data connections is read and written.
     ways: bool,
     revision: u64,
@@ -126,6 +128,14 @@ impl ProfileStore {
         let (once, often) = found.as_ref().map_or_else(Default::default, |(head, _)| {
             (head.once.clone(), head.often.clone())
         });
+        let before = found.as_ref().map(|(_, learned)| format::facts(learned));
+        let times = found
+            .as_ref()
+            .map_or_else(Default::default, |(head, learned)| {
+                let facts = format::facts(learned).into_iter();
+                let time = |fact: &String| head.times.get(fact).copied().unwrap_or(head.since);
+                facts.map(|fact| (fact.clone(), time(&fact))).collect()
+            });
         profile.learn(|learned| match found {
             Some((head, before)) => {
                 let new = std::mem::take(learned);
@@ -135,6 +145,7 @@ impl ProfileStore {
                 learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
                 learned.listing.hides_directories |= new.listing.hides_directories;
                 learned.features = new.features;
+                learned.offered = new.offered;
                 learned.print = new.print;
                 if learned.listing.mlsd == Support::No {
                     learned.features.facts = None;
@@ -152,8 +163,10 @@ impl ProfileStore {
             network: network.to_string(),
             once,
             often,
+            times,
         });
         state.ways = ways;
+        state.before = before.unwrap_or_default();
         drop(state);
         let text = self.text(profile).unwrap_or_default();
         let mut state = self.state.lock();
@@ -196,6 +209,27 @@ impl ProfileStore {
         self.write_all();
     }
 
+    /// Removes the file. What is learned from now on is written again.
+    pub fn forget(&self) {
+        let Some(path) = &self.path else { return };
+        let mut state = self.state.lock();
+        if state.is_writing {
+            self.idle.wait_for(&mut state, WRITER_PATIENCE);
+        }
+        state.found = None;
+        if let Some(head) = &mut state.head {
+            head.since = now();
+            head.once.clear();
+            head.often.clear();
+            head.times.clear();
+        }
+        (state.noted, state.written) = (String::new(), String::new());
+        drop(state);
+        if let Err(error) = remove(path) {
+            log::warn!("profile: {}: can't be removed: {error}", path.display());
+        }
+    }
+
     /// Whether there are new facts to be written.
     fn take_note(&self, profile: &Profile) -> bool {
         let revision = profile.revision();
@@ -212,14 +246,29 @@ impl ProfileStore {
     }
 
     fn text(&self, profile: &Profile) -> Option<String> {
-        let state = self.state.lock();
-        let (head, ways) = (state.head.clone()?, state.ways);
-        drop(state);
         let mut learned = profile.get();
-        if !ways {
+        let mut state = self.state.lock();
+        if !state.ways {
             learned.data.modes = DataModes::default();
         }
-        Some(format::write(&head, &learned))
+        let head = state.head.as_mut()?;
+        let facts = format::facts(&learned);
+        head.times.retain(|line, _| facts.contains(line));
+        for fact in facts {
+            head.times.entry(fact).or_insert_with(now);
+        }
+        Some(format::write(head, &learned))
+    }
+
+    /// What is kept, with when and how it was learned.
+    pub fn facts(&self, profile: &Profile) -> Vec<KeptFact> {
+        self.text(profile);
+        let learned = profile.get();
+        let state = self.state.lock();
+        let head = state.head.as_ref();
+        head.map_or_else(Vec::new, |head| {
+            format::kept_facts(head, &learned, &state.before)
+        })
     }
 
     fn write_all(&self) {

@@ -28,6 +28,8 @@ pub struct Features {
     pub utf8: bool,
     /// `AUTH TLS` is offered (RFC 4217).
     pub tls: bool,
+    /// `MLST` itself is listed, which stands for both commands (RFC 3659 section 7.8). Embedded servers list `MLSD` alone.
+    pub lists_mlst: bool,
     changes_names: bool,
 }
 
@@ -66,6 +68,7 @@ impl Features {
                         .map(|fact| fact.trim().trim_end_matches('*').to_string())
                         .filter(|fact| !fact.is_empty());
                     features.facts.get_or_insert_default().extend(facts);
+                    features.lists_mlst |= name == "mlst";
                 }
                 "auth" => features.tls |= rest.contains("tls"),
                 "size" => features.size = true,

@@ -6,6 +6,8 @@ use crate::remote::{Completeness, Entry};
 
 /// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
+/// The most lines that cannot be parsed, so that a server cannot hold a caller by sending them without end.
+const UNREADABLE_LIMIT: usize = 200_000;
 /// Bytes of an unreadable line that the log shows.
 const SHOWN_LINE_LIMIT: usize = 200;
 
@@ -35,8 +37,8 @@ impl EntryCollector {
         }
     }
 
-    /// Adds a line.
-    pub fn line(&mut self, line: &[u8]) {
+    /// Adds a line; false where no more are taken.
+    pub fn line(&mut self, line: &[u8]) -> bool {
         let parsed = match line.len() > LINE_LIMIT {
             true => Line::Unreadable,
             false => self.parser.line(line),
@@ -52,6 +54,7 @@ impl EntryCollector {
                 self.unreadable += 1;
             }
         }
+        !self.is_full && self.unreadable < UNREADABLE_LIMIT
     }
 
     /// Whether the listing is in the format of a Windows server.

@@ -40,13 +40,14 @@ pub struct Listing<'a> {
     received: Completeness,
 }
 
-/// Lists the absolute path `directory` by `command`, line by line; returns when the last line is there.
+/// Lists the absolute path `directory` by `command`, line by line; returns when the last line is there, or `each` returns
+/// false: then the listing is cut there.
 pub fn listing<'a>(
     lease: &mut Lease,
     directory: &[u8],
     command: Command<'a>,
     deadline: &Deadline,
-    each: &mut dyn FnMut(&[u8]),
+    each: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Listing<'a>> {
     // Into the directory first and no argument then: names may hold what servers take for
     // patterns (Pure-FTPd, vsftpd: `*`, `?`, `[`) or for switches (`-`).
@@ -186,14 +187,14 @@ pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
         if *tried == command.to_string() && without_names(said, tried).contains("no files"))
 }
 
-/// Cuts a data connection into lines; false when there were too many. Of a line of more than [`LINE_LIMIT`] bytes only
+/// Cuts a data connection into lines; false when there were too many, or `each` has returned false. Of a line of more than [`LINE_LIMIT`] bytes only
 /// the beginning is kept.
 fn lines(
     data: &mut Stream,
     command: Command<'_>,
     pool: &Pool,
     deadline: &Deadline,
-    each: &mut dyn FnMut(&[u8]),
+    each: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<bool> {
     let mut buffer = vec![0; READ_SIZE];
     let mut rest: Vec<u8> = Vec::new();
@@ -207,21 +208,22 @@ fn lines(
             .read(&mut buffer, deadline)
             .map_err(|error| blame(command.to_string(), &error))?;
         if length == 0 {
-            if !rest.is_empty() {
-                each(&rest);
-            }
-            return Ok(true);
+            return Ok(rest.is_empty() || each(&rest));
         }
         pool.note_received(length);
         total += length as u64;
         let mut input = &buffer[..length];
         while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
-            if rest.is_empty() {
-                each(&input[..end.min(LINE_LIMIT + 1)]);
+            let goes_on = if rest.is_empty() {
+                each(&input[..end.min(LINE_LIMIT + 1)])
             } else {
                 keep(&mut rest, &input[..end]);
-                each(&rest);
+                let goes_on = each(&rest);
                 rest.clear();
+                goes_on
+            };
+            if !goes_on {
+                return Ok(false);
             }
             input = &input[end + 1..];
         }

@@ -47,12 +47,12 @@ pub fn is_transient(error: &Error, command: &str) -> bool {
     is_no_data_connection(error) || is_refused_for_now(error, command, &["450", "451"])
 }
 
-/// Whether `error` is a refusal of `command` by one of these codes, without words of a lasting cause.
+/// Whether `error` is a refusal of `command`, or of the data connection for it, by one of these codes, without words of a lasting cause.
 pub fn is_refused_for_now(error: &Error, command: &str, codes: &[&str]) -> bool {
     match error {
         Error::Refused { why, tried, said } => {
             matches!(why, Why::Busy | Why::Unsaid | Why::Failed)
-                && tried == command
+                && (tried == command || matches!(tried.as_str(), "EPSV" | "PASV"))
                 && codes.iter().any(|code| said.starts_with(code))
         }
         _ => false,
@@ -88,6 +88,8 @@ mod tests {
             let error = reply.refusal("RETR /d/f");
             assert_eq!(is_transient(&error, "RETR /d/f"), expected, "{code} {text}");
         }
+        let other = Error::refused(Why::Unsaid, "EPSV", "450 Odd");
+        assert!(is_transient(&other, "RETR /d/f"));
         let other = Error::refused(Why::Busy, "CWD /d", "450 busy");
         assert!(!is_transient(&other, "RETR /d/f"));
     }

@@ -107,7 +107,9 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.moved = stamp;
         }
+        let mut is_unlisted = false;
         if let Some(parent) = self.nodes.get_mut(&old_parent) {
+            is_unlisted = parent.directory.unlisted.remove(&old_name);
             parent.directory.children.remove(&old_name);
             parent.directory.gone.insert(old_name, stamp);
         }
@@ -119,6 +121,9 @@ impl Tree {
         if let (Some(from), Some(to)) = (from, self.path(ino)) {
             self.rename_entries(from.as_bytes(), to.as_bytes());
             self.note_entries_below(ino);
+        }
+        if is_unlisted {
+            self.note_stored_unseen(ino);
         }
         self.touch_directory(old_parent);
         self.touch_directory(directory);

@@ -64,7 +64,8 @@ pub struct Directory {
     pub(crate) gone: HashMap<Arc<[u8]>, u64>,
     /// Names that were asked for alone and are not there.
     pub(crate) absent: HashMap<Arc<[u8]>, Instant>,
-    /// Directories that no listing has and that can be entered.
+    /// Names that are there although no listing has them: directories that can be entered, and stored files whose names
+    /// begin with a dot.
     pub(crate) unlisted: HashSet<Arc<[u8]>>,
     /// When a name was last asked for alone.
     pub(crate) asked_alone: Option<Instant>,

@@ -28,6 +28,7 @@ impl Tree {
         for entry in entries {
             if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
                 seen.insert(ino);
+                self.note_listed(directory, &entry.name);
             }
         }
         let unlisted = self
@@ -109,6 +110,27 @@ impl Tree {
         Some(ino)
     }
 
+    /// The server has confirmed the content of `ino` and does not show it. Where the name begins with a dot, listings may
+    /// leave it out.
+    pub fn note_stored_unseen(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get(&ino).filter(|node| !node.removed) else {
+            return;
+        };
+        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        if name.starts_with(b".")
+            && let Some(parent) = self.nodes.get_mut(&parent)
+        {
+            parent.directory.unlisted.insert(name);
+        }
+    }
+
+    /// A listing has the name.
+    fn note_listed(&mut self, directory: u64, name: &[u8]) {
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.directory.unlisted.remove(name);
+        }
+    }
+
     /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
     pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
         let stands = self.stands(ino, asked);
@@ -125,7 +147,7 @@ impl Tree {
         }
     }
 
-    /// Another client changed the content of `ino` together with this mount.
+    /// Another client changed the content of `ino` together with this mount, or may have.
     pub fn start_generation(&mut self, ino: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&ino)?;
         node.generation += 1;

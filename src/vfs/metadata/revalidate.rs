@@ -119,13 +119,17 @@ impl Metadata {
     /// A name that no listing has, as a directory if the server hides such and it can be entered. A similar name is the same
     /// directory's on such servers.
     fn enter(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<u64> {
+        let (asked, is_other, child) = {
+            let tree = self.table.lock();
+            let child = tree.child(directory, name);
+            (tree.now(), tree.has_similar(directory, name), child)
+        };
+        if let Some(file) = child.filter(|&ino| self.table.kind(ino) == Some(Kind::File)) {
+            return Ok(file);
+        }
         if !self.remote.traits().hides_directories {
             return Err(Error::NotFound);
         }
-        let (asked, is_other) = {
-            let tree = self.table.lock();
-            (tree.now(), tree.has_similar(directory, name))
-        };
         let path = self.table.path_of(directory, name)?;
         let ask = Ask::caller(deadline);
         let enters = !is_other && self.remote.enters(&path, &ask)?;
@@ -390,6 +394,11 @@ impl Metadata {
             Ok(_) => Ok(()),
             Err(error) if error.why() == Some(Why::NotFound) => {
                 if let Some(parent) = tree.get(ino).map(|node| node.parent) {
+                    if tree.is_unlisted(parent, path.name()) {
+                        // A listing has answered: only reading it tells.
+                        tree.start_generation(ino);
+                        return Ok(());
+                    }
                     tree.merge_absence(parent, path.name(), asked);
                 }
                 Err(Error::Stale)

@@ -21,6 +21,11 @@ impl Vfs {
         known
     }
 
+    /// Forgets what uploads have shown of the server.
+    pub fn forget_server(&self) {
+        self.uploader.forget_server();
+    }
+
     /// `ino`, and what lies below it, is at `path` from now on: what the disk has kept of what was there before, and had
     /// the same size and time, goes.
     pub(crate) fn forget_kept_at(&self, ino: u64, path: &RemotePath) {

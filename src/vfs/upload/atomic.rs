@@ -2,7 +2,7 @@
 //!
 //! Other clients never see half a file; the price is that every change sends the whole file. A new or rewritten file
 //! streams to the temporary name while it is written; until it is closed that is its *base*, and where it is read. Where
-//! the server does not let a rename replace a file, files are stored in place from then on, and the log says so.
+//! the server does not let a rename replace a file, it is stored in place from then on (`in_place.rs`), and the log says so.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,18 +24,16 @@ pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
 impl Uploader {
     /// Whether the next upload of a file is to appear at once.
     pub(crate) fn is_atomic(&self, ino: u64) -> bool {
-        let parent = || self.table.lock().get(ino).map(|node| node.parent);
-        if self.settings.atomic {
-            return parent().is_none_or(|parent| self.is_atomic_in(parent));
-        }
-        let never_replaces = *self.replacing.lock() == Replacing::No;
-        never_replaces
-            && parent().is_none_or(|parent| !self.stores_in_place.lock().contains(&parent))
+        let is_wanted = self.settings.atomic || *self.replacing.lock() == Replacing::No;
+        is_wanted
+            && self
+                .parent(ino)
+                .is_none_or(|parent| !self.in_place.lock().has(ino, parent))
     }
 
     /// Whether files in a directory are to appear at once.
     pub(crate) fn is_atomic_in(&self, directory: u64) -> bool {
-        self.settings.atomic && !self.stores_in_place.lock().contains(&directory)
+        self.settings.atomic && !self.in_place.lock().has_all_of(directory)
     }
 
     /// Where what is written in order may go while it is written, from the offset `first` on: for a file
@@ -145,6 +143,9 @@ impl Uploader {
         let renamed = results.next().unwrap_or(Err(remote::Error::Closed));
         match renamed {
             Ok(_) => {
+                if let Some(parent) = self.parent(ino) {
+                    self.in_place.lock().note_success(parent);
+                }
                 let known = |result| match result {
                     Some(Ok(Done::Version(version))) => version,
                     _ => Version::default(),
@@ -169,16 +170,27 @@ impl Uploader {
             // A transient refusal may pass (RFC 959 section 4.2.1), and other clients must not see half a file.
             Err(error) if passes(&error) => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
-                let parent = self.table.lock().get(ino).map(|node| node.parent);
-                if parent.is_some_and(|parent| self.stores_in_place.lock().insert(parent)) {
-                    log::warn!(
-                        "atomic: server refused to replace a file in this directory; writing in place from now on: {error}"
-                    );
-                }
+                let whose = match self.note_refused_replacement(ino) {
+                    true => "files in this directory",
+                    false => "it",
+                };
+                log::warn!(
+                    "atomic: server refused to replace a file; writing {whose} in place from now on: {error}"
+                );
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn parent(&self, ino: u64) -> Option<u64> {
+        self.table.lock().get(ino).map(|node| node.parent)
+    }
+
+    /// The server has refused to replace `ino`; true where this ends it for the directory.
+    fn note_refused_replacement(&self, ino: u64) -> bool {
+        let parent = self.parent(ino);
+        parent.is_some_and(|parent| self.in_place.lock().note_refusal(ino, parent))
     }
 
     /// Renames a streamed temporary file, whose version is in `updated`, over the old one. `None` where the server

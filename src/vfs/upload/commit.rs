@@ -51,6 +51,9 @@ impl Uploader {
             self.table.lock().note_server_time(seconds);
         }
         body.uploaded(version, change.size);
+        if updated.version == Version::default() && !self.remote.traits().stats {
+            self.table.lock().note_stored_unseen(file.ino);
+        }
         if version.size != Some(change.size) {
             // Other clients appended, too: what was sent is read from the server by reads that come before this is
             // published.

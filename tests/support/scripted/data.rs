@@ -95,6 +95,9 @@ impl Session {
             true => &beside,
             false => path,
         };
+        if self.shared.script.refuses_to_replace && is_there && !append && restart == 0 {
+            return self.say("550 Overwrite permission denied");
+        }
         if let Some(words) = self.shared.script.no_parts
             && is_there
             && (append || restart > 0)

@@ -27,6 +27,11 @@ pub(super) struct Session {
     /// Comes before each reply.
     noise: &'static str,
     unsaid: bool,
+    /// The next final reply comes twice.
+    doubles: bool,
+    /// The next final reply is kept until another one was sent.
+    swaps: bool,
+    kept: Vec<u8>,
     /// Lines that came together, each with whether it was the first of them.
     came: VecDeque<(Vec<u8>, bool)>,
     /// A transfer was the last thing that was done.
@@ -71,6 +76,9 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         held: None,
         noise: "",
         unsaid: false,
+        doubles: false,
+        swaps: false,
+        kept: Vec::new(),
         came: VecDeque::new(),
         transferred: false,
         accepted: None,
@@ -134,6 +142,8 @@ impl Session {
                     Act::Until(gate) => gate.pass(),
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
+                    Act::Twice => self.doubles = true,
+                    Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
                 }
@@ -205,7 +215,17 @@ impl Session {
         if let Some(gate) = self.held.take() {
             gate.pass();
         }
-        let bytes = [self.noise.as_bytes(), bytes].concat();
+        let mut bytes = [self.noise.as_bytes(), bytes].concat();
+        if !bytes.starts_with(b"1") {
+            if std::mem::take(&mut self.swaps) {
+                self.kept = bytes;
+                return Ok(());
+            }
+            if std::mem::take(&mut self.doubles) {
+                bytes.extend_from_within(..);
+            }
+            bytes.append(&mut self.kept);
+        }
         self.socket.write_all(&bytes).map_err(|_| Ended)
     }
 

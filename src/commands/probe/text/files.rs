@@ -71,25 +71,40 @@ fn write_tests(writing: &Writing) -> Lines {
         Ok(()) => "yes".to_string(),
         Err(why) => format!("no: {why}"),
     };
-    let replace = match &writing.replace {
+    let stored = match (&writing.stored, &writing.store) {
+        (Ok(stored), _) => stored,
+        (Err(why), Ok(())) => {
+            let unseen = format!(
+                "yes, but stored files are not shown ({why}): taken away at once, or write-only"
+            );
+            return vec![("storing", unseen)];
+        }
+        (Err(_), store) => return vec![("storing", answer(store))],
+    };
+    let overwrite = match &stored.overwrite {
+        Ok(()) => "yes".to_string(),
+        Err(why) => format!("no ({why}): by a temporary name and a rename"),
+    };
+    let replace = match &stored.replace {
         Ok(()) => "replaces an existing file".to_string(),
         Err(why) => format!("does not replace an existing file ({why}): it is moved aside first"),
     };
-    let times = match (&writing.times, &writing.directory_times) {
+    let times = match (&stored.times, &stored.directory_times) {
         (Ok(by), Ok(())) => format!("with {by}, of directories too"),
         (Ok(by), Err(_)) => format!("with {by}, not of directories"),
         (Err(why), _) => format!("no: {why}"),
     };
     vec![
         ("storing", answer(&writing.store)),
+        ("  over a file", overwrite),
         (
             "  then reading",
-            restart(writing.reading.as_ref(), "not tried"),
+            restart(stored.reading.as_ref(), "not tried"),
         ),
-        ("  in the middle", restart_store(&writing.patch)),
-        ("appending", answer(&writing.append)),
+        ("  in the middle", restart_store(&stored.patch)),
+        ("appending", answer(&stored.append)),
         ("renaming", replace),
-        ("chmod", answer(&writing.chmod)),
+        ("chmod", answer(&stored.chmod)),
         ("setting times", times),
     ]
 }
