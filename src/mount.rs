@@ -56,7 +56,7 @@ pub use crate::mount::utab::remove_entries as remove_utab_entries;
 
 /// KiB of kernel readahead, twice the default: a large file takes half as many requests. With more,
 /// readers wait longer for each request and gain nothing on few cores.
-const READ_AHEAD_KIB: &str = "256";
+const READ_AHEAD_KIB: &str = "512";
 
 /// A mount made by this process. It stays when this is dropped: [`Mount::unmount`] ends it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod read_buffer;
 
 /// Bytes of a block: what the kernel's own readahead asks for at once.
-pub const BLOCK: u64 = 128 * 1024;
+pub const BLOCK: u64 = 256 * 1024;
 /// The same, as the length of a buffer.
 pub const BLOCK_LENGTH: usize = BLOCK as usize;
 

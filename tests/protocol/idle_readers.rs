@@ -54,6 +54,19 @@ fn a_reader_that_stops_leaves_its_window_full_and_no_more() {
 }
 
 #[test]
+fn sequential_read_of_a_large_file_reuses_its_buffers() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(160 * MIB));
+    let mount = Mount::of(&server);
+    mount.sh("head -c 100000 f > /dev/null");
+    let before = mount.peak_memory();
+    mount.sh("cat f > /dev/null");
+    let grown = mount.peak_memory() - before;
+    // One window, and what is kept behind the reader.
+    assert!(grown < 80, "{grown} MiB");
+}
+
+#[test]
 fn paused_stream_yields_its_connection_to_others() {
     for connections in [1, 2] {
         let server = Server::start();
