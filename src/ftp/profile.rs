@@ -88,7 +88,8 @@ impl From<Option<bool>> for Support {
     }
 }
 
-/// The facts about a server, in groups. All but [`ThisMount`], the features and their digest are stored for later mounts.
+/// The facts about a server, in groups. All but [`ThisMount`] are stored for later mounts, of the features only those that a
+/// login needs.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// The reply to `FEAT`, which each mount asks for.
@@ -212,6 +213,8 @@ pub struct ThisMount {
     pub refuses_auth_tls: bool,
     /// `OPTS` is not sent: more replies than commands came in a login with it.
     pub skips_opts: bool,
+    /// A login whose later commands were sent before the reply to `FEAT` has failed.
+    pub early_login_failed: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
     pub preconnect_debt: u32,
     /// `STAT` had no reply.

@@ -202,7 +202,8 @@ impl Mount {
     pub fn wake_ups(&self) -> Vec<(String, String)> {
         let tasks = format!("/proc/{}/task", self.process.as_ref().unwrap().id());
         let read = |task: std::io::Result<fs::DirEntry>| {
-            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
+            let status =
+                fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
             let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
             let field = |name| field(name).unwrap_or_default().trim().to_owned();
             (field("Name:"), field("voluntary_ctxt_switches:"))

@@ -132,6 +132,25 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "utf8",
+        write: |learned| learned.features.utf8.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.features.utf8 = flag),
+    },
+    Fact {
+        name: "facts",
+        write: |learned| {
+            learned
+                .features
+                .wanted_facts()
+                .map(|list| list.replace("MLST ", ""))
+        },
+        read: |learned, word| {
+            let facts = word.split_terminator(';').map(str::to_string);
+            learned.features.facts = Some(facts.collect());
+            Some(())
+        },
+    },
+    Fact {
         name: "late_spares",
         write: |learned| learned.data.late_preconnect.then(|| yes_or_no(true)),
         read: |learned, word| parse_flag(word).map(|flag| learned.data.late_preconnect = flag),

@@ -273,7 +273,11 @@ impl ReaderState {
         let keep_from = end.saturating_sub(KEEP_BEHIND) / BLOCK;
         let kept_from = std::mem::replace(&mut self.kept_from, keep_from);
         let is_sequential = keep_from <= kept_from + KEEP_BEHIND / BLOCK;
-        if is_sequential { kept_from..keep_from } else { 0..0 }
+        if is_sequential {
+            kept_from..keep_from
+        } else {
+            0..0
+        }
     }
 
     /// Before a new stream: streams that have delivered what was asked for and that no reader follows end, except the
