@@ -286,7 +286,7 @@ impl Pool {
                 preconnected,
                 since: Instant::now(),
             };
-            if state.prune_at.is_none_or(|at| idle.ages_at() < at) {
+            if state.prune_at().is_none_or(|at| idle.ages_at() < at) {
                 self.rests.notify_all();
             }
             state.idle.push(idle);
@@ -316,7 +316,7 @@ impl Pool {
         let mut state = self.state.lock();
         while !state.closed {
             state.prune();
-            match state.prune_at {
+            match state.prune_at() {
                 Some(at) => {
                     self.rests.wait_until(&mut state, at);
                 }

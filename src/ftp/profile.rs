@@ -196,6 +196,8 @@ pub struct AttributeSupport {
 /// Faults of pipelining that this mount has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PipeliningFaults {
+    /// A login whose later commands were sent before the reply to `FEAT` has failed.
+    pub early_login: bool,
     /// Connections on which a reply belonged to another command.
     pub reordered: u32,
     /// Pipelined commands that were lost in a row, on a server that had answered some.
@@ -213,8 +215,6 @@ pub struct ThisMount {
     pub refuses_auth_tls: bool,
     /// `OPTS` is not sent: more replies than commands came in a login with it.
     pub skips_opts: bool,
-    /// A login whose later commands were sent before the reply to `FEAT` has failed.
-    pub early_login_failed: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
     pub preconnect_debt: u32,
     /// `STAT` had no reply.

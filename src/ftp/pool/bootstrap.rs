@@ -76,7 +76,7 @@ pub(crate) fn connect_first(
         &mut accepted,
         deadline,
     );
-    let is_early_failed = profile.ask(|learned| learned.this_mount.early_login_failed);
+    let is_early_failed = profile.ask(|learned| learned.this_mount.pipelining_faults.early_login);
     if let Err(error) = &met
         && is_early_failed
     {
@@ -346,7 +346,7 @@ fn try_first_login(
         Err(Error::Misbehaved { .. } | Error::TimedOut { .. })
     );
     if expected.is_some() && (is_lost || is_unfit) && control.is_logged_in() {
-        profile.learn(|learned| learned.this_mount.early_login_failed = true);
+        profile.learn(|learned| learned.this_mount.pipelining_faults.early_login = true);
     } else if is_lost && control.is_logged_in() && !control.is_ended_by_server() {
         // More replies came than commands were sent.
         profile.learn(|learned| learned.this_mount.skips_opts = true);

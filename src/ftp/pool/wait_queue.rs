@@ -58,8 +58,6 @@ pub struct PoolState {
     pub next_id: u64,
     /// The mount ends.
     pub closed: bool,
-    /// When [`Self::prune`] is due; nothing is idle where there is none.
-    pub prune_at: Option<Instant>,
 }
 
 /// How many connections may be made, and when.
@@ -157,7 +155,6 @@ impl PoolState {
             cutters: HashMap::new(),
             next_id: 0,
             closed: false,
-            prune_at: None,
         }
     }
 
@@ -365,7 +362,7 @@ impl PoolState {
         self.cutters.remove(&id);
     }
 
-    /// Drops what has been idle for too long; `prune_at` is when the next one will be.
+    /// Drops what has been idle for too long.
     pub fn prune(&mut self) {
         while self.idle.first().is_some_and(Idle::is_old) {
             let idle = self.idle.remove(0);
@@ -375,7 +372,11 @@ impl PoolState {
             idle.preconnected
                 .take_if(|preconnected| preconnected.is_old());
         }
-        self.prune_at = self.idle.iter().map(Idle::ages_at).min();
+    }
+
+    /// When [`Self::prune`] is due, if anything is idle.
+    pub fn prune_at(&self) -> Option<Instant> {
+        self.idle.iter().map(Idle::ages_at).min()
     }
 
     /// Whether there is a place for this purpose. Prefetching leaves one more free.
