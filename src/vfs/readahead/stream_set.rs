@@ -163,6 +163,11 @@ impl Drop for Stream {
 }
 
 impl Stream {
+    /// Whether it brings what a reader asks for and nothing ahead of it, since reads before were not followed up.
+    pub(crate) fn is_random(&self) -> bool {
+        self.role == Role::Reader && self.window == 0
+    }
+
     /// Whether its last transfer began, or would have begun, after the start of the file.
     pub(crate) fn was_resumed(&self) -> bool {
         self.begin > 0 || self.can_begin && self.next > 0
