@@ -413,6 +413,7 @@ mod tests {
         AttributeSupport, DataConnections, DataModes, ListingSupport, PartialTransfers,
         PipeliningSupport, Support,
     };
+    use crate::ftp::protocol::features::Features;
 
     fn head() -> Head {
         Head {
@@ -438,6 +439,8 @@ way EPRT
 steps_back yes
 active_flights no
 flights no
+utf8 yes
+facts type;size;
 late_spares yes
 pret yes
 mlsd no
@@ -467,6 +470,7 @@ rest no
     #[test]
     fn full_profile_round_trips_byte_by_byte() {
         let learned = Learned {
+            features: Features::parse(&[b" UTF8".to_vec(), b" MLST type*;size*;".to_vec()]),
             data: DataConnections {
                 modes: DataModes {
                     works: Some(DataMode::Eprt),
