@@ -18,9 +18,9 @@ export A M D O S URL account password
 declare -a names=()
 declare -A place_of=() options_of=() server_of=()
 
-# row NAME PLACE[,PLACE] "WHAT IT IS"
+# row NAME PLACE[,PLACE] "WHAT IT IS": a place is wan, lan, or scale, which are on loopback and measured where they are asked for
 row() {
-    [[ ,$2, = *,$PLACE,* ]] && names+=("$1") || true
+    [[ ,$2, = *,$PLACE,* ]] || [[ $PLACE$SCALE,$2 = lanyes,scale ]] && names+=("$1") || true
     place_of[$1]=$2
 }
 
@@ -82,6 +82,36 @@ prepare_rm_tree() {
 }
 row_rm_tree() { rm -r "$M/doomed"; }
 check_rm_tree() { [ ! -e "$D/doomed" ]; }
+
+row ls-big wan,lan "ls -lR of 500 directories with 10,000 files, exact times"
+prepare_ls_big() { make_big; }
+row_ls_big() { ls -lR "$M/big" >"$O"; }
+check_ls_big() { same_listing big; }
+
+row find-big wan,lan "find of the same tree"
+prepare_find_big() { make_big; }
+row_find_big() { find "$M/big" >"$O"; }
+check_find_big() { is "$(wc -l <"$O")" "$(find "$D/big" | wc -l)"; }
+
+row du-big wan,lan "du of the same tree"
+prepare_du_big() { make_big; }
+row_du_big() { du -s --apparent-size "$M/big" | cut -f 1 >"$O"; }
+check_du_big() { [ "$(cat "$O")" -gt 0 ]; }
+
+row git-status wan,lan "git status in the same tree, of which all files are in the index"
+prepare_git_status() { make_big && make_index; }
+row_git_status() { git -c safe.directory='*' -C "$M/big" status --short >"$O"; }
+check_git_status() { is "$(wc -l <"$O")" 0; }
+
+row rsync-first wan,lan "rsync -a of the tree of 2,000 files to the local disk"
+prepare_rsync_first() { make_tree && rm -rf "$S/synced"; }
+row_rsync_first() { rsync -a "$M/tree/" "$S/synced"; }
+check_rsync_first() { diff -r "$D/tree" "$S/synced"; }
+
+row rsync-second wan,lan "the same again, on a fresh mount, when nothing has changed"
+prepare_rsync_second() { make_tree && rm -rf "$S/synced" && cp -a "$D/tree" "$S/synced"; }
+row_rsync_second() { rsync -ai "$M/tree/" "$S/synced" | grep '^>' >"$O" || true; }
+check_rsync_second() { is "$(wc -l <"$O")" 0; }
 
 row read-64m wan "read 64 MiB from start to end"
 prepare_read_64m() { make_file 64m 64; }
@@ -174,6 +204,32 @@ row_write_tls() { dd if="$S/32m" of="$M/written-tls" bs=1M status=none; }
 check_write_tls() { cmp "$S/32m" "$D/written-tls"; }
 curl_write_tls() { curl -sS --ssl-reqd -k -T "$S/32m" "${URL}written-tls"; }
 
+# Scale: one row for each size, which the report joins to a curve.
+for many in 1000 10000 100000 1000000; do
+    row "scale-ls-$many" scale "ls of $many entries"
+    eval "prepare_scale_ls_$many() { make_entries $many; }
+        row_scale_ls_$many() { ls \"\$M/entries-$many\" >\"\$O\"; }
+        check_scale_ls_$many() { is \"\$(wc -l <\"\$O\")\" $many; }"
+done
+for many in 100 1000 10000; do
+    row "scale-tree-$many" scale "ls -lR of $many directories with 10 files each"
+    eval "prepare_scale_tree_$many() { [ -e \"\$D/tree-$many\" ] || files \"\$D/tree-$many\" $((many * 10)) 10; }
+        row_scale_tree_$many() { ls -lR \"\$M/tree-$many\" >\"\$O\"; }
+        check_scale_tree_$many() { is \"\$(grep -c ^- \"\$O\")\" $((many * 10)); }"
+done
+for many in 1 4 16 64; do
+    row "scale-readers-$many" scale "$many readers of a file of 16 MiB each, at once"
+    eval "prepare_scale_readers_$many() { for n in {1..64}; do make_file \"r\$n\" 16; done; }
+        row_scale_readers_$many() { seq $many | xargs -P $many -I % cmp \"\$D/r%\" \"\$M/r%\"; }
+        check_scale_readers_$many() { true; }"
+done
+for many in 1 100 1000 10000; do
+    row "scale-open-$many" scale "$many files open at once, one byte read from each"
+    eval "prepare_scale_open_$many() { make_entries 10000 x; }
+        row_scale_open_$many() { ulimit -n 20000 && open_many $many \"\$M/entries-10000x\" >\"\$O\"; }
+        check_scale_open_$many() { is \"\$(cat \"\$O\")\" $many; }"
+done
+
 # --- what rows need ---------------------------------------------------------------------------------------------------
 
 # A virtual machine may have given its free memory back, and then each page costs a fault of the host's, whoever comes to
@@ -206,6 +262,39 @@ make_small() { [ -e "$D/small" ] || files "$D/small" 200 0; }
 make_written() {
     [ -e "$S/source" ] || files "$S/source" 100 0
     rm -rf "$D/written" && mkdir "$D/written" && chown $account: "$D/written"
+}
+make_big() { [ -e "$D/big" ] || files "$D/big" 10000 20; }
+# The index has sizes and times alone, as it is seen through a mount: inode numbers and owners differ.
+make_index() {
+    [ -e "$D/big/.git" ] && return
+    git -C "$D/big" init -q
+    git -c safe.directory='*' -C "$D/big" config core.checkStat minimal
+    git -c safe.directory='*' -C "$D/big" config core.trustctime false
+    git -c safe.directory='*' -C "$D/big" config core.fileMode false
+    git -c safe.directory='*' -C "$D/big" add -A
+    git -c safe.directory='*' -c user.name=x -c user.email=x@example.org -C "$D/big" commit -q -m x
+    chown -R $account: "$D/big/.git"
+}
+# make_entries COUNT [CONTENT]: a directory of so many files, empty or of these bytes
+make_entries() {
+    local directory=$D/entries-$1${2:-}
+    [ ! -e "$directory" ] || return 0
+    /usr/bin/python3 -ISc '
+import os, sys
+top, count, content = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+os.mkdir(top)
+for number in range(count):
+    with open("%s/entry-%07d" % (top, number), "w") as file: file.write(content)
+' "$directory" "$1" "${2:-}"
+    chown -R $account: "$directory"
+}
+# open_many COUNT DIRECTORY: prints how many files could be open at once
+open_many() {
+    /usr/bin/python3 -ISc '
+import os, sys
+files = [os.open("%s/entry-%07d" % (sys.argv[2], number), os.O_RDONLY) for number in range(int(sys.argv[1]))]
+print(sum(len(os.read(file, 1)) for file in files))
+' "$@"
 }
 make_wide() {
     [ -e "$D/wide" ] || { mkdir "$D/wide" && (cd "$D/wide" && seq -f 'entry-%05g' 10000 | xargs touch -d '2024-05-06 07:08:09') &&
@@ -250,7 +339,9 @@ line() {
     unshare --net sleep infinity &
     far=$!
     soon is_apart
-    "$WAN" $far "$ROUND_TRIP" "$RATE" "$QUEUE" >"$S/line" &
+    mkfifo "$S/ask"
+    "$WAN" $far "$ROUND_TRIP" "$RATE" "$QUEUE" <"$S/ask" >"$S/line" &
+    exec {ask}>"$S/ask"
     soon grep -q up "$S/line"
     at_far ip link set lo up
     at_far ip address add 10.77.0.2/24 dev wan0
@@ -302,6 +393,23 @@ unmount() {
     rm -rf "$S/rclone"
 }
 
+# "BYTES ROUND_TRIPS" that have gone over the line; on loopback bytes alone.
+counts() {
+    local before
+    if [ "$PLACE" = lan ]; then
+        awk '$1 == "lo:" { print $10, 0 }' /proc/net/dev
+        return
+    fi
+    before=$(wc -l <"$S/line")
+    echo >&"$ask"
+    until [ "$(wc -l <"$S/line")" -gt "$before" ]; do sleep 0.005; done
+    tail -n 1 "$S/line"
+}
+# ticks PID: processor time of a process so far, in hundredths of a second
+ticks() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '{ print $12 + $13 }' || echo 0; }
+# Milliseconds of processor time in the output of times, of the children.
+child_time() { sed -nE '2s/([0-9]+)m([0-9]+)\.([0-9]+)s ([0-9]+)m([0-9]+)\.([0-9]+)s/\1 \2 \3 \4 \5 \6/p' | awk '{ print ($1 + $4) * 60000 + ($2 + $5) * 1000 + $3 + $6 }'; }
+
 # Within measure.
 check() { [ -n "$verdict" ] || timeout -k 5 "$LIMIT" bash -c "set -eu; check_$name" >"$said" 2>&1 || verdict=wrong; }
 
@@ -311,9 +419,9 @@ arrives() {
     until timeout -k 5 "$LIMIT" bash -c "set -eu; check_$name" >/dev/null 2>&1 || [ $SECONDS -ge $until ]; do sleep 0.02; done
 }
 
-# measure TOOL ROW: prints "SECONDS MEBIBYTES", or a word that says why not
+# measure TOOL ROW: prints "MILLISECONDS MEBIBYTES CPU_MILLISECONDS BYTES ROUND_TRIPS", or a word that says why not
 measure() {
-    local tool=$1 row=$2 name=${2//-/_} command seconds=0 peak=0 before after verdict=""
+    local tool=$1 row=$2 name=${2//-/_} command seconds=0 peak=0 before after verdict="" cpu=0 counted counted_after
     case $tool in
     ftpfs | rclone | curlftpfs) command=row_$name ;;
     *) command=${tool}_$name ;;
@@ -333,24 +441,37 @@ measure() {
         done
     fi
     export tool row
+    read -r -a counted < <(counts)
+    [ "$command" != "row_$name" ] || cpu=$(ticks "$mounted")
     before=$EPOCHREALTIME
-    timeout -k 5 "$LIMIT" bash -c "set -eu; $command" </dev/null >"$said" 2>&1 || verdict=failed
+    (
+        timeout -k 5 "$LIMIT" bash -c "set -eu; $command" </dev/null >"$said" 2>&1 || exit 1
+        times >"$S/times"
+    ) || verdict=failed
     case $row:$tool in
     write*:rclone | copy*:rclone | append:rclone | change*:rclone) [ -n "$verdict" ] || arrives ;;
     esac
     after=$EPOCHREALTIME
+    read -r -a counted_after < <(counts)
     if [ "$command" = "row_$name" ]; then
+        cpu=$((($(ticks "$mounted") - cpu) * 10))
         peak=$(sed -nE 's/^VmHWM:\s+([0-9]+) kB/\1/p' "/proc/$mounted/status" 2>/dev/null || true)
         [ "$row" = write-files-back ] || check
         unmount
         case $row in write* | rm* | append | change*) check ;; esac
+    else
+        cpu=$(child_time <"$S/times" 2>/dev/null || echo 0)
     fi
     [ -z "$LOG" ] || [ "$tool" != ftpfs ] || cp "$S/log-ftpfs" "$LOG/$row"
     seconds=$(((${after/./} - ${before/./}) / 1000))
     [ "$verdict" != failed ] || [ $((seconds / 1000)) -lt "$LIMIT" ] || verdict=over-$LIMIT
     # What went wrong with ours is worth a look.
     [ -z "$verdict" ] || [ "$tool" != ftpfs ] || tail -n 5 "$said" "$S/log-$tool" >&2
-    echo "${verdict:-$seconds $((${peak:-0} / 1024))}"
+    local moved=$((counted_after[0] - counted[0])) turns=$((counted_after[1] - counted[1]))
+    [ -z "$RESULTS" ] || printf '%s\t' "$LINE_NAME" "$server_name" "$row" "$tool" "${verdict:-ok}" "$seconds" "$((${peak:-0} / 1024))" \
+        "$cpu" "$moved" "$turns" >>"$RESULTS"
+    [ -z "$RESULTS" ] || echo >>"$RESULTS"
+    echo "${verdict:-$seconds $((${peak:-0} / 1024)) $cpu $moved $turns}"
 }
 
 # The functions of the rows run in shells of their own.
@@ -362,7 +483,7 @@ export -f $(compgen -A function)
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
-# median LINE...: of "MILLISECONDS MEBIBYTES"; a word among them wins
+# median LINE...: of those of measure, by their time; a word among them wins
 median() {
     local sorted
     sorted=$(printf '%s\n' "$@" | grep '[a-z-]' | head -n 1) || sorted=$(printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p")
@@ -376,14 +497,15 @@ for tool in $TOOLS; do
 done
 
 table() {
-    local server_name=$1 name tool round ours cell ratio
+    local name tool round ours cell ratio peak cpu moved turns
+    server_name=$1
     if [ "$PLACE" = lan ]; then echo "Loopback, $server_name: seconds (ratio to ftpfs)"; else
         echo "$ROUND_TRIP ms round trip, $RATE Mbit/s, $server_name: seconds (ratio to ftpfs)"
     fi
     [ ${#missing[@]} -eq 0 ] || echo "not installed: ${missing[*]}"
     printf '%-18s' row
     for tool in "${installed[@]}"; do
-        [ "$tool" = ftpfs ] && printf '%10s %9s' ftpfs "peak MiB" || printf '%20s' "$tool"
+        [ "$tool" = ftpfs ] && printf '%10s %9s %7s %9s %6s' ftpfs "peak MiB" "cpu s" "wire KB" trips || printf '%20s' "$tool"
     done
     echo
     for name in "${names[@]}"; do
@@ -404,15 +526,16 @@ table() {
             mapfile -t cell < <(printf '%s' "${cells[$tool]}")
             cell=$(median "${cell[@]}")
             if [[ $cell != [0-9]* ]]; then
-                [ "$tool" = ftpfs ] && printf '%10s %9s' "$cell" "" || printf '%20s' "$cell"
+                [ "$tool" = ftpfs ] && printf '%10s %34s' "$cell" "" || printf '%20s' "$cell"
                 [ "$tool" != ftpfs ] || failed+=" $server_name/$name"
             elif [ "$tool" = ftpfs ]; then
-                ours=${cell% *}
-                printf '%10s %9s' "$(seconds "$ours")" "${cell#* }"
+                read -r ours peak cpu moved turns <<<"$cell"
+                printf '%10s %9s %7s %9s %6s' "$(seconds "$ours")" "$peak" "$(seconds "$cpu")" "$((moved / 1000))" "$turns"
             else
                 ratio=""
-                [ "${ours:-0}" -eq 0 ] || ratio=" ($((${cell% *} * 10 / ours / 10)).$((${cell% *} * 10 / ours % 10))x)"
-                printf '%20s' "$(seconds "${cell% *}")$ratio"
+                cell=${cell%% *}
+                [ "${ours:-0}" -eq 0 ] || ratio=" ($((cell * 10 / ours / 10)).$((cell * 10 / ours % 10))x)"
+                printf '%20s' "$(seconds "$cell")$ratio"
             fi
         done
         echo

@@ -115,6 +115,8 @@ pub struct Reading {
     pub size: Option<u64>,
     /// Ask for the version of the file in the same flight ([`Source::version`]).
     pub verify: bool,
+    /// Bytes after which the caller may want no more: the server is kept from sending much more than them.
+    pub enough: Option<u64>,
 }
 
 impl Reading {

@@ -111,6 +111,14 @@ pub use crate::vfs::settings::{
 pub use crate::vfs::stats::{Figures, Unsent};
 pub use crate::vfs::writeback::queue::Pending;
 
+/// Parts that `benches/criterion` measures alone.
+#[doc(hidden)]
+pub mod measured {
+    pub use crate::vfs::cache::memory::{Blocks, Key};
+    pub use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
+    pub use crate::vfs::file::range_set::RangeSet;
+}
+
 /// Ranks of locks, outermost first (see the [lock order](self)).
 pub(crate) mod lock_rank {
     pub(crate) const SEQUENCES: u8 = 1;

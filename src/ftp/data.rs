@@ -14,7 +14,7 @@ pub(crate) mod active;
 pub(crate) mod passive;
 pub(crate) mod preconnected;
 
-pub use crate::ftp::data::preconnected::{Preconnected, SPARE_LIFE};
+pub use crate::ftp::data::preconnected::Preconnected;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

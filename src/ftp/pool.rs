@@ -342,15 +342,16 @@ impl Pool {
         }
         let mut state = self.state.lock();
         if control.in_step() && !state.closed {
-            state.idle.push(Idle {
+            let idle = Idle {
                 id,
                 control,
                 preconnected,
                 since: Instant::now(),
-            });
-            if state.idle.len() == 1 {
+            };
+            if state.prune_at().is_none_or(|at| idle.ages_at() < at) {
                 self.rests.notify_all();
             }
+            state.idle.push(idle);
         } else {
             state.give_up(id, &control);
         }
@@ -376,7 +377,8 @@ impl Pool {
     fn watch(&self) {
         let mut state = self.state.lock();
         while !state.closed {
-            match state.prune() {
+            state.prune();
+            match state.prune_at() {
                 Some(at) => {
                     self.rests.wait_until(&mut state, at);
                 }

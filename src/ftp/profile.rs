@@ -88,7 +88,8 @@ impl From<Option<bool>> for Support {
     }
 }
 
-/// The facts about a server, in groups. All but [`ThisMount`], both features and their digest are stored for later mounts.
+/// The facts about a server, in groups. All but [`ThisMount`] are stored for later mounts, of the features only those that a
+/// login needs.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// The reply to `FEAT`, which each mount asks for.
@@ -199,6 +200,8 @@ pub struct AttributeSupport {
 /// Faults of pipelining that this mount has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PipeliningFaults {
+    /// A login whose later commands were sent before the reply to `FEAT` has failed.
+    pub early_login: bool,
     /// Connections on which a reply belonged to another command.
     pub reordered: u32,
     /// Pipelined commands that were lost in a row, on a server that had answered some.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::process::allocator;
 use crate::process::thread::spawn_thread;
 
 /// The class of a job.
@@ -56,6 +57,7 @@ struct State {
 impl Workers {
     /// Queues `job`, and starts a thread for it if none is idle.
     pub fn submit(&self, class: Class, job: impl FnOnce() + Send + 'static) {
+        allocator::note_work();
         let queue = &self.shared.queues[class as usize];
         let mut state = queue.state.lock();
         state.jobs.push_back(Box::new(job));

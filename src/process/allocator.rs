@@ -3,11 +3,14 @@
 //! glibc has up to eight arenas for each processor and spreads threads over them. Transfer threads
 //! come and go, and memory that is free in one arena serves no other: a mount whose caches held
 //! 250 MB was seen to take 740. Four arenas are enough for threads that wait for a network, and
-//! `malloc_trim` returns free memory to the system after the resident size has grown.
+//! `malloc_trim` returns free memory to the system after the resident size has grown. The thread that looks at that size
+//! sleeps while the mount is idle.
 //!
 //! Other C libraries need neither.
 
-use std::thread;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::process::thread::spawn_thread;
@@ -15,23 +18,46 @@ use crate::process::thread::spawn_thread;
 /// Number of arenas: so many threads can allocate at the same time without lock contention.
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 4;
-/// How often the resident size is checked.
+/// How often the resident size is checked while there is work, or the size changes.
 const RSS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Growth of the resident size, in bytes, after which memory is trimmed. Trimming takes a while.
 const TRIM_GROWTH: u64 = 32 << 20;
+
+/// There was work since the last check.
+static WORKED: AtomicBool = AtomicBool::new(false);
+/// The thread that trims memory.
+static TRIMMER: OnceLock<Thread> = OnceLock::new();
+
+/// Says that memory may be used and freed soon.
+pub fn note_work() {
+    if !WORKED.load(Ordering::Relaxed)
+        && !WORKED.swap(true, Ordering::Relaxed)
+        && let Some(trimmer) = TRIMMER.get()
+    {
+        trimmer.unpark();
+    }
+}
 
 /// Limits the arenas and starts the thread that trims memory. Call it before other threads start.
 pub fn start_trimming() {
     limit_arenas();
     let trim = || {
-        let mut before = resident();
+        let _ = TRIMMER.set(thread::current());
+        let mut trimmed = resident();
+        let mut before = trimmed;
         loop {
             thread::sleep(RSS_CHECK_INTERVAL);
-            if resident() > before + TRIM_GROWTH {
+            let now = resident();
+            if now > trimmed + TRIM_GROWTH {
                 trim_free_memory();
-                before = resident();
+                trimmed = resident();
             }
-            before = before.min(resident());
+            trimmed = trimmed.min(now);
+            // Work that takes longer changes the size; `note_work` wakes this thread again.
+            let is_still = std::mem::replace(&mut before, now) == now;
+            if !WORKED.swap(false, Ordering::Relaxed) && is_still {
+                thread::park();
+            }
         }
     };
     if spawn_thread("memory", trim).is_err() {

@@ -8,8 +8,8 @@ pub(crate) mod disk;
 pub(crate) mod memory;
 pub(crate) mod read_buffer;
 
-/// Bytes of a block: what the kernel's own readahead asks for at once.
-pub const BLOCK: u64 = 128 * 1024;
+/// Bytes of a block: half of what the kernel asks for at once, so that few replies are put together from several.
+pub const BLOCK: u64 = 256 * 1024;
 /// The same, as the length of a buffer.
 pub const BLOCK_LENGTH: usize = BLOCK as usize;
 

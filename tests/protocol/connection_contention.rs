@@ -12,7 +12,7 @@ fn listing_takes_a_slow_readers_connection_within_a_block() {
     server.tree().put("/f", pattern(MIB));
     server.tree().put("/d/g", "x");
     server.tree().put("/e/h", "x");
-    // A block of 128 KiB would take it six seconds.
+    // A block of 256 KiB would take it more than ten seconds.
     server.on("RETR /f", Act::Pace(20_000));
     let mount = Mount::with(&server, "max_conns=1");
     let mut reader = mount.start("cat f > $S/got");

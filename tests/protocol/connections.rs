@@ -1,6 +1,8 @@
 //! Control and data connections: servers that hang up, that have no more, and whose ports are dead.
 
 use std::collections::HashMap;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Script, Server};
@@ -330,4 +332,21 @@ fn server_whose_newest_client_ends_the_older_gets_one() {
         mount.unmount();
         mount.again(&server);
     }
+}
+
+#[test]
+fn idle_mount_does_not_wake_up() {
+    /// Longer than an idle thread waits for a job, and than a preconnected data connection is kept.
+    const QUIET: Duration = Duration::from_secs(12);
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mount = Mount::of(&server);
+    mount.sh("ls -lR; cat d/f; echo new > d/g");
+    let mut before = mount.wake_ups();
+    let is_quiet = (0..5).any(|_| {
+        sleep(QUIET);
+        let now = mount.wake_ups();
+        std::mem::replace(&mut before, now.clone()) == now
+    });
+    assert!(is_quiet, "{before:?}");
 }

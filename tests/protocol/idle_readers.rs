@@ -54,6 +54,48 @@ fn a_reader_that_stops_leaves_its_window_full_and_no_more() {
 }
 
 #[test]
+fn sequential_read_of_a_large_file_reuses_its_buffers() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(160 * MIB));
+    let mount = Mount::of(&server);
+    mount.sh("head -c 100000 f > /dev/null");
+    let before = mount.peak_memory();
+    mount.sh("cat f > /dev/null");
+    let grown = mount.peak_memory() - before;
+    // One window, and what is kept behind the reader.
+    assert!(grown < 80, "{grown} MiB");
+}
+
+/// The server sends as fast as it can into a socket that is not read: the window of that is the limit.
+#[test]
+fn random_reads_leave_little_under_way() {
+    const READS: usize = 20;
+    /// What the reader gets, what the client's kernel takes, and what the server's kernel has taken.
+    const READ_LIMIT: usize = 512 << 10;
+    let server = Server::start();
+    server.tree().put("/f", pattern(FILE_SIZE));
+    server.on("RETR", Act::Unbuffered);
+    let mount = Mount::of(&server);
+    let script = |first: usize| {
+        format!(
+            "file = os.open('f', os.O_RDONLY)
+for n in range({first}, {first} + {READS}):
+    os.pread(file, 4096, (n * 37 % 61 + 1) << 20)
+    time.sleep(0.1)"
+        )
+    };
+    mount.python(&format!("import time\n{}", script(0)));
+    let before = settled(&server);
+    mount.python(&format!("import time\n{}", script(READS)));
+    let sent = settled(&server) - before;
+    assert!(
+        sent < READS * READ_LIMIT,
+        "{} bytes for each read",
+        sent / READS
+    );
+}
+
+#[test]
 fn paused_stream_yields_its_connection_to_others() {
     for connections in [1, 2] {
         let server = Server::start();

@@ -198,6 +198,19 @@ impl Mount {
             .collect()
     }
 
+    /// How often threads of the mount have woken up, or ended or begun.
+    pub fn wake_ups(&self) -> Vec<(String, String)> {
+        let tasks = format!("/proc/{}/task", self.process.as_ref().unwrap().id());
+        let read = |task: std::io::Result<fs::DirEntry>| {
+            let status =
+                fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+            let field = |name| field(name).unwrap_or_default().trim().to_owned();
+            (field("Name:"), field("voluntary_ctxt_switches:"))
+        };
+        fs::read_dir(tasks).unwrap().map(read).collect()
+    }
+
     /// The most that the process has been resident with, in MiB.
     pub fn peak_memory(&self) -> u64 {
         let id = self.process.as_ref().unwrap().id();

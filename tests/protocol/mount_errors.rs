@@ -47,7 +47,7 @@ fn the_kernel_reads_ahead_more_than_by_itself() {
     let server = Server::start();
     let mount = Mount::of(&server);
     let said = mount.sh("cat /sys/class/bdi/$(mountpoint -d .)/read_ahead_kb");
-    assert_eq!(said.trim(), "256");
+    assert_eq!(said.trim(), "512");
 }
 
 #[test]

@@ -104,8 +104,8 @@ for n in range(1000):
 #[test]
 fn disk_cache_outlives_mounts_until_the_file_changes() {
     const SIZE: usize = 5 * MIB + 321;
-    // 4,096 bytes, and eight for each block of 128 KiB.
-    const MAP_SIZE: u64 = 4096 + 41 * 8;
+    // 4,096 bytes, and eight for each block of 256 KiB.
+    const MAP_SIZE: u64 = 4096 + 21 * 8;
     let server = Server::start();
     server.tree().put("/f", pattern(SIZE));
     let cache = tempfile::tempdir().unwrap();

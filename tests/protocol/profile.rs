@@ -174,6 +174,64 @@ fn mount_of_a_known_server_prepares_its_first_transfer() {
     assert_eq!(server.cost(), (turns + 2, transfers + 1));
 }
 
+/// The flights after the greeting, which comes after two round trips.
+#[test]
+fn known_server_is_mounted_by_one_flight_after_the_password() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat d/f");
+    mount.unmount();
+    for (options, flights) in [("tls=off,max_conns=1", 3), ("max_conns=1", 4)] {
+        let ((turns, _), mark) = (server.cost(), server.mark());
+        mount.again_with(&server, options);
+        assert_eq!(server.cost().0 - turns, flights, "{options}");
+        let flight = ["FEAT", "TYPE I", "OPTS UTF8 ON", "OPTS MLST", "PWD", "EPSV"];
+        assert_eq!(server.since(mark, &flight).len(), flight.len());
+        assert_eq!(mount.sh("ls; cat d/f"), "d\ncontent");
+        mount.unmount();
+    }
+}
+
+#[test]
+fn changed_features_of_a_known_server_are_set_in_the_same_login() {
+    let server = Server::start();
+    server.tree().put("/d/f", "content");
+    let mut mount = Mount::of(&server);
+    mount.sh("cat d/f");
+    mount.unmount();
+    server.on(
+        "FEAT",
+        Act::Reply("211-Features:\r\n MLST type*;size*;\r\n UTF8\r\n211 End"),
+    );
+    let mark = server.mark();
+    mount.again_with(&server, "max_conns=1");
+    let set = server.since(mark, &["USER", "OPTS MLST"]);
+    assert_eq!(set.len(), 3, "{set:?}");
+    assert_eq!(set[2], "OPTS MLST type;size;");
+    assert_eq!(mount.sh("ls; cat d/f"), "d\ncontent");
+}
+
+/// The replies to what is sent together with `FEAT` are no basis for a mount.
+#[test]
+fn known_server_with_odd_replies_to_its_first_flight_is_mounted() {
+    for (command, act) in [
+        ("PWD", Act::Reply("250 Somewhere")),
+        ("OPTS", Act::Reply("200 Yes\r\n200 Yes")),
+        ("OPTS", Act::HangUp),
+        ("FEAT", Act::Silence),
+    ] {
+        let server = Script::new().home("/home").start();
+        server.tree().put("/home/d/f", "content");
+        let mut mount = Mount::of(&server);
+        mount.sh("cat d/f");
+        mount.unmount();
+        server.once(command, act);
+        mount.again_with(&server, "timeout=4");
+        assert_eq!(mount.sh("ls; cat d/f"), "d\ncontent", "{command}");
+    }
+}
+
 #[test]
 fn second_login_waits_until_a_known_server_is_recognized() {
     let server = Server::start();

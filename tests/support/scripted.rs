@@ -87,6 +87,8 @@ pub enum Act {
     Refuse(usize, &'static str),
     /// RETR: sends so many bytes a second.
     Pace(usize),
+    /// RETR: its kernel takes few bytes beyond those that the client's kernel takes.
+    Unbuffered,
     /// RETR: sends so many bytes when the first gate is open, and the others when the second one is.
     Steps(usize, [Gate; 2]),
     /// RETR: where the client breaks it off, says this.

@@ -1,12 +1,13 @@
 //! Logs in: `USER`, `PASS`, `FEAT`, `TYPE`, `OPTS`, `PROT`, and `AUTH TLS` before them where it is wanted or offered.
 //!
 //! The first connection asks what the server can do (some servers tell only after the login) and where the mounted
-//! directory lies; later ones send just what they must, in one flight. The password is never pipelined: it is sent once
+//! directory lies: in two flights, or in one where a stored profile says what the second one depends on. Later connections
+//! send just what they must, in one flight. The password is never pipelined: it is sent once
 //! `USER` was answered, and a refused login is not tried again.
 
 use crate::ftp::control::Control;
-use crate::ftp::profile::Profile;
 use crate::ftp::profile::evidence::Capability;
+use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::{Reply, quoted_path};
@@ -40,14 +41,78 @@ pub fn first(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<()> {
-    let was_refused = || profile.ask(|learned| learned.this_mount.refuses_auth_tls);
-    let refused_before = was_refused();
-    encrypt(control, tls, profile, deadline)?;
-    let is_auth_refused = was_refused() && !refused_before;
-    identify(control, login, is_auth_refused, deadline)?;
+    encrypt_and_identify(control, login, (tls, profile), deadline)?;
     accepted(control);
     let reply = control.command(Command::Feat, deadline)?;
-    let print = print(control.greeting(), &reply);
+    learn_features(control, login, tls, profile, &reply);
+    prepare_first(control, tls, profile, deadline)
+}
+
+/// What is sent together with `FEAT` to a server that is expected to be known.
+pub struct Early<'a> {
+    /// What is stored of it.
+    pub expected: &'a Profile,
+    /// The directory to change to.
+    pub directory: Option<&'a [u8]>,
+    /// Pipelined after all.
+    pub asks: Option<Command<'a>>,
+}
+
+/// The absolute path of the mounted directory, and the reply to what was asked together with it.
+pub type Located = (Vec<u8>, Option<Reply>);
+
+/// The same as [`first`] and [`locate`] in one flight after the password. An error after the login may be due to that: the
+/// caller logs in again with [`first`].
+pub fn first_known(
+    control: &mut Control,
+    login: &Login,
+    (tls, profile): (&Tls, &Profile),
+    early: &Early<'_>,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<Located> {
+    encrypt_and_identify(control, login, (tls, profile), deadline)?;
+    accepted(control);
+    let setup = Setup::of(control, tls, early.expected);
+    let settings = setup.commands();
+    let enters = early.directory.map(Command::Cwd);
+    let flight: Vec<_> = [Command::Feat]
+        .into_iter()
+        .chain(settings.iter().copied())
+        .chain(enters)
+        .chain([Command::Pwd])
+        .chain(early.asks)
+        .collect();
+    let mut replies = control.flight(&flight, deadline)?;
+    let asked = early.asks.and_then(|_| replies.pop());
+    let mut replies = replies.into_iter();
+    let features = replies.next().unwrap_or_default();
+    learn_features(control, login, tls, profile, &features);
+    setup.check(replies.by_ref().take(settings.len()).collect(), control)?;
+    let unfit = |control: &mut Control, command: Command<'_>, reply: &Reply| {
+        control.give_up();
+        Error::misbehaved(command.to_string(), reply.to_string())
+    };
+    if let Some(enters) = enters {
+        let entered = replies.next().unwrap_or_default();
+        if !entered.is_completion() {
+            return Err(unfit(control, enters, &entered));
+        }
+    }
+    let reply = replies.next().unwrap_or_default();
+    let path = path_of(&reply).ok_or_else(|| unfit(control, Command::Pwd, &reply))?;
+    let is_known = |learned: &Learned| learned.print == early.expected.ask(|known| known.print);
+    if !profile.ask(is_known) {
+        prepare_first(control, tls, profile, deadline)?;
+    } else if Setup::of(control, tls, profile) != setup {
+        prepare(control, tls, profile, None, deadline)?;
+    }
+    Ok((path, asked))
+}
+
+/// Takes the reply to `FEAT`.
+fn learn_features(control: &Control, login: &Login, tls: &Tls, profile: &Profile, reply: &Reply) {
+    let print = print(control.greeting(), reply);
     profile.learn(|learned| learned.print = print);
     if reply.is_completion() {
         let features = Features::parse(&reply.lines);
@@ -63,6 +128,15 @@ pub fn first(
             learned.features = features;
         });
     }
+}
+
+/// [`prepare`] on a server that is not known; asks for its system where listings depend on that.
+fn prepare_first(
+    control: &mut Control,
+    tls: &Tls,
+    profile: &Profile,
+    deadline: &Deadline,
+) -> Result<()> {
     let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
     let system = prepare(control, tls, profile, asks, deadline)?;
     if system.is_some_and(|system| is_windows(&system)) {
@@ -168,7 +242,7 @@ pub fn locate(
     asks: Option<Command<'_>>,
     doubts_refusal: bool,
     deadline: &Deadline,
-) -> Result<(Vec<u8>, Option<Reply>)> {
+) -> Result<Located> {
     let enters = directory.map(Command::Cwd);
     let asks = asks.filter(|_| control.is_pipelining());
     let flight: Vec<_> = enters
@@ -205,23 +279,44 @@ pub fn locate(
             reply.to_string(),
         ));
     }
-    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
-    let mut path = match quoted_path(text) {
-        Some(path) if reply.is_completion() && path.starts_with(b"/") => path,
-        // Without a path in the reply: the directory that we asked for, below the root.
-        _ => {
-            log::warn!("PWD gave no path: {reply}");
-            let mut path = directory.unwrap_or_default().to_vec();
-            if !path.starts_with(b"/") {
-                path.insert(0, b'/');
-            }
-            path
+    let path = path_of(&reply).unwrap_or_else(|| {
+        // The directory that we asked for, below the root.
+        log::warn!("PWD gave no path: {reply}");
+        let mut path = directory.unwrap_or_default().to_vec();
+        if !path.starts_with(b"/") {
+            path.insert(0, b'/');
         }
-    };
+        without_end(path)
+    });
+    Ok((path, asked))
+}
+
+/// The absolute path in a reply to `PWD`.
+fn path_of(reply: &Reply) -> Option<Vec<u8>> {
+    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
+    let path = quoted_path(text).filter(|path| reply.is_completion() && path.starts_with(b"/"));
+    path.map(without_end)
+}
+
+fn without_end(mut path: Vec<u8>) -> Vec<u8> {
     while path.last() == Some(&b'/') {
         path.pop();
     }
-    Ok((path, asked))
+    path
+}
+
+/// Logs in on the first connection, encrypted where that is possible.
+fn encrypt_and_identify(
+    control: &mut Control,
+    login: &Login,
+    (tls, profile): (&Tls, &Profile),
+    deadline: &Deadline,
+) -> Result<()> {
+    let was_refused = || profile.ask(|learned| learned.this_mount.refuses_auth_tls);
+    let refused_before = was_refused();
+    encrypt(control, tls, profile, deadline)?;
+    let is_auth_refused = was_refused() && !refused_before;
+    identify(control, login, is_auth_refused, deadline)
 }
 
 /// Sends user and password. After a refused `AUTH TLS` the refusal of the user may be the second reply to that (embedded
@@ -270,39 +365,68 @@ fn prepare(
     asks: Option<Command<'_>>,
     deadline: &Deadline,
 ) -> Result<Option<Reply>> {
-    let features = profile.ask(|learned| learned.features.clone());
-    let facts = features.wanted_facts();
-    let mut flight = vec![Command::TypeImage];
-    let sends_opts = sends_opts(profile);
-    if features.utf8 && sends_opts {
-        flight.push(Command::Opts("UTF8 ON"));
-    }
-    if let Some(facts) = facts.as_ref().filter(|_| sends_opts) {
-        flight.push(Command::Opts(facts));
-    }
-    if control.is_encrypted() {
-        let level = if tls.clear_data() { 'C' } else { 'P' };
-        flight.extend([Command::Pbsz, Command::Prot(level)]);
-    }
+    let setup = Setup::of(control, tls, profile);
     let asks = asks.filter(|_| control.is_pipelining());
-    flight.extend(asks);
+    let flight: Vec<_> = setup.commands().into_iter().chain(asks).collect();
     let mut replies = control.flight(&flight, deadline)?;
     let asked = asks.and_then(|_| replies.pop());
-    if let Some(protection) = replies.last().filter(|_| control.is_encrypted()) {
-        let agreed = protection.is_completion();
-        if !agreed && !tls.clear_data() && tls.when() != When::Try {
-            return Err(Error::barred(
-                format!("PROT P: the server encrypts no data connections ({protection})"),
-                "use tls=control to allow plaintext data connections",
-            ));
+    setup.check(replies, control)?;
+    Ok(asked)
+}
+
+/// What is to be set on a connection.
+#[derive(PartialEq, Eq)]
+struct Setup {
+    utf8: bool,
+    /// The argument of `OPTS` that selects facts.
+    facts: Option<String>,
+    /// The level of `PROT`, on an encrypted connection.
+    protection: Option<char>,
+    /// Data may go in clear where the server refuses to encrypt it.
+    may_go_in_clear: bool,
+}
+
+impl Setup {
+    fn of(control: &Control, tls: &Tls, profile: &Profile) -> Self {
+        let features = profile.ask(|learned| learned.features.clone());
+        let sends_opts = sends_opts(profile);
+        let level = if tls.clear_data() { 'C' } else { 'P' };
+        Self {
+            utf8: features.utf8 && sends_opts,
+            facts: features.wanted_facts().filter(|_| sends_opts),
+            protection: control.is_encrypted().then_some(level),
+            may_go_in_clear: tls.when() == When::Try,
         }
-        if !agreed && !tls.clear_data() {
-            log::warn!("PROT P: {protection}; files go in clear, the password does not");
-        }
-        control.set_protects_data(agreed && !tls.clear_data());
     }
-    match replies.first() {
-        Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
-        _ => Ok(asked),
+
+    fn commands(&self) -> Vec<Command<'_>> {
+        let mut commands = vec![Command::TypeImage];
+        commands.extend(self.utf8.then_some(Command::Opts("UTF8 ON")));
+        commands.extend(self.facts.as_deref().map(Command::Opts));
+        if let Some(level) = self.protection {
+            commands.extend([Command::Pbsz, Command::Prot(level)]);
+        }
+        commands
+    }
+
+    /// Takes the replies to the commands.
+    fn check(&self, replies: Vec<Reply>, control: &mut Control) -> Result<()> {
+        if let Some((level, reply)) = self.protection.zip(replies.last()) {
+            let (wants, agreed) = (level == 'P', reply.is_completion());
+            if wants && !agreed && !self.may_go_in_clear {
+                return Err(Error::barred(
+                    format!("PROT P: the server encrypts no data connections ({reply})"),
+                    "use tls=control to allow plaintext data connections",
+                ));
+            }
+            if wants && !agreed {
+                log::warn!("PROT P: {reply}; files go in clear, the password does not");
+            }
+            control.set_protects_data(agreed && wants);
+        }
+        match replies.first() {
+            Some(reply) if !reply.is_completion() => Err(reply.refusal(Command::TypeImage)),
+            _ => Ok(()),
+        }
     }
 }

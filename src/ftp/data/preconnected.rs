@@ -28,7 +28,7 @@ pub struct Preconnected {
 
 /// How long it is kept: it holds one of the server's passive ports, and servers wait for a transfer
 /// for some ten seconds at least (vsftpd's `accept_timeout` is 60 s, Pure-FTPd's and ProFTPD's more).
-pub const SPARE_LIFE: Duration = Duration::from_secs(10);
+const SPARE_LIFE: Duration = Duration::from_secs(10);
 /// Transfers over preconnected data connections that make up for one that failed: a long mount over an unstable line has some.
 const MISFIRE_WEIGHT: u32 = 32;
 /// Debt from which on none is made any more.
@@ -127,7 +127,12 @@ impl Preconnected {
 
     /// Whether it is to be given up.
     pub fn is_old(&self) -> bool {
-        self.made.elapsed() >= SPARE_LIFE
+        Instant::now() >= self.ages_at()
+    }
+
+    /// When it is to be given up.
+    pub fn ages_at(&self) -> Instant {
+        self.made + SPARE_LIFE
     }
 
     /// Whether a transfer may be tried over it: it is young, and has not ended.

@@ -204,6 +204,27 @@ impl Stream {
         let _ = SockRef::from(&self.tcp).set_tcp_quickack(true);
     }
 
+    /// Bounds the bytes that the peer may have under way to us, until we have read as many: then the kernel grows the
+    /// window as it likes. Without a bound a socket that is not read takes some megabytes (tcp_rmem).
+    pub fn bound_window(&self, bytes: libc::c_int) {
+        let length = libc::socklen_t::try_from(size_of_val(&bytes)).unwrap_or_default();
+        // SAFETY: setsockopt(2) reads `length` bytes, the size of `bytes`, and the descriptor lives until it returns.
+        let done = unsafe {
+            libc::setsockopt(
+                self.tcp.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_WINDOW_CLAMP,
+                (&raw const bytes).cast(),
+                length,
+            )
+        };
+        if done != 0 {
+            // Without it more bytes come than are wanted.
+            let error = io::Error::last_os_error();
+            log::debug!("connection: TCP_WINDOW_CLAMP: {error}");
+        }
+    }
+
     /// Writes all of `bytes`.
     pub fn write_all(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
@@ -497,6 +518,24 @@ mod tests {
         let stream = Stream::connect(address, None, &patient).expect("a connection");
         let (peer, _) = listener.accept().expect("a peer");
         (stream, peer)
+    }
+
+    #[test]
+    fn window_is_bounded_by_the_kernel() {
+        let (stream, _peer) = connected();
+        stream.bound_window(32 * 1024);
+        let (mut bytes, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: getsockopt(2) stores at most `length` bytes, the size of `bytes`.
+        let done = unsafe {
+            libc::getsockopt(
+                stream.tcp.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_WINDOW_CLAMP,
+                (&raw mut bytes).cast::<libc::c_void>(),
+                &mut length,
+            )
+        };
+        assert_eq!((done, bytes), (0, 32 * 1024));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Instant;
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::control::login;
+use crate::ftp::control::login::{Early, Located};
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
@@ -26,6 +27,7 @@ use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::store::ProfileStore;
 use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::process::thread::spawn_thread;
@@ -69,37 +71,90 @@ pub(crate) fn connect_first(
             .flatten();
     };
     let longer = Deadline::after(deadline.patience() * 2);
-    let met = match first_login(endpoint, profile, is_known, &mut accepted, deadline) {
+    let mut met = first_login(
+        (endpoint, profile),
+        is_known,
+        Some(kept),
+        &mut accepted,
+        deadline,
+    );
+    let is_early_failed = profile.ask(|learned| learned.this_mount.pipelining_faults.early_login);
+    if let Err(error) = &met
+        && is_early_failed
+    {
+        log::info!("pool: {error}; logging in again with one command after the other");
+        met = login_again(endpoint, profile, is_known, &longer).map(|control| (control, None));
+    }
+    let met = match met {
         // Some servers end a session when another one begins.
         Err(error @ Error::Lost { .. }) if second.is_some() => {
             log::info!("pool: {error}; logging in again without a second connection");
             second = None;
             state.limit_to_one();
-            login_again(endpoint, profile, is_known, deadline)
+            login_again(endpoint, profile, is_known, deadline).map(|control| (control, None))
         }
         met => met,
     };
-    let (mut control, deadline) = match met {
+    let ((mut control, early), deadline) = match met {
         Err(Error::TimedOut { .. })
             if profile.ask(|learned| learned.pipelining.commands) == Support::No =>
         {
-            let again = first_login(endpoint, profile, is_known, &mut |_| (), &longer);
-            (again?, &longer)
+            let again = plain_login(endpoint, profile, is_known, &longer);
+            ((again?, None), &longer)
         }
         result => (result?, deadline),
     };
     kept.adopt(profile, &network(&control), endpoint.data.is_free());
+    if is_early_failed {
+        Preconnected::note_misfire(profile);
+    }
     if state.limit.is_single {
         profile.learn(|learned| learned.one_session = true);
     }
     let looks = Preconnected::is_possible(profile);
     let second = second.filter(|_| looks).map(SecondConnection::log_in);
+    let (base, port) = match early {
+        Some(located) => located,
+        None => {
+            let located;
+            (control, located) = locate(endpoint, profile, is_known, control, [deadline, &longer])?;
+            located
+        }
+    };
     let lines = control.lines();
-    let here = RemoteRoot::new(Vec::new(), endpoint.charset, lines);
+    Ok(Bootstrap {
+        control,
+        place: RemoteRoot::new(base, endpoint.charset, lines),
+        state,
+        looks,
+        port,
+        second,
+    })
+}
+
+/// The directory to change to, in the server's bytes.
+fn directory(endpoint: &Endpoint, control: &Control) -> Result<Option<Vec<u8>>> {
+    let here = RemoteRoot::new(Vec::new(), endpoint.charset, control.lines());
     let directory = (endpoint.directory.as_deref()).map(|path| here.encode(path));
-    let directory = directory.transpose()?;
+    directory.transpose()
+}
+
+/// The command that asks for the first data connection, where that is likely to work.
+fn port_command(profile: &Profile, control: &Control) -> Option<Command<'static>> {
     // Through a proxy a data connection takes longer than to begin one.
-    let asks = Preconnected::command(profile).filter(|_| !control.route().is_proxied());
+    Preconnected::command(profile).filter(|_| !control.route().is_proxied())
+}
+
+/// Enters the directory, on another connection with another login where that may help: then `longer` counts.
+fn locate(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    is_known: bool,
+    mut control: Control,
+    [deadline, longer]: [&Deadline; 2],
+) -> Result<(Control, Located)> {
+    let directory = directory(endpoint, &control)?;
+    let asks = port_command(profile, &control);
     let doubts_refusal = login::sends_opts(profile);
     let directory = directory.as_deref();
     let located = login::locate(&mut control, directory, asks, doubts_refusal, deadline);
@@ -112,7 +167,7 @@ pub(crate) fn connect_first(
     if is_surplus {
         profile.learn(|learned| learned.this_mount.skips_opts = true);
     }
-    let (base, port) = match located {
+    match located {
         // Without what was only asked for later use.
         Err(error)
             if is_lost
@@ -123,19 +178,12 @@ pub(crate) fn connect_first(
             Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            control = login_again(endpoint, profile, is_known, &longer)?;
-            login::locate(&mut control, directory, None, false, &longer)?
+            let mut control = login_again(endpoint, profile, is_known, longer)?;
+            let located = login::locate(&mut control, directory, None, false, longer)?;
+            Ok((control, located))
         }
-        located => located?,
-    };
-    Ok(Bootstrap {
-        control,
-        place: RemoteRoot::new(base, endpoint.charset, lines),
-        state,
-        looks,
-        port,
-        second,
-    })
+        located => Ok((control, located?)),
+    }
 }
 
 /// The state of the pool with the first connection.
@@ -155,10 +203,10 @@ fn login_again(
     is_known: bool,
     deadline: &Deadline,
 ) -> Result<Control> {
-    match first_login(endpoint, profile, is_known, &mut |_| (), deadline) {
+    match plain_login(endpoint, profile, is_known, deadline) {
         Err(error) if error.why() == Some(Why::TooMany) => {
             thread::sleep(WAIT_CHECK_INTERVAL);
-            first_login(endpoint, profile, is_known, &mut |_| (), deadline)
+            plain_login(endpoint, profile, is_known, deadline)
         }
         result => result,
     }
@@ -221,22 +269,33 @@ impl SecondConnection {
     }
 }
 
-/// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used
-/// after `AUTH TLS`, and surplus replies.
-fn first_login(
+/// A first login in which each flight waits for the one before.
+fn plain_login(
     endpoint: &Endpoint,
     profile: &Profile,
     is_known: bool,
-    accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<Control> {
+    let made = first_login((endpoint, profile), is_known, None, &mut |_| (), deadline);
+    made.map(|(control, _)| control)
+}
+
+/// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used
+/// after `AUTH TLS`, and surplus replies. With a stored profile in `kept`, the directory is entered as well.
+fn first_login(
+    (endpoint, profile): (&Endpoint, &Profile),
+    is_known: bool,
+    kept: Option<&ProfileStore>,
+    accepted: &mut dyn FnMut(&Control),
+    deadline: &Deadline,
+) -> Result<(Control, Option<Located>)> {
     let workarounds = |learned: &Learned| {
         let this_mount = &learned.this_mount;
         (this_mount.refuses_auth_tls, this_mount.skips_opts)
     };
     loop {
         let before = profile.ask(workarounds);
-        let result = try_first_login(endpoint, profile, is_known, accepted, deadline);
+        let result = try_first_login((endpoint, profile), is_known, kept, accepted, deadline);
         match result {
             // A refusal is the server's word on the password: it is not asked twice.
             Err(error)
@@ -252,26 +311,48 @@ fn first_login(
 
 /// One login; a server that loses pipelined commands is detected.
 fn try_first_login(
-    endpoint: &Endpoint,
-    profile: &Profile,
+    (endpoint, profile): (&Endpoint, &Profile),
     is_known: bool,
+    kept: Option<&ProfileStore>,
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
-) -> Result<Control> {
+) -> Result<(Control, Option<Located>)> {
     let connect = |route: &Route| endpoint.connect_first(route, profile, deadline);
     let mut control = endpoint.first_control(&connect)?;
     if !is_known {
         control.mark_untested();
     }
     let Endpoint { login, tls, .. } = endpoint;
-    let result = login::first(&mut control, login, tls, profile, accepted, deadline);
+    let expected = kept
+        .filter(|_| control.is_pipelining())
+        .and_then(|kept| kept.expected(&network(&control), endpoint.data.is_free()));
+    let result = match &expected {
+        Some(expected) => {
+            let directory = directory(endpoint, &control)?;
+            let early = Early {
+                expected,
+                directory: directory.as_deref(),
+                asks: port_command(expected, &control),
+            };
+            let profiles = (&**tls, profile);
+            login::first_known(&mut control, login, profiles, &early, accepted, deadline).map(Some)
+        }
+        None => login::first(&mut control, login, tls, profile, accepted, deadline).map(|()| None),
+    };
     if let Some(outcome) = control.take_pipeline_outcome() {
         learn_pipelining(profile, outcome);
     }
-    if matches!(result, Err(Error::Lost { .. })) && has_surplus_replies(&control) {
+    let is_lost = matches!(result, Err(Error::Lost { .. }));
+    let is_unfit = matches!(
+        result,
+        Err(Error::Misbehaved { .. } | Error::TimedOut { .. })
+    );
+    if expected.is_some() && (is_lost || is_unfit) && control.is_logged_in() {
+        profile.learn(|learned| learned.this_mount.pipelining_faults.early_login = true);
+    } else if is_lost && has_surplus_replies(&control) {
         profile.learn(|learned| learned.this_mount.skips_opts = true);
     }
-    result.map(|()| control)
+    result.map(|located| (control, located))
 }
 
 /// Where we are, as far as it matters to data connections.

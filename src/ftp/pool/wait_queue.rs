@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{Preconnected, SPARE_LIFE};
+use crate::ftp::data::Preconnected;
 use crate::ftp::net::stream::Cutter;
 use crate::ftp::pool::old_sessions::OldSessions;
 use crate::ftp::pool::reachability::Reachability;
@@ -370,8 +370,8 @@ impl PoolState {
         self.cutters.remove(&id);
     }
 
-    /// Drops what has been idle for too long; returns when to look again, if anything is idle.
-    pub fn prune(&mut self) -> Option<Instant> {
+    /// Drops what has been idle for too long.
+    pub fn prune(&mut self) {
         while self.idle.first().is_some_and(Idle::is_old) {
             let idle = self.idle.remove(0);
             self.drop_connection(idle.id);
@@ -380,7 +380,11 @@ impl PoolState {
             idle.preconnected
                 .take_if(|preconnected| preconnected.is_old());
         }
-        (!self.idle.is_empty()).then(|| Instant::now() + SPARE_LIFE)
+    }
+
+    /// When [`Self::prune`] is due, if anything is idle.
+    pub fn prune_at(&self) -> Option<Instant> {
+        self.idle.iter().map(Idle::ages_at).min()
     }
 
     /// Whether there is a place for this purpose. Prefetching leaves one more free.
@@ -411,7 +415,14 @@ impl PoolState {
 impl Idle {
     /// Whether the server may be about to close it.
     pub fn is_old(&self) -> bool {
-        self.since.elapsed() > IDLE_LIMIT
+        Instant::now() >= self.since + IDLE_LIMIT
+    }
+
+    /// When it, or its preconnected data connection, is too old.
+    pub fn ages_at(&self) -> Instant {
+        let preconnected = (self.preconnected.as_ref()).map(Preconnected::ages_at);
+        let at = self.since + IDLE_LIMIT;
+        preconnected.map_or(at, |preconnected| preconnected.min(at))
     }
 }
 

@@ -164,6 +164,25 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "utf8",
+        write: |learned| learned.features.utf8.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.features.utf8 = flag),
+    },
+    Fact {
+        name: "facts",
+        write: |learned| {
+            learned
+                .features
+                .wanted_facts()
+                .map(|list| list.replace("MLST ", ""))
+        },
+        read: |learned, word| {
+            let facts = word.split_terminator(';').map(str::to_string);
+            learned.features.facts = Some(facts.collect());
+            Some(())
+        },
+    },
+    Fact {
         name: "late_spares",
         write: |learned| learned.data.late_preconnect.then(|| yes_or_no(true)),
         read: |learned, word| parse_flag(word).map(|flag| learned.data.late_preconnect = flag),
@@ -462,6 +481,7 @@ mod tests {
         AttributeSupport, DataConnections, DataModes, ListingSupport, PartialTransfers,
         PipeliningSupport, Support,
     };
+    use crate::ftp::protocol::features::Features;
 
     fn head() -> Head {
         Head {
@@ -525,6 +545,8 @@ way EPRT
 steps_back yes
 active_flights no
 flights no
+utf8 yes
+facts type;size;
 late_spares yes
 pret yes
 mlsd no
@@ -555,6 +577,7 @@ rest no
     #[test]
     fn full_profile_round_trips_byte_by_byte() {
         let learned = Learned {
+            features: Features::parse(&[b" UTF8".to_vec(), b" MLST type*;size*;".to_vec()]),
             data: DataConnections {
                 modes: DataModes {
                     works: Some(DataMode::Eprt),

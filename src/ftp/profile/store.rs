@@ -118,6 +118,22 @@ impl ProfileStore {
         found.is_some_and(|(_, learned)| learned.one_session)
     }
 
+    /// The stored facts, for a server that is not known yet to be that of the file. The arguments are those of
+    /// [`Self::adopt`].
+    pub fn expected(&self, network: &str, ways: bool) -> Option<Profile> {
+        let state = self.state.lock();
+        let (head, stored) = state.found.as_ref()?;
+        let profile = Profile::default();
+        profile.learn(|learned| {
+            *learned = stored.clone();
+            learned.print = head.print;
+            if head.network != network || !ways {
+                learned.data.modes.before = None;
+            }
+        });
+        Some(profile)
+    }
+
     /// Takes over the stored facts, once the server is known to be that of the file. `network` is our local address;
     /// `ways` is whether a way to data connections is taken from there, and written there.
     pub fn adopt(&self, profile: &Profile, network: &str, ways: bool) {

@@ -22,6 +22,10 @@ use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 /// Bytes of a file that is always read to its end: a larger transfer may be given up halfway.
 const SMALL_FILE_LIMIT: u64 = 64 * 1024;
 
+/// Bytes that a server may have under way to a reader that wants fewer: what it sends at once, before our kernel can tell
+/// it of a smaller window, is as much.
+const RANDOM_WINDOW: libc::c_int = 64 * 1024;
+
 /// Interval at which a stalled transfer checks whether the server has aborted it.
 const REFUSAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -66,6 +70,11 @@ impl Download {
             ..TransferRequest::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;
+        if let Some(data) = &opened.data
+            && (reading.enough).is_some_and(|enough| enough <= RANDOM_WINDOW.unsigned_abs().into())
+        {
+            data.bound_window(RANDOM_WINDOW);
+        }
         let version = verify
             .then(|| {
                 version_query::version_said(lease.pool().profile(), &learned, path, &opened.leading)

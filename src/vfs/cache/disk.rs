@@ -33,7 +33,7 @@ use crate::vfs::cache::{BLOCK, BLOCK_LENGTH};
 /// Bytes of the digest of a block in a map.
 const BLOCK_DIGEST: usize = 8;
 /// First bytes of a map: the format, and the size of blocks.
-const MAP_MAGIC: &[u8; 16] = b"ftpfs cache2 128";
+const MAP_MAGIC: &[u8; 16] = b"ftpfs cache2 256";
 /// Bytes of the digest of a source, after the magic.
 const SOURCE_DIGEST: usize = 32;
 /// Offset of the digests in a map: the space before them has room for the longest path and a NUL.

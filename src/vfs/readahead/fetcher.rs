@@ -49,6 +49,8 @@ pub(crate) struct Fetcher {
     pub(crate) next: u64,
     /// The server has another version.
     is_replaced: bool,
+    /// Where a reader that reads at random has what it asked for.
+    enough: Option<u64>,
     /// A parallel stream: no reader waits for it.
     pub(crate) is_ahead: bool,
     /// The transfer is known to be of the version, and the disk keeps what it brings.
@@ -86,6 +88,7 @@ impl Fetcher {
             first: stream.begin,
             next: stream.begin,
             is_replaced: false,
+            enough: None,
             is_ahead: stream.role != Role::Reader,
             writes_to_disk: false,
             is_boundary_checked: false,
@@ -236,12 +239,13 @@ impl Fetcher {
             from,
             size: self.version.size,
             verify,
+            enough: self.enough.map(|end| end.saturating_sub(from)),
         };
         remote.read(&self.path, &reading, &ask)
     }
 
     /// Waits until there is something to do.
-    fn turn(&self, source: Option<&dyn Source>, since: Instant) -> Turn {
+    fn turn(&mut self, source: Option<&dyn Source>, since: Instant) -> Turn {
         let mut state = self.reader.state.lock();
         loop {
             if state.generation != self.generation {
@@ -251,6 +255,7 @@ impl Fetcher {
                 return Turn::End;
             };
             let full = self.next >= stream.goal;
+            self.enough = stream.is_random().then_some(stream.goal);
             let idle = stream.followed.elapsed();
             let wanted = source.is_some_and(Source::wanted);
             let is_boundary = stream.limit.is_some_and(|limit| self.next >= limit);
@@ -370,6 +375,9 @@ impl Fetcher {
             if is_all || is_awaited {
                 part.published = part.filled;
                 self.publish(part.key, part.copy(), is_all)?;
+            }
+            if self.enough.is_some_and(|end| have >= end) {
+                return Ok(());
             }
             // On a slow line a whole block would keep the waiting caller for too long.
             if source.wanted() && (self.is_ahead || self.may_yield(since)) {

@@ -27,11 +27,27 @@ impl Reader {
     /// A reader has got everything up to `end`.
     pub(crate) fn advance(self: &Arc<Self>, state: &mut ReaderState, end: u64) {
         state.position = end;
+        self.drop_behind(state, end);
         if state.follow(end, self.context.largest_window()) {
             self.changed.notify_all();
         }
         if state.parallelism.is_many() {
             self.arrange(state);
+        }
+    }
+
+    /// Drops the blocks that a sequential reader has left behind, so that few buffers serve a file of any size.
+    fn drop_behind(&self, state: &mut ReaderState, end: u64) {
+        // Without a size the kernel keeps no pages.
+        let has_pages = (state.target.as_ref()).is_some_and(|(_, version)| version.size.is_some());
+        for index in state.left_behind(end) {
+            if has_pages {
+                self.context.blocks.remove(Key {
+                    ino: self.ino,
+                    generation: state.generation,
+                    index,
+                });
+            }
         }
     }
 

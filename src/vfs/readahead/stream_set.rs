@@ -3,6 +3,7 @@
 //! Plain data and its rules, under the lock of the reader that owns it; nothing here waits or asks the server.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,9 +13,12 @@ use crate::vfs::cache::BLOCK;
 use crate::vfs::readahead::parallelism::Parallelism;
 
 /// Bytes that a new stream runs ahead.
-pub(crate) const FIRST_WINDOW: u64 = 2 * BLOCK;
+pub(crate) const FIRST_WINDOW: u64 = 256 * 1024;
 /// A read at most this many bytes ahead of a stream waits for it: cheaper than the round trips of a new transfer.
 const MAX_SKIP: u64 = 1 << 20;
+/// Bytes of blocks that stay cached behind a sequential reader. The kernel has them in its page cache, but asks for them out
+/// of order, and several times where readers are close together.
+const KEEP_BEHIND: u64 = 4 << 20;
 /// Streams of one file for readers at different places: players and unzip read at the start and at the end.
 const MAX_READER_STREAMS: usize = 2;
 
@@ -48,6 +52,8 @@ pub(crate) struct ReaderState {
     pub(crate) target: Option<(RemotePath, Version)>,
     /// End of the last read.
     pub(crate) position: u64,
+    /// Number of the first block that was kept behind the last read.
+    pub(crate) kept_from: u64,
     /// Adaptive number of parallel streams.
     pub(crate) parallelism: Parallelism,
 }
@@ -157,6 +163,11 @@ impl Drop for Stream {
 }
 
 impl Stream {
+    /// Whether it brings what a reader asks for and nothing ahead of it, since reads before were not followed up.
+    pub(crate) fn is_random(&self) -> bool {
+        self.role == Role::Reader && self.window == 0
+    }
+
     /// Whether its last transfer began, or would have begun, after the start of the file.
     pub(crate) fn was_resumed(&self) -> bool {
         self.begin > 0 || self.can_begin && self.next > 0
@@ -259,6 +270,19 @@ impl ReaderState {
         stream.window = (stream.window * 2).clamp(FIRST_WINDOW, largest.max(FIRST_WINDOW));
         stream.goal = end + stream.window;
         true
+    }
+
+    /// The reader has got everything up to `end`: returns the blocks that it has left behind, if it reads in sequence.
+    /// Their bytes are in the kernel's page cache now.
+    pub(crate) fn left_behind(&mut self, end: u64) -> Range<u64> {
+        let keep_from = end.saturating_sub(KEEP_BEHIND) / BLOCK;
+        let kept_from = std::mem::replace(&mut self.kept_from, keep_from);
+        let is_sequential = keep_from <= kept_from + KEEP_BEHIND / BLOCK;
+        if is_sequential {
+            kept_from..keep_from
+        } else {
+            0..0
+        }
     }
 
     /// Before a new stream: streams that have delivered what was asked for and that no reader follows end, except the

@@ -11,6 +11,7 @@ use super::tree::MISSING;
 use super::{Act, Gate, Hurry, WAIT_LIMIT};
 
 const CHUNK_SIZE: usize = 64 * 1024;
+const SMALL_SEND_BUFFER: usize = 16 * 1024;
 /// Pieces a second of a transfer that is slow.
 const SLOW_PIECES_PER_SECOND: usize = 100;
 /// How often something that stalls looks whether the client is still there.
@@ -33,6 +34,10 @@ impl Session {
         let Some(mut data) = self.begin()? else {
             return Ok(());
         };
+        if matches!(act, Act::Unbuffered) {
+            let socket = socket2::SockRef::from(&data);
+            socket.set_send_buffer_size(SMALL_SEND_BUFFER).unwrap();
+        }
         // What is shorter than the limit comes whole.
         let act = if odd_limit(act).is_some_and(|limit| limit >= rest.len() && limit > 0) {
             &Act::Well

@@ -1,0 +1,1 @@
+//! Nothing: see `benches/hot_paths.rs`.
