@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::ftp::Client;
+use crate::mount::Mount;
 use crate::process::thread::spawn_thread;
 use crate::remote::Remote;
 use crate::vfs::Vfs;
@@ -26,16 +27,18 @@ const EXIT_FAILED: i32 = 1;
 pub struct ForcedEnd {
     client: Arc<Client>,
     vfs: Arc<Vfs>,
+    mount: Arc<Mount>,
     /// One thread is storing what is left.
     is_ending: AtomicBool,
 }
 
 impl ForcedEnd {
     /// Of a mount that is not ending yet.
-    pub fn new(client: Arc<Client>, vfs: Arc<Vfs>) -> Self {
+    pub fn new(client: Arc<Client>, vfs: Arc<Vfs>, mount: Arc<Mount>) -> Self {
         Self {
             client,
             vfs,
+            mount,
             is_ending: AtomicBool::new(false),
         }
     }
@@ -62,6 +65,11 @@ impl ForcedEnd {
             sleep(CHECK_INTERVAL);
         }
         if !self.is_ending.swap(true, Ordering::AcqRel) {
+            // No dead mount stays where the one who asked for the end has not unmounted it, or another path of it.
+            if let Err(error) = self.mount.unmount(true) {
+                log::error!("{error}");
+            }
+            self.mount.forget_umount_helper();
             self.vfs.end();
             std::process::exit(EXIT_FAILED);
         }

@@ -334,7 +334,11 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let background = plan.background;
     let kernel = plan.kernel.clone();
     let notifier = Arc::new(KernelNotifier::default());
-    let end = Arc::new(ForcedEnd::new(Arc::clone(&client), Arc::clone(&vfs)));
+    let end = Arc::new(ForcedEnd::new(
+        Arc::clone(&client),
+        Arc::clone(&vfs),
+        Arc::clone(&mount),
+    ));
     let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
@@ -363,22 +367,27 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
             ready.live()
         },
     );
-    let is_aborted = mount.is_attached();
-    if is_aborted {
-        // MNT_FORCE, or the control file of the connection: who ends it so waits for no server.
-        end.begin();
-    }
-    if (served.is_err() || is_aborted)
-        && let Err(error) = mount.unmount(true)
-    {
-        log::error!("{error}");
-    }
-    mount.forget_umount_helper();
+    detach(&mount, &end, served.is_err());
     end.take_over();
     vfs.end();
     vfs.log_ahead();
     remote.close();
     served.and_then(|()| all_stored(&vfs))
+}
+
+/// Detaches a mount that is still there after its session has ended, by an error or because it was aborted.
+fn detach(mount: &Mount, end: &Arc<ForcedEnd>, is_failed: bool) {
+    let is_aborted = mount.is_attached();
+    if is_aborted {
+        // MNT_FORCE, or the control file of the connection: who ends it so waits for no server.
+        end.begin();
+    }
+    if (is_failed || is_aborted)
+        && let Err(error) = mount.unmount(true)
+    {
+        log::error!("{error}");
+    }
+    mount.forget_umount_helper();
 }
 
 /// An error where something that was closed is not on the server at the end of the mount.

@@ -4,7 +4,6 @@
 //! on a new connection when the first one broke. Differences between servers are looked up in the profile.
 
 pub(crate) mod after_store;
-pub(crate) mod chmod;
 pub(crate) mod confirm;
 pub(crate) mod describe;
 pub(crate) mod list;
@@ -12,6 +11,7 @@ pub(crate) mod mdtm_batch;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
+pub(crate) mod retry;
 pub(crate) mod set_attributes;
 pub(crate) mod space;
 pub(crate) mod stat_by_list;
@@ -21,13 +21,14 @@ pub(crate) mod update;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::ftp::client::confirm::Unseen;
 use crate::ftp::client::list::Lister;
+use crate::ftp::client::retry::{NameTries, changes_name};
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
@@ -41,7 +42,6 @@ use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
-use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
 use crate::ftp::transfer::upload::{Store, Upload};
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
@@ -55,10 +55,7 @@ pub struct Client {
     pool: Arc<Pool>,
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
-    /// How often a name was sent without success instead of a path.
-    name_tries: AtomicU32,
-    /// Of these, those that were taken.
-    names_taken: AtomicU32,
+    name_tries: NameTries,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -68,32 +65,6 @@ struct StatListing {
     directory: Vec<u8>,
     reply: Reply,
     at: Instant,
-}
-
-/// Names that are sent without success instead of paths, before it is left: permission is denied then.
-const NAME_TRIES_LIMIT: u32 = 3;
-
-/// Whether a command with a path was refused, perhaps for having one.
-fn is_refused_path(error: &Error) -> bool {
-    const VERBS: [&str; 6] = ["STOR ", "APPE ", "MKD ", "DELE ", "RMD ", "RNTO "];
-    match error {
-        Error::Refused { why, tried, said } => {
-            let is_possible = matches!(why, Why::Denied | Why::Unsaid);
-            is_possible
-                && said.starts_with('5')
-                && !error.refuses_to_replace()
-                && VERBS.iter().any(|verb| tried.starts_with(verb))
-        }
-        _ => false,
-    }
-}
-
-/// Whether a step names a path in a command that changes it.
-fn changes_name(step: &Step<'_>) -> bool {
-    matches!(
-        step,
-        Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
-    )
 }
 
 /// The share of the deadline that a command gets of which it is not known that it works: half, since a slow server needs time,
@@ -120,8 +91,7 @@ impl Client {
             pool: Pool::connect(endpoint, deadline)?,
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
-            name_tries: AtomicU32::new(0),
-            names_taken: AtomicU32::new(0),
+            name_tries: NameTries::default(),
         })
     }
 
@@ -154,64 +124,6 @@ impl Client {
 
     fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
         self.pool.place().absolute(path)
-    }
-
-    /// Does `work` on a lease, and once more on a new connection when the first one broke. The flag of `work` is set the
-    /// second time. Before each try it waits until earlier changes of `writes`, which are absolute paths, are at rest.
-    fn repeat<T>(
-        &self,
-        purpose: Purpose,
-        writes: &[Vec<u8>],
-        ask: &Ask<'_>,
-        work: impl FnMut(Lease, bool) -> Result<T>,
-    ) -> Result<T> {
-        let (mut work, mut again) = (work, false);
-        loop {
-            let result = self.try_twice(purpose, writes, ask, again, &mut work);
-            match self.noted(result, ask) {
-                Err(error) if ask.urgency != Urgency::Ahead && self.outlasts(&error) => {
-                    ask.deadline.progress();
-                    again = true;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Tells the pool of a failure.
-    fn noted<T>(&self, result: Result<T>, ask: &Ask<'_>) -> Result<T> {
-        result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
-    }
-
-    fn try_twice<T>(
-        &self,
-        purpose: Purpose,
-        writes: &[Vec<u8>],
-        ask: &Ask<'_>,
-        again: bool,
-        work: &mut impl FnMut(Lease, bool) -> Result<T>,
-    ) -> Result<T> {
-        recheck::settle(&self.pool, writes, ask)?;
-        let lease = self.pool.lease(purpose, false, ask)?;
-        match work(lease, again) {
-            Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
-                if ask.deadline.remaining().is_none() {
-                    return Err(error);
-                }
-                log::info!("client: {error}; retrying on a new connection");
-                recheck::settle(&self.pool, writes, ask)?;
-                let again = work(self.pool.lease(purpose, true, ask)?, true);
-                match again {
-                    // Other connections of ours have ended these: there are none any more.
-                    Err(Error::Lost { .. }) if self.pool.is_single() => {
-                        recheck::settle(&self.pool, writes, ask)?;
-                        work(self.pool.lease(purpose, true, ask)?, true)
-                    }
-                    again => again,
-                }
-            }
-            result => result,
-        }
     }
 
     /// Lists those directories that can be listed in one flight.
@@ -310,8 +222,7 @@ impl Client {
     /// Forgets what was learned of the server, here and for later mounts.
     pub fn forget_server(&self) {
         self.unseen.forget_all();
-        self.name_tries.store(0, Ordering::Relaxed);
-        self.names_taken.store(0, Ordering::Relaxed);
+        self.name_tries.forget();
         self.pool.forget_server();
     }
 
@@ -338,82 +249,6 @@ impl Client {
 
     fn behind(&self, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
         after_store::followup(&self.pool, file, then)
-    }
-
-    /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
-    /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
-    pub(crate) fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        let profile = self.pool.profile();
-        let done = work();
-        if profile.ask(|learned| learned.paths.is_known()) {
-            return done;
-        }
-        let refusal = match done {
-            Err(error) if is_refused_path(&error) => error,
-            Err(error) => return Err(error),
-            Ok(done) => {
-                profile.learn(|learned| learned.paths = Support::Yes);
-                return Ok(done);
-            }
-        };
-        if self.name_tries.fetch_add(1, Ordering::Relaxed) >= NAME_TRIES_LIMIT {
-            return Err(refusal);
-        }
-        profile.learn(|learned| learned.paths = Support::No);
-        let done = work();
-        match &done {
-            // The refusal of one path may have another reason, which has passed.
-            Ok(_) if self.names_taken.fetch_add(1, Ordering::Relaxed) == 0 => {
-                profile.learn(|learned| learned.paths = Support::Unknown);
-            }
-            Ok(_) => log::info!("client: {refusal}; the server takes names instead of paths"),
-            Err(_) => {
-                profile.learn(|learned| learned.paths = Support::Unknown);
-                return Err(refusal);
-            }
-        }
-        done
-    }
-
-    /// Whether a rename was refused, perhaps because its new name is taken.
-    fn is_taken(&self, step: &Step<'_>, result: &Result<Done>, ask: &Ask<'_>) -> bool {
-        match (step, result) {
-            (Step::Rename { to, .. }, Err(error)) if is_refused_path(error) => {
-                let version = self.steps(&[Step::Version(to)], ask);
-                let version = version.ok().and_then(|mut done| done.pop());
-                !matches!(version, Some(Err(error)) if error.why() == Some(Why::NotFound))
-            }
-            _ => false,
-        }
-    }
-
-    /// Removes or renames again what was refused for the moment.
-    fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
-        let path = match step {
-            Step::Remove(path) => *path,
-            Step::Rename { from, .. } => *from,
-            _ => return,
-        };
-        if result.is_ok() {
-            return;
-        }
-        let Ok(path) = self.absolute(path) else {
-            return;
-        };
-        let tried = match step {
-            Step::Remove(_) => Command::Dele(&path).to_string(),
-            _ => Command::Rnfr(&path).to_string(),
-        };
-        let mut pauses = Pauses::default();
-        while let Err(error) = result
-            && is_refused_for_now(error, &tried, &["450"])
-            && pauses.wait(error, ask.deadline)
-        {
-            *result = match self.steps(std::slice::from_ref(step), ask) {
-                Ok(mut done) => done.pop().unwrap_or(Err(Error::Closed)),
-                Err(error) => Err(error),
-            };
-        }
     }
 
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {

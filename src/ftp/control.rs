@@ -52,6 +52,8 @@ pub struct Control {
     logged_in: bool,
     greeting: Reply,
     here: WorkingDirectory,
+    /// What the next reply must not repeat in the log; empty as a rule.
+    secret: Vec<u8>,
 }
 
 /// The working directory, and how it is used.
@@ -129,6 +131,7 @@ impl Control {
             logged_in: false,
             greeting: Reply::default(),
             here: WorkingDirectory::default(),
+            secret: Vec::new(),
         };
         match implicit {
             Some((judge, session)) => control.encrypt(judge, session, deadline)?,
@@ -432,6 +435,11 @@ impl Control {
         Ok(reply)
     }
 
+    /// Hides the password in the next reply: some servers repeat the command.
+    pub fn hide_in_reply(&mut self, password: &[u8]) {
+        self.secret = password.to_vec();
+    }
+
     /// The login was accepted: from now on a 421 ends this connection alone.
     pub fn note_login(&mut self) {
         self.logged_in = true;
@@ -628,7 +636,10 @@ impl Control {
                 continue;
             }
             match self.collector.line(&line) {
-                Ok(Some(reply)) => return Ok(reply),
+                Ok(Some(mut reply)) => {
+                    reply.hide(&std::mem::take(&mut self.secret));
+                    return Ok(reply);
+                }
                 Ok(None) => {}
                 Err(saw) => return Err(Error::misbehaved(tried.to_string(), saw)),
             }

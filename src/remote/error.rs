@@ -61,6 +61,13 @@ pub enum Error {
         /// What was received instead of a reply.
         saw: String,
     },
+    /// Another client has changed the file meanwhile.
+    Conflict {
+        /// The operation.
+        tried: String,
+        /// What was done to the file.
+        what: String,
+    },
     /// The connection could not be opened, or was lost.
     Lost {
         /// The command or operation.
@@ -108,6 +115,14 @@ impl Error {
         Self::Misbehaved {
             tried: tried.into(),
             saw: saw.into(),
+        }
+    }
+
+    /// Creates [`Self::Conflict`].
+    pub fn conflict(tried: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Conflict {
+            tried: tried.into(),
+            what: what.into(),
         }
     }
 
@@ -186,6 +201,7 @@ impl fmt::Display for Error {
         match self {
             Self::Refused { tried, said, .. } => write!(f, "{tried}: the server refused: {said}"),
             Self::Misbehaved { tried, saw } => write!(f, "{tried}: the server misbehaved: {saw}"),
+            Self::Conflict { tried, what } => write!(f, "{tried}: {what}"),
             Self::Lost { tried, cause, .. } => write!(f, "{tried}: connection lost: {cause}"),
             Self::TimedOut { tried } => write!(f, "{tried}: timed out"),
             Self::Barred { tried, cause } => write!(f, "{tried}: {cause}"),

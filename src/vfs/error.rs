@@ -128,7 +128,7 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::TooMany => libc::EAGAIN,
             Why::Failed => libc::EIO,
         },
-        remote::Error::Misbehaved { .. } => libc::EIO,
+        remote::Error::Misbehaved { .. } | remote::Error::Conflict { .. } => libc::EIO,
         remote::Error::Lost {
             unreachable: true, ..
         } => libc::EHOSTUNREACH,

@@ -96,7 +96,11 @@ fn passed_device_without_nosuid_is_refused() {
     }
     let options = "nosuid,nodev,allow_other,default_permissions";
     let outcome = passed.mount(&server, options);
-    assert!(!outcome.output.contains("ftpfs: "), "{}", outcome.output);
+    assert!(
+        !outcome.output.contains("mount it with"),
+        "{}",
+        outcome.output
+    );
     assert_eq!(mode(passed.point().join("program")), 0o755);
 }
 

@@ -143,6 +143,16 @@ fn umount_by_force_frees_callers_of_each_user() {
     );
 }
 
+/// The process ends also where another path of the mount is unmounted, and leaves no dead mount.
+#[test]
+fn forced_umount_of_a_bind_mount_ends_the_mount() {
+    run(
+        60,
+        "vsftpd; mounts ''; mkdir $S/also; mount --bind $M $S/also; \"$FTPFS\" umount -f $S/also
+         gone() { ! grep -q \" $M \" /proc/mounts; }; soon gone; ls $M",
+    );
+}
+
 /// logind and systemd send SIGTERM and SIGHUP together at logout and at poweroff.
 #[test]
 fn hangup_beside_sigterm_does_not_end_the_drain() {

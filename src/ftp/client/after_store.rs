@@ -3,7 +3,7 @@
 //!
 //! `transfer` sends these commands and takes their replies; what they are and what their replies mean is known here.
 
-use crate::ftp::client::chmod;
+use crate::ftp::client::set_attributes;
 use crate::ftp::client::step_flight::Prepared;
 use crate::ftp::control::Control;
 use crate::ftp::pool::Pool;
@@ -22,7 +22,7 @@ pub fn followup(pool: &Pool, file: &RemotePath, then: Then) -> Option<UploadFoll
     let (profile, place) = (pool.profile(), pool.place());
     let path = place.absolute(file).ok()?;
     // SITE CHMOD takes more than a command there.
-    if chmod::is_folded(&path) {
+    if set_attributes::is_folded(&path) {
         return None;
     }
     UploadFollowup::of(profile, path, |learned| {

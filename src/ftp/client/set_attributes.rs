@@ -2,10 +2,9 @@
 //!
 //! A server's first successful command for a time is remembered; until then each is tried in turn.
 
-use crate::ftp::client::chmod as modes;
 use crate::ftp::control::Control;
 use crate::ftp::profile::evidence::{Capability, Verdict};
-use crate::ftp::profile::{Learned, Profile, TimeSetter};
+use crate::ftp::profile::{Learned, Profile, Support, TimeSetter};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::format_time_val;
@@ -15,6 +14,27 @@ use crate::remote::{Deadline, Done, Error, Result, Why};
 pub const SETTING_MODE: &str = "setting permission bits";
 /// The operation, in the refusal where no command can set a time.
 pub const SETTING_TIME: &str = "setting the time of a file";
+
+/// The command that sets permission bits on this server; `None` where it has none.
+pub fn mode_command<'a>(learned: &Learned, mode: u32, path: &'a [u8]) -> Option<Command<'a>> {
+    if learned.features.mff_mode {
+        return Some(Command::MffMode(mode, path));
+    }
+    (learned.attributes.chmod != Support::No).then_some(Command::SiteChmod(mode, path))
+}
+
+/// Whether a server that splits its arguments at blanks takes the absolute path `path` for another one.
+pub fn is_folded(path: &[u8]) -> bool {
+    folded(path) != path
+}
+
+/// A path as a server sees it that splits its arguments at blanks and joins them with one. ProFTPD does so with those of
+/// `SITE CHMOD`, and would change another file than one whose name has two blanks in a row, one at its end, or a tab.
+pub fn folded(path: &[u8]) -> Vec<u8> {
+    let words = path.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c));
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(&b' ')
+}
 
 /// The commands that may set a time on this server, best first.
 pub fn setters(learned: &Learned) -> Vec<TimeSetter> {
@@ -64,7 +84,7 @@ pub struct SetAttributes<'a> {
 }
 
 impl SetAttributes<'_> {
-    /// Sets the bits of a name that [`modes::folded`] changes, unless the folded name exists.
+    /// Sets the bits of a name that [`folded`] changes, unless the folded name exists.
     pub fn mode_of_folded(
         &mut self,
         path: &[u8],
@@ -72,7 +92,7 @@ impl SetAttributes<'_> {
         others: &[Reply],
     ) -> Result<Result<Done>> {
         let unsupported = || Ok(Err(no_command(SETTING_MODE)));
-        let command = modes::set_mode(self.learned, mode, path);
+        let command = mode_command(self.learned, mode, path);
         let Some(command) = command.filter(|_| !others.iter().any(Reply::is_completion)) else {
             return unsupported();
         };
@@ -89,7 +109,7 @@ impl SetAttributes<'_> {
             return Ok(Done::Changed);
         }
         Err(reply.refusal(
-            modes::set_mode(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
+            mode_command(self.learned, mode, path).unwrap_or(Command::SiteChmod(mode, path)),
         ))
     }
 

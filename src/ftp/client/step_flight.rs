@@ -3,8 +3,8 @@
 //! The first commands of all steps are pipelined. A step that was refused and has an alternative continues alone, command by
 //! command.
 
-use crate::ftp::client::chmod as modes;
 use crate::ftp::client::rename;
+use crate::ftp::client::set_attributes;
 use crate::ftp::client::set_attributes::{
     SETTING_MODE, SETTING_TIME, SetAttributes, no_command, set_time, setters,
 };
@@ -151,7 +151,7 @@ pub fn refuse_changed(learned: &Learned, path: &RemotePath) -> Option<Error> {
 struct Paths {
     path: Vec<u8>,
     to: Vec<u8>,
-    /// The path that `SITE CHMOD` may change instead: see [`modes::folded`].
+    /// The path that `SITE CHMOD` may change instead: see [`set_attributes::folded`].
     folded: Vec<u8>,
 }
 
@@ -171,7 +171,7 @@ impl Paths {
         let path = root.absolute(path)?;
         Ok(Self {
             folded: match step {
-                Step::SetMode(..) => modes::folded(&path),
+                Step::SetMode(..) => set_attributes::folded(&path),
                 _ => Vec::new(),
             },
             to: to.map_or(Ok(Vec::new()), |to| root.absolute(to))?,
@@ -200,7 +200,9 @@ fn first_commands<'a>(step: &Step<'a>, paths: &'a Paths, learned: &Learned) -> V
         Step::SetMode(..) if paths.is_endangered(learned) => {
             vec![Command::Size(&paths.folded), Command::Cwd(&paths.folded)]
         }
-        Step::SetMode(_, mode) => modes::set_mode(learned, *mode, path).into_iter().collect(),
+        Step::SetMode(_, mode) => set_attributes::mode_command(learned, *mode, path)
+            .into_iter()
+            .collect(),
         Step::SetModified(_, time) => {
             let setter = setters(learned).into_iter().next();
             let command = setter.map(|setter| set_time(learned, setter, *time, path));

@@ -335,6 +335,7 @@ fn identify(
         return Err(Error::lost(user.to_string(), said));
     }
     if reply.is_intermediate() {
+        control.hide_in_reply(&login.password);
         reply = control.command(Command::Pass(&login.password), deadline)?;
     }
     if reply.is_completion() {

@@ -23,6 +23,9 @@ pub struct Reply {
 /// "Command not implemented" (RFC 959 section 4.2.2).
 pub const NOT_IMPLEMENTED: u16 = 502;
 
+/// What is shown in place of a secret.
+const HIDDEN: &[u8] = b"***";
+
 /// Memory in bytes that a line costs besides its text.
 const LINE_COST: usize = 32;
 /// Limit of one reply in bytes: a thousand times what servers send.
@@ -32,6 +35,23 @@ const REPLY_LIMIT: usize = 1 << 20;
 const WORDS_LIMIT: usize = 6 * 1024;
 
 impl Reply {
+    /// Replaces a secret wherever the text repeats it.
+    pub fn hide(&mut self, secret: &[u8]) {
+        if secret.is_empty() {
+            return;
+        }
+        for line in &mut self.lines {
+            let (mut shown, mut rest) = (Vec::new(), &line[..]);
+            while let Some(at) = rest.windows(secret.len()).position(|part| part == secret) {
+                shown.extend_from_slice(&rest[..at]);
+                shown.extend_from_slice(HIDDEN);
+                rest = &rest[at + secret.len()..];
+            }
+            shown.extend_from_slice(rest);
+            *line = shown;
+        }
+    }
+
     /// 1xx: the transfer starts.
     pub fn is_preliminary(&self) -> bool {
         self.code / 100 == 1
@@ -289,6 +309,19 @@ mod tests {
             code,
             lines: vec![text.as_bytes().to_vec()],
         }
+    }
+
+    #[test]
+    fn secret_is_hidden_wherever_it_is_repeated() {
+        let mut reply = Reply {
+            code: 530,
+            lines: vec![b"bad: PASS a*b, a*ba*b".to_vec(), b"other".to_vec()],
+        };
+        reply.hide(b"");
+        reply.hide(b"a*b");
+        assert_eq!(reply.lines, [&b"bad: PASS ***, ******"[..], b"other"]);
+        reply.hide(b"*");
+        assert_eq!(reply.lines[1], b"other");
     }
 
     #[test]

@@ -74,7 +74,12 @@ impl Vfs {
         if is_last {
             handle.file.body.lock().attributes.is_last = true;
         }
-        self.uploader.upload(&handle.file, deadline)?;
+        let stored = self.uploader.upload(&handle.file, deadline);
+        if stored.is_err() && !self.files.journal.is_write_back() {
+            // An earlier close of the empty file has waited for this one, whose caller gets the error.
+            handle.file.body.lock().owes = false;
+        }
+        stored?;
         if is_last {
             self.writeback.set_pending_mode(&handle.file, deadline);
         }

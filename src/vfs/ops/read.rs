@@ -132,7 +132,7 @@ impl Vfs {
                 }
                 if self.ends_at(file, end, deadline)? {
                     // The kernel would pad its pages with zeros up to the size that it knows.
-                    return Err(remote::Error::misbehaved(
+                    return Err(remote::Error::conflict(
                         format!("reading {}", self.table.path(file.ino)?),
                         format!("another client cut it to {end} bytes since it was opened"),
                     )
@@ -159,7 +159,7 @@ impl Vfs {
         if goes_on && is_torn && !handle.writes {
             let path = self.table.path(handle.file.ino)?;
             // Each time: the first answer may go to the kernel's own readahead.
-            return Err(remote::Error::misbehaved(
+            return Err(remote::Error::conflict(
                 format!("reading {path}"),
                 "file was replaced on the server while being read",
             )

@@ -210,7 +210,7 @@ impl Fetcher {
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
         if source.version().is_some_and(changed) {
             self.is_replaced = true;
-            return Err(Error::misbehaved(
+            return Err(Error::conflict(
                 format!("reading {}", self.path),
                 "another client changed it while it was read",
             ));

@@ -55,20 +55,23 @@ impl Fetcher {
         let deadline = Deadline::after(self.reader.context.patience);
         let ask = Ask::caller(&deadline);
         let remote = self.reader.context.remote.as_ref();
-        let why = match perform_one(remote, Step::Version(&self.path), &ask) {
+        let error = match perform_one(remote, Step::Version(&self.path), &ask) {
             Ok(Done::Version(now)) if !self.version.may_be(&now) => {
-                "another client changed it while it was read"
+                Error::conflict(tried, "another client changed it while it was read")
             }
             _ => {
                 self.reader.context.rest_check.record_failure();
                 self.reader.state.lock().faults.has_mismatch = true;
-                "two transfers delivered different bytes for one offset"
+                Error::misbehaved(
+                    tried,
+                    "two transfers delivered different bytes for one offset",
+                )
             }
         };
         if let Some(content) = self.content() {
             content.forget();
         }
-        Error::misbehaved(tried, why)
+        error
     }
 
     pub(crate) fn report_mismatch(&mut self) -> Error {

@@ -115,7 +115,7 @@ impl Uploader {
             (Some(_), None) => "another client removed it after it was closed here",
             (Some(_), Some(_)) => "another client changed it after it was closed here",
         };
-        Err(remote::Error::misbehaved(format!("storing {path}"), what).into())
+        Err(remote::Error::conflict(format!("storing {path}"), what).into())
     }
 
     /// Probes with a small file what the server makes of a patch.

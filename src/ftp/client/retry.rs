@@ -1,0 +1,192 @@
+//! Repeats what failed: on a new connection after a loss, by a name where a path is refused, and after a pause where the
+//! refusal is for the moment.
+//!
+//! What is repeated is safe to repeat: earlier changes of the same paths are at rest before (`recheck.rs`).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::ftp::client::{Client, recheck};
+use crate::ftp::pool::{Lease, Purpose};
+use crate::ftp::profile::Support;
+use crate::ftp::protocol::command::Command;
+use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
+use crate::remote::{Ask, Done, Error, Remote, Result, Step, Urgency, Why};
+
+/// How often a name was sent instead of a path.
+#[derive(Debug, Default)]
+pub struct NameTries {
+    /// In all.
+    tried: AtomicU32,
+    /// Of these, those that were taken.
+    taken: AtomicU32,
+}
+
+impl NameTries {
+    /// Starts again: what was learned of the server is forgotten.
+    pub fn forget(&self) {
+        self.tried.store(0, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Names that are sent without success instead of paths, before it is left: permission is denied then.
+const NAME_TRIES_LIMIT: u32 = 3;
+
+/// Whether a command with a path was refused, perhaps for having one.
+fn is_refused_path(error: &Error) -> bool {
+    const VERBS: [&str; 6] = ["STOR ", "APPE ", "MKD ", "DELE ", "RMD ", "RNTO "];
+    match error {
+        Error::Refused { why, tried, said } => {
+            let is_possible = matches!(why, Why::Denied | Why::Unsaid);
+            is_possible
+                && said.starts_with('5')
+                && !error.refuses_to_replace()
+                && VERBS.iter().any(|verb| tried.starts_with(verb))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a step names a path in a command that changes it.
+pub(crate) fn changes_name(step: &Step<'_>) -> bool {
+    matches!(
+        step,
+        Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
+    )
+}
+
+impl Client {
+    /// Does `work` on a lease, and once more on a new connection when the first one broke. The flag of `work` is set the
+    /// second time. Before each try it waits until earlier changes of `writes`, which are absolute paths, are at rest.
+    pub(crate) fn repeat<T>(
+        &self,
+        purpose: Purpose,
+        writes: &[Vec<u8>],
+        ask: &Ask<'_>,
+        work: impl FnMut(Lease, bool) -> Result<T>,
+    ) -> Result<T> {
+        let (mut work, mut again) = (work, false);
+        loop {
+            let result = self.try_twice(purpose, writes, ask, again, &mut work);
+            match self.noted(result, ask) {
+                Err(error) if ask.urgency != Urgency::Ahead && self.outlasts(&error) => {
+                    ask.deadline.progress();
+                    again = true;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells the pool of a failure.
+    pub(crate) fn noted<T>(&self, result: Result<T>, ask: &Ask<'_>) -> Result<T> {
+        result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
+    }
+
+    fn try_twice<T>(
+        &self,
+        purpose: Purpose,
+        writes: &[Vec<u8>],
+        ask: &Ask<'_>,
+        again: bool,
+        work: &mut impl FnMut(Lease, bool) -> Result<T>,
+    ) -> Result<T> {
+        recheck::settle(&self.pool, writes, ask)?;
+        let lease = self.pool.lease(purpose, false, ask)?;
+        match work(lease, again) {
+            Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
+                if ask.deadline.remaining().is_none() {
+                    return Err(error);
+                }
+                log::info!("client: {error}; retrying on a new connection");
+                recheck::settle(&self.pool, writes, ask)?;
+                let again = work(self.pool.lease(purpose, true, ask)?, true);
+                match again {
+                    // Other connections of ours have ended these: there are none any more.
+                    Err(Error::Lost { .. }) if self.pool.is_single() => {
+                        recheck::settle(&self.pool, writes, ask)?;
+                        work(self.pool.lease(purpose, true, ask)?, true)
+                    }
+                    again => again,
+                }
+            }
+            result => result,
+        }
+    }
+
+    /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
+    /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
+    pub(crate) fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let profile = self.pool.profile();
+        let done = work();
+        if profile.ask(|learned| learned.paths.is_known()) {
+            return done;
+        }
+        let refusal = match done {
+            Err(error) if is_refused_path(&error) => error,
+            Err(error) => return Err(error),
+            Ok(done) => {
+                profile.learn(|learned| learned.paths = Support::Yes);
+                return Ok(done);
+            }
+        };
+        if self.name_tries.tried.fetch_add(1, Ordering::Relaxed) >= NAME_TRIES_LIMIT {
+            return Err(refusal);
+        }
+        profile.learn(|learned| learned.paths = Support::No);
+        let done = work();
+        match &done {
+            // The refusal of one path may have another reason, which has passed.
+            Ok(_) if self.name_tries.taken.fetch_add(1, Ordering::Relaxed) == 0 => {
+                profile.learn(|learned| learned.paths = Support::Unknown);
+            }
+            Ok(_) => log::info!("client: {refusal}; the server takes names instead of paths"),
+            Err(_) => {
+                profile.learn(|learned| learned.paths = Support::Unknown);
+                return Err(refusal);
+            }
+        }
+        done
+    }
+
+    /// Whether a rename was refused, perhaps because its new name is taken.
+    pub(crate) fn is_taken(&self, step: &Step<'_>, result: &Result<Done>, ask: &Ask<'_>) -> bool {
+        match (step, result) {
+            (Step::Rename { to, .. }, Err(error)) if is_refused_path(error) => {
+                let version = self.steps(&[Step::Version(to)], ask);
+                let version = version.ok().and_then(|mut done| done.pop());
+                !matches!(version, Some(Err(error)) if error.why() == Some(Why::NotFound))
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes or renames again what was refused for the moment.
+    pub(crate) fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
+        let path = match step {
+            Step::Remove(path) => *path,
+            Step::Rename { from, .. } => *from,
+            _ => return,
+        };
+        if result.is_ok() {
+            return;
+        }
+        let Ok(path) = self.absolute(path) else {
+            return;
+        };
+        let tried = match step {
+            Step::Remove(_) => Command::Dele(&path).to_string(),
+            _ => Command::Rnfr(&path).to_string(),
+        };
+        let mut pauses = Pauses::default();
+        while let Err(error) = result
+            && is_refused_for_now(error, &tried, &["450"])
+            && pauses.wait(error, ask.deadline)
+        {
+            *result = match self.steps(std::slice::from_ref(step), ask) {
+                Ok(mut done) => done.pop().unwrap_or(Err(Error::Closed)),
+                Err(error) => Err(error),
+            };
+        }
+    }
+}
