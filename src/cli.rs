@@ -1,9 +1,11 @@
 //! Parses the command line.
 //!
 //! [`TABLE`] lists each option once, with its name, value, default and help; the parser, `--help` and
-//! the completions use it, and `tests/options.rs` checks the manual and the README against it.
-//! [`parse`] returns [`Settings`], which are plain data: nothing here accesses the disk, the network
-//! or the user database.
+//! the completions use it, and `tests/options.rs` checks the manual and `docs/options.md` against it.
+//!
+//! [`parse`] accesses no disk, no network and no user database: it returns [`Settings`], which are
+//! plain data. What is called with them later does: `credentials`, `credentials_file` and `netrc`
+//! read files and ask for a password, `endpoint` reads certificates, and [`Id`] looks up users.
 //!
 //! ```text
 //! source         parses the SOURCE argument

@@ -4,10 +4,10 @@
 //! A module uses only those below it; `tests/layers.rs` checks the order:
 //!
 //! * `probe`: the questions of `ftpfs probe`
-//! * `client`: `Remote`, one file for each operation
+//! * `client`: `Remote`: the commands of each operation, and what their replies mean
 //! * `transfer`: `RETR`, `STOR`, `APPE` and listings, from the command to the final reply
-//! * `pool`: control connections, their leases and logins
-//! * `config`: the server, and how it is used
+//! * `pool`: control connections: leases, their number, and the search for a server that is away
+//! * `config`: the server, and how it is used; makes the first connection and takes the greeting of each
 //! * `data`: data connections, passive, active and preconnected
 //! * `control`: control connections, login, `AUTH TLS`
 //! * `tls`: trust, certificates and sessions

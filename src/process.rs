@@ -8,7 +8,7 @@
 //! lock_order     checks the order of locks in debug builds
 //! limits         sets the limits of open files and of file sizes
 //! allocator      limits the memory that malloc keeps
-//! xdg_dirs       finds the configuration and cache directories
+//! xdg_dirs       finds the configuration, cache, state and runtime directories
 //! private_dir    opens directories that only this user can change
 //! regular_file   opens regular files without blocking
 //! printable      escapes control characters

@@ -1,8 +1,18 @@
 //! Defines the interface of a remote file server, which the FTP client and the file system share.
 //!
 //! It stands below both, so that neither imports the other and tests can put a server in memory in
-//! place of the client. The trait [`Remote`] says *what* is wanted, never *how*: no FTP command, no
-//! connection and no lease is named here.
+//! place of the client. The trait [`Remote`] says *what* is wanted, never *how*: it has no connection
+//! and no lease. FTP commands are named in comments only, where a property of a server comes from one
+//! (`MLST`, `REST`); an [`Error`] quotes the command that failed as text.
+//!
+//! * `attributes`: kind, attributes and version of a file
+//! * `change`: what changed in a file, how it is stored, and the result
+//! * `step`: small commands and queries that can be pipelined
+//! * `path`: paths and names below the mounted directory
+//! * `deadline`: the timeout of an operation, which progress renews
+//! * `error`: errors, and what may be done about each
+//! * `temp_name`: temporary names on the server
+//! * `checked`: a remote that calls a check before each request, for debug builds
 //!
 //! # Invariants
 //! Names and paths are bytes. A [`RemotePath`] is relative to the mounted directory and contains neither empty names nor `.` and

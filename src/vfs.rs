@@ -6,9 +6,9 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `ops` | the FUSE operations, methods of [`Vfs`] |
-//! | `prefetch` | lists the next directories and fetches the next small files before they are asked for |
-//! | `writeback` | closes that return early: queue, last close, recovery |
+//! | `ops` | the operations of FUSE and of the commands, methods of [`Vfs`] |
+//! | `prefetch` | lists the next directories and fetches the next small files before they are asked for; a small file with its open |
+//! | `writeback` | the last close of each file; closes that return early: queue, recovery |
 //! | `upload` | brings written data to the server: streaming, plans, atomic replacement, lost+found |
 //! | `metadata` | names, attributes, listings: from memory while fresh, else from the server; links in regular files |
 //! | `attributes` | changes of modes, times and owners: stored on the server, or kept here where it has no place for them |
@@ -38,16 +38,33 @@
 //! | `BLOCKS` | block cache in memory | `cache` |
 //! | `MOUNT` | what this mount has learned of refusals | `attributes`, `upload` |
 //!
-//! Taken alone (`ALONE`), without any other: the write-back queue, the running listings, the detector of walks, what the
-//! disk has of a reader's file, the free space. The journal's own lock and that of the disk cache are leaves, too: nothing
-//! else is taken under them.
+//! Taken alone (`ALONE`): no lock with a rank is held meanwhile, and none is taken under them.
+//!
+//! | lock | component |
+//! | --- | --- |
+//! | queue of files that wait for upload | `writeback` |
+//! | paths that the server refused for good | `writeback` |
+//! | running listings | `metadata` |
+//! | files that were read and are no link files | `metadata` |
+//! | detector of walks | `prefetch` |
+//! | what the disk has of a reader's file | `readahead` |
+//! | free space | `ops` |
+//!
+//! These have no rank, so that debug builds do not check them:
+//!
+//! * `journal.rs` and `cache/disk.rs`: leaves; no other lock is taken under them.
+//! * `attributes/store.rs`: the database of kept attributes, taken before `TABLE`. A caller only tries it; the writing
+//!   thread and the end of the mount wait for it.
+//! * `fuse/kernel_notify.rs`: the queue of notifications, taken under `TABLE`; nothing is called under it.
+//! * `metadata/link_files.rs`: one for each entry of a listing, which only one thread takes.
 //!
 //! **Nothing blocks under a lock.** No lock is held while the server, an fsync, a journal commit or a look-up in the disk
 //! cache is waited for. `pread` and `pwrite` on a spool file are allowed under the file's lock, and so is an append to the
 //! journal without a sync. What must keep others out while it blocks marks the file instead: `Upload::busy_until` for an
 //! upload or a claim, `JournalState::commit` for a commit; others wait for `File::uploaded`.
 //!
-//! One exception: an append to the journal waits while its log is compacted, which is once for several MiB.
+//! Exceptions: an append to the journal waits while its log is compacted, which is once for several MiB. The lock of
+//! `attributes/store.rs` is held while its database is read and written.
 //!
 //! Debug builds check both rules (`process/lock_order.rs`).
 

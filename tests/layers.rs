@@ -2,7 +2,8 @@
 //!
 //! [`LAYERS`] says what each top-level module may use. [`ORDER`] lists the modules of a folder from top to bottom: each
 //! uses only those below it. In every other folder the imports between siblings must not form a cycle. A folder's own
-//! file (`ftp.rs`) may use all of its folder; what siblings share lies in it, too. Unit tests are not looked at.
+//! file (`ftp.rs`) may use all of its folder; what siblings share lies in it, too, and its head lists the members of the
+//! folder. Unit tests are not looked at.
 
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 
@@ -261,6 +262,49 @@ fn tables_name_every_module() {
         let named: BTreeSet<String> = order.iter().map(|name| (*name).to_string()).collect();
         assert_eq!(inside, named, "ORDER of tests/layers.rs: {folder}");
     }
+}
+
+#[test]
+fn heads_list_every_member() {
+    let all = files();
+    let mut faults = BTreeSet::new();
+    for (file, module) in &all {
+        let folder = if *module == ["lib"] { &[] } else { &module[..] };
+        let listed = listed(&fs::read_to_string(file).expect("a readable source"));
+        for (_, other) in all.iter().filter(|(_, other)| other.starts_with(folder)) {
+            let member = other.get(folder.len()).filter(|name| *name != "lib");
+            if let Some(name) = member.filter(|name| !listed.contains(*name)) {
+                faults.insert(format!("{}: the head lacks {name}", file.display()));
+            }
+        }
+    }
+    let faults: Vec<_> = faults.into_iter().collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// The names that a `//!` head lists: the first word of each line in a list, a table or a block.
+fn listed(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut is_block = false;
+    let head = text.lines().map_while(|line| line.strip_prefix("//!"));
+    for line in head.map(str::trim) {
+        if line.starts_with("```") {
+            is_block = !is_block;
+        } else if is_block || line.starts_with(['*', '-', '|']) {
+            let name = line.trim_start_matches(|c: char| !c.is_alphanumeric());
+            let is_part = |c: &char| c.is_alphanumeric() || *c == '_';
+            names.insert(name.chars().take_while(is_part).collect());
+        }
+    }
+    names
+}
+
+#[test]
+fn names_in_heads_are_found_in_all_their_forms() {
+    let head = "//! Text\n//! * [`a`](mod@a): b\n//! - `c_d`: e\n//! | `f` | g |\n";
+    let block = "//! ```text\n//! h  i\n//! ```\n//! j\n\nmod k;\n//! * `l`\n";
+    let names: Vec<_> = listed(&format!("{head}{block}")).into_iter().collect();
+    assert_eq!(names, ["a", "c_d", "f", "h"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The command line, and whether all that tells of it agrees: the table of options, `--help`, the
-//! manual and the README.
+//! The command line, and whether its descriptions agree: the table of options, `--help`, the manual
+//! and `docs/options.md`.
 
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 

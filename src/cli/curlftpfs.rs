@@ -1,8 +1,12 @@
 //! Reads command lines that were written for curlftpfs.
 //!
 //! The program is curlftpfs if its name is `curlftpfs`, `mount.curlftpfs` or `mount.fuse.curlftpfs`, or if the source begins
-//! with `curlftpfs#`. [`translate`] turns source and options into those of ftpfs by one table (`options`). An option that
+//! with `curlftpfs#`. [`translate`] turns source and options into those of ftpfs by one table. An option that
 //! the table does not have is one of ftpfs.
+//!
+//! ```text
+//! options  the table of options of curlftpfs and libfuse
+//! ```
 //!
 //! Invariants: TLS is off unless an option or the scheme asks for it, as in curlftpfs. What is ignored although it was
 //! meant to change something is named in one warning. No password reaches the mount table or a message.

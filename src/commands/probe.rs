@@ -1,8 +1,14 @@
 //! Runs `ftpfs probe SOURCE`: probes a server, reports the results, and recommends mount options.
 //!
 //! The checks run in turn, each with its own deadline, and fill a `Report` of plain values; a section
-//! is printed as soon as it is complete. The modules in `probe/` turn the report into text, JSON and
-//! options.
+//! is printed as soon as it is complete.
+//!
+//! ```text
+//! report     defines the report
+//! text       formats it for people
+//! json       writes it in JSON
+//! recommend  recommends how to mount the server
+//! ```
 //!
 //! Invariants: nothing is written to the server without `--write`, and then only in a scratch directory
 //! that is always removed: after a signal too, on a new connection.

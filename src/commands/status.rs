@@ -1,11 +1,17 @@
 //! Runs `ftpfs status` and `ftpfs drop-cache`, and answers their queries in the mount.
 //!
 //! The mount formats its status as text or JSON, since it alone knows the meaning of its figures; the
-//! command prints the answer. `mount/query.rs` carries queries to the mount; `status/report.rs` defines
-//! what is reported.
+//! command prints the answer. `mount/query.rs` carries queries to the mount.
 //!
-//! Without a mountpoint the command shows one line for each mount (`status/summary.rs`), or metrics for Prometheus
-//! (`status/prometheus.rs`). `--watch` asks again each second.
+//! Without a mountpoint the command shows one line for each mount, or metrics for Prometheus. `--watch` asks again each
+//! second.
+//!
+//! ```text
+//! report      defines what is reported, and its form in JSON
+//! text        formats the status of a mount for people
+//! summary     formats one line for each mount
+//! prometheus  formats metrics of all mounts
+//! ```
 //!
 //! Invariants: an answer waits for no server and no upload; it contains no password.
 

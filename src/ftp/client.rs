@@ -2,6 +2,22 @@
 //!
 //! Each operation chooses its lease, its commands, and which of them may be repeated: what is safe to repeat is repeated once
 //! on a new connection when the first one broke. Differences between servers are looked up in the profile.
+//!
+//! * `list`: lists one directory by `MLSD` or `LIST`
+//! * `mdtm_batch`: asks for exact times by pipelined `MDTM` where a listing rounds them
+//! * `stat_list`: lists many directories in one flight, by `STAT`
+//! * `stat_by_list`: asks for one name without `MLST`, by `STAT` of its directory or a listing
+//! * `step_flight`: performs a list of `Step`s as one flight
+//! * `update`: plans and stores a change (append, patch, whole), and checks the result
+//! * `patch_probe`: probes `APPE`, and `REST` before `STOR`, on a temporary file
+//! * `after_store`: prepares the commands that are pipelined after an upload
+//! * `confirm`: asks for the version of a stored file until the server shows it
+//! * `recheck`: waits until the paths whose last change may still run are at rest
+//! * `rename`: renames as rename(2) does, also where `RNTO` does not replace
+//! * `set_attributes`: sets permission bits and times
+//! * `chmod`: chooses `MFF` or `SITE CHMOD`, and finds the paths for which that is unsafe
+//! * `space`: asks for the free space
+//! * `describe`: asks for the facts of a name and for checksums, in the server's own words
 
 pub(crate) mod after_store;
 pub(crate) mod confirm;

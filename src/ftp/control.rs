@@ -3,6 +3,13 @@
 //! Commands are pipelined in *flights*: several in one write, and then as many replies, in order (RFC 959 section 5: a
 //! server answers every command, in turn).
 //!
+//! * `login`: logs in, and learns what the server can do
+//! * `tls`: encrypts control and data connections
+//! * `owed_replies`: counts the replies that the server owes
+//! * `version_query`: asks for size and time of a file
+//! * `by_name`: sends commands by `CWD` and a bare name, where paths are refused
+//! * `foreign`: recognizes servers of other protocols
+//!
 //! # Invariants
 //!
 //! After any error it is unknown which replies are owed: [`Control::in_step`] is false from then on, and the pool drops

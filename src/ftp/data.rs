@@ -5,6 +5,10 @@
 //! whole mount. Failed ways are kept too until one works, since a way can fail together with its control connection,
 //! and the next connection is to continue with the next way.
 //!
+//! * `passive`: passive mode, and which address a 227 may name
+//! * `active`: active mode: the listening socket, and which peers are accepted
+//! * `preconnected`: makes the data connection of the next transfer ahead
+//!
 //! # Invariants
 //!
 //! Whatever a server says, a data connection has the control connection's server at its other end (RFC 2577 sections 3

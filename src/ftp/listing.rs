@@ -3,6 +3,17 @@
 //! Each format is a module that parses one line; `parser.rs` chooses between them. A line that cannot be parsed is reported as
 //! unreadable, never guessed into a name.
 //!
+//! * `parser`: chooses the format, and parses a listing line by line
+//! * `mlsx`: facts of `MLST` and `MLSD`
+//! * `unix`: `ls -l` and its imitators
+//! * `dos`: `dir` of MS-DOS, as IIS lists
+//! * `eplf`: Easily Parsed LIST Format
+//! * `legacy`: formats of other operating systems
+//! * `date`: dates of `LIST`
+//! * `month_names`: names of months in many languages
+//! * `timezone`: converts local times of a listing to UTC
+//! * `tokens`: splits a line at its blanks, and parses numbers
+//!
 //! # Invariants
 //! * A name that a parser returns satisfies [`is_name`], so a server cannot make the mount leave its directory or inject a
 //!   command. Names are never trimmed; `.` and `..` are no entries.

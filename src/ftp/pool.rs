@@ -6,6 +6,17 @@
 //! connection that has transferred gets a preconnected data connection before it is idle again, unless a caller waits
 //! for it; so connections take turns.
 //!
+//! * `lease`: waits for a connection, and gives it back
+//! * `wait_queue`: decides which caller gets which connection, and when one more is made
+//! * `bootstrap`: makes the first connection, and learns what the server can do
+//! * `connector`: makes further connections, and preconnects data connections
+//! * `reachability`: decides whether the server counts as away
+//! * `search`: looks for a server that counts as away
+//! * `old_sessions`: keeps track of sessions that the server may still count
+//! * `succession`: finds out that each new session ends an older one
+//! * `doubtful_paths`: remembers the paths whose last change may still run
+//! * `traffic`: counts the bytes of data connections
+//!
 //! # Invariants
 //!
 //! * A thread that holds a lease does not wait for a second one.

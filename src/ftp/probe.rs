@@ -4,6 +4,11 @@
 //! The results are plain values; `commands::probe` turns them into text. What is learned is stored in the profile that mounts
 //! use.
 //!
+//! * `prelogin`: greeting and certificate, before the login
+//! * `data_modes`: each of the four data connection modes by itself
+//! * `listing`: how a directory is listed, and whether `RETR` starts at the offset of `REST`
+//! * `write_test`: what can be written, in a temporary directory
+//!
 //! # Invariants
 //! Only [`Scratch`] writes to the server.
 

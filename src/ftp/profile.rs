@@ -1,8 +1,13 @@
 //! Holds what was learned of a server: what it supports and how it deviates from the RFCs.
 //!
 //! What `FEAT` does not tell is tried once, where it is needed, and the outcome is kept here for all connections, so
-//! that nothing is tried twice and no option is needed. `profile/store.rs` keeps it for later mounts. Every field is a
-//! fact about the server, not about a connection.
+//! that nothing is tried twice and no option is needed. Every field is a fact about the server, not about a connection.
+//!
+//! * `evidence`: decides what a reply proves
+//! * `partial_store`: decides whether a refused append or patch concerns the file, or all partial stores
+//! * `store`: keeps profiles from one mount to the next
+//! * `format`: the text format of a stored profile
+//! * `file`: reads and writes the file of one profile
 //!
 //! # Lock order
 //!

@@ -5,8 +5,14 @@
 //! shared store would offer them that of another one. The certificate of a data connection must be the control
 //! connection's.
 //!
-//! `tls/verifier.rs` decides which certificates are trusted; with `tls=try` the certificate that was first seen on this
-//! host counts too (TOFU, `tls/known_hosts.rs`).
+//! With `tls=try` the certificate that was first seen on a host is trusted, too (TOFU).
+//!
+//! * `verifier`: decides whether a certificate is trusted
+//! * `known_hosts`: keeps the hosts that were seen with TLS, for `tls=try`
+//! * `session`: TLS sessions that data connections resume
+//! * `cipher_suites`: chooses the cipher suites to offer
+//! * `certificate`: reads a certificate for display
+//! * `pem`: reads certificates and keys from PEM files
 
 pub(crate) mod certificate;
 pub(crate) mod cipher_suites;

@@ -1,4 +1,4 @@
-//! Queries a running mount: its status, and the request to drop its caches.
+//! Queries a running mount: its status, and the requests to drop its caches and to end by force.
 //!
 //! Queries go through the mount itself, as a read of an extended attribute of its root or an ioctl(2)
 //! on it. So no socket and no state file can be stale, and queries work wherever the mount is visible.

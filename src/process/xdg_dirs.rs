@@ -1,4 +1,4 @@
-//! Finds the user's configuration, cache and state directories (XDG Base Directory Specification).
+//! Finds the user's configuration, cache, state and runtime directories (XDG Base Directory Specification).
 //!
 //! Without a home directory there are none; the caller decides what follows.
 

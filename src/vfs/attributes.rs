@@ -3,6 +3,11 @@
 //! The server is asked first. What it refuses or has no means for follows the [`Policy`]: by default it is kept by the mount
 //! and shown from then on (`inode::overlay`). One rule holds for changes at once and for those sent after an upload. The
 //! first time that a kind of change is not stored, one line of the log says so.
+//!
+//! * `extended`: extended attributes `user.*`
+//! * `ownership`: who makes a file, and whose it is shown as
+//! * `store`: brings what is kept to the database and back
+//! * `database`: the database of kept attributes (SQLite)
 
 pub(crate) mod database;
 pub(crate) mod extended;

@@ -13,6 +13,17 @@
 //! What other clients changed, and the kernel may still have in its old form, goes to a listener (`events`).
 //!
 //! Plain data without locks; `table::Table` keeps it under one.
+//!
+//! * `table`: the tree under its lock
+//! * `node`: what is known of one file, directory or link
+//! * `server_merge`: merges answers of the server into the tree
+//! * `local_changes`: applies local changes of names
+//! * `eviction`: evicts what nothing needs
+//! * `events`: what other clients changed, for the kernel
+//! * `attr_view`: decides what the kernel is shown of an inode
+//! * `kept`: attributes that the mount keeps for one inode
+//! * `overlay`: the kept attributes of all inodes
+//! * `symlink_policy`: decides what symbolic links show
 
 pub(crate) mod attr_view;
 pub(crate) mod events;

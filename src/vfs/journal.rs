@@ -8,6 +8,11 @@
 //! live mount writes to its own log (`directory`) and does not read those of others. What a dead mount has left below its
 //! root, the next mount takes over (`takeover`).
 //!
+//! * `record`: records as bytes
+//! * `directory`: the directory of the logs of one server and user, and its lock
+//! * `takeover`: takes over what dead mounts have left
+//! * `handle`: the journal as the rest of a mount uses it
+//!
 //! # Lock order
 //!
 //! The directory's lock, then `state`. The disk is synced without `state`, except while the log is compacted. No lock of

@@ -3,9 +3,13 @@
 //! A directory is listed by one caller at a time, and the others share that listing (single-flight). What was asked for
 //! before a local change never overwrites it (see `inode.rs`).
 //!
-//! Regular files may be symbolic links (`link_files`).
+//! * `revalidate`: answers for names and attributes
+//! * `list`: lists directories into the tree
+//! * `single_flight`: the right to list a directory
+//! * `link_files`: symbolic links that are stored in regular files
 //!
-//! Lock order: the inode table's lock alone, and never while the server is asked.
+//! Lock order: three locks, each of them taken alone and none held while the server is asked: the inode table's, that of
+//! the running listings, and that of the files that are no link files.
 
 pub(crate) mod link_files;
 pub(crate) mod list;

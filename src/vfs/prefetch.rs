@@ -1,9 +1,15 @@
 //! Speculative work: the next directories of a walk are listed, and the next small files fetched, before they are asked for.
 //!
-//! Two detectors watch what is looked at (`walk_detector`, `file_sequence`). Their guesses are carried out on connections
-//! that no caller waits for, with a limited number of threads (`permits`).
+//! Two detectors watch what is looked at. Their guesses are carried out on connections that no caller waits for, with a
+//! limited number of threads.
 //!
-//! Lock order: the detectors' locks before the inode table's.
+//! * `walk_detector`: detects walks through a tree
+//! * `directories`: lists the next directories of a walk
+//! * `file_sequence`: detects sequences of files
+//! * `files`: fetches the next small files, and a small file with its open
+//! * `permits`: limits the number of threads
+//!
+//! Lock order: the lock of the file sequences before the inode table's; that of the walks is taken alone.
 
 pub(crate) mod directories;
 pub(crate) mod file_sequence;

@@ -13,6 +13,16 @@
 //!   before that.
 //! * Blocks carry the generation of the content; a stream ends with its generation.
 //!
+//! The modules:
+//!
+//! * `stream_set`: the streams of one reader, and which gives way
+//! * `scheduler`: starts and ends streams
+//! * `parallelism`: decides how many streams a reader gets
+//! * `fetcher`: the thread of a stream
+//! * `publish`: puts what a stream has received where readers find it
+//! * `segment_check`: compares two streams where their segments meet
+//! * `context`: what the readers of all files share
+//!
 //! # Lock order
 //!
 //! A reader's `state` before the block cache; neither while the server or the disk cache is asked. `disk_content` is taken

@@ -1,8 +1,21 @@
 //! Uploads: bringing written data to the server, and checking that it arrived.
 //!
-//! The plan of an upload sends the least that is correct: append, patch, or the whole file (`uploader`). What an upload
-//! relies on is checked before a byte is sent (`preconditions`), its outcome afterwards (`commit`). Sequential writes
-//! stream while they are written (`stream`). What cannot be stored is kept in lost+found.
+//! The plan of an upload sends the least that is correct: append, patch, or the whole file. What an upload relies on is
+//! checked before a byte is sent, its outcome afterwards. Sequential writes stream while they are written. What cannot be
+//! stored is kept in lost+found.
+//!
+//! * `uploader`: uploads a file as it is now, by the cheapest plan
+//! * `upload_bytes`: the bytes of an upload, as the FTP client reads them
+//! * `preconditions`: checks what an upload relies on, and what it has made
+//! * `commit`: takes over the outcome: the new base, or what has to be sent again
+//! * `stream`: sends sequential writes while they are written
+//! * `atomic`: temporary name and rename (`-o atomic`)
+//! * `in_place`: remembers where no rename may replace a file
+//! * `exclusive`: stores files whose names must be new
+//! * `replacement`: finds servers that never replace a file
+//! * `checksum`: computes checksums of what was stored
+//! * `open_fds`: finds out whether a process has another descriptor of a file
+//! * `lost_found`: keeps what cannot be stored on this machine
 //!
 //! # Lock order
 //!

@@ -1,12 +1,18 @@
-//! Write-back (`-o writeback`): closes that return before the server has the file.
+//! The last close of each file, and write-back (`-o writeback`): closes that return before the server has the file.
 //!
-//! A close writes the file to the journal and to a queue, and returns. Threads upload what waits (`worker`). What a mount
-//! left in its journal, the next one takes over (`recovery`, `reconcile`). Without `-o writeback` the queue holds only
-//! what an earlier mount has left.
+//! With write-back a close writes the file to the journal and to a queue, and returns. Threads upload what waits. What a
+//! mount left in its journal, the next one takes over. Without `-o writeback` the queue holds only what an earlier mount
+//! has left; the last close, and the end of the mount, run the code of `last_close` on every mount.
+//!
+//! * `last_close`: stores what was written at the last close and at the end of the mount, or keeps it in lost+found
+//! * `queue`: the files that wait to be uploaded, and the paths that were refused
+//! * `worker`: queues closed files, and uploads them from threads
+//! * `recovery`: takes over what an earlier mount left in the journal
+//! * `reconcile`: decides whose content the server has under a name in the journal
 //!
 //! # Lock order
 //!
-//! The queue's lock is taken alone.
+//! The queue's two locks are each taken alone.
 
 pub(crate) mod last_close;
 pub(crate) mod queue;

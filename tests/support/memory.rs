@@ -1,4 +1,4 @@
-//! A file server in memory, which stands in for the engine: it answers at once, and goes wrong when it is told to.
+//! A file server in memory, which stands in for the FTP client: it answers at once, and goes wrong when it is told to.
 
 // A helper whose failure is the test's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -364,7 +364,7 @@ impl Remote for Memory {
             _ => 0,
         };
         if change.broke_off && matches!(plan, Plan::Append(_)) {
-            // What the engine looks for: which of our bytes are there already.
+            // What the FTP client looks for: which of our bytes are there already.
             let stored = self.nodes().get(file.as_bytes()).cloned();
             let stored = stored.and_then(|node| node.bytes).unwrap_or_default();
             let mut ours = vec![0; usize::try_from(change.size - base).unwrap()];

@@ -1,4 +1,8 @@
 //! Formats a report for people: a heading for each section, and a line for each fact.
+//!
+//! ```text
+//! files  formats the results about listing, reading and writing
+//! ```
 
 pub(crate) mod files;
 

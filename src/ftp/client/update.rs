@@ -8,6 +8,8 @@
 //! each, of which the last one sets the size.
 //!
 //! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
+//!
+//! * `append`: appends to a file that other clients may change at the same time
 
 pub(crate) mod append;
 

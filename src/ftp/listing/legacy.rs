@@ -1,4 +1,12 @@
 //! Listing formats of operating systems other than Unix and Windows.
+//!
+//! * `misc`: small formats of one line each
+//! * `mvs`: z/OS (MVS)
+//! * `nonstop`: HP NonStop (Guardian)
+//! * `os2`: OS/2
+//! * `os400`: OS/400
+//! * `vms`: OpenVMS
+//! * `zvm`: z/VM (CMS)
 
 pub(crate) mod misc;
 pub(crate) mod mvs;

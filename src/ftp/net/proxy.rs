@@ -3,6 +3,9 @@
 //!
 //! Once the proxy has agreed, the connection behaves like one to the server. So not one byte may be read beyond the
 //! proxy's answer: an FTP server speaks first. The proxy resolves names; our resolver may not know them.
+//!
+//! * `http_connect`: the client side of HTTP `CONNECT`
+//! * `socks5`: the client side of SOCKS5
 
 pub(crate) mod http_connect;
 pub(crate) mod socks5;

@@ -2,8 +2,9 @@
 //!
 //! The socket is non-blocking; what would wait polls it for what the deadline has left, so that no thread waits for a
 //! server longer than its operation may. A peer that acknowledges what was sent is waited for; one that does not is given
-//! up sooner ([`silence_limit`]), so that time is left for another connection. TLS is a filter over the same socket
-//! (`stream/tls_stream.rs`).
+//! up sooner ([`silence_limit`]), so that time is left for another connection. TLS is a filter over the same socket.
+//!
+//! * `tls_stream`: the TLS record layer of a connection
 //!
 //! # Closing
 //!

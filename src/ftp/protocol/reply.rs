@@ -3,6 +3,8 @@
 //! A [`Collector`] takes lines as they arrive and returns whole replies. The meaning of a refusal is decided in one place
 //! ([`Reply::why`]), from its code first and its words second. A reply's size is bounded, so that a server cannot exhaust
 //! memory with one.
+//!
+//! * `names`: removes the names that a reply repeats, before its text is searched for words
 
 pub(crate) mod names;
 

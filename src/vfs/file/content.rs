@@ -1,6 +1,7 @@
 //! The content of an open file: a base version on the server, and over it what was written here.
 //!
-//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present.
+//! Invariants: `dirty` is within `present`; everything from `kept` to `size` is present, unless a stream has released it;
+//! then only the server has it.
 
 use crate::remote::Version;
 use crate::vfs::file::range_set::RangeSet;

@@ -12,7 +12,7 @@
 //!
 //! # Invariants
 //!
-//! `dirty` is within `present`; everything from `kept` to `size` is present.
+//! Those of `content.rs`.
 //!
 //! # Lock order
 //!

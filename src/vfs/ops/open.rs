@@ -1,7 +1,8 @@
 //! open and create.
 //!
 //! An open is answered from what is known if that is recent enough (`metadata`). With O_EXCL the server has made the name
-//! before open returns.
+//! before open returns. Where a small file that is opened to be read has to be asked for again, its `RETR` may start at
+//! once, in the flight of that question (`prefetch/files.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

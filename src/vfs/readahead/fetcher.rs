@@ -62,7 +62,7 @@ pub(crate) struct Fetcher {
     signal: Arc<Signal>,
 }
 
-/// What a pump does next.
+/// What the thread of a stream does next.
 enum Turn {
     Fetch,
     Yield,
@@ -72,7 +72,7 @@ enum Turn {
 }
 
 impl Fetcher {
-    /// The pump of a stream.
+    /// The thread of a stream, not started yet.
     pub(crate) fn new(
         reader: &Arc<Reader>,
         (path, version): (RemotePath, Version),

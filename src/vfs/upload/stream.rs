@@ -9,6 +9,11 @@
 //! * A stream without input, or whose connection another caller wants, is finished; what is written afterwards is appended
 //!   by the next one.
 //!
+//! The modules:
+//!
+//! * `sender`: the thread of a stream
+//! * `resume`: resumes a stream after a broken transfer
+//!
 //! # Lock order
 //!
 //! A file's lock, and no request to the server under it.

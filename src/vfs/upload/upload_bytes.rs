@@ -1,4 +1,4 @@
-//! The bytes of an upload as the engine reads them: counts what has gone, and tells the journal when an upload begins.
+//! The bytes of an upload as the FTP client reads them: counts what was sent, and tells the journal when an upload begins.
 
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub(crate) struct UploadBytes<'a> {
     pub(crate) file: &'a File,
     spool: Option<Arc<SpoolFile>>,
     journal: Option<&'a Journal>,
-    /// Counts the bytes that have gone.
+    /// Counts the bytes that were sent.
     moved: &'a AtomicU64,
-    /// UploadBytes that wait for the network to take them.
+    /// Bytes that were read and are not known to be sent.
     next: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl<'a> UploadBytes<'a> {
 
 impl ReadAt for UploadBytes<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        // The engine asks for more once it has sent what came before.
+        // The FTP client asks for more once it has sent what came before.
         let sent = self.next.swap(buffer.len() as u64, Ordering::Relaxed);
         self.moved.fetch_add(sent, Ordering::Relaxed);
         self.spool.read_exact_at(buffer, offset)

@@ -73,7 +73,7 @@ enum Turn {
 }
 
 impl Sender {
-    /// The pump of a stream of `file`, over the transfer `sink` if there is one already.
+    /// The thread of a stream of `file`, not started yet, over the transfer `sink` if there is one already.
     pub(crate) fn new(
         streams: &Arc<Streams>,
         file: &Arc<File>,
