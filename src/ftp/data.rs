@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
-use crate::ftp::profile::{DataMode, DataModes, FailedMode, ModeFailure, Profile};
+use crate::ftp::profile::{DataMode, DataModes, FailedMode, Learned, ModeFailure, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{
-    Reply, is_no_data_connection, no_data_connection, no_data_connection_words,
+    Reply, is_no_data_connection, no_data_connection, no_data_connection_words, without_names,
 };
 use crate::remote::{Deadline, Error, Result};
 
@@ -272,6 +272,14 @@ pub struct Attempt {
 impl Attempt {
     /// A transfer began over it.
     pub fn worked(self, profile: &Profile) {
+        let is_doubted =
+            |learned: &Learned| learned.this_mount.modes_refused_once.contains(&self.way);
+        if profile.ask(is_doubted) {
+            profile.learn(|learned| {
+                let refused = &mut learned.this_mount.modes_refused_once;
+                refused.retain(|refused| *refused != self.way);
+            });
+        }
         if self.known {
             return;
         }
@@ -302,7 +310,7 @@ impl Attempt {
             Error::Lost { .. } if control.in_step() => true,
             Error::Lost { .. } | Error::TimedOut { .. } => self.way.is_active(),
             // Servers without the command say so only to the transfer: "Use PORT or PASV first."
-            Error::Refused { said, .. } => said.to_ascii_uppercase().contains("PASV"),
+            Error::Refused { said, tried, .. } => without_names(said, tried).contains("pasv"),
             _ => false,
         };
         if !is_no_connection {
@@ -336,7 +344,8 @@ fn note(
         if is_broken && !is_no_data_connection(&error) {
             policy.doubt_mode(profile);
         }
-        if failure != ModeFailure::Command {
+        let is_fixed = profile.ask(|learned| learned.data.modes.is_fixed);
+        if is_fixed || failure != ModeFailure::Command {
             return Err(error);
         }
     }

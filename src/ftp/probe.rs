@@ -173,6 +173,7 @@ impl Inspection {
         self.client.pool().profile().learn(|learned| {
             learned.data.modes = DataModes {
                 works: way,
+                is_fixed: way.is_some(),
                 ..DataModes::default()
             };
         });

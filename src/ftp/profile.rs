@@ -288,6 +288,8 @@ pub struct DataModes {
     pub before: Option<DataMode>,
     /// The ways that failed, and why.
     pub failed: Vec<FailedMode>,
+    /// No other way takes the place of `works`: each is tested by itself (`ftpfs probe`).
+    pub is_fixed: bool,
 }
 
 /// A way that failed.

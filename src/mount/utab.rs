@@ -121,9 +121,15 @@ fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> String {
     let options = fields.find_map(|mut fields| {
         let source = fields.next()?;
         let target = fields.next()?;
+        let kind = fields.next().unwrap_or_default();
         let target = unescape(target);
-        let is_ours = !source.starts_with(b"#") && leads_to(Path::new(&target), mountpoint);
-        is_ours.then(|| fields.nth(1)).flatten()
+        let target = Path::new(&target);
+        // Links are followed in lines for FUSE alone: another one may lead to a server that is away.
+        let is_fuse = kind.windows(4).any(|part| part == b"fuse") || kind == b"ftpfs";
+        let is_there = target == mountpoint || is_fuse && leads_to(target, mountpoint);
+        (!source.starts_with(b"#") && is_there)
+            .then(|| fields.next())
+            .flatten()
     });
     let options = unescape(options.unwrap_or_default());
     options.to_string_lossy().into_owned()
@@ -204,7 +210,7 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("/usr", &link).expect("a link");
         let fstab = format!(
-            "# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,x-a=b\\040c 0 0\nh: {} x link 0 0\n",
+            "# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,x-a=b\\040c 0 0\nh: {} fuse.ftpfs link 0 0\n",
             link.display()
         );
         let options = |target: &str| parse_fstab(fstab.as_bytes(), Path::new(target));

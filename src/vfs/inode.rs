@@ -100,6 +100,8 @@ pub struct Tree {
 
 /// Seconds that a reply takes, and that a time of whole seconds lacks: a smaller difference of clocks is none.
 const CLOCK_TOLERANCE: i64 = 2;
+/// Seconds beyond which a time is no clock's, but wrong: zones differ by less.
+const CLOCK_DIFFERENCE_LIMIT: i64 = 26 * 3600;
 
 /// How old an answer may be that counts.
 #[derive(Clone, Copy, Debug)]

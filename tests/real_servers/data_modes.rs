@@ -168,7 +168,7 @@ fn one_passive_port_is_shared_by_all_connections() {
         "vsftpd pasv_min_port=50000 pasv_max_port=50000
          for n in {1..12}; do echo content $n >$S/f$n; done
          mounts ''
-         for n in {1..12}; do cp $S/f$n $M/f$n & copies=\"$copies $!\"; done; for copy in $copies; do wait $copy || fail copy; done
+         copies=; for n in {1..12}; do cp $S/f$n $M/f$n & copies=\"$copies $!\"; done; for copy in $copies; do wait $copy || fail copy; done
          for n in {1..12}; do cmp $S/f$n $D/f$n; done
          mkdir $M/d; cp $S/f1 $M/d/; is \"$(ls $M/d)\" f1; is \"$(cat $M/d/f1)\" 'content 1'
          unmounts",

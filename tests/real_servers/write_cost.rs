@@ -507,7 +507,7 @@ fn atomic_stream_where_replacing_is_refused_is_stored_in_place() {
     run(
         60,
         "vsftpd cmds_denied=RNFR,RNTO; head -c 60M /dev/urandom >$S/file; mounts atomic,spool_size=32M
-         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'writing in place'; is \"$(ls -A $D | xargs)\" 'f there'
+         cp $S/file $M/f; cmp $S/file $D/f; says $S/log 'in place from now on'; is \"$(ls -A $D | xargs)\" 'f there'
          cp $S/file $M/g; cmp $S/file $D/g; unmounts",
     );
 }

@@ -108,11 +108,19 @@ pub fn probe_holes(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
     if profile.ask(is_known) {
         return Ok(());
     }
+    let is_proven = profile.ask(|learned| learned.partial.rest_stor == Support::Yes);
     let makes = with_temp_file(pool, path, ask, || {
         let outcome = try_patch(pool, path, ask)?;
-        outcome.learn(profile);
+        if !is_proven {
+            outcome.learn(profile);
+        }
         match outcome {
             PatchOutcome::Keeps | PatchOutcome::Cuts => try_beyond(pool, path, ask),
+            // Parts of other files were stored: it is about this directory.
+            _ if is_proven => Err(Error::misbehaved(
+                "patch probe",
+                "it refuses here what it does elsewhere",
+            )),
             _ => Ok(false),
         }
     })?;

@@ -88,7 +88,10 @@ impl Foreign {
     /// The protocol of a server with this greeting, whose code SMTP shares with FTP (RFC 5321 section 4.2).
     pub fn of_greeting(text: &str) -> Option<Self> {
         let text = text.to_ascii_uppercase();
-        (text.contains("SMTP") && !text.contains("FTP")).then_some(SMTP)
+        let is_named = text
+            .split_whitespace()
+            .any(|word| matches!(word, "SMTP" | "ESMTP"));
+        (is_named && !text.contains("FTP")).then_some(SMTP)
     }
 
     /// The error for a server at the end of `route`.

@@ -83,6 +83,8 @@ pub(crate) fn connect_first(
         && is_early_failed
     {
         log::info!("pool: {error}; logging in again with one command after the other");
+        // It may be what has ended the first.
+        second = None;
         met = login_again(endpoint, profile, is_known, &longer).map(|control| (control, None));
     }
     let met = match met {

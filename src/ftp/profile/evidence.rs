@@ -229,9 +229,16 @@ impl Profile {
     /// What the failure of a way to data connections is about: `EPSV` and its kin are commands without a path. A second
     /// refusal for the moment counts as one of the command.
     pub fn judge_mode(&self, mode: DataMode, error: &Error) -> ModeFailure {
-        let Error::Refused { said, .. } = error else {
+        let Error::Refused { said, tried, .. } = error else {
             return ModeFailure::Connection;
         };
+        if !["EPSV", "PASV", "EPRT", "PORT"]
+            .iter()
+            .any(|verb| tried.starts_with(verb))
+        {
+            // A transfer was refused for want of a data connection.
+            return ModeFailure::Connection;
+        }
         let code = said.get(..3).and_then(|code| code.parse().ok());
         let is_missing = |code| verdict(code, CommandKind::Bare, History::New) == Verdict::Missing;
         if code.is_some_and(is_missing) {

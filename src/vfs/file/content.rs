@@ -42,11 +42,19 @@ pub struct Content {
     pub appended: Option<u64>,
 }
 
+/// Bytes of a hole from which on a stream stops before it: the close may have the server make it.
+const STREAMED_HOLE_LIMIT: u64 = 1 << 20;
+
 impl Content {
-    /// The end of what is dirty from `at` on without a gap, up to the first hole: what a stream may send.
+    /// The end of what is dirty from `at` on without a gap, up to the first large hole: what a stream may send. The zeros
+    /// of a small one cost less than to wait for the close.
     pub fn ordered_from(&self, at: u64) -> u64 {
         let end = self.dirty.stretch(at);
-        self.holes.next(at).map_or(end, |hole| end.min(hole))
+        let holes = self.holes.within(at..end);
+        let large = holes
+            .iter()
+            .find(|hole| hole.end - hole.start >= STREAMED_HOLE_LIMIT);
+        large.map_or(end, |hole| hole.start)
     }
 }
 

@@ -409,13 +409,21 @@ impl Body {
     }
 
     /// What of the local copy was never written, and is no smaller than [`MIN_HOLE`]: zeros that need not be sent where
-    /// the server makes them.
+    /// the server makes them. The disk alone does not tell: some file systems show zeros that were written as holes, and
+    /// OpenZFS before 2.2.2 showed fresh data as such.
     pub fn holes(&self) -> Vec<std::ops::Range<u64>> {
-        let Some(spool) = &self.content.spool else {
-            return Vec::new();
-        };
-        let here = self.content.present.within(0..self.content.size);
-        spool.holes(&here, MIN_HOLE)
+        let recorded = self.content.holes.within(0..self.content.size);
+        self.unallocated(&recorded)
+    }
+
+    /// The same of a local copy whose record of holes is lost, with what the disk tells.
+    pub fn holes_on_disk(&self) -> Vec<std::ops::Range<u64>> {
+        self.unallocated(&self.content.present.within(0..self.content.size))
+    }
+
+    fn unallocated(&self, ranges: &[std::ops::Range<u64>]) -> Vec<std::ops::Range<u64>> {
+        let spool = self.content.spool.as_ref();
+        spool.map_or_else(Vec::new, |spool| spool.holes(ranges, MIN_HOLE))
     }
 
     /// What is dirty, in few ranges.

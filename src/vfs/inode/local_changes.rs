@@ -8,16 +8,17 @@ use std::time::Instant;
 
 use crate::remote::{Attributes, Completeness, Modified, Precision};
 use crate::vfs::inode::node::now;
-use crate::vfs::inode::{CLOCK_TOLERANCE, ROOT, Tree};
+use crate::vfs::inode::{CLOCK_DIFFERENCE_LIMIT, CLOCK_TOLERANCE, ROOT, Tree};
 
 impl Tree {
     /// The server gave a content that it has stored now this time, in seconds since 1970.
     pub fn note_server_time(&mut self, seconds: i64) {
-        let difference = seconds - now().seconds;
-        self.clock_difference = match difference.abs() {
-            0..=CLOCK_TOLERANCE => 0,
-            _ => difference,
-        };
+        let difference = seconds.saturating_sub(now().seconds);
+        match difference.saturating_abs() {
+            0..=CLOCK_TOLERANCE => self.clock_difference = 0,
+            ..=CLOCK_DIFFERENCE_LIMIT => self.clock_difference = difference,
+            _ => {}
+        }
     }
 
     /// This moment by the server's clock, as far as its difference is known.

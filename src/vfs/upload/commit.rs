@@ -47,9 +47,6 @@ impl Uploader {
         updated: Updated,
     ) -> Result<Version> {
         let version = Self::version_made(change, &updated);
-        if let (Some(seconds), None) = (version.modified, change.then.modified) {
-            self.table.lock().note_server_time(seconds);
-        }
         body.uploaded(version, change.size);
         if updated.version == Version::default() && !self.remote.traits().stats {
             self.table.lock().note_stored_unseen(file.ino);

@@ -216,7 +216,7 @@ impl Uploader {
             }
         }
         let before = match (&place.temp, &job.plan) {
-            (None, Some(Plan::Whole) | None) => self.replaces(file, job),
+            (None, Some(Plan::Whole | Plan::Sparse(_)) | None) => self.replaces(file, job),
             _ => None,
         };
         let updated = match self.send(place, job, &bytes, exclusive, ask) {
@@ -234,6 +234,14 @@ impl Uploader {
             }
             updated => updated?,
         };
+        // Sent just now, and without a time of its own: the server's clock shows.
+        let sent = job
+            .plan
+            .as_ref()
+            .filter(|_| job.change.then.modified.is_none());
+        if let Some(seconds) = sent.and(updated.version.modified) {
+            self.table.lock().note_server_time(seconds);
+        }
         let Some(temp) = &place.temp else {
             if let Some(before) = before {
                 let outcome = (&job.change, &updated);

@@ -256,7 +256,7 @@ impl WriteBack {
         body.content.spool = Some(spool);
         // Beyond the base, what was not written is a hole.
         let base = intent.base.and_then(|base| base.size).unwrap_or(0);
-        for hole in body.holes() {
+        for hole in body.holes_on_disk() {
             body.content.holes.insert(hole.start.max(base)..hole.end);
         }
         body.content.resized = intent

@@ -124,7 +124,10 @@ impl WriteBack {
             false
         });
         if !committed {
-            file.body.lock().owes = owed;
+            let mut body = file.body.lock();
+            if body.journal.id.is_none() && body.journal.superseded.is_empty() {
+                body.owes = owed;
+            }
             return false;
         }
         self.enqueue(
