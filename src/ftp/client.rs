@@ -14,8 +14,8 @@
 //! * `confirm`: asks for the version of a stored file until the server shows it
 //! * `recheck`: waits until the paths whose last change may still run are at rest
 //! * `rename`: renames as rename(2) does, also where `RNTO` does not replace
-//! * `set_attributes`: sets permission bits and times
-//! * `chmod`: chooses `MFF` or `SITE CHMOD`, and finds the paths for which that is unsafe
+//! * `retry`: repeats what failed, on a new connection, by a name, or after a pause
+//! * `set_attributes`: sets permission bits and times, and finds the paths for which `SITE CHMOD` is unsafe
 //! * `space`: asks for the free space
 //! * `describe`: asks for the facts of a name and for checksums, in the server's own words
 
