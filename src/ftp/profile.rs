@@ -222,6 +222,8 @@ pub struct ThisMount {
     pub pipelining_faults: PipeliningFaults,
     /// `AUTH TLS` was refused.
     pub refuses_auth_tls: bool,
+    /// `PROT P` holds for one transfer.
+    pub forgets_prot: bool,
     /// `OPTS` is not sent: more replies than commands came in a login with it.
     pub skips_opts: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.

@@ -269,3 +269,13 @@ fn missing_close_notify_with_226_is_complete() {
          head -c 100000 /dev/urandom >$S/f; cp $S/f $M/f; cmp $S/f $D/f; unmounts",
     );
 }
+
+/// Some servers demand `PROT P` before every transfer (RFC 4217 does not). One refusal shows it.
+#[test]
+fn protection_that_holds_for_one_transfer_is_asked_for_each_time() {
+    run(
+        60,
+        "odd_tls forgets; echo second >$D/there/second; mounts $TRUST,max_conns=1; ls $M/there >/dev/null; cmp $M/there/down $D/there/down
+         cat $M/there/second; echo new >$M/new; is \"$(cat $D/new)\" new; is $(grep -c '< 521' $S/log) 1; unmounts",
+    );
+}

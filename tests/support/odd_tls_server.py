@@ -7,6 +7,7 @@ DISK PORT USER PASSWORD_FILE COMMAND_LOG CERTIFICATE HOW [OTHER_CERTIFICATE]; HO
     cut       from the moment that a file CUT is on the disk, data is cut in the middle, without TLS's close_notify, and said
               to be whole
     unsaid    data is whole, and its end is never said by TLS
+    forgets   PROT P holds for one transfer, and another one is refused
     none      an empty directory is refused when its data connection stands, which is just closed
 """
 import os
@@ -114,13 +115,25 @@ class Session(threading.Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.say("229 Here (|||%d|)" % self.listener.getsockname()[1])
 
+    def refuses(self):
+        """Whether a transfer is refused, since PROT P does not hold any more."""
+        refuses = how == "forgets" and not self.private
+        if refuses:
+            self.listener.close()
+            self.say("521 Data connections need PROT P")
+        return refuses
+
     def data(self):
         plain, _ = self.listener.accept()
         self.listener.close()
         self.say("150 Now")
-        return data_context.wrap_socket(plain, server_side=True) if self.private else plain
+        private = self.private
+        self.private = private and how != "forgets"
+        return data_context.wrap_socket(plain, server_side=True) if private else plain
 
     def send(self, content):
+        if self.refuses():
+            return
         try:
             data = self.data()
             if is_cut():
@@ -155,6 +168,8 @@ class Session(threading.Thread):
 
     def stor(self, name):
         content = b""
+        if self.refuses():
+            return
         try:
             data = self.data()
             while got := data.recv(65536):

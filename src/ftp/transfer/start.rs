@@ -104,7 +104,40 @@ pub fn begin(
     let is_part = matches!(command, Command::Appe(_))
         || matches!(command, Command::Stor(_)) && request.from > 0;
     let pool = Arc::clone(lease.pool());
-    let begun = match is_part {
+    let mut begun = try_to_begin(lease, request, is_part, deadline);
+    if let Err(error) = &begun
+        && demands_prot(error)
+        && lease.control()?.protects_data()
+        && !pool
+            .profile()
+            .ask(|learned| learned.this_mount.forgets_prot)
+    {
+        log::info!("data: {error}; sending PROT P before each transfer");
+        pool.profile()
+            .learn(|learned| learned.this_mount.forgets_prot = true);
+        begun = try_to_begin(lease, request, is_part, deadline);
+    }
+    begun.inspect_err(|error| {
+        if is_no_data_connection(error) {
+            pool.data().doubt_mode(pool.profile());
+        }
+    })
+}
+
+/// Whether a transfer was refused since its data would not be encrypted (RFC 4217 section 12.2 has 522; others say 521).
+fn demands_prot(error: &Error) -> bool {
+    matches!(error, Error::Refused { said, .. } if said.starts_with("521") || said.starts_with("522"))
+}
+
+/// Starts a transfer; again where it is refused for the moment, but for a part of a file.
+fn try_to_begin(
+    lease: &mut Lease,
+    request: TransferRequest<'_>,
+    is_part: bool,
+    deadline: &Deadline,
+) -> Result<StartedTransfer> {
+    let command = request.command;
+    match is_part {
         true => begin_once(lease, request, deadline),
         false => {
             let mut is_again = false;
@@ -117,12 +150,7 @@ pub fn begin(
                 begin_once(lease, request, deadline)
             })
         }
-    };
-    begun.inspect_err(|error| {
-        if is_no_data_connection(error) {
-            pool.data().doubt_mode(pool.profile());
-        }
-    })
+    }
 }
 
 /// Starts a transfer by `start`, again where `command` is refused for the moment.
@@ -467,7 +495,13 @@ impl Starter<'_> {
     ) -> Result<FirstReply> {
         let (request, profile) = (self.request, self.pool.profile());
         let due = self.leading.due().iter().copied();
-        let before: Vec<_> = due.chain(announced).chain(request.rest()).collect();
+        let is_forgotten = profile.ask(|learned| learned.this_mount.forgets_prot);
+        let prot = (is_forgotten && control.protects_data()).then_some(Command::Prot('P'));
+        let before: Vec<_> = due
+            .chain(prot)
+            .chain(announced)
+            .chain(request.rest())
+            .collect();
         let taken_before = request.note_taken(true);
         let mut replies =
             match control.lead(&before, request.command, request.following, sent, deadline) {
@@ -486,6 +520,8 @@ impl Starter<'_> {
             return Err(refused_rest(control, profile, command, &reply));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
+        // Where it is refused, so is the transfer.
+        let _ = prot.and_then(|_| replies.pop());
         self.leading.take_replies(replies);
         if let Some(refusal) = self.leading.refusal() {
             return Ok(FirstReply::Refused(refusal));
