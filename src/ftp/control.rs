@@ -467,6 +467,11 @@ impl Control {
         !self.in_step() || self.stream.has_news()
     }
 
+    /// Whether a stale connection is one that the server ends: surplus replies end none.
+    pub fn is_ending(&self) -> bool {
+        self.is_ended_by_server() || self.stream.is_ending()
+    }
+
     /// When the last reply came.
     pub fn heard(&self) -> Option<Instant> {
         self.owed.heard()

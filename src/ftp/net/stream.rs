@@ -341,6 +341,18 @@ impl Stream {
         }
     }
 
+    /// Whether the server ends a connection that has news: by its end, or by 421 before that. Bytes of TLS do not tell, and
+    /// count as an end.
+    pub fn is_ending(&self) -> bool {
+        let mut start = [0; 3];
+        match self.tcp.peek(&mut start) {
+            _ if self.tls.is_some() => true,
+            Ok(0) => true,
+            Ok(length) => start[..length].starts_with(b"421"),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// A second handle by which another thread can cut this connection.
     pub fn cutter(&self) -> io::Result<Cutter> {
         Ok(Cutter {

@@ -175,7 +175,7 @@ impl Pool {
                             preconnected: idle.preconnected,
                         });
                     }
-                    if !idle.is_old() {
+                    if !idle.is_old() && idle.control.is_ending() {
                         state.sessions.note_end(idle.id);
                     }
                     state.drop_connection(idle.id);
