@@ -115,6 +115,7 @@ pub fn begin(
         log::info!("data: {error}; sending PROT P before each transfer");
         pool.profile()
             .learn(|learned| learned.this_mount.forgets_prot = true);
+        check_in_step(lease, command)?;
         begun = try_to_begin(lease, request, is_part, deadline);
     }
     begun.inspect_err(|error| {
@@ -127,6 +128,17 @@ pub fn begin(
 /// Whether a transfer was refused since its data would not be encrypted (RFC 4217 section 12.2 has 522; others say 521).
 fn demands_prot(error: &Error) -> bool {
     matches!(error, Error::Refused { said, .. } if said.starts_with("521") || said.starts_with("522"))
+}
+
+/// An error where replies to what was refused are still to come: another connection has to be taken for the next try.
+fn check_in_step(lease: &mut Lease, command: Command<'_>) -> Result<()> {
+    match lease.control()?.in_step() {
+        true => Ok(()),
+        false => Err(Error::lost(
+            command.to_string(),
+            "the connection was given up",
+        )),
+    }
 }
 
 /// Starts a transfer; again where it is refused for the moment, but for a part of a file.
@@ -142,10 +154,8 @@ fn try_to_begin(
         false => {
             let mut is_again = false;
             repeating(command, deadline, || {
-                if std::mem::replace(&mut is_again, true) && !lease.control()?.in_step() {
-                    // Replies to what was refused are still to come.
-                    let cause = "the connection was given up";
-                    return Err(Error::lost(command.to_string(), cause));
+                if std::mem::replace(&mut is_again, true) {
+                    check_in_step(lease, command)?;
                 }
                 begin_once(lease, request, deadline)
             })
@@ -520,8 +530,10 @@ impl Starter<'_> {
             return Err(refused_rest(control, profile, command, &reply));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
-        // Where it is refused, so is the transfer.
-        let _ = prot.and_then(|_| replies.pop());
+        if prot.is_some() {
+            // Where it is refused, so is the transfer.
+            replies.pop();
+        }
         self.leading.take_replies(replies);
         if let Some(refusal) = self.leading.refusal() {
             return Ok(FirstReply::Refused(refusal));
