@@ -30,7 +30,9 @@ pub(crate) mod temp_name;
 
 use std::time::Duration;
 
-pub use crate::remote::attributes::{Attributes, Entry, Kind, Modified, Perm, Precision, Version};
+pub use crate::remote::attributes::{
+    Attributes, Entry, Kind, Modified, Perm, Precision, Version, pass_on,
+};
 pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::deadline::Deadline;
 pub use crate::remote::error::{Error, Result, Why};

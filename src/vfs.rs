@@ -119,10 +119,10 @@ pub use crate::vfs::inode::kept::Timestamp;
 pub use crate::vfs::inode::symlink_policy::Links;
 pub use crate::vfs::journal::takeover::Outside;
 pub use crate::vfs::ops::open::{Open, Wants};
-pub use crate::vfs::ops::readdir::Listed;
+pub use crate::vfs::ops::readdir::{Listed, Start};
 pub use crate::vfs::ops::setattr::{Changes, NewTime};
 pub use crate::vfs::settings::{
-    AttributeSettings, Lifetimes, LinkSettings, Policy, Settings, StorePlace, WriteBack,
+    AttributeSettings, Lifetimes, LinkSettings, Memory, Policy, Settings, StorePlace, WriteBack,
     WriteLimits,
 };
 pub use crate::vfs::stats::{Figures, Unsent};
@@ -179,7 +179,7 @@ impl Vfs {
         let lifetime = settings.lifetimes.known;
         let readers = ReadContext {
             remote: Arc::clone(&remote),
-            blocks: Arc::new(Blocks::new(settings.cache_size)),
+            blocks: Arc::new(Blocks::new(settings.memory.blocks)),
             patience: settings.timeout,
             rest_check: Arc::default(),
             traffic: Arc::default(),
@@ -188,7 +188,7 @@ impl Vfs {
                 Arc::new(Disk::new(disk))
             }),
         };
-        let table = Table::new(settings.shown.clone(), lifetime);
+        let table = Table::new(settings.shown.clone(), lifetime, settings.memory.metadata);
         let is_write_back = settings.write_back.as_ref().is_some_and(|back| back.on);
         let journal = Arc::new(JournalHandle::new(is_write_back, settings.root.clone()));
         let spool = Spool::new(settings.spool.clone());

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use ftpfs::ftp::listing::{Clock, Line, Parser};
 use ftpfs::ftp::protocol::time_val::{civil, unix_seconds};
@@ -526,7 +527,7 @@ fn unix_line(entry: &Entry) -> Vec<u8> {
             (false, true) => special.to_ascii_uppercase(),
         });
     }
-    let text = |value: &Option<Box<[u8]>>| {
+    let text = |value: &Option<Arc<[u8]>>| {
         String::from_utf8_lossy(value.as_deref().expect("a value")).into_owned()
     };
     let size = known
@@ -633,7 +634,7 @@ fn facts_line(entry: &Entry, turn: usize) -> Vec<u8> {
         letters.filter(|&letter| perm.has(letter as u8)).collect()
     });
     add("perm", perm);
-    let text = |value: &Option<Box<[u8]>>| {
+    let text = |value: &Option<Arc<[u8]>>| {
         let value = value.as_deref();
         value.map(|value| String::from_utf8_lossy(value).into_owned())
     };

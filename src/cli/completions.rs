@@ -249,6 +249,7 @@ mod tests {
         for name in [
             "timeout",
             "cache_size",
+            "metadata_cache_size",
             "uid",
             "external_ip",
             "ro",

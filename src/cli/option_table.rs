@@ -444,6 +444,14 @@ pub const TABLE: &[Spec] = &[
         |s, text| cache_size(text).map(|bytes| s.cache.cache_size = bytes),
     ),
     value(
+        "metadata_cache_size",
+        "BYTES",
+        "64M",
+        "memory for unused names and attributes; 350 bytes each",
+        Group::Server,
+        |s, text| bytes(text).map(|bytes| s.cache.metadata_cache_size = bytes),
+    ),
+    value(
         "cache_dir",
         "DIRECTORY",
         "none",

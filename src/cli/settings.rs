@@ -229,6 +229,8 @@ pub struct CacheSettings {
     pub stale: Duration,
     /// Bytes of memory for file contents.
     pub cache_size: u64,
+    /// Bytes of memory for names and attributes that nothing uses.
+    pub metadata_cache_size: u64,
     /// Directory of the disk cache, if there is one.
     pub cache_dir: Option<PathBuf>,
     /// Maximum bytes of the disk cache.
@@ -242,6 +244,7 @@ impl Default for CacheSettings {
             negative_timeout: None,
             stale: Duration::ZERO,
             cache_size: 256 << 20,
+            metadata_cache_size: 64 << 20,
             cache_dir: None,
             disk_cache_size: 4 << 30,
         }

@@ -282,7 +282,10 @@ fn vfs_settings(
             journal: spool.join("journal").join(server_name),
         }),
         spool,
-        cache_size: settings.cache.cache_size,
+        memory: vfs::Memory {
+            blocks: settings.cache.cache_size,
+            metadata: settings.cache.metadata_cache_size,
+        },
         disk_cache: disk_cache.map(|directory| vfs::DiskCache {
             directory,
             size: settings.cache.disk_cache_size,

@@ -118,8 +118,10 @@ impl Adapter {
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         let wanted = [
-            // Listings always include the attributes.
+            // Listings include the attributes as long as programs look at them: without, a million names would be a
+            // million inodes of the kernel.
             InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
             // open(2) with O_TRUNC is a single request.
             InitFlags::FUSE_ATOMIC_O_TRUNC,
@@ -533,7 +535,7 @@ impl Filesystem for Adapter {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.list(ino.0, fh.0, offset, reply);
+        self.list_names(ino.0, fh.0, offset, reply);
     }
 
     fn readdirplus(

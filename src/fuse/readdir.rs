@@ -6,137 +6,112 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use fuser::{FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
+use fuser::{Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 
 use crate::fuse::filesystem::Adapter;
 use crate::fuse::reply::{errno, file_attr, file_type};
 use crate::fuse::worker_pool::Class;
-use crate::vfs::{Attr, Listed, Result, Vfs};
+use crate::vfs::{Attr, Listed, Result, Start, Vfs};
 
 /// Number of entries before the file system's own: `.` and `..`.
 const DOTS: u64 = 2;
 
-impl Adapter {
-    /// Lists names without attributes, from `offset` on.
-    pub(crate) fn list(&self, ino: u64, handle: u64, offset: u64, mut reply: ReplyDirectory) {
-        self.later(Class::Metadata, &[ino], move |vfs, deadline| {
-            let mut taken = Vec::new();
-            let dots = (offset..DOTS).all(|at| {
-                let name = if at == 0 { "." } else { ".." };
-                !reply.add(INodeNo(ino), at + 1, FileType::Directory, name)
-            });
-            let mut each = |listed: Listed| {
-                let attr = &listed.attr;
-                let name = OsStr::from_bytes(&listed.name);
-                let full = reply.add(
-                    INodeNo(attr.ino),
-                    listed.next + DOTS,
-                    file_type(attr.kind),
-                    name,
-                );
-                taken.extend((!full).then_some(attr.ino));
-                !full
-            };
-            let result = if dots {
-                vfs.readdir(handle, offset.saturating_sub(DOTS), deadline, &mut each)
-            } else {
-                Ok(())
-            };
-            // Plain readdir does not count as a lookup.
-            taken.into_iter().for_each(|ino| vfs.forget(ino, 1));
-            match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno("readdir", &error)),
+/// A reply with or without attributes. Only an entry with attributes counts as a lookup.
+enum Reply {
+    Names(ReplyDirectory),
+    Plus(ReplyDirectoryPlus),
+}
+
+impl Reply {
+    /// Adds an entry; false if it has no room for it.
+    fn add(&mut self, attr: &Attr, next: u64, name: &OsStr) -> bool {
+        let ino = INodeNo(attr.ino);
+        let is_full = match self {
+            Self::Names(reply) => reply.add(ino, next, file_type(attr.kind), name),
+            Self::Plus(reply) => {
+                let (ttl, none) = (&attr.ttl, Generation(0));
+                reply.add(ino, next, name, ttl, &file_attr(attr), none)
             }
-        });
+        };
+        !is_full
     }
 
-    /// Lists names with attributes, from `offset` on.
-    pub(crate) fn list_plus(
-        &self,
-        ino: u64,
-        handle: u64,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
+    /// Adds `.` and `..` if they come after `offset`; false if there is no room for them.
+    fn add_dots(&mut self, itself: &Attr, offset: u64) -> bool {
+        (offset..DOTS).all(|at| {
+            let name = if at == 0 { "." } else { ".." };
+            self.add(itself, at + 1, OsStr::new(name))
+        })
+    }
+
+    fn add_listed(&mut self, listed: &Listed) -> bool {
+        let name = OsStr::from_bytes(&listed.name);
+        self.add(&listed.attr, listed.next + DOTS, name)
+    }
+
+    fn finish(self, result: Result<()>) {
+        match (result, self) {
+            (Ok(()), Self::Names(reply)) => reply.ok(),
+            (Ok(()), Self::Plus(reply)) => reply.ok(),
+            (Err(error), Self::Names(reply)) => reply.error(errno("readdir", &error)),
+            (Err(error), Self::Plus(reply)) => reply.error(errno("readdir", &error)),
+        }
+    }
+}
+
+impl Adapter {
+    /// Lists an open directory without attributes, from `offset` on.
+    pub(crate) fn list_names(&self, ino: u64, handle: u64, offset: u64, reply: ReplyDirectory) {
+        self.list(ino, handle, offset, Reply::Names(reply));
+    }
+
+    /// Lists an open directory with attributes, from `offset` on.
+    pub(crate) fn list_plus(&self, ino: u64, handle: u64, offset: u64, reply: ReplyDirectoryPlus) {
+        self.list(ino, handle, offset, Reply::Plus(reply));
+    }
+
+    fn list(&self, ino: u64, handle: u64, offset: u64, mut reply: Reply) {
+        let from = Start {
+            handle,
+            offset: offset.saturating_sub(DOTS),
+            counts: matches!(reply, Reply::Plus(_)),
+        };
         let itself = self.vfs.getattr_cached(ino).and_then(Result::ok);
         if let Some(itself) = &itself
-            && let Some(listed) = plus_cached(&self.vfs, handle, offset, itself, &mut reply)
+            && let Some(listed) = list_cached(&self.vfs, &from, offset, itself, &mut reply)
         {
             self.vfs.tallies.names.note(true);
-            return listing(reply, listed);
+            return reply.finish(listed);
         }
         self.vfs.tallies.names.note(false);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
             let listed = vfs.getattr(ino, deadline).and_then(|itself| {
-                if !plus_dots(&itself, offset, &mut reply) {
+                if !reply.add_dots(&itself, offset) {
                     return Ok(());
                 }
-                vfs.readdir(
-                    handle,
-                    offset.saturating_sub(DOTS),
-                    deadline,
-                    &mut |listed| plus(&mut reply, &listed),
-                )
+                vfs.readdir(&from, deadline, &mut |listed| reply.add_listed(&listed))
             });
-            listing(reply, listed);
+            reply.finish(listed);
         });
     }
 }
 
-fn listing(reply: ReplyDirectoryPlus, result: Result<()>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno("readdir", &error)),
-    }
-}
-
 /// Fills the whole reply from memory, or adds nothing.
-fn plus_cached(
+fn list_cached(
     vfs: &Vfs,
-    handle: u64,
+    from: &Start,
     offset: u64,
     itself: &Attr,
-    reply: &mut ReplyDirectoryPlus,
+    reply: &mut Reply,
 ) -> Option<Result<()>> {
     let mut dots = None;
-    vfs.readdir_cached(handle, offset.saturating_sub(DOTS), &mut |listed| {
-        *dots.get_or_insert_with(|| plus_dots(itself, offset, reply)) && plus(reply, &listed)
+    vfs.readdir_cached(from, &mut |listed| {
+        *dots.get_or_insert_with(|| reply.add_dots(itself, offset)) && reply.add_listed(&listed)
     })
     .inspect(|_| {
         // In an empty directory no entry has added them.
         if dots.is_none() {
-            plus_dots(itself, offset, reply);
+            reply.add_dots(itself, offset);
         }
     })
-}
-
-/// Adds `.` and `..` if they come after `offset`; false if the reply is full.
-fn plus_dots(itself: &Attr, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
-    (offset..DOTS).all(|at| {
-        let name = if at == 0 { "." } else { ".." };
-        let ino = INodeNo(itself.ino);
-        !reply.add(
-            ino,
-            at + 1,
-            name,
-            &itself.ttl,
-            &file_attr(itself),
-            Generation(0),
-        )
-    })
-}
-
-fn plus(reply: &mut ReplyDirectoryPlus, listed: &Listed) -> bool {
-    let attr = &listed.attr;
-    let name = OsStr::from_bytes(&listed.name);
-    let next = listed.next + DOTS;
-    !reply.add(
-        INodeNo(attr.ino),
-        next,
-        name,
-        &attr.ttl,
-        &file_attr(attr),
-        Generation(0),
-    )
 }

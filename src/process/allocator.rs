@@ -25,6 +25,8 @@ const TRIM_GROWTH: u64 = 32 << 20;
 
 /// There was work since the last check.
 static WORKED: AtomicBool = AtomicBool::new(false);
+/// Much was freed since the last check.
+static FREED: AtomicBool = AtomicBool::new(false);
 /// The thread that trims memory.
 static TRIMMER: OnceLock<Thread> = OnceLock::new();
 
@@ -38,6 +40,12 @@ pub fn note_work() {
     }
 }
 
+/// Says that much memory was freed in small pieces: the resident size does not show it.
+pub fn note_freed() {
+    FREED.store(true, Ordering::Relaxed);
+    note_work();
+}
+
 /// Limits the arenas and starts the thread that trims memory. Call it before other threads start.
 pub fn start_trimming() {
     limit_arenas();
@@ -48,7 +56,7 @@ pub fn start_trimming() {
         loop {
             thread::sleep(RSS_CHECK_INTERVAL);
             let now = resident();
-            if now > trimmed + TRIM_GROWTH {
+            if FREED.swap(false, Ordering::Relaxed) || now > trimmed + TRIM_GROWTH {
                 trim_free_memory();
                 trimmed = resident();
             }

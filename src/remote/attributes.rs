@@ -2,6 +2,8 @@
 //!
 //! Any attribute may be unknown, and a time has a precision.
 
+use std::sync::Arc;
+
 /// Kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -82,9 +84,9 @@ pub struct Attributes {
     /// The permission bits, `0o7777` at most.
     pub mode: Option<u32>,
     /// The owner as the server reports it: a name or a number.
-    pub owner: Option<Box<[u8]>>,
+    pub owner: Option<Arc<[u8]>>,
     /// The group as the server reports it: a name or a number.
-    pub group: Option<Box<[u8]>>,
+    pub group: Option<Arc<[u8]>>,
     /// Target of a symbolic link, as the server reports it.
     pub target: Option<Box<[u8]>>,
     /// Permissions of the user who is logged in.
@@ -125,6 +127,21 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// Its attributes.
     pub attributes: Attributes,
+}
+
+/// Entries that [`pass_on`] passes on before it gives back their memory.
+const PASSED_ON: usize = 10_000;
+
+/// Passes on each entry in its order. The memory of the first is given back before the last is passed on: a receiver
+/// needs some for its own copies.
+pub fn pass_on(mut entries: Vec<Entry>, mut each: impl FnMut(Entry)) {
+    entries.reverse();
+    while let Some(entry) = entries.pop() {
+        each(entry);
+        if entries.len().is_multiple_of(PASSED_ON) {
+            entries.shrink_to_fit();
+        }
+    }
 }
 
 /// Version of a file's content: size and time.

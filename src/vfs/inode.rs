@@ -46,7 +46,6 @@ use crate::remote::{self, Attributes, Completeness, Kind, RemotePath};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::events::Listener;
 
-use crate::vfs::inode::node::{Directory, Holders};
 pub use crate::vfs::inode::node::{Node, now};
 use crate::vfs::inode::overlay::Overlay;
 
@@ -85,11 +84,16 @@ pub enum Known {
 /// The tree.
 #[derive(Debug)]
 pub struct Tree {
-    nodes: HashMap<u64, Node>,
+    /// In boxes: a map has up to twice as many places as members.
+    nodes: HashMap<u64, Box<Node>>,
     /// Nodes made so far.
     births: u64,
     /// Directories with listings, the least recently used first to go.
     listings: LruCache<u64, ()>,
+    /// Nodes that may be kept although nothing needs them.
+    budget: usize,
+    /// Nodes dropped since memory was last given back.
+    dropped: usize,
     stamp: u64,
     listener: Option<Arc<dyn Listener>>,
     /// What is kept of attributes that the server does not store.
@@ -115,12 +119,14 @@ pub struct MaxAges {
 }
 
 impl Tree {
-    /// A tree that knows the mounted directory alone.
-    pub fn new(root: Attributes) -> Self {
+    /// A tree that knows the mounted directory alone, and keeps `budget` bytes of what nothing needs.
+    pub fn new(root: Attributes, budget: u64) -> Self {
         let mut tree = Self {
             nodes: HashMap::new(),
             births: 0,
             listings: LruCache::unbounded(),
+            budget: eviction::budget(budget),
+            dropped: 0,
             stamp: 0,
             listener: None,
             overlay: Overlay::default(),
@@ -139,12 +145,12 @@ impl Tree {
 
     /// The node of `ino`.
     pub fn get(&self, ino: u64) -> Option<&Node> {
-        self.nodes.get(&ino)
+        self.nodes.get(&ino).map(AsRef::as_ref)
     }
 
     /// The node of `ino`.
     pub fn get_mut(&mut self, ino: u64) -> Option<&mut Node> {
-        self.nodes.get_mut(&ino)
+        self.nodes.get_mut(&ino).map(AsMut::as_mut)
     }
 
     /// Where `ino` is now; `None` when it has no name any more.
@@ -169,8 +175,8 @@ impl Tree {
         let Some(node) = self.nodes.get(&parent) else {
             return Known::Unknown;
         };
-        let directory = &node.directory;
-        if let Some(ino) = directory.children.get(name) {
+        let directory = node.directory();
+        if let Some(ino) = directory.and_then(|known| known.children.get(name)) {
             let fresh = self
                 .nodes
                 .get(ino)
@@ -183,8 +189,7 @@ impl Tree {
         }
         let whole = self.listing(parent, ages.listed) == Some(Completeness::Whole);
         let absent = directory
-            .absent
-            .get(name)
+            .and_then(|known| known.absent.get(name))
             .is_some_and(|at| at.elapsed() < ages.absent);
         if whole || absent {
             Known::Absent
@@ -196,7 +201,8 @@ impl Tree {
     /// Whether a name is there although no listing has it.
     pub fn is_unlisted(&self, parent: u64, name: &[u8]) -> bool {
         let node = self.nodes.get(&parent);
-        node.is_some_and(|node| node.directory.unlisted.contains(name))
+        node.and_then(|node| node.directory())
+            .is_some_and(|known| known.unlisted.contains(name))
     }
 
     /// Whether another child has this name but for the case of its letters, or dots and blanks at its end.
@@ -206,10 +212,9 @@ impl Tree {
             name.trim_end_matches(['.', ' ']).to_owned()
         };
         let folded = fold(name);
-        let children = self.nodes.get(&parent).map(|node| &node.directory.children);
-        children.is_some_and(|children| {
-            let mut others = children.keys().filter(|child| child.as_ref() != name);
-            others.any(|child| fold(child) == folded)
+        self.nodes.get(&parent).is_some_and(|node| {
+            let mut others = node.children().filter(|(child, _)| child.as_ref() != name);
+            others.any(|(child, _)| fold(child) == folded)
         })
     }
 
@@ -217,7 +222,7 @@ impl Tree {
     pub fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
         self.nodes
             .get(&parent)?
-            .directory
+            .directory()?
             .children
             .get(name)
             .copied()
@@ -225,7 +230,7 @@ impl Tree {
 
     /// The listing of `directory`, if there is one not older than `age`.
     pub fn listing(&self, directory: u64, age: Duration) -> Option<Completeness> {
-        let (at, completeness) = self.nodes.get(&directory)?.directory.listed?;
+        let (at, completeness) = self.nodes.get(&directory)?.directory()?.listed?;
         (at.elapsed() < age).then_some(completeness)
     }
 
@@ -233,7 +238,7 @@ impl Tree {
     pub fn listed_at(&self, directory: u64) -> Option<Instant> {
         self.nodes
             .get(&directory)?
-            .directory
+            .directory()?
             .listed
             .map(|(at, _)| at)
     }
@@ -241,50 +246,49 @@ impl Tree {
     /// What is known of the names in `directory` may be wrong.
     pub fn doubt_listing(&mut self, directory: u64) {
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.listed = None;
-            node.directory.absent.clear();
+            node.doubt_names();
         }
     }
 
     /// The names and numbers in a directory, in the order of the names.
     pub fn children(&self, directory: u64) -> Vec<(Arc<[u8]>, u64)> {
-        let children = self
-            .nodes
-            .get(&directory)
-            .map(|node| &node.directory.children);
-        let mut children: Vec<_> = children
-            .into_iter()
-            .flatten()
-            .map(|(name, ino)| (Arc::clone(name), *ino))
+        let node = self.nodes.get(&directory).into_iter();
+        let mut children: Vec<_> = node
+            .flat_map(|node| node.children())
+            .map(|(name, ino)| (Arc::clone(name), ino))
             .collect();
         children.sort_unstable();
         children
     }
 
+    /// The numbers of all in a directory, in the order of the names.
+    pub fn numbers(&self, directory: u64) -> Vec<u64> {
+        let node = self.nodes.get(&directory).into_iter();
+        let mut children: Vec<_> = node.flat_map(|node| node.children()).collect();
+        children.sort_unstable();
+        children.into_iter().map(|(_, ino)| ino).collect()
+    }
+
     /// The numbers of what is of this kind in a directory, in the order of the names.
     pub fn children_of(&self, directory: u64, kind: Kind) -> Vec<u64> {
-        let children = self
-            .nodes
-            .get(&directory)
-            .map(|node| &node.directory.children);
-        let is_of_kind = |ino: &u64| {
-            let node = self.nodes.get(ino);
+        let node = self.nodes.get(&directory).into_iter();
+        let is_of_kind = |ino: u64| {
+            let node = self.nodes.get(&ino);
             node.is_some_and(|node| node.attributes.kind == kind)
         };
-        let mut children: Vec<_> = children
-            .into_iter()
-            .flatten()
-            .filter(|(_, ino)| is_of_kind(ino))
+        let mut children: Vec<_> = node
+            .flat_map(|node| node.children())
+            .filter(|(_, ino)| is_of_kind(*ino))
             .collect();
         children.sort_unstable();
-        children.into_iter().map(|(_, ino)| *ino).collect()
+        children.into_iter().map(|(_, ino)| ino).collect()
     }
 
     /// Whether something in `directory` is known, local things too.
     pub fn has_children(&self, directory: u64) -> bool {
         self.nodes
             .get(&directory)
-            .is_some_and(|node| !node.directory.children.is_empty())
+            .is_some_and(|node| node.has_children())
     }
 
     /// Notes that a name in `directory` is being asked for alone; true when another one was within
@@ -293,7 +297,7 @@ impl Tree {
         let Some(node) = self.nodes.get_mut(&directory) else {
             return false;
         };
-        let before = node.directory.asked_alone.replace(Instant::now());
+        let before = node.directory_mut().asked_alone.replace(Instant::now());
         before.is_some_and(|at| at.elapsed() < lately)
     }
 
@@ -306,8 +310,7 @@ impl Tree {
     /// knows.
     pub fn doubt_all(&mut self) -> Vec<u64> {
         for node in self.nodes.values_mut() {
-            node.directory.listed = None;
-            node.directory.absent.clear();
+            node.doubt_names();
             if !node.local {
                 node.fetched = None;
                 node.pages = None;
@@ -346,26 +349,17 @@ impl Tree {
         at == outer
     }
 
-    fn node(&mut self, ino: u64, parent: u64, name: Arc<[u8]>, attributes: Attributes) -> Node {
+    /// A new node. A number can come back after a forget, the blocks of its former content must not: each node has
+    /// generations of its own.
+    fn node(
+        &mut self,
+        ino: u64,
+        parent: u64,
+        name: Arc<[u8]>,
+        attributes: Attributes,
+    ) -> Box<Node> {
         self.births += 1;
-        Node {
-            ino,
-            parent,
-            name,
-            attributes,
-            entry: None,
-            fetched: Some(Instant::now()),
-            changed: 0,
-            moved: 0,
-            local: false,
-            // A number can come back after a forget: its blocks must not.
-            generation: self.births << GENERATIONS,
-            pages: None,
-            removed: false,
-            told: false,
-            holders: Holders::default(),
-            directory: Directory::default(),
-        }
+        Node::new((ino, self.births << GENERATIONS), parent, name, attributes)
     }
 
     fn add(&mut self, directory: u64, name: &[u8], attributes: Attributes) -> u64 {
@@ -381,8 +375,9 @@ impl Tree {
         let node = self.node(ino, directory, Arc::clone(&name), attributes);
         self.nodes.insert(ino, node);
         if let Some(parent) = self.nodes.get_mut(&directory) {
-            parent.directory.absent.remove(&name);
-            parent.directory.children.insert(name, ino);
+            let known = parent.directory_mut();
+            known.absent.remove(&name);
+            known.children.insert(name, ino);
         }
         self.attach_entry(ino, path.as_bytes());
         ino
@@ -402,13 +397,14 @@ impl Tree {
         };
         node.removed = true;
         let (parent, name) = (node.parent, Arc::clone(&node.name));
-        let below: Vec<u64> = node.directory.children.values().copied().collect();
+        let below: Vec<u64> = node.children().map(|(_, ino)| ino).collect();
         for child in below {
             self.detach_node(child);
         }
         if let Some(parent) = self.nodes.get_mut(&parent) {
-            parent.directory.children.remove(&name);
-            parent.directory.unlisted.remove(&name);
+            let known = parent.directory_mut();
+            known.children.remove(&name);
+            known.unlisted.remove(&name);
         }
         self.drop_unneeded(ino);
     }
@@ -444,7 +440,7 @@ mod tests {
     }
 
     pub(crate) fn listed(entries: Vec<Entry>) -> Tree {
-        let mut tree = Tree::new(Attributes::of(Kind::Directory));
+        let mut tree = Tree::new(Attributes::of(Kind::Directory), u64::MAX);
         tree.merge_listing(ROOT, entries, Completeness::Whole, 0);
         tree
     }

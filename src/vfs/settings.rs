@@ -37,8 +37,8 @@ pub struct Settings {
     pub verify_hash: bool,
     /// Closes that return before the server has the file, and what an earlier mount has left of them.
     pub write_back: Option<WriteBack>,
-    /// Bytes of the block cache.
-    pub cache_size: u64,
+    /// Memory of the caches.
+    pub memory: Memory,
     /// The block cache on disk, if there is one; its source without the mounted directory.
     pub disk_cache: Option<DiskCache>,
 }
@@ -50,6 +50,15 @@ pub struct WriteLimits {
     pub spool_size: u64,
     /// Zeros that are sent at most for the holes of a file, where the server does not make them.
     pub holes: u64,
+}
+
+/// Memory of the caches, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// File contents.
+    pub blocks: u64,
+    /// Names and attributes that neither the kernel nor a handle holds.
+    pub metadata: u64,
 }
 
 /// How long what the server said is believed.

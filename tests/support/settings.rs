@@ -34,7 +34,10 @@ pub fn settings(local: &Path, writes_back: bool) -> Settings {
             on: writes_back,
             journal: local.join("journal/of/this"),
         }),
-        cache_size: 8 << 20,
+        memory: ftpfs::vfs::Memory {
+            blocks: 8 << 20,
+            metadata: 64 << 20,
+        },
         disk_cache: None,
     }
 }

@@ -21,7 +21,7 @@ use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::ftp::transfer::listing_stream;
 use crate::remote::{
     Attributes, Completeness, Deadline, Entry, Error, Kind, Modified, Precision, Result, Why,
-    is_name,
+    is_name, pass_on,
 };
 
 /// Names of a listing that are kept to compare it with another one.
@@ -381,7 +381,7 @@ pub fn hand_out(
     each: &mut dyn FnMut(Entry),
 ) -> Completeness {
     let place = pool.place();
-    for mut entry in entries {
+    pass_on(entries, |mut entry| {
         entry.name = place.decode(&entry.name);
         entry.attributes.target = entry
             .attributes
@@ -392,6 +392,6 @@ pub fn hand_out(
         } else if completeness == Completeness::Whole {
             completeness = Completeness::Partial;
         }
-    }
+    });
     completeness
 }

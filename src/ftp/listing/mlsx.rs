@@ -158,7 +158,7 @@ impl Found {
 }
 
 /// Keeps a value that is not empty; returns whether it did.
-fn keep(place: &mut Option<Box<[u8]>>, value: &[u8]) -> bool {
+fn keep<'a, T: From<&'a [u8]>>(place: &mut Option<T>, value: &'a [u8]) -> bool {
     if !value.is_empty() {
         *place = Some(value.into());
     }

@@ -1,11 +1,16 @@
 //! Collects the entries of a listing from its lines, and decides whether they are all.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::transfer::listing_stream::LINE_LIMIT;
 use crate::remote::{Completeness, Entry};
 
 /// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
+/// Owners and groups of a listing that are compared with those that follow.
+const SHARED_OWNERS: usize = 1000;
 /// The most lines that cannot be parsed, so that a server cannot hold a caller by sending them without end.
 const UNREADABLE_LIMIT: usize = 200_000;
 /// Bytes of an unreadable line that the log shows.
@@ -19,6 +24,8 @@ pub struct EntryCollector {
     parser: Parser,
     /// What came so far.
     pub entries: Vec<Entry>,
+    /// Owners and groups, so that each takes memory once.
+    owners: HashSet<Arc<[u8]>>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
     /// More entries came than [`ENTRY_LIMIT`].
@@ -31,6 +38,7 @@ impl EntryCollector {
         Self {
             parser: parser.within(directory),
             entries: Vec::new(),
+            owners: HashSet::new(),
             unreadable: 0,
             first_unreadable: Vec::new(),
             is_full: false,
@@ -44,7 +52,11 @@ impl EntryCollector {
             false => self.parser.line(line),
         };
         match parsed {
-            Line::Entry(entry) if self.entries.len() < ENTRY_LIMIT => self.entries.push(entry),
+            Line::Entry(mut entry) if self.entries.len() < ENTRY_LIMIT => {
+                self.share(&mut entry.attributes.owner);
+                self.share(&mut entry.attributes.group);
+                self.entries.push(entry);
+            }
             Line::Entry(_) => self.is_full = true,
             Line::Nothing => {}
             Line::Unreadable => {
@@ -55,6 +67,18 @@ impl EntryCollector {
             }
         }
         !self.is_full && self.unreadable < UNREADABLE_LIMIT
+    }
+
+    /// Replaces an owner or group by one that came before.
+    fn share(&mut self, owner: &mut Option<Arc<[u8]>>) {
+        let Some(owner) = owner else { return };
+        match self.owners.get(owner) {
+            Some(known) => *owner = Arc::clone(known),
+            None if self.owners.len() < SHARED_OWNERS => {
+                self.owners.insert(Arc::clone(owner));
+            }
+            None => {}
+        }
     }
 
     /// Whether the listing is in the format of a Windows server.

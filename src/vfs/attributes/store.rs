@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn mount(directory: &TempDir) -> (Arc<Table>, Arc<Store>) {
-        let table = Table::new(Shown::default(), Duration::from_secs(30));
+        let table = Table::new(Shown::default(), Duration::from_secs(30), u64::MAX);
         let place = StorePlace {
             directory: directory.path().to_path_buf(),
             server: b"server".to_vec(),

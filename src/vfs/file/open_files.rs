@@ -70,13 +70,11 @@ impl Handle {
     }
 }
 
-/// A name and the inode that bears it.
-pub(crate) type Name = (Arc<[u8]>, u64);
-
 /// An open directory: what was there when it was read from its start.
 pub(crate) struct Listing {
     pub(crate) ino: u64,
-    pub(crate) names: Option<Arc<Vec<Name>>>,
+    /// The numbers of its entries, in the order of their names.
+    pub(crate) entries: Option<Arc<Vec<u64>>>,
     /// Names are missing: reading it ends in an error, so that no program takes it for all.
     pub(crate) is_cut: bool,
 }

@@ -7,6 +7,7 @@
 //! Set-user-ID and set-group-ID bits of the server are never shown: it would choose whose rights a program runs with.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::remote::{Attributes, Kind};
@@ -157,7 +158,7 @@ impl Shown {
         let Some(names) = &self.owners else {
             return (self.uid, self.gid);
         };
-        let number = |name: &Option<Box<[u8]>>, known: &HashMap<Vec<u8>, u32>| {
+        let number = |name: &Option<Arc<[u8]>>, known: &HashMap<Vec<u8>, u32>| {
             let name = name.as_deref()?;
             let number = std::str::from_utf8(name)
                 .ok()

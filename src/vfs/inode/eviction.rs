@@ -1,15 +1,30 @@
 //! Evicts what nothing needs from the tree.
 //!
-//! What the kernel knows, what is open and what is not on the server yet stays, however much it is. For the rest there is
-//! a budget: the least recently used listings go first.
+//! What the kernel knows, what is open and what is not on the server yet stays, however much it is. The rest stays within a
+//! budget (`metadata_cache_size=`): beyond it what the kernel forgets goes at once, and with each new listing the least
+//! recently used ones go. The newest stays: a program that has read a directory looks at its files next.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::process::allocator;
 use crate::vfs::inode::node::Node;
 use crate::vfs::inode::{ROOT, Tree};
 
-/// Nodes that are kept although nothing needs them: some 200 bytes each.
-const NODE_BUDGET: usize = 500_000;
+/// Bytes that a node takes with its name and its places in two maps, as measured with 1,000,000 names of 16 bytes.
+const NODE_SIZE: u64 = 350;
+/// Nodes that are dropped until their memory goes back to the system: some 17 MB.
+const RETURNED_NODES: usize = 50_000;
+/// A map that has so many times more places than members gives them back.
+const SPARE_FACTOR: usize = 4;
+/// Places of a map that is not worth shrinking.
+const SMALL_MAP: usize = 1024;
+
+/// The nodes that may be kept although nothing needs them, in so many bytes.
+pub(super) fn budget(bytes: u64) -> usize {
+    usize::try_from(bytes / NODE_SIZE).unwrap_or(usize::MAX)
+}
 
 impl Tree {
     /// The kernel has one more lookup of the node.
@@ -27,6 +42,10 @@ impl Tree {
             node.holders.lookups = node.holders.lookups.saturating_sub(lookups);
         }
         self.drop_unneeded(ino);
+        if self.nodes.len() > self.budget && !self.is_held(ino) {
+            self.drop_children(ino);
+            self.drop_surplus(ino);
+        }
     }
 
     /// A handle was opened.
@@ -45,9 +64,8 @@ impl Tree {
     }
 
     pub(crate) fn drop_unneeded(&mut self, ino: u64) {
-        let unneeded =
-            |node: &Node| node.removed && node.holders.lookups == 0 && node.holders.opens == 0;
-        if self.nodes.get(&ino).is_some_and(unneeded) {
+        let unneeded = |node: &Node| node.removed && !node.is_held();
+        if self.get(ino).is_some_and(unneeded) {
             if let Some(node) = self.nodes.remove(&ino) {
                 self.drop_entry(&node);
             }
@@ -55,61 +73,103 @@ impl Tree {
         }
     }
 
-    /// Drops the listings that were not used for longest, as far as nothing needs their nodes.
-    pub(crate) fn keep_budget(&mut self) {
-        while self.nodes.len() > NODE_BUDGET && self.listings.len() > 1 {
-            let Some((directory, ())) = self.listings.pop_lru() else {
-                return;
-            };
-            if self.drop_children(directory)
-                && let Some(node) = self.nodes.get_mut(&directory)
-            {
-                node.directory.listed = None;
+    /// Beyond the budget, drops a node that nothing needs any more, and the directories that were kept for it.
+    fn drop_surplus(&mut self, mut ino: u64) {
+        while self.nodes.len() > self.budget
+            && let Some(parent) = self.get(ino).map(|node| node.parent)
+            && !self.is_read(parent)
+            && self.drop_child(parent, ino)
+        {
+            ino = parent;
+        }
+    }
+
+    /// Drops the listings that were not used for longest, as far as nothing needs their nodes. That of `newest` stays.
+    pub(crate) fn keep_budget(&mut self, newest: u64) {
+        let mut stay = Vec::new();
+        while self.nodes.len() > self.budget
+            && let Some((directory, ())) = self.listings.pop_lru()
+        {
+            if directory == newest || self.is_read(directory) {
+                stay.push(directory);
+            } else {
+                self.drop_children(directory);
             }
         }
+        for directory in stay {
+            self.listings.put(directory, ());
+        }
+    }
+
+    fn is_held(&self, ino: u64) -> bool {
+        self.get(ino).is_some_and(Node::is_held)
+    }
+
+    /// Whether a handle reads the directory: it goes on with the numbers that it began with.
+    fn is_read(&self, directory: u64) -> bool {
+        let node = self.nodes.get(&directory);
+        node.is_some_and(|node| node.holders.opens > 0)
     }
 
     /// Drops what nothing needs in a directory, unless it is being read.
-    pub(crate) fn drop_children(&mut self, directory: u64) -> bool {
-        let is_read = |node: &Node| node.holders.opens > 0;
-        if self.nodes.get(&directory).is_none_or(is_read) {
-            return false;
+    pub(crate) fn drop_children(&mut self, directory: u64) {
+        let Some(node) = self.nodes.get(&directory) else {
+            return;
+        };
+        if node.is_open() {
+            return;
         }
-        for (_, ino) in self.children(directory) {
+        let children: Vec<u64> = node.children().map(|(_, ino)| ino).collect();
+        for ino in children {
             self.drop_child(directory, ino);
         }
-        true
     }
 
-    fn drop_child(&mut self, directory: u64, ino: u64) {
-        let unneeded = |node: &Node| {
-            node.holders.lookups == 0
-                && node.holders.opens == 0
-                && !node.local
-                && node.directory.children.is_empty()
+    /// Drops what nothing needs; returns whether it did.
+    fn drop_child(&mut self, directory: u64, ino: u64) -> bool {
+        let unneeded = |node: &Node| !node.is_held() && !node.local && !node.has_children();
+        let Some(node) = self.get(ino).filter(|node| unneeded(node)) else {
+            return false;
         };
-        let Some(node) = self.nodes.get(&ino).filter(|node| unneeded(node)) else {
-            return;
-        };
-        if self.is_entry_noted(ino) {
-            return;
+        if ino == ROOT || self.is_entry_noted(ino) {
+            return false;
         }
         let name = Arc::clone(&node.name);
         let path = node.entry.as_ref().and_then(|_| self.path(ino));
         if let Some(node) = self.nodes.remove(&ino) {
-            self.leave_entry(node, path.map(|path| path.as_bytes().to_vec()));
+            self.leave_entry(*node, path.map(|path| path.as_bytes().to_vec()));
         }
         self.listings.pop(&ino);
         if let Some(parent) = self.nodes.get_mut(&directory) {
-            parent.directory.children.remove(&name);
+            let known = parent.directory_mut();
+            known.children.remove(&name);
+            known.listed = None;
+            shrink(&mut known.children);
         }
+        shrink(&mut self.nodes);
+        self.dropped += 1;
+        if self.dropped >= RETURNED_NODES {
+            self.dropped = 0;
+            allocator::note_freed();
+        }
+        true
+    }
+}
+
+/// Gives back the places of a map that has lost most of its members.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > SMALL_MAP.max(SPARE_FACTOR * map.len()) {
+        map.shrink_to_fit();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::{entry, listed};
     use super::*;
+    use crate::remote::{Attributes, Completeness, Entry, Kind};
 
     #[test]
     fn a_removed_node_stays_as_long_as_the_kernel_knows_it() {
@@ -120,5 +180,39 @@ mod tests {
         assert!(tree.get(a).is_some() && tree.path(a).is_none());
         tree.forget(a, 1);
         assert!(tree.get(a).is_none());
+    }
+
+    #[test]
+    fn beyond_the_budget_what_the_kernel_forgets_goes() {
+        let directory = |name: &[u8]| Entry {
+            name: name.to_vec(),
+            attributes: Attributes::of(Kind::Directory),
+        };
+        let mut tree = listed(vec![directory(b"d")]);
+        tree.budget = 3;
+        let d = tree.child(ROOT, b"d").expect("d");
+        tree.remember(d);
+        tree.open(d);
+        let names = (b'a'..=b'h').map(|letter| entry(&[letter], 1)).collect();
+        tree.merge_listing(d, names, Completeness::Whole, tree.now());
+        let a = tree.child(d, b"a").expect("a");
+        tree.remember(a);
+        // A directory that is being read keeps all of its names.
+        assert_eq!(tree.children(d).len(), 8);
+        tree.forget(a, 1);
+        assert_eq!(tree.children(d).len(), 8);
+        tree.remember(a);
+        tree.close(d);
+        // The newest listing stays until there is another one.
+        assert_eq!(tree.children(d).len(), 8);
+        tree.merge_listing(ROOT, vec![directory(b"d")], Completeness::Whole, tree.now());
+        assert_eq!(tree.children(d), [(Arc::from(&b"a"[..]), a)]);
+        assert_eq!(tree.listing(d, Duration::from_secs(60)), None);
+        // Within the budget it stays.
+        tree.forget(a, 1);
+        assert!(tree.get(a).is_some());
+        tree.budget = 0;
+        tree.forget(d, 1);
+        assert!(tree.get(a).is_none() && tree.get(d).is_none());
     }
 }

@@ -47,7 +47,7 @@ impl Tree {
         self.touch(ino);
         self.touch_directory(directory);
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.gone.remove(name);
+            node.directory_mut().gone.remove(name);
         }
         ino
     }
@@ -68,7 +68,7 @@ impl Tree {
     ) -> u64 {
         let ino = self.add_own(directory, name, attributes);
         if let Some(node) = self.nodes.get_mut(&ino) {
-            node.directory.listed = Some((Instant::now(), Completeness::Whole));
+            node.directory_mut().listed = Some((Instant::now(), Completeness::Whole));
         }
         self.listings.put(ino, ());
         self.changed_inside(ino);
@@ -85,7 +85,7 @@ impl Tree {
         let stamp = self.stamp;
         self.detach(ino);
         if let Some(parent) = self.nodes.get_mut(&parent) {
-            parent.directory.gone.insert(name, stamp);
+            parent.directory_mut().gone.insert(name, stamp);
         }
         self.touch_directory(parent);
     }
@@ -110,14 +110,16 @@ impl Tree {
         }
         let mut is_unlisted = false;
         if let Some(parent) = self.nodes.get_mut(&old_parent) {
-            is_unlisted = parent.directory.unlisted.remove(&old_name);
-            parent.directory.children.remove(&old_name);
-            parent.directory.gone.insert(old_name, stamp);
+            let known = parent.directory_mut();
+            is_unlisted = known.unlisted.remove(&old_name);
+            known.children.remove(&old_name);
+            known.gone.insert(old_name, stamp);
         }
         if let Some(parent) = self.nodes.get_mut(&directory) {
-            parent.directory.gone.remove(&name);
-            parent.directory.absent.remove(&name);
-            parent.directory.children.insert(name, ino);
+            let known = parent.directory_mut();
+            known.gone.remove(&name);
+            known.absent.remove(&name);
+            known.children.insert(name, ino);
         }
         if let (Some(from), Some(to)) = (from, self.path(ino)) {
             self.rename_entries(from.as_bytes(), to.as_bytes());

@@ -33,15 +33,15 @@ pub struct Node {
     /// Changes with the content.
     pub generation: u64,
     /// The version of which the kernel may still have pages.
-    pub pages: Option<Version>,
+    pub pages: Option<Box<Version>>,
     /// It has no name any more.
     pub removed: bool,
     /// The log has a line about where it leads.
     pub told: bool,
     /// What needs the node.
     pub(crate) holders: Holders,
-    /// If it is a directory.
-    pub(crate) directory: Directory,
+    /// What is known of its names, if it is a directory of which something is.
+    directory: Option<Box<Directory>>,
 }
 
 /// What needs a node.
@@ -83,9 +83,70 @@ pub enum Difference {
 }
 
 impl Node {
+    /// A node of which `attributes` are known now.
+    pub(super) fn new(
+        (ino, generation): (u64, u64),
+        parent: u64,
+        name: Arc<[u8]>,
+        attributes: Attributes,
+    ) -> Box<Self> {
+        Box::new(Self {
+            ino,
+            parent,
+            name,
+            attributes,
+            entry: None,
+            fetched: Some(Instant::now()),
+            changed: 0,
+            moved: 0,
+            local: false,
+            generation,
+            pages: None,
+            removed: false,
+            told: false,
+            holders: Holders::default(),
+            directory: None,
+        })
+    }
+
+    /// What is known of its names; `None` is nothing.
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        self.directory.as_deref()
+    }
+
+    /// What is known of its names, to be changed.
+    pub(crate) fn directory_mut(&mut self) -> &mut Directory {
+        self.directory.get_or_insert_default()
+    }
+
+    /// Its names and their numbers, in no order.
+    pub(crate) fn children(&self) -> impl Iterator<Item = (&Arc<[u8]>, u64)> {
+        let children = self.directory().map(|known| &known.children);
+        let children = children.into_iter().flatten();
+        children.map(|(name, ino)| (name, *ino))
+    }
+
+    /// Nothing is known of its names for certain any more.
+    pub(crate) fn doubt_names(&mut self) {
+        if let Some(known) = &mut self.directory {
+            known.listed = None;
+            known.absent.clear();
+        }
+    }
+
     /// What is kept of its attributes.
     pub fn kept(&self) -> Option<&Kept> {
         self.entry.as_ref().map(|entry| &entry.kept)
+    }
+
+    /// Whether it is a directory of which names are known.
+    pub(crate) fn has_children(&self) -> bool {
+        (self.directory.as_ref()).is_some_and(|known| !known.children.is_empty())
+    }
+
+    /// Whether the kernel or a handle holds it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holders.lookups > 0 || self.holders.opens > 0
     }
 
     /// Whether it is open.
@@ -180,7 +241,7 @@ mod tests {
             }),
             ..Attributes::of(Kind::Symlink)
         };
-        let mut tree = Tree::new(Attributes::of(Kind::Directory));
+        let mut tree = Tree::new(Attributes::of(Kind::Directory), u64::MAX);
         let l = tree.add_own(ROOT, b"l", link(Some(b"a"), 1));
         let node = tree.get_mut(l).expect("l");
         assert_eq!(node.refresh(link(None, 1)), Difference::Nothing);

@@ -340,7 +340,7 @@ impl Tree {
         let mut left = vec![ino];
         while let Some(ino) = left.pop() {
             if let Some(node) = self.nodes.get(&ino) {
-                left.extend(node.directory.children.values());
+                left.extend(node.children().map(|(_, ino)| ino));
                 if node.entry.is_some() {
                     self.overlay.changed.insert(ino);
                 }
@@ -470,7 +470,11 @@ impl Tree {
 impl Tree {
     /// Whether the bytes are those of all entries.
     pub(crate) fn has_right_bytes(&self) -> bool {
-        let of_nodes = self.nodes.values().filter_map(Node::kept).map(Kept::bytes);
+        let of_nodes = self
+            .nodes
+            .values()
+            .filter_map(|node| node.kept())
+            .map(Kept::bytes);
         let dormant = self.overlay.dormant.values();
         let all: usize = of_nodes.chain(dormant.map(|(_, kept)| kept.bytes())).sum();
         all == self.overlay.bytes
@@ -535,7 +539,7 @@ mod tests {
         tree.merge_listing(d, inner.clone(), Completeness::Whole, tree.now());
         let a = tree.child(d, b"a").expect("a");
         tree.keep(a, |kept| kept.uid = Some(7)).expect("room");
-        assert!(tree.drop_children(d));
+        tree.drop_children(d);
         assert_eq!(tree.child(d, b"a"), None);
         tree.rename_own(d, ROOT, b"e");
         tree.merge_listing(d, inner, Completeness::Whole, tree.now());

@@ -7,10 +7,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::remote::{Attributes, Completeness, Entry, Kind, Version};
+use crate::remote::{self, Attributes, Completeness, Entry, Kind, Version};
 use crate::vfs::inode::Tree;
 use crate::vfs::inode::events::News;
 use crate::vfs::inode::node::Difference;
+
+/// Absent names of one directory that are remembered: beyond it they are forgotten together, and asked for again.
+const ABSENT_LIMIT: usize = 10_000;
 
 impl Tree {
     /// A listing that was asked for at the stamp `asked` has come.
@@ -25,42 +28,46 @@ impl Tree {
             return;
         }
         let mut seen = HashSet::with_capacity(entries.len());
-        for entry in entries {
+        remote::pass_on(entries, |entry| {
             if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
                 seen.insert(ino);
                 self.note_listed(directory, &entry.name);
             }
-        }
-        let unlisted = self
-            .nodes
-            .get(&directory)
-            .map(|node| node.directory.unlisted.clone())
-            .unwrap_or_default();
-        let missing: Vec<u64> = self
-            .children(directory)
-            .into_iter()
-            .filter(|(name, _)| !unlisted.contains(name))
-            .map(|(_, ino)| ino)
-            .filter(|ino| !seen.contains(ino))
-            .filter(|ino| {
-                self.nodes
-                    .get(ino)
-                    .is_some_and(|node| !node.local && node.changed <= asked)
-            })
-            .collect();
+        });
         if completeness == Completeness::Whole {
-            for ino in missing {
+            for ino in self.missing(directory, &seen, asked) {
                 self.remove_vanished(ino);
             }
             self.forget_unlisted(directory);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.listed = Some((Instant::now(), completeness));
-            node.directory.gone.retain(|_, stamp| *stamp > asked);
-            node.directory.absent.clear();
+            let known = node.directory_mut();
+            known.listed = Some((Instant::now(), completeness));
+            known.gone.retain(|_, stamp| *stamp > asked);
+            known.absent.clear();
         }
         self.listings.put(directory, ());
-        self.keep_budget();
+        self.keep_budget(directory);
+    }
+
+    /// What a listing, asked for at the stamp `asked`, should have had beside what was `seen` in it.
+    fn missing(&self, directory: u64, seen: &HashSet<u64>, asked: u64) -> Vec<u64> {
+        let Some(node) = self.nodes.get(&directory) else {
+            return Vec::new();
+        };
+        let is_unlisted = |name: &Arc<[u8]>| {
+            let known = node.directory();
+            known.is_some_and(|known| known.unlisted.contains(name))
+        };
+        let is_settled = |ino: &u64| {
+            let child = self.nodes.get(ino);
+            child.is_some_and(|child| !child.local && child.changed <= asked)
+        };
+        node.children()
+            .filter(|(name, ino)| !seen.contains(ino) && !is_unlisted(name))
+            .map(|(_, ino)| ino)
+            .filter(is_settled)
+            .collect()
     }
 
     /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
@@ -72,17 +79,12 @@ impl Tree {
         attributes: Attributes,
         asked: u64,
     ) -> Option<u64> {
-        let parent = self.nodes.get(&directory)?;
-        if !self.stands(directory, asked)
-            || parent
-                .directory
-                .gone
-                .get(name)
-                .is_some_and(|stamp| *stamp > asked)
-        {
+        let known = self.nodes.get(&directory)?.directory();
+        let gone = known.and_then(|known| known.gone.get(name));
+        if !self.stands(directory, asked) || gone.is_some_and(|stamp| *stamp > asked) {
             return None;
         }
-        if let Some(ino) = parent.directory.children.get(name).copied() {
+        if let Some(ino) = self.child(directory, name) {
             let node = self.nodes.get_mut(&ino)?;
             if node.changed > asked || node.local {
                 return Some(ino);
@@ -105,7 +107,7 @@ impl Tree {
     pub fn merge_unlisted(&mut self, directory: u64, name: &[u8], asked: u64) -> Option<u64> {
         let ino = self.merge_entry(directory, name, Attributes::of(Kind::Directory), asked)?;
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.unlisted.insert(Arc::from(name));
+            node.directory_mut().unlisted.insert(Arc::from(name));
         }
         Some(ino)
     }
@@ -120,14 +122,14 @@ impl Tree {
         if name.starts_with(b".")
             && let Some(parent) = self.nodes.get_mut(&parent)
         {
-            parent.directory.unlisted.insert(name);
+            parent.directory_mut().unlisted.insert(name);
         }
     }
 
     /// A listing has the name.
     fn note_listed(&mut self, directory: u64, name: &[u8]) {
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.unlisted.remove(name);
+            node.directory_mut().unlisted.remove(name);
         }
     }
 
@@ -198,10 +200,12 @@ impl Tree {
             self.remove_vanished(ino);
         }
         if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory.unlisted.remove(name);
-            node.directory
-                .absent
-                .insert(Arc::from(name), Instant::now());
+            let known = node.directory_mut();
+            known.unlisted.remove(name);
+            if known.absent.len() >= ABSENT_LIMIT {
+                known.absent.clear();
+            }
+            known.absent.insert(Arc::from(name), Instant::now());
         }
     }
 }

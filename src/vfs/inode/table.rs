@@ -25,8 +25,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table that knows the mounted directory alone.
-    pub(crate) fn new(shown: Shown, lifetime: Duration) -> Arc<Self> {
+    /// A table that knows the mounted directory alone, and keeps `budget` bytes of what nothing needs.
+    pub(crate) fn new(shown: Shown, lifetime: Duration, budget: u64) -> Arc<Self> {
         let root = Attributes {
             modified: Some(Modified {
                 precision: Precision::Local,
@@ -35,7 +35,7 @@ impl Table {
             ..Attributes::of(Kind::Directory)
         };
         Arc::new(Self {
-            tree: OrderedMutex::new(Tree::new(root)),
+            tree: OrderedMutex::new(Tree::new(root, budget)),
             shown,
             lifetime,
         })

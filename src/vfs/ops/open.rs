@@ -319,8 +319,8 @@ impl Vfs {
         let mut tree = self.table.lock();
         let keep_pages = tree.get_mut(ino).is_some_and(|node| {
             let known = version.size.is_some() && version.modified.is_some();
-            let keep = node.local || (known && node.pages == Some(version));
-            node.pages = known.then_some(version);
+            let keep = node.local || (known && node.pages.as_deref() == Some(&version));
+            node.pages = known.then(|| Box::new(version));
             keep
         });
         Ok(Open {

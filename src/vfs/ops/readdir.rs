@@ -7,7 +7,8 @@
 use crate::remote::{Completeness, Deadline};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_files::{Listing, Name};
+use crate::vfs::file::open_files::Listing;
+use crate::vfs::inode::Node;
 use crate::vfs::inode::attr_view::Attr;
 use std::sync::Arc;
 
@@ -21,6 +22,16 @@ pub struct Listed {
     pub attr: Attr,
 }
 
+/// Where a listing is read on.
+pub struct Start {
+    /// The open directory.
+    pub handle: u64,
+    /// The offset of the last entry that was taken; 0 is the start.
+    pub offset: u64,
+    /// Whether each entry counts a lookup.
+    pub counts: bool,
+}
+
 impl Vfs {
     /// Opens a directory.
     pub fn opendir(&self, ino: u64) -> u64 {
@@ -30,7 +41,7 @@ impl Vfs {
             handle,
             Listing {
                 ino,
-                names: None,
+                entries: None,
                 is_cut: false,
             },
         );
@@ -45,50 +56,48 @@ impl Vfs {
         }
     }
 
-    /// The entries of an open directory from `offset` on, if the server need not be asked. `each` takes
-    /// one and says whether it has room for more; every entry that it takes counts a lookup.
+    /// The entries of an open directory, if the server need not be asked. `each` takes one and says whether it had room
+    /// for it.
     pub fn readdir_cached(
         &self,
-        handle: u64,
-        offset: u64,
+        from: &Start,
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Option<Result<()>> {
         let mut looked_at = None;
         let age = self.metadata.served_age();
-        let (names, is_cut) = {
+        let (directory, entries, is_cut) = {
             let mut opened = self.files.opened.lock();
-            let Some(listing) = opened.directories.get_mut(&handle) else {
+            let Some(listing) = opened.directories.get_mut(&from.handle) else {
                 return Some(Err(Error::BadHandle));
             };
-            if offset == 0 {
-                listing.names = None;
+            if from.offset == 0 {
+                listing.entries = None;
             }
-            if listing.names.is_none() {
+            if listing.entries.is_none() {
                 let tree = self.table.lock();
                 tree.listing(listing.ino, age)
                     .filter(|completeness| *completeness != Completeness::Cut)?;
                 listing.is_cut = false;
-                listing.names = Some(Arc::new(tree.children(listing.ino)));
+                listing.entries = Some(Arc::new(tree.numbers(listing.ino)));
                 looked_at = Some(listing.ino);
             }
-            (listing.names.clone(), listing.is_cut)
+            let entries = listing.entries.clone().unwrap_or_default();
+            (listing.ino, entries, listing.is_cut)
         };
         if let Some(ino) = looked_at {
             self.prefetch.visited(ino);
         }
-        let names = names.as_deref().map_or(&[][..], Vec::as_slice);
-        Some(self.hand_out((names, is_cut), offset, each))
+        Some(self.hand_out(directory, (&entries, is_cut), from, each))
     }
 
-    /// The entries of an open directory from `offset` on.
+    /// The entries of an open directory.
     pub fn readdir(
         &self,
-        handle: u64,
-        offset: u64,
+        from: &Start,
         deadline: &Deadline,
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Result<()> {
-        if let Some(done) = self.readdir_cached(handle, offset, each) {
+        if let Some(done) = self.readdir_cached(from, each) {
             return done;
         }
         let ino = self
@@ -96,44 +105,48 @@ impl Vfs {
             .opened
             .lock()
             .directories
-            .get(&handle)
+            .get(&from.handle)
             .map(|listing| listing.ino);
         let ino = ino.ok_or(Error::BadHandle)?;
         self.attributes.sync();
         let is_cut = self.metadata.list(ino, deadline)? == Completeness::Cut;
         self.prefetch.visited(ino);
-        let names = Arc::new(self.table.lock().children(ino));
-        if let Some(listing) = self.files.opened.lock().directories.get_mut(&handle) {
-            listing.names = Some(Arc::clone(&names));
+        let entries = Arc::new(self.table.lock().numbers(ino));
+        if let Some(listing) = self.files.opened.lock().directories.get_mut(&from.handle) {
+            listing.entries = Some(Arc::clone(&entries));
             listing.is_cut = is_cut;
         }
-        self.hand_out((&names, is_cut), offset, each)
+        self.hand_out(ino, (&entries, is_cut), from, each)
     }
 
     fn hand_out(
         &self,
-        (names, is_cut): (&[Name], bool),
-        offset: u64,
+        directory: u64,
+        (entries, is_cut): (&[u64], bool),
+        from: &Start,
         each: &mut dyn FnMut(Listed) -> bool,
     ) -> Result<()> {
-        let first = usize::try_from(offset).unwrap_or(usize::MAX);
+        let first = usize::try_from(from.offset).unwrap_or(usize::MAX);
         let mut tree = self.table.lock();
         let mut is_at_end = true;
-        for (at, (name, ino)) in names.iter().enumerate().skip(first) {
-            // One that was removed since the snapshot is no entry any more.
-            let Some(node) = tree.get(*ino).filter(|node| !node.removed) else {
+        for (at, ino) in entries.iter().enumerate().skip(first) {
+            // One that was removed or moved since the snapshot is no entry any more.
+            let is_here = |node: &&Node| !node.removed && node.parent == directory;
+            let Some(node) = tree.get(*ino).filter(is_here) else {
                 continue;
             };
             let attr = self.table.attr(node);
             let listed = Listed {
                 next: at as u64 + 1,
-                name: Arc::clone(name),
+                name: Arc::clone(&node.name),
                 attr,
             };
             if !each(listed) {
                 return Ok(());
             }
-            tree.remember(*ino);
+            if from.counts {
+                tree.remember(*ino);
+            }
             is_at_end = false;
         }
         match is_cut && is_at_end {

@@ -155,7 +155,9 @@ impl Prefetcher {
         // What the disk has, or the kernel, need not come: the question alone will do.
         let comes = |node: &Node| {
             let version = node.attributes.version();
-            !node.is_fresh(age) && version.modified.is_some() && node.pages != Some(version)
+            !node.is_fresh(age)
+                && version.modified.is_some()
+                && node.pages.as_deref() != Some(&version)
         };
         let asks = self.readers.disk.is_none() && self.table.lock().get(ino).is_some_and(comes);
         if !asks || self.remote.room(Urgency::Caller) == 0 {
