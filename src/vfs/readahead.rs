@@ -286,10 +286,9 @@ impl Reader {
         kept.content.get_or_insert(content).clone()
     }
 
-    /// This mount has made the content of the next generation at `path`, with `version` where that is known. What the
-    /// disk cache has under that version is an earlier content of the same size and second; readers of earlier
-    /// generations write nothing more.
-    pub fn invalidate_disk(&self, path: &RemotePath, version: &Version) {
+    /// This mount has made the content of the next generation at `path`. What the disk cache has of it is an earlier
+    /// content, perhaps of the same size and second; readers of earlier generations write nothing more.
+    pub fn invalidate_disk(&self, path: &RemotePath) {
         let Some(disk) = &self.context.disk else {
             return;
         };
@@ -301,7 +300,7 @@ impl Reader {
                 content: None,
             };
         }
-        disk.forget(path, version);
+        disk.forget(path);
     }
 
     /// Puts what the disk has of some bytes into the cache in memory.

@@ -1,14 +1,14 @@
 //! The block cache on disk (`cache_dir=`): what was read survives the mount.
 //!
-//! Each content of each file has a sparse file of its own, named by a digest of user, server, path, size and time, with
-//! its blocks at their offsets. Next to it is a *map*, with the path and a digest of each block that is there. A block
-//! counts only if it has the digest in the map. So nothing need be synced, a crash leaves blocks that are there or are
-//! not, and mounts that share a directory do not harm each other: they write the same bytes to the same place.
+//! Each file has a sparse file, named by a digest of user, server and path, with its blocks at their offsets. Next to it is
+//! a *map*, with the path, the version and a digest of each block that is there. Where the version is another one, both
+//! are removed and made again; who has them open keeps the old ones. A block counts only if it has the digest in the map.
+//! So nothing need be synced, a crash leaves blocks that are there or are not, and mounts that share a directory do not harm
+//! each other: what one writes to the blocks of another version has no digest in its map.
 //!
 //! A content without a known size and a time to the second is not cached. What is stored, renamed or given a time here may
-//! have the size and second of an earlier content: what was cached under that name is removed then (`forget`), and where
-//! the version is not known, everything of its path or below (`forget_at`). The least recently used files go when there is
-//! too much.
+//! have the size and second of an earlier content: what was cached of that path is removed then (`forget`), and of a
+//! directory everything below it (`forget_below`). The least recently used files go when there is too much.
 //!
 //! # Lock order
 //!
@@ -33,11 +33,15 @@ use crate::vfs::cache::{BLOCK, BLOCK_LENGTH};
 /// Bytes of the digest of a block in a map.
 const BLOCK_DIGEST: usize = 8;
 /// First bytes of a map: the format, and the size of blocks.
-const MAP_MAGIC: &[u8; 16] = b"ftpfs cache2 256";
+const MAP_MAGIC: &[u8; 16] = b"ftpfs cache3 256";
 /// Bytes of the digest of a source, after the magic.
 const SOURCE_DIGEST: usize = 32;
-/// Offset of the digests in a map: the space before them has room for the longest path and a NUL.
+/// Offset of the digests in a map: the space before them has room for the longest path, a NUL and the version.
 const DIGESTS_OFFSET: u64 = 4096;
+/// Bytes of a version in a map: size and time.
+const VERSION_LENGTH: usize = 16;
+/// Offset of the version in a map.
+const VERSION_OFFSET: u64 = DIGESTS_OFFSET - VERSION_LENGTH as u64;
 /// Divisor of the allowed size: the cache is cleaned up after this share of it was written, and this share is freed.
 const CLEANUP_SHARE: u64 = 16;
 /// Bytes of one unit of `st_blocks`.
@@ -90,8 +94,8 @@ impl Disk {
     /// The content that a file has in this version, if it can be kept.
     pub fn content(&self, path: &RemotePath, version: &Version) -> Option<Arc<Content>> {
         assert_none_held("a look-up in the disk cache");
-        let name = self.name(path, version)?;
-        match self.open(&name, path, version.size?) {
+        let (size, modified) = (version.size?, version.modified?);
+        match self.open(path, size, modified) {
             Ok(content) => Some(Arc::new(content)),
             Err(error) => {
                 log::warn!(
@@ -103,24 +107,22 @@ impl Disk {
         }
     }
 
-    /// Removes what is cached as this version of a file: it belongs to an earlier content. Open handles continue with
-    /// files that are no longer found. An unknown version removes everything under the path.
-    pub fn forget(&self, path: &RemotePath, version: &Version) {
+    /// Removes what is cached of a file: it belongs to an earlier content. Open handles continue with files that are no
+    /// longer found.
+    pub fn forget(&self, path: &RemotePath) {
         assert_none_held("a removal from the disk cache");
-        match self.name(path, version) {
-            Some(name) => match self.directory.find() {
-                Ok(directory) => forget_content(&directory, &name),
-                Err(error) => self.warn_stale(&error),
-            },
-            None => self.forget_at(path),
+        match self.directory.find() {
+            Ok(directory) => forget_content(&directory, &self.name(path)),
+            Err(error) => self.warn_stale(&error),
         }
     }
 
-    /// The same for whatever has this path, or one below it, listed or not: every map is looked at.
-    pub fn forget_at(&self, path: &RemotePath) {
+    /// The same for all below a directory, listed or not: every map is looked at.
+    pub fn forget_below(&self, path: &RemotePath) {
         assert_none_held("a removal from the disk cache");
-        let head = self.head(path);
-        let (last, path) = (head.len() - 1, &head[..head.len() - 1]);
+        let mut head = self.head(path);
+        head.pop();
+        head.push(b'/');
         let found = self.directory.find();
         let found = found.and_then(|directory| Ok((contents(&directory)?, directory)));
         let (contents, directory) = match found {
@@ -132,7 +134,7 @@ impl Disk {
             let map = directory.open(format!("{name}.{MAP_SUFFIX}"), OFlag::O_RDONLY);
             let read = map.and_then(|map| map.read_exact_at(&mut begins, 0));
             // One that is too short for a path holds no digests.
-            if read.is_ok() && begins.starts_with(path) && matches!(begins[last], 0 | b'/') {
+            if read.is_ok() && begins == head {
                 forget_content(&directory, &name);
             }
         }
@@ -152,32 +154,33 @@ impl Disk {
         [MAP_MAGIC, source.as_ref(), path.as_bytes(), &[0]].concat()
     }
 
-    /// The name of a content, if it can be kept.
-    fn name(&self, path: &RemotePath, version: &Version) -> Option<String> {
-        let (size, modified) = (version.size?, version.modified?);
-        let words = [
-            MAP_MAGIC.as_slice(),
-            &self.settings.source,
-            path.as_bytes(),
-            &size.to_be_bytes(),
-            &modified.to_be_bytes(),
-        ];
-        let name = digest_of(&words.join(&b'\n'));
-        Some(name.iter().map(|byte| format!("{byte:02x}")).collect())
+    /// The name of a file's blocks and map, without their suffixes.
+    fn name(&self, path: &RemotePath) -> String {
+        let name = digest_of(&self.head(path));
+        name.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn open(&self, name: &str, path: &RemotePath, size: u64) -> io::Result<Content> {
+    fn open(&self, path: &RemotePath, size: u64, modified: i64) -> io::Result<Content> {
         let head = self.head(path);
-        if head.len() as u64 > DIGESTS_OFFSET {
+        if head.len() as u64 > VERSION_OFFSET {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
         let directory = self.directory.make()?;
+        let name = self.name(path);
         let open = |end: &str| {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT;
             directory.open(format!("{name}.{end}"), flags)
         };
-        let (data, map) = (open(DATA_SUFFIX)?, open(MAP_SUFFIX)?);
+        let version = [size.to_be_bytes(), modified.to_be_bytes()].concat();
+        let mut map = open(MAP_SUFFIX)?;
+        let mut kept = [0; VERSION_LENGTH];
+        if map.read_exact_at(&mut kept, VERSION_OFFSET).is_ok() && kept[..] != version {
+            forget_content(&directory, &name);
+            map = open(MAP_SUFFIX)?;
+        }
+        let data = open(DATA_SUFFIX)?;
         map.write_all_at(&head, 0)?;
+        map.write_all_at(&version, VERSION_OFFSET)?;
         // What was used last goes last.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
         Ok(Content { data, map, size })
@@ -367,7 +370,7 @@ mod tests {
         let victim = scratch.path().join("victim");
         fs::write(&victim, "precious").expect("written");
         let disk = disk(scratch.path(), 1 << 30);
-        let name = disk.name(&path("f"), &version(3, 1)).expect("a name");
+        let name = disk.name(&path("f"));
         let cache = PrivateDir::make(&disk.settings.directory).expect("made");
         let link = cache.path().join(format!("{name}.{MAP_SUFFIX}"));
         std::os::unix::fs::symlink(&victim, link).expect("a link");
@@ -409,7 +412,12 @@ mod tests {
         first.put(&kept, 0, b"too short");
         assert_eq!(content(1).get(1), Some(b"end".to_vec()));
         assert_eq!(content(1).get(0), None);
-        assert_eq!(content(2).get(1), None);
+        let other = content(2);
+        assert_eq!(other.get(1), None);
+        // One that is still open as the former version does no harm.
+        first.put(&kept, 0, &vec![1; BLOCK_LENGTH]);
+        assert_eq!((other.get(0), content(2).get(0)), (None, None));
+        assert_eq!(content(1).get(1), None);
         let unknown = Version {
             size: Some(size),
             modified: None,
@@ -424,15 +432,15 @@ mod tests {
         let content = || disk.content(&path("f"), &version(3, 1)).expect("a content");
         let old = content();
         disk.put(&old, 0, b"old");
-        disk.forget(&path("f"), &version(3, 1));
+        disk.forget(&path("f"));
         // An open handle must not bring it back.
         disk.put(&old, 0, b"old");
         assert_eq!(content().get(0), None);
-        disk.forget(&path("g"), &version(3, 1));
+        disk.forget(&path("g"));
     }
 
     #[test]
-    fn forget_at_removes_one_source_below_a_path() {
+    fn forget_below_removes_one_source_below_a_path() {
         let scratch = tempfile::tempdir().expect("a directory");
         let here = disk(scratch.path(), 1 << 30);
         let mut there = disk(scratch.path(), 1 << 30);
@@ -449,14 +457,13 @@ mod tests {
         for disk in [&here, &there] {
             assert_eq!(all(disk), [false; 5]);
         }
-        here.forget_at(&path("d"));
+        here.forget_below(&path("d"));
         assert_eq!(all(&there), [true; 5]);
-        assert_eq!(all(&here), [false, false, false, true, true]);
-        // What it is now can't be known yet.
-        here.forget(&path("e"), &Version::default());
+        assert_eq!(all(&here), [true, false, false, true, true]);
+        here.forget(&path("e"));
         assert_eq!(all(&here), [true, true, true, true, false]);
         let nowhere = disk(&scratch.path().join("none"), 1 << 30);
-        nowhere.forget_at(&path("d"));
+        nowhere.forget_below(&path("d"));
     }
 
     #[test]

@@ -32,17 +32,10 @@ impl Vfs {
         let Some(disk) = &self.readers.disk else {
             return;
         };
-        let attributes = {
-            let tree = self.table.lock();
-            tree.get(ino).map(|node| node.attributes.clone())
-        };
-        let Some((kind, version)) = attributes.map(|known| (known.kind, known.version())) else {
-            return;
-        };
-        match kind {
-            Kind::File => disk.forget(path, &version),
+        match self.table.kind(ino) {
+            Some(Kind::File) => disk.forget(path),
             // Below it there is what was never listed.
-            Kind::Directory => disk.forget_at(path),
+            Some(Kind::Directory) => disk.forget_below(path),
             _ => {}
         }
     }

@@ -155,9 +155,7 @@ impl Vfs {
             && self.table.kind(ino) == Some(Kind::File)
         {
             // What had this time earlier may be another content.
-            let size = self.table.lock().get(ino).and_then(|n| n.attributes.size);
-            let modified = Some(seconds);
-            disk.forget(&path, &remote::Version { size, modified });
+            disk.forget(&path);
         }
         let mut tree = self.table.lock();
         tree.touch(ino);

@@ -20,13 +20,11 @@ use crate::vfs::inode::kept::{Kept, KeptMode, KeptTime, Timestamp};
 use crate::vfs::upload::Uploader;
 
 impl Uploader {
-    /// Drops what the disk cache has under the version that an upload has made, before that version is known: it
-    /// belongs to an earlier content of the same size and second. `None` where the version is unknown: everything of
-    /// that path is dropped.
-    pub(crate) fn invalidate_disk(&self, file: &File, made: Option<Version>) {
+    /// Drops what the disk cache has of a file, before the version is known that an upload has made: an earlier content
+    /// may have the same size and second.
+    pub(crate) fn invalidate_disk(&self, file: &File) {
         if let Ok(path) = self.table.path(file.ino) {
-            file.reader
-                .invalidate_disk(&path, &made.unwrap_or_default());
+            file.reader.invalidate_disk(&path);
         }
     }
 

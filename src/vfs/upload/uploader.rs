@@ -120,7 +120,7 @@ impl Uploader {
             }
         };
         if result.is_err() {
-            self.invalidate_disk(file, None);
+            self.invalidate_disk(file);
         }
         let mut body = file.body.lock();
         body.upload.busy_until = None;
@@ -152,8 +152,7 @@ impl Uploader {
             let job = self.prepare(file, extent, deadline)?;
             let failure = match self.try_once(file, &place, &job, &ask) {
                 Ok(updated) => {
-                    let made = Self::version_made(&job.change, &updated);
-                    self.invalidate_disk(file, Some(made));
+                    self.invalidate_disk(file);
                     let mut body = file.body.lock();
                     return self.updated(file, &mut body, &job.change, updated);
                 }

@@ -171,7 +171,7 @@ impl WriteBack {
     /// and second.
     fn forget_before(&self, path: &RemotePath) {
         if let Some(disk) = &self.files.readers.disk {
-            disk.forget_at(path);
+            disk.forget(path);
         }
     }
 
