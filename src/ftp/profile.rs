@@ -222,8 +222,8 @@ pub struct ThisMount {
     pub pipelining_faults: PipeliningFaults,
     /// `AUTH TLS` was refused.
     pub refuses_auth_tls: bool,
-    /// `PROT P` holds for one transfer.
-    pub forgets_prot: bool,
+    /// How transfers start.
+    pub starts: TransferStarts,
     /// `OPTS` is not sent: more replies than commands came in a login with it.
     pub skips_opts: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
@@ -246,6 +246,15 @@ pub struct ThisMount {
     pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// How transfers start on this server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TransferStarts {
+    /// `PROT P` holds for one transfer.
+    pub forgets_prot: bool,
+    /// Transfers in a row of which no preliminary reply came before the data.
+    pub late: u32,
 }
 
 /// Which parts of files were stored and refused.

@@ -41,6 +41,8 @@ pub enum Act {
     Well,
     /// Answers by these words, and does nothing.
     Reply(&'static str),
+    /// Waits, answers by these words, and does nothing.
+    SlowReply(Duration, &'static str),
     /// Answers by these bytes, as they are, and does nothing.
     Raw(Vec<u8>),
     /// Does it, and sends these bytes before each of its replies.
@@ -97,6 +99,8 @@ pub enum Act {
     Misplace(fn(usize) -> usize),
     /// Listings: sends two bytes a second, without end. Stores: does it, and says so as slowly.
     Drip,
+    /// Transfers: says 150 when all has moved.
+    Late,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.

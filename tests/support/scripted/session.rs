@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) accepted: Option<TcpStream>,
     /// Where it was when it was last asked for a port.
     port_made_in: Vec<u8>,
+    /// The transfer's 150 comes before its final reply.
+    pub(super) is_late: bool,
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
@@ -83,6 +85,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         transferred: false,
         accepted: None,
         port_made_in: Vec::new(),
+        is_late: false,
         shared,
     };
     let _ = session.run();
@@ -129,6 +132,10 @@ impl Session {
                 }
                 self.say(words)
             }
+            Act::SlowReply(time, words) => {
+                sleep(time);
+                self.say(words)
+            }
             Act::Raw(bytes) => self.send(&bytes),
             Act::Silence => self.silence(),
             Act::HangUp => Err(Ended),
@@ -143,12 +150,14 @@ impl Session {
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
                     Act::Twice => self.doubles = true,
+                    Act::Late => self.is_late = true,
                     Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
                 }
                 self.obey(&verb, &argument, act)?;
                 self.held = None;
+                self.is_late = false;
                 self.noise = "";
                 Ok(())
             }
