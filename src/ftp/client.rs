@@ -9,6 +9,7 @@
 //! * `stat_by_list`: asks for one name without `MLST`, by `STAT` of its directory or a listing
 //! * `step_flight`: performs a list of `Step`s as one flight
 //! * `update`: plans and stores a change (append, patch, whole), and checks the result
+//! * `odd_names`: learns whether names that are not UTF-8 are kept, before one is stored
 //! * `patch_probe`: probes `APPE`, and `REST` before `STOR`, on a temporary file
 //! * `after_store`: prepares the commands that are pipelined after an upload
 //! * `confirm`: asks for the version of a stored file until the server shows it
@@ -24,6 +25,7 @@ pub(crate) mod confirm;
 pub(crate) mod describe;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
+pub(crate) mod odd_names;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
@@ -44,7 +46,8 @@ use parking_lot::Mutex;
 
 use crate::ftp::client::confirm::Unseen;
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::retry::{NameTries, changes_name};
+use crate::ftp::client::odd_names::NameTrials;
+use crate::ftp::client::retry::{NameTries, changes_name, made_name};
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
@@ -72,6 +75,7 @@ pub struct Client {
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
     name_tries: NameTries,
+    name_trials: NameTrials,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -108,6 +112,7 @@ impl Client {
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
             name_tries: NameTries::default(),
+            name_trials: NameTrials::default(),
         })
     }
 
@@ -239,6 +244,7 @@ impl Client {
     pub fn forget_server(&self) {
         self.unseen.forget_all();
         self.name_tries.forget();
+        self.name_trials.forget();
         self.pool.forget_server();
     }
 
@@ -267,7 +273,16 @@ impl Client {
         after_store::followup(&self.pool, file, then)
     }
 
+    /// Checks the name of a file that is to be stored.
+    fn check_stored(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        self.check_name(file)?;
+        odd_names::check(&self.pool, &self.name_trials, file, ask)
+    }
+
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
+        for name in steps.iter().filter_map(made_name) {
+            odd_names::check(&self.pool, &self.name_trials, name, ask)?;
+        }
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let pool = &self.pool;
@@ -485,7 +500,7 @@ impl Remote for Client {
         begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<(Box<dyn Sink>, u64)> {
-        self.check_name(file)?;
+        self.check_stored(file, ask)?;
         let path = self.absolute(file)?;
         let length = usize::try_from(EARLY_DATA_LIMIT)
             .unwrap_or(0)
@@ -545,7 +560,7 @@ impl Remote for Client {
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
-        self.check_name(file)?;
+        self.check_stored(file, ask)?;
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
@@ -562,6 +577,7 @@ impl Remote for Client {
     fn check_name(&self, path: &RemotePath) -> Result<()> {
         // Refuses what the charset cannot express.
         self.absolute(path)?;
+        odd_names::refuse_known(&self.pool, path)?;
         let refusal = |learned: &_| step_flight::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }
@@ -586,6 +602,7 @@ impl Remote for Client {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
+        odd_names::check(&self.pool, &self.name_trials, file, ask)?;
         let steps = &|steps: &[Step<'_>]| self.perform(steps, ask);
         let update = Update {
             pool: &self.pool,

@@ -119,8 +119,19 @@ pub struct Learned {
     pub one_session: bool,
     /// Commands that change something take paths; `No` where they take names in the working directory only.
     pub paths: Support,
+    /// Names that are not UTF-8.
+    pub names: NameSupport,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
+}
+
+/// Which names the server stores as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameSupport {
+    /// Names that are not UTF-8.
+    pub raw: Support,
+    /// Names with the byte 255 (IAC), which is sent twice (RFC 854).
+    pub iac: Support,
 }
 
 /// How data connections are made.

@@ -161,6 +161,8 @@ pub struct Script {
     one_client: bool,
     names_only: bool,
     hides: &'static str,
+    replaces_bytes: bool,
+    keeps_iac: bool,
     home: &'static str,
 }
 
@@ -265,6 +267,18 @@ impl Script {
     /// LIST leaves out entries of this name, as IIS does for virtual directories.
     pub fn hides(mut self, name: &'static str) -> Self {
         self.hides = name;
+        self
+    }
+
+    /// Bytes of names that are not UTF-8 become U+FFFD, as on pyftpdlib.
+    pub fn replaces_bytes(mut self) -> Self {
+        self.replaces_bytes = true;
+        self
+    }
+
+    /// The byte 255 that Telnet sends twice is stored twice.
+    pub fn keeps_iac(mut self) -> Self {
+        self.keeps_iac = true;
         self
     }
 

@@ -181,7 +181,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
 }
 
 /// Runs `probe`, which creates the temporary file `path`, and removes that file.
-fn with_temp_file<T>(
+pub(crate) fn with_temp_file<T>(
     pool: &Arc<Pool>,
     path: &[u8],
     ask: &Ask<'_>,

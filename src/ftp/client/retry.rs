@@ -10,7 +10,7 @@ use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
-use crate::remote::{Ask, Done, Error, Remote, Result, Step, Urgency, Why};
+use crate::remote::{Ask, Done, Error, Remote, RemotePath, Result, Step, Urgency, Why};
 
 /// How often a name was sent instead of a path.
 #[derive(Debug, Default)]
@@ -53,6 +53,16 @@ pub(crate) fn changes_name(step: &Step<'_>) -> bool {
         step,
         Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
     )
+}
+
+/// The name that a step makes.
+pub(crate) fn made_name<'a>(step: &Step<'a>) -> Option<&'a RemotePath> {
+    match step {
+        Step::MakeDirectory(path)
+        | Step::Rename { to: path, .. }
+        | Step::MakeLink { link: path, .. } => Some(path),
+        _ => None,
+    }
 }
 
 impl Client {

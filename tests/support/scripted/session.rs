@@ -209,7 +209,12 @@ impl Session {
             line.pop();
         }
         // Telnet sends the byte 255 twice.
-        line.dedup_by(|one, other| *one == 255 && *other == 255);
+        if !self.shared.script.keeps_iac {
+            line.dedup_by(|one, other| *one == 255 && *other == 255);
+        }
+        if self.shared.script.replaces_bytes {
+            line = String::from_utf8_lossy(&line).into_owned().into_bytes();
+        }
         Ok(line)
     }
 
