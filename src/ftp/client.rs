@@ -390,13 +390,22 @@ impl Remote for Client {
     }
 
     fn enters(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
-        let path = self.absolute(path)?;
-        let command = Command::Cwd(&path);
+        let absolute = self.absolute(path)?;
+        let command = Command::Cwd(&absolute);
         let reply = self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
             lease.control()?.command(command, ask.deadline)
         })?;
         match reply.code {
-            200..=299 => Ok(true),
+            200..=299 => {
+                let profile = self.pool.profile();
+                if !profile.ask(|learned| learned.listing.hides_directories) {
+                    log::info!(
+                        "list: CWD enters {path}, which no listing has; absent names are asked for by CWD"
+                    );
+                    profile.learn(|learned| learned.listing.hides_directories = true);
+                }
+                Ok(true)
+            }
             500..=599 => Ok(false),
             _ => Err(reply.refusal(command)),
         }
