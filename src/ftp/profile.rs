@@ -266,6 +266,10 @@ pub struct TransferStarts {
     pub forgets_prot: bool,
     /// Transfers in a row of which no preliminary reply came before the data.
     pub late: u32,
+    /// The passive port that was named last.
+    pub port: u16,
+    /// How often in a row it was.
+    pub same_port: u32,
 }
 
 /// Which parts of files were stored and refused.

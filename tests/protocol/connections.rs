@@ -311,6 +311,23 @@ fn session_that_ends_for_want_of_a_port_is_replaced() {
     assert_eq!(server.count("PASV"), 0);
 }
 
+/// A data connection that waits for a transfer would keep all other mounts from making one.
+#[test]
+fn one_passive_port_serves_several_mounts() {
+    let server = Script::new().one_port().start();
+    for number in 0..9 {
+        server.tree().put(&format!("/f{number}"), pattern(100_000));
+    }
+    let mounts = [Mount::of(&server), Mount::of(&server)];
+    let read = "for n in 0 1 2 3 4 5; do cat f$n >/dev/null; done; cp f6 g$$; ls >/dev/null";
+    for mount in mounts.iter().chain(&mounts) {
+        mount.sh(read);
+    }
+    mounts[0].sh("for n in 0 1 2 3 4 5 6 7 8; do { cat f$n >/dev/null; cp f$n h$n; } & done; wait; for n in 0 1 2 3 4 5 6 7 8; do cmp f$n h$n; done");
+    mounts[1].sh(read);
+    assert_eq!(server.count("PASV"), 0);
+}
+
 #[test]
 fn server_whose_newest_client_ends_the_older_gets_one() {
     let server = Script::new().one_client().start();

@@ -21,7 +21,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -161,6 +161,7 @@ pub struct Script {
     one_client: bool,
     names_only: bool,
     hides: &'static str,
+    one_port: bool,
     replaces_bytes: bool,
     keeps_iac: bool,
     home: &'static str,
@@ -270,6 +271,12 @@ impl Script {
         self
     }
 
+    /// All sessions share one passive port; one that finds it taken ends, as on vsftpd.
+    pub fn one_port(mut self) -> Self {
+        self.one_port = true;
+        self
+    }
+
     /// Bytes of names that are not UTF-8 become U+FFFD, as on pyftpdlib.
     pub fn replaces_bytes(mut self) -> Self {
         self.replaces_bytes = true;
@@ -305,6 +312,7 @@ impl Script {
             transfers: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            passive_port: AtomicU16::new(0),
             forgets: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
@@ -351,6 +359,8 @@ struct Shared {
     lost: AtomicUsize,
     /// Of commands that come together, all but the first are lost.
     forgets: AtomicBool,
+    /// The one passive port, once there is one.
+    passive_port: AtomicU16,
     stopped: AtomicBool,
 }
 

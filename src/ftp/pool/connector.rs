@@ -14,7 +14,7 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::control::{Control, login};
 use crate::ftp::data::Preconnected;
-use crate::ftp::pool::wait_queue::PoolState;
+use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
@@ -39,15 +39,36 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
-        let log_in = || self.log_in(self.connect_further(deadline)?, arms, deadline);
+        let log_in = |arms| self.log_in(self.connect_further(deadline)?, arms, deadline);
         let sent_opts = login::sends_opts(&self.profile);
-        match log_in() {
+        match log_in(arms) {
             Err(error) if sent_opts && !login::sends_opts(&self.profile) => {
                 log::info!("pool: {error}; logging in again without OPTS");
-                log_in()
+                log_in(arms)
+            }
+            Err(error) if arms && lacks_port(&error) => {
+                log::info!("pool: {error}; logging in again without a data connection");
+                self.release_ports();
+                log_in(false)
             }
             result => result,
         }
+    }
+
+    /// Ends idle sessions whose data connection waits for a transfer: the server has no passive port left.
+    pub(crate) fn release_ports(&self) {
+        Preconnected::note_misfire(&self.profile);
+        let mut state = self.state.lock();
+        let (waiting, others) =
+            (state.idle.drain(..)).partition(|idle| idle.preconnected.is_some());
+        state.idle = others;
+        let waiting: Vec<Idle> = waiting;
+        for idle in &waiting {
+            state.drop_connection(idle.id);
+        }
+        drop(state);
+        drop(waiting);
+        self.changed.notify_all();
     }
 
     /// Logs in on a connection that was greeted, as [`Self::new_control`] does.
@@ -218,6 +239,17 @@ pub(crate) fn further_login(
             Err(Error::misbehaved("logging in", error.to_string()))
         }
         result => result.map(|port| (control, port)),
+    }
+}
+
+/// Whether a session has ended for want of a passive port: vsftpd says "500 OOPS: vsf_sysutil_bind" to `EPSV`, others 421.
+pub(crate) fn lacks_port(error: &Error) -> bool {
+    match error {
+        Error::Lost { tried, cause, .. } => {
+            let is_of_port = tried == "EPSV" || tried == "PASV";
+            is_of_port && (cause.contains("said 500 OOPS") || cause.contains("said 421"))
+        }
+        _ => false,
     }
 }
 

@@ -517,10 +517,19 @@ impl Session {
 
     fn passive(&mut self, verb: &str, act: &Act) -> Outcome {
         self.port_made_in = self.directory.clone();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.passive = None;
+        let wanted = match self.shared.script.one_port {
+            true => self.shared.passive_port.load(Ordering::Relaxed),
+            false => 0,
+        };
+        let Ok(listener) = TcpListener::bind(("127.0.0.1", wanted)) else {
+            self.say("500 OOPS: vsf_sysutil_bind")?;
+            return Err(Ended);
+        };
         let port = listener
             .local_addr()
             .map_or(0, |address: SocketAddr| address.port());
+        self.shared.passive_port.store(port, Ordering::Relaxed);
         // A listener that is dropped leaves a port that refuses.
         self.passive = (!matches!(act, Act::DeadPort)).then_some(listener);
         let [a, b, c, d] = if let Act::Elsewhere(address) = act {
