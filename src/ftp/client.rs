@@ -158,18 +158,17 @@ impl Client {
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
-        self.noted(listed, ask)
-            .inspect_err(|error| self.note_stat(error))
+        self.noted(listed, ask).inspect_err(|error| {
+            self.note_stat(paths.first().map_or(&b"/"[..], Vec::as_slice), error)
+        })
     }
 
     /// Remembers a server that does not answer `STAT` properly; only for this mount where no reply came at all, since that may
     /// have been the network.
-    fn note_stat(&self, error: &Error) {
+    fn note_stat(&self, directory: &[u8], error: &Error) {
         let profile = self.pool.profile();
         match error {
-            Error::Misbehaved { .. } => {
-                profile.learn(|learned| learned.listing.stat_lists = Support::No)
-            }
+            Error::Misbehaved { .. } => profile.note_useless(Capability::StatLists, directory),
             Error::TimedOut { .. } => {
                 profile.learn(|learned| learned.this_mount.silent_stat = true)
             }
@@ -198,7 +197,7 @@ impl Client {
             let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
             if let Err(error) = &compared {
                 log::debug!("list: comparison with STAT failed: {error}; the listing is used");
-                self.note_stat(error);
+                self.note_stat(&path, error);
             }
             Ok(completeness)
         })

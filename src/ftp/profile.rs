@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::ftp::listing::timezone::Zone;
 use crate::ftp::profile::evidence::Refusal;
+use crate::ftp::profile::evidence::order::ORDERS;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
@@ -218,8 +219,8 @@ pub struct AttributeSupport {
 pub struct PipeliningFaults {
     /// A login whose later commands were sent before the reply to `FEAT` has failed.
     pub early_login: bool,
-    /// Connections on which a reply belonged to another command.
-    pub reordered: u32,
+    /// By [`Order`](evidence::order::Order): a reply did not fit its place.
+    pub misfits: [bool; ORDERS],
     /// Pipelined commands that were lost in a row, on a server that had answered some.
     pub lost: u32,
 }

@@ -298,6 +298,22 @@ fn no_data_connection_for_the_moment_is_tried_again() {
     assert_eq!(mount.sh("ls d"), "f\n");
 }
 
+/// One odd reply seemed to demand PRET, which the server does not know: that is no reason to refuse all transfers.
+#[test]
+fn pret_that_is_unknown_is_left_out_again() {
+    let server = Script::new().without(&["PRET", "EPSV"]).start();
+    server.tree().put("/d/f", "content");
+    server.once("PASV", Act::Reply("500 Send PRET first"));
+    let mut mount = Mount::of(&server);
+    assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    let from = server.mark();
+    mount.sh("echo new > g; test $(cat g) = new");
+    assert_eq!(server.since(from, &["PRET"]).len(), 0);
+    mount.unmount();
+    mount.again(&server);
+    assert_eq!(mount.sh("cat d/f"), "content");
+}
+
 /// vsftpd ends a session for which it finds no free passive port: that is no refusal of the command.
 #[test]
 fn session_that_ends_for_want_of_a_port_is_replaced() {

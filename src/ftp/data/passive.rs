@@ -138,7 +138,16 @@ fn ask(
     let mut own = replies.split_off(first).into_iter();
     leading.take_replies(replies);
     if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
-        return Err(refused.refusal(announced));
+        // It has no path of its own to fail on: a permanent refusal is about the command.
+        let is_missing = (500..=599).contains(&refused.code);
+        match own.next() {
+            Some(reply) if is_missing && reply.is_completion() => {
+                log::info!("data: {announced}: {refused}; transfers are announced no more");
+                profile.learn(|learned| learned.data.needs_pret = false);
+                return Ok(reply);
+            }
+            _ => return Err(refused.refusal(announced)),
+        }
     }
     own.next()
         .ok_or_else(|| Error::misbehaved(mode.to_string(), "no reply"))

@@ -16,14 +16,13 @@ use crate::ftp::control::{Control, login};
 use crate::ftp::data::Preconnected;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::evidence::order::{Misfit, Order};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// Lost pipelines in a row that disable pipelining on a server that had answered some.
 const LOST_PIPELINES_LIMIT: u32 = 2;
-/// Connections on which replies came in another order, before pipelining ends for the mount: one may be an accident.
-const REORDERED_LIMIT: u32 = 2;
 /// How long a connection may take that no caller waits for yet.
 pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the port of a preconnected data connection may take: no caller waits for it.
@@ -262,6 +261,9 @@ pub(crate) fn has_surplus_replies(control: &Control) -> bool {
 /// unless it happens again before any are answered. One odd reply ends the connection only; the second one ends pipelining. True when pipelining was
 /// disabled by this.
 pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
+    let is_known = profile.ask(|learned| learned.pipelining.commands) == Support::No;
+    let ends_by_misfit = outcome == PipelineOutcome::Reordered
+        && profile.note_misfit(Order::Commands) == Misfit::Mount;
     let mut is_news = false;
     profile.learn(|learned| {
         let ends = match outcome {
@@ -275,12 +277,9 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
                 learned.pipelining.commands.is_unknown()
                     || learned.this_mount.pipelining_faults.lost >= LOST_PIPELINES_LIMIT
             }
-            PipelineOutcome::Reordered => {
-                learned.this_mount.pipelining_faults.reordered += 1;
-                learned.this_mount.pipelining_faults.reordered >= REORDERED_LIMIT
-            }
+            PipelineOutcome::Reordered => ends_by_misfit,
         };
-        is_news = ends && learned.pipelining.commands != Support::No;
+        is_news = ends && !is_known;
         if ends {
             learned.pipelining.commands = Support::No;
         }

@@ -78,6 +78,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("mlst", "no"),
     ("list_all", "no"),
     ("lists_entered", "no"),
+    ("stat_lists", "no"),
     ("mdtm", "no"),
     ("chmod", "no"),
     ("sets_times", "nothing"),

@@ -354,9 +354,12 @@ impl Session {
                 };
                 let path = self.path(path.as_bytes());
                 let listing = self.tree().lines_of(&path, switches.contains('a'));
-                self.send(b"213-Status follows:\r\n")?;
-                self.send(&listing)?;
-                self.say("213 End of status")
+                let whole = [
+                    &b"213-Status follows:\r\n"[..],
+                    &listing,
+                    b"213 End of status\r\n",
+                ];
+                self.send(&whole.concat())
             }
             "MLSD" => {
                 let directory = match self.shared.script.lists_left {
