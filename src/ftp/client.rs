@@ -9,7 +9,6 @@
 //! * `stat_by_list`: asks for one name without `MLST`, by `STAT` of its directory or a listing
 //! * `step_flight`: performs a list of `Step`s as one flight
 //! * `update`: plans and stores a change (append, patch, whole), and checks the result
-//! * `odd_names`: learns whether names that are not UTF-8 are kept, before one is stored
 //! * `patch_probe`: probes `APPE`, and `REST` before `STOR`, on a temporary file
 //! * `after_store`: prepares the commands that are pipelined after an upload
 //! * `confirm`: asks for the version of a stored file until the server shows it
@@ -25,7 +24,6 @@ pub(crate) mod confirm;
 pub(crate) mod describe;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
-pub(crate) mod odd_names;
 pub(crate) mod patch_probe;
 pub(crate) mod recheck;
 pub(crate) mod rename;
@@ -46,7 +44,8 @@ use parking_lot::Mutex;
 
 use crate::ftp::client::confirm::Unseen;
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::odd_names::NameTrials;
+use crate::ftp::client::patch_probe::odd_names;
+use crate::ftp::client::patch_probe::odd_names::NameTrials;
 use crate::ftp::client::retry::{NameTries, changes_name, made_name};
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;

@@ -61,8 +61,6 @@ pub struct Control {
     here: WorkingDirectory,
     /// What the next reply must not repeat in the log; empty as a rule.
     secret: Vec<u8>,
-    /// Data moves although the preliminary reply to its transfer has not come.
-    starts_late: bool,
 }
 
 /// The working directory, and how it is used.
@@ -141,7 +139,6 @@ impl Control {
             greeting: Reply::default(),
             here: WorkingDirectory::default(),
             secret: Vec::new(),
-            starts_late: false,
         };
         match implicit {
             Some((judge, session)) => control.encrypt(judge, session, deadline)?,
@@ -399,7 +396,7 @@ impl Control {
     /// what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
         let reply = self.next_reply(tried, deadline)?;
-        match std::mem::take(&mut self.starts_late) && reply.is_preliminary() {
+        match std::mem::take(&mut self.owed.starts_late) && reply.is_preliminary() {
             true => self.next_reply(tried, deadline),
             false => Ok(reply),
         }
@@ -407,12 +404,12 @@ impl Control {
 
     /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
     pub fn expect_late_start(&mut self) {
-        self.starts_late = true;
+        self.owed.starts_late = true;
     }
 
     /// Whether the preliminary reply to the running transfer has not been taken yet.
     pub fn starts_late(&self) -> bool {
-        self.starts_late
+        self.owed.starts_late
     }
 
     /// The refusal of the running transfer, where it came in place of its late preliminary reply.
@@ -421,11 +418,11 @@ impl Control {
         tried: &dyn std::fmt::Display,
         deadline: &Deadline,
     ) -> Result<Option<Reply>> {
-        if !self.starts_late || !self.has_input() {
+        if !self.owed.starts_late || !self.has_input() {
             return Ok(None);
         }
         let reply = self.next_reply(tried, deadline)?;
-        self.starts_late = false;
+        self.owed.starts_late = false;
         Ok((!reply.is_preliminary()).then_some(reply))
     }
 

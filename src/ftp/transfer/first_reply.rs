@@ -3,7 +3,8 @@
 //! The 150 comes before the data (RFC 959 section 5.4). Some servers send it together with the final reply, when the data has
 //! moved. Then the bytes of a download are the sign that it has begun. An upload, and what is encrypted, has no such sign: where
 //! no reply comes for a while, our side begins. That grants nothing: success is the final reply, and where a refusal comes
-//! instead of the preliminary reply, the bytes are in vain.
+//! instead of the preliminary reply, the bytes are
+//! dropped.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};

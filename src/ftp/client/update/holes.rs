@@ -125,7 +125,8 @@ impl Update<'_> {
             ));
         }
         // What lies after the base is all at hand. Only then: until it is repaired, the next try must check it again.
-        let said = self.patch(&[first.start..self.change.size], Some(then))?;
+        let rest = first.start..self.change.size;
+        let said = self.patch(std::slice::from_ref(&rest), Some(then))?;
         self.lacks_holes();
         Ok(said)
     }
@@ -150,6 +151,11 @@ impl Update<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::single_range_in_vec_init,
+        reason = "one range is what is meant"
+    )]
+
     use super::*;
     use crate::ftp::client::update::plan;
     use crate::remote::Version;
