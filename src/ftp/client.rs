@@ -44,7 +44,9 @@ use parking_lot::Mutex;
 
 use crate::ftp::client::confirm::Unseen;
 use crate::ftp::client::list::Lister;
-use crate::ftp::client::retry::{NameTries, changes_name};
+use crate::ftp::client::patch_probe::odd_names;
+use crate::ftp::client::patch_probe::odd_names::NameTrials;
+use crate::ftp::client::retry::{NameTries, changes_name, made_name};
 use crate::ftp::client::stat_by_list::Outcome;
 use crate::ftp::client::update::Update;
 use crate::ftp::config::Endpoint;
@@ -72,6 +74,7 @@ pub struct Client {
     stat_listing: Mutex<Option<StatListing>>,
     unseen: Unseen,
     name_tries: NameTries,
+    name_trials: NameTrials,
 }
 
 /// The reply to `STAT` of a directory, to be compared with its next listing.
@@ -108,6 +111,7 @@ impl Client {
             stat_listing: Mutex::default(),
             unseen: Unseen::default(),
             name_tries: NameTries::default(),
+            name_trials: NameTrials::default(),
         })
     }
 
@@ -153,18 +157,17 @@ impl Client {
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
-        self.noted(listed, ask)
-            .inspect_err(|error| self.note_stat(error))
+        self.noted(listed, ask).inspect_err(|error| {
+            self.note_stat(paths.first().map_or(&b"/"[..], Vec::as_slice), error)
+        })
     }
 
     /// Remembers a server that does not answer `STAT` properly; only for this mount where no reply came at all, since that may
     /// have been the network.
-    fn note_stat(&self, error: &Error) {
+    fn note_stat(&self, directory: &[u8], error: &Error) {
         let profile = self.pool.profile();
         match error {
-            Error::Misbehaved { .. } => {
-                profile.learn(|learned| learned.listing.stat_lists = Support::No)
-            }
+            Error::Misbehaved { .. } => profile.note_useless(Capability::StatLists, directory),
             Error::TimedOut { .. } => {
                 profile.learn(|learned| learned.this_mount.silent_stat = true)
             }
@@ -193,7 +196,7 @@ impl Client {
             let compared = stat_list::compare(&self.pool, &mut lease, &path, &names, ask.deadline);
             if let Err(error) = &compared {
                 log::debug!("list: comparison with STAT failed: {error}; the listing is used");
-                self.note_stat(error);
+                self.note_stat(&path, error);
             }
             Ok(completeness)
         })
@@ -239,6 +242,7 @@ impl Client {
     pub fn forget_server(&self) {
         self.unseen.forget_all();
         self.name_tries.forget();
+        self.name_trials.forget();
         self.pool.forget_server();
     }
 
@@ -267,7 +271,16 @@ impl Client {
         after_store::followup(&self.pool, file, then)
     }
 
+    /// Checks the name of a file that is to be stored.
+    fn check_stored(&self, file: &RemotePath, ask: &Ask<'_>) -> Result<()> {
+        self.check_name(file)?;
+        odd_names::check(&self.pool, &self.name_trials, file, ask)
+    }
+
     fn steps(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Result<Vec<Result<Done>>> {
+        for name in steps.iter().filter_map(made_name) {
+            odd_names::check(&self.pool, &self.name_trials, name, ask)?;
+        }
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let pool = &self.pool;
@@ -375,13 +388,22 @@ impl Remote for Client {
     }
 
     fn enters(&self, path: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
-        let path = self.absolute(path)?;
-        let command = Command::Cwd(&path);
+        let absolute = self.absolute(path)?;
+        let command = Command::Cwd(&absolute);
         let reply = self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| {
             lease.control()?.command(command, ask.deadline)
         })?;
         match reply.code {
-            200..=299 => Ok(true),
+            200..=299 => {
+                let profile = self.pool.profile();
+                if !profile.ask(|learned| learned.listing.hides_directories) {
+                    log::info!(
+                        "list: CWD enters {path}, which no listing has; absent names are asked for by CWD"
+                    );
+                    profile.learn(|learned| learned.listing.hides_directories = true);
+                }
+                Ok(true)
+            }
             500..=599 => Ok(false),
             _ => Err(reply.refusal(command)),
         }
@@ -485,7 +507,7 @@ impl Remote for Client {
         begins: &dyn Fn(),
         ask: &Ask<'_>,
     ) -> Result<(Box<dyn Sink>, u64)> {
-        self.check_name(file)?;
+        self.check_stored(file, ask)?;
         let path = self.absolute(file)?;
         let length = usize::try_from(EARLY_DATA_LIMIT)
             .unwrap_or(0)
@@ -545,7 +567,7 @@ impl Remote for Client {
     }
 
     fn create(&self, file: &RemotePath, begins: &dyn Fn(), ask: &Ask<'_>) -> Result<Box<dyn Sink>> {
-        self.check_name(file)?;
+        self.check_stored(file, ask)?;
         let path = self.absolute(file)?;
         let made = AtomicBool::new(false);
         let writes = [path.clone()];
@@ -562,6 +584,7 @@ impl Remote for Client {
     fn check_name(&self, path: &RemotePath) -> Result<()> {
         // Refuses what the charset cannot express.
         self.absolute(path)?;
+        odd_names::refuse_known(&self.pool, path)?;
         let refusal = |learned: &_| step_flight::refuse_changed(learned, path);
         self.pool.profile().ask(refusal).map_or(Ok(()), Err)
     }
@@ -586,6 +609,7 @@ impl Remote for Client {
         bytes: &dyn ReadAt,
         ask: &Ask<'_>,
     ) -> Result<Updated> {
+        odd_names::check(&self.pool, &self.name_trials, file, ask)?;
         let steps = &|steps: &[Step<'_>]| self.perform(steps, ask);
         let update = Update {
             pool: &self.pool,

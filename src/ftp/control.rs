@@ -392,10 +392,65 @@ impl Control {
         Ok(count)
     }
 
-    /// The next reply, preliminary or final. `tried` is what it answers, for messages.
+    /// The next reply, preliminary or final; without the preliminary one that [is late](Self::expect_late_start). `tried` is
+    /// what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let reply = self.next_reply(tried, deadline)?;
+        match std::mem::take(&mut self.owed.starts_late) && reply.is_preliminary() {
+            true => self.next_reply(tried, deadline),
+            false => Ok(reply),
+        }
+    }
+
+    /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
+    pub fn expect_late_start(&mut self) {
+        self.owed.starts_late = true;
+    }
+
+    /// Whether the preliminary reply to the running transfer has not been taken yet.
+    pub fn starts_late(&self) -> bool {
+        self.owed.starts_late
+    }
+
+    /// The refusal of the running transfer, where it came in place of its late preliminary reply.
+    pub fn take_late_refusal(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Option<Reply>> {
+        if !self.owed.starts_late || !self.has_input() {
+            return Ok(None);
+        }
+        let reply = self.next_reply(tried, deadline)?;
+        self.owed.starts_late = false;
+        Ok((!reply.is_preliminary()).then_some(reply))
+    }
+
+    /// Waits until the server says something, or until `other` has something to read, or for `slice`, or a little less; the
+    /// caller checks again. `since` is when it began to wait.
+    pub fn await_either(
+        &mut self,
+        other: Option<BorrowedFd<'_>>,
+        (since, slice): (Instant, Duration),
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let waited = self.stream.await_either(other, since, slice, deadline);
+        waited.map_err(|error| {
+            self.give_up();
+            self.note_error(&error);
+            blame(tried.to_string(), &error)
+        })
+    }
+
+    /// The deadline of the next reply where it is shorter than its operation's.
+    pub fn reply_deadline(&self, deadline: &Deadline) -> Option<Deadline> {
         let is_untested = self.pipelining == Pipelining::Untested && self.owed.is_answering();
-        let short = is_untested.then(|| deadline.within(FLIGHT_PATIENCE));
+        is_untested.then(|| deadline.within(FLIGHT_PATIENCE))
+    }
+
+    fn next_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
+        let short = self.reply_deadline(deadline);
         let result = self.take_own_reply(tried, short.as_ref().unwrap_or(deadline));
         match &result {
             Ok(reply) => {

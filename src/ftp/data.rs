@@ -22,10 +22,11 @@ pub use crate::ftp::data::preconnected::Preconnected;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::ftp::control::Control;
-use crate::ftp::net::stream::Stream;
+use crate::ftp::net::stream::{DataState, Stream};
 use crate::ftp::profile::{DataMode, DataModes, FailedMode, Learned, ModeFailure, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{
@@ -237,6 +238,20 @@ impl Opening {
         }
     }
 
+    /// What the connection shows; one of the server's is accepted.
+    pub fn state(&mut self) -> Result<DataState> {
+        if let Socket::Awaited(listener, _) = &self.socket {
+            match listener.let_in()? {
+                Some(stream) => self.socket = Socket::Open(stream),
+                None => return Ok(DataState::Awaited),
+            }
+        }
+        match &self.socket {
+            Socket::Open(stream) => Ok(stream.data_state()),
+            Socket::Awaited(..) => Ok(DataState::Awaited),
+        }
+    }
+
     /// The connection, where the server says at once that it is done: if there is one, it is there.
     pub fn at_once(self) -> Result<Option<Stream>> {
         match self.socket {
@@ -248,7 +263,10 @@ impl Opening {
     /// The connection, where it is a passive one that is still open.
     pub fn into_open(self) -> Option<(DataMode, Stream)> {
         match self.socket {
-            Socket::Open(mut stream) => (!stream.has_news()).then_some((self.way, stream)),
+            Socket::Open(mut stream) => {
+                let is_passive = !self.way.is_active();
+                (is_passive && !stream.has_news()).then_some((self.way, stream))
+            }
             Socket::Awaited(..) => None,
         }
     }
@@ -258,6 +276,15 @@ impl Opening {
         Attempt {
             way: self.way,
             known: self.known,
+        }
+    }
+}
+
+impl AsFd for Opening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Open(stream) => stream.as_fd(),
+            Socket::Awaited(listener, _) => listener.as_fd(),
         }
     }
 }

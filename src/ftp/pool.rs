@@ -351,8 +351,10 @@ impl Pool {
         if let Some(at) = control.heard() {
             self.heard.note(at);
         }
+        // The port of a data connection that may not wait is free when its session has ended.
+        let keeps_port = preconnected.is_some() && !Preconnected::is_possible(&self.profile);
         let mut state = self.state.lock();
-        if control.in_step() && !state.closed {
+        if control.in_step() && !state.closed && !keeps_port {
             let idle = Idle {
                 id,
                 control,

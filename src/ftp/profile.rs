@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::ftp::listing::timezone::Zone;
 use crate::ftp::profile::evidence::Refusal;
+use crate::ftp::profile::evidence::order::ORDERS;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::protocol::time_val::parse_time_val;
@@ -119,8 +120,19 @@ pub struct Learned {
     pub one_session: bool,
     /// Commands that change something take paths; `No` where they take names in the working directory only.
     pub paths: Support,
+    /// Names that are not UTF-8.
+    pub names: NameSupport,
     /// What counts for this mount only.
     pub this_mount: ThisMount,
+}
+
+/// Which names the server stores as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameSupport {
+    /// Names that are not UTF-8.
+    pub raw: Support,
+    /// Names with the byte 255 (IAC), which is sent twice (RFC 854).
+    pub iac: Support,
 }
 
 /// How data connections are made.
@@ -207,8 +219,8 @@ pub struct AttributeSupport {
 pub struct PipeliningFaults {
     /// A login whose later commands were sent before the reply to `FEAT` has failed.
     pub early_login: bool,
-    /// Connections on which a reply belonged to another command.
-    pub reordered: u32,
+    /// By [`Order`](evidence::order::Order): a reply did not fit its place.
+    pub misfits: [bool; ORDERS],
     /// Pipelined commands that were lost in a row, on a server that had answered some.
     pub lost: u32,
 }
@@ -222,8 +234,8 @@ pub struct ThisMount {
     pub pipelining_faults: PipeliningFaults,
     /// `AUTH TLS` was refused.
     pub refuses_auth_tls: bool,
-    /// `PROT P` holds for one transfer.
-    pub forgets_prot: bool,
+    /// How transfers start.
+    pub starts: TransferStarts,
     /// `OPTS` is not sent: more replies than commands came in a login with it.
     pub skips_opts: bool,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
@@ -246,6 +258,19 @@ pub struct ThisMount {
     pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// How transfers start on this server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TransferStarts {
+    /// `PROT P` holds for one transfer.
+    pub forgets_prot: bool,
+    /// Transfers in a row of which no preliminary reply came before the data.
+    pub late: u32,
+    /// The passive port that was named last.
+    pub port: u16,
+    /// How often in a row it was.
+    pub same_port: u32,
 }
 
 /// Which parts of files were stored and refused.

@@ -1,6 +1,7 @@
 //! Transfers: RETR, STOR, APPE and listings over a data connection, from the command to the final reply.
 //!
 //! * `start`: starts a transfer: from its command to a data connection that carries data
+//! * `first_reply`: waits for the first reply to a transfer, or for its data
 //! * `download`: `RETR`
 //! * `upload`: `STOR` and `APPE`
 //! * `listing_stream`: the lines of a listing, over a data connection
@@ -15,6 +16,7 @@ pub(crate) mod download;
 pub(crate) mod early_data;
 pub(crate) mod entry_collector;
 pub(crate) mod finish;
+pub(crate) mod first_reply;
 pub(crate) mod followup;
 pub(crate) mod listing_stream;
 pub(crate) mod rest_check;

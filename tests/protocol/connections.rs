@@ -298,6 +298,22 @@ fn no_data_connection_for_the_moment_is_tried_again() {
     assert_eq!(mount.sh("ls d"), "f\n");
 }
 
+/// One odd reply seemed to demand PRET, which the server does not know: that is no reason to refuse all transfers.
+#[test]
+fn pret_that_is_unknown_is_left_out_again() {
+    let server = Script::new().without(&["PRET", "EPSV"]).start();
+    server.tree().put("/d/f", "content");
+    server.once("PASV", Act::Reply("500 Send PRET first"));
+    let mut mount = Mount::of(&server);
+    assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    let from = server.mark();
+    mount.sh("echo new > g; test $(cat g) = new");
+    assert_eq!(server.since(from, &["PRET"]).len(), 0);
+    mount.unmount();
+    mount.again(&server);
+    assert_eq!(mount.sh("cat d/f"), "content");
+}
+
 /// vsftpd ends a session for which it finds no free passive port: that is no refusal of the command.
 #[test]
 fn session_that_ends_for_want_of_a_port_is_replaced() {
@@ -308,6 +324,23 @@ fn session_that_ends_for_want_of_a_port_is_replaced() {
         "500 OOPS: vsf_sysutil_bind, maximum number of attempts to find a listening port exceeded";
     server.once("EPSV", Act::Farewell(words));
     assert_eq!(mount.sh("ls d; cat d/f"), "f\ncontent");
+    assert_eq!(server.count("PASV"), 0);
+}
+
+/// A data connection that waits for a transfer would keep all other mounts from making one.
+#[test]
+fn one_passive_port_serves_several_mounts() {
+    let server = Script::new().one_port().start();
+    for number in 0..9 {
+        server.tree().put(&format!("/f{number}"), pattern(100_000));
+    }
+    let mounts = [Mount::of(&server), Mount::of(&server)];
+    let read = "for n in 0 1 2 3 4 5; do cat f$n >/dev/null; done; cp f6 g$$; ls >/dev/null";
+    for mount in mounts.iter().chain(&mounts) {
+        mount.sh(read);
+    }
+    mounts[0].sh("for n in 0 1 2 3 4 5 6 7 8; do { cat f$n >/dev/null; cp f$n h$n; } & done; wait; for n in 0 1 2 3 4 5 6 7 8; do cmp f$n h$n; done");
+    mounts[1].sh(read);
     assert_eq!(server.count("PASV"), 0);
 }
 

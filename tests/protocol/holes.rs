@@ -156,3 +156,71 @@ fn hole_that_a_server_refuses_later_is_sent_as_zeros() {
     );
     assert_eq!(mount.lost().len(), 0);
 }
+
+fn holes_are_zeros(server: &Server, path: &str, data: &[std::ops::Range<usize>]) -> bool {
+    let tree = server.tree();
+    let bytes = tree.bytes(path).unwrap();
+    let is_data = |at: &usize| data.iter().any(|range| range.contains(at));
+    (0..bytes.len())
+        .filter(|at| !is_data(at))
+        .all(|at| bytes[at] == 0)
+}
+
+/// A file system without holes leaves old bytes in large ones; the small one of the probe is clean.
+#[test]
+fn hole_that_holds_old_bytes_is_sent_as_zeros() {
+    let server = Server::start();
+    server.tree().fill_holes_over(1 << 16);
+    server.tree().put("/old", "0123456789");
+    server.tree().put("/third", "0123456789");
+    let mount = Mount::of(&server);
+    mount.python(
+        "f = os.open('old', os.O_RDWR); os.pwrite(f, b'tail', 8 << 20); os.fsync(f); os.close(f)",
+    );
+    assert_eq!(size(&server, "/old"), 8 * MIB + 4);
+    assert!(holes_are_zeros(
+        &server,
+        "/old",
+        &[0..10, 8 << 20..(8 << 20) + 4]
+    ));
+    assert!(
+        server.count("REST") > 1,
+        "the server was asked to make a hole"
+    );
+    // From then on zeros are sent at once, to new files too.
+    let from = server.mark();
+    mount.sh("truncate -s 3M new; truncate -s 4M third");
+    assert!(holes_are_zeros(&server, "/new", &[]));
+    assert!(holes_are_zeros(
+        &server,
+        "/third",
+        std::slice::from_ref(&(0..10))
+    ));
+    assert_eq!(server.since(from, &["RETR /new", "RETR /third"]).len(), 0);
+    assert_eq!(mount.lost().len(), 0);
+    assert_eq!(
+        mount.sh("head -c 10 old; tail -c 4 old; wc -c < old"),
+        "0123456789tail8388612\n"
+    );
+}
+
+#[test]
+fn new_file_with_old_bytes_in_its_holes_is_sent_whole() {
+    let server = Server::start();
+    server.tree().fill_holes_over(1 << 16);
+    let mount = Mount::of(&server);
+    mount.python(
+        "f = os.open('new', os.O_RDWR | os.O_CREAT); os.pwrite(f, b'head', 0); os.pwrite(f, b'tail', 8 << 20); os.fsync(f); os.close(f)",
+    );
+    assert_eq!(size(&server, "/new"), 8 * MIB + 4);
+    assert!(holes_are_zeros(
+        &server,
+        "/new",
+        &[0..4, 8 << 20..(8 << 20) + 4]
+    ));
+    assert!(
+        server.count("REST") > 1,
+        "the server was asked to make a hole"
+    );
+    assert_eq!(mount.lost().len(), 0);
+}

@@ -188,6 +188,26 @@ fn silence_of_the_server_proves_nothing_of_mlsd() {
     assert!(!server.since(mark, &["MLSD"]).is_empty());
 }
 
+/// A refused MKD shows such a name on any server; the next mount knows that there are some.
+#[test]
+fn directory_that_no_listing_has_is_learned_from_a_refused_mkdir() {
+    let server = Script::new()
+        .without(&["MLSD", "MLST", "STAT"])
+        .hides("virtual")
+        .start();
+    server.tree().put("/virtual/inner/f", "content");
+    let mut mount = Mount::of(&server);
+    assert_eq!(mount.error("os.listdir('virtual')"), "ENOENT");
+    assert_eq!(server.count("CWD /virtual"), 0);
+    assert_eq!(mount.error("os.mkdir('virtual')"), "EEXIST");
+    mount.sh("[ $(cat virtual/inner/f) = content ]");
+    mount.unmount();
+    mount.again(&server);
+    let from = server.mark();
+    mount.sh("[ $(ls virtual) = inner ]; ! ls absent");
+    assert_eq!(server.since(from, &["CWD /absent"]).len(), 1);
+}
+
 /// Virtual directories of IIS are in no listing, and CWD enters them.
 #[test]
 fn directory_that_no_listing_has_is_entered_on_windows() {

@@ -20,6 +20,7 @@ mod idle_readers;
 mod kept_attributes;
 mod large_directories;
 mod late_commands;
+mod late_start;
 mod link_files;
 mod listing_gaps;
 mod local_failures;

@@ -131,7 +131,18 @@ const USES: &[Use] = &[
         ..USE
     },
     Use {
+        without: &["MLSD", "MLST"],
+        command: "STAT",
+        script: "test \"$(stat -c %s $1/f)\" = 7",
+        ..USE
+    },
+    Use {
         command: "AUTH",
+        script: "test \"$(cat $1/f)\" = content",
+        ..USE
+    },
+    Use {
+        command: "OPTS",
         script: "test \"$(cat $1/f)\" = content",
         ..USE
     },
@@ -155,7 +166,7 @@ fn server(used: &Use) -> Server {
 fn try_odd_reply(used: &Use, odd: Act) -> Vec<String> {
     let shown = format!("{} after {} is {odd:?}", used.command, used.skip);
     let server = server(used);
-    let is_of_login = used.command == "AUTH";
+    let is_of_login = ["AUTH", "OPTS"].contains(&used.command);
     if is_of_login {
         server.once(used.command, odd.clone());
     }
@@ -168,7 +179,7 @@ fn try_odd_reply(used: &Use, odd: Act) -> Vec<String> {
         mount.try_sh(&script).succeeded()
     };
     // A refusal of a command without a path counts for this mount, and ways to data connections replace each other.
-    let is_path = !["EPSV", "REST", "AUTH"].contains(&used.command);
+    let is_path = !["EPSV", "REST", "AUTH", "OPTS"].contains(&used.command);
     let is_used = |mark| !server.since(mark, &[used.command]).is_empty();
     // The odd reply may fail these.
     run(&mount, "a");

@@ -254,3 +254,59 @@ fn lines_without_end_before_a_reply_are_an_error() {
     let mount = Mount::of(&server);
     assert_eq!(mount.error("os.listdir('d')"), "EIO");
 }
+
+fn store(name: &str) -> String {
+    format!("f = os.open(b'{name}', os.O_WRONLY | os.O_CREAT); os.write(f, b'{name}'); os.close(f)")
+}
+
+fn errno_of(mount: &Mount, code: &str) -> String {
+    mount.error(&format!("exec({code:?})"))
+}
+
+/// Two names that the server makes one of: neither file replaces the other.
+#[test]
+fn names_that_the_server_makes_one_of_are_eilseq() {
+    let server = Script::new().replaces_bytes().start();
+    server.tree().put("/a\u{fffd} b", "theirs");
+    let mut mount = Mount::of(&server);
+    for name in [r"a\xfe b", r"a\xfd b", r"a\xff"] {
+        assert_eq!(errno_of(&mount, &store(name)), "EILSEQ", "{name}");
+    }
+    assert_eq!(errno_of(&mount, r"os.mkdir(b'd\xfe')"), "EILSEQ");
+    mount.sh("echo x > plain");
+    assert_eq!(errno_of(&mount, r"os.rename(b'plain', b'p\xfe')"), "EILSEQ");
+    mount.sh("echo ä > ä");
+    let bytes = |path: &str| server.tree().bytes(path).map(<[u8]>::to_vec);
+    assert_eq!(bytes("/a\u{fffd} b"), Some(b"theirs".to_vec()));
+    assert_eq!(bytes("/plain"), Some(b"x\n".to_vec()));
+    assert_eq!(mount.sh("ls -A | wc -l"), "3\n");
+    // One mount's refusal is not believed by the next one, which tries again.
+    mount.unmount();
+    mount.again(&server);
+    assert_eq!(errno_of(&mount, &store(r"a\xfd b")), "EILSEQ");
+    assert_eq!(bytes("/a\u{fffd} b"), Some(b"theirs".to_vec()));
+}
+
+#[test]
+fn byte_255_that_is_stored_twice_is_eilseq() {
+    let server = Script::new().keeps_iac().start();
+    let mount = Mount::of(&server);
+    assert_eq!(errno_of(&mount, &store(r"c\xff")), "EILSEQ");
+    mount.python(&store(r"c\xfe"));
+    assert_eq!(server.tree().bytes(b"/c\xfe"), Some(&b"c\xfe"[..]));
+}
+
+/// Names that are kept cost one trial of each kind, and are stored by themselves.
+#[test]
+fn odd_names_of_a_server_that_keeps_them_are_tried_once() {
+    let server = Server::start();
+    let mount = Mount::of(&server);
+    for name in [r"a\xfe", r"a\xfd", r"a\xff", r"b\xff"] {
+        mount.python(&store(name));
+    }
+    for name in [&b"a\xfe"[..], b"a\xfd", b"a\xff"] {
+        let path = [b"/", name].concat();
+        assert_eq!(server.tree().bytes(&path), Some(name));
+    }
+    assert_eq!(server.since(0, &["DELE"]).len(), 2);
+}

@@ -72,7 +72,7 @@ on_every_server! {
     names:
         names_inner_blanks names_leading_blanks names_trailing_blanks names_only_blanks names_quotes names_hash_percent names_backslash
         names_brackets names_star_question names_star_directory names_utf8 names_dash_tilde names_like_facts
-        names_long names_with_line_ends names_like_reasons;
+        names_long names_with_line_ends names_like_reasons names_not_utf8;
     documents:
         examples_of_semantics;
     other_clients:

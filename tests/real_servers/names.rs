@@ -102,6 +102,42 @@ PY
           is \"$(ls -A $D)\" f; is \"$(cat $M/f)\" x");
 }
 
+/// Names that are not UTF-8 are kept as they are, or refused: none becomes another one.
+pub fn names_not_utf8(m: &mut Mounted) {
+    let refuses = if m.server.name == "pyftpdlib" {
+        "True"
+    } else {
+        "False"
+    };
+    m.sh(&format!(
+        "REFUSES={refuses} python3 - <<'PY'
+import errno, os
+M, D = [os.environ[name].encode() + b'/' for name in 'MD']
+taken, refused = {{}}, []
+def attempt(name, act):
+    try: act(name)
+    except OSError as error:
+        assert error.errno == errno.EILSEQ, (name, error)
+        refused.append(name)
+    else: taken[name] = act
+def store(name):
+    with open(M + name, 'wb') as file: file.write(name)
+def move(name):
+    with open(M + b'plain', 'wb') as file: file.write(name)
+    os.rename(M + b'plain', M + name)
+for name in (b'a\\xfe b', b'a\\xfd b', b'c\\xff', b'c\\xff\\xff', b'\\xe4'): attempt(name, store)
+for name in (b'd\\xfe', b'd\\xfd'): attempt(name, lambda name: os.mkdir(M + name))
+for name in (b'm\\xfe', b'm\\xfd'): attempt(name, move)
+assert bool(refused) == ({refuses}), refused
+assert not (refused and taken), (refused, taken)
+ours = {{name for name in os.listdir(D) if name != b'plain'}}
+assert ours == set(taken), (ours, taken)
+for name, act in taken.items():
+    if os.path.isfile(D + name): assert open(D + name, 'rb').read() == name, name
+PY"
+    ));
+}
+
 fn round_trip(m: &mut Mounted, names: &[&str]) {
     file_round_trip(m, names);
     directory_round_trip(m, names);

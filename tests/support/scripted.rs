@@ -21,7 +21,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub enum Act {
     Well,
     /// Answers by these words, and does nothing.
     Reply(&'static str),
+    /// Waits, answers by these words, and does nothing.
+    SlowReply(Duration, &'static str),
     /// Answers by these bytes, as they are, and does nothing.
     Raw(Vec<u8>),
     /// Does it, and sends these bytes before each of its replies.
@@ -97,6 +99,8 @@ pub enum Act {
     Misplace(fn(usize) -> usize),
     /// Listings: sends two bytes a second, without end. Stores: does it, and says so as slowly.
     Drip,
+    /// Transfers: says 150 when all has moved.
+    Late,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.
@@ -157,6 +161,9 @@ pub struct Script {
     one_client: bool,
     names_only: bool,
     hides: &'static str,
+    one_port: bool,
+    replaces_bytes: bool,
+    keeps_iac: bool,
     home: &'static str,
 }
 
@@ -264,6 +271,24 @@ impl Script {
         self
     }
 
+    /// All sessions share one passive port; one that finds it taken ends, as on vsftpd.
+    pub fn one_port(mut self) -> Self {
+        self.one_port = true;
+        self
+    }
+
+    /// Bytes of names that are not UTF-8 become U+FFFD, as on pyftpdlib.
+    pub fn replaces_bytes(mut self) -> Self {
+        self.replaces_bytes = true;
+        self
+    }
+
+    /// The byte 255 that Telnet sends twice is stored twice.
+    pub fn keeps_iac(mut self) -> Self {
+        self.keeps_iac = true;
+        self
+    }
+
     /// The directory after a login.
     pub fn home(mut self, home: &'static str) -> Self {
         self.home = home;
@@ -287,6 +312,7 @@ impl Script {
             transfers: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            passive_port: AtomicU16::new(0),
             forgets: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
@@ -333,6 +359,8 @@ struct Shared {
     lost: AtomicUsize,
     /// Of commands that come together, all but the first are lost.
     forgets: AtomicBool,
+    /// The one passive port, once there is one.
+    passive_port: AtomicU16,
     stopped: AtomicBool,
 }
 

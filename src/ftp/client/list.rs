@@ -51,6 +51,13 @@ impl Lister<'_> {
         Ok(hand_out(self.pool, entries, completeness, each))
     }
 
+    /// The names that begin with `start`, in the server's bytes.
+    pub fn names_from(mut self, start: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let (entries, _) = self.entries()?;
+        let names = entries.into_iter().map(|entry| entry.name);
+        Ok(names.filter(|name| name.starts_with(start)).collect())
+    }
+
     /// The target of the link `name` (in the server's bytes). Only `LIST` shows it: `MLSD` of Pure-FTPd and ProFTPD
     /// leaves it out.
     pub fn target(mut self, name: &[u8]) -> Result<Option<Vec<u8>>> {

@@ -5,6 +5,10 @@
 //! of that file to repair it; a file of ten bytes shows the same for a few round trips. It is created in the directory of
 //! the user's file, since permissions and disks differ between directories, and removed again. `ftpfs probe` stores and
 //! judges by the same functions.
+//!
+//! * `odd_names`: learns whether names that are not UTF-8 are kept, before one is stored
+
+pub(crate) mod odd_names;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -181,7 +185,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
 }
 
 /// Runs `probe`, which creates the temporary file `path`, and removes that file.
-fn with_temp_file<T>(
+pub(crate) fn with_temp_file<T>(
     pool: &Arc<Pool>,
     path: &[u8],
     ask: &Ask<'_>,

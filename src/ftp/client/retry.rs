@@ -6,11 +6,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ftp::client::{Client, recheck};
+use crate::ftp::pool::connector::lacks_port;
 use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
-use crate::remote::{Ask, Done, Error, Remote, Result, Step, Urgency, Why};
+use crate::remote::{Ask, Done, Error, Remote, RemotePath, Result, Step, Urgency, Why};
 
 /// How often a name was sent instead of a path.
 #[derive(Debug, Default)]
@@ -53,6 +54,16 @@ pub(crate) fn changes_name(step: &Step<'_>) -> bool {
         step,
         Step::Remove(_) | Step::RemoveDirectory(_) | Step::MakeDirectory(_) | Step::Rename { .. }
     )
+}
+
+/// The name that a step makes.
+pub(crate) fn made_name<'a>(step: &Step<'a>) -> Option<&'a RemotePath> {
+    match step {
+        Step::MakeDirectory(path)
+        | Step::Rename { to: path, .. }
+        | Step::MakeLink { link: path, .. } => Some(path),
+        _ => None,
+    }
 }
 
 impl Client {
@@ -99,14 +110,26 @@ impl Client {
                     return Err(error);
                 }
                 log::info!("client: {error}; retrying on a new connection");
-                recheck::settle(&self.pool, writes, ask)?;
-                let again = work(self.pool.lease(purpose, true, ask)?, true);
+                let mut once_more = || {
+                    recheck::settle(&self.pool, writes, ask)?;
+                    work(self.pool.lease(purpose, true, ask)?, true)
+                };
+                if lacks_port(&error) {
+                    self.pool.release_ports();
+                }
+                let mut again = once_more();
+                let mut pauses = Pauses::default();
+                // Other sessions have the server's passive ports; nothing was sent that needs one.
+                while let Err(error) = &again
+                    && lacks_port(error)
+                    && pauses.wait(error, ask.deadline)
+                {
+                    self.pool.release_ports();
+                    again = once_more();
+                }
                 match again {
                     // Other connections of ours have ended these: there are none any more.
-                    Err(Error::Lost { .. }) if self.pool.is_single() => {
-                        recheck::settle(&self.pool, writes, ask)?;
-                        work(self.pool.lease(purpose, true, ask)?, true)
-                    }
+                    Err(Error::Lost { .. }) if self.pool.is_single() => once_more(),
                     again => again,
                 }
             }

@@ -18,8 +18,10 @@ use crate::ftp::client::stat_list::STAT_ALL;
 use crate::ftp::control::version_query::number;
 use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
+use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Learned, Support};
 use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::entry_collector::{EntryCollector, Listed};
 use crate::remote::{
@@ -144,14 +146,14 @@ pub fn stat(
 /// whether the server's `STAT` is usable.
 fn listed(pool: &Pool, directory: &[u8], reply: &Reply) -> Option<Listed> {
     let profile = pool.profile();
-    if reply.is_unknown_command() {
-        profile.learn(|learned| learned.listing.stat_lists = Support::No);
+    if !reply.is_completion() {
+        profile.note(Capability::StatLists, &below(directory, b""), reply);
     }
     let lines = stat_list::listed_lines(reply).filter(|lines| !lines.is_empty())?;
     if !stat_list::names_itself(lines) {
         // After a success it may be about this path, which may no longer be a directory.
         if profile.ask(|learned| learned.listing.stat_lists.is_unknown()) {
-            profile.learn(|learned| learned.listing.stat_lists = Support::No);
+            profile.note_useless(Capability::StatLists, directory);
         }
         return None;
     }

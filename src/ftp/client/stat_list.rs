@@ -19,6 +19,8 @@ use crate::ftp::control::Control;
 use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::Support;
+use crate::ftp::profile::evidence::Capability;
+use crate::ftp::profile::evidence::order::{Misfit, Order};
 use crate::ftp::profile::{Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -108,8 +110,15 @@ pub fn judge(pool: &Pool, directory: &[u8], names: &BTreeSet<Vec<u8>>, reply: &R
         stat == *names
     });
     log::debug!("list: STAT shows the same names as LIST: {same}");
-    pool.profile()
-        .learn(|learned| learned.listing.stat_lists = Support::from(same));
+    let profile = pool.profile();
+    match same {
+        true => {
+            profile.learn(|learned| learned.listing.stat_lists = Support::Yes);
+            profile.note_success(Capability::StatLists);
+        }
+        // Another client may have changed the directory between.
+        false => profile.note_useless(Capability::StatLists, directory),
+    }
 }
 
 fn is_comparable(directory: &[u8], names: &BTreeSet<Vec<u8>>) -> bool {
@@ -161,7 +170,7 @@ pub fn is_plain(path: &[u8]) -> bool {
 const NONCE_LIMIT: u64 = 1 << 31;
 
 /// Sends the commands as one flight that ends with a nonce, and returns the final reply to each. If the nonce does not come
-/// back, the connection is closed, and `STAT` is not used in this mount any more.
+/// back, the connection is closed; the second time `STAT` is not used in this mount any more.
 pub fn flight_with_nonce(
     control: &mut Control,
     profile: &Profile,
@@ -180,9 +189,13 @@ pub fn flight_with_nonce(
     });
     if !is_genuine {
         control.give_up();
-        profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
+        let mut cause =
+            "replies cannot be distinguished from file names with line breaks".to_string();
+        if profile.note_misfit(Order::StatMark) == Misfit::Mount {
+            profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
+            cause += "; STAT disabled in this mount";
+        }
         let tried = commands.first().map(ToString::to_string);
-        let cause = "replies cannot be distinguished from file names with line breaks; STAT disabled in this mount";
         return Err(Error::lost(tried.unwrap_or_default(), cause));
     }
     replies.truncate(commands.len());

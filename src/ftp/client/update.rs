@@ -4,14 +4,13 @@
 //! What a server does with `REST` before `STOR` is checked the first time, while the whole file is available to repair it; from
 //! then on it is trusted.
 //!
-//! Holes are not sent where the server was seen to make them (`patch_probe`): the ranges around one are stored by a transfer
-//! each, of which the last one sets the size.
-//!
 //! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
 //!
 //! * `append`: appends to a file that other clients may change at the same time
+//! * `holes`: leaves holes of a file to the server, and checks what it makes of them
 
 pub(crate) mod append;
+mod holes;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ const JOINT_BYTES: u64 = 512;
 
 /// The plan by which `change` would be stored, given what was learned about the server.
 pub fn plan(learned: &Learned, change: &Change) -> Plan {
-    if let Some(plan) = around_holes(learned, change) {
+    if let Some(plan) = holes::around(learned, change) {
         return plan;
     }
     let Some(base) = change.base.and_then(|base| base.size) else {
@@ -58,55 +57,6 @@ pub fn plan(learned: &Learned, change: &Change) -> Plan {
     patch(learned, change, base)
         .filter(|plan| cost(plan) < change.size + TRANSFER_COST)
         .unwrap_or(Plan::Whole)
-}
-
-/// The plan that sends no holes, where there are any that cost more than a transfer.
-fn around_holes(learned: &Learned, change: &Change) -> Option<Plan> {
-    if !learned.makes_holes() {
-        return None;
-    }
-    let base = change.base.and_then(|base| base.size).unwrap_or(0);
-    let is_new = change.emptied || change.kept == 0 || base == 0;
-    let end = if is_new { 0 } else { base };
-    // The first byte makes the file, and the last one sets its size.
-    let bounds = end.max(1)..change.size.saturating_sub(1);
-    let clip = |hole: &Range<u64>| hole.start.max(bounds.start)..hole.end.min(bounds.end);
-    let holes: Vec<_> = (change.holes.iter().map(clip))
-        .filter(|hole| hole.start < hole.end && hole.end - hole.start > TRANSFER_COST)
-        .collect();
-    if holes.is_empty() {
-        return None;
-    }
-    if is_new {
-        let whole = std::iter::once(0..change.size).collect::<Vec<_>>();
-        return Some(Plan::Sparse(without(&whole, &holes)));
-    }
-    let keeps = learned.partial.rest_stor_keeps == Support::Yes;
-    (learned.partial.rest_stor == Support::Yes && (keeps || change.first_dirty() >= base)).then(
-        || Plan::Patch {
-            ranges: without(&change.dirty, &holes),
-            tried: false,
-            cuts: !keeps,
-        },
-    )
-}
-
-/// What of `ranges` is not in `holes`; both are in order.
-fn without(ranges: &[Range<u64>], holes: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut left = Vec::new();
-    for range in ranges {
-        let mut at = range.start;
-        for hole in holes {
-            if hole.end <= at || hole.start >= range.end {
-                continue;
-            }
-            left.push(at..hole.start);
-            at = hole.end;
-        }
-        left.push(at..range.end);
-    }
-    left.retain(|range| range.start < range.end);
-    left
 }
 
 /// The plan that sends only a part of the file, where that is possible.
@@ -217,12 +167,15 @@ impl Update<'_> {
             Plan::Append(base) => self.append(*base, then)?,
             Plan::Patch { ranges, tried, .. } => {
                 let said = self.patch(ranges, (!tried).then_some(then))?;
-                if *tried {
-                    self.judge(ranges)?;
+                match tried {
+                    true => self.judge(ranges).map(|()| said)?,
+                    false => self.fill_holes(plan, ranges, then, said)?,
                 }
-                said
             }
-            Plan::Sparse(ranges) => self.patch(ranges, Some(then))?,
+            Plan::Sparse(ranges) => {
+                let said = self.patch(ranges, Some(then))?;
+                self.fill_holes(plan, ranges, then, said)?
+            }
             Plan::Whole => self.store(then)?,
         };
         let ask = |said| match said {
@@ -376,7 +329,11 @@ impl Update<'_> {
         }
         let path = self.pool.place().absolute(self.file)?;
         let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
-        let mut download = Download::open(lease, &path, &Reading::at(at), self.ask.deadline)?;
+        let reading = Reading {
+            enough: u64::try_from(length).ok(),
+            ..Reading::at(at)
+        };
+        let mut download = Download::open(lease, &path, &reading, self.ask.deadline)?;
         let mut theirs = vec![0; length];
         let mut filled = 0;
         while filled < length {
@@ -467,47 +424,6 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-
-    #[test]
-    fn holes_are_left_out_of_a_plan() {
-        let mut learned = Learned::default();
-        learned.partial.rest_stor_beyond = Support::Yes;
-        learned.partial.rest_stor = Support::Yes;
-        let all = |end| std::iter::once(0..end).collect::<Vec<_>>();
-        let new = Change {
-            size: 9 * MIB,
-            dirty: all(9 * MIB),
-            holes: vec![0..4 * MIB, 5 * MIB..5 * MIB + 10, 6 * MIB..9 * MIB],
-            ..Change::default()
-        };
-        let around = vec![0..1, 4 * MIB..6 * MIB, 9 * MIB - 1..9 * MIB];
-        assert_eq!(plan(&learned, &new), Plan::Sparse(around));
-        // Behind what was there, whose own bytes are sent.
-        let base = Some(Version {
-            size: Some(2 * MIB),
-            modified: None,
-        });
-        let longer = Change {
-            base,
-            kept: 2 * MIB,
-            dirty: vec![MIB..MIB + 5, 2 * MIB..9 * MIB],
-            holes: vec![2 * MIB..9 * MIB],
-            ..new.clone()
-        };
-        learned.partial.rest_stor_keeps = Support::Yes;
-        let ranges = vec![MIB..MIB + 5, 9 * MIB - 1..9 * MIB];
-        let (tried, cuts) = (false, false);
-        assert_eq!(
-            plan(&learned, &longer),
-            Plan::Patch {
-                ranges,
-                tried,
-                cuts
-            }
-        );
-        learned.partial.rest_stor_beyond = Support::No;
-        assert_eq!(plan(&learned, &new), Plan::Whole);
-    }
 
     #[test]
     fn an_upload_of_another_size_is_no_success() {

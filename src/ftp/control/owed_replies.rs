@@ -46,6 +46,8 @@ pub struct OwedReplies {
     outcome: Option<PipelineOutcome>,
     /// When the last reply came, preliminary ones too.
     heard: Option<Instant>,
+    /// Data moves although the preliminary reply to its transfer has not come.
+    pub starts_late: bool,
 }
 
 impl OwedReplies {

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::{LeadingCommands, Policy};
+use crate::ftp::data::{LeadingCommands, Policy, Preconnected};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::profile::{DataMode, Profile};
 use crate::ftp::protocol::command::Command;
@@ -49,7 +49,7 @@ pub fn listen(
         profile.learn(|learned| learned.data.needs_pret = true);
         reply = ask(control, profile, mode, transfer, leading, deadline)?;
     }
-    port_in(&reply, mode, control, policy)
+    port_in(&reply, mode, control, profile, policy)
 }
 
 /// The port in a reply to `EPSV` or `PASV`.
@@ -57,6 +57,7 @@ pub fn port_in(
     reply: &Reply,
     mode: Command<'static>,
     control: &mut Control,
+    profile: &Profile,
     policy: &Policy,
 ) -> Result<Port> {
     if !reply.is_completion() {
@@ -75,6 +76,7 @@ pub fn port_in(
     let (host, port) = said
         .filter(|&(_, port)| port != 0)
         .ok_or_else(|| Error::misbehaved(mode.to_string(), reply.to_string()))?;
+    Preconnected::note_port(profile, port);
     let route = control.route();
     let named = host.filter(|&host| {
         let taken = policy.trusts_pasv && may_be(host, route.ip());
@@ -136,7 +138,16 @@ fn ask(
     let mut own = replies.split_off(first).into_iter();
     leading.take_replies(replies);
     if pret && let Some(refused) = own.next().filter(|reply| !reply.is_completion()) {
-        return Err(refused.refusal(announced));
+        // It has no path of its own to fail on: a permanent refusal is about the command.
+        let is_missing = (500..=599).contains(&refused.code);
+        match own.next() {
+            Some(reply) if is_missing && reply.is_completion() => {
+                log::info!("data: {announced}: {refused}; transfers are announced no more");
+                profile.learn(|learned| learned.data.needs_pret = false);
+                return Ok(reply);
+            }
+            _ => return Err(refused.refusal(announced)),
+        }
     }
     own.next()
         .ok_or_else(|| Error::misbehaved(mode.to_string(), "no reply"))

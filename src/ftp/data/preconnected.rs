@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::ftp::control::Control;
 use crate::ftp::data::{Attempt, LeadingCommands, Policy, passive};
 use crate::ftp::net::stream::{Stream, blame};
-use crate::ftp::profile::{DataMode, Profile};
+use crate::ftp::profile::{DataMode, Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Result};
@@ -33,6 +33,10 @@ const SPARE_LIFE: Duration = Duration::from_secs(10);
 const MISFIRE_WEIGHT: u32 = 32;
 /// Debt from which on none is made any more.
 const DEBT_LIMIT: u32 = 3 * MISFIRE_WEIGHT;
+/// Debt that is never paid.
+const NO_PRECONNECTING: u32 = u32::MAX / 2;
+/// How often in a row the same passive port is named before it counts as the only one: of three ports, one in 27 times by chance.
+const SAME_PORT_LIMIT: u32 = 4;
 
 impl Preconnected {
     /// Whether preconnected data connections can be made to this server.
@@ -102,7 +106,7 @@ impl Preconnected {
         let Some(way) = profile.ask(|learned| learned.data.modes.likely()) else {
             return Ok(None);
         };
-        let port = passive::port_in(reply, passive::command(way), control, policy)?;
+        let port = passive::port_in(reply, passive::command(way), control, profile, policy)?;
         Ok(Some(Self {
             way,
             stream: port.begin(control, deadline)?,
@@ -166,6 +170,32 @@ impl Preconnected {
                     learned.this_mount.preconnect_debt.saturating_sub(1)
             });
         }
+    }
+
+    /// The server has named a passive port. Where it is always the same one, a data connection that waits for a transfer
+    /// keeps all other clients from making one (vsftpd ends their sessions: "500 OOPS: vsf_sysutil_bind").
+    pub fn note_port(profile: &Profile, port: u16) {
+        let same = |learned: &Learned| learned.this_mount.starts.port == port;
+        if !profile.ask(same) {
+            profile.learn(|learned| {
+                let starts = &mut learned.this_mount.starts;
+                (starts.port, starts.same_port) = (port, 1);
+            });
+            return;
+        }
+        if profile.ask(|learned| learned.this_mount.starts.same_port) >= SAME_PORT_LIMIT {
+            return;
+        }
+        profile.learn(|learned| {
+            let this_mount = &mut learned.this_mount;
+            this_mount.starts.same_port += 1;
+            if this_mount.starts.same_port >= SAME_PORT_LIMIT {
+                log::info!(
+                    "data: the server has one passive port ({port}): preconnecting disabled"
+                );
+                this_mount.preconnect_debt = NO_PRECONNECTING;
+            }
+        });
     }
 
     /// A transfer could not begin over one.

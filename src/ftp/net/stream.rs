@@ -35,6 +35,19 @@ pub struct Stream {
     tls: Option<Box<Protected>>,
 }
 
+/// What a data connection shows before anything was read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataState {
+    /// The server has not connected yet.
+    Awaited,
+    /// It is open, and nothing has come.
+    Silent,
+    /// Bytes have come.
+    Bytes,
+    /// It has ended.
+    Ended,
+}
+
 /// How long a server may take to end a data connection when we have: what it still says are tickets
 /// for the next one, and to close before it is read resets the connection under the upload's end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -248,6 +261,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Waits until there is room for more bytes.
+    pub fn await_room(&self, deadline: &Deadline) -> io::Result<()> {
+        self.wait(PollFlags::POLLOUT, deadline)
+    }
+
     /// Writes all of `bytes`, and the end of the data.
     pub fn write_last(&mut self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
         if self.tls.is_none() {
@@ -353,6 +371,35 @@ impl Stream {
         }
     }
 
+    /// What a data connection that nothing was taken from yet shows.
+    pub fn data_state(&self) -> DataState {
+        match self.tcp.peek(&mut [0]) {
+            Ok(0) => DataState::Ended,
+            Ok(_) => DataState::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => DataState::Silent,
+            Err(_) => DataState::Ended,
+        }
+    }
+
+    /// Waits until this connection or `other` has something to read, or for `slice`, or a little less; the caller checks again.
+    /// `since` is when it began to wait.
+    pub fn await_either(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        since: Instant,
+        slice: Duration,
+        deadline: &Deadline,
+    ) -> io::Result<()> {
+        let own = self.tcp.as_fd();
+        let mut fds = [own, other.unwrap_or(own)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        poll_for(
+            &mut fds,
+            deadline,
+            slice.min(ACKNOWLEDGEMENT_CHECK_INTERVAL),
+        )?;
+        check_acknowledged(&self.tcp, since, silence_limit(deadline))
+    }
+
     /// A second handle by which another thread can cut this connection.
     pub fn cutter(&self) -> io::Result<Cutter> {
         Ok(Cutter {
@@ -412,10 +459,18 @@ pub(crate) fn await_peer(
         if poll_for(&mut fds, deadline, ACKNOWLEDGEMENT_CHECK_INTERVAL)? {
             return Ok(());
         }
-        if since.elapsed() >= limit && is_unacknowledged_for(tcp, limit) {
-            let cause = format!("nothing was acknowledged for {} s", limit.as_secs());
-            return Err(io::Error::other(cause));
-        }
+        check_acknowledged(tcp, since, limit)?;
+    }
+}
+
+/// An error where the peer has acknowledged nothing for `limit` since the wait began.
+fn check_acknowledged(tcp: &TcpStream, since: Instant, limit: Duration) -> io::Result<()> {
+    match since.elapsed() >= limit && is_unacknowledged_for(tcp, limit) {
+        true => Err(io::Error::other(format!(
+            "nothing was acknowledged for {} s",
+            limit.as_secs()
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -14,16 +14,15 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::control::{Control, login};
 use crate::ftp::data::Preconnected;
-use crate::ftp::pool::wait_queue::PoolState;
+use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::evidence::order::{Misfit, Order};
 use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// Lost pipelines in a row that disable pipelining on a server that had answered some.
 const LOST_PIPELINES_LIMIT: u32 = 2;
-/// Connections on which replies came in another order, before pipelining ends for the mount: one may be an accident.
-const REORDERED_LIMIT: u32 = 2;
 /// How long a connection may take that no caller waits for yet.
 pub(crate) const GROWING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the port of a preconnected data connection may take: no caller waits for it.
@@ -39,15 +38,36 @@ impl Pool {
         arms: bool,
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
-        let log_in = || self.log_in(self.connect_further(deadline)?, arms, deadline);
+        let log_in = |arms| self.log_in(self.connect_further(deadline)?, arms, deadline);
         let sent_opts = login::sends_opts(&self.profile);
-        match log_in() {
+        match log_in(arms) {
             Err(error) if sent_opts && !login::sends_opts(&self.profile) => {
                 log::info!("pool: {error}; logging in again without OPTS");
-                log_in()
+                log_in(arms)
+            }
+            Err(error) if arms && lacks_port(&error) => {
+                log::info!("pool: {error}; logging in again without a data connection");
+                self.release_ports();
+                log_in(false)
             }
             result => result,
         }
+    }
+
+    /// Ends idle sessions whose data connection waits for a transfer: the server has no passive port left.
+    pub(crate) fn release_ports(&self) {
+        Preconnected::note_misfire(&self.profile);
+        let mut state = self.state.lock();
+        let (waiting, others) =
+            (state.idle.drain(..)).partition(|idle| idle.preconnected.is_some());
+        state.idle = others;
+        let waiting: Vec<Idle> = waiting;
+        for idle in &waiting {
+            state.drop_connection(idle.id);
+        }
+        drop(state);
+        drop(waiting);
+        self.changed.notify_all();
     }
 
     /// Logs in on a connection that was greeted, as [`Self::new_control`] does.
@@ -221,6 +241,17 @@ pub(crate) fn further_login(
     }
 }
 
+/// Whether a session has ended for want of a passive port: vsftpd says "500 OOPS: vsf_sysutil_bind" to `EPSV`, others 421.
+pub(crate) fn lacks_port(error: &Error) -> bool {
+    match error {
+        Error::Lost { tried, cause, .. } => {
+            let is_of_port = tried == "EPSV" || tried == "PASV";
+            is_of_port && (cause.contains("said 500 OOPS") || cause.contains("said 421"))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a login that failed got more replies than commands were sent.
 pub(crate) fn has_surplus_replies(control: &Control) -> bool {
     control.is_logged_in() && !control.is_ended_by_server()
@@ -230,6 +261,9 @@ pub(crate) fn has_surplus_replies(control: &Control) -> bool {
 /// unless it happens again before any are answered. One odd reply ends the connection only; the second one ends pipelining. True when pipelining was
 /// disabled by this.
 pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
+    let is_known = profile.ask(|learned| learned.pipelining.commands) == Support::No;
+    let ends_by_misfit = outcome == PipelineOutcome::Reordered
+        && profile.note_misfit(Order::Commands) == Misfit::Mount;
     let mut is_news = false;
     profile.learn(|learned| {
         let ends = match outcome {
@@ -243,12 +277,9 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
                 learned.pipelining.commands.is_unknown()
                     || learned.this_mount.pipelining_faults.lost >= LOST_PIPELINES_LIMIT
             }
-            PipelineOutcome::Reordered => {
-                learned.this_mount.pipelining_faults.reordered += 1;
-                learned.this_mount.pipelining_faults.reordered >= REORDERED_LIMIT
-            }
+            PipelineOutcome::Reordered => ends_by_misfit,
         };
-        is_news = ends && learned.pipelining.commands != Support::No;
+        is_news = ends && !is_known;
         if ends {
             learned.pipelining.commands = Support::No;
         }

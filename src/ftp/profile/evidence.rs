@@ -6,6 +6,10 @@
 //! path. Refusals in two directories without a success between count all the same. A success counts at any time.
 //!
 //! What is refused here counts for this mount. [`super::format`] says when it counts for later ones.
+//!
+//! * `order`: decides what replies prove that do not fit their place
+
+pub mod order;
 
 use crate::ftp::profile::{DataMode, Learned, ModeFailure, Part, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
@@ -36,6 +40,8 @@ pub enum Capability {
     Append,
     /// `STOR` after `REST`.
     StoreAt,
+    /// `STAT` of a directory shows the same as `LIST`.
+    StatLists,
 }
 
 /// The first refusal of a capability since it last worked.
@@ -104,7 +110,8 @@ impl Capability {
             | Self::Chmod
             | Self::SetTimes
             | Self::Append
-            | Self::StoreAt => CommandKind::Change,
+            | Self::StoreAt
+            | Self::StatLists => CommandKind::Change,
         }
     }
 
@@ -125,6 +132,7 @@ impl Capability {
             Self::AuthTls => Support::from(learned.this_mount.refuses_auth_tls.then_some(false)),
             Self::Append => learned.partial.appe,
             Self::StoreAt => learned.partial.rest_stor,
+            Self::StatLists => learned.listing.stat_lists,
         }
     }
 
@@ -148,7 +156,8 @@ impl Capability {
             | Self::SiteQuota
             | Self::AuthTls
             | Self::Append
-            | Self::StoreAt => false,
+            | Self::StoreAt
+            | Self::StatLists => false,
         };
         match is_offered || self.support(learned) == Support::Yes {
             true => History::Vouched,
@@ -170,7 +179,8 @@ impl Capability {
             | Self::SiteQuota
             | Self::AuthTls
             | Self::Append
-            | Self::StoreAt => {}
+            | Self::StoreAt
+            | Self::StatLists => {}
         }
     }
 
@@ -190,6 +200,7 @@ impl Capability {
             Self::AuthTls => learned.this_mount.refuses_auth_tls = true,
             Self::Append => learned.lacks(Part::Append),
             Self::StoreAt => learned.lacks(Part::InPlace),
+            Self::StatLists => learned.listing.stat_lists = Support::No,
         }
     }
 }
@@ -258,7 +269,7 @@ impl Profile {
     fn note_code(&self, capability: Capability, path: &[u8], (code, why): (u16, Why)) -> Verdict {
         let (history, before) =
             self.ask(|learned| (capability.history(learned), capability.support(learned)));
-        let mut verdict = verdict(code, capability.kind(), history);
+        let verdict = verdict(code, capability.kind(), history);
         if verdict == Verdict::Works && before == Support::Yes {
             return verdict;
         }
@@ -271,7 +282,20 @@ impl Profile {
         if verdict == Verdict::Nothing {
             return verdict;
         }
-        let directory = directory_of(path);
+        self.note_verdict(capability, directory_of(path), verdict)
+    }
+
+    /// An answer about the absolute path `directory` is of no use: that may be about the directory.
+    pub fn note_useless(&self, capability: Capability, directory: &[u8]) {
+        self.note_verdict(capability, directory, Verdict::OfPath);
+    }
+
+    fn note_verdict(
+        &self,
+        capability: Capability,
+        directory: &[u8],
+        mut verdict: Verdict,
+    ) -> Verdict {
         self.learn(|learned| {
             let refused = &mut learned.this_mount.refused_in;
             let at = refused

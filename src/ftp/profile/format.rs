@@ -78,6 +78,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("mlst", "no"),
     ("list_all", "no"),
     ("lists_entered", "no"),
+    ("stat_lists", "no"),
     ("mdtm", "no"),
     ("chmod", "no"),
     ("sets_times", "nothing"),
@@ -89,6 +90,8 @@ const REFUSALS: &[(&str, &str)] = &[
     ("site_quota", "no"),
     ("one_session", "yes"),
     ("paths", "no"),
+    ("raw_names", "no"),
+    ("iac_names", "no"),
     ("rest", "no"),
 ];
 
@@ -318,6 +321,16 @@ const FACTS: &[Fact] = &[
         read: |learned, word| parse_flag(word).map(|flag| learned.paths = flag.into()),
     },
     Fact {
+        name: "raw_names",
+        write: |learned| learned.names.raw.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.names.raw = flag.into()),
+    },
+    Fact {
+        name: "iac_names",
+        write: |learned| learned.names.iac.known().map(yes_or_no),
+        read: |learned, word| parse_flag(word).map(|flag| learned.names.iac = flag.into()),
+    },
+    Fact {
         name: "one_session",
         write: |learned| learned.one_session.then(|| yes_or_no(true)),
         read: |learned, word| parse_flag(word).map(|flag| learned.one_session = flag),
@@ -478,8 +491,8 @@ pub fn complete(text: &mut String, other: &str, ways: bool) {
 mod tests {
     use super::*;
     use crate::ftp::profile::{
-        AttributeSupport, DataConnections, DataModes, ListingSupport, PartialTransfers,
-        PipeliningSupport, Support,
+        AttributeSupport, DataConnections, DataModes, ListingSupport, NameSupport,
+        PartialTransfers, PipeliningSupport, Support,
     };
     use crate::ftp::protocol::features::Features;
 
@@ -570,6 +583,8 @@ stor_beyond yes
 site_quota no
 moves_aside yes
 paths no
+raw_names no
+iac_names yes
 one_session yes
 rest no
 ";
@@ -620,6 +635,10 @@ rest no
             moves_aside: true,
             one_session: true,
             paths: Support::No,
+            names: NameSupport {
+                raw: Support::No,
+                iac: Support::Yes,
+            },
             ..Learned::default()
         };
         let text = write(&head(), &learned);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::net::stream::Stream;
+use crate::ftp::profile::evidence::order::{Misfit, Order};
 use crate::ftp::profile::{Profile, Support};
 use crate::remote::{Deadline, Error};
 
@@ -72,17 +73,11 @@ pub fn worked(profile: &Profile) {
     }
 }
 
-/// One has failed: the first failure is enough where none had worked, and elsewhere the next one is a trial again.
+/// One has failed: the next one is a trial again, and the second failure is enough.
 pub fn failed(profile: &Profile, error: &Error) {
-    if !matches!(error, Error::Lost { .. } | Error::TimedOut { .. }) {
-        return;
-    }
-    match profile.ask(|learned| learned.pipelining.early_data) {
-        Support::Yes => profile.learn(|learned| learned.pipelining.early_data = Support::Unknown),
-        Support::No => {}
-        Support::Unknown => {
-            log::info!("upload: early data disabled for this server: {error}");
-            profile.learn(|learned| learned.pipelining.early_data = Support::No);
-        }
+    let is_of_connection = matches!(error, Error::Lost { .. } | Error::TimedOut { .. });
+    let is_known = profile.ask(|learned| learned.pipelining.early_data) == Support::No;
+    if is_of_connection && !is_known && profile.note_misfit(Order::EarlyData) == Misfit::Mount {
+        log::info!("upload: early data disabled for this server: {error}");
     }
 }

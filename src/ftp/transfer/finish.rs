@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::{Profile, Support};
+use crate::ftp::profile::Profile;
+use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
@@ -37,9 +38,9 @@ pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Re
 
 /// The replies to a transfer and to commands after it are in no order: replies can't be matched to commands any more.
 pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profile) -> Error {
-    profile.learn(|learned| match command {
-        Command::Stor(_) | Command::Appe(_) => learned.pipelining.after_upload = Support::No,
-        _ => learned.pipelining.after_download = Support::No,
+    profile.note_misfit(match command {
+        Command::Stor(_) | Command::Appe(_) => Order::AfterUpload,
+        _ => Order::AfterDownload,
     });
     control.give_up();
     Error::lost(

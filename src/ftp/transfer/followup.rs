@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::ftp::control::Control;
 use crate::ftp::data::Preconnected;
 use crate::ftp::pool::Lease;
+use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
@@ -236,7 +237,7 @@ impl DownloadFollowup {
         if let Self::Trial(command) = self {
             let other = control.reply(command, deadline)?;
             let outcome = judge(Pipelined::Noop, &last, slice::from_ref(&other));
-            profile.learn(|learned| learned.pipelining.after_download = outcome.in_order);
+            profile.note_trial(Order::AfterDownload, outcome.in_order);
             if !outcome.is_in_step {
                 control.give_up();
             }
@@ -277,11 +278,11 @@ fn conclude_with_port(
     let outcome = judge(Pipelined::Port, &first, others);
     let (last, port) = match (outcome.transfer, second) {
         (Some(Place::Second), Ok(second)) => {
-            pool.profile().learn(|learned| {
-                learned.data.late_preconnect = true;
-                let order = &mut learned.pipelining.after_download;
-                *order = outcome.in_order.or(*order);
-            });
+            pool.profile()
+                .learn(|learned| learned.data.late_preconnect = true);
+            if outcome.in_order == Support::No {
+                pool.profile().note_misfit(Order::AfterDownload);
+            }
             if !is_port(&first) {
                 return confirm(lease, &second, tried).map(|()| second);
             }
@@ -408,7 +409,7 @@ impl UploadFollowup {
         let outcome = judge(pipelined, &first, &others);
         if outcome.in_order.is_known() {
             log::debug!("commands after an upload: answered in order: {outcome:?}");
-            profile.learn(|learned| learned.pipelining.after_upload = outcome.in_order);
+            profile.note_trial(Order::AfterUpload, outcome.in_order);
         }
         if !outcome.is_in_step {
             control.give_up();

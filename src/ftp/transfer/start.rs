@@ -23,6 +23,7 @@ use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
 use crate::ftp::transfer::finish::{last_words, out_of_order, settle};
+use crate::ftp::transfer::first_reply::{DataConnection, Start, await_start};
 use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -110,11 +111,11 @@ pub fn begin(
         && lease.control()?.protects_data()
         && !pool
             .profile()
-            .ask(|learned| learned.this_mount.forgets_prot)
+            .ask(|learned| learned.this_mount.starts.forgets_prot)
     {
         log::info!("data: {error}; sending PROT P before each transfer");
         pool.profile()
-            .learn(|learned| learned.this_mount.forgets_prot = true);
+            .learn(|learned| learned.this_mount.starts.forgets_prot = true);
         check_in_step(lease, command)?;
         begun = try_to_begin(lease, request, is_part, deadline);
     }
@@ -194,6 +195,7 @@ pub fn begin_once(
         next_port: None,
         used_port: false,
         unused: None,
+        taken_before: false,
         deadline,
     };
     let begun = starter.run(lease, preconnected);
@@ -223,14 +225,6 @@ enum TransferStart {
     Begun(StartedTransfer),
 }
 
-/// The first reply to the command, or the reason why it does not count.
-enum FirstReply {
-    /// The first reply.
-    Reply(Reply),
-    /// A command before it was refused; the command's own replies are still owed.
-    Refused(Error),
-}
-
 /// One transfer while it is started.
 struct Starter<'a> {
     request: TransferRequest<'a>,
@@ -242,6 +236,8 @@ struct Starter<'a> {
     used_port: bool,
     /// The data connection of a refused transfer, for the next try.
     unused: Option<Preconnected>,
+    /// What was noted of [`TransferRequest::taken`] before the command was sent.
+    taken_before: bool,
     deadline: &'a Deadline,
 }
 
@@ -317,11 +313,20 @@ impl Starter<'_> {
                 written = stream.finish_writing(&patience);
             }
         };
-        let reply = match self.send_all(control, None, &mut send_early, &patience) {
-            Ok(FirstReply::Reply(reply)) => reply,
-            Ok(FirstReply::Refused(refusal)) => {
+        let sent = self.send_all(control, None, &mut send_early, &patience);
+        let first = match sent {
+            Ok(Some(refusal)) => {
                 return Err(self.stop_refused(control, stream, refusal, &patience)?);
             }
+            Ok(None) => {
+                let is_sent = early.is_some_and(|early| early.is_all);
+                self.await_start(control, &mut stream, is_sent, &patience)
+            }
+            Err(error) => Err(error),
+        };
+        let reply = match first {
+            Ok(Start::Reply(reply)) => Some(reply),
+            Ok(Start::Data) => None,
             Err(error) => {
                 if early.is_some() {
                     early_data::failed(profile, &error);
@@ -331,8 +336,11 @@ impl Starter<'_> {
                 return Err(error);
             }
         };
-        if !reply.is_preliminary() && !reply.is_completion() {
-            return self.refused_preconnected(control, &reply, &patience);
+        if let Some(reply) = &reply
+            && !reply.is_preliminary()
+            && !reply.is_completion()
+        {
+            return self.refused_preconnected(control, reply, &patience);
         }
         attempt.worked(profile);
         Preconnected::note_success(profile);
@@ -344,7 +352,7 @@ impl Starter<'_> {
         }
         Ok(TransferStart::Begun(StartedTransfer {
             data: Some(stream),
-            confirmed: reply.is_completion(),
+            confirmed: reply.is_some_and(|reply| reply.is_completion()),
             leading: Vec::new(),
             early: early.is_some(),
         }))
@@ -424,29 +432,29 @@ impl Starter<'_> {
     fn start_over(
         &mut self,
         control: &mut Control,
-        opening: data::Opening,
+        mut opening: data::Opening,
     ) -> Result<StartedTransfer> {
         let short = opening.patience(self.deadline);
         let deadline = short.as_ref().unwrap_or(self.deadline);
         let announced = opening.announcement();
-        let reply = match self.send_all(control, announced, &mut || (), deadline)? {
-            FirstReply::Reply(reply) => reply,
-            FirstReply::Refused(refusal) => {
-                // It may be running, and its end is not waited for.
-                control.give_up();
-                return Err(refusal);
-            }
-        };
+        if let Some(refusal) = self.send_all(control, announced, &mut || (), deadline)? {
+            // It may be running, and its end is not waited for.
+            control.give_up();
+            return Err(refusal);
+        }
         let begun = |data, confirmed| StartedTransfer {
             data,
             confirmed,
             leading: Vec::new(),
             early: false,
         };
-        if reply.is_preliminary() {
-            let (data, ended) = opening.finish(control, deadline)?;
-            return Ok(begun(Some(data), ended.is_some()));
-        }
+        let reply = match self.await_start(control, &mut opening, false, deadline)? {
+            Start::Reply(reply) if !reply.is_preliminary() => reply,
+            _ => {
+                let (data, ended) = opening.finish(control, deadline)?;
+                return Ok(begun(Some(data), ended.is_some()));
+            }
+        };
         if reply.is_completion() {
             // Done at once, without a preliminary reply: what there is, is in the data connection.
             return Ok(begun(opening.at_once()?, true));
@@ -494,25 +502,26 @@ impl Starter<'_> {
         Ok(())
     }
 
-    /// Sends the command and all that goes before and after it, and takes the replies up to its first one. `announced`
-    /// is the `EPRT` or `PORT` of its data connection; `sent` is called between the write and the replies.
+    /// Sends the command and all that goes before and after it, and takes the replies to what goes before. `announced`
+    /// is the `EPRT` or `PORT` of its data connection; `sent` is called between the write and the replies. Returns the refusal of
+    /// a command before it; the command's own replies are owed.
     fn send_all(
         &mut self,
         control: &mut Control,
         announced: Option<Command<'_>>,
         sent: &mut dyn FnMut(),
         deadline: &Deadline,
-    ) -> Result<FirstReply> {
+    ) -> Result<Option<Error>> {
         let (request, profile) = (self.request, self.pool.profile());
         let due = self.leading.due().iter().copied();
-        let is_forgotten = profile.ask(|learned| learned.this_mount.forgets_prot);
+        let is_forgotten = profile.ask(|learned| learned.this_mount.starts.forgets_prot);
         let prot = (is_forgotten && control.protects_data()).then_some(Command::Prot('P'));
         let before: Vec<_> = due
             .chain(prot)
             .chain(announced)
             .chain(request.rest())
             .collect();
-        let taken_before = request.note_taken(true);
+        self.taken_before = request.note_taken(true);
         let mut replies =
             match control.lead(&before, request.command, request.following, sent, deadline) {
                 Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
@@ -536,28 +545,57 @@ impl Starter<'_> {
         }
         self.leading.take_replies(replies);
         if let Some(refusal) = self.leading.refusal() {
-            return Ok(FirstReply::Refused(refusal));
+            return Ok(Some(refusal));
         }
         if let Some((command, reply)) = announced.filter(|(_, reply)| !reply.is_completion()) {
-            return Ok(FirstReply::Refused(reply.refusal(command)));
+            return Ok(Some(reply.refusal(command)));
         }
-        let reply = control.reply(&request.command, deadline)?;
-        if !reply.is_preliminary() && !reply.is_completion() {
-            request.note_taken(taken_before);
-            // Many servers make a file before they refuse to store it. It is ours only if `SIZE` did not find it.
-            if matches!(reply.code, 425 | 426 | 450 | 451)
-                && self.leading.all_refused()
-                && let Some(agreed) = request.agreed
-            {
-                agreed.store(true, Ordering::Relaxed);
+        Ok(None)
+    }
+
+    /// Waits until the command is answered, or its data moves.
+    fn await_start(
+        &mut self,
+        control: &mut Control,
+        data: &mut dyn DataConnection,
+        is_sent: bool,
+        deadline: &Deadline,
+    ) -> Result<Start> {
+        let (request, profile) = (self.request, self.pool.profile());
+        let start = await_start(
+            control,
+            data,
+            (&request.command, is_sent),
+            profile,
+            deadline,
+        )?;
+        let reply = match &start {
+            Start::Reply(reply) => reply,
+            Start::Data => {
+                // The name was free, and an upload that is taken makes it.
+                self.note_agreed(self.leading.all_refused());
+                return Ok(start);
             }
-        } else if let Some(agreed) = request.agreed {
-            agreed.store(true, Ordering::Relaxed);
+        };
+        if !reply.is_preliminary() && !reply.is_completion() {
+            request.note_taken(self.taken_before);
+            // Many servers make a file before they refuse to store it. It is ours only if `SIZE` did not find it.
+            let makes = matches!(reply.code, 425 | 426 | 450 | 451);
+            self.note_agreed(makes && self.leading.all_refused());
+        } else {
+            self.note_agreed(true);
         }
         if reply.is_completion() && !request.following.is_empty() && control.is_pipelining() {
             return Err(out_of_order(control, request.command, profile));
         }
-        Ok(FirstReply::Reply(reply))
+        Ok(start)
+    }
+
+    /// Notes that the server has made the file, or may have.
+    fn note_agreed(&self, agreed: bool) {
+        if let Some(noted) = self.request.agreed.filter(|_| agreed) {
+            noted.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Encrypts the data connection, where that is agreed, and hands it over.
@@ -592,6 +630,7 @@ fn refused_rest(
 
 /// A transfer has begun, and its data connection could not be encrypted.
 fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
+    let is_late = lease.control().is_ok_and(|control| control.starts_late());
     let said = last_words(lease, &command);
     let pool = Arc::clone(lease.pool());
     let Ok(control) = lease.control() else {
@@ -601,6 +640,8 @@ fn unprotected(lease: &mut Lease, command: Command<'_>, error: Error) -> Error {
     match said {
         // Our own refusal: what the server says to it is but the echo.
         _ if matches!(error, Error::Barred { .. }) => error,
+        // It was no agreement that was missing, but consent.
+        Some(refusal @ Error::Refused { .. }) if is_late => refusal,
         // Already one that is worth another try.
         Some(lost @ Error::Lost { .. }) => lost,
         said => {

@@ -5,11 +5,13 @@
 //! * Success is the final reply (2xx).
 //! * A server takes the end of the data connection for the end of the file, so an upload that fails resets it instead.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::ftp::control::blame;
+use crate::ftp::control::{Control, blame};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::partial_store as parts;
@@ -27,6 +29,10 @@ use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.
 const CHUNK_SIZE: usize = 256 * 1024;
+/// Bytes sent at once that the server has not agreed to take: a socket with room for any takes as many.
+const UNAGREED_CHUNK_SIZE: usize = 16 * 1024;
+/// Interval at which an upload that does not move checks whether the server has refused it.
+const REFUSAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running upload.
 #[derive(Debug)]
@@ -328,7 +334,15 @@ impl Upload {
                 "the transfer was broken off before",
             ));
         };
-        match data.write_all(bytes, deadline) {
+        let written = match self.lease.control() {
+            Ok(control) if control.starts_late() => {
+                write_unagreed(control, data, &self.tried, bytes, deadline)
+            }
+            _ => data
+                .write_all(bytes, deadline)
+                .map_err(|error| blame(self.tried.clone(), &error)),
+        };
+        match written {
             Ok(()) => {
                 self.sent += bytes.len() as u64;
                 self.lease.pool().note_sent(bytes.len());
@@ -337,7 +351,10 @@ impl Upload {
             Err(error) => {
                 self.data = None;
                 self.forget_cutter();
-                let error = self.broken(blame(self.tried.clone(), &error));
+                let error = match error {
+                    refusal @ Error::Refused { .. } => full(refusal),
+                    error => self.broken(error),
+                };
                 self.lease.pool().note_failure(&error, deadline);
                 self.doubt_early(&error);
                 Err(error)
@@ -397,6 +414,35 @@ impl Drop for Upload {
             }
         }
     }
+}
+
+/// Sends bytes while the server has not said yet that it takes them: in pieces, between which its refusal is heard.
+fn write_unagreed(
+    control: &mut Control,
+    data: &mut Stream,
+    tried: &str,
+    bytes: &[u8],
+    deadline: &Deadline,
+) -> Result<()> {
+    for piece in bytes.chunks(UNAGREED_CHUNK_SIZE) {
+        loop {
+            if let Some(refusal) = control.take_late_refusal(&tried, deadline)? {
+                control.give_up();
+                return Err(refusal.refusal(tried));
+            }
+            let room = deadline.within(REFUSAL_CHECK_INTERVAL);
+            match data.await_room(&room) {
+                Ok(()) => break,
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && deadline.remaining().is_some() => {}
+                Err(error) => return Err(blame(tried, &error)),
+            }
+        }
+        data.write_all(piece, deadline)
+            .map_err(|error| blame(tried, &error))?;
+    }
+    Ok(())
 }
 
 /// 451 is a "local error in processing" (RFC 959 section 4.2.1). What can go wrong there with bytes

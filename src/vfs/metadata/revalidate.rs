@@ -239,6 +239,17 @@ impl Metadata {
             .ok_or(Error::NotFound)
     }
 
+    /// Whether the server may have directories that its listings lack, and was not seen yet to have some.
+    pub(crate) fn may_hide_directories(&self) -> bool {
+        let traits = self.remote.traits();
+        !traits.stats && !traits.hides_directories
+    }
+
+    /// Whether a path that the listing of its directory lacks can be entered: such names are asked for from then on.
+    pub(crate) fn enters_absent(&self, path: &RemotePath, deadline: &Deadline) -> Result<bool> {
+        Ok(self.may_hide_directories() && self.remote.enters(path, &Ask::caller(deadline))?)
+    }
+
     /// Whether a name is on the server, asked now.
     pub(crate) fn ask_again(
         &self,

@@ -34,8 +34,15 @@ impl Vfs {
             .next()
             .unwrap_or_else(|| Err(remote::Error::misbehaved("MKD", "no answer")));
         if let Err(error) = made {
-            if error.why() == Some(Why::Unsaid)
-                && self.metadata.ask_again(parent, name, deadline)?.is_some()
+            let may_exist = match error.why() {
+                Some(Why::Unsaid) => true,
+                // It is there, and perhaps no listing has it.
+                Some(Why::Exists) => self.metadata.may_hide_directories(),
+                _ => false,
+            };
+            if may_exist
+                && (self.metadata.ask_again(parent, name, deadline)?.is_some()
+                    || self.metadata.enters_absent(&path, deadline)?)
             {
                 return Err(Error::Exists);
             }

@@ -225,7 +225,9 @@ impl Session {
     }
 
     fn accept(&mut self, listener: &TcpListener) -> Result<Option<TcpStream>, Ended> {
-        self.say("150 Here it comes")?;
+        if !self.is_late {
+            self.say("150 Here it comes")?;
+        }
         if let Some(data) = self.accepted.take() {
             self.shared.transfers.fetch_add(1, Ordering::Relaxed);
             data.set_nonblocking(false).unwrap();
@@ -280,6 +282,9 @@ impl Session {
                 return self.say(words);
             }
             _ => drop(data),
+        }
+        if self.is_late {
+            self.say("150 Here it came")?;
         }
         match act {
             Act::NoFinal => self.silence(),

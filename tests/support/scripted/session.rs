@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) accepted: Option<TcpStream>,
     /// Where it was when it was last asked for a port.
     port_made_in: Vec<u8>,
+    /// The transfer's 150 comes before its final reply.
+    pub(super) is_late: bool,
 }
 
 /// More than a flight of commands: what came in one piece is to be seen as one.
@@ -83,6 +85,7 @@ pub(super) fn serve(shared: Arc<Shared>, socket: TcpStream) {
         transferred: false,
         accepted: None,
         port_made_in: Vec::new(),
+        is_late: false,
         shared,
     };
     let _ = session.run();
@@ -129,6 +132,10 @@ impl Session {
                 }
                 self.say(words)
             }
+            Act::SlowReply(time, words) => {
+                sleep(time);
+                self.say(words)
+            }
             Act::Raw(bytes) => self.send(&bytes),
             Act::Silence => self.silence(),
             Act::HangUp => Err(Ended),
@@ -143,12 +150,14 @@ impl Session {
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
                     Act::Twice => self.doubles = true,
+                    Act::Late => self.is_late = true,
                     Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
                 }
                 self.obey(&verb, &argument, act)?;
                 self.held = None;
+                self.is_late = false;
                 self.noise = "";
                 Ok(())
             }
@@ -200,7 +209,12 @@ impl Session {
             line.pop();
         }
         // Telnet sends the byte 255 twice.
-        line.dedup_by(|one, other| *one == 255 && *other == 255);
+        if !self.shared.script.keeps_iac {
+            line.dedup_by(|one, other| *one == 255 && *other == 255);
+        }
+        if self.shared.script.replaces_bytes {
+            line = String::from_utf8_lossy(&line).into_owned().into_bytes();
+        }
         Ok(line)
     }
 
@@ -340,9 +354,12 @@ impl Session {
                 };
                 let path = self.path(path.as_bytes());
                 let listing = self.tree().lines_of(&path, switches.contains('a'));
-                self.send(b"213-Status follows:\r\n")?;
-                self.send(&listing)?;
-                self.say("213 End of status")
+                let whole = [
+                    &b"213-Status follows:\r\n"[..],
+                    &listing,
+                    b"213 End of status\r\n",
+                ];
+                self.send(&whole.concat())
             }
             "MLSD" => {
                 let directory = match self.shared.script.lists_left {
@@ -503,10 +520,19 @@ impl Session {
 
     fn passive(&mut self, verb: &str, act: &Act) -> Outcome {
         self.port_made_in = self.directory.clone();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.passive = None;
+        let wanted = match self.shared.script.one_port {
+            true => self.shared.passive_port.load(Ordering::Relaxed),
+            false => 0,
+        };
+        let Ok(listener) = TcpListener::bind(("127.0.0.1", wanted)) else {
+            self.say("500 OOPS: vsf_sysutil_bind")?;
+            return Err(Ended);
+        };
         let port = listener
             .local_addr()
             .map_or(0, |address: SocketAddr| address.port());
+        self.shared.passive_port.store(port, Ordering::Relaxed);
         // A listener that is dropped leaves a port that refuses.
         self.passive = (!matches!(act, Act::DeadPort)).then_some(listener);
         let [a, b, c, d] = if let Act::Elsewhere(address) = act {

@@ -27,6 +27,8 @@ pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
     /// Seconds by which its clock is ahead of ours.
     clock_ahead: i64,
+    /// Holes of more bytes than this hold what the disk held before.
+    zeros_limit: Option<usize>,
 }
 
 impl Default for Tree {
@@ -34,6 +36,7 @@ impl Default for Tree {
         let mut tree = Self {
             nodes: BTreeMap::new(),
             clock_ahead: 0,
+            zeros_limit: None,
         };
         tree.nodes.insert(b"/".to_vec(), directory());
         tree
@@ -162,6 +165,11 @@ impl Tree {
         Ok(())
     }
 
+    /// From now on larger holes than this hold other bytes than zeros.
+    pub fn fill_holes_over(&mut self, bytes: usize) {
+        self.zeros_limit = Some(bytes);
+    }
+
     pub(super) fn write(&mut self, path: &[u8], offset: usize, part: &[u8]) {
         if let Some(Node {
             kind: Kind::File(bytes),
@@ -169,7 +177,11 @@ impl Tree {
             ..
         }) = self.nodes.get_mut(path)
         {
-            bytes.resize(bytes.len().max(offset + part.len()), 0);
+            let is_old = self
+                .zeros_limit
+                .is_some_and(|limit| offset > bytes.len() + limit);
+            let between = if is_old { b'?' } else { 0 };
+            bytes.resize(bytes.len().max(offset + part.len()), between);
             bytes[offset..offset + part.len()].copy_from_slice(part);
             *modified = now() + self.clock_ahead;
         }
