@@ -232,7 +232,7 @@ impl Vfs {
     }
 
     /// Whether it is a symbolic link of the server's, rather than one in a regular file.
-    fn is_server_link(&self, ino: u64) -> bool {
+    pub(crate) fn is_server_link(&self, ino: u64) -> bool {
         let tree = self.table.lock();
         let Some(attributes) = tree.get(ino).map(|node| &node.attributes) else {
             return false;
