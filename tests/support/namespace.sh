@@ -112,7 +112,7 @@ pure_ftpd() {
     soon answers "$A" 21
 }
 
-# pyftpdlib [CERTIFICATE]
+# pyftpdlib [CERTIFICATE]; with WITHOUT=RNFR,MLSD it does not know these commands
 pyftpdlib() {
     PYTHONPATH=$packages/usr/lib/python3/dist-packages launch /usr/bin/python3 \
         "$SUPPORT/pyftpdlib_server.py" "$D" 21 30000 32000 $account "$HOME_OF_SERVERS/password" "$S/commands" "$@"
