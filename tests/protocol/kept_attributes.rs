@@ -194,6 +194,21 @@ fn refused_special_bits_are_kept_and_the_others_stored() {
 }
 
 #[test]
+fn refused_special_bits_of_a_written_file_leave_the_others() {
+    let server = Server::start();
+    server.on("SITE CHMOD 4700", Act::Reply("501 Invalid mode"));
+    let mount = Mount::of(&server);
+    mount.python("f = open('f', 'w'); f.write('x'); os.fchmod(f.fileno(), 0o4700); f.close()");
+    soon("the other bits are stored", || {
+        server
+            .tree()
+            .node("/f")
+            .is_some_and(|node| node.mode == 0o700)
+    });
+    assert_eq!(mount.sh("stat -c %a f; cat f"), "4700\nx");
+}
+
+#[test]
 fn refused_special_bits_of_a_new_directory_leave_the_others() {
     let server = Server::start();
     server.on("SITE CHMOD 1700", Act::Reply("501 Invalid mode"));
