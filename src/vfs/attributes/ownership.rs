@@ -51,7 +51,7 @@ impl Creator {
 }
 
 impl AttributeOverlay {
-    /// The permission bits that the server is to have of a directory which somebody gives `mode`. A directory that root
+    /// The permission bits that the server is to have of a directory that gets `mode` here. A directory that root
     /// closes to its owner stays open to root, who is no more than that owner on the server.
     pub(crate) fn directory_mode_on_server(&self, mode: u32, is_root: bool) -> u32 {
         match is_root && self.keeps() {

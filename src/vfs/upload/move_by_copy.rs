@@ -23,7 +23,7 @@ use crate::vfs::upload::Uploader;
 const COPY_CHUNK: usize = 256 * 1024;
 
 impl Uploader {
-    /// Moves a regular file from one path to another, with its mode and time. Whoever has it open must be claimed.
+    /// Moves a regular file from one path to another, with its mode and time. A file that is open must be claimed.
     pub(crate) fn move_by_copy(
         &self,
         ino: u64,
