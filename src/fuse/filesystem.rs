@@ -19,7 +19,7 @@ use fuser::{
 use crate::fuse::kernel_notify::KernelNotifier;
 use crate::fuse::reply::{
     attribute, attributes, caller, creator, data, done, entry, errno, file_attr, filled,
-    is_in_group, is_owner_or_root, new_time, open_flags,
+    is_in_group, is_owner_or_root, new_time, open_flags, wants,
 };
 use crate::fuse::worker_pool::{Class, Workers};
 use crate::mount::query::{DROP_CACHE, FORCE, FORGET_SERVER};
@@ -100,10 +100,10 @@ impl Adapter {
         });
     }
 
-    fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
+    fn open_later(&self, ino: u64, flags: i32, wants: Wants, reply: ReplyOpen) {
         let notifier = Arc::clone(&self.notifier);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
-            match vfs.open(ino, Wants::from_flags(flags), deadline) {
+            match vfs.open(ino, wants, deadline) {
                 Ok(open) => {
                     // The reply to open has no size, and the kernel cuts reads at the one it knows.
                     notifier.invalidate_attributes(ino, open.changed);
@@ -239,6 +239,7 @@ impl Filesystem for Adapter {
                 write: true,
                 truncate: false,
                 exclusive: true,
+                as_root: false,
             };
             let made = vfs.create(parent.0, name.as_bytes(), creator, wants, deadline);
             let made = made.map(|(attr, open)| {
@@ -352,8 +353,8 @@ impl Filesystem for Adapter {
         reply.error(Errno::EPERM);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.open_later(ino.0, flags.0, reply);
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.open_later(ino.0, flags.0, wants(req, flags.0), reply);
     }
 
     fn create(
@@ -367,7 +368,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let wants = Wants::from_flags(flags);
+        let wants = wants(req, flags);
         let creator = creator(req, mode);
         self.later(
             Class::Metadata,

@@ -15,6 +15,7 @@
 //! * `replacement`: finds servers that never replace a file
 //! * `checksum`: computes checksums of what was stored
 //! * `open_fds`: finds out whether a process has another descriptor of a file
+//! * `move_by_copy`: moves a file where the server can't rename
 //! * `lost_found`: keeps what cannot be stored on this machine
 //!
 //! # Lock order
@@ -27,6 +28,7 @@ pub(crate) mod commit;
 pub(crate) mod exclusive;
 pub(crate) mod in_place;
 pub(crate) mod lost_found;
+pub(crate) mod move_by_copy;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
 pub(crate) mod replacement;

@@ -414,6 +414,7 @@ impl Run {
             write: true,
             truncate,
             exclusive: false,
+            as_root: false,
         };
         let (_, open) = self
             .vfs

@@ -194,6 +194,21 @@ fn refused_special_bits_are_kept_and_the_others_stored() {
 }
 
 #[test]
+fn refused_special_bits_of_a_written_file_leave_the_others() {
+    let server = Server::start();
+    server.on("SITE CHMOD 4700", Act::Reply("501 Invalid mode"));
+    let mount = Mount::of(&server);
+    mount.python("f = open('f', 'w'); f.write('x'); os.fchmod(f.fileno(), 0o4700); f.close()");
+    soon("the other bits are stored", || {
+        server
+            .tree()
+            .node("/f")
+            .is_some_and(|node| node.mode == 0o700)
+    });
+    assert_eq!(mount.sh("stat -c %a f; cat f"), "4700\nx");
+}
+
+#[test]
 fn refused_special_bits_of_a_new_directory_leave_the_others() {
     let server = Server::start();
     server.on("SITE CHMOD 1700", Act::Reply("501 Invalid mode"));
@@ -237,8 +252,10 @@ fn extended_attributes_obey_their_flags_and_limits() {
         ),
         ("os.setxattr('f', 'user.a', b'3', os.XATTR_REPLACE)", "None"),
         ("os.getxattr('f', 'user.a')", "b'3'"),
-        ("os.setxattr('f', 'user.b', b'x' * 65000)", "None"),
-        ("os.setxattr('f', 'user.c', b'x' * 65000)", "ENOSPC"),
+        ("os.setxattr('f', 'user.b', b'x' * 65536)", "None"),
+        ("os.setxattr('f', 'user.c', b'x' * 65000)", "None"),
+        ("os.setxattr('f', 'user.d', b'x' * 1000)", "ENOSPC"),
+        ("os.removexattr('f', 'user.c')", "None"),
         ("os.setxattr('f', 'user.ftp.facts', b'x')", "ENOTSUP"),
         ("os.setxattr('f', 'trusted.a', b'x')", "ENOTSUP"),
         ("os.removexattr('f', 'user.c')", "ENODATA"),
@@ -309,6 +326,35 @@ g = os.dup(f); os.close(f); os.write(g, b'two'); os.close(g)";
 }
 
 /// MFMT of a link would set the time of what it leads to.
+/// As on a local disk. The server's login is not root: it is let in by the bits of the owner.
+#[test]
+fn root_writes_where_the_owner_may_not() {
+    let server = Server::start();
+    let mut mount = Mount::of(&server);
+    mount.sh("printf a >f; chmod 4555 f; mkdir -m 444 d; mkdir e; chmod 111 e");
+    let shown = "[ \"$(stat -c %a f d e | xargs)\" = '4555 444 111' ]";
+    mount.sh(shown);
+    let mark = server.mark();
+    mount.sh("printf b >>f; printf c >d/c");
+    let sent = server.since(mark, &["SITE CHMOD", "APPE", "STOR"]);
+    let last = sent.len() - 1;
+    assert_eq!(sent[0], "SITE CHMOD 4755 /f");
+    assert!(
+        sent[..last].iter().any(|sent| sent == "APPE /f"),
+        "{sent:?}"
+    );
+    mount.sh(shown);
+    mount.unmount();
+    mount.again(&server);
+    mount.sh(shown);
+    mount.sh("[ \"$(cat f d/c)\" = abc ]; printf new >f; [ \"$(cat f)\" = new ]");
+    mount.sh(shown);
+    assert_eq!(server.count("SITE CHMOD 4755 /f"), 2);
+    let tree = server.tree();
+    let modes = ["/f", "/d", "/e"].map(|path| tree.node(path).unwrap().mode & 0o777);
+    assert_eq!(modes, [0o555, 0o744, 0o711]);
+}
+
 #[test]
 fn time_of_a_symbolic_link_is_kept_and_its_target_untouched() {
     let server = Server::start();

@@ -265,17 +265,35 @@ fn where_mlst_is_offered_and_does_not_answer_listings_tell() {
 }
 
 #[test]
-fn where_nothing_can_be_renamed_mv_copies() {
+fn where_nothing_can_be_renamed_files_are_copied() {
+    let server = Script::new().without(&["RNFR"]).start();
+    for (path, content) in [("/f", "content"), ("/g", "other"), ("/d/e/h", "deep")] {
+        server.tree().put(path, content);
+    }
+    let mut mount = Mount::with(&server, "mfsymlinks");
+    mount.sh("chmod 640 f; touch -d '2001-02-03 04:05:06.5' f; mv f new; mv new g; ln -s g link; mv link moved_link
+        printf a >h; exec 5>>h; mv h i; printf b >&5; exec 5>&-; mv i j");
+    let looks = "[ \"$(stat -c '%a %.1Y' g)\" = '640 981173106.5' ]; [ \"$(cat g moved_link j)\" = contentcontentab ]
+        [ \"$(ls | xargs)\" = 'd g j moved_link' ]";
+    mount.sh(looks);
+    assert_eq!(mount.error("os.rename('d', 'moved')"), "EXDEV");
+    mount.sh("mv d moved; mv moved d; [ \"$(cat d/e/h)\" = deep ]");
+    let expected = ["/d", "/d/e", "/d/e/h", "/g", "/j", "/moved_link"];
+    assert_eq!(server.tree().paths(), expected);
+    mount.unmount();
+    mount.again_with(&server, "mfsymlinks");
+    mount.sh(looks);
+}
+
+#[test]
+fn where_nothing_can_be_renamed_a_refused_copy_leaves_the_old_name() {
     let server = Script::new().without(&["RNFR"]).start();
     server.tree().put("/f", "content");
-    server.tree().put("/g", "other");
-    server.tree().put("/d/e/h", "deep");
     let mount = Mount::of(&server);
-    assert_eq!(mount.error("os.rename('f', 'new')"), "EXDEV");
-    assert_eq!(mount.error("os.rename('f', 'g')"), "EXDEV");
-    mount.sh("mv f g; mv d moved; [ \"$(cat g)\" = content ]; [ \"$(cat moved/e/h)\" = deep ]");
-    let expected = ["/g", "/moved", "/moved/e", "/moved/e/h"];
-    assert_eq!(server.tree().paths(), expected);
+    server.on("STOR", Act::Reply("552 Quota exceeded."));
+    assert_eq!(mount.error("os.rename('f', 'new')"), "EDQUOT");
+    mount.sh("[ \"$(ls)\" = f ]; [ \"$(cat f)\" = content ]");
+    assert_eq!(server.tree().paths(), ["/f"]);
 }
 
 #[test]

@@ -101,6 +101,28 @@ fn tools_work_on_pure_ftpd_without_chmod() {
     tools_on("pure_ftpd -R");
 }
 
+/// Uploads of everybody: an upload gets no SITE CHMOD, and belongs to the server's user.
+#[test]
+fn tools_work_on_anonymous_vsftpd() {
+    tools_on(
+        "mkdir $D/up; chown $account: $D/up; chown root: $D; URL=ftp://anonymous@$A/up
+        vsftpd anonymous_enable=YES no_anon_password=YES ftp_username=$account anon_root=$D anon_upload_enable=YES \\
+            anon_mkdir_write_enable=YES anon_other_write_enable=YES anon_world_readable_only=NO anon_umask=022",
+    );
+}
+
+/// The commands of BusyBox ftpd: listings to the minute, neither modes nor times.
+#[test]
+fn tools_work_with_the_commands_of_busybox() {
+    tools_on("WITHOUT='MLSD,MLST,MFMT,EPRT,SITE CHMOD' pyftpdlib");
+}
+
+/// Those of uftpd, which neither renames nor appends.
+#[test]
+fn tools_work_with_the_commands_of_uftpd() {
+    tools_on("WITHOUT='RNFR,RNTO,APPE,MFMT,SITE CHMOD' pyftpdlib");
+}
+
 /// The default configuration of most public servers that take uploads.
 #[test]
 fn tools_work_on_vsftpd_that_hides_what_others_may_read() {

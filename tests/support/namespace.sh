@@ -60,7 +60,11 @@ vsftpd() {
     local port=21 address=$A line
     mkdir -p "$S/run/empty"
     {
-        echo "listen_port=21"
+        printf '%s\n' listen_port=21 background=NO anonymous_enable=NO local_enable=YES pam_service_name=ftpfs-test \
+            "local_root=$D" chroot_local_user=YES allow_writeable_chroot=YES write_enable=YES local_umask=022 \
+            mdtm_write=YES "secure_chroot_dir=$S/run/empty" seccomp_sandbox=NO xferlog_enable=YES log_ftp_protocol=YES \
+            "vsftpd_log_file=$S/commands"
+        # The last line of a name counts.
         for line; do
             case $line in
             port=*) port=${line#*=} && echo "listen_port=$port" ;;
@@ -70,10 +74,6 @@ vsftpd() {
             esac
         done
         case $address in *:*) ;; *) echo listen=YES ;; esac
-        printf '%s\n' background=NO anonymous_enable=NO local_enable=YES pam_service_name=ftpfs-test \
-            "local_root=$D" chroot_local_user=YES allow_writeable_chroot=YES write_enable=YES local_umask=022 \
-            mdtm_write=YES "secure_chroot_dir=$S/run/empty" seccomp_sandbox=NO xferlog_enable=YES log_ftp_protocol=YES \
-            "vsftpd_log_file=$S/commands"
     } >"$S/run/vsftpd.conf"
     launch "$packages/usr/sbin/vsftpd" "$S/run/vsftpd.conf"
     soon answers "$address" "$port"
@@ -112,7 +112,7 @@ pure_ftpd() {
     soon answers "$A" 21
 }
 
-# pyftpdlib [CERTIFICATE]
+# pyftpdlib [CERTIFICATE]; with WITHOUT=RNFR,MLSD it does not know these commands
 pyftpdlib() {
     PYTHONPATH=$packages/usr/lib/python3/dist-packages launch /usr/bin/python3 \
         "$SUPPORT/pyftpdlib_server.py" "$D" 21 30000 32000 $account "$HOME_OF_SERVERS/password" "$S/commands" "$@"

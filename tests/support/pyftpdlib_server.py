@@ -1,4 +1,6 @@
-"""pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG [CERTIFICATE]."""
+"""pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG [CERTIFICATE].
+
+It does not know the commands in $WITHOUT, separated by commas ("RNFR,SITE CHMOD")."""
 import logging
 import os
 import pwd
@@ -45,6 +47,8 @@ class Handler(FTPHandler):
 
 
 Handler.authorizer = authorizer
+unknown = os.environ.get("WITHOUT", "").split(",")
+Handler.proto_cmds = {verb: about for verb, about in FTPHandler.proto_cmds.items() if verb not in unknown}
 logging.basicConfig(level=logging.WARNING)
 server = FTPServer(("127.0.0.1", int(port)), Handler)
 server.max_cons = 500

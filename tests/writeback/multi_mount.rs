@@ -281,6 +281,7 @@ impl Mounted {
             write: true,
             truncate: true,
             exclusive: false,
+            as_root: false,
         };
         let deadline = self.vfs.deadline();
         let open = || {
@@ -304,6 +305,7 @@ impl Mounted {
             write: true,
             truncate,
             exclusive: false,
+            as_root: false,
         };
         let (parent, name) = self.place(path);
         let deadline = self.vfs.deadline();
@@ -661,6 +663,7 @@ fn hanging_upload_fails_later_changes_by_timeout() {
         write: true,
         truncate: true,
         exclusive: false,
+        as_root: false,
     };
     let late = mounted.vfs.create(
         ROOT,

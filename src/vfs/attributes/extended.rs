@@ -8,7 +8,7 @@ use crate::vfs::settings::Policy;
 const NAMESPACE: &[u8] = b"user.";
 /// What the server says about a file, under names that can't be set.
 const SERVER: &[u8] = b"user.ftp.";
-/// Bytes of all names and values of one file, as ext4 and XFS allow for one value.
+/// Bytes of all names and values of one file beside its largest value, which Linux limits to as many (XATTR_SIZE_MAX).
 const FILE_BYTES: usize = 64 << 10;
 
 /// What setxattr(2) wants to be there before.
@@ -48,25 +48,25 @@ impl AttributeOverlay {
         before: Before,
     ) -> Result<()> {
         self.check_extended(name)?;
-        let (is_there, others) = {
+        let (is_there, bytes) = {
             let tree = self.table.lock();
             let kept = tree.get(ino).ok_or(Error::Stale)?.kept();
             let all = kept.into_iter().flat_map(|kept| &kept.extended);
             let others = all.filter(|(known, _)| known.as_ref() != name);
+            let (mut bytes, mut largest) = (name.len() + value.len(), value.len());
+            for (name, value) in others {
+                bytes += name.len() + value.len();
+                largest = largest.max(value.len());
+            }
             let is_there = kept.is_some_and(|kept| kept.extended.contains_key(name));
-            (
-                is_there,
-                others
-                    .map(|(name, value)| name.len() + value.len())
-                    .sum::<usize>(),
-            )
+            (is_there, bytes - largest)
         };
         match before {
             Before::Absent if is_there => return Err(Error::Exists),
             Before::Present if !is_there => return Err(Error::NoData),
             _ => {}
         }
-        if others + name.len() + value.len() > FILE_BYTES {
+        if bytes > FILE_BYTES {
             return Err(Error::Spool(libc::ENOSPC));
         }
         self.keep(ino, |kept| {

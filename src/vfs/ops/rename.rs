@@ -1,5 +1,7 @@
 //! rename, with RENAME_NOREPLACE.
 //!
+//! Where the server can't rename, a file is copied and removed, and a directory is EXDEV.
+//!
 //! What was written under the old name is stored first; open files are claimed, so that no upload of them runs while the
 //! name changes.
 
@@ -54,13 +56,26 @@ impl Vfs {
             from: &from,
             to: &to,
         };
-        if let Err(error) = self.remote.step(step, deadline) {
+        let renamed = match self.remote.step(step, deadline) {
+            Err(error) if error.why() == Some(Why::Unsupported) && self.is_one_file(ino) => self
+                .uploader
+                .move_by_copy(ino, (&from, &to), deadline)
+                .inspect_err(|_| {
+                    log::info!("rename: {error}");
+                    self.table.lock().doubt_listing(new_parent);
+                }),
+            Err(error) => {
+                Err(self.explain_rename(error, (parent, name), new_parent, target, deadline))
+            }
+            Ok(_) => Ok(()),
+        };
+        if let Err(error) = renamed {
             if let (Some(Orphan::Aside), Some(target)) = (orphan, target) {
                 // With a deadline of its own: the rename may have used all of the first.
                 self.files
                     .restore_name(target, new_parent, &to, &self.deadline());
             }
-            return Err(self.explain_rename(error, (parent, name), new_parent, target, deadline));
+            return Err(error);
         }
         self.forget_kept_at(ino, &to);
         let mut tree = self.table.lock();
@@ -77,6 +92,15 @@ impl Vfs {
         self.writeback.forget_refusal(&to);
         self.files.journal.settle();
         Ok(())
+    }
+
+    /// Whether it is one file on the server: a regular one, or a link in one.
+    fn is_one_file(&self, ino: u64) -> bool {
+        match self.table.kind(ino) {
+            Some(Kind::File) => true,
+            Some(Kind::Symlink) => !self.is_server_link(ino),
+            _ => false,
+        }
     }
 
     /// The inode that a rename would replace; with `keep` there must be none.

@@ -210,6 +210,7 @@ impl Vfs {
             write: true,
             truncate: false,
             exclusive: false,
+            as_root: false,
         };
         let open = self.open(ino, wants, deadline)?;
         let result = self
@@ -219,7 +220,8 @@ impl Vfs {
         result
     }
 
-    /// Extends a file by zeros, or makes zeros of a part of it (`zeroes`), within its size if `keep`.
+    /// Extends a file by zeros, or makes zeros of a part of it (`zeroes`), within its size if `keep`. What can't be stored
+    /// is ENOSPC: fallocate(2) reserves space.
     pub fn fallocate(
         &self,
         handle: u64,
@@ -229,8 +231,21 @@ impl Vfs {
         keep: bool,
     ) -> Result<()> {
         self.writable()?;
-        let file = Arc::clone(self.files.file(handle)?.write());
         let end = offset.checked_add(length).ok_or(Error::TooBig)?;
+        match self.allocate(handle, offset, end, (zeroes, keep)) {
+            Err(Error::TooBig) => Err(Error::Spool(libc::ENOSPC)),
+            result => result,
+        }
+    }
+
+    fn allocate(
+        &self,
+        handle: u64,
+        offset: u64,
+        end: u64,
+        (zeroes, keep): (bool, bool),
+    ) -> Result<()> {
+        let file = Arc::clone(self.files.file(handle)?.write());
         let deadline = self.deadline();
         let mut body = self.files.lock_settled(&file, &deadline)?;
         if !keep && self.makes_large_hole(&body, end) {

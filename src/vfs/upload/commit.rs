@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::remote;
 use crate::remote::{Change, Plan, Precision, Updated, Version, Why};
-use crate::vfs::attributes::What;
+use crate::vfs::attributes::{SPECIAL_BITS, What};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
@@ -66,6 +66,7 @@ impl Uploader {
         }
         if change.then.mode.is_some()
             && body.attributes.mode.map(|(mode, _)| mode) == change.then.mode
+            && !self.is_to_lose_special_bits(change.then.mode, updated.mode.as_ref())
         {
             self.mode_outcome(file, body.attributes.mode.take(), updated.mode)?;
         }
@@ -84,6 +85,17 @@ impl Uploader {
                 })?;
         }
         Ok(version)
+    }
+
+    /// Whether a mode is to be set once more when the file is closed, without the bits for which the server may have
+    /// refused it.
+    fn is_to_lose_special_bits(
+        &self,
+        mode: Option<u32>,
+        outcome: Option<&remote::Result<()>>,
+    ) -> bool {
+        let is_special = mode.is_some_and(|mode| mode & SPECIAL_BITS != 0);
+        is_special && matches!(outcome, Some(Err(_))) && self.attributes.keeps()
     }
 
     /// What the server said to the permission bits of a file. Those that a program has set, rather than given when it
