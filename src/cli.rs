@@ -208,7 +208,7 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
     settings.command.repeatable = helper || is_curlftpfs;
     settings.source = Hidden(source);
     settings.mountpoint = mountpoint;
-    let typed = option_words(&found)?;
+    let typed = option_words(&found, is_curlftpfs)?;
     let options = if is_curlftpfs {
         apply_curlftpfs(&mut settings, typed.clone(), &found, helper)?
     } else {
@@ -311,7 +311,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     if found.get_flag("debug") {
         probe.settings.command.logged = Amount::Everything;
     }
-    let options = option_words(&found)?;
+    let options = option_words(&found, false)?;
     apply_all(&mut probe.settings, &options, false, false)?;
     check_together(&probe.settings)?;
     probe.words = options
@@ -393,13 +393,16 @@ fn parse_completions(arguments: impl Iterator<Item = OsString>) -> Result<Reques
 }
 
 /// Returns the options of all `-o` lists.
-fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
+fn option_words(found: &ArgMatches, is_curlftpfs: bool) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     for list in found.get_many::<OsString>("options").into_iter().flatten() {
         let list = list
             .to_str()
             .ok_or_else(|| format!("-o {}: is not UTF-8", redact(list)))?;
-        words.extend(split(list)?);
+        words.extend(match is_curlftpfs {
+            true => split(&curlftpfs::separate_joined(list))?,
+            false => split(list)?,
+        });
     }
     Ok(words)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mount          mounts a server: the only place that connects ftp, vfs and fuse
+//! already_mounted  decides whether a mount is there already
 //! mount_errors   explains why a server can't be mounted
 //! forced_end     ends a mount by force
 //! spool_place    determines the directory of the spool
@@ -13,6 +14,7 @@
 //! json           writes JSON
 //! ```
 
+pub(crate) mod already_mounted;
 pub(crate) mod forced_end;
 pub(crate) mod human;
 pub(crate) mod json;

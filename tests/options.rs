@@ -138,7 +138,7 @@ fn every_option_says_what_it_says() {
     assert_eq!(good(kernel).mount.kernel.join(","), kernel);
     let settings = good(
         "suid,dev,defaults,auto,noauto,user,users,nouser,nousers,owner,group,nofail,nonempty,norelatime,iversion,mand,silent,\
-         user_id=0,group_id=0,context=a:b,X-mount.mkdir=0755,comment=any thing",
+         user_id=0,group_id=0,X-mount.mkdir=0755,comment=any thing",
     );
     let bare = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
     assert_eq!(settings, bare);
@@ -792,6 +792,21 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
     SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
+}
+
+#[test]
+fn blank_at_the_end_of_a_quoted_password_stays() {
+    for (list, url) in [
+        (r#"ro, user="anna:secret ""#, "ftp://anna:secret%20@host"),
+        (
+            r#"ro -o user="anna:a -o b""#,
+            "ftp://anna:a%20%2Do%20b@host",
+        ),
+        ("user=anna:secret ,ro", "ftp://anna:secret@host"),
+    ] {
+        let settings = settings_of(&["curlftpfs", "-o", list, "host", "/m"]).expect(list);
+        assert_eq!(settings.source.0, url, "{list}");
+    }
 }
 
 #[test]
