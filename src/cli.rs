@@ -20,7 +20,7 @@
 //! endpoint       builds the endpoint for the FTP client
 //! subcommand     defines the subcommands, and matches their arguments
 //! help           generates the lists of options in the help
-//! completions    generates shell completions
+//! completions    determines what completes a command line
 //! curlftpfs      translates command lines of curlftpfs
 //! ```
 //!
@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
+use crate::cli::completions::{Completion, Shell};
 pub use crate::cli::flags::{FLAGS, Flag};
 use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
@@ -77,6 +78,8 @@ pub enum Request {
     DropCache(DropCache),
     /// Wait for uploads and unmount.
     Umount(Umount),
+    /// Complete a command line.
+    Complete(Completion),
     /// Print this text.
     Print(String),
     /// Print a help text.
@@ -378,18 +381,22 @@ fn parse_drop_cache(arguments: impl Iterator<Item = OsString>) -> Result<Request
     }))
 }
 
-/// Parses the arguments of `ftpfs completions`.
+/// Parses the arguments of `ftpfs completions`. Its scripts call it with the words of a command line after the shell.
 fn parse_completions(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let found = match COMPLETIONS.take(COMPLETIONS.flags, arguments)? {
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
-    let shell = words.next().and_then(|shell| shell.to_str());
-    match (shell.and_then(completions::completions), words.next()) {
-        (Some(script), None) => Ok(Request::Print(script)),
-        _ => Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string()),
-    }
+    let words = found.get_many::<OsString>("words").into_iter().flatten();
+    let mut words = words.map(|word| word.to_string_lossy().into_owned());
+    let Some(shell) = words.next().and_then(|name| Shell::named(&name)) else {
+        return Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string());
+    };
+    let words: Vec<String> = words.collect();
+    Ok(match words.is_empty() {
+        true => Request::Print(shell.script().to_string()),
+        false => Request::Complete(Completion { shell, words }),
+    })
 }
 
 /// Returns the options of all `-o` lists.

@@ -416,9 +416,10 @@ fn completed(words: &[&str]) -> Vec<String> {
     let Ok(Request::Print(script)) = parse(line) else {
         panic!("no script");
     };
+    let program = format!("ftpfs() {{ {} \"$@\"; }}\n", env!("CARGO_BIN_EXE_ftpfs"));
     let ask = "; compopt() { :; }; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _ftpfs; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let said = Command::new("bash")
-        .args(["-c", &(script.trim_end().to_string() + ask), "bash"])
+        .args(["-c", &(program + script.trim_end() + ask), "bash"])
         .args(words)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -470,7 +471,7 @@ fn bash_completes_options_one_by_one() {
     assert_eq!(completed(&["ftpfs", "prob"]), ["probe"]);
     assert_eq!(completed(&["ftpfs", "stat"]), ["status"]);
     assert_eq!(completed(&["ftpfs", "drop"]), ["drop-cache"]);
-    assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts"]);
+    assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts/"]);
     assert_eq!(completed(&["ftpfs", "umount", "--la"]), ["--lazy"]);
     assert_eq!(completed(&["ftpfs", "completions", "z"]), ["zsh"]);
     // A value, in one word, and as bash splits it.
