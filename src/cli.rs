@@ -52,7 +52,7 @@ pub use crate::cli::flags::{FLAGS, Flag};
 use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
 pub use crate::cli::option_list::split;
-use crate::cli::option_list::{apply_all, wrong_after_secret};
+use crate::cli::option_list::{apply_all, nearest_of, wrong_after_secret};
 pub use crate::cli::option_table::{Group, Spec, TABLE};
 pub use crate::cli::settings::{
     AttributePolicy, DropCache, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
@@ -130,7 +130,7 @@ fn parse_help(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, 
     let known = word.to_str().and_then(Subcommand::named);
     known
         .map(|known| known.help(true))
-        .ok_or_else(|| format!("there is no command {}; see ftpfs help", redact(&word)))
+        .ok_or_else(|| no_command(&word.to_string_lossy()))
 }
 
 /// Parses the arguments of `ftpfs umount`, and of the helper of umount(8).
@@ -185,7 +185,7 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    let (source, mountpoint) = mount_words(&found)?;
+    let (source, mountpoint) = mount_words(&found, !helper && !is_curlftpfs)?;
 
     let mut settings = Settings::default();
     if helper {
@@ -259,11 +259,21 @@ fn has_flag(found: &ArgMatches, flag: &str) -> bool {
     matches!(found.try_get_one::<bool>(flag), Ok(Some(true)))
 }
 
-/// Returns the source and the mountpoint of a mount.
-fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
+/// Returns the source and the mountpoint of a mount. `has_commands`: the first word may be meant as a command.
+fn mount_words(found: &ArgMatches, has_commands: bool) -> Result<(OsString, PathBuf), String> {
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
-    if let Some(more) = words.next() {
+    let more = words.next();
+    // With a mountpoint alone or too much after it, a word that is no source is meant as a command.
+    if let Some(word) = source.and_then(|word| word.to_str())
+        && has_commands
+        && (mountpoint.is_none() || more.is_some())
+        && !word.is_empty()
+        && !word.contains([':', '/', '.', '@', '#'])
+    {
+        return Err(no_command(word));
+    }
+    if let Some(more) = more {
         return Err(one_too_many(more, &MOUNT));
     }
     let hint = MOUNT.hint();
@@ -276,6 +286,18 @@ fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
         (Some(_), None) => Err(format!("the mountpoint is missing; {hint}")),
         _ => Err(format!("source and mountpoint are missing; {hint}")),
     }
+}
+
+/// The error of a word that is neither a command nor a source.
+fn no_command(word: &str) -> String {
+    let names = SUBCOMMANDS.iter().map(|one| one.name);
+    let names = names.chain(["unmount", "help", "version"]);
+    let near = nearest_of(word, names).map(|near| format!("did you mean {near}? "));
+    format!(
+        "{} is no command and no source; {}ftpfs -h lists the commands and the forms of sources",
+        redact(word),
+        near.unwrap_or_default()
+    )
 }
 
 /// Checks options that need or exclude each other.

@@ -524,7 +524,7 @@ fn help_and_version_need_nothing_else() {
         );
     }
     let error = parse(["ftpfs", "help", "x"].map(OsString::from)).expect_err("x");
-    assert!(error.contains("no command x"), "{error}");
+    assert!(error.contains("x is no command"), "{error}");
 }
 
 /// Eighty columns. To renew a file: `COLUMNS=80 ftpfs SUBCOMMAND -h >tests/fixtures/help/SUBCOMMAND`.
@@ -793,6 +793,49 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
     SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
+}
+
+#[test]
+fn wrong_command_lines_say_what_is_meant() {
+    for (line, parts) in [
+        (
+            &["ftpfs", "staus"][..],
+            &["staus is no command", "did you mean status?"][..],
+        ),
+        (
+            &["ftpfs", "moutn", "ftp://u:secret@h/", "/m"],
+            &["did you mean mount?"],
+        ),
+        (&["ftpfs", "umuont", "/m", "-l"], &["unknown argument -l"]),
+        (
+            &["ftpfs", "wibble"],
+            &["wibble is no command and no source; ftpfs -h lists"],
+        ),
+        (&["ftpfs", "help", "prob"], &["did you mean probe?"]),
+        (
+            &["ftpfs", "h:", "/m", "-o", "ssl"],
+            &["ssl is an option of curlftpfs", "docs/curlftpfs.md"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "max_read=7"],
+            &["max_read is an option of curlftpfs"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "tiemout=7"],
+            &["did you mean timeout?"],
+        ),
+        (&["curlftpfs", "host"], &["the mountpoint is missing"]),
+        (&["mount.ftpfs", "host"], &["the mountpoint is missing"]),
+    ] {
+        let error = settings_of(line).expect_err(line[1]);
+        for part in parts {
+            assert!(error.contains(part), "{line:?}: {error}");
+        }
+        assert!(
+            !error.contains('\n') && !error.contains("secret"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

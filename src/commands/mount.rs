@@ -266,7 +266,12 @@ fn vfs_settings(
 /// The directory of the disk cache, if one was named.
 fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
     let directory = settings.cache.cache_dir.as_ref().map(|directory| {
-        writable(directory).map_err(|error| format!("cache_dir={}: {error}", directory.display()))
+        writable(directory).map_err(|error| {
+            format!(
+                "cache_dir={}: {error}; name a directory that can be written",
+                directory.display()
+            )
+        })
     });
     directory.transpose()
 }
