@@ -60,7 +60,7 @@ pub use crate::cli::settings::{
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
-    COMPLETIONS, DROP_CACHE, MOUNT, PROBE, STATUS, Subcommand, Taken, UMOUNT,
+    COMPLETIONS, DROP_CACHE, MOUNT, PROBE, PROGRAM, STATUS, Subcommand, Taken, UMOUNT,
 };
 use crate::process::logging::Amount;
 use crate::process::redact::{holds_secret, redact};
@@ -118,14 +118,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         "completions" => parse_completions(arguments),
         "status" => parse_status(arguments),
         "drop-cache" => parse_drop_cache(arguments),
-        _ => parse_mount(&program, arguments.collect()),
+        "mount" => parse_mount(&MOUNT, &program, arguments.collect()),
+        _ => parse_mount(&PROGRAM, &program, arguments.collect()),
     }
 }
 
 /// Parses the arguments of `ftpfs help`.
 fn parse_help(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let Some(word) = arguments.next() else {
-        return Ok(MOUNT.help(true));
+        return Ok(PROGRAM.help(true));
     };
     let known = word.to_str().and_then(Subcommand::named);
     known
@@ -173,7 +174,11 @@ fn one_too_many(argument: &OsStr, subcommand: &Subcommand) -> String {
 }
 
 /// Parses the arguments of a mount.
-fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, String> {
+fn parse_mount(
+    form: &Subcommand,
+    program: &OsStr,
+    arguments: Vec<OsString>,
+) -> Result<Request, String> {
     let helper = is_helper(program);
     let is_curlftpfs = curlftpfs::is_meant(program, &arguments);
     let flags = match (helper, is_curlftpfs) {
@@ -181,7 +186,7 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
         (false, true) => curlftpfs::FLAGS,
         (false, false) => FLAGS,
     };
-    let found = match MOUNT.take(flags, arguments.into_iter())? {
+    let found = match form.take(flags, arguments.into_iter())? {
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
