@@ -44,6 +44,6 @@ pub use crate::ftp::probe::{
     Restart, Scratch, Server, StoredFile, Trial, Writing, look_before_login,
 };
 pub use crate::ftp::profile::DataMode;
-pub use crate::ftp::profile::format::{How, KeptFact};
+pub use crate::ftp::profile::format::{How, KeptFact, names as kept_fact_names};
 pub use crate::ftp::protocol::charset::Charset;
 pub use crate::ftp::tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};
