@@ -297,6 +297,29 @@ fn tests_of_examples_read_their_documents() {
     }
 }
 
+/// The examples of the manual pages: lines between `.nf` and `.fi` that begin with the program, or are of fstab(5).
+#[test]
+fn examples_of_the_manual_are_taken() {
+    let mut count = 0;
+    for page in ["man/ftpfs.1", "man/mount.ftpfs.8", "man/umount.ftpfs.8"] {
+        let text = fs::read_to_string(top().join(page)).expect(page);
+        let text = text.replace("\\-", "-").replace("\\e", "\\");
+        for block in text.split("\n.nf\n").skip(1) {
+            let block = block.split("\n.fi").next().unwrap_or_default();
+            for line in lines(block) {
+                let outcome = match line.split_whitespace().count() {
+                    _ if line.starts_with("ftpfs ") => command(&line),
+                    6 if line.contains("://") => fstab(&line),
+                    _ => continue,
+                };
+                count += 1;
+                assert_eq!(outcome, Ok(()), "{page}");
+            }
+        }
+    }
+    assert!(count >= 5, "{count}");
+}
+
 /// In the text too, commands are ones that the program takes, and options have values that they take.
 #[test]
 fn commands_and_options_in_the_text_are_taken() {
