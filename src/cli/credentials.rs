@@ -140,6 +140,13 @@ fn of_netrc(netrc: &Netrc, source: &Source, user: Option<&[u8]>) -> Result<Given
             entry.line, source.host
         ));
     }
+    // The word itself may be a password.
+    if let (None, Some(line)) = (&entry.password, entry.odd_line) {
+        log::warn!(
+            "netrc: {path}: line {line}: the entry for {} has a word that is no keyword, and no password; see netrc(5)",
+            source.host
+        );
+    }
     if netrc.is_open && entry.password.is_some() {
         log::warn!(
             "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
