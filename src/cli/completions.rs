@@ -85,7 +85,7 @@ complete -F _ftpfs ftpfs
 const ZSH: &str = r#"#compdef ftpfs
 # Completion of ftpfs for zsh, as `ftpfs completions zsh` prints it.
 local -a all open whole
-all=("${(@f)$(ftpfs completions zsh -- "${(@Q)words[1,CURRENT]}" 2>/dev/null)}")
+all=(${(f)"$(ftpfs completions zsh -- "${(@Q)words[1,CURRENT]}" 2>/dev/null)"})
 open=(${(M)all:#*[=/](|:*)})
 whole=(${all:#*[=/](|:*)})
 (( $#open )) && _describe -t ftpfs ftpfs open -S ''
