@@ -527,7 +527,7 @@ fn help_and_version_need_nothing_else() {
     assert!(error.contains("x is no command"), "{error}");
 }
 
-/// Eighty columns. `FTPFS_RENEW=1 cargo test --test options help_of_each` writes the files of `tests/fixtures/help` anew.
+/// Eighty columns. `FTPFS_RENEW=1 cargo test --test options help_of_each` writes the files of `tests/fixtures/help`.
 #[test]
 fn help_of_each_command_is_that_of_the_file() {
     let names = SUBCOMMANDS.map(|one| (one.name, Some(one.name)));
