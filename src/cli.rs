@@ -20,7 +20,7 @@
 //! endpoint       builds the endpoint for the FTP client
 //! subcommand     defines the subcommands, and matches their arguments
 //! help           generates the lists of options in the help
-//! completions    generates shell completions
+//! completions    determines what completes a command line
 //! curlftpfs      translates command lines of curlftpfs
 //! ```
 //!
@@ -47,11 +47,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
+use crate::cli::completions::{Completion, Shell};
 pub use crate::cli::flags::{FLAGS, Flag};
 use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
 pub use crate::cli::option_list::split;
-use crate::cli::option_list::{apply_all, wrong_after_secret};
+use crate::cli::option_list::{apply_all, nearest_of, wrong_after_secret};
 pub use crate::cli::option_table::{Group, Spec, TABLE};
 pub use crate::cli::settings::{
     AttributePolicy, DropCache, Encrypt, Family, Hidden, Id, Links, Mode, Probe, Settings, Status,
@@ -59,7 +60,7 @@ pub use crate::cli::settings::{
 };
 pub use crate::cli::subcommand::SUBCOMMANDS;
 use crate::cli::subcommand::{
-    COMPLETIONS, DROP_CACHE, MOUNT, PROBE, STATUS, Subcommand, Taken, UMOUNT,
+    COMPLETIONS, DROP_CACHE, MOUNT, PROBE, PROGRAM, STATUS, Subcommand, Taken, UMOUNT,
 };
 use crate::process::logging::Amount;
 use crate::process::redact::{holds_secret, redact};
@@ -77,6 +78,8 @@ pub enum Request {
     DropCache(DropCache),
     /// Wait for uploads and unmount.
     Umount(Umount),
+    /// Complete a command line.
+    Complete(Completion),
     /// Print this text.
     Print(String),
     /// Print a help text.
@@ -115,19 +118,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         "completions" => parse_completions(arguments),
         "status" => parse_status(arguments),
         "drop-cache" => parse_drop_cache(arguments),
-        _ => parse_mount(&program, arguments.collect()),
+        "mount" => parse_mount(&MOUNT, &program, arguments.collect()),
+        _ => parse_mount(&PROGRAM, &program, arguments.collect()),
     }
 }
 
 /// Parses the arguments of `ftpfs help`.
 fn parse_help(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let Some(word) = arguments.next() else {
-        return Ok(MOUNT.help(true));
+        return Ok(PROGRAM.help(true));
     };
     let known = word.to_str().and_then(Subcommand::named);
     known
         .map(|known| known.help(true))
-        .ok_or_else(|| format!("there is no command {}; see ftpfs help", redact(&word)))
+        .ok_or_else(|| no_command(&word.to_string_lossy()))
 }
 
 /// Parses the arguments of `ftpfs umount`, and of the helper of umount(8).
@@ -170,7 +174,11 @@ fn one_too_many(argument: &OsStr, subcommand: &Subcommand) -> String {
 }
 
 /// Parses the arguments of a mount.
-fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, String> {
+fn parse_mount(
+    form: &Subcommand,
+    program: &OsStr,
+    arguments: Vec<OsString>,
+) -> Result<Request, String> {
     let helper = is_helper(program);
     let is_curlftpfs = curlftpfs::is_meant(program, &arguments);
     let flags = match (helper, is_curlftpfs) {
@@ -178,11 +186,11 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
         (false, true) => curlftpfs::FLAGS,
         (false, false) => FLAGS,
     };
-    let found = match MOUNT.take(flags, arguments.into_iter())? {
+    let found = match form.take(flags, arguments.into_iter())? {
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    let (source, mountpoint) = mount_words(&found)?;
+    let (source, mountpoint) = mount_words(&found, !helper && !is_curlftpfs)?;
 
     let mut settings = Settings::default();
     if helper {
@@ -208,7 +216,7 @@ fn parse_mount(program: &OsStr, arguments: Vec<OsString>) -> Result<Request, Str
     settings.command.repeatable = helper || is_curlftpfs;
     settings.source = Hidden(source);
     settings.mountpoint = mountpoint;
-    let typed = option_words(&found)?;
+    let typed = option_words(&found, is_curlftpfs)?;
     let options = if is_curlftpfs {
         apply_curlftpfs(&mut settings, typed.clone(), &found, helper)?
     } else {
@@ -256,11 +264,21 @@ fn has_flag(found: &ArgMatches, flag: &str) -> bool {
     matches!(found.try_get_one::<bool>(flag), Ok(Some(true)))
 }
 
-/// Returns the source and the mountpoint of a mount.
-fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
+/// Returns the source and the mountpoint of a mount. `has_commands`: the first word may be meant as a command.
+fn mount_words(found: &ArgMatches, has_commands: bool) -> Result<(OsString, PathBuf), String> {
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
-    if let Some(more) = words.next() {
+    let more = words.next();
+    // With a mountpoint alone or too much after it, a word that is no source is meant as a command.
+    if let Some(word) = source.and_then(|word| word.to_str())
+        && has_commands
+        && (mountpoint.is_none() || more.is_some())
+        && !word.is_empty()
+        && !word.contains([':', '/', '.', '@', '#'])
+    {
+        return Err(no_command(word));
+    }
+    if let Some(more) = more {
         return Err(one_too_many(more, &MOUNT));
     }
     let hint = MOUNT.hint();
@@ -273,6 +291,18 @@ fn mount_words(found: &ArgMatches) -> Result<(OsString, PathBuf), String> {
         (Some(_), None) => Err(format!("the mountpoint is missing; {hint}")),
         _ => Err(format!("source and mountpoint are missing; {hint}")),
     }
+}
+
+/// The error of a word that is neither a command nor a source.
+fn no_command(word: &str) -> String {
+    let names = SUBCOMMANDS.iter().map(|one| one.name);
+    let names = names.chain(["unmount", "help", "version"]);
+    let near = nearest_of(word, names).map(|near| format!("did you mean {near}? "));
+    format!(
+        "{} is no command and no source; {}ftpfs -h lists the commands and the forms of sources",
+        redact(word),
+        near.unwrap_or_default()
+    )
 }
 
 /// Checks options that need or exclude each other.
@@ -311,7 +341,7 @@ fn parse_probe(arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
     if found.get_flag("debug") {
         probe.settings.command.logged = Amount::Everything;
     }
-    let options = option_words(&found)?;
+    let options = option_words(&found, false)?;
     apply_all(&mut probe.settings, &options, false, false)?;
     check_together(&probe.settings)?;
     probe.words = options
@@ -378,28 +408,35 @@ fn parse_drop_cache(arguments: impl Iterator<Item = OsString>) -> Result<Request
     }))
 }
 
-/// Parses the arguments of `ftpfs completions`.
+/// Parses the arguments of `ftpfs completions`. Its scripts call it with the words of a command line after the shell.
 fn parse_completions(arguments: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let found = match COMPLETIONS.take(COMPLETIONS.flags, arguments)? {
         Taken::Found(found) => found,
         Taken::Shown(request) => return Ok(request),
     };
-    let mut words = found.get_many::<OsString>("words").into_iter().flatten();
-    let shell = words.next().and_then(|shell| shell.to_str());
-    match (shell.and_then(completions::completions), words.next()) {
-        (Some(script), None) => Ok(Request::Print(script)),
-        _ => Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string()),
-    }
+    let words = found.get_many::<OsString>("words").into_iter().flatten();
+    let mut words = words.map(|word| word.to_string_lossy().into_owned());
+    let Some(shell) = words.next().and_then(|name| Shell::named(&name)) else {
+        return Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string());
+    };
+    let words: Vec<String> = words.collect();
+    Ok(match words.is_empty() {
+        true => Request::Print(shell.script().to_string()),
+        false => Request::Complete(Completion { shell, words }),
+    })
 }
 
 /// Returns the options of all `-o` lists.
-fn option_words(found: &ArgMatches) -> Result<Vec<String>, String> {
+fn option_words(found: &ArgMatches, is_curlftpfs: bool) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     for list in found.get_many::<OsString>("options").into_iter().flatten() {
         let list = list
             .to_str()
             .ok_or_else(|| format!("-o {}: is not UTF-8", redact(list)))?;
-        words.extend(split(list)?);
+        words.extend(match is_curlftpfs {
+            true => split(&curlftpfs::separate_joined(list))?,
+            false => split(list)?,
+        });
     }
     Ok(words)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mount          mounts a server: the only place that connects ftp, vfs and fuse
+//! already_mounted  decides whether a mount is there already
 //! mount_errors   explains why a server can't be mounted
 //! forced_end     ends a mount by force
 //! spool_place    determines the directory of the spool
@@ -9,10 +10,13 @@
 //! umount         waits for uploads, then unmounts; also the helper of umount(8)
 //! status         status and drop-cache, and their answers in the mount
 //! probe          tests a server, and recommends options
+//! complete       answers the scripts of shell completions
 //! human          formats counts, sizes and times
 //! json           writes JSON
 //! ```
 
+pub(crate) mod already_mounted;
+pub(crate) mod complete;
 pub(crate) mod forced_end;
 pub(crate) mod human;
 pub(crate) mod json;
@@ -43,6 +47,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli::parse(arguments) {
         Ok(Request::Print(text)) => {
             print(&text);
+            Ok(())
+        }
+        Ok(Request::Complete(completion)) => {
+            print(&complete::run(&completion));
             Ok(())
         }
         Ok(Request::Help { plain, styled }) => {

@@ -34,6 +34,7 @@ pub use crate::ftp::config::{Endpoint, Family, Manner};
 pub use crate::ftp::control::login::Login;
 pub use crate::ftp::data::{Mode, Policy as DataPolicy};
 pub use crate::ftp::listing::timezone::Zone;
+pub use crate::ftp::net::local_address::{addresses, local_end};
 pub use crate::ftp::net::proxy::Proxy;
 pub use crate::ftp::net::stream::Bind;
 pub use crate::ftp::pool::traffic::Moved;
@@ -43,6 +44,6 @@ pub use crate::ftp::probe::{
     Restart, Scratch, Server, StoredFile, Trial, Writing, look_before_login,
 };
 pub use crate::ftp::profile::DataMode;
-pub use crate::ftp::profile::format::{How, KeptFact};
+pub use crate::ftp::profile::format::{How, KeptFact, names as kept_fact_names};
 pub use crate::ftp::protocol::charset::Charset;
 pub use crate::ftp::tls::{Certificate, Identity, Policy as TlsPolicy, Tls, When};

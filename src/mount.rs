@@ -54,8 +54,8 @@ pub use crate::mount::mount_options::Options;
 pub use crate::mount::mountinfo::top_mount;
 pub use crate::mount::mountinfo::{Entry, mounts};
 use crate::mount::mountinfo::{Identity, MOUNTINFO};
-pub use crate::mount::utab::fstab_options;
 pub use crate::mount::utab::remove_entries as remove_utab_entries;
+pub use crate::mount::utab::{fstab_options, fstab_source};
 
 /// KiB of kernel readahead, four times the default: a large file takes a quarter of the requests, and of the thread switches
 /// that these cost. With more, the kernel asks for a window at once, and readers wait longer for each request.
@@ -243,6 +243,12 @@ impl Mount {
         mounts().is_ok_and(|mounts| mounts.iter().any(is_it))
     }
 
+    /// Whether the kernel refuses changes now, by the mount table.
+    pub fn is_read_only(&self) -> bool {
+        let is_it = |entry: &Entry| self.identity.as_ref() == Some(&entry.identity);
+        mounts().is_ok_and(|mounts| mounts.iter().any(|entry| is_it(entry) && entry.has("ro")))
+    }
+
     /// Unmounts. `lazily` detaches the mount at once, even while files are open; the session then ends
     /// with the last of them. Succeeds if the mount has ended already; does not unmount another mount at the
     /// same path.
@@ -301,6 +307,7 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
             data.push_str(word);
         }
     }
+    data.push_str(&mount_options::labels(options, has_selinux()));
     let mount = |kind: &str, data: &str| {
         nix::mount::mount(
             Some(options.fsname.as_str()),
@@ -328,10 +335,18 @@ fn attach_directly(mountpoint: &Path, options: &Options) -> Result<OwnedFd, Erro
     }
 }
 
-/// Changes the flags of a mount. Its file system keeps its own.
+/// Whether SELinux is enabled: then its file system is mounted (selinux_config(5), is_selinux_enabled(3)).
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// Changes the flags of a mount. Its file system keeps its own, unless it is read-only and is to be so no more: then it
+/// takes all flags.
 pub fn remount(entry: &Entry, options: &Options) -> Result<(), Error> {
     let shown = entry.mountpoint.display();
-    let flags = mount_options::flags(options) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    let mut flags = mount_options::flags(options) | MsFlags::MS_REMOUNT;
+    // "rw" is missing if the mount and its file system both are read-only.
+    flags.set(MsFlags::MS_BIND, options.read_only || entry.has("rw"));
     let none = None::<&str>;
     nix::mount::mount(none, &entry.mountpoint, none, flags, none).map_err(|error| {
         Error(match error {

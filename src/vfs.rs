@@ -85,6 +85,7 @@ pub(crate) mod upload;
 pub(crate) mod writeback;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 #[cfg(debug_assertions)]
@@ -152,6 +153,8 @@ pub(crate) mod lock_rank {
 /// The file system.
 pub struct Vfs {
     settings: Arc<Settings>,
+    /// Nothing is changed on the server.
+    read_only: AtomicBool,
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
@@ -222,6 +225,7 @@ impl Vfs {
             settings.timeout,
         );
         Arc::new(Self {
+            read_only: AtomicBool::new(settings.read_only),
             settings,
             remote,
             table,
@@ -252,9 +256,14 @@ impl Vfs {
         self.table.lock().close(ino);
     }
 
+    /// Whether nothing may be changed on the server.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
     /// Refuses what would change something, on a read-only mount.
     fn writable(&self) -> Result<()> {
-        if self.settings.read_only {
+        if self.is_read_only() {
             Err(Error::ReadOnly)
         } else {
             Ok(())

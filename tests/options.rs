@@ -138,7 +138,7 @@ fn every_option_says_what_it_says() {
     assert_eq!(good(kernel).mount.kernel.join(","), kernel);
     let settings = good(
         "suid,dev,defaults,auto,noauto,user,users,nouser,nousers,owner,group,nofail,nonempty,norelatime,iversion,mand,silent,\
-         user_id=0,group_id=0,context=a:b,X-mount.mkdir=0755,comment=any thing",
+         user_id=0,group_id=0,X-mount.mkdir=0755,comment=any thing",
     );
     let bare = settings_of(&["ftpfs", "h:", "/m"]).expect("a good line");
     assert_eq!(settings, bare);
@@ -416,9 +416,10 @@ fn completed(words: &[&str]) -> Vec<String> {
     let Ok(Request::Print(script)) = parse(line) else {
         panic!("no script");
     };
+    let program = format!("ftpfs() {{ {} \"$@\"; }}\n", env!("CARGO_BIN_EXE_ftpfs"));
     let ask = "; compopt() { :; }; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _ftpfs; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let said = Command::new("bash")
-        .args(["-c", &(script.trim_end().to_string() + ask), "bash"])
+        .args(["-c", &(program + script.trim_end() + ask), "bash"])
         .args(words)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -470,7 +471,7 @@ fn bash_completes_options_one_by_one() {
     assert_eq!(completed(&["ftpfs", "prob"]), ["probe"]);
     assert_eq!(completed(&["ftpfs", "stat"]), ["status"]);
     assert_eq!(completed(&["ftpfs", "drop"]), ["drop-cache"]);
-    assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts"]);
+    assert_eq!(completed(&["ftpfs", "h:", "scrip"]), ["scripts/"]);
     assert_eq!(completed(&["ftpfs", "umount", "--la"]), ["--lazy"]);
     assert_eq!(completed(&["ftpfs", "completions", "z"]), ["zsh"]);
     // A value, in one word, and as bash splits it.
@@ -523,24 +524,37 @@ fn help_and_version_need_nothing_else() {
         );
     }
     let error = parse(["ftpfs", "help", "x"].map(OsString::from)).expect_err("x");
-    assert!(error.contains("no command x"), "{error}");
+    assert!(error.contains("x is no command"), "{error}");
 }
 
-/// Eighty columns. To renew a file: `COLUMNS=80 ftpfs SUBCOMMAND -h >tests/fixtures/help/SUBCOMMAND`.
+/// Eighty columns. `FTPFS_RENEW=1 cargo test --test options help_of_each` writes the files of `tests/fixtures/help`.
 #[test]
-fn short_help_of_each_command_is_one_screen() {
-    for one in SUBCOMMANDS {
-        let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
-            .args([one.name, "-h"])
-            .env("COLUMNS", "80")
-            .output()
-            .expect("ftpfs");
-        let text = String::from_utf8(shown.stdout).expect("text");
-        assert_eq!(text, read(&format!("tests/fixtures/help/{}", one.name)));
-        assert!(text.lines().count() <= 50, "{}: not one screen", one.name);
-        let widest = text.lines().map(|line| line.chars().count()).max();
-        assert!(widest <= Some(80), "{}: {widest:?} columns", one.name);
-        assert!(!text.contains('\x1b'), "{}: colours in a file", one.name);
+fn help_of_each_command_is_that_of_the_file() {
+    let names = SUBCOMMANDS.map(|one| (one.name, Some(one.name)));
+    for (name, word) in names.into_iter().chain([("ftpfs", None)]) {
+        for (flag, file) in [
+            ("-h", name.to_string()),
+            ("--help", format!("{name}--help")),
+        ] {
+            let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
+                .args(word)
+                .arg(flag)
+                .env("COLUMNS", "80")
+                .output()
+                .expect("ftpfs");
+            let text = String::from_utf8(shown.stdout).expect("text");
+            let file = format!("tests/fixtures/help/{file}");
+            if std::env::var_os("FTPFS_RENEW").is_some() {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+                fs::write(path, &text).expect("written");
+            }
+            assert_eq!(text, read(&file), "{file}");
+            let is_screen = flag == "--help" || text.lines().count() <= 45;
+            assert!(is_screen, "{name}: not one screen");
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(80), "{file}: {widest:?} columns");
+            assert!(!text.contains('\x1b'), "{file}: colours in a file");
+        }
     }
 }
 
@@ -792,6 +806,64 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 /// Every flag of every form.
 fn flags() -> impl Iterator<Item = &'static Flag> {
     SUBCOMMANDS.into_iter().flat_map(|one| one.flags)
+}
+
+#[test]
+fn wrong_command_lines_say_what_is_meant() {
+    for (line, parts) in [
+        (
+            &["ftpfs", "staus"][..],
+            &["staus is no command", "did you mean status?"][..],
+        ),
+        (
+            &["ftpfs", "moutn", "ftp://u:secret@h/", "/m"],
+            &["did you mean mount?"],
+        ),
+        (&["ftpfs", "umuont", "/m", "-l"], &["unknown argument -l"]),
+        (
+            &["ftpfs", "wibble"],
+            &["wibble is no command and no source; ftpfs -h lists"],
+        ),
+        (&["ftpfs", "help", "prob"], &["did you mean probe?"]),
+        (
+            &["ftpfs", "h:", "/m", "-o", "ssl"],
+            &["ssl is an option of curlftpfs", "docs/curlftpfs.md"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "max_read=7"],
+            &["max_read is an option of curlftpfs"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "tiemout=7"],
+            &["did you mean timeout?"],
+        ),
+        (&["curlftpfs", "host"], &["the mountpoint is missing"]),
+        (&["mount.ftpfs", "host"], &["the mountpoint is missing"]),
+    ] {
+        let error = settings_of(line).expect_err(line[1]);
+        for part in parts {
+            assert!(error.contains(part), "{line:?}: {error}");
+        }
+        assert!(
+            !error.contains('\n') && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn blank_at_the_end_of_a_quoted_password_stays() {
+    for (list, url) in [
+        (r#"ro, user="anna:secret ""#, "ftp://anna:secret%20@host"),
+        (
+            r#"ro -o user="anna:a -o b""#,
+            "ftp://anna:a%20%2Do%20b@host",
+        ),
+        ("user=anna:secret ,ro", "ftp://anna:secret@host"),
+    ] {
+        let settings = settings_of(&["curlftpfs", "-o", list, "host", "/m"]).expect(list);
+        assert_eq!(settings.source.0, url, "{list}");
+    }
 }
 
 #[test]

@@ -96,13 +96,16 @@ fn below(directory: &Path) -> Vec<String> {
 fn installation_is_removed_again_but_for_others_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path();
-    let run = |flag: &str| {
+    let run_with = |flag: &str, prefix: &[&str]| {
         let status = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/run"))
-            .args([flag, root.to_str().expect("text")])
+            .arg(flag)
+            .args(prefix)
+            .arg(root)
             .env("FTPFS", env!("CARGO_BIN_EXE_ftpfs"))
             .status();
         assert!(status.expect("scripts/run").success(), "{flag}");
     };
+    let run = |flag: &str| run_with(flag, &[]);
     run("--install");
     let installed = below(root);
     for name in [
@@ -119,6 +122,25 @@ fn installation_is_removed_again_but_for_others_files() {
             .contains("complete -F")
     );
     run("--uninstall");
+    assert_eq!(below(root), [""; 0]);
+    let prefix = ["--prefix", "/opt/ftpfs"];
+    run_with("--install", &prefix);
+    let link = fs::read_link(root.join("sbin/mount.fuse.ftpfs")).expect("a link");
+    assert_eq!(link, Path::new("/opt/ftpfs/bin/ftpfs"));
+    let installed = below(root);
+    for name in [
+        "bin/ftpfs",
+        "share/man/man1/ftpfs.1",
+        "share/zsh/site-functions/_ftpfs",
+    ] {
+        let name = format!("opt/ftpfs/{name}");
+        assert!(installed.contains(&name), "{installed:?}");
+    }
+    assert!(
+        !installed.iter().any(|name| name.starts_with("usr/")),
+        "{installed:?}"
+    );
+    run_with("--uninstall", &prefix);
     assert_eq!(below(root), [""; 0]);
     // An installed curlftpfs keeps its names.
     program(&root.join("usr/bin/curlftpfs"), "");

@@ -1,41 +1,209 @@
-//! Generates shell completions: `ftpfs completions bash`, `zsh` or `fish`.
+//! Completes command lines: `ftpfs completions bash`, `zsh` or `fish` prints a script, which asks the program back.
 //!
-//! They are generated from the table that the parser uses. After `-o` options are separated by
-//! commas, and each shell has its own way to complete the last one.
+//! The script calls `ftpfs completions SHELL -- WORDS...` with the words before the cursor, and [`wanted`] determines by the
+//! tables of the parser what can stand there. So one place knows that for all shells. `commands/complete.rs` looks up what
+//! is on this machine: files and mountpoints.
+//!
+//! `clap_complete` works in the same way (`CompleteEnv`), and was tried: it does not join words that bash has split at `=`,
+//! so that it offers no values in the list of `-o`; its script for bash does not pass shellcheck; and the list of `-o` would
+//! need these functions all the same. `clap_mangen` has no place for the lists of `-o`, which are most of the manual.
 
-use crate::cli::flags::{FLAGS, Flag, PROBE_FLAGS, STATUS_FLAGS};
+use crate::cli::flags::Flag;
 use crate::cli::option_table::{Group, Kind, Spec, TABLE};
 use crate::cli::settings::Settings;
-use crate::cli::subcommand::SUBCOMMANDS;
+use crate::cli::subcommand::{MOUNT, SUBCOMMANDS, Subcommand};
 
-/// Returns the script for a shell, or `None` for an unknown one.
-pub fn completions(shell: &str) -> Option<String> {
-    match shell {
-        "bash" => Some(bash()),
-        "zsh" => Some(zsh()),
-        "fish" => Some(fish()),
-        _ => None,
+/// Asks for the words of a command line that is being typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The shell.
+    pub shell: Shell,
+    /// The program's name, and the words up to the one to complete.
+    pub words: Vec<String>,
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// bash(1), which splits words at `=` and takes no help.
+    Bash,
+    /// zsh(1).
+    Zsh,
+    /// fish(1).
+    Fish,
+}
+
+/// What can stand at the end of a command line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// One of these words, each with its help.
+    Words(Vec<(String, &'static str)>),
+    /// A file whose path begins so, after this text.
+    File {
+        /// The part of the word before the path.
+        before: String,
+        /// The beginning of the path.
+        path: String,
+    },
+    /// A directory whose path begins so.
+    Directory(String),
+    /// A mountpoint of ftpfs that begins so.
+    Mountpoint(String),
+}
+
+impl Shell {
+    /// The shell of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "bash" => Some(Self::Bash),
+            "zsh" => Some(Self::Zsh),
+            "fish" => Some(Self::Fish),
+            _ => None,
+        }
+    }
+
+    /// The script that asks the program.
+    pub(crate) fn script(self) -> &'static str {
+        match self {
+            Self::Bash => BASH,
+            Self::Zsh => ZSH,
+            Self::Fish => FISH,
+        }
     }
 }
 
-/// Returns the options to complete.
-fn completed_options() -> impl Iterator<Item = &'static Spec> {
-    TABLE.iter().filter(|spec| spec.group != Group::Ignored)
+const BASH: &str = r#"# Completion of ftpfs for bash, as `ftpfs completions bash` prints it.
+_ftpfs() {
+    mapfile -t COMPREPLY < <(ftpfs completions bash -- "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)
+    # A list of options goes on with a comma.
+    case ${COMP_WORDS[COMP_CWORD-1]} in -o | --options | =) compopt -o nospace ;; esac
+    case ${COMPREPLY[0]:-} in */) compopt -o filenames -o nospace ;; esac
+}
+complete -F _ftpfs ftpfs
+"#;
+
+const ZSH: &str = r#"#compdef ftpfs
+# Completion of ftpfs for zsh, as `ftpfs completions zsh` prints it.
+local -a all open whole
+all=(${(f)"$(ftpfs completions zsh -- "${(@Q)words[1,CURRENT]}" 2>/dev/null)"})
+open=(${(M)all:#*[=/](|:*)})
+whole=(${all:#*[=/](|:*)})
+(( $#open )) && _describe -t ftpfs ftpfs open -S ''
+(( $#whole )) && _describe -t ftpfs ftpfs whole
+"#;
+
+const FISH: &str = "# Completion of ftpfs for fish, as `ftpfs completions fish` prints it.
+complete -c ftpfs -f -a '(ftpfs completions fish -- (commandline -opc) (commandline -ct) 2>/dev/null)'
+";
+
+/// Joins words that bash has split at `=`. Returns also how much of the last one stands before the part that it replaces.
+pub fn join(shell: Shell, words: &[String]) -> (Vec<String>, usize) {
+    let mut joined: Vec<String> = Vec::new();
+    let (mut is_open, mut replaced) = (false, 0);
+    for word in words {
+        let is_equals = shell == Shell::Bash && word == "=";
+        match joined.last_mut() {
+            Some(last) if is_equals || is_open => {
+                last.push_str(word);
+                replaced = last.len() - if is_equals { 0 } else { word.len() };
+            }
+            _ => {
+                joined.push(word.clone());
+                replaced = 0;
+            }
+        }
+        is_open = is_equals;
+    }
+    (joined, replaced)
 }
 
-/// Returns the flags that `ftpfs SOURCE MOUNTPOINT` does not have.
-fn not_for_mount(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
-    flags
+/// Returns what can stand in the place of the last of the words.
+pub fn wanted(words: &[String]) -> Wanted {
+    let (before, word) = match words {
+        [_, before @ .., word] => (before, word.as_str()),
+        _ => (&[][..], ""),
+    };
+    let given = before.first().and_then(|word| Subcommand::named(word));
+    let subcommand = given.unwrap_or(&MOUNT);
+    let takes_list = subcommand.flags.iter().any(|flag| flag.value.is_some());
+    let is_list = matches!(before.last().map(String::as_str), Some("-o" | "--options"));
+    if is_list && takes_list {
+        return option(word);
+    }
+    if word.starts_with('-') {
+        return flag(subcommand.flags, word);
+    }
+    let names = || SUBCOMMANDS.map(|one| (one.name, one.about));
+    match (subcommand.name, before.len()) {
+        _ if before.is_empty() => {
+            let help = ("help", "Print help, also of a command");
+            chosen(word, names().into_iter().chain([help]))
+        }
+        ("mount", 1) if before[0] == "help" => chosen(word, names()),
+        ("umount" | "status" | "drop-cache", _) => Wanted::Mountpoint(word.to_string()),
+        ("completions", _) => chosen(word, ["bash", "zsh", "fish"].map(|shell| (shell, ""))),
+        // The source is on the server.
+        ("probe", _) => Wanted::Words(Vec::new()),
+        _ => Wanted::Directory(word.to_string()),
+    }
+}
+
+/// Those of some words that begin with a text.
+fn chosen<'a>(start: &str, all: impl IntoIterator<Item = (&'a str, &'static str)>) -> Wanted {
+    let all = all.into_iter();
+    let fitting = all.filter(|(text, _)| text.starts_with(start));
+    Wanted::Words(
+        fitting
+            .map(|(text, help)| (text.to_string(), help))
+            .collect(),
+    )
+}
+
+fn flag(flags: &[Flag], word: &str) -> Wanted {
+    let long: Vec<_> = flags
         .iter()
-        .filter(|flag| FLAGS.iter().all(|other| other.long != flag.long))
+        .map(|flag| (format!("--{}", flag.long), flag.help))
+        .collect();
+    let short: Vec<_> = flags
+        .iter()
+        .map(|flag| (format!("-{}", flag.short), flag.help))
+        .collect();
+    let all = long.iter().chain(&short);
+    chosen(word, all.map(|(text, help)| (text.as_str(), *help)))
 }
 
-fn only_probe() -> impl Iterator<Item = &'static Flag> {
-    not_for_mount(PROBE_FLAGS)
-}
-
-fn only_status() -> impl Iterator<Item = &'static Flag> {
-    not_for_mount(STATUS_FLAGS)
+/// Completes the last option of a list, or its value.
+fn option(list: &str) -> Wanted {
+    let start = list.rfind(',').map_or(0, |comma| comma + 1);
+    let (before, last) = list.split_at(start);
+    let Some((name, value)) = last.split_once('=') else {
+        let given: Vec<&str> = before.split(',').collect();
+        let options = TABLE.iter().filter(|spec| spec.group != Group::Ignored);
+        let options = options.filter(|spec| spec.name.starts_with(last));
+        let options = options.filter(|spec| !given.contains(&spec.name));
+        let text = |spec: &Spec| {
+            let equals = if spec.value.is_some() { "=" } else { "" };
+            format!("{before}{}{equals}", spec.name)
+        };
+        return Wanted::Words(options.map(|spec| (text(spec), spec.help)).collect());
+    };
+    let before = format!("{before}{name}=");
+    match TABLE.iter().find(|spec| spec.name == name) {
+        Some(spec) if is_file(spec) => Wanted::File {
+            before,
+            path: value.to_string(),
+        },
+        Some(spec) => {
+            let values = choices(spec).into_iter();
+            let values = values.filter(|choice| choice.starts_with(value));
+            Wanted::Words(
+                values
+                    .map(|choice| (before.clone() + &choice, ""))
+                    .collect(),
+            )
+        }
+        None => Wanted::Words(Vec::new()),
+    }
 }
 
 /// Returns the values of an option that has a few words to choose from: its error lists them.
@@ -58,184 +226,24 @@ fn is_file(spec: &Spec) -> bool {
     matches!(spec.value, Some("FILE" | "PATH" | "DIRECTORY"))
 }
 
-/// The mountpoints of ftpfs in the mount table, for a shell.
-const MOUNTPOINTS: &str =
-    r#"awk '$3 ~ /^fuse\.(ftpfs|curlftpfs)$/ { print $2 }' /proc/self/mounts"#;
-
-/// The lines of `case` for the values of options.
-fn bash_values() -> String {
-    let mut text = String::new();
-    for spec in completed_options() {
-        let words = choices(spec);
-        if !words.is_empty() {
-            let words = words.join(" ");
-            text.push_str(&format!("        {}) words='{words}' ;;\n", spec.name));
-        }
-    }
-    let files = completed_options().filter(|spec| is_file(spec));
-    let files: Vec<_> = files.map(|spec| spec.name).collect();
-    text + &format!("        {}) kind=-f ;;\n", files.join(" | "))
-}
-
-fn bash() -> String {
-    let names = |flags: &'static [Flag]| {
-        let words = flags
-            .iter()
-            .map(|flag| format!("-{} --{}", flag.short, flag.long));
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let options: Vec<_> = completed_options()
-        .map(|spec| match spec.value {
-            Some(_) => format!("{}=", spec.name),
-            None => spec.name.to_string(),
-        })
-        .collect();
-    let flags = SUBCOMMANDS
-        .iter()
-        .filter(|one| one.name != "mount")
-        .map(|one| format!("        {}) flags='{}' ;;\n", one.name, names(one.flags)));
-    format!(
-        r#"# Completion of ftpfs for bash, as `ftpfs completions bash` prints it.
-_ftpfs_options() {{
-    # The list so far is $1; bash has split it at the = if $2 is "split".
-    local option=${{1##*,}} words='' kind=''
-    local before=${{1%"$option"}} name=${{option%%=*}} value=${{option#*=}}
-    compopt -o nospace 2>/dev/null
-    if [[ $option != *=* ]]; then
-        mapfile -t COMPREPLY < <(compgen -P "$before" -W "{options}" -- "$option")
-        return
-    fi
-    case $name in
-{values}    esac
-    before+=$name=
-    [[ $2 != split ]] || before=
-    if [[ -n $kind ]]; then
-        mapfile -t COMPREPLY < <(compgen -P "$before" -f -- "$value")
-    else
-        mapfile -t COMPREPLY < <(compgen -P "$before" -W "$words" -- "$value")
-    fi
-}}
-_ftpfs() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} words=''
-    local before=${{COMP_WORDS[COMP_CWORD-2]:-}} flags='{flags}'
-    COMPREPLY=()
-    if [[ $previous == -o || $previous == --options ]]; then
-        _ftpfs_options "$current" whole
-        return
-    elif [[ $current == = && ( $before == -o || $before == --options ) ]]; then
-        _ftpfs_options "$previous=" split
-        return
-    elif [[ $previous == = && ${{COMP_WORDS[COMP_CWORD-3]:-}} == -@(o|-options) ]]; then
-        _ftpfs_options "$before=$current" split
-        return
-    fi
-    case ${{COMP_WORDS[1]:-}} in
-{flags_of}    esac
-    if [[ $current == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current")
-        return
-    fi
-    if ((COMP_CWORD > 1)); then
-        case ${{COMP_WORDS[1]}} in
-        umount | unmount | status | drop-cache) words=$({mountpoints}) ;;
-        completions) words='bash zsh fish' ;;
-        esac
-    else
-        words='{words}'
-    fi
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current"; [[ -n $words && $COMP_CWORD -gt 1 ]] || compgen -d -- "$current")
-}}
-complete -F _ftpfs ftpfs
-"#,
-        options = options.join(" "),
-        values = bash_values(),
-        flags = names(FLAGS),
-        flags_of = flags.collect::<String>(),
-        mountpoints = MOUNTPOINTS,
-        words = SUBCOMMANDS.map(|one| one.name).join(" "),
-    )
-}
-
-fn zsh() -> String {
-    let quoted = |text: &str| text.replace('\'', "'\\''");
-    // These separate the fields of _arguments and _values.
-    let plain = |text: &str| {
-        let escaped = text
-            .replace('[', "\\[")
-            .replace(']', "\\]")
-            .replace(':', "\\:");
-        quoted(&escaped)
-    };
-    let mut text = String::from("#compdef ftpfs\nlocal -a options\noptions=(\n");
-    for spec in completed_options() {
-        let action = match choices(spec) {
-            words if !words.is_empty() => format!("({})", words.join(" ")),
-            _ if is_file(spec) => "_files".to_string(),
-            _ => String::new(),
-        };
-        let value = spec
-            .value
-            .map(|value| format!(":{}:{action}", plain(value)));
-        let value = value.unwrap_or_default();
-        text.push_str(&format!("  '{}[{}]{value}'\n", spec.name, plain(spec.help)));
-    }
-    text.push_str(")\n_arguments \\\n");
-    for flag in FLAGS.iter().chain(only_probe()) {
-        let (short, long, help) = (flag.short, flag.long, plain(flag.help));
-        text.push_str(&match flag.value {
-            Some(_) => format!(
-                "  '*'{{-{short},--{long}}}'[{help}]:options:_values -s , option $options' \\\n"
-            ),
-            None => format!("  '(-{short} --{long})'{{-{short},--{long}}}'[{help}]' \\\n"),
-        });
-    }
-    let words = SUBCOMMANDS.map(|one| one.name).join(" ");
-    text.push_str(&format!(
-        "  '1:source:({words})' \\\n  '2:mountpoint:_files -/'\n"
-    ));
-    text
-}
-
-fn fish() -> String {
-    let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
-    let mut text = String::from("function __ftpfs_options\n");
-    for spec in completed_options() {
-        let equals = if spec.value.is_some() { "=" } else { "" };
-        let help = quoted(spec.help);
-        text.push_str(&format!(
-            "    printf '%s\\t%s\\n' {}{equals} '{help}'\n",
-            spec.name
-        ));
-    }
-    text.push_str("end\n");
-    let flag = |flag: &Flag, when: &str| {
-        let (short, long, help) = (flag.short, flag.long, quoted(flag.help));
-        let value = match flag.value {
-            Some(_) => " -x -a '(__fish_complete_list , __ftpfs_options)'",
-            None => "",
-        };
-        format!("complete -c ftpfs{when} -s {short} -l {long} -d '{help}'{value}\n")
-    };
-    for one in FLAGS {
-        text.push_str(&flag(one, ""));
-    }
-    for one in only_probe() {
-        text.push_str(&flag(one, " -n '__fish_seen_subcommand_from probe'"));
-    }
-    for one in only_status() {
-        text.push_str(&flag(one, " -n '__fish_seen_subcommand_from status'"));
-    }
-    for (word, help) in SUBCOMMANDS.map(|one| (one.name, one.about)) {
-        text.push_str(&format!(
-            "complete -c ftpfs -n __fish_use_subcommand -a {word} -d '{help}'\n"
-        ));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(line: &[&str]) -> Vec<String> {
+        line.iter().map(ToString::to_string).collect()
+    }
+
+    /// The words that are offered for the last one.
+    fn offered(line: &[&str]) -> String {
+        match wanted(&words(line)) {
+            Wanted::Words(found) => {
+                let texts: Vec<String> = found.into_iter().map(|(text, _)| text).collect();
+                texts.join(" ")
+            }
+            other => format!("{other:?}"),
+        }
+    }
 
     #[test]
     fn choices_are_what_the_option_takes() {
@@ -260,19 +268,60 @@ mod tests {
     }
 
     #[test]
-    fn every_shell_completes_every_option_and_flag() {
-        for shell in ["bash", "zsh", "fish"] {
-            let script = completions(shell).expect(shell);
-            for spec in completed_options() {
-                assert!(script.contains(spec.name), "{shell}: {}", spec.name);
-            }
-            for flag in FLAGS.iter().chain(PROBE_FLAGS) {
-                assert!(script.contains(flag.long), "{shell}: {}", flag.long);
-            }
-            for word in SUBCOMMANDS.map(|one| one.name) {
-                assert!(script.contains(word), "{shell}: {word}");
+    fn every_option_and_flag_is_offered() {
+        for spec in TABLE.iter().filter(|spec| spec.group != Group::Ignored) {
+            let found = offered(&["ftpfs", "h:", "/m", "-o", spec.name]);
+            assert!(found.contains(spec.name), "{}", spec.name);
+        }
+        for one in SUBCOMMANDS {
+            assert!(offered(&["ftpfs", ""]).contains(one.name));
+            for flag in one.flags {
+                let long = format!("--{}", flag.long);
+                assert_eq!(offered(&["ftpfs", one.name, &long]), long);
             }
         }
-        assert_eq!(completions("csh"), None);
+    }
+
+    #[test]
+    fn place_in_the_line_decides() {
+        for (line, expected) in [
+            (&["ftpfs", "dr"][..], "drop-cache"),
+            (&["ftpfs", "help", "st"], "status"),
+            (&["ftpfs", "completions", "f"], "fish"),
+            (&["ftpfs", "probe", "f"], ""),
+            (&["ftpfs", "h:", "-o", "ro,max"], "ro,max_conns="),
+            (&["ftpfs", "h:", "-o", "ro,ro"], "ro,rootcontext="),
+            (&["ftpfs", "-o", "ro,mode=p"], "ro,mode=passive"),
+            (&["ftpfs", "-o", "wibble=p"], ""),
+            (&["ftpfs", "unmount", "/m"], r#"Mountpoint("/m")"#),
+            (&["ftpfs", "mount", "h:", "/m"], r#"Directory("/m")"#),
+            (&["ftpfs", "status", "-o", "r"], r#"Mountpoint("r")"#),
+            (
+                &["ftpfs", "-o", "ro,cacert=/etc/s"],
+                r#"File { before: "ro,cacert=", path: "/etc/s" }"#,
+            ),
+            (&["ftpfs"], ""),
+            (&[], ""),
+        ] {
+            let found = offered(line);
+            let is_all = line.len() < 2 && found.starts_with("mount umount");
+            assert!(found == expected || is_all, "{line:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn words_that_bash_splits_are_joined() {
+        for (line, joined, replaced) in [
+            (&["ftpfs", "-o", "ro,mode", "=", "p"][..], "ro,mode=p", 8),
+            (&["ftpfs", "-o", "mode", "="], "mode=", 5),
+            (&["ftpfs", "-o", "mode=p"], "mode=p", 0),
+            (&["ftpfs", "-o", "ro"], "ro", 0),
+        ] {
+            let (words, found) = join(Shell::Bash, &words(line));
+            let last = words.last().map(String::as_str);
+            assert_eq!((last, found), (Some(joined), replaced), "{line:?}");
+        }
+        let (words, _) = join(Shell::Fish, &words(&["ftpfs", "a", "=", "b"]));
+        assert_eq!(words.len(), 4);
     }
 }

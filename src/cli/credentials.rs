@@ -140,6 +140,13 @@ fn of_netrc(netrc: &Netrc, source: &Source, user: Option<&[u8]>) -> Result<Given
             entry.line, source.host
         ));
     }
+    // The word itself may be a password.
+    if let (None, Some(line)) = (&entry.password, entry.odd_line) {
+        log::warn!(
+            "netrc: {path}: line {line}: the entry for {} has a word that is no keyword, and no password; see netrc(5)",
+            source.host
+        );
+    }
     if netrc.is_open && entry.password.is_some() {
         log::warn!(
             "netrc: {path} can be read by other users; to protect the passwords: chmod 600 {path}"
@@ -178,6 +185,7 @@ fn choose(
     let (mut user, mut password) = (source.user.clone(), source.password.clone());
     check_part("the source", "user", user.as_deref())?;
     check_part("the source", "password", password.as_deref())?;
+    let mut asked = Vec::new();
     for (name, place) in places {
         if user.is_some() && password.is_some() {
             break;
@@ -193,6 +201,7 @@ fn choose(
         if is_for_user {
             password = password.or(given.password);
         }
+        asked.push(name);
     }
     let user = user.unwrap_or_else(|| b"anonymous".to_vec());
     match password {
@@ -201,15 +210,20 @@ fn choose(
             let password = ANONYMOUS_PASSWORD.to_vec();
             Ok(Credentials { user, password })
         }
-        None => prompt_password(source, user, ask),
+        None => prompt_password(source, user, &asked, ask),
     }
 }
 
 fn prompt_password(
     source: &Source,
     user: Vec<u8>,
+    asked: &[&str],
     ask: impl FnOnce(&str) -> io::Result<Option<Vec<u8>>>,
 ) -> Result<Credentials, String> {
+    let asked = match asked {
+        [] => String::new(),
+        places => format!(" in {}", places.join(", ")),
+    };
     let name = user.escape_ascii().to_string();
     let prompt = format!("Password of {name} at {}: ", source.host);
     let named = Source {
@@ -218,7 +232,7 @@ fn prompt_password(
     };
     let missing = |why: String| {
         format!(
-            "no password for {name} at {host}{why}: use credentials=FILE or password_command=, add a line to ~/.netrc (machine {host} login \
+            "no password for {name} at {host}{asked}{why}: use credentials=FILE or password_command=, add a line to ~/.netrc (machine {host} login \
              {name} password SECRET), or write it in the source: {url}",
             host = source.host,
             // The only @ in the URL: one in the user's name is encoded.

@@ -101,20 +101,36 @@ pub(crate) fn is_meant(program: &OsStr, arguments: &[OsString]) -> bool {
     ) || arguments.iter().any(is_source)
 }
 
-/// Splits what scripts and fstab lines have joined, `ssl -o ssl_control` as one option, at its `-o`.
-pub(crate) fn split_joined(words: Vec<String>) -> Vec<String> {
-    let parts = words.iter().flat_map(|word| word.split(" -o "));
-    let parts = parts.map(|part| part.strip_prefix("-o ").unwrap_or(part).trim());
-    parts
-        .filter(|part| !part.is_empty() && *part != "-o")
-        .map(str::to_string)
-        .collect()
+/// Separates by commas what scripts and fstab lines have joined, `ssl -o ssl_control` as one option. Text in quotes stays.
+pub(crate) fn separate_joined(list: &str) -> String {
+    const FLAG: &str = "-o";
+    let (mut text, mut rest) = (String::new(), list);
+    let mut is_quoted = false;
+    while let Some(character) = rest.chars().next() {
+        let mut length = character.len_utf8();
+        let is_escape = character == '\\' && rest[length..].starts_with(['"', '\\', ',']);
+        let is_start = text.is_empty() || text.ends_with([' ', ',']);
+        let after = rest.strip_prefix(FLAG).filter(|_| is_start && !is_quoted);
+        if after.is_some_and(|after| after.is_empty() || after.starts_with(' ')) {
+            text.push(',');
+            rest = &rest[FLAG.len()..];
+            continue;
+        }
+        if is_escape {
+            length += 1;
+        } else if character == '"' {
+            is_quoted = !is_quoted;
+        }
+        text.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    text
 }
 
 /// Translates a source and its options.
 pub(crate) fn translate(source: &OsStr, words: Vec<String>) -> Result<Translated, String> {
     let mut parts = Parts::default();
-    for word in split_joined(words) {
+    for word in words {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (word.as_str(), None),
@@ -322,10 +338,25 @@ mod tests {
         assert_eq!(tls("h", &["ssl_try"]), "tls=try");
         assert_eq!(tls("h", &["ssl", "cacert=/ca"]), "tls=explicit");
         assert_eq!(tls("h", &["ssl", "ssl_control"]), "tls=control");
-        assert_eq!(tls("h", &["ssl -o ssl_control"]), "tls=control");
         assert_eq!(tls("h", &["tls=explicit"]), "tls=explicit");
         assert_eq!(tls("ftps://h", &["ssl"]), "");
         assert_eq!(tls("ftpes://h", &[]), "");
+    }
+
+    #[test]
+    fn joined_options_are_separated_outside_of_quotes() {
+        for (list, separate) in [
+            ("ssl -o ssl_control", "ssl , ssl_control"),
+            ("-o ro", ", ro"),
+            ("ro -o", "ro ,"),
+            ("ro,-o rw", "ro,, rw"),
+            (r#"user="a: -o b ""#, r#"user="a: -o b ""#),
+            (r#"user=a\" -o ro"#, r#"user=a\" , ro"#),
+            ("user=x-o y", "user=x-o y"),
+            ("fsname=a -ob", "fsname=a -ob"),
+        ] {
+            assert_eq!(separate_joined(list), separate, "{list}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Builds the endpoint (server, login, TLS and data settings) from the command line, the source and
 //! the environment, the same for mounting and probing.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::cli::source::{Scheme, Source};
 use crate::cli::{Encrypt, Settings};
 use crate::ftp;
 use crate::ftp::{
-    Bind, Charset, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls, TlsPolicy, When, Zone,
+    Charset, DataPolicy, Endpoint, Identity, Login, Manner, Proxy, Tls, TlsPolicy, When, Zone,
 };
 use crate::process::regular_file;
 use crate::process::xdg_dirs;
@@ -29,6 +30,19 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         Zone::named(name).map_err(|allowed| format!("timezone={name}: not {allowed}"))
     };
     let zone = settings.server.timezone.as_ref().map(zone).transpose()?;
+    let family = settings.network.family.map(|family| match family {
+        cli::Family::V4 => ftp::Family::V4,
+        cli::Family::V6 => ftp::Family::V6,
+    });
+    let is_wanted = |address: &IpAddr| match settings.network.family {
+        Some(cli::Family::V4) => address.is_ipv4(),
+        Some(cli::Family::V6) => address.is_ipv6(),
+        None => true,
+    };
+    let bind = settings.network.bind.as_ref().map(|place| {
+        ftp::local_end(place, &is_wanted).map_err(|error| format!("bind={place}: {error}"))
+    });
+    let bind = bind.transpose()?;
     let credentials = credentials::find(settings, source)?;
     Ok(Endpoint {
         host: source.host.clone(),
@@ -42,20 +56,10 @@ pub fn endpoint(settings: &Settings, source: &Source) -> Result<Endpoint, String
         hard: settings.server.hard,
         pipelining: !settings.server.no_pipeline,
         tls: Arc::new(tls),
-        data: data_policy(settings),
-        bind: settings
-            .network
-            .bind
-            .as_ref()
-            .map(|bind| match bind.parse() {
-                Ok(address) => Bind::Address(address),
-                Err(_) => Bind::Interface(bind.clone()),
-            }),
+        data: data_policy(settings)?,
+        bind,
         proxy: proxy(settings, &source.host)?.map(Arc::new),
-        family: settings.network.family.map(|family| match family {
-            cli::Family::V4 => ftp::Family::V4,
-            cli::Family::V6 => ftp::Family::V6,
-        }),
+        family,
         charset,
         manner: Manner {
             exact_times: !settings.server.listed_times,
@@ -76,8 +80,11 @@ fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
     }
 }
 
-fn data_policy(settings: &Settings) -> DataPolicy {
-    DataPolicy {
+fn data_policy(settings: &Settings) -> Result<DataPolicy, String> {
+    let external = settings.network.external_ip.as_ref().map(|place| {
+        ftp::addresses(place).map_err(|error| format!("external_ip={place}: {error}"))
+    });
+    Ok(DataPolicy {
         mode: match settings.network.mode {
             cli::Mode::Auto => ftp::Mode::Auto,
             cli::Mode::Passive => ftp::Mode::Passive,
@@ -85,8 +92,8 @@ fn data_policy(settings: &Settings) -> DataPolicy {
         },
         trusts_pasv: settings.network.trusts_pasv,
         ports: settings.network.port_range.clone(),
-        external: settings.network.external_ip,
-    }
+        external: external.transpose()?.unwrap_or_default(),
+    })
 }
 
 /// Returns when to encrypt, and which certificates to accept.

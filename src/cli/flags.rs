@@ -16,7 +16,12 @@ pub struct Flag {
 
 /// Help of a flag that only other programs pass; it is not shown.
 pub(crate) const UNLISTED: &str = "for mount(8) and umount(8) only";
-const HELP: Flag = flag('h', "help", None, "print this help");
+const HELP: Flag = flag(
+    'h',
+    "help",
+    None,
+    "print help: -h one screen, --help everything",
+);
 const VERSION: Flag = flag('V', "version", None, "print the version");
 const JSON: Flag = flag('j', "json", None, "print JSON");
 
@@ -26,7 +31,7 @@ pub const FLAGS: &[Flag] = &[
         'o',
         "options",
         Some("OPT[,OPT...]"),
-        "options, see below; may be repeated; \\, and \"...\" quote a comma",
+        "options of the mount; may be repeated; \\, and \"...\" quote a comma",
     ),
     flag('f', "foreground", None, "stay in the foreground"),
     flag(

@@ -74,7 +74,7 @@ fn option(text: &mut String, spec: &Spec) {
         None => spec.name.to_string(),
     };
     let right = match spec.default {
-        "" => spec.help.to_string(),
+        "" | "none" => spec.help.to_string(),
         default => format!("{} (default: {default})", spec.help),
     };
     row(text, OPTION_WIDTH, &left, &right);

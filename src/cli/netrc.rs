@@ -32,6 +32,8 @@ pub struct Entry {
     pub password: Option<Vec<u8>>,
     /// The line on which the entry begins, from 1 on.
     pub line: usize,
+    /// The line of the first word that is no keyword: a misspelled one, or a value without one.
+    pub odd_line: Option<usize>,
 }
 
 /// Reads a netrc file.
@@ -86,7 +88,11 @@ pub fn find_entry(netrc: &[u8], host: &[u8], user: Option<&[u8]>) -> Result<Opti
             }
             b"account" => drop(tokens.value("account")?),
             b"macdef" => tokens.skip_macro(),
-            _ => {}
+            _ => {
+                if let Some(entry) = &mut current {
+                    entry.odd_line.get_or_insert(tokens.line);
+                }
+            }
         }
     }
     Ok(current.filter(fits))
@@ -244,7 +250,10 @@ mod tests {
         }
         let text = b"# a\nmacdef init\nx\n\nmachine g login u\nmachine\nh login u";
         let entry = find_entry(text, b"h", None).expect("good").expect("there");
-        assert_eq!(entry.line, 6);
+        assert_eq!((entry.line, entry.odd_line), (6, None));
+        let text = b"machine h login u\npasword p\nmachine g wibble";
+        let entry = find_entry(text, b"h", None).expect("good").expect("there");
+        assert_eq!((entry.password, entry.odd_line), (None, Some(2)));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Parses the lists of `-o`, and applies their options to the settings.
 
-use strsim::levenshtein;
+use strsim::osa_distance;
 
+use crate::cli::curlftpfs::options::Row;
 use crate::cli::option_table::{Kind, TABLE, find};
 use crate::cli::settings::Settings;
 use crate::process::printable::printable;
@@ -107,6 +108,12 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
                  password_command= or ~/.netrc"
             ));
         }
+        if Row::find(name, value.is_some()).is_some() {
+            return Err(format!(
+                "{name} is an option of curlftpfs and libfuse; write the source as curlftpfs#..., or omit it; \
+                 docs/curlftpfs.md has the option of ftpfs"
+            ));
+        }
         return Err(match nearest(name) {
             Some(near) => format!("unknown option {}: did you mean {near}?", redact(name)),
             None => format!(
@@ -162,14 +169,20 @@ fn is_user_space(text: &str) -> bool {
     text == "_netdev" || text.starts_with("x-") || text.starts_with("user=")
 }
 
-/// Returns the option with the smallest edit distance to `name`, if that is small enough to be a typing
-/// error. A hyphen counts as an underscore.
+/// Returns the option that a name is a typing error of. A hyphen counts as an underscore.
 fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase().replace('-', "_");
-    TABLE
-        .iter()
-        .filter(|spec| !spec.name.ends_with('*'))
-        .map(|spec| (levenshtein(&name, spec.name), spec.name))
+    let options = TABLE.iter().map(|spec| spec.name);
+    nearest_of(
+        &name.replace('-', "_"),
+        options.filter(|name| !name.ends_with('*')),
+    )
+}
+
+/// Returns the name with the smallest edit distance to a word, if that is small enough to be a typing error.
+pub fn nearest_of(word: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let word = word.to_lowercase();
+    names
+        .map(|name| (osa_distance(&word, name), name))
         .filter(|&(distance, near)| distance <= 1 + near.len() / 6 && distance < near.len())
         .min()
         .map(|(_, near)| near)

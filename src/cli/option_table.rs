@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::cli::option_value::{
-    YEAR, address, address_or_interface, bytes, cache_size, choice, file, fingerprint, id, label,
-    number, octal, ports, spool_size, word,
+    YEAR, bytes, cache_size, choice, file, fingerprint, id, label, number, octal, place, ports,
+    selinux_label, spool_size, word,
 };
 use crate::cli::settings::{
     AttributePolicy, Encrypt, Family, Hidden, Links, Mode, Settings, Verify,
@@ -503,19 +503,19 @@ pub const TABLE: &[Spec] = &[
     ),
     value(
         "external_ip",
-        "ADDRESS",
+        "WHERE",
         "our own",
-        "active: address to announce, for use behind NAT",
+        "active: address, host or interface to announce (NAT)",
         Group::Data,
-        |s, text| address(text).map(|address| s.network.external_ip = Some(address)),
+        |s, text| place(text).map(|place| s.network.external_ip = Some(place)),
     ),
     value(
         "bind",
         "WHERE",
         "as the system routes",
-        "local address or interface of outgoing connections",
+        "local address, host or interface of connections",
         Group::Data,
-        |s, text| address_or_interface(text).map(|bind| s.network.bind = Some(bind)),
+        |s, text| place(text).map(|place| s.network.bind = Some(place)),
     ),
     value(
         "proxy",
@@ -665,6 +665,38 @@ pub const TABLE: &[Spec] = &[
     kernel("sync", "write synchronously (slow)"),
     kernel("async", "buffer writes until close or fsync (default)"),
     kernel("dirsync", "change directories synchronously"),
+    value(
+        "context",
+        "LABEL",
+        "none",
+        "SELinux label of every file",
+        Group::Kernel,
+        |s, text| selinux_label(text).map(|label| s.mount.labels.push(("context", label))),
+    ),
+    value(
+        "fscontext",
+        "LABEL",
+        "none",
+        "SELinux label of the file system",
+        Group::Kernel,
+        |s, text| selinux_label(text).map(|label| s.mount.labels.push(("fscontext", label))),
+    ),
+    value(
+        "defcontext",
+        "LABEL",
+        "none",
+        "SELinux label of files without one",
+        Group::Kernel,
+        |s, text| selinux_label(text).map(|label| s.mount.labels.push(("defcontext", label))),
+    ),
+    value(
+        "rootcontext",
+        "LABEL",
+        "none",
+        "SELinux label of the root",
+        Group::Kernel,
+        |s, text| selinux_label(text).map(|label| s.mount.labels.push(("rootcontext", label))),
+    ),
     // Ignored, since a set-user-ID bit of the server must have no effect: mount.fuse3(8) and mount(8)
     // add these two by themselves, so that the user may not have asked for them.
     ignored("suid"),
@@ -697,10 +729,6 @@ pub const TABLE: &[Spec] = &[
     ignored("helper=*"),
     ignored("user_id=*"),
     ignored("group_id=*"),
-    ignored("context=*"),
-    ignored("fscontext=*"),
-    ignored("defcontext=*"),
-    ignored("rootcontext=*"),
     ignored("_netdev"),
     ignored("nofail"),
     ignored("nonempty"),

@@ -98,6 +98,15 @@ pub fn word(text: &str) -> Result<String, String> {
     Ok(text.to_string())
 }
 
+/// Parses a label of SELinux, `USER:ROLE:TYPE[:RANGE]`. A quote would end it, since its commas are quoted for the kernel.
+pub fn selinux_label(text: &str) -> Result<String, String> {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace() || c == '"';
+    if text.split(':').filter(|part| !part.is_empty()).count() < 3 || text.contains(is_odd) {
+        return Err("a label of SELinux, such as system_u:object_r:nfs_t:s0".to_string());
+    }
+    Ok(text.to_string())
+}
+
 /// Parses the name of one of `choices`.
 pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == text);
@@ -146,20 +155,18 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         .ok_or_else(|| "two ports from 1 to 65535, the lower one first, as in 50000-50100".into())
 }
 
-/// Parses an IPv4 or IPv6 address.
-pub fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "an address, such as 203.0.113.7 or 2001:db8::7".to_string())
-}
+/// Bytes of a host name (RFC 1035 section 2.3.4).
+const MAX_HOST: usize = 255;
 
-/// Parses an address or the name of an interface (at most 15 bytes: the kernel's IFNAMSIZ).
-pub fn address_or_interface(text: &str) -> Result<String, String> {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
-    let is_name = !text.is_empty() && text.len() <= 15 && !text.contains(odd);
-    if is_name || text.parse::<IpAddr>().is_ok() {
+/// Parses what names an address of this machine: an address, an interface or a host name.
+pub fn place(text: &str) -> Result<String, String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "/,@".contains(c);
+    let is_address = text.parse::<IpAddr>().is_ok();
+    let is_name = !text.is_empty() && text.len() <= MAX_HOST && !text.contains(is_odd);
+    if is_address || is_name && !text.contains([':', '[', ']']) {
         return Ok(text.to_string());
     }
-    Err("an address or the name of a network interface of this machine".to_string())
+    Err("an address, a network interface or a host name".to_string())
 }
 
 #[cfg(test)]

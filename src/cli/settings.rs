@@ -1,7 +1,6 @@
 //! Defines the values of the command line, in groups by subject, and their defaults.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +78,8 @@ pub struct MountSettings {
     pub subtype: String,
     /// Options passed to mount(2), in the words of fstab(5), in order.
     pub kernel: Vec<&'static str>,
+    /// Names and labels of SELinux.
+    pub labels: Vec<(&'static str, String)>,
     /// `_netdev`, `user=NAME` and `x-*`, for the note of the mount that mount(8) and systemd read.
     pub user_space: Vec<String>,
 }
@@ -93,6 +94,7 @@ impl Default for MountSettings {
             fsname: None,
             subtype: "ftpfs".to_string(),
             kernel: Vec::new(),
+            labels: Vec::new(),
             user_space: Vec::new(),
         }
     }
@@ -184,7 +186,7 @@ pub struct NetworkSettings {
     /// Local ports to listen on in active mode.
     pub port_range: Option<RangeInclusive<u16>>,
     /// Address to announce to the server in active mode.
-    pub external_ip: Option<IpAddr>,
+    pub external_ip: Option<String>,
     /// Local address or interface of outgoing connections.
     pub bind: Option<String>,
     /// The only address family to use.

@@ -149,6 +149,9 @@ impl Source {
         if text.iter().any(|byte| b"\r\n\0".contains(byte)) {
             return Err(SMUGGLED.to_string());
         }
+        if text.is_empty() {
+            return Err(format!("the source is empty; {FORMS}"));
+        }
         if let Some(colon) = find(text, b"://") {
             let scheme = text[..colon].to_ascii_lowercase();
             let rest = &text[colon + 3..];
@@ -156,6 +159,10 @@ impl Source {
                 b"ftp" => Self::parse_url(Scheme::Ftp, rest),
                 b"ftps" => Self::parse_url(Scheme::Ftps, rest),
                 b"ftpes" => Self::parse_url(Scheme::Ftpes, rest),
+                b"sftp" | b"ssh" => Err(
+                    "sftp:// is a protocol of SSH, which ftpfs does not have; use sshfs(1)"
+                        .to_string(),
+                ),
                 _ => Err(format!(
                     "{}:// is not a source for ftpfs; {FORMS}",
                     scheme.escape_ascii()
@@ -205,8 +212,7 @@ impl Source {
         let colon = bracket.or_else(|| text.iter().position(|&byte| byte == b':'));
         let Some(colon) = colon.filter(|&colon| !text[..colon].contains(&b'/')) else {
             let shown = redact(OsStr::from_bytes(text));
-            let looks_like_host =
-                !text.is_empty() && !text.starts_with(b"/") && !text.starts_with(b".");
+            let looks_like_host = !text.starts_with(b"/") && !text.starts_with(b".");
             return Err(if looks_like_host {
                 format!("{shown} is not a source; write ftp://{shown}")
             } else {
@@ -531,7 +537,7 @@ mod tests {
     #[test]
     fn invalid_source_is_refused_with_a_remedy() {
         for (text, part) in [
-            ("", "write ftp://"),
+            ("", "the source is empty; write ftp://"),
             ("host", "write ftp://"),
             ("/local/dir", "write ftp://"),
             ("./a:b", "write ftp://"),
@@ -554,7 +560,8 @@ mod tests {
             ("ftp://h/%0d%0aDELE%20x", "line break"),
             ("ftp://u%00@h/", "line break"),
             ("h:a\nb", "line break"),
-            ("sftp://h/", "sftp:// is not a source"),
+            ("sftp://h/", "use sshfs"),
+            ("http://h/", "http:// is not a source"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");

@@ -27,6 +27,12 @@ pub struct Subcommand {
     pub flags: &'static [Flag],
 }
 
+/// The command line without a word, which mounts; its help is that of the whole program.
+pub(crate) const PROGRAM: Subcommand = Subcommand {
+    name: "",
+    about: "Mount a remote FTP server as a local directory",
+    ..MOUNT
+};
 /// Mounts a server.
 pub const MOUNT: Subcommand = Subcommand {
     name: "mount",
@@ -95,7 +101,7 @@ impl Subcommand {
     /// The word with a blank, unless it may be left out.
     fn word(&self) -> String {
         match self.name {
-            "mount" => String::new(),
+            "" | "mount" => String::new(),
             name => format!("{name} "),
         }
     }
@@ -133,27 +139,30 @@ impl Subcommand {
             .num_args(0..)
             .hide(true)
             .value_parser(value_parser!(OsString));
-        let flags = flags
-            .iter()
-            .filter(|flag| !matches!(flag.long, "help" | "version"));
-        let flags = flags.map(|flag| {
+        let flags = flags.iter().map(|flag| {
             let arg = Arg::new(flag.long)
                 .short(flag.short)
                 .long(flag.long)
                 .help(flag.help)
                 .hide(flag.help == UNLISTED);
-            match flag.value {
-                Some(value) => arg
+            match (flag.value, flag.long) {
+                (Some(value), _) => arg
                     .action(ArgAction::Append)
                     .value_name(value)
                     .value_parser(value_parser!(OsString)),
-                None => arg.action(ArgAction::SetTrue),
+                (None, "help") => arg.action(ArgAction::Help),
+                (None, "version") => arg.action(ArgAction::Version),
+                (None, _) => arg.action(ArgAction::SetTrue),
             }
         });
         let (short, long) = match self.name {
+            "" => (
+                format!("{}\n{}\n{EXAMPLE}", overview(), forms_of_source()),
+                format!("{}\n{}\n{}", overview(), forms_of_source(), every_option()),
+            ),
             "mount" => (
                 format!("{}\n{}", forms_of_source(), common_options()),
-                format!("{}\n{}\n{}", overview(), forms_of_source(), every_option()),
+                format!("{}\n{}", forms_of_source(), every_option()),
             ),
             "probe" => (
                 forms_of_source(),
@@ -162,23 +171,19 @@ impl Subcommand {
             _ => (String::new(), String::new()),
         };
         let usage = match self.name {
-            "mount" => format!("ftpfs [mount] {}\n       ftpfs COMMAND ...", self.arguments),
+            "" => format!("ftpfs [mount] {}\n       ftpfs COMMAND ...", self.arguments),
+            "mount" => format!("ftpfs [mount] {}", self.arguments),
             _ => format!("ftpfs {}{}", self.word(), self.arguments),
         };
-        let short = match self.name {
-            "mount" => format!("{}\n{short}", overview()),
-            _ => short,
-        };
         Command::new("ftpfs")
-            .about(match self.name {
-                "mount" => "Mount a remote FTP server as a local directory",
-                _ => self.about,
-            })
+            .about(self.about)
             .version(env!("CARGO_PKG_VERSION"))
             .override_usage(usage)
             .after_help(short)
             .after_long_help(long)
             .max_term_width(MAX_WIDTH)
+            .disable_help_flag(true)
+            .disable_version_flag(true)
             .no_binary_name(true)
             // A flag may be repeated, as fstab lines and scripts do.
             .args_override_self(true)
@@ -186,6 +191,15 @@ impl Subcommand {
             .args(flags)
     }
 }
+
+/// The end of the short help.
+const EXAMPLE: &str = "Example:
+  mkdir -p ~/www
+  ftpfs ftp://anna@ftp.example.org/www ~/www
+  ftpfs umount ~/www
+
+ftpfs mount -h shows the common options of -o, ftpfs --help all of them.
+";
 
 /// Columns of the help on a wide terminal.
 const MAX_WIDTH: usize = 100;

@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Formats a number of bytes, in binary units with one digit after the point.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
+    match bytes {
+        1 => return "1 byte".to_string(),
+        0..1024 => return format!("{bytes} bytes"),
+        _ => {}
     }
     let (mut value, mut unit) = (bytes / 1024, 0);
     let mut rest = bytes % 1024;
@@ -90,9 +92,10 @@ mod tests {
 
     #[test]
     fn sizes_have_one_digit_after_the_point() {
-        let sizes = [0, 1023, 1024, 1536, 10 << 20, 3 << 40].map(size);
+        let sizes = [0, 1, 1023, 1024, 1536, 10 << 20, 3 << 40].map(size);
         let expected = [
             "0 bytes",
+            "1 byte",
             "1023 bytes",
             "1.0 KiB",
             "1.5 KiB",

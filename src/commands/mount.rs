@@ -17,6 +17,7 @@ use crate::cli;
 use crate::cli::endpoint;
 use crate::cli::source::Source;
 use crate::cli::{AttributePolicy, Settings};
+use crate::commands::already_mounted;
 use crate::commands::forced_end::ForcedEnd;
 use crate::commands::human::{explain_refused, files, size};
 use crate::commands::mount_errors::explain_connect_error;
@@ -29,7 +30,6 @@ use crate::fuse::Audience;
 use crate::fuse::kernel_notify::KernelNotifier;
 use crate::mount;
 use crate::mount::Mount;
-use crate::mount::query::{Mounted, PENDING, Unanswered};
 use crate::process::allocator;
 use crate::process::daemon;
 use crate::process::daemon::{Ready, Signals};
@@ -84,7 +84,7 @@ pub fn run(settings: &Settings) -> Result<(), String> {
     if let Some(namespace) = &settings.command.namespace {
         mount::enter_namespace(namespace)?;
     }
-    if settings.command.repeatable && is_mounted(settings)? {
+    if already_mounted::is_mounted(settings)? {
         return Ok(());
     }
     let plan = plan(settings)?;
@@ -98,35 +98,6 @@ pub fn run(settings: &Settings) -> Result<(), String> {
         let limit = timeout * START_TIMEOUTS + plan.retry;
         daemon::start(limit, |ready| serve(plan, timeout, ready))
     }
-}
-
-/// Whether the source is mounted at the mountpoint already: `mount -a` calls the helper again where the source of fstab(5)
-/// is spelled otherwise than in the mount table, which holds no password.
-fn is_mounted(settings: &Settings) -> Result<bool, String> {
-    let Ok(mountpoint) = std::fs::canonicalize(&settings.mountpoint) else {
-        return Ok(false);
-    };
-    let Some(entry) = mount::top_mount(&mountpoint)? else {
-        return Ok(false);
-    };
-    let source = Source::of(settings)?;
-    let is_same_name = match &settings.mount.fsname {
-        Some(name) => *name == entry.source,
-        None => Source::parse(entry.source.as_ref()).is_ok_and(|mounted| mounted.is_same(&source)),
-    };
-    // A mount whose process was killed shows in the mount table still, and a writable one is not what `ro` asks for.
-    let is_dead = || {
-        let mounted = Mounted {
-            entry: entry.clone(),
-        };
-        matches!(mounted.attribute(PENDING), Err(Unanswered::Failed(error))
-            if error.raw_os_error() == Some(libc::ENOTCONN))
-    };
-    let is_writable = entry.has("rw") && !entry.has("ro");
-    Ok(entry.is_ours(&settings.mount.subtype)
-        && is_same_name
-        && !(settings.mount.read_only && is_writable)
-        && !is_dead())
 }
 
 /// How long a server that can't be reached is tried again.
@@ -170,6 +141,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         allow_other: settings.mount.allow_other || settings.mount.allow_root,
         default_permissions: settings.mount.default_permissions,
         words: settings.mount.kernel.clone(),
+        labels: settings.mount.labels.clone(),
         user_space: settings.mount.user_space.clone(),
     };
     let mountpoint = mount::check(&settings.mountpoint, &kernel)?;
@@ -277,7 +249,7 @@ fn vfs_settings(
         },
         atomic: settings.write.atomic,
         verify_hash: settings.write.verify == cli::Verify::Hash,
-        write_back: (!settings.mount.read_only).then(|| vfs::WriteBack {
+        write_back: Some(vfs::WriteBack {
             on: settings.write.writeback,
             journal: spool.join("journal").join(server_name),
         }),
@@ -297,7 +269,12 @@ fn vfs_settings(
 /// The directory of the disk cache, if one was named.
 fn cache_directory(settings: &Settings) -> Result<Option<PathBuf>, String> {
     let directory = settings.cache.cache_dir.as_ref().map(|directory| {
-        writable(directory).map_err(|error| format!("cache_dir={}: {error}", directory.display()))
+        writable(directory).map_err(|error| {
+            format!(
+                "cache_dir={}: {error}; name a directory that can be written",
+                directory.display()
+            )
+        })
     });
     directory.transpose()
 }
@@ -313,11 +290,17 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         .map_err(|error| explain_connect_error(&plan.server, &user, &error))?;
     let mut settings = plan.vfs;
     settings.root = client.root();
+    let spool = settings.spool.clone();
     let writes_back = settings.write_back.as_ref().is_some_and(|back| back.on);
     let client = Arc::new(client);
     let remote: Arc<dyn Remote> = Arc::<Client>::clone(&client);
     let vfs = Vfs::new(Arc::clone(&remote), settings);
-    match vfs.begin_write_back() {
+    let begun = match vfs.is_read_only() {
+        // A remount makes up for it.
+        true => Ok(None),
+        false => vfs.begin_write_back(),
+    };
+    match begun {
         Ok(None) => {}
         Ok(Some(outside)) => log::warn!("{}", explain_outside(&outside, &plan.source, &plan.spool)),
         Err(error) if writes_back => {
@@ -345,7 +328,8 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     let queries = Arc::new(MountQueries {
         source: plan.source.fsname(),
         user,
-        read_only: plan.kernel.read_only,
+        mount: Arc::clone(&mount),
+        spool,
         since: (SystemTime::now(), Instant::now()),
         client,
         vfs: Arc::clone(&vfs),

@@ -1,15 +1,19 @@
 //! Runs `mount -o remount`: changes the flags of a mount that the kernel alone enforces.
 //!
 //! Only the flags of the mount change (`MS_REMOUNT` with `MS_BIND`), not those of its file system, and the process that
-//! serves the mount need not know. mount(8) repeats the options of fstab(5) and of the mount table in the list; every other
+//! serves the mount need not know. The exception is a mount that was made read-only: before it becomes writable, its process
+//! opens the journal, and takes over what an earlier mount has left there. mount(8) repeats the options of fstab(5) and of the mount table in the list; every other
 //! option is refused by name, since the running mount does not see it.
 
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 use crate::cli;
 use crate::cli::Settings;
 use crate::cli::option_table::is_changeable;
 use crate::mount;
+use crate::mount::query::Mounted;
 use crate::mount::{Entry, Options};
 use crate::process::redact::redact;
 
@@ -34,16 +38,20 @@ pub fn run(settings: &Settings) -> Result<(), String> {
             ));
         }
     }
-    // A file system that was mounted read-only has "ro" twice in the mount table, and no journal.
-    if !settings.mount.read_only && !entry.has("rw") {
-        return Err(format!(
-            "{shown}: remount can't change rw: it was mounted read-only; unmount, then mount it with rw"
-        ));
-    }
     if settings.command.fake {
         return Ok(());
     }
     let options = options(settings, &entry);
+    if !geteuid().is_root() {
+        return Err(format!("{shown}: only root can change a mount"));
+    }
+    // A mount that was made read-only has "ro" twice in the mount table, and no journal yet.
+    if !options.read_only && !entry.has("rw") {
+        let mounted = Mounted {
+            entry: entry.clone(),
+        };
+        mounted.make_writable()?;
+    }
     mount::remount(&entry, &options).map_err(|error| error.to_string())
 }
 
@@ -63,10 +71,13 @@ fn options(settings: &Settings, entry: &Entry) -> Options {
         "nosymfollow",
         "strictatime",
     ];
+    // These can't be changed, and are lost where the file system takes all flags.
+    const OF_FILE_SYSTEM: [&str; 3] = ["sync", "dirsync", "lazytime"];
     let is_merged = settings.command.helper;
     let kept = KEPT
         .into_iter()
-        .filter(|flag| !is_merged && entry.has(flag));
+        .filter(|flag| !is_merged && entry.has(flag))
+        .chain(OF_FILE_SYSTEM.into_iter().filter(|flag| entry.has(flag)));
     Options {
         read_only: settings.mount.read_only,
         words: kept.chain(settings.mount.kernel.iter().copied()).collect(),

@@ -19,8 +19,12 @@ const LITTLE_SPACE: u64 = 32 << 20;
 /// The directory of the spool. An error if it was named and files can't be made in it, or if there is none at all.
 pub fn spool_directory(settings: &Settings) -> Result<PathBuf, String> {
     let directory = match &settings.write.spool_dir {
-        Some(directory) => writable(directory)
-            .map_err(|error| format!("spool_dir={}: {error}", directory.display()))?,
+        Some(directory) => writable(directory).map_err(|error| {
+            format!(
+                "spool_dir={}: {error}; name a directory that can be written",
+                directory.display()
+            )
+        })?,
         None => default_directory(settings.mount.read_only)?,
     };
     if !settings.mount.read_only {

@@ -31,11 +31,14 @@ use serde_json::Value;
 
 use crate::cli::{DropCache, Status, StatusView};
 use crate::commands::forced_end::ForcedEnd;
+use crate::commands::human::files;
 use crate::commands::json;
+use crate::commands::spool_place::writable;
 use crate::commands::status::report::Report;
 use crate::ftp::Client;
 use crate::fuse;
 use crate::fuse::kernel_notify::KernelNotifier;
+use crate::mount::Mount;
 use crate::mount::query;
 use crate::mount::query::Mounted;
 use crate::process::logging;
@@ -51,8 +54,10 @@ pub struct MountQueries {
     pub source: String,
     /// The user who logged in.
     pub user: Vec<u8>,
-    /// A read-only mount.
-    pub read_only: bool,
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// The directory of pending uploads.
+    pub spool: PathBuf,
     /// Time of the mount.
     pub since: (SystemTime, Instant),
     /// The FTP client.
@@ -70,7 +75,8 @@ impl fuse::QueryHandler for MountQueries {
         let report = Report {
             source: self.source.clone(),
             user: String::from_utf8_lossy(&self.user).into_owned(),
-            read_only: self.read_only,
+            // The mount table knows what a remount has changed.
+            read_only: self.vfs.is_read_only() || self.mount.is_read_only(),
             since: self.since.0,
             lasts: self.since.1.elapsed(),
             process: std::process::id(),
@@ -95,6 +101,28 @@ impl fuse::QueryHandler for MountQueries {
         let known = self.vfs.forget_all();
         self.notifier.invalidate(&known);
         log::info!("caches dropped: {} inodes", known.len());
+    }
+
+    fn make_writable(&self) -> bool {
+        let checked = match self.vfs.is_read_only() {
+            true => writable(&self.spool).map(drop),
+            false => Ok(()),
+        };
+        match checked.and_then(|()| self.vfs.make_writable()) {
+            Ok(None) => {}
+            Ok(Some(outside)) => log::warn!(
+                "recovery: not uploaded, since outside of this mount: {} of an earlier mount",
+                files(outside.files as u64, "")
+            ),
+            Err(error) => {
+                let spool = self.spool.display();
+                log::error!("remount: {spool} can't hold pending uploads: {error}");
+                return false;
+            }
+        }
+        // The kernel does not know yet what the journal had.
+        self.drop_cache(false);
+        true
     }
 
     fn force_end(&self) -> usize {

@@ -4,14 +4,19 @@
 //! (`mount/query.rs`). The command reads it until nothing is pending, and shows the progress. A mount that
 //! does not answer is unmounted too if the mount table identifies it as a mount of ftpfs: it must not keep
 //! the machine from shutting down.
+//!
+//! The crate indicatif was tried for the progress: it would replace the two escape sequences and the cut at the terminal's
+//! width, some ten lines, by four crates. The text of the line is needed all the same where there is no terminal.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use terminal_size::terminal_size_of;
+
 use crate::cli::Umount;
-use crate::commands::human::{explain_refused, files, size};
+use crate::commands::human::{duration, explain_refused, files, size};
 use crate::mount;
 use crate::mount::query;
 use crate::mount::query::{FORCED_QUERY_TIMEOUT, Mounted, PENDING, REFUSED, Unanswered};
@@ -138,18 +143,20 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
             break;
         }
         if is_terminal || shown.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
-            let (start, end) = if is_terminal {
-                ("\r", CLEAR_LINE)
-            } else {
-                ("", "\n")
-            };
-            // The command must not fail if standard error is closed.
-            let _ = write!(
-                std::io::stderr(),
-                "{start}{}: waiting for uploads: {}{end}",
+            let line = format!(
+                "{}: waiting for uploads: {}",
                 mounted.entry.mountpoint.display(),
                 progress.line(count, bytes, begun.elapsed())
             );
+            let shown_line = match is_terminal {
+                true => redrawn(
+                    &line,
+                    terminal_size_of(std::io::stderr()).map(|(width, _)| width.0),
+                ),
+                false => format!("{line}\n"),
+            };
+            // The command must not fail if standard error is closed.
+            let _ = write!(std::io::stderr(), "{shown_line}");
             shown = Some(Instant::now());
         }
         sleep(PENDING_POLL_INTERVAL);
@@ -162,6 +169,13 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
 
 /// The escape sequence that clears a terminal's line after the cursor (ECMA-48, EL).
 const CLEAR_LINE: &str = "\x1b[K";
+
+/// The line in the place of the one before. A longer one than the terminal is wide would leave its first rows behind.
+fn redrawn(line: &str, width: Option<u16>) -> String {
+    let width = width.map_or(usize::MAX, usize::from);
+    let fitting: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("\r{fitting}{CLEAR_LINE}")
+}
 
 /// How far the uploads are.
 #[derive(Default)]
@@ -181,11 +195,11 @@ impl Progress {
             return text;
         }
         format!(
-            "{text} of {} ({}% sent), {} per second, {} s left",
+            "{text} of {} ({}% sent), {} per second, {} left",
             size(self.total),
             u128::from(sent) * 100 / u128::from(self.total),
             size(rate),
-            left.div_ceil(rate)
+            duration(Duration::from_secs(left.div_ceil(rate)))
         )
     }
 }
@@ -241,6 +255,13 @@ mod tests {
         // More files were closed meanwhile.
         let more = progress.line(3, 9_000_000, Duration::from_secs(4));
         assert!(more.starts_with("3 files left, "), "{more}");
+    }
+
+    #[test]
+    fn redrawn_line_fits_the_terminal() {
+        assert_eq!(redrawn("abcdef", Some(80)), "\rabcdef\x1b[K");
+        assert_eq!(redrawn("abcdef", Some(5)), "\rabcd\x1b[K");
+        assert_eq!(redrawn("abcdef", None), "\rabcdef\x1b[K");
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub struct Policy {
     pub trusts_pasv: bool,
     /// The ports that we listen on in active mode; any free one by default.
     pub ports: Option<RangeInclusive<u16>>,
-    /// The address for `EPRT` and `PORT`, where ours is hidden behind NAT.
-    pub external: Option<IpAddr>,
+    /// The addresses for `EPRT` and `PORT`, where that of the control connection is hidden behind NAT or is not wanted.
+    pub external: Vec<IpAddr>,
 }
 
 /// Who connects to whom.
@@ -420,7 +420,7 @@ impl Policy {
         self.mode == Mode::Auto
             && !self.trusts_pasv
             && self.ports.is_none()
-            && self.external.is_none()
+            && self.external.is_empty()
     }
 
     /// All ways that are allowed here, best first.

@@ -22,7 +22,7 @@ use crate::fuse::reply::{
     is_in_group, is_owner_or_root, new_time, open_flags, wants,
 };
 use crate::fuse::worker_pool::{Class, Workers};
-use crate::mount::query::{DROP_CACHE, FORCE, FORGET_SERVER};
+use crate::mount::query::{DROP_CACHE, FORCE, FORGET_SERVER, MAKE_WRITABLE};
 use crate::remote::Deadline;
 use crate::vfs::{Before, Changes, Result, Spot, Vfs, Wants};
 
@@ -35,6 +35,9 @@ pub trait QueryHandler: Send + Sync {
     fn status(&self, json: bool) -> String;
     /// Drops all caches, those of the kernel too, and with `server` what was learned of the server.
     fn drop_cache(&self, server: bool);
+    /// Has a read-only mount change files on the server from now on; false where it can't, with the reason in the
+    /// log.
+    fn make_writable(&self) -> bool;
     /// Ends the mount by force; returns how many open files have content that the server lacks. Must not block.
     fn force_end(&self) -> usize;
 }
@@ -45,8 +48,8 @@ pub(crate) struct Adapter {
     workers: Workers,
     notifier: Arc<KernelNotifier>,
     pub(crate) queries: Arc<dyn QueryHandler>,
-    /// A query is dropping the caches.
-    pub(crate) dropping: Arc<AtomicBool>,
+    /// A request of a query is carried out on a thread of its own.
+    pub(crate) is_changing: Arc<AtomicBool>,
 }
 
 impl Adapter {
@@ -61,7 +64,7 @@ impl Adapter {
             workers: Workers::default(),
             notifier,
             queries,
-            dropping: Arc::default(),
+            is_changing: Arc::default(),
         }
     }
 
@@ -666,13 +669,19 @@ impl Filesystem for Adapter {
     ) {
         match cmd {
             DROP_CACHE | FORGET_SERVER if is_owner_or_root(req) => {
-                self.drop_cache(cmd == FORGET_SERVER, reply);
+                self.change("drop-cache", reply, move |queries| {
+                    queries.drop_cache(cmd == FORGET_SERVER);
+                    true
+                });
+            }
+            MAKE_WRITABLE if is_owner_or_root(req) => {
+                self.change("make-writable", reply, |queries| queries.make_writable());
             }
             FORCE if is_owner_or_root(req) => {
                 let open = self.queries.force_end();
                 reply.ioctl(i32::try_from(open).unwrap_or(i32::MAX), &[]);
             }
-            DROP_CACHE | FORGET_SERVER | FORCE => reply.error(Errno::EACCES),
+            DROP_CACHE | FORGET_SERVER | MAKE_WRITABLE | FORCE => reply.error(Errno::EACCES),
             _ => reply.error(Errno::ENOTTY),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use fuser::{Errno, ReplyIoctl, ReplyXattr, Request};
 
-use crate::fuse::filesystem::Adapter;
+use crate::fuse::filesystem::{Adapter, QueryHandler};
 use crate::fuse::reply::{attribute, errno, is_owner_or_root};
 use crate::fuse::worker_pool::Class;
 use crate::mount::query::{PENDING, REFUSED, STATUS, STATUS_JSON};
@@ -64,20 +64,28 @@ impl Adapter {
         });
     }
 
-    /// Drops the caches, on a new thread: a thread that handles a request must not notify the kernel.
-    pub(crate) fn drop_cache(&self, server: bool, reply: ReplyIoctl) {
-        if self.dropping.swap(true, Ordering::Acquire) {
+    /// Changes the mount, on a new thread: a thread that handles a request must not notify the kernel.
+    pub(crate) fn change(
+        &self,
+        name: &str,
+        reply: ReplyIoctl,
+        change: impl FnOnce(&dyn QueryHandler) -> bool + Send + 'static,
+    ) {
+        if self.is_changing.swap(true, Ordering::Acquire) {
             return reply.error(Errno::EBUSY);
         }
-        let (queries, dropping) = (Arc::clone(&self.queries), Arc::clone(&self.dropping));
-        let drops = move || {
-            queries.drop_cache(server);
-            dropping.store(false, Ordering::Release);
-            reply.ioctl(0, &[]);
+        let (queries, is_changing) = (Arc::clone(&self.queries), Arc::clone(&self.is_changing));
+        let changes = move || {
+            let changed = change(queries.as_ref());
+            is_changing.store(false, Ordering::Release);
+            match changed {
+                true => reply.ioctl(0, &[]),
+                false => reply.error(Errno::EROFS),
+            }
         };
         // The dropped reply becomes an error.
-        if spawn_thread("drop-cache", drops).is_err() {
-            self.dropping.store(false, Ordering::Release);
+        if spawn_thread(name, changes).is_err() {
+            self.is_changing.store(false, Ordering::Release);
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Options {
     /// `noexec`, `noatime` and so on, in the words of fstab(5); the last one counts. `nosuid` and
     /// `nodev` always hold.
     pub words: Vec<&'static str>,
+    /// `context=LABEL` and its kin, which SELinux takes.
+    pub labels: Vec<(&'static str, String)>,
     /// `_netdev`, `user=NAME` and `x-*`: what mount(8) and systemd keep outside of the kernel.
     pub user_space: Vec<String>,
 }
@@ -51,6 +53,27 @@ pub fn flags(options: &Options) -> MsFlags {
     flags
 }
 
+/// Returns the data of mount(2) for the labels of SELinux: each after a comma, quoted, since its range may have commas.
+/// A kernel without SELinux would refuse the mount.
+pub fn labels(options: &Options, has_selinux: bool) -> String {
+    if !has_selinux && !options.labels.is_empty() {
+        log::warn!(
+            "{}: ignored, since SELinux is not enabled here",
+            names(options)
+        );
+        return String::new();
+    }
+    let labels = options.labels.iter();
+    labels
+        .map(|(name, label)| format!(",{name}=\"{label}\""))
+        .collect()
+}
+
+fn names(options: &Options) -> String {
+    let names = options.labels.iter().map(|(name, _)| format!("{name}="));
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the list for `fusermount3 -o`, which splits it at commas. Commas in names are escaped with
 /// a backslash, so that a name can't add options.
 pub fn list(options: &Options) -> String {
@@ -69,6 +92,12 @@ pub fn list(options: &Options) -> String {
         if wanted {
             list.push_str(word);
         }
+    }
+    if !options.labels.is_empty() {
+        log::warn!(
+            "{}: ignored, since only root can mount with a label of SELinux",
+            names(options)
+        );
     }
     for word in &options.words {
         // The first two are in the list; the others are unknown to fusermount3 of Debian 12. `relatime` is the default.
@@ -129,6 +158,21 @@ mod tests {
             ..options(&[])
         };
         assert_eq!(flags(&read_only), safe | MsFlags::MS_RDONLY);
+    }
+
+    #[test]
+    fn labels_are_for_kernels_with_selinux() {
+        let label = "system_u:object_r:nfs_t:s0:c1,c2".to_string();
+        let options = Options {
+            labels: vec![("context", label)],
+            ..options(&[])
+        };
+        assert_eq!(
+            labels(&options, true),
+            ",context=\"system_u:object_r:nfs_t:s0:c1,c2\""
+        );
+        assert_eq!(labels(&options, false), "");
+        assert!(!list(&options).contains("context"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Queries a running mount: its status, and the requests to drop its caches and to end by force.
+//! Queries a running mount: its status, and the requests to drop its caches, to become writable, and to end by force.
 //!
 //! Queries go through the mount itself, as a read of an extended attribute of its root or an ioctl(2)
 //! on it. So no socket and no state file can be stale, and queries work wherever the mount is visible.
@@ -38,6 +38,8 @@ pub const REFUSED: &str = "system.ftpfs.refused";
 pub const DROP_CACHE: u32 = 0x66fd;
 /// The same that forgets what was learned of the server, too.
 pub const FORGET_SERVER: u32 = 0x66fc;
+/// The ioctl that has a read-only mount change files on the server.
+pub const MAKE_WRITABLE: u32 = 0x66fb;
 /// The ioctl that ends the mount by force: its result is the number of open files that the server lacks content of.
 pub const FORCE: u32 = 0x66fe;
 /// Maximum bytes of an answer: the kernel's limit for an attribute.
@@ -128,6 +130,19 @@ impl Mounted {
             .map_err(|unanswered| self.explain(&unanswered))
     }
 
+    /// Has a read-only mount change files on the server from now on.
+    pub fn make_writable(&self) -> Result<(), String> {
+        self.request(MAKE_WRITABLE, QUERY_TIMEOUT)
+            .map(drop)
+            .map_err(|unanswered| match &unanswered {
+                Unanswered::Failed(error) if error.raw_os_error() == Some(libc::EROFS) => format!(
+                    "{}: can't be made writable: its log has the reason; unmount, then mount it with rw",
+                    self.entry.mountpoint.display()
+                ),
+                _ => self.explain(&unanswered),
+            })
+    }
+
     /// Ends the mount by force: frees its callers, and stores nothing more on the server. Returns how many open files have
     /// content that the server lacks.
     pub fn force(&self) -> Result<u64, Unanswered> {
@@ -200,7 +215,7 @@ impl Mounted {
             Some(libc::EACCES | libc::EPERM) => {
                 format!("{shown}: only the user who mounted it and root may query it")
             }
-            Some(libc::EBUSY) => format!("{shown}: caches are being dropped already"),
+            Some(libc::EBUSY) => format!("{shown}: another request changes it already; try again"),
             _ => format!("{shown}: {error}"),
         }
     }

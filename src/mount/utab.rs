@@ -108,17 +108,26 @@ fn note(options: &Options) -> String {
 
 /// Returns the list of options in the line of `/etc/fstab` for this mountpoint, a path without links; empty without a line.
 pub fn fstab_options(mountpoint: &Path) -> String {
-    let fstab = fs::read(FSTAB).unwrap_or_default();
-    parse_fstab(&fstab, mountpoint)
+    parse_fstab(&read_fstab(), mountpoint).1
 }
 
-fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> String {
+/// Returns the source in that line.
+pub fn fstab_source(mountpoint: &Path) -> String {
+    parse_fstab(&read_fstab(), mountpoint).0
+}
+
+fn read_fstab() -> Vec<u8> {
+    fs::read(FSTAB).unwrap_or_default()
+}
+
+/// Returns source and options of the line for a mountpoint.
+fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> (String, String) {
     let lines = fstab.split(|&byte| byte == b'\n');
     let mut fields = lines.map(|line| {
         line.split(|byte| byte.is_ascii_whitespace())
             .filter(|field| !field.is_empty())
     });
-    let options = fields.find_map(|mut fields| {
+    let line = fields.find_map(|mut fields| {
         let source = fields.next()?;
         let target = fields.next()?;
         let kind = fields.next().unwrap_or_default();
@@ -127,12 +136,11 @@ fn parse_fstab(fstab: &[u8], mountpoint: &Path) -> String {
         // Links are followed in lines for FUSE alone: another one may lead to a server that is away.
         let is_fuse = kind.windows(4).any(|part| part == b"fuse") || kind == b"ftpfs";
         let is_there = target == mountpoint || is_fuse && leads_to(target, mountpoint);
-        (!source.starts_with(b"#") && is_there)
-            .then(|| fields.next())
-            .flatten()
+        (!source.starts_with(b"#") && is_there).then(|| (source, fields.next().unwrap_or_default()))
     });
-    let options = unescape(options.unwrap_or_default());
-    options.to_string_lossy().into_owned()
+    let text = |field| unescape(field).to_string_lossy().into_owned();
+    let (source, options) = line.unwrap_or_default();
+    (text(source), text(options))
 }
 
 /// Whether a path is that of the mountpoint, or leads there by links. Only the parent is looked at: the last part may be a
@@ -213,9 +221,11 @@ mod tests {
             "# h: /mnt/a\\040b x x-none 0 0\nh:\t/mnt/a\\040b  fuse.ftpfs _netdev,x-a=b\\040c 0 0\nh: {} fuse.ftpfs link 0 0\n",
             link.display()
         );
-        let options = |target: &str| parse_fstab(fstab.as_bytes(), Path::new(target));
+        let line = |target: &str| parse_fstab(fstab.as_bytes(), Path::new(target));
+        let options = |target: &str| line(target).1;
         assert_eq!(options("/mnt/a b"), "_netdev,x-a=b c");
         assert_eq!(options("/mnt"), "");
+        assert_eq!(line("/mnt/a b").0, "h:");
         assert_eq!(options("/usr"), "link");
     }
 

@@ -62,7 +62,12 @@ pub fn start(amount: Amount, file: Option<&Path>) -> Result<(), String> {
             .create(true)
             .mode(LOG_FILE_MODE)
             .open(path)
-            .map_err(|error| format!("log_file={}: can't be opened: {error}", path.display()))?;
+            .map_err(|error| {
+                format!(
+                    "log_file={}: can't be opened: {error}; name a file that can be written",
+                    path.display()
+                )
+            })?;
         builder.target(Target::Pipe(Box::new(file)));
         SWITCH.to_file.store(true, Ordering::Release);
     }

@@ -21,7 +21,7 @@ pub struct Settings {
     pub links: LinkSettings,
     /// Bytes that the server is taken to have, where it does not say.
     pub size: Option<u64>,
-    /// Nothing is changed on the server.
+    /// Nothing is changed on the server, until [`Vfs::make_writable`](crate::vfs::Vfs::make_writable).
     pub read_only: bool,
     /// How long what the server said is believed.
     pub lifetimes: Lifetimes,

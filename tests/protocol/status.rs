@@ -124,8 +124,9 @@ fn completions_offer_mountpoints() {
     let point = point(&mount);
     for command in ["umount", "status", "drop-cache"] {
         let offered = mount.sh(&format!(
-            "compopt() {{ :; }}; . $S/completions; COMP_WORDS=(ftpfs {command} {}); COMP_CWORD=2; _ftpfs
+            "compopt() {{ :; }}; ftpfs() {{ {} \"$@\"; }}; . $S/completions; COMP_WORDS=(ftpfs {command} {}); COMP_CWORD=2; _ftpfs
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            crate::mount::FTPFS,
             &point[..point.len() - 1]
         ));
         assert_eq!(offered.trim(), point, "{command}");

@@ -91,6 +91,35 @@ fn every_form_of_the_command_line_mounts() {
     );
 }
 
+/// The command and the lines at the top of the document, for the server of the test.
+#[test]
+fn examples_of_the_document_mount() {
+    let document = include_str!("../../docs/curlftpfs.md");
+    let block = |language: &str| {
+        let part = document
+            .split("```")
+            .find_map(|part| part.strip_prefix(language));
+        let text = part
+            .expect(language)
+            .trim()
+            .replace("ftp.example.org", "$A");
+        text.replace("/mnt/www", "$M")
+            .replace("anna", "$account")
+            .replace("SECRET", "$password")
+    };
+    let (command, lines) = (block("sh\n"), block("fstab\n"));
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; mkdir $D/www; cp -a $D/there $D/www/; {command} 2>/dev/null; shown
+             : >$S/fstab; mount --bind $S/fstab /etc/fstab
+             while read -r line; do echo \"$line\" >$S/fstab; mount $M; shown; done <<END
+{lines}
+END"
+        ),
+    );
+}
+
 /// mount.fuse3(8) starts `curlftpfs` for the type `fuse`; for the others mount(8) finds our helpers.
 #[test]
 fn fstab_lines_mount_and_mount_a_can_be_repeated() {

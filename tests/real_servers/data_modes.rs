@@ -140,7 +140,29 @@ fn bound_to_an_address_or_an_interface() {
          mounts bind=127.0.0.9; (exec 3<$M/.; ls $M; ss -tn state established '( dport = :21 )' | grep -q 127.0.0.9:) ||
              grep -q 127.0.0.9 $S/commands || fail 'from elsewhere'; unmounts
          mounts bind=lo,mode=active; copies; unmounts
+         echo '127.0.0.9 here.example' >$S/hosts; mount --bind $S/hosts /etc/hosts; mounts bind=here.example; ls $M >/dev/null; unmounts
          refuses bind=eth7; says $S/why 'bind=eth7'; refuses bind=192.0.2.1; says $S/why 'bind=192.0.2.1'",
+    );
+}
+
+/// An announced address that is of this machine is the one that is listened on.
+#[test]
+fn announced_address_is_that_of_a_host_or_an_interface() {
+    run(
+        90,
+        "ip address add 127.0.0.9/8 dev lo; proftpd 'AllowForeignAddress on'
+         echo '127.0.0.9 here.example' >$S/hosts; mount --bind $S/hosts /etc/hosts
+         for where in 127.0.0.9 here.example; do
+             mounts mode=active,external_ip=$where; copies; unmounts; says $S/log '> EPRT |1|127.0.0.9|'; rm -f $D/up
+         done
+         mounts mode=active,external_ip=lo; copies; unmounts; says $S/log '> EPRT |1|127.0.0.1|'; rm -f $D/up
+         for form in 127.0.0.9 here.example here.example:40000-40009 lo:40000 -:0 :40000-40009; do
+             \"$FTPFS\" curlftpfs#$URL $M -o max_conns=2,ftp_port=$form; cmp $D/there/down $M/there/down; \"$FTPFS\" umount $M
+         done
+         for form in if!lo host!here.example ifhost!lo!127.0.0.9; do
+             \"$FTPFS\" curlftpfs#$URL $M -o interface=$form; ls $M >/dev/null; \"$FTPFS\" umount $M
+         done
+         refuses external_ip=no.such.host.invalid; says $S/why 'no interface of this machine'",
     );
 }
 
@@ -149,7 +171,7 @@ fn bound_to_an_address_or_an_interface() {
 fn external_address_is_sent_and_its_ports_forwarded() {
     run(
         90,
-        "ip address add 203.0.113.9/32 dev lo; proftpd 'AllowForeignAddress on'
+        "ip route add 203.0.113.9/32 dev lo src 127.0.0.1; proftpd 'AllowForeignAddress on'
          nft 'add table ip n; add chain ip n c { type nat hook output priority -100; }'
          nft 'add rule ip n c ip daddr 203.0.113.9 tcp dport 40000-40009 dnat to 127.0.0.1'
          mounts mode=active,external_ip=203.0.113.9,port_range=40000-40009; copies; unmounts

@@ -248,7 +248,10 @@ fn remount_changes_flags_of_the_kernel_and_refuses_the_rest() {
          for option in timeout=5 writeback uid=12; do
              ! mount -o remount,$option $M 2>$S/said || fail \"$option was taken\"; says $S/said \"can't change $option\"
          done
-         umount $M; mount -o ro $M; ! mount -o remount,rw $M 2>$S/said || fail 'it has no journal'; says $S/said 'mounted read-only'"
+         umount $M; mount -o ro,noexec $M; ! touch $M/g 2>/dev/null || fail 'it is read-only'; \"$FTPFS\" status $M >$S/status; says $S/status read-only
+         mount -o remount,rw $M; is \"$(flags)\" rw,nosuid,nodev,relatime; is \"$(findmnt -no FS-OPTIONS $M | cut -d, -f1)\" rw
+         cp $FTPFS $M/g; cmp $FTPFS $D/g; \"$FTPFS\" status $M >$S/status; not_says $S/status read-only
+         mount -o remount,ro $M; ! touch $M/f 2>/dev/null || fail 'it is read-only again'; \"$FTPFS\" status $M >$S/status; says $S/status read-only; umount $M"
         ),
     );
 }
@@ -357,6 +360,67 @@ fn mount_over_a_dead_mount_is_an_error() {
              all=(); for _ in 1 2 3 4; do mount.fuse.ftpfs ftp://$account@$A/ $M 2>/dev/null & all+=($!); done
              for one in ${{all[@]}}; do wait $one || true; done; is \"$(grep -c \" $M \" /proc/mounts)\" 1; umount $M"
         ),
+    );
+}
+
+/// What an earlier mount left in the journal waits for the mount to be writable.
+#[test]
+fn remount_of_a_read_only_mount_takes_over_the_journal() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd local_max_rate=50000; echo \"ftp://$account@$A/ $M fuse.ftpfs noauto,spool_dir=$S/spool 0 0\" >$S/fstab
+             mount -o writeback $M; cp $D/there/down $M/left; pkill -KILL -x mount.fuse.ftpf; umount -il $M; pkill -KILL -x vsftpd; sleep 0.2; vsftpd; rm -f $D/left; [ \"$(ls $S/spool/journal)\" ]
+             mount -o ro $M; cat $M/there/down >/dev/null; sleep 1; [ ! -e $D/left ] || fail 'a read-only mount has written'
+             mount -o remount,rw $M; soon cmp $D/there/down $D/left; cmp $M/left $D/left; umount $M
+             mount -o ro $M; chmod 777 $S/spool; ! mount -o remount,rw $M 2>$S/said || fail 'others can write there'
+             says $S/said 'made writable'; ! touch $M/f 2>/dev/null || fail 'it stays read-only'; umount $M"
+        ),
+    );
+}
+
+/// `fsname=` hides the server from the mount table: the mount itself names it.
+#[test]
+fn mount_of_another_server_by_the_same_fsname_is_refused() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; mount.fuse.ftpfs ftp://$account@$A/ $M -o fsname=work; mount.fuse.ftpfs ftp://$A/ $M -o fsname=work,username=$account
+             for source in ftp://$account@$A/there ftp://$account@127.0.0.9/; do
+                 ! mount.fuse.ftpfs $source $M -o fsname=work 2>$S/said || fail \"$source counts as mounted\"; says $S/said 'already mounted'
+             done; umount $M"
+        ),
+    );
+}
+
+/// mount(8) starts mount.fuse3(8) for the type `fuse`, and that the program, which is no helper then.
+#[test]
+fn fstab_lines_of_mount_fuse_can_be_repeated() {
+    run(
+        90,
+        &format!(
+            "{INSTALLED} vsftpd; rm -f /usr/sbin/mount.fuse.ftpfs
+             mount --bind $S /root; (umask 077; echo \"machine $A login $account password $password\" >$S/.netrc)
+             for line in \"ftpfs#ftp://$account@$A/ $M fuse rw\" \"ftpfs#ftp://$account:$password@$A/there/ $M fuse defaults\" \
+                 \"ftpfs#$account@$A:there $M fuse fsname=work\" \"ftp://$account@$A:21/ $M fuse.ftpfs defaults\" \
+                 \"ftpfs#ftp://$account@$A/ $M fuse drop_privileges,setuid=root,nosuid,nodev,fsname=ftpfs#ftp://$account@$A/\"; do
+                 echo \"$line 0 0\" >$S/fstab
+                 for _ in 1 2 3; do timeout 20 mount -a 2>$S/said || fail \"$line: $(cat $S/said)\"; is \"$(grep -v /dev/log $S/said)\" ''; done
+                 is \"$(findmnt -nro TARGET | grep -cxF $M)\" 1; ls $M >/dev/null; umount $M
+             done
+             \"$FTPFS\" ftp://$account@$A/ $M; ! \"$FTPFS\" ftp://$account@$A/there $M 2>$S/said || fail 'another source'; says $S/said 'already mounted'"
+        ),
+    );
+}
+
+/// Where SELinux is enabled the kernel takes them; no machine of the tests has it.
+#[test]
+fn labels_without_selinux_are_named_in_a_warning() {
+    run(
+        60,
+        "[ ! -e /sys/fs/selinux/enforce ] || exit 0; vsftpd; label=system_u:object_r:nfs_t:s0:c1
+         \"$FTPFS\" $URL $M -o context=\"$label\",fscontext=$label 2>$S/said; says $S/said 'context=, fscontext=: ignored, since SELinux is not enabled'
+         ls $M >/dev/null; \"$FTPFS\" umount $M; refuses context=nfs_t; says $S/why 'such as system_u:object_r:nfs_t:s0'",
     );
 }
 

@@ -55,7 +55,7 @@ fn start_limit_has_a_remedy_and_can_be_lifted() {
     );
 }
 
-/// The commands of the README below "First mount" and "Look inside", with the line for fstab: what a new user types.
+/// The commands of the README from "First mount" to "Look inside", with the line for fstab: what a new user types.
 #[test]
 fn commands_of_the_readme_work() {
     let commands = |heading: &str| {
@@ -65,8 +65,13 @@ fn commands_of_the_readme_work() {
         block
             .replace("anna@", "$account@")
             .replace("ftp://ftp.example.org/pub", "$U/www")
+            .replace(
+                "login anna password SECRET",
+                "login $account password $password",
+            )
     };
     let (first, inside) = (commands("## First mount"), commands("## Look inside"));
+    let (login, fstab) = (commands("### Credentials"), commands("### In `/etc/fstab`"));
     let line = crate::readme_line("");
     run(
         120,
@@ -74,6 +79,9 @@ fn commands_of_the_readme_work() {
             "vsftpd; mkdir $D/www; : >$D/www/file; chown -R $account: $D/www; fstab \"{line}\"; boot
              on_user() {{ on runuser -l anna -c \"set -e; $1\"; }}
              on_user \"$(cat <<END\n{first}END\n)\" >$S/said; says $S/said file; is_unmounted /home/anna/files
+             on rm /home/anna/.netrc; on_user \"$(cat <<END\n{login}ls ~/files; umount ~/files 2>/dev/null || ftpfs umount ~/files\nEND\n)\" >$S/said; says $S/said file
+             is \"$(on stat -c %a /home/anna/.netrc)\" 600; is_unmounted /home/anna/files
+             on sh -ec \"$(cat <<END\n{fstab}END\n)\" >$S/said; says $S/said www
              on ls /mnt/www >/dev/null; on sh -ec \"$(cat <<END\n{inside}END\n)\" >$S/said; says $S/said /mnt/www; says $S/said vsFTPd; off"
         ),
     );

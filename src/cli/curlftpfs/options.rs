@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::cli::curlftpfs::Parts;
-use crate::cli::option_value::{address_or_interface, number};
+use crate::cli::option_value::{number, place};
 
 /// An option of curlftpfs.
 pub(crate) struct Row {
@@ -156,7 +156,7 @@ pub(crate) const TABLE: &[Row] = &[
         "ftp_port",
         "WHERE",
         Parsed(ftp_port),
-        "`mode=active`; an address is announced (`external_ip=`), an interface is used (`bind=`), `:LOW-HIGH` are the ports (`port_range=`)",
+        "`mode=active`; an address, a host or an interface is announced (`external_ip=`), `:PORT` or `:LOW-HIGH` are the ports (`port_range=`)",
     ),
     row("ftp_method", "METHOD", Already, LEARNED),
     row(
@@ -172,7 +172,12 @@ pub(crate) const TABLE: &[Row] = &[
         "`timeout=SECONDS`, which is of all operations; at least 10, since a disk may have to spin up; 0 is the default",
     ),
     row("tcp_nodelay", "", Already, "always so"),
-    row("interface", "WHERE", Value("bind"), ""),
+    row(
+        "interface",
+        "WHERE",
+        Parsed(interface),
+        "`bind=WHERE`; `if!`, `host!` and `ifhost!` before it are understood",
+    ),
     row("ipv4", "", Same, ""),
     row("ipv6", "", Same, ""),
     row(
@@ -389,29 +394,47 @@ fn pem(_: &mut Parts, value: &str) -> Result<(), String> {
     )
 }
 
-/// Takes `-`, an address, or an interface; also with `:LOW-HIGH` or `:PORT`, as libcurl does.
+/// Takes what curl's `--ftp-port` takes: `-`, an address, an interface or a host name, with an IPv6 address in brackets if
+/// `:PORT` or `:LOW-HIGH` follows. Port 0, and a range that is not one, are any port.
 fn ftp_port(parts: &mut Parts, value: &str) -> Result<(), String> {
     parts.words.push("mode=active".to_string());
     let is_address = value.parse::<IpAddr>().is_ok();
-    let (place, ports) = match value.rsplit_once(':') {
-        Some((place, ports)) if !is_address => (place, Some(ports)),
+    let (named, ports) = match value.rsplit_once(':') {
+        Some((named, ports)) if !is_address && !ports.ends_with(']') => (named, Some(ports)),
         _ => (value, None),
     };
-    let place = place.trim_matches(['[', ']']);
-    if place.parse::<IpAddr>().is_ok() {
-        parts.words.push(format!("external_ip={place}"));
-    } else if !matches!(place, "-" | "") {
-        let place = address_or_interface(place)?;
-        parts.words.push(format!("bind={place}"));
+    let named = match named
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(address) => address,
+        None => named,
+    };
+    if !matches!(named, "-" | "") {
+        parts.words.push(format!("external_ip={}", place(named)?));
     }
-    if let Some(ports) = ports {
-        let last = if ports.contains('-') {
-            ports.to_string()
-        } else {
-            format!("{ports}-{ports}")
-        };
-        parts.words.push(format!("port_range={last}"));
+    let Some(ports) = ports else { return Ok(()) };
+    let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |text: &str| match text {
+        "" => Ok(0),
+        text => number(text, 0, u16::MAX.into(), ""),
+    };
+    let (low, high) = (port(low)?, port(high)?);
+    if 0 < low && low <= high {
+        parts.words.push(format!("port_range={low}-{high}"));
     }
+    Ok(())
+}
+
+/// Takes what curl's `--interface` takes: an address, an interface or a host name, perhaps after `if!` or `host!`, or
+/// `ifhost!INTERFACE!HOST`, of which the interface decides.
+fn interface(parts: &mut Parts, value: &str) -> Result<(), String> {
+    let named = match value.split_once('!') {
+        Some(("if" | "host", named)) => named,
+        Some(("ifhost", both)) => both.split('!').next().unwrap_or_default(),
+        _ => value,
+    };
+    parts.words.push(format!("bind={}", place(named)?));
     Ok(())
 }
 
@@ -575,15 +598,48 @@ mod tests {
             ("-", "mode=active"),
             ("192.0.2.1", "mode=active external_ip=192.0.2.1"),
             ("2001:db8::1", "mode=active external_ip=2001:db8::1"),
-            ("eth0", "mode=active bind=eth0"),
+            ("eth0", "mode=active external_ip=eth0"),
             ("-:5000-5100", "mode=active port_range=5000-5100"),
-            ("eth0:5000", "mode=active bind=eth0 port_range=5000-5000"),
+            (":5000-5100", "mode=active port_range=5000-5100"),
+            (
+                "eth0:5000",
+                "mode=active external_ip=eth0 port_range=5000-5000",
+            ),
+            (
+                "ftp.example.org:32123",
+                "mode=active external_ip=ftp.example.org port_range=32123-32123",
+            ),
+            ("[2001:db8::1]", "mode=active external_ip=2001:db8::1"),
+            (
+                "[::1]:1234-4567",
+                "mode=active external_ip=::1 port_range=1234-4567",
+            ),
+            ("eth0:0", "mode=active external_ip=eth0"),
+            ("-:5100-5000", "mode=active"),
         ] {
             let mut parts = Parts::default();
             ftp_port(&mut parts, value).expect(value);
             assert_eq!(parts.words.join(" "), words);
         }
-        assert!(ftp_port(&mut Parts::default(), "a-host.example.org").is_err());
+        for wrong in ["a b", "-:70000", "-:x", "[::1"] {
+            assert!(ftp_port(&mut Parts::default(), wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn interface_has_the_forms_of_curl() {
+        for (value, word) in [
+            ("eth0", "bind=eth0"),
+            ("192.0.2.1", "bind=192.0.2.1"),
+            ("if!eth0", "bind=eth0"),
+            ("host!ftp.example.org", "bind=ftp.example.org"),
+            ("ifhost!eth0!192.0.2.1", "bind=eth0"),
+        ] {
+            let mut parts = Parts::default();
+            interface(&mut parts, value).expect(value);
+            assert_eq!(parts.words, [word]);
+        }
+        assert!(interface(&mut Parts::default(), "if!").is_err());
     }
 
     #[test]

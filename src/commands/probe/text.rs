@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! files  formats the results about listing, reading and writing
+//! kept   formats what is kept about a server
 //! ```
 
 pub(crate) mod files;
+pub(crate) mod kept;
 
 use crate::cli::{Encrypt, Mode};
 use crate::commands::human::latency;
 use crate::commands::probe::recommend;
 use crate::commands::probe::report::{Report, Section};
 use crate::ftp::protocol::time_val::civil;
-use crate::ftp::{Encryption, Fault, How, KeptFact, Trial};
+use crate::ftp::{Encryption, Fault, Trial};
 use crate::process::printable::printable;
 
 /// Width of the names.
@@ -231,32 +233,10 @@ fn connections(report: &Report) -> Lines {
 }
 
 fn kept(report: &Report) -> Lines {
-    let Some(kept) = &report.kept else {
-        return Vec::new();
-    };
-    let file = kept.file.clone();
-    let facts = kept.facts.iter().enumerate();
-    let mut lines: Lines = facts
-        .map(|(at, kept)| (if at == 0 { "what" } else { "" }, fact(kept)))
-        .collect();
-    lines.push((
-        "where",
-        file.unwrap_or_else(|| "nowhere: there is no home directory".to_string()),
-    ));
-    lines
-}
-
-/// A fact, with when and how it was learned.
-fn fact(kept: &KeptFact) -> String {
-    let day =
-        || civil(kept.at).map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M").to_string());
-    let origin = match kept.how {
-        How::Here => "now".to_string(),
-        How::Before => format!("{} UTC, by an earlier mount", day()),
-        How::Once => format!("{} UTC, by one refusal: later mounts try again", day()),
-        How::Twice => format!("{} UTC, refused to two mounts", day()),
-    };
-    format!("{:<22} {origin}", kept.fact)
+    let kept = report.kept.as_ref();
+    kept.map_or_else(Vec::new, |kept| {
+        kept::kept(&kept.facts, kept.file.as_deref())
+    })
 }
 
 fn mount(report: &Report) -> Lines {

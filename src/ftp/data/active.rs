@@ -42,7 +42,16 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
     let server =
         server.ok_or_else(|| Error::barred(tried(), "no server connects through a proxy"))?;
     let local = control.local_address()?;
-    let socket = listen_at(local, policy, control.route().bind.as_ref()).map_err(|error| {
+    let bind = control.route().bind.as_ref();
+    let announced = announced(policy, local.ip());
+    // An address that is not of this machine is that of a NAT, which forwards to ours.
+    let socket = match listen_at(SocketAddr::new(announced, 0), policy, bind) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            listen_at(local, policy, bind)
+        }
+        outcome => outcome,
+    };
+    let socket = socket.map_err(|error| {
         let mend = match &policy.ports {
             Some(ports) => format!(
                 "{error}; make port_range={}-{} wider than the number of connections",
@@ -59,7 +68,7 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
         .and_then(|address| address.as_socket())
         .map(|address| address.port())
         .ok_or_else(|| Error::barred(tried(), "the socket has no port"))?;
-    let address = SocketAddr::new(plain(policy.external.unwrap_or(local.ip())), port);
+    let address = SocketAddr::new(plain(announced), port);
     let announcement = match way {
         DataMode::Port if address.is_ipv6() => {
             let cause = format!("PORT can't name {address}, an address of IPv6");
@@ -73,6 +82,15 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
         expected: plain(server),
         announcement,
     })
+}
+
+/// The address that the server is to connect to: of those that were named, one of the family of the control connection.
+fn announced(policy: &Policy, local: IpAddr) -> IpAddr {
+    let named = &policy.external;
+    let same = named
+        .iter()
+        .find(|address| address.is_ipv4() == plain(local).is_ipv4());
+    same.or(named.first()).copied().unwrap_or(local)
 }
 
 /// The port of the range that is tried first next time, so that connections don't all compete for the

@@ -395,6 +395,11 @@ pub fn write(head: &Head, learned: &Learned) -> String {
     text
 }
 
+/// The names of all facts.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FACTS.iter().map(|fact| fact.name)
+}
+
 /// The known facts, each as in its line.
 pub fn facts(learned: &Learned) -> Vec<String> {
     let said = FACTS.iter().map(|fact| (fact.name, (fact.write)(learned)));

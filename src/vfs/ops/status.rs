@@ -1,5 +1,6 @@
 //! What `ftpfs status` reports, and the end of the mount.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::vfs::Vfs;
@@ -9,9 +10,20 @@ use crate::vfs::writeback::queue::{Pending, Refusals};
 
 impl Vfs {
     /// Takes over what an earlier mount has left, and lets closes return early, where that is wanted. To be called before
-    /// the mount is live. Returns what was left outside of this mount.
+    /// something is written. Returns what was left outside of this mount.
     pub fn begin_write_back(&self) -> std::io::Result<Option<Outside>> {
         self.writeback.begin_write_back()
+    }
+
+    /// Begins to change files on a server of which the mount was read-only, after [`Self::begin_write_back`] has succeeded.
+    /// Returns what was left outside of this mount, and nothing where the mount was writable already.
+    pub fn make_writable(&self) -> std::io::Result<Option<Outside>> {
+        if !self.is_read_only() {
+            return Ok(None);
+        }
+        let outside = self.begin_write_back()?;
+        self.read_only.store(false, Ordering::Release);
+        Ok(outside)
     }
 
     /// What waits to be uploaded.

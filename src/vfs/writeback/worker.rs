@@ -40,7 +40,7 @@ const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl WriteBack {
     /// Lets closes return early, if that is wanted, and takes over what an earlier mount has left. To
-    /// be called before the mount is live. Returns what was left outside of this mount.
+    /// be called before something is written. Returns what was left outside of this mount.
     pub fn begin_write_back(self: &Arc<Self>) -> std::io::Result<Option<Outside>> {
         let Some(settings) = &self.settings.write_back else {
             return Ok(None);

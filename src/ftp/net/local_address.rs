@@ -1,0 +1,101 @@
+//! Resolves what names an address of ours: an address, a network interface, or a host name.
+//!
+//! An interface precedes a host of the same name, as in curl's `--ftp-port` and `--interface`. Host names are resolved once,
+//! before the mount.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
+
+use crate::ftp::net::stream::Bind;
+
+/// Returns the addresses that `place` names; an error if there are none.
+pub fn addresses(place: &str) -> io::Result<Vec<IpAddr>> {
+    if let Ok(address) = place.parse() {
+        return Ok(vec![address]);
+    }
+    if if_nametoindex(place).is_ok() {
+        let addresses = interface_addresses(place)?;
+        return match addresses.is_empty() {
+            true => Err(io::Error::other("this interface has no address")),
+            false => Ok(addresses),
+        };
+    }
+    let found = (place, 0).to_socket_addrs().map_err(|error| {
+        io::Error::other(format!(
+            "no interface of this machine, and no host: {error}"
+        ))
+    })?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// The addresses of an interface that other networks can reach.
+fn interface_addresses(name: &str) -> io::Result<Vec<IpAddr>> {
+    let is_wide = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    };
+    let all = getifaddrs()?.filter(|one| one.interface_name == name);
+    let addresses = all.filter_map(|one| {
+        let address = one.address?;
+        let v4 = address
+            .as_sockaddr_in()
+            .map(|address| IpAddr::V4(address.ip()));
+        let v6 = || {
+            address
+                .as_sockaddr_in6()
+                .map(|address| IpAddr::V6(address.ip()))
+        };
+        v4.or_else(v6)
+    });
+    Ok(addresses.filter(is_wide).collect())
+}
+
+/// Returns the local end that `place` names; of a host, an address that is wanted. An interface need not be there yet.
+pub fn local_end(place: &str, is_wanted: &dyn Fn(&IpAddr) -> bool) -> io::Result<Bind> {
+    if let Ok(address) = place.parse() {
+        return Ok(Bind::Address(address));
+    }
+    if if_nametoindex(place).is_ok() {
+        return Ok(Bind::Interface(place.to_string()));
+    }
+    let is_ours = |address: &IpAddr| UdpSocket::bind((*address, 0)).is_ok();
+    match addresses(place) {
+        Ok(found) => {
+            let ours = found
+                .into_iter()
+                .find(|address| is_wanted(address) && is_ours(address));
+            ours.map(Bind::Address)
+                .ok_or_else(|| io::Error::other("this host has no address of this machine"))
+        }
+        Err(_) if place.len() < libc::IFNAMSIZ => Ok(Bind::Interface(place.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_interfaces_and_hosts_are_resolved() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(addresses("192.0.2.1").expect("an address").len(), 1);
+        assert!(addresses("lo").expect("an interface").contains(&loopback));
+        assert!(addresses("localhost").is_ok_and(|found| !found.is_empty()));
+        let error = addresses("no.such.host.invalid").expect_err("nothing");
+        assert!(error.to_string().contains("no interface"), "{error}");
+    }
+
+    #[test]
+    fn local_end_is_an_interface_or_an_address_of_this_machine() {
+        let interface = |name: &str| Bind::Interface(name.to_string());
+        let end = |place: &str| local_end(place, &IpAddr::is_ipv4).ok();
+        assert_eq!(end("lo"), Some(interface("lo")));
+        assert_eq!(end("eth77"), Some(interface("eth77")));
+        assert_eq!(end("localhost"), Some(Bind::Address([127, 0, 0, 1].into())));
+        assert_eq!(end("no.such.host.invalid"), None);
+    }
+}
