@@ -249,6 +249,14 @@ pub fn change_mode(m: &mut Mounted) {
     m.sh("is \"$(stat -c %a $M/f $M/d | xargs)\" '600 700'");
 }
 
+pub fn root_writes_read_only_files(m: &mut Mounted) {
+    m.sh("echo one >$M/f; chmod 555 $M/f; mkdir $M/d; echo c >$M/d/c; chmod 444 $M/d
+          echo two >>$M/f; is \"$(cat $M/f | xargs)\" 'one two'; printf '#!/bin/sh\\n' >$M/f
+          echo d >$M/d/d; rm $M/d/c; is \"$(ls $M/d)\" d; is \"$(stat -c %a $M/f $M/d $D/f | xargs)\" '555 444 555'");
+    m.remount();
+    m.sh("is \"$(stat -c %a $M/f $M/d | xargs)\" '555 444'; is \"$(cat $M/f $M/d/d | xargs)\" '#!/bin/sh d'");
+}
+
 pub fn mode_of_new_files(m: &mut Mounted) {
     m.sh("(umask 077; echo secret >$M/secret; mkdir $M/closed; echo inside >$M/closed/f)
           is \"$(stat -c %a $D/secret $D/closed $D/closed/f | xargs)\" '600 700 600'
@@ -326,7 +334,9 @@ PY");
 
 /// The mounting user is root here, so it is the server that refuses, and the program must hear of it.
 pub fn refused_write_is_an_error(m: &mut Mounted) {
-    m.sh("mkdir $D/closed; echo keep >$D/kept; theirs; chmod 555 $D/closed; chmod 444 $D/kept; echo x >$S/x
+    // Root may write to a read-only file of the account, but not to one of another owner.
+    m.sh("mkdir $D/closed; echo keep >$D/kept; theirs; chmod 555 $D/closed; chown root: $D/kept; chmod 444 $D/kept
+          echo x >$S/x
           refuses cp $S/x $M/closed/x; refuses mkdir $M/closed/d; gone $M/closed/x
           refuses dd if=$S/x of=$M/kept conv=fsync status=none; is \"$(cat $D/kept)\" keep
           echo fine >$M/fine; is \"$(cat $D/fine)\" fine");

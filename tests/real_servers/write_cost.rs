@@ -595,7 +595,7 @@ fn umount_of_the_system_waits_too_where_it_is_installed() {
 fn umount_reports_refused_uploads() {
     run(
         60,
-        "vsftpd; mkdir $D/ro; : >$D/ro/x; chown -R $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
+        "vsftpd; mkdir $D/ro; : >$D/ro/x; chown $account: $D/ro; chmod 444 $D/ro/x; chmod 555 $D/ro; mounts writeback
          echo data >$M/ro/x; ! \"$FTPFS\" umount $M 2>$S/said || fail 'it was said to be stored'
          says $S/said '1 closed file could not be stored'; says $S/said $S/.cache/ftpfs/lost+found
          ! mountpoint -q $M; ! wait $mounted || fail 'ftpfs says that all is stored'; is \"$(cat $S/.cache/ftpfs/lost+found/ro_x.20*Z)\" data",
