@@ -99,7 +99,7 @@ impl Uploader {
             tree.touch(ino);
             if let Some(node) = tree.get_mut(ino) {
                 node.refresh_version(updated.version);
-                node.pages = Some(updated.version);
+                node.pages = Some(Box::new(updated.version));
             }
             tree.saw_own_version(ino, updated.version);
         }

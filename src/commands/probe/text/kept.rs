@@ -37,6 +37,8 @@ const WORDS: &[(&str, &str)] = &[
     ("paths", "paths in commands"),
     ("one_session", "one session at a time"),
     ("rest", "reading from an offset"),
+    ("raw_names", "names that are not UTF-8"),
+    ("iac_names", "byte 255 in names"),
 ];
 
 /// Columns of a fact and its value.
