@@ -25,6 +25,7 @@ use crate::ftp::pool::connector::{
 };
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
+use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::store::ProfileStore;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
@@ -162,7 +163,11 @@ fn locate(
     let located = login::locate(&mut control, directory, asks, doubts_refusal, deadline);
     let outcome = control.take_pipeline_outcome();
     let is_lost = outcome.is_some_and(|outcome| {
-        learn_pipelining(profile, outcome) || outcome == PipelineOutcome::Reordered
+        let is_misfit = matches!(
+            outcome,
+            PipelineOutcome::Reordered | PipelineOutcome::Surplus
+        );
+        learn_pipelining(profile, outcome) || is_misfit
     });
     let is_surplus =
         doubts_refusal && located.as_ref().err().and_then(Error::why) == Some(Why::Unsaid);
@@ -180,9 +185,18 @@ fn locate(
             Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            let mut control = login_again(endpoint, profile, is_known, longer)?;
-            let located = login::locate(&mut control, directory, None, false, longer)?;
-            Ok((control, located))
+            loop {
+                let before = profile.ask(workarounds);
+                let mut control = login_again(endpoint, profile, is_known, longer)?;
+                let located = login::locate(&mut control, directory, None, false, longer);
+                if let Some(outcome) = control.take_pipeline_outcome() {
+                    learn_pipelining(profile, outcome);
+                }
+                let is_refused = matches!(located, Err(Error::Refused { .. }));
+                if located.is_ok() || is_refused || profile.ask(workarounds) == before {
+                    return Ok((control, located?));
+                }
+            }
         }
         located => Ok((control, located?)),
     }
@@ -282,6 +296,18 @@ fn plain_login(
     made.map(|(control, _)| control)
 }
 
+/// What is left out at a login since the server did not take it; it only grows.
+pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
+    let this_mount = &learned.this_mount;
+    [
+        this_mount.refuses_auth_tls,
+        this_mount.skips_opts,
+        this_mount.pipelining_faults.misfits[Order::Commands as usize],
+        learned.pipelining.commands == Support::No,
+        learned.pipelining.doubles,
+    ]
+}
+
 /// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used
 /// after `AUTH TLS`, and surplus replies. With a stored profile in `kept`, the directory is entered as well.
 fn first_login(
@@ -291,10 +317,6 @@ fn first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<(Control, Option<Located>)> {
-    let workarounds = |learned: &Learned| {
-        let this_mount = &learned.this_mount;
-        (this_mount.refuses_auth_tls, this_mount.skips_opts)
-    };
     loop {
         let before = profile.ask(workarounds);
         let result = try_first_login((endpoint, profile), is_known, kept, accepted, deadline);
