@@ -21,13 +21,12 @@ use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{
-    GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining,
+    GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining, workarounds,
 };
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
-use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::store::ProfileStore;
-use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
@@ -294,18 +293,6 @@ fn plain_login(
 ) -> Result<Control> {
     let made = first_login((endpoint, profile), is_known, None, &mut |_| (), deadline);
     made.map(|(control, _)| control)
-}
-
-/// What is left out at a login since the server did not take it; it only grows.
-pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
-    let this_mount = &learned.this_mount;
-    [
-        this_mount.refuses_auth_tls,
-        this_mount.skips_opts,
-        this_mount.pipelining_faults.misfits[Order::Commands as usize],
-        learned.pipelining.commands == Support::No,
-        learned.pipelining.doubles,
-    ]
 }
 
 /// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used

@@ -14,11 +14,10 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::control::{Control, login};
 use crate::ftp::data::Preconnected;
-use crate::ftp::pool::bootstrap::workarounds;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::evidence::order::{Misfit, Order};
-use crate::ftp::profile::{Profile, Support};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
@@ -263,6 +262,18 @@ pub(crate) fn lacks_port(error: &Error) -> bool {
 /// Whether a login that failed got more replies than commands were sent.
 pub(crate) fn has_surplus_replies(control: &Control) -> bool {
     control.is_logged_in() && !control.is_ended_by_server()
+}
+
+/// What is left out at a login since the server did not take it; it only grows.
+pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
+    let this_mount = &learned.this_mount;
+    [
+        this_mount.refuses_auth_tls,
+        this_mount.skips_opts,
+        this_mount.pipelining_faults.misfits[Order::Commands as usize],
+        learned.pipelining.commands == Support::No,
+        learned.pipelining.doubles,
+    ]
 }
 
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,
