@@ -134,13 +134,12 @@ impl Endpoint {
             None
         };
         let flights = profile.ask(|learned| learned.pipelining.commands) != Support::No;
-        Control::greeted(
-            route,
-            stream,
-            implicit,
-            self.pipelining && flights,
-            deadline,
-        )
+        let pipelines = self.pipelining && flights;
+        let mut control = Control::greeted(route, stream, implicit, pipelines, deadline)?;
+        if profile.ask(|learned| learned.pipelining.doubles) {
+            control.expect_surplus();
+        }
+        Ok(control)
     }
 
     /// Whether an address may be connected to, by `ipv4`, `ipv6` and `bind=`.

@@ -100,6 +100,11 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
+/// Replies in a row to one command that are dropped.
+const SURPLUS_REPLIES_LIMIT: usize = 16;
+/// How long after a reply another one to the same command is waited for, where the server was seen to send such: it is sent
+/// at once, but in a packet of its own.
+const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
 /// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
 const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
@@ -197,7 +202,8 @@ impl Control {
         commands: &[Command<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
-        let mut replies = Vec::with_capacity(commands.len());
+        self.check_no_surplus(commands)?;
+        let mut replies: Vec<Reply> = Vec::with_capacity(commands.len());
         let mut sizes: VecDeque<usize> = VecDeque::new();
         let mut unsent = commands.iter();
         let mut next = unsent.next();
@@ -239,13 +245,14 @@ impl Control {
                 }
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
-            self.note_reply(command, &reply, commands.len() > 1)?;
+            self.note_reply(command, &reply, replies.last(), commands.len() > 1)?;
             unanswered -= sizes.pop_front().unwrap_or(0);
             replies.push(reply);
+            self.drop_surplus(command, deadline)?;
         }
         if commands.len() > 1 && !self.input.is_empty() {
             // More replies came than were asked for: they can't be matched to commands.
-            self.give_up();
+            self.note_surplus();
             let tried = commands.last().map(ToString::to_string);
             return Err(Error::lost(
                 tried.unwrap_or_default(),
@@ -294,26 +301,35 @@ impl Control {
             .collect();
         self.send(&all, deadline)?;
         sent();
-        let mut replies = Vec::with_capacity(before.len());
+        let mut replies: Vec<Reply> = Vec::with_capacity(before.len());
         for command in before {
             let reply = self.reply(command, deadline)?;
             if reply.is_preliminary() {
                 self.give_up();
                 return Err(Error::misbehaved(command.to_string(), reply.to_string()));
             }
-            self.note_reply(command, &reply, true)?;
+            self.note_reply(command, &reply, replies.last(), true)?;
             replies.push(reply);
         }
         Ok(replies)
     }
 
-    /// Takes a reply to a command, one of `several`. One that must be another command's is refused: replies can't be
-    /// matched to commands then.
-    fn note_reply(&mut self, command: &Command<'_>, reply: &Reply, several: bool) -> Result<()> {
+    /// Takes a reply to a command, one of `several`, after the reply `before`. One that must be another command's is refused:
+    /// replies can't be matched to commands then.
+    fn note_reply(
+        &mut self,
+        command: &Command<'_>,
+        reply: &Reply,
+        before: Option<&Reply>,
+        several: bool,
+    ) -> Result<()> {
         if several && self.is_pipelining() && command.is_missed_by(reply) {
             self.give_up();
             self.pipelining = Pipelining::Broken;
-            self.owed.note_reordered();
+            match before.is_some_and(|before| before.to_string() == reply.to_string()) {
+                true => self.owed.note_surplus(),
+                false => self.owed.note_reordered(),
+            }
             let cause = format!("it was answered out of order ({reply})");
             return Err(Error::lost(command.to_string(), cause));
         }
@@ -322,6 +338,51 @@ impl Control {
         {
             self.here.path = Some(Arc::from(*path));
             self.here.names = None;
+        }
+        Ok(())
+    }
+
+    /// An error where a reply is there before the command that it would be taken for. What ends the session is left to be
+    /// taken.
+    fn check_no_surplus(&mut self, commands: &[Command<'_>]) -> Result<()> {
+        let is_idle = self.logged_in && self.owed.count() == 0 && !self.owed.doubles;
+        if !is_idle || !self.has_input() || self.input.is_empty() && self.stream.is_ending() {
+            return Ok(());
+        }
+        self.note_surplus();
+        let tried = commands.first().map(ToString::to_string);
+        Err(Error::lost(
+            tried.unwrap_or_default(),
+            "more replies came than commands were sent",
+        ))
+    }
+
+    /// More replies came than are owed: which answers which command is unknown.
+    pub fn note_surplus(&mut self) {
+        self.give_up();
+        self.owed.note_surplus();
+    }
+
+    /// The server answers some commands twice: what comes after a reply, before the next command, is dropped.
+    pub fn expect_surplus(&mut self) {
+        self.owed.doubles = true;
+    }
+
+    fn drop_surplus(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<()> {
+        if !self.owed.doubles || self.is_pipelining() || self.owed.count() > 0 {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        for _ in 0..SURPLUS_REPLIES_LIMIT {
+            while !self.has_input() && begun.elapsed() < SURPLUS_PATIENCE {
+                let left = SURPLUS_PATIENCE.saturating_sub(begun.elapsed());
+                self.await_either(None, (begun, left), tried, deadline)?;
+            }
+            if !self.has_input() {
+                break;
+            }
+            let surplus = self.reply(tried, deadline)?;
+            log::debug!("control: a reply that nothing has asked for is dropped: {surplus}");
         }
         Ok(())
     }

@@ -121,6 +121,11 @@ impl<'a> LeadingCommands<'a> {
         Some(reply.refusal(command))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     /// Whether there were any, and the server refused each.
     pub fn all_refused(&self) -> bool {
         let mut replies = self.replies.iter().flatten().peekable();

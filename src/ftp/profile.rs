@@ -162,6 +162,8 @@ pub struct PipeliningSupport {
     pub after_upload: Support,
     /// The first bytes of an upload may arrive before the 150.
     pub early_data: Support,
+    /// Some commands are answered twice: what comes after a reply, before the next command, is dropped.
+    pub doubles: bool,
 }
 
 /// How directories and single names are listed.

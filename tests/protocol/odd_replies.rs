@@ -233,6 +233,25 @@ fn one_odd_reply_ends_no_capability() {
 }
 
 /// FEAT of embedded servers has `MLSD` alone.
+/// A server that answers a command twice, each time: what comes unasked is noticed, and dropped.
+#[test]
+fn command_that_is_always_answered_twice_is_no_obstacle() {
+    for verb in ["OPTS", "TYPE", "PASS", "CWD"] {
+        let server = Server::start();
+        server.tree().put("/d/f", "content");
+        server.on(verb, Act::Twice);
+        let mut mount = Mount::of(&server);
+        for name in ["first", "second"] {
+            mount.sh(&format!(
+                "test \"$(ls d)\" = f; test \"$(cat d/f)\" = content; echo new > {name}; test \"$(cat {name})\" = new; rm {name}"
+            ));
+            mount.unmount();
+            mount.again(&server);
+        }
+        mount.unmount();
+    }
+}
+
 #[test]
 fn mlst_that_feat_does_not_list_is_refused_twice_at_most() {
     let server = Script::new().without(&["MLST"]).start();

@@ -38,7 +38,8 @@ fn is_refused_path(error: &Error) -> bool {
     const VERBS: [&str; 6] = ["STOR ", "APPE ", "MKD ", "DELE ", "RMD ", "RNTO "];
     match error {
         Error::Refused { why, tried, said } => {
-            let is_possible = matches!(why, Why::Denied | Why::Unsaid);
+            // 504 is about the parameter (RFC 959 section 4.2.1).
+            let is_possible = matches!(why, Why::Denied | Why::Unsaid) || said.starts_with("504");
             is_possible
                 && said.starts_with('5')
                 && !error.refuses_to_replace()
@@ -102,6 +103,11 @@ impl Client {
         again: bool,
         work: &mut impl FnMut(Lease, bool) -> Result<T>,
     ) -> Result<T> {
+        let pipelines = || {
+            let profile = self.pool.profile();
+            profile.ask(|learned| learned.pipelining.commands) != Support::No
+        };
+        let did_pipeline = pipelines();
         recheck::settle(&self.pool, writes, ask)?;
         let lease = self.pool.lease(purpose, false, ask)?;
         match work(lease, again) {
@@ -128,8 +134,12 @@ impl Client {
                     again = once_more();
                 }
                 match again {
-                    // Other connections of ours have ended these: there are none any more.
-                    Err(Error::Lost { .. }) if self.pool.is_single() => once_more(),
+                    // Other connections of ours have ended these, or replies did not fit: neither happens any more.
+                    Err(Error::Lost { .. })
+                        if self.pool.is_single() || did_pipeline && !pipelines() =>
+                    {
+                        once_more()
+                    }
                     again => again,
                 }
             }

@@ -30,6 +30,8 @@ pub enum PipelineOutcome {
     Lost,
     /// A reply came that must belong to another command.
     Reordered,
+    /// More replies came than commands were sent.
+    Surplus,
 }
 
 /// The replies that are owed.
@@ -48,6 +50,8 @@ pub struct OwedReplies {
     heard: Option<Instant>,
     /// Data moves although the preliminary reply to its transfer has not come.
     pub starts_late: bool,
+    /// The server answers some commands twice.
+    pub doubles: bool,
 }
 
 impl OwedReplies {
@@ -135,6 +139,11 @@ impl OwedReplies {
     /// A reply belonged to another command.
     pub fn note_reordered(&mut self) {
         self.outcome = Some(PipelineOutcome::Reordered);
+    }
+
+    /// More replies came than are owed.
+    pub fn note_surplus(&mut self) {
+        self.outcome = Some(PipelineOutcome::Surplus);
     }
 
     /// One more final reply is owed than was counted.

@@ -21,12 +21,12 @@ use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{
-    GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining,
+    GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining, workarounds,
 };
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::store::ProfileStore;
-use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::profile::{Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
@@ -162,7 +162,11 @@ fn locate(
     let located = login::locate(&mut control, directory, asks, doubts_refusal, deadline);
     let outcome = control.take_pipeline_outcome();
     let is_lost = outcome.is_some_and(|outcome| {
-        learn_pipelining(profile, outcome) || outcome == PipelineOutcome::Reordered
+        let is_misfit = matches!(
+            outcome,
+            PipelineOutcome::Reordered | PipelineOutcome::Surplus
+        );
+        learn_pipelining(profile, outcome) || is_misfit
     });
     let is_surplus =
         doubts_refusal && located.as_ref().err().and_then(Error::why) == Some(Why::Unsaid);
@@ -180,9 +184,18 @@ fn locate(
             Preconnected::note_misfire(profile);
             // A server may have room for one alone, and count this one until it is gone.
             drop(control);
-            let mut control = login_again(endpoint, profile, is_known, longer)?;
-            let located = login::locate(&mut control, directory, None, false, longer)?;
-            Ok((control, located))
+            loop {
+                let before = profile.ask(workarounds);
+                let mut control = login_again(endpoint, profile, is_known, longer)?;
+                let located = login::locate(&mut control, directory, None, false, longer);
+                if let Some(outcome) = control.take_pipeline_outcome() {
+                    learn_pipelining(profile, outcome);
+                }
+                let is_refused = matches!(located, Err(Error::Refused { .. }));
+                if located.is_ok() || is_refused || profile.ask(workarounds) == before {
+                    return Ok((control, located?));
+                }
+            }
         }
         located => Ok((control, located?)),
     }
@@ -291,10 +304,6 @@ fn first_login(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<(Control, Option<Located>)> {
-    let workarounds = |learned: &Learned| {
-        let this_mount = &learned.this_mount;
-        (this_mount.refuses_auth_tls, this_mount.skips_opts)
-    };
     loop {
         let before = profile.ask(workarounds);
         let result = try_first_login((endpoint, profile), is_known, kept, accepted, deadline);

@@ -17,7 +17,7 @@ use crate::ftp::data::Preconnected;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::evidence::order::{Misfit, Order};
-use crate::ftp::profile::{Profile, Support};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
@@ -39,18 +39,25 @@ impl Pool {
         deadline: &Deadline,
     ) -> Result<(u64, Control, Option<Preconnected>)> {
         let log_in = |arms| self.log_in(self.connect_further(deadline)?, arms, deadline);
-        let sent_opts = login::sends_opts(&self.profile);
-        match log_in(arms) {
-            Err(error) if sent_opts && !login::sends_opts(&self.profile) => {
-                log::info!("pool: {error}; logging in again without OPTS");
-                log_in(arms)
+        loop {
+            let before = self.profile.ask(workarounds);
+            match log_in(arms) {
+                // Each of them is given up for good.
+                Err(error)
+                    if !matches!(error, Error::Refused { .. })
+                        && self.profile.ask(workarounds) != before =>
+                {
+                    log::info!(
+                        "pool: {error}; logging in again without what the server answers twice"
+                    );
+                }
+                Err(error) if arms && lacks_port(&error) => {
+                    log::info!("pool: {error}; logging in again without a data connection");
+                    self.release_ports();
+                    return log_in(false);
+                }
+                result => return result,
             }
-            Err(error) if arms && lacks_port(&error) => {
-                log::info!("pool: {error}; logging in again without a data connection");
-                self.release_ports();
-                log_in(false)
-            }
-            result => result,
         }
     }
 
@@ -257,13 +264,28 @@ pub(crate) fn has_surplus_replies(control: &Control) -> bool {
     control.is_logged_in() && !control.is_ended_by_server()
 }
 
+/// What is left out at a login since the server did not take it; it only grows.
+pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
+    let this_mount = &learned.this_mount;
+    [
+        this_mount.refuses_auth_tls,
+        this_mount.skips_opts,
+        this_mount.pipelining_faults.misfits[Order::Commands as usize],
+        learned.pipelining.commands == Support::No,
+        learned.pipelining.doubles,
+    ]
+}
+
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,
 /// unless it happens again before any are answered. One odd reply ends the connection only; the second one ends pipelining. True when pipelining was
 /// disabled by this.
 pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
     let is_known = profile.ask(|learned| learned.pipelining.commands) == Support::No;
-    let ends_by_misfit = outcome == PipelineOutcome::Reordered
-        && profile.note_misfit(Order::Commands) == Misfit::Mount;
+    let is_misfit = matches!(
+        outcome,
+        PipelineOutcome::Reordered | PipelineOutcome::Surplus
+    );
+    let ends_by_misfit = is_misfit && profile.note_misfit(Order::Commands) == Misfit::Mount;
     let mut is_news = false;
     profile.learn(|learned| {
         let ends = match outcome {
@@ -277,9 +299,12 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
                 learned.pipelining.commands.is_unknown()
                     || learned.this_mount.pipelining_faults.lost >= LOST_PIPELINES_LIMIT
             }
-            PipelineOutcome::Reordered => ends_by_misfit,
+            PipelineOutcome::Reordered | PipelineOutcome::Surplus => ends_by_misfit,
         };
         is_news = ends && !is_known;
+        if ends || is_known {
+            learned.pipelining.doubles |= outcome == PipelineOutcome::Surplus;
+        }
         if ends {
             learned.pipelining.commands = Support::No;
         }
@@ -287,6 +312,7 @@ pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> b
     if is_news {
         let does = match outcome {
             PipelineOutcome::Reordered => "answers pipelined commands out of order",
+            PipelineOutcome::Surplus => "answers some commands twice",
             _ => "loses pipelined commands",
         };
         log::warn!("control: the server {does}: pipelining disabled");

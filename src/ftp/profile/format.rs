@@ -275,6 +275,11 @@ const FACTS: &[Fact] = &[
         },
     },
     Fact {
+        name: "doubles",
+        write: |learned| learned.pipelining.doubles.then(|| yes_or_no(true)),
+        read: |learned, word| parse_flag(word).map(|flag| learned.pipelining.doubles = flag),
+    },
+    Fact {
         name: "appe",
         write: |learned| learned.partial.appe.known().map(yes_or_no),
         read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe = flag.into()),
@@ -580,6 +585,7 @@ sets_times nothing
 follows yes
 answers_behind yes
 early_data no
+doubles yes
 appe yes
 appends yes
 stor_at yes
@@ -613,6 +619,7 @@ rest no
                 after_download: Support::Yes,
                 after_upload: Support::Yes,
                 early_data: Support::No,
+                doubles: true,
             },
             listing: ListingSupport {
                 mlsd: Support::No,

@@ -67,6 +67,9 @@ pub struct StartedTransfer {
 /// and a fresh one must still have its chance.
 const PRECONNECTED_SHARE: u32 = 3;
 
+/// The reply to `CWD` (RFC 959 section 5.4).
+const ENTERED: u16 = 250;
+
 impl<'a> TransferRequest<'a> {
     /// A transfer of everything, with no commands before it.
     pub fn of(command: Command<'a>) -> Self {
@@ -584,6 +587,12 @@ impl Starter<'_> {
             self.note_agreed(makes && self.leading.all_refused());
         } else {
             self.note_agreed(true);
+        }
+        if reply.code == ENTERED && control.is_pipelining() && !self.leading.is_empty() {
+            // It answers the CWD once more.
+            control.note_surplus();
+            let cause = format!("a command before it was answered twice ({reply})");
+            return Err(Error::lost(request.command.to_string(), cause));
         }
         if reply.is_completion() && !request.following.is_empty() && control.is_pipelining() {
             return Err(out_of_order(control, request.command, profile));
