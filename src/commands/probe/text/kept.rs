@@ -39,6 +39,7 @@ const WORDS: &[(&str, &str)] = &[
     ("rest", "reading from an offset"),
     ("raw_names", "names that are not UTF-8"),
     ("iac_names", "byte 255 in names"),
+    ("doubles", "second reply always sent to"),
 ];
 
 /// Columns of a fact and its value.
