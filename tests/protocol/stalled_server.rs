@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::mount::{Mount, pattern};
-use crate::scripted::{Act, Server};
+use crate::scripted::{Act, Script, Server};
 
 #[test]
 fn stuck_64_readers_fail_and_cached_listing_is_answered() {
@@ -141,6 +141,28 @@ fn transfer_aborted_by_the_server_ends_with_data_socket_open() {
     // Nothing here waits for that.
     let mount = Mount::with(&server, "timeout=600");
     server.on("RETR", Act::Abandon(200_000));
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == pattern(300_000));
+}
+
+#[test]
+fn transfer_broken_within_a_block_goes_on_where_it_was() {
+    let server = Server::start();
+    server.tree().put("/f", pattern(300_000));
+    let mount = Mount::of(&server);
+    server.on("RETR", Act::Abandon(200_000));
+    mount.sh("cat f > $S/got");
+    assert!(mount.scratch("got") == pattern(300_000));
+    let sent = server.since(0, &["REST", "RETR"]);
+    assert_eq!(sent, ["RETR /f", "REST 200000", "RETR /f"]);
+}
+
+#[test]
+fn broken_transfer_without_rest_begins_again() {
+    let server = Script::new().without(&["REST"]).start();
+    server.tree().put("/f", pattern(300_000));
+    let mount = Mount::of(&server);
+    server.once("RETR", Act::Abandon(200_000));
     mount.sh("cat f > $S/got");
     assert!(mount.scratch("got") == pattern(300_000));
 }

@@ -27,8 +27,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_CONNECTION_TIME: Duration = Duration::from_millis(500);
 /// Interval at which a stream whose window is full checks whether its connection is wanted.
 const WANTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Consecutive retries of a broken transfer that delivered nothing.
+/// Consecutive retries of a broken transfer that delivered next to nothing.
 const MAX_RETRIES: u32 = 1;
+/// Bytes by which a transfer has got on that is worth another one when it breaks.
+const WORTHWHILE_PROGRESS: u64 = 64 << 10;
 /// Parts of a block shorter than this many bytes are copied, so that the cache does not hold a whole buffer for them.
 const COPY_THRESHOLD: usize = BLOCK_LENGTH / 2;
 
@@ -59,6 +61,8 @@ pub(crate) struct Fetcher {
     pub(crate) is_boundary_checked: bool,
     /// Its bytes differ from those of another stream.
     pub(crate) has_mismatch: bool,
+    /// What a transfer has brought of a block before it broke: the next one begins behind it.
+    broken: Option<Part>,
     signal: Arc<Signal>,
 }
 
@@ -93,6 +97,7 @@ impl Fetcher {
             writes_to_disk: false,
             is_boundary_checked: false,
             has_mismatch: false,
+            broken: None,
             signal: Arc::clone(&stream.signal),
         }
     }
@@ -108,6 +113,9 @@ impl Fetcher {
         if self.has_mismatch {
             self.is_replaced = true;
             ended = Err(self.explain_mismatch());
+        }
+        if let Some(part) = self.broken.take() {
+            self.discard(part);
         }
         let mut state = self.reader.state.lock();
         match ended {
@@ -164,6 +172,7 @@ impl Fetcher {
                 Turn::Fetch => {}
             }
             let deadline = Deadline::after(self.reader.context.patience);
+            let begin = self.position();
             let fetched = match source {
                 Some(source) => self.fetch(source.as_mut(), since, &deadline),
                 None => {
@@ -177,6 +186,10 @@ impl Fetcher {
             match fetched {
                 Ok(true) => failures = 0,
                 Ok(false) => return Ok(true),
+                Err(Error::Lost { .. }) if self.position() >= begin + WORTHWHILE_PROGRESS => {
+                    failures = 1;
+                    *source = None;
+                }
                 Err(Error::Lost { .. }) if failures < MAX_RETRIES => {
                     failures += 1;
                     *source = None;
@@ -202,9 +215,9 @@ impl Fetcher {
 
     fn open(&mut self, deadline: &Deadline) -> Result<Box<dyn Source>> {
         // Bytes that join those of another transfer must be of the same content.
-        let goes_on = self.is_ahead || self.next > self.first;
+        let goes_on = self.is_ahead || self.position() > self.first;
         let has_disk = self.reader.context.disk.is_some();
-        let source = self.open_at(self.next, goes_on || has_disk, deadline)?;
+        let source = self.open_at(self.position(), goes_on || has_disk, deadline)?;
         self.writes_to_disk = has_disk && source.version() == Some(self.version);
         // Half of one content and half of another is neither.
         let changed = |now: Version| goes_on && !self.version.may_be(&now);
@@ -242,6 +255,21 @@ impl Fetcher {
             enough: self.enough.map(|end| end.saturating_sub(from)),
         };
         remote.read(&self.path, &reading, &ask)
+    }
+
+    /// The offset of the next byte that is received.
+    fn position(&self) -> u64 {
+        let broken = self.broken.as_ref();
+        broken.map_or(self.next, |part| part.key.index * BLOCK + part.filled as u64)
+    }
+
+    /// Gives up a part of a block.
+    fn discard(&self, part: Part) {
+        let blocks = &self.reader.context.blocks;
+        if part.published > part.from {
+            blocks.remove(part.key);
+        }
+        blocks.give_back(part.buffer);
     }
 
     /// Waits until there is something to do.
@@ -306,16 +334,21 @@ impl Fetcher {
         let key = self.key();
         let start = key.index * BLOCK;
         let from = usize::try_from(self.next - start).unwrap_or(0);
-        let mut part = Part {
+        let mut part = self.broken.take().unwrap_or_else(|| Part {
             key,
             from,
             filled: from,
             published: from,
             ends: false,
             buffer: self.reader.context.blocks.buffer(),
-        };
+        });
         if let Err(error) = self.receive(&mut part, source, since, deadline) {
-            self.reader.context.blocks.give_back(part.buffer);
+            let is_broken = matches!(error, Error::Lost { .. });
+            if is_broken && self.reader.context.can_seek() {
+                self.broken = Some(part);
+            } else {
+                self.discard(part);
+            }
             return Err(error);
         }
         let end = start + BLOCK;
@@ -348,13 +381,7 @@ impl Fetcher {
     ) -> Result<()> {
         let start = part.key.index * BLOCK;
         while part.filled < BLOCK_LENGTH && !self.signal.is_gone() {
-            let received = source.read(&mut part.buffer[part.filled..], deadline);
-            let length = received.inspect_err(|_| {
-                // A broken transfer is resumed from the start of this part.
-                if part.published > part.from {
-                    self.reader.context.blocks.remove(part.key);
-                }
-            })?;
+            let length = source.read(&mut part.buffer[part.filled..], deadline)?;
             if length == 0 {
                 part.ends = true;
                 return Ok(());
