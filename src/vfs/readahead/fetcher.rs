@@ -260,7 +260,9 @@ impl Fetcher {
     /// The offset of the next byte that is received.
     fn position(&self) -> u64 {
         let broken = self.broken.as_ref();
-        broken.map_or(self.next, |part| part.key.index * BLOCK + part.filled as u64)
+        broken.map_or(self.next, |part| {
+            part.key.index * BLOCK + part.filled as u64
+        })
     }
 
     /// Gives up a part of a block.
