@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::cli::option_value::{
-    YEAR, bytes, cache_size, choice, file, fingerprint, id, label, number, octal, place, ports,
-    selinux_label, spool_size, word,
+    YEAR, bytes, cache_size, choice, file, fingerprint, id, label, local_address, number, octal,
+    ports, selinux_label, spool_size, word,
 };
 use crate::cli::settings::{
     AttributePolicy, Encrypt, Family, Hidden, Links, Mode, Settings, Verify,
@@ -507,7 +507,7 @@ pub const TABLE: &[Spec] = &[
         "our own",
         "active: address, host or interface to announce (NAT)",
         Group::Data,
-        |s, text| place(text).map(|place| s.network.external_ip = Some(place)),
+        |s, text| local_address(text).map(|name| s.network.external_ip = Some(name)),
     ),
     value(
         "bind",
@@ -515,7 +515,7 @@ pub const TABLE: &[Spec] = &[
         "as the system routes",
         "local address, host or interface of connections",
         Group::Data,
-        |s, text| place(text).map(|place| s.network.bind = Some(place)),
+        |s, text| local_address(text).map(|name| s.network.bind = Some(name)),
     ),
     value(
         "proxy",

@@ -159,7 +159,7 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 const MAX_HOST: usize = 255;
 
 /// Parses what names an address of this machine: an address, an interface or a host name.
-pub fn place(text: &str) -> Result<String, String> {
+pub fn local_address(text: &str) -> Result<String, String> {
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || "/,@".contains(c);
     let is_address = text.parse::<IpAddr>().is_ok();
     let is_name = !text.is_empty() && text.len() <= MAX_HOST && !text.contains(is_odd);

@@ -175,7 +175,7 @@ fn plan(settings: &Settings) -> Result<Plan, String> {
         port: *port,
         ..source.clone()
     };
-    let server = endpoint.place();
+    let server = endpoint.authority();
     Ok(Plan {
         endpoint,
         mountpoint,

@@ -224,7 +224,7 @@ impl Run<'_> {
             };
             wanted && trial.fault.is_none()
         });
-        inspection.settle(best.map(|trial| trial.way));
+        inspection.fix_mode(best.map(|trial| trial.way));
         Ok(())
     }
 
@@ -309,7 +309,7 @@ impl Run<'_> {
                 Error::Closed => "interrupted".to_string(),
                 error => {
                     let user = &self.endpoint.login.user;
-                    explain_connect_error(&self.endpoint.place(), user, &error)
+                    explain_connect_error(&self.endpoint.authority(), user, &error)
                 }
             };
             self.report.error = Some(why);

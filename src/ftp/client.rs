@@ -117,7 +117,7 @@ impl Client {
 
     /// The mounted directory: absolute, without a trailing `/`.
     pub fn root(&self) -> Vec<u8> {
-        self.pool.place().shown()
+        self.pool.root().shown()
     }
 
     /// The connections.
@@ -143,7 +143,7 @@ impl Client {
     }
 
     fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
-        self.pool.place().absolute(path)
+        self.pool.root().absolute(path)
     }
 
     /// Lists those directories that can be listed in one flight.
@@ -188,7 +188,7 @@ impl Client {
             let mut names = BTreeSet::new();
             let completeness =
                 self.list_over(&mut lease, &path, (again, &mut tries), ask, &mut |entry| {
-                    names.extend(self.pool.place().encode(&entry.name));
+                    names.extend(self.pool.root().encode(&entry.name));
                     each(entry);
                 })?;
             // On the same connection: with a limit of one or two, no second one would be free, and the server would never be
@@ -284,8 +284,8 @@ impl Client {
         let writes = self.settled_before(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let pool = &self.pool;
-            let (profile, place) = (pool.profile(), pool.place());
-            step_flight::perform(lease.control()?, profile, place, steps, again, ask.deadline)
+            let (profile, root) = (pool.profile(), pool.root());
+            step_flight::perform(lease.control()?, profile, root, steps, again, ask.deadline)
         })
     }
 }
@@ -367,7 +367,7 @@ impl Remote for Client {
         let name = stat_by_list::Name {
             directory: &directory,
             path: &self.absolute(path)?,
-            name: &self.pool.place().encode(path.name())?,
+            name: &self.pool.root().encode(path.name())?,
         };
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         // Time must remain for the listing that answers instead.
@@ -429,7 +429,7 @@ impl Remote for Client {
                 ask,
                 &mut |entry| {
                     if stat_listing.is_some() {
-                        names.extend(self.pool.place().encode(&entry.name));
+                        names.extend(self.pool.root().encode(&entry.name));
                     }
                     each(entry);
                 },
@@ -465,7 +465,7 @@ impl Remote for Client {
 
     fn read_link(&self, link: &RemotePath, ask: &Ask<'_>) -> Result<Vec<u8>> {
         let directory = &self.absolute(&link.parent().unwrap_or_default())?;
-        let name = self.pool.place().encode(link.name())?;
+        let name = self.pool.root().encode(link.name())?;
         let target = self.repeat(Purpose::Listing, &[], ask, |mut lease, _| {
             let (pool, lease) = (&self.pool, &mut lease);
             Lister {
@@ -641,7 +641,7 @@ impl Remote for Client {
     fn describe(&self, path: &RemotePath, view: View, ask: &Ask<'_>) -> Result<Option<Vec<u8>>> {
         let absolute = self.absolute(path)?;
         let directory = &self.absolute(&path.parent().unwrap_or_default())?;
-        let name = self.pool.place().encode(path.name())?;
+        let name = self.pool.root().encode(path.name())?;
         let profile = self.pool.profile();
         self.repeat(Purpose::Metadata, &[], ask, |mut lease, _| match view {
             View::Facts => describe::facts(lease.control()?, profile, &absolute, ask.deadline),

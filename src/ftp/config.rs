@@ -79,8 +79,8 @@ pub struct Manner {
 
 impl Endpoint {
     /// The server's host and port, for people.
-    pub fn place(&self) -> String {
-        proxy::place(&self.host, self.port)
+    pub fn authority(&self) -> String {
+        proxy::authority(&self.host, self.port)
     }
 
     /// Connects by `route` and takes the greeting.

@@ -5,6 +5,7 @@
 //!
 //! * `login`: logs in, and learns what the server can do
 //! * `tls`: encrypts control and data connections
+//! * `reply_reader`: reads replies from what has come
 //! * `owed_replies`: counts the replies that the server owes
 //! * `version_query`: asks for size and time of a file
 //! * `by_name`: sends commands by `CWD` and a bare name, where paths are refused
@@ -19,6 +20,7 @@ pub(crate) mod by_name;
 pub(crate) mod foreign;
 pub(crate) mod login;
 pub(crate) mod owed_replies;
+pub(crate) mod reply_reader;
 pub(crate) mod tls;
 pub(crate) mod version_query;
 
@@ -31,11 +33,12 @@ use std::time::{Duration, Instant};
 
 use crate::ftp::control::foreign::Foreign;
 use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
+use crate::ftp::control::reply_reader::{ReadError, ReplyReader};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;
 use crate::ftp::net::stream::{Cutter, Stream};
 use crate::ftp::protocol::command::{Command, Lines};
-use crate::ftp::protocol::reply::{Collector, Reply};
+use crate::ftp::protocol::reply::Reply;
 use crate::ftp::tls::{Session, Tls};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -48,8 +51,7 @@ pub struct Control {
     session: Option<Session>,
     /// Whether data connections are encrypted (`PROT P`).
     protects_data: bool,
-    input: VecDeque<u8>,
-    collector: Collector,
+    reader: ReplyReader,
     owed: OwedReplies,
     condition: Condition,
     pipelining: Pipelining,
@@ -59,8 +61,6 @@ pub struct Control {
     logged_in: bool,
     greeting: Reply,
     here: WorkingDirectory,
-    /// What the next reply must not repeat in the log; empty as a rule.
-    secret: Vec<u8>,
 }
 
 /// The working directory, and how it is used.
@@ -105,14 +105,8 @@ const SURPLUS_REPLIES_LIMIT: usize = 16;
 /// How long after a reply another one to the same command is waited for, where the server was seen to send such: it is sent
 /// at once, but in a packet of its own.
 const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
-/// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
-const NOISE_LIMIT: usize = 16;
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
-/// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
-const LINE_LIMIT: usize = 64 * 1024;
-/// Bytes read from the socket at once.
-const READ_SIZE: usize = 8 * 1024;
 
 impl Control {
     /// Takes the greeting over a connection that goes by `route`, within TLS if a session is given (with who judges it).
@@ -130,8 +124,7 @@ impl Control {
             route: route.clone(),
             session: None,
             protects_data: false,
-            input: VecDeque::new(),
-            collector: Collector::default(),
+            reader: ReplyReader::default(),
             owed: OwedReplies::greeting(),
             condition: Condition::InStep,
             pipelining: match pipelining {
@@ -143,7 +136,6 @@ impl Control {
             logged_in: false,
             greeting: Reply::default(),
             here: WorkingDirectory::default(),
-            secret: Vec::new(),
         };
         match implicit {
             Some((judge, session)) => control.encrypt(judge, session, deadline)?,
@@ -172,14 +164,12 @@ impl Control {
     /// Reads the first bytes of the greeting, which are left to be taken; an error where another protocol begins so.
     fn check_start(&mut self, deadline: &Deadline) -> Result<()> {
         const START: usize = 4;
-        while self.input.len() < START {
-            let mut buffer = [0; READ_SIZE];
-            match self.stream.read(&mut buffer, deadline) {
-                // `reply` says so.
-                Ok(0) | Err(_) => break,
-                Ok(length) => self.input.extend(&buffer[..length]),
+        while self.reader.bytes().len() < START {
+            // `reply` says why there are no more.
+            if !matches!(self.reader.receive(&mut self.stream, deadline), Ok(1..)) {
+                break;
             }
-            if let Some(foreign) = Foreign::of_start(self.input.make_contiguous()) {
+            if let Some(foreign) = Foreign::of_start(self.reader.bytes()) {
                 self.give_up();
                 return Err(foreign.error(&self.route));
             }
@@ -250,7 +240,7 @@ impl Control {
             replies.push(reply);
             self.drop_surplus(command, deadline)?;
         }
-        if commands.len() > 1 && !self.input.is_empty() {
+        if commands.len() > 1 && !self.reader.is_empty() {
             // More replies came than were asked for: they can't be matched to commands.
             self.note_surplus();
             let tried = commands.last().map(ToString::to_string);
@@ -346,7 +336,7 @@ impl Control {
     /// taken.
     fn check_no_surplus(&mut self, commands: &[Command<'_>]) -> Result<()> {
         let is_idle = self.logged_in && self.owed.count() == 0 && !self.owed.doubles;
-        if !is_idle || !self.has_input() || self.input.is_empty() && self.stream.is_ending() {
+        if !is_idle || !self.has_input() || self.reader.is_empty() && self.stream.is_ending() {
             return Ok(());
         }
         self.note_surplus();
@@ -560,7 +550,7 @@ impl Control {
 
     /// Hides the password in the next reply: some servers repeat the command.
     pub fn hide_in_reply(&mut self, password: &[u8]) {
-        self.secret = password.to_vec();
+        self.reader.hide(password);
     }
 
     /// The login was accepted: from now on a 421 ends this connection alone.
@@ -575,7 +565,7 @@ impl Control {
 
     /// Whether everything that was sent has been answered, and nothing else came.
     pub fn in_step(&self) -> bool {
-        self.condition == Condition::InStep && self.owed.count() == 0 && self.input.is_empty()
+        self.condition == Condition::InStep && self.owed.count() == 0 && self.reader.is_empty()
     }
 
     /// Whether an idle connection has become useless: the server sent 421 or closed it.
@@ -657,28 +647,25 @@ impl Control {
 
     /// Whether a reply, or a part of one, waits to be taken.
     pub fn has_input(&mut self) -> bool {
-        !self.input.is_empty() || self.stream.has_news()
+        !self.reader.is_empty() || self.stream.has_news()
     }
 
     /// Whether the next reply has come and is a refusal, or no reply can come any more. It is left to be taken.
     pub fn hears_refusal(&mut self) -> bool {
-        if self.input.is_empty() && self.stream.has_news() {
-            let mut buffer = [0; READ_SIZE];
+        if self.reader.is_empty() && self.stream.has_news() {
             // The bytes are there: this does not wait.
-            match self
-                .stream
-                .read(&mut buffer, &Deadline::after(Duration::ZERO))
-            {
+            let at_once = Deadline::after(Duration::ZERO);
+            match self.reader.receive(&mut self.stream, &at_once) {
                 // Of what is encrypted a part is nothing yet.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Ok(0) | Err(_) => {
                     self.condition = Condition::EndedByServer;
                     return true;
                 }
-                Ok(length) => self.input.extend(&buffer[..length]),
+                Ok(_) => {}
             }
         }
-        matches!(self.input.front(), Some(b'4' | b'5'))
+        self.reader.is_refusal()
     }
 
     /// The address of our end: the one at which the server can reach us, if it can at all.
@@ -752,68 +739,19 @@ impl Control {
     }
 
     fn take_reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
-        let mut noise = 0;
-        loop {
-            let line = self.line(tried, deadline)?;
-            if noise < NOISE_LIMIT && self.collector.is_noise(&line) && is_listing(tried) {
-                noise += 1;
-                log::debug!(
-                    "control: a line that is no reply is dropped: {}",
-                    line.escape_ascii()
-                );
-                continue;
+        let reply = self.reader.next(&mut self.stream, tried, deadline);
+        reply.map_err(|error| match error {
+            ReadError::Ended => {
+                self.condition = Condition::EndedByServer;
+                Error::lost(tried.to_string(), "the server hung up")
             }
-            match self.collector.line(&line) {
-                Ok(Some(mut reply)) => {
-                    reply.hide(&std::mem::take(&mut self.secret));
-                    return Ok(reply);
-                }
-                Ok(None) => {}
-                Err(saw) => return Err(Error::misbehaved(tried.to_string(), saw)),
+            ReadError::Failed(error) => {
+                self.note_error(&error);
+                blame(tried.to_string(), &error)
             }
-        }
+            ReadError::NoReply(saw) => Error::misbehaved(tried.to_string(), saw),
+        })
     }
-
-    fn line(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Vec<u8>> {
-        let mut searched = 0;
-        loop {
-            if let Some(end) = self
-                .input
-                .iter()
-                .skip(searched)
-                .position(|&byte| byte == b'\n')
-            {
-                let mut line: Vec<u8> = self.input.drain(..=searched + end).collect();
-                line.pop();
-                return Ok(line);
-            }
-            searched = self.input.len();
-            if searched > LINE_LIMIT {
-                return Err(Error::misbehaved(
-                    tried.to_string(),
-                    format!("a line of over {LINE_LIMIT} bytes"),
-                ));
-            }
-            let mut buffer = [0; READ_SIZE];
-            match self.stream.read(&mut buffer, deadline) {
-                Ok(0) => {
-                    self.condition = Condition::EndedByServer;
-                    return Err(Error::lost(tried.to_string(), "the server hung up"));
-                }
-                Ok(length) => self.input.extend(&buffer[..length]),
-                Err(error) => {
-                    self.note_error(&error);
-                    return Err(blame(tried.to_string(), &error));
-                }
-            }
-        }
-    }
-}
-
-/// Whether the reply to a listing is waited for.
-fn is_listing(tried: &dyn std::fmt::Display) -> bool {
-    let tried = tried.to_string();
-    tried.starts_with("LIST") || tried.starts_with("MLSD")
 }
 
 impl Drop for Control {

@@ -69,7 +69,7 @@ use crate::remote::{Deadline, Error, Result, Urgency};
 pub struct Pool {
     endpoint: Arc<Endpoint>,
     route: Route,
-    place: RemoteRoot,
+    root: RemoteRoot,
     profile: Arc<Profile>,
     kept: Arc<ProfileStore>,
     doubtful_paths: DoubtfulPaths,
@@ -139,7 +139,7 @@ impl Pool {
         let kept = ProfileStore::open(endpoint.profiles.as_deref(), host, *port, &login.user);
         let Bootstrap {
             mut control,
-            place,
+            root,
             state,
             looks,
             port,
@@ -148,7 +148,7 @@ impl Pool {
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
-            place,
+            root,
             profile,
             kept: Arc::new(kept),
             doubtful_paths: DoubtfulPaths::default(),
@@ -201,8 +201,8 @@ impl Pool {
     }
 
     /// Where the mounted directory lies.
-    pub fn place(&self) -> &RemoteRoot {
-        &self.place
+    pub fn root(&self) -> &RemoteRoot {
+        &self.root
     }
 
     /// Where the server is and how it is used.

@@ -169,7 +169,7 @@ impl Inspection {
     }
 
     /// Uses only this mode for data connections from now on; mounts try it first.
-    pub fn settle(&self, way: Option<DataMode>) {
+    pub fn fix_mode(&self, way: Option<DataMode>) {
         self.client.pool().profile().learn(|learned| {
             learned.data.modes = DataModes {
                 works: way,

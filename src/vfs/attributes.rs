@@ -111,7 +111,7 @@ impl AttributeOverlay {
     }
 
     /// What becomes of a change with this outcome: `change` keeps it where the server did not store it.
-    pub(crate) fn settle(
+    pub(crate) fn keep_unstored(
         &self,
         ino: u64,
         outcome: Result<()>,
@@ -192,7 +192,7 @@ impl AttributeOverlay {
         if outcome.is_ok() && stored != mode {
             return self.keep(ino, |kept| kept.mode = Some(KeptMode::Refused(mode)));
         }
-        self.settle(ino, outcome, What::Modes, |kept| {
+        self.keep_unstored(ino, outcome, What::Modes, |kept| {
             kept.mode = Some(KeptMode::Refused(mode));
         })
     }

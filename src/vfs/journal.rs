@@ -174,7 +174,7 @@ impl Journal {
 
     /// Returns once no ended intent can come back, even after a power cut: for callers that are about to change what it
     /// had stored.
-    pub fn settle(&self) {
+    pub fn sync_ended(&self) {
         let end = self.state.lock().ended;
         if let Err(error) = self.sync(end) {
             log::warn!(
@@ -209,7 +209,7 @@ impl Journal {
         if matches!(record, Record::Done(_)) {
             state.ended = state.written;
         }
-        state.place(record, (before, bytes.len() as u64));
+        state.index(record, (before, bytes.len() as u64));
         Ok(state.written)
     }
 
@@ -308,7 +308,7 @@ impl State {
     }
 
     /// Remembers where a record is that must not be lost.
-    fn place(&mut self, record: &Record, at: (u64, u64)) {
+    fn index(&mut self, record: &Record, at: (u64, u64)) {
         match record {
             Record::Intent(intent) => drop(self.live.insert(intent.id, vec![at])),
             Record::Done(id) => {
@@ -329,7 +329,7 @@ mod tests {
 
     /// A power cut leaves what was synced.
     #[test]
-    fn settle_syncs_ended_intents() {
+    fn sync_ended_syncs_ended_intents() {
         let place = tempfile::tempdir().expect("a directory");
         let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
         let journal = opened.journal.expect("a journal");
@@ -337,11 +337,11 @@ mod tests {
         journal.done(id);
         let ended = journal.state.lock().ended;
         assert!(journal.state.lock().kept < ended);
-        journal.settle();
+        journal.sync_ended();
         assert_eq!(journal.state.lock().kept, ended);
         // Nothing new, nothing to wait for.
         journal.note(&Record::Begun(id));
-        journal.settle();
+        journal.sync_ended();
         assert_eq!(journal.state.lock().kept, ended);
     }
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::cli::curlftpfs::Parts;
-use crate::cli::option_value::{number, place};
+use crate::cli::option_value::{local_address, number};
 
 /// An option of curlftpfs.
 pub(crate) struct Row {
@@ -411,7 +411,9 @@ fn ftp_port(parts: &mut Parts, value: &str) -> Result<(), String> {
         None => named,
     };
     if !matches!(named, "-" | "") {
-        parts.words.push(format!("external_ip={}", place(named)?));
+        parts
+            .words
+            .push(format!("external_ip={}", local_address(named)?));
     }
     let Some(ports) = ports else { return Ok(()) };
     let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
@@ -434,7 +436,7 @@ fn interface(parts: &mut Parts, value: &str) -> Result<(), String> {
         Some(("ifhost", both)) => both.split('!').next().unwrap_or_default(),
         _ => value,
     };
-    parts.words.push(format!("bind={}", place(named)?));
+    parts.words.push(format!("bind={}", local_address(named)?));
     Ok(())
 }
 

@@ -19,14 +19,14 @@ pub fn followup(pool: &Pool, file: &RemotePath, then: Then) -> Option<UploadFoll
     if pool.endpoint().manner.trusts_stores {
         return None;
     }
-    let (profile, place) = (pool.profile(), pool.place());
-    let path = place.absolute(file).ok()?;
+    let (profile, root) = (pool.profile(), pool.root());
+    let path = root.absolute(file).ok()?;
     // SITE CHMOD takes more than a command there.
     if set_attributes::is_folded(&path) {
         return None;
     }
     UploadFollowup::of(profile, path, |learned| {
-        let steps = Steps::of(learned, place, file, then);
+        let steps = Steps::of(learned, root, file, then);
         steps.map(|steps| Box::new(steps) as Box<dyn StoredSteps>)
     })
 }

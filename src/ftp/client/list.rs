@@ -64,7 +64,7 @@ impl Lister<'_> {
         let (entries, _) = self.list_hidden(false)?.listed;
         let link = entries.into_iter().find(|entry| entry.name == name);
         let target = link.and_then(|entry| entry.attributes.target);
-        Ok(target.map(|target| self.pool.place().decode(&target)))
+        Ok(target.map(|target| self.pool.root().decode(&target)))
     }
 
     /// The line of `name` (in the server's bytes) in the listing, as the server wrote it.
@@ -135,7 +135,7 @@ impl Lister<'_> {
             directory: self.directory,
             entries: &mut entries,
         }];
-        mdtm_batch::settle(
+        mdtm_batch::ask_exact_times(
             self.pool,
             self.lease.control()?,
             &mut listings,
@@ -312,7 +312,7 @@ impl Lister<'_> {
             .filter(|&at| entries[at].attributes.kind == Kind::Symlink)
             .filter(|&at| {
                 let path = below(self.directory, &entries[at].name);
-                self.pool.place().takes(&path)
+                self.pool.root().takes(&path)
             })
             .collect();
         let paths: Vec<Vec<u8>> = links
@@ -387,13 +387,13 @@ pub fn hand_out(
     mut completeness: Completeness,
     each: &mut dyn FnMut(Entry),
 ) -> Completeness {
-    let place = pool.place();
+    let root = pool.root();
     pass_on(entries, |mut entry| {
-        entry.name = place.decode(&entry.name);
+        entry.name = root.decode(&entry.name);
         entry.attributes.target = entry
             .attributes
             .target
-            .map(|target| place.decode(&target).into());
+            .map(|target| root.decode(&target).into());
         if is_name(&entry.name) {
             each(entry);
         } else if completeness == Completeness::Whole {

@@ -63,7 +63,7 @@ fn mdtm_is_local(pool: &Pool, listings: &[Listing<'_>], exact: &[(EntryIndex, i6
     unknown && exact.iter().any(as_listed)
 }
 
-/// The absolute paths of the first files whose exact time [`settle`] will ask for, in that order; none while it is unknown
+/// The absolute paths of the first files whose exact time [`ask_exact_times`] will ask for, in that order; none while it is unknown
 /// whether the server has `MDTM`.
 pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec<u8>> {
     if pool.profile().ask(|learned| learned.attributes.mdtm) != Support::Yes {
@@ -78,7 +78,7 @@ pub fn wanted_paths(pool: &Pool, directory: &[u8], entries: &[Entry]) -> Vec<Vec
 
 /// Asks for the exact times of the files that need one, learns the zone from the first, and converts all other times to UTC.
 /// `early` are the replies for the first files, where those were asked for before.
-pub fn settle(
+pub fn ask_exact_times(
     pool: &Pool,
     control: &mut Control,
     listings: &mut [Listing<'_>],
@@ -180,7 +180,7 @@ fn is_asked(pool: &Pool, directory: &[u8], entry: &Entry) -> bool {
     let exact = |modified: Modified| modified.precision == Precision::Second;
     let is_rounded =
         entry.attributes.kind == Kind::File && !entry.attributes.modified.is_some_and(exact);
-    is_rounded && pool.place().takes(&below(directory, &entry.name))
+    is_rounded && pool.root().takes(&below(directory, &entry.name))
 }
 
 /// The index of a listing, and of an entry in it.

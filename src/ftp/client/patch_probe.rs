@@ -155,7 +155,7 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
     let Some(temp) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
         return Ok(false);
     };
-    let path = pool.place().absolute(&temp)?;
+    let path = pool.root().absolute(&temp)?;
     match with_temp_file(pool, &path, ask, || try_append(pool, &path, ask)) {
         Ok(appends) => {
             if appends {

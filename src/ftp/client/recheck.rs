@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits until every doubtful path on which a change of `paths` depends is at rest; an error where that takes longer than
 /// `ask.deadline`, whatever progress is made meanwhile. The paths are absolute and in the server's bytes.
-pub fn settle(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> {
+pub fn await_rest(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> {
     let doubtful = pool.doubtful_paths().related_to(paths);
     if doubtful.is_empty() {
         return Ok(());
@@ -51,7 +51,7 @@ pub fn settle(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> 
         };
         if now.is_some() && now == before {
             for path in &doubtful {
-                pool.doubtful_paths().settle(path, seen);
+                pool.doubtful_paths().remove(path, seen);
             }
             ask.deadline.progress();
             return Ok(());

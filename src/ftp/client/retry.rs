@@ -108,7 +108,7 @@ impl Client {
             profile.ask(|learned| learned.pipelining.commands) != Support::No
         };
         let did_pipeline = pipelines();
-        recheck::settle(&self.pool, writes, ask)?;
+        recheck::await_rest(&self.pool, writes, ask)?;
         let lease = self.pool.lease(purpose, false, ask)?;
         match work(lease, again) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
@@ -117,7 +117,7 @@ impl Client {
                 }
                 log::info!("client: {error}; retrying on a new connection");
                 let mut once_more = || {
-                    recheck::settle(&self.pool, writes, ask)?;
+                    recheck::await_rest(&self.pool, writes, ask)?;
                     work(self.pool.lease(purpose, true, ask)?, true)
                 };
                 if lacks_port(&error) {

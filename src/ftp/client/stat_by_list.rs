@@ -131,7 +131,7 @@ pub fn stat(
         directory: name.directory,
         entries: &mut entries,
     }];
-    mdtm_batch::settle(pool, lease.control()?, &mut listings, early, deadline)?;
+    mdtm_batch::ask_exact_times(pool, lease.control()?, &mut listings, early, deadline)?;
     entries.truncate(1);
     let mut seen: Option<Attributes> = None;
     hand_out(pool, entries, completeness, &mut |entry| {

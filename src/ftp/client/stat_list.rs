@@ -71,7 +71,7 @@ pub fn list(
             Some(mdtm_batch::Listing { directory, entries })
         })
         .collect();
-    mdtm_batch::settle(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
+    mdtm_batch::ask_exact_times(pool, lease.control()?, &mut listings, Vec::new(), deadline)?;
     let handed = listed.into_iter().enumerate().map(|(number, listed)| {
         let (entries, completeness) = listed?;
         Some(hand_out(pool, entries, completeness, &mut |entry| {

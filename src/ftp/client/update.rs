@@ -233,7 +233,7 @@ impl Update<'_> {
 
     /// Stores the whole file, again on a second connection where the first one broke.
     fn store(&self, then: Then) -> Result<Option<Updated>> {
-        let path = self.pool.place().absolute(self.file)?;
+        let path = self.pool.root().absolute(self.file)?;
         let what = (Command::Stor(&path), 0);
         let said = self.twice(|fresh| self.send(fresh, what, 0..self.change.size, Some(then)))?;
         partial_store::took_all(self.pool.profile(), &path);
@@ -242,7 +242,7 @@ impl Update<'_> {
 
     /// Stores the ranges, and pipelines the commands of `then` after the last one.
     fn patch(&self, ranges: &[Range<u64>], then: Option<Then>) -> Result<Option<Updated>> {
-        let path = self.pool.place().absolute(self.file)?;
+        let path = self.pool.root().absolute(self.file)?;
         let profile = self.pool.profile();
         let is_new = ranges.first().is_some_and(|first| first.start == 0);
         let base = self.change.base.filter(|_| !is_new);
@@ -327,7 +327,7 @@ impl Update<'_> {
         if length == 0 {
             return Ok(true);
         }
-        let path = self.pool.place().absolute(self.file)?;
+        let path = self.pool.root().absolute(self.file)?;
         let lease = self.pool.lease(Purpose::Transfer, false, self.ask)?;
         let reading = Reading {
             enough: u64::try_from(length).ok(),
@@ -350,9 +350,9 @@ impl Update<'_> {
     }
 
     /// Waits until an earlier change of the file is at rest.
-    pub(crate) fn settle(&self) -> Result<()> {
-        let path = self.pool.place().absolute(self.file)?;
-        recheck::settle(self.pool, &[path], self.ask)
+    pub(crate) fn await_rest(&self) -> Result<()> {
+        let path = self.pool.root().absolute(self.file)?;
+        recheck::await_rest(self.pool, &[path], self.ask)
     }
 
     fn twice<T>(&self, send: impl Fn(bool) -> Result<T>) -> Result<T> {
@@ -375,7 +375,7 @@ impl Update<'_> {
         then: Option<Then>,
     ) -> Result<Option<Updated>> {
         let pool = self.pool;
-        self.settle()?;
+        self.await_rest()?;
         let lease = pool.lease(Purpose::Transfer, fresh, self.ask)?;
         self.bytes.begins();
         // Pipelined commands are executed also where the `STOR` before them is refused: an existing file that must not be

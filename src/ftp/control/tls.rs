@@ -33,7 +33,7 @@ impl Control {
     fn shake_hands(&mut self, session: &mut Session, deadline: &Deadline) -> Result<&CommonState> {
         let tried = format!("encrypting the connection to {}", self.route);
         // What came before TLS may be anyone's (as with STARTTLS, CVE-2011-0411).
-        if !self.input.is_empty() {
+        if !self.reader.is_empty() {
             self.give_up();
             let saw = "plaintext bytes after the reply to AUTH TLS";
             return Err(Error::misbehaved(tried, saw));

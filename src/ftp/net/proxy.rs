@@ -122,7 +122,7 @@ impl Proxy {
         bind: Option<&Bind>,
         deadline: &Deadline,
     ) -> Result<Stream> {
-        let tried = format!("connecting to {}", place(host, port));
+        let tried = format!("connecting to {}", authority(host, port));
         let mut stream = self.reach(bind, deadline)?;
         let agreed = match self.kind {
             Kind::Http => self.ask_http(&mut stream, host, port, deadline),
@@ -157,7 +157,7 @@ impl fmt::Display for Proxy {
             Kind::Http => "http",
             Kind::Socks5 => "socks5",
         };
-        write!(f, "{scheme}://{}", place(&self.host, self.port))
+        write!(f, "{scheme}://{}", authority(&self.host, self.port))
     }
 }
 
@@ -196,7 +196,7 @@ fn take<const N: usize>(stream: &mut Stream, deadline: &Deadline) -> std::io::Re
 }
 
 /// A host and a port in one word, an IPv6 address in brackets.
-pub fn place(host: &str, port: u16) -> String {
+pub fn authority(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),

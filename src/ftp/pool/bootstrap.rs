@@ -37,8 +37,8 @@ use crate::remote::{Deadline, Error, Result, Urgency, Why};
 pub(crate) struct Bootstrap {
     /// The connection, logged in and in the directory.
     pub control: Control,
-    /// The place of that directory on the server.
-    pub place: RemoteRoot,
+    /// The mounted directory on the server.
+    pub root: RemoteRoot,
     /// The connections, of which this is one.
     pub state: PoolState,
     /// A data connection can be made for the first access.
@@ -126,7 +126,7 @@ pub(crate) fn connect_first(
     let lines = control.lines();
     Ok(Bootstrap {
         control,
-        place: RemoteRoot::new(base, endpoint.charset, lines),
+        root: RemoteRoot::new(base, endpoint.charset, lines),
         state,
         looks,
         port,

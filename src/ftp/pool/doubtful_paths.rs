@@ -59,7 +59,7 @@ impl DoubtfulPaths {
     }
 
     /// Removes a path that was at rest from `seen` on.
-    pub fn settle(&self, path: &[u8], seen: Instant) {
+    pub fn remove(&self, path: &[u8], seen: Instant) {
         let mut paths = self.since.lock();
         if paths.get(path).is_some_and(|&since| since <= seen) {
             paths.remove(path);
@@ -98,9 +98,9 @@ mod tests {
         let doubtful = DoubtfulPaths::default();
         let before = Instant::now();
         doubtful.add(&paths(&["/a"]));
-        doubtful.settle(b"/a", before);
+        doubtful.remove(b"/a", before);
         assert_eq!(doubtful.related_to(&paths(&["/a"])).len(), 1);
-        doubtful.settle(b"/a", Instant::now());
+        doubtful.remove(b"/a", Instant::now());
         assert!(doubtful.related_to(&paths(&["/a"])).is_empty());
     }
 

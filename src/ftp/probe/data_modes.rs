@@ -13,7 +13,7 @@ use crate::ftp::pool::Lease;
 use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::data_address::passive_address;
-use crate::ftp::transfer::finish::{confirm, last_words};
+use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::listing_stream::is_empty_directory;
 use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, RemotePath, Result};
@@ -96,7 +96,7 @@ impl Inspection {
     }
 
     fn try_once(&self, way: DataMode, patience: Duration) -> Result<Trial> {
-        self.settle(Some(way));
+        self.fix_mode(Some(way));
         let mut lease = self.lease(&Deadline::after(self.patience))?;
         let deadline = Deadline::after(patience);
         let tally = |lease: &mut Lease| {
@@ -126,7 +126,7 @@ impl Inspection {
     /// Starts a listing and receives enough of it to prove that the data connection works; returns the time to the first bytes.
     fn carry(&self, lease: &mut Lease, deadline: &Deadline) -> Result<Duration> {
         let command = Command::List("");
-        let directory = self.client.pool().place().absolute(&RemotePath::root())?;
+        let directory = self.client.pool().root().absolute(&RemotePath::root())?;
         let start = TransferRequest {
             leading: &[Command::Cwd(&directory)],
             is_strict: true,
@@ -162,7 +162,7 @@ impl Inspection {
         let took = took.unwrap_or_else(|| since.elapsed());
         if !begun.confirmed {
             let reply = lease.control()?.reply(&command, deadline)?;
-            match confirm(lease, &reply, &command) {
+            match read_final_reply(lease, &reply, &command) {
                 Err(error) if is_empty_directory(&error, command) => {}
                 result => result?,
             }

@@ -78,7 +78,7 @@ impl Inspection {
         };
         let mut unreadable = (0, None);
         let mut lease = self.lease(deadline)?;
-        let place = self.client.pool().place();
+        let place = self.client.pool().root();
         lines::listing(
             &mut lease,
             &place.absolute(&root)?,

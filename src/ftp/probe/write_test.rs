@@ -364,7 +364,7 @@ impl WriteTest<'_> {
     }
 
     fn absolute(&self, path: &RemotePath) -> Result<Vec<u8>> {
-        self.inspection.client.pool().place().absolute(path)
+        self.inspection.client.pool().root().absolute(path)
     }
 
     /// Stores a file.

@@ -14,7 +14,7 @@ use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::transfer::finish::{last_words, settle};
+use crate::ftp::transfer::finish::{last_words, read_last_replies};
 use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
@@ -180,7 +180,7 @@ impl Drop for Download {
             && !self.confirmed
             && let Ok(control) = self.lease.control()
         {
-            settle(control, &self.tried, self.followup.commands().len());
+            read_last_replies(control, &self.tried, self.followup.commands().len());
             self.lease.want_preconnected();
         }
     }

@@ -16,12 +16,12 @@ use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
 /// How long an ended transfer may take to bring the control connection back in step.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
+const LAST_REPLIES_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a server that broke off a transfer may take to say why.
 const REASON_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the final reply to a transfer.
-pub fn confirm(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
+pub fn read_final_reply(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Display) -> Result<()> {
     if reply.is_completion() {
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub fn out_of_order(control: &mut Control, command: Command<'_>, profile: &Profi
 pub fn last_words(lease: &mut Lease, tried: &dyn fmt::Display) -> Option<Error> {
     let control = lease.control().ok()?;
     match control.reply(tried, &Deadline::after(REASON_PATIENCE)) {
-        Ok(reply) if !reply.is_completion() => confirm(lease, &reply, tried).err(),
+        Ok(reply) if !reply.is_completion() => read_final_reply(lease, &reply, tried).err(),
         _ => {
             control.give_up();
             None
@@ -72,8 +72,8 @@ fn is_answer(reply: &Reply) -> bool {
 /// Servers answer with 426, 451 or 226, some with two replies, some (Pure-FTPd) late: a `NOOP` after
 /// it marks the end, and the `behind` commands that were pipelined after the transfer are answered before that. What
 /// does not fit leaves the connection out of step, and the pool drops it.
-pub fn settle(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
-    let deadline = Deadline::after(SETTLE_PATIENCE);
+pub fn read_last_replies(control: &mut Control, tried: &dyn fmt::Display, behind: usize) {
+    let deadline = Deadline::after(LAST_REPLIES_PATIENCE);
     let mut noop_answered = || -> Result<()> {
         // Pure-FTPd ends what was broken off by a second 150. If more is to come, NOOP shows it.
         let first = control.reply(tried, &deadline)?;

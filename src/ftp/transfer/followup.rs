@@ -23,7 +23,7 @@ use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::finish::confirm;
+use crate::ftp::transfer::finish::read_final_reply;
 use crate::ftp::transfer::start::keep_preconnected;
 use crate::remote::{Deadline, Error, Result, Updated};
 
@@ -248,7 +248,7 @@ impl DownloadFollowup {
         match asked {
             Some(command) => conclude_with_port(lease, last, command, tried, deadline),
             None => {
-                let confirmed = confirm(lease, &last, tried);
+                let confirmed = read_final_reply(lease, &last, tried);
                 lease.want_preconnected();
                 confirmed.map(|()| last)
             }
@@ -284,13 +284,13 @@ fn conclude_with_port(
                 pool.profile().note_misfit(Order::AfterDownload);
             }
             if !is_port(&first) {
-                return confirm(lease, &second, tried).map(|()| second);
+                return read_final_reply(lease, &second, tried).map(|()| second);
             }
             (second, Ok(first))
         }
         (_, second) => (first, second),
     };
-    let confirmed = confirm(lease, &last, tried);
+    let confirmed = read_final_reply(lease, &last, tried);
     keep_preconnected(lease, port, deadline)?;
     confirmed.map(|()| last)
 }

@@ -22,7 +22,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
-use crate::ftp::transfer::finish::{last_words, out_of_order, settle};
+use crate::ftp::transfer::finish::{last_words, out_of_order, read_last_replies};
 use crate::ftp::transfer::first_reply::{DataConnection, Start, await_start};
 use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::remote::{Deadline, Error, Result, Why};
@@ -373,7 +373,7 @@ impl Starter<'_> {
         let reply = control.reply(&command, patience)?;
         drop(stream);
         match reply.is_preliminary() {
-            true => settle(control, &command, self.request.following.len()),
+            true => read_last_replies(control, &command, self.request.following.len()),
             false => self.drain(control, patience)?,
         }
         Ok(refusal)

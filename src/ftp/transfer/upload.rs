@@ -20,7 +20,7 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
-use crate::ftp::transfer::finish::{confirm, last_words};
+use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::start::{
     StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
@@ -313,7 +313,7 @@ impl Upload {
             let last = control.reply(&self.tried, deadline)?;
             self.data = None;
             self.lease.want_preconnected();
-            return confirm(&mut self.lease, &last, &self.tried)
+            return read_final_reply(&mut self.lease, &last, &self.tried)
                 .map_err(full)
                 .map(|()| None);
         };
@@ -323,7 +323,7 @@ impl Upload {
             Some(port) => keep_preconnected(&mut self.lease, Ok(port), deadline)?,
             None => self.lease.want_preconnected(),
         }
-        confirm(&mut self.lease, &said.last, &self.tried).map_err(full)?;
+        read_final_reply(&mut self.lease, &said.last, &self.tried).map_err(full)?;
         Ok(said.updated)
     }
 

@@ -281,7 +281,9 @@ impl Content {
     pub fn get(&self, index: u64) -> Option<Vec<u8>> {
         assert_none_held("a look-up in the disk cache");
         let mut known = [0; BLOCK_DIGEST];
-        self.map.read_exact_at(&mut known, place(index)).ok()?;
+        self.map
+            .read_exact_at(&mut known, digest_offset(index))
+            .ok()?;
         if known == [0; BLOCK_DIGEST] {
             return None;
         }
@@ -303,7 +305,7 @@ impl Content {
         }
         self.data.write_all_at(bytes, index * BLOCK)?;
         let digest = digest(bytes, index).to_be_bytes();
-        self.map.write_all_at(&digest, place(index))
+        self.map.write_all_at(&digest, digest_offset(index))
     }
 
     /// Bytes of a whole block: those of the last one are fewer.
@@ -313,7 +315,7 @@ impl Content {
     }
 }
 
-fn place(index: u64) -> u64 {
+fn digest_offset(index: u64) -> u64 {
     DIGESTS_OFFSET + index * BLOCK_DIGEST as u64
 }
 

@@ -140,7 +140,7 @@ impl OpenFiles {
             body.name.removed = true;
             self.journal_done(&mut body);
         }
-        self.journal.settle();
+        self.journal.sync_ended();
     }
 }
 

@@ -226,7 +226,7 @@ impl Tree {
         }
         // What ends here may be newer in the database, by the mount that made this change.
         match kept.is_empty() {
-            true => self.place(ino, kept),
+            true => self.replace_kept(ino, kept),
             false => self.put(ino, kept),
         }
     }
@@ -244,14 +244,14 @@ impl Tree {
     }
 
     fn put(&mut self, ino: u64, kept: Kept) {
-        self.place(ino, kept);
+        self.replace_kept(ino, kept);
         let has_path = self.nodes.get(&ino).is_some_and(|node| !node.removed);
         if has_path && self.overlay.wake() {
             self.overlay.changed.insert(ino);
         }
     }
 
-    fn place(&mut self, ino: u64, kept: Kept) {
+    fn replace_kept(&mut self, ino: u64, kept: Kept) {
         let used = self.overlay.tick();
         let Some(node) = self.nodes.get_mut(&ino) else {
             return;
@@ -392,7 +392,7 @@ impl Tree {
             return false;
         }
         if let Some(ino) = ino.filter(|ino| !self.overlay.changed.contains(ino)) {
-            self.place(ino, kept);
+            self.replace_kept(ino, kept);
         } else if ino.is_none() && !kept.is_empty() {
             let used = self.overlay.tick();
             self.overlay.bytes += kept.bytes();

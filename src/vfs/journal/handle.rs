@@ -55,9 +55,9 @@ impl JournalHandle {
     }
 
     /// A name has changed on the server: nothing that was stored under it before comes back, not even after a power cut.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn sync_ended(&self) {
         if let Some(journal) = self.get() {
-            journal.settle();
+            journal.sync_ended();
         }
     }
 }

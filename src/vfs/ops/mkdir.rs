@@ -76,7 +76,9 @@ impl Vfs {
             // The others may be taken, and protect what is on the server.
             true => self.attributes.set_mode_as(ino, (mode, stored), deadline),
             false if has_mode && stored != mode => self.attributes.keep(ino, keep),
-            false => self.attributes.settle(ino, mode_set, What::Modes, keep),
+            false => self
+                .attributes
+                .keep_unstored(ino, mode_set, What::Modes, keep),
         };
         let creator = Creator { mode, ..creator };
         self.attributes.keep_new(ino, parent, creator);

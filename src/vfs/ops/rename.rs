@@ -90,7 +90,7 @@ impl Vfs {
             self.files.discard_unlinked(target);
         }
         self.writeback.forget_refusal(&to);
-        self.files.journal.settle();
+        self.files.journal.sync_ended();
         Ok(())
     }
 

@@ -115,14 +115,15 @@ impl Vfs {
             return Err(Error::Impossible);
         }
         let outcome = Err(Error::Impossible);
-        self.attributes.settle(ino, outcome, What::Owners, |kept| {
-            if let Some(uid) = uid {
-                kept.uid = (uid != server.0).then_some(uid);
-            }
-            if let Some(gid) = gid {
-                kept.gid = (gid != server.1).then_some(gid);
-            }
-        })
+        self.attributes
+            .keep_unstored(ino, outcome, What::Owners, |kept| {
+                if let Some(uid) = uid {
+                    kept.uid = (uid != server.0).then_some(uid);
+                }
+                if let Some(gid) = gid {
+                    kept.gid = (gid != server.1).then_some(gid);
+                }
+            })
     }
 
     /// Keeps the time of the last access, which no server stores. Where nothing is kept, it is that of the last change.
@@ -224,9 +225,10 @@ impl Vfs {
             false => self.store_modified(ino, at.seconds, deadline),
         };
         let is_stored = outcome.is_ok();
-        self.attributes.settle(ino, outcome, What::Times, |kept| {
-            kept.modified = Some(KeptTime::Set(at));
-        })?;
+        self.attributes
+            .keep_unstored(ino, outcome, What::Times, |kept| {
+                kept.modified = Some(KeptTime::Set(at));
+            })?;
         if is_stored && self.attributes.keeps() {
             let has_rest = at.nanos != 0 && time != NewTime::Now;
             self.attributes.keep(ino, |kept| {

@@ -53,7 +53,7 @@ enum Phase {
     Measuring(Instant, u64),
     Trial(Trial),
     /// Nothing is tried until then.
-    Settled(Instant),
+    Paused(Instant),
 }
 
 #[derive(Debug)]
@@ -131,21 +131,21 @@ impl Parallelism {
     }
 
     /// No trial begins for a while.
-    pub fn settle(&mut self, now: Instant) {
-        self.phase = Phase::Settled(now + TRIAL_PAUSE);
+    pub fn pause(&mut self, now: Instant) {
+        self.phase = Phase::Paused(now + TRIAL_PAUSE);
     }
 
     /// Another caller needed the connection of one stream.
     pub fn remove_one(&mut self, now: Instant) {
         self.size = (self.size - 1).max(1);
-        self.settle(now);
+        self.pause(now);
     }
 
     /// The actions of this step.
     pub fn step(&mut self, snapshot: &Snapshot) -> Vec<Action> {
         let mut actions = match &self.phase {
-            Phase::Settled(until) if snapshot.now < *until => Vec::new(),
-            Phase::Settled(_) | Phase::Resting => {
+            Phase::Paused(until) if snapshot.now < *until => Vec::new(),
+            Phase::Paused(_) | Phase::Resting => {
                 self.phase = Phase::Measuring(snapshot.now, snapshot.received);
                 Vec::new()
             }
@@ -173,7 +173,7 @@ impl Parallelism {
     }
 
     fn start_trial(&mut self, before: f64, snapshot: &Snapshot) -> Vec<Action> {
-        self.settle(snapshot.now);
+        self.pause(snapshot.now);
         let each = before / self.size as f64;
         if each >= FAST_STREAM {
             return Vec::new();
@@ -239,7 +239,7 @@ impl Parallelism {
         {
             self.frontier = trial.range.start;
         }
-        self.settle(now);
+        self.pause(now);
         vec![Action::Dismiss]
     }
 
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn segments_are_disjoint_and_stay_near_the_reader() {
         let mut parallelism = Parallelism {
-            phase: Phase::Settled(Instant::now() + TRIAL_PAUSE),
+            phase: Phase::Paused(Instant::now() + TRIAL_PAUSE),
             size: 4,
             frontier: 4 * BLOCK,
             segment: SMALLEST_SEGMENT,

@@ -167,7 +167,7 @@ impl Reader {
         if let Err(error) = self.start_fetcher(state, id) {
             log::debug!("readahead: no thread for a parallel stream: {error}");
             state.forget(id);
-            state.parallelism.settle(Instant::now());
+            state.parallelism.pause(Instant::now());
         }
     }
 

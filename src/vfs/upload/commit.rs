@@ -76,7 +76,7 @@ impl Uploader {
         if let (Some(Err(error)), Some(seconds)) = (updated.modified, change.then.modified) {
             let failed = Err(Error::NotPermitted(error));
             self.attributes
-                .settle(file.ino, failed, What::Times, |kept| {
+                .keep_unstored(file.ino, failed, What::Times, |kept| {
                     // With parts of a second it is kept already.
                     let kept_seconds = kept.modified.map(|kept| kept.moment().seconds);
                     if kept_seconds != Some(seconds) {
@@ -116,7 +116,9 @@ impl Uploader {
             None => Err(Error::Impossible),
         };
         let keep = |kept: &mut Kept| kept.mode = Some(KeptMode::Refused(mode));
-        let settled = self.attributes.settle(file.ino, settled, What::Modes, keep);
+        let settled = self
+            .attributes
+            .keep_unstored(file.ino, settled, What::Modes, keep);
         let mut tree = self.table.lock();
         if let Some(node) = tree.get_mut(file.ino) {
             node.attributes.mode = is_stored.then_some(mode);

@@ -110,19 +110,22 @@ impl Uploader {
         };
         // The file has its new name, whatever can be kept of these.
         if let Some(mode) = then.mode {
-            let _ = self
-                .attributes
-                .settle(ino, settled(&updated.mode), What::Modes, |kept| {
-                    kept.mode = kept.mode.or(Some(KeptMode::Refused(mode)));
-                });
+            let _ =
+                self.attributes
+                    .keep_unstored(ino, settled(&updated.mode), What::Modes, |kept| {
+                        kept.mode = kept.mode.or(Some(KeptMode::Refused(mode)));
+                    });
         }
         if let Some(seconds) = then.modified {
             let time = KeptTime::Set(Timestamp::of_seconds(seconds));
-            let _ = self
-                .attributes
-                .settle(ino, settled(&updated.modified), What::Times, |kept| {
+            let _ = self.attributes.keep_unstored(
+                ino,
+                settled(&updated.modified),
+                What::Times,
+                |kept| {
                     kept.modified = kept.modified.or(Some(time));
-                });
+                },
+            );
         }
     }
 

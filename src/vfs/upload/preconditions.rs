@@ -205,7 +205,7 @@ impl Uploader {
     }
 
     /// The version of a file that streams have sent, with the attributes to be set after them.
-    pub(crate) fn confirm(
+    pub(crate) fn streamed_version(
         &self,
         file: &File,
         path: &RemotePath,

@@ -326,7 +326,7 @@ impl Uploader {
                 self.store_new(path, (&change, plan), bytes, ask)
             }
             Some(plan) => self.remote.update(path, &change, plan, bytes, ask),
-            None => self.confirm(file, path, &change, ask),
+            None => self.streamed_version(file, path, &change, ask),
         }
     }
 

@@ -80,7 +80,7 @@ impl OddBytes {
 
 /// EILSEQ where the server is known to change bytes of this name.
 pub fn refuse_known(pool: &Pool, path: &RemotePath) -> Result<()> {
-    let name = pool.place().encode(path.name())?;
+    let name = pool.root().encode(path.name())?;
     let changes = |odd: OddBytes| pool.profile().ask(|learned| odd.support(learned)) == Support::No;
     match OddBytes::of(&name).is_some_and(changes) {
         true => Err(Error::Local {
@@ -100,14 +100,14 @@ pub fn check(
     path: &RemotePath,
     ask: &Ask<'_>,
 ) -> Result<()> {
-    let name = pool.place().encode(path.name())?;
+    let name = pool.root().encode(path.name())?;
     let Some(odd) = OddBytes::of(&name) else {
         return Ok(());
     };
     let profile = pool.profile();
     if profile.ask(|learned| odd.support(learned)).is_unknown() {
         let number = trials.count.fetch_add(1, Ordering::Relaxed);
-        let absolute = pool.place().absolute(path)?;
+        let absolute = pool.root().absolute(path)?;
         let parent = parent_and_name(&absolute).map_or(&b"/"[..], |(parent, _)| parent);
         match number < TRIES_LIMIT {
             true => match keeps(pool, parent, (odd, number), ask) {

@@ -17,7 +17,7 @@ const TAIL_BYTES: u64 = 64 * 1024;
 impl Update<'_> {
     /// Appends the bytes after the first `base` bytes.
     pub(crate) fn append(&self, base: u64, then: Then) -> Result<Option<Updated>> {
-        let path = self.pool.place().absolute(self.file)?;
+        let path = self.pool.root().absolute(self.file)?;
         let end = self.change.size;
         if base > 0
             && !self.change.at_hand
@@ -93,7 +93,7 @@ impl Update<'_> {
             "append: another client truncated {}; appending again",
             self.file
         );
-        let path = self.pool.place().absolute(self.file)?;
+        let path = self.pool.root().absolute(self.file)?;
         let range = base..self.change.size;
         self.send(false, (Command::Appe(&path), 0), range, Some(then))
     }

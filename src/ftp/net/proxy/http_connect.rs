@@ -1,6 +1,6 @@
 //! Implements the client side of HTTP `CONNECT` (RFC 9110 section 9.3.6).
 
-use crate::ftp::net::proxy::{Proxy, Refusal, WANTS_LOGIN, place, take};
+use crate::ftp::net::proxy::{Proxy, Refusal, WANTS_LOGIN, authority, take};
 use crate::ftp::net::stream::Stream;
 use crate::remote::Deadline;
 
@@ -16,8 +16,8 @@ impl Proxy {
         port: u16,
         deadline: &Deadline,
     ) -> std::result::Result<(), Refusal> {
-        let place = place(host, port);
-        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
+        let authority = authority(host, port);
+        let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if !self.user.is_empty() {
             let login = base64(&[&self.user[..], b":", &self.password].concat());
             request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
@@ -52,11 +52,11 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = [0, 1, 2].map(|place| u32::from(chunk.get(place).copied().unwrap_or(0)));
+        let word = [0, 1, 2].map(|authority| u32::from(chunk.get(authority).copied().unwrap_or(0)));
         let word = word[0] << 16 | word[1] << 8 | word[2];
-        for place in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() {
+        for authority in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * authority) & 63) as usize];
+            text.push(if authority <= chunk.len() {
                 char::from(letter)
             } else {
                 '='
