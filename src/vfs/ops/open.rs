@@ -89,7 +89,8 @@ impl Vfs {
     fn let_root_write(&self, ino: u64, handle: u64, deadline: &Deadline) {
         let mode = {
             let tree = self.table.lock();
-            tree.get(ino).and_then(|node| node.attributes.mode)
+            let node = tree.get(ino).filter(|node| !node.local);
+            node.and_then(|node| node.attributes.mode)
         };
         let Some(mode) = mode.filter(|mode| mode & OWNER_WRITES == 0) else {
             return;
