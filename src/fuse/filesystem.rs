@@ -19,7 +19,7 @@ use fuser::{
 use crate::fuse::kernel_notify::KernelNotifier;
 use crate::fuse::reply::{
     attribute, attributes, caller, creator, data, done, entry, errno, file_attr, filled,
-    is_in_group, is_owner_or_root, new_time, open_flags, wants,
+    is_in_group, is_owner_or_root, new_time, open_flags,
 };
 use crate::fuse::worker_pool::{Class, Workers};
 use crate::mount::query::{DROP_CACHE, FORCE, FORGET_SERVER, MAKE_WRITABLE};
@@ -103,10 +103,10 @@ impl Adapter {
         });
     }
 
-    fn open_later(&self, ino: u64, flags: i32, wants: Wants, reply: ReplyOpen) {
+    fn open_later(&self, ino: u64, flags: i32, reply: ReplyOpen) {
         let notifier = Arc::clone(&self.notifier);
         self.later(Class::Metadata, &[ino], move |vfs, deadline| {
-            match vfs.open(ino, wants, deadline) {
+            match vfs.open(ino, Wants::from_flags(flags), deadline) {
                 Ok(open) => {
                     // The reply to open has no size, and the kernel cuts reads at the one it knows.
                     notifier.invalidate_attributes(ino, open.changed);
@@ -242,7 +242,6 @@ impl Filesystem for Adapter {
                 write: true,
                 truncate: false,
                 exclusive: true,
-                as_root: false,
             };
             let made = vfs.create(parent.0, name.as_bytes(), creator, wants, deadline);
             let made = made.map(|(attr, open)| {
@@ -356,8 +355,8 @@ impl Filesystem for Adapter {
         reply.error(Errno::EPERM);
     }
 
-    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.open_later(ino.0, flags.0, wants(req, flags.0), reply);
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.open_later(ino.0, flags.0, reply);
     }
 
     fn create(
@@ -371,7 +370,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let wants = wants(req, flags);
+        let wants = Wants::from_flags(flags);
         let creator = creator(req, mode);
         self.later(
             Class::Metadata,

@@ -10,9 +10,7 @@ use fuser::{
 };
 
 use crate::remote::Kind;
-use crate::vfs::{
-    Attr, Bytes, Caller, Creator, Error, NewTime, Open, Result, Space, Timestamp, Wants,
-};
+use crate::vfs::{Attr, Bytes, Caller, Creator, Error, NewTime, Open, Result, Space, Timestamp};
 
 /// `st_blksize` in bytes, which cp(1) and stdio use as the size of a request.
 const BLOCK_SIZE: u32 = 128 * 1024;
@@ -79,14 +77,6 @@ pub(crate) fn caller(request: &Request) -> Caller {
     Caller {
         uid: request.uid(),
         gid: request.gid(),
-    }
-}
-
-/// Returns what an open(2) with these flags asks for.
-pub(crate) fn wants(request: &Request, flags: i32) -> Wants {
-    Wants {
-        as_root: request.uid() == 0,
-        ..Wants::from_flags(flags)
     }
 }
 

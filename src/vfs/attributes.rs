@@ -174,23 +174,10 @@ impl AttributeOverlay {
 
     /// Sets the permission bits of what is on the server, as far as it takes them.
     pub(crate) fn set_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
-        self.set_mode_as(ino, (mode, mode), deadline)
-    }
-
-    /// The same where the server is to have other bits (the second) than are shown.
-    pub(crate) fn set_mode_as(
-        &self,
-        ino: u64,
-        (mode, stored): (u32, u32),
-        deadline: &Deadline,
-    ) -> Result<()> {
-        let outcome = self.store_mode(ino, stored, deadline);
+        let outcome = self.store_mode(ino, mode, deadline);
         if outcome.is_err() && mode & SPECIAL_BITS != 0 && self.keeps() {
             // The other bits protect something on the server, too.
-            let _ = self.store_mode(ino, stored & !SPECIAL_BITS, deadline);
-        }
-        if outcome.is_ok() && stored != mode {
-            return self.keep(ino, |kept| kept.mode = Some(KeptMode::Refused(mode)));
+            let _ = self.store_mode(ino, mode & !SPECIAL_BITS, deadline);
         }
         self.keep_unstored(ino, outcome, What::Modes, |kept| {
             kept.mode = Some(KeptMode::Refused(mode));

@@ -414,7 +414,6 @@ impl Run {
             write: true,
             truncate,
             exclusive: false,
-            as_root: false,
         };
         let (_, open) = self
             .vfs

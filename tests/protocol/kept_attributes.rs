@@ -326,33 +326,6 @@ g = os.dup(f); os.close(f); os.write(g, b'two'); os.close(g)";
 }
 
 /// MFMT of a link would set the time of what it leads to.
-/// As on a local disk. The server's login is not root: it is let in by the bits of the owner.
-#[test]
-fn root_writes_where_the_owner_may_not() {
-    let server = Server::start();
-    let mut mount = Mount::of(&server);
-    mount.sh("printf a >f; chmod 4555 f; mkdir -m 444 d; mkdir e; chmod 111 e");
-    let shown = "[ \"$(stat -c %a f d e | xargs)\" = '4555 444 111' ]";
-    mount.sh(shown);
-    let mark = server.mark();
-    mount.sh("printf b >>f; printf c >d/c");
-    let sent = server.since(mark, &["SITE CHMOD", "APPE", "STOR"]);
-    let last = sent.len() - 1;
-    assert_eq!(sent[0], "SITE CHMOD 4755 /f");
-    assert!(
-        sent[..last].iter().any(|sent| sent == "APPE /f"),
-        "{sent:?}"
-    );
-    mount.sh(shown);
-    mount.unmount();
-    mount.again(&server);
-    mount.sh(shown);
-    mount.sh("[ \"$(cat f d/c)\" = abc ]");
-    let tree = server.tree();
-    let modes = ["/f", "/d", "/e"].map(|path| tree.node(path).unwrap().mode & 0o777);
-    assert_eq!(modes, [0o555, 0o744, 0o711]);
-}
-
 #[test]
 fn time_of_a_symbolic_link_is_kept_and_its_target_untouched() {
     let server = Server::start();

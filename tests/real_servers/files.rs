@@ -249,14 +249,6 @@ pub fn change_mode(m: &mut Mounted) {
     m.sh("is \"$(stat -c %a $M/f $M/d | xargs)\" '600 700'");
 }
 
-pub fn root_writes_read_only_files(m: &mut Mounted) {
-    m.sh("echo one >$M/f; chmod 555 $M/f; mkdir $M/d; echo c >$M/d/c; chmod 444 $M/d
-          echo two >>$M/f; is \"$(cat $M/f | xargs)\" 'one two'; printf '#!/bin/sh\\n' >$M/f
-          echo d >$M/d/d; rm $M/d/c; is \"$(ls $M/d)\" d; is \"$(stat -c %a $M/f $M/d $D/f | xargs)\" '555 444 555'");
-    m.remount();
-    m.sh("is \"$(stat -c %a $M/f $M/d | xargs)\" '555 444'; is \"$(cat $M/f $M/d/d | xargs)\" '#!/bin/sh d'");
-}
-
 pub fn mode_of_new_files(m: &mut Mounted) {
     m.sh("(umask 077; echo secret >$M/secret; mkdir $M/closed; echo inside >$M/closed/f)
           is \"$(stat -c %a $D/secret $D/closed $D/closed/f | xargs)\" '600 700 600'

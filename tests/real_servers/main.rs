@@ -64,7 +64,7 @@ on_every_server! {
     attributes: everyday_tools;
     files:
         read_at_any_offset write_in_any_order open_flags empty_file exclusive_create append_from_two_processes
-        mapped_read mapped_write subshell_and_children exec_beside_new_file read_while_stored fsync_means_stored allocate change_mode root_writes_read_only_files mode_of_new_files
+        mapped_read mapped_write subshell_and_children exec_beside_new_file read_while_stored fsync_means_stored allocate change_mode mode_of_new_files
         run_a_script touch_d unlink_open rename_open refused_write_is_an_error holes;
     directories:
         list ten_thousand_entries rename_over_existing replaced_again_and_again rename_directories rename_no_replace errors room_for_more

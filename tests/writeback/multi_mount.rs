@@ -281,7 +281,6 @@ impl Mounted {
             write: true,
             truncate: true,
             exclusive: false,
-            as_root: false,
         };
         let deadline = self.vfs.deadline();
         let open = || {
@@ -305,7 +304,6 @@ impl Mounted {
             write: true,
             truncate,
             exclusive: false,
-            as_root: false,
         };
         let (parent, name) = self.place(path);
         let deadline = self.vfs.deadline();
@@ -663,7 +661,6 @@ fn hanging_upload_fails_later_changes_by_timeout() {
         write: true,
         truncate: true,
         exclusive: false,
-        as_root: false,
     };
     let late = mounted.vfs.create(
         ROOT,

@@ -10,9 +10,6 @@ use crate::vfs::inode::kept::{KeptMode, SET_ID_BITS};
 /// Set-group-ID: what is made in such a directory gets its group, and directories the bit.
 pub(crate) const SET_GID: u32 = 0o2000;
 
-/// The owner's rights to list, to change and to search a directory.
-const OWNER_USES: u32 = 0o700;
-
 /// Who calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
@@ -31,19 +28,7 @@ pub struct Creator {
     pub caller: Option<Caller>,
 }
 
-impl Caller {
-    /// Whether no permission bits stop the caller.
-    pub(crate) fn is_root(&self) -> bool {
-        self.uid == 0
-    }
-}
-
 impl Creator {
-    /// Whether root makes it.
-    pub(crate) fn is_root(&self) -> bool {
-        self.caller.is_some_and(|caller| caller.is_root())
-    }
-
     /// The mount's owner makes something with these permission bits.
     pub fn owner(mode: u32) -> Self {
         Self { mode, caller: None }
@@ -51,15 +36,6 @@ impl Creator {
 }
 
 impl AttributeOverlay {
-    /// The permission bits that the server is to have of a directory that gets `mode` here. A directory that root
-    /// closes to its owner stays open to root, who is no more than that owner on the server.
-    pub(crate) fn directory_mode_on_server(&self, mode: u32, is_root: bool) -> u32 {
-        match is_root && self.keeps() {
-            true => mode | OWNER_USES,
-            false => mode,
-        }
-    }
-
     /// The group that a set-group-ID directory gives to what is made in it.
     pub(crate) fn inherited_group(&self, directory: u64) -> Option<u32> {
         let tree = self.table.lock();
@@ -74,7 +50,7 @@ impl AttributeOverlay {
         let shown = self.table.shown();
         let caller = creator
             .caller
-            .filter(|caller| shown.makers_own && !caller.is_root());
+            .filter(|caller| shown.makers_own && caller.uid != 0);
         let uid = caller
             .map(|caller| caller.uid)
             .filter(|&uid| uid != shown.uid);

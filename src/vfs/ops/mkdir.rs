@@ -28,10 +28,7 @@ impl Vfs {
             .inherited_group(parent)
             .map_or(0, |_| SET_GID);
         let mode = creator.mode & 0o7777 | set_gid;
-        let stored = self
-            .attributes
-            .directory_mode_on_server(mode, creator.is_root());
-        let steps = [Step::MakeDirectory(&path), Step::SetMode(&path, stored)];
+        let steps = [Step::MakeDirectory(&path), Step::SetMode(&path, mode)];
         let mut results = self.remote.perform(&steps, &ask).into_iter();
         let made = results
             .next()
@@ -59,7 +56,7 @@ impl Vfs {
         };
         let has_mode = mode_set.is_ok();
         let attributes = Attributes {
-            mode: has_mode.then_some(stored),
+            mode: has_mode.then_some(mode),
             modified: Some(self.table.lock().own_change()),
             ..Attributes::of(Kind::Directory)
         };
@@ -74,8 +71,7 @@ impl Vfs {
         // It is there, whatever becomes of its bits.
         let _ = match mode_set.is_err() && mode & SPECIAL_BITS != 0 {
             // The others may be taken, and protect what is on the server.
-            true => self.attributes.set_mode_as(ino, (mode, stored), deadline),
-            false if has_mode && stored != mode => self.attributes.keep(ino, keep),
+            true => self.attributes.set_mode(ino, mode, deadline),
             false => self
                 .attributes
                 .keep_unstored(ino, mode_set, What::Modes, keep),

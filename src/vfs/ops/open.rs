@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Step, Version, Why};
+use crate::remote::{Ask, Attributes, Deadline, Kind, RemotePath, Sink, Version, Why};
 use crate::vfs::Vfs;
 use crate::vfs::attributes::ownership::Creator;
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::{File, OWNER_WRITES};
+use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::Handle;
 use crate::vfs::inode::attr_view::Attr;
 use crate::vfs::inode::check_name;
@@ -39,8 +39,6 @@ pub struct Wants {
     pub truncate: bool,
     /// That the name is not there yet.
     pub exclusive: bool,
-    /// Root asks, whom no permission bits stop.
-    pub as_root: bool,
 }
 
 impl Vfs {
@@ -78,40 +76,7 @@ impl Vfs {
         }
         let changed = self.version(ino) != known;
         let open = self.open_inode(ino, wants)?;
-        if wants.as_root && wants.write {
-            self.let_root_write(ino, open.handle, deadline);
-        }
         Ok(Open { changed, ..open })
-    }
-
-    /// Root writes to files whose owner may not, on a local disk. The server's login is hardly root: the owner's right to
-    /// write is added there until the last descriptor that can write is closed.
-    fn let_root_write(&self, ino: u64, handle: u64, deadline: &Deadline) {
-        let mode = {
-            let tree = self.table.lock();
-            let node = tree.get(ino).filter(|node| !node.local);
-            node.and_then(|node| node.attributes.mode)
-        };
-        let Some(mode) = mode.filter(|mode| mode & OWNER_WRITES == 0) else {
-            return;
-        };
-        let (Ok(path), Ok(handle)) = (self.table.path(ino), self.files.file(handle)) else {
-            return;
-        };
-        let is_settled = handle.file.body.lock().attributes.mode.is_none();
-        if !is_settled || !self.attributes.keeps() || !self.remote.traits().sets_modes {
-            return;
-        }
-        let step = Step::SetMode(&path, mode | OWNER_WRITES);
-        match self.remote.step(step, deadline) {
-            Ok(_) => {
-                let mut body = handle.file.body.lock();
-                body.attributes.mode = Some((mode, false));
-                self.files.journal_rights(&body);
-            }
-            // Then the server refuses what is written, or lets it in.
-            Err(error) => log::debug!("open: {path}: {error}; its mode stays {mode:o}"),
-        }
     }
 
     /// Why a file that was removed on the server cannot be opened. ESTALE has the kernel look its name up once more, which
@@ -401,7 +366,6 @@ impl Wants {
             write: flags & libc::O_ACCMODE != libc::O_RDONLY,
             truncate: flags & libc::O_TRUNC != 0,
             exclusive: flags & libc::O_EXCL != 0,
-            as_root: false,
         }
     }
 }

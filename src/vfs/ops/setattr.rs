@@ -69,7 +69,7 @@ impl Vfs {
             self.truncate(ino, handle, size, deadline)?;
         }
         if let Some(mode) = changes.mode {
-            self.change_mode(ino, mode & 0o7777, caller, deadline)?;
+            self.change_mode(ino, mode & 0o7777, deadline)?;
         }
         if let Some(modified) = changes.modified {
             self.change_modified(ino, modified, deadline)?;
@@ -107,7 +107,7 @@ impl Vfs {
         if uid.is_none() && gid.is_none() {
             return Ok(());
         }
-        let is_root = caller.is_root();
+        let is_root = caller.uid == 0;
         let is_owner = caller.uid == shown.0;
         let may_group = gid.is_none_or(|gid| is_owner && in_group(gid));
         let may = is_root || self.attributes.ignores() || uid.is_none() && may_group;
@@ -172,7 +172,7 @@ impl Vfs {
         Ok(())
     }
 
-    fn change_mode(&self, ino: u64, mode: u32, caller: Caller, deadline: &Deadline) -> Result<()> {
+    fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
         let opened = self.files.opened_file(ino);
         let written = opened
             .as_ref()
@@ -198,14 +198,7 @@ impl Vfs {
             if is_wished {
                 self.attributes.doubt_mode(ino);
             }
-            let is_directory = self.table.kind(ino) == Some(Kind::Directory);
-            let stored = match is_directory {
-                true => self
-                    .attributes
-                    .directory_mode_on_server(mode, caller.is_root()),
-                false => mode,
-            };
-            self.attributes.set_mode_as(ino, (mode, stored), deadline)?;
+            self.attributes.set_mode(ino, mode, deadline)?;
             if let Some(file) = opened {
                 // The mode that it was made with is no longer wanted.
                 let mut body = file.body.lock();

@@ -210,7 +210,6 @@ impl Vfs {
             write: true,
             truncate: false,
             exclusive: false,
-            as_root: false,
         };
         let open = self.open(ino, wants, deadline)?;
         let result = self
