@@ -288,7 +288,7 @@ impl Tree {
     pub fn has_children(&self, directory: u64) -> bool {
         self.nodes
             .get(&directory)
-            .is_some_and(|node| node.has_children())
+            .is_some_and(|node| node.children().next().is_some())
     }
 
     /// Notes that a name in `directory` is being asked for alone; true when another one was within
@@ -372,7 +372,11 @@ impl Tree {
             ino = ino.wrapping_add(1);
         }
         let name: Arc<[u8]> = Arc::from(name);
-        let node = self.node(ino, directory, Arc::clone(&name), attributes);
+        let mut node = self.node(ino, directory, Arc::clone(&name), attributes);
+        if self.nodes.len() > self.budget {
+            // It may have been dropped, and with it what was changed here: earlier questions are not believed.
+            (node.changed, node.moved) = (self.stamp, self.stamp);
+        }
         self.nodes.insert(ino, node);
         if let Some(parent) = self.nodes.get_mut(&directory) {
             let known = parent.directory_mut();

@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::process::allocator;
-use crate::vfs::inode::node::Node;
+use crate::vfs::inode::node::{Directory, Node};
 use crate::vfs::inode::{ROOT, Tree};
 
 /// Bytes that a node takes with its name and its places in two maps, as measured with 1,000,000 names of 16 bytes.
@@ -127,11 +127,16 @@ impl Tree {
 
     /// Drops what nothing needs; returns whether it did.
     fn drop_child(&mut self, directory: u64, ino: u64) -> bool {
-        let unneeded = |node: &Node| !node.is_held() && !node.local && !node.has_children();
+        let unneeded = |node: &Node| {
+            let is_bare = node.directory().is_none_or(Directory::holds_nothing);
+            !node.is_held() && !node.local && is_bare
+        };
         let Some(node) = self.get(ino).filter(|node| unneeded(node)) else {
             return false;
         };
-        if ino == ROOT || self.is_entry_noted(ino) {
+        // What no listing has can't be learned again.
+        let is_unlisted = self.is_unlisted(directory, &node.name);
+        if ino == ROOT || is_unlisted || self.is_entry_noted(ino) {
             return false;
         }
         let name = Arc::clone(&node.name);

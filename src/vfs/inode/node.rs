@@ -71,6 +71,13 @@ pub struct Directory {
     pub(crate) asked_alone: Option<Instant>,
 }
 
+impl Directory {
+    /// Whether nothing would be lost with it.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.children.is_empty() && self.unlisted.is_empty()
+    }
+}
+
 /// How the server's word differs from what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
@@ -137,11 +144,6 @@ impl Node {
     /// What is kept of its attributes.
     pub fn kept(&self) -> Option<&Kept> {
         self.entry.as_ref().map(|entry| &entry.kept)
-    }
-
-    /// Whether it is a directory of which names are known.
-    pub(crate) fn has_children(&self) -> bool {
-        (self.directory.as_ref()).is_some_and(|known| !known.children.is_empty())
     }
 
     /// Whether the kernel or a handle holds it.

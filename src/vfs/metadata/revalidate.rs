@@ -13,7 +13,7 @@ use crate::remote::{
 };
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::attr_view::Attr;
-use crate::vfs::inode::{Known, MaxAges, ROOT};
+use crate::vfs::inode::{Known, MaxAges, ROOT, Tree};
 use crate::vfs::metadata::Metadata;
 
 /// An open asks the server again when what is known of the file is older than this.
@@ -91,12 +91,11 @@ impl Metadata {
             return self.enter(directory, name, deadline);
         }
         if matches!(lacks, None | Some(Completeness::Whole)) {
-            let completeness = self.list(directory, deadline)?;
-            let (child, is_unlisted) = {
-                let tree = self.table.lock();
+            let look = |tree: &Tree| {
                 let child = tree.child(directory, name);
                 (child, tree.is_unlisted(directory, name))
             };
+            let (completeness, (child, is_unlisted)) = self.list_for(directory, look, deadline)?;
             match child {
                 // The listing says nothing of it.
                 Some(_) if is_unlisted => return self.enter(directory, name, deadline),
@@ -274,8 +273,23 @@ impl Metadata {
 
     /// Lists a directory for one name.
     fn ask_listing(&self, directory: u64, name: &[u8], deadline: &Deadline) -> Result<Option<u64>> {
-        self.list(directory, deadline)?;
-        Ok(self.table.lock().child(directory, name))
+        let look = |tree: &Tree| tree.child(directory, name);
+        Ok(self.list_for(directory, look, deadline)?.1)
+    }
+
+    /// Lists a directory, and looks at the tree before anything of the listing can be evicted.
+    fn list_for<T>(
+        &self,
+        directory: u64,
+        look: impl FnOnce(&Tree) -> T,
+        deadline: &Deadline,
+    ) -> Result<(Completeness, T)> {
+        self.table.lock().open(directory);
+        let listed = self.list(directory, deadline);
+        let mut tree = self.table.lock();
+        let seen = look(&tree);
+        tree.close(directory);
+        Ok((listed?, seen))
     }
 
     /// Whether a name is that of a file on the server (or of anything, where any path can be asked
