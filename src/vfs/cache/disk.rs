@@ -2,7 +2,8 @@
 //!
 //! Each file has a sparse file, named by a digest of user, server and path, with its blocks at their offsets. Next to it is
 //! a *map*, with the path, the version and a digest of each block that is there. Where the version is another one, both
-//! are removed and made again; who has them open keeps the old ones. A block counts only if it has the digest in the map.
+//! are removed and made again; who has them open keeps the old ones. A block counts only if the map has its digest, which
+//! depends on the version.
 //! So nothing need be synced, a crash leaves blocks that are there or are not, and mounts that share a directory do not harm
 //! each other: what one writes to the blocks of another version has no digest in its map.
 //!
@@ -78,6 +79,8 @@ pub struct Content {
     data: File,
     map: File,
     size: u64,
+    /// What the digests of its blocks begin with: blocks of another version have other ones, also in the same map.
+    seed: u64,
 }
 
 impl Disk {
@@ -183,7 +186,13 @@ impl Disk {
         map.write_all_at(&version, VERSION_OFFSET)?;
         // What was used last goes last.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
-        Ok(Content { data, map, size })
+        let seed = digest(&version, 0);
+        Ok(Content {
+            data,
+            map,
+            size,
+            seed,
+        })
     }
 
     /// Keeps a block, if it is whole.
@@ -289,7 +298,7 @@ impl Content {
         }
         let mut bytes = vec![0; self.length(index)];
         self.data.read_exact_at(&mut bytes, index * BLOCK).ok()?;
-        (u64::from_be_bytes(known) == digest(&bytes, index)).then_some(bytes)
+        (u64::from_be_bytes(known) == self.digest(&bytes, index)).then_some(bytes)
     }
 
     /// Drops all blocks of this content: they may be wrong.
@@ -304,8 +313,12 @@ impl Content {
             return Ok(());
         }
         self.data.write_all_at(bytes, index * BLOCK)?;
-        let digest = digest(bytes, index).to_be_bytes();
+        let digest = self.digest(bytes, index).to_be_bytes();
         self.map.write_all_at(&digest, digest_offset(index))
+    }
+
+    fn digest(&self, bytes: &[u8], index: u64) -> u64 {
+        digest(bytes, self.seed.wrapping_add(index))
     }
 
     /// Bytes of a whole block: those of the last one are fewer.
