@@ -91,7 +91,10 @@ impl WriteBack {
         let Some(parent) = parent else {
             return Ok(false);
         };
-        let file = self.install_file(parent, path, last, Arc::new(spool), changed)?;
+        let Some(file) = self.install_file(parent, path, last, Arc::new(spool), changed)? else {
+            log::error!("recovery: {path}: it is open; it stays in the journal for the next mount");
+            return Ok(false);
+        };
         file.body.lock().journal.superseded = older.iter().map(|one| one.intent.id).collect();
         self.enqueue(&file, Duration::ZERO);
         Ok(true)
@@ -220,14 +223,19 @@ impl WriteBack {
         left: &Left,
         spool: Arc<SpoolFile>,
         changed: Option<Version>,
-    ) -> Result<Arc<File>> {
+    ) -> Result<Option<Arc<File>>> {
         let intent = &left.intent;
+        // A caller that opens it from now on gets what is installed here.
+        let mut opened = self.files.opened.lock();
         let (ino, generation) = {
             let mut tree = self.table.lock();
             let ino = match tree.child(parent, path.name()) {
                 Some(ino) => ino,
                 None => tree.add_recovered(parent, path.name(), Attributes::of(Kind::File)),
             };
+            if opened.files.contains_key(&ino) {
+                return Ok(None);
+            }
             tree.touch(ino);
             let node = tree.get_mut(ino).ok_or(Error::Stale)?;
             node.local = true;
@@ -243,6 +251,8 @@ impl WriteBack {
         let reader = Reader::new(self.files.readers.clone(), ino, generation);
         let file = File::new(ino, reader, intent.base, generation);
         let mut body = file.body.lock();
+        opened.files.insert(ino, (Arc::clone(&file), 0));
+        drop(opened);
         let mut dirty = RangeSet::default();
         for range in &intent.dirty {
             dirty.insert(range.clone());
@@ -281,6 +291,6 @@ impl WriteBack {
             }
         }
         drop(body);
-        Ok(file)
+        Ok(Some(file))
     }
 }
