@@ -2,7 +2,7 @@
 //! in an order of their own. None of that costs a file.
 
 use crate::mount::{Mount, pattern};
-use crate::scripted::{Act, Script, Server};
+use crate::scripted::{Act, Gate, Script, Server};
 
 /// What people do with files, and the bytes that they find.
 const WORK: &str = "
@@ -294,6 +294,32 @@ fn where_nothing_can_be_renamed_a_refused_copy_leaves_the_old_name() {
     assert_eq!(mount.error("os.rename('f', 'new')"), "EDQUOT");
     mount.sh("[ \"$(ls)\" = f ]; [ \"$(cat f)\" = content ]");
     assert_eq!(server.tree().paths(), ["/f"]);
+}
+
+#[test]
+fn where_nothing_can_be_renamed_a_file_is_not_copied_to_itself() {
+    let server = Script::new().without(&["RNFR"]).folds_case().start();
+    server.tree().put("/f", "content");
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.rename('f', 'F')"), "ENOTSUP");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"content"[..]));
+}
+
+#[test]
+fn where_nothing_can_be_renamed_remote_changes_are_not_removed() {
+    let server = Script::new().without(&["RNFR"]).start();
+    server.tree().put("/f", "content");
+    let mount = Mount::of(&server);
+    // While the copy is stored, another client changes the file.
+    let gate = Gate::default();
+    server.once("STOR /new", Act::Until(gate.clone()));
+    let mut mover =
+        mount.start("python3 -c 'import os; os.rename(\"f\", \"new\")' 2>&1 || echo failed");
+    server.await_count("STOR /new", 1);
+    server.tree().put("/f", "their newer content");
+    gate.open();
+    assert!(mover.end().contains("failed"));
+    assert_eq!(server.tree().bytes("/f"), Some(&b"their newer content"[..]));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! What was written under the old name is stored first; open files are claimed, so that no upload of them runs while the
 //! name changes.
 
-use crate::remote::{self, Deadline, Kind, Step, Why};
+use crate::remote::{self, Deadline, Kind, RemotePath, Step, Why};
 use crate::vfs::Vfs;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
@@ -57,13 +57,10 @@ impl Vfs {
             to: &to,
         };
         let renamed = match self.remote.step(step, deadline) {
-            Err(error) if error.why() == Some(Why::Unsupported) && self.is_one_file(ino) => self
-                .uploader
-                .move_by_copy(ino, (&from, &to), deadline)
-                .inspect_err(|_| {
-                    log::info!("rename: {error}");
-                    self.table.lock().doubt_listing(new_parent);
-                }),
+            Err(error) if error.why() == Some(Why::Unsupported) && self.is_one_file(ino) => {
+                log::info!("rename: {error}");
+                self.move_by_copy((ino, parent, &from), (target, new_parent, &to), deadline)
+            }
             Err(error) => {
                 Err(self.explain_rename(error, (parent, name), new_parent, target, deadline))
             }
@@ -92,6 +89,33 @@ impl Vfs {
         self.writeback.forget_refusal(&to);
         self.files.journal.sync_ended();
         Ok(())
+    }
+
+    /// Moves a file, where the server can't rename, over `target`. Each is given by its number, its directory and its path.
+    fn move_by_copy(
+        &self,
+        (ino, parent, from): (u64, u64, &RemotePath),
+        (target, new_parent, to): (Option<u64>, u64, &RemotePath),
+        deadline: &Deadline,
+    ) -> Result<()> {
+        if target.is_some_and(|target| self.is_server_link(target)) {
+            // A copy would go into the file that the link leads to.
+            self.remote.step(Step::Remove(to), deadline)?;
+        }
+        let moved = self.uploader.move_by_copy(ino, (from, to), deadline);
+        if moved.is_err() {
+            // What there is under either name now is unknown.
+            if let Some(disk) = &self.readers.disk {
+                disk.forget(to);
+            }
+            let mut tree = self.table.lock();
+            if let Some(target) = target {
+                tree.start_generation(target);
+            }
+            tree.doubt_listing(parent);
+            tree.doubt_listing(new_parent);
+        }
+        moved
     }
 
     /// Whether it is one file on the server: a regular one, or a link in one.

@@ -5,12 +5,14 @@
 //!
 //! # Invariants
 //! The old name is removed after the server has confirmed the whole content under the new one. A copy that breaks off may
-//! leave a part of it under the new name: the old name still has all of it then.
+//! leave a part of it under the new name: the old name still has all of it then. Both names may be one file on the server,
+//! by their case or by a link: where the new name went with the old one, it is stored again from the spool.
 
 use std::sync::Arc;
 
 use crate::remote::{
-    self, Ask, Change, Deadline, Kind, Precision, Reading, RemotePath, Step, Then, Updated,
+    self, Ask, Change, Deadline, Done, Kind, Precision, Reading, RemotePath, Step, Then, Updated,
+    Version, Why,
 };
 use crate::vfs::attributes::What;
 use crate::vfs::error::{Error, Result};
@@ -31,7 +33,12 @@ impl Uploader {
         deadline: &Deadline,
     ) -> Result<()> {
         let ask = Ask::flush(deadline);
-        let (spool, size) = self.fetch_to_spool(from, &ask)?;
+        if differ_in_case(from, to) {
+            // Storing under the new name would change the old one.
+            return Err(Error::Unsupported);
+        }
+        let (spool, base) = self.fetch_to_spool(from, &ask)?;
+        let size = base.size.unwrap_or_default();
         let then = self.attributes_to_copy(ino);
         let change = Change {
             dirty: std::iter::once(0..size).filter(|_| size > 0).collect(),
@@ -42,11 +49,21 @@ impl Uploader {
             ..Change::default()
         };
         let plan = self.remote.plan(&change);
-        let updated = self.remote.update(to, &change, &plan, &spool, &ask)?;
+        let mut updated = self.remote.update(to, &change, &plan, &spool, &ask)?;
         if updated.version.size.is_some_and(|stored| stored != size) {
             return Err(remote::Error::misbehaved("STOR", "another size than was sent").into());
         }
+        if !self.version_at(from, deadline)?.may_be(&base) {
+            let tried = format!("renaming {from}");
+            let cause = "another client changed it while it was copied";
+            return Err(remote::Error::conflict(tried, cause).into());
+        }
         self.remote.step(Step::Remove(from), deadline)?;
+        if self.is_gone(to, deadline) {
+            log::warn!("rename: {to} went with {from}: it is stored again");
+            updated = self.remote.update(to, &change, &plan, &spool, &ask)?;
+        }
+        updated.version = Self::version_made(&change, &updated);
         log::info!("rename: {from}: copied to {to} and removed, since the server can't rename");
         self.keep_copied(ino, then, &updated);
         if let Some(file) = self.files.opened_file(ino) {
@@ -55,17 +72,40 @@ impl Uploader {
         Ok(())
     }
 
-    /// All of a file, and its size.
-    fn fetch_to_spool(&self, from: &RemotePath, ask: &Ask<'_>) -> Result<(SpoolFile, u64)> {
+    fn version_at(&self, path: &RemotePath, deadline: &Deadline) -> Result<Version> {
+        match self.remote.step(Step::Version(path), deadline)? {
+            Done::Version(version) => Ok(version),
+            _ => Ok(Version::default()),
+        }
+    }
+
+    /// Whether the server says that there is no such file.
+    fn is_gone(&self, path: &RemotePath, deadline: &Deadline) -> bool {
+        let asked = self.remote.step(Step::Version(path), deadline);
+        asked.is_err_and(|error| error.why() == Some(Why::NotFound))
+    }
+
+    /// All of a file, and its version, with the size of what came.
+    fn fetch_to_spool(&self, from: &RemotePath, ask: &Ask<'_>) -> Result<(SpoolFile, Version)> {
         let local = |error: std::io::Error| remote::Error::local("writing the spool", &error);
         let spool = self.files.spool.create().map_err(local)?;
+        let there = self.version_at(from, ask.deadline)?;
         let mut source = self.remote.read(from, &Reading::at(0), ask)?;
         let mut buffer = vec![0; COPY_CHUNK];
         let mut size = 0;
         loop {
             let read = source.read(&mut buffer, ask.deadline)?;
+            if read == 0 && there.size.is_some_and(|there| there != size) {
+                return Err(
+                    remote::Error::misbehaved("RETR", "another size than SIZE says").into(),
+                );
+            }
             if read == 0 {
-                return Ok((spool, size));
+                let base = Version {
+                    size: Some(size),
+                    ..there
+                };
+                return Ok((spool, base));
             }
             if size + read as u64 > self.settings.limits.spool_size {
                 return Err(Error::NeverRenames);
@@ -97,7 +137,7 @@ impl Uploader {
         {
             let mut tree = self.table.lock();
             tree.touch(ino);
-            if let Some(node) = tree.get_mut(ino) {
+            if let Some(node) = tree.get_mut(ino).filter(|node| !node.local) {
                 node.refresh_version(updated.version);
                 node.pages = Some(Box::new(updated.version));
             }
@@ -135,4 +175,10 @@ impl Uploader {
         body.content.base = Some(updated.version);
         self.publish_upload(file, &mut body, &Ok(updated.version));
     }
+}
+
+/// Whether two names of one directory differ in the case of their letters alone.
+fn differ_in_case(from: &RemotePath, to: &RemotePath) -> bool {
+    let fold = |path: &RemotePath| String::from_utf8_lossy(path.name()).to_lowercase();
+    from.parent() == to.parent() && fold(from) == fold(to)
 }
