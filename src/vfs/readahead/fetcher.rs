@@ -194,6 +194,13 @@ impl Fetcher {
                     failures += 1;
                     *source = None;
                 }
+                Err(error) if error.why() == Some(Why::Unsupported) && self.broken.is_some() => {
+                    // The server can't begin there: the block is received from its start.
+                    if let Some(part) = self.broken.take() {
+                        self.discard(part);
+                    }
+                    *source = None;
+                }
                 Err(error) if !self.is_ahead && self.reader.context.remote.outlasts(&error) => {
                     *source = None;
                 }
