@@ -77,7 +77,7 @@ _ftpfs() {
     mapfile -t COMPREPLY < <(ftpfs completions bash -- "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)
     # A list of options goes on with a comma.
     case ${COMP_WORDS[COMP_CWORD-1]} in -o | --options | =) compopt -o nospace ;; esac
-    case ${COMPREPLY[0]:-} in */) compopt -o filenames -o nospace ;; esac
+    case ${COMPREPLY[0]:-} in */) compopt -o nospace ;; esac
 }
 complete -F _ftpfs ftpfs
 "#;

@@ -20,14 +20,15 @@ pub fn run(completion: &Completion) -> String {
         Wanted::Directory(path) => with_help(paths("", &path, true)),
         Wanted::Mountpoint(start) => with_help(mountpoints(&start)),
     };
+
     let mut text = String::new();
     for (word, help) in found {
-        // A line break in a name would make two words of it.
-        if word.contains('\n') {
+        // A line break in a name would make two words of it, and other control characters act on the terminal.
+        if word.contains(char::is_control) {
             continue;
         }
         let line = match completion.shell {
-            Shell::Bash => word.get(replaced..).unwrap_or_default().to_string(),
+            Shell::Bash => quoted(word.get(replaced..).unwrap_or_default()),
             Shell::Zsh => {
                 let word = word.replace('\\', "\\\\").replace(':', "\\:");
                 let colon = if help.is_empty() { "" } else { ":" };
@@ -37,6 +38,19 @@ pub fn run(completion: &Completion) -> String {
         };
         text.push_str(&line);
         text.push('\n');
+    }
+    text
+}
+
+/// The word as bash reads it: names may be those of another user, and must not be commands.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_./:@%+=,-~".contains(letter);
+    let mut text = String::new();
+    for letter in word.chars() {
+        if !is_plain(letter) {
+            text.push('\\');
+        }
+        text.push(letter);
     }
     text
 }
@@ -134,5 +148,16 @@ mod tests {
         let found = lines(Shell::Bash, &["ftpfs", "h", &at("a")]);
         assert_eq!(found, at("ad/") + "\n");
         assert_eq!(lines(Shell::Bash, &["ftpfs", "h", &at("no/such/")]), "");
+    }
+
+    #[test]
+    fn names_are_no_commands_in_bash() {
+        let place = tempfile::tempdir().expect("a directory");
+        for name in ["x;reboot", "x $(id)", "x\u{1b}[2J"] {
+            fs::create_dir(place.path().join(name)).expect("made");
+        }
+        let at = |end: &str| format!("{}/{end}", place.path().display());
+        let found = lines(Shell::Bash, &["ftpfs", "h", &at("x")]);
+        assert_eq!(found, at("x\\ \\$\\(id\\)/\n") + &at("x\\;reboot/\n"));
     }
 }
