@@ -121,9 +121,9 @@ impl<'a> LeadingCommands<'a> {
         Some(reply.refusal(command))
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+    /// Whether the last one enters a directory.
+    pub fn ends_with_cwd(&self) -> bool {
+        matches!(self.commands.last(), Some(Command::Cwd(_)))
     }
 
     /// Whether there were any, and the server refused each.

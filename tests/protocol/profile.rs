@@ -67,9 +67,15 @@ fn probe_shows_when_and_how_each_fact_was_learned() {
             .find(|line| line.contains(fact))
             .unwrap_or_default()
     };
-    assert!(line("appe yes").contains("by an earlier mount"), "{text}");
-    assert!(line("rest yes").ends_with("now"), "{text}");
-    assert!(line("chmod no").contains("one refusal"), "{text}");
+    assert!(
+        line("appending by APPE: yes").contains("by an earlier mount"),
+        "{text}"
+    );
+    assert!(
+        line("reading from an offset: yes").ends_with("now"),
+        "{text}"
+    );
+    assert!(line("by SITE CHMOD: no").contains("one refusal"), "{text}");
     assert!(json.contains("\"how\": \"before\""), "{json}");
 }
 

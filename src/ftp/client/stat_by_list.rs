@@ -63,7 +63,8 @@ pub fn stat(
 ) -> Result<Outcome> {
     let profile = pool.profile();
     let doubtful = Ok(Outcome::Listing(None));
-    if !stat_list::is_plain(name.directory) {
+    let was_useless = profile.is_refused_in(Capability::StatLists, name.directory);
+    if !stat_list::is_plain(name.directory) || was_useless {
         return doubtful;
     }
     let times = profile.ask(|learned| learned.attributes.mdtm != Support::No)

@@ -227,9 +227,9 @@ fn note_no_tls(profile: &Profile, error: Error) -> Error {
     error
 }
 
-/// Whether `OPTS` is sent at a login, where there is something to send.
+/// Whether `OPTS` is sent at a login, where there is something to send. Of what a server answers twice it is the likeliest.
 pub fn sends_opts(profile: &Profile) -> bool {
-    !profile.ask(|learned| learned.this_mount.skips_opts)
+    !profile.ask(|learned| learned.this_mount.skips_opts || learned.pipelining.doubles)
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,

@@ -290,6 +290,14 @@ impl Profile {
         self.note_verdict(capability, directory, Verdict::OfPath);
     }
 
+    /// Whether the first refusal since the last success was in this directory.
+    pub fn is_refused_in(&self, capability: Capability, directory: &[u8]) -> bool {
+        self.ask(|learned| {
+            let mut refused = learned.this_mount.refused_in.iter();
+            refused.any(|one| one.capability == capability && one.directory == directory)
+        })
+    }
+
     fn note_verdict(
         &self,
         capability: Capability,

@@ -51,6 +51,8 @@ const UPLOAD_GRACE: Duration = Duration::from_secs(2);
 const HANDSHAKE_GRACE_SHARE: u32 = 4;
 /// The same on a server that was late several times in a row.
 const LATE_SERVER_GRACE: Duration = Duration::from_millis(100);
+/// And so many round trips at least, so that a reply that is on its way counts.
+const LATE_SERVER_ROUND_TRIPS: u32 = 4;
 /// Late starts in a row by which such a server is known. One may be a pause of any server.
 const LATE_STARTS: u32 = 2;
 
@@ -68,8 +70,9 @@ pub fn await_start(
     let short = control.reply_deadline(deadline);
     let deadline = short.as_ref().unwrap_or(deadline);
     let late = profile.ask(|learned| learned.this_mount.starts.late);
+    let round_trips = control.round_trip().unwrap_or_default() * LATE_SERVER_ROUND_TRIPS;
     let grace = match (late >= LATE_STARTS, is_protected) {
-        (true, _) => LATE_SERVER_GRACE,
+        (true, _) => LATE_SERVER_GRACE.max(round_trips),
         (false, true) => deadline.remaining().unwrap_or_default() / HANDSHAKE_GRACE_SHARE,
         (false, false) => UPLOAD_GRACE,
     };
@@ -95,7 +98,7 @@ pub fn await_start(
         control.await_either(other, (since, slice), command, deadline)?;
     }
     let reply = control.reply(command, deadline)?;
-    if late > 0 && reply.is_preliminary() && since.elapsed() < LATE_SERVER_GRACE {
+    if late > 0 && reply.is_preliminary() && since.elapsed() < grace {
         profile.learn(|learned| learned.this_mount.starts.late = 0);
     }
     Ok(Start::Reply(reply))

@@ -588,7 +588,7 @@ impl Starter<'_> {
         } else {
             self.note_agreed(true);
         }
-        if reply.code == ENTERED && control.is_pipelining() && !self.leading.is_empty() {
+        if reply.code == ENTERED && control.is_pipelining() && self.leading.ends_with_cwd() {
             // It answers the CWD once more.
             control.note_surplus();
             let cause = format!("a command before it was answered twice ({reply})");

@@ -48,6 +48,8 @@ pub struct Upload {
     early: u64,
     /// The end was sent, too.
     ended: bool,
+    /// The server has refused it before it has taken it.
+    is_refused_unagreed: bool,
 }
 
 /// An upload that is to be started.
@@ -232,6 +234,7 @@ impl Upload {
             sent: 0,
             early: 0,
             ended: false,
+            is_refused_unagreed: false,
         })
     }
 
@@ -351,6 +354,7 @@ impl Upload {
             Err(error) => {
                 self.data = None;
                 self.forget_cutter();
+                self.is_refused_unagreed = matches!(error, Error::Refused { .. });
                 let error = match error {
                     refusal @ Error::Refused { .. } => full(refusal),
                     error => self.broken(error),
@@ -507,9 +511,15 @@ pub fn upload(
         }),
         taken: Some(taken),
     };
+    let taken_before = taken.load(Ordering::Relaxed);
     let mut upload = Upload::open(lease, store, followup, deadline)?;
     if !upload.ended {
-        upload.send(bytes, range, deadline)?;
+        let sent = upload.send(bytes, range, deadline);
+        if upload.is_refused_unagreed {
+            // Nothing of it is there, though it was begun.
+            taken.store(taken_before, Ordering::Relaxed);
+        }
+        sent?;
     }
     upload.close(deadline)
 }
