@@ -17,8 +17,9 @@ pub(crate) const FIRST_WINDOW: u64 = 256 * 1024;
 /// A read at most this many bytes ahead of a stream waits for it: cheaper than the round trips of a new transfer.
 const MAX_SKIP: u64 = 1 << 20;
 /// Bytes of blocks that stay cached behind a sequential reader. The kernel has them in its page cache, but asks for them out
-/// of order, and several times where readers are close together.
-const KEEP_BEHIND: u64 = 4 << 20;
+/// of order, and several times where readers are close together; on a busy machine it was seen to ask again for what it had
+/// got 16 MiB before.
+const KEEP_BEHIND: u64 = 24 << 20;
 /// Streams of one file for readers at different places: players and unzip read at the start and at the end.
 const MAX_READER_STREAMS: usize = 2;
 
