@@ -242,12 +242,8 @@ impl Control {
         }
         if commands.len() > 1 && !self.reader.is_empty() {
             // More replies came than were asked for: they can't be matched to commands.
-            self.note_surplus();
             let tried = commands.last().map(ToString::to_string);
-            return Err(Error::lost(
-                tried.unwrap_or_default(),
-                "more replies came than commands were sent",
-            ));
+            return Err(self.surplus(&tried.unwrap_or_default()));
         }
         Ok(replies)
     }
@@ -337,20 +333,34 @@ impl Control {
     fn check_no_surplus(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
         let tried = commands.first().map(ToString::to_string);
         let tried = tried.unwrap_or_default();
+        if !self.logged_in || self.owed.count() > 0 {
+            return Ok(());
+        }
+        if self.owed.doubles {
+            return self.take_surplus(&tried, deadline);
+        }
+        if !self.has_input() || self.reader.is_empty() && self.stream.is_ending() {
+            return Ok(());
+        }
+        Err(self.surplus(&tried))
+    }
+
+    /// Drops the replies that are there and answer nothing.
+    fn take_surplus(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<()> {
         for _ in 0..SURPLUS_REPLIES_LIMIT {
-            let is_idle = self.logged_in && self.owed.count() == 0;
-            if !is_idle || !self.has_input() || self.reader.is_empty() && self.stream.is_ending() {
+            if !self.has_input() {
                 return Ok(());
             }
-            if !self.owed.doubles {
-                break;
-            }
-            let surplus = self.reply(&tried, deadline)?;
+            let surplus = self.reply(tried, deadline)?;
             log::debug!("control: a reply that nothing has asked for is dropped: {surplus}");
         }
+        Err(self.surplus(tried))
+    }
+
+    fn surplus(&mut self, tried: &dyn std::fmt::Display) -> Error {
         self.note_surplus();
         let cause = "more replies came than commands were sent";
-        Err(Error::lost(tried, cause))
+        Error::lost(tried.to_string(), cause)
     }
 
     /// More replies came than are owed: which answers which command is unknown.
@@ -369,19 +379,18 @@ impl Control {
             return Ok(());
         }
         let begun = Instant::now();
-        for _ in 0..SURPLUS_REPLIES_LIMIT {
-            while !self.has_input() && begun.elapsed() < SURPLUS_PATIENCE {
-                let left = SURPLUS_PATIENCE.saturating_sub(begun.elapsed());
-                self.await_either(None, (begun, left), tried, deadline)?;
-            }
-            if !self.has_input() || self.reader.is_empty() && self.stream.is_ending() {
+        loop {
+            match self.take_surplus(tried, deadline) {
                 // The end of the session is no reply: what was answered before it stands.
-                break;
+                Err(_) if self.is_ended_by_server() => return Ok(()),
+                taken => taken?,
             }
-            let surplus = self.reply(tried, deadline)?;
-            log::debug!("control: a reply that nothing has asked for is dropped: {surplus}");
+            let left = SURPLUS_PATIENCE.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.await_either(None, (begun, left), tried, deadline)?;
         }
-        Ok(())
     }
 
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.

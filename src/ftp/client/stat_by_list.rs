@@ -19,7 +19,7 @@ use crate::ftp::control::version_query::number;
 use crate::ftp::listing::Parser;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::evidence::Capability;
-use crate::ftp::profile::{Learned, Support};
+use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
@@ -63,8 +63,7 @@ pub fn stat(
 ) -> Result<Outcome> {
     let profile = pool.profile();
     let doubtful = Ok(Outcome::Listing(None));
-    let was_useless = profile.is_refused_in(Capability::StatLists, name.directory);
-    if !stat_list::is_plain(name.directory) || was_useless {
+    if !may_list(profile, name.directory) {
         return doubtful;
     }
     let times = profile.ask(|learned| learned.attributes.mdtm != Support::No)
@@ -141,6 +140,11 @@ pub fn stat(
     Ok(seen.map_or(Outcome::Listing(None), |attributes| {
         Outcome::Known(NameStatus::Exists(attributes))
     }))
+}
+
+/// Whether `STAT` of this directory may be of use: it was not of none before.
+fn may_list(profile: &Profile, directory: &[u8]) -> bool {
+    stat_list::is_plain(directory) && !profile.is_refused_in(Capability::StatLists, directory)
 }
 
 /// The entries in a reply to `STAT`, if it is a listing that shows its directory; incomplete where it may be cut off. Learns

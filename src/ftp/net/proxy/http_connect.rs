@@ -52,11 +52,11 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = [0, 1, 2].map(|authority| u32::from(chunk.get(authority).copied().unwrap_or(0)));
+        let word = [0, 1, 2].map(|index| u32::from(chunk.get(index).copied().unwrap_or(0)));
         let word = word[0] << 16 | word[1] << 8 | word[2];
-        for authority in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * authority) & 63) as usize];
-            text.push(if authority <= chunk.len() {
+        for index in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * index) & 63) as usize];
+            text.push(if index <= chunk.len() {
                 char::from(letter)
             } else {
                 '='
