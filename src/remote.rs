@@ -164,7 +164,12 @@ pub trait Sink: Send {
 
     /// Ends the transfer; returns after the server has confirmed all bytes, with the version that it
     /// reported after that, if any.
-    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>>;
+    fn finish(&mut self, deadline: &Deadline) -> Result<Option<Updated>>;
+
+    /// After a failure: whether the server has refused the transfer and taken nothing, though it was begun.
+    fn took_nothing(&mut self) -> bool {
+        false
+    }
 
     /// Whether another request waits for the connection of this transfer.
     fn wanted(&self) -> bool;

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::foreign::Foreign;
-use crate::ftp::control::owed_replies::{OwedReplies, PipelineOutcome, Pipelining};
+use crate::ftp::control::owed_replies::{Consent, OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::control::reply_reader::{ReadError, ReplyReader};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;
@@ -268,6 +268,7 @@ impl Control {
         sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
+        self.owed.consent = Consent::Given;
         if !self.is_pipelining() {
             // A command between REST and its STOR would end the REST.
             let last = match self.by_name(last, deadline)? {
@@ -462,21 +463,27 @@ impl Control {
     /// The next reply, preliminary or final; without the preliminary one that [is late](Self::expect_late_start). `tried` is
     /// what it answers, for messages.
     pub fn reply(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<Reply> {
-        let reply = self.next_reply(tried, deadline)?;
-        match std::mem::take(&mut self.owed.starts_late) && reply.is_preliminary() {
-            true => self.next_reply(tried, deadline),
-            false => Ok(reply),
+        if self.starts_late()
+            && let Some(reply) = self.take_late_start(tried, deadline)?
+        {
+            return Ok(reply);
         }
+        self.next_reply(tried, deadline)
     }
 
     /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
     pub fn expect_late_start(&mut self) {
-        self.owed.starts_late = true;
+        self.owed.consent = Consent::Awaited;
     }
 
     /// Whether the preliminary reply to the running transfer has not been taken yet.
     pub fn starts_late(&self) -> bool {
-        self.owed.starts_late
+        self.owed.consent == Consent::Awaited
+    }
+
+    /// Whether the transfer was refused though its data moved already: the server has taken nothing of it.
+    pub fn is_refused_late(&self) -> bool {
+        self.owed.consent == Consent::Refused
     }
 
     /// The refusal of the running transfer, where it came in place of its late preliminary reply.
@@ -485,11 +492,23 @@ impl Control {
         tried: &dyn std::fmt::Display,
         deadline: &Deadline,
     ) -> Result<Option<Reply>> {
-        if !self.owed.starts_late || !self.has_input() {
+        if !self.starts_late() || !self.has_input() {
             return Ok(None);
         }
+        self.take_late_start(tried, deadline)
+    }
+
+    /// Takes the late preliminary reply; what came in its place is returned.
+    fn take_late_start(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Option<Reply>> {
         let reply = self.next_reply(tried, deadline)?;
-        self.owed.starts_late = false;
+        self.owed.consent = match reply.is_preliminary() || reply.is_completion() {
+            true => Consent::Given,
+            false => Consent::Refused,
+        };
         Ok((!reply.is_preliminary()).then_some(reply))
     }
 

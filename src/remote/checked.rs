@@ -191,9 +191,13 @@ impl Sink for CheckedSink {
         self.inner.write(bytes, deadline)
     }
 
-    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>> {
+    fn finish(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         (self.check)();
         self.inner.finish(deadline)
+    }
+
+    fn took_nothing(&mut self) -> bool {
+        self.inner.took_nothing()
     }
 
     fn wanted(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::mount::Mount;
+use crate::mount::{Mount, soon};
 use crate::scripted::{Act, Script, Server};
 
 /// More than the buffers of both sockets take.
@@ -76,6 +76,39 @@ fn refusal_after_the_data_is_an_error() {
     }
     assert_eq!(server.tree().bytes("/old"), Some(&b"old"[..]));
     assert_eq!(server.tree().bytes("/new"), None);
+}
+
+/// What was refused late is not there: another client's change meanwhile is theirs, and is kept.
+#[test]
+fn remote_change_after_a_late_refusal_is_kept() {
+    let refused = "452 No space";
+    for size in [1000, 3 << 20] {
+        let server = Server::start();
+        server.tree().put("/f", vec![b'o'; size]);
+        let mount = Mount::of(&server);
+        for verb in ["STOR", "APPE"] {
+            server.on(verb, Act::SlowReply(Duration::from_secs(3), refused));
+        }
+        let script = "python3 -c '
+import os, sys, time
+f = os.open(\"f\", os.O_RDWR)
+os.pwrite(f, b\"ours\", 0)
+try: os.fsync(f)
+except OSError: open(sys.argv[1] + \"/failed\", \"w\")
+while not os.path.exists(sys.argv[1] + \"/go\"): time.sleep(0.05)
+os.pwrite(f, b\"OURS\", 0)
+os.fsync(f)' \"$S\" 2>&1";
+        let mut writer = mount.start(script);
+        soon("it fails", || mount.try_sh("[ -e $S/failed ]").succeeded());
+        server.tree().put("/f", vec![b't'; size + 5]);
+        server.behave();
+        mount.sh("touch $S/go");
+        let said = writer.end();
+        let stored = server.tree().bytes("/f").map(<[u8]>::to_vec).unwrap();
+        assert_eq!(stored.len(), size + 5, "{said}");
+        assert!(stored.starts_with(b"OURS"), "{said}");
+        assert!(stored[4..].iter().all(|&byte| byte == b't'), "{said}");
+    }
 }
 
 /// A file that is refused late is not there, and its absence is no content.

@@ -502,7 +502,7 @@ impl Sink for Transfer {
     }
 
     /// Tells of every second file what it is; who was not told asks.
-    fn finish(self: Box<Self>, _: &Deadline) -> Result<Option<Updated>> {
+    fn finish(&mut self, _: &Deadline) -> Result<Option<Updated>> {
         if self.fault == Fault::Unconfirmed {
             return Err(Error::lost("STOR", "a fault"));
         }

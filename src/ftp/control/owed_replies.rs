@@ -34,6 +34,18 @@ pub enum PipelineOutcome {
     Surplus,
 }
 
+/// Whether the server has agreed to a transfer whose data moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Its preliminary reply came before the data, or has come since.
+    #[default]
+    Given,
+    /// Its preliminary reply has not come.
+    Awaited,
+    /// It was refused in place of that: the server has taken nothing.
+    Refused,
+}
+
 /// The replies that are owed.
 #[derive(Debug, Default)]
 pub struct OwedReplies {
@@ -48,8 +60,8 @@ pub struct OwedReplies {
     outcome: Option<PipelineOutcome>,
     /// When the last reply came, preliminary ones too.
     heard: Option<Instant>,
-    /// Data moves although the preliminary reply to its transfer has not come.
-    pub starts_late: bool,
+    /// Whether the running transfer was agreed to.
+    pub consent: Consent,
     /// The server answers some commands twice.
     pub doubles: bool,
 }

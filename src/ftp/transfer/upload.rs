@@ -48,8 +48,6 @@ pub struct Upload {
     early: u64,
     /// The end was sent, too.
     ended: bool,
-    /// The server has refused it before it has taken it.
-    is_refused_unagreed: bool,
 }
 
 /// An upload that is to be started.
@@ -179,7 +177,7 @@ impl Upload {
             }
         };
         let size = opened.leading.first().cloned();
-        let upload = Self::over(lease, opened, command, followup)?;
+        let mut upload = Self::over(lease, opened, command, followup)?;
         if let Some(reply) = size.filter(|reply| is_there(reply, again)) {
             // Nothing was sent, so nothing has changed, however this ends.
             let _ = upload.close(deadline);
@@ -234,7 +232,6 @@ impl Upload {
             sent: 0,
             early: 0,
             ended: false,
-            is_refused_unagreed: false,
         })
     }
 
@@ -262,7 +259,7 @@ impl Upload {
     }
 
     /// Ends the data and takes the final reply; with what the followup showed of the file, if anything.
-    pub fn close(mut self, deadline: &Deadline) -> Result<Option<Updated>> {
+    pub fn close(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         let pool = Arc::clone(self.lease.pool());
         let profile = pool.profile();
         if self.ended {
@@ -354,7 +351,6 @@ impl Upload {
             Err(error) => {
                 self.data = None;
                 self.forget_cutter();
-                self.is_refused_unagreed = matches!(error, Error::Refused { .. });
                 let error = match error {
                     refusal @ Error::Refused { .. } => full(refusal),
                     error => self.broken(error),
@@ -399,8 +395,13 @@ impl Sink for Upload {
         self.send_bytes(bytes, deadline)
     }
 
-    fn finish(self: Box<Self>, deadline: &Deadline) -> Result<Option<Updated>> {
+    fn finish(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
         self.close(deadline)
+    }
+
+    fn took_nothing(&mut self) -> bool {
+        let control = self.lease.control();
+        control.is_ok_and(|control| control.is_refused_late())
     }
 
     fn wanted(&self) -> bool {
@@ -513,13 +514,13 @@ pub fn upload(
     };
     let taken_before = taken.load(Ordering::Relaxed);
     let mut upload = Upload::open(lease, store, followup, deadline)?;
-    if !upload.ended {
-        let sent = upload.send(bytes, range, deadline);
-        if upload.is_refused_unagreed {
-            // Nothing of it is there, though it was begun.
-            taken.store(taken_before, Ordering::Relaxed);
-        }
-        sent?;
+    let sent = match upload.ended {
+        true => Ok(()),
+        false => upload.send(bytes, range, deadline),
+    };
+    let closed = sent.and_then(|()| upload.close(deadline));
+    if closed.is_err() && upload.took_nothing() {
+        taken.store(taken_before, Ordering::Relaxed);
     }
-    upload.close(deadline)
+    closed
 }

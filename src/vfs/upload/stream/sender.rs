@@ -60,8 +60,17 @@ pub(crate) struct Sender {
     /// When the last step began.
     step_since: Instant,
     buffer: Vec<u8>,
+    /// What was noted of parts that the server has taken, or may have, when the transfer began.
+    before: Begun,
     /// The file's first bytes, where they were sent before the server's consent and are not confirmed yet.
     pub(crate) early: Vec<u8>,
+}
+
+/// What is noted when a transfer begins.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    taken: bool,
+    may_have_arrived: bool,
 }
 
 /// What a stream does next.
@@ -94,6 +103,10 @@ impl Sender {
             failed_since: None,
             step_since: Instant::now(),
             buffer: Vec::new(),
+            before: Begun {
+                taken: true,
+                may_have_arrived: true,
+            },
             early: Vec::new(),
         }
     }
@@ -141,6 +154,9 @@ impl Sender {
             let Err(error) = result else {
                 return Ok(());
             };
+            if self.sink.as_mut().is_some_and(|sink| sink.took_nothing()) {
+                self.forget_begun();
+            }
             self.sink = None;
             let sent = self.sent();
             if failures == 0 || sent > reached {
@@ -306,9 +322,9 @@ impl Sender {
         };
         self.since = Instant::now();
         let mut body = self.file.body.lock();
-        body.upload.may_have_arrived = true;
+        self.before.may_have_arrived = std::mem::replace(&mut body.upload.may_have_arrived, true);
         if let Some(stream) = &mut body.upload.stream {
-            stream.taken = true;
+            self.before.taken = std::mem::replace(&mut stream.taken, true);
         }
         // That was of the transfer before.
         body.upload.stream_reply = None;
@@ -320,6 +336,15 @@ impl Sender {
             self.early = early.to_vec();
         }
         self.sink.insert(sink).write(rest, deadline)
+    }
+
+    /// The transfer was refused, and nothing of it is on the server: what was noted when it began is not so.
+    fn forget_begun(&self) {
+        let mut body = self.file.body.lock();
+        body.upload.may_have_arrived = self.before.may_have_arrived;
+        if let Some(stream) = &mut body.upload.stream {
+            stream.taken = self.before.taken;
+        }
     }
 
     /// The journal hears that the server takes something, if it has the file.
@@ -358,11 +383,15 @@ impl Sender {
 
     /// Has the server confirm what was sent so far.
     fn finish(&mut self) -> remote::Result<()> {
-        let Some(sink) = self.sink.take() else {
+        if self.sink.is_some() {
+            self.step_since = Instant::now();
+        }
+        let deadline = self.deadline();
+        let Some(sink) = &mut self.sink else {
             return Ok(());
         };
-        self.step_since = Instant::now();
-        let said = sink.finish(&self.deadline())?;
+        let said = sink.finish(&deadline)?;
+        self.sink = None;
         self.early = Vec::new();
         let mut body = self.file.body.lock();
         body.stream_confirmed();
