@@ -323,6 +323,28 @@ fn where_nothing_can_be_renamed_remote_changes_are_not_removed() {
 }
 
 #[test]
+fn where_nothing_can_be_renamed_an_open_target_survives_a_failed_copy() {
+    let server = Script::new().without(&["RNFR"]).start();
+    server.tree().put("/f", "new content");
+    server.tree().put("/target", "old content");
+    let mount = Mount::of(&server);
+    server.once("STOR /target", Act::Refuse(3, "552 Quota exceeded."));
+    mount.python(
+        "f = os.open('target', os.O_RDWR)
+assert os.pread(f, 100, 0) == b'old content'
+try:
+    os.rename('f', 'target')
+    assert False, 'it was said to be renamed'
+except OSError:
+    pass
+os.fsync(f)
+os.close(f)",
+    );
+    assert_eq!(server.tree().bytes("/target"), Some(&b"old content"[..]));
+    assert_eq!(server.tree().bytes("/f"), Some(&b"new content"[..]));
+}
+
+#[test]
 fn where_no_part_of_a_file_is_taken_all_of_it_is_stored() {
     for words in [
         // ProFTPD without AllowStoreRestart, its default.

@@ -108,6 +108,10 @@ impl Vfs {
             if let Some(disk) = &self.readers.disk {
                 disk.forget(to);
             }
+            if let Some(open) = target.and_then(|target| self.files.opened_file(target)) {
+                // All of it is here, and is stored again.
+                open.body.lock().lost_base(0);
+            }
             let mut tree = self.table.lock();
             if let Some(target) = target {
                 tree.start_generation(target);
