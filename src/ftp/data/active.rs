@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ftp::control::{Control, blame};
 use crate::ftp::data::Policy;
+use crate::ftp::net::local_address::is_ours;
 use crate::ftp::net::stream::{Bind, Stream, wait_for};
 use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
@@ -45,13 +46,11 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
     let bind = control.route().bind.as_ref();
     let announced = announced(policy, local.ip());
     // An address that is not of this machine is that of a NAT, which forwards to ours.
-    let socket = match listen_at(SocketAddr::new(announced, 0), policy, bind) {
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-            listen_at(local, policy, bind)
-        }
-        outcome => outcome,
+    let end = match announced != local.ip() && is_ours(&announced) {
+        true => SocketAddr::new(announced, 0),
+        false => local,
     };
-    let socket = socket.map_err(|error| {
+    let socket = listen_at(end, policy, bind).map_err(|error| {
         let mend = match &policy.ports {
             Some(ports) => format!(
                 "{error}; make port_range={}-{} wider than the number of connections",

@@ -4,9 +4,9 @@
 //! before the mount.
 
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs};
 
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, InterfaceAddressIterator, getifaddrs};
 use nix::net::if_::if_nametoindex;
 
 use crate::ftp::net::stream::Bind;
@@ -38,19 +38,21 @@ fn interface_addresses(name: &str) -> io::Result<Vec<IpAddr>> {
         IpAddr::V6(address) => !address.is_unicast_link_local(),
     };
     let all = getifaddrs()?.filter(|one| one.interface_name == name);
-    let addresses = all.filter_map(|one| {
-        let address = one.address?;
-        let v4 = address
-            .as_sockaddr_in()
-            .map(|address| IpAddr::V4(address.ip()));
-        let v6 = || {
-            address
-                .as_sockaddr_in6()
-                .map(|address| IpAddr::V6(address.ip()))
-        };
-        v4.or_else(v6)
-    });
-    Ok(addresses.filter(is_wide).collect())
+    Ok(all.filter_map(|one| ip(&one)).filter(is_wide).collect())
+}
+
+/// Whether an address is one of this machine. To bind to it shows less: `ip_nonlocal_bind` allows any.
+pub fn is_ours(address: &IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_listed = |mut all: InterfaceAddressIterator| all.any(|one| ip(&one) == Some(address));
+    address.is_loopback() || getifaddrs().is_ok_and(is_listed)
+}
+
+fn ip(one: &InterfaceAddress) -> Option<IpAddr> {
+    let address = one.address.as_ref()?;
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
+    v4.or_else(v6)
 }
 
 /// Returns the local end that `place` names; of a host, an address that is wanted. An interface need not be there yet.
@@ -61,7 +63,6 @@ pub fn local_end(place: &str, is_wanted: &dyn Fn(&IpAddr) -> bool) -> io::Result
     if if_nametoindex(place).is_ok() {
         return Ok(Bind::Interface(place.to_string()));
     }
-    let is_ours = |address: &IpAddr| UdpSocket::bind((*address, 0)).is_ok();
     match addresses(place) {
         Ok(found) => {
             let ours = found
