@@ -252,10 +252,17 @@ impl Tree {
 
     /// The names and numbers in a directory, in the order of the names.
     pub fn children(&self, directory: u64) -> Vec<(Arc<[u8]>, u64)> {
+        let children = self.sorted(directory, |_| true).into_iter();
+        children
+            .map(|(name, ino)| (Arc::clone(name), ino))
+            .collect()
+    }
+
+    fn sorted(&self, directory: u64, wanted: impl Fn(u64) -> bool) -> Vec<(&Arc<[u8]>, u64)> {
         let node = self.nodes.get(&directory).into_iter();
         let mut children: Vec<_> = node
             .flat_map(|node| node.children())
-            .map(|(name, ino)| (Arc::clone(name), ino))
+            .filter(|(_, ino)| wanted(*ino))
             .collect();
         children.sort_unstable();
         children
@@ -263,25 +270,18 @@ impl Tree {
 
     /// The numbers of all in a directory, in the order of the names.
     pub fn numbers(&self, directory: u64) -> Vec<u64> {
-        let node = self.nodes.get(&directory).into_iter();
-        let mut children: Vec<_> = node.flat_map(|node| node.children()).collect();
-        children.sort_unstable();
-        children.into_iter().map(|(_, ino)| ino).collect()
+        let children = self.sorted(directory, |_| true).into_iter();
+        children.map(|(_, ino)| ino).collect()
     }
 
     /// The numbers of what is of this kind in a directory, in the order of the names.
     pub fn children_of(&self, directory: u64, kind: Kind) -> Vec<u64> {
-        let node = self.nodes.get(&directory).into_iter();
-        let is_of_kind = |ino: u64| {
-            let node = self.nodes.get(&ino);
-            node.is_some_and(|node| node.attributes.kind == kind)
+        let is_of_kind = |ino| {
+            self.get(ino)
+                .is_some_and(|node| node.attributes.kind == kind)
         };
-        let mut children: Vec<_> = node
-            .flat_map(|node| node.children())
-            .filter(|(_, ino)| is_of_kind(*ino))
-            .collect();
-        children.sort_unstable();
-        children.into_iter().map(|(_, ino)| ino).collect()
+        let children = self.sorted(directory, is_of_kind).into_iter();
+        children.map(|(_, ino)| ino).collect()
     }
 
     /// Whether something in `directory` is known, local things too.

@@ -34,6 +34,13 @@ pub enum PipelineOutcome {
     Surplus,
 }
 
+impl PipelineOutcome {
+    /// Whether a reply came that did not fit.
+    pub fn is_misfit(self) -> bool {
+        matches!(self, Self::Reordered | Self::Surplus)
+    }
+}
+
 /// Whether the server has agreed to a transfer whose data moves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Consent {

@@ -17,7 +17,6 @@ use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
 use crate::ftp::control::login;
 use crate::ftp::control::login::{Early, Located};
-use crate::ftp::control::owed_replies::PipelineOutcome;
 use crate::ftp::data::Preconnected;
 use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{
@@ -161,13 +160,8 @@ fn locate(
     let directory = directory.as_deref();
     let located = login::locate(&mut control, directory, asks, doubts_refusal, deadline);
     let outcome = control.take_pipeline_outcome();
-    let is_lost = outcome.is_some_and(|outcome| {
-        let is_misfit = matches!(
-            outcome,
-            PipelineOutcome::Reordered | PipelineOutcome::Surplus
-        );
-        learn_pipelining(profile, outcome) || is_misfit
-    });
+    let is_lost =
+        outcome.is_some_and(|outcome| learn_pipelining(profile, outcome) || outcome.is_misfit());
     let is_surplus =
         doubts_refusal && located.as_ref().err().and_then(Error::why) == Some(Why::Unsaid);
     if is_surplus {

@@ -281,11 +281,8 @@ pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
 /// disabled by this.
 pub(crate) fn learn_pipelining(profile: &Profile, outcome: PipelineOutcome) -> bool {
     let is_known = profile.ask(|learned| learned.pipelining.commands) == Support::No;
-    let is_misfit = matches!(
-        outcome,
-        PipelineOutcome::Reordered | PipelineOutcome::Surplus
-    );
-    let ends_by_misfit = is_misfit && profile.note_misfit(Order::Commands) == Misfit::Mount;
+    let ends_by_misfit =
+        outcome.is_misfit() && profile.note_misfit(Order::Commands) == Misfit::Mount;
     let mut is_news = false;
     profile.learn(|learned| {
         let ends = match outcome {

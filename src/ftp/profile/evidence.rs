@@ -12,6 +12,7 @@
 pub mod order;
 
 use crate::ftp::profile::{DataMode, Learned, ModeFailure, Part, Profile, Support};
+use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Error, Why};
 
@@ -287,14 +288,16 @@ impl Profile {
 
     /// An answer about the absolute path `directory` is of no use: that may be about the directory.
     pub fn note_useless(&self, capability: Capability, directory: &[u8]) {
-        self.note_verdict(capability, directory, Verdict::OfPath);
+        let inner = below(directory, b"");
+        self.note_verdict(capability, directory_of(&inner), Verdict::OfPath);
     }
 
     /// Whether the first refusal since the last success was in this directory.
     pub fn is_refused_in(&self, capability: Capability, directory: &[u8]) -> bool {
+        let inner = below(directory, b"");
         self.ask(|learned| {
             let mut refused = learned.this_mount.refused_in.iter();
-            refused.any(|one| one.capability == capability && one.directory == directory)
+            refused.any(|one| one.capability == capability && one.directory == directory_of(&inner))
         })
     }
 

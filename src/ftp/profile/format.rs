@@ -122,6 +122,28 @@ const WAY: &str = "way";
 /// Seconds east of UTC that a zone may have.
 const ZONE_RANGE: RangeInclusive<i32> = -14 * 3600..=14 * 3600;
 
+/// A fact that is known, as yes or no, or unknown.
+macro_rules! support {
+    ($name:literal, $($field:ident).+) => {
+        Fact {
+            name: $name,
+            write: |learned| learned.$($field).+.known().map(yes_or_no),
+            read: |learned, word| parse_flag(word).map(|flag| learned.$($field).+ = flag.into()),
+        }
+    };
+}
+
+/// A fact that is written where it holds.
+macro_rules! flag {
+    ($name:literal, $($field:ident).+) => {
+        Fact {
+            name: $name,
+            write: |learned| learned.$($field).+.then(|| yes_or_no(true)),
+            read: |learned, word| parse_flag(word).map(|flag| learned.$($field).+ = flag),
+        }
+    };
+}
+
 const FACTS: &[Fact] = &[
     Fact {
         name: WAY,
@@ -147,30 +169,10 @@ const FACTS: &[Fact] = &[
             Some(())
         },
     },
-    Fact {
-        name: "steps_back",
-        write: |learned| learned.data.tls12_only.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.data.tls12_only = flag),
-    },
-    Fact {
-        name: "active_flights",
-        write: |learned| learned.data.active_pipelining.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.data.active_pipelining = flag.into())
-        },
-    },
-    Fact {
-        name: "flights",
-        write: |learned| learned.pipelining.commands.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.pipelining.commands = flag.into())
-        },
-    },
-    Fact {
-        name: "utf8",
-        write: |learned| learned.features.utf8.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.features.utf8 = flag),
-    },
+    flag!("steps_back", data.tls12_only),
+    support!("active_flights", data.active_pipelining),
+    support!("flights", pipelining.commands),
+    flag!("utf8", features.utf8),
     Fact {
         name: "facts",
         write: |learned| {
@@ -185,46 +187,14 @@ const FACTS: &[Fact] = &[
             Some(())
         },
     },
-    Fact {
-        name: "late_spares",
-        write: |learned| learned.data.late_preconnect.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.data.late_preconnect = flag),
-    },
-    Fact {
-        name: "pret",
-        write: |learned| learned.data.needs_pret.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.data.needs_pret = flag),
-    },
-    Fact {
-        name: "mlsd",
-        write: |learned| learned.listing.mlsd.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.mlsd = flag.into()),
-    },
-    Fact {
-        name: "mlst",
-        write: |learned| learned.listing.mlst.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.mlst = flag.into()),
-    },
-    Fact {
-        name: "list_all",
-        write: |learned| learned.listing.list_all.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.list_all = flag.into()),
-    },
-    Fact {
-        name: "lists_entered",
-        write: |learned| learned.listing.late_cwd.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.late_cwd = flag.into()),
-    },
-    Fact {
-        name: "stat_lists",
-        write: |learned| learned.listing.stat_lists.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.stat_lists = flag.into()),
-    },
-    Fact {
-        name: "hides_directories",
-        write: |learned| learned.listing.hides_directories.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.listing.hides_directories = flag),
-    },
+    flag!("late_spares", data.late_preconnect),
+    flag!("pret", data.needs_pret),
+    support!("mlsd", listing.mlsd),
+    support!("mlst", listing.mlst),
+    support!("list_all", listing.list_all),
+    support!("lists_entered", listing.late_cwd),
+    support!("stat_lists", listing.stat_lists),
+    flag!("hides_directories", listing.hides_directories),
     Fact {
         name: "zone",
         write: |learned| learned.attributes.zone.map(|seconds| seconds.to_string()),
@@ -233,16 +203,8 @@ const FACTS: &[Fact] = &[
             zone.map(|zone| learned.attributes.zone = Some(zone))
         },
     },
-    Fact {
-        name: "mdtm",
-        write: |learned| learned.attributes.mdtm.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.mdtm = flag.into()),
-    },
-    Fact {
-        name: "chmod",
-        write: |learned| learned.attributes.chmod.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.attributes.chmod = flag.into()),
-    },
+    support!("mdtm", attributes.mdtm),
+    support!("chmod", attributes.chmod),
     Fact {
         name: "sets_times",
         write: |learned| learned.attributes.time_setter.map(setter),
@@ -253,93 +215,21 @@ const FACTS: &[Fact] = &[
             Some(())
         },
     },
-    Fact {
-        name: "follows",
-        write: |learned| learned.pipelining.after_download.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.pipelining.after_download = flag.into())
-        },
-    },
-    Fact {
-        name: "answers_behind",
-        write: |learned| learned.pipelining.after_upload.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.pipelining.after_upload = flag.into())
-        },
-    },
-    Fact {
-        name: "early_data",
-        write: |learned| learned.pipelining.early_data.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.pipelining.early_data = flag.into())
-        },
-    },
-    Fact {
-        name: "doubles",
-        write: |learned| learned.pipelining.doubles.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.pipelining.doubles = flag),
-    },
-    Fact {
-        name: "appe",
-        write: |learned| learned.partial.appe.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe = flag.into()),
-    },
-    Fact {
-        name: "appends",
-        write: |learned| learned.partial.appe_keeps.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.partial.appe_keeps = flag),
-    },
-    Fact {
-        name: "stor_at",
-        write: |learned| learned.partial.rest_stor.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.partial.rest_stor = flag.into()),
-    },
-    Fact {
-        name: "stor_keeps",
-        write: |learned| learned.partial.rest_stor_keeps.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.partial.rest_stor_keeps = flag.into())
-        },
-    },
-    Fact {
-        name: "stor_beyond",
-        write: |learned| learned.partial.rest_stor_beyond.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.partial.rest_stor_beyond = flag.into())
-        },
-    },
-    Fact {
-        name: "site_quota",
-        write: |learned| learned.attributes.site_quota.known().map(yes_or_no),
-        read: |learned, word| {
-            parse_flag(word).map(|flag| learned.attributes.site_quota = flag.into())
-        },
-    },
-    Fact {
-        name: "moves_aside",
-        write: |learned| learned.moves_aside.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.moves_aside = flag),
-    },
-    Fact {
-        name: "paths",
-        write: |learned| learned.paths.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.paths = flag.into()),
-    },
-    Fact {
-        name: "raw_names",
-        write: |learned| learned.names.raw.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.names.raw = flag.into()),
-    },
-    Fact {
-        name: "iac_names",
-        write: |learned| learned.names.iac.known().map(yes_or_no),
-        read: |learned, word| parse_flag(word).map(|flag| learned.names.iac = flag.into()),
-    },
-    Fact {
-        name: "one_session",
-        write: |learned| learned.one_session.then(|| yes_or_no(true)),
-        read: |learned, word| parse_flag(word).map(|flag| learned.one_session = flag),
-    },
+    support!("follows", pipelining.after_download),
+    support!("answers_behind", pipelining.after_upload),
+    support!("early_data", pipelining.early_data),
+    flag!("doubles", pipelining.doubles),
+    support!("appe", partial.appe),
+    flag!("appends", partial.appe_keeps),
+    support!("stor_at", partial.rest_stor),
+    support!("stor_keeps", partial.rest_stor_keeps),
+    support!("stor_beyond", partial.rest_stor_beyond),
+    support!("site_quota", attributes.site_quota),
+    flag!("moves_aside", moves_aside),
+    support!("paths", paths),
+    support!("raw_names", names.raw),
+    support!("iac_names", names.iac),
+    flag!("one_session", one_session),
     Fact {
         name: "rest",
         write: |learned| learned.partial.rest_retr.known().map(yes_or_no),
