@@ -322,6 +322,32 @@ fn where_nothing_can_be_renamed_remote_changes_are_not_removed() {
     assert_eq!(server.tree().bytes("/f"), Some(&b"their newer content"[..]));
 }
 
+/// Both names were one file on the server, which no listing shows.
+#[test]
+fn where_nothing_can_be_renamed_a_copy_that_goes_with_the_old_name_is_not_lost() {
+    for is_refused in [false, true] {
+        let server = Script::new().without(&["RNFR"]).start();
+        server.tree().put("/f", "content");
+        let mount = Mount::of(&server);
+        let gate = Gate::default();
+        server.once("DELE /f", Act::Hold(gate.clone()));
+        let rename = "python3 -c 'import os; os.rename(\"f\", \"new\")' 2>&1 || echo failed";
+        let mut mover = mount.start(rename);
+        server.await_count("DELE /f", 1);
+        server.tree().remove("/new");
+        if is_refused {
+            server.on("STOR", Act::Reply("552 Quota exceeded."));
+        }
+        gate.open();
+        assert_eq!(mover.end().contains("failed"), is_refused);
+        let stored = server.tree().bytes("/new").map(<[u8]>::to_vec);
+        assert_eq!(stored.is_some(), !is_refused);
+        let kept = mount.lost();
+        assert_eq!(kept.len(), usize::from(is_refused), "{kept:?}");
+        mount.sh("[ $(cat $S/cache/ftpfs/lost+found/new.*Z new 2>/dev/null) = content ]");
+    }
+}
+
 #[test]
 fn where_nothing_can_be_renamed_an_open_target_survives_a_failed_copy() {
     let server = Script::new().without(&["RNFR"]).start();

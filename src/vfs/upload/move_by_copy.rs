@@ -61,7 +61,8 @@ impl Uploader {
         self.remote.step(Step::Remove(from), deadline)?;
         if self.is_gone(to, deadline) {
             log::warn!("rename: {to} went with {from}: it is stored again");
-            updated = self.remote.update(to, &change, &plan, &spool, &ask)?;
+            let again = self.remote.update(to, &change, &plan, &spool, &ask);
+            updated = again.inspect_err(|error| self.keep_copy(to, &change, &spool, error))?;
         }
         updated.version = Self::version_made(&change, &updated);
         log::info!("rename: {from}: copied to {to} and removed, since the server can't rename");
@@ -70,6 +71,16 @@ impl Uploader {
             self.take_copy_as_base(&file, &updated);
         }
         Ok(())
+    }
+
+    /// The server has the file under neither name: it is kept in lost+found.
+    fn keep_copy(&self, to: &RemotePath, change: &Change, spool: &SpoolFile, why: &remote::Error) {
+        let reason = format!("{to}: it could not be stored again after a rename: {why}");
+        match self.keep(to, spool, (change.size, &change.dirty), &reason) {
+            Ok(Some(kept)) => log::error!("rename: {reason}; it is kept as {}", kept.display()),
+            Ok(None) => log::error!("rename: {reason}; it is empty"),
+            Err(error) => log::error!("rename: {reason}; it could not be kept: {error}"),
+        }
     }
 
     fn version_at(&self, path: &RemotePath, deadline: &Deadline) -> Result<Version> {
