@@ -1,7 +1,7 @@
 """Makes docs/benchmarks from what benches/rows.sh has measured: Markdown, JSON, and charts as SVG.
 
-report.py RESULTS ROWS DIRECTORY VERSION ROUNDS ONLY: RESULTS has a line for each measurement, ROWS is rows.sh, which says
-what each row is, and ONLY names the rows of a run that had not all.
+report.py RESULTS ROWS DIRECTORY VERSION ROUNDS: RESULTS has a line for each measurement, and ROWS is rows.sh, which says
+what each row is, and where it is measured.
 """
 
 import datetime, html, json, math, os, re, statistics, sys
@@ -18,6 +18,9 @@ CURVES = {
     "scale-tree": ("ls -lR of a tree, 10 files in each directory", "directories"),
     "scale-readers": ("readers of files of 16 MiB, at once", "readers"),
     "scale-open": ("files open at once", "files"),
+    "scale-mounts": ("more mounts of one server, each listed once", "mounts"),
+    "scale-read": ("read of one file", "GiB"),
+    "scale-write": ("write of one file", "GiB"),
 }
 ROUNDS_OF_A_WHOLE_RUN = 5
 
@@ -47,6 +50,20 @@ def cells(measured):
         if line != "loopback":
             cell |= {"round_trips": middle("round_trips")}
         yield cell
+
+
+def is_whole(all_cells, rows, rounds):
+    """Whether each row was measured on each line on which it is to be."""
+    if rounds < ROUNDS_OF_A_WHOLE_RUN:
+        return False
+    lines_of = {"lan": ["loopback"], "scale": ["loopback"], "wan": ["20ms-200mbit", "100ms-50mbit"]}
+    ours = [(cell["line"], cell["row"]) for cell in all_cells if cell["tool"] == "ftpfs" and cell["rounds"] >= rounds]
+    for name, places, _ in rows:
+        pattern = re.compile(re.escape(name).replace(re.escape("$many"), r"\d+"))
+        for line in [line for place in places.split(",") for line in lines_of[place]]:
+            if not any(line == measured and pattern.fullmatch(row) for measured, row in ours):
+                return False
+    return True
 
 
 def shown(seconds):
@@ -118,21 +135,20 @@ def curve(title, unit, points):
     return svg(width, height, body)
 
 
-def main(results, rows_file, directory, version, rounds, only):
-    what = {}
-    for name, words in re.findall(r'^\s*row "?([a-z0-9$-]+)"? +[a-z,]+ +"(.*)"$', open(rows_file).read(), re.M):
-        what[name] = words
+def main(results, rows_file, directory, version, rounds):
+    rows = re.findall(r'^\s*row "?([a-z0-9$-]+)"? +([a-z,]+) +"(.*)"$', open(rows_file).read(), re.M)
+    what = {name: words for name, _, words in rows}
     all_cells = list(cells(read(results)))
-    is_whole = int(rounds) >= ROUNDS_OF_A_WHOLE_RUN and not only.strip()
+    whole = is_whole(all_cells, rows, int(rounds))
     machine = {"cores": os.cpu_count(), "kernel": os.uname().release.split("-")[0], "architecture": os.uname().machine}
     today = datetime.date.today().isoformat()
     os.makedirs(directory, exist_ok=True)
     write = lambda name, content: open(os.path.join(directory, name), "w").write(content)
-    head = {"date": today, "version": version, "machine": machine, "rounds": int(rounds), "is_whole": is_whole}
+    head = {"date": today, "version": version, "machine": machine, "rounds": int(rounds), "is_whole": whole}
     write("results.json", json.dumps(head | {"cells": all_cells}, indent=1) + "\n")
 
     page = ["# Benchmarks", ""]
-    if not is_whole:
+    if not whole:
         page += ["**This is a part of a run, made to show that the script works. Its figures are not for quoting.**", ""]
     page += [
         f"{version}, {today}, on {machine['cores']} cores with Linux {machine['kernel']}. Rounds: {rounds}, in turn with the other programs.",
