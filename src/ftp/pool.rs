@@ -12,6 +12,7 @@
 //! * `connector`: makes further connections, and preconnects data connections
 //! * `reachability`: decides whether the server counts as away
 //! * `search`: looks for a server that counts as away
+//! * `session_requests`: shares the sessions that the server allows among the mounts of one server and user
 //! * `old_sessions`: keeps track of sessions that the server may still count
 //! * `succession`: finds out that each new session ends an older one
 //! * `doubtful_paths`: remembers the paths whose last change may still run
@@ -35,6 +36,7 @@ pub(crate) mod lease;
 pub(crate) mod old_sessions;
 pub(crate) mod reachability;
 pub(crate) mod search;
+pub(crate) mod session_requests;
 pub(crate) mod succession;
 pub(crate) mod traffic;
 pub(crate) mod wait_queue;
@@ -55,6 +57,7 @@ use crate::ftp::pool::connector::GROWING_PATIENCE;
 use crate::ftp::pool::doubtful_paths::DoubtfulPaths;
 pub use crate::ftp::pool::lease::Lease;
 use crate::ftp::pool::reachability::LastHeard;
+use crate::ftp::pool::session_requests::{Event, SessionRequests};
 use crate::ftp::pool::traffic::{Moved, Traffic};
 pub use crate::ftp::pool::wait_queue::Purpose;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
@@ -72,6 +75,8 @@ pub struct Pool {
     root: RemoteRoot,
     profile: Arc<Profile>,
     kept: Arc<ProfileStore>,
+    /// Where other mounts of the server are asked for sessions; `None` where nothing can be stored.
+    requests: Option<Arc<SessionRequests>>,
     doubtful_paths: DoubtfulPaths,
     state: Mutex<PoolState>,
     /// Something was given back, or has failed.
@@ -137,6 +142,8 @@ impl Pool {
             host, port, login, ..
         } = &*endpoint;
         let kept = ProfileStore::open(endpoint.profiles.as_deref(), host, *port, &login.user);
+        let requests = kept.path().and_then(SessionRequests::beside).map(Arc::new);
+        let first = || bootstrap::connect_first(&endpoint, &profile, &kept, deadline);
         let Bootstrap {
             mut control,
             root,
@@ -144,13 +151,14 @@ impl Pool {
             looks,
             port,
             second,
-        } = bootstrap::connect_first(&endpoint, &profile, &kept, deadline)?;
+        } = bootstrap::with_room(requests.as_deref(), deadline, first)?;
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
             root,
             profile,
             kept: Arc::new(kept),
+            requests,
             doubtful_paths: DoubtfulPaths::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -167,6 +175,9 @@ impl Pool {
         }
         if let Some(second) = second {
             second.join(&pool);
+        }
+        if pool.requests.is_some() {
+            pool.spawn("sessions", Self::answer_requests);
         }
         match pool.spawn("pool", Self::watch) {
             true => Ok(pool),
@@ -242,6 +253,9 @@ impl Pool {
     pub fn close(&self) {
         self.cut();
         self.keep();
+        if let Some(requests) = &self.requests {
+            requests.end();
+        }
     }
 
     /// Cuts every connection.
@@ -354,7 +368,12 @@ impl Pool {
         // The port of a data connection that may not wait is free when its session has ended.
         let keeps_port = preconnected.is_some() && !Preconnected::is_possible(&self.profile);
         let mut state = self.state.lock();
-        if control.in_step() && !state.closed && !keeps_port {
+        if state.is_over_limit() {
+            // Another mount has asked for it.
+            state.give_up(id, &control);
+            drop((control, preconnected));
+            self.tell_others(SessionRequests::give);
+        } else if control.in_step() && !state.closed && !keeps_port {
             let idle = Idle {
                 id,
                 control,
@@ -384,6 +403,51 @@ impl Pool {
     /// Whether the server has turned out to have room for one connection.
     pub fn is_single(&self) -> bool {
         self.state.lock().limit.is_single
+    }
+
+    /// Asks the other mounts of the server for room, after a refusal for lack of it with so many sessions.
+    fn ask_for_room(&self, sessions: usize) {
+        self.tell_others(move |requests| requests.ask(sessions));
+    }
+
+    /// Writes to the other mounts of the server, if there are any; on a thread, since the home directory may hang.
+    fn tell_others(&self, tell: impl FnOnce(&SessionRequests) + Send + 'static) {
+        let Some(requests) = self.requests.clone() else {
+            return;
+        };
+        let told = move || {
+            if requests.has_others() {
+                tell(&requests);
+            }
+        };
+        // Without a thread the next refusal asks again.
+        let _ = spawn_thread("session request", told);
+    }
+
+    /// Gives way to other mounts of the server, and takes what they give, until the pool is closed.
+    fn answer_requests(&self) {
+        let Some(requests) = &self.requests else {
+            return;
+        };
+        while let Some(event) = requests.next() {
+            log::debug!("pool: another mount of this server: {event:?}");
+            let closed = {
+                let mut state = self.state.lock();
+                match event {
+                    Event::Asked(sessions) => state.make_room(sessions),
+                    Event::Given => {
+                        state.lift_limit();
+                        Vec::new()
+                    }
+                }
+            };
+            let gives = !closed.is_empty();
+            drop(closed);
+            self.changed.notify_all();
+            if gives {
+                requests.give();
+            }
+        }
     }
 
     /// Drops what is idle for too long, until the pool is closed.

@@ -84,3 +84,46 @@ fn two_connections_are_enough() {
         );
     }
 }
+
+/// Two mounts of one user, as of `/www` and `/data` in fstab, on a server that allows four sessions, or one. Both work, and
+/// the first has its sessions again when the second has gone.
+#[test]
+fn two_mounts_share_the_sessions_of_a_server() {
+    for (server, allowed) in [
+        ("vsftpd max_per_ip=4", 4),
+        ("proftpd 'MaxClientsPerUser 4'", 4),
+        ("pure_ftpd -C 4", 4),
+        ("vsftpd max_per_ip=1", 1),
+    ] {
+        run(
+            120,
+            &format!(
+                r#"
+                {server}; mkdir $D/tree $S/second $S/new
+                for n in {{1..40}}; do head -c $((n * 311)) /dev/urandom >$D/tree/$n; cp $D/tree/$n $S/new/$n; done
+                chown -R $account: $D
+                mounts ''
+                # As many sessions as there are.
+                for n in {{1..8}}; do cat $M/tree/$n* >/dev/null & readers="${{readers:-}} $!"; done; wait $readers
+                "$FTPFS" "$URL" $S/second -f -d -o tls=off >$S/log-second 2>&1 & second=$!
+                soon mountpoint -q $S/second
+                for n in {{1..2}}; do
+                    cp -r $S/second/tree $S/copy$n & one=$!
+                    cp -r $S/new $M/new$n & other=$!
+                    wait $one; wait $other
+                    diff -r $D/tree $S/copy$n; diff -r $S/new $D/new$n
+                done
+                if [ {allowed} -gt 1 ]; then
+                    says $S/log 'another mount of this server asks for a session'
+                    [ $(grep -c '< 230' $S/log-second) -ge 2 ] || fail "the second mount has one session"
+                    umount $S/second; wait $second
+                    soon grep -q 'has closed sessions; 8 connections again' $S/log
+                    for n in {{1..8}}; do cp $S/new/$n* $M/new1 & writers="${{writers:-}} $!"; done; wait $writers
+                else
+                    umount $S/second; wait $second
+                fi
+                unmounts"#
+            ),
+        );
+    }
+}

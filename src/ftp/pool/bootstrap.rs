@@ -11,7 +11,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ftp::config::Endpoint;
 use crate::ftp::control::Control;
@@ -22,6 +22,7 @@ use crate::ftp::net::route::Route;
 use crate::ftp::pool::connector::{
     GROWING_PATIENCE, further_login, has_surplus_replies, learn_pipelining, workarounds,
 };
+use crate::ftp::pool::session_requests::SessionRequests;
 use crate::ftp::pool::wait_queue::PoolState;
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::store::ProfileStore;
@@ -31,6 +32,9 @@ use crate::ftp::protocol::remote_root::RemoteRoot;
 use crate::ftp::protocol::reply::Reply;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Deadline, Error, Result, Urgency, Why};
+
+/// How long a new mount waits for other mounts of the server to close a session.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The outcome of the first login.
 pub(crate) struct Bootstrap {
@@ -131,6 +135,25 @@ pub(crate) fn connect_first(
         port,
         second,
     })
+}
+
+/// Makes the first connection by `first`; where the server has no room for it, other mounts are asked to close theirs.
+pub(crate) fn with_room<T>(
+    requests: Option<&SessionRequests>,
+    deadline: &Deadline,
+    first: impl Fn() -> Result<T>,
+) -> Result<T> {
+    let until = Instant::now() + deadline.patience().min(ROOM_PATIENCE);
+    loop {
+        let made = first();
+        let refusal = made.as_ref().err().and_then(Error::why);
+        let asked = requests.filter(|requests| {
+            refusal == Some(Why::TooMany) && Instant::now() < until && requests.has_others()
+        });
+        let Some(asked) = asked else { return made };
+        asked.ask(0);
+        asked.wait_for(WAIT_CHECK_INTERVAL);
+    }
 }
 
 /// The directory to change to, in the server's bytes.

@@ -186,7 +186,9 @@ impl Pool {
                     state.sessions.note_end_of_login(begun);
                 }
                 state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
-                if !state.note_refused(&error) {
+                if state.note_refused(&error) {
+                    self.ask_for_room(state.live);
+                } else {
                     log::info!("pool: no further connection: {error}");
                 }
             }

@@ -260,6 +260,9 @@ impl Pool {
             state.sessions.note_end_of_login(begun);
         }
         let is_full = state.note_refused(&error);
+        if is_full {
+            self.ask_for_room(state.live);
+        }
         if !is_full || state.live == 0 && ask.deadline.remaining().is_none() {
             return Err(error);
         }

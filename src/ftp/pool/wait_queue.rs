@@ -259,7 +259,7 @@ impl PoolState {
         self.waiting.by_urgency.iter().all(|&waiting| waiting == 0)
     }
 
-    /// Whether a waiting caller gets no connection unless a transfer makes way.
+    /// Whether a waiting caller, or another mount, gets no connection unless a transfer makes way.
     pub fn is_stuck(&self) -> bool {
         let callers = self.waiting.by_urgency[Urgency::Caller as usize]
             + self.waiting.by_urgency[Urgency::Flush as usize];
@@ -267,7 +267,7 @@ impl PoolState {
         let none_to_come = self.live >= self.limit.now || self.is_barred() && self.connecting == 0;
         let none_left = self.idle.is_empty() && self.arming == 0 && none_to_come;
         let none_to_transfer = self.waiting.transfers > 0 && !self.may_transfer();
-        callers > 0 && (none_left || none_to_transfer)
+        self.is_over_limit() || callers > 0 && (none_left || none_to_transfer)
     }
 
     /// A transfer or a listing begins.
@@ -339,6 +339,49 @@ impl PoolState {
         self.limit.now = self.limit.configured;
         self.limit.lowered_until = None;
         self.sessions = Succession::default();
+    }
+
+    /// Another mount of the server was refused for lack of room, and has `theirs` connections: both are to have as many.
+    /// Returns what was idle beyond that, to be closed.
+    pub fn make_room(&mut self, theirs: usize) -> Vec<Idle> {
+        let half = (self.live + theirs).div_ceil(2);
+        // The only one is theirs for as long as no caller here needs it.
+        let keep = if theirs == 0 && self.live == 1 {
+            0
+        } else {
+            half
+        };
+        if self.live <= keep {
+            return Vec::new();
+        }
+        if half < self.limit.now && half > 0 {
+            log::info!("pool: another mount of this server asks for a session; limited to {half}");
+            self.limit.now = half;
+            self.limit.lowered_until = Some(Instant::now() + LIMIT_MEMORY);
+        }
+        let beyond = (self.live - keep).min(self.idle.len());
+        let closed: Vec<Idle> = self.idle.drain(..beyond).collect();
+        for idle in &closed {
+            self.drop_connection(idle.id);
+        }
+        closed
+    }
+
+    /// Another mount of the server has closed connections, or has ended: there may be room again.
+    pub fn lift_limit(&mut self) {
+        if self.limit.lowered_until.take().is_some() {
+            log::info!(
+                "pool: another mount of this server has closed sessions; {} connections again",
+                self.limit.configured
+            );
+            self.limit.now = self.limit.configured;
+            self.limit.paused_until = None;
+        }
+    }
+
+    /// Whether there are more connections than another mount of the server has left to this one.
+    pub fn is_over_limit(&self) -> bool {
+        self.live > self.limit.now
     }
 
     /// A connection that is out of step is gone.
