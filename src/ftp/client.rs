@@ -451,7 +451,11 @@ impl Remote for Client {
         if self.pool.profile().ask(stat_list::is_possible) {
             match self.list_by_stat(directories, ask, each) {
                 Ok(by_stat) => listed = by_stat,
-                Err(error) => log::info!("list: {error}; listing directories one by one"),
+                Err(error @ (Error::Refused { .. } | Error::Misbehaved { .. })) => {
+                    log::info!("list: {error}; listing directories one by one");
+                }
+                // One by one they would fare no better.
+                Err(error) => return vec![Err(error); directories.len()],
             }
         }
         let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {

@@ -195,3 +195,20 @@ fn over_two_connections_no_directory_is_listed_twice() {
         assert_eq!(listed, 1, "{number}");
     }
 }
+
+/// Where replies take longer than prefetching waits for a connection, a walk still lists many directories in one flight.
+#[test]
+fn walk_over_a_long_line_lists_directories_together() {
+    let server = Script::new().without(&LIST_ONLY).start();
+    for number in 0..96 {
+        server.tree().put(&format!("/t/{number:02}/f"), "content");
+    }
+    for command in ["PASS", "LIST", "PASV"] {
+        server.on(command, Act::Wait(Duration::from_millis(300)));
+    }
+    let mount = Mount::with(&server, "max_conns=3");
+    assert_eq!(mount.sh("find t -type f | wc -l"), "96\n");
+    let alone = server.count("LIST");
+    eprintln!("ALONE {alone}");
+    assert!(alone < 32, "{alone} directories were listed alone");
+}

@@ -3,10 +3,11 @@
 //! `walk_detector` says which directories come next. They are listed on connections that no caller waits for, and merged
 //! like every other listing; a caller that asks for one meanwhile shares it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::process::thread::spawn_thread;
-use crate::remote::{Ask, Completeness, Deadline, Entry, Kind, RemotePath, Result, Urgency};
+use crate::remote::{Ask, Completeness, Deadline, Entry, Error, Kind, RemotePath, Result, Urgency};
 use crate::vfs::metadata::list::is_nameable;
 use crate::vfs::metadata::single_flight::Claim;
 use crate::vfs::prefetch::Prefetcher;
@@ -57,10 +58,13 @@ impl Prefetcher {
             };
             self.walks.lock().begin(&now);
             let job = move || {
-                vfs.list_batch(&now);
+                let were_listed = vfs.list_batch(&now);
                 drop(place);
-                let more = vfs.walks.lock().wanted();
-                vfs.list_ahead(more);
+                // Otherwise the next look at a directory shows whether there is a connection again.
+                if were_listed {
+                    let more = vfs.walks.lock().wanted();
+                    vfs.list_ahead(more);
+                }
             };
             if spawn_thread("ahead", job).is_err() {
                 return;
@@ -68,8 +72,8 @@ impl Prefetcher {
         }
     }
 
-    /// Lists directories in one go, and says of each how that went.
-    fn list_batch(self: &Arc<Self>, directories: &[u64]) {
+    /// Lists directories in one go, and says of each how that went. Returns whether the server has answered for each.
+    fn list_batch(self: &Arc<Self>, directories: &[u64]) -> bool {
         let deadline = Deadline::after(self.timeout);
         // A listing in progress will be there sooner.
         let claims: Vec<_> = directories
@@ -91,17 +95,26 @@ impl Prefetcher {
         let results = self.remote.list_many(&paths, &ask, &mut |at, entry| {
             entries[at].push(entry);
         });
+        let mut postponed = HashSet::new();
         for (((&ino, path), mut entries), result) in
             known.iter().zip(&paths).zip(entries).zip(results)
         {
+            if matches!(result, Err(Error::TimedOut { .. } | Error::Lost { .. })) {
+                postponed.insert(ino);
+            }
             self.metadata.show_links(ino, path, &mut entries, &ask);
             self.take_listing(ino, entries, result, asked);
         }
         drop(claims);
         for &ino in directories {
+            if postponed.contains(&ino) {
+                self.walks.lock().postpone(ino);
+                continue;
+            }
             let below = self.directories_in(ino);
             self.walks.lock().end(ino, below);
         }
+        postponed.is_empty()
     }
 
     fn take_listing(

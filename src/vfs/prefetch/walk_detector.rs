@@ -98,6 +98,12 @@ impl Walks {
         }
     }
 
+    /// One was not listed, since no connection was free for it or the server did not answer: it may be wanted again at the
+    /// next look at a directory.
+    pub fn postpone(&mut self, directory: u64) {
+        self.pending.remove(&directory);
+    }
+
     /// What the walk that was used last is best served by.
     pub fn wanted(&self) -> Vec<u64> {
         let Some(walk) = self.walks.last() else {
