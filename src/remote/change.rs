@@ -122,6 +122,7 @@ impl Then {
             version,
             mode: self.mode.and_then(|_| results.next()),
             modified: self.modified.and_then(|_| results.next()),
+            shown_mode: None,
         })
     }
 }
@@ -135,6 +136,26 @@ pub struct Updated {
     pub mode: Option<Result<()>>,
     /// Result of setting [`Then::modified`].
     pub modified: Option<Result<()>>,
+    /// The permission bits that the server showed of it, if it was asked; they are those of before, where a mode was set.
+    pub shown_mode: Option<u32>,
+}
+
+impl Updated {
+    /// The result of setting `wanted`, if this says it: `set` was set, and the server may have given the file the wanted
+    /// mode when it made it.
+    pub fn having(self, set: Then, wanted: Then) -> Option<Self> {
+        if wanted.modified.is_some() && wanted.modified != set.modified {
+            return None;
+        }
+        if wanted.mode.is_none() || wanted.mode == set.mode {
+            return Some(self);
+        }
+        let is_shown = set.mode.is_none() && wanted.mode == self.shown_mode;
+        is_shown.then_some(Self {
+            mode: Some(Ok(())),
+            ..self
+        })
+    }
 }
 
 /// Bytes that can be read at any offset without asking the server.

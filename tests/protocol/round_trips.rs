@@ -83,8 +83,15 @@ fn operations_on_a_server_with_mlsd_cost_round_trips() {
             ("ls d; sleep 6", "cat d/f0", 1, 1),
             ("ls d", "cp $S/new d/new", 2, 1),
             ("ls d", "cat $S/new > d/new", 2, 1),
-            // The first upload has shown that pipelined commands are answered in order.
-            ("ls d; cp $S/new d/one", "cp $S/new d/new", 2, 1),
+            // The first upload has shown that pipelined commands are answered in order, and `MLST` shows that the server gives
+            // new files the mode that cp(1) wants.
+            ("ls d; cp $S/new d/one", "cp $S/new d/new", 1, 1),
+            (
+                "ls d; cp $S/new d/one",
+                "(umask 077; cp $S/new d/new)",
+                2,
+                1,
+            ),
             ("ls d; cp $S/new d/one", "cat $S/new > d/new", 1, 1),
             // The first append was tried on a scratch file.
             (

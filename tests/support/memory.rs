@@ -428,6 +428,7 @@ impl Remote for Memory {
             version: attributes(node).version(),
             mode: change.then.mode.map(|_| no_modes()),
             modified: change.then.modified.map(|_| Ok(())),
+            shown_mode: None,
         })
     }
 
@@ -513,6 +514,7 @@ impl Sink for Transfer {
             version: attributes(node).version(),
             mode: None,
             modified: None,
+            shown_mode: None,
         }))
     }
 

@@ -79,6 +79,7 @@ pub fn confirm(
         version: Version::default(),
         mode: None,
         modified: None,
+        shown_mode: None,
     })
 }
 
@@ -95,6 +96,7 @@ pub fn set_only(
         version: Version::default(),
         mode: then.mode.and_then(|_| results.next()),
         modified: then.modified.and_then(|_| results.next()),
+        shown_mode: None,
     }
 }
 

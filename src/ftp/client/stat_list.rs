@@ -169,33 +169,67 @@ pub fn is_plain(path: &[u8]) -> bool {
 /// Limit of the nonce: offsets below it are accepted by every server, also by one that counts in 31 bits.
 const NONCE_LIMIT: u64 = 1 << 31;
 
+/// A number that the server has to repeat behind a listing, so that no name in it can be taken for a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Nonce(u64);
+
+impl Nonce {
+    /// A random one.
+    pub fn new() -> Self {
+        // The keys of `RandomState` are random, and so is its hash of nothing.
+        Self(RandomState::new().hash_one(()) % NONCE_LIMIT)
+    }
+
+    /// The commands that ask for it. The second `REST` resets the first: it would be the offset of the next transfer.
+    pub fn commands(self) -> [Command<'static>; 2] {
+        [Command::Rest(self.0), Command::Rest(0)]
+    }
+
+    /// Whether `reply`, to the first of the commands, repeats it. If not, the connection is closed; the second time `STAT`
+    /// is not used in this mount any more.
+    pub fn is_repeated(
+        self,
+        reply: Option<&Reply>,
+        control: &mut Control,
+        profile: &Profile,
+    ) -> bool {
+        let is_genuine = reply.is_some_and(|reply| {
+            let text = reply.text();
+            let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+            reply.is_intermediate() && numbers.any(|number| number == self.0.to_string())
+        });
+        if !is_genuine {
+            control.give_up();
+            let is_second = profile.note_misfit(Order::StatMark) == Misfit::Mount;
+            if is_second {
+                profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
+            }
+            log::info!(
+                "list: replies cannot be distinguished from file names with line breaks{}",
+                if is_second {
+                    "; STAT disabled in this mount"
+                } else {
+                    ""
+                }
+            );
+        }
+        is_genuine
+    }
+}
+
 /// Sends the commands as one flight that ends with a nonce, and returns the final reply to each. If the nonce does not come
-/// back, the connection is closed; the second time `STAT` is not used in this mount any more.
+/// back, the connection is closed.
 pub fn flight_with_nonce(
     control: &mut Control,
     profile: &Profile,
     commands: &[Command<'_>],
     deadline: &Deadline,
 ) -> Result<Vec<Reply>> {
-    // The keys of `RandomState` are random, and so is its hash of nothing.
-    let nonce = RandomState::new().hash_one(()) % NONCE_LIMIT;
-    // The second `REST` resets the first: it would be the offset of the next transfer.
-    let check = [Command::Rest(nonce), Command::Rest(0)];
-    let mut replies = control.flight(&[commands, &check].concat(), deadline)?;
-    let is_genuine = replies.get(commands.len()).is_some_and(|reply| {
-        let text = reply.text();
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-        reply.is_intermediate() && numbers.any(|number| number == nonce.to_string())
-    });
-    if !is_genuine {
-        control.give_up();
-        let mut cause =
-            "replies cannot be distinguished from file names with line breaks".to_string();
-        if profile.note_misfit(Order::StatMark) == Misfit::Mount {
-            profile.learn(|learned| learned.this_mount.ambiguous_stat = true);
-            cause += "; STAT disabled in this mount";
-        }
+    let nonce = Nonce::new();
+    let mut replies = control.flight(&[commands, &nonce.commands()].concat(), deadline)?;
+    if !nonce.is_repeated(replies.get(commands.len()), control, profile) {
         let tried = commands.first().map(ToString::to_string);
+        let cause = "replies cannot be distinguished from file names with line breaks";
         return Err(Error::lost(tried.unwrap_or_default(), cause));
     }
     replies.truncate(commands.len());

@@ -364,9 +364,13 @@ impl UploadFollowup {
             asks: Preconnected::early(profile),
         };
         // With the transfer's own and those before it, which are two at most.
-        let commands = followup.commands().len() + 3;
-        let fits = commands * (followup.path.len() + COMMAND_LIMIT) <= WRITE_LIMIT;
-        fits.then_some(followup)
+        let others = 3 * (followup.path.len() + COMMAND_LIMIT);
+        let length = |command: &Command<'_>| match command {
+            Command::Rest(_) | Command::Epsv | Command::Pasv => COMMAND_LIMIT,
+            _ => COMMAND_LIMIT + followup.path.len(),
+        };
+        let commands: usize = followup.commands().iter().map(length).sum();
+        (others + commands <= WRITE_LIMIT).then_some(followup)
     }
 
     /// Its commands.
@@ -437,7 +441,7 @@ impl UploadFollowup {
         Ok(UploadEnd {
             last,
             updated,
-            port,
+            port: port.filter(|_| control.in_step()),
         })
     }
 }

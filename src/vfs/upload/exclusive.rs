@@ -57,8 +57,8 @@ impl Uploader {
             at += length as u64;
         }
         let said = sink.finish(ask.deadline)?;
-        let is_all = change.then == remote::Then::default();
-        let updated = match said.filter(|_| is_all) {
+        let set = remote::Then::default();
+        let updated = match said.and_then(|updated| updated.having(set, change.then)) {
             Some(updated) => updated,
             None => self.remote.confirm(path, change.then, ask)?,
         };

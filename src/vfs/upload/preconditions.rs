@@ -219,13 +219,8 @@ impl Uploader {
                 body.upload.appended_to_base,
             )
         };
-        let said = said.filter(|(then, _)| {
-            let has = |wanted: Option<i64>, set| wanted.is_none() || wanted == set;
-            has(change.then.modified, then.modified)
-                && has(change.then.mode.map(i64::from), then.mode.map(i64::from))
-        });
-        let updated = match said {
-            Some((_, updated)) => updated,
+        let updated = match said.and_then(|(set, updated)| updated.having(set, change.then)) {
+            Some(updated) => updated,
             None => self.remote.confirm(path, change.then, ask)?,
         };
         // Other clients may have appended, too.
