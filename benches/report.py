@@ -178,7 +178,8 @@ def main(results, rows_file, directory, version, rounds):
                 times = f"{cell['seconds']:.3f} ({cell['fastest']:.3f} to {cell['slowest']:.3f})"
                 peak = f"{cell['peak_mib']:.0f}" if cell["peak_mib"] else ""
                 trips = f"{cell['round_trips']:.0f}" if "round_trips" in cell and cell["round_trips"] else ""
-                page.append(first + f"| {times} | {cell['cpu_seconds']:.2f} | {peak} | {cell['wire_bytes'] / 1000:.0f} | {trips} |")
+                cpu = f"{cell['cpu_seconds']:.2f}" if cell["cpu_seconds"] > 0 else ""
+                page.append(first + f"| {times} | {cpu} | {peak} | {cell['wire_bytes'] / 1000:.0f} | {trips} |")
             page.append("")
     for prefix, (title, unit) in CURVES.items():
         points, table = {}, []

@@ -493,7 +493,8 @@ measure() {
     after=$EPOCHREALTIME
     read -r -a counted_after < <(counts)
     if [ "$command" = "row_$name" ]; then
-        cpu=$((($(ticks "$mounted") - cpu) * 10))
+        # The process may have ended with the row.
+        [ ! -e "/proc/$mounted" ] && cpu=0 || cpu=$((($(ticks "$mounted") - cpu) * 10))
         peak=$(sed -nE 's/^VmHWM:\s+([0-9]+) kB/\1/p' "/proc/$mounted/status" 2>/dev/null || true)
         case $row in write-files-back | scale-write*) ;; *) check ;; esac
         unmount
