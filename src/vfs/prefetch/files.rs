@@ -276,6 +276,7 @@ impl Prefetcher {
         };
         let reading = Reading {
             verify: wanted.verify,
+            size: Some(wanted.size as u64),
             ..Reading::default()
         };
         let mut source = self.remote.read(&wanted.path, &reading, &ask)?;
