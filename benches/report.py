@@ -52,18 +52,14 @@ def cells(measured):
         yield cell
 
 
-def is_whole(all_cells, rows, rounds):
-    """Whether each row was measured on each line on which it is to be."""
+def whole_lines(all_cells, rows, rounds):
+    """The lines on which all rows were measured in all rounds, without those of scale, which have curves of their own."""
     if rounds < ROUNDS_OF_A_WHOLE_RUN:
-        return False
-    lines_of = {"lan": ["loopback"], "scale": ["loopback"], "wan": ["20ms-200mbit", "100ms-50mbit"]}
-    ours = [(cell["line"], cell["row"]) for cell in all_cells if cell["tool"] == "ftpfs" and cell["rounds"] >= rounds]
-    for name, places, _ in rows:
-        pattern = re.compile(re.escape(name).replace(re.escape("$many"), r"\d+"))
-        for line in [line for place in places.split(",") for line in lines_of[place]]:
-            if not any(line == measured and pattern.fullmatch(row) for measured, row in ours):
-                return False
-    return True
+        return []
+    ours = {(cell["line"], cell["row"]) for cell in all_cells if cell["tool"] == "ftpfs" and cell["rounds"] >= rounds}
+    place_of = {line: "lan" if line == "loopback" else "wan" for line in LINES}
+    wanted = {line: [name for name, places, _ in rows if place_of[line] in places.split(",")] for line in LINES}
+    return [line for line in LINES if all((line, name) in ours for name in wanted[line])]
 
 
 def shown(seconds):
@@ -139,17 +135,15 @@ def main(results, rows_file, directory, version, rounds):
     rows = re.findall(r'^\s*row "?([a-z0-9$-]+)"? +([a-z,]+) +"(.*)"$', open(rows_file).read(), re.M)
     what = {name: words for name, _, words in rows}
     all_cells = list(cells(read(results)))
-    whole = is_whole(all_cells, rows, int(rounds))
+    whole = whole_lines(all_cells, rows, int(rounds))
     machine = {"cores": os.cpu_count(), "kernel": os.uname().release.split("-")[0], "architecture": os.uname().machine}
     today = datetime.date.today().isoformat()
     os.makedirs(directory, exist_ok=True)
     write = lambda name, content: open(os.path.join(directory, name), "w").write(content)
-    head = {"date": today, "version": version, "machine": machine, "rounds": int(rounds), "is_whole": whole}
+    head = {"date": today, "version": version, "machine": machine, "rounds": int(rounds), "whole_lines": whole}
     write("results.json", json.dumps(head | {"cells": all_cells}, indent=1) + "\n")
 
     page = ["# Benchmarks", ""]
-    if not whole:
-        page += ["**This is a part of a run, made to show that the script works. Its figures are not for quoting.**", ""]
     page += [
         f"{version}, {today}, on {machine['cores']} cores with Linux {machine['kernel']}. Rounds: {rounds}, in turn with the other programs.",
         "A time is the median, with the fastest and the slowest round after it. `scripts/bench --publish` measures this again.",
@@ -166,6 +160,8 @@ def main(results, rows_file, directory, version, rounds):
                     chart.setdefault(cell["row"], []).append(cell)
             heading = f"{title}, {server}"
             page += [f"## {heading}", ""]
+            if line not in whole:
+                page += ["**A part of a run: not all rows, or not all rounds.**", ""]
             if chart:
                 write(f"{line}-{server}.svg", bars(heading, chart))
                 page += [f"![{heading}]({line}-{server}.svg)", ""]
