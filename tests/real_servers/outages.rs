@@ -112,6 +112,30 @@ fn server_away_fails_quickly_and_is_back_at_once() {
     }
 }
 
+/// A firewall that counts connections loses new ones alone: those that are idle serve on.
+#[test]
+fn idle_connections_serve_while_new_ones_are_lost() {
+    let script = "
+        vsftpd
+        place work; for n in 1 2 3 4 5 6; do mkdir $D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=4
+        cd $S/at/work; ls >/dev/null; cat file >/dev/null
+        nft 'add table ip outage
+             add chain ip outage out { type filter hook output priority 0; policy accept; }
+             add rule ip outage out tcp flags & (syn|ack) == syn drop'
+        # Data connections are new ones, but for those that are there already.
+        for n in 1 2 3 4 5 6; do ls $n 2>/dev/null || is_lost=1; done
+        is \"${is_lost:-}\" 1
+        says $S/work.log 'looking for the server'
+        mkdir made; mv file moved; rmdir empty
+        nft 'delete table ip outage'
+        for turn in {1..20}; do ls 1 2>/dev/null && break; sleep 0.5; done
+        is \"$(ls 1 2>&1)\" ''; is \"$(cat moved)\" 'before the outage'
+        is \"$(ls $D/work | xargs)\" '1 2 3 4 5 6 made moved'
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(120, &format!("{PRELUDE}\n{script}"));
+}
+
 /// `stale=` and write-back: what needs no server works on while it is away.
 #[test]
 fn server_away_caches_answer_and_closed_files_wait() {
