@@ -112,6 +112,47 @@ fn server_away_fails_quickly_and_is_back_at_once() {
     }
 }
 
+/// Packets of the connections that are there are lost, as by a NAT that has forgotten them, and those of new ones arrive.
+#[test]
+fn operation_goes_on_elsewhere_where_nothing_is_acknowledged() {
+    let script = "
+        vsftpd
+        place work; mkdir $D/work/other; for n in 1 2 3; do echo $n >$D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=20
+        cd $S/at/work; ls >/dev/null; cat 1 >/dev/null; sleep 0.5
+        far_nft() { LD_LIBRARY_PATH=$libraries nsenter --net=$far \"$packages/usr/sbin/nft\" \"$1\"; }
+        forget() {
+            far_nft 'add table ip nat; add chain ip nat in { type filter hook input priority 0; policy accept; }'
+            ss -Htn state established | awk '$4 ~ /:21$/ { sub(/.*:/, \"\", $3); print $3 }' >$S/ports
+            while read -r port; do far_nft \"add rule ip nat in tcp sport $port drop\"; done <$S/ports
+        }
+        forget; rm 2; gone() { [ ! -e $D/work/2 ]; }; gone || fail 'it is still there'
+        forget; echo new >new; is \"$(cat $D/work/new)\" new
+        forget; is \"$(cat 3)\" 3
+        forget; ls other || fail 'it was not listed'
+        says $S/work.log 'nothing was acknowledged for 2 s'
+        not_says $S/work.log 'counts as away'
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(150, &format!("{PRELUDE}\n{script}"));
+}
+
+/// Time in which a program does not read, or has written nothing, is none without progress.
+#[test]
+fn pauses_of_programs_do_not_count_as_silence() {
+    let script = "
+        vsftpd
+        place work; head -c 40M /dev/urandom >$D/work/large; chown -R $account: $D/work
+        mounts_at work timeout=2
+        cd $S/at/work
+        (head -c 100000; sleep 7; cat) <large >$S/read & jobs=$!
+        (head -c 3000000 $D/work/large; sleep 7; tail -c +3000001 $D/work/large) >written & jobs+=\" $!\"
+        (head -c 100 $D/work/large; sleep 7; tail -c +101 $D/work/large) >appended & jobs+=\" $!\"
+        for job in $jobs; do wait $job || fail \"one failed: $jobs\"; done
+        cmp $S/read $D/work/large; cmp $D/work/written $D/work/large; cmp $D/work/appended $D/work/large
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
 /// A firewall that counts connections loses new ones alone: those that are idle serve on.
 #[test]
 fn idle_connections_serve_while_new_ones_are_lost() {
