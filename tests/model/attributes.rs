@@ -365,7 +365,7 @@ fn close(vfs: &Vfs, handle: u64) {
 
 proptest! {
     // Another mount's change shows after a second or two.
-    #![proptest_config(ProptestConfig { cases: cases(16), failure_persistence: None, max_shrink_iters: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(8), failure_persistence: None, max_shrink_iters: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn attributes_of_two_mounts_match_the_model(
