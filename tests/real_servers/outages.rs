@@ -263,6 +263,31 @@ except OSError as error: print(errno.errorcode[error.errno], time.time() - began
     run(90, &format!("{PRELUDE}\n{script}"));
 }
 
+/// systemd kills what does not end within 90 seconds, and leaves a dead mount then.
+#[test]
+fn hard_mount_ends_by_sigterm_without_the_server() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=3,hard
+        ls -l $S/at/work >/dev/null
+        cd $S/at/work
+        python3 -c '
+import os, sys, time
+file = os.open(\"new\", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.write(file, b\"open\"); open(sys.argv[1], \"w\").close(); time.sleep(600)' $S/written & writer=$!
+        soon test -e $S/written; cd $S
+        break_network filter
+        cat $S/at/work/file >/dev/null & reader=$!
+        sleep 5; kill -0 $reader || fail 'it did not wait'
+        kill -TERM $(<$S/work.pid)
+        unmounted() { ! grep -q \" $S/at/work \" /proc/mounts; }; soon unmounted
+        ! wait $reader || fail 'it was read'
+        kill -KILL $writer; gone() { ! kill -0 $(<$S/work.pid) 2>/dev/null; }; soon gone
+        is \"$(cat $S/.cache/ftpfs/lost+found/new.*Z)\" open";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
 /// `hard`: readers, writers and changes of names, in the middle of a transfer and before it.
 #[test]
 fn hard_mount_outlasts_an_outage() {

@@ -145,7 +145,7 @@ impl Pool {
         state: &mut PoolState,
         ask: &Ask<'_>,
     ) -> Result<Duration> {
-        if self.endpoint.hard && ask.urgency != Urgency::Ahead {
+        if self.is_hard() && ask.urgency != Urgency::Ahead {
             self.start_attempt(state);
             ask.deadline.progress();
             return Ok(CHECK_INTERVAL);

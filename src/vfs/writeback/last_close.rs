@@ -120,6 +120,9 @@ impl WriteBack {
     /// journal where it is after `limit`; for the end of the mount.
     pub fn finish(&self, limit: Option<Duration>) {
         self.drain(limit);
+        if limit.is_some() {
+            self.remote.soften();
+        }
         for file in self.files.opened_files() {
             if file.body.lock().journal.id.is_some() {
                 self.journal_open(&file);
