@@ -103,6 +103,29 @@ os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
 }
 
 /// Nothing of it goes on in the background.
+/// Of two commands the one that waits for the uploads does not say that they are stored.
+#[test]
+fn umount_that_waits_reports_what_a_forced_one_leaves() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm; sync warm");
+    server.on("STOR", Act::Silence);
+    mount.sh("echo closed > closed");
+    let point = mount.point();
+    let waiting = std::thread::scope(|scope| {
+        let mut command = mount.ftpfs(&["umount", point.to_str().unwrap()]);
+        let scratch = mount.path("");
+        let waiting = scope.spawn(move || limited::run(&mut command, SCRIPT_LIMIT, &scratch));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!unmount_by_force(&mount).succeeded());
+        waiting.join().unwrap()
+    });
+    assert!(!waiting.succeeded(), "{}", waiting.output);
+    let left = "1 closed file (7 bytes) not stored yet";
+    assert!(waiting.output.contains(left), "{}", waiting.output);
+    mount.ended_within(END_LIMIT);
+}
+
 #[test]
 fn forced_unmount_ends_an_upload() {
     let server = Server::start();
