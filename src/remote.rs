@@ -223,6 +223,9 @@ pub trait Remote: Send + Sync {
         false
     }
 
+    /// From now on no request outlasts a server that does not answer: the mount ends.
+    fn soften(&self) {}
+
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
     /// next.
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>>;

@@ -93,7 +93,7 @@ use crate::process::lock_order::assert_none_held;
 use crate::process::lock_order::{ALONE, OrderedMutex};
 #[cfg(debug_assertions)]
 use crate::remote::checked::Checked;
-use crate::remote::{Deadline, Remote};
+use crate::remote::{self, Deadline, Remote};
 use crate::vfs::attributes::AttributeOverlay;
 use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
@@ -155,6 +155,8 @@ pub struct Vfs {
     settings: Arc<Settings>,
     /// Nothing is changed on the server.
     read_only: AtomicBool,
+    /// The mount ends by force.
+    is_abandoned: AtomicBool,
     remote: Arc<dyn Remote>,
     table: Arc<Table>,
     metadata: Arc<Metadata>,
@@ -226,6 +228,7 @@ impl Vfs {
         );
         Arc::new(Self {
             read_only: AtomicBool::new(settings.read_only),
+            is_abandoned: AtomicBool::new(false),
             settings,
             remote,
             table,
@@ -261,10 +264,12 @@ impl Vfs {
         self.read_only.load(Ordering::Acquire)
     }
 
-    /// Refuses what would change something, on a read-only mount.
+    /// Refuses what would change something, on a read-only mount and after its forced end.
     fn writable(&self) -> Result<()> {
         if self.is_read_only() {
             Err(Error::ReadOnly)
+        } else if self.is_abandoned.load(Ordering::Acquire) {
+            Err(remote::Error::Closed.into())
         } else {
             Ok(())
         }

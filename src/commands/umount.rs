@@ -70,7 +70,7 @@ pub fn run(umount: &Umount) -> Result<(), String> {
 /// Ends the mount by force, and returns a line on what is not stored; `None` where all is, or the mount has ended already.
 fn end_by_force(mounted: &Mounted) -> Option<String> {
     let pending = query_in_time(mounted, |mounted| {
-        Some(query_pending(mounted).unwrap_or((0, 0)))
+        Some(query_pending(mounted).ok().flatten().unwrap_or_default())
     });
     let refused = pending.and_then(|_| query_in_time(mounted, query_refused));
     let open = match mounted.force() {
@@ -126,16 +126,15 @@ fn query_in_time<T: Send + 'static>(
     answered.recv_timeout(FORCED_QUERY_TIMEOUT).ok().flatten()
 }
 
-/// Waits until no upload is pending, or none makes progress, and shows the progress. Returns the number of files and bytes
-/// that are left.
+/// Waits until no upload is pending, or none makes progress, or the mount has ended, and shows the progress. Returns the
+/// number of files and bytes that are left.
 fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
     let mut shown: Option<Instant> = None;
     let is_terminal = std::io::stderr().is_terminal();
     let mut progress = Progress::default();
     let begun = Instant::now();
     let (mut left, mut since) = ((0, 0), begun);
-    loop {
-        let (count, bytes) = query_pending(mounted)?;
+    while let Some((count, bytes)) = query_pending(mounted)? {
         if left != (count, bytes) {
             (left, since) = ((count, bytes), Instant::now());
         }
@@ -204,23 +203,28 @@ impl Progress {
     }
 }
 
-/// Returns the number of files and bytes that are not stored yet; none if the mount's process has ended.
-fn query_pending(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
+/// Returns the number of files and bytes that are not stored yet; `None` if the mount or its process has ended.
+fn query_pending(mounted: &Mounted) -> Result<Option<(u64, u64)>, Unanswered> {
     let text = match mounted.attribute(PENDING) {
         Ok(text) => text,
-        Err(Unanswered::Failed(error))
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENOTCONN | libc::ECONNABORTED)
-            ) =>
-        {
-            return Ok((0, 0));
-        }
+        Err(Unanswered::Failed(error)) if has_ended(mounted, &error) => return Ok(None),
         Err(unanswered) => return Err(unanswered),
     };
     let text = String::from_utf8_lossy(&text);
     let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
-    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
+    let mut number = || numbers.next().unwrap_or(0);
+    Ok(Some((number(), number())))
+}
+
+/// Whether a query failed because the mount's process has ended, or another command has unmounted it.
+fn has_ended(mounted: &Mounted, error: &std::io::Error) -> bool {
+    let has_no_process = matches!(
+        error.raw_os_error(),
+        Some(libc::ENOTCONN | libc::ECONNABORTED)
+    );
+    let is_there = mount::find_mount(&mounted.entry.mountpoint)
+        .is_ok_and(|entry| entry.identity == mounted.entry.identity);
+    has_no_process || !is_there
 }
 
 /// Returns a line on closed files that the server has refused; `None` if there are none.

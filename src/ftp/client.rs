@@ -321,7 +321,11 @@ impl Remote for Client {
             Error::Lost { .. } => self.pool.is_away(),
             _ => false,
         };
-        waits && self.pool.endpoint().hard
+        waits && self.pool.is_hard()
+    }
+
+    fn soften(&self) {
+        self.pool.soften();
     }
 
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {

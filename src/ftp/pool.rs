@@ -42,6 +42,7 @@ pub(crate) mod traffic;
 pub(crate) mod wait_queue;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -87,6 +88,8 @@ pub struct Pool {
     /// As last seen; taken alone.
     transport: Mutex<Transport>,
     heard: LastHeard,
+    /// Callers wait for a server that is away (`hard`); not at the end of the mount.
+    is_hard: AtomicBool,
 }
 
 /// Control connections, and what data connections have moved.
@@ -152,6 +155,7 @@ impl Pool {
             port,
             second,
         } = bootstrap::with_room(requests.as_deref(), deadline, first)?;
+        let is_hard = AtomicBool::new(endpoint.hard);
         let pool = Arc::new(Self {
             route: control.route().clone(),
             endpoint,
@@ -166,6 +170,7 @@ impl Pool {
             traffic: Traffic::default(),
             transport: Mutex::default(),
             heard: LastHeard::now(),
+            is_hard,
         });
         let id = pool.register(&control);
         pool.state.lock().sessions.note_login(id, Instant::now());
@@ -247,6 +252,16 @@ impl Pool {
     /// Whether a caller waits that gets no connection unless a transfer makes way.
     pub fn is_wanted(&self) -> bool {
         self.state.lock().is_stuck()
+    }
+
+    /// Whether callers wait for a server that is away.
+    pub fn is_hard(&self) -> bool {
+        self.is_hard.load(Ordering::Relaxed)
+    }
+
+    /// From now on no caller waits for a server that is away.
+    pub fn soften(&self) {
+        self.is_hard.store(false, Ordering::Relaxed);
     }
 
     /// Cuts every connection, and keeps what was learned; callers get an error, now and from now on.

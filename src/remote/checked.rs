@@ -41,6 +41,10 @@ impl Remote for Checked {
         self.inner.outlasts(error)
     }
 
+    fn soften(&self) {
+        self.inner.soften();
+    }
+
     fn perform(&self, steps: &[Step<'_>], ask: &Ask<'_>) -> Vec<Result<Done>> {
         (self.check)();
         self.inner.perform(steps, ask)

@@ -2,11 +2,15 @@
 //! system would give, and what was closed without an error is on the server.
 //!
 //! The model is a map from names to contents, and contents that handles hold on to, as rename(2) and unlink(2) have
-//! it. Where uploads or reads fail, what succeeds must still be true.
+//! it. Where uploads, reads or changes of names fail, what succeeds must still be true. Handles belong to processes, whose
+//! exit closes what they have open.
+//!
+//! * `attributes`: modes, owners and times, with two mounts and remounts
 
 // Helpers whose failure is a test's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attributes;
 #[allow(dead_code)] // No test needs all of it.
 #[path = "../support/memory.rs"]
 mod memory;
@@ -32,6 +36,9 @@ use settings::settings;
 const NAMES: [&str; 4] = ["a", "b", "d/a", "d/b"];
 /// More than any content here; three blocks of the cache.
 const LARGE: usize = 400_000;
+
+/// Processes, which open files in turn.
+const PROCESSES: u64 = 3;
 
 /// What is done. Numbers of names and handles are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -61,6 +68,10 @@ enum Op {
     },
     Close {
         handle: usize,
+    },
+    /// A process ends: all that it has open is closed.
+    Exit {
+        process: u64,
     },
     Rename {
         from: usize,
@@ -105,6 +116,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => handle.clone().prop_map(|handle| Op::Fsync { handle }),
         1 => handle.clone().prop_map(|handle| Op::Flush { handle }),
         3 => handle.prop_map(|handle| Op::Close { handle }),
+        1 => (0..PROCESSES).prop_map(|process| Op::Exit { process }),
         2 => (name.clone(), name.clone()).prop_map(|(from, to)| Op::Rename { from, to }),
         1 => name.clone().prop_map(|name| Op::Unlink { name }),
         2 => (name, 0..0o1000u32, -5..2_000_000_000i64)
@@ -270,6 +282,12 @@ impl Run {
         }
     }
 
+    /// Changes of names and attributes are refused, too.
+    fn refusing(self, refusals: Vec<bool>) -> Self {
+        self.server.refuse(refusals);
+        self
+    }
+
     /// The directory and the name in it.
     fn place<'a>(&self, name: &'a str) -> (u64, &'a [u8]) {
         match name.strip_prefix("d/") {
@@ -327,6 +345,7 @@ impl Run {
                     self.close(handle % self.handles.len());
                 }
             }
+            Op::Exit { process } => self.exit(process),
             Op::Rename { from, to } => self.rename(NAMES[from], NAMES[to]),
             Op::Unlink { name } => self.unlink(NAMES[name]),
             Op::Attributes {
@@ -415,10 +434,11 @@ impl Run {
             truncate,
             exclusive: false,
         };
-        let (_, open) = self
-            .vfs
-            .create(parent, own, Creator::owner(0o644), wants, &deadline)
-            .unwrap();
+        let creator = Creator::owner(0o644);
+        let (_, open) = match self.vfs.create(parent, own, creator, wants, &deadline) {
+            Ok(made) => made,
+            Err(error) => return assert!(self.faulty, "{error}"),
+        };
         let is_new = !self.names.contains_key(name);
         let content = *self.names.entry(name).or_insert_with(|| {
             self.contents.push(Content::default());
@@ -519,15 +539,36 @@ impl Run {
     }
 
     fn close(&mut self, at: usize) {
-        let deadline = self.vfs.deadline();
-        let (handle, content) = self.handles.remove(at);
-        let flushed = self.vfs.flush(handle, 0, &deadline);
+        let (handle, content) = self.handles[at];
+        let flushed = self.vfs.flush(handle, 0, &self.vfs.deadline());
         self.flushed(content, flushed.is_ok());
-        self.vfs.release(handle, &deadline);
+        self.release(at, flushed.is_ok());
+    }
+
+    /// The kernel flushes each descriptor of a process that ends, and lets go of them later.
+    fn exit(&mut self, process: u64) {
+        let mut closed = BTreeMap::new();
+        for (handle, content) in self.handles.clone() {
+            if handle % PROCESSES == process {
+                let by = std::process::id();
+                let flushed = self.vfs.flush(handle, by, &self.vfs.deadline());
+                self.flushed(content, flushed.is_ok());
+                closed.insert(handle, flushed.is_ok());
+            }
+        }
+        for (handle, succeeded) in closed {
+            let at = self.handles.iter().position(|(other, _)| *other == handle);
+            self.release(at.unwrap(), succeeded);
+        }
+    }
+
+    fn release(&mut self, at: usize, flushed: bool) {
+        let (handle, content) = self.handles.remove(at);
+        self.vfs.release(handle, &self.vfs.deadline());
         if self.kind.write_back {
             // Where too much waits already, a close waits for the server, and fails with it: then it is what was
             // closed before that counts, or what the server has.
-            self.contents[content].unknown |= flushed.is_err();
+            self.contents[content].unknown |= !flushed;
             return;
         }
         let is_open = self.handles.iter().any(|(_, other)| *other == content);
@@ -702,8 +743,9 @@ impl Run {
                 self.server.nodes().remove(name.as_bytes());
             }
         }
-        // What was stored beside, and can't be fetched back for `lost+found`, stays there.
-        let may_stay = self.kind.atomic && self.server.has_failed_reads();
+        // What was stored beside, and can't be fetched back for `lost+found` or removed, stays there.
+        let may_stay =
+            self.kind.atomic && self.server.has_failed_reads() || self.server.has_refused();
         let stays = |path: &[u8]| {
             let name = path.rsplit(|&byte| byte == b'/').next();
             may_stay && name.is_some_and(is_temp_name)
@@ -756,6 +798,11 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+/// Which of the changes of names and attributes are refused.
+fn refusals() -> impl Strategy<Value = Vec<bool>> {
+    prop::collection::vec(prop::bool::weighted(0.2), 0..60)
+}
+
 /// Inputs per property: some each time, and as many as `FTPFS_CASES` says for a long search.
 fn cases(usual: u32) -> u32 {
     let wanted = std::env::var("FTPFS_CASES").ok();
@@ -790,6 +837,14 @@ proptest! {
     }
 
     #[test]
+    fn refused_changes_of_names_leave_successes_true(
+        ops in prop::collection::vec(op(), 1..40), refusals in refusals(), faults in prop::collection::vec(fault(), 0..20),
+        kind in kind(false),
+    ) {
+        Run::new(kind, faults).refusing(refusals).run(&ops, true);
+    }
+
+    #[test]
     fn random_faults_leave_successes_true(
         ops in prop::collection::vec(op(), 1..40), faults in prop::collection::vec(fault(), 0..40), kind in kind(false),
     ) {
@@ -806,6 +861,13 @@ proptest! {
         ops in prop::collection::vec(op(), 1..40), kind in kind(true),
     ) {
         Run::new(kind, Vec::new()).run(&ops, false);
+    }
+
+    #[test]
+    fn writeback_with_refused_changes_of_names_stores_what_was_closed(
+        ops in prop::collection::vec(op(), 1..40), refusals in refusals(), kind in kind(true),
+    ) {
+        Run::new(kind, Vec::new()).refusing(refusals).run(&ops, true);
     }
 
     #[test]

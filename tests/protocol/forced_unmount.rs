@@ -40,6 +40,26 @@ fn forced_unmount_frees_callers_and_ends_the_process() {
     assert_eq!(others.end().matches("failed").count(), 2);
 }
 
+/// The kernel makes one name in a directory at a time: the second one comes when the first has failed.
+#[test]
+fn forced_unmount_lets_no_new_file_be_made() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600");
+    mount.sh("ls -l");
+    server.on("MKD", Act::Silence);
+    let mut first = mount.start("mkdir new || echo failed");
+    server.await_count("MKD", 1);
+    let mut second = mount.start("echo begun; echo text >file || echo failed");
+    second.await_words("begun");
+    std::thread::sleep(Duration::from_millis(200));
+    let outcome = unmount_by_force(&mount);
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    mount.ended_within(END_LIMIT);
+    assert!(first.end().contains("failed"));
+    assert!(second.end().contains("failed"));
+    assert!(mount.lost().is_empty());
+}
+
 #[test]
 fn forced_unmount_keeps_closed_and_open_files() {
     let server = Server::start();
@@ -83,6 +103,29 @@ os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
 }
 
 /// Nothing of it goes on in the background.
+/// Of two commands the one that waits for the uploads does not say that they are stored.
+#[test]
+fn umount_that_waits_reports_what_a_forced_one_leaves() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm; sync warm");
+    server.on("STOR", Act::Silence);
+    mount.sh("echo closed > closed");
+    let point = mount.point();
+    let waiting = std::thread::scope(|scope| {
+        let mut command = mount.ftpfs(&["umount", point.to_str().unwrap()]);
+        let scratch = mount.path("");
+        let waiting = scope.spawn(move || limited::run(&mut command, SCRIPT_LIMIT, &scratch));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!unmount_by_force(&mount).succeeded());
+        waiting.join().unwrap()
+    });
+    assert!(!waiting.succeeded(), "{}", waiting.output);
+    let left = "1 closed file (7 bytes) not stored yet";
+    assert!(waiting.output.contains(left), "{}", waiting.output);
+    mount.ended_within(END_LIMIT);
+}
+
 #[test]
 fn forced_unmount_ends_an_upload() {
     let server = Server::start();

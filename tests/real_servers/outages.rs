@@ -112,6 +112,71 @@ fn server_away_fails_quickly_and_is_back_at_once() {
     }
 }
 
+/// Packets of the connections that are there are lost, as by a NAT that has forgotten them, and those of new ones arrive.
+#[test]
+fn operation_goes_on_elsewhere_where_nothing_is_acknowledged() {
+    let script = "
+        vsftpd
+        place work; mkdir $D/work/other; for n in 1 2 3; do echo $n >$D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=20
+        cd $S/at/work; ls >/dev/null; cat 1 >/dev/null; sleep 0.5
+        far_nft() { LD_LIBRARY_PATH=$libraries nsenter --net=$far \"$packages/usr/sbin/nft\" \"$1\"; }
+        forget() {
+            far_nft 'add table ip nat; add chain ip nat in { type filter hook input priority 0; policy accept; }'
+            ss -Htn state established | awk '$4 ~ /:21$/ { sub(/.*:/, \"\", $3); print $3 }' >$S/ports
+            while read -r port; do far_nft \"add rule ip nat in tcp sport $port drop\"; done <$S/ports
+        }
+        forget; rm 2; gone() { [ ! -e $D/work/2 ]; }; gone || fail 'it is still there'
+        forget; echo new >new; is \"$(cat $D/work/new)\" new
+        forget; is \"$(cat 3)\" 3
+        forget; ls other || fail 'it was not listed'
+        says $S/work.log 'nothing was acknowledged for 2 s'
+        not_says $S/work.log 'counts as away'
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(150, &format!("{PRELUDE}\n{script}"));
+}
+
+/// Time in which a program does not read, or has written nothing, is none without progress.
+#[test]
+fn pauses_of_programs_do_not_count_as_silence() {
+    let script = "
+        vsftpd
+        place work; head -c 40M /dev/urandom >$D/work/large; chown -R $account: $D/work
+        mounts_at work timeout=2
+        cd $S/at/work
+        (head -c 100000; sleep 7; cat) <large >$S/read & jobs=$!
+        (head -c 3000000 $D/work/large; sleep 7; tail -c +3000001 $D/work/large) >written & jobs+=\" $!\"
+        (head -c 100 $D/work/large; sleep 7; tail -c +101 $D/work/large) >appended & jobs+=\" $!\"
+        for job in $jobs; do wait $job || fail \"one failed: $jobs\"; done
+        cmp $S/read $D/work/large; cmp $D/work/written $D/work/large; cmp $D/work/appended $D/work/large
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
+/// A firewall that counts connections loses new ones alone: those that are idle serve on.
+#[test]
+fn idle_connections_serve_while_new_ones_are_lost() {
+    let script = "
+        vsftpd
+        place work; for n in 1 2 3 4 5 6; do mkdir $D/work/$n; done; chown -R $account: $D/work
+        mounts_at work timeout=4
+        cd $S/at/work; ls >/dev/null; cat file >/dev/null
+        nft 'add table ip outage
+             add chain ip outage out { type filter hook output priority 0; policy accept; }
+             add rule ip outage out tcp flags & (syn|ack) == syn drop'
+        # Data connections are new ones, but for those that are there already.
+        for n in 1 2 3 4 5 6; do ls $n 2>/dev/null || is_lost=1; done
+        is \"${is_lost:-}\" 1
+        says $S/work.log 'looking for the server'
+        mkdir made; mv file moved; rmdir empty
+        nft 'delete table ip outage'
+        for turn in {1..20}; do ls 1 2>/dev/null && break; sleep 0.5; done
+        is \"$(ls 1 2>&1)\" ''; is \"$(cat moved)\" 'before the outage'
+        is \"$(ls $D/work | xargs)\" '1 2 3 4 5 6 made moved'
+        cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(120, &format!("{PRELUDE}\n{script}"));
+}
+
 /// `stale=` and write-back: what needs no server works on while it is away.
 #[test]
 fn server_away_caches_answer_and_closed_files_wait() {
@@ -195,6 +260,31 @@ except OSError as error: print(errno.errorcode[error.errno], time.time() - began
         repair_network neighbour
         until ls >/dev/null 2>&1; do sleep 0.2; done
         cd $S; unmounts_from work || fail \"umount: $(cat $S/work.said)\"";
+    run(90, &format!("{PRELUDE}\n{script}"));
+}
+
+/// systemd kills what does not end within 90 seconds, and leaves a dead mount then.
+#[test]
+fn hard_mount_ends_by_sigterm_without_the_server() {
+    let script = "
+        vsftpd
+        place work
+        mounts_at work timeout=3,hard
+        ls -l $S/at/work >/dev/null
+        cd $S/at/work
+        python3 -c '
+import os, sys, time
+file = os.open(\"new\", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.write(file, b\"open\"); open(sys.argv[1], \"w\").close(); time.sleep(600)' $S/written & writer=$!
+        soon test -e $S/written; cd $S
+        break_network filter
+        cat $S/at/work/file >/dev/null & reader=$!
+        sleep 5; kill -0 $reader || fail 'it did not wait'
+        kill -TERM $(<$S/work.pid)
+        unmounted() { ! grep -q \" $S/at/work \" /proc/mounts; }; soon unmounted
+        ! wait $reader || fail 'it was read'
+        kill -KILL $writer; gone() { ! kill -0 $(<$S/work.pid) 2>/dev/null; }; soon gone
+        is \"$(cat $S/.cache/ftpfs/lost+found/new.*Z)\" open";
     run(90, &format!("{PRELUDE}\n{script}"));
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -35,12 +35,36 @@ pub struct Node {
     /// The bytes of a file; `None` for a directory.
     pub bytes: Option<Vec<u8>>,
     pub modified: i64,
+    /// Permission bits, where the server stores them and they were set.
+    pub mode: Option<u32>,
+}
+
+impl Node {
+    /// A directory.
+    pub fn directory(modified: i64) -> Self {
+        Self {
+            bytes: None,
+            modified,
+            mode: None,
+        }
+    }
+
+    fn empty_file(modified: i64) -> Self {
+        Self {
+            bytes: Some(Vec::new()),
+            ..Self::directory(modified)
+        }
+    }
 }
 
 /// The server.
 pub struct Memory {
     nodes: Arc<Mutex<BTreeMap<Vec<u8>, Node>>>,
     faults: Mutex<VecDeque<Fault>>,
+    /// Which of the next changes of names and attributes are refused.
+    refusals: Mutex<VecDeque<bool>>,
+    /// Permission bits are stored.
+    stores_modes: AtomicBool,
     clock: Mutex<i64>,
     stats: bool,
     patches: bool,
@@ -48,6 +72,7 @@ pub struct Memory {
     slow: AtomicU64,
     transfers: AtomicU64,
     failed_reads: AtomicU64,
+    refused: AtomicBool,
 }
 
 impl Memory {
@@ -58,11 +83,14 @@ impl Memory {
             patches,
             nodes: Arc::default(),
             faults: Mutex::new(faults.into_iter().collect()),
+            refusals: Mutex::default(),
+            stores_modes: AtomicBool::new(false),
             clock: Mutex::new(1_000_000_000),
             stats,
             slow: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
             failed_reads: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -75,13 +103,36 @@ impl Memory {
     pub fn store(&self, path: &str, bytes: &[u8], appends: bool) {
         let modified = self.tick();
         let mut nodes = self.nodes();
-        let node = nodes.entry(path.as_bytes().to_vec()).or_insert(Node {
-            bytes: None,
-            modified,
-        });
+        let node = made(&mut nodes, path.as_bytes(), Node::empty_file(modified));
         let mut stored = node.bytes.take().filter(|_| appends).unwrap_or_default();
         stored.extend_from_slice(bytes);
         (node.bytes, node.modified) = (Some(stored), modified);
+    }
+
+    /// Another client makes a directory.
+    pub fn make_directory(&self, path: &str) {
+        let directory = Node::directory(self.tick());
+        made(&mut self.nodes(), path.as_bytes(), directory);
+    }
+
+    /// Another client changes the time of what is there.
+    pub fn touch(&self, path: &str) {
+        let modified = self.tick();
+        self.nodes().get_mut(path.as_bytes()).unwrap().modified = modified;
+    }
+
+    /// Another client changes permission bits; false where the server has none.
+    pub fn change_mode(&self, path: &str, mode: u32) -> bool {
+        let stores = self.stores_modes.load(Ordering::SeqCst);
+        if stores {
+            self.nodes().get_mut(path.as_bytes()).unwrap().mode = Some(mode);
+        }
+        stores
+    }
+
+    /// Whether it stores permission bits.
+    pub fn store_modes(&self, stores: bool) {
+        self.stores_modes.store(stores, Ordering::SeqCst);
     }
 
     fn wait(&self) {
@@ -107,14 +158,25 @@ impl Memory {
         self.faults.lock().unwrap().extend(faults);
     }
 
+    /// Of the changes of names and attributes that come next these are refused.
+    pub fn refuse(&self, refusals: impl IntoIterator<Item = bool>) {
+        self.refusals.lock().unwrap().extend(refusals);
+    }
+
     /// From now on nothing goes wrong.
     pub fn mend(&self) {
         self.faults.lock().unwrap().clear();
+        self.refusals.lock().unwrap().clear();
     }
 
     /// Whether something could not be read, or not all of it.
     pub fn has_failed_reads(&self) -> bool {
         self.failed_reads.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a change of a name or of attributes was refused.
+    pub fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 
     fn fault(&self) -> Fault {
@@ -129,7 +191,17 @@ impl Memory {
         *clock
     }
 
+    fn is_refused(&self, step: &Step<'_>) -> bool {
+        let changes = !matches!(step, Step::Stat(_) | Step::Version(_));
+        let refused = changes && self.refusals.lock().unwrap().pop_front() == Some(true);
+        self.refused.fetch_or(refused, Ordering::SeqCst);
+        refused
+    }
+
     fn step(&self, step: &Step<'_>) -> Result<Done> {
+        if self.is_refused(step) {
+            return Err(Error::refused(Why::Denied, format!("{step:?}"), "550"));
+        }
         let modified = self.tick();
         let mut nodes = self.nodes();
         let missing = || Error::refused(Why::NotFound, format!("{step:?}"), "550");
@@ -148,11 +220,11 @@ impl Memory {
             }
             Step::Remove(path) | Step::RemoveDirectory(path) => {
                 let removed = nodes.remove(path.as_bytes()).map(|_| Done::Changed);
+                touch_parent(&mut nodes, path.as_bytes(), modified);
                 removed.ok_or_else(missing)
             }
             Step::MakeDirectory(path) => {
-                let bytes = None;
-                nodes.insert(path.as_bytes().to_vec(), Node { bytes, modified });
+                made(&mut nodes, path.as_bytes(), Node::directory(modified));
                 Ok(Done::Changed)
             }
             Step::Rename { from, to } => {
@@ -169,6 +241,8 @@ impl Memory {
                     let rest = &path[from.as_bytes().len()..];
                     nodes.insert([to.as_bytes(), rest].concat(), node);
                 }
+                touch_parent(&mut nodes, from.as_bytes(), modified);
+                touch_parent(&mut nodes, to.as_bytes(), modified);
                 Ok(Done::Changed)
             }
             Step::SetModified(path, seconds) => {
@@ -176,10 +250,31 @@ impl Memory {
                 node.modified = *seconds;
                 Ok(Done::Changed)
             }
+            Step::SetMode(path, mode) if self.stores_modes.load(Ordering::SeqCst) => {
+                let node = nodes.get_mut(path.as_bytes()).ok_or_else(missing)?;
+                node.mode = Some(*mode);
+                Ok(Done::Changed)
+            }
             Step::SetMode(..) | Step::MakeLink { .. } => {
                 Err(Error::refused(Why::Unsupported, "SITE", "500"))
             }
         }
+    }
+}
+
+/// What is at `path`, or is made there.
+fn made<'a>(nodes: &'a mut BTreeMap<Vec<u8>, Node>, path: &[u8], new: Node) -> &'a mut Node {
+    if !nodes.contains_key(path) {
+        touch_parent(nodes, path, new.modified);
+    }
+    nodes.entry(path.to_vec()).or_insert(new)
+}
+
+/// A name in a directory is new or gone.
+fn touch_parent(nodes: &mut BTreeMap<Vec<u8>, Node>, path: &[u8], modified: i64) {
+    let cut = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    if let Some(parent) = nodes.get_mut(&path[..cut]) {
+        parent.modified = modified;
     }
 }
 
@@ -194,6 +289,7 @@ fn attributes(node: &Node) -> Attributes {
             seconds: node.modified,
             precision: Precision::Second,
         }),
+        mode: node.mode,
         ..Attributes::of(kind)
     }
 }
@@ -293,10 +389,7 @@ impl Remote for Memory {
         begins();
         let modified = self.tick();
         let mut nodes = self.nodes();
-        let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {
-            bytes: Some(Vec::new()),
-            modified,
-        });
+        let node = made(&mut nodes, file.as_bytes(), Node::empty_file(modified));
         node.modified = modified;
         let mut early = 0;
         if behind.is_none() {
@@ -392,10 +485,7 @@ impl Remote for Memory {
         bytes.begins();
         let modified = self.tick();
         let mut nodes = self.nodes();
-        let node = nodes.entry(file.as_bytes().to_vec()).or_insert(Node {
-            bytes: Some(Vec::new()),
-            modified,
-        });
+        let node = made(&mut nodes, file.as_bytes(), Node::empty_file(modified));
         let stored = node.bytes.as_mut().expect("a file");
         if *plan == Plan::Whole {
             stored.clear();
@@ -423,10 +513,15 @@ impl Remote for Memory {
         if let Some(seconds) = change.then.modified {
             node.modified = seconds;
         }
-        let no_modes = || Err(Error::refused(Why::Unsupported, "SITE", "500"));
+        let stores_modes = self.stores_modes.load(Ordering::SeqCst);
+        node.mode = change.then.mode.filter(|_| stores_modes).or(node.mode);
+        let set_mode = |_| match stores_modes {
+            true => Ok(()),
+            false => Err(Error::refused(Why::Unsupported, "SITE", "500")),
+        };
         Ok(Updated {
             version: attributes(node).version(),
-            mode: change.then.mode.map(|_| no_modes()),
+            mode: change.then.mode.map(set_mode),
             modified: change.then.modified.map(|_| Ok(())),
             shown_mode: None,
         })

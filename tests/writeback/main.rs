@@ -12,5 +12,6 @@ mod memory;
 mod settings;
 
 mod accounting;
+mod concurrent;
 mod multi_mount;
 mod recovery;

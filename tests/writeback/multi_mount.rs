@@ -15,7 +15,7 @@ use ftpfs::remote::{
 use ftpfs::vfs;
 use ftpfs::vfs::{Creator, ROOT, Settings, Spot, Vfs, Wants, WriteBack, WriteLimits};
 
-use crate::memory::{Memory, Node};
+use crate::memory::Memory;
 use crate::settings::settings;
 
 /// Longer than anything here takes.
@@ -182,11 +182,7 @@ impl World {
     fn new() -> Self {
         let server = Arc::new(Memory::new(true, true, []));
         for path in ["a", "a/b", "c"] {
-            let node = Node {
-                bytes: None,
-                modified: 1,
-            };
-            server.nodes().insert(path.as_bytes().to_vec(), node);
+            server.make_directory(path);
         }
         let disk = tempfile::tempdir().unwrap();
         Self { server, disk }

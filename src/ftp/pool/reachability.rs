@@ -34,6 +34,8 @@ pub struct Search {
     pub patience: Duration,
     /// When the last attempt to connect began.
     attempted: Option<Instant>,
+    /// An idle connection was asked.
+    pub has_asked: bool,
     /// It was logged. A server that answers the first attempt was slow, not away.
     pub announced: bool,
 }
@@ -64,6 +66,7 @@ impl Reachability {
             since,
             patience,
             attempted: None,
+            has_asked: false,
             announced: false,
         });
         Some(since)

@@ -6,13 +6,17 @@
 //! links, addresses or routes (rtnetlink(7)) or the machine wakes from a suspend, and at once when a caller comes. The first success ends it, and so does any
 //! byte that comes on an older connection. A server that refuses the login is reachable.
 //!
+//! One idle connection is asked by a `NOOP`: where only new connections are lost, by a firewall that counts them, those that
+//! there are serve on.
+//!
 //! Attempts run concurrently: one whose SYN was lost learns of the network's return only when the kernel repeats the SYN,
 //! up to two seconds later, while a new one gets through at once.
 //!
 //! # Invariants
 //!
 //! * The search thread exists while the server is away, and no longer than one check interval after that.
-//! * While the server is away, callers get no connection, idle ones are kept, and only attempts connect.
+//! * While the server is away, callers get no connection, idle ones are kept but for the one that is asked, and only attempts
+//!   connect.
 //!
 //! # Lock order
 //!
@@ -28,6 +32,7 @@ use crate::ftp::control::Control;
 use crate::ftp::net::route_changes::RouteChanges;
 use crate::ftp::pool::Pool;
 use crate::ftp::pool::wait_queue::PoolState;
+use crate::ftp::protocol::command::Command;
 use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Deadline, Error, Result, Urgency};
 
@@ -140,7 +145,7 @@ impl Pool {
         state: &mut PoolState,
         ask: &Ask<'_>,
     ) -> Result<Duration> {
-        if self.endpoint.hard && ask.urgency != Urgency::Ahead {
+        if self.is_hard() && ask.urgency != Urgency::Ahead {
             self.start_attempt(state);
             ask.deadline.progress();
             return Ok(CHECK_INTERVAL);
@@ -164,6 +169,7 @@ impl Pool {
         if state.closed || !state.reachability.note_attempt() {
             return false;
         }
+        self.ask_idle(state);
         let pool = Arc::clone(self);
         let begun = spawn_thread("reconnect", move || pool.attempt()).is_ok();
         if !begun {
@@ -220,6 +226,42 @@ impl Pool {
                 (due, pause) = (Instant::now(), FIRST_PAUSE);
             }
         }
+    }
+
+    /// Asks the server on an idle connection, once in a search; on a thread of its own, which waits as long as an attempt
+    /// may log in.
+    fn ask_idle(self: &Arc<Self>, state: &mut PoolState) {
+        let Some(search) = state.reachability.search.as_mut() else {
+            return;
+        };
+        if search.has_asked {
+            return;
+        }
+        let Some(mut idle) = state.idle.pop() else {
+            return;
+        };
+        search.has_asked = true;
+        let (id, patience) = (idle.id, search.patience);
+        let pool = Arc::clone(self);
+        let ask = move || {
+            let answer = idle
+                .control
+                .command(Command::Noop, &Deadline::after(patience));
+            pool.rest(idle.id, idle.control, idle.preconnected);
+            match answer {
+                Ok(_) => pool.found(),
+                Err(error) => log::debug!("pool: {error}"),
+            }
+        };
+        if spawn_thread("ask", ask).is_err() {
+            state.drop_connection(id);
+        }
+    }
+
+    /// The server has answered: the search is over.
+    fn found(&self) {
+        self.end_search(&mut self.state.lock());
+        self.changed.notify_all();
     }
 
     /// One attempt to connect and log in. Its connection joins the pool, where that has room for one more.

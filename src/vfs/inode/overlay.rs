@@ -224,10 +224,13 @@ impl Tree {
         if kept == entry.kept {
             return;
         }
-        // What ends here may be newer in the database, by the mount that made this change.
-        match kept.is_empty() {
-            true => self.replace_kept(ino, kept),
-            false => self.put(ino, kept),
+        // Another client's change may be that of a mount whose entry in the database is newer than what is known here.
+        // Every mount sees it for itself, so that it need not be written.
+        let is_first_look = entry.kept.seen.modified.is_none();
+        let is_news = is_first_look || kept.mode != entry.kept.mode;
+        match is_news && !kept.is_empty() {
+            true => self.put(ino, kept),
+            false => self.replace_kept(ino, kept),
         }
     }
 

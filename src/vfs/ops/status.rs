@@ -45,6 +45,8 @@ impl Vfs {
     /// From now on nothing more is brought to the server. Returns how many open files have content that it lacks. Does not
     /// wait.
     pub fn abandon(&self) -> usize {
+        // What the kernel lets in as soon as other callers have failed would not be counted.
+        self.is_abandoned.store(true, Ordering::Release);
         self.writeback.stop();
         let is_open = |unsent: &Unsent| !unsent.closed;
         self.unsent()

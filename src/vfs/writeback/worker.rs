@@ -154,6 +154,8 @@ impl WriteBack {
 
     /// Holds a file open until it is uploaded.
     pub(crate) fn enqueue(&self, file: &Arc<File>, delay: Duration) {
+        // Before a thread can find it, which lets go of it once it is stored.
+        self.hold(file);
         let due = Instant::now() + delay;
         let is_new = {
             let mut state = self.queue.state.lock();
@@ -177,14 +179,19 @@ impl WriteBack {
                 }
             }
         };
-        if is_new {
-            let mut opened = self.files.opened.lock();
-            let entry = opened.files.entry(file.ino);
-            entry.or_insert_with(|| (Arc::clone(file), 0)).1 += 1;
-            drop(opened);
-            self.table.lock().open(file.ino);
+        if !is_new {
+            self.release_file(file, &Deadline::after(self.settings.timeout));
         }
         self.wake();
+    }
+
+    /// One holder more.
+    fn hold(&self, file: &Arc<File>) {
+        let mut opened = self.files.opened.lock();
+        let entry = opened.files.entry(file.ino);
+        entry.or_insert_with(|| (Arc::clone(file), 0)).1 += 1;
+        drop(opened);
+        self.table.lock().open(file.ino);
     }
 
     /// Wakes a thread for the queue, or starts one.
@@ -312,11 +319,11 @@ impl WriteBack {
                 Some(job) => (job.due - now).min(IDLE_TIMEOUT),
                 None => IDLE_TIMEOUT,
             };
-            let empty = state.jobs.values().all(|job| job.running);
             state.idle += 1;
             let timed_out = self.queue.changed.wait_for(&mut state, wait).timed_out();
             state.idle -= 1;
-            if timed_out && empty {
+            // What came as the time was over has counted on this thread.
+            if timed_out && state.jobs.values().all(|job| job.running) {
                 state.threads -= 1;
                 return None;
             }
