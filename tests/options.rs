@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    DropCache, Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView,
-    TABLE, Umount, parse,
+    DropCache, Flag, HELPER_FLAGS, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status,
+    StatusView, TABLE, UMOUNT_HELPER_FLAGS, Umount, parse,
 };
 use ftpfs::process::logging::Amount;
 
@@ -438,11 +438,18 @@ fn shell_scripts_pass_shellcheck() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ftpfs.bash");
     fs::write(&path, script).expect("written");
-    let scripts = [
-        "scripts/package",
-        "scripts/systemd-root",
-        "tests/systemd/init.sh",
-    ];
+    let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"));
+    let scripts = scripts
+        .expect("scripts")
+        .flatten()
+        .map(|entry| entry.path());
+    // Python; and what the others read, with their variables.
+    let is_bash = |path: &PathBuf| path.extension().is_none() && !path.ends_with("scripts/rust");
+    let scripts: Vec<PathBuf> = scripts
+        .filter(is_bash)
+        .chain(["tests/systemd/init.sh".into()])
+        .collect();
+    assert!(scripts.len() > 8, "{scripts:?}");
     let checked = Command::new("shellcheck")
         .args(["-s", "bash", "--severity", "warning"])
         .arg(&path)
@@ -674,6 +681,235 @@ fn the_manual_names_every_option_and_no_other() {
     }
 }
 
+/// A part of a manual page without its requests and fonts, from a heading to the next one.
+fn manual(page: &str, heading: &str) -> String {
+    let text = read(page);
+    let section = between(&text, &format!(".SH {heading}\n"), "\n.SH ");
+    let lines = section.lines().skip(1).map(|line| {
+        let line = match line.strip_prefix('.').map(|line| line.split_once(' ')) {
+            Some(Some((_, rest))) => rest,
+            Some(None) => line, // .TP, .br
+            None => line,
+        };
+        line.replace(['"'], "")
+            .replace("\\-", "-")
+            .replace("\\fB", "")
+            .replace("\\fP", "")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The letters of flags in a text: `-f`, `[-sfnv]`; without those of help and version.
+fn letters(text: &str) -> BTreeSet<char> {
+    let words = text.split(|c: char| c.is_whitespace() || "[]|,.;()".contains(c));
+    let flags = words.filter(|word| word.starts_with('-') && !word.starts_with("--"));
+    let letters = flags.flat_map(|word| word.chars().skip(1));
+    letters
+        .filter(|letter| !matches!(letter, 'h' | 'V'))
+        .collect()
+}
+
+fn letters_of(flags: &[Flag]) -> BTreeSet<char> {
+    let all = flags.iter().map(|flag| flag.short);
+    all.filter(|letter| !matches!(letter, 'h' | 'V')).collect()
+}
+
+#[test]
+fn synopsis_has_each_subcommand_with_its_flags() {
+    let synopsis = manual("man/ftpfs.1", "SYNOPSIS");
+    let forms: Vec<String> = synopsis
+        .split("\n.br\n")
+        .map(|form| form.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for one in SUBCOMMANDS {
+        let word = match one.name {
+            "mount" => "ftpfs [ mount ]".to_string(),
+            name => format!("ftpfs {name}"),
+        };
+        let form = forms.iter().find(|form| form.starts_with(&word));
+        let form = form.unwrap_or_else(|| panic!("the synopsis lacks {word}"));
+        assert_eq!(letters(form), letters_of(one.flags), "{form}");
+    }
+    // `help` and `version` have no flags, so they are not among the subcommands.
+    assert_eq!(forms.len(), SUBCOMMANDS.len() + 2, "{forms:?}");
+}
+
+#[test]
+fn pages_of_the_helpers_name_their_flags_and_no_other() {
+    for (page, flags) in [
+        ("man/mount.ftpfs.8", HELPER_FLAGS),
+        ("man/umount.ftpfs.8", UMOUNT_HELPER_FLAGS),
+    ] {
+        for section in ["SYNOPSIS", "OPTIONS"] {
+            let text = manual(page, section);
+            // The other form has the flags of another program.
+            let text = text.split("\n.PP\n").next().unwrap_or_default();
+            assert_eq!(letters(text), letters_of(flags), "{page}, {section}");
+        }
+    }
+}
+
+/// The exit statuses of the manual: the page, the first words of the paragraph before them, and each status with the test
+/// that shows it. Those without a test of their own are run here.
+const STATUSES: &[(&str, &str, &[(u8, &str)])] = &[
+    (
+        "man/ftpfs.1",
+        "",
+        &[
+            (0, "tests/real_servers/mounting.rs background"),
+            (
+                1,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs umount",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs umount_of_a_link_unmounts_and_of_a_path_below_fails",
+            ),
+            (1, "ftpfs umount /"),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs status and ftpfs drop-cache",
+        &[
+            (
+                0,
+                "tests/protocol/status.rs status_reports_mount_and_counters",
+            ),
+            (1, "ftpfs status /"),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs completions, ftpfs help and ftpfs version",
+        &[(0, "ftpfs version"), (1, "ftpfs completions csh")],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs probe",
+        &[
+            (
+                0,
+                "tests/protocol/probe.rs a_server_without_rest_is_no_liar",
+            ),
+            (1, "ftpfs probe ftp://u:p@127.0.0.1:1/"),
+            (2, "tests/real_servers/probe.rs nothing_gets_through"),
+            (
+                3,
+                "tests/protocol/probe.rs probe_names_files_it_cannot_remove",
+            ),
+            (
+                130,
+                "tests/protocol/probe.rs probe_ended_by_a_signal_leaves_no_files",
+            ),
+        ],
+    ),
+    (
+        "man/mount.ftpfs.8",
+        "",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+            (1, "mount.ftpfs h:"),
+            (32, "mount.ftpfs ftp://u:p@127.0.0.1:1/ /nowhere"),
+        ],
+    ),
+    (
+        "man/umount.ftpfs.8",
+        "",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+            (1, "umount.ftpfs"),
+            (32, "umount.ftpfs /"),
+        ],
+    ),
+];
+
+#[test]
+fn exit_statuses_of_the_manual_are_those_of_the_program() {
+    let mut documented: BTreeMap<(&str, String), Vec<u8>> = BTreeMap::new();
+    for page in ["man/ftpfs.1", "man/mount.ftpfs.8", "man/umount.ftpfs.8"] {
+        let section = manual(page, "EXIT STATUS");
+        for (number, paragraph) in section.split("\n.PP\n").enumerate() {
+            let intro = match number {
+                0 => "",
+                _ => paragraph.split(".TP").next().unwrap_or_default(),
+            };
+            let intro = intro.split_whitespace().collect::<Vec<_>>().join(" ");
+            let statuses: Vec<u8> = paragraph
+                .lines()
+                .filter_map(|line| line.trim().parse().ok())
+                .collect();
+            if !statuses.is_empty() {
+                let intro = intro.replace(" :", "").replace(" ,", ",");
+                let intro = intro.trim_end_matches(':').to_string();
+                documented.insert((page, intro), statuses);
+            }
+        }
+    }
+    let listed: BTreeMap<(&str, String), Vec<u8>> = STATUSES
+        .iter()
+        .map(|(page, intro, statuses)| {
+            let statuses = statuses.iter().map(|(status, _)| *status).collect();
+            ((*page, intro.to_string()), statuses)
+        })
+        .collect();
+    assert_eq!(documented, listed);
+    for (status, shown) in STATUSES.iter().flat_map(|(_, _, statuses)| *statuses) {
+        if let Some((file, test)) = shown.split_once(".rs ") {
+            let text = read(&format!("{file}.rs"));
+            assert!(text.contains(&format!("fn {test}(")), "no test {shown}");
+        } else {
+            let mut words = shown.split(' ');
+            let name = words.next().unwrap_or_default();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ftpfs"));
+            let command = std::os::unix::process::CommandExt::arg0(&mut command, name);
+            let ended = command.args(words).output().expect("ftpfs");
+            assert_eq!(ended.status.code(), Some(i32::from(*status)), "{shown}");
+        }
+    }
+}
+
+/// What the program reads from the environment. `PATH` needs no words.
+#[test]
+fn manual_names_each_variable_of_the_environment() {
+    let section = manual("man/ftpfs.1", "ENVIRONMENT");
+    let named: BTreeSet<&str> = section
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let is_name = |word: &&str| {
+        let is_upper = word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() > 3;
+        is_upper && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    let mut read = BTreeSet::from(["ftp_proxy", "all_proxy", "no_proxy"]);
+    for start in [
+        "var(\"",
+        "var_os(\"",
+        "variable(\"",
+        "of_user(\"",
+        "SOCKET: &str = \"",
+    ] {
+        let names = sources.split(start).skip(1);
+        let names = names.map(|rest| rest.split('"').next().unwrap_or_default());
+        read.extend(names.filter(is_name).filter(|name| *name != "PATH"));
+    }
+    assert!(read.len() > 12, "{read:?}");
+    let missing: Vec<_> = read.difference(&named).collect();
+    assert!(missing.is_empty(), "the manual lacks {missing:?}");
+}
+
 #[test]
 fn document_of_options_names_each_and_no_other() {
     let options = read("docs/options.md");
@@ -820,6 +1056,16 @@ fn wrong_command_lines_say_what_is_meant() {
             &["did you mean mount?"],
         ),
         (&["ftpfs", "umuont", "/m", "-l"], &["unknown argument -l"]),
+        (&["ftpfs", "unmont", "/m"], &["did you mean unmount?"]),
+        (&["ftpfs", "ftp://h/", ""], &["the mountpoint is missing"]),
+        (
+            &["ftpfs", "completions"],
+            &["the shell is missing", "bash, zsh or fish"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "ro timeout=7"],
+            &["unknown option ro timeout", "a comma separates options"],
+        ),
         (
             &["ftpfs", "wibble"],
             &["wibble is no command and no source; ftpfs -h lists"],

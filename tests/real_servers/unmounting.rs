@@ -441,3 +441,37 @@ fn remount_knows_its_own_options_in_every_form() {
         ),
     );
 }
+
+#[test]
+fn umount_of_a_mount_in_use_names_the_remedy() {
+    run(
+        60,
+        &format!(
+            "{USERS} vsftpd
+         for as in '' \"$as_guest\"; do
+             $as \"$FTPFS\" $URL $M; $as sh -c \"cd $M && exec sleep 60\" & user=$!
+             soon eval '[ $(readlink /proc/$user/cwd) = $M ]'; ! $as \"$FTPFS\" umount $M 2>$S/said || fail 'it was in use'
+             says $S/said \"$M: is in use; end the programs that fuser -vm $M lists, or detach it: ftpfs umount -l $M\"
+             is \"$(grep -c . $S/said)\" 1; kill $user; $as \"$FTPFS\" umount $M
+         done"
+        ),
+    );
+}
+
+/// As mount(8) and umount(8) define them; the manual pages list them.
+#[test]
+fn helpers_end_with_the_statuses_of_mount() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; U=ftp://$account@$A
+         ends() {{ local expected=$1 status=0; shift; \"$@\" 2>$S/said || status=$?; is \"$status: $*\" \"$expected: $*\"; }}
+         ends 0 mount -t fuse.ftpfs $U/ $M; ends 0 /sbin/mount.ftpfs $U/ $M; ends 32 mount -o remount,sync $M; ends 0 umount $M
+         for line in '-o wibble $U/' '-o max_conns=0 $U/'; do ends 1 mount -t fuse.ftpfs $(eval echo \"$line\") $M; done
+         ends 1 /sbin/mount.ftpfs $U/; ends 1 /sbin/umount.ftpfs; ends 1 /sbin/umount.fuse.ftpfs $M $M
+         for source in $U:1/ $U/nowhere ftp://no-such-host.invalid/; do ends 32 mount -t fuse.ftpfs $source $M; done
+         ends 32 mount -t ftpfs $U/ $S/nowhere; ends 32 /sbin/umount.ftpfs $M; ends 32 /sbin/umount.ftpfs /
+         ends 1 \"$FTPFS\" $U:1/ $M; ends 1 \"$FTPFS\" umount $M"
+        ),
+    );
+}
