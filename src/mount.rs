@@ -433,14 +433,24 @@ fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Failed> {
         Ok(()) => Ok(()),
         // fusermount3 unmounts only for the user who mounted.
         Err(Errno::EPERM) => fusermount::detach(mountpoint, lazily).or_else(|error| {
+            if error.0.contains("resource busy") {
+                return Err(Failed::InUse(in_use(mountpoint)));
+            }
             utab::unmount_by_fstab(mountpoint, lazily)
                 .map_err(|also| Failed::Other(Error(format!("{error}; {also}"))))
         }),
-        Err(Errno::EBUSY) => Err(Failed::InUse(Error(format!("{shown}: is in use")))),
+        Err(Errno::EBUSY) => Err(Failed::InUse(in_use(mountpoint))),
         Err(error) => Err(Failed::Other(Error(format!(
             "{shown}: can't be unmounted: {error}"
         )))),
     }
+}
+
+fn in_use(mountpoint: &Path) -> Error {
+    let (shown, quoted) = (mountpoint.display(), quoted(mountpoint));
+    Error(format!(
+        "{shown}: is in use; end the programs that fuser -vm {quoted} lists, or detach it: ftpfs umount -l {quoted}"
+    ))
 }
 
 #[cfg(test)]
