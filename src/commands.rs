@@ -64,7 +64,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(())
         }
         Request::Help { plain, styled } => {
+            let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
             let has_colours = std::io::stdout().is_terminal()
+                && !is_dumb
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             print(if has_colours { &styled } else { &plain });
             Ok(())

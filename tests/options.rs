@@ -566,6 +566,54 @@ fn help_of_each_command_is_that_of_the_file() {
 }
 
 #[test]
+fn help_is_wrapped_to_the_width_of_the_terminal() {
+    for (columns, widest) in [("64", 64), ("95", 95), ("20", 64), ("300", 100)] {
+        let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
+            .arg("--help")
+            .env("COLUMNS", columns)
+            .output()
+            .expect("ftpfs");
+        let text = String::from_utf8(shown.stdout).expect("text");
+        let lists = between(&text, "Options:", "See also");
+        let width = lists.lines().map(|line| line.chars().count()).max();
+        assert!(
+            width <= Some(widest) && width > Some(widest - 10),
+            "{width:?}"
+        );
+        // What is wrapped stays in its column.
+        let table = between(&text, "Permissions (-o):", "See also");
+        for line in table.lines().filter(|line| !line.is_empty()) {
+            assert!(line.starts_with("  ") || line.ends_with(':'), "{line}");
+        }
+    }
+}
+
+/// What the help looks like on a terminal, with these variables of the environment.
+fn help_on_a_terminal(variables: &[(&str, &str)]) -> String {
+    const ON_A_TERMINAL: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let shown = Command::new("python3")
+        .args(["-c", ON_A_TERMINAL, env!("CARGO_BIN_EXE_ftpfs"), "-h"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("python3");
+    assert!(shown.status.success(), "{shown:?}");
+    String::from_utf8(shown.stdout).expect("text")
+}
+
+#[test]
+fn help_has_colours_on_a_terminal_that_shows_them() {
+    assert!(help_on_a_terminal(&[]).contains("\x1b["));
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let text = help_on_a_terminal(&[variable]);
+        assert!(text.contains("Usage:") && !text.contains('\x1b'), "{text}");
+    }
+}
+
+#[test]
 fn words_that_unmount_are_two_and_a_helper() {
     let request = |line: &str| parse(line.split(' ').map(OsString::from));
     for (line, force, lazy) in [

@@ -325,6 +325,53 @@ fn password_can_be_given_in_every_way() {
     );
 }
 
+#[test]
+fn password_is_prompted_for_without_echo() {
+    run(
+        60,
+        r#"vsftpd; cat >$S/prompt.py <<'END'
+import os, pty, sys, termios
+*command, password = sys.argv[1:]
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(command[0], command)
+said = b""
+while b": " not in said:
+    said += os.read(terminal, 1000)
+while termios.tcgetattr(terminal)[3] & termios.ECHO:
+    pass
+os.write(terminal, password.encode() + b"\n")
+try:
+    while True:
+        said += os.read(terminal, 1000)
+except OSError:
+    print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+END
+         prompt() { python3 $S/prompt.py "$FTPFS" ftp://$account@$A/ $M "$1" >$S/said; }
+         prompt "$password"; says $S/said "Password of $account at $A: "; not_says $S/said "$password"
+         is "$(ls $M)" there; "$FTPFS" umount $M
+         ! prompt "wrong-$password" || fail 'it mounted'; says $S/said 'login refused'; not_says $S/said "$password""#,
+    );
+}
+
+/// fstab(5): with `user` only who mounted may unmount, besides root.
+#[test]
+fn mount_of_an_fstab_user_line_is_unmounted_by_its_user() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} {USERS} vsftpd; shown() {{ grep -q \" $M fuse.ftpfs \" /proc/mounts; }}
+         echo \"ftp://$account@$A/ $M fuse.ftpfs user,noauto 0 0\" >$S/fstab
+         for as in \"$as_guest\" ''; do
+             $as_guest mount $M; shown; is \"$($as_guest ls $M)\" there
+             ! $as_other umount $M 2>$S/said || fail 'another user unmounted it'; shown
+             $as umount $M; ! shown || fail 'it is still there'
+         done"
+        ),
+    );
+}
+
 /// An answer or the mount table identifies a mount of ftpfs, and nothing else.
 #[test]
 fn umount_leaves_file_systems_of_other_programs() {
