@@ -502,6 +502,100 @@ fn bash_completes_options_one_by_one() {
     assert!(error.contains("bash, zsh or fish"), "{error}");
 }
 
+/// A directory with the completion script of a shell.
+fn completion_script(shell: &str, name: &str) -> tempfile::TempDir {
+    let line = ["ftpfs", "completions", shell].map(OsString::from);
+    let Ok(Request::Print(script)) = parse(line) else {
+        panic!("no script");
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join(name), script).expect("written");
+    directory
+}
+
+/// `PATH` with this program first.
+fn path_with_ftpfs() -> OsString {
+    let program = Path::new(env!("CARGO_BIN_EXE_ftpfs"));
+    let mut path = program
+        .parent()
+        .expect("a directory")
+        .as_os_str()
+        .to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+#[test]
+fn fish_completes_words_values_and_files() {
+    let directory = completion_script("fish", "ftpfs.fish");
+    for (line, expected) in [
+        ("ftpfs umo", "umount"),
+        ("ftpfs h: /m -o ro,mode=p", "ro,mode=passive"),
+        ("ftpfs -o cacert=Cargo.t", "cacert=Cargo.toml"),
+        ("ftpfs h: scrip", "scripts/"),
+    ] {
+        let shown = Command::new("fish")
+            .args(["-c", "source $argv[1]; complete -C $argv[2]"])
+            .arg(directory.path().join("ftpfs.fish"))
+            .arg(line)
+            .env("PATH", path_with_ftpfs())
+            .env("HOME", directory.path())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("fish");
+        let text = String::from_utf8_lossy(&shown.stdout);
+        let first = text.split(['\t', '\n']).next();
+        assert_eq!(first, Some(expected), "{line}: {shown:?}");
+    }
+}
+
+/// zsh completes on a terminal only: Tab is pressed there, then a line is printed that has what it made of it.
+#[test]
+fn zsh_completes_words_values_and_files() {
+    const TYPES: &str = r#"
+import os, pty, sys
+process, terminal = pty.fork()
+if process == 0:
+    os.execvp("zsh", ["zsh", "-f", "-i"])
+said = b""
+def wait_for(words):
+    global said
+    while words not in said:
+        said += os.read(terminal, 1000)
+    before, said = said.split(words, 1)
+    return before
+os.write(terminal, b"PS1=; autoload -U compinit; compinit -u -D; ftpfs() { [[ $1 = completions ]] && command ftpfs $@ || print -r \"<$*>\"; }; echo rea''dy\n")
+wait_for(b"ready")
+for line in sys.argv[1:]:
+    os.write(terminal, line.encode() + b"\t\n")
+    wait_for(b"<")
+    print(wait_for(b">").decode())
+os.write(terminal, b"exit\n")
+"#;
+    let directory = completion_script("zsh", "_ftpfs");
+    let mut fpath = Command::new("zsh");
+    let fpath = fpath
+        .args(["-fc", "print -r $FPATH"])
+        .output()
+        .expect("zsh");
+    let fpath = String::from_utf8_lossy(&fpath.stdout).trim().to_string();
+    let shown = Command::new("timeout")
+        .args(["20", "python3", "-c", TYPES])
+        .args(["ftpfs umo", "ftpfs h: /m -o ro,mode=p"])
+        .args(["ftpfs -o cacert=Cargo.t", "ftpfs h: scrip"])
+        .env("FPATH", format!("{}:{fpath}", directory.path().display()))
+        .env("PATH", path_with_ftpfs())
+        .env("HOME", directory.path())
+        .env("TERM", "dumb")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("python3");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let expected = "umount\nh: /m -o ro,mode=passive\n-o cacert=Cargo.toml\nh: scripts/\n";
+    assert_eq!(text, expected, "{shown:?}");
+}
+
 /// The help that a command line asks for.
 fn help(arguments: &[&str]) -> String {
     match parse(arguments.iter().map(OsString::from)) {
