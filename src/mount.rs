@@ -13,6 +13,7 @@
 //! fuse_device     opens the device, or takes over a passed one
 //! fusermount      mounts and unmounts with fusermount3
 //! utab            registers the helper of umount(8)
+//! automount       keeps an automount from expiring
 //! mountinfo       parses the mount table
 //! lookup          finds the mount at a path
 //! query           queries a running mount
@@ -21,6 +22,7 @@
 //!
 //! Invariant: each error is one line with cause and remedy.
 
+pub(crate) mod automount;
 pub(crate) mod error;
 pub(crate) mod fuse_device;
 pub(crate) mod fusermount;
@@ -233,6 +235,18 @@ impl Mount {
         if self.identity.is_some() {
             utab::remove_entries(&self.mountpoint);
         }
+    }
+
+    /// Whether an automount has made it, which would expire it, and umount(8) calls the helper that waits for uploads.
+    pub fn expires(&self) -> bool {
+        self.identity.is_some()
+            && utab::is_helper_installed()
+            && automount::is_automounted(&self.mountpoint)
+    }
+
+    /// Keeps it in use until the result is dropped; `None` if it has ended. May wait until a running expiry has ended.
+    pub fn hold(&self) -> Option<OwnedFd> {
+        automount::hold(&self.mountpoint, self.identity.as_ref()?)
     }
 
     /// Whether the mount table still has it. Where its session has ended all the same, the kernel's connection was aborted.

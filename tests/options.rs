@@ -891,9 +891,12 @@ fn pages_of_the_helpers_name_their_flags_and_no_other() {
     }
 }
 
+/// Each status with the test that shows it.
+type Statuses = &'static [(u8, &'static str)];
+
 /// The exit statuses of the manual: the page, the first words of the paragraph before them, and each status with the test
 /// that shows it. Those without a test of their own are run here.
-const STATUSES: &[(&str, &str, &[(u8, &str)])] = &[
+const STATUSES: &[(&str, &str, Statuses)] = &[
     (
         "man/ftpfs.1",
         "",

@@ -325,6 +325,20 @@ fn password_can_be_given_in_every_way() {
     );
 }
 
+/// As in a container.
+#[test]
+fn background_mount_without_syslog_says_so() {
+    run(
+        60,
+        "vsftpd; mkdir $S/dev; mount -t tmpfs -o dev none $S/dev
+         cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty /dev/fuse $S/dev; mount --bind $S/dev /dev
+         \"$FTPFS\" $URL $M 2>$S/said; says $S/said 'there is no /dev/log'; says $S/said 'log_file=FILE keeps them'; \"$FTPFS\" umount $M
+         for options in '-o log_file=$S/log' -q; do
+             \"$FTPFS\" $URL $M $(eval echo \"$options\") 2>$S/said; is \"$(cat $S/said)\" ''; \"$FTPFS\" umount $M
+         done",
+    );
+}
+
 #[test]
 fn password_is_prompted_for_without_echo() {
     run(
