@@ -343,9 +343,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         device,
         audience,
         || {
-            mount.raise_readahead();
-            mount.register_umount_helper(&kernel);
-            stay_while_pending(&mount, &vfs);
+            begin(&mount, &vfs, &kernel);
             if background {
                 logging::to_syslog();
                 sd_notify::silence();
@@ -361,6 +359,13 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     vfs.log_ahead();
     remote.close();
     served.and_then(|()| all_stored(&vfs))
+}
+
+/// What follows once the mount answers requests.
+fn begin(mount: &Arc<Mount>, vfs: &Arc<Vfs>, kernel: &mount::Options) {
+    mount.raise_readahead();
+    mount.register_umount_helper(kernel);
+    stay_while_pending(mount, vfs);
 }
 
 /// Detaches a mount that is still there after its session has ended, by an error or because it was aborted.
