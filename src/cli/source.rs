@@ -387,7 +387,9 @@ fn split_port(text: &[u8], default: u16) -> Result<(String, u16), String> {
             .and_then(|digits| digits.parse().ok())
             .filter(|&number| number != 0)
             // Not shown: if a password contains a /, a part of it is parsed as the port.
-            .ok_or_else(|| wrong("the port is no number from 1 to 65535"))?,
+            .ok_or_else(|| {
+                format!("the port in the source is not a number from 1 to 65535; {FORMS}")
+            })?,
     };
     Ok((host, port))
 }
@@ -554,10 +556,10 @@ mod tests {
             ("ftp://", "no host"),
             ("ftp://@h/", "no user"),
             ("ftp://:p@h/", "no user"),
-            ("ftp://h:0/", "the port is no number"),
+            ("ftp://h:0/", "the port in the source is not a number"),
             ("ftp://u:pa/ss@h/", "is written %2F"),
             ("ftp://h:65536/", "from 1 to 65535"),
-            ("ftp://h:+1/", "the port is no number"),
+            ("ftp://h:+1/", "the port in the source is not a number"),
             ("ftp://::1/", "brackets"),
             ("ftp://fe80::1/", "brackets"),
             ("ftp://[::1/", "without its ]"),
