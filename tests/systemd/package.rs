@@ -6,7 +6,7 @@ use crate::{readme_line, run};
 fn package_is_installed_used_and_removed() {
     let line = readme_line("");
     run(
-        240,
+        480,
         &format!(
             "for at in a b; do FTPFS=$FTPFS $SUPPORT/../../scripts/package deb $S/$at >/dev/null; done
              cmp $S/a/*.deb $S/b/*.deb; cp $S/a/*.deb $V/root/ftpfs.deb
