@@ -48,8 +48,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 
 use crate::cli::completions::{Completion, Shell};
-pub use crate::cli::flags::{FLAGS, Flag};
-use crate::cli::flags::{HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
+pub use crate::cli::flags::{FLAGS, Flag, HELPER_FLAGS, UMOUNT_HELPER_FLAGS};
 pub use crate::cli::help::version;
 pub use crate::cli::option_list::split;
 use crate::cli::option_list::{apply_all, nearest_of, wrong_after_secret};
@@ -269,10 +268,10 @@ fn mount_words(found: &ArgMatches, has_commands: bool) -> Result<(OsString, Path
     let mut words = found.get_many::<OsString>("words").into_iter().flatten();
     let (source, mountpoint) = (words.next(), words.next());
     let more = words.next();
-    // With a mountpoint alone or too much after it, a word that is no source is meant as a command.
+    // With a mountpoint alone or too much after it, a word that is no source is meant as a command; so is a misspelled one.
     if let Some(word) = source.and_then(|word| word.to_str())
         && has_commands
-        && (mountpoint.is_none() || more.is_some())
+        && (mountpoint.is_none() || more.is_some() || is_nearly_command(word))
         && !word.is_empty()
         && !word.contains([':', '/', '.', '@', '#'])
     {
@@ -282,7 +281,10 @@ fn mount_words(found: &ArgMatches, has_commands: bool) -> Result<(OsString, Path
         return Err(one_too_many(more, &MOUNT));
     }
     let hint = MOUNT.hint();
-    match (source, mountpoint) {
+    match (
+        source,
+        mountpoint.filter(|mountpoint| !mountpoint.is_empty()),
+    ) {
         (Some(_), Some(mountpoint)) if is_source(mountpoint) => Err(format!(
             "{} is a source, not a mountpoint; {hint}",
             redact(mountpoint)
@@ -293,11 +295,20 @@ fn mount_words(found: &ArgMatches, has_commands: bool) -> Result<(OsString, Path
     }
 }
 
+/// Every word that is a command.
+fn commands() -> impl Iterator<Item = &'static str> {
+    let names = SUBCOMMANDS.iter().map(|one| one.name);
+    names.chain(["unmount", "help", "version"])
+}
+
+/// Whether a word is a misspelled command.
+fn is_nearly_command(word: &str) -> bool {
+    nearest_of(word, commands()).is_some_and(|near| near != word)
+}
+
 /// The error of a word that is neither a command nor a source.
 fn no_command(word: &str) -> String {
-    let names = SUBCOMMANDS.iter().map(|one| one.name);
-    let names = names.chain(["unmount", "help", "version"]);
-    let near = nearest_of(word, names).map(|near| format!("did you mean {near}? "));
+    let near = nearest_of(word, commands()).map(|near| format!("did you mean {near}? "));
     format!(
         "{} is no command and no source; {}ftpfs -h lists the commands and the forms of sources",
         redact(word),
@@ -416,9 +427,16 @@ fn parse_completions(arguments: impl Iterator<Item = OsString>) -> Result<Reques
     };
     let words = found.get_many::<OsString>("words").into_iter().flatten();
     let mut words = words.map(|word| word.to_string_lossy().into_owned());
-    let Some(shell) = words.next().and_then(|name| Shell::named(&name)) else {
-        return Err("usage: ftpfs completions bash, zsh or fish; see ftpfs --help".to_string());
-    };
+    let name = words.next().ok_or_else(|| {
+        format!(
+            "the shell is missing: bash, zsh or fish; {}",
+            COMPLETIONS.hint()
+        )
+    })?;
+    let shell = Shell::named(&name).ok_or_else(|| {
+        let name = redact(&name);
+        format!("{name}: no completions for this shell; there are some for bash, zsh or fish")
+    })?;
     let words: Vec<String> = words.collect();
     Ok(match words.is_empty() {
         true => Request::Print(shell.script().to_string()),
@@ -447,6 +465,11 @@ fn is_source(argument: &OsStr) -> bool {
         .as_encoded_bytes()
         .windows(3)
         .any(|part| part == b"://")
+}
+
+/// Whether mount(8) or umount(8) has called the program as its helper; their exit statuses are kept then.
+pub(crate) fn is_any_helper(program: &OsStr) -> bool {
+    is_helper(program) || is_umount_helper(program)
 }
 
 /// Whether umount(8) has called the program as its helper.

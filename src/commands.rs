@@ -37,37 +37,48 @@ use crate::cli::Request;
 use crate::process::printable::printable;
 use crate::process::redact;
 
-/// Exit status of a failure; mount(8) passes it on.
+/// Exit status of a failure, and of a wrong command line.
 const FAILED: u8 = 1;
+/// Exit status of a helper of mount(8) or umount(8) that failed; a wrong command line has 1 there too.
+const HELPER_FAILED: u8 = 32;
 
 /// Runs the program with its arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     protect_secrets(&arguments);
-    let outcome = match cli::parse(arguments) {
-        Ok(Request::Print(text)) => {
+    let is_helper = arguments
+        .first()
+        .is_some_and(|program| cli::is_any_helper(program));
+    let failed = if is_helper { HELPER_FAILED } else { FAILED };
+    let request = match cli::parse(arguments) {
+        Ok(request) => request,
+        Err(error) => return exit_code(Err(error), FAILED),
+    };
+    let outcome = match request {
+        Request::Print(text) => {
             print(&text);
             Ok(())
         }
-        Ok(Request::Complete(completion)) => {
+        Request::Complete(completion) => {
             print(&complete::run(&completion));
             Ok(())
         }
-        Ok(Request::Help { plain, styled }) => {
+        Request::Help { plain, styled } => {
+            let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
             let has_colours = std::io::stdout().is_terminal()
+                && !is_dumb
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             print(if has_colours { &styled } else { &plain });
             Ok(())
         }
-        Ok(Request::Umount(umount)) => umount::run(&umount),
-        Ok(Request::Mount(settings)) if settings.command.remount => remount::run(&settings),
-        Ok(Request::Mount(settings)) => mount::run(&settings),
-        Ok(Request::Probe(probe)) => return probe::run(&probe),
-        Ok(Request::Status(status)) => return status::run(&status),
-        Ok(Request::DropCache(drops)) => return status::drop_cache(&drops),
-        Err(error) => Err(error),
+        Request::Umount(umount) => umount::run(&umount),
+        Request::Mount(settings) if settings.command.remount => remount::run(&settings),
+        Request::Mount(settings) => mount::run(&settings),
+        Request::Probe(probe) => return probe::run(&probe),
+        Request::Status(status) => return status::run(&status),
+        Request::DropCache(drops) => return status::drop_cache(&drops),
     };
-    exit_code(outcome)
+    exit_code(outcome, failed)
 }
 
 fn print(text: &str) {
@@ -87,12 +98,12 @@ fn protect_secrets(arguments: &[OsString]) {
     }
 }
 
-fn exit_code(outcome: Result<(), String>) -> ExitCode {
+fn exit_code(outcome: Result<(), String>, failed: u8) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ftpfs: {}", printable(&error));
-            ExitCode::from(FAILED)
+            ExitCode::from(failed)
         }
     }
 }

@@ -34,7 +34,7 @@ pub use crate::ftp::config::{Endpoint, Family, Manner};
 pub use crate::ftp::control::login::Login;
 pub use crate::ftp::data::{Mode, Policy as DataPolicy};
 pub use crate::ftp::listing::timezone::Zone;
-pub use crate::ftp::net::local_address::{addresses, local_end};
+pub use crate::ftp::net::local_address::{External, local_end};
 pub use crate::ftp::net::proxy::Proxy;
 pub use crate::ftp::net::stream::Bind;
 pub use crate::ftp::pool::traffic::Moved;

@@ -13,6 +13,7 @@
 //! fuse_device     opens the device, or takes over a passed one
 //! fusermount      mounts and unmounts with fusermount3
 //! utab            registers the helper of umount(8)
+//! automount       keeps an automount from expiring
 //! mountinfo       parses the mount table
 //! lookup          finds the mount at a path
 //! query           queries a running mount
@@ -21,6 +22,7 @@
 //!
 //! Invariant: each error is one line with cause and remedy.
 
+pub(crate) mod automount;
 pub(crate) mod error;
 pub(crate) mod fuse_device;
 pub(crate) mod fusermount;
@@ -235,6 +237,18 @@ impl Mount {
         }
     }
 
+    /// Whether an automount has made it, which would expire it, and umount(8) calls the helper that waits for uploads.
+    pub fn expires(&self) -> bool {
+        self.identity.is_some()
+            && utab::is_helper_installed()
+            && automount::is_automounted(&self.mountpoint)
+    }
+
+    /// Keeps it in use until the result is dropped; `None` if it has ended. May wait until a running expiry has ended.
+    pub fn hold(&self) -> Option<OwnedFd> {
+        automount::hold(&self.mountpoint, self.identity.as_ref()?)
+    }
+
     /// Whether the mount table still has it. Where its session has ended all the same, the kernel's connection was aborted.
     pub fn is_attached(&self) -> bool {
         let is_it = |entry: &Entry| {
@@ -433,14 +447,24 @@ fn call_umount(mountpoint: &Path, lazily: bool) -> Result<(), Failed> {
         Ok(()) => Ok(()),
         // fusermount3 unmounts only for the user who mounted.
         Err(Errno::EPERM) => fusermount::detach(mountpoint, lazily).or_else(|error| {
+            if error.0.contains("resource busy") {
+                return Err(Failed::InUse(in_use(mountpoint)));
+            }
             utab::unmount_by_fstab(mountpoint, lazily)
                 .map_err(|also| Failed::Other(Error(format!("{error}; {also}"))))
         }),
-        Err(Errno::EBUSY) => Err(Failed::InUse(Error(format!("{shown}: is in use")))),
+        Err(Errno::EBUSY) => Err(Failed::InUse(in_use(mountpoint))),
         Err(error) => Err(Failed::Other(Error(format!(
             "{shown}: can't be unmounted: {error}"
         )))),
     }
+}
+
+fn in_use(mountpoint: &Path) -> Error {
+    let (shown, quoted) = (mountpoint.display(), quoted(mountpoint));
+    Error(format!(
+        "{shown}: is in use; end the programs that fuser -vm {quoted} lists, or detach it: ftpfs umount -l {quoted}"
+    ))
 }
 
 #[cfg(test)]

@@ -44,7 +44,6 @@ const RUN: &[(&str, &str, &str)] = &[
 
 /// What begins so is not run, since the machines of the tests lack what it needs.
 const NOT_RUN: &[(&str, &str)] = &[
-    ("docker ", "Docker and its registry"),
     ("cargo bench", "it takes minutes, and measures"),
     ("cargo install", "the build is that of every test"),
     (
@@ -152,6 +151,7 @@ fn command(line: &str) -> Result<(), String> {
         None => Ok(()),
         Some("ftpfs" | "curlftpfs") => parsed(&words),
         Some(path) if path.starts_with("scripts/") => script(&words),
+        Some("docker") => docker(&words),
         _ if is_named(line) => Ok(()),
         _ => Err(format!("neither run nor checked nor named: {line}")),
     }
@@ -210,6 +210,33 @@ fn dockerfile(text: &str) -> Result<(), String> {
     };
     let words = [list("ENTRYPOINT "), list("CMD ")].concat();
     parsed(&words)
+}
+
+/// A command of Docker, which is not run: a subcommand with long flags. The image of ours gets what a mount needs, and
+/// arguments that the program takes; `scripts/test-packages` makes that image.
+fn docker(words: &[String]) -> Result<(), String> {
+    let rest = words[1..].join(" ");
+    let known = ["build ", "run ", "volume create "];
+    if !known.iter().any(|known| rest.starts_with(known)) {
+        return Err(format!("no known command: docker {rest}"));
+    }
+    let Some(image) = words.iter().position(|word| word == "ftpfs") else {
+        return Ok(());
+    };
+    if words[1] == "build" {
+        return Ok(());
+    }
+    for needed in ["--device /dev/fuse ", "--cap-add SYS_ADMIN "] {
+        if !rest.contains(needed) {
+            return Err(format!("{needed}is missing: docker {rest}"));
+        }
+    }
+    let line = [
+        &["ftpfs".to_string(), "-f".to_string()],
+        &words[image + 1..],
+    ]
+    .concat();
+    parsed(&line)
 }
 
 /// Lines without comments and empty ones; a backslash joins one with the next.
@@ -367,4 +394,71 @@ fn commands_and_options_in_the_text_are_taken() {
     }
     assert!(count > 50, "only {count} were found");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Anchors of the headings of a page, as forges make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Links and pictures within the repository lead to files and headings that exist.
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut wrong = Vec::new();
+    let mut pages = documents();
+    for path in [
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "tests/README.md",
+        "docs/benchmarks/README.md",
+    ] {
+        let text = fs::read_to_string(top().join(path)).expect(path);
+        pages.push((path.to_string(), text));
+    }
+    let mut count = 0;
+    for (document, text) in &pages {
+        let outside: String = text.split("```").step_by(2).collect();
+        for link in outside.split("](").skip(1) {
+            let link = link.split(')').next().unwrap_or_default();
+            if link.contains("://") {
+                continue;
+            }
+            count += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(document).parent().expect("a folder");
+            let target = match path {
+                "" => top().join(document),
+                path => top().join(folder).join(path),
+            };
+            let is_there = target.exists()
+                && (anchor.is_empty()
+                    || fs::read_to_string(&target)
+                        .is_ok_and(|text| anchors(&text).contains(anchor)));
+            if !is_there {
+                wrong.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(count > 40, "only {count} were found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn readme_is_short_and_shows_session_and_chart() {
+    let readme = fs::read_to_string(top().join("README.md")).expect("README");
+    assert!(readme.lines().count() < 200);
+    for picture in [
+        "](docs/session.svg)",
+        "](docs/benchmarks/20ms-200mbit-vsftpd.svg)",
+    ] {
+        assert!(readme.contains(picture), "no picture {picture}");
+    }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test ends where an expectation does")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ftpfs::cli::{
-    DropCache, Flag, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status, StatusView,
-    TABLE, Umount, parse,
+    DropCache, Flag, HELPER_FLAGS, Id, Mode, Probe, Request, SUBCOMMANDS, Settings, Spec, Status,
+    StatusView, TABLE, UMOUNT_HELPER_FLAGS, Umount, parse,
 };
 use ftpfs::process::logging::Amount;
 
@@ -438,11 +438,18 @@ fn shell_scripts_pass_shellcheck() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ftpfs.bash");
     fs::write(&path, script).expect("written");
-    let scripts = [
-        "scripts/package",
-        "scripts/systemd-root",
-        "tests/systemd/init.sh",
-    ];
+    let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"));
+    let scripts = scripts
+        .expect("scripts")
+        .flatten()
+        .map(|entry| entry.path());
+    // Python; and what the others read, with their variables.
+    let is_bash = |path: &PathBuf| path.extension().is_none() && !path.ends_with("scripts/rust");
+    let scripts: Vec<PathBuf> = scripts
+        .filter(is_bash)
+        .chain(["tests/systemd/init.sh".into()])
+        .collect();
+    assert!(scripts.len() > 8, "{scripts:?}");
     let checked = Command::new("shellcheck")
         .args(["-s", "bash", "--severity", "warning"])
         .arg(&path)
@@ -493,6 +500,100 @@ fn bash_completes_options_one_by_one() {
     );
     let error = parse(["ftpfs", "completions", "csh"].map(OsString::from)).expect_err("csh");
     assert!(error.contains("bash, zsh or fish"), "{error}");
+}
+
+/// A directory with the completion script of a shell.
+fn completion_script(shell: &str, name: &str) -> tempfile::TempDir {
+    let line = ["ftpfs", "completions", shell].map(OsString::from);
+    let Ok(Request::Print(script)) = parse(line) else {
+        panic!("no script");
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join(name), script).expect("written");
+    directory
+}
+
+/// `PATH` with this program first.
+fn path_with_ftpfs() -> OsString {
+    let program = Path::new(env!("CARGO_BIN_EXE_ftpfs"));
+    let mut path = program
+        .parent()
+        .expect("a directory")
+        .as_os_str()
+        .to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+#[test]
+fn fish_completes_words_values_and_files() {
+    let directory = completion_script("fish", "ftpfs.fish");
+    for (line, expected) in [
+        ("ftpfs umo", "umount"),
+        ("ftpfs h: /m -o ro,mode=p", "ro,mode=passive"),
+        ("ftpfs -o cacert=Cargo.t", "cacert=Cargo.toml"),
+        ("ftpfs h: scrip", "scripts/"),
+    ] {
+        let shown = Command::new("fish")
+            .args(["-c", "source $argv[1]; complete -C $argv[2]"])
+            .arg(directory.path().join("ftpfs.fish"))
+            .arg(line)
+            .env("PATH", path_with_ftpfs())
+            .env("HOME", directory.path())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("fish");
+        let text = String::from_utf8_lossy(&shown.stdout);
+        let first = text.split(['\t', '\n']).next();
+        assert_eq!(first, Some(expected), "{line}: {shown:?}");
+    }
+}
+
+/// zsh completes on a terminal only: Tab is pressed there, then a line is printed that has what it made of it.
+#[test]
+fn zsh_completes_words_values_and_files() {
+    const TYPES: &str = r#"
+import os, pty, sys
+process, terminal = pty.fork()
+if process == 0:
+    os.execvp("zsh", ["zsh", "-f", "-i"])
+said = b""
+def wait_for(words):
+    global said
+    while words not in said:
+        said += os.read(terminal, 1000)
+    before, said = said.split(words, 1)
+    return before
+os.write(terminal, b"PS1=; autoload -U compinit; compinit -u -D; ftpfs() { [[ $1 = completions ]] && command ftpfs $@ || print -r \"<$*>\"; }; echo rea''dy\n")
+wait_for(b"ready")
+for line in sys.argv[1:]:
+    os.write(terminal, line.encode() + b"\t\n")
+    wait_for(b"<")
+    print(wait_for(b">").decode())
+os.write(terminal, b"exit\n")
+"#;
+    let directory = completion_script("zsh", "_ftpfs");
+    let mut fpath = Command::new("zsh");
+    let fpath = fpath
+        .args(["-fc", "print -r $FPATH"])
+        .output()
+        .expect("zsh");
+    let fpath = String::from_utf8_lossy(&fpath.stdout).trim().to_string();
+    let shown = Command::new("timeout")
+        .args(["20", "python3", "-c", TYPES])
+        .args(["ftpfs umo", "ftpfs h: /m -o ro,mode=p"])
+        .args(["ftpfs -o cacert=Cargo.t", "ftpfs h: scrip"])
+        .env("FPATH", format!("{}:{fpath}", directory.path().display()))
+        .env("PATH", path_with_ftpfs())
+        .env("HOME", directory.path())
+        .env("TERM", "dumb")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("python3");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let expected = "umount\nh: /m -o ro,mode=passive\n-o cacert=Cargo.toml\nh: scripts/\n";
+    assert_eq!(text, expected, "{shown:?}");
 }
 
 /// The help that a command line asks for.
@@ -555,6 +656,54 @@ fn help_of_each_command_is_that_of_the_file() {
             assert!(widest <= Some(80), "{file}: {widest:?} columns");
             assert!(!text.contains('\x1b'), "{file}: colours in a file");
         }
+    }
+}
+
+#[test]
+fn help_is_wrapped_to_the_width_of_the_terminal() {
+    for (columns, widest) in [("64", 64), ("95", 95), ("20", 64), ("300", 100)] {
+        let shown = Command::new(env!("CARGO_BIN_EXE_ftpfs"))
+            .arg("--help")
+            .env("COLUMNS", columns)
+            .output()
+            .expect("ftpfs");
+        let text = String::from_utf8(shown.stdout).expect("text");
+        let lists = between(&text, "Options:", "See also");
+        let width = lists.lines().map(|line| line.chars().count()).max();
+        assert!(
+            width <= Some(widest) && width > Some(widest - 10),
+            "{width:?}"
+        );
+        // What is wrapped stays in its column.
+        let table = between(&text, "Permissions (-o):", "See also");
+        for line in table.lines().filter(|line| !line.is_empty()) {
+            assert!(line.starts_with("  ") || line.ends_with(':'), "{line}");
+        }
+    }
+}
+
+/// What the help looks like on a terminal, with these variables of the environment.
+fn help_on_a_terminal(variables: &[(&str, &str)]) -> String {
+    const ON_A_TERMINAL: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let shown = Command::new("python3")
+        .args(["-c", ON_A_TERMINAL, env!("CARGO_BIN_EXE_ftpfs"), "-h"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("python3");
+    assert!(shown.status.success(), "{shown:?}");
+    String::from_utf8(shown.stdout).expect("text")
+}
+
+#[test]
+fn help_has_colours_on_a_terminal_that_shows_them() {
+    assert!(help_on_a_terminal(&[]).contains("\x1b["));
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let text = help_on_a_terminal(&[variable]);
+        assert!(text.contains("Usage:") && !text.contains('\x1b'), "{text}");
     }
 }
 
@@ -672,6 +821,238 @@ fn the_manual_names_every_option_and_no_other() {
         let known = TABLE.iter().any(|spec| spec.name == name);
         assert!(known || name.starts_with('-'), "not an option: {entry}");
     }
+}
+
+/// A part of a manual page without its requests and fonts, from a heading to the next one.
+fn manual(page: &str, heading: &str) -> String {
+    let text = read(page);
+    let section = between(&text, &format!(".SH {heading}\n"), "\n.SH ");
+    let lines = section.lines().skip(1).map(|line| {
+        let line = match line.strip_prefix('.').map(|line| line.split_once(' ')) {
+            Some(Some((_, rest))) => rest,
+            Some(None) => line, // .TP, .br
+            None => line,
+        };
+        line.replace(['"'], "")
+            .replace("\\-", "-")
+            .replace("\\fB", "")
+            .replace("\\fP", "")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The letters of flags in a text: `-f`, `[-sfnv]`; without those of help and version.
+fn letters(text: &str) -> BTreeSet<char> {
+    let words = text.split(|c: char| c.is_whitespace() || "[]|,.;()".contains(c));
+    let flags = words.filter(|word| word.starts_with('-') && !word.starts_with("--"));
+    let letters = flags.flat_map(|word| word.chars().skip(1));
+    letters
+        .filter(|letter| !matches!(letter, 'h' | 'V'))
+        .collect()
+}
+
+fn letters_of(flags: &[Flag]) -> BTreeSet<char> {
+    let all = flags.iter().map(|flag| flag.short);
+    all.filter(|letter| !matches!(letter, 'h' | 'V')).collect()
+}
+
+#[test]
+fn synopsis_has_each_subcommand_with_its_flags() {
+    let synopsis = manual("man/ftpfs.1", "SYNOPSIS");
+    let forms: Vec<String> = synopsis
+        .split("\n.br\n")
+        .map(|form| form.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for one in SUBCOMMANDS {
+        let word = match one.name {
+            "mount" => "ftpfs [ mount ]".to_string(),
+            name => format!("ftpfs {name}"),
+        };
+        let form = forms.iter().find(|form| form.starts_with(&word));
+        let form = form.unwrap_or_else(|| panic!("the synopsis lacks {word}"));
+        assert_eq!(letters(form), letters_of(one.flags), "{form}");
+    }
+    // `help` and `version` have no flags, so they are not among the subcommands.
+    assert_eq!(forms.len(), SUBCOMMANDS.len() + 2, "{forms:?}");
+}
+
+#[test]
+fn pages_of_the_helpers_name_their_flags_and_no_other() {
+    for (page, flags) in [
+        ("man/mount.ftpfs.8", HELPER_FLAGS),
+        ("man/umount.ftpfs.8", UMOUNT_HELPER_FLAGS),
+    ] {
+        for section in ["SYNOPSIS", "OPTIONS"] {
+            let text = manual(page, section);
+            // The other form has the flags of another program.
+            let text = text.split("\n.PP\n").next().unwrap_or_default();
+            assert_eq!(letters(text), letters_of(flags), "{page}, {section}");
+        }
+    }
+}
+
+/// Each status with the test that shows it.
+type Statuses = &'static [(u8, &'static str)];
+
+/// The exit statuses of the manual: the page, the first words of the paragraph before them, and each status with the test
+/// that shows it. Those without a test of their own are run here.
+const STATUSES: &[(&str, &str, Statuses)] = &[
+    (
+        "man/ftpfs.1",
+        "",
+        &[
+            (0, "tests/real_servers/mounting.rs background"),
+            (
+                1,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs umount",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs umount_of_a_link_unmounts_and_of_a_path_below_fails",
+            ),
+            (1, "ftpfs umount /"),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs status and ftpfs drop-cache",
+        &[
+            (
+                0,
+                "tests/protocol/status.rs status_reports_mount_and_counters",
+            ),
+            (1, "ftpfs status /"),
+        ],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs completions, ftpfs help and ftpfs version",
+        &[(0, "ftpfs version"), (1, "ftpfs completions csh")],
+    ),
+    (
+        "man/ftpfs.1",
+        "For ftpfs probe",
+        &[
+            (
+                0,
+                "tests/protocol/probe.rs a_server_without_rest_is_no_liar",
+            ),
+            (1, "ftpfs probe ftp://u:p@127.0.0.1:1/"),
+            (2, "tests/real_servers/probe.rs nothing_gets_through"),
+            (
+                3,
+                "tests/protocol/probe.rs probe_names_files_it_cannot_remove",
+            ),
+            (
+                130,
+                "tests/protocol/probe.rs probe_ended_by_a_signal_leaves_no_files",
+            ),
+        ],
+    ),
+    (
+        "man/mount.ftpfs.8",
+        "",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+            (1, "mount.ftpfs h:"),
+            (32, "mount.ftpfs ftp://u:p@127.0.0.1:1/ /nowhere"),
+        ],
+    ),
+    (
+        "man/umount.ftpfs.8",
+        "",
+        &[
+            (
+                0,
+                "tests/real_servers/unmounting.rs helpers_end_with_the_statuses_of_mount",
+            ),
+            (1, "umount.ftpfs"),
+            (32, "umount.ftpfs /"),
+        ],
+    ),
+];
+
+#[test]
+fn exit_statuses_of_the_manual_are_those_of_the_program() {
+    let mut documented: BTreeMap<(&str, String), Vec<u8>> = BTreeMap::new();
+    for page in ["man/ftpfs.1", "man/mount.ftpfs.8", "man/umount.ftpfs.8"] {
+        let section = manual(page, "EXIT STATUS");
+        for (number, paragraph) in section.split("\n.PP\n").enumerate() {
+            let intro = match number {
+                0 => "",
+                _ => paragraph.split(".TP").next().unwrap_or_default(),
+            };
+            let intro = intro.split_whitespace().collect::<Vec<_>>().join(" ");
+            let statuses: Vec<u8> = paragraph
+                .lines()
+                .filter_map(|line| line.trim().parse().ok())
+                .collect();
+            if !statuses.is_empty() {
+                let intro = intro.replace(" :", "").replace(" ,", ",");
+                let intro = intro.trim_end_matches(':').to_string();
+                documented.insert((page, intro), statuses);
+            }
+        }
+    }
+    let listed: BTreeMap<(&str, String), Vec<u8>> = STATUSES
+        .iter()
+        .map(|(page, intro, statuses)| {
+            let statuses = statuses.iter().map(|(status, _)| *status).collect();
+            ((*page, intro.to_string()), statuses)
+        })
+        .collect();
+    assert_eq!(documented, listed);
+    for (status, shown) in STATUSES.iter().flat_map(|(_, _, statuses)| *statuses) {
+        if let Some((file, test)) = shown.split_once(".rs ") {
+            let text = read(&format!("{file}.rs"));
+            assert!(text.contains(&format!("fn {test}(")), "no test {shown}");
+        } else {
+            let mut words = shown.split(' ');
+            let name = words.next().unwrap_or_default();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ftpfs"));
+            let command = std::os::unix::process::CommandExt::arg0(&mut command, name);
+            let ended = command.args(words).output().expect("ftpfs");
+            assert_eq!(ended.status.code(), Some(i32::from(*status)), "{shown}");
+        }
+    }
+}
+
+/// What the program reads from the environment. `PATH` needs no words.
+#[test]
+fn manual_names_each_variable_of_the_environment() {
+    let section = manual("man/ftpfs.1", "ENVIRONMENT");
+    let named: BTreeSet<&str> = section
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let is_name = |word: &&str| {
+        let is_upper = word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() > 3;
+        is_upper && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    let mut read = BTreeSet::from(["ftp_proxy", "all_proxy", "no_proxy"]);
+    for start in [
+        "var(\"",
+        "var_os(\"",
+        "variable(\"",
+        "of_user(\"",
+        "SOCKET: &str = \"",
+    ] {
+        let names = sources.split(start).skip(1);
+        let names = names.map(|rest| rest.split('"').next().unwrap_or_default());
+        read.extend(names.filter(is_name).filter(|name| *name != "PATH"));
+    }
+    assert!(read.len() > 12, "{read:?}");
+    let missing: Vec<_> = read.difference(&named).collect();
+    assert!(missing.is_empty(), "the manual lacks {missing:?}");
 }
 
 #[test]
@@ -820,6 +1201,16 @@ fn wrong_command_lines_say_what_is_meant() {
             &["did you mean mount?"],
         ),
         (&["ftpfs", "umuont", "/m", "-l"], &["unknown argument -l"]),
+        (&["ftpfs", "unmont", "/m"], &["did you mean unmount?"]),
+        (&["ftpfs", "ftp://h/", ""], &["the mountpoint is missing"]),
+        (
+            &["ftpfs", "completions"],
+            &["the shell is missing", "bash, zsh or fish"],
+        ),
+        (
+            &["ftpfs", "h:", "/m", "-o", "ro timeout=7"],
+            &["unknown option ro timeout", "a comma separates options"],
+        ),
         (
             &["ftpfs", "wibble"],
             &["wibble is no command and no source; ftpfs -h lists"],

@@ -65,13 +65,18 @@ pub fn find(settings: &Settings, source: &Source) -> Result<Credentials, String>
             Box::new(|_| credentials_file::read_file(path)),
         ));
     }
+    let given = if login.netrc.is_some() {
+        "netrc="
+    } else {
+        "$NETRC: "
+    };
     let named = login.netrc.clone();
     if let Some(path) = named.or_else(|| variable("NETRC").map(PathBuf::from)) {
         places.push((
             "netrc",
             Box::new(move |user| {
                 let netrc = netrc::read(&path).map_err(|error| {
-                    format!("netrc: {}: can't be read: {error}", path.display())
+                    format!("{given}{}: can't be read: {error}", path.display())
                 })?;
                 of_netrc(&netrc, source, user)
             }),

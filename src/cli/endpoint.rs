@@ -82,7 +82,7 @@ fn proxy(settings: &Settings, host: &str) -> Result<Option<Proxy>, String> {
 
 fn data_policy(settings: &Settings) -> Result<DataPolicy, String> {
     let external = settings.network.external_ip.as_ref().map(|place| {
-        ftp::addresses(place).map_err(|error| format!("external_ip={place}: {error}"))
+        ftp::External::named(place).map_err(|error| format!("external_ip={place}: {error}"))
     });
     Ok(DataPolicy {
         mode: match settings.network.mode {
@@ -92,7 +92,7 @@ fn data_policy(settings: &Settings) -> Result<DataPolicy, String> {
         },
         trusts_pasv: settings.network.trusts_pasv,
         ports: settings.network.port_range.clone(),
-        external: external.transpose()?.unwrap_or_default(),
+        external: external.transpose()?,
     })
 }
 

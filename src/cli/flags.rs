@@ -85,7 +85,7 @@ pub const UMOUNT_FLAGS: &[Flag] = &[
 ];
 
 /// The flags that umount(8) gives its helpers, `DIR [-flnrv] [-N ns] [-t type]`; it calls them in its own namespace.
-pub(crate) const UMOUNT_HELPER_FLAGS: &[Flag] = &[
+pub const UMOUNT_HELPER_FLAGS: &[Flag] = &[
     flag('f', "force", None, "do not wait for uploads"),
     flag('l', "lazy", None, "detach a mount that is in use"),
     flag('n', "no-mtab", None, UNLISTED),
@@ -110,7 +110,7 @@ pub const DROP_CACHE_FLAGS: &[Flag] = &[
 ];
 
 /// The flags that mount(8) gives its helpers, `SOURCE DIR [-sfnv] [-N ns] [-o opts] [-t type]`.
-pub(crate) const HELPER_FLAGS: &[Flag] = &[
+pub const HELPER_FLAGS: &[Flag] = &[
     flag('o', "options", Some("OPT[,OPT...]"), "options"),
     flag('s', "sloppy", None, "ignore unknown options"),
     flag('f', "fake", None, "check everything, mount nothing"),

@@ -1,5 +1,7 @@
 //! Generates the parts of the help that clap does not have: the forms of sources, and the options of `-o`.
 
+use terminal_size::terminal_size_of;
+
 use crate::cli::option_table::{Group, Spec, TABLE};
 
 /// The options that the short help shows.
@@ -17,17 +19,27 @@ const COMMON: [&str; 11] = [
     "tls",
 ];
 
+/// The forms of sources.
+const FORMS: [(&str, &str); 4] = [
+    (
+        "ftp://[user[:password]@]host[:port][/path]",
+        "path below the login directory; absolute after %2F",
+    ),
+    (
+        "ftpes://..., ftps://...",
+        "the same, encrypted: by AUTH TLS, or on port 990",
+    ),
+    ("[user@]host:path", "path below the login directory"),
+    ("[user@]host:/path", "absolute path"),
+];
+
 /// Returns the forms of sources.
 pub(crate) fn forms_of_source() -> String {
-    String::from(
-        "Sources:
-  ftp://[user[:password]@]host[:port][/path]
-                            path below the login directory; absolute after %2F
-  ftpes://..., ftps://...   the same, encrypted: by AUTH TLS, or on port 990
-  [user@]host:path          path below the login directory
-  [user@]host:/path         absolute path
-",
-    )
+    let mut text = String::from("Sources:\n");
+    for (form, meaning) in FORMS {
+        row(&mut text, OPTION_WIDTH, form, meaning);
+    }
+    text
 }
 
 /// Returns the options of `-o` that most mounts need.
@@ -49,9 +61,7 @@ pub(crate) fn every_option() -> String {
         let specs = TABLE.iter().filter(|spec| spec.group == group);
         if group == Group::Ignored {
             let names: Vec<&str> = specs.map(|spec| spec.name).collect();
-            for line in names.chunks(7) {
-                text.push_str(&format!("  {}\n", line.join(" ")));
-            }
+            row(&mut text, 0, "", &names.join(" "));
         } else {
             for spec in specs {
                 option(&mut text, spec);
@@ -82,11 +92,23 @@ fn option(text: &mut String, spec: &Spec) {
 
 /// Columns of the name of an option.
 const OPTION_WIDTH: usize = 25;
-/// Columns of a row.
-const WIDTH: usize = 80;
+/// Columns of the help: the terminal's, within these bounds, or as many as most terminals have.
+const MIN_WIDTH: usize = 64;
+const MAX_WIDTH: usize = 100;
+const USUAL_WIDTH: usize = 80;
+
+/// Returns the columns of the help: `COLUMNS`, as clap reads it, or those of the terminal.
+pub(crate) fn help_width() -> usize {
+    let named = std::env::var("COLUMNS").ok();
+    let named = named.and_then(|columns| columns.parse().ok());
+    let shown = || terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    let width = named.or_else(shown).unwrap_or(USUAL_WIDTH);
+    width.clamp(MIN_WIDTH, MAX_WIDTH)
+}
 
 /// Appends a row with two sides. The right one is wrapped; a left one that is too long has a line of its own.
 pub(crate) fn row(text: &mut String, width: usize, left: &str, right: &str) {
+    let columns = help_width();
     let indent = " ".repeat(width + 3);
     let mut line = format!("  {left:width$} ");
     if left.chars().count() > width {
@@ -94,7 +116,7 @@ pub(crate) fn row(text: &mut String, width: usize, left: &str, right: &str) {
         line.clone_from(&indent);
     }
     for word in right.split(' ') {
-        if line.chars().count() + word.chars().count() > WIDTH && line.trim() != "" {
+        if line.chars().count() + word.chars().count() > columns && line.trim() != "" {
             text.push_str(line.trim_end());
             text.push('\n');
             line.clone_from(&indent);

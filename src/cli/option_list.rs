@@ -116,6 +116,9 @@ fn apply(settings: &mut Settings, text: &str, helper: bool, sloppy: bool) -> Res
         }
         return Err(match nearest(name) {
             Some(near) => format!("unknown option {}: did you mean {near}?", redact(name)),
+            None if name.contains(' ') => {
+                format!("unknown option {}: a comma separates options", redact(name))
+            }
             None => format!(
                 "unknown option {}: ftpfs --help lists them all",
                 redact(name)

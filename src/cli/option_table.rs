@@ -75,7 +75,7 @@ impl Group {
             Self::Encryption => "Encryption (-o)",
             Self::Mount => "Mount table (-o)",
             Self::Kernel => "Options of the kernel (-o)",
-            Self::Ignored => "Accepted and ignored, since /etc/fstab and mount(8) pass them (-o)",
+            Self::Ignored => "Accepted and ignored, for /etc/fstab and mount(8) (-o)",
         }
     }
 }

@@ -191,7 +191,13 @@ impl Source {
                 None => (Some(login), None),
             },
         };
-        let (host, port) = split_port(host_port, scheme.port())?;
+        // Up to the / the authority may be the user and a part of the password.
+        let has_later_at = login.is_none() && path.is_some_and(|path| path.contains(&b'@'));
+        let (host, port) =
+            split_port(host_port, scheme.port()).map_err(|error| match has_later_at {
+                true => format!("{error}; a / in a user or password is written %2F"),
+                false => error,
+            })?;
         Ok(Self {
             scheme,
             user: user.map(decode_user).transpose()?,
@@ -381,7 +387,9 @@ fn split_port(text: &[u8], default: u16) -> Result<(String, u16), String> {
             .and_then(|digits| digits.parse().ok())
             .filter(|&number| number != 0)
             // Not shown: if a password contains a /, a part of it is parsed as the port.
-            .ok_or_else(|| wrong("no port from 1 to 65535 after the host"))?,
+            .ok_or_else(|| {
+                format!("the port in the source is not a number from 1 to 65535; {FORMS}")
+            })?,
     };
     Ok((host, port))
 }
@@ -548,9 +556,10 @@ mod tests {
             ("ftp://", "no host"),
             ("ftp://@h/", "no user"),
             ("ftp://:p@h/", "no user"),
-            ("ftp://h:0/", "no port"),
-            ("ftp://h:65536/", "no port"),
-            ("ftp://h:+1/", "no port"),
+            ("ftp://h:0/", "the port in the source is not a number"),
+            ("ftp://u:pa/ss@h/", "is written %2F"),
+            ("ftp://h:65536/", "from 1 to 65535"),
+            ("ftp://h:+1/", "the port in the source is not a number"),
             ("ftp://::1/", "brackets"),
             ("ftp://fe80::1/", "brackets"),
             ("ftp://[::1/", "without its ]"),

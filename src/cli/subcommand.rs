@@ -12,7 +12,7 @@ use crate::cli::flags::{
     COMPLETIONS_FLAGS, DROP_CACHE_FLAGS, FLAGS, Flag, PROBE_FLAGS, STATUS_FLAGS, UMOUNT_FLAGS,
     UNLISTED,
 };
-use crate::cli::help::{common_options, every_option, forms_of_source, row, version};
+use crate::cli::help::{common_options, every_option, forms_of_source, help_width, row, version};
 use crate::process::redact::redact;
 
 /// A subcommand.
@@ -181,7 +181,7 @@ impl Subcommand {
             .override_usage(usage)
             .after_help(short)
             .after_long_help(long)
-            .max_term_width(MAX_WIDTH)
+            .term_width(help_width())
             .disable_help_flag(true)
             .disable_version_flag(true)
             .no_binary_name(true)
@@ -200,9 +200,6 @@ const EXAMPLE: &str = "Example:
 
 ftpfs mount -h shows the common options of -o, ftpfs --help all of them.
 ";
-
-/// Columns of the help on a wide terminal.
-const MAX_WIDTH: usize = 100;
 
 /// Columns of the name of a subcommand.
 const NAME_WIDTH: usize = 14;

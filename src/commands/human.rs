@@ -36,8 +36,13 @@ pub fn count(number: u64) -> String {
 /// Formats a number of files, such as "1 file" or "2 closed files"; `kind` may be empty.
 pub fn files(count: u64, kind: &str) -> String {
     let blank = if kind.is_empty() { "" } else { " " };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {kind}{blank}file{plural}", self::count(count))
+    counted(count, &format!("{kind}{blank}file"))
+}
+
+/// Formats a number of things, such as "1 name" or "2 names".
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
 }
 
 /// Formats how long something has lasted, in its two largest units.
@@ -115,6 +120,8 @@ mod tests {
     fn counts_of_files_have_the_right_plural() {
         assert_eq!(files(1, ""), "1 file");
         assert_eq!(files(2, "closed"), "2 closed files");
+        assert_eq!(counted(1, "name"), "1 name");
+        assert_eq!(counted(2000, "name"), "2,000 names");
     }
 
     #[test]

@@ -343,8 +343,7 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
         device,
         audience,
         || {
-            mount.raise_readahead();
-            mount.register_umount_helper(&kernel);
+            begin(&mount, &vfs, &kernel);
             if background {
                 logging::to_syslog();
                 sd_notify::silence();
@@ -360,6 +359,13 @@ fn serve(plan: Plan, timeout: Duration, ready: Ready) -> Result<(), String> {
     vfs.log_ahead();
     remote.close();
     served.and_then(|()| all_stored(&vfs))
+}
+
+/// What follows once the mount answers requests.
+fn begin(mount: &Arc<Mount>, vfs: &Arc<Vfs>, kernel: &mount::Options) {
+    mount.raise_readahead();
+    mount.register_umount_helper(kernel);
+    stay_while_pending(mount, vfs);
 }
 
 /// Detaches a mount that is still there after its session has ended, by an error or because it was aborted.
@@ -452,6 +458,22 @@ fn unmount_on_signal(signals: Signals, live: Live) -> Result<(), String> {
     };
     spawn_thread("signals", ends)
         .map_err(|error| format!("no thread can be started for signals: {error}"))
+}
+
+/// Keeps an automount in use while uploads are pending. Without the thread its expiry waits for them.
+fn stay_while_pending(mount: &Arc<Mount>, vfs: &Arc<Vfs>) {
+    if !mount.expires() {
+        return;
+    }
+    let (mount, vfs) = (Arc::clone(mount), Arc::clone(vfs));
+    let stay = move || {
+        while vfs.wait_for_pending(true) {
+            let held = mount.hold();
+            vfs.wait_for_pending(false);
+            drop(held);
+        }
+    };
+    let _ = spawn_thread("automount", stay);
 }
 
 /// Asks systemd for more time while uploads are pending.

@@ -47,7 +47,11 @@ pub fn run(umount: &Umount) -> Result<(), String> {
     } else {
         match wait_for_uploads(&mounted) {
             Ok((0, _)) => query_refused(&mounted),
-            Ok((count, bytes)) => Some(explain_unstored(&mounted, &not_stored(count, bytes))),
+            Ok((count, bytes)) => {
+                // The mount's own process keeps an automount in use.
+                lazily = true;
+                Some(explain_unstored(&mounted, &not_stored(count, bytes)))
+            }
             Err(unanswered) if mounted.is_ours() => {
                 // The command must not fail if standard error is closed.
                 let _ = writeln!(

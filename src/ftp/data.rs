@@ -20,12 +20,12 @@ pub(crate) mod preconnected;
 
 pub use crate::ftp::data::preconnected::Preconnected;
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::ftp::control::Control;
+use crate::ftp::net::local_address::External;
 use crate::ftp::net::stream::{DataState, Stream};
 use crate::ftp::profile::{DataMode, DataModes, FailedMode, Learned, ModeFailure, Profile};
 use crate::ftp::protocol::command::Command;
@@ -45,8 +45,8 @@ pub struct Policy {
     pub trusts_pasv: bool,
     /// The ports that we listen on in active mode; any free one by default.
     pub ports: Option<RangeInclusive<u16>>,
-    /// The addresses for `EPRT` and `PORT`, where that of the control connection is hidden behind NAT or is not wanted.
-    pub external: Vec<IpAddr>,
+    /// The address for `EPRT` and `PORT`, where that of the control connection is hidden behind NAT or is not wanted.
+    pub external: Option<External>,
 }
 
 /// Who connects to whom.
@@ -425,7 +425,7 @@ impl Policy {
         self.mode == Mode::Auto
             && !self.trusts_pasv
             && self.ports.is_none()
-            && self.external.is_empty()
+            && self.external.is_none()
     }
 
     /// All ways that are allowed here, best first.

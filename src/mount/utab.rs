@@ -30,10 +30,15 @@ const MAX_ENTRIES: usize = 16;
 /// Timeout of mount(8) and umount(8), which lock a local file and write a line.
 const MOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whether umount(8) finds the helper.
+pub fn is_helper_installed() -> bool {
+    Path::new(HELPER).exists()
+}
+
 /// Makes umount(8) call the helper for this mount, if it is installed. Only root's umount(8) needs that, and
 /// only root can do it. Call it when the mount answers requests.
 pub fn register_helper(mountpoint: &Path, options: &Options) {
-    if !geteuid().is_root() || !Path::new(HELPER).exists() {
+    if !geteuid().is_root() || !is_helper_installed() {
         return;
     }
     // An entry that is there now was left by a mount whose process was killed: mount(8) writes its own after

@@ -166,6 +166,21 @@ fn announced_address_is_that_of_a_host_or_an_interface() {
     );
 }
 
+/// As DHCP or a redial does it.
+#[test]
+fn changed_address_of_an_interface_is_announced() {
+    run(
+        60,
+        "ip link add outside type veth peer name other; ip address add 203.0.113.1/24 dev outside
+         ip link set outside up; ip link set other up; proftpd 'AllowForeignAddress on'; cp $D/there/down $D/there/more
+         mounts mode=active,external_ip=outside; copies; says $S/log '> EPRT |1|203.0.113.1|'
+         ip address flush dev outside; ip address add 203.0.113.2/24 dev outside
+         : >$S/log; copies; says $S/log '> EPRT |1|203.0.113.2|'; not_says $S/log 203.0.113.1
+         ip address flush dev outside; ! cat $M/there/more >/dev/null 2>&1 || fail 'it was read'
+         soon says $S/log 'external_ip=: this interface has no address'; unmounts",
+    );
+}
+
 /// As behind NAT: the server reaches us only at the address outside, from which these ports are forwarded.
 #[test]
 fn external_address_is_sent_and_its_ports_forwarded() {

@@ -325,6 +325,67 @@ fn password_can_be_given_in_every_way() {
     );
 }
 
+/// As in a container.
+#[test]
+fn background_mount_without_syslog_says_so() {
+    run(
+        60,
+        "vsftpd; mkdir $S/dev; mount -t tmpfs -o dev none $S/dev
+         cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty /dev/fuse $S/dev; mount --bind $S/dev /dev
+         \"$FTPFS\" $URL $M 2>$S/said; says $S/said 'there is no /dev/log'; says $S/said 'log_file=FILE keeps them'; \"$FTPFS\" umount $M
+         for options in '-o log_file=$S/log' -q; do
+             \"$FTPFS\" $URL $M $(eval echo \"$options\") 2>$S/said; is \"$(cat $S/said)\" ''; \"$FTPFS\" umount $M
+         done",
+    );
+}
+
+#[test]
+fn password_is_prompted_for_without_echo() {
+    run(
+        60,
+        r#"vsftpd; cat >$S/prompt.py <<'END'
+import os, pty, sys, termios
+*command, password = sys.argv[1:]
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(command[0], command)
+said = b""
+while b": " not in said:
+    said += os.read(terminal, 1000)
+while termios.tcgetattr(terminal)[3] & termios.ECHO:
+    pass
+os.write(terminal, password.encode() + b"\n")
+try:
+    while True:
+        said += os.read(terminal, 1000)
+except OSError:
+    print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+END
+         prompt() { python3 $S/prompt.py "$FTPFS" ftp://$account@$A/ $M "$1" >$S/said; }
+         prompt "$password"; says $S/said "Password of $account at $A: "; not_says $S/said "$password"
+         is "$(ls $M)" there; "$FTPFS" umount $M
+         ! prompt "wrong-$password" || fail 'it mounted'; says $S/said 'login refused'; not_says $S/said "$password""#,
+    );
+}
+
+/// fstab(5): with `user` only who mounted may unmount, besides root.
+#[test]
+fn mount_of_an_fstab_user_line_is_unmounted_by_its_user() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} {USERS} vsftpd; shown() {{ grep -q \" $M fuse.ftpfs \" /proc/mounts; }}
+         echo \"ftp://$account@$A/ $M fuse.ftpfs user,noauto 0 0\" >$S/fstab
+         for as in \"$as_guest\" ''; do
+             $as_guest mount $M; shown; is \"$($as_guest ls $M)\" there
+             ! $as_other umount $M 2>$S/said || fail 'another user unmounted it'; shown
+             $as umount $M; ! shown || fail 'it is still there'
+         done"
+        ),
+    );
+}
+
 /// An answer or the mount table identifies a mount of ftpfs, and nothing else.
 #[test]
 fn umount_leaves_file_systems_of_other_programs() {
@@ -438,6 +499,40 @@ fn remount_knows_its_own_options_in_every_form() {
              ln -s $M $S/link; mkdir \"$S/a b\"; printf 'password=%s\n' $password >\"$S/a b/c,d\"; chmod 600 \"$S/a b/c,d\"
              echo \"ftp://$account@$A/ $S/link fuse.ftpfs noauto,timeout=20,x-foo=1,credentials=$S/a\\040b/c\\,d 0 0\" >$S/fstab
              mount $S/link; says /run/mount/utab x-foo=1; mount -o remount,ro $M; [[ $(flags) = ro,* ]]; umount $M"
+        ),
+    );
+}
+
+#[test]
+fn umount_of_a_mount_in_use_names_the_remedy() {
+    run(
+        60,
+        &format!(
+            "{USERS} vsftpd
+         for as in '' \"$as_guest\"; do
+             $as \"$FTPFS\" $URL $M; $as sh -c \"cd $M && exec sleep 60\" & user=$!
+             soon eval '[ $(readlink /proc/$user/cwd) = $M ]'; ! $as \"$FTPFS\" umount $M 2>$S/said || fail 'it was in use'
+             says $S/said \"$M: is in use; end the programs that fuser -vm $M lists, or detach it: ftpfs umount -l $M\"
+             is \"$(grep -c . $S/said)\" 1; kill $user; $as \"$FTPFS\" umount $M
+         done"
+        ),
+    );
+}
+
+/// As mount(8) and umount(8) define them; the manual pages list them.
+#[test]
+fn helpers_end_with_the_statuses_of_mount() {
+    run(
+        60,
+        &format!(
+            "{INSTALLED} vsftpd; U=ftp://$account@$A
+         ends() {{ local expected=$1 status=0; shift; \"$@\" 2>$S/said || status=$?; is \"$status: $*\" \"$expected: $*\"; }}
+         ends 0 mount -t fuse.ftpfs $U/ $M; ends 0 /sbin/mount.ftpfs $U/ $M; ends 32 mount -o remount,sync $M; ends 0 umount $M
+         for line in '-o wibble $U/' '-o max_conns=0 $U/'; do ends 1 mount -t fuse.ftpfs $(eval echo \"$line\") $M; done
+         ends 1 /sbin/mount.ftpfs $U/; ends 1 /sbin/umount.ftpfs; ends 1 /sbin/umount.fuse.ftpfs $M $M
+         for source in $U:1/ $U/nowhere ftp://no-such-host.invalid/; do ends 32 mount -t fuse.ftpfs $source $M; done
+         ends 32 mount -t ftpfs $U/ $S/nowhere; ends 32 /sbin/umount.ftpfs $M; ends 32 /sbin/umount.ftpfs /
+         ends 1 \"$FTPFS\" $U:1/ $M; ends 1 \"$FTPFS\" umount $M"
         ),
     );
 }

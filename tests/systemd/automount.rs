@@ -26,9 +26,15 @@ fn idle_timeout_waits_for_pending_uploads() {
     run(
         90,
         &format!(
-            "vsftpd local_max_rate=1000000; fstab \"{line}\"; boot
+            "vsftpd local_max_rate=400000; fstab \"{line}\"; boot
              on sh -c 'head -c 4M /dev/urandom >/root/file; cp /root/file /mnt/www/file'
-             ! cmp -s $V/root/file $D/file || fail 'it was there before its close'
+             stored() {{ cmp -s $V/root/file $D/file; }}
+             ! stored || fail 'it was there before its close'; looks=0
+             while true; do
+                 state=$(on systemctl is-active mnt-www.mount || true); ! stored || break
+                 is \"$state\" active; looks=$((looks + 1)); sleep 0.2
+             done
+             [ $looks -gt 2 ] || fail \"$looks looks\"
              soon is_unmounted /mnt/www; cmp $V/root/file $D/file; off"
         ),
     );

@@ -6,10 +6,13 @@ use crate::{readme_line, run};
 fn package_is_installed_used_and_removed() {
     let line = readme_line("");
     run(
-        240,
+        480,
         &format!(
             "for at in a b; do FTPFS=$FTPFS $SUPPORT/../../scripts/package deb $S/$at >/dev/null; done
              cmp $S/a/*.deb $S/b/*.deb; cp $S/a/*.deb $V/root/ftpfs.deb
+             dpkg-deb -x $S/a/*.deb $S/files; X=$S/files/usr/share/doc/ftpfs/examples
+             is \"$(ls $X | xargs)\" 'auto.direct auto.ftp auto.master fstab limit.conf mnt-docs.mount www.service'
+             is \"$(grep -c '^ftp.*fuse.*0  0$' $X/fstab)\" 5; says $X/fstab '# Unmounted after ten minutes'; says $X/www.service Type=notify
              vsftpd; fstab \"{line}\"; INSTALL=no boot; ! on ls /mnt/www/there 2>/dev/null || fail 'nothing is installed'
              on dpkg -i /root/ftpfs.deb >$S/said; on dpkg --verify ftpfs
              on systemctl reset-failed; on systemctl restart mnt-www.automount; on cat /mnt/www/there/down | cmp - $D/there/down

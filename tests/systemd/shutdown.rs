@@ -63,8 +63,9 @@ fn notify_service_is_ready_when_it_is_mounted() {
         "vsftpd local_max_rate=1000000; boot; on mkdir /mnt/www
          for option in '' writeback; do
              on systemd-run --quiet --unit=www$option -p Type=notify -p NotifyAccess=main --setenv=HOME=/root \
-                 ftpfs $U/ /mnt/www -f -o rw,$option
+                 ftpfs $U/ /mnt/www -f -v -o rw,$option
              is_mounted /mnt/www; on sh -c 'head -c 3M /dev/urandom >/root/file; cp /root/file /mnt/www/file'
+             on journalctl -o cat -u www$option >$S/said; says $S/said 'INFO  ftpfs::'; ! grep -E '[0-9]T[0-9]{2}:' $S/said || fail 'it has times of ours'
              on_for 60 systemctl stop www$option; is_unmounted /mnt/www; cmp $V/root/file $D/file
              is \"$(on systemctl is-failed www$option || true)\" inactive; rm $D/file
          done

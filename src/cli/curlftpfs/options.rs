@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::cli::curlftpfs::Parts;
-use crate::cli::option_value::{local_address, number};
+use crate::cli::option_value::{YEAR, local_address, number};
 
 /// An option of curlftpfs.
 pub(crate) struct Row {
@@ -302,7 +302,12 @@ pub(crate) const TABLE: &[Row] = &[
     row("entry_timeout", "SECONDS", Ignored, KERNEL_TIMES),
     row("attr_timeout", "SECONDS", Ignored, KERNEL_TIMES),
     row("ac_attr_timeout", "SECONDS", Ignored, KERNEL_TIMES),
-    row("negative_timeout", "SECONDS", Ignored, KERNEL_TIMES),
+    row(
+        "negative_timeout",
+        "SECONDS",
+        Parsed(negative_timeout),
+        "the same, in whole seconds",
+    ),
     row("kernel_cache", "", Already, KERNEL_CACHE),
     row("auto_cache", "", Already, KERNEL_CACHE),
     row("noauto_cache", "", Already, KERNEL_CACHE),
@@ -446,6 +451,17 @@ fn connect_timeout(parts: &mut Parts, value: &str) -> Result<(), String> {
         let seconds = seconds.clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
         parts.words.push(format!("timeout={seconds}"));
     }
+    Ok(())
+}
+
+/// libfuse takes parts of a second too.
+fn negative_timeout(parts: &mut Parts, value: &str) -> Result<(), String> {
+    let seconds = value.parse().ok();
+    let seconds = seconds.filter(|seconds: &f64| (0.0..=YEAR as f64).contains(seconds));
+    let seconds = seconds.ok_or_else(|| "a number of seconds, 0 or more".to_string())?;
+    parts
+        .words
+        .push(format!("negative_timeout={}", seconds.ceil()));
     Ok(())
 }
 
@@ -642,6 +658,18 @@ mod tests {
             assert_eq!(parts.words, [word]);
         }
         assert!(interface(&mut Parts::default(), "if!").is_err());
+    }
+
+    #[test]
+    fn negative_timeout_is_rounded_up() {
+        for (value, word) in [("0", "0"), ("0.5", "1"), ("20", "20")] {
+            let mut parts = Parts::default();
+            negative_timeout(&mut parts, value).expect(value);
+            assert_eq!(parts.words, [format!("negative_timeout={word}")]);
+        }
+        for value in ["", "-1", "NaN", "1e9"] {
+            assert!(negative_timeout(&mut Parts::default(), value).is_err());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
-use crate::commands::human::{count, date_time, duration, files, size};
+use crate::commands::human::{count, counted, date_time, duration, files, size};
 use crate::commands::status::report::{Report, seconds, shown};
 use crate::ftp::{Moved, Transport};
 use crate::process::printable::printable;
@@ -78,8 +78,8 @@ fn connections(report: &Report) -> Lines {
     }
     if sessions.waiting > 0 {
         words.push_str(&format!(
-            "; {} requests waiting",
-            count(sessions.waiting as u64)
+            "; {} waiting",
+            counted(sessions.waiting as u64, "request")
         ));
     }
     let mut lines = vec![
@@ -128,11 +128,11 @@ fn caches(figures: &Figures) -> Lines {
     let (bytes, limit) = figures.blocks;
     let (names, directories) = figures.known;
     let memory = format!(
-        "{} of {} of file data; {} names, {} listings; {} open",
+        "{} of {} of file data; {}, {}; {} open",
         size(bytes),
         size(limit),
-        count(names as u64),
-        count(directories as u64),
+        counted(names as u64, "name"),
+        counted(directories as u64, "listing"),
         count(figures.open as u64)
     );
     let mut lines = vec![
@@ -146,10 +146,10 @@ fn caches(figures: &Figures) -> Lines {
     let (listings, unused_listings) = figures.listed_ahead;
     let (fetched, unused_fetched) = figures.fetched_ahead;
     let prefetch = format!(
-        "prefetched {}, {} unused; {} listings, {} unused",
+        "prefetched {}, {} unused; {}, {} unused",
         files(fetched + unused_fetched, ""),
         count(unused_fetched),
-        count(listings + unused_listings),
+        counted(listings + unused_listings, "listing"),
         count(unused_listings)
     );
     lines.push(("prefetch", prefetch));

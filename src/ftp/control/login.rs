@@ -206,7 +206,7 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     if tls.when() != When::Try {
         return Err(Error::barred(
             offered(),
-            "refused to continue without TLS; use tls=try or tls=off to allow plaintext",
+            "refused to continue without TLS; use ftp:// with tls=try or tls=off to allow plaintext",
         ));
     }
     if tls.was_seen() {

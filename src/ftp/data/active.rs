@@ -44,7 +44,8 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
         server.ok_or_else(|| Error::barred(tried(), "no server connects through a proxy"))?;
     let local = control.local_address()?;
     let bind = control.route().bind.as_ref();
-    let announced = announced(policy, local.ip());
+    let announced = announced(policy, local.ip())
+        .map_err(|error| Error::barred(tried(), format!("external_ip=: {error}")))?;
     // An address that is not of this machine is that of a NAT, which forwards to ours.
     let end = match announced != local.ip() && is_ours(&announced) {
         true => SocketAddr::new(announced, 0),
@@ -84,12 +85,15 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
 }
 
 /// The address that the server is to connect to: of those that were named, one of the family of the control connection.
-fn announced(policy: &Policy, local: IpAddr) -> IpAddr {
-    let named = &policy.external;
+fn announced(policy: &Policy, local: IpAddr) -> io::Result<IpAddr> {
+    let Some(external) = &policy.external else {
+        return Ok(local);
+    };
+    let named = external.addresses()?;
     let same = named
         .iter()
         .find(|address| address.is_ipv4() == plain(local).is_ipv4());
-    same.or(named.first()).copied().unwrap_or(local)
+    Ok(same.or(named.first()).copied().unwrap_or(local))
 }
 
 /// The port of the range that is tried first next time, so that connections don't all compete for the

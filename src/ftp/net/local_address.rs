@@ -1,7 +1,7 @@
 //! Resolves what names an address of ours: an address, a network interface, or a host name.
 //!
 //! An interface precedes a host of the same name, as in curl's `--ftp-port` and `--interface`. Host names are resolved once,
-//! before the mount.
+//! before the mount. The addresses of an interface are looked up for each connection: DHCP and a redial of PPP change them.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -11,21 +11,46 @@ use nix::net::if_::if_nametoindex;
 
 use crate::ftp::net::stream::Bind;
 
-/// Returns the addresses that `place` names; an error if there are none.
-pub fn addresses(place: &str) -> io::Result<Vec<IpAddr>> {
-    if let Ok(address) = place.parse() {
-        return Ok(vec![address]);
+/// The address that the server is told to connect to, in active mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum External {
+    /// These addresses.
+    Addresses(Vec<IpAddr>),
+    /// Those that this network interface has.
+    Interface(String),
+}
+
+impl External {
+    /// Returns what `place` names; an error if it has no address.
+    pub fn named(place: &str) -> io::Result<Self> {
+        if let Ok(address) = place.parse() {
+            return Ok(Self::Addresses(vec![address]));
+        }
+        if if_nametoindex(place).is_ok() {
+            let interface = Self::Interface(place.to_string());
+            return interface.addresses().map(|_| interface);
+        }
+        host_addresses(place).map(Self::Addresses)
     }
-    if if_nametoindex(place).is_ok() {
-        let addresses = interface_addresses(place)?;
-        return match addresses.is_empty() {
+
+    /// Returns the addresses of now; an error if there are none.
+    pub fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let addresses = match self {
+            Self::Addresses(addresses) => addresses.clone(),
+            Self::Interface(name) => interface_addresses(name)?,
+        };
+        match addresses.is_empty() {
             true => Err(io::Error::other("this interface has no address")),
             false => Ok(addresses),
-        };
+        }
     }
-    let found = (place, 0).to_socket_addrs().map_err(|error| {
+}
+
+/// Returns the addresses of a host.
+fn host_addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    let found = (host, 0).to_socket_addrs().map_err(|error| {
         io::Error::other(format!(
-            "no interface of this machine, and no host: {error}"
+            "no interface of this machine, and no host ({error}); name an address, an interface or a host"
         ))
     })?;
     Ok(found.map(|address| address.ip()).collect())
@@ -63,7 +88,7 @@ pub fn local_end(place: &str, is_wanted: &dyn Fn(&IpAddr) -> bool) -> io::Result
     if if_nametoindex(place).is_ok() {
         return Ok(Bind::Interface(place.to_string()));
     }
-    match addresses(place) {
+    match host_addresses(place) {
         Ok(found) => {
             let ours = found
                 .into_iter()
@@ -83,11 +108,14 @@ mod tests {
     #[test]
     fn addresses_interfaces_and_hosts_are_resolved() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
+        let addresses = |place: &str| External::named(place).and_then(|named| named.addresses());
         assert_eq!(addresses("192.0.2.1").expect("an address").len(), 1);
         assert!(addresses("lo").expect("an interface").contains(&loopback));
         assert!(addresses("localhost").is_ok_and(|found| !found.is_empty()));
         let error = addresses("no.such.host.invalid").expect_err("nothing");
         assert!(error.to_string().contains("no interface"), "{error}");
+        let gone = External::Interface("eth77".to_string()).addresses();
+        assert!(gone.is_err_and(|error| error.to_string().contains("no address")));
     }
 
     #[test]

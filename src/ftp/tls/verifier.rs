@@ -41,7 +41,10 @@ impl Verifier {
         let mut roots = RootCertStore::empty();
         let mut named = Vec::new();
         if let Some(path) = &policy.authorities {
-            let wrong = |error: &str| format!("cacert={}: {error}", path.display());
+            let wrong = |error: &str| {
+                let path = path.display();
+                format!("cacert={path}: {error}; name a file or directory of certificates in PEM")
+            };
             named = certificates(path).map_err(|error| wrong(&error))?;
             for certificate in &named {
                 roots

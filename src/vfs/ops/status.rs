@@ -31,6 +31,11 @@ impl Vfs {
         self.writeback.pending()
     }
 
+    /// Waits until something is pending, or nothing; false if the mount has ended.
+    pub fn wait_for_pending(&self, is_pending: bool) -> bool {
+        self.writeback.wait_for_pending(is_pending)
+    }
+
     /// How many files were closed and are not on the server for good, and where they are kept.
     pub fn refusals(&self) -> Refusals {
         self.writeback.refusals()

@@ -78,6 +78,15 @@ impl WriteBack {
         }
     }
 
+    /// Waits until files wait to be uploaded, or none; false if no upload begins any more.
+    pub fn wait_for_pending(&self, is_pending: bool) -> bool {
+        let mut state = self.queue.state.lock();
+        while state.jobs.is_empty() == is_pending && !state.stopped {
+            self.queue.changed.wait(&mut state);
+        }
+        !state.stopped
+    }
+
     /// How many files were closed and are not on the server for good, and where they are kept.
     pub fn refusals(&self) -> Refusals {
         // What the kernel has not let go of yet is kept by its last close.
@@ -253,6 +262,7 @@ impl WriteBack {
             }
             state.jobs.remove(&file.ino);
             drop(state);
+            self.queue.changed.notify_all();
             self.release_file(&file, &Deadline::after(self.settings.timeout));
             self.queue.changed.notify_all();
         }
