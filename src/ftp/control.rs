@@ -86,6 +86,8 @@ enum Condition {
     OutOfStep,
     /// The server has ended the connection, and with it whatever it was doing.
     EndedByServer,
+    /// The server has agreed to TLS, and then spoke none or ended the connection.
+    SpeaksNoTls,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -481,6 +483,11 @@ impl Control {
         self.owed.consent == Consent::Awaited
     }
 
+    /// Whether the running transfer was agreed to.
+    pub fn is_agreed(&self) -> bool {
+        self.owed.consent == Consent::Given
+    }
+
     /// Whether the transfer was refused though its data moved already: the server has taken nothing of it.
     pub fn is_refused_late(&self) -> bool {
         self.owed.consent == Consent::Refused
@@ -651,14 +658,7 @@ impl Control {
 
     /// Takes an error of the connection.
     fn note_error(&mut self, error: &io::Error) {
-        let is_end = matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::UnexpectedEof
-        );
-        if is_end {
+        if is_end(error) {
             self.condition = Condition::EndedByServer;
         }
     }
@@ -803,6 +803,17 @@ impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether an error is the end of the connection.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Whether a session ends with this reply, whatever was asked: vsftpd says so when one of its processes has died, in the
